@@ -1,0 +1,127 @@
+//! The command line: one subcommand each in `cli/`, and the only place where the parts are wired together.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::{config::Config, lake::Lake};
+
+#[cfg(feature = "build")]
+mod build;
+#[cfg(feature = "build")]
+mod demo;
+mod openapi;
+#[cfg(feature = "build")]
+mod progress;
+mod publish;
+mod serve;
+mod snapshots;
+mod table;
+#[cfg(feature = "build")]
+mod upload;
+
+/// Customer features, computed once per run and served in well under a millisecond.
+#[derive(Debug, Parser)]
+#[command(name = "larder", version, arg_required_else_help = true)]
+struct Cli {
+    /// The configuration [default: larder.toml where there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "LARDER_CONFIG")]
+    config: Option<PathBuf>,
+    /// The lake, instead of `url` in [lake]
+    #[arg(long, global = true, value_name = "URL")]
+    lake: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[cfg(feature = "build")]
+    Demo(demo::Args),
+    #[cfg(feature = "build")]
+    Upload(upload::Args),
+    #[cfg(feature = "build")]
+    Build(build::Args),
+    Publish(publish::PublishArgs),
+    Rollback(publish::RollbackArgs),
+    Snapshots(snapshots::Args),
+    Serve(serve::Args),
+    Openapi(openapi::Args),
+}
+
+/// What every subcommand starts from.
+#[derive(Debug)]
+struct App {
+    config: Config,
+}
+
+impl App {
+    /// Opens the lake of the configuration.
+    fn lake(&self) -> anyhow::Result<Lake> {
+        Ok(Lake::open(&self.config.lake.url, &self.config.base)?)
+    }
+}
+
+/// Parses the command line, runs it, and gives the exit code: 0 only on success.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
+fn report(error: &anyhow::Error) {
+    let mut shown = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Some libraries repeat their cause in their own message.
+        if shown.last().is_none_or(|last: &String| !last.contains(&cause)) {
+            shown.push(cause);
+        }
+    }
+    eprintln!("error: {}", shown.join(": "));
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let mut config = Config::load(cli.config.as_deref(), std::env::vars())?;
+    if let Some(url) = cli.lake {
+        // A path on the command line starts from the current folder, not from the configuration's.
+        config.lake.url = if url.contains("://") { url } else { std::path::absolute(&url)?.display().to_string() };
+    }
+    let threads = runtime_threads(&config);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let app = Arc::new(App { config });
+    runtime.context("cannot start the runtime")?.block_on(async move {
+        match cli.command {
+            #[cfg(feature = "build")]
+            Command::Demo(args) => demo::run(args, &app).await,
+            #[cfg(feature = "build")]
+            Command::Upload(args) => upload::run(args, &app).await,
+            #[cfg(feature = "build")]
+            Command::Build(args) => build::run(args, &app).await,
+            Command::Publish(args) => publish::publish(args, &app).await,
+            Command::Rollback(args) => publish::rollback(args, &app).await,
+            Command::Snapshots(args) => snapshots::run(args, &app).await,
+            Command::Serve(args) => serve::run(args, &app).await,
+            Command::Openapi(args) => openapi::run(args),
+        }
+    })
+}
+
+fn runtime_threads(config: &Config) -> usize {
+    config.build.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)).max(1)
+}
+
+/// The log of a command that prints its results: warnings only, unless the configuration asks for more.
+#[cfg(feature = "build")]
+fn quiet(log: &crate::config::LogConfig) -> crate::config::LogConfig {
+    let default = crate::config::LogConfig::default();
+    let level = if log.level == default.level { "warn".to_owned() } else { log.level.clone() };
+    crate::config::LogConfig { level, ..log.clone() }
+}

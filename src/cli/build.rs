@@ -1,0 +1,124 @@
+//! `larder build`
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+
+use super::{App, progress, table};
+use crate::{
+    pipeline::{self, Built, Progress},
+    publish,
+    snapshot::{Manifest, SnapshotError, read_current, rfc3339},
+};
+
+/// Compute a snapshot from the raw data and publish it
+///
+/// Reads the raw tables that [raw] names, runs all views, writes an immutable snapshot into the lake and makes it the
+/// current one. What became of every line is printed and kept in the manifest.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  larder build --as-of 2011-09-09T00:00:00Z --no-publish")]
+pub(super) struct Args {
+    /// Build what was known at this instant (RFC 3339) [default: the newest event]
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<DateTime<Utc>>,
+    /// Leave the current snapshot as it is
+    #[arg(long)]
+    no_publish: bool,
+    /// Publish although the current snapshot has a later `as_of`
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
+    crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+    let lake = app.lake()?;
+    if let (Some(as_of), false, false) = (args.as_of, args.no_publish, args.force) {
+        check_as_of(&lake, as_of).await?;
+    }
+    let built = build(app, args.as_of).await?;
+    summary(&built)?;
+    if args.no_publish {
+        table::line(&format!(
+            "built {}; `larder publish {}` makes it the current one",
+            built.manifest.id, built.manifest.id
+        ))?;
+        return Ok(());
+    }
+    let current = publish::publish(&lake, Some(&built.manifest.id), args.force)
+        .await
+        .with_context(|| format!("snapshot {} is built, but not published", built.manifest.id))?;
+    table::line(&format!("published {} as number {}", current.snapshot, current.publish))?;
+    Ok(())
+}
+
+/// An `as_of` that will not be published is refused before the work, not after it.
+async fn check_as_of(lake: &crate::lake::Lake, as_of: DateTime<Utc>) -> Result<(), SnapshotError> {
+    let Some(current) = read_current(lake).await? else { return Ok(()) };
+    match Manifest::read(lake, &current.snapshot).await {
+        Ok(manifest) if as_of < manifest.as_of => {
+            Err(SnapshotError::Older { id: current.snapshot, as_of, current: manifest.as_of })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Builds with a progress bar.
+pub(super) async fn build(app: &App, as_of: Option<DateTime<Utc>>) -> anyhow::Result<Built> {
+    let progress = Arc::new(Progress::default());
+    let lake = app.lake()?;
+    Ok(progress::watch(&progress, pipeline::build(&lake, &app.config, as_of, &progress)).await?)
+}
+
+/// What became of the raw data, and what the snapshot holds.
+pub(super) fn summary(built: &Built) -> anyhow::Result<()> {
+    let manifest = &built.manifest;
+    let mut rows = Vec::new();
+    for (name, counts) in &manifest.counts {
+        rows.push(vec![name.clone(), "lines".to_owned(), table::count(counts.lines)]);
+        for (fate, lines) in counts.fates.iter().filter(|(_, lines)| **lines > 0) {
+            rows.push(vec![String::new(), fate.clone(), table::count(*lines)]);
+        }
+        if counts.duplicates > 0 {
+            rows.push(vec![String::new(), "(equal to another)".to_owned(), table::count(counts.duplicates)]);
+        }
+    }
+    table::print(&["table", "fate", "lines"], &rows)?;
+    for source in &manifest.sources {
+        if let Some(first) = &source.same_as {
+            table::line(&format!("{} has the content of {first} and was read once", source.path))?;
+        }
+    }
+    for example in manifest.counts.values().flat_map(|counts| &counts.bad_examples) {
+        table::line(&format!("bad line: {example}"))?;
+    }
+    for warning in &built.warnings {
+        table::line(&format!("warning: {warning}"))?;
+    }
+    table::line("")?;
+    let rows: Vec<Vec<String>> = manifest
+        .segments
+        .iter()
+        .map(|segment| {
+            vec![
+                segment.name.clone(),
+                table::count(segment.size),
+                format!("{:.1}", segment.share * 100.0),
+                segment.revenue.clone(),
+            ]
+        })
+        .collect();
+    table::print(&["segment", "customers", "share %", "revenue"], &rows)?;
+    table::line("")?;
+    let seconds: f64 = manifest.stages.iter().map(|stage| stage.seconds).sum();
+    let bytes = manifest.files.iter().map(|file| file.bytes).sum();
+    table::line(&format!(
+        "snapshot {}: {} customers, {} views, as of {}, {}, built in {seconds:.1} s",
+        manifest.id,
+        table::count(manifest.customers),
+        manifest.views.len(),
+        rfc3339::format(manifest.as_of),
+        table::bytes(bytes),
+    ))?;
+    Ok(())
+}

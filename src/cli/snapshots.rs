@@ -1,0 +1,51 @@
+//! `larder snapshots`
+
+use super::{App, table};
+use crate::snapshot::{SnapshotId, list, prune, read_current, rfc3339};
+
+/// List the snapshots in the lake, and remove old ones
+///
+/// Never removed are the current snapshot, the previous one, and those that were current within the last hour. Folders
+/// that a killed build left are removed when a day old.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  larder snapshots --keep 14")]
+pub(super) struct Args {
+    /// Keep the newest N and remove the others
+    #[arg(long, value_name = "N")]
+    keep: Option<usize>,
+}
+
+pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
+    let lake = app.lake()?;
+    if let Some(keep) = args.keep {
+        let pruned = prune(&lake, Some(keep.max(1))).await?;
+        for id in pruned.snapshots {
+            table::line(&format!("removed {id}"))?;
+        }
+        for name in pruned.abandoned {
+            table::line(&format!("removed {name}, left by a build that did not end"))?;
+        }
+    }
+    let current = read_current(&lake).await?;
+    let role = |id: &SnapshotId| match &current {
+        Some(current) if current.snapshot == *id => "current",
+        Some(current) if current.previous.as_ref() == Some(id) => "previous",
+        _ => "",
+    };
+    let rows: Vec<Vec<String>> = list(&lake)
+        .await?
+        .iter()
+        .map(|manifest| {
+            vec![
+                manifest.id.to_string(),
+                rfc3339::format(manifest.as_of),
+                rfc3339::format(manifest.created_at),
+                table::count(manifest.customers),
+                table::bytes(manifest.files.iter().map(|file| file.bytes).sum()),
+                manifest.fingerprint.chars().take(12).collect(),
+                role(&manifest.id).to_owned(),
+            ]
+        })
+        .collect();
+    Ok(table::print(&["snapshot", "as of", "built at", "customers", "size", "fingerprint", ""], &rows)?)
+}

@@ -1,0 +1,355 @@
+//! All settings: flag over environment (`LARDER_…`) over `larder.toml` over the default written here.
+//!
+//! Nothing else in the crate reads the environment, and this file knows nothing of what the settings are used for.
+//! `LARDER_HTTP_LISTEN=0.0.0.0:80` sets `listen` in `[http]`; the names that the environment may set are [`env::NAMES`].
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer};
+
+pub mod env;
+mod units;
+
+pub use units::{parse_bytes, parse_duration};
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[lake]`: where snapshots are kept.
+    pub lake: LakeConfig,
+    /// `[http]`: how REST is served.
+    pub http: HttpConfig,
+    /// `[serving]`: budgets and deadlines of reads.
+    pub serving: ServingConfig,
+    /// `[raw]`: where raw data lies and how it is to be read.
+    pub raw: RawConfig,
+    /// `[views]`: views of the user's own.
+    pub views: ViewsConfig,
+    /// `[build]`: what a build may use.
+    pub build: BuildConfig,
+    /// `[log]`: form and level of the log.
+    pub log: LogConfig,
+    /// The folder that relative paths start from: that of the configuration file, else the current one.
+    #[serde(skip)]
+    pub base: PathBuf,
+}
+
+/// `[lake]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LakeConfig {
+    /// `file:///var/lib/larder` or a path; default `lake` beside the configuration file.
+    pub url: String,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port; default `127.0.0.1:8080`. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Allows listening beyond loopback for anybody; default false.
+    pub anonymous: bool,
+    /// How long a request may take; default `10s`.
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// The largest request body; default `1MiB`.
+    #[serde(deserialize_with = "bytes")]
+    pub body_limit: u64,
+    /// How long open requests may go on after a stop signal; default `20s`.
+    #[serde(deserialize_with = "duration")]
+    pub drain: Duration,
+    /// How long `/readyz` says no before connections are no longer accepted; default `0s`.
+    #[serde(deserialize_with = "duration")]
+    pub drain_delay: Duration,
+}
+
+/// `[serving]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServingConfig {
+    /// Memory for Parquet footers and decoded blocks of the snapshot; default `512MiB`.
+    #[serde(deserialize_with = "bytes")]
+    pub cache: u64,
+    /// Memory for rows read lately, the memory tier; default `64MiB`, `0` turns it off.
+    #[serde(deserialize_with = "bytes")]
+    pub memory: u64,
+    /// How long the memory tier keeps a row; default `10s`.
+    #[serde(deserialize_with = "duration")]
+    pub memory_ttl: Duration,
+    /// How often `CURRENT` is looked at; default `2s`.
+    #[serde(deserialize_with = "duration")]
+    pub poll: Duration,
+    /// How many reads on the lake run at a time; default 32.
+    pub lake_reads: usize,
+    /// The deadline of one read on the lake; default `5s`.
+    #[serde(deserialize_with = "duration")]
+    pub lake_timeout: Duration,
+}
+
+/// `[raw]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawConfig {
+    /// The IANA time zone of times without one, and of weekdays and hours; default `UTC`.
+    pub zone: String,
+    /// The share of bad lines of a table above which a build fails; default 0.01.
+    pub max_bad_share: f64,
+    /// `[raw.transactions]`, required data.
+    pub transactions: TableConfig,
+    /// `[raw.customers]`, optional data.
+    pub customers: TableConfig,
+    /// `[raw.interactions]`, optional data.
+    pub interactions: TableConfig,
+}
+
+/// `[raw.transactions]`, `[raw.customers]`, `[raw.interactions]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TableConfig {
+    /// A folder (ends with `/`) or a file: a path in the lake, a `file://` URL or an absolute path; default `raw/<table>/`.
+    pub files: Option<String>,
+    /// Larder's column name → the column's name in the files; a column not named here is looked for by its own name.
+    pub columns: BTreeMap<String, String>,
+    /// A `strftime` format for times that are not ISO 8601 or epoch seconds or milliseconds, e.g. `%d/%m/%Y %H:%M`.
+    pub time_format: Option<String>,
+    /// What separates the fields of CSV; default `,`.
+    pub delimiter: Option<char>,
+    /// Types of extra columns: `text` (the default), `integer`, `decimal`, `boolean`, `date`, `timestamp`.
+    pub types: BTreeMap<String, String>,
+    /// Columns that hold personal data (customers).
+    pub personal: Vec<String>,
+}
+
+/// `[views]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ViewsConfig {
+    /// A folder of `.sql` files, each a view, or a replacement of the built-in view of that name.
+    pub folder: Option<PathBuf>,
+    /// View → a folder or file of Parquet that another engine wrote, in the lake or elsewhere.
+    pub parquet: BTreeMap<String, String>,
+}
+
+/// `[build]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BuildConfig {
+    /// What sorts, joins and aggregations may hold in memory before they spill; default `1GiB`.
+    #[serde(deserialize_with = "bytes")]
+    pub memory: u64,
+    /// What the whole process may hold; a view that goes past it is stopped, by name; default `3GiB`.
+    #[serde(deserialize_with = "bytes")]
+    pub memory_limit: u64,
+    /// Worker threads; default: one per core.
+    pub threads: Option<usize>,
+    /// Where temporary files are kept during a build; default: the system's temporary folder.
+    pub staging: Option<PathBuf>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// A level or a filter such as `info,larder=debug`; default `info`.
+    pub level: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Default for LakeConfig {
+    fn default() -> Self {
+        Self { url: "lake".to_owned() }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            anonymous: false,
+            timeout: Duration::from_secs(10),
+            body_limit: 1 << 20,
+            drain: Duration::from_secs(20),
+            drain_delay: Duration::ZERO,
+        }
+    }
+}
+
+impl Default for ServingConfig {
+    fn default() -> Self {
+        Self {
+            cache: 512 << 20,
+            memory: 64 << 20,
+            memory_ttl: Duration::from_secs(10),
+            poll: Duration::from_secs(2),
+            lake_reads: 32,
+            lake_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for RawConfig {
+    fn default() -> Self {
+        Self {
+            zone: "UTC".to_owned(),
+            max_bad_share: 0.01,
+            transactions: TableConfig::default(),
+            customers: TableConfig::default(),
+            interactions: TableConfig::default(),
+        }
+    }
+}
+
+impl Default for BuildConfig {
+    fn default() -> Self {
+        Self { memory: 1 << 30, memory_limit: 3 << 30, threads: None, staging: None }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// Why the settings could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or sets what does not exist, or to what it cannot be.
+    #[error("in the configuration {place}")]
+    Parse {
+        /// The file, or the environment.
+        place: String,
+        /// What and where.
+        source: Box<toml::de::Error>,
+    },
+    /// The environment names a setting that does not exist.
+    #[error("{name} is no setting; the environment may set {}", env::names().join(", "))]
+    UnknownVariable {
+        /// The variable.
+        name: String,
+    },
+}
+
+impl Config {
+    /// Reads `path`, or `larder.toml` in the current folder where there is one, and lays the environment over it.
+    ///
+    /// # Errors
+    /// Names the file or the variable, and the place in it.
+    pub fn load(path: Option<&Path>, vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let default = Path::new("larder.toml");
+        let found = path.or_else(|| default.exists().then_some(default));
+        let text = match found {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?,
+            None => String::new(),
+        };
+        let place = found.map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
+        let mut config = Self::parse(&text, &place, vars)?;
+        config.base = found.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
+        Ok(config)
+    }
+
+    /// The settings of a TOML text (from `place`) with the variables `vars` laid over it.
+    ///
+    /// # Errors
+    /// Names the place of what is wrong.
+    pub fn parse(
+        text: &str,
+        place: &str,
+        vars: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let wrong = |source| ConfigError::Parse { place: place.to_owned(), source: Box::new(source) };
+        // Once by itself, so that an error shows the line in the file.
+        let from_file: Self = toml::from_str(text).map_err(wrong)?;
+        let mut table: toml::Table = toml::from_str(text).map_err(wrong)?;
+        match env::overlay(&mut table, vars)? {
+            0 => Ok(from_file),
+            _ => table
+                .try_into()
+                .map_err(|source| ConfigError::Parse { place: "environment".to_owned(), source: Box::new(source) }),
+        }
+    }
+
+    /// `path`, seen from the folder of the configuration file.
+    #[must_use]
+    pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.base.join(path)
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u64),
+        Text(String),
+    }
+    match Either::deserialize(deserializer)? {
+        Either::Number(bytes) => Ok(bytes),
+        Either::Text(text) => parse_bytes(&text).map_err(serde::de::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::parse(text, "larder.toml", vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
+        let text = "[http]\nlisten = \"127.0.0.1:1\"\ntimeout = \"3s\"\n[serving]\ncache = \"1GiB\"";
+        let config =
+            parse(text, &[("LARDER_HTTP_LISTEN", "127.0.0.1:2"), ("LARDER_BUILD_THREADS", "3"), ("PATH", "x")])
+                .expect("valid");
+        assert_eq!(config.http.listen.port(), 2);
+        assert_eq!(config.http.timeout, Duration::from_secs(3));
+        assert_eq!(config.serving.cache, 1 << 30);
+        assert_eq!(config.build.threads, Some(3));
+        assert_eq!(config.raw.zone, "UTC");
+    }
+
+    #[test]
+    fn what_does_not_exist_is_named_with_its_place() {
+        let error = parse("[http]\nlisen = \"127.0.0.1:1\"", &[]).expect_err("a typing error");
+        let source = std::error::Error::source(&error).expect("a source").to_string();
+        assert!(source.contains("lisen") && source.contains("line 2"), "{source}");
+        let error = parse("", &[("LARDER_HTTP_LISEN", "x")]).expect_err("a typing error");
+        assert!(error.to_string().contains("LARDER_HTTP_LISEN is no setting"), "{error}");
+        let error = parse("[serving]\ncache = \"12 bananas\"", &[]).expect_err("no size");
+        assert!(std::error::Error::source(&error).expect("a source").to_string().contains("12 bananas"));
+    }
+}

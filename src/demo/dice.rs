@@ -1,0 +1,146 @@
+//! The dice that decide everything made up.
+//!
+//! Two things keep the bytes the same on every machine: `ChaCha8`, whose stream is fixed by its specification,
+//! and logarithms and exponentials built from IEEE arithmetic alone (those of a system's libm differ in the
+//! last digit). Nothing here knows what is decided.
+
+use std::f64::consts::LN_2;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// A stream of chance of its own; the same seed and stream give the same throws everywhere.
+#[derive(Debug)]
+pub(super) struct Dice(ChaCha8Rng);
+
+impl Dice {
+    pub(super) fn new(seed: u64, stream: u64) -> Self {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut rng = ChaCha8Rng::from_seed(key);
+        rng.set_stream(stream);
+        Self(rng)
+    }
+
+    /// Uniform from 0 up to, not including, 1.
+    pub(super) fn unit(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Uniform among 0, 1, … `end` - 1.
+    pub(super) fn below(&mut self, end: u32) -> usize {
+        ((u64::from(self.0.next_u32()) * u64::from(end)) >> 32) as usize
+    }
+
+    pub(super) fn chance(&mut self, probability: f64) -> bool {
+        self.unit() < probability
+    }
+
+    /// A place in running sums, by weight.
+    pub(super) fn choose(&mut self, sums: &[f64]) -> usize {
+        let at = self.unit();
+        sums.partition_point(|sum| *sum <= at).min(sums.len() - 1)
+    }
+
+    /// Exponential with mean 1.
+    pub(super) fn exponential(&mut self) -> f64 {
+        -ln(1.0 - self.unit())
+    }
+
+    /// Standard normal, by Marsaglia's polar method.
+    pub(super) fn normal(&mut self) -> f64 {
+        loop {
+            let (x, y) = (2.0 * self.unit() - 1.0, 2.0 * self.unit() - 1.0);
+            let square = x * x + y * y;
+            if square > 0.0 && square < 1.0 {
+                return x * (-2.0 * ln(square) / square).sqrt();
+            }
+        }
+    }
+
+    pub(super) fn log_normal(&mut self, median: f64, spread: f64) -> f64 {
+        median * exp(spread * self.normal())
+    }
+
+    /// Gamma with mean 1, by Marsaglia and Tsang.
+    pub(super) fn gamma(&mut self, shape: f64) -> f64 {
+        let d = shape + 1.0 - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.normal();
+            let v = (1.0 + c * x) * (1.0 + c * x) * (1.0 + c * x);
+            if v > 0.0 && ln(1.0 - self.unit()) < 0.5 * x * x + d - d * v + d * ln(v) {
+                return d * v * exp(ln(1.0 - self.unit()) / shape) / shape;
+            }
+        }
+    }
+}
+
+/// The natural logarithm of a positive, normal number.
+pub(super) fn ln(x: f64) -> f64 {
+    let bits = x.to_bits();
+    let exponent = (bits >> 52) as i64 - 1023;
+    let mantissa = f64::from_bits(bits & 0x000F_FFFF_FFFF_FFFF | 0x3FF0_0000_0000_0000);
+    let (mantissa, exponent) = if mantissa > 1.5 { (mantissa / 2.0, exponent + 1) } else { (mantissa, exponent) };
+    let s = (mantissa - 1.0) / (mantissa + 1.0);
+    let series = (0..11_u32).rev().fold(0.0, |sum, k| sum * s * s + 1.0 / f64::from(2 * k + 1));
+    exponent as f64 * LN_2 + 2.0 * s * series
+}
+
+/// The exponential of a number between -700 and 700; 0 below.
+pub(super) fn exp(x: f64) -> f64 {
+    if x < -700.0 {
+        return 0.0;
+    }
+    let power = (x.min(700.0) / LN_2).round();
+    let rest = x.min(700.0) - power * LN_2;
+    let series = (1..16_u32).rev().fold(1.0, |sum, k| 1.0 + sum * rest / f64::from(k));
+    series * f64::from_bits(((power as i64 + 1023) as u64) << 52)
+}
+
+/// The running sums of `weights`, scaled so that the last is 1.
+pub(super) fn running_sums(weights: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut sums: Vec<f64> = weights
+        .scan(0.0, |sum, weight| {
+            *sum += weight;
+            Some(*sum)
+        })
+        .collect();
+    let total = sums.last().copied().unwrap_or(1.0);
+    sums.iter_mut().for_each(|sum| *sum /= total);
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logarithm_and_exponential_agree_with_libm() {
+        for x in [1e-17, 0.003, 0.5, 0.999_999, 1.0, 1.5, 2.0, 31.7, 9.9e12] {
+            assert!((ln(x) - x.ln()).abs() <= 1e-13 * x.ln().abs().max(1.0), "ln {x}");
+        }
+        for x in [-699.0, -3.3, -1e-9, 0.0, 0.4, 1.0, 12.5, 300.0] {
+            assert!((exp(x) / x.exp() - 1.0).abs() < 1e-12, "exp {x}");
+        }
+    }
+
+    #[test]
+    fn throws_have_the_expected_means() {
+        let mut dice = Dice::new(1, 2);
+        let mut mean = |throw: fn(&mut Dice) -> f64| (0..40_000).map(|_| throw(&mut dice)).sum::<f64>() / 40_000.0;
+        assert!((mean(Dice::exponential) - 1.0).abs() < 0.03);
+        assert!(mean(Dice::normal).abs() < 0.03);
+        assert!((mean(|dice| dice.gamma(0.7)) - 1.0).abs() < 0.04);
+        assert!((mean(|dice| dice.below(5) as f64) - 2.0).abs() < 0.05);
+    }
+
+    #[test]
+    fn throws_are_the_same_on_every_machine() {
+        let mut dice = Dice::new(42, 7);
+        assert_eq!((dice.below(1_000), dice.below(1_000)), (634, 185));
+        let throws = [dice.unit(), dice.gamma(0.7), dice.log_normal(5.0, 0.5)];
+        let known = [0x3FE2_924E_9719_F117, 0x3FEF_5A7D_97A1_7C40, 0x401C_F669_A4BE_E478];
+        assert_eq!(throws.map(f64::to_bits), known);
+    }
+}

@@ -1,0 +1,290 @@
+//! The nouns of Larder: a customer's id, feature views and their columns, rows as they are served, tiers.
+//!
+//! Pure: no I/O, no clock, and nothing of Parquet, Redis, SQL or HTTP. A row's values are kept as the JSON text that
+//! every tier stores, for example `[371,34,5288.63,1,5,5,"155","cant_lose"]` for the view `rfm`.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A customer's id: text of 1 to 256 bytes of UTF-8, trimmed, without control characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct CustomerId(Arc<str>);
+
+/// What is wrong with a text that should have been a customer's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Nothing is left after trimming.
+    #[error("a customer id must not be empty")]
+    Empty,
+    /// More than 256 bytes.
+    #[error("a customer id must not be longer than 256 bytes, this one has {0}")]
+    TooLong(usize),
+    /// A control character inside.
+    #[error("a customer id must not contain control characters")]
+    Control,
+}
+
+/// The longest customer id in bytes.
+pub const MAX_ID_BYTES: usize = 256;
+
+impl CustomerId {
+    /// Trims and checks `text`.
+    ///
+    /// # Errors
+    /// Says which of the rules the text breaks.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        check_id(text).map(|id| Self(id.into()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CustomerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Trims `text` and checks that it may be a customer's id, without making one.
+///
+/// # Errors
+/// Says which of the rules the text breaks.
+pub fn check_id(text: &str) -> Result<&str, InvalidId> {
+    let id = text.trim();
+    match id {
+        "" => Err(InvalidId::Empty),
+        _ if id.len() > MAX_ID_BYTES => Err(InvalidId::TooLong(id.len())),
+        _ if id.chars().any(char::is_control) => Err(InvalidId::Control),
+        _ => Ok(id),
+    }
+}
+
+/// Whether `name` may name a view, a feature or a segment: `[a-z0-9_]{1,64}`.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// A named group of features of a customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FeatureView {
+    /// The view's name, `[a-z0-9_]{1,64}`.
+    #[schema(example = "rfm")]
+    pub name: String,
+    /// What the view tells, from the head of its definition.
+    #[schema(example = "Recency, frequency and monetary value, with scores and the segment.")]
+    pub description: String,
+    /// Where the view comes from: `built-in`, `sql` or `parquet`.
+    #[schema(example = "built-in")]
+    pub source: String,
+    /// Its features, in the order in which every tier stores their values.
+    pub features: Vec<Feature>,
+}
+
+/// One column of a view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Feature {
+    /// The feature's name.
+    #[schema(example = "recency_days")]
+    pub name: String,
+    /// Its Arrow type.
+    #[serde(rename = "type")]
+    #[schema(example = "Int64")]
+    pub data_type: String,
+    /// What it means, with its unit; empty where the view's definition says nothing.
+    #[serde(default)]
+    #[schema(example = "Whole days from the last purchase to as_of.")]
+    pub description: String,
+    /// Whether it holds personal data.
+    #[serde(default)]
+    #[schema(example = false)]
+    pub personal: bool,
+}
+
+/// The values of one view for one customer: a JSON array in the order of the view's features, or nothing where the
+/// customer is absent from the view.
+pub type ViewRow = Option<Bytes>;
+
+/// One customer's features as every tier hands them on: a [`ViewRow`] per view, in the order of the manifest's views.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The customer.
+    pub customer_id: CustomerId,
+    /// The JSON array of each view.
+    pub views: Vec<ViewRow>,
+}
+
+impl Row {
+    /// How many bytes the row keeps in memory, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let texts: usize = self.views.iter().flatten().map(Bytes::len).sum();
+        size_of::<Self>() + self.customer_id.0.len() + self.views.len() * size_of::<ViewRow>() + texts
+    }
+}
+
+/// The keys of a view's features as JSON writes them, to make an object of a stored array without decoding it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewKeys {
+    /// `"rfm":`
+    name: Box<[u8]>,
+    /// `"recency_days":`, with the comma that goes before it.
+    features: Vec<Box<[u8]>>,
+}
+
+impl ViewKeys {
+    /// The keys of `view`.
+    #[must_use]
+    pub fn new(view: &FeatureView) -> Self {
+        let key = |name: &str, comma: &str| format!("{comma}{}:", serde_json::Value::from(name)).into_bytes().into();
+        let features = view.features.iter().enumerate();
+        let features = features.map(|(at, feature)| key(&feature.name, if at == 0 { "" } else { "," })).collect();
+        Self { name: key(&view.name, ""), features }
+    }
+
+    /// Appends `"rfm":{"recency_days":371,…}`, or `"rfm":null` where the customer is absent from the view.
+    pub fn write(&self, row: &ViewRow, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.name);
+        let Some(array) = row else { return out.extend_from_slice(b"null") };
+        out.push(b'{');
+        for (key, value) in self.features.iter().zip(elements(array)) {
+            out.extend_from_slice(key);
+            out.extend_from_slice(value);
+        }
+        out.push(b'}');
+    }
+
+    /// As [`ViewKeys::write`], with the features of the places `wanted` (ascending) only.
+    pub fn write_some(&self, row: &ViewRow, wanted: &[usize], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.name);
+        let Some(array) = row else { return out.extend_from_slice(b"null") };
+        out.push(b'{');
+        let mut wanted = wanted.iter().peekable();
+        let mut first = true;
+        for (at, (key, value)) in self.features.iter().zip(elements(array)).enumerate() {
+            if wanted.next_if(|next| **next == at).is_some() {
+                let key = if first { key.strip_prefix(b",").unwrap_or(key) } else { key };
+                first = false;
+                out.extend_from_slice(key);
+                out.extend_from_slice(value);
+            }
+        }
+        out.push(b'}');
+    }
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// The cache inside the process.
+    Memory,
+    /// The online store.
+    Tair,
+    /// The Parquet snapshot in the lake.
+    Snapshot,
+}
+
+impl Tier {
+    /// The tier's name in answers and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Tair => "tair",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
+/// The kinds of segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SegmentKind {
+    /// A cell group of the R×F grid, or customers without a purchase.
+    Rfm,
+    /// A level of churn risk.
+    Churn,
+    /// A named expression over segments and features.
+    Audience,
+}
+
+/// Splits a JSON array into the texts of its elements, without decoding them.
+///
+/// The array is trusted to be well formed, as Larder's own writer makes it; of a malformed text the split is arbitrary,
+/// but it never panics.
+pub fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let inner = array.strip_prefix(b"[").unwrap_or(array);
+    let mut rest = Some(inner.strip_suffix(b"]").unwrap_or(inner)).filter(|inner| !inner.is_empty());
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = element_end(text);
+        rest = text.get(end + 1..);
+        Some(&text[..end])
+    })
+}
+
+/// The place of the comma that ends the first element of `text`, or its length.
+fn element_end(text: &[u8]) -> usize {
+    let (mut depth, mut at) = (0_usize, 0);
+    while at < text.len() {
+        match text[at] {
+            b'"' => at = string_end(text, at + 1),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' if depth == 0 => return at,
+            _ => {}
+        }
+        at += 1;
+    }
+    text.len()
+}
+
+/// The place of the quote that ends the string whose first character is at `start`.
+fn string_end(text: &[u8], start: usize) -> usize {
+    let mut at = start;
+    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        if text[at + found] == b'"' {
+            return at + found;
+        }
+        at += found + 2;
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_trimmed_and_checked() {
+        assert_eq!(CustomerId::parse(" 17850 ").expect("valid").as_str(), "17850");
+        assert_eq!(CustomerId::parse("   "), Err(InvalidId::Empty));
+        assert_eq!(CustomerId::parse(&"ä".repeat(129)), Err(InvalidId::TooLong(258)));
+        assert_eq!(CustomerId::parse("a\u{7}b"), Err(InvalidId::Control));
+        assert!(CustomerId::parse(&"ä".repeat(128)).is_ok());
+    }
+
+    #[test]
+    fn arrays_split_at_their_own_commas_only() {
+        let text = br#"[1,"a,\"b\\",[2,{"k":"]"}],null,-3.5]"#;
+        let found: Vec<_> = elements(text).map(|e| std::str::from_utf8(e).expect("text")).collect();
+        assert_eq!(found, ["1", r#""a,\"b\\""#, r#"[2,{"k":"]"}]"#, "null", "-3.5"]);
+        assert_eq!(elements(b"[]").count(), 0);
+        assert_eq!(elements(br#"["unterminated"#).count(), 1);
+    }
+
+    #[test]
+    fn names_are_lower_case_words() {
+        assert!(is_name("about_to_sleep") && is_name("v2"));
+        assert!(!is_name("") && !is_name("Upper") && !is_name("a-b") && !is_name(&"x".repeat(65)));
+    }
+}

@@ -1,0 +1,80 @@
+//! REST: the map of all URLs. A handler extracts, makes one call, and answers.
+//!
+//! Only this storey knows axum and status codes; it sees [`crate::serving`], never a store.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{config::HttpConfig, serving::Serving, telemetry::Metrics};
+
+mod batch;
+mod catalog;
+mod conditional;
+mod cursor;
+mod customers;
+mod observe;
+pub mod openapi;
+mod problem;
+mod segments;
+mod select;
+mod server;
+mod service;
+
+pub use problem::Problem;
+pub use server::serve;
+
+/// What every handler sees.
+#[derive(Debug)]
+pub struct App {
+    serving: Arc<Serving>,
+    metrics: Arc<Metrics>,
+    config: HttpConfig,
+    request_ids: observe::RequestIds,
+    draining: AtomicBool,
+}
+
+impl App {
+    /// What `serving` answers, as `config` says.
+    #[must_use]
+    pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: HttpConfig) -> Arc<Self> {
+        let request_ids = observe::RequestIds::default();
+        Arc::new(Self { serving, metrics, config, request_ids, draining: AtomicBool::new(false) })
+    }
+}
+
+/// The documented routes.
+fn documented() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(customers::customer))
+        .routes(routes!(batch::customers))
+        .routes(routes!(segments::segments))
+        .routes(routes!(segments::segment))
+        .routes(routes!(segments::members))
+        .routes(routes!(catalog::views))
+        .routes(routes!(catalog::snapshots))
+        .routes(routes!(catalog::snapshot))
+        .routes(routes!(service::healthz))
+        .routes(routes!(service::readyz))
+        .routes(routes!(service::metrics))
+        .routes(routes!(openapi::document))
+}
+
+/// All URLs.
+#[must_use]
+pub fn router(app: Arc<App>) -> Router {
+    let (routes, _) = documented().split_for_parts();
+    let body_limit = usize::try_from(app.config.body_limit).unwrap_or(usize::MAX);
+    routes
+        // The customer whose id is "batch".
+        .route("/v1/customers/batch", get(customers::customer_named_batch))
+        .merge(openapi::docs())
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(body_limit))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), observe::request))
+        .with_state(app)
+}

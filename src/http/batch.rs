@@ -1,0 +1,167 @@
+//! `POST /v1/customers/batch`
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{State, rejection::BytesRejection},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::{
+    App, Problem, conditional, customers,
+    select::{self, Selection},
+};
+use crate::feature::{CustomerId, Tier};
+
+/// The most ids of one batch.
+pub(super) const MAX_IDS: usize = 1_000;
+
+/// Which customers, with which features.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchRequest<'a> {
+    /// At most 1,000 ids, as texts or integers; repeats stay.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<BatchId>, max_items = 1000, example = json!(["17850", 14646, "nobody"]))]
+    ids: Vec<&'a RawValue>,
+    /// Whole views by name; all unless `views` or `features` is given.
+    #[schema(example = json!(["rfm"]))]
+    views: Option<Vec<String>>,
+    /// Single features as `view.feature`.
+    #[schema(example = json!(["behavior.spend_90d"]))]
+    features: Option<Vec<String>>,
+}
+
+/// A customer's id; an integer means the id of its digits.
+#[derive(Debug, ToSchema)]
+#[schema(example = "17850")]
+#[serde(untagged)]
+#[expect(dead_code, reason = "for the contract")]
+pub(super) enum BatchId {
+    /// As text.
+    Text(String),
+    /// As digits.
+    Integer(i64),
+}
+
+/// A result per id, in the order asked.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the form of an answer that is written byte by byte, for the contract")]
+pub(super) struct BatchAnswer {
+    /// The snapshot that the features are from.
+    #[schema(example = "20111209T125000Z-5f0c2a9e")]
+    snapshot: String,
+    /// The instant that they describe.
+    #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
+    as_of: String,
+    /// One for each id.
+    results: Vec<BatchResult>,
+}
+
+/// One customer of a batch.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the form of an answer that is written byte by byte, for the contract")]
+pub(super) struct BatchResult {
+    /// The customer's id.
+    #[schema(example = "17850")]
+    customer_id: String,
+    /// Whether the snapshot knows the customer; null where it could not be read.
+    #[schema(example = true)]
+    found: Option<bool>,
+    /// The tier that answered, where the customer was found.
+    tier: Option<Tier>,
+    /// View → feature → value, where the customer was found.
+    views: Option<super::openapi::Views>,
+    /// `unavailable` where it could not be read.
+    #[schema(example = json!(null))]
+    error: Option<String>,
+}
+
+/// Many customers' features
+#[utoipa::path(
+    post, path = "/v1/customers/batch", tag = "customers", operation_id = "get_customers",
+    request_body(content = BatchRequest, description = "Which customers, with which features"),
+    responses(
+        (status = 200, description = "A result per id, in order", body = BatchAnswer),
+        (status = 400, description = "A bad id, too many ids, an unknown view or feature", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is over the limit", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "No id could be read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn customers(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let body = json_body(&headers, body, app.config.body_limit)?;
+    let request: BatchRequest<'_> =
+        serde_json::from_slice(&body).map_err(|error| Problem::bad_body(error.to_string()))?;
+    if request.ids.len() > MAX_IDS {
+        return Err(Problem::too_many_ids(format!(
+            "a batch may have {MAX_IDS} ids, this one has {}",
+            request.ids.len()
+        )));
+    }
+    let ids: Vec<CustomerId> =
+        request.ids.iter().enumerate().map(|(at, value)| id(at, value.get())).collect::<Result<_, _>>()?;
+    let served = app.serving.current()?;
+    let selection = match (&request.views, &request.features) {
+        (None, None) => Selection::all(&served),
+        (views, features) => {
+            let views = views.iter().flatten().map(String::as_str);
+            Selection::named(&served, views, features.iter().flatten().map(String::as_str))?
+        }
+    };
+    let answers = app.serving.customers(&served, &ids).await;
+    if let Some(Err(error)) = answers.first().filter(|_| answers.iter().all(Result::is_err)) {
+        return Err(error.clone().into());
+    }
+    let mut out = Vec::with_capacity(128 + ids.len() * 512);
+    out.push(b'{');
+    select::freshness(&served, &mut out);
+    out.extend_from_slice(b",\"results\":[");
+    for (at, (id, answer)) in ids.iter().zip(&answers).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        customers::result(&served, &selection, id, answer, &mut out);
+    }
+    out.extend_from_slice(b"]}");
+    Ok(conditional::json(&served, out).into_response())
+}
+
+/// The id at place `at`: a JSON text, or an integer by its digits.
+fn id(at: usize, value: &str) -> Result<CustomerId, Problem> {
+    let bad = |why: String| Problem::bad_id(format!("ids[{at}]: {why}"));
+    let text = match value.as_bytes() {
+        [b'"', ..] => serde_json::from_str::<String>(value).map_err(|error| bad(error.to_string()))?,
+        [b'-', digits @ ..] | digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => value.to_owned(),
+        _ => return Err(bad("a customer id is a text or an integer".to_owned())),
+    };
+    CustomerId::parse(&text).map_err(|error| bad(error.to_string()))
+}
+
+/// The body of a request that must be JSON.
+pub(super) fn json_body(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+    limit: u64,
+) -> Result<Bytes, Problem> {
+    if let Some(given) = headers.get(header::CONTENT_TYPE) {
+        let media =
+            given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if media != "application/json" && !media.ends_with("+json") {
+            return Err(Problem::bad_media_type("the body must be application/json"));
+        }
+    }
+    body.map_err(|error| match error.status().as_u16() {
+        413 => Problem::body_too_large(format!("the body may have {limit} bytes")),
+        _ => Problem::bad_body("the body did not arrive whole"),
+    })
+}

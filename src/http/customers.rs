@@ -1,0 +1,148 @@
+//! `GET /v1/customers/{id}`
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::HeaderMap,
+    response::Response,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    App, Problem, conditional,
+    select::{self, Selection},
+};
+use crate::{
+    feature::{CustomerId, Tier},
+    serving::Served,
+};
+
+/// Which views a read is to bring.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ViewsQuery {
+    /// Views by name, separated by commas; all unless given.
+    #[param(example = "rfm,behavior")]
+    views: Option<String>,
+}
+
+/// One customer's features.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the form of an answer that is written byte by byte, for the contract")]
+pub(super) struct CustomerFeatures {
+    /// The customer's id.
+    #[schema(example = "17850")]
+    customer_id: String,
+    /// The snapshot that the features are from.
+    #[schema(example = "20111209T125000Z-5f0c2a9e")]
+    snapshot: String,
+    /// The instant that they describe.
+    #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
+    as_of: String,
+    /// The tier that answered.
+    tier: Tier,
+    /// View → feature → value; null where the customer is absent from the view.
+    #[schema(value_type = super::openapi::Views)]
+    views: Map<String, Value>,
+}
+
+/// One customer's features
+#[utoipa::path(
+    get, path = "/v1/customers/{id}", tag = "customers", operation_id = "get_customer",
+    params(("id" = String, Path, description = "The customer's id, URL-encoded", example = "17850"), ViewsQuery),
+    responses(
+        (status = 200, description = "The features, and the tier that they came from", body = CustomerFeatures),
+        (status = 304, description = "The caller has them already, by If-None-Match"),
+        (status = 400, description = "No customer id, or an unknown view", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such customer", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "No tier could tell", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn customer(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+    query: Result<Query<ViewsQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Path(id) = id.map_err(|_| Problem::bad_id("a customer id must be UTF-8"))?;
+    read(&app, &id, query, &headers).await
+}
+
+/// The customer whose id is that of the batch endpoint.
+pub(super) async fn customer_named_batch(
+    State(app): State<Arc<App>>,
+    query: Result<Query<ViewsQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    read(&app, "batch", query, &headers).await
+}
+
+async fn read(
+    app: &App,
+    id: &str,
+    query: Result<Query<ViewsQuery>, QueryRejection>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
+    let id = CustomerId::parse(id).map_err(|error| Problem::bad_id(error.to_string()))?;
+    let served = app.serving.current()?;
+    let selection =
+        query.views.as_deref().map_or_else(|| Ok(Selection::all(&served)), |views| Selection::views(&served, views))?;
+    if let Some(response) = conditional::not_modified(headers, &served) {
+        return Ok(response);
+    }
+    let answer = app.serving.customer(&served, &id).await?;
+    let Some(row) = answer.row else {
+        return Err(Problem::customer_not_found(format!("there is no customer `{id}` in the snapshot")));
+    };
+    let mut out = Vec::with_capacity(1_024);
+    out.push(b'{');
+    out.extend_from_slice(b"\"customer_id\":");
+    select::text(id.as_str(), &mut out);
+    out.push(b',');
+    select::freshness(&served, &mut out);
+    tier(answer.tier, &mut out);
+    out.extend_from_slice(b",\"views\":");
+    selection.write(&served, &row, &mut out);
+    out.push(b'}');
+    Ok(conditional::json(&served, out))
+}
+
+/// Appends `,"tier":"memory"`.
+pub(super) fn tier(tier: Tier, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"tier\":\"");
+    out.extend_from_slice(tier.as_str().as_bytes());
+    out.push(b'"');
+}
+
+/// Appends `{"customer_id":…,"found":true,"tier":…,"views":{…}}` and its like.
+pub(super) fn result(
+    served: &Served,
+    selection: &Selection,
+    id: &CustomerId,
+    answer: &Result<crate::serving::Answer, crate::serving::ReadError>,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"{\"customer_id\":");
+    select::text(id.as_str(), out);
+    match answer {
+        Ok(answer) => match &answer.row {
+            Some(row) => {
+                out.extend_from_slice(b",\"found\":true");
+                tier(answer.tier, out);
+                out.extend_from_slice(b",\"views\":");
+                selection.write(served, row, out);
+            }
+            None => out.extend_from_slice(b",\"found\":false"),
+        },
+        Err(_) => out.extend_from_slice(b",\"found\":null,\"error\":\"unavailable\""),
+    }
+    out.push(b'}');
+}

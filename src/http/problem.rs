@@ -1,0 +1,123 @@
+//! Errors as `application/problem+json` (RFC 9457), each kind with a `type` that stays.
+
+use std::any::Any;
+
+use axum::{
+    Json,
+    extract::Request,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::serving::ReadError;
+
+/// What went wrong, for the caller. Internals are in the log, not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// The kind of problem; stable, made for programs.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:larder:problem:customer-not-found")]
+    kind: String,
+    /// The kind in words.
+    #[schema(example = "Customer not found")]
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 404)]
+    status: u16,
+    /// What it was in this case.
+    #[schema(example = "there is no customer `17851` in the snapshot")]
+    detail: String,
+}
+
+macro_rules! problems {
+    ($($(#[doc = $doc:literal])+ $name:ident: $status:ident $kind:literal $title:literal;)+) => {
+        impl Problem {
+            $($(#[doc = $doc])+
+            pub(super) fn $name(detail: impl Into<String>) -> Self {
+                Self {
+                    kind: concat!("urn:larder:problem:", $kind).to_owned(),
+                    title: $title,
+                    status: StatusCode::$status.as_u16(),
+                    detail: detail.into(),
+                }
+            })+
+        }
+    };
+}
+
+problems! {
+    /// A text that cannot be a customer's id.
+    bad_id: BAD_REQUEST "bad-customer-id" "Bad customer id";
+    /// A query parameter that is unknown or has no sense.
+    bad_parameter: BAD_REQUEST "bad-parameter" "Bad query parameter";
+    /// A body that is no JSON, or not of the form asked for.
+    bad_body: BAD_REQUEST "bad-body" "Bad request body";
+    /// More ids than one batch may have.
+    too_many_ids: BAD_REQUEST "too-many-ids" "Too many ids";
+    /// A view that the snapshot does not have.
+    unknown_view: BAD_REQUEST "unknown-view" "Unknown view";
+    /// A feature that the view does not have.
+    unknown_feature: BAD_REQUEST "unknown-feature" "Unknown feature";
+    /// A cursor that Larder did not make for this list.
+    bad_cursor: BAD_REQUEST "bad-cursor" "Bad cursor";
+    /// A cursor of a snapshot that was pruned.
+    cursor_gone: GONE "cursor-gone" "The cursor's snapshot is gone";
+    /// No such customer.
+    customer_not_found: NOT_FOUND "customer-not-found" "Customer not found";
+    /// No such segment.
+    segment_not_found: NOT_FOUND "segment-not-found" "Segment not found";
+    /// No such snapshot.
+    snapshot_not_found: NOT_FOUND "snapshot-not-found" "Snapshot not found";
+    /// No such path.
+    path_not_found: NOT_FOUND "path-not-found" "Path not found";
+    /// A path that does not take this method.
+    bad_method: METHOD_NOT_ALLOWED "method-not-allowed" "Method not allowed";
+    /// A body over the limit.
+    body_too_large: PAYLOAD_TOO_LARGE "body-too-large" "Request body too large";
+    /// A body that says it is no JSON.
+    bad_media_type: UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "Unsupported media type";
+    /// No snapshot is open yet.
+    no_snapshot: SERVICE_UNAVAILABLE "no-snapshot" "No snapshot is served yet";
+    /// No tier could answer.
+    unavailable: SERVICE_UNAVAILABLE "unavailable" "Not known at the moment";
+    /// The request took too long.
+    timeout: GATEWAY_TIMEOUT "timeout" "The request took too long";
+    /// A fault of Larder's own.
+    internal: INTERNAL_SERVER_ERROR "internal" "Internal error";
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry = (status == StatusCode::SERVICE_UNAVAILABLE).then_some([(header::RETRY_AFTER, "1")]);
+        (status, retry, [(header::CONTENT_TYPE, "application/problem+json")], Json(self)).into_response()
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match &error {
+            ReadError::NoSnapshot => Self::no_snapshot("nothing has been published yet; try again later"),
+            ReadError::UnknownSnapshot(id) => Self::snapshot_not_found(format!("there is no snapshot {id}")),
+            // The object's name helps an operator and tells a caller nothing secret.
+            ReadError::Unavailable(cause) => Self::unavailable(cause.to_string()),
+        }
+    }
+}
+
+pub(super) async fn not_found(request: Request) -> Problem {
+    Problem::path_not_found(format!("there is nothing at {}; /docs lists what there is", request.uri().path()))
+}
+
+pub(super) async fn method_not_allowed(request: Request) -> Problem {
+    Problem::bad_method(format!("{} does not take {}", request.uri().path(), request.method()))
+}
+
+pub(super) fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
+    let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let cause = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
+    tracing::error!(cause, "a handler panicked");
+    Problem::internal("the request failed; the log tells why").into_response()
+}

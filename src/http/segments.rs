@@ -1,0 +1,302 @@
+//! `GET /v1/segments…`
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    App, Problem, conditional,
+    cursor::Cursor,
+    select::{self, Selection},
+};
+use crate::{
+    feature::SegmentKind,
+    serving::{ReadError, Served},
+    snapshot::SegmentStats,
+};
+
+/// A segment and its figures.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Segment {
+    /// The segment's name.
+    #[schema(example = "champions")]
+    name: String,
+    /// Its kind.
+    kind: SegmentKind,
+    /// Who is in it.
+    #[schema(example = "R 5 and F 4 to 5")]
+    definition: String,
+    /// How many customers are in it.
+    #[schema(example = 604)]
+    size: u64,
+    /// Their share of all customers, 0 to 1.
+    #[schema(example = 0.138)]
+    share: f64,
+    /// Their `rfm.monetary`, summed.
+    #[schema(value_type = f64, example = 4188912.83)]
+    revenue: Box<RawValue>,
+    /// Mean recency score; null where no member has one.
+    #[schema(example = 5.0)]
+    mean_r_score: Option<f64>,
+    /// Mean frequency score.
+    #[schema(example = 4.8)]
+    mean_f_score: Option<f64>,
+    /// Mean monetary score.
+    #[schema(example = 4.6)]
+    mean_m_score: Option<f64>,
+}
+
+impl Segment {
+    fn new(stats: &SegmentStats) -> Self {
+        let stats = stats.clone();
+        Self {
+            name: stats.name,
+            kind: stats.kind,
+            definition: stats.definition,
+            size: stats.size,
+            share: stats.share,
+            revenue: RawValue::from_string(stats.revenue).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            mean_r_score: stats.mean_r_score,
+            mean_f_score: stats.mean_f_score,
+            mean_m_score: stats.mean_m_score,
+        }
+    }
+}
+
+/// All segments.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Segments {
+    /// The snapshot that the figures are from.
+    #[schema(example = "20111209T125000Z-5f0c2a9e")]
+    snapshot: String,
+    /// The instant that they describe.
+    #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
+    as_of: String,
+    /// All customers of the snapshot.
+    #[schema(example = 4372)]
+    customers: u64,
+    /// The segments.
+    segments: Vec<Segment>,
+}
+
+/// One segment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OneSegment {
+    /// The snapshot that the figures are from.
+    #[schema(example = "20111209T125000Z-5f0c2a9e")]
+    snapshot: String,
+    /// The instant that they describe.
+    #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
+    as_of: String,
+    /// The segment.
+    #[serde(flatten)]
+    segment: Segment,
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// How many members, 1 to 1,000; 100 unless given.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, example = 100)]
+    limit: Option<String>,
+    /// Where to go on: `next` of the page before.
+    cursor: Option<String>,
+    /// Views to bring with each member, separated by commas; none unless given.
+    #[param(example = "rfm")]
+    views: Option<String>,
+}
+
+/// The members of a segment, best first.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the form of an answer that is written byte by byte, for the contract")]
+pub(super) struct Members {
+    /// The segment's name.
+    #[schema(example = "champions")]
+    segment: String,
+    /// The snapshot that the list is from; the same on all pages.
+    #[schema(example = "20111209T125000Z-5f0c2a9e")]
+    snapshot: String,
+    /// The instant that it describes.
+    #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
+    as_of: String,
+    /// All members.
+    #[schema(example = 604)]
+    total: u64,
+    /// The cursor of the next page; null on the last.
+    #[schema(example = json!(null))]
+    next: Option<String>,
+    /// The members of this page.
+    customers: Vec<Member>,
+}
+
+/// A member of a list.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the form of an answer that is written byte by byte, for the contract")]
+pub(super) struct Member {
+    /// Its place in the list, counted from 1.
+    #[schema(example = 1)]
+    rank: u64,
+    /// The customer's id.
+    #[schema(example = "14646")]
+    customer_id: String,
+    /// The views asked for; null where the customer could not be read.
+    views: Option<super::openapi::Views>,
+}
+
+/// All segments and their figures
+#[utoipa::path(
+    get, path = "/v1/segments", tag = "segments", operation_id = "list_segments",
+    responses(
+        (status = 200, description = "The segments of the current snapshot", body = Segments),
+        (status = 503, description = "Nothing is served yet", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn segments(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let served = app.serving.current()?;
+    if let Some(response) = conditional::not_modified(&headers, &served) {
+        return Ok(response);
+    }
+    let segments = Segments {
+        snapshot: served.manifest.id.to_string(),
+        as_of: served.as_of.clone(),
+        customers: served.manifest.customers,
+        segments: served.manifest.segments.iter().map(Segment::new).collect(),
+    };
+    Ok(([(header::ETAG, conditional::tag(&served))], Json(segments)).into_response())
+}
+
+/// One segment and its figures
+#[utoipa::path(
+    get, path = "/v1/segments/{name}", tag = "segments", operation_id = "get_segment",
+    params(("name" = String, Path, description = "The segment's name", example = "champions")),
+    responses(
+        (status = 200, description = "The segment", body = OneSegment),
+        (status = 404, description = "No such segment", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Nothing is served yet", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn segment(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let served = app.serving.current()?;
+    let stats = find(&served, name)?;
+    if let Some(response) = conditional::not_modified(&headers, &served) {
+        return Ok(response);
+    }
+    let segment = OneSegment {
+        snapshot: served.manifest.id.to_string(),
+        as_of: served.as_of.clone(),
+        segment: Segment::new(stats),
+    };
+    Ok(([(header::ETAG, conditional::tag(&served))], Json(segment)).into_response())
+}
+
+/// The members of a segment, best first
+#[utoipa::path(
+    get, path = "/v1/segments/{name}/customers", tag = "segments", operation_id = "list_segment_customers",
+    params(("name" = String, Path, description = "The segment's name", example = "champions"), PageQuery),
+    responses(
+        (status = 200, description = "A page of members, by monetary and then id", body = Members),
+        (status = 400, description = "A bad limit or cursor, or an unknown view", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such segment", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "The cursor's snapshot is gone", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "No tier could tell", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn members(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
+    let limit = limit(query.limit.as_deref())?;
+    let current = app.serving.current()?;
+    let Path(name) = name.map_err(|_| unknown("?"))?;
+    let list = format!("segment:{name}");
+    let (served, offset) = match &query.cursor {
+        None => (current, 0),
+        Some(cursor) => {
+            let cursor = Cursor::decode(cursor, &list)?;
+            let served = app.serving.snapshot(&cursor.snapshot).await.map_err(|error| match error {
+                ReadError::UnknownSnapshot(id) => {
+                    Problem::cursor_gone(format!("snapshot {id} is gone; start the list anew"))
+                }
+                other => other.into(),
+            })?;
+            (served, cursor.offset)
+        }
+    };
+    let stats = served.manifest.segment(&name).ok_or_else(|| unknown(&name))?;
+    let selection =
+        query.views.as_deref().map_or_else(|| Ok(Selection::none()), |views| Selection::views(&served, views))?;
+    if let Some(response) = conditional::not_modified(&headers, &served) {
+        return Ok(response);
+    }
+    let members = app.serving.members(&served, &name, offset, limit).await?;
+    let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(&served, &members).await };
+    if let Some(Err(error)) = rows.first().filter(|_| rows.iter().all(Result::is_err)) {
+        return Err(error.clone().into());
+    }
+    let end = offset.saturating_add(members.len() as u64);
+    let next = (end < stats.size && !members.is_empty())
+        .then(|| Cursor { snapshot: served.manifest.id.clone(), list, offset: end }.encode());
+    let mut out = Vec::with_capacity(256 + members.len() * 128);
+    out.extend_from_slice(b"{\"segment\":");
+    select::text(&name, &mut out);
+    out.push(b',');
+    select::freshness(&served, &mut out);
+    out.extend_from_slice(format!(",\"total\":{},\"next\":", stats.size).as_bytes());
+    match next {
+        Some(next) => select::text(&next, &mut out),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"customers\":[");
+    for (at, id) in members.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        out.extend_from_slice(format!("{comma}{{\"rank\":{},\"customer_id\":", offset + at as u64 + 1).as_bytes());
+        select::text(id.as_str(), &mut out);
+        out.extend_from_slice(b",\"views\":");
+        match rows.get(at) {
+            None => out.extend_from_slice(b"{}"),
+            Some(Ok(answer)) if answer.row.is_some() => {
+                answer.row.iter().for_each(|row| selection.write(&served, row, &mut out));
+            }
+            Some(_) => out.extend_from_slice(b"null"),
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    Ok(conditional::json(&served, out))
+}
+
+fn find(served: &Served, name: Result<Path<String>, PathRejection>) -> Result<&SegmentStats, Problem> {
+    let Path(name) = name.map_err(|_| unknown("?"))?;
+    served.manifest.segment(&name).ok_or_else(|| unknown(&name))
+}
+
+fn unknown(name: &str) -> Problem {
+    let shown: String = name.chars().take(64).collect();
+    Problem::segment_not_found(format!("there is no segment `{shown}`; GET /v1/segments lists them"))
+}
+
+fn limit(text: Option<&str>) -> Result<usize, Problem> {
+    let Some(text) = text else { return Ok(100) };
+    let limit = text.parse().ok().filter(|limit| (1..=1_000).contains(limit));
+    limit.ok_or_else(|| Problem::bad_parameter("`limit` must be a number from 1 to 1000"))
+}

@@ -1,0 +1,266 @@
+//! The lake: a URL becomes an object store, and every access to it goes through here.
+//!
+//! Knows nothing of what the objects hold. A folder is served by `object_store`'s own `LocalFileSystem`; every answer is
+//! checked against what was asked, since some stores answer a range past the end with the whole object.
+
+use std::{
+    fs::File,
+    ops::Range,
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, buffered::BufWriter, local::LocalFileSystem, path::Path,
+};
+
+/// The object store that holds raw data and snapshots.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    store: Arc<dyn ObjectStore>,
+    url: Arc<str>,
+    folder: Option<Arc<FsPath>>,
+}
+
+/// Why the lake did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The URL names no store that Larder can use.
+    #[error("`{url}` is no lake: {why}")]
+    Url {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No such object.
+    #[error("there is no object {path} in the lake")]
+    NotFound {
+        /// The object.
+        path: String,
+    },
+    /// The store failed.
+    #[error("cannot {action} {path} in the lake")]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// The object or folder.
+        path: String,
+        /// Why it failed.
+        source: object_store::Error,
+    },
+    /// The store answered with another number of bytes than it was asked for.
+    #[error("{path} gave {got} bytes where {expected} were asked for")]
+    Length {
+        /// The object.
+        path: String,
+        /// Bytes asked for.
+        expected: u64,
+        /// Bytes received.
+        got: u64,
+    },
+    /// The lock of a folder lake could not be had.
+    #[error("cannot lock {path}")]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl LakeError {
+    /// Whether the object is simply not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}
+
+/// Holds the right to change `CURRENT` until dropped. A folder lake locks a file, which the system frees when the process dies.
+#[derive(Debug)]
+pub struct PublishLock(#[expect(dead_code, reason = "held for its drop")] Option<File>);
+
+impl Lake {
+    /// Opens the lake at `url`: `file:///folder`, or a path seen from `base`. A folder is made where there is none.
+    ///
+    /// # Errors
+    /// Of a URL that is none, or of another scheme, or of a folder that cannot be made.
+    pub fn open(url: &str, base: &FsPath) -> Result<Self, LakeError> {
+        let folder = local_path(url, base)?;
+        let wrong = |why: String| LakeError::Url { url: url.to_owned(), why };
+        std::fs::create_dir_all(&folder).map_err(|error| wrong(format!("cannot make the folder: {error}")))?;
+        let folder = folder.canonicalize().map_err(|error| wrong(error.to_string()))?;
+        let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(error.to_string()))?;
+        let shown = url::Url::from_directory_path(&folder).map_or_else(|()| url.to_owned(), String::from);
+        Ok(Self {
+            store: Arc::new(store.with_automatic_cleanup(true)),
+            url: shown.trim_end_matches('/').into(),
+            folder: Some(folder.into()),
+        })
+    }
+
+    /// The lake's URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The store and the path in it that `files` means: a path in this lake, a `file://` URL, or an absolute path.
+    ///
+    /// # Errors
+    /// Of a URL that names no store.
+    pub fn locate(&self, files: &str) -> Result<(Self, Path), LakeError> {
+        let wrong = |why: String| LakeError::Url { url: files.to_owned(), why };
+        if !files.contains("://") && !FsPath::new(files).is_absolute() {
+            let path = Path::parse(files.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;
+            return Ok((self.clone(), path));
+        }
+        let path = local_path(files, FsPath::new(""))?;
+        let path = path.canonicalize().map_err(|error| wrong(error.to_string()))?;
+        let inside = Path::from_filesystem_path(&path).map_err(|error| wrong(error.to_string()))?;
+        let url = Arc::from("file://");
+        Ok((Self { store: Arc::new(LocalFileSystem::new()), url, folder: None }, inside))
+    }
+
+    /// The store itself, for Parquet readers that bring their own way of reading.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// The whole object at `path`.
+    ///
+    /// # Errors
+    /// [`LakeError::NotFound`], or what failed.
+    pub async fn get(&self, path: &Path) -> Result<Bytes, LakeError> {
+        let read = async { self.store.get(path).await?.bytes().await };
+        read.await.map_err(|source| failed("read", path, source))
+    }
+
+    /// Exactly the bytes `range` of the object at `path`.
+    ///
+    /// # Errors
+    /// As [`Lake::get`], and of an answer of another length.
+    pub async fn get_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, LakeError> {
+        let expected = range.end - range.start;
+        let bytes = self.store.get_range(path, range).await.map_err(|source| failed("read", path, source))?;
+        let got = bytes.len() as u64;
+        if got == expected { Ok(bytes) } else { Err(LakeError::Length { path: path.to_string(), expected, got }) }
+    }
+
+    /// The object at `path` as a stream of chunks.
+    ///
+    /// # Errors
+    /// As [`Lake::get`]; the stream's own errors are the store's.
+    pub async fn stream(
+        &self,
+        path: &Path,
+    ) -> Result<futures::stream::BoxStream<'static, object_store::Result<Bytes>>, LakeError> {
+        let result = self.store.get(path).await.map_err(|source| failed("read", path, source))?;
+        Ok(result.into_stream())
+    }
+
+    /// Writes an object at once: a reader sees all of it or what was there before.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn put(&self, path: &Path, bytes: Bytes) -> Result<(), LakeError> {
+        self.store.put(path, PutPayload::from(bytes)).await.map_err(|source| failed("write", path, source))?;
+        Ok(())
+    }
+
+    /// A writer for a large object, which appears when the writer is shut down and not before.
+    #[must_use]
+    pub fn writer(&self, path: &Path) -> BufWriter {
+        BufWriter::new(Arc::clone(&self.store), path.clone())
+    }
+
+    /// Removes an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn delete(&self, path: &Path) -> Result<(), LakeError> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(failed("remove", path, source)),
+        }
+    }
+
+    /// The objects below `folder`, sorted by path.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>, LakeError> {
+        let mut found: Vec<ObjectMeta> =
+            self.store.list(Some(folder)).try_collect().await.map_err(|source| failed("list", folder, source))?;
+        found.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(found)
+    }
+
+    /// The names of the folders directly below `folder`, sorted.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn folders(&self, folder: &Path) -> Result<Vec<String>, LakeError> {
+        let listed =
+            self.store.list_with_delimiter(Some(folder)).await.map_err(|source| failed("list", folder, source))?;
+        let names = listed.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned));
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Size and time of the object at `path`, or nothing.
+    ///
+    /// # Errors
+    /// What failed, except that it is not there.
+    pub async fn head(&self, path: &Path) -> Result<Option<ObjectMeta>, LakeError> {
+        match self.store.head(path).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(failed("look up", path, source)),
+        }
+    }
+
+    /// Waits for the right to change `CURRENT`. Only a folder has a lock of its own.
+    ///
+    /// # Errors
+    /// Of a lock file that cannot be made or locked.
+    pub async fn publish_lock(&self) -> Result<PublishLock, LakeError> {
+        let Some(folder) = self.folder.clone() else { return Ok(PublishLock(None)) };
+        let path = folder.join(".publish.lock");
+        let lock = move || {
+            let file = File::options().create(true).append(true).open(&path);
+            let locked = file.and_then(|file| file.lock().map(|()| file));
+            locked.map_err(|source| LakeError::Lock { path, source })
+        };
+        match tokio::task::spawn_blocking(lock).await {
+            Ok(locked) => locked.map(|file| PublishLock(Some(file))),
+            Err(_) => Ok(PublishLock(None)),
+        }
+    }
+}
+
+fn failed(action: &'static str, path: &Path, source: object_store::Error) -> LakeError {
+    match source {
+        object_store::Error::NotFound { .. } => LakeError::NotFound { path: path.to_string() },
+        source => LakeError::Store { action, path: path.to_string(), source },
+    }
+}
+
+/// The local path that a `file://` URL or a plain path means.
+fn local_path(url: &str, base: &FsPath) -> Result<PathBuf, LakeError> {
+    let wrong = |why: &str| LakeError::Url { url: url.to_owned(), why: why.to_owned() };
+    match url.split_once("://") {
+        None if url.is_empty() => Err(wrong("it is empty")),
+        None => Ok(base.join(url)),
+        Some(("file", _)) => {
+            let parsed = url::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
+            parsed.to_file_path().map_err(|()| wrong("a file URL needs an absolute path, file:///like/this"))
+        }
+        Some(_) => Err(wrong("only file:// and paths are known")),
+    }
+}

@@ -1,0 +1,432 @@
+//! The build: raw files → staging → views → a snapshot in the lake.
+//!
+//! Nothing is written to the lake before the raw data has passed, and the manifest is written last, so a build that dies
+//! leaves nothing that a reader would take for a snapshot. Only this storey knows DataFusion. It knows nothing of serving.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use arrow::datatypes::DataType;
+use chrono::{DateTime, Utc};
+use datafusion::error::DataFusionError;
+
+use crate::{
+    config::Config,
+    feature::FeatureView,
+    lake::Lake,
+    snapshot::{FORMAT, Manifest, SnapshotError, SnapshotId, Stage, TableCounts, rfc3339},
+    views::{self, ViewDefinition, ViewFileError},
+};
+
+mod assemble;
+mod encode;
+mod query;
+pub mod raw;
+mod segments;
+mod staging;
+mod table;
+
+use raw::{RawError, Table, TableSpec, files::RawFile};
+use staging::{Scratch, derive, lines};
+use table::StagedTable;
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The raw data.
+    #[error(transparent)]
+    Raw(#[from] RawError),
+    /// A view.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// A view's file.
+    #[error(transparent)]
+    ViewFile(#[from] ViewFileError),
+    /// Writing the snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// No line passed.
+    #[error("the raw data has no event that could give as_of; every line is bad, or there are none")]
+    NoEvents,
+    /// A thread of the build died.
+    #[error("a thread of the build died")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// What is wrong with a view.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
+pub enum ViewError {
+    #[error("cannot set up the query engine")]
+    Session { source: Box<DataFusionError> },
+    #[error("view {view}: the SQL does not work")]
+    Sql { view: String, source: Box<DataFusionError> },
+    #[error("view {view}: it must be one SELECT")]
+    NotQuery { view: String },
+    #[error("view {view}: `{name}` is no parameter; there is $as_of")]
+    Parameter { view: String, name: String },
+    #[error("view {view}: it has no text column customer_id")]
+    NoCustomerId { view: String },
+    #[error("view {view}: it has a row whose customer_id is null")]
+    NullId { view: String },
+    #[error("view {view}: it has more than one row for customer {id}")]
+    DuplicateId { view: String, id: String },
+    #[error("view {view}, column `{column}`: names must be unique, of a to z, 0 to 9 and _; give it another with AS")]
+    ColumnName { view: String, column: String },
+    #[error(
+        "view {view}, column `{column}`: values of type {found} cannot be served; cast it to text, a number, a boolean, a date or a timestamp"
+    )]
+    ColumnType { view: String, column: String, found: String },
+    #[error("view {view}: Larder itself needs its column `{column}` as {expected}")]
+    MissingColumn { view: String, column: &'static str, expected: &'static str },
+    #[error("view rfm: `{name}` is no segment name; use a to z, 0 to 9 and _, at most 64")]
+    SegmentName { name: String },
+    #[error("views {} read each other in a circle", views.join(", "))]
+    Circle { views: Vec<String> },
+    #[error(
+        "view {view}: it took the process to {used} MiB, past [build] memory_limit of {limit} MiB; a COUNT(DISTINCT …) over many groups is a common cause: group twice instead"
+    )]
+    Memory { view: String, used: u64, limit: u64 },
+    #[error("view {view}: it needs more than [build] memory allows and cannot spill: {why}")]
+    Exhausted { view: String, why: String },
+    #[error("view {view}: cannot read its Parquet files in {place}: {why}")]
+    Parquet { view: String, place: String, why: String },
+    #[error(transparent)]
+    Staging(#[from] RawError),
+    #[error("cannot encode the values of type {0}")]
+    Encode(DataType),
+}
+
+/// How far a build is, for whoever watches.
+#[derive(Debug, Default)]
+pub struct Progress {
+    stage: Mutex<String>,
+    /// What is done of the stage, in its own unit: bytes of raw data, customers of a snapshot.
+    pub done: Arc<AtomicU64>,
+    /// What there is to do, 0 where nobody knows.
+    pub total: AtomicU64,
+}
+
+impl Progress {
+    /// Starts a stage with `total` to do, 0 where nobody knows.
+    pub fn enter(&self, stage: &str, total: u64) {
+        if let Ok(mut name) = self.stage.lock() {
+            stage.clone_into(&mut name);
+        }
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// The stage under way.
+    #[must_use]
+    pub fn stage(&self) -> String {
+        self.stage.lock().map(|name| name.clone()).unwrap_or_default()
+    }
+}
+
+/// What a build made.
+#[derive(Debug)]
+pub struct Built {
+    /// The snapshot's manifest.
+    pub manifest: Manifest,
+    /// What the user should know although it is no error.
+    pub warnings: Vec<String>,
+}
+
+/// The raw files of all tables.
+///
+/// # Errors
+/// Of tables without files, and of names that tell no format.
+pub async fn raw_files(lake: &Lake, config: &Config) -> Result<Vec<RawFile>, RawError> {
+    let mut files = Vec::new();
+    for table in Table::ALL {
+        files.extend(raw::files::find(lake, table, &config.raw).await?);
+    }
+    Ok(files)
+}
+
+/// Reads `file` as a build would and tells what became of its lines; nothing is kept.
+///
+/// # Errors
+/// Of what a build would refuse.
+pub async fn check_file(file: &RawFile, config: &Config, progress: &Progress) -> Result<TableCounts, RawError> {
+    progress.enter("check", file.bytes);
+    let spec = TableSpec::new(file.table, &config.raw)?;
+    lines::check(file, &spec, config.raw.max_bad_share, Arc::clone(&progress.done)).await
+}
+
+/// Builds a snapshot of what was known at `as_of` (the newest event unless given). It is in the lake afterwards, but not
+/// the current one: that is [`crate::publish`].
+///
+/// # Errors
+/// Of the raw data, of a view, or of the lake; the lake then has no new snapshot.
+pub async fn build(
+    lake: &Lake,
+    config: &Config,
+    as_of: Option<DateTime<Utc>>,
+    progress: &Progress,
+) -> Result<Built, BuildError> {
+    let mut clock = Clock::default();
+    let folder = config.views.folder.as_ref().map(|folder| config.resolve(folder));
+    let mut views = views::load(folder.as_deref(), config.views.parquet.keys())?;
+    views.extend(config.views.parquet.keys().map(|name| parquet_view(name)));
+    let specs: BTreeMap<Table, TableSpec> = Table::ALL
+        .into_iter()
+        .map(|table| Ok((table, TableSpec::new(table, &config.raw)?)))
+        .collect::<Result<_, RawError>>()?;
+    let scratch =
+        Scratch::new(&config.build.staging.as_ref().map_or_else(std::env::temp_dir, |folder| config.resolve(folder)))?;
+    let files = raw_files(lake, config).await?;
+    let partitions = partitions(&files);
+    let threads = threads(config);
+    let memory = (config.build.memory, config.build.memory_limit);
+    let session = |at| query::Session::new(partitions, memory, scratch.path().to_path_buf(), at);
+    // What can be known of the views without data is checked before the data is read.
+    let order = {
+        let session = session(DateTime::UNIX_EPOCH)?;
+        let reads = views.iter().map(|view| Ok((view.name.clone(), session.reads(view)?)));
+        query::run_order(&views, &reads.collect::<Result<_, ViewError>>()?)?
+    };
+
+    progress.enter("raw", files.iter().map(|file| file.bytes).sum());
+    let mut lines = lines::read(
+        files,
+        specs.clone(),
+        (partitions, threads),
+        config.raw.max_bad_share,
+        scratch.path(),
+        Arc::clone(&progress.done),
+    )
+    .await?;
+    clock.lap("raw");
+    let as_of = as_of.or_else(|| lines.newest.and_then(DateTime::from_timestamp_micros)).ok_or(BuildError::NoEvents)?;
+
+    progress.enter("staging", partitions as u64);
+    let tables =
+        derive_all(&mut lines, specs, as_of, (partitions, threads), scratch.path().to_path_buf(), progress).await?;
+    clock.lap("staging");
+
+    let session = session(as_of)?;
+    for (name, table) in tables {
+        session.register(name, StagedTable::divided(table))?;
+    }
+    for (view, place) in &config.views.parquet {
+        let folder = assemble::copy_parquet(lake, view, place, scratch.path()).await?;
+        session.register_parquet(view, &parquet_table(view), &folder).await?;
+    }
+    let mut staged: BTreeMap<usize, derive::StagedFile> = BTreeMap::new();
+    for at in order {
+        let view = &views[at];
+        progress.enter(&format!("view {}", view.name), 0);
+        let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
+        check_needed(view, &file)?;
+        session.register(&view.name, StagedTable::whole(file.clone(), !view.step))?;
+        staged.insert(at, file);
+        clock.lap(&format!("view {}", view.name));
+    }
+    let (views, staged): (Vec<ViewDefinition>, Vec<derive::StagedFile>) = views
+        .into_iter()
+        .enumerate()
+        .filter(|(_, view)| !view.step)
+        .filter_map(|(at, view)| Some((view, staged.remove(&at)?)))
+        .unzip();
+
+    let id = SnapshotId::new(as_of, rand::random());
+    let written = write(lake, &id, &session, config, &views, staged, progress, &mut clock).await;
+    let (mut manifest, warnings) = match written {
+        Ok(written) => written,
+        Err(error) => {
+            assemble::discard(lake, &id).await;
+            return Err(error);
+        }
+    };
+    manifest.as_of = as_of;
+    manifest.counts = lines.counts;
+    manifest.sources = lines.sources;
+    manifest.created_at = rfc3339::now();
+    manifest.stages = clock.stages;
+    manifest.write(lake).await?;
+    Ok(Built { manifest, warnings })
+}
+
+/// Everything but the manifest.
+#[expect(clippy::too_many_arguments, reason = "one step of `build`, apart only so that its failure can be undone")]
+async fn write(
+    lake: &Lake,
+    id: &SnapshotId,
+    session: &query::Session,
+    config: &Config,
+    views: &[ViewDefinition],
+    staged: Vec<derive::StagedFile>,
+    progress: &Progress,
+    clock: &mut Clock,
+) -> Result<(Manifest, Vec<String>), BuildError> {
+    let features: Vec<FeatureView> =
+        views.iter().zip(&staged).map(|(view, file)| assemble::feature_view(view, file, config)).collect();
+    progress.enter("rows", 0);
+    let parts = assemble::write_parts(lake, id, session, &features, staged, progress).await?;
+    clock.lap("rows");
+    progress.enter("rankings", 0);
+    let built_in = views.iter().any(|view| view.name == "rfm" && view.file.is_none());
+    let (segments, rankings) = segments::write_rankings(lake, id, session, parts.customers, built_in).await?;
+    let edges = segments::edges(session).await?;
+    clock.lap("rankings");
+    let mut files = parts.files;
+    files.extend(rankings);
+    let manifest = Manifest {
+        format: FORMAT,
+        id: id.clone(),
+        larder: env!("CARGO_PKG_VERSION").to_owned(),
+        as_of: DateTime::UNIX_EPOCH,
+        created_at: DateTime::UNIX_EPOCH,
+        fingerprint: Manifest::fingerprint_of(&files),
+        customers: parts.customers,
+        views: features,
+        edges,
+        segments,
+        counts: BTreeMap::new(),
+        sources: Vec::new(),
+        files,
+        stages: Vec::new(),
+    };
+    Ok((manifest, parts.warnings))
+}
+
+async fn derive_all(
+    lines: &mut lines::Lines,
+    specs: BTreeMap<Table, TableSpec>,
+    as_of: DateTime<Utc>,
+    (partitions, threads): (usize, usize),
+    scratch: PathBuf,
+    progress: &Progress,
+) -> Result<BTreeMap<&'static str, Vec<derive::StagedFile>>, BuildError> {
+    let extras = derive::extra_columns(&lines.extras, specs.get(&Table::Customers));
+    let (has_created_at, as_of) = (lines.has_created_at, as_of.timestamp_micros());
+    let job = Arc::new((std::mem::take(&mut lines.spills), specs, extras, scratch, Arc::clone(&progress.done)));
+    let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let workers: Vec<_> = (0..threads)
+        .map(|_| {
+            let (job, next) = (Arc::clone(&job), Arc::clone(&next));
+            tokio::task::spawn_blocking(move || {
+                let (spills, specs, extras, scratch, done) = job.as_ref();
+                let mut derived = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= partitions {
+                        return Ok::<_, RawError>(derived);
+                    }
+                    let spills = spills.iter().map(|(table, parts)| (*table, parts[number].clone())).collect();
+                    let partition = derive::Partition { number, as_of, specs, spills, extras, has_created_at, scratch };
+                    derived.push((number, derive::derive(&partition)?));
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let mut all = BTreeMap::new();
+    for worker in workers {
+        all.extend(worker.await??);
+    }
+    let mut tables: BTreeMap<&'static str, Vec<derive::StagedFile>> = BTreeMap::new();
+    for derived in all.into_values() {
+        for (name, file) in derived.tables {
+            tables.entry(name).or_default().push(file);
+        }
+        for ((table, fate), count) in derived.fates {
+            if let Some(counts) = lines.counts.get_mut(table.name()) {
+                *counts.fates.entry(fate.to_owned()).or_default() += count;
+            }
+        }
+        for (table, count) in derived.duplicates {
+            if let Some(counts) = lines.counts.get_mut(table.name()) {
+                counts.duplicates += count;
+            }
+        }
+    }
+    Ok(tables)
+}
+
+/// How many parts the staging has: by the size of the raw data alone, so that it never depends on the machine.
+fn partitions(files: &[RawFile]) -> usize {
+    const PART_BYTES: u64 = 64 << 20;
+    let bytes: u64 = files.iter().map(|file| if file.gzip { file.bytes.saturating_mul(8) } else { file.bytes }).sum();
+    usize::try_from(bytes / PART_BYTES).unwrap_or(usize::MAX).clamp(4, 256).next_power_of_two()
+}
+
+/// How many threads a build uses.
+#[must_use]
+pub fn threads(config: &Config) -> usize {
+    config.build.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+}
+
+/// The name under which the files of a Parquet view are known to its SQL.
+fn parquet_table(view: &str) -> String {
+    format!("parquet_{view}")
+}
+
+fn parquet_view(name: &str) -> ViewDefinition {
+    ViewDefinition {
+        name: name.to_owned(),
+        description: "Parquet files of another engine.".to_owned(),
+        columns: BTreeMap::new(),
+        step: false,
+        sql: format!("SELECT * FROM {}", parquet_table(name)),
+        file: None,
+    }
+}
+
+/// The columns of built-in views that Larder itself reads: a replacement keeps them.
+fn check_needed(view: &ViewDefinition, file: &derive::StagedFile) -> Result<(), ViewError> {
+    const TEXT: &str = "text";
+    const NUMBER: &str = "a decimal or an integer";
+    const INTEGER: &str = "an integer";
+    let needed: &[(&'static str, &'static str)] = match view.name.as_str() {
+        "rfm" => {
+            &[("segment", TEXT), ("monetary", NUMBER), ("r_score", INTEGER), ("f_score", INTEGER), ("m_score", INTEGER)]
+        }
+        "rfm_edges" => &[("measure", TEXT), ("k", INTEGER), ("edge", NUMBER)],
+        _ => &[],
+    };
+    for (column, expected) in needed {
+        let found = file.schema.field_with_name(column).ok().map(arrow::datatypes::Field::data_type);
+        let fits = match (found, *expected) {
+            (Some(DataType::Utf8), TEXT) => true,
+            (Some(DataType::Int32 | DataType::Int64), NUMBER | INTEGER) => true,
+            (Some(DataType::Decimal128(..)), NUMBER) => true,
+            _ => false,
+        };
+        if !fits {
+            return Err(ViewError::MissingColumn { view: view.name.clone(), column, expected });
+        }
+    }
+    Ok(())
+}
+
+/// Times the stages of a build.
+#[derive(Debug)]
+struct Clock {
+    since: Instant,
+    stages: Vec<Stage>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { since: Instant::now(), stages: Vec::new() }
+    }
+}
+
+impl Clock {
+    fn lap(&mut self, name: &str) {
+        let seconds = self.since.elapsed().as_secs_f64();
+        self.since = Instant::now();
+        tracing::debug!(stage = name, seconds, "a stage of the build ended");
+        self.stages.push(Stage { name: name.to_owned(), seconds });
+    }
+}

@@ -1,0 +1,349 @@
+//! From the staged views to the parts of a snapshot: all views side by side, customer by customer, typed and ready to serve.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray, UInt32Array},
+    buffer::NullBuffer,
+    compute::{concat_batches, take},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+
+use super::{
+    BuildError, Progress, RawError, ViewError, encode,
+    query::Session,
+    staging::{derive::StagedFile, open, staging},
+};
+use crate::{
+    config::Config,
+    feature::{Feature, FeatureView},
+    lake::Lake,
+    snapshot::{
+        FileEntry, FileKind, SnapshotError, SnapshotId,
+        writer::{ID, PART_ROWS, PartWriter, block_ends, customers_properties, rows_properties, rows_schema},
+    },
+    views::ViewDefinition,
+};
+
+/// The parts of a snapshot.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) customers: u64,
+    pub(super) files: Vec<FileEntry>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What the manifest says of a view.
+pub(super) fn feature_view(view: &ViewDefinition, file: &StagedFile, config: &Config) -> FeatureView {
+    let personal =
+        |name: &str| view.name == "profile" && config.raw.customers.personal.iter().any(|column| column == name);
+    let features = file.schema.fields().iter().skip(1).map(|field| {
+        let note = view.columns.get(field.name());
+        Feature {
+            name: field.name().clone(),
+            data_type: field.data_type().to_string(),
+            description: note.map(|note| note.description.clone()).unwrap_or_default(),
+            personal: note.is_some_and(|note| note.personal) || personal(field.name()),
+        }
+    });
+    let source = if config.views.parquet.contains_key(&view.name) {
+        "parquet"
+    } else if view.file.is_some() {
+        "sql"
+    } else {
+        "built-in"
+    };
+    let (name, description) = (view.name.clone(), view.description.clone());
+    FeatureView { name, description, source: source.to_owned(), features: features.collect() }
+}
+
+/// Some customers with all their views, in the order of ids.
+#[derive(Debug)]
+struct Chunk {
+    ids: StringArray,
+    /// The columns of each view without the id; rows of absent customers hold nulls.
+    views: Vec<(Vec<ArrayRef>, NullBuffer)>,
+}
+
+/// Writes `customers` and `rows`, each in a task of its own.
+pub(super) async fn write_parts(
+    lake: &Lake,
+    id: &SnapshotId,
+    session: &Session,
+    views: &[FeatureView],
+    staged: Vec<StagedFile>,
+    progress: &Progress,
+) -> Result<Parts, BuildError> {
+    let mut cursors: Vec<Cursor> = staged.into_iter().map(Cursor::new).collect::<Result<_, _>>()?;
+    let (typed_send, typed_receive) = mpsc::channel(4);
+    let (rows_send, rows_receive) = mpsc::channel(4);
+    let typed_schema = customers_schema(views, &cursors);
+    let typed = tokio::spawn(write_customers(lake.clone(), id.clone(), typed_schema, typed_receive));
+    let names: Vec<String> = views.iter().map(|view| view.name.clone()).collect();
+    let rows = tokio::spawn(write_rows(lake.clone(), id.clone(), names, rows_receive));
+    let mut customers = 0;
+    let sql = "SELECT customer_id FROM customers ORDER BY customer_id";
+    let mut known = session.query("customers", sql).await?;
+    while let Some(batch) = known.next().await {
+        let batch =
+            batch.map_err(|source| ViewError::Sql { view: "customers".to_owned(), source: Box::new(source) })?;
+        let ids = batch.column(0).as_string::<i32>().clone();
+        if ids.is_empty() {
+            continue;
+        }
+        customers += ids.len() as u64;
+        let aligned: Result<Vec<_>, RawError> = cursors.iter_mut().map(|cursor| cursor.align(&ids)).collect();
+        let chunk = Arc::new(Chunk { ids, views: aligned? });
+        // A writer that is gone has failed; its error is below.
+        if typed_send.send(Arc::clone(&chunk)).await.is_err() || rows_send.send(chunk).await.is_err() {
+            break;
+        }
+        progress.done.store(customers, Ordering::Relaxed);
+    }
+    drop((typed_send, rows_send));
+    let (typed, rows) = (typed.await?, rows.await?);
+    let mut files = typed?;
+    files.extend(rows?);
+    let warnings = cursors.into_iter().zip(views).filter_map(|(cursor, view)| cursor.warning(&view.name)).collect();
+    Ok(Parts { customers, files, warnings })
+}
+
+/// Removes what a failed build wrote.
+pub(super) async fn discard(lake: &Lake, id: &SnapshotId) {
+    let Ok(files) = lake.list(&id.path("")).await else { return };
+    for file in files {
+        if let Err(error) = lake.delete(&file.location).await {
+            tracing::warn!(%error, "left a file of a failed build behind");
+        }
+    }
+}
+
+fn customers_schema(views: &[FeatureView], cursors: &[Cursor]) -> SchemaRef {
+    let structs = views.iter().zip(cursors).filter(|(view, _)| !view.features.is_empty()).map(|(view, cursor)| {
+        Field::new(&view.name, DataType::Struct(cursor.schema.fields()[1..].to_vec().into()), true)
+    });
+    Arc::new(Schema::new([Field::new(ID, DataType::Utf8, false)].into_iter().chain(structs).collect::<Vec<_>>()))
+}
+
+async fn write_customers(
+    lake: Lake,
+    id: SnapshotId,
+    schema: SchemaRef,
+    mut chunks: mpsc::Receiver<Arc<Chunk>>,
+) -> Result<Vec<FileEntry>, BuildError> {
+    let mut parts = PartFiles::new(lake, id, FileKind::Customers, "customers", Arc::clone(&schema));
+    while let Some(chunk) = chunks.recv().await {
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
+        let with_features = chunk.views.iter().filter(|(columns, _)| !columns.is_empty());
+        for ((view, present), field) in with_features.zip(&schema.fields()[1..]) {
+            let DataType::Struct(fields) = field.data_type() else { continue };
+            columns.push(Arc::new(StructArray::new(fields.clone(), view.clone(), Some(present.clone()))));
+        }
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
+        parts.write(batch, &mut |_| Vec::new()).await?;
+    }
+    parts.finish().await
+}
+
+async fn write_rows(
+    lake: Lake,
+    id: SnapshotId,
+    views: Vec<String>,
+    mut chunks: mpsc::Receiver<Arc<Chunk>>,
+) -> Result<Vec<FileEntry>, BuildError> {
+    let schema = rows_schema(views.iter().map(String::as_str));
+    let mut parts = PartFiles::new(lake, id, FileKind::Rows, "rows", Arc::clone(&schema));
+    let mut filled = 0;
+    while let Some(chunk) = chunks.recv().await {
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
+        for (view, present) in &chunk.views {
+            let texts = encode::rows(view, |row| present.is_valid(row), chunk.ids.len()).map_err(ViewError::Encode)?;
+            columns.push(Arc::new(texts));
+        }
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
+        let mut ends = |batch: &RecordBatch| {
+            let ends;
+            (ends, filled) = block_ends(batch, filled);
+            ends
+        };
+        parts.write(batch, &mut ends).await?;
+    }
+    parts.finish().await
+}
+
+/// The parts of one kind, cut by the number of customers.
+struct PartFiles {
+    lake: Lake,
+    id: SnapshotId,
+    kind: FileKind,
+    folder: &'static str,
+    schema: SchemaRef,
+    open: Option<PartWriter>,
+    files: Vec<FileEntry>,
+}
+
+impl PartFiles {
+    fn new(lake: Lake, id: SnapshotId, kind: FileKind, folder: &'static str, schema: SchemaRef) -> Self {
+        Self { lake, id, kind, folder, schema, open: None, files: Vec::new() }
+    }
+
+    fn failed(&self, error: arrow::error::ArrowError) -> SnapshotError {
+        SnapshotError::Write { object: self.folder.to_owned(), source: error.into() }
+    }
+
+    /// Writes `batch`; `ends` tells after which of its rows a block ends. A part's end ends a block too.
+    async fn write(
+        &mut self,
+        batch: RecordBatch,
+        ends: &mut (dyn FnMut(&RecordBatch) -> Vec<usize> + Send),
+    ) -> Result<(), BuildError> {
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let part = match &mut self.open {
+                Some(part) => part,
+                none => {
+                    let path = format!("{}/part-{:05}.parquet", self.folder, self.files.len());
+                    let properties =
+                        if self.kind == FileKind::Rows { rows_properties() } else { customers_properties() };
+                    none.insert(PartWriter::new(
+                        &self.lake,
+                        &self.id,
+                        path,
+                        self.kind,
+                        Arc::clone(&self.schema),
+                        properties,
+                    )?)
+                }
+            };
+            let room = PART_ROWS - usize::try_from(part.rows()).unwrap_or(PART_ROWS).min(PART_ROWS);
+            let slice = batch.slice(start, room.min(batch.num_rows() - start));
+            let mut written = 0;
+            for end in ends(&slice) {
+                part.write(&slice.slice(written, end - written))?;
+                part.end_block().await?;
+                written = end;
+            }
+            if written < slice.num_rows() {
+                part.write(&slice.slice(written, slice.num_rows() - written))?;
+            }
+            start += slice.num_rows();
+            if part.rows() >= PART_ROWS as u64 {
+                self.end_part().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_part(&mut self) -> Result<(), BuildError> {
+        if let Some(part) = self.open.take() {
+            self.files.push(part.finish().await?);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Vec<FileEntry>, BuildError> {
+        self.end_part().await?;
+        Ok(self.files)
+    }
+}
+
+/// Reads a staged view, sorted by customer, alongside the known customers.
+struct Cursor {
+    schema: SchemaRef,
+    path: std::path::PathBuf,
+    reader: Box<dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>> + Send>,
+    /// Rows read and not yet passed.
+    rest: RecordBatch,
+    /// Rows of customers that nobody knows.
+    strangers: u64,
+    stranger: Option<String>,
+}
+
+impl Cursor {
+    fn new(file: StagedFile) -> Result<Self, RawError> {
+        let reader = Box::new(open(&file.path, None)?);
+        let rest = RecordBatch::new_empty(Arc::clone(&file.schema));
+        Ok(Self { schema: file.schema, path: file.path, reader, rest, strangers: 0, stranger: None })
+    }
+
+    /// The view's columns for exactly `ids`, and which of them are there.
+    fn align(&mut self, ids: &StringArray) -> Result<(Vec<ArrayRef>, NullBuffer), RawError> {
+        let failed = |error| staging(&self.path, error);
+        let last = ids.value(ids.len() - 1);
+        let mut batches = vec![self.rest.clone()];
+        while batches.last().is_none_or(|batch| last_id(batch).is_none_or(|id| id <= last)) {
+            match self.reader.next() {
+                Some(batch) => batches.push(batch.map_err(failed)?),
+                None => break,
+            }
+        }
+        let rows = concat_batches(&self.schema, &batches).map_err(failed)?;
+        let found = rows.column(0).as_string::<i32>();
+        let mut at = 0;
+        let mut places = Vec::with_capacity(ids.len());
+        for id in (0..ids.len()).map(|row| ids.value(row)) {
+            while at < found.len() && found.value(at) < id {
+                self.strangers += 1;
+                self.stranger.get_or_insert_with(|| found.value(at).to_owned());
+                at += 1;
+            }
+            let here = at < found.len() && found.value(at) == id;
+            places.push(here.then(|| u32::try_from(at).unwrap_or(u32::MAX)));
+            at += usize::from(here);
+        }
+        self.rest = rows.slice(at, rows.num_rows() - at);
+        let present = NullBuffer::from_iter(places.iter().map(Option::is_some));
+        let places = UInt32Array::from(places);
+        let features = rows.columns()[1..].iter().map(|column| take(column, &places, None));
+        Ok((features.collect::<Result<_, _>>().map_err(failed)?, present))
+    }
+
+    /// What to tell of rows that belong to nobody.
+    fn warning(mut self, view: &str) -> Option<String> {
+        self.strangers += self.rest.num_rows() as u64;
+        self.strangers += self.reader.by_ref().flatten().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        let first = self.stranger.or_else(|| last_id(&self.rest).map(str::to_owned)).unwrap_or_default();
+        let strangers = self.strangers;
+        (strangers > 0).then(|| {
+            format!("view {view}: {strangers} rows of customers that are not known at as_of are left out, for example `{first}`")
+        })
+    }
+}
+
+fn last_id(batch: &RecordBatch) -> Option<&str> {
+    let last = batch.num_rows().checked_sub(1)?;
+    batch.column(0).as_string_opt::<i32>().map(|ids| ids.value(last))
+}
+
+/// Copies the Parquet files of a view into the staging; returns their folder.
+pub(super) async fn copy_parquet(lake: &Lake, view: &str, place: &str, scratch: &Path) -> Result<String, ViewError> {
+    let failed = |why: String| ViewError::Parquet { view: view.to_owned(), place: place.to_owned(), why };
+    let (store, path) = lake.locate(place).map_err(|error| failed(error.to_string()))?;
+    let single = store.head(&path).await.map_err(|error| failed(error.to_string()))?;
+    let listed = match single {
+        Some(file) => vec![file],
+        None => store.list(&path).await.map_err(|error| failed(error.to_string()))?,
+    };
+    let folder = scratch.join(format!("parquet-{view}"));
+    std::fs::create_dir_all(&folder).map_err(|error| staging(&folder, error))?;
+    let mut copied = 0;
+    for file in listed.iter().filter(|file| file.location.extension() == Some("parquet")) {
+        let target = folder.join(format!("{copied:05}.parquet"));
+        let mut out = std::fs::File::create(&target).map_err(|error| staging(&target, error))?;
+        let mut chunks = store.stream(&file.location).await.map_err(|error| failed(error.to_string()))?;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| failed(error.to_string()))?;
+            std::io::Write::write_all(&mut out, &chunk).map_err(|error| staging(&target, error))?;
+        }
+        copied += 1;
+    }
+    if copied == 0 {
+        return Err(failed("there are none".to_owned()));
+    }
+    Ok(format!("{}/", folder.display()))
+}

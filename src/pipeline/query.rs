@@ -1,0 +1,351 @@
+//! Running views: SQL over the staged tables, within bounds of memory, checked, and staged again for views that read them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    compute::cast,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use chrono::{DateTime, Utc};
+use datafusion::{
+    error::DataFusionError,
+    execution::{
+        SendableRecordBatchStream,
+        config::SessionConfig,
+        context::SessionContext,
+        memory_pool::{FairSpillPool, TrackConsumersPool},
+        runtime_env::RuntimeEnvBuilder,
+    },
+    logical_expr::LogicalPlan,
+    physical_plan::execute_stream,
+    prelude::{ParquetReadOptions, col},
+    sql::{
+        parser::Statement,
+        sqlparser::ast::{Expr, Statement as SqlStatement, Value, visit_expressions_mut},
+    },
+};
+use futures::StreamExt;
+
+use super::{
+    ViewError,
+    staging::{create, derive::StagedFile, time_type},
+    table::StagedTable,
+};
+use crate::{snapshot::rfc3339, views::ViewDefinition};
+
+const ID: &str = "customer_id";
+const DIALECT: &str = "generic";
+/// How often the memory of the process is looked at while a view runs.
+const WATCH: Duration = Duration::from_millis(50);
+
+/// A database session over one build's staging.
+pub(crate) struct Session {
+    context: SessionContext,
+    scratch: PathBuf,
+    as_of: DateTime<Utc>,
+    memory_limit: u64,
+}
+
+impl Session {
+    /// With `partitions` partitions, `memory` bytes for operators, and views stopped when the process passes `memory_limit`.
+    pub(crate) fn new(
+        partitions: usize,
+        (memory, memory_limit): (u64, u64),
+        scratch: PathBuf,
+        as_of: DateTime<Utc>,
+    ) -> Result<Self, ViewError> {
+        let failed = |source: DataFusionError| ViewError::Session { source: Box::new(source) };
+        let mut config = SessionConfig::new().with_target_partitions(partitions).with_information_schema(false);
+        let options = config.options_mut();
+        // The staging is divided by customer: what is grouped by customer and more needs no other division.
+        options.optimizer.subset_repartition_threshold = 1;
+        // Sort-merge joins find the staging sorted already, and can spill where it is not; hash joins cannot.
+        options.optimizer.prefer_hash_join = false;
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.execution.sort_spill_reservation_bytes = 1 << 20;
+        let pool = FairSpillPool::new(usize::try_from(memory).unwrap_or(usize::MAX));
+        let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
+            .with_temp_file_path(&scratch)
+            .build_arc()
+            .map_err(failed)?;
+        let context = SessionContext::new_with_config_rt(config, runtime);
+        Ok(Self { context, scratch, as_of, memory_limit })
+    }
+
+    /// Makes `table` known to views as `name`.
+    pub(crate) fn register(&self, name: &str, table: StagedTable) -> Result<(), ViewError> {
+        let registered = self.context.register_table(name, Arc::new(table));
+        registered.map(drop).map_err(|source| ViewError::Session { source: Box::new(source) })
+    }
+
+    /// Makes the Parquet files of `folder` known to views as `name`.
+    pub(crate) async fn register_parquet(&self, view: &str, name: &str, folder: &str) -> Result<(), ViewError> {
+        let registered = self.context.register_parquet(name, folder, ParquetReadOptions::default()).await;
+        registered.map_err(|source| failed(view, source))
+    }
+
+    /// The tables and views that `view` reads.
+    pub(crate) fn reads(&self, view: &ViewDefinition) -> Result<BTreeSet<String>, ViewError> {
+        let statement = self.parse(view)?;
+        let tables = self.context.state().resolve_table_references(&statement);
+        let tables = tables.map_err(|source| failed(&view.name, source))?;
+        Ok(tables.iter().map(|table| table.table().to_owned()).collect())
+    }
+
+    fn parse(&self, view: &ViewDefinition) -> Result<Statement, ViewError> {
+        let dialect = DIALECT.parse().map_err(|source| failed(&view.name, source))?;
+        let statement =
+            self.context.state().sql_to_statement(&view.sql, &dialect).map_err(|source| failed(&view.name, source))?;
+        let Statement::Statement(mut inner) = statement else {
+            return Err(ViewError::NotQuery { view: view.name.clone() });
+        };
+        if !matches!(inner.as_ref(), SqlStatement::Query(_)) {
+            return Err(ViewError::NotQuery { view: view.name.clone() });
+        }
+        let instant = format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", rfc3339::format(self.as_of));
+        let literal = parse_expression(&instant).map_err(|source| failed(&view.name, source))?;
+        let mut unknown = None;
+        let _ = visit_expressions_mut(&mut inner, |expression| {
+            if let Expr::Value(value) = expression
+                && let Value::Placeholder(name) = &value.value
+            {
+                if name == "$as_of" {
+                    *expression = literal.clone();
+                } else {
+                    unknown = Some(name.clone());
+                }
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        match unknown {
+            Some(name) => Err(ViewError::Parameter { view: view.name.clone(), name }),
+            None => Ok(Statement::Statement(inner)),
+        }
+    }
+
+    async fn plan(&self, view: &ViewDefinition) -> Result<LogicalPlan, ViewError> {
+        let statement = self.parse(view)?;
+        self.context.state().statement_to_plan(statement).await.map_err(|source| failed(&view.name, source))
+    }
+
+    /// Runs a step and stages its rows as they come.
+    pub(crate) async fn run_step(&self, view: &ViewDefinition) -> Result<StagedFile, ViewError> {
+        let plan = self.plan(view).await?;
+        let schema: SchemaRef = plan.schema().inner().clone();
+        let stream = self.stream(&view.name, plan).await?;
+        let normal = schema_of(&view.name, &schema)?;
+        self.stage(view, stream, &normal, false).await
+    }
+
+    /// Runs a view and stages its rows, sorted by customer, each customer once.
+    pub(crate) async fn run_view(&self, view: &ViewDefinition) -> Result<StagedFile, ViewError> {
+        let plan = self.plan(view).await?;
+        let schema: SchemaRef = plan.schema().inner().clone();
+        let id = schema.field_with_name(ID).ok().filter(|field| field.data_type().is_string());
+        if id.is_none() {
+            return Err(ViewError::NoCustomerId { view: view.name.clone() });
+        }
+        let mut names = BTreeSet::new();
+        for field in schema.fields() {
+            if !names.insert(field.name().clone()) || !crate::feature::is_name(field.name()) {
+                return Err(ViewError::ColumnName { view: view.name.clone(), column: field.name().clone() });
+            }
+        }
+        // The id first, the features in the view's own order.
+        let mut order: Vec<_> = vec![col(ID)];
+        order.extend(
+            schema
+                .fields()
+                .iter()
+                .filter(|field| field.name() != ID)
+                .map(|field| datafusion::prelude::Expr::Column(datafusion::common::Column::from_name(field.name()))),
+        );
+        let sorted = self
+            .context
+            .execute_logical_plan(plan)
+            .await
+            .and_then(|frame| frame.select(order)?.sort(vec![col(ID).sort(true, true)]));
+        let plan = sorted.map_err(|source| failed(&view.name, source))?.into_optimized_plan();
+        let plan = plan.map_err(|source| failed(&view.name, source))?;
+        let normal = schema_of(&view.name, plan.schema().inner())?;
+        let stream = self.stream(&view.name, plan).await?;
+        self.stage(view, stream, &normal, true).await
+    }
+
+    /// The rows of an SQL text of Larder's own.
+    pub(crate) async fn query(&self, name: &str, sql: &str) -> Result<SendableRecordBatchStream, ViewError> {
+        let frame = self.context.sql(sql).await.map_err(|source| failed(name, source))?;
+        frame.execute_stream().await.map_err(|source| failed(name, source))
+    }
+
+    async fn stream(&self, view: &str, plan: LogicalPlan) -> Result<SendableRecordBatchStream, ViewError> {
+        let state = self.context.state();
+        let plan = state.create_physical_plan(&plan).await.map_err(|source| failed(view, source))?;
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let shown = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+            tracing::debug!(view, plan = shown, "runs a view");
+        }
+        execute_stream(plan, state.task_ctx()).map_err(|source| failed(view, source))
+    }
+
+    async fn stage(
+        &self,
+        view: &ViewDefinition,
+        mut stream: SendableRecordBatchStream,
+        schema: &SchemaRef,
+        check_ids: bool,
+    ) -> Result<StagedFile, ViewError> {
+        let path = self.scratch.join(format!("view-{}.arrow", view.name));
+        let mut writer = create(&path, schema)?;
+        let (mut rows, mut last) = (0, None::<String>);
+        let mut watch = tokio::time::interval(WATCH);
+        loop {
+            let batch = tokio::select! {
+                batch = stream.next() => batch,
+                _ = watch.tick() => {
+                    self.check_memory(&view.name)?;
+                    continue;
+                }
+            };
+            let Some(batch) = batch else { break };
+            let batch = batch.map_err(|source| failed(&view.name, source))?;
+            let batch = normalize(&batch, schema).map_err(|source| failed(&view.name, source.into()))?;
+            if check_ids {
+                last = check_unique(&view.name, &batch, last)?;
+            }
+            rows += batch.num_rows();
+            writer.write(&batch).map_err(|error| super::staging::staging(&path, error))?;
+        }
+        writer.finish().map_err(|error| super::staging::staging(&path, error))?;
+        Ok(StagedFile { path, schema: Arc::clone(schema), rows })
+    }
+
+    /// DataFusion's pool does not see every allocation; the process's own memory tells the truth.
+    fn check_memory(&self, view: &str) -> Result<(), ViewError> {
+        match resident_bytes() {
+            Some(bytes) if bytes > self.memory_limit => {
+                Err(ViewError::Memory { view: view.to_owned(), used: bytes >> 20, limit: self.memory_limit >> 20 })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn parse_expression(text: &str) -> Result<Expr, DataFusionError> {
+    use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
+    let parsed = Parser::new(&GenericDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_expr());
+    parsed.map_err(|error| DataFusionError::SQL(Box::new(error), None))
+}
+
+/// An error of DataFusion in `view`; one that the memory pool caused is named so.
+fn failed(view: &str, source: DataFusionError) -> ViewError {
+    match source.find_root() {
+        DataFusionError::ResourcesExhausted(why) => ViewError::Exhausted { view: view.to_owned(), why: why.clone() },
+        _ => ViewError::Sql { view: view.to_owned(), source: Box::new(source) },
+    }
+}
+
+/// The memory of this process that is in use.
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * 4096)
+}
+
+/// The schema in which a view's rows are kept: one text type, times in UTC; what cannot be served is refused.
+fn schema_of(view: &str, schema: &Schema) -> Result<SchemaRef, ViewError> {
+    let field = |field: &Arc<Field>| {
+        let normal = normal_type(field.data_type()).ok_or_else(|| ViewError::ColumnType {
+            view: view.to_owned(),
+            column: field.name().clone(),
+            found: field.data_type().to_string(),
+        })?;
+        Ok(Field::new(field.name(), normal, field.name() != ID))
+    };
+    Ok(Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Result<Vec<_>, ViewError>>()?)))
+}
+
+fn normal_type(found: &DataType) -> Option<DataType> {
+    let item = |field: &Arc<Field>| Some(Arc::new(Field::new(field.name(), normal_type(field.data_type())?, true)));
+    Some(match found {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::Dictionary(_, value) => normal_type(value)?,
+        DataType::Timestamp(..) => time_type(),
+        DataType::Date32 | DataType::Date64 => DataType::Date32,
+        DataType::Boolean | DataType::Decimal128(..) => found.clone(),
+        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => DataType::Float64,
+        DataType::UInt64 => DataType::Decimal128(20, 0),
+        other if other.is_integer() => {
+            if matches!(other, DataType::Int64 | DataType::UInt32) {
+                DataType::Int64
+            } else {
+                DataType::Int32
+            }
+        }
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+            DataType::List(item(field)?)
+        }
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(item).collect::<Option<Vec<_>>>()?.into()),
+        DataType::Null => DataType::Utf8,
+        _ => return None,
+    })
+}
+
+fn normalize(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns: Result<Vec<_>, _> = columns.map(|(column, field)| cast(column, field.data_type())).collect();
+    RecordBatch::try_new(Arc::clone(schema), columns?)
+}
+
+/// Ids are sorted here, so equal ones are neighbours.
+fn check_unique(view: &str, batch: &RecordBatch, mut last: Option<String>) -> Result<Option<String>, ViewError> {
+    let ids = batch.column(0).as_string::<i32>();
+    if ids.null_count() > 0 {
+        return Err(ViewError::NullId { view: view.to_owned() });
+    }
+    let mut previous = last.as_deref();
+    for row in 0..ids.len() {
+        let id = ids.value(row);
+        if previous == Some(id) {
+            return Err(ViewError::DuplicateId { view: view.to_owned(), id: id.to_owned() });
+        }
+        previous = Some(id);
+    }
+    if ids.len() > 0 {
+        last = Some(ids.value(ids.len() - 1).to_owned());
+    }
+    Ok(last)
+}
+
+/// The order in which views can run: each after those that it reads.
+pub(crate) fn run_order(
+    views: &[ViewDefinition],
+    reads: &BTreeMap<String, BTreeSet<String>>,
+) -> Result<Vec<usize>, ViewError> {
+    let mut order: Vec<usize> = Vec::new();
+    let done = |order: &[usize], name: &str| order.iter().any(|at| views[*at].name == name);
+    while order.len() < views.len() {
+        let ready = (0..views.len()).find(|at| {
+            let view = &views[*at];
+            let waits = |name: &String| views.iter().any(|other| other.name == *name) && !done(&order, name);
+            !order.contains(at) && !reads.get(&view.name).into_iter().flatten().any(waits)
+        });
+        if let Some(at) = ready {
+            order.push(at)
+        } else {
+            let rest = (0..views.len()).filter(|at| !order.contains(at)).map(|at| views[at].name.clone());
+            return Err(ViewError::Circle { views: rest.collect() });
+        }
+    }
+    Ok(order)
+}

@@ -1,0 +1,190 @@
+//! Segments: their members best first, their figures, and the edges that scores were counted with.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::{
+    array::{Array, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray},
+    compute::cast,
+    datatypes::{DataType, Decimal128Type, Int64Type, Schema},
+};
+use futures::StreamExt;
+
+use super::{BuildError, ViewError, encode, query::Session, staging::derive::MONEY};
+use crate::{
+    feature::{SegmentKind, is_name},
+    lake::Lake,
+    snapshot::{
+        Edges, FileEntry, FileKind, SegmentStats, SnapshotError, SnapshotId,
+        writer::{PartWriter, RANKING_BLOCK_ROWS, ranking_properties},
+    },
+};
+
+/// The cells of the R×F grid, and those who never bought.
+const GRID: [(&str, &str); 12] = [
+    ("champions", "R 5 and F 4 to 5"),
+    ("loyal", "R 3 and F 4 to 5, or R 4 and F 4 to 5"),
+    ("potential_loyalist", "R 4 to 5 and F 2 to 3"),
+    ("new", "R 5 and F 1"),
+    ("promising", "R 4 and F 1"),
+    ("need_attention", "R 3 and F 3"),
+    ("about_to_sleep", "R 3 and F 1 to 2"),
+    ("at_risk", "R 1 to 2 and F 3 to 4"),
+    ("cant_lose", "R 1 to 2 and F 5"),
+    ("hibernating", "R 1 to 2 and F 1 to 2"),
+    ("returns_only", "no purchase, but a return"),
+    ("prospect", "known, without purchase or return"),
+];
+
+/// The figures of a segment while its members pass.
+#[derive(Debug, Default)]
+struct Tally {
+    size: u64,
+    revenue: i128,
+    /// Sum and number of each score.
+    scores: [(i64, u64); 3],
+}
+
+impl Tally {
+    fn stats(&self, name: String, definition: String, customers: u64) -> SegmentStats {
+        #[expect(clippy::cast_precision_loss, reason = "a share, and means of scores of 1 to 5")]
+        let ratio = |part: u64, whole: u64| part as f64 / whole as f64;
+        let mean = |(sum, count): (i64, u64)| (count > 0).then(|| ratio(sum.unsigned_abs(), count));
+        let mut revenue = Vec::new();
+        encode::decimal(self.revenue, 4, &mut revenue);
+        SegmentStats {
+            name,
+            kind: SegmentKind::Rfm,
+            definition,
+            size: self.size,
+            share: if customers == 0 { 0.0 } else { ratio(self.size, customers) },
+            revenue: String::from_utf8_lossy(&revenue).into_owned(),
+            mean_r_score: mean(self.scores[0]),
+            mean_f_score: mean(self.scores[1]),
+            mean_m_score: mean(self.scores[2]),
+        }
+    }
+}
+
+/// Writes the ranking of every segment, by `monetary` and then id; the built-in segments are there even when empty.
+pub(super) async fn write_rankings(
+    lake: &Lake,
+    id: &SnapshotId,
+    session: &Session,
+    customers: u64,
+    built_in: bool,
+) -> Result<(Vec<SegmentStats>, Vec<FileEntry>), BuildError> {
+    let sql = "SELECT segment, customer_id, monetary, r_score, f_score, m_score FROM rfm WHERE segment IS NOT NULL \
+               ORDER BY segment, monetary DESC NULLS LAST, customer_id";
+    let failed = |source| ViewError::Sql { view: "rfm".to_owned(), source: Box::new(source) };
+    let mut members = session.query("rfm", sql).await?;
+    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    let mut files = Vec::new();
+    let mut open: Option<(String, PartWriter)> = None;
+    while let Some(batch) = members.next().await {
+        let batch = batch.map_err(failed)?;
+        for run in runs(batch.column(0).as_string()) {
+            let (segment, rows) = run;
+            if open.as_ref().is_none_or(|(name, _)| *name != segment) {
+                if let Some((_, writer)) = open.take() {
+                    files.push(writer.finish().await?);
+                }
+                open = Some((segment.clone(), ranking(lake, id, &segment, &batch)?));
+            }
+            let members = batch.slice(rows.start, rows.len());
+            add(tallies.entry(segment).or_default(), &members).map_err(|error| failed(error.into()))?;
+            if let Some((_, writer)) = &mut open {
+                write(writer, &members).await?;
+            }
+        }
+    }
+    if let Some((_, writer)) = open {
+        files.push(writer.finish().await?);
+    }
+    let mut segments = Vec::new();
+    for (name, definition) in &GRID {
+        let tally = match tallies.remove(*name) {
+            None if !built_in => continue,
+            tally => tally.unwrap_or_default(),
+        };
+        let definition = if built_in { (*definition).to_owned() } else { format!("rfm.segment is {name}") };
+        segments.push(tally.stats((*name).to_owned(), definition, customers));
+    }
+    for (name, tally) in tallies {
+        let definition = format!("rfm.segment is {name}");
+        segments.push(tally.stats(name, definition, customers));
+    }
+    Ok((segments, files))
+}
+
+/// The runs of equal texts.
+fn runs(texts: &StringArray) -> Vec<(String, std::ops::Range<usize>)> {
+    let mut runs: Vec<(String, std::ops::Range<usize>)> = Vec::new();
+    for row in 0..texts.len() {
+        match runs.last_mut() {
+            Some((text, range)) if text == texts.value(row) => range.end = row + 1,
+            _ => runs.push((texts.value(row).to_owned(), row..row + 1)),
+        }
+    }
+    runs
+}
+
+fn ranking(lake: &Lake, id: &SnapshotId, segment: &str, batch: &RecordBatch) -> Result<PartWriter, BuildError> {
+    if !is_name(segment) {
+        return Err(ViewError::SegmentName { name: segment.to_owned() }.into());
+    }
+    let path = format!("rankings/{segment}.parquet");
+    let schema = batch.schema().project(&[1, 2]).unwrap_or_else(|_| Schema::empty());
+    let writer = PartWriter::new(lake, id, path, FileKind::Ranking, Arc::new(schema), ranking_properties())?;
+    Ok(writer.of_segment(segment))
+}
+
+async fn write(writer: &mut PartWriter, members: &RecordBatch) -> Result<(), SnapshotError> {
+    let members = members.project(&[1, 2]);
+    let members =
+        members.map_err(|error| SnapshotError::Write { object: "rankings".to_owned(), source: error.into() })?;
+    let mut start = 0;
+    while start < members.num_rows() {
+        let filled = usize::try_from(writer.rows()).unwrap_or(0) % RANKING_BLOCK_ROWS;
+        let length = (RANKING_BLOCK_ROWS - filled).min(members.num_rows() - start);
+        writer.write(&members.slice(start, length))?;
+        start += length;
+        if filled + length == RANKING_BLOCK_ROWS {
+            writer.end_block().await?;
+        }
+    }
+    Ok(())
+}
+
+fn add(tally: &mut Tally, members: &RecordBatch) -> Result<(), arrow::error::ArrowError> {
+    let monetary = cast(members.column(2), &MONEY)?;
+    let monetary: &Decimal128Array = monetary.as_primitive::<Decimal128Type>();
+    tally.size += members.num_rows() as u64;
+    tally.revenue += monetary.iter().flatten().sum::<i128>();
+    for (at, (sum, count)) in tally.scores.iter_mut().enumerate() {
+        let scores = cast(members.column(3 + at), &DataType::Int64)?;
+        let scores: &Int64Array = scores.as_primitive::<Int64Type>();
+        *sum += scores.iter().flatten().sum::<i64>();
+        *count += (scores.len() - scores.null_count()) as u64;
+    }
+    Ok(())
+}
+
+/// The quintile edges, as decimal text.
+pub(super) async fn edges(session: &Session) -> Result<Edges, BuildError> {
+    let failed = |source| ViewError::Sql { view: "rfm_edges".to_owned(), source: Box::new(source) };
+    let sql = "SELECT measure, edge FROM rfm_edges ORDER BY measure, k";
+    let mut rows = session.query("rfm_edges", sql).await?;
+    let mut edges = Edges::new();
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(failed)?;
+        let values = cast(batch.column(1), &DataType::Decimal128(38, 5)).map_err(|error| failed(error.into()))?;
+        let (measures, values) = (batch.column(0).as_string::<i32>(), values.as_primitive::<Decimal128Type>());
+        for row in 0..batch.num_rows() {
+            let mut text = Vec::new();
+            encode::decimal(values.value(row), 5, &mut text);
+            let of_measure = edges.entry(measures.value(row).to_owned()).or_default();
+            of_measure.push(String::from_utf8_lossy(&text).into_owned());
+        }
+    }
+    Ok(edges)
+}

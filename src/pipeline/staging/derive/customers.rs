@@ -1,0 +1,283 @@
+//! The customers of a partition: who is known at `as_of`, since when, and with which attributes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch,
+        StringArray, TimestampMicrosecondArray,
+    },
+    datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType},
+};
+
+use super::{
+    super::{UTC, time_type},
+    Derived, Partition, ranks_of,
+    write::{BATCH, TableWriter},
+};
+use crate::pipeline::raw::{
+    Kind, RawError, Table, TableSpec,
+    value::{self, PRICE_DIGITS, PRICE_SCALE},
+};
+
+/// A column of the `customers` files that Larder has no name for.
+#[derive(Debug, Clone)]
+pub(crate) struct ExtraColumn {
+    /// The feature's name, made from the column's.
+    pub(crate) name: String,
+    /// The names in the files that become this one.
+    sources: Vec<String>,
+    kind: Kind,
+    declared: bool,
+}
+
+/// The extra columns of what was seen: the declared type, or the one that all values have.
+pub(crate) fn extra_columns(seen: &[(String, BTreeSet<Kind>)], spec: Option<&TableSpec>) -> Vec<ExtraColumn> {
+    let mut columns: Vec<(ExtraColumn, BTreeSet<Kind>)> = Vec::new();
+    for (source, kinds) in seen {
+        let name = value::feature_name(source);
+        if let Some((column, all)) = columns.iter_mut().find(|(column, _)| column.name == name) {
+            column.sources.push(source.clone());
+            all.extend(kinds);
+        } else {
+            let column = ExtraColumn { name, sources: vec![source.clone()], kind: Kind::Text, declared: false };
+            columns.push((column, kinds.clone()));
+        }
+    }
+    let declared = |name: &str| spec.and_then(|spec| spec.types.get(name)).copied();
+    let typed = |(column, kinds): (ExtraColumn, BTreeSet<Kind>)| {
+        let seen: Vec<Kind> = kinds.into_iter().collect();
+        let inferred = match seen.as_slice() {
+            [one] => *one,
+            [Kind::Integer, Kind::Number] => Kind::Number,
+            _ => Kind::Text,
+        };
+        let declared = declared(&column.name);
+        ExtraColumn { kind: declared.unwrap_or(inferred), declared: declared.is_some(), ..column }
+    };
+    columns.into_iter().map(typed).collect()
+}
+
+impl ExtraColumn {
+    fn data_type(&self) -> DataType {
+        match self.kind {
+            Kind::Text => DataType::Utf8,
+            Kind::Integer => DataType::Int64,
+            Kind::Number if self.declared => DataType::Decimal128(PRICE_DIGITS, PRICE_SCALE),
+            Kind::Number => DataType::Float64,
+            Kind::Boolean => DataType::Boolean,
+            Kind::Date => DataType::Date32,
+            Kind::Timestamp => time_type(),
+        }
+    }
+
+    fn array(&self, texts: &[Option<String>], spec: &TableSpec) -> ArrayRef {
+        let texts = texts.iter().map(Option::as_deref);
+        match self.data_type() {
+            DataType::Int64 => Arc::new(texts.map(|text| value::integer(text?)).collect::<Int64Array>()),
+            DataType::Float64 => Arc::new(texts.map(|text| text?.parse().ok()).collect::<Float64Array>()),
+            DataType::Boolean => Arc::new(texts.map(|text| text?.parse().ok()).collect::<BooleanArray>()),
+            DataType::Decimal128(..) => {
+                let values: Decimal128Array = texts.map(|text| value::price(text?).map(i128::from)).collect();
+                Arc::new(values.with_data_type(self.data_type()))
+            }
+            DataType::Date32 => {
+                let days = texts.map(|text| i32::try_from(spec.times.parse(text?)?.div_euclid(86_400_000_000)).ok());
+                Arc::new(days.collect::<Date32Array>())
+            }
+            DataType::Timestamp(..) => {
+                let micros = texts.map(|text| spec.times.parse(text?));
+                Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone(UTC))
+            }
+            _ => Arc::new(texts.collect::<StringArray>()),
+        }
+    }
+}
+
+/// Everybody of a partition, sorted by id.
+#[derive(Debug)]
+pub(super) struct People {
+    people: Vec<Person>,
+    /// The place in `people` of each line's customer.
+    pub(super) transaction_ranks: Vec<u32>,
+    pub(super) interaction_ranks: Vec<u32>,
+    /// Lines of `customers` that a later one replaced.
+    replaced: usize,
+}
+
+/// A customer, known at `as_of` or not.
+#[derive(Debug, Default, Clone)]
+struct Person {
+    id: String,
+    /// The line of `customers` that holds: the last one.
+    profile: Option<usize>,
+    created_at: Option<i64>,
+    /// The earliest event of all, after `as_of` too.
+    first_event: Option<i64>,
+    /// Time and country of the latest line until `as_of`.
+    country: Option<(i64, String)>,
+}
+
+impl Person {
+    /// When the customer was first seen, if it was by `as_of`: `Some(None)` is known, but nobody knows since when.
+    fn first_seen(&self, as_of: i64) -> Option<Option<i64>> {
+        let by_then = |time: Option<i64>| time.filter(|time| *time <= as_of);
+        let times = [by_then(self.created_at), by_then(self.first_event)];
+        match times.into_iter().flatten().min() {
+            Some(first) => Some(Some(first)),
+            None => (self.profile.is_some() && self.created_at.is_none() && self.first_event.is_none()).then_some(None),
+        }
+    }
+}
+
+impl People {
+    pub(super) fn new(
+        transactions: &RecordBatch,
+        interactions: &RecordBatch,
+        profiles: &RecordBatch,
+        as_of: i64,
+    ) -> Self {
+        let ids = |batch: &RecordBatch| batch.columns().first().map(|ids| ids.as_string::<i32>().clone());
+        let batches = [ids(transactions), ids(interactions), ids(profiles)];
+        let all: BTreeSet<&str> =
+            batches.iter().flatten().flat_map(|ids| (0..ids.len()).map(|row| ids.value(row))).collect();
+        let ranks: HashMap<&str, u32> = (0_u32..).zip(&all).map(|(rank, id)| (*id, rank)).collect();
+        let [transaction_ranks, interaction_ranks, profile_ranks] =
+            batches.each_ref().map(|ids| ids.as_ref().map_or_else(Vec::new, |ids| ranks_of(ids, &ranks)));
+        let mut people: Vec<Person> =
+            all.iter().map(|id| Person { id: (*id).to_owned(), ..Person::default() }).collect();
+        note_events(&mut people, transactions, 5, &transaction_ranks);
+        note_events(&mut people, interactions, 2, &interaction_ranks);
+        note_countries(&mut people, transactions, &transaction_ranks, as_of);
+        let mut replaced = 0;
+        if profiles.num_columns() > 0 {
+            let created_at = profiles.column(1).as_primitive::<TimestampMicrosecondType>();
+            let places = profiles.column(3).as_primitive::<Int64Type>().values();
+            for (row, rank) in profile_ranks.iter().enumerate() {
+                let person = &mut people[*rank as usize];
+                replaced += usize::from(person.profile.is_some());
+                if person.profile.is_none_or(|other| places[other] < places[row]) {
+                    person.profile = Some(row);
+                    person.created_at = created_at.is_valid(row).then(|| created_at.value(row));
+                }
+            }
+        }
+        Self { people, transaction_ranks, interaction_ranks, replaced }
+    }
+}
+
+fn note_events(people: &mut [Person], batch: &RecordBatch, time: usize, ranks: &[u32]) {
+    if batch.num_columns() == 0 {
+        return;
+    }
+    let times = batch.column(time).as_primitive::<TimestampMicrosecondType>().values();
+    for (rank, time) in ranks.iter().zip(times) {
+        let first = &mut people[*rank as usize].first_event;
+        *first = Some(first.map_or(*time, |first| first.min(*time)));
+    }
+}
+
+/// The country of the latest line; of several then, the greatest text.
+fn note_countries(people: &mut [Person], transactions: &RecordBatch, ranks: &[u32], as_of: i64) {
+    let Some(countries) = transactions.column_by_name("country") else { return };
+    let (countries, times) =
+        (countries.as_string::<i32>(), transactions.column(5).as_primitive::<TimestampMicrosecondType>().values());
+    for (row, rank) in ranks.iter().enumerate() {
+        if times[row] > as_of || countries.is_null(row) {
+            continue;
+        }
+        let found = (times[row], countries.value(row));
+        let latest = &mut people[*rank as usize].country;
+        if latest.as_ref().is_none_or(|(time, country)| (*time, country.as_str()) < found) {
+            *latest = Some((found.0, found.1.to_owned()));
+        }
+    }
+}
+
+/// Writes `customers`: one row for each customer known at `as_of`.
+pub(super) fn write(
+    partition: &Partition<'_>,
+    profiles: &RecordBatch,
+    people: &People,
+    derived: &mut Derived,
+) -> Result<(), RawError> {
+    let known: Vec<(&Person, Option<i64>)> = people
+        .people
+        .iter()
+        .filter_map(|person| person.first_seen(partition.as_of).map(|first| (person, first)))
+        .collect();
+    let with_profile = known.iter().filter(|(person, _)| person.profile.is_some()).count();
+    let profiled = people.people.iter().filter(|person| person.profile.is_some()).count();
+    derived.count(Table::Customers, "kept", with_profile);
+    derived.count(Table::Customers, "replaced", people.replaced);
+    derived.count(Table::Customers, "after_as_of", profiled - with_profile);
+
+    let extra = |name: &str| partition.extras.iter().any(|column| column.name == name);
+    let has_country =
+        partition.specs.get(&Table::Transactions).is_some_and(|spec| spec.texts().iter().any(|c| c.name == "country"));
+    let mut fields = vec![Field::new("customer_id", DataType::Utf8, false)];
+    let derived_columns: Vec<&str> =
+        [("country", has_country), ("created_at", partition.has_created_at), ("first_seen_at", true)]
+            .into_iter()
+            .filter_map(|(name, present)| (present && !extra(name)).then_some(name))
+            .collect();
+    for name in &derived_columns {
+        fields.push(Field::new(*name, if *name == "country" { DataType::Utf8 } else { time_type() }, true));
+    }
+    fields.extend(partition.extras.iter().map(|column| Field::new(&column.name, column.data_type(), true)));
+    let mut writer = TableWriter::new(partition, "customers", Arc::new(Schema::new(fields)))?;
+    for chunk in known.chunks(BATCH) {
+        let at = |times: Vec<Option<i64>>| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(times).with_timezone(UTC))
+        };
+        let mut columns: Vec<ArrayRef> =
+            vec![Arc::new(StringArray::from_iter_values(chunk.iter().map(|(person, _)| &person.id)))];
+        for name in &derived_columns {
+            columns.push(match *name {
+                "country" => {
+                    let countries = chunk.iter().map(|(person, _)| person.country.as_ref().map(|(_, country)| country));
+                    Arc::new(countries.collect::<StringArray>())
+                }
+                "created_at" => at(chunk.iter().map(|(person, _)| person.created_at).collect()),
+                _ => at(chunk.iter().map(|(_, first)| *first).collect()),
+            });
+        }
+        let attributes = attributes(partition.extras, profiles, chunk);
+        if let Some(spec) = partition.specs.get(&Table::Customers) {
+            columns.extend(partition.extras.iter().zip(&attributes).map(|(column, texts)| column.array(texts, spec)));
+        }
+        writer.write(columns)?;
+    }
+    writer.finish(derived)
+}
+
+/// The texts of each extra column for the people of `chunk`.
+fn attributes(
+    extras: &[ExtraColumn],
+    profiles: &RecordBatch,
+    chunk: &[(&Person, Option<i64>)],
+) -> Vec<Vec<Option<String>>> {
+    let mut columns = vec![vec![None; chunk.len()]; extras.len()];
+    if extras.is_empty() || profiles.num_columns() == 0 {
+        return columns;
+    }
+    let objects = profiles.column(2).as_string::<i32>();
+    let places: HashMap<&str, usize> = extras
+        .iter()
+        .enumerate()
+        .flat_map(|(at, column)| column.sources.iter().map(move |source| (source.as_str(), at)))
+        .collect();
+    for (row, (person, _)) in chunk.iter().enumerate() {
+        let Some(profile) = person.profile else { continue };
+        let object: BTreeMap<String, String> = serde_json::from_str(objects.value(profile)).unwrap_or_default();
+        for (name, text) in object {
+            if let Some(at) = places.get(name.as_str()) {
+                columns[*at][row] = Some(text);
+            }
+        }
+    }
+    columns
+}

@@ -1,0 +1,313 @@
+//! The tiered read: the memory of the process, then the snapshot in the lake.
+//!
+//! Knows customers, rows, segments and snapshots; nothing of HTTP, and nothing of how snapshots are built. `CURRENT` is the
+//! authority: it is looked at every few seconds, and a new snapshot takes the old one's place without a failed read.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+use chrono::Utc;
+use futures::{StreamExt, stream};
+use moka::future::Cache;
+
+use crate::{
+    config::ServingConfig,
+    feature::{CustomerId, Row, Tier, ViewKeys},
+    lake::Lake,
+    snapshot::{
+        self, Current, Manifest, SnapshotError, SnapshotId, read_current,
+        reader::{BlockCache, ReadLimits, SnapshotReader},
+        rfc3339,
+    },
+    telemetry::Metrics,
+};
+
+/// Customers of one batch that are read at a time.
+const BATCH_READS: usize = 32;
+/// How long the list of snapshots and old manifests are kept.
+const CATALOG_TTL: Duration = Duration::from_secs(10);
+/// How many snapshots that are not the current one are kept open for cursors.
+const OPEN_SNAPSHOTS: u64 = 4;
+
+/// Answers reads.
+#[derive(Debug)]
+pub struct Serving {
+    lake: Lake,
+    blocks: BlockCache,
+    /// Rows read lately, absent ones too, by publish number.
+    memory: Option<Cache<(u64, CustomerId), Option<Arc<Row>>>>,
+    served: ArcSwapOption<Served>,
+    /// Snapshots that cursors still point at.
+    older: Cache<SnapshotId, Arc<Served>>,
+    catalog: Cache<(), Arc<Vec<Manifest>>>,
+    /// Whether the last look at `CURRENT` succeeded.
+    lake_answers: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+/// An open snapshot and the publish that it is served under.
+#[derive(Debug)]
+pub struct Served {
+    /// The number of the publish; 0 for a snapshot that is open for a cursor's sake.
+    pub publish: u64,
+    /// When it was published.
+    published_at: Option<chrono::DateTime<Utc>>,
+    /// The snapshot's manifest.
+    pub manifest: Arc<Manifest>,
+    /// The JSON keys of each view, in the manifest's order.
+    pub keys: Vec<ViewKeys>,
+    /// The manifest's `as_of` in RFC 3339.
+    pub as_of: String,
+    reader: SnapshotReader,
+}
+
+/// One customer as a tier gave it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The features, or nothing where the customer is not known.
+    pub row: Option<Arc<Row>>,
+    /// The tier that answered.
+    pub tier: Tier,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// No snapshot is open yet.
+    #[error("no snapshot is served yet")]
+    NoSnapshot,
+    /// No such snapshot, or no more.
+    #[error("there is no snapshot {0}")]
+    UnknownSnapshot(SnapshotId),
+    /// No tier could answer.
+    #[error("the snapshot cannot be read")]
+    Unavailable(#[source] Arc<SnapshotError>),
+}
+
+impl From<Arc<SnapshotError>> for ReadError {
+    fn from(error: Arc<SnapshotError>) -> Self {
+        match error.as_ref() {
+            SnapshotError::Unknown { id } => Self::UnknownSnapshot(id.clone()),
+            _ => Self::Unavailable(error),
+        }
+    }
+}
+
+/// What a look at `CURRENT` found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// Nothing new.
+    Unchanged,
+    /// A snapshot took another's place.
+    Swapped,
+}
+
+impl Serving {
+    /// Reads from `lake` within the limits of `config`. Nothing is served before the first [`Serving::refresh`].
+    #[must_use]
+    pub fn new(lake: Lake, config: &ServingConfig, metrics: Arc<Metrics>) -> Self {
+        let limits =
+            ReadLimits { cache: config.cache, lake_reads: config.lake_reads, lake_timeout: config.lake_timeout };
+        let weight = |key: &(u64, CustomerId), row: &Option<Arc<Row>>| {
+            let bytes = 64 + key.1.as_str().len() + row.as_ref().map_or(0, |row| row.weight());
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        };
+        let memory = (config.memory > 0).then(|| {
+            Cache::builder().max_capacity(config.memory).weigher(weight).time_to_live(config.memory_ttl).build()
+        });
+        Self {
+            blocks: BlockCache::new(&limits, Arc::clone(&metrics)),
+            lake,
+            memory,
+            served: ArcSwapOption::empty(),
+            older: Cache::builder().max_capacity(OPEN_SNAPSHOTS).time_to_idle(Duration::from_mins(10)).build(),
+            catalog: Cache::builder().max_capacity(1).time_to_live(CATALOG_TTL).build(),
+            lake_answers: AtomicBool::new(false),
+            metrics,
+        }
+    }
+
+    /// Looks at `CURRENT` and opens the snapshot that it names, if that is a new one. The old one serves meanwhile, and
+    /// after a failure.
+    ///
+    /// # Errors
+    /// Of the lake or of the manifest.
+    pub async fn refresh(&self) -> Result<Refreshed, SnapshotError> {
+        let refreshed = self.look().await;
+        self.lake_answers.store(refreshed.is_ok(), Ordering::Relaxed);
+        let outcome = match refreshed {
+            Ok(Refreshed::Unchanged) => "unchanged",
+            Ok(Refreshed::Swapped) => "swapped",
+            Err(_) => "error",
+        };
+        self.metrics.polls.with_label_values(&[outcome]).inc();
+        refreshed
+    }
+
+    async fn look(&self) -> Result<Refreshed, SnapshotError> {
+        let Some(current) = read_current(&self.lake).await? else { return Ok(Refreshed::Unchanged) };
+        if let Some(served) = self.served.load().as_deref() {
+            if served.publish == current.publish && served.manifest.id == current.snapshot {
+                return Ok(Refreshed::Unchanged);
+            }
+            if current.publish < served.publish {
+                tracing::warn!(
+                    served = served.publish,
+                    found = current.publish,
+                    "CURRENT went back; it is not followed"
+                );
+                return Ok(Refreshed::Unchanged);
+            }
+        }
+        let manifest = Arc::new(Manifest::read(&self.lake, &current.snapshot).await?);
+        let served = Served::open(&self.lake, manifest, Some(&current), self.blocks.clone());
+        served.reader.warm_up().await;
+        tracing::info!(publish = current.publish, snapshot = %current.snapshot, "serves a snapshot");
+        self.metrics.build_seconds.reset();
+        for stage in &served.manifest.stages {
+            self.metrics.build_seconds.with_label_values(&[&stage.name]).set(stage.seconds);
+        }
+        self.served.store(Some(Arc::new(served)));
+        Ok(Refreshed::Swapped)
+    }
+
+    /// Looks at `CURRENT` every `period`, for ever.
+    pub async fn poll(&self, period: Duration) {
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(period).await;
+            match self.refresh().await {
+                Ok(_) => failing = false,
+                Err(error) if !failing => {
+                    failing = true;
+                    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                    tracing::error!(%error, source, "cannot look at CURRENT; what is served stays");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The current snapshot.
+    ///
+    /// # Errors
+    /// [`ReadError::NoSnapshot`] before the first one.
+    pub fn current(&self) -> Result<Arc<Served>, ReadError> {
+        self.served.load_full().ok_or(ReadError::NoSnapshot)
+    }
+
+    /// Whether the lake answered when it was last asked for `CURRENT`.
+    #[must_use]
+    pub fn lake_answers(&self) -> bool {
+        self.lake_answers.load(Ordering::Relaxed)
+    }
+
+    /// The snapshot `id`: the current one, or an older one that is still in the lake.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownSnapshot`] where it is gone.
+    pub async fn snapshot(&self, id: &SnapshotId) -> Result<Arc<Served>, ReadError> {
+        if let Some(served) = self.served.load_full().filter(|served| served.manifest.id == *id) {
+            return Ok(served);
+        }
+        let open = async {
+            let manifest = Arc::new(Manifest::read(&self.lake, id).await?);
+            Ok::<_, SnapshotError>(Arc::new(Served::open(&self.lake, manifest, None, self.blocks.clone())))
+        };
+        Ok(self.older.try_get_with(id.clone(), open).await?)
+    }
+
+    /// One customer.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] where no tier could tell.
+    pub async fn customer(&self, served: &Served, id: &CustomerId) -> Result<Answer, ReadError> {
+        let since = Instant::now();
+        let answer = self.tiers(served, id).await;
+        let (tier, outcome) = match &answer {
+            Ok(Answer { row: Some(_), tier }) => (tier.as_str(), "hit"),
+            Ok(Answer { row: None, tier }) => (tier.as_str(), "miss"),
+            Err(_) => (Tier::Snapshot.as_str(), "error"),
+        };
+        self.metrics.reads.with_label_values(&[tier, outcome]).inc();
+        self.metrics.read_seconds.with_label_values(&[tier]).observe(since.elapsed().as_secs_f64());
+        answer
+    }
+
+    async fn tiers(&self, served: &Served, id: &CustomerId) -> Result<Answer, ReadError> {
+        let read = async { Ok::<_, Arc<SnapshotError>>(served.reader.row(id).await?.map(Arc::new)) };
+        // A snapshot that is open for a cursor's sake has no publish number to keep its rows under.
+        let Some(memory) = self.memory.as_ref().filter(|_| served.publish > 0) else {
+            return Ok(Answer { row: read.await?, tier: Tier::Snapshot });
+        };
+        let key = (served.publish, id.clone());
+        if let Some(row) = memory.get(&key).await {
+            return Ok(Answer { row, tier: Tier::Memory });
+        }
+        let row = memory.try_get_with(key, read).await.map_err(Arc::unwrap_or_clone)?;
+        Ok(Answer { row, tier: Tier::Snapshot })
+    }
+
+    /// Several customers, in the order of `ids`.
+    pub async fn customers(&self, served: &Served, ids: &[CustomerId]) -> Vec<Result<Answer, ReadError>> {
+        let reads: Vec<_> = ids.iter().map(|id| self.customer(served, id)).collect();
+        stream::iter(reads).buffered(BATCH_READS).collect().await
+    }
+
+    /// The members of a segment from rank `offset` (counted from 0) on, at most `limit`, best first.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn members(
+        &self,
+        served: &Served,
+        segment: &str,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<CustomerId>, ReadError> {
+        Ok(served.reader.members(segment, offset, limit).await?)
+    }
+
+    /// The manifests of all snapshots, newest build first.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn snapshots(&self) -> Result<Arc<Vec<Manifest>>, ReadError> {
+        let list = async { snapshot::list(&self.lake).await.map(Arc::new) };
+        Ok(self.catalog.try_get_with((), list).await?)
+    }
+
+    /// Brings the metrics that are read off, not counted, up to date.
+    pub fn observe(&self) {
+        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.metrics.cache_bytes.set(bytes(self.blocks.bytes()));
+        self.metrics.memory_bytes.set(bytes(self.memory.as_ref().map_or(0, Cache::weighted_size)));
+        if let Some(served) = self.served.load().as_deref() {
+            #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+            let age = |time: chrono::DateTime<Utc>| (Utc::now() - time).num_milliseconds() as f64 / 1_000.0;
+            self.metrics.snapshot_age.set(age(served.manifest.as_of));
+            self.metrics.published_age.set(served.published_at.map_or(0.0, age));
+            self.metrics.snapshot_customers.set(bytes(served.manifest.customers));
+            self.metrics.publish.set(bytes(served.publish));
+        }
+    }
+}
+
+impl Served {
+    fn open(lake: &Lake, manifest: Arc<Manifest>, current: Option<&Current>, blocks: BlockCache) -> Self {
+        Self {
+            publish: current.map_or(0, |current| current.publish),
+            published_at: current.map(|current| current.published_at),
+            keys: manifest.views.iter().map(ViewKeys::new).collect(),
+            as_of: rfc3339::format(manifest.as_of),
+            reader: SnapshotReader::new(lake.clone(), Arc::clone(&manifest), blocks),
+            manifest,
+        }
+    }
+}

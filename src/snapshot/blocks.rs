@@ -1,0 +1,193 @@
+//! The form of Larder's Parquet files: a row group is a block, read by one range request and checked by one checksum.
+//!
+//! The Parquet format has no checksum over a footer and its writer makes none over pages, so the footer's key
+//! `larder.blocks` holds `[[offset, length, crc32], …]`, an entry per row group, and the manifest the CRC of the footer.
+//! Knows bytes and Parquet metadata only: neither the lake nor what the columns mean.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use parquet::{
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+    errors::{ParquetError, Result as ParquetResult},
+    file::{
+        metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+        reader::{ChunkReader, Length},
+    },
+};
+
+use arrow::array::RecordBatch;
+
+/// The key of the block list in a footer.
+pub const KEY: &str = "larder.blocks";
+
+/// Length and magic at the end of a Parquet file.
+const TAIL: usize = 8;
+
+/// One row group: where its bytes lie and what their checksum is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// Its first byte in the file.
+    pub offset: u64,
+    /// Its bytes.
+    pub length: u64,
+    /// CRC-32 of its bytes.
+    pub crc32: u32,
+}
+
+/// A decoded footer.
+#[derive(Debug)]
+pub struct Footer {
+    metadata: ArrowReaderMetadata,
+    blocks: Vec<Block>,
+    /// The number of rows before each block, and after the last.
+    starts: Vec<u64>,
+    /// The greatest customer id of each block, where the file is sorted by id.
+    last_ids: Vec<Box<[u8]>>,
+}
+
+impl Footer {
+    /// Decodes the footer of a file whose last bytes are `bytes`; `sorted` says that the first column is sorted.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn decode(bytes: &Bytes, sorted: bool) -> Result<Self, String> {
+        let text = |error: ParquetError| error.to_string();
+        // Indexes may stand before the metadata; its own length stands behind it.
+        let end = bytes.len().checked_sub(TAIL).ok_or("its footer is too short")?;
+        let length = bytes[end..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+        let start = usize::try_from(length).ok().and_then(|length| end.checked_sub(length));
+        let start = start.ok_or("its footer is shorter than it says")?;
+        let metadata = ParquetMetaDataReader::decode_metadata(&bytes[start..end]).map_err(text)?;
+        let blocks = block_list(&metadata)?;
+        if blocks.len() != metadata.num_row_groups() {
+            return Err(format!(
+                "its footer lists {} blocks and {} row groups",
+                blocks.len(),
+                metadata.num_row_groups()
+            ));
+        }
+        let mut starts = vec![0];
+        let mut last_ids = Vec::new();
+        for group in metadata.row_groups() {
+            let rows = u64::try_from(group.num_rows()).map_err(|_| "its footer has a negative number of rows")?;
+            starts.push(starts.last().copied().unwrap_or(0) + rows);
+            if sorted {
+                let last = group.column(0).statistics().and_then(|statistics| statistics.max_bytes_opt());
+                last_ids.push(last.ok_or("its footer has no greatest id of a block")?.into());
+            }
+        }
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(text)?;
+        Ok(Self { metadata, blocks, starts, last_ids })
+    }
+
+    /// The number of rows of the file.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// How many bytes it keeps in memory, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let ids: usize = self.last_ids.iter().map(|id| id.len() + size_of::<Box<[u8]>>()).sum();
+        self.metadata.metadata().memory_size() + self.blocks.len() * (size_of::<Block>() + 8) + ids
+    }
+
+    /// The block that holds `id`, if any does, by binary search.
+    #[must_use]
+    pub fn block_of_id(&self, id: &str) -> Option<usize> {
+        let at = self.last_ids.partition_point(|last| last.as_ref() < id.as_bytes());
+        (at < self.last_ids.len()).then_some(at)
+    }
+
+    /// The block that holds the row of number `row`, and the number of the block's first row.
+    #[must_use]
+    pub fn block_of_row(&self, row: u64) -> Option<(usize, u64)> {
+        if row >= self.rows() {
+            return None;
+        }
+        let at = self.starts.partition_point(|start| *start <= row) - 1;
+        Some((at, self.starts[at]))
+    }
+
+    /// Where the bytes of block `at` lie.
+    #[must_use]
+    pub fn block(&self, at: usize) -> Block {
+        self.blocks[at]
+    }
+
+    /// Checks and decodes the bytes of block `at`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with them.
+    pub fn decode_block(&self, at: usize, bytes: Bytes) -> Result<RecordBatch, String> {
+        let block = self.blocks[at];
+        if crc32fast::hash(&bytes) != block.crc32 {
+            return Err(format!("the checksum of the {} bytes at {} is wrong", block.length, block.offset));
+        }
+        let rows = usize::try_from(self.starts[at + 1] - self.starts[at]).map_err(|error| error.to_string())?;
+        let window = Window { start: block.offset, bytes };
+        let text = |error: ParquetError| error.to_string();
+        let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(window, self.metadata.clone())
+            .with_row_groups(vec![at])
+            .with_batch_size(rows)
+            .build()
+            .map_err(text)?;
+        let batch = reader.next().ok_or("a block is empty")?.map_err(|error| error.to_string())?;
+        if batch.num_rows() == rows { Ok(batch) } else { Err("a block has fewer rows than its footer says".to_owned()) }
+    }
+}
+
+/// The text that a footer keeps under [`KEY`].
+#[must_use]
+pub fn block_text(blocks: &[Block]) -> String {
+    let list: Vec<_> = blocks.iter().map(|block| (block.offset, block.length, block.crc32)).collect();
+    serde_json::json!(list).to_string()
+}
+
+fn block_list(metadata: &ParquetMetaData) -> Result<Vec<Block>, String> {
+    let pairs = metadata.file_metadata().key_value_metadata();
+    let text = pairs.into_iter().flatten().find(|pair| pair.key == KEY).and_then(|pair| pair.value.as_deref());
+    let text = text.ok_or_else(|| format!("its footer has no `{KEY}`"))?;
+    let list: Vec<(u64, u64, u32)> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    Ok(list.into_iter().map(|(offset, length, crc32)| Block { offset, length, crc32 }).collect())
+}
+
+/// The bytes of one block, in the place that they have in the file.
+struct Window {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Window {
+    fn from(&self, start: u64) -> ParquetResult<Bytes> {
+        let at = start.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        let at = at.filter(|at| *at <= self.bytes.len());
+        at.map(|at| self.bytes.slice(at..))
+            .ok_or_else(|| ParquetError::EOF(format!("byte {start} lies outside the block")))
+    }
+}
+
+impl Length for Window {
+    fn len(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+impl ChunkReader for Window {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let bytes = self.from(start)?;
+        if length > bytes.len() {
+            return Err(ParquetError::EOF(format!("{length} bytes from {start} lie outside the block")));
+        }
+        Ok(bytes.slice(..length))
+    }
+}

@@ -1,0 +1,94 @@
+//! `CURRENT`: the number of the last publish and the snapshot that it made the current one.
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+
+use super::{Manifest, SnapshotError, SnapshotId, rfc3339};
+use crate::lake::Lake;
+
+const OBJECT: &str = "CURRENT";
+
+/// What `CURRENT` holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Current {
+    /// The number of the publish; it only grows.
+    pub publish: u64,
+    /// The snapshot that readers get.
+    pub snapshot: SnapshotId,
+    /// The one before.
+    pub previous: Option<SnapshotId>,
+    /// When it was published.
+    #[serde(with = "rfc3339")]
+    pub published_at: DateTime<Utc>,
+    /// The snapshots that stopped being current within the hour before, which readers may still hold.
+    #[serde(default)]
+    pub recent: Vec<Retired>,
+}
+
+/// A snapshot that was the current one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Until when it was the current one.
+    #[serde(with = "rfc3339")]
+    pub until: DateTime<Utc>,
+}
+
+/// How long a snapshot is kept after it stopped being the current one.
+pub const GRACE: TimeDelta = TimeDelta::hours(1);
+
+/// `CURRENT`, or nothing where nothing was published yet.
+///
+/// # Errors
+/// Of the lake, or of a content that is no `CURRENT`.
+pub async fn read_current(lake: &Lake) -> Result<Option<Current>, SnapshotError> {
+    match lake.get(&Path::from(OBJECT)).await {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| SnapshotError::Damaged { object: OBJECT.to_owned(), why: error.to_string() }),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes `manifest` the current snapshot. Publishing the current snapshot again changes nothing.
+///
+/// # Errors
+/// [`SnapshotError::Older`] unless `force`, or of the lake.
+pub async fn publish_to_lake(lake: &Lake, manifest: &Manifest, force: bool) -> Result<Current, SnapshotError> {
+    let _lock = lake.publish_lock().await?;
+    let before = read_current(lake).await?;
+    if let Some(before) = &before {
+        if before.snapshot == manifest.id {
+            return Ok(before.clone());
+        }
+        match Manifest::read(lake, &before.snapshot).await {
+            Ok(current) if manifest.as_of < current.as_of && !force => {
+                let (id, as_of) = (manifest.id.clone(), manifest.as_of);
+                return Err(SnapshotError::Older { id, as_of, current: current.as_of });
+            }
+            // A current snapshot that is gone or unreadable must not keep a good one from taking its place.
+            Ok(_)
+            | Err(SnapshotError::Unknown { .. } | SnapshotError::Damaged { .. } | SnapshotError::Format { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let now = rfc3339::now();
+    let mut recent: Vec<Retired> = before.iter().flat_map(|before| before.recent.clone()).collect();
+    recent.retain(|retired| now - retired.until < GRACE && retired.snapshot != manifest.id);
+    recent.extend(before.iter().map(|before| Retired { snapshot: before.snapshot.clone(), until: now }));
+    let current = Current {
+        publish: before.as_ref().map_or(1, |before| before.publish + 1),
+        snapshot: manifest.id.clone(),
+        previous: before.map(|before| before.snapshot),
+        published_at: now,
+        recent,
+    };
+    let text = serde_json::to_vec(&current)
+        .map_err(|error| SnapshotError::Write { object: OBJECT.to_owned(), source: error.into() })?;
+    lake.put(&Path::from(OBJECT), Bytes::from(text)).await?;
+    Ok(current)
+}

@@ -1,0 +1,274 @@
+//! The manifest: what a snapshot holds, what it was made from, and how.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use super::{SnapshotError, SnapshotId, rfc3339};
+use crate::{
+    feature::{FeatureView, SegmentKind},
+    lake::Lake,
+};
+
+/// The format of manifests and parts that this version writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// What a snapshot holds, what it was made from, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Manifest {
+    /// The format of manifest and parts.
+    #[schema(example = 1)]
+    pub format: u32,
+    /// The snapshot's id.
+    pub id: SnapshotId,
+    /// The version of Larder that built it.
+    #[schema(example = "0.1.0")]
+    pub larder: String,
+    /// The instant that the features describe: nothing later entered them.
+    #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime, example = "2011-12-09T12:50:00Z")]
+    pub as_of: DateTime<Utc>,
+    /// When the build ended.
+    #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime, example = "2011-12-10T02:00:12Z")]
+    pub created_at: DateTime<Utc>,
+    /// SHA-256 over the hashes of all parts: equal fingerprints, equal data.
+    #[schema(example = "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab")]
+    pub fingerprint: String,
+    /// How many customers it holds.
+    #[schema(example = 4372)]
+    pub customers: u64,
+    /// The views with their features, in the order in which rows store them.
+    pub views: Vec<FeatureView>,
+    /// The quintile edges that RFM scores were counted with, by measure; absent where the snapshot has no `rfm` steps.
+    #[serde(default)]
+    pub edges: Edges,
+    /// The segments and their figures, by name.
+    pub segments: Vec<SegmentStats>,
+    /// What became of every line of raw data, by table.
+    pub counts: BTreeMap<String, TableCounts>,
+    /// The raw files that were read.
+    pub sources: Vec<Source>,
+    /// The files of this snapshot.
+    pub files: Vec<FileEntry>,
+    /// How long each stage of the build took.
+    pub stages: Vec<Stage>,
+}
+
+/// Quintile edges, exact, as decimal text: measure → the four edges.
+pub type Edges = BTreeMap<String, Vec<String>>;
+
+/// A segment and its figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SegmentStats {
+    /// The segment's name.
+    #[schema(example = "champions")]
+    pub name: String,
+    /// Its kind.
+    pub kind: SegmentKind,
+    /// Who is in it.
+    #[schema(example = "R 5, F 4 to 5")]
+    pub definition: String,
+    /// How many customers are in it.
+    #[schema(example = 604)]
+    pub size: u64,
+    /// Their share of all customers, 0 to 1.
+    #[schema(example = 0.138_152)]
+    pub share: f64,
+    /// Their `rfm.monetary`, summed exactly; decimal text.
+    #[schema(example = "4188912.83")]
+    pub revenue: String,
+    /// Mean recency score; null where no member has one.
+    #[schema(example = 5.0)]
+    pub mean_r_score: Option<f64>,
+    /// Mean frequency score.
+    #[schema(example = 4.8)]
+    pub mean_f_score: Option<f64>,
+    /// Mean monetary score.
+    #[schema(example = 4.6)]
+    pub mean_m_score: Option<f64>,
+}
+
+/// What became of the lines of a raw table. Every line is in exactly one of the fates; `duplicate` counts lines that are
+/// kept and in a fate as well.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TableCounts {
+    /// Lines read.
+    #[schema(example = 541_909)]
+    pub lines: u64,
+    /// Fate → lines: `purchase`, `return`, `neither`, `no_customer`, `bad`, `after_as_of`, `kept`, `replaced`.
+    #[schema(example = json!({"purchase": 397_884, "return": 8_905, "no_customer": 135_080, "neither": 40}))]
+    pub fates: BTreeMap<String, u64>,
+    /// Lines that equal an earlier one; they are kept.
+    #[schema(example = 5_225)]
+    pub duplicates: u64,
+    /// The first few bad lines, each with file, line and what was expected.
+    #[serde(default)]
+    pub bad_examples: Vec<String>,
+}
+
+/// A raw file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Source {
+    /// The raw table.
+    #[schema(example = "transactions")]
+    pub table: String,
+    /// Where it lies.
+    #[schema(example = "raw/transactions/2011-12.csv.gz")]
+    pub path: String,
+    /// Its size in bytes.
+    #[schema(example = 367_784)]
+    pub bytes: u64,
+    /// SHA-256 of its content.
+    #[schema(example = "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c")]
+    pub sha256: String,
+    /// Its lines of data.
+    #[schema(example = 25_525)]
+    pub lines: u64,
+    /// The file with the same content that was read in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "raw/transactions/2011-12.csv.gz")]
+    pub same_as: Option<String>,
+}
+
+/// What a file of a snapshot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FileKind {
+    /// Typed, for analysis.
+    Customers,
+    /// Ready to serve.
+    Rows,
+    /// The members of a segment, best first.
+    Ranking,
+}
+
+/// A file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FileEntry {
+    /// Its path in the snapshot's folder.
+    #[schema(example = "rows/part-00000.parquet")]
+    pub path: String,
+    /// What it is for.
+    pub kind: FileKind,
+    /// The segment of a ranking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "champions")]
+    pub segment: Option<String>,
+    /// Its rows.
+    #[schema(example = 4372)]
+    pub rows: u64,
+    /// Its size in bytes.
+    #[schema(example = 412_345)]
+    pub bytes: u64,
+    /// SHA-256 of its content.
+    #[schema(example = "7d865e959b2466918c9863afca942d0fb89d7c9ac0c99bafc3749504ded97730")]
+    pub sha256: String,
+    /// The size of its Parquet footer, with length and magic, in bytes.
+    #[schema(example = 4_096)]
+    pub footer_bytes: u64,
+    /// CRC-32 of those bytes.
+    #[schema(example = 3_735_928_559_u32)]
+    pub footer_crc32: u32,
+    /// The id of its first customer (customers and rows).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "12346")]
+    pub first: Option<String>,
+    /// The id of its last customer (customers and rows).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "18287")]
+    pub last: Option<String>,
+}
+
+/// A stage of a build.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Stage {
+    /// Its name.
+    #[schema(example = "raw")]
+    pub name: String,
+    /// How long it took, in seconds.
+    #[schema(example = 1.25)]
+    pub seconds: f64,
+}
+
+impl Manifest {
+    /// Reads the manifest of `id`.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Unknown`] where there is none, else what is wrong with it or with the lake.
+    pub async fn read(lake: &Lake, id: &SnapshotId) -> Result<Self, SnapshotError> {
+        let path = id.path("manifest.json");
+        let bytes = lake.get(&path).await.map_err(|error| match error {
+            error if error.is_not_found() => SnapshotError::Unknown { id: id.clone() },
+            error => error.into(),
+        })?;
+        Self::parse(path.as_ref(), &bytes)
+    }
+
+    /// The manifest in `bytes`, read from `object`.
+    ///
+    /// # Errors
+    /// Of JSON that is none, and of another format.
+    pub fn parse(object: &str, bytes: &[u8]) -> Result<Self, SnapshotError> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let damaged =
+            |error: serde_json::Error| SnapshotError::Damaged { object: object.to_owned(), why: error.to_string() };
+        let Head { format: found } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if found != FORMAT {
+            return Err(SnapshotError::Format { object: object.to_owned(), found, known: FORMAT });
+        }
+        serde_json::from_slice(bytes).map_err(damaged)
+    }
+
+    /// Writes the manifest, which makes the snapshot one.
+    ///
+    /// # Errors
+    /// Of the lake.
+    pub async fn write(&self, lake: &Lake) -> Result<(), SnapshotError> {
+        let path = self.id.path("manifest.json");
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| SnapshotError::Write { object: path.to_string(), source: error.into() })?;
+        Ok(lake.put(&path, Bytes::from(text)).await?)
+    }
+
+    /// The fingerprint over `files`: SHA-256 over path and hash of each, by path.
+    #[must_use]
+    pub fn fingerprint_of(files: &[FileEntry]) -> String {
+        let mut sorted: Vec<_> = files.iter().collect();
+        sorted.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut hash = Sha256::new();
+        for file in sorted {
+            hash.update(format!("{}\t{}\n", file.path, file.sha256));
+        }
+        hex(&hash.finalize())
+    }
+
+    /// The place of the view `name` among the views.
+    #[must_use]
+    pub fn view(&self, name: &str) -> Option<usize> {
+        self.views.iter().position(|view| view.name == name)
+    }
+
+    /// The segment `name`.
+    #[must_use]
+    pub fn segment(&self, name: &str) -> Option<&SegmentStats> {
+        self.segments.iter().find(|segment| segment.name == name)
+    }
+}
+
+/// Bytes as hexadecimal text.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

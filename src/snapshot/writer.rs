@@ -1,0 +1,228 @@
+//! Writing a snapshot's Parquet files: block by block, hashed on the way, never held whole.
+//!
+//! A file appears in the lake when it is finished and not before; the manifest, written last by the caller, is what makes
+//! the files a snapshot. The same batches give the same bytes.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use bytes::Bytes;
+use object_store::buffered::BufWriter;
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, Encoding, ZstdLevel},
+    file::{
+        metadata::KeyValue,
+        properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
+    },
+    schema::types::ColumnPath,
+};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+
+use super::{
+    FileEntry, FileKind, SnapshotError, SnapshotId,
+    blocks::{Block, KEY, block_text},
+    manifest::hex,
+};
+use crate::lake::Lake;
+
+/// The customers of a part. Parts are cut by count, so that the same customers give the same parts.
+pub const PART_ROWS: usize = 131_072;
+/// A block of `rows` ends with the row that makes its texts this long: what a cold lookup reads and decodes, before compression.
+pub const ROWS_BLOCK_BYTES: usize = 160 << 10;
+/// The members of a block of a ranking.
+pub const RANKING_BLOCK_ROWS: usize = 4_096;
+/// The name of the id column in every file.
+pub const ID: &str = "customer_id";
+
+/// The schema of `rows`: the id, and one text column per view.
+#[must_use]
+pub fn rows_schema<'a>(views: impl IntoIterator<Item = &'a str>) -> SchemaRef {
+    let texts = views.into_iter().map(|view| Field::new(view, DataType::Utf8, true));
+    Arc::new(Schema::new([Field::new(ID, DataType::Utf8, false)].into_iter().chain(texts).collect::<Vec<_>>()))
+}
+
+/// Ready to serve: no dictionaries, since a lookup would have to read them; no statistics but the ids'.
+#[must_use]
+pub fn rows_properties() -> WriterProperties {
+    plain(Compression::LZ4_RAW).build()
+}
+
+/// Typed, for scans.
+#[must_use]
+pub fn customers_properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_created_by(created_by())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(PART_ROWS))
+        .build()
+}
+
+/// A member list.
+#[must_use]
+pub fn ranking_properties() -> WriterProperties {
+    plain(Compression::LZ4_RAW).build()
+}
+
+fn plain(compression: Compression) -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_created_by(created_by())
+        .set_dictionary_enabled(false)
+        .set_encoding(Encoding::PLAIN)
+        .set_compression(compression)
+        .set_offset_index_disabled(true)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_column_statistics_enabled(ColumnPath::from(ID), EnabledStatistics::Chunk)
+        .set_statistics_truncate_length(None)
+        .set_max_row_group_row_count(None)
+        .set_data_page_row_count_limit(usize::MAX)
+        .set_data_page_size_limit(usize::MAX)
+        .set_write_batch_size(usize::MAX)
+}
+
+/// No version in it: an upgrade that writes the same bytes keeps the fingerprint.
+fn created_by() -> String {
+    "larder".to_owned()
+}
+
+/// Writes one file of a snapshot.
+#[derive(Debug)]
+pub struct PartWriter {
+    path: String,
+    kind: FileKind,
+    segment: Option<String>,
+    encoder: ArrowWriter<Vec<u8>>,
+    out: BufWriter,
+    hash: Sha256,
+    blocks: Vec<Block>,
+    offset: u64,
+    rows: u64,
+    ids: Option<(String, String)>,
+}
+
+impl PartWriter {
+    /// Starts the file `path` of the snapshot `id`.
+    ///
+    /// # Errors
+    /// Of a schema that Parquet cannot hold.
+    pub fn new(
+        lake: &Lake,
+        id: &SnapshotId,
+        path: String,
+        kind: FileKind,
+        schema: SchemaRef,
+        properties: WriterProperties,
+    ) -> Result<Self, SnapshotError> {
+        let encoder =
+            ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(|error| failed(&path, error))?;
+        let out = lake.writer(&id.path(&path));
+        let (hash, blocks) = (Sha256::new(), Vec::new());
+        Ok(Self { path, kind, segment: None, encoder, out, hash, blocks, offset: 0, rows: 0, ids: None })
+    }
+
+    /// Names the segment that a ranking is of.
+    #[must_use]
+    pub fn of_segment(mut self, segment: &str) -> Self {
+        self.segment = Some(segment.to_owned());
+        self
+    }
+
+    /// The rows so far.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Adds rows to the block under way.
+    ///
+    /// # Errors
+    /// Of the encoder.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), SnapshotError> {
+        let ids = batch.column(0).as_any().downcast_ref::<StringArray>();
+        if let Some(ids) = ids.filter(|ids| !ids.is_empty() && self.kind != FileKind::Ranking) {
+            let last = ids.value(ids.len() - 1).to_owned();
+            match &mut self.ids {
+                Some(range) => range.1 = last,
+                None => self.ids = Some((ids.value(0).to_owned(), last)),
+            }
+        }
+        self.rows += batch.num_rows() as u64;
+        self.encoder.write(batch).map_err(|error| failed(&self.path, error))
+    }
+
+    /// Ends the block under way and hands its bytes to the lake.
+    ///
+    /// # Errors
+    /// Of the encoder or the lake.
+    pub async fn end_block(&mut self) -> Result<(), SnapshotError> {
+        // The magic number at the start of the file belongs to no block.
+        self.drain().await?;
+        self.encoder.flush().map_err(|error| failed(&self.path, error))?;
+        let (offset, bytes) = (self.offset, self.drain().await?);
+        if !bytes.is_empty() {
+            self.blocks.push(Block { offset, length: bytes.len() as u64, crc32: crc32fast::hash(&bytes) });
+        }
+        Ok(())
+    }
+
+    /// Ends the file. It is in the lake from now on.
+    ///
+    /// # Errors
+    /// Of the encoder or the lake.
+    pub async fn finish(mut self) -> Result<FileEntry, SnapshotError> {
+        self.end_block().await?;
+        self.encoder.append_key_value_metadata(KeyValue::new(KEY.to_owned(), block_text(&self.blocks)));
+        self.encoder.finish().map_err(|error| failed(&self.path, error))?;
+        let footer = self.drain().await?;
+        self.out.shutdown().await.map_err(|error| failed(&self.path, error))?;
+        let (first, last) = self.ids.unzip();
+        Ok(FileEntry {
+            path: self.path,
+            kind: self.kind,
+            segment: self.segment,
+            rows: self.rows,
+            bytes: self.offset,
+            sha256: hex(&self.hash.finalize()),
+            footer_bytes: footer.len() as u64,
+            footer_crc32: crc32fast::hash(&footer),
+            first,
+            last,
+        })
+    }
+
+    /// Hands what the encoder has made to the lake.
+    async fn drain(&mut self) -> Result<Bytes, SnapshotError> {
+        let bytes = Bytes::from(std::mem::take(self.encoder.inner_mut()));
+        self.hash.update(&bytes);
+        self.offset += bytes.len() as u64;
+        if !bytes.is_empty() {
+            self.out.put(bytes.clone()).await.map_err(|error| failed(&self.path, error))?;
+        }
+        Ok(bytes)
+    }
+}
+
+fn failed(path: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SnapshotError {
+    SnapshotError::Write { object: path.to_owned(), source: error.into() }
+}
+
+/// Where the blocks of `batch` end, as row numbers, when `filled` bytes of a block are there already; returns what the last,
+/// open block holds.
+#[must_use]
+pub fn block_ends(batch: &RecordBatch, mut filled: usize) -> (Vec<usize>, usize) {
+    let texts: Vec<&StringArray> =
+        batch.columns().iter().filter_map(|column| column.as_any().downcast_ref::<StringArray>()).collect();
+    let mut ends = Vec::new();
+    for row in 0..batch.num_rows() {
+        filled += texts.iter().map(|text| text.value(row).len() + size_of::<i32>()).sum::<usize>();
+        if filled >= ROWS_BLOCK_BYTES {
+            ends.push(row + 1);
+            filled = 0;
+        }
+    }
+    (ends, filled)
+}

@@ -1,0 +1,184 @@
+//! The log and the metrics. Knows nothing of the rest of the crate; everything else may count here.
+//!
+//! One log line looks like `2026-01-02T03:04:05Z INFO request method=GET route=/v1/segments status=200 …`, as text or JSON.
+//! Never in it: feature values, tokens, bodies.
+
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    core::Collector,
+};
+use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Buckets from 100 µs to 10 s.
+const SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Declares the metrics: name, labels, and the comment of the field as its help.
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ident = $name:literal [$($label:literal),*];)+) => {
+        /// Every metric of the process, in a registry of its own.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $kind,)+
+        }
+
+        impl Metrics {
+            /// Makes and registers the metrics.
+            ///
+            /// # Errors
+            /// Of a name that is declared twice or is no name.
+            pub fn new() -> Result<Self, prometheus::Error> {
+                let registry = Registry::new();
+                $(let $field = <$kind as Make>::make(concat!("larder_", $name), concat!($($help),+).trim(), &[$($label),*])?;
+                registry.register(Box::new($field.clone()))?;)+
+                #[cfg(target_os = "linux")]
+                registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+                Ok(Self { registry, $($field),+ })
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Requests by method, route template and status.
+    http_requests: IntCounterVec = "http_requests_total" ["method", "route", "status"];
+    /// Time from a request's head to the answer's head, by route template.
+    http_seconds: HistogramVec = "http_request_duration_seconds" ["route"];
+    /// Requests under way.
+    http_open: IntGauge = "http_requests_open" [];
+    /// Reads of one customer by the tier that answered or failed, and outcome: hit, miss or error.
+    reads: IntCounterVec = "reads_total" ["tier", "outcome"];
+    /// Time of a tier's reads, one observation a call (one customer or one batch).
+    read_seconds: HistogramVec = "read_duration_seconds" ["tier"];
+    /// Blocks and footers of the snapshot found in the cache.
+    cache_hits: IntCounter = "cache_hits_total" [];
+    /// Blocks and footers of the snapshot that had to be read from the lake.
+    cache_misses: IntCounter = "cache_misses_total" [];
+    /// Hits over hits and misses since the start.
+    cache_hit_ratio: Gauge = "cache_hit_ratio" [];
+    /// Bytes that blocks and footers of the snapshot hold in memory.
+    cache_bytes: IntGauge = "cache_bytes" [];
+    /// Bytes that rows of the memory tier hold.
+    memory_bytes: IntGauge = "memory_bytes" [];
+    /// Range reads on the lake.
+    lake_reads: IntCounter = "lake_reads_total" [];
+    /// Bytes read from the lake.
+    lake_read_bytes: IntCounter = "lake_read_bytes_total" [];
+    /// Reads on the lake that failed, by reason: missing, damaged, timeout or store.
+    lake_errors: IntCounterVec = "lake_errors_total" ["reason"];
+    /// Looks at CURRENT, by outcome: unchanged, swapped or error.
+    polls: IntCounterVec = "current_polls_total" ["outcome"];
+    /// Seconds from the served snapshot's as_of to now.
+    snapshot_age: Gauge = "snapshot_age_seconds" [];
+    /// Seconds since the served snapshot was published.
+    published_age: Gauge = "snapshot_published_age_seconds" [];
+    /// Customers in the served snapshot.
+    snapshot_customers: IntGauge = "snapshot_customers" [];
+    /// The number of the publish that is served.
+    publish: IntGauge = "publish_number" [];
+    /// Seconds that each stage of the served snapshot's build took.
+    build_seconds: GaugeVec = "build_stage_seconds" ["stage"];
+}
+
+impl Metrics {
+    /// All metrics in the Prometheus text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let (hits, misses) = (self.cache_hits.get(), self.cache_misses.get());
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+        self.cache_hit_ratio.set(if hits == 0 { 0.0 } else { hits as f64 / (hits + misses) as f64 });
+        let mut text = String::new();
+        match TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            Ok(()) => text,
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+}
+
+/// Makes a metric of a kind.
+trait Make: Sized + Collector + Clone {
+    fn make(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error>;
+}
+
+macro_rules! make_plain {
+    ($($kind:ident),+) => {
+        $(impl Make for $kind {
+            fn make(name: &str, help: &str, _: &[&str]) -> Result<Self, prometheus::Error> {
+                Self::new(name, help)
+            }
+        })+
+    };
+}
+
+make_plain!(IntCounter, IntGauge, Gauge);
+
+impl Make for IntCounterVec {
+    fn make(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Make for GaugeVec {
+    fn make(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Make for HistogramVec {
+    fn make(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)
+    }
+}
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is none.
+    #[error("`{level}` is no log level or filter")]
+    Level {
+        /// What was given.
+        level: String,
+        /// Why not.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// There is a log already.
+    #[error("the log is set up already")]
+    Twice,
+}
+
+/// Sends the log of this process to standard error.
+///
+/// # Errors
+/// Of a filter that is none, or a second call.
+pub fn start_log(config: &LogConfig) -> Result<(), LogError> {
+    let filter =
+        EnvFilter::try_new(&config.level).map_err(|source| LogError::Level { level: config.level.clone(), source })?;
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    let log = log.with_writer(BoxMakeWriter::new(std::io::stderr));
+    let started = match config.format {
+        LogFormat::Text => log.with_target(false).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+    started.map_err(|_| LogError::Twice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_names_units_and_help() {
+        let metrics = Metrics::new().expect("declared once each");
+        metrics.reads.with_label_values(&["snapshot", "hit"]).inc();
+        metrics.cache_hits.inc_by(3);
+        metrics.cache_misses.inc();
+        let text = metrics.render();
+        assert!(text.contains("larder_reads_total{outcome=\"hit\",tier=\"snapshot\"} 1"), "{text}");
+        assert!(text.contains("larder_cache_hit_ratio 0.75"), "{text}");
+        assert!(text.contains("# HELP larder_http_requests_open Requests under way."), "{text}");
+    }
+}

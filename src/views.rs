@@ -1,0 +1,226 @@
+//! The registry of views: the built-in SQL files, and a folder's that add to them or replace one by name.
+//!
+//! Reads text and its leading comments; it knows no SQL. A file's head looks like
+//!
+//! ```sql
+//! -- What the view tells, in one or more lines.
+//! --
+//! -- spend: Revenue in the last 30 days.
+//! -- email (personal): The address; only those who may see personal data get it.
+//! SELECT customer_id, … FROM orders …
+//! ```
+//!
+//! A file whose first line is `-- step` is a step that other views read; it has any columns it likes and is not served.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use crate::feature::is_name;
+
+/// A view, or a step of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewDefinition {
+    /// Its name.
+    pub name: String,
+    /// What it tells.
+    pub description: String,
+    /// What its columns mean.
+    pub columns: BTreeMap<String, ColumnNote>,
+    /// Whether other views read it and nobody else does.
+    pub step: bool,
+    /// Its text.
+    pub sql: String,
+    /// The file, where it is not built in.
+    pub file: Option<PathBuf>,
+}
+
+/// What the head of a file says of a column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnNote {
+    /// What the column means.
+    pub description: String,
+    /// Whether it holds personal data.
+    pub personal: bool,
+}
+
+/// What is wrong with a view's file.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewFileError {
+    /// The folder or a file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Folder or file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file whose name cannot name a view.
+    #[error("{path}: `{name}` is no name for a view; use a to z, 0 to 9 and _, at most 64")]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A name that is something else's.
+    #[error("view {name}: the name is taken by {owner}")]
+    Taken {
+        /// The name.
+        name: String,
+        /// What has it.
+        owner: &'static str,
+    },
+}
+
+/// The tables that views read; no view may have such a name.
+pub const TABLES: [&str; 5] = ["transactions", "orders", "returns", "customers", "interactions"];
+
+/// The views that Larder makes by other means than SQL.
+const MODELS: [&str; 2] = ["churn", "recommendations"];
+
+/// The built-in views and steps, in the order in which snapshots store them.
+const BUILT_IN: [(&str, &str); 5] = [
+    ("profile", include_str!("views/profile.sql")),
+    ("rfm", include_str!("views/rfm.sql")),
+    ("behavior", include_str!("views/behavior.sql")),
+    ("rfm_values", include_str!("views/rfm_values.sql")),
+    ("rfm_edges", include_str!("views/rfm_edges.sql")),
+];
+
+/// The built-in views and steps.
+#[must_use]
+pub fn built_in() -> Vec<ViewDefinition> {
+    BUILT_IN.iter().map(|(name, sql)| parse(name, sql, None)).collect()
+}
+
+/// The built-in views and those of `folder`, which replace a built-in one of the same name and otherwise follow, by name.
+/// `others` are names that views of another kind have already.
+///
+/// # Errors
+/// Of what cannot be read, and of names that cannot be.
+pub fn load<'a>(
+    folder: Option<&Path>,
+    others: impl IntoIterator<Item = &'a String>,
+) -> Result<Vec<ViewDefinition>, ViewFileError> {
+    let mut views = built_in();
+    for path in folder.map(sql_files).transpose()?.into_iter().flatten() {
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        if !is_name(&name) {
+            return Err(ViewFileError::Name { path, name });
+        }
+        check_free(&name)?;
+        let sql =
+            std::fs::read_to_string(&path).map_err(|source| ViewFileError::Read { path: path.clone(), source })?;
+        let view = parse(&name, &sql, Some(path));
+        match views.iter_mut().find(|built_in| built_in.name == name) {
+            Some(built_in) => *built_in = view,
+            None => views.push(view),
+        }
+    }
+    let names: BTreeSet<&str> = views.iter().map(|view| view.name.as_str()).collect();
+    for other in others {
+        if !is_name(other) {
+            return Err(ViewFileError::Name { path: PathBuf::from("[views.parquet]"), name: other.clone() });
+        }
+        check_free(other)?;
+        if names.contains(other.as_str()) {
+            return Err(ViewFileError::Taken { name: other.clone(), owner: "an SQL view" });
+        }
+    }
+    Ok(views)
+}
+
+fn check_free(name: &str) -> Result<(), ViewFileError> {
+    let owner = if TABLES.contains(&name) {
+        "a table that views read"
+    } else if MODELS.contains(&name) {
+        "a view that a model makes"
+    } else {
+        return Ok(());
+    };
+    Err(ViewFileError::Taken { name: name.to_owned(), owner })
+}
+
+fn sql_files(folder: &Path) -> Result<Vec<PathBuf>, ViewFileError> {
+    let failed = |source| ViewFileError::Read { path: folder.to_path_buf(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "sql") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads the head of a view's text.
+fn parse(name: &str, sql: &str, file: Option<PathBuf>) -> ViewDefinition {
+    let mut columns: BTreeMap<String, ColumnNote> = BTreeMap::new();
+    let (mut description, mut step, mut column) = (Vec::new(), false, None::<String>);
+    let head = sql.lines().map(str::trim_end).take_while(|line| line.starts_with("--") || line.is_empty());
+    for (at, line) in head.enumerate() {
+        let text = line.trim_start_matches('-');
+        if at == 0 && text.trim() == "step" {
+            step = true;
+        } else if let Some((name, note)) = column_note(text) {
+            columns.insert(name.clone(), note);
+            column = Some(name);
+        } else if let Some(note) =
+            column.as_ref().filter(|_| text.starts_with("  ")).and_then(|name| columns.get_mut(name))
+        {
+            note.description = format!("{} {}", note.description, text.trim());
+        } else if !text.trim().is_empty() && column.is_none() {
+            description.push(text.trim());
+        }
+    }
+    let (name, sql) = (name.to_owned(), sql.to_owned());
+    ViewDefinition { name, description: description.join(" "), columns, step, sql, file }
+}
+
+/// ` spend: Revenue …` or ` email (personal): The address …`.
+fn column_note(text: &str) -> Option<(String, ColumnNote)> {
+    let (name, description) = text.trim().split_once(": ")?;
+    let (name, personal) = name.strip_suffix(" (personal)").map_or((name, false), |name| (name, true));
+    let note = ColumnNote { description: description.trim().to_owned(), personal };
+    is_name(name).then(|| (name.to_owned(), note))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_describe_views_and_columns() {
+        let text = "-- First line\n-- and second.\n--\n-- spend: Revenue\n--   of a month.\n-- email (personal): Address.\nSELECT 1 -- x: y\n";
+        let view = parse("v", text, None);
+        assert_eq!(view.description, "First line and second.");
+        assert_eq!(view.columns["spend"].description, "Revenue of a month.");
+        assert!(view.columns["email"].personal && !view.columns["spend"].personal && !view.step);
+        assert!(parse("v", "-- step\nSELECT 1", None).step);
+    }
+
+    #[test]
+    fn every_built_in_view_says_what_it_is() {
+        for view in built_in() {
+            assert!(!view.description.is_empty(), "{}", view.name);
+            assert!(view.step || !view.columns.is_empty(), "{}", view.name);
+        }
+    }
+
+    #[test]
+    fn folders_add_and_replace_but_take_no_table_names() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("rfm.sql"), "SELECT 1").expect("written");
+        std::fs::write(folder.path().join("vip.sql"), "SELECT 2").expect("written");
+        let views = load(Some(folder.path()), []).expect("loads");
+        let names: Vec<_> = views.iter().map(|view| view.name.as_str()).collect();
+        assert_eq!(names, ["profile", "rfm", "behavior", "rfm_values", "rfm_edges", "vip"]);
+        assert_eq!(views[1].sql, "SELECT 1");
+        assert!(matches!(load(Some(folder.path()), [&"vip".to_owned()]), Err(ViewFileError::Taken { .. })));
+        std::fs::write(folder.path().join("orders.sql"), "SELECT 2").expect("written");
+        assert!(matches!(load(Some(folder.path()), []), Err(ViewFileError::Taken { .. })));
+    }
+}

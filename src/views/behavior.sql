@@ -1,0 +1,110 @@
+-- How the customer buys: cadence, basket, favourites, spending and returns. Customers without a purchase are absent.
+--
+-- first_purchase_at: Time of the first order.
+-- last_purchase_at: Time of the last order.
+-- days_between_orders: Mean days from one order to the next; null with one order.
+-- items: Items bought.
+-- products: Distinct products bought.
+-- basket_value: Mean revenue of an order.
+-- basket_items: Mean items of an order.
+-- favourite_product: The product of most purchase lines; of several then, of most items, then the smallest id.
+-- favourite_category: The category of most purchase lines, likewise; null where no line has one.
+-- favourite_weekday: The weekday of most orders, 1 is Monday; of several then, of most revenue, then the earliest.
+-- favourite_hour: The hour of most orders, 0 to 23, likewise.
+-- spend_30d: Revenue of the 30 days up to as_of.
+-- spend_90d: Revenue of the 90 days up to as_of.
+-- spend_365d: Revenue of the 365 days up to as_of.
+-- spend_trend: Revenue of the last 90 days less that of the 90 before, over both; -1 to 1, null where both are 0.
+-- return_rate: Returned amount over revenue.
+WITH buying AS (
+    SELECT
+        customer_id,
+        count(*) AS orders,
+        min(ordered_at) AS first_at,
+        max(ordered_at) AS last_at,
+        sum(items) AS items,
+        sum(revenue) AS revenue,
+        sum(CASE WHEN ordered_at > $as_of - INTERVAL '30 days' THEN revenue ELSE 0 END) AS spend_30d,
+        sum(CASE WHEN ordered_at > $as_of - INTERVAL '90 days' THEN revenue ELSE 0 END) AS spend_90d,
+        sum(CASE WHEN ordered_at > $as_of - INTERVAL '180 days' THEN revenue ELSE 0 END) AS spend_180d,
+        sum(CASE WHEN ordered_at > $as_of - INTERVAL '365 days' THEN revenue ELSE 0 END) AS spend_365d
+    FROM orders
+    GROUP BY customer_id
+),
+by_product AS (
+    SELECT customer_id, product_id, count(*) AS lines, sum(quantity) AS items
+    FROM transactions
+    WHERE quantity > 0 AND unit_price > 0
+    GROUP BY customer_id, product_id
+),
+favourite_product AS (
+    SELECT customer_id, count(*) AS products,
+        first_value(product_id ORDER BY lines DESC, items DESC, product_id) AS product_id
+    FROM by_product
+    GROUP BY customer_id
+),
+by_category AS (
+    SELECT customer_id, category, count(*) AS lines, sum(quantity) AS items
+    FROM transactions
+    WHERE quantity > 0 AND unit_price > 0 AND category IS NOT NULL
+    GROUP BY customer_id, category
+),
+favourite_category AS (
+    SELECT customer_id, first_value(category ORDER BY lines DESC, items DESC, category) AS category
+    FROM by_category
+    GROUP BY customer_id
+),
+by_weekday AS (
+    SELECT customer_id, weekday, count(*) AS orders, sum(revenue) AS revenue
+    FROM orders
+    GROUP BY customer_id, weekday
+),
+favourite_weekday AS (
+    SELECT customer_id, first_value(weekday ORDER BY orders DESC, revenue DESC, weekday) AS weekday
+    FROM by_weekday
+    GROUP BY customer_id
+),
+by_hour AS (
+    SELECT customer_id, hour, count(*) AS orders, sum(revenue) AS revenue
+    FROM orders
+    GROUP BY customer_id, hour
+),
+favourite_hour AS (
+    SELECT customer_id, first_value(hour ORDER BY orders DESC, revenue DESC, hour) AS hour
+    FROM by_hour
+    GROUP BY customer_id
+),
+returned AS (
+    SELECT customer_id, sum(amount) AS amount
+    FROM returns
+    GROUP BY customer_id
+)
+SELECT
+    b.customer_id,
+    b.first_at AS first_purchase_at,
+    b.last_at AS last_purchase_at,
+    CASE WHEN b.orders > 1 THEN
+        CAST(CAST((CAST(b.last_at AS BIGINT) - CAST(b.first_at AS BIGINT)) / 1000000 AS DECIMAL(20, 2))
+            / (86400 * (b.orders - 1)) AS DECIMAL(18, 2))
+    END AS days_between_orders,
+    b.items,
+    p.products,
+    CAST(b.revenue / b.orders AS DECIMAL(38, 4)) AS basket_value,
+    CAST(CAST(b.items AS DECIMAL(20, 2)) / b.orders AS DECIMAL(18, 2)) AS basket_items,
+    p.product_id AS favourite_product,
+    c.category AS favourite_category,
+    w.weekday AS favourite_weekday,
+    h.hour AS favourite_hour,
+    CAST(b.spend_30d AS DECIMAL(38, 4)) AS spend_30d,
+    CAST(b.spend_90d AS DECIMAL(38, 4)) AS spend_90d,
+    CAST(b.spend_365d AS DECIMAL(38, 4)) AS spend_365d,
+    CASE WHEN b.spend_180d > 0 THEN
+        CAST((2 * b.spend_90d - b.spend_180d) / b.spend_180d AS DECIMAL(9, 4))
+    END AS spend_trend,
+    CAST(coalesce(r.amount, 0) / b.revenue AS DECIMAL(38, 4)) AS return_rate
+FROM buying b
+JOIN favourite_product p ON p.customer_id = b.customer_id
+JOIN favourite_weekday w ON w.customer_id = b.customer_id
+JOIN favourite_hour h ON h.customer_id = b.customer_id
+LEFT JOIN favourite_category c ON c.customer_id = b.customer_id
+LEFT JOIN returned r ON r.customer_id = b.customer_id

@@ -1,0 +1,21 @@
+-- step
+-- The three measures of every customer, before they are scored.
+WITH bought AS (
+    SELECT customer_id, count(*) AS frequency, sum(revenue) AS revenue, max(ordered_at) AS last_at
+    FROM orders
+    GROUP BY customer_id
+),
+returned AS (
+    SELECT customer_id, sum(amount) AS amount
+    FROM returns
+    GROUP BY customer_id
+)
+SELECT
+    c.customer_id,
+    (CAST($as_of AS BIGINT) - CAST(b.last_at AS BIGINT)) / 86400000000 AS recency_days,
+    coalesce(b.frequency, 0) AS frequency,
+    CAST(coalesce(b.revenue, 0) - coalesce(r.amount, 0) AS DECIMAL(38, 4)) AS monetary,
+    r.amount IS NOT NULL AS has_returns
+FROM customers c
+LEFT JOIN bought b ON b.customer_id = c.customer_id
+LEFT JOIN returned r ON r.customer_id = c.customer_id
