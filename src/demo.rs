@@ -9,6 +9,14 @@
 //! It writes files into a local folder; it must not know the lake, views or snapshots. Neither threads nor the
 //! machine change a byte; of gzipped files that holds for one version of flate2 and its backend.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "made-up numbers, all small"
+)]
+
 mod customers;
 mod dice;
 mod files;

@@ -63,7 +63,6 @@ fn documented() -> OpenApiRouter<Arc<App>> {
 }
 
 /// All URLs.
-#[must_use]
 pub fn router(app: Arc<App>) -> Router {
     let (routes, _) = documented().split_for_parts();
     let body_limit = usize::try_from(app.config.body_limit).unwrap_or(usize::MAX);

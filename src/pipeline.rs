@@ -396,12 +396,12 @@ fn check_needed(view: &ViewDefinition, file: &derive::StagedFile) -> Result<(), 
     };
     for (column, expected) in needed {
         let found = file.schema.field_with_name(column).ok().map(arrow::datatypes::Field::data_type);
-        let fits = match (found, *expected) {
-            (Some(DataType::Utf8), TEXT) => true,
-            (Some(DataType::Int32 | DataType::Int64), NUMBER | INTEGER) => true,
-            (Some(DataType::Decimal128(..)), NUMBER) => true,
-            _ => false,
-        };
+        let fits = matches!(
+            (found, *expected),
+            (Some(DataType::Utf8), TEXT)
+                | (Some(DataType::Int32 | DataType::Int64), NUMBER | INTEGER)
+                | (Some(DataType::Decimal128(..)), NUMBER)
+        );
         if !fits {
             return Err(ViewError::MissingColumn { view: view.name.clone(), column, expected });
         }

@@ -35,13 +35,16 @@ const CATALOG_TTL: Duration = Duration::from_secs(10);
 /// How many snapshots that are not the current one are kept open for cursors.
 const OPEN_SNAPSHOTS: u64 = 4;
 
+/// Rows, absent ones too, by publish number and id.
+type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>>;
+
 /// Answers reads.
 #[derive(Debug)]
 pub struct Serving {
     lake: Lake,
     blocks: BlockCache,
     /// Rows read lately, absent ones too, by publish number.
-    memory: Option<Cache<(u64, CustomerId), Option<Arc<Row>>>>,
+    memory: Option<RowCache>,
     served: ArcSwapOption<Served>,
     /// Snapshots that cursors still point at.
     older: Cache<SnapshotId, Arc<Served>>,

@@ -183,11 +183,18 @@ pub mod rfc3339 {
         time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
+    /// For serde.
+    ///
+    /// # Errors
+    /// Of the serializer.
     pub fn serialize<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format(*time))
     }
 
+    /// For serde.
+    ///
+    /// # Errors
+    /// Of a text that is no time.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
         let text = String::deserialize(deserializer)?;
         DateTime::parse_from_rfc3339(&text).map(|time| time.to_utc()).map_err(D::Error::custom)

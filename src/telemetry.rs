@@ -69,9 +69,9 @@ metrics! {
     lake_read_bytes: IntCounter = "lake_read_bytes_total" [];
     /// Reads on the lake that failed, by reason: missing, damaged, timeout or store.
     lake_errors: IntCounterVec = "lake_errors_total" ["reason"];
-    /// Looks at CURRENT, by outcome: unchanged, swapped or error.
+    /// Looks at `CURRENT`, by outcome: unchanged, swapped or error.
     polls: IntCounterVec = "current_polls_total" ["outcome"];
-    /// Seconds from the served snapshot's as_of to now.
+    /// Seconds from the served snapshot's `as_of` to now.
     snapshot_age: Gauge = "snapshot_age_seconds" [];
     /// Seconds since the served snapshot was published.
     published_age: Gauge = "snapshot_published_age_seconds" [];

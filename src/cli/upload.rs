@@ -49,7 +49,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let mut checked = Vec::new();
     let mut rows = Vec::new();
     for path in &args.files {
-        let (file, target) = prepare(&lake, args.table, path, app).await?;
+        let (file, target) = prepare(&lake, args.table, path, app)?;
         let fate = fate(&lake, &target, path, args.force).await?;
         let progress = Arc::new(Progress::default());
         let counts = progress::watch(&progress, pipeline::check_file(&file, &app.config, &progress)).await?;
@@ -77,7 +77,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
 
 const UNCHANGED: &str = "there already";
 
-async fn prepare(lake: &Lake, table: Table, path: &Path, app: &App) -> anyhow::Result<(RawFile, ObjectPath)> {
+fn prepare(lake: &Lake, table: Table, path: &Path, app: &App) -> anyhow::Result<(RawFile, ObjectPath)> {
     let shown = path.display().to_string();
     let size = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?;
     if !size.is_file() {

@@ -44,7 +44,7 @@ pub(super) struct Segment {
     #[schema(example = 0.138)]
     share: f64,
     /// Their `rfm.monetary`, summed.
-    #[schema(value_type = f64, example = 4188912.83)]
+    #[schema(value_type = f64, example = 4_188_912.83)]
     revenue: Box<RawValue>,
     /// Mean recency score; null where no member has one.
     #[schema(example = 5.0)]

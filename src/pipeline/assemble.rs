@@ -297,7 +297,7 @@ impl Cursor {
             at += usize::from(here);
         }
         self.rest = rows.slice(at, rows.num_rows() - at);
-        let present = NullBuffer::from_iter(places.iter().map(Option::is_some));
+        let present = places.iter().map(Option::is_some).collect::<NullBuffer>();
         let places = UInt32Array::from(places);
         let features = rows.columns()[1..].iter().map(|column| take(column, &places, None));
         Ok((features.collect::<Result<_, _>>().map_err(failed)?, present))

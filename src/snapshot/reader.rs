@@ -249,7 +249,8 @@ impl SnapshotReader {
         }
         self.cache.metrics.cache_misses.inc();
         let load = async { load.await.inspect_err(|error| self.cache.count_error(error)) };
-        self.cache.entries.try_get_with(key, load).await
+        // On the heap, so that the way of a hit stays small.
+        Box::pin(self.cache.entries.try_get_with(key, load)).await
     }
 
     fn row_in(&self, file: usize, block: &RecordBatch, id: &CustomerId) -> Result<Option<Row>, Arc<SnapshotError>> {
@@ -260,7 +261,9 @@ impl SnapshotReader {
         // All texts in one allocation, so that a row kept in memory does not keep the block.
         let length = columns.iter().map(|texts| texts.value(at).len()).sum();
         let mut all = BytesMut::with_capacity(length);
-        columns.iter().for_each(|texts| all.extend_from_slice(texts.value(at).as_bytes()));
+        for texts in &columns {
+            all.extend_from_slice(texts.value(at).as_bytes());
+        }
         let mut all = all.freeze();
         let views = columns.iter().map(|texts| -> ViewRow {
             let text = all.split_to(texts.value(at).len());

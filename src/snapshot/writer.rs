@@ -196,6 +196,7 @@ impl PartWriter {
 
     /// Hands what the encoder has made to the lake.
     async fn drain(&mut self) -> Result<Bytes, SnapshotError> {
+        self.encoder.sync().map_err(|error| failed(&self.path, error))?;
         let bytes = Bytes::from(std::mem::take(self.encoder.inner_mut()));
         self.hash.update(&bytes);
         self.offset += bytes.len() as u64;

@@ -1,0 +1,445 @@
+//! The build: features by definition, raw data with its dirt, views of the user's own, the same bytes every time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::shop::{CORNERS, CORNERS_TOML, Shop, corners};
+
+/// RFM of [`CORNERS`] by the definition, by other means than Larder's: no SQL, no decimals, integers only.
+struct Rfm {
+    recency: Option<i64>,
+    frequency: i64,
+    /// In ten-thousandths.
+    monetary: i64,
+    returned: bool,
+}
+
+fn rfm_of_corners(as_of: chrono::DateTime<chrono::Utc>) -> BTreeMap<String, Rfm> {
+    let mut reader = csv::Reader::from_reader(CORNERS.as_bytes());
+    let mut orders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut customers: BTreeMap<String, Rfm> = BTreeMap::new();
+    for record in reader.records() {
+        let record = record.unwrap();
+        let id = record[0].trim_end_matches(".0").to_owned();
+        if id.is_empty() {
+            continue;
+        }
+        let quantity: i64 = record[4].parse().unwrap();
+        let (whole, part) = record[5].split_once('.').unwrap();
+        let price = whole.parse::<i64>().unwrap() * 10_000 + format!("{part:0<4}").parse::<i64>().unwrap();
+        let text = record[6].replace('T', " ").replace('Z', "");
+        let at = chrono::NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S").unwrap().and_utc();
+        let rfm =
+            customers.entry(id.clone()).or_insert(Rfm { recency: None, frequency: 0, monetary: 0, returned: false });
+        if price > 0 && quantity > 0 {
+            let days = (as_of - at).num_seconds() / 86_400;
+            rfm.recency = Some(rfm.recency.map_or(days, |known| known.min(days)));
+            orders.entry(id).or_default().insert(record[1].to_owned());
+            rfm.monetary += quantity * price;
+        } else if price > 0 && quantity < 0 {
+            rfm.returned = true;
+            rfm.monetary += quantity * price;
+        }
+    }
+    for (id, orders) in orders {
+        customers.get_mut(&id).unwrap().frequency = i64::try_from(orders.len()).unwrap();
+    }
+    customers.insert("prospect".to_owned(), Rfm { recency: None, frequency: 0, monetary: 0, returned: false });
+    customers
+}
+
+/// Five times each edge, so that it is whole: v[j]·(5−f) + v[j+1]·f.
+fn five_edges(mut values: Vec<i64>) -> Vec<i64> {
+    values.sort_unstable();
+    let last = values.len() - 1;
+    let edge = |k: usize| {
+        let (j, f) = (last * k / 5, i64::try_from(last * k % 5).unwrap());
+        values[j] * (5 - f) + if f > 0 { values[j + 1] * f } else { 0 }
+    };
+    (1..=4).map(edge).collect()
+}
+
+fn score(edges: &[i64], value: i64) -> i64 {
+    1 + i64::try_from(edges.iter().filter(|edge| **edge < value * 5).count()).unwrap()
+}
+
+/// The grid of 25 cells, written as its table.
+fn segment(r: i64, f: i64) -> &'static str {
+    let rows = [
+        "hibernating hibernating at_risk at_risk cant_lose",
+        "hibernating hibernating at_risk at_risk cant_lose",
+        "about_to_sleep about_to_sleep need_attention loyal loyal",
+        "promising potential_loyalist potential_loyalist loyal loyal",
+        "new potential_loyalist potential_loyalist champions champions",
+    ];
+    let (r, f) = (usize::try_from(r).unwrap(), usize::try_from(f).unwrap());
+    rows[r - 1].split(' ').nth(f - 1).unwrap()
+}
+
+#[tokio::test]
+async fn rfm_is_what_the_definition_says_for_every_corner() {
+    let shop = corners();
+    let service = shop.open().await;
+    let manifest = shop.lake();
+    let snapshots = larder::snapshot::list(&manifest).await.unwrap();
+    let manifest = &snapshots[0];
+    assert_eq!(manifest.as_of.to_rfc3339(), "2024-03-10T11:30:00+00:00");
+    let expected = rfm_of_corners(manifest.as_of);
+    assert_eq!(manifest.customers, expected.len() as u64);
+    let buyers: Vec<&Rfm> = expected.values().filter(|rfm| rfm.frequency > 0).collect();
+    let recency = five_edges(buyers.iter().map(|rfm| rfm.recency.unwrap()).collect());
+    let frequency = five_edges(buyers.iter().map(|rfm| rfm.frequency).collect());
+    let monetary = five_edges(buyers.iter().map(|rfm| rfm.monetary).collect());
+    let mut seen = BTreeSet::new();
+    for (id, rfm) in &expected {
+        let path = id.replace('/', "%2F").replace(' ', "%20").replace('+', "%2B");
+        let answer = service.get(&format!("/v1/customers/{path}?views=rfm")).await;
+        assert_eq!(answer.status, 200, "{id}: {}", answer.text);
+        let found = &answer.json()["views"]["rfm"];
+        let scores = (rfm.frequency > 0).then(|| {
+            let r = 6 - score(&recency, rfm.recency.unwrap());
+            (r, score(&frequency, rfm.frequency), score(&monetary, rfm.monetary))
+        });
+        let segment = match scores {
+            Some((r, f, _)) => segment(r, f),
+            None if rfm.returned => "returns_only",
+            None => "prospect",
+        };
+        seen.insert(segment);
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let money = rfm.monetary as f64 / 10_000.0;
+        assert_eq!(found["recency_days"], json!(rfm.recency), "{id}");
+        assert_eq!(found["frequency"], json!(rfm.frequency), "{id}");
+        assert_eq!(found["monetary"].as_f64().unwrap(), money, "{id}");
+        assert_eq!(found["r_score"], json!(scores.map(|s| s.0)), "{id}");
+        assert_eq!(found["f_score"], json!(scores.map(|s| s.1)), "{id}");
+        assert_eq!(found["m_score"], json!(scores.map(|s| s.2)), "{id}");
+        assert_eq!(found["rfm_score"], json!(scores.map(|(r, f, m)| format!("{r}{f}{m}"))), "{id}");
+        assert_eq!(found["segment"], json!(segment), "{id}");
+    }
+    assert!(seen.contains("returns_only") && seen.contains("prospect"));
+    let edges: Vec<f64> = manifest.edges["monetary"].iter().map(|edge| edge.parse().unwrap()).collect();
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let expected: Vec<f64> = monetary.iter().map(|edge| *edge as f64 / 50_000.0).collect();
+    assert_eq!(edges, expected);
+}
+
+#[tokio::test]
+async fn every_line_has_a_fate_and_equal_lines_are_counted() {
+    let shop = corners();
+    shop.raw("transactions/copy.csv", CORNERS);
+    let built = shop.build().await;
+    let counts = &built.manifest.counts["transactions"];
+    let fates: BTreeMap<&str, u64> = counts.fates.iter().map(|(fate, lines)| (fate.as_str(), *lines)).collect();
+    assert_eq!(counts.lines, 23);
+    assert_eq!((fates["purchase"], fates["return"], fates["neither"], fates["no_customer"]), (18, 2, 1, 2));
+    assert_eq!(fates.values().sum::<u64>(), counts.lines);
+    // One pair with a customer, one without.
+    assert_eq!(counts.duplicates, 2);
+    let copies: Vec<_> = built.manifest.sources.iter().filter_map(|source| source.same_as.as_deref()).collect();
+    assert_eq!(copies, ["raw/transactions/all.csv"]);
+    let people = &built.manifest.counts["customers"];
+    assert_eq!((people.lines, people.fates["kept"], people.fates["replaced"]), (4, 3, 1));
+}
+
+#[tokio::test]
+async fn attributes_come_from_the_last_line_and_types_from_all_values() {
+    let service = corners().open().await;
+    let profile = service.get("/v1/customers/17850?views=profile").await.json()["views"]["profile"].clone();
+    assert_eq!(profile["email"], "new@example.com");
+    assert_eq!(profile["age"], 31);
+    assert_eq!(profile["vip"], true);
+    assert_eq!(profile["country"], "France");
+    assert_eq!(profile["first_seen_at"], "2024-01-01T10:00:00Z");
+    let views = service.get("/v1/views").await.json();
+    let email =
+        views["views"][0]["features"].as_array().unwrap().iter().find(|f| f["name"] == "email").unwrap().clone();
+    assert_eq!(email["personal"], true);
+    let prospect = service.get("/v1/customers/prospect").await.json();
+    assert_eq!(prospect["views"]["behavior"], Value::Null);
+    assert_eq!(prospect["views"]["profile"]["first_seen_at"], Value::Null);
+}
+
+#[tokio::test]
+async fn the_past_is_what_was_known_then() {
+    let shop = corners();
+    let built = shop.try_build(Some("2024-02-15T12:00:00Z")).await.unwrap();
+    let counts = &built.manifest.counts["transactions"];
+    assert_eq!(counts.fates["after_as_of"], 9);
+    shop.publish(&built.manifest.id).await;
+    let service = shop.serve().await;
+    // Inclusive: the ties are known, those who came later are not, the prospect was never without a date.
+    assert_eq!(service.get("/v1/customers/tie-a").await.json()["views"]["rfm"]["recency_days"], 0);
+    assert_eq!(service.get("/v1/customers/whale").await.status, 404);
+    assert_eq!(service.get("/v1/customers/prospect").await.status, 200);
+    assert_eq!(service.get("/v1/customers/17850").await.json()["views"]["rfm"]["frequency"], 1);
+}
+
+/// The files of a snapshot, by path.
+async fn bytes_of_build(shop: &Shop, threads: usize) -> BTreeMap<String, Vec<u8>> {
+    let mut config = shop.config.clone();
+    config.build.threads = Some(threads);
+    let shop_lake = shop.lake();
+    let built =
+        larder::pipeline::build(&shop_lake, &config, None, &larder::pipeline::Progress::default()).await.unwrap();
+    let folder = shop.path().join("lake/snapshots").join(built.manifest.id.as_str());
+    built
+        .manifest
+        .files
+        .iter()
+        .map(|file| (file.path.clone(), std::fs::read(folder.join(&file.path)).unwrap()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn the_same_input_gives_the_same_bytes_whatever_the_threads_and_the_names_of_files() {
+    let shop = Shop::new("");
+    let made = tempfile::tempdir().unwrap();
+    let retail = larder::demo::Retail { customers: 400, lines: 4_000, seed: 7, compress: false };
+    let files = larder::demo::generate(&retail, made.path(), &|_, _| {}).unwrap();
+    for file in &files {
+        let inside = file.path.strip_prefix(made.path()).unwrap().display().to_string();
+        shop.raw(&inside, std::fs::read(&file.path).unwrap());
+    }
+    let first = bytes_of_build(&shop, 1).await;
+    let second = bytes_of_build(&shop, 3).await;
+    // The lines of transactions in another order, in other files.
+    let folder = shop.path().join("lake/raw/transactions");
+    let mut all: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all.retain(|path| !path.to_string_lossy().contains("copy"));
+    let texts: Vec<String> = all.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let header = texts[0].lines().next().unwrap().to_owned();
+    let mut lines: Vec<&str> = texts.iter().flat_map(|text| text.lines().skip(1)).collect();
+    lines.reverse();
+    std::fs::remove_dir_all(&folder).unwrap();
+    for (at, part) in lines.chunks(1_500).enumerate() {
+        shop.raw(&format!("transactions/part-{at}.csv"), format!("{header}\n{}\n", part.join("\n")));
+    }
+    let third = bytes_of_build(&shop, 2).await;
+    assert!(first.len() > 10 && first.keys().any(|path| path.starts_with("rows/")));
+    for (path, bytes) in &first {
+        assert!(second[path] == *bytes, "{path} differs with other threads");
+        assert!(third[path] == *bytes, "{path} differs with other files");
+    }
+}
+
+#[tokio::test]
+async fn formats_mix_and_mean_the_same() {
+    let shop = Shop::new("[raw]\nzone = \"Europe/Berlin\"\n");
+    let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at,color\n";
+    shop.raw("transactions/a.csv", format!("\u{feff}{header}x,1,p,1,2.50,2024-07-01 12:00,red\n"));
+    let json = r#"{"customer_id": 7, "order_id": 2, "product_id": "p", "quantity": 2, "unit_price": 2.5, "ordered_at": "2024-07-01T10:00:00Z", "more": [1]}"#;
+    shop.raw("transactions/b.jsonl", format!("{json}\n\n"));
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packed, format!("{header}x,3,p,1,2.5,1719828000,\n").as_bytes()).unwrap();
+    shop.raw("transactions/c.csv.gz", packed.finish().unwrap());
+    shop.raw("transactions/_SUCCESS", "");
+    let built = shop.build().await;
+    assert_eq!(built.manifest.as_of.to_rfc3339(), "2024-07-01T10:00:00+00:00");
+    shop.publish(&built.manifest.id).await;
+    let service = shop.serve().await;
+    let x = service.get("/v1/customers/x").await.json();
+    assert_eq!((x["views"]["rfm"]["frequency"].as_i64(), x["views"]["rfm"]["monetary"].as_f64()), (Some(2), Some(5.0)));
+    // By the clocks of the zone, it was noon on a Monday.
+    assert_eq!(x["views"]["behavior"]["favourite_hour"], 12);
+    assert_eq!(x["views"]["behavior"]["favourite_weekday"], 1);
+    assert_eq!(service.get("/v1/customers/7").await.json()["views"]["rfm"]["monetary"], 5);
+}
+
+#[tokio::test]
+async fn parquet_is_read_by_its_types() {
+    use arrow::{
+        array::{
+            ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+        },
+        datatypes::DataType,
+    };
+    use std::sync::Arc;
+    let shop = Shop::new("");
+    let write = |name: &str, price: ArrayRef| {
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("customer_id", Arc::new(Float64Array::from(vec![17_850.0]))),
+            ("order_id", Arc::new(Int64Array::from(vec![1]))),
+            ("product_id", Arc::new(StringArray::from(vec!["p"]))),
+            ("quantity", Arc::new(Int64Array::from(vec![2]))),
+            ("unit_price", price),
+            ("ordered_at", Arc::new(TimestampMicrosecondArray::from(vec![1_719_828_000_000_000]))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut out = Vec::new();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut out, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        shop.raw(name, out)
+    };
+    let decimal = Decimal128Array::from(vec![12_345]).with_data_type(DataType::Decimal128(10, 2));
+    write("transactions/a.parquet", Arc::new(decimal));
+    let service = shop.open().await;
+    assert_eq!(service.get("/v1/customers/17850").await.json()["views"]["rfm"]["monetary"], 246.9);
+    let flag: ArrayRef = Arc::new(arrow::array::BooleanArray::from(vec![true]));
+    write("transactions/b.parquet", flag);
+    let error = shop.try_build(None).await.unwrap_err();
+    assert!(error.contains("b.parquet") && error.contains("unit_price") && error.contains("Boolean"), "{error}");
+}
+
+#[tokio::test]
+async fn bad_raw_data_is_refused_by_name_and_nothing_is_written() {
+    let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n";
+    let good = "a,1,p,1,2.50,2024-07-01\n";
+    let cases: Vec<(&str, String, &[&str])> = vec![
+        (
+            "x.csv",
+            format!("{}{good}", header.replace("unit_price", "price")),
+            &["x.csv", "line 1", "unit_price", "price"],
+        ),
+        (
+            "x.csv",
+            format!("{header}a,1,p,1,abc,2024-07-01\n{good}"),
+            &["x.csv, line 2", "unit_price", "found `abc`", "1 of 2 lines"],
+        ),
+        ("x.csv", format!("{header}a,1,p,1.5,2.5,2024-07-01\n{good}"), &["quantity", "a whole number", "1.5"]),
+        ("x.csv", format!("{header}a,1,p,1,2.5,31/12/2024\n{good}"), &["ordered_at", "31/12/2024"]),
+        ("x.csv", format!("{header}a,1,p,1,2.5\n{good}"), &["it has 5 fields, the header 6"]),
+        ("x.csv", String::new(), &["no transactions"]),
+        ("x.csv.gz", good.to_owned(), &["x.csv.gz", "cannot read on"]),
+        ("x.jsonl", "[{}]".to_owned(), &["x.jsonl", "a JSON object on each line"]),
+        ("x.parquet", "PAR1".to_owned(), &["x.parquet", "no Parquet file"]),
+        ("x.xlsx", "?".to_owned(), &["x.xlsx", "format"]),
+    ];
+    for (name, content, expected) in cases {
+        let shop = Shop::new("");
+        shop.raw(&format!("transactions/{name}"), &content);
+        let error = shop.try_build(None).await.expect_err(name);
+        for word in expected {
+            assert!(error.contains(word), "`{word}` is not in: {error}");
+        }
+        assert!(shop.snapshot_folders().is_empty(), "{name} left a snapshot");
+        assert_eq!(std::fs::read_dir(shop.path().join("staging")).unwrap().count(), 0, "{name} left its staging");
+    }
+}
+
+#[tokio::test]
+async fn a_few_bad_lines_are_set_aside_and_shown() {
+    let shop = Shop::new("[raw]\nmax_bad_share = 0.5\n");
+    let lines = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n\
+        a,1,p,1,2.50,2024-07-01\nb,2,p,1,NaN,2024-07-01\nc,3,p,1,1.00001,2024-07-01\na,4,p,1,1,2024-07-01\n";
+    shop.raw("transactions/x.csv", lines);
+    let built = shop.build().await;
+    let counts = &built.manifest.counts["transactions"];
+    assert_eq!((counts.lines, counts.fates["bad"], counts.fates["purchase"]), (4, 2, 2));
+    assert!(
+        counts.bad_examples[0].contains("x.csv, line 3") && counts.bad_examples[1].contains("line 4"),
+        "{counts:?}"
+    );
+    assert_eq!(built.manifest.customers, 1);
+}
+
+#[tokio::test]
+async fn adding_a_feature_is_adding_a_sql_file() {
+    let shop = Shop::new(&format!("{CORNERS_TOML}[views]\nfolder = \"views\"\n"));
+    shop.raw("transactions/all.csv", CORNERS);
+    let folder = shop.path().join("views");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(
+        folder.join("big_orders.sql"),
+        "-- step\nSELECT customer_id, order_id FROM orders WHERE revenue > 25",
+    )
+    .unwrap();
+    let sql = "-- Who spends much at once.\n--\n-- big_orders: Orders over 25.\n\
+        SELECT b.customer_id, count(*) AS big_orders, max(r.segment) AS segment, max($as_of) AS seen_at,\n\
+        max(CASE WHEN o.ordered_at > $as_of - INTERVAL '7 days' THEN 1 ELSE 0 END) = 1 AS lately\n\
+        FROM big_orders b JOIN rfm r ON r.customer_id = b.customer_id JOIN orders o ON o.order_id = b.order_id AND o.customer_id = b.customer_id\n\
+        GROUP BY b.customer_id";
+    std::fs::write(folder.join("vip.sql"), sql).unwrap();
+    let service = shop.open().await;
+    let loyal = service.get("/v1/customers/loyal?views=vip").await.json();
+    assert_eq!(
+        loyal["views"]["vip"],
+        json!({"big_orders": 2, "segment": "champions", "seen_at": "2024-03-10T11:30:00Z", "lately": true})
+    );
+    assert_eq!(service.get("/v1/customers/edge-1?views=vip").await.json()["views"]["vip"], Value::Null);
+    let openapi = service.get("/openapi.json").await.json();
+    let schema = &openapi["components"]["schemas"]["Views"]["properties"]["vip"];
+    assert_eq!(schema["properties"]["big_orders"]["description"], "Orders over 25.");
+    assert_eq!(schema["properties"]["big_orders"]["format"], "int64");
+}
+
+#[tokio::test]
+async fn parquet_of_another_engine_is_a_view() {
+    use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let shop = Shop::new(&format!("{CORNERS_TOML}[views]\nparquet = {{ clv = \"clv/\" }}\n"));
+    shop.raw("transactions/all.csv", CORNERS);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("clv", Arc::new(Float32Array::from(vec![Some(1.5), None, Some(f32::NAN)]))),
+        ("customer_id", Arc::new(StringArray::from(vec!["loyal", "whale", "stranger"]))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    std::fs::create_dir_all(shop.path().join("lake/clv")).unwrap();
+    let file = std::fs::File::create(shop.path().join("lake/clv/part.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let built = shop.build().await;
+    assert_eq!(built.warnings.len(), 1);
+    assert!(
+        built.warnings[0].contains("view clv: 1 rows") && built.warnings[0].contains("stranger"),
+        "{:?}",
+        built.warnings
+    );
+    shop.publish(&built.manifest.id).await;
+    let service = shop.serve().await;
+    assert_eq!(service.get("/v1/customers/loyal?views=clv").await.json()["views"]["clv"], json!({"clv": 1.5}));
+    assert_eq!(service.get("/v1/customers/whale?views=clv").await.json()["views"]["clv"], json!({"clv": null}));
+    assert_eq!(service.get("/v1/customers/zero?views=clv").await.json()["views"]["clv"], Value::Null);
+}
+
+#[tokio::test]
+async fn bad_views_are_refused_by_name() {
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("v", "SELEC customer_id FROM orders", &["view v", "SELEC"]),
+        ("v", "SELECT order_id FROM orders", &["view v", "customer_id"]),
+        ("v", "SELECT customer_id, hour FROM orders", &["view v", "more than one row", "17850"]),
+        ("v", "SELECT customer_id, nope FROM customers", &["view v", "nope"]),
+        ("v", "SELECT customer_id, 1 AS a FROM nowhere", &["view v", "nowhere"]),
+        ("v", "SELECT customer_id, INTERVAL '1 day' AS gap FROM customers", &["view v", "gap", "Interval"]),
+        ("v", "SELECT customer_id, count(*) FROM customers GROUP BY customer_id", &["view v", "AS"]),
+        ("v", "SELECT customer_id, $today AS t FROM customers", &["view v", "$today", "$as_of"]),
+        ("v", "DROP TABLE orders", &["view v", "SELECT"]),
+        ("v", "SELECT customer_id FROM v", &["v", "circle"]),
+        ("orders", "SELECT customer_id FROM customers", &["orders", "taken"]),
+        ("Bad-Name", "SELECT customer_id FROM customers", &["Bad-Name"]),
+        ("rfm", "SELECT customer_id, 'x' AS segment FROM customers", &["view rfm", "monetary"]),
+        ("rfm_edges", "-- step\nSELECT 1 AS k", &["rfm_edges", "measure"]),
+    ];
+    for (name, sql, expected) in cases {
+        let shop = Shop::new(&format!("{CORNERS_TOML}[views]\nfolder = \"views\"\n"));
+        shop.raw("transactions/all.csv", CORNERS);
+        let folder = shop.path().join("views");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.sql")), sql).unwrap();
+        let error = shop.try_build(None).await.expect_err(sql);
+        for word in *expected {
+            assert!(error.contains(word), "`{word}` is not in: {error}");
+        }
+        assert!(shop.snapshot_folders().is_empty(), "{sql} left a snapshot");
+    }
+}
+
+#[tokio::test]
+async fn a_view_that_would_take_the_machine_is_stopped_by_name() {
+    let mut shop = Shop::new(&format!("{CORNERS_TOML}[views]\nfolder = \"views\"\n"));
+    shop.raw("transactions/all.csv", CORNERS);
+    let folder = shop.path().join("views");
+    std::fs::create_dir(&folder).unwrap();
+    // Millions of long texts, of which DataFusion's own pool sees little.
+    let sql = "SELECT a.customer_id, count(DISTINCT concat(repeat('x', 1000), a.order_id, b.order_id, c.order_id, d.order_id, e.order_id, f.order_id)) AS n \
+        FROM orders a, orders b, orders c, orders d, orders e, orders f GROUP BY a.customer_id";
+    std::fs::write(folder.join("greedy.sql"), sql).unwrap();
+    shop.config.build.memory = 64 << 20;
+    shop.config.build.memory_limit = 400 << 20;
+    let error = tokio::time::timeout(crate::shop::PATIENCE, shop.try_build(None)).await.unwrap().unwrap_err();
+    assert!(error.contains("view greedy") && error.contains("memory"), "{error}");
+}

@@ -1,0 +1,197 @@
+//! The binary as a user runs it: exit codes, messages, and what is left when it is killed.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::shop::{CORNERS, CORNERS_TOML, PATIENCE, Shop, corners};
+
+fn text(output: &Output) -> (String, String) {
+    (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn ok(output: &Output) -> String {
+    let (out, err) = text(output);
+    assert!(output.status.success(), "{out}\n{err}");
+    out
+}
+
+#[test]
+fn a_user_uploads_builds_lists_and_prunes() {
+    let shop = Shop::new(CORNERS_TOML);
+    let file = shop.path().join("all.csv");
+    std::fs::write(&file, CORNERS).unwrap();
+    let path = file.to_str().unwrap();
+    assert!(ok(&shop.larder(&["upload", "transactions", path])).contains("raw/transactions/all.csv"));
+    assert!(ok(&shop.larder(&["upload", "transactions", path])).contains("there already"));
+    std::fs::write(&file, CORNERS.replace("Lamp", "Light")).unwrap();
+    let refused = shop.larder(&["upload", "transactions", path]);
+    assert!(!refused.status.success() && text(&refused).1.contains("--force"), "{refused:?}");
+    assert!(ok(&shop.larder(&["upload", "--force", "transactions", path])).contains("overwritten"));
+    let built = ok(&shop.larder(&["build"]));
+    assert!(built.contains("no_customer") && built.contains("published") && built.contains("champions"), "{built}");
+    // In a pipe there are no bars.
+    assert!(text(&shop.larder(&["build"])).1.is_empty());
+    let listed = ok(&shop.larder(&["snapshots"]));
+    assert!(
+        listed.contains("current") && listed.contains("previous") && listed.contains("2024-03-10T11:30:00Z"),
+        "{listed}"
+    );
+    let older = shop.larder(&["build", "--as-of", "2024-02-01T00:00:00Z"]);
+    assert!(!older.status.success() && text(&older).1.contains("--force"), "{older:?}");
+    assert_eq!(shop.snapshot_folders().len(), 2, "an as_of that will not be published costs no build");
+    ok(&shop.larder(&["build", "--as-of", "2024-02-01T00:00:00Z", "--no-publish"]));
+    ok(&shop.larder(&["rollback"]));
+    let listed = ok(&shop.larder(&["snapshots", "--keep", "1"]));
+    assert_eq!(listed.lines().filter(|line| line.contains("2024-0")).count(), 3, "{listed}");
+}
+
+#[test]
+fn mistakes_are_named_and_the_exit_code_tells() {
+    let shop = Shop::new("");
+    for (args, word) in [
+        (&["build"][..], "no transactions"),
+        (&["upload", "transactions", "/nowhere.csv"], "/nowhere.csv"),
+        (&["upload", "orders", "x.csv"], "expected transactions, customers or interactions"),
+        (&["publish"], "no current snapshot"),
+        (&["publish", "latest"], "no snapshot id"),
+        (&["publish", "20111209T125000Z-5f0c2a9e"], "there is no snapshot"),
+        (&["rollback"], "no current snapshot"),
+        (&["serve", "--listen", "0.0.0.0:0"], "anonymous"),
+        (&["--lake", "gopher://x", "snapshots"], "gopher"),
+        (&["--config", "/nowhere.toml", "snapshots"], "/nowhere.toml"),
+    ] {
+        let output = shop.larder(args);
+        let (out, err) = text(&output);
+        assert!(!output.status.success(), "{args:?}: {out}");
+        assert!(err.contains(word), "{args:?} does not say `{word}`: {err}");
+    }
+    std::fs::write(shop.path().join("larder.toml"), "[lake]\nurll = \"x\"\n").unwrap();
+    let (_, err) = text(&shop.larder(&["snapshots"]));
+    assert!(err.contains("urll") && err.contains("larder.toml") && err.contains("line 2"), "{err}");
+}
+
+#[test]
+fn every_subcommand_shows_an_example() {
+    let shop = Shop::new("");
+    for command in ["demo", "upload", "build", "publish", "rollback", "snapshots", "serve", "openapi"] {
+        let help = ok(&shop.larder(&[command, "--help"]));
+        assert!(help.contains("Example:") && help.contains(&format!("larder {command}")), "{help}");
+    }
+}
+
+#[test]
+fn a_build_killed_at_any_moment_leaves_nothing_to_read() {
+    let shop = Shop::new("");
+    let made = tempfile::tempdir().unwrap();
+    let retail = larder::demo::Retail { customers: 300, lines: 3_000, seed: 3, compress: false };
+    for file in larder::demo::generate(&retail, made.path(), &|_, _| {}).unwrap() {
+        let inside = file.path.strip_prefix(made.path()).unwrap().display().to_string();
+        shop.raw(&inside, std::fs::read(&file.path).unwrap());
+    }
+    let since = Instant::now();
+    ok(&shop.larder(&["build"]));
+    let whole = since.elapsed();
+    let current = std::fs::read(shop.path().join("lake/CURRENT")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let before = runtime.block_on(larder::snapshot::list(&shop.lake())).unwrap();
+    for step in 1..10 {
+        let mut child =
+            shop.command(&["build", "--no-publish"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(whole * step / 10);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(std::fs::read(shop.path().join("lake/CURRENT")).unwrap(), current, "step {step}");
+        // Whatever has a manifest is whole, with every file of the hash that it names.
+        for manifest in runtime.block_on(larder::snapshot::list(&shop.lake())).unwrap() {
+            for file in &manifest.files {
+                use sha2::Digest;
+                let path = shop.path().join("lake/snapshots").join(manifest.id.as_str()).join(&file.path);
+                let hash = larder::snapshot::hex(&sha2::Sha256::digest(std::fs::read(path).unwrap()));
+                assert_eq!(hash, file.sha256, "step {step}: {}", file.path);
+            }
+            assert_eq!(manifest.fingerprint, before[0].fingerprint, "step {step}");
+        }
+    }
+    // The next build clears the temporary folders of the dead ones.
+    ok(&shop.larder(&["build"]));
+    assert_eq!(std::fs::read_dir(shop.path().join("staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn two_builds_at_a_time_do_not_harm_each_other() {
+    let shop = corners();
+    let children: Vec<Child> = (0..3)
+        .map(|_| shop.command(&["build"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        .collect();
+    for child in children {
+        ok(&child.wait_with_output().unwrap());
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let current = runtime.block_on(larder::snapshot::read_current(&shop.lake())).unwrap().unwrap();
+    assert_eq!(current.publish, 3);
+    let fingerprints: std::collections::BTreeSet<String> = runtime
+        .block_on(larder::snapshot::list(&shop.lake()))
+        .unwrap()
+        .into_iter()
+        .map(|manifest| manifest.fingerprint)
+        .collect();
+    assert_eq!(fingerprints.len(), 1);
+}
+
+/// Kills the process when the test ends, however it does.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_demo_serves_what_it_says_and_stops_gently() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("demo");
+    let dir = dir.to_str().unwrap();
+    let shop = Shop::new("");
+    let first = ok(&shop.larder(&["demo", "--customers", "300", "--dir", dir, "--no-serve"]));
+    assert!(first.contains("champions") && first.contains("larder --config"), "{first}");
+    let mut command = shop.command(&["demo", "--customers", "300", "--dir", dir, "--listen", "127.0.0.1:0"]);
+    let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let mut curls = Vec::new();
+    let mut reused = false;
+    for line in lines.by_ref() {
+        let line = line.unwrap();
+        reused |= line.contains("has the demo already");
+        if let Some(at) = line.find("curl -s") {
+            curls.push(line[at..].to_owned());
+        }
+        if line.contains("Ctrl-C") {
+            break;
+        }
+    }
+    assert!(reused && curls.len() >= 7, "{curls:?}");
+    let deadline = Instant::now() + PATIENCE;
+    for curl in curls {
+        // The very lines that are shown, as a user's shell runs them.
+        loop {
+            let output =
+                std::process::Command::new("sh").arg("-c").arg(format!("{curl} --fail-with-body")).output().unwrap();
+            if output.status.success() && !output.stdout.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{curl}: {output:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    let stopped = std::process::Command::new("kill").arg(running.0.id().to_string()).status().unwrap();
+    assert!(stopped.success());
+    assert!(running.0.wait().unwrap().success());
+    let mut rest = String::new();
+    running.0.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("panicked"), "{rest}");
+}

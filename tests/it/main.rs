@@ -1,0 +1,11 @@
+//! The tests from the outside: real files, real Parquet, real HTTP, the real binary.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
+
+mod build;
+mod cli;
+mod house;
+mod paging;
+mod rest;
+mod shop;
+mod swap;

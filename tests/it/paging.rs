@@ -1,0 +1,101 @@
+//! Paging, by property: no id twice, none lost, order kept, whatever the sizes; over publishes too.
+
+use std::sync::OnceLock;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::shop::{Service, Shop};
+
+/// A shop whose `hibernating` and other segments hold many customers with few distinct values.
+async fn crowd(customers: usize) -> (Shop, Service) {
+    let shop = Shop::new("");
+    let mut lines = String::from("customer_id,order_id,product_id,quantity,unit_price,ordered_at\n");
+    for at in 0..customers {
+        use std::fmt::Write as _;
+        writeln!(lines, "c{at},o{at},p,1,{}.00,2024-01-{:02}", 1 + at % 7, 1 + at % 28).unwrap();
+    }
+    shop.raw("transactions/x.csv", lines);
+    let service = shop.open().await;
+    (shop, service)
+}
+
+async fn pages(service: &Service, segment: &str, mut limits: impl Iterator<Item = usize>) -> Vec<(u64, String)> {
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let limit = limits.next().unwrap();
+        let page = service.get(&format!("/v1/segments/{segment}/customers?limit={limit}{cursor}")).await.json();
+        let customers = page["customers"].as_array().unwrap();
+        assert!(customers.len() <= limit);
+        found.extend(
+            customers.iter().map(|c| (c["rank"].as_u64().unwrap(), c["customer_id"].as_str().unwrap().to_owned())),
+        );
+        match &page["next"] {
+            Value::Null => {
+                assert_eq!(page["total"].as_u64().unwrap(), found.len() as u64);
+                return found;
+            }
+            next => cursor = format!("&cursor={}", next.as_str().unwrap()),
+        }
+        assert!(!customers.is_empty(), "a page with a next one is empty");
+    }
+}
+
+#[test]
+fn pages_of_any_size_give_the_whole_list_in_order() {
+    static CROWD: OnceLock<(tokio::runtime::Runtime, Shop, Service)> = OnceLock::new();
+    // More members than a block of a ranking holds.
+    let (runtime, _shop, service) = CROWD.get_or_init(|| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (shop, service) = runtime.block_on(crowd(24_000));
+        (runtime, shop, service)
+    });
+    let segments = runtime.block_on(service.get("/v1/segments")).json()["segments"].clone();
+    let largest = segments.as_array().unwrap().iter().max_by_key(|segment| segment["size"].as_u64()).unwrap().clone();
+    let (name, size) = (largest["name"].as_str().unwrap(), largest["size"].as_u64().unwrap());
+    assert!(size > 4_096, "{largest}");
+    let whole = runtime.block_on(pages(service, name, std::iter::repeat(1_000)));
+    let mut ids: Vec<&String> = whole.iter().map(|(_, id)| id).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len() as u64, size);
+    assert!(whole.iter().enumerate().all(|(at, (rank, _))| *rank == at as u64 + 1));
+    let config = ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let limits = prop::collection::vec(150_usize..=1_000, 1..12);
+    runner
+        .run(&limits, |limits| {
+            let found = runtime.block_on(pages(service, name, limits.iter().copied().cycle()));
+            prop_assert_eq!(&found, &whole);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_list_does_not_drift_when_a_new_snapshot_is_published() {
+    let (shop, service) = crowd(300).await;
+    let first = service.get("/v1/segments/hibernating/customers?limit=1000").await.json();
+    let all: Vec<Value> = first["customers"].as_array().unwrap().clone();
+    let page = service.get("/v1/segments/hibernating/customers?limit=5").await.json();
+    let cursor = page["next"].as_str().unwrap().to_owned();
+    shop.raw(
+        "transactions/y.csv",
+        "customer_id,order_id,product_id,quantity,unit_price,ordered_at\nc1,n1,p,1,900.00,2024-03-01\n",
+    );
+    let built = shop.build().await;
+    shop.publish(&built.manifest.id).await;
+    let current = built.manifest.id.to_string();
+    crate::shop::eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == current).await;
+    let rest = service.get(&format!("/v1/segments/hibernating/customers?limit=1000&cursor={cursor}")).await.json();
+    assert_eq!(rest["snapshot"], first["snapshot"]);
+    assert_eq!(rest["customers"].as_array().unwrap()[..], all[5..]);
+    // Another replica, which never saw the old snapshot current, goes on with it; when it is gone, it says so.
+    let replica = shop.serve().await;
+    let same = replica.get(&format!("/v1/segments/hibernating/customers?limit=1000&cursor={cursor}&views=rfm")).await;
+    assert_eq!(same.json()["customers"].as_array().unwrap().len(), all.len() - 5);
+    std::fs::remove_dir_all(shop.path().join("lake/snapshots").join(first["snapshot"].as_str().unwrap())).unwrap();
+    let third = shop.serve().await;
+    let gone = third.get(&format!("/v1/segments/hibernating/customers?cursor={cursor}")).await;
+    assert_eq!((gone.status, gone.problem().as_str()), (410, "cursor-gone"));
+}

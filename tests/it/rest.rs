@@ -1,0 +1,282 @@
+//! The REST contract: shapes, errors, conditional reads, metrics, the stop.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::shop::{Shop, corners, eventually};
+
+#[tokio::test]
+async fn one_customer() {
+    let service = corners().open().await;
+    let answer = service.get("/v1/customers/loyal?views=rfm").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    let body = answer.json();
+    assert_eq!(body["customer_id"], "loyal");
+    assert_eq!(body["as_of"], "2024-03-10T11:30:00Z");
+    assert_eq!(body["tier"], "snapshot");
+    assert_eq!(body["views"].as_object().unwrap().keys().collect::<Vec<_>>(), ["rfm"]);
+    let again = service.get("/v1/customers/loyal").await.json();
+    assert_eq!(again["tier"], "memory");
+    assert_eq!(again["views"]["rfm"], body["views"]["rfm"]);
+    assert_eq!(again["views"].as_object().unwrap().len(), 3);
+    // Ids may hold anything that URL-encodes, and be the name of an endpoint.
+    assert_eq!(service.get("/v1/customers/a%2Fb%20c%2Bd").await.json()["customer_id"], "a/b c+d");
+    assert_eq!(service.get("/v1/customers/batch").await.json()["customer_id"], "batch");
+    assert_eq!(service.get("/v1/customers/%20loyal%20").await.json()["customer_id"], "loyal");
+}
+
+#[tokio::test]
+async fn many_customers() {
+    let service = corners().open().await;
+    let body = r#"{"ids": ["loyal", "nobody", 17850, "loyal"], "views": ["rfm"], "features": ["behavior.items", "behavior.products", "rfm.segment"]}"#;
+    let answer = service.post("/v1/customers/batch", body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let body = answer.json();
+    let results = body["results"].as_array().unwrap();
+    let ids: Vec<&str> = results.iter().map(|result| result["customer_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["loyal", "nobody", "17850", "loyal"]);
+    assert_eq!(results[1], json!({"customer_id": "nobody", "found": false}));
+    assert_eq!(results[2]["views"]["behavior"], json!({"items": 4, "products": 2}));
+    assert_eq!(results[0]["views"]["rfm"]["segment"], "champions");
+    assert_eq!(results[0]["views"], results[3]["views"]);
+    let none = service.post("/v1/customers/batch", r#"{"ids": []}"#).await;
+    assert_eq!((none.status, none.json()["results"].clone()), (200, json!([])));
+    let all = service.post("/v1/customers/batch", r#"{"ids": ["loyal"]}"#).await.json();
+    assert_eq!(all["results"][0]["views"].as_object().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn errors_are_problems_of_a_stable_kind() {
+    let service = corners().open().await;
+    let long = "x".repeat(257);
+    for (path, status, kind) in [
+        ("/v1/customers/nobody", 404, "customer-not-found"),
+        ("/v1/customers/%20", 400, "bad-customer-id"),
+        ("/v1/customers/a%00b", 400, "bad-customer-id"),
+        ("/v1/customers/%FF", 400, "bad-customer-id"),
+        (&format!("/v1/customers/{long}"), 400, "bad-customer-id"),
+        ("/v1/customers/loyal?views=rfm,nope", 400, "unknown-view"),
+        ("/v1/customers/loyal?view=rfm", 400, "bad-parameter"),
+        ("/v1/segments/nope", 404, "segment-not-found"),
+        ("/v1/segments/nope/customers", 404, "segment-not-found"),
+        ("/v1/segments/champions/customers?limit=0", 400, "bad-parameter"),
+        ("/v1/segments/champions/customers?limit=1001", 400, "bad-parameter"),
+        ("/v1/segments/champions/customers?limit=ten", 400, "bad-parameter"),
+        ("/v1/segments/champions/customers?cursor=x", 400, "bad-cursor"),
+        ("/v1/snapshots/nope", 404, "snapshot-not-found"),
+        ("/v1/snapshots/20111209T125000Z-5f0c2a9e", 404, "snapshot-not-found"),
+        ("/v1/snapshots/..%2F..%2Fetc", 404, "snapshot-not-found"),
+        ("/v2/anything", 404, "path-not-found"),
+        ("/", 404, "path-not-found"),
+    ] {
+        let answer = service.get(path).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (status, kind), "{path}: {}", answer.text);
+    }
+    let many: Vec<u32> = (0..1_001).collect();
+    for (body, status, kind, word) in [
+        (json!({"ids": many}).to_string(), 400, "too-many-ids", "1001"),
+        (r#"{"ids": ["a", ""]}"#.to_owned(), 400, "bad-customer-id", "ids[1]"),
+        (r#"{"ids": ["a", 1.5]}"#.to_owned(), 400, "bad-customer-id", "ids[1]"),
+        (r#"{"ids": [null]}"#.to_owned(), 400, "bad-customer-id", "ids[0]"),
+        (r#"{"ids": "a"}"#.to_owned(), 400, "bad-body", "sequence"),
+        (r#"{"id": ["a"]}"#.to_owned(), 400, "bad-body", "id"),
+        ("{".to_owned(), 400, "bad-body", "line 1"),
+        (r#"{"ids": [], "views": ["nope"]}"#.to_owned(), 400, "unknown-view", "nope"),
+        (r#"{"ids": [], "features": ["rfm.nope"]}"#.to_owned(), 400, "unknown-feature", "nope"),
+        (r#"{"ids": [], "features": ["rfm"]}"#.to_owned(), 400, "unknown-feature", "view.feature"),
+        ("x".repeat(2 << 20), 413, "body-too-large", "1048576"),
+    ] {
+        let answer = service.post("/v1/customers/batch", body).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (status, kind), "{}", answer.text);
+        assert!(answer.text.contains(word), "{} lacks {word}", answer.text);
+    }
+    let delete = service.send(service.client.delete(format!("{}/v1/segments", service.url))).await;
+    assert_eq!((delete.status, delete.problem().as_str()), (405, "method-not-allowed"));
+    let form = service.client.post(format!("{}/v1/customers/batch", service.url)).header("content-type", "text/plain");
+    let form = service.send(form.body("{}")).await;
+    assert_eq!((form.status, form.problem().as_str()), (415, "unsupported-media-type"));
+}
+
+#[tokio::test]
+async fn segments_and_their_members() {
+    let service = corners().open().await;
+    let all = service.get("/v1/segments").await.json();
+    let segments = all["segments"].as_array().unwrap();
+    assert_eq!(segments.len(), 12);
+    let sizes: u64 = segments.iter().map(|segment| segment["size"].as_u64().unwrap()).sum();
+    assert_eq!(Some(sizes), all["customers"].as_u64());
+    let shares: f64 = segments.iter().map(|segment| segment["share"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-9);
+    for segment in segments {
+        let name = segment["name"].as_str().unwrap();
+        assert_eq!(service.get(&format!("/v1/segments/{name}")).await.json()["size"], segment["size"]);
+        let list = service.get(&format!("/v1/segments/{name}/customers?views=rfm")).await.json();
+        let members = list["customers"].as_array().unwrap();
+        assert_eq!((members.len() as u64, &list["next"]), (segment["size"].as_u64().unwrap(), &Value::Null));
+        let money: Vec<f64> = members.iter().map(|m| m["views"]["rfm"]["monetary"].as_f64().unwrap()).collect();
+        let ids: Vec<&str> = members.iter().map(|m| m["customer_id"].as_str().unwrap()).collect();
+        for at in 1..members.len() {
+            assert!(
+                (money[at - 1], ids[at]) > (money[at], ids[at - 1]) || money[at - 1] > money[at],
+                "{name} is out of order"
+            );
+            assert_eq!(members[at]["rank"], at + 1);
+        }
+        assert!(members.iter().all(|member| member["views"]["rfm"]["segment"] == name));
+        let revenue = segment["revenue"].as_f64().unwrap();
+        assert!((money.iter().sum::<f64>() - revenue).abs() < 1e-6, "{name}");
+    }
+    let plain = service.get("/v1/segments/prospect/customers").await.json();
+    assert_eq!(plain["customers"][0]["views"], json!({}));
+}
+
+#[tokio::test]
+async fn unchanged_reads_are_304_until_the_next_publish() {
+    let shop = corners();
+    let service = shop.open().await;
+    let paths = [
+        "/v1/customers/loyal",
+        "/v1/segments",
+        "/v1/segments/prospect",
+        "/v1/segments/prospect/customers",
+        "/v1/views",
+    ];
+    let mut tags = Vec::new();
+    for path in paths {
+        let tag = service.get(path).await.header("etag").to_owned();
+        assert!(tag.starts_with("W/\""), "{path}: {tag}");
+        let request = service.client.get(format!("{}{path}", service.url)).header("if-none-match", &tag);
+        let again = service.send(request).await;
+        assert_eq!((again.status, again.text.as_str(), again.header("etag")), (304, "", tag.as_str()), "{path}");
+        tags.push(tag);
+    }
+    let built = shop.build().await;
+    shop.publish(&built.manifest.id).await;
+    eventually(|| service.get(paths[0]), |answer| answer.header("etag") != tags[0]).await;
+    let request = service.client.get(format!("{}{}", service.url, paths[0])).header("if-none-match", &tags[0]);
+    assert_eq!(service.send(request).await.status, 200);
+}
+
+#[tokio::test]
+async fn requests_have_ids_and_are_counted() {
+    let service = corners().open().await;
+    let given = service.client.get(format!("{}/v1/customers/loyal", service.url)).header("x-request-id", "abc-1");
+    assert_eq!(service.send(given).await.header("x-request-id"), "abc-1");
+    let (a, b) = (service.get("/v1/customers/loyal").await, service.get("/v1/customers/nobody").await);
+    assert!(!a.header("x-request-id").is_empty());
+    assert_ne!(a.header("x-request-id"), b.header("x-request-id"));
+    let requests = "larder_http_requests_total{method=\"GET\",route=\"/v1/customers/{id}\",status=";
+    assert_eq!(service.metric(&format!("{requests}\"200\"}}")).await, 2.0);
+    assert_eq!(service.metric(&format!("{requests}\"404\"}}")).await, 1.0);
+    assert_eq!(service.metric("larder_reads_total{outcome=\"hit\",tier=\"snapshot\"}").await, 1.0);
+    assert_eq!(service.metric("larder_reads_total{outcome=\"hit\",tier=\"memory\"}").await, 1.0);
+    assert_eq!(service.metric("larder_reads_total{outcome=\"miss\",tier=\"snapshot\"}").await, 1.0);
+    assert_eq!(service.metric("larder_snapshot_customers").await, 15.0);
+    assert!(service.metric("larder_cache_bytes").await > 0.0);
+    assert!(service.metric("larder_build_stage_seconds{stage=\"raw\"}").await > 0.0);
+    let text = service.get("/metrics").await.text;
+    assert!(text.contains("larder_http_request_duration_seconds_bucket{route=\"/v1/customers/{id}\",le=\"0.0001\"}"));
+    assert!(text.contains("process_resident_memory_bytes"));
+    assert!(!text.contains("loyal"), "a customer's id is a label");
+}
+
+#[tokio::test]
+async fn the_documents_describe_what_is_served() {
+    let service = corners().open().await;
+    let document = service.get("/openapi.json").await.json();
+    for path in ["/v1/customers/{id}", "/v1/customers/batch", "/v1/segments/{name}/customers", "/v1/views", "/readyz"] {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(schema["description"].is_string(), "schema {name} has no description");
+        described(name, schema);
+    }
+    let rfm = &document["components"]["schemas"]["Views"]["properties"]["rfm"]["properties"];
+    assert_eq!(rfm["recency_days"]["format"], "int64");
+    let page = service.get("/docs/").await;
+    assert!(page.status == 200 && page.text.contains("swagger-ui"), "{}", page.text);
+    assert!(service.get("/docs/swagger-initializer.js").await.text.contains("/openapi.json"));
+}
+
+/// Every property has a description of its own or is a schema that has one, and every plain one an example.
+fn described(name: &str, schema: &Value) {
+    let Some(properties) = schema["properties"].as_object().filter(|_| name != "Views") else { return };
+    for (property, content) in properties {
+        assert!(content["description"].is_string(), "{name}.{property} has no description");
+        let refers = content.get("$ref").is_some() || content.get("oneOf").is_some() || content.get("items").is_some();
+        let shown = content.get("example").is_some() || content.get("examples").is_some();
+        assert!(refers || shown || name.ends_with("Tiers"), "{name}.{property} has no example");
+    }
+}
+
+/// The contract in the repository, with the views of a shop that has no `customers` files.
+#[tokio::test]
+async fn the_committed_contract_is_the_one_that_is_served() {
+    let shop = Shop::new("");
+    let lines = "customer_id,order_id,product_id,quantity,unit_price,ordered_at,country\na,1,p,1,2.50,2024-07-01,UK\n";
+    shop.raw("transactions/x.csv", lines);
+    let served = shop.open().await.get("/openapi.json").await.json();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&served).unwrap());
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(file, &text).unwrap();
+    }
+    let committed = std::fs::read_to_string(file).unwrap();
+    assert!(
+        committed == text,
+        "openapi/openapi.json is not what is served; UPDATE_OPENAPI=1 cargo test writes it anew"
+    );
+}
+
+#[tokio::test]
+async fn nothing_published_is_alive_but_not_ready() {
+    let shop = corners();
+    let service = shop.serve().await;
+    assert_eq!(service.get("/healthz").await.status, 200);
+    let ready = service.get("/readyz").await;
+    assert_eq!((ready.status, ready.json()["ready"].clone()), (503, json!(false)));
+    let read = service.get("/v1/customers/loyal").await;
+    assert_eq!((read.status, read.problem().as_str(), read.header("retry-after")), (503, "no-snapshot", "1"));
+    let built = shop.build().await;
+    shop.publish(&built.manifest.id).await;
+    eventually(|| service.get("/readyz"), |answer| answer.status == 200).await;
+    assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_stop_lets_open_requests_finish_and_says_no_first() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut shop = corners();
+    shop.config.http.drain_delay = Duration::from_millis(300);
+    let mut service = shop.open().await;
+    // A request whose body has not all arrived is open.
+    let address = service.url.trim_start_matches("http://").to_owned();
+    let mut slow = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let body = r#"{"ids":["loyal"]}"#;
+    let head = format!("POST /v1/customers/batch HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(&body.as_bytes()[..5]).await.unwrap();
+    let stopped = service.stop();
+    eventually(|| service.get("/readyz"), |answer| answer.status == 503 && answer.json()["draining"] == true).await;
+    eventually(|| async { tokio::net::TcpStream::connect(&address).await.is_err() }, |refused| *refused).await;
+    slow.write_all(&body.as_bytes()[5..]).await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"found\":true"), "{answer}");
+    tokio::time::timeout(crate::shop::PATIENCE, stopped).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_ended() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut shop = corners();
+    shop.config.http.timeout = Duration::from_millis(200);
+    let service = shop.open().await;
+    let mut slow = tokio::net::TcpStream::connect(service.url.trim_start_matches("http://")).await.unwrap();
+    slow.write_all(b"POST /v1/customers/batch HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").await.unwrap();
+    let mut answer = vec![0; 4_096];
+    let read = tokio::time::timeout(crate::shop::PATIENCE, slow.read(&mut answer)).await.unwrap().unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("urn:larder:problem:timeout"), "{answer}");
+}
