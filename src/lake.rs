@@ -146,9 +146,24 @@ impl Lake {
     /// As [`Lake::get`], and of an answer of another length.
     pub async fn get_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, LakeError> {
         let expected = range.end - range.start;
-        let bytes = self.store.get_range(path, range).await.map_err(|source| failed("read", path, source))?;
+        let bytes = match self.store.get_range(path, range.clone()).await {
+            Ok(bytes) => bytes,
+            Err(source) => return Err(self.range_error(path, &range, source).await),
+        };
         let got = bytes.len() as u64;
         if got == expected { Ok(bytes) } else { Err(LakeError::Length { path: path.to_string(), expected, got }) }
+    }
+
+    /// Tells an object that is too short from a store that failed.
+    async fn range_error(&self, path: &Path, range: &Range<u64>, source: object_store::Error) -> LakeError {
+        match self.head(path).await {
+            Ok(Some(meta)) if meta.size < range.end => LakeError::Length {
+                path: path.to_string(),
+                expected: range.end - range.start,
+                got: meta.size.saturating_sub(range.start),
+            },
+            _ => failed("read", path, source),
+        }
     }
 
     /// The object at `path` as a stream of chunks.

@@ -287,7 +287,11 @@ impl Serving {
     }
 
     /// Brings the metrics that are read off, not counted, up to date.
-    pub fn observe(&self) {
+    pub async fn observe(&self) {
+        self.blocks.settle().await;
+        if let Some(memory) = &self.memory {
+            memory.run_pending_tasks().await;
+        }
         let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         self.metrics.cache_bytes.set(bytes(self.blocks.bytes()));
         self.metrics.memory_bytes.set(bytes(self.memory.as_ref().map_or(0, Cache::weighted_size)));

@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(parse_bytes("10"), Ok(10));
         assert!(parse_bytes("1.5GiB").is_err() && parse_bytes("GiB").is_err() && parse_bytes("").is_err());
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(parse_duration("1h"), Ok(Duration::from_hours(1)));
         assert!(parse_duration("5").is_err() && parse_duration("99999999999999999999d").is_err());
     }
 }

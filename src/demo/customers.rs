@@ -44,6 +44,7 @@ pub(super) enum Role {
 }
 
 /// Who somebody is and how they tend to shop.
+#[expect(clippy::struct_excessive_bools, reason = "independent habits")]
 #[derive(Debug)]
 pub(super) struct Customer {
     pub(super) index: u32,

@@ -107,7 +107,9 @@ pub(super) fn running_sums(weights: impl Iterator<Item = f64>) -> Vec<f64> {
         })
         .collect();
     let total = sums.last().copied().unwrap_or(1.0);
-    sums.iter_mut().for_each(|sum| *sum /= total);
+    for sum in &mut sums {
+        *sum /= total;
+    }
     sums
 }
 

@@ -91,6 +91,6 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Rea
     responses((status = 200, description = "All metrics", body = String, content_type = "text/plain; version=0.0.4"))
 )]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    app.serving.observe();
+    app.serving.observe().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render()).into_response()
 }

@@ -341,7 +341,7 @@ pub(crate) fn run_order(
             !order.contains(at) && !reads.get(&view.name).into_iter().flatten().any(waits)
         });
         if let Some(at) = ready {
-            order.push(at)
+            order.push(at);
         } else {
             let rest = (0..views.len()).filter(|at| !order.contains(at)).map(|at| views[at].name.clone());
             return Err(ViewError::Circle { views: rest.collect() });

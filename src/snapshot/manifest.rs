@@ -46,6 +46,7 @@ pub struct Manifest {
     pub views: Vec<FeatureView>,
     /// The quintile edges that RFM scores were counted with, by measure; absent where the snapshot has no `rfm` steps.
     #[serde(default)]
+    #[schema(value_type = HashMap<String, Vec<String>>, example = json!({"recency_days": ["17", "33.6", "72.2", "180.2"]}))]
     pub edges: Edges,
     /// The segments and their figures, by name.
     pub segments: Vec<SegmentStats>,

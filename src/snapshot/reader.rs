@@ -74,6 +74,11 @@ impl BlockCache {
         Self { entries, reads, timeout: limits.lake_timeout, metrics, next_snapshot: Arc::default() }
     }
 
+    /// Carries out what the cache has put off, so that its size is right.
+    pub async fn settle(&self) {
+        self.entries.run_pending_tasks().await;
+    }
+
     /// Bytes held now.
     #[must_use]
     pub fn bytes(&self) -> u64 {

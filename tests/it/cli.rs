@@ -61,13 +61,14 @@ fn mistakes_are_named_and_the_exit_code_tells() {
         (&["rollback"], "no current snapshot"),
         (&["serve", "--listen", "0.0.0.0:0"], "anonymous"),
         (&["--lake", "gopher://x", "snapshots"], "gopher"),
-        (&["--config", "/nowhere.toml", "snapshots"], "/nowhere.toml"),
     ] {
         let output = shop.larder(args);
         let (out, err) = text(&output);
         assert!(!output.status.success(), "{args:?}: {out}");
         assert!(err.contains(word), "{args:?} does not say `{word}`: {err}");
     }
+    std::fs::remove_file(shop.path().join("larder.toml")).unwrap();
+    assert!(text(&shop.larder(&["snapshots"])).1.contains("cannot read the configuration"));
     std::fs::write(shop.path().join("larder.toml"), "[lake]\nurll = \"x\"\n").unwrap();
     let (_, err) = text(&shop.larder(&["snapshots"]));
     assert!(err.contains("urll") && err.contains("larder.toml") && err.contains("line 2"), "{err}");

@@ -49,6 +49,8 @@ fn storey(room: &str) -> usize {
 
 /// The rooms that a text imports by `crate::…`, in a list or one by one.
 fn imports(text: &str) -> Vec<String> {
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let text = code.join("\n");
     let mut found = Vec::new();
     for (at, _) in text.match_indices("crate::") {
         let rest = &text[at + "crate::".len()..];

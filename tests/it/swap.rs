@@ -39,7 +39,7 @@ async fn a_new_current_snapshot_takes_over_without_a_failed_read() {
         .collect();
     shop.raw(
         "transactions/more.csv",
-        format!("{}\nnew,N1,p1,1,5.00,2024-03-31 10:00:00,UK\n", crate::shop::CORNERS.lines().next().unwrap()),
+        format!("{}\nnew,N1,p1,Lamp,1,5.00,2024-03-31 10:00:00,UK\n", crate::shop::CORNERS.lines().next().unwrap()),
     );
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
@@ -146,7 +146,7 @@ async fn old_snapshots_go_and_needed_ones_stay() {
         std::fs::create_dir_all(folder).unwrap();
         std::fs::write(folder.join("part-00000.parquet"), "x").unwrap();
     }
-    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3_600);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_hours(25);
     let file = std::fs::File::options().write(true).open(dead.join("part-00000.parquet")).unwrap();
     file.set_modified(old).unwrap();
     let pruned = prune(&lake, Some(1)).await.unwrap();

@@ -45,8 +45,7 @@ pub(crate) fn price(text: &str) -> Option<i64> {
     let bytes = text.trim().as_bytes();
     let (negative, digits) = match bytes {
         [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        rest => (false, rest),
+        [b'+', rest @ ..] | rest => (false, rest),
     };
     let (mut value, mut scale, mut seen_point, mut seen_digit) = (0_i64, 0, false, false);
     for byte in digits {

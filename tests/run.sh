@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Everything that has to hold: format, lints, docs, every test. Installs what the tests need from Debian's packages.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+missing=()
+for tool in curl; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+if [ ${#missing[@]} -gt 0 ]; then
+  step "install ${missing[*]}"
+  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+  $sudo apt-get update -qq
+  $sudo apt-get install -y -qq "${missing[@]}"
+fi
+
+step "format"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --locked --all-targets -- -D warnings
+cargo clippy --locked --no-default-features --lib --bins -- -D warnings
+
+step "docs"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+step "tests"
+cargo test --locked
+
+if cargo deny --version >/dev/null 2>&1; then
+  step "licences and sources"
+  cargo deny --offline check licenses bans sources
+fi
