@@ -11,9 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{TryStreamExt, stream::BoxStream};
 use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, buffered::BufWriter, local::LocalFileSystem, path::Path,
+    GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, buffered::BufWriter, local::LocalFileSystem,
+    path::Path,
 };
 
 /// The object store that holds raw data and snapshots.
@@ -77,6 +78,14 @@ impl LakeError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
+}
+
+/// An object's content.
+pub enum Content {
+    /// A file of this machine, at its start.
+    File(File),
+    /// Chunks as they arrive.
+    Stream(BoxStream<'static, object_store::Result<Bytes>>),
 }
 
 /// Holds the right to change `CURRENT` until dropped. A folder lake locks a file, which the system frees when the process dies.
@@ -170,12 +179,21 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Lake::get`]; the stream's own errors are the store's.
-    pub async fn stream(
-        &self,
-        path: &Path,
-    ) -> Result<futures::stream::BoxStream<'static, object_store::Result<Bytes>>, LakeError> {
+    pub async fn stream(&self, path: &Path) -> Result<BoxStream<'static, object_store::Result<Bytes>>, LakeError> {
         let result = self.store.get(path).await.map_err(|source| failed("read", path, source))?;
         Ok(result.into_stream())
+    }
+
+    /// The object at `path`, to be read from its start: a local file as it is, anything else as a stream of chunks.
+    ///
+    /// # Errors
+    /// As [`Lake::get`].
+    pub async fn content(&self, path: &Path) -> Result<Content, LakeError> {
+        let result = self.store.get(path).await.map_err(|source| failed("read", path, source))?;
+        match result.payload {
+            GetResultPayload::File(file, _) => Ok(Content::File(file)),
+            GetResultPayload::Stream(stream) => Ok(Content::Stream(stream)),
+        }
     }
 
     /// Writes an object at once: a reader sees all of it or what was there before.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io::{self, Read},
     sync::{
         Arc,
@@ -16,7 +17,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::{RawError, Table, table_config};
-use crate::{config::RawConfig, lake::Lake, snapshot::hex};
+use crate::{
+    config::RawConfig,
+    lake::{Content, Lake},
+    snapshot::hex,
+};
 
 /// The format of a file, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,22 +63,25 @@ impl RawFile {
         Ok(Self { table, shown, bytes, lake, path, format, gzip })
     }
 
-    /// The file as a reader for another thread; `progress` counts the bytes that passed. Call it within the runtime.
-    pub(crate) fn open(&self, progress: Arc<AtomicU64>) -> HashingReader {
-        let (send, receive) = mpsc::channel(8);
-        let (lake, path) = (self.lake.clone(), self.path.clone());
-        tokio::spawn(async move {
-            let mut stream = match lake.stream(&path).await {
-                Ok(stream) => stream,
-                Err(error) => return drop(send.send(Err(io::Error::other(error))).await),
-            };
-            while let Some(chunk) = stream.next().await {
-                if send.send(chunk.map_err(io::Error::other)).await.is_err() {
-                    return;
-                }
+    /// The file as a reader for a thread that may block; `progress` counts the bytes that passed. Call it on a blocking
+    /// thread of the runtime.
+    pub(crate) fn open(&self, progress: Arc<AtomicU64>) -> io::Result<HashingReader> {
+        let runtime = tokio::runtime::Handle::current();
+        let source = match runtime.block_on(self.lake.content(&self.path)).map_err(io::Error::other)? {
+            Content::File(file) => Source::File(file),
+            Content::Stream(mut stream) => {
+                let (send, receive) = mpsc::channel(8);
+                runtime.spawn(async move {
+                    while let Some(chunk) = stream.next().await {
+                        if send.send(chunk.map_err(io::Error::other)).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+                Source::Stream { receive, chunk: Bytes::new() }
             }
-        });
-        HashingReader { receive, chunk: Bytes::new(), hash: Sha256::new(), progress }
+        };
+        Ok(HashingReader { source, hash: Sha256::new(), progress })
     }
 
     /// SHA-256 of the file's content.
@@ -92,13 +100,23 @@ impl RawFile {
     }
 }
 
-/// Reads what a task streams, and hashes it.
+/// Reads a file and hashes it.
 #[derive(Debug)]
 pub(crate) struct HashingReader {
-    receive: mpsc::Receiver<io::Result<Bytes>>,
-    chunk: Bytes,
+    source: Source,
     hash: Sha256,
     progress: Arc<AtomicU64>,
+}
+
+/// Where the bytes come from.
+#[derive(Debug)]
+enum Source {
+    File(File),
+    /// What a task of the runtime receives.
+    Stream {
+        receive: mpsc::Receiver<io::Result<Bytes>>,
+        chunk: Bytes,
+    },
 }
 
 impl HashingReader {
@@ -111,18 +129,22 @@ impl HashingReader {
 
 impl Read for HashingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.receive.blocking_recv() {
-                Some(chunk) => {
-                    self.chunk = chunk?;
-                    self.hash.update(&self.chunk);
-                    self.progress.fetch_add(self.chunk.len() as u64, Ordering::Relaxed);
+        let length = match &mut self.source {
+            Source::File(file) => file.read(buffer)?,
+            Source::Stream { receive, chunk } => {
+                while chunk.is_empty() {
+                    match receive.blocking_recv() {
+                        Some(next) => *chunk = next?,
+                        None => return Ok(0),
+                    }
                 }
-                None => return Ok(0),
+                let length = buffer.len().min(chunk.len());
+                buffer[..length].copy_from_slice(&chunk.split_to(length));
+                length
             }
-        }
-        let length = buffer.len().min(self.chunk.len());
-        buffer[..length].copy_from_slice(&self.chunk.split_to(length));
+        };
+        self.hash.update(&buffer[..length]);
+        self.progress.fetch_add(length as u64, Ordering::Relaxed);
         Ok(length)
     }
 }

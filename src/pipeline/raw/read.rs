@@ -45,7 +45,7 @@ pub(crate) fn read_file(
     scratch: &Path,
     sink: &mut dyn FnMut(u64, Line<'_>) -> Result<(), RawError>,
 ) -> Result<FileRead, RawError> {
-    let mut source = file.open(progress);
+    let mut source = file.open(progress).map_err(|error| unreadable(&file.shown, 0, &error))?;
     let mut reading = Reading { file: &file.shown, spec, lines: 0, at: 0, sink };
     match (file.format, file.gzip) {
         (Format::Parquet, _) => reading.parquet(&mut source, scratch)?,

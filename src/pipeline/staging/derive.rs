@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -349,9 +349,4 @@ impl Documents {
         }
         writer.finish(derived)
     }
-}
-
-/// The place of every text among the sorted distinct ones.
-fn ranks_of(ids: &StringArray, ranks: &HashMap<&str, u32>) -> Vec<u32> {
-    (0..ids.len()).map(|row| ranks.get(ids.value(row)).copied().unwrap_or(0)).collect()
 }

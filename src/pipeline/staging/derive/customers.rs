@@ -15,7 +15,7 @@ use arrow::{
 
 use super::{
     super::{UTC, time_type},
-    Derived, Partition, ranks_of,
+    Derived, Partition,
     write::{BATCH, TableWriter},
 };
 use crate::pipeline::raw::{
@@ -142,13 +142,15 @@ impl People {
     ) -> Self {
         let ids = |batch: &RecordBatch| batch.columns().first().map(|ids| ids.as_string::<i32>().clone());
         let batches = [ids(transactions), ids(interactions), ids(profiles)];
-        let all: BTreeSet<&str> =
-            batches.iter().flatten().flat_map(|ids| (0..ids.len()).map(|row| ids.value(row))).collect();
-        let ranks: HashMap<&str, u32> = (0_u32..).zip(&all).map(|(rank, id)| (*id, rank)).collect();
-        let [transaction_ranks, interaction_ranks, profile_ranks] =
-            batches.each_ref().map(|ids| ids.as_ref().map_or_else(Vec::new, |ids| ranks_of(ids, &ranks)));
+        let mut ranks = Ranks::default();
+        let [mut transaction_ranks, mut interaction_ranks, mut profile_ranks] =
+            batches.each_ref().map(|ids| ids.as_ref().map_or_else(Vec::new, |ids| ranks.add(ids)));
+        let (all, places) = ranks.sorted();
+        for rank in transaction_ranks.iter_mut().chain(&mut interaction_ranks).chain(&mut profile_ranks) {
+            *rank = places[*rank as usize];
+        }
         let mut people: Vec<Person> =
-            all.iter().map(|id| Person { id: (*id).to_owned(), ..Person::default() }).collect();
+            all.into_iter().map(|id| Person { id: id.to_owned(), ..Person::default() }).collect();
         note_events(&mut people, transactions, 5, &transaction_ranks);
         note_events(&mut people, interactions, 2, &interaction_ranks);
         note_countries(&mut people, transactions, &transaction_ranks, as_of);
@@ -166,6 +168,44 @@ impl People {
             }
         }
         Self { people, transaction_ranks, interaction_ranks, replaced }
+    }
+}
+
+/// Numbers for ids: first in the order of their coming, then in their own order.
+#[derive(Debug, Default)]
+struct Ranks<'a> {
+    numbers: HashMap<&'a str, u32>,
+    ids: Vec<&'a str>,
+}
+
+impl<'a> Ranks<'a> {
+    /// The number of each id. Lines of one customer mostly follow each other, so a look at the last one saves the search.
+    fn add(&mut self, ids: &'a StringArray) -> Vec<u32> {
+        let mut last = ("", u32::MAX);
+        let numbers = (0..ids.len()).map(|row| {
+            let id = ids.value(row);
+            if last.1 == u32::MAX || last.0 != id {
+                let next = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
+                let number = *self.numbers.entry(id).or_insert(next);
+                if number == next {
+                    self.ids.push(id);
+                }
+                last = (id, number);
+            }
+            last.1
+        });
+        numbers.collect()
+    }
+
+    /// The sorted ids, and the place of each number among them.
+    fn sorted(self) -> (Vec<&'a str>, Vec<u32>) {
+        let mut order: Vec<usize> = (0..self.ids.len()).collect();
+        order.sort_unstable_by_key(|number| self.ids[*number]);
+        let mut places = vec![0; order.len()];
+        for (place, number) in (0_u32..).zip(&order) {
+            places[*number] = place;
+        }
+        (order.into_iter().map(|number| self.ids[number]).collect(), places)
     }
 }
 
