@@ -171,10 +171,10 @@ pub mod rfc3339 {
     use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    /// Now, to the second: finer is of no use in papers.
+    /// Now, to the millisecond: finer is of no use in papers.
     #[must_use]
     pub fn now() -> DateTime<Utc> {
-        Utc::now().trunc_subsecs(0)
+        Utc::now().trunc_subsecs(3)
     }
 
     /// The time as text.

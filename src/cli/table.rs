@@ -14,7 +14,11 @@ pub(super) fn print(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
                 .unwrap_or(0)
         })
         .collect();
-    let number = |cell: &String| cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    let number = |cell: &String| {
+        let amount =
+            cell.trim_end_matches(" B").trim_end_matches(" KiB").trim_end_matches(" MiB").trim_end_matches(" GiB");
+        amount.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b',' | b'-'))
+    };
     let right: Vec<bool> =
         (0..header.len()).map(|at| !rows.is_empty() && rows.iter().filter_map(|row| row.get(at)).all(number)).collect();
     let line = |cells: &mut dyn Iterator<Item = String>| -> String {

@@ -203,7 +203,7 @@ async fn the_documents_describe_what_is_served() {
 fn described(name: &str, schema: &Value) {
     let Some(properties) = schema["properties"].as_object().filter(|_| name != "Views") else { return };
     for (property, content) in properties {
-        let refers = content.get("$ref").is_some() || content.get("oneOf").is_some() || content.get("items").is_some();
+        let refers = ["$ref", "oneOf", "items", "additionalProperties"].iter().any(|key| content.get(key).is_some());
         // What refers to a schema has that schema's description.
         let described = content["description"].is_string() || content.get("$ref").or(content.get("oneOf")).is_some();
         assert!(described, "{name}.{property} has no description");
