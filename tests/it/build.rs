@@ -4,125 +4,48 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::shop::{CORNERS, CORNERS_TOML, Shop, corners};
-
-/// RFM of [`CORNERS`] by the definition, by other means than Larder's: no SQL, no decimals, integers only.
-struct Rfm {
-    recency: Option<i64>,
-    frequency: i64,
-    /// In ten-thousandths.
-    monetary: i64,
-    returned: bool,
-}
-
-fn rfm_of_corners(as_of: chrono::DateTime<chrono::Utc>) -> BTreeMap<String, Rfm> {
-    let mut reader = csv::Reader::from_reader(CORNERS.as_bytes());
-    let mut orders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut customers: BTreeMap<String, Rfm> = BTreeMap::new();
-    for record in reader.records() {
-        let record = record.unwrap();
-        let id = record[0].trim_end_matches(".0").to_owned();
-        if id.is_empty() {
-            continue;
-        }
-        let quantity: i64 = record[4].parse().unwrap();
-        let (whole, part) = record[5].split_once('.').unwrap();
-        let price = whole.parse::<i64>().unwrap() * 10_000 + format!("{part:0<4}").parse::<i64>().unwrap();
-        let text = record[6].replace('T', " ").replace('Z', "");
-        let at = chrono::NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S").unwrap().and_utc();
-        let rfm =
-            customers.entry(id.clone()).or_insert(Rfm { recency: None, frequency: 0, monetary: 0, returned: false });
-        if price > 0 && quantity > 0 {
-            let days = (as_of - at).num_seconds() / 86_400;
-            rfm.recency = Some(rfm.recency.map_or(days, |known| known.min(days)));
-            orders.entry(id).or_default().insert(record[1].to_owned());
-            rfm.monetary += quantity * price;
-        } else if price > 0 && quantity < 0 {
-            rfm.returned = true;
-            rfm.monetary += quantity * price;
-        }
-    }
-    for (id, orders) in orders {
-        customers.get_mut(&id).unwrap().frequency = i64::try_from(orders.len()).unwrap();
-    }
-    customers.insert("prospect".to_owned(), Rfm { recency: None, frequency: 0, monetary: 0, returned: false });
-    customers
-}
-
-/// Five times each edge, so that it is whole: v[j]·(5−f) + v[j+1]·f.
-fn five_edges(mut values: Vec<i64>) -> Vec<i64> {
-    values.sort_unstable();
-    let last = values.len() - 1;
-    let edge = |k: usize| {
-        let (j, f) = (last * k / 5, i64::try_from(last * k % 5).unwrap());
-        values[j] * (5 - f) + if f > 0 { values[j + 1] * f } else { 0 }
-    };
-    (1..=4).map(edge).collect()
-}
-
-fn score(edges: &[i64], value: i64) -> i64 {
-    1 + i64::try_from(edges.iter().filter(|edge| **edge < value * 5).count()).unwrap()
-}
-
-/// The grid of 25 cells, written as its table.
-fn segment(r: i64, f: i64) -> &'static str {
-    let rows = [
-        "hibernating hibernating at_risk at_risk cant_lose",
-        "hibernating hibernating at_risk at_risk cant_lose",
-        "about_to_sleep about_to_sleep need_attention loyal loyal",
-        "promising potential_loyalist potential_loyalist loyal loyal",
-        "new potential_loyalist potential_loyalist champions champions",
-    ];
-    let (r, f) = (usize::try_from(r).unwrap(), usize::try_from(f).unwrap());
-    rows[r - 1].split(' ').nth(f - 1).unwrap()
-}
+use crate::{
+    rfm,
+    shop::{CORNERS, CORNERS_TOML, Shop, corners},
+};
 
 #[tokio::test]
 async fn rfm_is_what_the_definition_says_for_every_corner() {
     let shop = corners();
     let service = shop.open().await;
-    let manifest = shop.lake();
-    let snapshots = larder::snapshot::list(&manifest).await.unwrap();
-    let manifest = &snapshots[0];
+    let manifest = larder::snapshot::list(&shop.lake()).await.unwrap().remove(0);
     assert_eq!(manifest.as_of.to_rfc3339(), "2024-03-10T11:30:00+00:00");
-    let expected = rfm_of_corners(manifest.as_of);
-    assert_eq!(manifest.customers, expected.len() as u64);
-    let buyers: Vec<&Rfm> = expected.values().filter(|rfm| rfm.frequency > 0).collect();
-    let recency = five_edges(buyers.iter().map(|rfm| rfm.recency.unwrap()).collect());
-    let frequency = five_edges(buyers.iter().map(|rfm| rfm.frequency).collect());
-    let monetary = five_edges(buyers.iter().map(|rfm| rfm.monetary).collect());
-    let mut seen = BTreeSet::new();
-    for (id, rfm) in &expected {
-        let path = id.replace('/', "%2F").replace(' ', "%20").replace('+', "%2B");
-        let answer = service.get(&format!("/v1/customers/{path}?views=rfm")).await;
-        assert_eq!(answer.status, 200, "{id}: {}", answer.text);
-        let found = &answer.json()["views"]["rfm"];
-        let scores = (rfm.frequency > 0).then(|| {
-            let r = 6 - score(&recency, rfm.recency.unwrap());
-            (r, score(&frequency, rfm.frequency), score(&monetary, rfm.monetary))
-        });
-        let segment = match scores {
-            Some((r, f, _)) => segment(r, f),
-            None if rfm.returned => "returns_only",
-            None => "prospect",
-        };
-        seen.insert(segment);
-        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-        let money = rfm.monetary as f64 / 10_000.0;
-        assert_eq!(found["recency_days"], json!(rfm.recency), "{id}");
-        assert_eq!(found["frequency"], json!(rfm.frequency), "{id}");
-        assert_eq!(found["monetary"].as_f64().unwrap(), money, "{id}");
-        assert_eq!(found["r_score"], json!(scores.map(|s| s.0)), "{id}");
-        assert_eq!(found["f_score"], json!(scores.map(|s| s.1)), "{id}");
-        assert_eq!(found["m_score"], json!(scores.map(|s| s.2)), "{id}");
-        assert_eq!(found["rfm_score"], json!(scores.map(|(r, f, m)| format!("{r}{f}{m}"))), "{id}");
-        assert_eq!(found["segment"], json!(segment), "{id}");
+    let expected = rfm::by_definition(&rfm::lines(CORNERS.as_bytes()), manifest.as_of, &["prospect"]);
+    rfm::compare(&service, &manifest, &expected).await;
+    let segments: BTreeSet<&str> = expected.customers.values().map(|customer| customer.segment).collect();
+    assert!(segments.contains("returns_only") && segments.contains("prospect"));
+}
+
+/// The UCI "Online Retail" data, where it lies beside the project; a clone does not have it.
+#[tokio::test]
+async fn rfm_is_what_the_definition_says_on_real_data() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/online-retail");
+    if !folder.exists() {
+        println!("the real data is not at {}; nothing is checked on it", folder.display());
+        return;
     }
-    assert!(seen.contains("returns_only") && seen.contains("prospect"));
-    let edges: Vec<f64> = manifest.edges["monetary"].iter().map(|edge| edge.parse().unwrap()).collect();
-    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    let expected: Vec<f64> = monetary.iter().map(|edge| *edge as f64 / 50_000.0).collect();
-    assert_eq!(edges, expected);
+    let shop = Shop::new(
+        "[raw.transactions]\ncolumns = { customer_id = \"CustomerID\", order_id = \"InvoiceNo\", product_id = \"StockCode\", \
+         product_name = \"Description\", quantity = \"Quantity\", unit_price = \"UnitPrice\", ordered_at = \"InvoiceDate\", country = \"Country\" }\n",
+    );
+    let mut lines = Vec::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let packed = std::fs::read(&path).unwrap();
+        lines.extend(rfm::lines_of_online_retail(flate2::read::GzDecoder::new(packed.as_slice())));
+        shop.raw(&format!("transactions/{}", path.file_name().unwrap().display()), packed);
+    }
+    let service = shop.open().await;
+    let manifest = larder::snapshot::list(&shop.lake()).await.unwrap().remove(0);
+    let expected = rfm::by_definition(&lines, manifest.as_of, &[]);
+    assert_eq!((manifest.customers, expected.customers.values().filter(|c| c.frequency > 0).count()), (4_372, 4_338));
+    assert_eq!((manifest.counts["transactions"].lines, manifest.counts["transactions"].duplicates), (541_909, 5_268));
+    rfm::compare(&service, &manifest, &expected).await;
 }
 
 #[tokio::test]

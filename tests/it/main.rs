@@ -11,5 +11,6 @@ mod cli;
 mod house;
 mod paging;
 mod rest;
+mod rfm;
 mod shop;
 mod swap;
