@@ -28,7 +28,7 @@ struct Cli {
     /// The configuration [default: larder.toml where there is one]
     #[arg(long, global = true, value_name = "FILE", env = "LARDER_CONFIG")]
     config: Option<PathBuf>,
-    /// The lake, instead of `url` in [lake]
+    /// The lake, instead of the configured one
     #[arg(long, global = true, value_name = "URL")]
     lake: Option<String>,
     #[command(subcommand)]

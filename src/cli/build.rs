@@ -14,7 +14,7 @@ use crate::{
 
 /// Compute a snapshot from the raw data and publish it
 ///
-/// Reads the raw tables that [raw] names, runs all views, writes an immutable snapshot into the lake and makes it the
+/// Reads the raw tables that the configuration names, runs all views, writes an immutable snapshot into the lake and makes it the
 /// current one. What became of every line is printed and kept in the manifest.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder build --as-of 2011-09-09T00:00:00Z --no-publish")]

@@ -1,6 +1,6 @@
 //! Raw tables: which columns they have, how a line is checked, and what may be wrong with a file.
 //!
-//! Every line of every format arrives here as text fields in the order of [`TableSpec::columns`], and leaves as a typed
+//! Every line of every format arrives here as text fields in the order of the table's columns, and leaves as a typed
 //! record or with the reason why it is bad. Knows nothing of the staging or of SQL.
 
 use std::collections::BTreeMap;

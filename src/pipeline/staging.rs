@@ -2,7 +2,7 @@
 //!
 //! First every reading thread spills its lines into one file per partition; the partition of a customer is the one that
 //! DataFusion's own hash gives, so that no query has to divide the data again. Then each partition is loaded, cut at
-//! `as_of`, sorted by customer and order, and written as the tables that views see ([`derive`]).
+//! `as_of`, sorted by customer and order, and written as the tables that views see ([`mod@derive`]).
 
 use std::{
     fs::File,
