@@ -1,0 +1,447 @@
+#!/usr/bin/env python3
+"""Larder's build against DuckDB, from the same raw files to the same three views: time, memory, growth with size.
+
+    python3 benches/build.py [--lines 1000000 5000000 10000000] [--runs 3]
+
+Builds Larder (`cargo bench --no-run --bench data`, which makes the binary too), makes up a year of raw data with N/10
+customers for each N, and runs `larder build` and a DuckDB script by turns, each in a process of its own, with the same number
+of threads. Time is wall time of the whole process, memory its peak resident set. Standard library only; DuckDB is installed
+from PyPI into a virtual environment in the working folder.
+
+What both do: read CSV and JSON lines, set bad lines aside, trim ids, keep lines without a customer out, exact decimals, the views
+profile, rfm (exact quintile edges) and behavior of src/views, and one Parquet row a customer, sorted by id. What Larder does and
+the DuckDB script does not: rows that are ready to serve, ranked members of each segment, counts of every line's fate, SHA-256 of
+every raw file and part, checksums of every block, the last of several lines of a customer. At the end the answers of both are compared customer by customer.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# --- the peer: what a careful user of DuckDB would write for the same views -----------------------------------------------
+
+# An id is trimmed text; blanks only are no id.
+ID = "nullif(trim(customer_id), '')"
+
+LOAD = """
+CREATE TABLE transactions AS
+SELECT {id} AS customer_id, order_id, product_id, product_name, category, quantity, unit_price, ordered_at, country,
+    CAST(quantity * unit_price AS DECIMAL(38, 4)) AS amount
+FROM read_csv('{raw}/transactions/*.csv', header = true, auto_detect = false, delim = ',', quote = '"', escape = '"',
+    ignore_errors = true, columns = {{
+        'customer_id': 'VARCHAR', 'order_id': 'VARCHAR', 'product_id': 'VARCHAR', 'product_name': 'VARCHAR',
+        'category': 'VARCHAR', 'quantity': 'BIGINT', 'unit_price': 'DECIMAL(18, 4)', 'ordered_at': 'TIMESTAMP',
+        'country': 'VARCHAR'}});
+CREATE TABLE interactions AS
+SELECT {id} AS customer_id, event, product_id, "at"
+FROM read_csv('{raw}/interactions/*.csv', header = true, auto_detect = false, delim = ',', quote = '"', escape = '"',
+    ignore_errors = true, columns = {{
+        'customer_id': 'VARCHAR', 'event': 'VARCHAR', 'product_id': 'VARCHAR', 'at': 'TIMESTAMP'}});
+CREATE TABLE profiles AS
+SELECT {id} AS customer_id, name, email, country, city, CAST(signed_up_at AS TIMESTAMP) AS created_at,
+    marketing_opt_in, birth_year
+FROM read_json('{raw}/customers/*.jsonl', format = 'newline_delimited', ignore_errors = true, columns = {{
+        'customer_id': 'VARCHAR', 'name': 'VARCHAR', 'email': 'VARCHAR', 'country': 'VARCHAR', 'city': 'VARCHAR',
+        'signed_up_at': 'VARCHAR', 'marketing_opt_in': 'BOOLEAN', 'birth_year': 'BIGINT'}});
+"""
+
+AS_OF = """SELECT greatest((SELECT max(ordered_at) FROM transactions), (SELECT max("at") FROM interactions))"""
+
+# The tables that Larder's views read: one row an order, one a return, one a customer. Guests are out from here on.
+STAGE = """
+DELETE FROM transactions WHERE customer_id IS NULL;
+CREATE TABLE orders AS
+SELECT customer_id, order_id, min(ordered_at) AS ordered_at, CAST(sum(quantity) AS BIGINT) AS items, sum(amount) AS revenue,
+    isodow(min(ordered_at)) AS weekday, hour(min(ordered_at)) AS hour
+FROM transactions WHERE quantity > 0 AND unit_price > 0
+GROUP BY customer_id, order_id;
+CREATE TABLE returned AS
+SELECT customer_id, -sum(amount) AS amount
+FROM transactions WHERE quantity < 0 AND unit_price > 0
+GROUP BY customer_id;
+CREATE TABLE customers AS
+WITH events AS (
+    SELECT customer_id, min(first_at) AS first_at FROM (
+        SELECT customer_id, min(ordered_at) AS first_at FROM transactions GROUP BY customer_id
+        UNION ALL
+        SELECT customer_id, min("at") FROM interactions WHERE customer_id IS NOT NULL GROUP BY customer_id
+    ) GROUP BY customer_id
+),
+known AS (SELECT * FROM profiles WHERE customer_id IS NOT NULL)
+SELECT coalesce(k.customer_id, e.customer_id) AS customer_id, k.* EXCLUDE (customer_id),
+    least(k.created_at, e.first_at) AS first_seen_at
+FROM known k FULL JOIN events e ON e.customer_id = k.customer_id
+WHERE least(k.created_at, e.first_at) <= $as_of OR (k.created_at IS NULL AND e.first_at IS NULL);
+"""
+
+RFM_VALUES = """
+CREATE TABLE rfm_values AS
+WITH bought AS (
+    SELECT customer_id, count(*) AS frequency, sum(revenue) AS revenue, max(ordered_at) AS last_at
+    FROM orders GROUP BY customer_id
+)
+SELECT c.customer_id, (epoch_us($as_of) - epoch_us(b.last_at)) // 86400000000 AS recency_days,
+    coalesce(b.frequency, 0) AS frequency,
+    CAST(coalesce(b.revenue, 0) - coalesce(r.amount, 0) AS DECIMAL(38, 4)) AS monetary,
+    r.amount IS NOT NULL AS has_returns
+FROM customers c
+LEFT JOIN bought b ON b.customer_id = c.customer_id
+LEFT JOIN returned r ON r.customer_id = c.customer_id;
+"""
+
+# With n values, quantile_disc of (j + 0.5) / n is the value of rank j: so the edges are exact, without a sort.
+RANKS = "SELECT {columns} FROM rfm_values WHERE frequency > 0"
+
+RFM = """
+CREATE TABLE rfm AS
+WITH scored AS (
+    SELECT *,
+        CASE WHEN frequency > 0 THEN 5 - {recency_days} END AS r,
+        CASE WHEN frequency > 0 THEN 1 + {frequency} END AS f,
+        CASE WHEN frequency > 0 THEN 1 + {monetary} END AS m
+    FROM rfm_values
+)
+SELECT customer_id, recency_days, frequency, monetary, r AS r_score, f AS f_score, m AS m_score,
+    CASE WHEN frequency > 0 THEN CAST(r * 100 + f * 10 + m AS VARCHAR) END AS rfm_score,
+    CASE
+        WHEN frequency = 0 THEN CASE WHEN has_returns THEN 'returns_only' ELSE 'prospect' END
+        WHEN r <= 2 AND f <= 2 THEN 'hibernating'
+        WHEN r <= 2 AND f <= 4 THEN 'at_risk'
+        WHEN r <= 2 THEN 'cant_lose'
+        WHEN r = 3 AND f <= 2 THEN 'about_to_sleep'
+        WHEN r = 3 AND f = 3 THEN 'need_attention'
+        WHEN r = 4 AND f = 1 THEN 'promising'
+        WHEN r = 5 AND f = 1 THEN 'new'
+        WHEN r >= 4 AND f <= 3 THEN 'potential_loyalist'
+        WHEN r = 5 THEN 'champions'
+        ELSE 'loyal'
+    END AS segment
+FROM scored;
+"""
+
+BEHAVIOR = """
+CREATE TABLE behavior AS
+WITH buying AS (
+    SELECT customer_id, count(*) AS orders, min(ordered_at) AS first_at, max(ordered_at) AS last_at,
+        CAST(sum(items) AS BIGINT) AS items,
+        sum(revenue) AS revenue,
+        coalesce(sum(revenue) FILTER (ordered_at > $as_of - INTERVAL 30 DAY), 0) AS spend_30d,
+        coalesce(sum(revenue) FILTER (ordered_at > $as_of - INTERVAL 90 DAY), 0) AS spend_90d,
+        coalesce(sum(revenue) FILTER (ordered_at > $as_of - INTERVAL 180 DAY), 0) AS spend_180d,
+        coalesce(sum(revenue) FILTER (ordered_at > $as_of - INTERVAL 365 DAY), 0) AS spend_365d
+    FROM orders GROUP BY customer_id
+),
+by_product AS (
+    SELECT customer_id, product_id, count(*) AS lines, CAST(sum(quantity) AS BIGINT) AS items
+    FROM transactions WHERE quantity > 0 AND unit_price > 0
+    GROUP BY customer_id, product_id
+),
+favourite_product AS (
+    SELECT customer_id, count(*) AS products, {product} AS product_id FROM by_product GROUP BY customer_id
+),
+by_category AS (
+    SELECT customer_id, category, count(*) AS lines, CAST(sum(quantity) AS BIGINT) AS items
+    FROM transactions WHERE quantity > 0 AND unit_price > 0 AND category IS NOT NULL
+    GROUP BY customer_id, category
+),
+favourite_category AS (SELECT customer_id, {category} AS category FROM by_category GROUP BY customer_id),
+by_weekday AS (
+    SELECT customer_id, weekday, count(*) AS orders, sum(revenue) AS revenue FROM orders GROUP BY customer_id, weekday
+),
+favourite_weekday AS (SELECT customer_id, {weekday} AS weekday FROM by_weekday GROUP BY customer_id),
+by_hour AS (
+    SELECT customer_id, hour, count(*) AS orders, sum(revenue) AS revenue FROM orders GROUP BY customer_id, hour
+),
+favourite_hour AS (SELECT customer_id, {hour} AS hour FROM by_hour GROUP BY customer_id)
+SELECT b.customer_id, b.first_at AS first_purchase_at, b.last_at AS last_purchase_at,
+    CASE WHEN b.orders > 1 THEN
+        CAST((epoch_us(b.last_at) - epoch_us(b.first_at)) / 1000000 / (86400 * (b.orders - 1)) AS DECIMAL(18, 2))
+    END AS days_between_orders,
+    b.items, p.products,
+    CAST(b.revenue / b.orders AS DECIMAL(38, 4)) AS basket_value,
+    CAST(b.items / b.orders AS DECIMAL(18, 2)) AS basket_items,
+    p.product_id AS favourite_product, c.category AS favourite_category,
+    w.weekday AS favourite_weekday, h.hour AS favourite_hour,
+    CAST(b.spend_30d AS DECIMAL(38, 4)) AS spend_30d,
+    CAST(b.spend_90d AS DECIMAL(38, 4)) AS spend_90d,
+    CAST(b.spend_365d AS DECIMAL(38, 4)) AS spend_365d,
+    CASE WHEN b.spend_180d > 0 THEN CAST((2 * b.spend_90d - b.spend_180d) / b.spend_180d AS DECIMAL(9, 4)) END AS spend_trend,
+    CAST(coalesce(r.amount, 0) / b.revenue AS DECIMAL(38, 4)) AS return_rate
+FROM buying b
+JOIN favourite_product p ON p.customer_id = b.customer_id
+JOIN favourite_weekday w ON w.customer_id = b.customer_id
+JOIN favourite_hour h ON h.customer_id = b.customer_id
+LEFT JOIN favourite_category c ON c.customer_id = b.customer_id
+LEFT JOIN returned r ON r.customer_id = b.customer_id;
+"""
+
+WRITE = """
+COPY (
+    SELECT c.customer_id, profile, rfm, behavior
+    FROM (SELECT customer_id, struct_pack({profile}) AS profile FROM customers) c
+    JOIN (SELECT customer_id, struct_pack({rfm}) AS rfm FROM rfm) r ON r.customer_id = c.customer_id
+    LEFT JOIN (SELECT customer_id, struct_pack({behavior}) AS behavior FROM behavior) b ON b.customer_id = c.customer_id
+    ORDER BY c.customer_id
+) TO '{out}' (FORMAT parquet, COMPRESSION zstd);
+"""
+
+
+def favourite(value, first, second):
+    """The value of the greatest `first`, of several then of the greatest `second`, then the smallest."""
+    return f"first({value} ORDER BY {first} DESC, {second} DESC, {value})"
+
+
+def peer(raw, out, threads, memory, scratch):
+    """The DuckDB side; runs in the virtual environment."""
+    import duckdb
+
+    db = duckdb.connect(config={"threads": threads, "memory_limit": memory, "temp_directory": scratch})
+    # What the end needs sorted it sorts; the rest may come in any order, which is faster.
+    db.execute("SET preserve_insertion_order = false")
+    stages, since = {}, time.perf_counter()
+
+    def lap(name):
+        nonlocal since
+        now = time.perf_counter()
+        stages[name], since = now - since, now
+
+    db.execute(LOAD.format(raw=raw, id=ID))
+    (as_of,) = db.execute(AS_OF).fetchone()
+    lap("load")
+    as_of = f"TIMESTAMP '{as_of}'"
+    db.execute(STAGE.replace("$as_of", as_of))
+    lap("orders, customers")
+    db.execute(RFM_VALUES.replace("$as_of", as_of))
+    (n,) = db.execute("SELECT count(*) FROM rfm_values WHERE frequency > 0").fetchone()
+    places = [((n - 1) * k // 5, (n - 1) * k % 5) for k in (1, 2, 3, 4)]
+    ranks = sorted({j + step for j, _ in places for step in (0, 1)} & set(range(n)))
+    quantiles = ", ".join(str((j + 0.5) / n) for j in ranks)
+    measures = ["recency_days", "frequency", "monetary"]
+    columns = ", ".join(f"quantile_disc({measure}, [{quantiles}])" for measure in measures)
+    scores = {}
+    for measure, values in zip(measures, db.execute(RANKS.format(columns=columns)).fetchone()):
+        value = dict(zip(ranks, values))
+        edges = [value[j] * (5 - f) + value.get(j + 1, 0) * f for j, f in places]
+        # Five times as much on both sides, so that an edge needs no division.
+        scores[measure] = "(" + " + ".join(f"CAST({measure} * 5 > {edge} AS INT)" for edge in edges) + ")"
+    db.execute(RFM.format(**scores))
+    lap("rfm")
+    db.execute(
+        BEHAVIOR.replace("$as_of", as_of).format(
+            product=favourite("product_id", "lines", "items"),
+            category=favourite("category", "lines", "items"),
+            weekday=favourite("weekday", "orders", "revenue"),
+            hour=favourite("hour", "orders", "revenue"),
+        )
+    )
+    lap("behavior")
+    fields = {}
+    for table, name in (("customers", "profile"), ("rfm", "rfm"), ("behavior", "behavior")):
+        names = [row[0] for row in db.execute(f"DESCRIBE {table}").fetchall()]
+        fields[name] = ", ".join(f"{column} := {column}" for column in names if column != "customer_id")
+    db.execute(WRITE.format(out=out, **fields))
+    lap("write")
+    print(json.dumps({"version": duckdb.__version__, "stages": stages}))
+
+
+def compare(larder, duck, threads):
+    """Whether both made the same features; runs in the virtual environment, outside of all times."""
+    import duckdb
+
+    db = duckdb.connect(config={"threads": threads})
+    db.execute(f"CREATE VIEW l AS SELECT * FROM read_parquet('{larder}/customers/*.parquet')")
+    db.execute(f"CREATE VIEW d AS SELECT * FROM read_parquet('{duck}')")
+
+    def figures(side):
+        (customers, monetary) = db.execute(f"SELECT count(*), sum(rfm.monetary) FROM {side}").fetchone()
+        segments = db.execute(f"SELECT rfm.segment, count(*) FROM {side} GROUP BY 1 ORDER BY 1").fetchall()
+        return {"customers": customers, "monetary": str(monetary), "segments": dict(segments)}
+
+    mine, theirs = figures("l"), figures("d")
+    # DuckDB divides in floating point, so what is a quotient may differ in its last digit.
+    quotients = {"days_between_orders", "basket_value", "basket_items", "spend_trend", "return_rate"}
+    views = {name: db.execute(f"SELECT unnest({name}) FROM d LIMIT 0").description for name in ("profile", "rfm", "behavior")}
+    different = {}
+    for view, columns in views.items():
+        for column, *_ in columns:
+            a, b = f"l.{view}.{column}", f"d.{view}.{column}"
+            if column in quotients:
+                # 0.01 is the last digit of the two columns with two.
+                test = f"abs({a} - {b}) > 0.0101 OR ({a} IS NULL) <> ({b} IS NULL)"
+            elif column.endswith("_at"):
+                test = f"epoch_us({a}) IS DISTINCT FROM epoch_us({b})"
+            else:
+                test = f"CAST({a} AS VARCHAR) IS DISTINCT FROM CAST({b} AS VARCHAR)"
+            query = f"SELECT count(*) FROM l FULL JOIN d ON l.customer_id = d.customer_id WHERE {test}"
+            (count,) = db.execute(query).fetchone()
+            if count:
+                different[f"{view}.{column}"] = count
+    print(json.dumps({"larder": mine, "duckdb": theirs, "different": different}))
+
+
+# --- the harness -----------------------------------------------------------------------------------------------------------
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def executables():
+    """Builds, and returns the data generator and the `larder` binary."""
+    command = ["cargo", "bench", "--locked", "--no-run", "--bench", "data", "--message-format", "json"]
+    built = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True, text=True)
+    found = {}
+    for line in built.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("executable"):
+            found[message["target"]["name"]] = message["executable"]
+    return found["data"], found["larder"]
+
+
+def python_with_duckdb(folder):
+    python = folder / "venv" / "bin" / "python"
+    if not python.exists():
+        venv.create(folder / "venv", with_pip=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "duckdb"], check=True)
+    return python
+
+
+def run(command, log, environment=None):
+    """Seconds, peak GiB and output of a child process."""
+    with open(log, "w+") as output:
+        since = time.perf_counter()
+        child = subprocess.Popen(
+            [str(part) for part in command], stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - since
+        child.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read()
+    if child.returncode != 0:
+        sys.exit(f"{command[0]} failed:\n{text[-4000:]}")
+    return seconds, usage.ru_maxrss / 2**20, text
+
+
+def measure(lines, arguments, generator, larder, python, folder):
+    """Both contestants over raw data of `lines` lines."""
+    raw = folder / "raw"
+    shutil.rmtree(raw, ignore_errors=True)
+    subprocess.run([generator, str(raw), str(lines // 10), str(lines)], check=True)
+    # The month that is there twice: finding such files is not asked of the peer.
+    (raw / "transactions" / "2025-02 (copy).csv").unlink(missing_ok=True)
+    gigabytes = sum(file.stat().st_size for file in raw.rglob("*") if file.is_file()) / 1e9
+    config = folder / "larder.toml"
+    files = "\n".join(
+        f"[raw.{table}]\nfiles = {json.dumps(str(raw / table) + '/')}"
+        + ('\ncolumns = { created_at = "signed_up_at" }\npersonal = ["name", "email"]' if table == "customers" else "")
+        for table in ("transactions", "customers", "interactions")
+    )
+    config.write_text(f'[lake]\nurl = "lake"\n{files}\n[build]\nthreads = {arguments.threads}\nstaging = "staging"\n')
+    (folder / "staging").mkdir(exist_ok=True)
+    lake, out, scratch = folder / "lake", folder / "duckdb.parquet", folder / "duckdb.tmp"
+    results = {"larder": [], "duckdb": []}
+    for _ in range(arguments.runs):
+        shutil.rmtree(lake, ignore_errors=True)
+        os.sync()  # what the run before wrote is not for this one to pay
+        seconds, peak, _ = run([larder, "--config", config, "build", "--no-publish"], folder / "larder.log")
+        (manifest,) = lake.glob("snapshots/*/manifest.json")
+        stages = {stage["name"]: stage["seconds"] for stage in json.loads(manifest.read_text())["stages"]}
+        results["larder"].append({"seconds": seconds, "peak": peak, "stages": stages})
+        out.unlink(missing_ok=True)
+        os.sync()
+        command = [python, __file__, "--peer", raw, out, str(arguments.threads), "4GB", scratch]
+        seconds, peak, text = run(command, folder / "duckdb.log")
+        made = json.loads(text.splitlines()[-1])
+        results["duckdb"].append({"seconds": seconds, "peak": peak, "stages": made["stages"]})
+    version = made["version"]
+    (snapshot,) = (lake / "snapshots").iterdir()
+    _, _, text = run([python, __file__, "--compare", snapshot, out, str(arguments.threads)], folder / "compare.log")
+    same = json.loads(text.splitlines()[-1])
+    if same["larder"] != same["duckdb"] or same["different"]:
+        sys.exit(f"the answers differ: {json.dumps(same, indent=2)}")
+    return {"lines": lines, "gigabytes": gigabytes, "customers": same["larder"]["customers"], "version": version, **results}
+
+
+def middle(runs, key):
+    return statistics.median(run[key] for run in runs)
+
+
+def median_stages(runs):
+    return {name: statistics.median(run["stages"][name] for run in runs) for name in runs[0]["stages"]}
+
+
+def table(head, rows):
+    say("| " + " | ".join(head) + " |")
+    say("|" + "---:|" * len(head))
+    for row in rows:
+        say("| " + " | ".join(row) + " |")
+    say()
+
+
+def report(sizes, arguments):
+    say()
+    say(
+        f"`larder build` and DuckDB {sizes[0]['version']} over the same raw CSV and JSON lines, {arguments.threads} threads each, "
+        f"median of {arguments.runs} runs by turns; memory is the greatest peak. The answers of both are equal."
+    )
+    say()
+    rows, before = [], None
+    for size in sizes:
+        times = {name: middle(size[name], "seconds") for name in ("larder", "duckdb")}
+        peaks = {name: max(run["peak"] for run in size[name]) for name in ("larder", "duckdb")}
+        growth = "" if before is None else f"×{times['larder'] / before[1]:.2f} for ×{size['lines'] / before[0]:.2f} lines"
+        before = (size["lines"], times["larder"])
+        rows.append([
+            f"{size['lines']:,}", f"{size['customers']:,}", f"{size['gigabytes']:.2f}",
+            f"{times['larder']:.1f}", f"{peaks['larder']:.2f}", f"{times['duckdb']:.1f}", f"{peaks['duckdb']:.2f}",
+            f"{times['larder'] / times['duckdb']:.2f}", f"{peaks['larder'] / peaks['duckdb']:.2f}", growth,
+        ])
+    table(
+        ["lines", "customers", "raw GB", "Larder s", "Larder GiB", "DuckDB s", "DuckDB GiB", "time, Larder/DuckDB",
+         "memory, Larder/DuckDB", "Larder's growth"],
+        rows,
+    )
+    for name, title in (("larder", "Larder"), ("duckdb", "DuckDB")):
+        say(f"{title}'s stages in seconds:")
+        say()
+        medians = [median_stages(size[name]) for size in sizes]
+        head = ["stage"] + [f"{size['lines']:,} lines" for size in sizes]
+        table(head, [[stage] + [f"{stages[stage]:.2f}" for stages in medians] for stage in medians[0]])
+
+
+def main():
+    if sys.argv[1:2] == ["--peer"]:
+        raw, out, threads, memory, scratch = sys.argv[2:]
+        return peer(raw, out, int(threads), memory, scratch)
+    if sys.argv[1:2] == ["--compare"]:
+        larder, duck, threads = sys.argv[2:]
+        return compare(larder, duck, int(threads))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000, 5_000_000, 10_000_000])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--dir", type=Path, default=REPOSITORY / "target" / "bench-build", help="where data is kept meanwhile")
+    arguments = parser.parse_args()
+    folder = arguments.dir.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    generator, larder = executables()
+    python = python_with_duckdb(folder)
+    sizes = [measure(lines, arguments, generator, larder, python, folder) for lines in arguments.lines]
+    report(sizes, arguments)
+    for name in ("raw", "lake", "staging", "duckdb.tmp"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / "duckdb.parquet").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+//! Reads over HTTP against a bare axum handler that answers the same bytes: `cargo bench --bench http`.
+//!
+//! The load generator is [wrk](https://github.com/wg/wrk) (`apt-get install wrk`) with keep-alive connections, on the same machine, so
+//! that both share its cores. Larder is its real binary, with metrics, request ids, deadlines and the memory tier as they are by
+//! default, once with the access log (`info`, text, to /dev/null) and once without it (`warn`). The peer is a process of its own too:
+//! `axum::serve`, one route, one handler that returns bytes that never change. All take turns; figures are medians of the rounds, and
+//! a ratio is the median of the rounds' ratios. *CPU* is what the server's process used, which the load generator cannot blur.
+//!
+//! `SECONDS=1 ROUNDS=2 cargo bench --bench http` is a quick look.
+
+#![expect(clippy::print_stdout, reason = "the table is what a benchmark is for")]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use axum::{
+    Router,
+    body::Bytes,
+    http::header,
+    routing::{get, post},
+};
+use larder::feature::CustomerId;
+use serde_json::Value;
+
+#[path = "support/shop.rs"]
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod shop;
+
+use shop::{Dice, Shop, quantile};
+
+/// Customers in the snapshot.
+const CUSTOMERS: u32 = 20_000;
+/// Different customers that are asked for by turns.
+const MANY: usize = 10_000;
+/// Customers of one batch.
+const BATCH: usize = 100;
+/// Different batches.
+const BATCHES: usize = 200;
+/// The argument with which this program is the peer.
+const PEER: &str = "peer";
+/// Kernel ticks in a second, as `/proc` counts on every Linux.
+const TICKS: f64 = 100.0;
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let runtime = tokio::runtime::Runtime::new()?;
+    match arguments.next() {
+        Some(role) if role == PEER => {
+            let folder = arguments.next().context("the peer needs the folder with its answers")?;
+            runtime.block_on(peer(Path::new(&folder)))
+        }
+        _ => runtime.block_on(compare()),
+    }
+}
+
+/// What Larder is compared with: the same answers, from one handler each.
+async fn peer(folder: &Path) -> anyhow::Result<()> {
+    const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+    let customer = Bytes::from(std::fs::read(folder.join("customer.json"))?);
+    let batch = Bytes::from(std::fs::read(folder.join("batch.json"))?);
+    let router = Router::new()
+        .route("/v1/customers/{id}", get(async move || (JSON, customer.clone())))
+        .route("/v1/customers/batch", post(async move |_: Bytes| (JSON, batch.clone())));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, router).await?;
+    Ok(())
+}
+
+/// A server in a process of its own, stopped when dropped.
+struct Server {
+    name: &'static str,
+    url: String,
+    child: Child,
+}
+
+impl Server {
+    /// Starts `command`, which prints where it listens.
+    fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let output = child.stdout.take().context("the server has no output")?;
+        let mut server = Self { name, url: String::new(), child };
+        for line in BufReader::new(output).lines() {
+            if let Some((_, url)) = line?.split_once("listening on ") {
+                url.trim().clone_into(&mut server.url);
+                return Ok(server);
+            }
+        }
+        bail!("{name} did not start")
+    }
+
+    /// Processor time used so far, in seconds.
+    fn cpu(&self) -> anyhow::Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name in parentheses may hold anything; user and system time are the 12th and 13th fields behind it.
+        let (_, fields) = stat.rsplit_once(')').context("no process status")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+        Ok(ticks / TICKS)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is asked for.
+struct Load {
+    name: &'static str,
+    connections: usize,
+    path: String,
+    script: PathBuf,
+}
+
+/// What one run of wrk found.
+struct Run {
+    /// Requests a second.
+    rate: f64,
+    /// Microseconds.
+    median: f64,
+    p99: f64,
+    /// The server's processor time a request, in microseconds.
+    cpu: f64,
+}
+
+/// Prints what wrk measured in a form that needs no guessing of units.
+const DONE: &str = r#"
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format("\nresult %d %d %f %f %d\n", summary.requests, summary.duration, latency:percentile(50),
+    latency:percentile(99), e.connect + e.read + e.write + e.timeout + e.status))
+end
+"#;
+
+fn run(server: &Server, load: &Load, seconds: u64) -> anyhow::Result<Run> {
+    let before = server.cpu()?;
+    let output = Command::new("wrk")
+        .args(["--latency", "--threads", "2", "--connections", &load.connections.to_string()])
+        .args(["--duration", &format!("{seconds}s"), "--script"])
+        .arg(&load.script)
+        .arg(format!("{}{}", server.url, load.path))
+        .output()
+        .context("cannot run wrk; `apt-get install wrk` puts it on Debian")?;
+    let used = server.cpu()? - before;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let result = text.lines().find_map(|line| line.strip_prefix("result "));
+    let result = result.with_context(|| format!("wrk said: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
+    let figures: Vec<f64> = result.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+    let [requests, micros, median, p99, errors] = figures.as_slice() else { bail!("wrk said: {result}") };
+    ensure!(*errors == 0.0, "{errors} of {requests} requests to {} failed", server.name);
+    Ok(Run { rate: requests / micros * 1e6, median: *median, p99: *p99, cpu: used / requests * 1e6 })
+}
+
+/// The id as a URL writes it.
+fn encoded(id: &CustomerId) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    id.as_str()
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+fn batch_body(ids: &[CustomerId]) -> String {
+    serde_json::json!({ "ids": ids.iter().map(CustomerId::as_str).collect::<Vec<_>>() }).to_string()
+}
+
+/// Whether `answer` is of the customer `id`, with values in every view that it has.
+fn is_of(answer: &Value, id: &CustomerId) -> bool {
+    answer["customer_id"] == id.as_str()
+        && answer["views"]["rfm"]["segment"].is_string()
+        && answer["views"]["profile"].is_object()
+}
+
+/// A script that sends these requests by turns, each thread from a place of its own.
+fn script(folder: &Path, name: &str, requests: &[String]) -> anyhow::Result<PathBuf> {
+    let list = folder.join(format!("{name}.txt"));
+    std::fs::write(&list, requests.join("\n"))?;
+    let path = folder.join(format!("{name}.lua"));
+    let make = match name {
+        "batches" => "wrk.format('POST', nil, {['content-type'] = 'application/json'}, line)",
+        _ => "wrk.format('GET', line)",
+    };
+    let text = format!(
+        r#"
+local threads = 0
+function setup(thread) thread:set("start", threads * 3571); threads = threads + 1 end
+function init(args)
+  requests = {{}}
+  for line in io.lines("{}") do requests[#requests + 1] = {make} end
+  at = start
+end
+request = function()
+  at = at + 1
+  return requests[at % #requests + 1]
+end
+{DONE}"#,
+        list.display()
+    );
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// The answers that the peer gives, checked, and the loads that are sent.
+async fn prepare(shop: &Shop, larder: &Server, folder: &Path) -> anyhow::Result<Vec<Load>> {
+    let client = reqwest::Client::new();
+    let ready = format!("{}/readyz", larder.url);
+    let mut tries = 0;
+    while !client.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) {
+        tries += 1;
+        ensure!(tries < 100, "{} is not ready", larder.name);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut dice = Dice::new();
+    let many = dice.some(&shop.ids, MANY);
+    // A buyer: of those all views tell something.
+    let mut one = None;
+    for id in many.iter().take(100) {
+        let url = format!("{}/v1/customers/{}", larder.url, encoded(id));
+        client.get(&url).send().await?.error_for_status()?;
+        let answer = client.get(&url).send().await?.error_for_status()?.bytes().await?;
+        let value: Value = serde_json::from_slice(&answer)?;
+        ensure!(is_of(&value, id), "a wrong answer for {id}: {value}");
+        ensure!(value["tier"] == "memory", "{id} is not in memory: {value}");
+        if one.is_none() && value["views"]["behavior"].is_object() {
+            one = Some((id, answer));
+        }
+    }
+    let (one, answer) = one.context("none of a hundred customers bought anything")?;
+    std::fs::write(folder.join("customer.json"), &answer)?;
+    let batches: Vec<Vec<CustomerId>> = (0..BATCHES).map(|_| dice.some(&many, BATCH)).collect();
+    let url = format!("{}/v1/customers/batch", larder.url);
+    let mut answered = Bytes::new();
+    for ids in &batches {
+        let request = client.post(&url).header("content-type", "application/json").body(batch_body(ids));
+        answered = request.send().await?.error_for_status()?.bytes().await?;
+        let value: Value = serde_json::from_slice(&answered)?;
+        let results = value["results"].as_array().context("a batch without results")?;
+        ensure!(
+            results.len() == BATCH && results.iter().zip(ids).all(|(result, id)| is_of(result, id)),
+            "a wrong batch"
+        );
+    }
+    std::fs::write(folder.join("batch.json"), &answered)?;
+    let done = folder.join("done.lua");
+    std::fs::write(&done, DONE)?;
+    let paths: Vec<String> = many.iter().map(|id| format!("/v1/customers/{}", encoded(id))).collect();
+    let bodies: Vec<String> = batches.iter().map(|ids| batch_body(ids)).collect();
+    let path = format!("/v1/customers/{}", encoded(one));
+    let many = script(folder, "many", &paths)?;
+    let batches = script(folder, "batches", &bodies)?;
+    let load = |name, connections, path: &str, script: &Path| Load {
+        name,
+        connections,
+        path: path.to_owned(),
+        script: script.to_path_buf(),
+    };
+    Ok(vec![
+        load("one customer", 16, &path, &done),
+        load("one customer", 64, &path, &done),
+        load("10,000 customers by turns", 64, "/", &many),
+        load("batches of 100", 16, "/v1/customers/batch", &batches),
+    ])
+}
+
+/// The peer answers what Larder answers.
+async fn check(larder: &Server, peer: &Server, path: &str) -> anyhow::Result<usize> {
+    let client = reqwest::Client::new();
+    let mut answers = Vec::new();
+    for server in [larder, peer] {
+        // The first of two: what the memory has lost meanwhile comes from the snapshot, and says so.
+        for _ in 0..2 {
+            let answer = client.get(format!("{}{path}", server.url)).send().await?.error_for_status()?;
+            ensure!(answer.headers().get("content-type").is_some_and(|kind| kind == "application/json"), "no JSON");
+            answers.push(answer.bytes().await?);
+        }
+    }
+    ensure!(answers[1] == answers[3], "{} and {} answer differently", larder.name, peer.name);
+    Ok(answers[1].len())
+}
+
+fn setting(name: &str, default: u64) -> anyhow::Result<u64> {
+    std::env::var(name).map_or(Ok(default), |text| text.parse().with_context(|| format!("{name} is a number")))
+}
+
+async fn compare() -> anyhow::Result<()> {
+    let (seconds, rounds) = (setting("SECONDS", 3)?, setting("ROUNDS", 5)?);
+    let shop = Shop::open(CUSTOMERS).await?;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let larder = |name, level: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+        command.arg("--config").arg(shop.folder.path().join("larder.toml"));
+        command.args(["serve", "--listen", "127.0.0.1:0"]).env("LARDER_LOG_LEVEL", level);
+        Server::start(name, &mut command)
+    };
+    let info = larder("Larder, access log on", "info")?;
+    let warn = larder("Larder, access log off", "warn")?;
+    let loads = prepare(&shop, &info, folder.path()).await?;
+    let bare = Server::start("bare axum", Command::new(std::env::current_exe()?).arg(PEER).arg(folder.path()))?;
+    let bytes = check(&info, &bare, &loads[0].path).await?;
+    check(&warn, &bare, &loads[0].path).await?;
+    let servers = [&bare, &info, &warn];
+    println!(
+        "\nReads over HTTP from memory, wrk with 2 threads and keep-alive on the same machine, {} cores, {rounds} rounds of {seconds} s by turns; \
+         one customer is {bytes} bytes of JSON. The aim is at least 0.85 of the bare handler for one customer with everything on.\n",
+        std::thread::available_parallelism()?,
+    );
+    println!("| load | connections | server | requests/s | of bare axum | p50 µs | p99 µs | CPU µs a request |");
+    println!("|---|---:|---|---:|---:|---:|---:|---:|");
+    for load in &loads {
+        for server in servers {
+            run(server, load, 1)?;
+        }
+        let mut runs: [Vec<Run>; 3] = Default::default();
+        for _ in 0..rounds {
+            for (server, runs) in servers.iter().zip(&mut runs) {
+                runs.push(run(server, load, seconds)?);
+            }
+        }
+        for (server, of_server) in servers.iter().zip(&runs) {
+            let median = |value: fn(&Run) -> f64| quantile(&mut of_server.iter().map(value).collect::<Vec<_>>(), 0.5);
+            let mut ratios: Vec<f64> = of_server.iter().zip(&runs[0]).map(|(run, bare)| run.rate / bare.rate).collect();
+            println!(
+                "| {} | {} | {} | {:.0} | {:.2} | {:.0} | {:.0} | {:.1} |",
+                load.name,
+                load.connections,
+                server.name,
+                median(|run| run.rate)?,
+                quantile(&mut ratios, 0.5)?,
+                median(|run| run.median)?,
+                median(|run| run.p99)?,
+                median(|run| run.cpu)?,
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! What the benchmarks in Rust share: a snapshot of made-up data in a folder that goes away, its ids, and figures of many measurements.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use larder::{
+    config::{Config, ServingConfig},
+    demo::{Retail, generate},
+    feature::CustomerId,
+    lake::Lake,
+    pipeline::{self, Progress},
+    publish::publish,
+    serving::Serving,
+    snapshot::Manifest,
+    telemetry::Metrics,
+};
+use tempfile::TempDir;
+
+/// Lines a customer: few, since the snapshot's size does not depend on them.
+const LINES: u64 = 5;
+/// The seed of all chance, so that every run asks for the same.
+const SEED: u64 = 42;
+
+/// A lake with a published snapshot.
+pub(crate) struct Shop {
+    /// Removed when dropped.
+    pub(crate) folder: TempDir,
+    pub(crate) lake: Lake,
+    pub(crate) manifest: Manifest,
+    /// Every customer's id, sorted.
+    pub(crate) ids: Vec<CustomerId>,
+}
+
+impl Shop {
+    /// Makes up data of `customers` customers, builds a snapshot of it and publishes that.
+    pub(crate) async fn open(customers: u32) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let raw = folder.path().join("lake").join("raw");
+        std::fs::create_dir_all(&raw)?;
+        let retail = Retail { customers, lines: u64::from(customers) * LINES, seed: SEED, compress: false };
+        generate(&retail, &raw, &|_, _| {})?;
+        let text = "[raw.customers]\ncolumns = { created_at = \"signed_up_at\" }\npersonal = [\"name\", \"email\"]\n";
+        let mut config = Config::parse(text, "the benchmark", [])?;
+        config.base = folder.path().to_path_buf();
+        let lake = Lake::open(&config.lake.url, &config.base)?;
+        let manifest = pipeline::build(&lake, &config, None, &Progress::default()).await?.manifest;
+        publish(&lake, Some(&manifest.id), true).await?;
+        std::fs::remove_dir_all(&raw)?;
+        std::fs::write(folder.path().join("larder.toml"), text)?;
+        let ids = ids(&lake, &manifest).await?;
+        Ok(Self { folder, lake, manifest, ids })
+    }
+}
+
+/// The ids of everybody in the snapshot, by way of its segments: everybody is in one.
+async fn ids(lake: &Lake, manifest: &Manifest) -> anyhow::Result<Vec<CustomerId>> {
+    let serving = Serving::new(lake.clone(), &ServingConfig::default(), Metrics::new()?.into());
+    let served = serving.snapshot(&manifest.id).await?;
+    let mut ids = Vec::new();
+    for segment in &manifest.segments {
+        ids.extend(serving.members(&served, &segment.name, 0, usize::try_from(segment.size)?).await?);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    anyhow::ensure!(ids.len() as u64 == manifest.customers, "the segments do not hold every customer");
+    Ok(ids)
+}
+
+/// Chance that is the same every time (`SplitMix64`).
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new() -> Self {
+        Self(SEED)
+    }
+
+    /// A number below `limit`, which is not 0.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % (limit as u64)).unwrap_or(0)
+    }
+
+    /// `count` of `all`, repeats possible.
+    pub(crate) fn some<T: Clone>(&mut self, all: &[T], count: usize) -> Vec<T> {
+        (0..count).map(|_| all[self.below(all.len())].clone()).collect()
+    }
+}
+
+/// The value below which the share `share` of `values` lies; sorts them.
+pub(crate) fn quantile(values: &mut [f64], share: f64) -> anyhow::Result<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a place in a list"
+    )]
+    let at = ((values.len() as f64 - 1.0) * share).round() as usize;
+    values.get(at).copied().context("nothing was measured")
+}
+
+/// A duration in microseconds.
+pub(crate) fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
