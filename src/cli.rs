@@ -5,14 +5,17 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::{config::Config, lake::Lake};
+use crate::{
+    config::Config,
+    lake::Lake,
+    publish::{Options, Publisher},
+};
 
 #[cfg(feature = "build")]
 mod build;
 #[cfg(feature = "build")]
 mod demo;
 mod openapi;
-#[cfg(feature = "build")]
 mod progress;
 mod publish;
 mod serve;
@@ -20,6 +23,7 @@ mod snapshots;
 mod table;
 #[cfg(feature = "build")]
 mod upload;
+mod verify;
 
 /// Customer features, computed once per run and served in well under a millisecond.
 #[derive(Debug, Parser)]
@@ -31,6 +35,9 @@ struct Cli {
     /// The lake, instead of the configured one
     #[arg(long, global = true, value_name = "URL")]
     lake: Option<String>,
+    /// The Tair, instead of the configured one
+    #[arg(long, global = true, value_name = "URL")]
+    tair: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -45,6 +52,7 @@ enum Command {
     Build(build::Args),
     Publish(publish::PublishArgs),
     Rollback(publish::RollbackArgs),
+    Verify(verify::Args),
     Snapshots(snapshots::Args),
     Serve(serve::Args),
     Openapi(openapi::Args),
@@ -54,12 +62,39 @@ enum Command {
 #[derive(Debug)]
 struct App {
     config: Config,
+    overrides: Overrides,
+}
+
+/// What the command line says instead of the configuration.
+#[derive(Debug, Clone, Default)]
+struct Overrides {
+    lake: Option<String>,
+    tair: Option<String>,
+}
+
+impl Overrides {
+    fn apply(&self, config: &mut Config) -> anyhow::Result<()> {
+        if let Some(url) = &self.lake {
+            // A path on the command line starts from the current folder, not from the configuration's.
+            let path = || std::path::absolute(url).map(|path| path.display().to_string());
+            config.lake.url = if url.contains("://") { url.clone() } else { path()? };
+        }
+        if let Some(url) = &self.tair {
+            config.tair.get_or_insert_default().url.clone_from(url);
+        }
+        Ok(())
+    }
 }
 
 impl App {
     /// Opens the lake of the configuration.
     fn lake(&self) -> anyhow::Result<Lake> {
-        Ok(Lake::open(&self.config.lake.url, &self.config.base)?)
+        Ok(Lake::open(&self.config.lake, &self.config.base)?)
+    }
+
+    /// A publisher into the lake and the Tair of the configuration.
+    fn publisher(&self, options: Options) -> anyhow::Result<Publisher> {
+        Ok(Publisher::new(self.lake()?, self.config.tair.clone(), options))
     }
 }
 
@@ -90,13 +125,11 @@ fn report(error: &anyhow::Error) {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let mut config = Config::load(cli.config.as_deref(), std::env::vars())?;
-    if let Some(url) = cli.lake {
-        // A path on the command line starts from the current folder, not from the configuration's.
-        config.lake.url = if url.contains("://") { url } else { std::path::absolute(&url)?.display().to_string() };
-    }
+    let overrides = Overrides { lake: cli.lake, tair: cli.tair };
+    overrides.apply(&mut config)?;
     let threads = runtime_threads(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let app = Arc::new(App { config });
+    let app = Arc::new(App { config, overrides });
     runtime.context("cannot start the runtime")?.block_on(async move {
         match cli.command {
             #[cfg(feature = "build")]
@@ -107,6 +140,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Build(args) => build::run(args, &app).await,
             Command::Publish(args) => publish::publish(args, &app).await,
             Command::Rollback(args) => publish::rollback(args, &app).await,
+            Command::Verify(args) => Box::pin(verify::run(args, &app)).await,
             Command::Snapshots(args) => snapshots::run(args, &app).await,
             Command::Serve(args) => serve::run(args, &app).await,
             Command::Openapi(args) => openapi::run(args),
@@ -119,7 +153,6 @@ fn runtime_threads(config: &Config) -> usize {
 }
 
 /// The log of a command that prints its results: warnings only, unless the configuration asks for more.
-#[cfg(feature = "build")]
 fn quiet(log: &crate::config::LogConfig) -> crate::config::LogConfig {
     let default = crate::config::LogConfig::default();
     let level = if log.level == default.level { "warn".to_owned() } else { log.level.clone() };

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,6 +23,8 @@ pub use units::{parse_bytes, parse_duration};
 pub struct Config {
     /// `[lake]`: where snapshots are kept.
     pub lake: LakeConfig,
+    /// `[tair]`: the online store; without it the snapshot alone serves.
+    pub tair: Option<TairConfig>,
     /// `[http]`: how REST is served.
     pub http: HttpConfig,
     /// `[serving]`: budgets and deadlines of reads.
@@ -44,8 +46,50 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LakeConfig {
-    /// `file:///var/lib/larder` or a path; default `lake` beside the configuration file.
+    /// `s3://bucket/path`, `file:///var/lib/larder` or a path; default `lake` beside the configuration file.
     pub url: String,
+    /// Where the S3 API of the bucket is, `https://s3.oss-cn-hangzhou-internal.aliyuncs.com`; default: Amazon's.
+    pub endpoint: Option<String>,
+    /// The region that requests are signed for; default: that of the environment or profile.
+    pub region: Option<String>,
+    /// Whether the bucket stands in the path of a URL and not in the name of the host; default false, as OSS wants it.
+    pub path_style: bool,
+    /// A file with keys as the AWS tools keep them (`[default]`, `aws_access_key_id`, `aws_secret_access_key`), e.g. a mounted
+    /// secret; default: the usual chain of environment, profile, container and instance.
+    pub credentials_file: Option<PathBuf>,
+    /// The address that every name of a host stands for, e.g. of a tunnel to the endpoint; default: what DNS says.
+    pub resolve: Option<IpAddr>,
+}
+
+/// `[tair]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TairConfig {
+    /// `redis://`, `rediss://` (TLS), `redis-cluster://` or `rediss-cluster://` with user, password, host and port.
+    pub url: String,
+    /// What all keys begin with; default `larder`.
+    pub namespace: String,
+    /// Connections to each server; default 2.
+    pub pool: usize,
+    /// The deadline of a read; default `50ms`. What takes longer is read from the snapshot.
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// The deadline of a connection; default `1s`.
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    /// How long a server may owe an answer before its connection is given up; default `1500ms`.
+    #[serde(deserialize_with = "duration")]
+    pub unresponsive: Duration,
+    /// A file with certificates (PEM) to trust, as Tair's console gives it; default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// How many failed reads in a row it takes until Tair is left alone; default 5.
+    pub breaker_failures: u32,
+    /// For how long it is left alone then; default `500ms`.
+    #[serde(deserialize_with = "duration")]
+    pub breaker_pause: Duration,
+    /// For how long a publisher has the right to write without renewing it; default `15s`.
+    #[serde(deserialize_with = "duration")]
+    pub lease: Duration,
 }
 
 /// `[http]`
@@ -175,7 +219,31 @@ pub enum LogFormat {
 
 impl Default for LakeConfig {
     fn default() -> Self {
-        Self { url: "lake".to_owned() }
+        Self {
+            url: "lake".to_owned(),
+            endpoint: None,
+            region: None,
+            path_style: false,
+            credentials_file: None,
+            resolve: None,
+        }
+    }
+}
+
+impl Default for TairConfig {
+    fn default() -> Self {
+        Self {
+            url: "redis://127.0.0.1:6379".to_owned(),
+            namespace: "larder".to_owned(),
+            pool: 2,
+            timeout: Duration::from_millis(50),
+            connect_timeout: Duration::from_secs(1),
+            unresponsive: Duration::from_millis(1_500),
+            ca_file: None,
+            breaker_failures: 5,
+            breaker_pause: Duration::from_millis(500),
+            lease: Duration::from_secs(15),
+        }
     }
 }
 

@@ -4,8 +4,7 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
-use tower_http::catch_panic::CatchPanicLayer;
+use axum::{Router, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{config::HttpConfig, serving::Serving, telemetry::Metrics};
@@ -33,6 +32,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     config: HttpConfig,
     request_ids: observe::RequestIds,
+    routes: observe::Routes,
     draining: AtomicBool,
 }
 
@@ -41,7 +41,10 @@ impl App {
     #[must_use]
     pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: HttpConfig) -> Arc<Self> {
         let request_ids = observe::RequestIds::default();
-        Arc::new(Self { serving, metrics, config, request_ids, draining: AtomicBool::new(false) })
+        let (_, document) = documented().split_for_parts();
+        let templates = document.paths.paths.into_keys().chain(openapi::DOCS.map(str::to_owned));
+        let routes = observe::Routes::new(templates, &metrics);
+        Arc::new(Self { serving, metrics, config, request_ids, routes, draining: AtomicBool::new(false) })
     }
 }
 
@@ -63,17 +66,13 @@ fn documented() -> OpenApiRouter<Arc<App>> {
 }
 
 /// All URLs.
-pub fn router(app: Arc<App>) -> Router {
+fn router(app: Arc<App>) -> Router {
     let (routes, _) = documented().split_for_parts();
-    let body_limit = usize::try_from(app.config.body_limit).unwrap_or(usize::MAX);
     routes
         // The customer whose id is "batch".
         .route("/v1/customers/batch", get(customers::customer_named_batch))
         .merge(openapi::docs())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(body_limit))
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), observe::request))
         .with_state(app)
 }

@@ -1,7 +1,7 @@
 //! The lake: a URL becomes an object store, and every access to it goes through here.
 //!
-//! Knows nothing of what the objects hold. A folder is served by `object_store`'s own `LocalFileSystem`; every answer is
-//! checked against what was asked, since some stores answer a range past the end with the whole object.
+//! Knows nothing of what the objects hold. A folder is served by `object_store`'s own `LocalFileSystem`, a bucket by [`Oss`];
+//! every answer is checked against what was asked, since some stores answer a range past the end with the whole object.
 
 use std::{
     fs::File,
@@ -14,8 +14,14 @@ use bytes::Bytes;
 use futures::{TryStreamExt, stream::BoxStream};
 use object_store::{
     GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, buffered::BufWriter, local::LocalFileSystem,
-    path::Path,
+    path::Path, prefix::PrefixStore,
 };
+
+use crate::config::LakeConfig;
+
+mod oss;
+
+use oss::{LazyClient, Oss};
 
 /// The object store that holds raw data and snapshots.
 #[derive(Debug, Clone)]
@@ -23,6 +29,8 @@ pub struct Lake {
     store: Arc<dyn ObjectStore>,
     url: Arc<str>,
     folder: Option<Arc<FsPath>>,
+    /// For buckets: this one's and those of raw data elsewhere.
+    client: Arc<LazyClient>,
 }
 
 /// Why the lake did not do as it was told.
@@ -93,22 +101,37 @@ pub enum Content {
 pub struct PublishLock(#[expect(dead_code, reason = "held for its drop")] Option<File>);
 
 impl Lake {
-    /// Opens the lake at `url`: `file:///folder`, or a path seen from `base`. A folder is made where there is none.
+    /// Opens the lake of `config`: `s3://bucket/prefix`, `file:///folder`, or a path seen from `base`. A folder is made where there
+    /// is none; a bucket is not asked for anything yet.
     ///
     /// # Errors
     /// Of a URL that is none, or of another scheme, or of a folder that cannot be made.
-    pub fn open(url: &str, base: &FsPath) -> Result<Self, LakeError> {
+    pub fn open(config: &LakeConfig, base: &FsPath) -> Result<Self, LakeError> {
+        let url = &config.url;
+        let client = Arc::new(LazyClient::new(config.clone()));
+        if let Some((bucket, prefix)) = bucket(url)? {
+            return Ok(Self::bucket(client, bucket, prefix));
+        }
         let folder = local_path(url, base)?;
-        let wrong = |why: String| LakeError::Url { url: url.to_owned(), why };
+        let wrong = |why: String| LakeError::Url { url: url.clone(), why };
         std::fs::create_dir_all(&folder).map_err(|error| wrong(format!("cannot make the folder: {error}")))?;
         let folder = folder.canonicalize().map_err(|error| wrong(error.to_string()))?;
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(error.to_string()))?;
-        let shown = url::Url::from_directory_path(&folder).map_or_else(|()| url.to_owned(), String::from);
+        let shown = url::Url::from_directory_path(&folder).map_or_else(|()| url.clone(), String::from);
         Ok(Self {
             store: Arc::new(store.with_automatic_cleanup(true)),
             url: shown.trim_end_matches('/').into(),
             folder: Some(folder.into()),
+            client,
         })
+    }
+
+    fn bucket(client: Arc<LazyClient>, bucket: &str, prefix: Path) -> Self {
+        let oss = Oss::new(Arc::clone(&client), bucket.to_owned());
+        let url = if prefix.as_ref().is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
+        let store: Arc<dyn ObjectStore> =
+            if prefix.as_ref().is_empty() { Arc::new(oss) } else { Arc::new(PrefixStore::new(oss, prefix)) };
+        Self { store, url: url.into(), folder: None, client }
     }
 
     /// The lake's URL.
@@ -117,7 +140,7 @@ impl Lake {
         &self.url
     }
 
-    /// The store and the path in it that `files` means: a path in this lake, a `file://` URL, or an absolute path.
+    /// The store and the path in it that `files` means: a path in this lake, an `s3://` or `file://` URL, or an absolute path.
     ///
     /// # Errors
     /// Of a URL that names no store.
@@ -127,11 +150,14 @@ impl Lake {
             let path = Path::parse(files.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;
             return Ok((self.clone(), path));
         }
+        if let Some((bucket, path)) = bucket(files)? {
+            return Ok((Self::bucket(Arc::clone(&self.client), bucket, Path::default()), path));
+        }
         let path = local_path(files, FsPath::new(""))?;
         let path = path.canonicalize().map_err(|error| wrong(error.to_string()))?;
         let inside = Path::from_filesystem_path(&path).map_err(|error| wrong(error.to_string()))?;
-        let url = Arc::from("file://");
-        Ok((Self { store: Arc::new(LocalFileSystem::new()), url, folder: None }, inside))
+        let (url, client) = (Arc::from("file://"), Arc::clone(&self.client));
+        Ok((Self { store: Arc::new(LocalFileSystem::new()), url, folder: None, client }, inside))
     }
 
     /// The store itself, for Parquet readers that bring their own way of reading.
@@ -294,6 +320,18 @@ fn local_path(url: &str, base: &FsPath) -> Result<PathBuf, LakeError> {
             let parsed = url::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
             parsed.to_file_path().map_err(|()| wrong("a file URL needs an absolute path, file:///like/this"))
         }
-        Some(_) => Err(wrong("only file:// and paths are known")),
+        Some(_) => Err(wrong("only s3://, file:// and paths are known")),
     }
+}
+
+/// Bucket and path of an `s3://bucket/path` URL; nothing for any other URL.
+fn bucket(url: &str) -> Result<Option<(&str, Path)>, LakeError> {
+    let wrong = |why: String| LakeError::Url { url: url.to_owned(), why };
+    let Some(rest) = url.strip_prefix("s3://") else { return Ok(None) };
+    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() || bucket.contains(['@', ':', '?', '#']) {
+        return Err(wrong("it must be s3://bucket or s3://bucket/path; keys come from the environment".to_owned()));
+    }
+    let path = Path::parse(path.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;
+    Ok(Some((bucket, path)))
 }

@@ -8,9 +8,9 @@
 //!
 //! The storeys, each of which imports only from those above it in this list:
 //! - [`feature`] (the nouns), [`config`] (all settings), [`telemetry`] (log and metrics);
-//! - [`lake`] (the object store), [`views`] (the registry of SQL views);
+//! - [`lake`] (the object store), [`views`] (the registry of SQL views), [`tair`] (the online store);
 //! - [`snapshot`] (ids, manifest, Parquet parts, `CURRENT`);
-//! - `pipeline` (raw data → snapshot, with the cargo feature `build`), [`serving`] (the tiered read);
+//! - `pipeline` (raw data → snapshot, with the cargo feature `build`), [`publish`] (snapshot → Tair), [`serving`] (the tiered read);
 //! - [`http`] (REST);
 //! - [`cli`] (the subcommands, where the parts are wired together).
 
@@ -26,5 +26,6 @@ pub mod pipeline;
 pub mod publish;
 pub mod serving;
 pub mod snapshot;
+pub mod tair;
 pub mod telemetry;
 pub mod views;

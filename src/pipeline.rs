@@ -6,10 +6,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -22,6 +19,7 @@ use crate::{
     feature::FeatureView,
     lake::Lake,
     snapshot::{FORMAT, Manifest, SnapshotError, SnapshotId, Stage, TableCounts, rfc3339},
+    telemetry::Progress,
     views::{self, ViewDefinition, ViewFileError},
 };
 
@@ -102,33 +100,6 @@ pub enum ViewError {
     Staging(#[from] RawError),
     #[error("cannot encode the values of type {0}")]
     Encode(DataType),
-}
-
-/// How far a build is, for whoever watches.
-#[derive(Debug, Default)]
-pub struct Progress {
-    stage: Mutex<String>,
-    /// What is done of the stage, in its own unit: bytes of raw data, customers of a snapshot.
-    pub done: Arc<AtomicU64>,
-    /// What there is to do, 0 where nobody knows.
-    pub total: AtomicU64,
-}
-
-impl Progress {
-    /// Starts a stage with `total` to do, 0 where nobody knows.
-    pub fn enter(&self, stage: &str, total: u64) {
-        if let Ok(mut name) = self.stage.lock() {
-            stage.clone_into(&mut name);
-        }
-        self.done.store(0, Ordering::Relaxed);
-        self.total.store(total, Ordering::Relaxed);
-    }
-
-    /// The stage under way.
-    #[must_use]
-    pub fn stage(&self) -> String {
-        self.stage.lock().map(|name| name.clone()).unwrap_or_default()
-    }
 }
 
 /// What a build made.

@@ -1,4 +1,4 @@
-//! The tiered read: the memory of the process, then the snapshot in the lake.
+//! The tiered read: the memory of the process, then Tair, then the snapshot in the lake.
 //!
 //! Knows customers, rows, segments and snapshots; nothing of HTTP, and nothing of how snapshots are built. `CURRENT` is the
 //! authority: it is looked at every few seconds, and a new snapshot takes the old one's place without a failed read.
@@ -8,28 +8,36 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 use chrono::Utc;
-use futures::{StreamExt, stream};
 use moka::future::Cache;
 
 use crate::{
-    config::ServingConfig,
-    feature::{CustomerId, Row, Tier, ViewKeys},
+    config::{ServingConfig, TairConfig},
+    feature::{CustomerId, Row, Tier},
     lake::Lake,
     snapshot::{
-        self, Current, Manifest, SnapshotError, SnapshotId, read_current,
-        reader::{BlockCache, ReadLimits, SnapshotReader},
-        rfc3339,
+        self, Manifest, SnapshotError, SnapshotId, read_current,
+        reader::{BlockCache, ReadLimits},
     },
+    tair::Tair,
     telemetry::Metrics,
 };
 
-/// Customers of one batch that are read at a time.
-const BATCH_READS: usize = 32;
+mod breaker;
+mod counted;
+mod online;
+mod reads;
+mod served;
+
+use counted::Counted;
+use online::Online;
+pub use online::OnlineState;
+pub use served::Served;
+
 /// How long the list of snapshots and old manifests are kept.
 const CATALOG_TTL: Duration = Duration::from_secs(10);
 /// How many snapshots that are not the current one are kept open for cursors.
@@ -43,6 +51,7 @@ type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>>;
 pub struct Serving {
     lake: Lake,
     blocks: BlockCache,
+    online: Option<Online>,
     /// Rows read lately, absent ones too, by publish number.
     memory: Option<RowCache>,
     served: ArcSwapOption<Served>,
@@ -52,22 +61,7 @@ pub struct Serving {
     /// Whether the last look at `CURRENT` succeeded.
     lake_answers: AtomicBool,
     metrics: Arc<Metrics>,
-}
-
-/// An open snapshot and the publish that it is served under.
-#[derive(Debug)]
-pub struct Served {
-    /// The number of the publish; 0 for a snapshot that is open for a cursor's sake.
-    pub publish: u64,
-    /// When it was published.
-    published_at: Option<chrono::DateTime<Utc>>,
-    /// The snapshot's manifest.
-    pub manifest: Arc<Manifest>,
-    /// The JSON keys of each view, in the manifest's order.
-    pub keys: Vec<ViewKeys>,
-    /// The manifest's `as_of` in RFC 3339.
-    pub as_of: String,
-    reader: SnapshotReader,
+    counted: Counted,
 }
 
 /// One customer as a tier gave it.
@@ -77,6 +71,17 @@ pub struct Answer {
     pub row: Option<Arc<Row>>,
     /// The tier that answered.
     pub tier: Tier,
+    /// The snapshot that the row is of, where it is not the served one but that of the publish under way.
+    pub label: Option<Label>,
+}
+
+/// A snapshot's name and instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The snapshot.
+    pub snapshot: Arc<str>,
+    /// Its `as_of` in RFC 3339.
+    pub as_of: Arc<str>,
 }
 
 /// Why there is no answer.
@@ -115,6 +120,17 @@ impl Serving {
     /// Reads from `lake` within the limits of `config`. Nothing is served before the first [`Serving::refresh`].
     #[must_use]
     pub fn new(lake: Lake, config: &ServingConfig, metrics: Arc<Metrics>) -> Self {
+        Self::with_tair(lake, None, config, metrics)
+    }
+
+    /// As [`Serving::new`], and reads from `tair` first.
+    #[must_use]
+    pub fn with_tair(
+        lake: Lake,
+        tair: Option<(Arc<Tair>, &TairConfig)>,
+        config: &ServingConfig,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let limits =
             ReadLimits { cache: config.cache, lake_reads: config.lake_reads, lake_timeout: config.lake_timeout };
         let weight = |key: &(u64, CustomerId), row: &Option<Arc<Row>>| {
@@ -132,6 +148,8 @@ impl Serving {
             older: Cache::builder().max_capacity(OPEN_SNAPSHOTS).time_to_idle(Duration::from_mins(10)).build(),
             catalog: Cache::builder().max_capacity(1).time_to_live(CATALOG_TTL).build(),
             lake_answers: AtomicBool::new(false),
+            online: tair.map(|(tair, config)| Online::new(tair, config, Arc::clone(&metrics))),
+            counted: Counted::new(&metrics),
             metrics,
         }
     }
@@ -180,8 +198,22 @@ impl Serving {
         Ok(Refreshed::Swapped)
     }
 
-    /// Looks at `CURRENT` every `period`, for ever.
+    /// Asks Tair once what it holds; polling does so all the time.
+    pub async fn ask_tair(&self) {
+        if let Some(online) = &self.online {
+            online.refresh().await;
+        }
+    }
+
+    /// Looks at `CURRENT` every `period`, and at Tair more often, for ever.
     pub async fn poll(&self, period: Duration) {
+        match &self.online {
+            Some(online) => drop(tokio::join!(self.poll_lake(period), Box::pin(online.poll()))),
+            None => self.poll_lake(period).await,
+        }
+    }
+
+    async fn poll_lake(&self, period: Duration) {
         let mut failing = false;
         loop {
             tokio::time::sleep(period).await;
@@ -226,55 +258,11 @@ impl Serving {
         Ok(self.older.try_get_with(id.clone(), open).await?)
     }
 
-    /// One customer.
-    ///
-    /// # Errors
-    /// [`ReadError::Unavailable`] where no tier could tell.
-    pub async fn customer(&self, served: &Served, id: &CustomerId) -> Result<Answer, ReadError> {
-        let since = Instant::now();
-        let answer = self.tiers(served, id).await;
-        let (tier, outcome) = match &answer {
-            Ok(Answer { row: Some(_), tier }) => (tier.as_str(), "hit"),
-            Ok(Answer { row: None, tier }) => (tier.as_str(), "miss"),
-            Err(_) => (Tier::Snapshot.as_str(), "error"),
-        };
-        self.metrics.reads.with_label_values(&[tier, outcome]).inc();
-        self.metrics.read_seconds.with_label_values(&[tier]).observe(since.elapsed().as_secs_f64());
-        answer
-    }
-
-    async fn tiers(&self, served: &Served, id: &CustomerId) -> Result<Answer, ReadError> {
-        let read = async { Ok::<_, Arc<SnapshotError>>(served.reader.row(id).await?.map(Arc::new)) };
-        // A snapshot that is open for a cursor's sake has no publish number to keep its rows under.
-        let Some(memory) = self.memory.as_ref().filter(|_| served.publish > 0) else {
-            return Ok(Answer { row: read.await?, tier: Tier::Snapshot });
-        };
-        let key = (served.publish, id.clone());
-        if let Some(row) = memory.get(&key).await {
-            return Ok(Answer { row, tier: Tier::Memory });
-        }
-        let row = memory.try_get_with(key, read).await.map_err(Arc::unwrap_or_clone)?;
-        Ok(Answer { row, tier: Tier::Snapshot })
-    }
-
-    /// Several customers, in the order of `ids`.
-    pub async fn customers(&self, served: &Served, ids: &[CustomerId]) -> Vec<Result<Answer, ReadError>> {
-        let reads: Vec<_> = ids.iter().map(|id| self.customer(served, id)).collect();
-        stream::iter(reads).buffered(BATCH_READS).collect().await
-    }
-
-    /// The members of a segment from rank `offset` (counted from 0) on, at most `limit`, best first.
-    ///
-    /// # Errors
-    /// [`ReadError::Unavailable`].
-    pub async fn members(
-        &self,
-        served: &Served,
-        segment: &str,
-        offset: u64,
-        limit: usize,
-    ) -> Result<Vec<CustomerId>, ReadError> {
-        Ok(served.reader.members(segment, offset, limit).await?)
+    /// How Tair is, where there is one.
+    #[must_use]
+    pub fn online(&self) -> Option<OnlineState> {
+        let publish = self.served.load().as_deref().map_or(0, |served| served.publish);
+        self.online.as_ref().map(|online| online.state(publish))
     }
 
     /// The manifests of all snapshots, newest build first.
@@ -295,6 +283,15 @@ impl Serving {
         let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         self.metrics.cache_bytes.set(bytes(self.blocks.bytes()));
         self.metrics.memory_bytes.set(bytes(self.memory.as_ref().map_or(0, Cache::weighted_size)));
+        if let Some(state) = self.online() {
+            let connected = state.connections.connected;
+            let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+            self.metrics.tair_connections.with_label_values(&["connected"]).set(count(connected));
+            self.metrics.tair_connections.with_label_values(&["broken"]).set(count(state.connections.all - connected));
+            self.metrics.tair_used.set(i64::from(state.used));
+            self.metrics.tair_breaker_open.set(i64::from(state.breaker_open));
+            self.metrics.tair_publish.set(bytes(state.publish.unwrap_or(0)));
+        }
         if let Some(served) = self.served.load().as_deref() {
             #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
             let age = |time: chrono::DateTime<Utc>| (Utc::now() - time).num_milliseconds() as f64 / 1_000.0;
@@ -302,19 +299,6 @@ impl Serving {
             self.metrics.published_age.set(served.published_at.map_or(0.0, age));
             self.metrics.snapshot_customers.set(bytes(served.manifest.customers));
             self.metrics.publish.set(bytes(served.publish));
-        }
-    }
-}
-
-impl Served {
-    fn open(lake: &Lake, manifest: Arc<Manifest>, current: Option<&Current>, blocks: BlockCache) -> Self {
-        Self {
-            publish: current.map_or(0, |current| current.publish),
-            published_at: current.map(|current| current.published_at),
-            keys: manifest.views.iter().map(ViewKeys::new).collect(),
-            as_of: rfc3339::format(manifest.as_of),
-            reader: SnapshotReader::new(lake.clone(), Arc::clone(&manifest), blocks),
-            manifest,
         }
     }
 }

@@ -24,9 +24,10 @@ mod current;
 mod manifest;
 pub mod reader;
 mod retention;
+pub mod scan;
 pub mod writer;
 
-pub use current::{Current, GRACE, Retired, publish_to_lake, read_current};
+pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current};
 pub use manifest::{Edges, FORMAT, FileEntry, FileKind, Manifest, SegmentStats, Source, Stage, TableCounts, hex};
 pub use retention::{Pruned, list, prune};
 
@@ -157,6 +158,14 @@ pub enum SnapshotError {
         object: String,
         /// The deadline in milliseconds.
         millis: u128,
+    },
+    /// Another publish reached `CURRENT` first.
+    #[error("CURRENT has publish {found} already, this one has number {number}; publish again")]
+    Overtaken {
+        /// The number of this publish.
+        number: u64,
+        /// The number found.
+        found: u64,
     },
     /// Nothing has been published.
     #[error("there is no current snapshot; `larder build` makes one")]

@@ -3,9 +3,14 @@
 //! One log line looks like `2026-01-02T03:04:05Z INFO request method=GET route=/v1/segments status=200 …`, as text or JSON.
 //! Never in it: feature values, tokens, bodies.
 
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
 use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-    core::Collector,
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
 
@@ -26,6 +31,12 @@ macro_rules! metrics {
         }
 
         impl Metrics {
+            /// Metrics that nobody looks at, for work that is counted elsewhere.
+            #[must_use]
+            pub fn unobserved() -> Self {
+                Self::new().unwrap_or_else(|error| unreachable!("the metrics are declared once each: {error}"))
+            }
+
             /// Makes and registers the metrics.
             ///
             /// # Errors
@@ -63,6 +74,17 @@ metrics! {
     cache_bytes: IntGauge = "cache_bytes" [];
     /// Bytes that rows of the memory tier hold.
     memory_bytes: IntGauge = "memory_bytes" [];
+    /// Reads that Tair could not answer, by reason: miss, timeout, unreachable, refused, content, breaker, behind (it holds an older
+    /// publish), reconnected (it has not said yet what it holds), unknown (it never said), ahead (a publish under way it has not told of).
+    fallbacks: IntCounterVec = "tair_fallbacks_total" ["reason"];
+    /// Connections to Tair by state: connected or broken.
+    tair_connections: IntGaugeVec = "tair_connections" ["state"];
+    /// Whether reads go to Tair.
+    tair_used: IntGauge = "tair_used" [];
+    /// Whether the breaker keeps reads from Tair.
+    tair_breaker_open: IntGauge = "tair_breaker_open" [];
+    /// The number of the publish that Tair holds.
+    tair_publish: IntGauge = "tair_publish_number" [];
     /// Range reads on the lake.
     lake_reads: IntCounter = "lake_reads_total" [];
     /// Bytes read from the lake.
@@ -121,6 +143,12 @@ impl Make for IntCounterVec {
     }
 }
 
+impl Make for IntGaugeVec {
+    fn make(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
 impl Make for GaugeVec {
     fn make(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
         Self::new(Opts::new(name, help), labels)
@@ -130,6 +158,33 @@ impl Make for GaugeVec {
 impl Make for HistogramVec {
     fn make(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
         Self::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)
+    }
+}
+
+/// How far long work is, for whoever watches.
+#[derive(Debug, Default)]
+pub struct Progress {
+    stage: Mutex<String>,
+    /// What is done of the stage, in its own unit: bytes, customers.
+    pub done: Arc<AtomicU64>,
+    /// What there is to do, 0 where nobody knows.
+    pub total: AtomicU64,
+}
+
+impl Progress {
+    /// Starts a stage with `total` to do, 0 where nobody knows.
+    pub fn enter(&self, stage: &str, total: u64) {
+        if let Ok(mut name) = self.stage.lock() {
+            stage.clone_into(&mut name);
+        }
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// The stage under way.
+    #[must_use]
+    pub fn stage(&self) -> String {
+        self.stage.lock().map(|name| name.clone()).unwrap_or_default()
     }
 }
 

@@ -117,7 +117,7 @@ pub(crate) async fn layouts(customers: u32) -> anyhow::Result<()> {
             reader.warm_up().await;
             cache.settle().await;
             layout.footers = cache.bytes();
-            let reads = Reads::Reader(reader);
+            let reads = Reads::Reader(Box::new(reader));
             let files = open_rows(&shop, &layout.manifest)?;
             let ids = far_apart(&shop, &mut dice);
             layout.cold.collect(&reads, &metrics, &ids, &map, &files, &mut dice).await?;

@@ -51,7 +51,7 @@ impl Times {
 /// Something that answers lookups from a snapshot.
 pub(crate) enum Reads {
     Serving(Box<Serving>, Arc<Served>),
-    Reader(SnapshotReader),
+    Reader(Box<SnapshotReader>),
 }
 
 impl Reads {

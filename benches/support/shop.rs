@@ -8,11 +8,11 @@ use larder::{
     demo::{Retail, generate},
     feature::CustomerId,
     lake::Lake,
-    pipeline::{self, Progress},
-    publish::publish,
+    pipeline,
+    publish::{Options, Publisher},
     serving::Serving,
     snapshot::Manifest,
-    telemetry::Metrics,
+    telemetry::{Metrics, Progress},
 };
 use tempfile::TempDir;
 
@@ -42,9 +42,9 @@ impl Shop {
         let text = "[raw.customers]\ncolumns = { created_at = \"signed_up_at\" }\npersonal = [\"name\", \"email\"]\n";
         let mut config = Config::parse(text, "the benchmark", [])?;
         config.base = folder.path().to_path_buf();
-        let lake = Lake::open(&config.lake.url, &config.base)?;
+        let lake = Lake::open(&config.lake, &config.base)?;
         let manifest = pipeline::build(&lake, &config, None, &Progress::default()).await?.manifest;
-        publish(&lake, Some(&manifest.id), true).await?;
+        Publisher::new(lake.clone(), None, Options::default()).publish(Some(&manifest.id)).await?;
         std::fs::remove_dir_all(&raw)?;
         std::fs::write(folder.path().join("larder.toml"), text)?;
         let ids = ids(&lake, &manifest).await?;

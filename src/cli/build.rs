@@ -5,11 +5,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 
-use super::{App, progress, table};
+use super::{App, progress, publish, table};
 use crate::{
-    pipeline::{self, Built, Progress},
-    publish,
+    pipeline::{self, Built},
+    publish::Options,
     snapshot::{Manifest, SnapshotError, read_current, rfc3339},
+    telemetry::Progress,
 };
 
 /// Compute a snapshot from the raw data and publish it
@@ -45,11 +46,9 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         ))?;
         return Ok(());
     }
-    let current = publish::publish(&lake, Some(&built.manifest.id), args.force)
-        .await
-        .with_context(|| format!("snapshot {} is built, but not published", built.manifest.id))?;
-    table::line(&format!("published {} as number {}", current.snapshot, current.publish))?;
-    Ok(())
+    let publisher = app.publisher(Options { force: args.force, ..Options::default() })?;
+    let published = publish::run(&publisher, Some(&built.manifest.id)).await;
+    publish::done(&published.with_context(|| format!("snapshot {} is built, but not published", built.manifest.id))?)
 }
 
 /// An `as_of` that will not be published is refused before the work, not after it.

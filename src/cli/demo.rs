@@ -10,16 +10,15 @@ use anyhow::{Context, bail};
 use object_store::path::Path as ObjectPath;
 use serde::{Deserialize, Serialize};
 
-use super::{App, build, progress, serve, table, upload};
+use super::{App, build, progress, publish, serve, table, upload};
 use crate::{
     config::Config,
     demo::{self, Retail},
     lake::Lake,
-    pipeline::Progress,
-    publish,
+    publish::Options,
     serving::Serving,
     snapshot::{Manifest, read_current},
-    telemetry::Metrics,
+    telemetry::{Metrics, Progress},
 };
 
 /// Make up a retail year, build a snapshot of it and serve it
@@ -72,7 +71,8 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let config_file = args.dir.join("larder.toml");
     let mut config = Config::load(Some(&config_file), std::env::vars())?;
     config.http.listen = args.listen;
-    let app = App { config };
+    app.overrides.apply(&mut config)?;
+    let app = App { config, overrides: app.overrides.clone() };
     // Before the work: a port that is taken should not cost a build.
     let listener = if args.no_serve { None } else { Some(serve::listen(&app.config).await?) };
     let lake = app.lake()?;
@@ -139,7 +139,8 @@ async fn make(retail: &Retail, app: &App) -> anyhow::Result<Manifest> {
     table::line(&format!("made up {lines} lines in {} files, {bytes}, in {}/raw\n", files.len(), lake.url()))?;
     let built = build::build(app, None).await?;
     build::summary(&built)?;
-    publish::publish(&lake, Some(&built.manifest.id), true).await?;
+    let publisher = app.publisher(Options { force: true, ..Options::default() })?;
+    publish::done(&publish::run(&publisher, Some(&built.manifest.id)).await?)?;
     Ok(built.manifest)
 }
 

@@ -1,37 +1,84 @@
 //! `larder publish` and `larder rollback`
 
-use super::{App, table};
+use super::{App, progress, table};
 use crate::{
-    publish,
-    snapshot::{Current, SnapshotId},
+    publish::{Options, PublishError, Published, Publisher},
+    snapshot::SnapshotId,
 };
 
 /// Make a snapshot the current one
 ///
-/// Without a name it is the newest build. Readers change over within seconds and without a failed read.
+/// Without a name it is the newest build. Its rows and lists go into Tair, where there is one, and only what differs is written.
+/// Readers change over within seconds and without a failed read. Killed at any moment it can be run again.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  larder publish 20111209T125000Z-5f0c2a9e")]
+#[command(after_help = "Example:\n  larder publish 20111209T125000Z-5f0c2a9e --max-ops 20000")]
 pub(super) struct PublishArgs {
     /// The snapshot, as `larder snapshots` lists it
     snapshot: Option<SnapshotId>,
     /// Publish although the current snapshot has a later `as_of`
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    into: Into,
 }
 
 /// Publish the snapshot that was current before
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder rollback")]
-pub(super) struct RollbackArgs {}
+pub(super) struct RollbackArgs {
+    #[command(flatten)]
+    into: Into,
+}
+
+/// How Tair is written to.
+#[derive(Debug, clap::Args)]
+struct Into {
+    /// Write everything into Tair, whatever it seems to hold
+    #[arg(long)]
+    full: bool,
+    /// Leave Tair as it is; the snapshot answers until Tair is published to again
+    #[arg(long)]
+    lake_only: bool,
+    /// The most commands a second, for a Tair that serves meanwhile
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_ops: Option<u32>,
+}
+
+impl Into {
+    fn options(&self, force: bool) -> Options {
+        Options { force, full: self.full, lake_only: self.lake_only, max_ops: self.max_ops }
+    }
+}
 
 pub(super) async fn publish(args: PublishArgs, app: &App) -> anyhow::Result<()> {
-    done(&publish::publish(&app.lake()?, args.snapshot.as_ref(), args.force).await?)
+    crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+    let publisher = app.publisher(args.into.options(args.force))?;
+    done(&run(&publisher, args.snapshot.as_ref()).await?)
 }
 
-pub(super) async fn rollback(_: RollbackArgs, app: &App) -> anyhow::Result<()> {
-    done(&publish::rollback(&app.lake()?).await?)
+pub(super) async fn rollback(args: RollbackArgs, app: &App) -> anyhow::Result<()> {
+    crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+    let publisher = app.publisher(args.into.options(true))?;
+    done(&progress::watch(publisher.progress(), publisher.rollback()).await?)
 }
 
-fn done(current: &Current) -> anyhow::Result<()> {
-    Ok(table::line(&format!("{} is the current snapshot, publish number {}", current.snapshot, current.publish))?)
+/// Publishes with a progress bar.
+pub(super) async fn run(publisher: &Publisher, id: Option<&SnapshotId>) -> Result<Published, PublishError> {
+    progress::watch(publisher.progress(), publisher.publish(id)).await
+}
+
+/// Tells what was done.
+pub(super) fn done(published: &Published) -> anyhow::Result<()> {
+    if let Some(written) = &published.written {
+        let why = written.everything.map_or(String::new(), |why| format!(" (everything, since {why})"));
+        table::line(&format!(
+            "Tair: {} customers written{why}, {} unchanged, {} removed, {} members of segments",
+            table::count(written.rows),
+            table::count(written.unchanged),
+            table::count(written.removed),
+            table::count(written.members),
+        ))?;
+    }
+    let current = &published.current;
+    Ok(table::line(&format!("published {} as number {}", current.snapshot, current.publish))?)
 }

@@ -6,7 +6,14 @@ use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
 use super::{App, table};
-use crate::{config::Config, http, lake::Lake, serving::Serving, telemetry::Metrics};
+use crate::{
+    config::Config,
+    http,
+    lake::Lake,
+    serving::Serving,
+    tair::{Tair, TairError},
+    telemetry::Metrics,
+};
 
 /// Answer REST reads from the current snapshot
 ///
@@ -42,7 +49,8 @@ pub(super) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 /// Serves until the process is told to stop.
 pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new()?);
-    let serving = Arc::new(Serving::new(lake, &config.serving, Arc::clone(&metrics)));
+    let tair = config.tair.as_ref().map(|config| Ok::<_, TairError>((Tair::connect(config)?, config))).transpose()?;
+    let serving = Arc::new(Serving::with_tair(lake, tair, &config.serving, Arc::clone(&metrics)));
     if let Err(error) = serving.refresh().await {
         tracing::error!(%error, "cannot open the current snapshot; it is tried again");
     }

@@ -1,7 +1,10 @@
 //! `larder snapshots`
 
 use super::{App, table};
-use crate::snapshot::{SnapshotId, list, prune, read_current, rfc3339};
+use crate::{
+    publish::Options,
+    snapshot::{SnapshotId, list, prune, read_current, rfc3339},
+};
 
 /// List the snapshots in the lake, and remove old ones
 ///
@@ -18,7 +21,8 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let lake = app.lake()?;
     if let Some(keep) = args.keep {
-        let pruned = prune(&lake, Some(keep.max(1))).await?;
+        let protected = app.publisher(Options::default())?.in_flight().await?;
+        let pruned = prune(&lake, Some(keep.max(1)), &protected).await?;
         for id in pruned.snapshots {
             table::line(&format!("removed {id}"))?;
         }

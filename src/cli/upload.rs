@@ -14,10 +14,11 @@ use super::{App, progress, table};
 use crate::{
     lake::Lake,
     pipeline::{
-        self, Progress,
+        self,
         raw::{Table, files::RawFile},
     },
     snapshot::hex,
+    telemetry::Progress,
 };
 
 /// Check raw files and put them into the lake

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
+    body::{Body, Bytes},
+    extract::State,
     http::{HeaderMap, header},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -73,6 +73,12 @@ pub(super) struct BatchResult {
     /// Whether the snapshot knows the customer; null where it could not be read.
     #[schema(example = true)]
     found: Option<bool>,
+    /// The snapshot that the features are from, where it is not that of the whole answer but of a publish under way.
+    #[schema(example = json!(null))]
+    snapshot: Option<String>,
+    /// The instant that they describe then.
+    #[schema(format = DateTime, example = json!(null))]
+    as_of: Option<String>,
     /// The tier that answered, where the customer was found.
     tier: Option<Tier>,
     /// View → feature → value, where the customer was found.
@@ -97,9 +103,9 @@ pub(super) struct BatchResult {
 pub(super) async fn customers(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = json_body(&headers, body, app.config.body_limit)?;
+    let body = json_body(&headers, body, app.config.body_limit).await?;
     let request: BatchRequest<'_> =
         serde_json::from_slice(&body).map_err(|error| Problem::bad_body(error.to_string()))?;
     if request.ids.len() > MAX_IDS {
@@ -133,7 +139,7 @@ pub(super) async fn customers(
         customers::result(&served, &selection, id, answer, &mut out);
     }
     out.extend_from_slice(b"]}");
-    Ok(conditional::json(&served, out).into_response())
+    Ok(conditional::json(&served, conditional::whole(&answers), out))
 }
 
 /// The id at place `at`: a JSON text, or an integer by its digits.
@@ -148,11 +154,7 @@ fn id(at: usize, value: &str) -> Result<CustomerId, Problem> {
 }
 
 /// The body of a request that must be JSON.
-pub(super) fn json_body(
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-    limit: u64,
-) -> Result<Bytes, Problem> {
+pub(super) async fn json_body(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, Problem> {
     if let Some(given) = headers.get(header::CONTENT_TYPE) {
         let media =
             given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -160,8 +162,11 @@ pub(super) fn json_body(
             return Err(Problem::bad_media_type("the body must be application/json"));
         }
     }
-    body.map_err(|error| match error.status().as_u16() {
-        413 => Problem::body_too_large(format!("the body may have {limit} bytes")),
-        _ => Problem::bad_body("the body did not arrive whole"),
+    axum::body::to_bytes(body, usize::try_from(limit).unwrap_or(usize::MAX)).await.map_err(|error| {
+        let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
+        if causes.into_iter().any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {
+            return Problem::body_too_large(format!("the body may have {limit} bytes"));
+        }
+        Problem::bad_body("the body did not arrive whole")
     })
 }

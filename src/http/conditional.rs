@@ -1,24 +1,16 @@
 //! `ETag` and `If-None-Match`: a read changes with the publish and with the form of the rows, and with nothing else.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
-use crate::serving::Served;
+use crate::serving::{Answer, ReadError, Served};
 
 /// The weak tag of everything that `served` answers.
 pub(super) fn tag(served: &Served) -> HeaderValue {
-    let mut form = DefaultHasher::new();
-    for view in &served.manifest.views {
-        view.name.hash(&mut form);
-        view.features.iter().for_each(|feature| (&feature.name, &feature.data_type).hash(&mut form));
-    }
-    let text = format!("W/\"{}-{}-{:08x}\"", served.publish, served.manifest.id, form.finish() >> 32);
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"none\""))
+    HeaderValue::from_maybe_shared(served.tag.clone()).unwrap_or(HeaderValue::from_static("W/\"none\""))
 }
 
 /// 304 where the caller has what `served` would answer.
@@ -30,8 +22,17 @@ pub(super) fn not_modified(headers: &HeaderMap, served: &Served) -> Option<Respo
     same.then(|| (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response())
 }
 
-/// JSON text as an answer of `served`.
-pub(super) fn json(served: &Served, text: Vec<u8>) -> Response {
-    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json")), (header::ETAG, tag(served))];
-    (headers, Body::from(text)).into_response()
+/// JSON text as an answer of `served`; without a tag where not all of it is (`whole`) but some of a publish under way.
+pub(super) fn json(served: &Served, whole: bool, text: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if whole {
+        response.headers_mut().insert(header::ETAG, tag(served));
+    }
+    response
+}
+
+/// Whether all of `answers` are of the served snapshot.
+pub(super) fn whole(answers: &[Result<Answer, ReadError>]) -> bool {
+    answers.iter().flatten().all(|answer| answer.label.is_none())
 }

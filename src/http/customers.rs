@@ -107,12 +107,15 @@ async fn read(
     out.extend_from_slice(b"\"customer_id\":");
     select::text(id.as_str(), &mut out);
     out.push(b',');
-    select::freshness(&served, &mut out);
+    match &answer.label {
+        None => select::freshness(&served, &mut out),
+        Some(label) => select::snapshot(&label.snapshot, &label.as_of, &mut out),
+    }
     tier(answer.tier, &mut out);
     out.extend_from_slice(b",\"views\":");
     selection.write(&served, &row, &mut out);
     out.push(b'}');
-    Ok(conditional::json(&served, out))
+    Ok(conditional::json(&served, answer.label.is_none(), out))
 }
 
 /// Appends `,"tier":"memory"`.
@@ -136,6 +139,10 @@ pub(super) fn result(
         Ok(answer) => match &answer.row {
             Some(row) => {
                 out.extend_from_slice(b",\"found\":true");
+                if let Some(label) = &answer.label {
+                    out.push(b',');
+                    select::snapshot(&label.snapshot, &label.as_of, out);
+                }
                 tier(answer.tier, out);
                 out.extend_from_slice(b",\"views\":");
                 selection.write(served, row, out);

@@ -1,21 +1,35 @@
-//! What every request goes through: an id, a deadline, the metrics, and one line in the log.
+//! What every request goes through: an id, a deadline, the metrics, one line in the log, and a net under handlers that panic.
+//!
+//! It stands before the router and not inside it: as layers the same things cost an allocation and a clone each per route and
+//! request. The handles of a route's metrics are looked up once.
 
 use std::{
+    convert::Infallible,
+    future::poll_fn,
+    panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    task::Poll,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
-    extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue},
-    middleware::Next,
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderName, HeaderValue, Method, StatusCode},
     response::{IntoResponse, Response},
 };
+use futures::FutureExt;
+use hyper::body::Incoming;
+use prometheus::{Histogram, IntCounter};
+use tower_service::Service;
 
-use super::{App, Problem};
+use super::{App, Problem, problem};
+use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request id that is taken over from the caller.
@@ -24,61 +38,130 @@ const MAX_REQUEST_ID: usize = 128;
 /// Makes request ids: unlike those of other processes and unlike each other.
 #[derive(Debug)]
 pub(super) struct RequestIds {
-    start: u64,
+    start: String,
     next: AtomicU64,
 }
 
 impl Default for RequestIds {
     fn default() -> Self {
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let start =
-            u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or(0) ^ u64::from(std::process::id()).rotate_left(40);
+        let nanos = u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or(0);
+        let start = format!("{:016x}-", nanos ^ u64::from(std::process::id()).rotate_left(40));
         Self { start, next: AtomicU64::new(0) }
     }
 }
 
 impl RequestIds {
     fn make(&self) -> HeaderValue {
-        let id = format!("{:016x}-{:x}", self.start, self.next.fetch_add(1, Ordering::Relaxed));
+        let mut number = itoa::Buffer::new();
+        let number = number.format(self.next.fetch_add(1, Ordering::Relaxed));
+        let mut id = String::with_capacity(self.start.len() + number.len());
+        id.push_str(&self.start);
+        id.push_str(number);
         HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
     }
 }
 
-pub(super) async fn request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// The templates of all routes, with the metrics of each.
+#[derive(Debug)]
+pub(super) struct Routes {
+    templates: matchit::Router<usize>,
+    routes: Vec<Route>,
+}
+
+/// The metrics of one route.
+#[derive(Debug)]
+struct Route {
+    template: String,
+    seconds: Histogram,
+    /// Of GET and 200, which is nearly all there is.
+    read: OnceLock<IntCounter>,
+}
+
+impl Routes {
+    /// The routes of `templates`; what matches none is `unmatched`.
+    pub(super) fn new(templates: impl IntoIterator<Item = String>, metrics: &Metrics) -> Self {
+        let mut routes = Self { templates: matchit::Router::new(), routes: Vec::new() };
+        for template in std::iter::once("unmatched".to_owned()).chain(templates) {
+            // A template twice is the same route.
+            if template == "unmatched" || routes.templates.insert(&template, routes.routes.len()).is_ok() {
+                let seconds = metrics.http_seconds.with_label_values(&[&template]);
+                routes.routes.push(Route { template, seconds, read: OnceLock::new() });
+            }
+        }
+        routes
+    }
+
+    fn of(&self, path: &str) -> &Route {
+        &self.routes[self.templates.at(path).map_or(0, |found| *found.value)]
+    }
+}
+
+impl Route {
+    fn count(&self, metrics: &Metrics, method: &Method, status: StatusCode) {
+        let counter = || metrics.http_requests.with_label_values(&[known(method), &self.template, status.as_str()]);
+        if *method == Method::GET && status == StatusCode::OK {
+            self.read.get_or_init(counter).inc();
+        } else {
+            counter().inc();
+        }
+    }
+}
+
+/// Answers one request.
+pub(super) async fn answer(
+    app: Arc<App>,
+    mut router: Router,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let since = Instant::now();
     let given = request.headers().get(&REQUEST_ID);
     let given =
         given.filter(|id| id.len() <= MAX_REQUEST_ID && id.as_bytes().iter().all(u8::is_ascii_graphic)).cloned();
     let id = given.unwrap_or_else(|| app.request_ids.make());
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    app.metrics.http_open.inc();
-    let open = Open(&app);
-    let answered = tokio::time::timeout(app.config.timeout, next.run(request)).await;
+    let route = app.routes.of(request.uri().path());
+    let open = Open::new(&app);
+    let mut handled = pin!(AssertUnwindSafe(router.call(request.map(Body::new))).catch_unwind());
+    // Most answers are there at once, and need no deadline.
+    let answered = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
+        Poll::Ready(answered) => Ok(answered),
+        Poll::Pending => tokio::time::timeout(app.config.timeout, handled).await,
+    };
     drop(open);
-    let mut response = answered.unwrap_or_else(|_| {
-        Problem::timeout(format!("it took longer than {} ms", app.config.timeout.as_millis())).into_response()
-    });
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let seconds = since.elapsed().as_secs_f64();
-    let status = response.status();
-    app.metrics.http_requests.with_label_values(&[known(method.as_str()), route, status.as_str()]).inc();
-    app.metrics.http_seconds.with_label_values(&[route]).observe(seconds);
+    let mut response = match answered {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(never))) => match never {},
+        Ok(Err(cause)) => problem::panicked(cause.as_ref()),
+        Err(_) => {
+            Problem::timeout(format!("it took longer than {} ms", app.config.timeout.as_millis())).into_response()
+        }
+    };
+    let elapsed = since.elapsed();
+    route.count(&app.metrics, &method, response.status());
+    route.seconds.observe(elapsed.as_secs_f64());
     // The template, not the path: ids are personal data.
     tracing::info!(
         request_id = id.to_str().unwrap_or_default(),
         method = method.as_str(),
-        route,
-        status = status.as_u16(),
-        micros = since.elapsed().as_micros(),
+        route = route.template,
+        status = response.status().as_u16(),
+        micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "request"
     );
     response.headers_mut().insert(REQUEST_ID, id);
-    response
+    Ok(response)
 }
 
 /// Counts a request as open, also when its client goes away.
 struct Open<'a>(&'a App);
+
+impl<'a> Open<'a> {
+    fn new(app: &'a App) -> Self {
+        app.metrics.http_open.inc();
+        Self(app)
+    }
+}
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
@@ -87,9 +170,9 @@ impl Drop for Open<'_> {
 }
 
 /// The method as a label; a client may invent others.
-fn known(method: &str) -> &str {
-    match method {
-        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method,
+fn known(method: &Method) -> &str {
+    match method.as_str() {
+        name @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => name,
         _ => "other",
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, Router, extract::State};
 use serde_json::{Value, json};
+use tower_http::compression::CompressionLayer;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -38,9 +39,13 @@ pub(super) fn head() -> utoipa::openapi::OpenApi {
     Head::openapi()
 }
 
+/// Where that page and its assets are.
+pub(super) const DOCS: [&str; 3] = ["/docs", "/docs/", "/docs/{*file}"];
+
 /// The page that shows the contract, from assets inside the binary.
 pub(super) fn docs() -> Router<Arc<App>> {
-    SwaggerUi::new("/docs").config(Config::from("/openapi.json")).into()
+    let page: Router<Arc<App>> = SwaggerUi::new("/docs").config(Config::from("/openapi.json")).into();
+    page.layer(CompressionLayer::new())
 }
 
 /// The contract

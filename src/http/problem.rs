@@ -115,8 +115,7 @@ pub(super) async fn method_not_allowed(request: Request) -> Problem {
     Problem::bad_method(format!("{} does not take {}", request.uri().path(), request.method()))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that the layer calls")]
-pub(super) fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
+pub(super) fn panicked(cause: &(dyn Any + Send)) -> Response {
     let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let cause = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
     tracing::error!(cause, "a handler panicked");

@@ -282,7 +282,7 @@ pub(super) async fn members(
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
-    Ok(conditional::json(&served, out))
+    Ok(conditional::json(&served, conditional::whole(&rows), out))
 }
 
 fn find(served: &Served, name: Result<Path<String>, PathRejection>) -> Result<&SegmentStats, Problem> {

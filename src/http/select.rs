@@ -105,9 +105,14 @@ pub(super) fn text(text: &str, out: &mut Vec<u8>) {
 
 /// Appends `"snapshot":"…","as_of":"…"`.
 pub(super) fn freshness(served: &Served, out: &mut Vec<u8>) {
+    snapshot(served.manifest.id.as_str(), &served.as_of, out);
+}
+
+/// Appends the same for any snapshot.
+pub(super) fn snapshot(id: &str, as_of: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"snapshot\":\"");
-    out.extend_from_slice(served.manifest.id.as_str().as_bytes());
+    out.extend_from_slice(id.as_bytes());
     out.extend_from_slice(b"\",\"as_of\":\"");
-    out.extend_from_slice(served.as_of.as_bytes());
+    out.extend_from_slice(as_of.as_bytes());
     out.push(b'"');
 }

@@ -5,15 +5,14 @@ use std::{
     time::Duration,
 };
 
-use hyper::server::conn::http1;
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
 use tokio::net::TcpListener;
 
-use super::{App, router};
+use super::{App, observe, router};
 
 /// The longest that a client may take for the head of a request; an idle connection is closed after it too.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
@@ -23,7 +22,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves on `listener` until `stop` ends; then `/readyz` says no, open requests finish, and what is still open after the
 /// configured time is dropped.
 pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) {
-    let service = TowerToHyperService::new(router(Arc::clone(&app)));
+    let router = router(Arc::clone(&app));
     let graceful = GracefulShutdown::new();
     let mut connections = http1::Builder::new();
     connections.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -47,7 +46,9 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
             () = &mut draining => break,
         };
         let _ = stream.set_nodelay(true);
-        let connection = connections.serve_connection(TokioIo::new(stream), service.clone());
+        let (router, served) = (router.clone(), Arc::clone(&app));
+        let service = service_fn(move |request| observe::answer(Arc::clone(&served), router.clone(), request));
+        let connection = connections.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -37,8 +37,30 @@ pub(super) struct Readiness {
 /// The state of each tier.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Tiers {
+    /// Tair; null where none is configured.
+    tair: Option<TairTier>,
     /// The snapshot in the lake.
     snapshot: SnapshotTier,
+}
+
+/// The state of the tier of Tair.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TairTier {
+    /// Connections that stand.
+    #[schema(example = 2)]
+    connected: usize,
+    /// Connections that there should be.
+    #[schema(example = 2)]
+    connections: usize,
+    /// Whether reads go there. If not, the snapshot answers.
+    #[schema(example = true)]
+    used: bool,
+    /// Whether reads are kept back after too many that failed.
+    #[schema(example = false)]
+    breaker_open: bool,
+    /// The number of the publish that it holds.
+    #[schema(example = 3)]
+    publish: Option<u64>,
 }
 
 /// The state of the snapshot tier.
@@ -81,8 +103,15 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Rea
         snapshot: served.as_ref().map(|served| served.manifest.id.to_string()),
         publish: served.as_ref().map(|served| served.publish),
     };
+    let tair = app.serving.online().map(|state| TairTier {
+        connected: state.connections.connected,
+        connections: state.connections.all,
+        used: state.used,
+        breaker_open: state.breaker_open,
+        publish: state.publish,
+    });
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, draining, tiers: Tiers { snapshot } }))
+    (status, Json(Readiness { ready, draining, tiers: Tiers { tair, snapshot } }))
 }
 
 /// Metrics in the Prometheus text format

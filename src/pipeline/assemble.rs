@@ -15,7 +15,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::{
-    BuildError, Progress, RawError, ViewError, encode,
+    BuildError, RawError, ViewError, encode,
     query::Session,
     staging::{derive::StagedFile, open, staging},
 };
@@ -27,6 +27,7 @@ use crate::{
         FileEntry, FileKind, SnapshotError, SnapshotId,
         writer::{ID, PART_ROWS, PartWriter, block_ends, customers_properties, rows_properties, rows_schema},
     },
+    telemetry::Progress,
     views::ViewDefinition,
 };
 

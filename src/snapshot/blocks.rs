@@ -2,9 +2,9 @@
 //!
 //! The Parquet format has no checksum over a footer and its writer makes none over pages, so the footer's key
 //! `larder.blocks` holds `[[offset, length, crc32], …]`, an entry per row group, and the manifest the CRC of the footer.
-//! Knows bytes and Parquet metadata only: neither the lake nor what the columns mean.
+//! Knows bytes and Parquet metadata, not what the columns mean.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::{Buf, Bytes};
 use parquet::{
@@ -17,6 +17,10 @@ use parquet::{
 };
 
 use arrow::array::RecordBatch;
+use object_store::path::Path;
+
+use super::{FileEntry, FileKind, SnapshotError};
+use crate::lake::Lake;
 
 /// The key of the block list in a footer.
 pub const KEY: &str = "larder.blocks";
@@ -47,6 +51,27 @@ pub struct Footer {
 }
 
 impl Footer {
+    /// Reads and checks the footer of the file `entry` at `path`.
+    ///
+    /// # Errors
+    /// Of the lake, or of a footer that is damaged.
+    pub async fn read(lake: &Lake, path: &Path, entry: &FileEntry) -> Result<Self, SnapshotError> {
+        let bytes = lake.get_range(path, footer_range(path, entry)?).await?;
+        Self::check(path, entry, &bytes)
+    }
+
+    /// The footer in `bytes` of the file `entry` at `path`.
+    ///
+    /// # Errors
+    /// Of a footer that is damaged.
+    pub fn check(path: &Path, entry: &FileEntry, bytes: &Bytes) -> Result<Self, SnapshotError> {
+        let damaged = |why: String| SnapshotError::Damaged { object: path.to_string(), why };
+        if crc32fast::hash(bytes) != entry.footer_crc32 {
+            return Err(damaged("the checksum of its footer is wrong".to_owned()));
+        }
+        Self::decode(bytes, entry.kind == FileKind::Rows).map_err(damaged)
+    }
+
     /// Decodes the footer of a file whose last bytes are `bytes`; `sorted` says that the first column is sorted.
     ///
     /// # Errors
@@ -95,6 +120,12 @@ impl Footer {
         self.metadata.metadata().memory_size() + self.blocks.len() * (size_of::<Block>() + 8) + ids
     }
 
+    /// The number of blocks.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
     /// The block that holds `id`, if any does, by binary search.
     #[must_use]
     pub fn block_of_id(&self, id: &str) -> Option<usize> {
@@ -138,6 +169,17 @@ impl Footer {
         let batch = reader.next().ok_or("a block is empty")?.map_err(|error| error.to_string())?;
         if batch.num_rows() == rows { Ok(batch) } else { Err("a block has fewer rows than its footer says".to_owned()) }
     }
+}
+
+/// Where the footer of the file `entry` at `path` lies.
+///
+/// # Errors
+/// Of a manifest that contradicts itself.
+pub fn footer_range(path: &Path, entry: &FileEntry) -> Result<Range<u64>, SnapshotError> {
+    let start = entry.bytes.checked_sub(entry.footer_bytes);
+    let why = "the manifest gives it a footer larger than itself";
+    let start = start.ok_or_else(|| SnapshotError::Damaged { object: path.to_string(), why: why.to_owned() })?;
+    Ok(start..entry.bytes)
 }
 
 /// The text that a footer keeps under [`KEY`].

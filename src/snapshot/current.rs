@@ -54,39 +54,57 @@ pub async fn read_current(lake: &Lake) -> Result<Option<Current>, SnapshotError>
     }
 }
 
-/// Makes `manifest` the current snapshot. Publishing the current snapshot again changes nothing.
+/// Refuses a snapshot that is older than the current one, `before`.
 ///
 /// # Errors
-/// [`SnapshotError::Older`] unless `force`, or of the lake.
-pub async fn publish_to_lake(lake: &Lake, manifest: &Manifest, force: bool) -> Result<Current, SnapshotError> {
+/// [`SnapshotError::Older`], or of the lake.
+pub async fn check_newer(lake: &Lake, before: Option<&Current>, manifest: &Manifest) -> Result<(), SnapshotError> {
+    let Some(before) = before else { return Ok(()) };
+    match Manifest::read(lake, &before.snapshot).await {
+        Ok(current) if manifest.as_of < current.as_of => {
+            let (id, as_of) = (manifest.id.clone(), manifest.as_of);
+            Err(SnapshotError::Older { id, as_of, current: current.as_of })
+        }
+        // A current snapshot that is gone or unreadable must not keep a good one from taking its place.
+        Ok(_) | Err(SnapshotError::Unknown { .. } | SnapshotError::Damaged { .. } | SnapshotError::Format { .. }) => {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes `manifest` the current snapshot, under the number `number` or else the next one. Publishing the current snapshot again
+/// without a number changes nothing.
+///
+/// # Errors
+/// [`SnapshotError::Older`] unless `force`, [`SnapshotError::Overtaken`], or of the lake.
+pub async fn publish_to_lake(
+    lake: &Lake,
+    manifest: &Manifest,
+    number: Option<u64>,
+    force: bool,
+) -> Result<Current, SnapshotError> {
     let _lock = lake.publish_lock().await?;
     let before = read_current(lake).await?;
-    if let Some(before) = &before {
-        if before.snapshot == manifest.id {
-            return Ok(before.clone());
-        }
-        match Manifest::read(lake, &before.snapshot).await {
-            Ok(current) if manifest.as_of < current.as_of && !force => {
-                let (id, as_of) = (manifest.id.clone(), manifest.as_of);
-                return Err(SnapshotError::Older { id, as_of, current: current.as_of });
-            }
-            // A current snapshot that is gone or unreadable must not keep a good one from taking its place.
-            Ok(_)
-            | Err(SnapshotError::Unknown { .. } | SnapshotError::Damaged { .. } | SnapshotError::Format { .. }) => {}
-            Err(error) => return Err(error),
-        }
+    if let Some(before) = before.as_ref().filter(|before| before.snapshot == manifest.id && number.is_none()) {
+        return Ok(before.clone());
+    }
+    if !force {
+        check_newer(lake, before.as_ref(), manifest).await?;
+    }
+    let next = before.as_ref().map_or(1, |before| before.publish + 1);
+    if let Some(number) = number.filter(|number| *number < next) {
+        return Err(SnapshotError::Overtaken { number, found: next - 1 });
     }
     let now = rfc3339::now();
     let mut recent: Vec<Retired> = before.iter().flat_map(|before| before.recent.clone()).collect();
     recent.retain(|retired| now - retired.until < GRACE && retired.snapshot != manifest.id);
-    recent.extend(before.iter().map(|before| Retired { snapshot: before.snapshot.clone(), until: now }));
-    let current = Current {
-        publish: before.as_ref().map_or(1, |before| before.publish + 1),
-        snapshot: manifest.id.clone(),
-        previous: before.map(|before| before.snapshot),
-        published_at: now,
-        recent,
-    };
+    let retired = before.iter().filter(|before| before.snapshot != manifest.id);
+    recent.extend(retired.map(|before| Retired { snapshot: before.snapshot.clone(), until: now }));
+    let previous =
+        before.and_then(|before| if before.snapshot == manifest.id { before.previous } else { Some(before.snapshot) });
+    let current =
+        Current { publish: number.unwrap_or(next), snapshot: manifest.id.clone(), previous, published_at: now, recent };
     let text = serde_json::to_vec(&current)
         .map_err(|error| SnapshotError::Write { object: OBJECT.to_owned(), source: error.into() })?;
     lake.put(&Path::from(OBJECT), Bytes::from(text)).await?;

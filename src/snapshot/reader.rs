@@ -19,7 +19,10 @@ use moka::future::Cache;
 use object_store::path::Path;
 use tokio::sync::Semaphore;
 
-use super::{FileEntry, FileKind, Manifest, SnapshotError, blocks::Footer};
+use super::{
+    FileEntry, FileKind, Manifest, SnapshotError,
+    blocks::{Footer, footer_range},
+};
 use crate::{
     feature::{CustomerId, Row, ViewRow},
     lake::{Lake, LakeError},
@@ -211,14 +214,8 @@ impl SnapshotReader {
         let load = async {
             let entry = &self.manifest.files[file];
             let path = self.manifest.id.path(&entry.path);
-            let damaged = |why: String| SnapshotError::Damaged { object: path.to_string(), why };
-            let start = entry.bytes.checked_sub(entry.footer_bytes);
-            let start = start.ok_or_else(|| damaged("the manifest gives it a footer larger than itself".to_owned()))?;
-            let bytes = self.cache.read(&self.lake, &path, start..entry.bytes).await?;
-            if crc32fast::hash(&bytes) != entry.footer_crc32 {
-                return Err(damaged("the checksum of its footer is wrong".to_owned()));
-            }
-            let footer = Footer::decode(&bytes, entry.kind == FileKind::Rows).map_err(damaged)?;
+            let bytes = self.cache.read(&self.lake, &path, footer_range(&path, entry)?).await?;
+            let footer = Footer::check(&path, entry, &bytes)?;
             Ok(Entry::Footer(Arc::new(footer)))
         };
         match self.entry(key, load).await? {

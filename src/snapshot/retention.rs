@@ -39,15 +39,16 @@ pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
 }
 
 /// Removes all but the `keep` newest snapshots (nothing where `keep` is none), and folders without a manifest that are
-/// older than a day. The current snapshot, the previous one, and those that were current within the last hour stay.
+/// older than a day. The current snapshot, the previous one, those that were current within the last hour, and those of
+/// `protected`, as one being published, stay.
 ///
 /// # Errors
 /// Of the lake; what was removed until then is gone.
-pub async fn prune(lake: &Lake, keep: Option<usize>) -> Result<Pruned, SnapshotError> {
+pub async fn prune(lake: &Lake, keep: Option<usize>, protected: &[SnapshotId]) -> Result<Pruned, SnapshotError> {
     let _lock = lake.publish_lock().await?;
     let mut pruned = Pruned::default();
     let now = Utc::now();
-    let mut protected = BTreeSet::new();
+    let mut protected: BTreeSet<SnapshotId> = protected.iter().cloned().collect();
     if let Some(current) = read_current(lake).await? {
         protected.insert(current.snapshot);
         protected.extend(current.previous);

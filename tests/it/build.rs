@@ -105,7 +105,7 @@ async fn bytes_of_build(shop: &Shop, threads: usize) -> BTreeMap<String, Vec<u8>
     config.build.threads = Some(threads);
     let shop_lake = shop.lake();
     let built =
-        larder::pipeline::build(&shop_lake, &config, None, &larder::pipeline::Progress::default()).await.unwrap();
+        larder::pipeline::build(&shop_lake, &config, None, &larder::telemetry::Progress::default()).await.unwrap();
     let folder = shop.path().join("lake/snapshots").join(built.manifest.id.as_str());
     built
         .manifest

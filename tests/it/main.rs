@@ -7,9 +7,11 @@
 )]
 #![expect(clippy::print_stdout, reason = "a check without its data says so")]
 
+mod bucket;
 mod build;
 mod cli;
 mod house;
+mod oss;
 mod paging;
 mod rest;
 mod rfm;

@@ -12,11 +12,12 @@ use larder::{
     config::Config,
     http::{self, App},
     lake::Lake,
-    pipeline::{self, Built, Progress},
-    publish,
+    pipeline::{self, Built},
+    publish::{Options, Publisher},
     serving::Serving,
     snapshot::{Current, SnapshotId},
-    telemetry::Metrics,
+    tair::Tair,
+    telemetry::{Metrics, Progress},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -55,7 +56,7 @@ impl Shop {
     }
 
     pub(crate) fn lake(&self) -> Lake {
-        Lake::open(&self.config.lake.url, &self.config.base).unwrap()
+        Lake::open(&self.config.lake, &self.config.base).unwrap()
     }
 
     pub(crate) async fn try_build(&self, as_of: Option<&str>) -> Result<Built, String> {
@@ -72,7 +73,8 @@ impl Shop {
     }
 
     pub(crate) async fn publish(&self, id: &SnapshotId) -> Current {
-        publish::publish(&self.lake(), Some(id), true).await.unwrap()
+        let options = Options { force: true, ..Options::default() };
+        Publisher::new(self.lake(), self.config.tair.clone(), options).publish(Some(id)).await.unwrap().current
     }
 
     /// Builds, publishes, serves.
@@ -87,7 +89,8 @@ impl Shop {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
-        let serving = Arc::new(Serving::new(self.lake(), &self.config.serving, Arc::clone(&metrics)));
+        let tair = self.config.tair.as_ref().map(|config| (Tair::connect(config).unwrap(), config));
+        let serving = Arc::new(Serving::with_tair(self.lake(), tair, &self.config.serving, Arc::clone(&metrics)));
         let _ = serving.refresh().await;
         let poll = self.config.serving.poll;
         let polled = Arc::clone(&serving);

@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use larder::snapshot::{Current, FileKind, Manifest, prune, read_current};
+use larder::{
+    publish::{Options, Publisher},
+    snapshot::{Current, FileKind, Manifest, prune, read_current},
+};
 
 use crate::shop::{Shop, corners, eventually};
 
@@ -149,7 +152,7 @@ async fn old_snapshots_go_and_needed_ones_stay() {
     let old = std::time::SystemTime::now() - std::time::Duration::from_hours(25);
     let file = std::fs::File::options().write(true).open(dead.join("part-00000.parquet")).unwrap();
     file.set_modified(old).unwrap();
-    let pruned = prune(&lake, Some(1)).await.unwrap();
+    let pruned = prune(&lake, Some(1), &[]).await.unwrap();
     // Current and previous stay, and what was current within the hour: the first. One of the unpublished is the newest.
     assert_eq!(pruned.snapshots.len(), 1, "{pruned:?}");
     assert!(ids[3..].contains(&pruned.snapshots[0]));
@@ -162,7 +165,7 @@ async fn old_snapshots_go_and_needed_ones_stay() {
         retired.until -= chrono::TimeDelta::hours(2);
     }
     std::fs::write(shop.path().join("lake/CURRENT"), serde_json::to_vec(&current).unwrap()).unwrap();
-    let pruned = prune(&lake, Some(1)).await.unwrap();
+    let pruned = prune(&lake, Some(1), &[]).await.unwrap();
     assert_eq!(pruned.snapshots, [ids[0].clone()]);
     let left: Vec<_> = larder::snapshot::list(&lake).await.unwrap().into_iter().map(|manifest| manifest.id).collect();
     assert!(left.contains(&ids[1]) && left.contains(&ids[2]));
@@ -177,7 +180,7 @@ async fn a_rollback_publishes_the_previous_snapshot_under_a_new_number() {
     shop.publish(&built.manifest.id).await;
     let second = built.manifest.id.to_string();
     eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == second).await;
-    let current = larder::publish::rollback(&shop.lake()).await.unwrap();
+    let current = Publisher::new(shop.lake(), None, Options::default()).rollback().await.unwrap().current;
     assert_eq!(current.publish, 3);
     eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == first).await;
     let ready = service.get("/readyz").await.json();

@@ -1,0 +1,52 @@
+//! What the S3 API answers when it does not do what it was asked, in the words of `object_store`.
+//!
+//! Status, code and message only: no header, no request, nothing that could hold a secret.
+
+use std::error::Error as StdError;
+
+use aws_sdk_s3::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+use object_store::{Error, path::Path};
+
+/// The name of the store in messages.
+const STORE: &str = "OSS";
+
+/// The error of a request for `path`.
+pub(super) fn failed<E>(path: &Path, error: &SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    let mut text = status.map(|status| status.to_string()).unwrap_or_default();
+    let message = error.as_service_error().and_then(ProvideErrorMetadata::message);
+    for part in [Some(code), message].into_iter().flatten().filter(|part| !part.is_empty()) {
+        text = if text.is_empty() { part.to_owned() } else { format!("{text} {part}") };
+    }
+    if status.is_none() || text.is_empty() {
+        // Nothing came back: what went wrong on the way there.
+        text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+    }
+    let (path, source) = (path.to_string(), text.clone().into());
+    match (status, code) {
+        (_, "NoSuchBucket") => generic(text),
+        (Some(404), _) => Error::NotFound { path, source },
+        (Some(304), _) => Error::NotModified { path, source },
+        (Some(412), _) => Error::Precondition { path, source },
+        (Some(401), _) => Error::Unauthenticated { path, source },
+        (Some(403), _) => Error::PermissionDenied { path, source },
+        _ => generic(text),
+    }
+}
+
+/// Any other failure.
+pub(super) fn generic(why: String) -> Error {
+    Error::Generic { store: STORE, source: why.into() }
+}

@@ -1,0 +1,289 @@
+//! Whether Tair holds what the current snapshot says: records, counts, lists, and customers one by one.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+
+use super::{
+    PublishError, Publisher, index,
+    rows::{self, IdSet, RowWriter},
+    sender::Sender,
+    token,
+};
+use crate::{
+    snapshot::{Manifest, SnapshotError, read_current, scan},
+    tair::{
+        PAGE, Reply, TairError, Write, Writer,
+        codec::{self, PUBLISH},
+    },
+};
+
+/// Customers that are compared unless all are.
+const SAMPLE: u64 = 1_000;
+/// Customers of one pipeline.
+const PIPELINE: usize = 250;
+/// Differences that are told one by one.
+const TOLD: usize = 20;
+
+/// What a comparison found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The publish that was looked at.
+    pub publish: u64,
+    /// Customers in Tair.
+    pub customers: u64,
+    /// Customers whose values were compared.
+    pub compared: u64,
+    /// Segments whose lists were looked at.
+    pub segments: u64,
+    /// Differences.
+    pub differences: u64,
+    /// The first few, in words.
+    pub told: Vec<String>,
+    /// Whether what differed was mended.
+    pub repaired: bool,
+}
+
+impl Report {
+    fn tell(&mut self, what: String) {
+        self.differences += 1;
+        if self.told.len() < TOLD {
+            self.told.push(what);
+        }
+    }
+}
+
+/// The answer to one command.
+type Answer = Result<Reply, TairError>;
+
+impl Publisher {
+    /// Compares Tair with the current snapshot: `all` customers and lists, or sizes and a sample; `repair` mends rows and lists.
+    ///
+    /// # Errors
+    /// Of the lake or of Tair. A difference is none.
+    pub async fn verify(&self, all: bool, repair: bool) -> Result<Report, PublishError> {
+        let tair = self.tair.as_ref().ok_or(PublishError::NoTair)?;
+        let current = read_current(&self.lake).await?.ok_or(SnapshotError::NoCurrent)?;
+        let manifest = Arc::new(Manifest::read(&self.lake, &current.snapshot).await?);
+        let writer = Arc::new(Writer::connect(tair).await?);
+        let lease = if repair { Some(Arc::new(writer.lease(token()).await?)) } else { None };
+        let mut report = Report { publish: current.publish, ..Report::default() };
+        let records = Box::pin(records(&writer, &manifest, current.publish, &mut report)).await;
+        let mut mending = lease.as_ref().map(|lease| Sender::new(&writer, lease, self.options.max_ops));
+        // What belongs to another publish is not this one's to mend.
+        let result = match records {
+            Ok(true) => Box::pin(self.contents(&writer, &manifest, all, &mut mending, &mut report)).await,
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Some(sender) = mending {
+            sender.finish().await?;
+            report.repaired = report.differences > 0 && result.is_ok();
+        }
+        if let Some(lease) = lease.and_then(Arc::into_inner) {
+            lease.release().await;
+        }
+        result.map(|()| report)
+    }
+
+    async fn contents(
+        &self,
+        writer: &Arc<Writer>,
+        manifest: &Arc<Manifest>,
+        all: bool,
+        mending: &mut Option<Sender>,
+        report: &mut Report,
+    ) -> Result<(), PublishError> {
+        let publish = report.publish;
+        self.progress.enter("count customers", 0);
+        let mut there = rows::existing(writer).await?;
+        report.customers = there.len() as u64;
+        self.progress.enter("compare customers", manifest.customers);
+        self.customers(writer, manifest, all, &mut there, mending, report).await?;
+        if there.len() > 0 {
+            report.tell(format!("{} customers are in Tair and not in the snapshot", there.len()));
+            if let Some(sender) = mending {
+                rows::remove(writer, sender, &there).await?;
+            }
+        }
+        self.progress.enter("compare segments", 0);
+        let reader = index::reader(&self.lake, manifest);
+        for (segment, size) in index::of(manifest) {
+            report.segments += 1;
+            let wrong = lists(writer, &reader, publish, &segment, size, all).await?;
+            if let Some(why) = wrong {
+                report.tell(format!("segment {segment}: {why}"));
+                if let Some(sender) = mending {
+                    sender.push([Write::remove(writer.keys().segment(publish, &segment))]).await?;
+                    writer.note_index(publish, &index::of(manifest)).await?;
+                    index::segment_of(&reader, writer.keys(), sender, publish, &segment, &self.progress).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares customers, and takes those of the snapshot out of `there`.
+    async fn customers(
+        &self,
+        writer: &Arc<Writer>,
+        manifest: &Arc<Manifest>,
+        all: bool,
+        there: &mut IdSet,
+        mending: &mut Option<Sender>,
+        report: &mut Report,
+    ) -> Result<(), PublishError> {
+        let step = if all { 1 } else { (manifest.customers / SAMPLE).max(1) };
+        let row_writer = RowWriter::new(writer.keys(), manifest, report.publish);
+        let mut fields: Vec<Bytes> = manifest.views.iter().map(|view| codec::field(view).into()).collect();
+        fields.push(Bytes::from_static(PUBLISH.as_bytes()));
+        let mut cursor = rows::Cursor::open(&self.lake, manifest).await?;
+        let (mut at, mut asked) = (0_u64, Vec::new());
+        loop {
+            let here = cursor.row().map(|(rows, row)| (rows.clone(), row));
+            let end = here.is_none();
+            if let Some((rows, row)) = here {
+                if !there.remove(rows.id(row)) {
+                    report.tell(format!("customer {} is missing", rows.id(row)));
+                    if let Some(sender) = mending {
+                        sender.push([row_writer.write(&rows, row, |_| true)]).await?;
+                    }
+                } else if at.is_multiple_of(step) {
+                    asked.push((rows, row));
+                }
+                at += 1;
+                self.progress.done.fetch_add(1, Ordering::Relaxed);
+                cursor.advance().await?;
+            }
+            if asked.len() == PIPELINE || end {
+                report.compared += asked.len() as u64;
+                let reads: Vec<Write> = asked
+                    .iter()
+                    .map(|(rows, row)| {
+                        let key = Bytes::from(writer.keys().customer(rows.id(*row)));
+                        Write { command: "HMGET", args: std::iter::once(key).chain(fields.clone()).collect() }
+                    })
+                    .collect();
+                let answers = writer.pipeline(&reads).await?;
+                for ((rows, row), answer) in asked.drain(..).zip(answers) {
+                    if let Some(why) = difference(&rows, row, answer, report.publish)? {
+                        report.tell(format!("customer {}: {why}", rows.id(row)));
+                        if let Some(sender) = mending {
+                            let writes = [row_writer.removal(rows.id(row)), row_writer.write(&rows, row, |_| true)];
+                            sender.push(writes).await?;
+                        }
+                    }
+                }
+            }
+            if end {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether Tair has the publish that `CURRENT` names, whole.
+async fn records(
+    writer: &Writer,
+    manifest: &Manifest,
+    publish: u64,
+    report: &mut Report,
+) -> Result<bool, PublishError> {
+    let marker = writer.marker().await?;
+    if let Some(publishing) = writer.publishing().await? {
+        report.tell(format!("publish {} was left unfinished; publish again", publishing.marker.publish));
+    }
+    match marker {
+        Some(marker) if marker.publish == publish && marker.snapshot == manifest.id.as_str() => Ok(true),
+        Some(marker) => {
+            let there = (marker.publish, marker.snapshot);
+            report.tell(format!("Tair has publish {} of {}, CURRENT {publish} of {}", there.0, there.1, manifest.id));
+            Ok(false)
+        }
+        None => {
+            report.tell("Tair has no snapshot; publish again".to_owned());
+            Ok(false)
+        }
+    }
+}
+
+/// What is wrong with the row found, if anything is.
+fn difference(rows: &scan::Rows, row: usize, answer: Answer, publish: u64) -> Result<Option<String>, TairError> {
+    let values = match answer {
+        Ok(found) => found.texts(),
+        Err(error) if error.is_wrong_type() => return Ok(Some("the key is of another type".to_owned())),
+        Err(error) => return Err(error),
+    };
+    let Some(found) = codec::row(&values) else { return Ok(Some("a view is missing".to_owned())) };
+    if found.publish > publish {
+        return Ok(Some(format!("it is of publish {}", found.publish)));
+    }
+    let differs =
+        (0..found.views.len()).find(|view| found.views[*view].as_deref() != rows.text(row, *view).map(str::as_bytes));
+    Ok(differs.map(|view| format!("the values of view number {} differ", view + 1)))
+}
+
+/// What is wrong with the lists of a segment, if anything is.
+async fn lists(
+    writer: &Writer,
+    reader: &crate::snapshot::reader::SnapshotReader,
+    publish: u64,
+    segment: &str,
+    size: u64,
+    all: bool,
+) -> Result<Option<String>, PublishError> {
+    let set = Bytes::from(writer.keys().segment(publish, segment));
+    let number = |answer: Answer| answer.ok().and_then(|reply| reply.number());
+    let one = |command: &'static str, key: &Bytes| [Write { command, args: vec![key.clone()] }];
+    let there = writer.pipeline(&one("SCARD", &set)).await?.into_iter().next().and_then(number);
+    if there != Some(size) {
+        return Ok(Some(format!(
+            "its Set has {} members, not {size}",
+            there.map_or("no".to_owned(), |n| n.to_string())
+        )));
+    }
+    let (mut offset, mut page) = (0, 0);
+    while offset < size {
+        let list = Bytes::from(writer.keys().ranking(publish, segment, page));
+        let expected = (size - offset).min(PAGE as u64);
+        if all {
+            let ids = reader.members(segment, offset, PAGE).await.map_err(shared)?;
+            let mut reads: Vec<Write> = ids
+                .iter()
+                .map(|id| Write {
+                    command: "SISMEMBER",
+                    args: vec![set.clone(), Bytes::copy_from_slice(id.as_str().as_bytes())],
+                })
+                .collect();
+            let bounds = [Bytes::from_static(b"0"), Bytes::from_static(b"-1")];
+            reads.push(Write { command: "LRANGE", args: std::iter::once(list).chain(bounds).collect() });
+            let mut answers = writer.pipeline(&reads).await?;
+            let ranking = answers.pop().and_then(Result::ok).map(Reply::texts).unwrap_or_default();
+            let same = ranking.len() == ids.len()
+                && ranking.into_iter().zip(&ids).all(|(a, b)| a.as_deref() == Some(b.as_str().as_bytes()));
+            if !same {
+                return Ok(Some(format!("page {page} of its ranking differs")));
+            }
+            if !answers.into_iter().all(|answer| number(answer) == Some(1)) {
+                return Ok(Some("its Set has other members".to_owned()));
+            }
+        } else {
+            let there = writer.pipeline(&one("LLEN", &list)).await?.into_iter().next().and_then(number);
+            if there != Some(expected) {
+                return Ok(Some(format!("page {page} of its ranking has not {expected} members")));
+            }
+        }
+        offset += expected;
+        page += 1;
+    }
+    Ok(None)
+}
+
+/// An error that several readers may have waited for.
+pub(super) fn shared(error: Arc<SnapshotError>) -> PublishError {
+    let object = error.to_string();
+    Arc::into_inner(error).map_or_else(
+        || PublishError::Snapshot(SnapshotError::Damaged { object, why: "see the log".to_owned() }),
+        PublishError::Snapshot,
+    )
+}

@@ -1,0 +1,255 @@
+//! The tier of Tair: whether it may be believed at the moment, and what its rows are rows of.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+
+use super::{Label, breaker::Breaker};
+use crate::{
+    config::TairConfig,
+    feature::{CustomerId, Row},
+    tair::{
+        Connections, Fields, Tair, TairError,
+        codec::{Marker, Publishing, StoredRow},
+    },
+    telemetry::Metrics,
+};
+
+/// How often Tair is asked what it holds.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Tair as a tier.
+#[derive(Debug)]
+pub(super) struct Online {
+    tair: Arc<Tair>,
+    state: ArcSwapOption<State>,
+    breaker: Breaker,
+    metrics: Arc<Metrics>,
+}
+
+/// What Tair said that it holds.
+#[derive(Debug)]
+struct State {
+    /// The connections lost until then: behind a new one there may be another server.
+    losses: u64,
+    marker: Option<Marker>,
+    publishing: Option<Publishing>,
+}
+
+/// What Tair has of one customer.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A row of the publish that is served, or of the one under way.
+    Row(Arc<Row>, Option<Label>),
+    /// Nothing that could be used, and why.
+    Nothing(&'static str),
+}
+
+/// How Tair is, for `/readyz` and metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct OnlineState {
+    /// Clients and connections.
+    pub connections: Connections,
+    /// The number of the publish that it holds.
+    pub publish: Option<u64>,
+    /// Whether reads go there.
+    pub used: bool,
+    /// Whether the breaker keeps reads back.
+    pub breaker_open: bool,
+}
+
+impl Online {
+    pub(super) fn new(tair: Arc<Tair>, config: &TairConfig, metrics: Arc<Metrics>) -> Self {
+        let breaker = Breaker::new(config.breaker_failures, config.breaker_pause);
+        Self { tair, state: ArcSwapOption::empty(), breaker, metrics }
+    }
+
+    /// Asks Tair what it holds.
+    pub(super) async fn refresh(&self) {
+        let losses = self.tair.losses();
+        match Box::pin(self.tair.markers()).await {
+            Ok((marker, publishing)) => {
+                self.breaker.succeeded();
+                self.state.store(Some(Arc::new(State { losses, marker, publishing })));
+            }
+            Err(error @ (TairError::Timeout | TairError::Unreachable(_))) => {
+                tracing::debug!(%error, "cannot ask Tair what it holds");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "Tair does not say what it holds");
+                self.state.store(None);
+            }
+        }
+    }
+
+    /// Keeps what is known of Tair fresh, for ever.
+    pub(super) async fn poll(&self) {
+        let refreshing = async {
+            loop {
+                self.refresh().await;
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::join!(refreshing, Box::pin(self.tair.watch()));
+    }
+
+    /// Why reads for publish `publish` must not go to Tair, if so; the breaker is another matter.
+    fn reason_against(&self, publish: u64) -> Option<&'static str> {
+        let state = self.state.load();
+        match state.as_deref() {
+            None => Some("unknown"),
+            Some(state) if state.losses != self.tair.losses() => Some("reconnected"),
+            Some(State { marker: Some(marker), .. }) if marker.publish >= publish => None,
+            Some(_) => Some("behind"),
+        }
+    }
+
+    fn may_ask(&self, publish: u64) -> Result<(), &'static str> {
+        match self.reason_against(publish) {
+            Some(reason) => Err(reason),
+            None if self.breaker.allows(Instant::now()) => Ok(()),
+            None => Err("breaker"),
+        }
+    }
+
+    /// Of which snapshot the rows of publish `number` are.
+    fn label(&self, number: u64) -> Option<Label> {
+        let state = self.state.load();
+        let state = state.as_deref()?;
+        let publishing = state.publishing.iter().flat_map(|p| p.unfinished.iter().chain([&p.marker]));
+        let marker = publishing.chain(&state.marker).find(|marker| marker.publish == number)?;
+        Some(Label { snapshot: marker.snapshot.as_str().into(), as_of: marker.as_of.as_str().into() })
+    }
+
+    fn understand(&self, publish: u64, id: &CustomerId, found: Option<StoredRow>) -> Found {
+        let Some(found) = found else { return Found::Nothing("miss") };
+        let label = if found.publish <= publish {
+            None
+        } else {
+            match self.label(found.publish) {
+                Some(label) => Some(label),
+                None => return Found::Nothing("ahead"),
+            }
+        };
+        Found::Row(Arc::new(Row { customer_id: id.clone(), views: found.views }), label)
+    }
+
+    fn judge<T>(&self, answer: Result<T, TairError>) -> Result<T, &'static str> {
+        match answer {
+            Ok(answer) => {
+                self.breaker.succeeded();
+                Ok(answer)
+            }
+            Err(error) => {
+                let reason = error.reason();
+                // A key of another type is no sign of trouble with the server.
+                if error.is_wrong_type() {
+                    self.breaker.succeeded();
+                } else {
+                    self.breaker.failed(Instant::now());
+                }
+                tracing::debug!(%error, "a read from Tair failed");
+                Err(reason)
+            }
+        }
+    }
+
+    /// One customer.
+    pub(super) async fn row(&self, publish: u64, fields: &Fields, id: &CustomerId) -> Found {
+        if let Err(reason) = self.may_ask(publish) {
+            return Found::Nothing(reason);
+        }
+        // A caller that goes away must not leave the breaker waiting for the one that tries.
+        let asked = Asked { breaker: &self.breaker, answered: false };
+        let answer = self.judge(self.tair.row(id.as_str(), fields).await);
+        asked.answered();
+        match answer {
+            // What was lost meanwhile may have been replaced by something older.
+            Ok(found) => {
+                self.reason_against(publish).map_or_else(|| self.understand(publish, id, found), Found::Nothing)
+            }
+            Err(reason) => Found::Nothing(reason),
+        }
+    }
+
+    /// Several customers, in the order of `ids`.
+    pub(super) async fn rows(&self, publish: u64, fields: &Fields, ids: &[&CustomerId]) -> Vec<Found> {
+        if let Err(reason) = self.may_ask(publish) {
+            return ids.iter().map(|_| Found::Nothing(reason)).collect();
+        }
+        let asked = Asked { breaker: &self.breaker, answered: false };
+        let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        let answers = self.tair.rows(&names, fields).await;
+        asked.answered();
+        let answers: Vec<_> = answers.into_iter().map(|answer| self.judge(answer)).collect();
+        let against = self.reason_against(publish);
+        let found = ids.iter().zip(answers).map(|(id, answer)| match (answer, against) {
+            (Ok(found), None) => self.understand(publish, id, found),
+            (Ok(_), Some(reason)) | (Err(reason), _) => Found::Nothing(reason),
+        });
+        found.collect()
+    }
+
+    /// Members of a segment as publish `publish` has them, if all that were asked for are there.
+    pub(super) async fn members(
+        &self,
+        publish: u64,
+        segment: &str,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<CustomerId>, &'static str> {
+        self.may_ask(publish)?;
+        let asked = Asked { breaker: &self.breaker, answered: false };
+        let answer = self.judge(self.tair.members(publish, segment, offset, limit).await);
+        asked.answered();
+        let found = answer?;
+        if let Some(reason) = self.reason_against(publish) {
+            return Err(reason);
+        }
+        if found.len() != limit {
+            return Err("miss");
+        }
+        found.iter().map(|id| CustomerId::parse(id).map_err(|_| "content")).collect()
+    }
+
+    /// How it is, seen from publish `publish`.
+    pub(super) fn state(&self, publish: u64) -> OnlineState {
+        let state = self.state.load();
+        let marker = state.as_deref().and_then(|state| state.marker.as_ref());
+        let breaker_open = self.breaker.is_open();
+        OnlineState {
+            connections: self.tair.connections(),
+            publish: marker.map(|marker| marker.publish),
+            used: self.reason_against(publish).is_none() && !breaker_open,
+            breaker_open,
+        }
+    }
+
+    /// Counts a read that Tair could not answer.
+    pub(super) fn count(&self, reason: &str) {
+        self.metrics.fallbacks.with_label_values(&[reason]).inc();
+    }
+}
+
+/// A call under way; one that is dropped counts as failed.
+struct Asked<'a> {
+    breaker: &'a Breaker,
+    answered: bool,
+}
+
+impl Asked<'_> {
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.breaker.is_open() {
+            self.breaker.failed(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The way of a read through the tiers: memory, Tair, snapshot.
+
+use std::{sync::Arc, time::Instant};
+
+use futures::{StreamExt, stream};
+
+use super::{
+    Answer, Label, ReadError, Served, Serving,
+    online::{Found, Online},
+};
+use crate::{
+    feature::{CustomerId, Row, Tier},
+    snapshot::SnapshotError,
+};
+
+/// Customers of one batch that are read at a time.
+const BATCH_READS: usize = 32;
+
+/// Why the memory tier has nothing to keep.
+#[derive(Debug)]
+enum NotKept {
+    /// The row is of a publish under way.
+    Ahead(Arc<Row>, Label),
+    /// No tier could tell.
+    Failed(Arc<SnapshotError>),
+}
+
+impl Serving {
+    /// One customer.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] where no tier could tell.
+    pub async fn customer(&self, served: &Served, id: &CustomerId) -> Result<Answer, ReadError> {
+        // A snapshot that is open for a cursor's sake has no publish number to keep its rows under.
+        let Some(memory) = self.memory.as_ref().filter(|_| served.publish > 0) else {
+            return Ok(self.beyond(served, id).await?);
+        };
+        let since = Instant::now();
+        let key = (served.publish, id.clone());
+        if let Some(row) = memory.get(&key).await {
+            self.counted.memory.hits.inc();
+            self.counted.memory.seconds.observe(since.elapsed().as_secs_f64());
+            return Ok(Answer { row, tier: Tier::Memory, label: None });
+        }
+        self.counted.memory.misses.inc();
+        let mut tier = Tier::Memory;
+        let load = async {
+            let answer = self.beyond(served, id).await.map_err(NotKept::Failed)?;
+            tier = answer.tier;
+            match (answer.row, answer.label) {
+                (Some(row), Some(label)) => Err(NotKept::Ahead(row, label)),
+                (row, _) => Ok(row),
+            }
+        };
+        // On the heap, so that the way of a hit stays small.
+        match Box::pin(memory.try_get_with(key, load)).await {
+            Ok(row) => Ok(Answer { row, tier, label: None }),
+            Err(not_kept) => match not_kept.as_ref() {
+                NotKept::Ahead(row, label) => {
+                    Ok(Answer { row: Some(Arc::clone(row)), tier: Tier::Tair, label: Some(label.clone()) })
+                }
+                NotKept::Failed(error) => Err(Arc::clone(error).into()),
+            },
+        }
+    }
+
+    /// One customer, from behind the memory tier.
+    async fn beyond(&self, served: &Served, id: &CustomerId) -> Result<Answer, Arc<SnapshotError>> {
+        if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0) {
+            let since = Instant::now();
+            let found = Box::pin(online.row(served.publish, &served.fields, id)).await;
+            self.counted.tair.seconds.observe(since.elapsed().as_secs_f64());
+            if let Some(answer) = self.use_found(online, found) {
+                return Ok(answer);
+            }
+        }
+        self.read_snapshot(served, id).await
+    }
+
+    fn use_found(&self, online: &Online, found: Found) -> Option<Answer> {
+        match found {
+            Found::Row(row, label) => {
+                self.counted.tair.hits.inc();
+                Some(Answer { row: Some(row), tier: Tier::Tair, label })
+            }
+            Found::Nothing(reason) => {
+                let counters = &self.counted.tair;
+                let counter = if reason == "miss" { &counters.misses } else { &counters.errors };
+                counter.inc();
+                online.count(reason);
+                None
+            }
+        }
+    }
+
+    async fn read_snapshot(&self, served: &Served, id: &CustomerId) -> Result<Answer, Arc<SnapshotError>> {
+        let (since, counters) = (Instant::now(), &self.counted.snapshot);
+        let row = served.reader.row(id).await;
+        counters.seconds.observe(since.elapsed().as_secs_f64());
+        match &row {
+            Ok(Some(_)) => counters.hits.inc(),
+            Ok(None) => counters.misses.inc(),
+            Err(_) => counters.errors.inc(),
+        }
+        Ok(Answer { row: row?.map(Arc::new), tier: Tier::Snapshot, label: None })
+    }
+
+    /// Several customers, in the order of `ids`.
+    pub async fn customers(&self, served: &Served, ids: &[CustomerId]) -> Vec<Result<Answer, ReadError>> {
+        let mut answers: Vec<Option<Result<Answer, ReadError>>> = Vec::with_capacity(ids.len());
+        let memory = self.memory.as_ref().filter(|_| served.publish > 0);
+        for id in ids {
+            let Some(memory) = memory else {
+                answers.push(None);
+                continue;
+            };
+            let found = memory.get(&(served.publish, id.clone())).await;
+            let counter = if found.is_some() { &self.counted.memory.hits } else { &self.counted.memory.misses };
+            counter.inc();
+            answers.push(found.map(|row| Ok(Answer { row, tier: Tier::Memory, label: None })));
+        }
+        let missing = |answers: &[Option<Result<Answer, ReadError>>]| -> Vec<usize> {
+            (0..ids.len()).filter(|at| answers[*at].is_none()).collect()
+        };
+        let wanted = missing(&answers);
+        if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0 && !wanted.is_empty()) {
+            let since = Instant::now();
+            let asked: Vec<&CustomerId> = wanted.iter().map(|at| &ids[*at]).collect();
+            let found = online.rows(served.publish, &served.fields, &asked).await;
+            self.counted.tair.seconds.observe(since.elapsed().as_secs_f64());
+            for (at, found) in wanted.iter().zip(found) {
+                answers[*at] = self.use_found(online, found).map(Ok);
+            }
+        }
+        let left = missing(&answers);
+        let reads: Vec<_> = left.iter().map(|at| self.read_snapshot(served, &ids[*at])).collect();
+        let read: Vec<_> = stream::iter(reads).buffered(BATCH_READS).collect().await;
+        for (at, answer) in left.into_iter().zip(read) {
+            answers[at] = Some(answer.map_err(Into::into));
+        }
+        if let Some(memory) = memory {
+            for at in wanted {
+                if let Some(Ok(Answer { row, label: None, .. })) = &answers[at] {
+                    memory.insert((served.publish, ids[at].clone()), row.clone()).await;
+                }
+            }
+        }
+        answers.into_iter().flatten().collect()
+    }
+
+    /// The members of a segment from rank `offset` (counted from 0) on, at most `limit`, best first.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn members(
+        &self,
+        served: &Served,
+        segment: &str,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<CustomerId>, ReadError> {
+        if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0) {
+            let size = served.manifest.segment(segment).map_or(0, |segment| segment.size);
+            let expected = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(limit);
+            if expected == 0 {
+                return Ok(Vec::new());
+            }
+            match online.members(served.publish, segment, offset, expected).await {
+                Ok(members) => return Ok(members),
+                Err(reason) => online.count(reason),
+            }
+        }
+        Ok(served.reader.members(segment, offset, limit).await?)
+    }
+}

@@ -1,0 +1,189 @@
+//! From settings to connected clients.
+
+use std::{path::PathBuf, time::Duration};
+
+use fred::{
+    clients::Pool,
+    prelude::{Client, ClientLike, EventInterface},
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, pem::PemObject},
+    },
+    types::{
+        RespVersion,
+        config::{
+            Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, ServerConfig, TcpConfig, TlsConfig,
+            UnresponsiveConfig,
+        },
+    },
+};
+use url::Url;
+
+use super::{Losses, TairError};
+use crate::config::TairConfig;
+
+/// The first pause before connecting anew, in milliseconds; it doubles, with jitter, up to the second.
+const FIRST_PAUSE: u32 = 100;
+const LONGEST_PAUSE: u32 = 1_000;
+/// Commands that may wait for a connection before more are refused.
+const QUEUE: usize = 50_000;
+
+/// How a pool of clients is to behave.
+#[derive(Debug, Clone)]
+pub(super) struct Manner {
+    /// The deadline of a command.
+    pub(super) timeout: Duration,
+    /// Tries of one command.
+    pub(super) attempts: u32,
+    pub(super) clients: usize,
+    /// How long the server may owe an answer.
+    pub(super) unresponsive: Duration,
+}
+
+/// What the settings say, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    config: Config,
+    connect_timeout: Duration,
+    pub(super) clustered: bool,
+}
+
+impl Settings {
+    pub(super) fn new(config: &TairConfig) -> Result<Self, TairError> {
+        let wrong = |why: &str| TairError::Setting(why.to_owned());
+        // What is wrong with a URL is told without the URL: it holds a password.
+        let url = Url::parse(&config.url).map_err(|error| TairError::Setting(format!("`url` is no URL: {error}")))?;
+        let (clustered, tls) = match url.scheme() {
+            "redis" => (false, false),
+            "rediss" => (false, true),
+            "redis-cluster" => (true, false),
+            "rediss-cluster" => (true, true),
+            _ => return Err(wrong("`url` must begin with redis://, rediss://, redis-cluster:// or rediss-cluster://")),
+        };
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("`url` names no host"))?;
+        let port = url.port().unwrap_or(6379);
+        let server = if clustered {
+            ServerConfig::new_clustered(vec![(host, port)])
+        } else {
+            ServerConfig::new_centralized(host, port)
+        };
+        let decoded = |text: &str| {
+            let text = percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+            Some(text).filter(|text| !text.is_empty())
+        };
+        let database = match url.path().trim_matches('/') {
+            "" => None,
+            number => Some(number.parse().map_err(|_| wrong("the path of `url` must be the number of a database"))?),
+        };
+        if config.namespace.is_empty() || config.namespace.contains(['{', '}']) {
+            return Err(wrong("`namespace` must not be empty nor hold braces"));
+        }
+        let config_ = Config {
+            username: decoded(url.username()),
+            password: url.password().and_then(decoded),
+            server,
+            database,
+            // The second version is the one that every proxy understands.
+            version: RespVersion::RESP2,
+            // The service starts while Tair is down.
+            fail_fast: false,
+            tls: if tls { Some(tls_config(config.ca_file.as_ref())?) } else { None },
+            ..Config::default()
+        };
+        Ok(Self { config: config_, connect_timeout: config.connect_timeout, clustered })
+    }
+
+    /// A pool whose clients connect from now on, and for ever again. What breaks is noted in `losses`.
+    pub(super) fn pool(&self, manner: &Manner, losses: &Losses) -> Result<Pool, TairError> {
+        let (performance, connection, policy) = self.parts(manner);
+        let pool =
+            Pool::new(self.config.clone(), Some(performance), Some(connection), Some(policy), manner.clients.max(1))
+                .map_err(|error| TairError::Setting(error.details().to_owned()))?;
+        for client in pool.clients() {
+            note_losses(client, losses);
+        }
+        pool.connect();
+        Ok(pool)
+    }
+
+    /// One client, connecting from now on.
+    pub(super) fn client(&self, manner: &Manner, losses: &Losses) -> Client {
+        let (performance, connection, policy) = self.parts(manner);
+        let client = Client::new(self.config.clone(), Some(performance), Some(connection), Some(policy));
+        note_losses(&client, losses);
+        client.connect();
+        client
+    }
+
+    fn parts(&self, manner: &Manner) -> (PerformanceConfig, ConnectionConfig, ReconnectPolicy) {
+        let performance = PerformanceConfig { default_command_timeout: manner.timeout, ..PerformanceConfig::default() };
+        let connection = ConnectionConfig {
+            connection_timeout: self.connect_timeout,
+            internal_command_timeout: self.connect_timeout,
+            max_command_attempts: manner.attempts,
+            max_command_buffer_len: QUEUE,
+            reconnect_on_auth_error: true,
+            unresponsive: UnresponsiveConfig {
+                max_timeout: Some(manner.unresponsive),
+                interval: manner.unresponsive / 4,
+            },
+            tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
+            ..ConnectionConfig::default()
+        };
+        (performance, connection, ReconnectPolicy::new_exponential(0, FIRST_PAUSE, LONGEST_PAUSE, 2))
+    }
+}
+
+fn note_losses(client: &Client, losses: &Losses) {
+    let (mut errors, losses) = (client.error_rx(), losses.clone());
+    tokio::spawn(async move {
+        use tokio::sync::broadcast::error::RecvError;
+        // Ends with the client.
+        while !matches!(errors.recv().await, Err(RecvError::Closed)) {
+            losses.note();
+        }
+    });
+}
+
+fn tls_config(ca_file: Option<&PathBuf>) -> Result<TlsConfig, TairError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(file) => {
+            let failed = |error: &dyn std::fmt::Display| {
+                TairError::Setting(format!("`ca_file` {} cannot be read: {error}", file.display()))
+            };
+            for certificate in CertificateDer::pem_file_iter(file).map_err(|error| failed(&error))? {
+                roots.add(certificate.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(fred::rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if roots.is_empty() {
+        return Err(TairError::Setting("there is no certificate to trust; `ca_file` may name one".to_owned()));
+    }
+    let config = ClientConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TairError::Setting(error.to_string()))?;
+    Ok(TlsConfig::from(config.with_root_certificates(roots).with_no_client_auth()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_url_is_told_without_its_secret() {
+        for url in ["rediss//x", "http://user:secret@host", "redis://", "redis://user:secret@host/x"] {
+            let error = Settings::new(&TairConfig { url: url.to_owned(), ..TairConfig::default() });
+            let text = error.expect_err(url).to_string();
+            assert!(!text.contains("secret"), "{text}");
+        }
+        let url = "redis://user:p%40ss+=w@host:1/2".to_owned();
+        let settings = Settings::new(&TairConfig { url, ..TairConfig::default() }).expect("valid");
+        assert_eq!(settings.config.password.as_deref(), Some("p@ss+=w"));
+        assert_eq!(settings.config.database, Some(2));
+    }
+}

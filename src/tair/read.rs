@@ -1,0 +1,219 @@
+//! The reader's side: one round trip for a customer, pipelines for many, an own deadline for each call.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use fred::{
+    clients::{Pipeline, Pool, WithOptions},
+    prelude::{Client, ClientLike, HashesInterface, KeysInterface, ListInterface, Value},
+    types::{Key, MultipleKeys, config::Options},
+};
+use futures::{StreamExt, future::join_all, stream};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::{
+    Keys, Losses, PAGE, TairError,
+    codec::{self, Marker, PUBLISH, Publishing, StoredRow},
+    connect::{Manner, Settings},
+};
+use crate::{config::TairConfig, feature::FeatureView};
+
+/// Customers of one pipeline.
+const PIPELINE: usize = 250;
+/// How often every connection is looked at.
+const WATCH: Duration = Duration::from_secs(1);
+/// How long a client may be without a good answer before it is thrown away.
+const STUCK: Duration = Duration::from_secs(15);
+
+/// Reads from Tair.
+#[derive(Debug)]
+pub struct Tair {
+    keys: Keys,
+    settings: Settings,
+    manner: Manner,
+    pool: ArcSwap<Pool>,
+    options: Options,
+    losses: Losses,
+}
+
+/// The fields of a customer that hold the views of a snapshot, in its order.
+#[derive(Debug, Clone)]
+pub struct Fields(Vec<Key>);
+
+impl Fields {
+    /// Those of `views`.
+    #[must_use]
+    pub fn new(views: &[FeatureView]) -> Self {
+        let fields = views.iter().map(|view| Key::from(codec::field(view)));
+        Self(fields.chain([Key::from_static_str(PUBLISH)]).collect())
+    }
+
+    fn keys(&self) -> MultipleKeys {
+        MultipleKeys::from(self.0.clone())
+    }
+}
+
+/// How many connections there are, and how many of them stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// Clients of the pool.
+    pub all: usize,
+    /// Those with a connection.
+    pub connected: usize,
+}
+
+impl Tair {
+    /// Begins to connect to the Tair of `config`, and goes on until it succeeds. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// [`TairError::Setting`].
+    pub fn connect(config: &TairConfig) -> Result<Arc<Self>, TairError> {
+        let settings = Settings::new(config)?;
+        let manner =
+            Manner { timeout: config.timeout, attempts: 1, clients: config.pool, unresponsive: config.unresponsive };
+        let losses = Losses::default();
+        let pool = ArcSwap::from_pointee(settings.pool(&manner, &losses)?);
+        // What waits for a connection is of no use: the snapshot answers meanwhile.
+        let options = Options { fail_fast: true, timeout: Some(config.timeout), ..Options::default() };
+        let keys = Keys::new(&config.namespace);
+        Ok(Arc::new(Self { keys, settings, manner, pool, options, losses }))
+    }
+
+    /// How often a connection broke so far. What was read before may be of another server than what is read now.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.losses.count()
+    }
+
+    /// The state of the pool.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        let pool = self.pool.load();
+        let connected = pool.clients().iter().filter(|client| client.is_connected()).count();
+        Connections { all: pool.size(), connected }
+    }
+
+    fn client(&self) -> WithOptions<Client> {
+        self.pool.load().next_connected().with_options(&self.options)
+    }
+
+    /// Within the deadline, whatever the client makes of it.
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, fred::error::Error>>) -> Result<T, TairError> {
+        tokio::time::timeout(self.manner.timeout, call).await.map_err(|_| TairError::Timeout)?.map_err(Into::into)
+    }
+
+    async fn record<T: DeserializeOwned>(&self, key: String) -> Result<Option<T>, TairError> {
+        let found: Option<Bytes> = self.bounded(self.client().get(&key)).await?;
+        parse(&key, found)
+    }
+
+    /// The publish that readers get, and the one under way.
+    ///
+    /// # Errors
+    /// Of the server, or of a record that is none.
+    pub async fn markers(&self) -> Result<(Option<Marker>, Option<Publishing>), TairError> {
+        let (current, publishing) = tokio::join!(self.record(self.keys.current()), self.record(self.keys.publishing()));
+        // The current one was read no later than the other: what ended in between is known by one of them.
+        Ok((current?, publishing?))
+    }
+
+    /// One customer, or nothing where there is no row with these fields.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn row(&self, id: &str, fields: &Fields) -> Result<Option<StoredRow>, TairError> {
+        let client = self.client();
+        let found: Value = self.bounded(client.hmget(self.keys.customer(id), fields.keys())).await?;
+        Ok(stored(found))
+    }
+
+    /// Several customers, in the order of `ids`.
+    pub async fn rows(&self, ids: &[&str], fields: &Fields) -> Vec<Result<Option<StoredRow>, TairError>> {
+        let pipelines = ids.chunks(PIPELINE).map(|ids| async move {
+            let pipeline = Pipeline::from(self.client());
+            for id in ids {
+                // Only queued here.
+                let _: Result<(), _> = pipeline.hmget(self.keys.customer(id), fields.keys()).await;
+            }
+            let answers = tokio::time::timeout(self.manner.timeout, pipeline.try_all::<Value>()).await;
+            let mut answers = answers.unwrap_or_else(|_| vec![Err(timed_out())]).into_iter();
+            let first = answers.next().unwrap_or_else(|| Err(timed_out()));
+            match (first, answers.len() + 1 == ids.len()) {
+                // The whole pipeline has one error, each of its commands an answer.
+                (Err(error), false) => vec![Err(error.into()); ids.len()],
+                (first, _) => std::iter::once(first).chain(answers).map(|found| Ok(stored(found?))).collect(),
+            }
+        });
+        join_all(pipelines).await.into_iter().flatten().collect()
+    }
+
+    /// The ids of the members of `segment` of the ranks from `offset` (counted from 0), at most `limit`, as publish `publish` has them.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn members(
+        &self,
+        publish: u64,
+        segment: &str,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<String>, TairError> {
+        let Ok(offset) = usize::try_from(offset) else { return Ok(Vec::new()) };
+        let last = offset.saturating_add(limit.max(1)) - 1;
+        let pages = (offset / PAGE..=last / PAGE).map(|page| async move {
+            let from = offset.max(page * PAGE) - page * PAGE;
+            let to = last.min(page * PAGE + PAGE - 1) - page * PAGE;
+            let place = |place: usize| i64::try_from(place).unwrap_or(i64::MAX);
+            let key = self.keys.ranking(publish, segment, page);
+            let found: Vec<String> = self.bounded(self.client().lrange(key, place(from), place(to))).await?;
+            Ok(found)
+        });
+        let pages: Vec<Result<Vec<String>, TairError>> = stream::iter(pages).buffered(4).collect().await;
+        pages.into_iter().collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
+    }
+
+    /// Throws clients away that stay without a good answer, for ever. `fred` heals nearly all by itself; this is for the rest.
+    pub async fn watch(&self) {
+        let mut good = Instant::now();
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let pool = self.pool.load_full();
+            let asked = pool.clients().iter().map(|client| {
+                let client = client.with_options(&self.options);
+                async move { self.bounded(client.get::<Option<Bytes>, _>(self.keys.current())).await }
+            });
+            if join_all(asked).await.iter().all(Result::is_ok) {
+                good = Instant::now();
+            } else if good.elapsed() > STUCK {
+                good = Instant::now();
+                tracing::warn!("the connections to Tair stayed without an answer and are made anew");
+                match self.settings.pool(&self.manner, &self.losses) {
+                    Ok(fresh) => {
+                        self.losses.note();
+                        self.pool.store(Arc::new(fresh));
+                        tokio::spawn(async move { drop(pool.quit().await) });
+                    }
+                    Err(error) => tracing::error!(%error, "no new connections to Tair"),
+                }
+            }
+        }
+    }
+}
+
+fn timed_out() -> fred::error::Error {
+    fred::error::Error::new(fred::error::ErrorKind::Timeout, "")
+}
+
+fn stored(found: Value) -> Option<StoredRow> {
+    let Value::Array(values) = found else { return None };
+    let answers: Vec<Option<Bytes>> = values.into_iter().map(Value::into_bytes).collect();
+    codec::row(&answers)
+}
+
+/// A record in JSON.
+pub(super) fn parse<T: DeserializeOwned>(key: &str, found: Option<Bytes>) -> Result<Option<T>, TairError> {
+    let wrong = |error: serde_json::Error| TairError::Content { key: key.to_owned(), why: error.to_string() };
+    found.map(|found| serde_json::from_slice(&found).map_err(wrong)).transpose()
+}

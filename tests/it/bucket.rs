@@ -1,0 +1,163 @@
+//! A bucket on a real S3 server in this process, and a layer before it that answers as OSS does where OSS is not like S3.
+
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use larder::config::LakeConfig;
+use s3s::{auth::SimpleAuth, host::SingleDomain, service::S3Service, service::S3ServiceBuilder};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// How the server is to behave.
+#[derive(Debug, Default)]
+pub(crate) struct Moods {
+    /// Answer this many requests with 503, each after a while.
+    pub(crate) busy: AtomicU64,
+    /// Refuse everything.
+    pub(crate) forbidding: AtomicBool,
+    /// Wait this long before each answer, in milliseconds.
+    pub(crate) slow: AtomicU64,
+    /// Break bodies of objects off half-way, this many times.
+    pub(crate) cutting: AtomicU64,
+    /// All requests that came.
+    pub(crate) requests: AtomicU64,
+}
+
+/// A bucket named `lake`.
+pub(crate) struct Bucket {
+    folder: TempDir,
+    pub(crate) moods: Arc<Moods>,
+    port: u16,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Bucket {
+    /// An empty bucket; the server answers as OSS does.
+    pub(crate) async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("objects/lake")).unwrap();
+        let keys = "[default]\naws_access_key_id = key\naws_secret_access_key = verysecret\n";
+        std::fs::write(folder.path().join("keys"), keys).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path().join("objects")).unwrap());
+        builder.set_auth(SimpleAuth::from_single("key", "verysecret"));
+        builder.set_host(SingleDomain::new(&format!("oss.test:{port}")).unwrap());
+        let (service, moods) = (builder.build(), Arc::new(Moods::default()));
+        let (objects, felt) = (folder.path().join("objects"), Arc::clone(&moods));
+        let server = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (service, moods, objects) = (service.clone(), Arc::clone(&felt), objects.clone());
+                let answer = service_fn(move |request| {
+                    let (service, moods, objects) = (service.clone(), Arc::clone(&moods), objects.clone());
+                    async move { Ok::<_, Infallible>(answer(service, &moods, &objects, request).await) }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+            }
+        });
+        Self { folder, moods, port, server }
+    }
+
+    /// How a lake below `prefix` in the bucket is configured.
+    pub(crate) fn config(&self, prefix: &str) -> LakeConfig {
+        LakeConfig {
+            url: format!("s3://lake/{prefix}"),
+            endpoint: Some(format!("http://oss.test:{}", self.port)),
+            region: Some("cn-hangzhou".to_owned()),
+            path_style: false,
+            credentials_file: Some(self.folder.path().join("keys")),
+            resolve: Some("127.0.0.1".parse().unwrap()),
+        }
+    }
+
+    /// The same as a user would write it.
+    pub(crate) fn toml(&self, prefix: &str) -> String {
+        format!(
+            "[lake]\nurl = \"s3://lake/{prefix}\"\nendpoint = \"http://oss.test:{}\"\nregion = \"cn-hangzhou\"\n\
+             credentials_file = \"{}\"\nresolve = \"127.0.0.1\"\n",
+            self.port,
+            self.folder.path().join("keys").display()
+        )
+    }
+
+    /// Where the object at `path` lies on the server's disk.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        self.folder.path().join("objects/lake").join(path)
+    }
+}
+
+fn refusal(status: StatusCode, code: &str) -> Response<Body> {
+    let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as OSS says it</Message></Error>");
+    let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+    Response::builder().status(status).header(header::CONTENT_TYPE, "application/xml").body(body).unwrap()
+}
+
+async fn answer(service: S3Service, moods: &Moods, objects: &Path, request: Request<Incoming>) -> Response<Body> {
+    moods.requests.fetch_add(1, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(moods.slow.load(Ordering::Relaxed))).await;
+    if moods.forbidding.load(Ordering::Relaxed) {
+        return refusal(StatusCode::FORBIDDEN, "AccessDenied");
+    }
+    if moods.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
+    }
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let host = text("host").to_owned();
+    let Some(bucket) = host.split_once(".oss.test").map(|(bucket, _)| bucket) else {
+        return refusal(StatusCode::FORBIDDEN, "SecondLevelDomainForbidden");
+    };
+    if text("content-encoding").contains("aws-chunked") || text("x-amz-content-sha256").starts_with("STREAMING") {
+        return refusal(StatusCode::BAD_REQUEST, "InvalidArgument");
+    }
+    if request.method() == Method::PUT && !(text("if-none-match").is_empty() && text("if-match").is_empty()) {
+        return refusal(StatusCode::NOT_IMPLEMENTED, "NotImplemented");
+    }
+    let path = percent_encoding::percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
+    let file = objects.join(bucket).join(path.trim_start_matches('/'));
+    // The server keeps objects in folders and stumbles over the name of one; a bucket has none.
+    if matches!(*request.method(), Method::GET | Method::HEAD) && path != "/" && file.is_dir() {
+        return refusal(StatusCode::NOT_FOUND, "NoSuchKey");
+    }
+    let is_read = request.method() == Method::GET && file.is_file();
+    let last = text("range").rsplit('-').next().and_then(|last| last.parse::<u64>().ok());
+    if is_read && last.is_some_and(|last| !text("range").contains("=-") && last >= file.metadata().unwrap().len()) {
+        let all = std::fs::read(&file).unwrap();
+        let length = all.len();
+        let body = Full::new(Bytes::from(all)).map_err(|never| match never {}).boxed_unsync();
+        return Response::builder().header(header::CONTENT_LENGTH, length).body(body).unwrap();
+    }
+    let answer = service.call(request.map(s3s::Body::from)).await;
+    let Ok(answer) = answer else { return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError") };
+    let cut =
+        is_read && moods.cutting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+    let (parts, body) = answer.into_parts();
+    if !cut {
+        return Response::from_parts(parts, body.map_err(Into::into).boxed_unsync());
+    }
+    let whole = body.collect().await.unwrap().to_bytes();
+    let half: Vec<Result<_, Box<dyn std::error::Error + Send + Sync>>> =
+        vec![Ok(hyper::body::Frame::data(whole.slice(..whole.len() / 2))), Err("cut".into())];
+    let body = http_body_util::StreamBody::new(futures::stream::iter(half)).boxed_unsync();
+    Response::from_parts(parts, body)
+}
