@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 step() { printf '\n== %s\n' "$*"; }
 
 missing=()
-for tool in curl; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+command -v curl >/dev/null || missing+=(curl)
+command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)
 if [ ${#missing[@]} -gt 0 ]; then
   step "install ${missing[*]}"
   sudo=$([ "$(id -u)" = 0 ] || echo sudo)

@@ -10,10 +10,14 @@
 mod bucket;
 mod build;
 mod cli;
+mod faults;
 mod house;
 mod oss;
 mod paging;
+mod readers;
+mod redis;
 mod rest;
 mod rfm;
 mod shop;
 mod swap;
+mod tair;

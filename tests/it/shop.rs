@@ -262,7 +262,12 @@ pub(crate) const PEOPLE: &str = "\
 
 /// A shop with every corner.
 pub(crate) fn corners() -> Shop {
-    let shop = Shop::new(CORNERS_TOML);
+    corners_with("")
+}
+
+/// The same with some more settings.
+pub(crate) fn corners_with(toml: &str) -> Shop {
+    let shop = Shop::new(&format!("{CORNERS_TOML}{toml}"));
     shop.raw("transactions/all.csv", CORNERS);
     shop.raw("customers/people.jsonl", PEOPLE);
     shop

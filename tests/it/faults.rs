@@ -1,0 +1,222 @@
+//! Everything that can go wrong with a tier, under constant reads: no wrong value, no failed read of a known customer while one
+//! tier lives, and back to Tair by itself.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use larder::{
+    publish::{Options, Publisher},
+    snapshot::SnapshotId,
+};
+
+use crate::{
+    bucket::Bucket,
+    readers::{Readers, Truth, truth},
+    redis::{Fault, Proxy, Redis},
+    shop::{CORNERS, CORNERS_TOML, PEOPLE, Service, Shop, corners_with, eventually},
+};
+
+/// A shop with every corner and a Tair at `url`; no memory tier, so that every read goes on to the tiers behind it.
+fn shop_with(url: &str) -> Shop {
+    corners_with(&format!("[tair]\nurl = \"{url}\"\nlease = \"2s\"\n[serving]\nmemory = 0\n"))
+}
+
+struct Scene {
+    shop: Shop,
+    first: SnapshotId,
+    service: Arc<Service>,
+    truth: Arc<Truth>,
+}
+
+/// The shop with one snapshot published into `redis`, served by way of `url`.
+async fn scene(redis: &Redis, url: &str) -> Scene {
+    let mut shop = shop_with(&redis.url());
+    let first = shop.build().await.manifest.id;
+    shop.publish(&first).await;
+    let truth = Arc::new(truth(&shop, &[&first]).await);
+    shop.config.tair.as_mut().unwrap().url = url.to_owned();
+    let service = Arc::new(shop.serve().await);
+    Scene { shop, first, service, truth }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_way_to_tair_stalls_slows_resets_and_cuts() {
+    let redis = Redis::start();
+    let proxy = Proxy::before(redis.port).await;
+    let scene = scene(&redis, &proxy.url()).await;
+    let readers = Readers::start(&scene.service, &scene.truth);
+    readers.until("tair", true).await;
+    for fault in [Fault::Stall, Fault::Slow(200), Fault::Reset, Fault::Cut] {
+        proxy.set(fault);
+        readers.until("snapshot", true).await;
+        assert_eq!(scene.service.get("/readyz").await.status, 200, "{fault:?}");
+        proxy.set(Fault::None);
+        readers.until("tair", true).await;
+    }
+    readers.end().await;
+    assert!(scene.service.metric("larder_tair_fallbacks_total{reason=\"timeout\"}").await > 0.0);
+    assert!(scene.service.metric("larder_tair_fallbacks_total{reason=\"breaker\"}").await > 0.0);
+    assert!(proxy.answers.load(Ordering::Relaxed) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
+    let redis = Redis::start();
+    let scene = scene(&redis, &redis.url()).await;
+    let readers = Readers::start(&scene.service, &scene.truth);
+    readers.until("tair", true).await;
+
+    redis.stop();
+    readers.until("snapshot", true).await;
+    redis.go_on();
+    readers.until("tair", true).await;
+
+    redis.cli(&["save"]);
+    redis.kill();
+    readers.until("snapshot", true).await;
+    redis.run_again();
+    readers.until("tair", true).await;
+
+    // A row of another type is nobody else's trouble.
+    redis.cli(&["set", "larder:customer:loyal", "something else"]);
+    let answer = scene.service.get("/v1/customers/loyal").await;
+    assert_eq!((answer.status, &answer.json()["tier"]), (200, &"snapshot".into()));
+    readers.until("tair", false).await;
+
+    redis.cli(&["flushall"]);
+    readers.until("snapshot", true).await;
+    readers.end().await;
+    assert_eq!(scene.service.get("/readyz").await.json()["tiers"]["tair"]["used"], false);
+
+    // Back with the first publish, while CURRENT is at the second one.
+    republish(&scene.shop, &scene.first, true).await;
+    let backup = redis.save();
+    scene.shop.raw("transactions/more.csv", MORE);
+    let second = scene.shop.build().await.manifest.id;
+    scene.shop.publish(&second).await;
+    let both = Arc::new(truth(&scene.shop, &[&scene.first, &second]).await);
+    eventually(|| scene.service.get("/v1/customers/new"), |answer| answer.status == 200).await;
+    let only_second: Truth =
+        both.iter().filter(|(id, _)| **id == second.to_string()).map(|(a, b)| (a.clone(), b.clone())).collect();
+    let readers = Readers::start(&scene.service, &Arc::new(only_second));
+    readers.until("tair", true).await;
+    redis.kill();
+    std::fs::copy(backup, redis.folder().join("dump.rdb")).unwrap();
+    redis.run_again();
+    // Old rows are there and must not be believed.
+    eventually(
+        || scene.service.get("/readyz"),
+        |ready| {
+            ready.json()["tiers"]["tair"]["publish"].as_u64() < Some(3)
+                && ready.json()["tiers"]["tair"]["connected"] == 2
+        },
+    )
+    .await;
+    readers.until("snapshot", true).await;
+    assert!(scene.service.metric("larder_tair_fallbacks_total{reason=\"behind\"}").await > 0.0);
+    // A publish of the same snapshot mends it.
+    republish(&scene.shop, &second, false).await;
+    readers.until("tair", true).await;
+    readers.end().await;
+    assert_clean(&scene.shop).await;
+}
+
+/// A new customer, and a later instant that changes everybody's recency.
+pub(crate) const MORE: &str = "\
+Customer,Invoice,Item,Name,Qty,Price,When,Land
+new,N1,p1,Lamp,1,5.00,2024-03-31 10:00:00,UK
+";
+
+async fn republish(shop: &Shop, id: &SnapshotId, full: bool) {
+    let options = Options { force: true, full, ..Options::default() };
+    Publisher::new(shop.lake(), shop.config.tair.clone(), options).publish(Some(id)).await.unwrap();
+}
+
+pub(crate) async fn assert_clean(shop: &Shop) {
+    let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), Options::default());
+    let report = publisher.verify(true, false).await.unwrap();
+    assert_eq!(report.differences, 0, "{report:?}");
+    assert!(report.compared > 10 && report.segments > 5, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tair_that_takes_no_writes_is_read_and_a_publish_says_why_it_failed() {
+    let redis = Redis::start();
+    let scene = scene(&redis, &redis.url()).await;
+    let readers = Readers::start(&scene.service, &scene.truth);
+    readers.until("tair", true).await;
+    scene.shop.raw("transactions/more.csv", MORE);
+    let second = scene.shop.build().await.manifest.id;
+    for (set, unset, word) in [
+        (vec!["config", "set", "maxmemory", "1"], vec!["config", "set", "maxmemory", "0"], "OOM"),
+        (vec!["replicaof", "127.0.0.1", "1"], vec!["replicaof", "no", "one"], "READONLY"),
+    ] {
+        redis.cli(&set);
+        let options = Options { force: true, ..Options::default() };
+        let publisher = Publisher::new(scene.shop.lake(), scene.shop.config.tair.clone(), options);
+        let error = format!("{:?}", publisher.publish(Some(&second)).await.unwrap_err());
+        assert!(error.contains(word), "{error}");
+        readers.until("tair", false).await;
+        assert_eq!(scene.service.get("/v1/customers/new").await.status, 404, "nothing has changed for readers");
+        redis.cli(&unset);
+    }
+    readers.end().await;
+    scene.shop.publish(&second).await;
+    assert_clean(&scene.shop).await;
+    eventually(|| scene.service.get("/v1/customers/new"), |answer| answer.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_starts_without_tair_and_takes_it_up_when_it_comes() {
+    let redis = Redis::start();
+    let scene = scene(&redis, &redis.url()).await;
+    redis.cli(&["save"]);
+    redis.kill();
+    let service = Arc::new(scene.shop.serve().await);
+    let readers = Readers::start(&service, &scene.truth);
+    readers.until("snapshot", true).await;
+    redis.run_again();
+    readers.until("tair", true).await;
+    readers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
+    let (redis, bucket) = (Redis::start(), Bucket::open().await);
+    let tair =
+        format!("[tair]\nurl = \"{}\"\n[serving]\nmemory = 0\ncache = 0\nlake_timeout = \"500ms\"\n", redis.url());
+    let shop = Shop::new(&format!("{}{CORNERS_TOML}{tair}", bucket.toml("shop")));
+    let lake = shop.lake();
+    lake.put(&"raw/transactions/all.csv".into(), CORNERS.into()).await.unwrap();
+    lake.put(&"raw/customers/people.jsonl".into(), PEOPLE.into()).await.unwrap();
+    let built = shop.build().await.manifest;
+    shop.publish(&built.id).await;
+    let truth = Arc::new(truth(&shop, &[&built.id]).await);
+    let service = Arc::new(shop.serve().await);
+    let readers = Readers::start(&service, &truth);
+    readers.until("tair", true).await;
+
+    bucket.moods.slow.store(2_000, Ordering::Relaxed);
+    assert_eq!(readers.some_more().await.into_iter().collect::<Vec<_>>(), ["tair"]);
+    assert_eq!(service.get("/readyz").await.status, 200);
+    bucket.moods.slow.store(0, Ordering::Relaxed);
+
+    bucket.moods.forbidding.store(true, Ordering::Relaxed);
+    assert_eq!(readers.some_more().await.into_iter().collect::<Vec<_>>(), ["tair"]);
+    readers.end().await;
+    // Missing in Tair, and the lake does not say: that is no 404.
+    redis.cli(&["del", "larder:customer:loyal"]);
+    let unknown = service.get("/v1/customers/loyal").await;
+    assert_eq!((unknown.status, unknown.problem().as_str()), (503, "unavailable"), "{}", unknown.text);
+    let batch = service.post("/v1/customers/batch", r#"{"ids":["whale","loyal"]}"#).await.json();
+    assert_eq!((&batch["results"][0]["found"], &batch["results"][1]["error"]), (&true.into(), &"unavailable".into()));
+    bucket.moods.forbidding.store(false, Ordering::Relaxed);
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.status == 200).await;
+
+    let rows = bucket.file(&format!("shop/snapshots/{}/rows/part-00000.parquet", built.id));
+    let whole = std::fs::read(&rows).unwrap();
+    std::fs::write(&rows, &whole[..whole.len() / 2]).unwrap();
+    let service = Arc::new(shop.serve().await);
+    eventually(|| service.get("/v1/customers/whale"), |answer| answer.status == 200).await;
+    assert_eq!(service.get("/v1/customers/whale").await.json()["tier"], "tair");
+    assert_eq!(service.get("/v1/customers/loyal").await.status, 503);
+}

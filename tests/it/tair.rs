@@ -1,0 +1,290 @@
+//! Publishing into Tair: killed anywhere, two at a time, back and forth under constant reads, in a cluster, over TLS.
+
+use std::{process::Stdio, sync::Arc, time::Duration};
+
+use larder::{
+    config::TairConfig,
+    publish::{Options, PublishError, Published, Publisher},
+    snapshot::{SnapshotId, read_current},
+    tair::TairError,
+};
+
+use crate::{
+    faults::{MORE, assert_clean},
+    readers::{Readers, truth},
+    redis::{Redis, free_port},
+    shop::{Shop, corners_with, eventually},
+};
+
+fn shop_with(url: &str, lease: &str) -> Shop {
+    corners_with(&format!("[tair]\nurl = \"{url}\"\nlease = \"{lease}\"\n[serving]\nmemory = 0\n"))
+}
+
+async fn publish(shop: &Shop, id: &SnapshotId) -> Result<Published, PublishError> {
+    let options = Options { force: true, ..Options::default() };
+    Publisher::new(shop.lake(), shop.config.tair.clone(), options).publish(Some(id)).await
+}
+
+/// Three snapshots: with a customer less, as it is, and with a customer more.
+async fn three(shop: &Shop) -> [SnapshotId; 3] {
+    let fewer = shop.try_build(Some("2024-03-05T12:00:00Z")).await.unwrap().manifest.id;
+    let plain = shop.build().await.manifest.id;
+    shop.raw("transactions/more.csv", MORE);
+    [fewer, plain, shop.build().await.manifest.id]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_differs_is_written_and_everything_where_nothing_is_certain() {
+    let redis = Redis::start();
+    let shop = shop_with(&redis.url(), "2s");
+    let [fewer, plain, more] = three(&shop).await;
+    let written = publish(&shop, &plain).await.unwrap().written.unwrap();
+    let all = written.rows;
+    assert!(written.everything.is_some() && all > 10, "{written:?}");
+    assert_clean(&shop).await;
+    // Another build of the same data differs in nothing.
+    std::fs::remove_file(shop.path().join("lake/raw/transactions/more.csv")).unwrap();
+    let same = shop.build().await.manifest.id;
+    let written = publish(&shop, &same).await.unwrap().written.unwrap();
+    assert_eq!((written.rows, written.unchanged, written.everything), (0, all, None), "{written:?}");
+    assert_clean(&shop).await;
+    let written = publish(&shop, &fewer).await.unwrap().written.unwrap();
+    assert!(written.removed > 0 && written.everything.is_none(), "{written:?}");
+    assert_clean(&shop).await;
+    assert_eq!(redis.cli(&["exists", "larder:customer:batch"]), "0");
+    let written = publish(&shop, &more).await.unwrap().written.unwrap();
+    assert!(written.rows > 0 && written.everything.is_none(), "{written:?}");
+    assert_clean(&shop).await;
+    // The index of the publish before stays, those before it go.
+    let mut kept: Vec<String> = redis.cli(&["hkeys", "larder:indexes"]).lines().map(str::to_owned).collect();
+    kept.sort();
+    assert_eq!(kept, ["3", "4"]);
+    assert_eq!(redis.cli(&["exists", "larder:segment:4:prospect", "larder:segment:3:prospect"]), "2");
+    assert_eq!(redis.cli(&["exists", "larder:segment:2:prospect", "larder:ranking:2:prospect:0"]), "0");
+    assert_eq!(redis.cli(&["lrange", "larder:ranking:4:prospect:0", "0", "0"]), "prospect");
+    assert_eq!(redis.cli(&["exists", "larder:publishing", "larder:lease:{larder:current}"]), "0");
+    // Only the lake: Tair is not asked until it is published to again, and then nothing is certain.
+    let lake_only = Options { force: true, lake_only: true, ..Options::default() };
+    let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), lake_only);
+    assert_eq!(publisher.publish(Some(&plain)).await.unwrap().current.publish, 5);
+    let report = publisher.verify(false, false).await.unwrap();
+    assert!(report.differences == 1 && report.told[0].contains("CURRENT 5"), "{report:?}");
+    let written = publish(&shop, &more).await.unwrap().written.unwrap();
+    assert!(written.everything.is_some(), "{written:?}");
+    assert_clean(&shop).await;
+    redis.cli(&["flushall"]);
+    let written = publish(&shop, &more).await.unwrap().written.unwrap();
+    assert!(written.everything.is_some(), "{written:?}");
+    assert_clean(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_view_makes_old_rows_a_miss_until_they_are_written_anew() {
+    let redis = Redis::start();
+    let mut shop = shop_with(&redis.url(), "2s");
+    let first = shop.build().await.manifest.id;
+    publish(&shop, &first).await.unwrap();
+    let views = shop.path().join("views");
+    std::fs::create_dir(&views).unwrap();
+    std::fs::write(
+        views.join("size.sql"),
+        "-- How many orders\nSELECT customer_id, count(*) AS orders FROM orders GROUP BY customer_id\n",
+    )
+    .unwrap();
+    shop.config.views.folder = Some(views);
+    let second = shop.build().await.manifest.id;
+    let service = shop.serve().await;
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
+    let written = publish(&shop, &second).await.unwrap().written.unwrap();
+    assert_eq!(written.everything, Some("the columns changed"));
+    assert_clean(&shop).await;
+    let answer =
+        eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["views"]["size"]["orders"] == 4).await;
+    assert_eq!(answer.json()["tier"], "tair");
+    // Nothing is left of what the fields were called before.
+    assert_eq!(redis.cli(&["hlen", "larder:customer:loyal"]), "5");
+    assert_eq!(redis.cli(&["hlen", "larder:views"]), "4");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publish_killed_at_any_point_can_be_run_again() {
+    let redis = Redis::start();
+    let shop = shop_with(&redis.url(), "400ms");
+    let [fewer, plain, more] = three(&shop).await;
+    publish(&shop, &plain).await.unwrap();
+    let mut interrupted = 0;
+    for round in 0..14_u64 {
+        let target = [&more, &fewer][usize::try_from(round % 2).unwrap()];
+        let args = ["publish", target.as_str(), "--force", "--full", "--max-ops", "60"];
+        let mut child = shop.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(100 + round * 90)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        interrupted += u32::from(redis.cli(&["exists", "larder:publishing"]) == "1");
+        // Now and then with another snapshot than the one that was interrupted.
+        let next = [target, &plain][usize::try_from(round / 2 % 2).unwrap()];
+        publish(&shop, next).await.unwrap();
+        assert_clean(&shop).await;
+        assert_eq!(read_current(&shop.lake()).await.unwrap().unwrap().snapshot, *next);
+    }
+    assert!(interrupted > 2, "no publish was interrupted in the middle");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_publishers_one_waits_or_gives_up_and_a_stopped_one_does_no_harm() {
+    let redis = Redis::start();
+    let shop = shop_with(&redis.url(), "800ms");
+    let [fewer, plain, more] = three(&shop).await;
+    publish(&shop, &plain).await.unwrap();
+    let slow = ["publish", more.as_str(), "--force", "--full", "--max-ops", "20"];
+    let first = shop.command(&slow).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually(|| async { redis.cli(&["exists", "larder:publishing"]) }, |there| there == "1").await;
+    assert!(matches!(publish(&shop, &fewer).await, Err(PublishError::Tair(TairError::Busy))));
+    // Stopped, it loses the lease; another takes over, and what the first one does afterwards counts for nothing.
+    let signal = |name: &str| {
+        std::process::Command::new("kill").args([name, &first.id().to_string()]).status().unwrap().success()
+    };
+    assert!(signal("-STOP"));
+    let written = publish(&shop, &fewer).await.unwrap().written.unwrap();
+    assert_eq!(written.everything, Some("a publisher before did not end"));
+    assert!(signal("-CONT"));
+    let ended = tokio::task::spawn_blocking(move || {
+        let output = first.wait_with_output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    });
+    let (success, text) = ended.await.unwrap();
+    assert!(!success && text.contains("lease"), "{text}");
+    assert_clean(&shop).await;
+    assert_eq!(read_current(&shop.lake()).await.unwrap().unwrap().snapshot, fewer);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_never_see_a_customer_of_two_snapshots() {
+    let redis = Redis::start();
+    let shop = shop_with(&redis.url(), "2s");
+    let [fewer, plain, more] = three(&shop).await;
+    publish(&shop, &plain).await.unwrap();
+    let truth = Arc::new(truth(&shop, &[&fewer, &plain, &more]).await);
+    let service = Arc::new(shop.serve().await);
+    let readers = Readers::start(&service, &truth);
+    readers.until("tair", true).await;
+    for round in 0..6_usize {
+        let options = Options { force: true, full: round % 3 == 2, max_ops: Some(150), ..Options::default() };
+        let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), options);
+        if round == 3 {
+            publisher.rollback().await.unwrap();
+        } else {
+            publisher.publish(Some([&more, &fewer, &plain][round % 3])).await.unwrap();
+        }
+        readers.some_more().await;
+    }
+    readers.until("tair", true).await;
+    readers.end().await;
+    assert_clean(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_come_from_tair_and_cursors_go_on_across_tiers() {
+    let redis = Redis::start();
+    let shop = shop_with(&redis.url(), "2s");
+    let service = shop.open().await;
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
+    let path = "/v1/segments/hibernating/customers?limit=1&views=rfm";
+    let from_tair = service.get(path).await.json();
+    assert!(from_tair["total"].as_u64() > Some(1), "{from_tair}");
+    let next = from_tair["next"].as_str().unwrap();
+    let second = service.get(&format!("{path}&cursor={next}")).await.json();
+    redis.kill();
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "snapshot").await;
+    assert_eq!(service.get(path).await.json(), from_tair);
+    assert_eq!(service.get(&format!("{path}&cursor={next}")).await.json(), second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_published_to_and_read_from() {
+    let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+    let nodes: Vec<Redis> = (0..3).map(|_| Redis::with(&args, &[])).collect();
+    let mut create = std::process::Command::new("redis-cli");
+    create.args(["--cluster", "create"]).args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
+    assert!(create.args(["--cluster-yes"]).stdout(Stdio::null()).status().unwrap().success());
+    eventually(
+        || async { nodes.iter().all(|node| node.cli(&["cluster", "info"]).contains("cluster_state:ok")) },
+        |ok| *ok,
+    )
+    .await;
+    let shop = shop_with(&format!("redis-cluster://127.0.0.1:{}", nodes[0].port), "2s");
+    let [fewer, plain, more] = three(&shop).await;
+    for id in [&plain, &fewer, &more] {
+        publish(&shop, id).await.unwrap();
+        assert_clean(&shop).await;
+    }
+    let spread = nodes.iter().filter(|node| node.cli(&["dbsize"]) != "0").count();
+    assert_eq!(spread, 3, "the keys lie on one node");
+    let truth = Arc::new(truth(&shop, &[&more]).await);
+    let service = Arc::new(shop.serve().await);
+    let readers = Readers::start(&service, &truth);
+    readers.until("tair", true).await;
+    nodes[1].stop();
+    readers.until("snapshot", false).await;
+    nodes[1].go_on();
+    readers.until("tair", true).await;
+    readers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_and_a_user_who_may_only_read_are_enough_to_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let (certificate, secret) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&certificate, key.cert.pem()).unwrap();
+    std::fs::write(&secret, key.signing_key.serialize_pem()).unwrap();
+    let (certificate, secret) = (certificate.display().to_string(), secret.display().to_string());
+    let args = [
+        "--port",
+        "0",
+        "--tls-port",
+        "PORT",
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &secret,
+        "--tls-ca-cert-file",
+        &certificate,
+        "--tls-auth-clients",
+        "no",
+    ];
+    let redis = Redis::with(&args, &["--tls", "--cacert", &certificate, "-h", "localhost"]);
+    assert_ne!(redis.port, free_port());
+    let rules = ["~larder:*", "&*", "+@all"];
+    redis.cli(&[&["acl", "setuser", "writer", "on", ">w:rite@r"][..], &rules].concat());
+    redis.cli(&[
+        "acl",
+        "setuser",
+        "reader",
+        "on",
+        ">r",
+        "~larder:*",
+        "+@read",
+        "+@connection",
+        "+@fast",
+        "-@write",
+        "+info",
+    ]);
+    redis.cli(&["acl", "setuser", "default", "nopass", "on", "+@all", "~*"]);
+    let url = |user: &str| format!("rediss://{user}@localhost:{}", redis.port);
+    let mut shop = shop_with(&url("writer:w%3Arite%40r"), "2s");
+    shop.config.tair.as_mut().unwrap().ca_file = Some(certificate.into());
+    let id = shop.build().await.manifest.id;
+    publish(&shop, &id).await.unwrap();
+    assert_clean(&shop).await;
+    let writer = shop.config.tair.clone();
+    shop.config.tair.as_mut().unwrap().url = url("reader:r");
+    let service = shop.serve().await;
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
+    // The reader may not publish, and a wrong password is told without it.
+    let error = publish(&shop, &id).await.unwrap_err().to_string();
+    assert!(error.contains("NOPERM") || error.contains("permission"), "{error}");
+    let wrong = TairConfig { url: url("writer:topsecret"), ..writer.unwrap() };
+    let error = Publisher::new(shop.lake(), Some(wrong), Options::default()).verify(false, false).await.unwrap_err();
+    assert!(!error.to_string().contains("topsecret"), "{error}");
+}
