@@ -3,7 +3,10 @@
 //! Pure: no I/O, no clock, and nothing of Parquet, Redis, SQL or HTTP. A row's values are kept as the JSON text that
 //! every tier stores, for example `[371,34,5288.63,1,5,5,"155","cant_lose"]` for the view `rfm`.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -120,14 +123,38 @@ pub struct Row {
     pub customer_id: CustomerId,
     /// The JSON array of each view.
     pub views: Vec<ViewRow>,
+    /// All views as one JSON object, once it was asked for.
+    object: OnceLock<Bytes>,
 }
 
 impl Row {
-    /// How many bytes the row keeps in memory, about.
+    /// The row of a customer.
+    #[must_use]
+    pub fn new(customer_id: CustomerId, views: Vec<ViewRow>) -> Self {
+        Self { customer_id, views, object: OnceLock::new() }
+    }
+
+    /// How many bytes the row keeps in memory, about. The object counts as if it were there: names are about twice the values.
     #[must_use]
     pub fn weight(&self) -> usize {
         let texts: usize = self.views.iter().flatten().map(Bytes::len).sum();
-        size_of::<Self>() + self.customer_id.0.len() + self.views.len() * size_of::<ViewRow>() + texts
+        size_of::<Self>() + self.customer_id.0.len() + self.views.len() * size_of::<ViewRow>() + 4 * texts
+    }
+
+    /// All views as one JSON object, written when it is first asked for. The `keys` must always be those of the row's views.
+    pub fn object(&self, keys: &[ViewKeys]) -> &Bytes {
+        self.object.get_or_init(|| {
+            let mut out = Vec::with_capacity(1_024);
+            out.push(b'{');
+            for (at, (keys, view)) in keys.iter().zip(&self.views).enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                keys.write(view, &mut out);
+            }
+            out.push(b'}');
+            out.into()
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use moka::future::Cache;
 
 use crate::{
@@ -161,7 +161,6 @@ impl Serving {
     /// Of the lake or of the manifest.
     pub async fn refresh(&self) -> Result<Refreshed, SnapshotError> {
         let refreshed = self.look().await;
-        self.lake_answers.store(refreshed.is_ok(), Ordering::Relaxed);
         let outcome = match refreshed {
             Ok(Refreshed::Unchanged) => "unchanged",
             Ok(Refreshed::Swapped) => "swapped",
@@ -172,7 +171,9 @@ impl Serving {
     }
 
     async fn look(&self) -> Result<Refreshed, SnapshotError> {
-        let Some(current) = read_current(&self.lake).await? else { return Ok(Refreshed::Unchanged) };
+        let current = read_current(&self.lake).await;
+        self.lake_answers.store(current.is_ok(), Ordering::Relaxed);
+        let Some(current) = current? else { return Ok(Refreshed::Unchanged) };
         if let Some(served) = self.served.load().as_deref() {
             if served.publish == current.publish && served.manifest.id == current.snapshot {
                 return Ok(Refreshed::Unchanged);
@@ -280,25 +281,27 @@ impl Serving {
         if let Some(memory) = &self.memory {
             memory.run_pending_tasks().await;
         }
-        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.metrics.cache_bytes.set(bytes(self.blocks.bytes()));
-        self.metrics.memory_bytes.set(bytes(self.memory.as_ref().map_or(0, Cache::weighted_size)));
-        if let Some(state) = self.online() {
-            let connected = state.connections.connected;
-            let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-            self.metrics.tair_connections.with_label_values(&["connected"]).set(count(connected));
-            self.metrics.tair_connections.with_label_values(&["broken"]).set(count(state.connections.all - connected));
-            self.metrics.tair_used.set(i64::from(state.used));
-            self.metrics.tair_breaker_open.set(i64::from(state.breaker_open));
-            self.metrics.tair_publish.set(bytes(state.publish.unwrap_or(0)));
+        self.metrics.cache_bytes.set(gauge(self.blocks.bytes()));
+        self.metrics.memory_bytes.set(gauge(self.memory.as_ref().map_or(0, Cache::weighted_size)));
+        if let Some(online) = &self.online {
+            let publish = self.served.load().as_deref().map_or(0, |served| served.publish);
+            online.observe(publish);
         }
         if let Some(served) = self.served.load().as_deref() {
-            #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
-            let age = |time: chrono::DateTime<Utc>| (Utc::now() - time).num_milliseconds() as f64 / 1_000.0;
-            self.metrics.snapshot_age.set(age(served.manifest.as_of));
-            self.metrics.published_age.set(served.published_at.map_or(0.0, age));
-            self.metrics.snapshot_customers.set(bytes(served.manifest.customers));
-            self.metrics.publish.set(bytes(served.publish));
+            self.metrics.snapshot_age.set(seconds_since(served.manifest.as_of));
+            self.metrics.published_age.set(served.published_at.map_or(0.0, seconds_since));
+            self.metrics.snapshot_customers.set(gauge(served.manifest.customers));
+            self.metrics.publish.set(gauge(served.publish));
         }
     }
+}
+
+/// A count as a gauge has it.
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+fn seconds_since(time: DateTime<Utc>) -> f64 {
+    (Utc::now() - time).num_milliseconds() as f64 / 1_000.0
 }

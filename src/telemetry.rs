@@ -12,9 +12,10 @@ use prometheus::{
     Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder, core::Collector,
 };
-use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
 
-use crate::config::{LogConfig, LogFormat};
+mod log;
+
+pub use log::{Log, LogError, start_log};
 
 /// Buckets from 100 µs to 10 s.
 const SECONDS: &[f64] =
@@ -85,6 +86,14 @@ metrics! {
     tair_breaker_open: IntGauge = "tair_breaker_open" [];
     /// The number of the publish that Tair holds.
     tair_publish: IntGauge = "tair_publish_number" [];
+    /// Seconds from the `as_of` of what Tair holds to now.
+    tair_age: Gauge = "tair_snapshot_age_seconds" [];
+    /// The number of the publish into Tair that is under way, or that failed; 0 where the last one ended well.
+    tair_publishing: IntGauge = "tair_publishing_number" [];
+    /// Whether that publish has failed.
+    tair_publishing_failed: IntGauge = "tair_publishing_failed" [];
+    /// The share of the customers that it has gone through, 0 to 1.
+    tair_publishing_ratio: Gauge = "tair_publishing_ratio" [];
     /// Range reads on the lake.
     lake_reads: IntCounter = "lake_reads_total" [];
     /// Bytes read from the lake.
@@ -186,39 +195,6 @@ impl Progress {
     pub fn stage(&self) -> String {
         self.stage.lock().map(|name| name.clone()).unwrap_or_default()
     }
-}
-
-/// Why the log could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The filter is none.
-    #[error("`{level}` is no log level or filter")]
-    Level {
-        /// What was given.
-        level: String,
-        /// Why not.
-        source: tracing_subscriber::filter::ParseError,
-    },
-    /// There is a log already.
-    #[error("the log is set up already")]
-    Twice,
-}
-
-/// Sends the log of this process to standard error.
-///
-/// # Errors
-/// Of a filter that is none, or a second call.
-pub fn start_log(config: &LogConfig) -> Result<(), LogError> {
-    let filter =
-        EnvFilter::try_new(&config.level).map_err(|source| LogError::Level { level: config.level.clone(), source })?;
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
-    let log = log.with_writer(BoxMakeWriter::new(std::io::stderr));
-    let started = match config.format {
-        LogFormat::Text => log.with_target(false).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
-    };
-    started.map_err(|_| LogError::Twice)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let lake = app.lake()?;
     if let (Some(as_of), false, false) = (args.as_of, args.no_publish, args.force) {
         check_as_of(&lake, as_of).await?;

@@ -17,7 +17,7 @@ use crate::{
     lake::Lake,
     publish::Options,
     serving::Serving,
-    snapshot::{Manifest, read_current},
+    snapshot::{Manifest, SnapshotId, read_current},
     telemetry::{Metrics, Progress},
 };
 
@@ -51,6 +51,9 @@ struct Made {
     version: String,
 }
 
+/// What a demo was made with, in the lake.
+const MARKER: &str = "demo.json";
+
 /// The configuration of the demo, as a user would write it.
 const CONFIGURATION: &str = "\
 # Made by `larder demo`. The files in raw/ have Larder's own column names, so there is nothing to map.
@@ -63,7 +66,7 @@ personal = [\"name\", \"email\"]
 ";
 
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let retail =
         Retail { customers: args.customers, lines: u64::from(args.customers) * 25, seed: args.seed, compress: true };
     let made = Made { retail, version: env!("CARGO_PKG_VERSION").to_owned() };
@@ -76,12 +79,21 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     // Before the work: a port that is taken should not cost a build.
     let listener = if args.no_serve { None } else { Some(serve::listen(&app.config).await?) };
     let lake = app.lake()?;
+    let same = if app.overrides.lake.is_some() { found_in(&lake, &made).await? } else { same };
     let manifest = match read_current(&lake).await? {
         Some(current) if same => {
             table::line(&format!("{} has the demo already", args.dir.display()))?;
+            if app.config.tair.is_some() {
+                // A Tair that was emptied or is another one gets it too; one that has it is left as it is.
+                publish(&app, &current.snapshot).await?;
+            }
             Manifest::read(&lake, &current.snapshot).await?
         }
-        _ => make(&made.retail, &app).await?,
+        _ => {
+            let manifest = Box::pin(make(&made.retail, &app)).await?;
+            lake.put(&ObjectPath::from(MARKER), serde_json::to_vec(&made)?.into()).await?;
+            manifest
+        }
     };
     let Some(listener) = listener else {
         table::line(&format!("\nnext: larder --config {} serve", config_file.display()))?;
@@ -90,6 +102,21 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     what_to_try(&lake, &manifest, &format!("http://{address}"), &app).await?;
     serve::serve(listener, lake, &app.config).await
+}
+
+/// Whether a lake that is named on the command line has this demo; one with other data is left alone.
+async fn found_in(lake: &Lake, made: &Made) -> anyhow::Result<bool> {
+    match lake.get(&ObjectPath::from(MARKER)).await {
+        Ok(text) => {
+            if serde_json::from_slice::<Made>(&text).ok().as_ref() == Some(made) {
+                return Ok(true);
+            }
+            bail!("{} has another demo; name an empty place with --lake", lake.url())
+        }
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        Err(_) if lake.list(&ObjectPath::from("raw")).await?.is_empty() => Ok(false),
+        Err(_) => bail!("{} has raw data that is no demo's; name an empty place with --lake", lake.url()),
+    }
 }
 
 /// Makes the folder one for `made`; tells whether it was that before.
@@ -139,9 +166,13 @@ async fn make(retail: &Retail, app: &App) -> anyhow::Result<Manifest> {
     table::line(&format!("made up {lines} lines in {} files, {bytes}, in {}/raw\n", files.len(), lake.url()))?;
     let built = build::build(app, None).await?;
     build::summary(&built)?;
-    let publisher = app.publisher(Options { force: true, ..Options::default() })?;
-    publish::done(&publish::run(&publisher, Some(&built.manifest.id)).await?)?;
+    publish(app, &built.manifest.id).await?;
     Ok(built.manifest)
+}
+
+async fn publish(app: &App, id: &SnapshotId) -> anyhow::Result<()> {
+    let publisher = app.publisher(Options { force: true, ..Options::default() })?;
+    publish::done(&publish::run(&publisher, Some(id)).await?)
 }
 
 async fn what_to_try(lake: &Lake, manifest: &Manifest, url: &str, app: &App) -> anyhow::Result<()> {

@@ -51,13 +51,13 @@ impl Into {
 }
 
 pub(super) async fn publish(args: PublishArgs, app: &App) -> anyhow::Result<()> {
-    crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let publisher = app.publisher(args.into.options(args.force))?;
     done(&run(&publisher, args.snapshot.as_ref()).await?)
 }
 
 pub(super) async fn rollback(args: RollbackArgs, app: &App) -> anyhow::Result<()> {
-    crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let publisher = app.publisher(args.into.options(true))?;
     done(&progress::watch(publisher.progress(), publisher.rollback()).await?)
 }

@@ -27,7 +27,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    crate::telemetry::start_log(&app.config.log)?;
+    let _log = crate::telemetry::start_log(&app.config.log)?;
     let mut config = app.config.clone();
     config.http.listen = args.listen.unwrap_or(config.http.listen);
     let listener = listen(&config).await?;

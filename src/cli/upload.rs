@@ -44,7 +44,7 @@ fn parse_table(name: &str) -> Result<Table, String> {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let lake = app.lake()?;
     // All are checked before the first is written.
     let mut checked = Vec::new();

@@ -24,7 +24,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let publisher = app.publisher(Options { max_ops: args.max_ops, ..Options::default() })?;
     let mut report = progress::watch(publisher.progress(), publisher.verify(args.all, args.repair)).await?;
     tell(&report)?;

@@ -1,13 +1,13 @@
 //! `GET /v1/customers/{id}`
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     extract::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::HeaderMap,
+    http::{HeaderMap, Method},
     response::Response,
 };
 use serde::Deserialize;
@@ -71,8 +71,26 @@ pub(super) async fn customer(
     query: Result<Query<ViewsQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Path(id) = id.map_err(|_| Problem::bad_id("a customer id must be UTF-8"))?;
+    let Path(id) = id.map_err(|_| not_utf8())?;
     read(&app, &id, query, &headers).await
+}
+
+/// The customer that `GET /v1/customers/{id}` without a query asks for, seen before the router: this is nearly all there is to do, and
+/// the general way costs more than the answer. The same request by way of the router gets the same answer.
+pub(super) fn asked_for(request: &axum::http::request::Parts) -> Option<Cow<'_, [u8]>> {
+    let id = request.uri.path().strip_prefix("/v1/customers/")?;
+    let direct = request.method == Method::GET && request.uri.query().is_none() && !id.is_empty() && !id.contains('/');
+    direct.then(|| percent_encoding::percent_decode_str(id).into())
+}
+
+/// Answers what [`asked_for`] found.
+pub(super) async fn direct(app: &App, id: &[u8], headers: &HeaderMap) -> Result<Response, Problem> {
+    let id = std::str::from_utf8(id).map_err(|_| not_utf8())?;
+    answer(app, id, None, headers).await
+}
+
+fn not_utf8() -> Problem {
+    Problem::bad_id("a customer id must be UTF-8")
 }
 
 /// The customer whose id is that of the batch endpoint.
@@ -91,10 +109,13 @@ async fn read(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
+    answer(app, id, query.views.as_deref(), headers).await
+}
+
+async fn answer(app: &App, id: &str, views: Option<&str>, headers: &HeaderMap) -> Result<Response, Problem> {
     let id = CustomerId::parse(id).map_err(|error| Problem::bad_id(error.to_string()))?;
     let served = app.serving.current()?;
-    let selection =
-        query.views.as_deref().map_or_else(|| Ok(Selection::all(&served)), |views| Selection::views(&served, views))?;
+    let selection = views.map_or_else(|| Ok(Selection::all(&served)), |views| Selection::views(&served, views))?;
     if let Some(response) = conditional::not_modified(headers, &served) {
         return Ok(response);
     }
@@ -113,7 +134,7 @@ async fn read(
     }
     tier(answer.tier, &mut out);
     out.extend_from_slice(b",\"views\":");
-    selection.write(&served, &row, &mut out);
+    selection.write(&served, &row, answer.tier == Tier::Memory, &mut out);
     out.push(b'}');
     Ok(conditional::json(&served, answer.label.is_none(), out))
 }
@@ -145,7 +166,7 @@ pub(super) fn result(
                 }
                 tier(answer.tier, out);
                 out.extend_from_slice(b",\"views\":");
-                selection.write(served, row, out);
+                selection.write(served, row, answer.tier == Tier::Memory, out);
             }
             None => out.extend_from_slice(b",\"found\":false"),
         },

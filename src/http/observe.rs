@@ -28,7 +28,7 @@ use hyper::body::Incoming;
 use prometheus::{Histogram, IntCounter};
 use tower_service::Service;
 
-use super::{App, Problem, problem};
+use super::{App, Problem, customers, problem};
 use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -122,7 +122,14 @@ pub(super) async fn answer(
     let method = request.method().clone();
     let route = app.routes.of(request.uri().path());
     let open = Open::new(&app);
-    let mut handled = pin!(AssertUnwindSafe(router.call(request.map(Body::new))).catch_unwind());
+    let (parts, body) = request.into_parts();
+    let handling = async {
+        if let Some(customer) = customers::asked_for(&parts) {
+            return Ok(customers::direct(&app, &customer, &parts.headers).await.into_response());
+        }
+        router.call(Request::from_parts(parts, Body::new(body))).await
+    };
+    let mut handled = pin!(AssertUnwindSafe(handling).catch_unwind());
     // Most answers are there at once, and need no deadline.
     let answered = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
         Poll::Ready(answered) => Ok(answered),

@@ -21,7 +21,7 @@ use super::{
     select::{self, Selection},
 };
 use crate::{
-    feature::SegmentKind,
+    feature::{SegmentKind, Tier},
     serving::{ReadError, Served},
     snapshot::SegmentStats,
 };
@@ -275,7 +275,8 @@ pub(super) async fn members(
         match rows.get(at) {
             None => out.extend_from_slice(b"{}"),
             Some(Ok(answer)) if answer.row.is_some() => {
-                answer.row.iter().for_each(|row| selection.write(&served, row, &mut out));
+                let kept = answer.tier == Tier::Memory;
+                answer.row.iter().for_each(|row| selection.write(&served, row, kept, &mut out));
             }
             Some(_) => out.extend_from_slice(b"null"),
         }

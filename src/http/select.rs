@@ -22,6 +22,12 @@ impl Selection {
         Self(Vec::new())
     }
 
+    /// Whether every view is wanted, whole and in order.
+    fn is_all(&self, served: &Served) -> bool {
+        self.0.len() == served.keys.len()
+            && self.0.iter().enumerate().all(|(place, (at, places))| place == *at && places.is_none())
+    }
+
     /// Whether nothing is wanted.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -70,8 +76,11 @@ impl Selection {
         Ok(selection)
     }
 
-    /// Appends `{"rfm":{…},"profile":null}`.
-    pub(super) fn write(&self, served: &Served, row: &Row, out: &mut Vec<u8>) {
+    /// Appends `{"rfm":{…},"profile":null}`. A row that is `kept` in memory keeps the whole object too, for the next time.
+    pub(super) fn write(&self, served: &Served, row: &Row, kept: bool, out: &mut Vec<u8>) {
+        if kept && self.is_all(served) {
+            return out.extend_from_slice(row.object(&served.keys));
+        }
         out.push(b'{');
         for (number, (at, places)) in self.0.iter().enumerate() {
             if number > 0 {

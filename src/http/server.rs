@@ -1,15 +1,23 @@
 //! The listener: accepts, bounds how long a client may take for a request's head, and drains on a stop signal.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+use axum::body::{Body, Bytes};
+use hyper::{
+    body::{Body as HttpBody, Frame, SizeHint},
+    server::conn::http1,
+    service::service_fn,
 };
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::net::TcpListener;
 
 use super::{App, observe, router};
@@ -25,7 +33,8 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
     let router = router(Arc::clone(&app));
     let graceful = GracefulShutdown::new();
     let mut connections = http1::Builder::new();
-    connections.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    // The watch below does it: a timer for each request's head costs more than many an answer.
+    connections.header_read_timeout(None);
     let draining = async {
         stop.await;
         tracing::info!("stops: not ready any more");
@@ -47,17 +56,83 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
         };
         let _ = stream.set_nodelay(true);
         let (router, served) = (router.clone(), Arc::clone(&app));
-        let service = service_fn(move |request| observe::answer(Arc::clone(&served), router.clone(), request));
+        let turns = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&turns);
+        let service = service_fn(move |request| {
+            let (served, router, turn) = (Arc::clone(&served), router.clone(), Turn::begin(&counted));
+            async move {
+                let answer = observe::answer(served, router, request).await?;
+                Ok::<_, Infallible>(answer.map(|body| Answered { body, _turn: turn }))
+            }
+        });
         let connection = connections.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection broke");
+                },
+                () = idle(&turns) => tracing::debug!("closed a connection that sent no request"),
             }
         });
     }
     drop(listener);
     if tokio::time::timeout(app.config.drain, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = app.config.drain.as_secs(), "stopped while requests were open");
+    }
+}
+
+/// Ends when no request began or ended for the time that a client may take for a request's head. `turns` is odd while one is open.
+async fn idle(turns: &AtomicU64) {
+    let mut before = turns.load(Ordering::Relaxed);
+    loop {
+        tokio::time::sleep(HEAD_TIMEOUT).await;
+        let now = turns.load(Ordering::Relaxed);
+        if now == before && now.is_multiple_of(2) {
+            return;
+        }
+        before = now;
+    }
+}
+
+/// A request that is open, until its answer is on its way to the last byte.
+struct Turn(Arc<AtomicU64>);
+
+impl Turn {
+    fn begin(turns: &Arc<AtomicU64>) -> Self {
+        turns.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(turns))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer's body, with its turn.
+struct Answered {
+    body: Body,
+    _turn: Turn,
+}
+
+impl HttpBody for Answered {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

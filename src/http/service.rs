@@ -24,7 +24,7 @@ pub(super) struct Health {
 /// Whether requests should be sent here.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Readiness {
-    /// Whether a snapshot is served and the process is not stopping.
+    /// Whether a snapshot is served, a tier can answer, and the process is not stopping.
     #[schema(example = true)]
     ready: bool,
     /// Whether the process is stopping.
@@ -91,15 +91,15 @@ pub(super) async fn healthz() -> Json<Health> {
     get, path = "/readyz", tag = "service", operation_id = "ready",
     responses(
         (status = 200, description = "Ready", body = Readiness),
-        (status = 503, description = "Nothing is served yet, or the process is stopping", body = Readiness),
+        (status = 503, description = "Nothing is served yet, no tier answers, or the process is stopping", body = Readiness),
     )
 )]
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
     let draining = app.draining.load(Ordering::Relaxed);
     let served = app.serving.current().ok();
-    let ready = served.is_some() && !draining;
+    let lake_answers = app.serving.lake_answers();
     let snapshot = SnapshotTier {
-        lake_answers: app.serving.lake_answers(),
+        lake_answers,
         snapshot: served.as_ref().map(|served| served.manifest.id.to_string()),
         publish: served.as_ref().map(|served| served.publish),
     };
@@ -108,8 +108,10 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Rea
         connections: state.connections.all,
         used: state.used,
         breaker_open: state.breaker_open,
-        publish: state.publish,
+        publish: state.marker.map(|marker| marker.publish),
     });
+    let answers = lake_answers || tair.as_ref().is_some_and(|tair| tair.used);
+    let ready = served.is_some() && answers && !draining;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, draining, tiers: Tiers { tair, snapshot } }))
 }

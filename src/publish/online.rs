@@ -1,6 +1,11 @@
 //! A publish into Tair, step by step: lease, record, rows, lists, flip, `CURRENT`, and tidying up.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
 
 use super::{
     PublishError, Published, Publisher, index,
@@ -16,6 +21,9 @@ use crate::{
         codec::{self, Marker, Publishing},
     },
 };
+
+/// How often a publish notes how far it is.
+const NOTED: Duration = Duration::from_secs(2);
 
 /// What a publish wrote into Tair.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,12 +94,25 @@ impl Publisher {
             Base::Known(_) => found.marker.as_ref().map(|marker| marker.snapshot.clone()),
             Base::Unknown(_) => None,
         };
-        let publishing = Publishing { marker: marker.clone(), from, unfinished: found.unfinished(), released: false };
+        let publishing = Publishing {
+            marker: marker.clone(),
+            from,
+            unfinished: found.unfinished(),
+            released: false,
+            done: 0,
+            customers: manifest.customers,
+        };
         lease.check()?;
         writer.set_publishing(&publishing).await?;
         let mut sender = Sender::new(writer, lease, self.options.max_ops);
-        let mut written =
-            rows::publish(&self.lake, manifest, &base, writer, &mut sender, number, &self.progress).await?;
+        let ended = Notify::new();
+        let writing = async {
+            let written = rows::publish(&self.lake, manifest, &base, writer, &mut sender, number, &self.progress).await;
+            ended.notify_one();
+            written
+        };
+        let (written, ()) = tokio::join!(writing, self.note_progress(writer, lease, publishing, &ended));
+        let mut written = written?;
         written.members = index::publish(&self.lake, manifest, writer, &mut sender, number, &self.progress).await?;
         sender.finish().await?;
         self.progress.enter("change over", 0);
@@ -109,5 +130,17 @@ impl Publisher {
         index::remove_others(writer, &mut sender, &[number, previous]).await?;
         sender.finish().await?;
         Ok(Published { current, written: Some(written) })
+    }
+
+    /// Notes in Tair how far the rows are, until they have `ended`; readers show it in their metrics.
+    async fn note_progress(&self, writer: &Writer, lease: &Lease, mut publishing: Publishing, ended: &Notify) {
+        while tokio::time::timeout(NOTED, ended.notified()).await.is_err() {
+            publishing.done = self.progress.done.load(Ordering::Relaxed);
+            if lease.check().is_err() {
+                return;
+            }
+            // It is for people only.
+            let _ = writer.set_publishing(&publishing).await;
+        }
     }
 }

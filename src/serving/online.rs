@@ -6,8 +6,9 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use chrono::DateTime;
 
-use super::{Label, breaker::Breaker};
+use super::{Label, breaker::Breaker, gauge, seconds_since};
 use crate::{
     config::TairConfig,
     feature::{CustomerId, Row},
@@ -49,12 +50,14 @@ pub(super) enum Found {
 }
 
 /// How Tair is, for `/readyz` and metrics.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct OnlineState {
     /// Clients and connections.
     pub connections: Connections,
-    /// The number of the publish that it holds.
-    pub publish: Option<u64>,
+    /// The publish that it holds.
+    pub marker: Option<Marker>,
+    /// The publish under way, or the one that failed.
+    pub publishing: Option<Publishing>,
     /// Whether reads go there.
     pub used: bool,
     /// Whether the breaker keeps reads back.
@@ -134,7 +137,7 @@ impl Online {
                 None => return Found::Nothing("ahead"),
             }
         };
-        Found::Row(Arc::new(Row { customer_id: id.clone(), views: found.views }), label)
+        Found::Row(Arc::new(Row::new(id.clone(), found.views)), label)
     }
 
     fn judge<T>(&self, answer: Result<T, TairError>) -> Result<T, &'static str> {
@@ -218,14 +221,33 @@ impl Online {
     /// How it is, seen from publish `publish`.
     pub(super) fn state(&self, publish: u64) -> OnlineState {
         let state = self.state.load();
-        let marker = state.as_deref().and_then(|state| state.marker.as_ref());
         let breaker_open = self.breaker.is_open();
         OnlineState {
             connections: self.tair.connections(),
-            publish: marker.map(|marker| marker.publish),
+            marker: state.as_deref().and_then(|state| state.marker.clone()),
+            publishing: state.as_deref().and_then(|state| state.publishing.clone()),
             used: self.reason_against(publish).is_none() && !breaker_open,
             breaker_open,
         }
+    }
+
+    /// Brings the metrics that tell how it is up to date, seen from publish `publish`.
+    pub(super) fn observe(&self, publish: u64) {
+        let (state, metrics) = (self.state(publish), &self.metrics);
+        let connected = state.connections.connected;
+        let broken = state.connections.all - connected;
+        metrics.tair_connections.with_label_values(&["connected"]).set(gauge(connected as u64));
+        metrics.tair_connections.with_label_values(&["broken"]).set(gauge(broken as u64));
+        metrics.tair_used.set(i64::from(state.used));
+        metrics.tair_breaker_open.set(i64::from(state.breaker_open));
+        metrics.tair_publish.set(gauge(state.marker.as_ref().map_or(0, |marker| marker.publish)));
+        let as_of = state.marker.and_then(|marker| DateTime::parse_from_rfc3339(&marker.as_of).ok());
+        metrics.tair_age.set(as_of.map_or(0.0, |as_of| seconds_since(as_of.to_utc())));
+        metrics.tair_publishing.set(state.publishing.as_ref().map_or(0, |publishing| gauge(publishing.marker.publish)));
+        metrics.tair_publishing_failed.set(i64::from(state.publishing.as_ref().is_some_and(|p| p.released)));
+        #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+        let share = |publishing: &Publishing| publishing.done as f64 / publishing.customers.max(1) as f64;
+        metrics.tair_publishing_ratio.set(state.publishing.as_ref().map_or(0.0, share));
     }
 
     /// Counts a read that Tair could not answer.

@@ -33,7 +33,7 @@ impl Serving {
     pub async fn customer(&self, served: &Served, id: &CustomerId) -> Result<Answer, ReadError> {
         // A snapshot that is open for a cursor's sake has no publish number to keep its rows under.
         let Some(memory) = self.memory.as_ref().filter(|_| served.publish > 0) else {
-            return Ok(self.beyond(served, id).await?);
+            return Ok(Box::pin(self.beyond(served, id)).await?);
         };
         let since = Instant::now();
         let key = (served.publish, id.clone());
@@ -68,7 +68,7 @@ impl Serving {
     async fn beyond(&self, served: &Served, id: &CustomerId) -> Result<Answer, Arc<SnapshotError>> {
         if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0) {
             let since = Instant::now();
-            let found = Box::pin(online.row(served.publish, &served.fields, id)).await;
+            let found = online.row(served.publish, &served.fields, id).await;
             self.counted.tair.seconds.observe(since.elapsed().as_secs_f64());
             if let Some(answer) = self.use_found(online, found) {
                 return Ok(answer);

@@ -271,7 +271,7 @@ impl SnapshotReader {
             let text = all.split_to(texts.value(at).len());
             texts.is_valid(at).then_some(text)
         });
-        Ok(Some(Row { customer_id: id.clone(), views: views.collect() }))
+        Ok(Some(Row::new(id.clone(), views.collect())))
     }
 
     fn texts<'a>(

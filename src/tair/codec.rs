@@ -38,6 +38,12 @@ pub struct Publishing {
     /// Whether the publisher gave up in an orderly way: nobody writes any more.
     #[serde(default)]
     pub released: bool,
+    /// How many customers of the new snapshot it has gone through, noted every few seconds.
+    #[serde(default)]
+    pub done: u64,
+    /// How many there are.
+    #[serde(default)]
+    pub customers: u64,
 }
 
 /// What belongs to the index of one publish: segment → its members.

@@ -33,7 +33,7 @@ async fn scene(redis: &Redis, url: &str) -> Scene {
     let first = shop.build().await.manifest.id;
     shop.publish(&first).await;
     let truth = Arc::new(truth(&shop, &[&first]).await);
-    shop.config.tair.as_mut().unwrap().url = url.to_owned();
+    url.clone_into(&mut shop.config.tair.as_mut().unwrap().url);
     let service = Arc::new(shop.serve().await);
     Scene { shop, first, service, truth }
 }
@@ -85,7 +85,7 @@ async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
     redis.cli(&["flushall"]);
     readers.until("snapshot", true).await;
     readers.end().await;
-    assert_eq!(scene.service.get("/readyz").await.json()["tiers"]["tair"]["used"], false);
+    eventually(|| scene.service.get("/readyz"), |ready| ready.json()["tiers"]["tair"]["used"] == false).await;
 
     // Back with the first publish, while CURRENT is at the second one.
     republish(&scene.shop, &scene.first, true).await;
@@ -219,4 +219,15 @@ async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
     eventually(|| service.get("/v1/customers/whale"), |answer| answer.status == 200).await;
     assert_eq!(service.get("/v1/customers/whale").await.json()["tier"], "tair");
     assert_eq!(service.get("/v1/customers/loyal").await.status, 503);
+
+    // With neither tier there is no use in sending requests here, and there is again with one.
+    redis.kill();
+    bucket.moods.forbidding.store(true, Ordering::Relaxed);
+    let gone = eventually(|| service.get("/readyz"), |ready| ready.status == 503).await.json();
+    assert_eq!(
+        (&gone["tiers"]["tair"]["used"], &gone["tiers"]["snapshot"]["lake_answers"]),
+        (&false.into(), &false.into())
+    );
+    bucket.moods.forbidding.store(false, Ordering::Relaxed);
+    eventually(|| service.get("/readyz"), |ready| ready.status == 200).await;
 }

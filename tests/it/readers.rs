@@ -33,15 +33,8 @@ pub(crate) async fn truth(shop: &Shop, ids: &[&SnapshotId]) -> Truth {
         for segment in &manifest.segments {
             for customer in serving.members(&served, &segment.name, 0, 1_000).await.unwrap() {
                 let row = serving.customer(&served, &customer).await.unwrap().row.unwrap();
-                let mut views = Vec::from(*b"{");
-                for (at, (keys, view)) in served.keys.iter().zip(&row.views).enumerate() {
-                    if at > 0 {
-                        views.push(b',');
-                    }
-                    keys.write(view, &mut views);
-                }
-                views.push(b'}');
-                customers.insert(customer.to_string(), serde_json::from_slice(&views).unwrap());
+                let views = row.object(&served.keys);
+                customers.insert(customer.to_string(), serde_json::from_slice(views).unwrap());
             }
         }
         assert_eq!(customers.len() as u64, manifest.customers);

@@ -81,7 +81,7 @@ impl Redis {
         let begun = std::time::Instant::now();
         while begun.elapsed() < PATIENCE {
             if child.try_wait().unwrap().is_some() {
-                return false;
+                break;
             }
             if self.try_cli(&["ping"]).is_some_and(|answer| answer == "PONG") {
                 *self.child.lock().unwrap() = Some(child);
@@ -90,6 +90,7 @@ impl Redis {
             std::thread::sleep(Duration::from_millis(10));
         }
         let _ = child.kill();
+        let _ = child.wait();
         false
     }
 

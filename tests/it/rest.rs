@@ -131,6 +131,24 @@ async fn segments_and_their_members() {
     assert_eq!(plain["customers"][0]["views"], json!({}));
 }
 
+/// A customer's plain URL is answered before the router; with an empty query it goes the general way.
+#[tokio::test]
+async fn a_plain_customer_url_gets_the_answer_of_the_general_way() {
+    let service = corners().open().await;
+    let long = "x".repeat(257);
+    for id in
+        ["loyal", "17850", "batch", "nobody", "a%2Fb%20c%2Bd", "a%2fb+c+d", "%FF", "%00", "%20", "%20loyal%20", &long]
+    {
+        let direct = service.get(&format!("/v1/customers/{id}")).await;
+        let general = service.get(&format!("/v1/customers/{id}?")).await;
+        // Whichever comes second finds the row in memory.
+        let plain = |answer: &crate::shop::Answer| answer.text.replace("\"tier\":\"snapshot\"", "\"tier\":\"memory\"");
+        assert_eq!((direct.status, plain(&direct)), (general.status, plain(&general)), "{id}");
+        assert_eq!(direct.header("etag"), general.header("etag"), "{id}");
+        assert_eq!(direct.header("content-type"), general.header("content-type"), "{id}");
+    }
+}
+
 #[tokio::test]
 async fn unchanged_reads_are_304_until_the_next_publish() {
     let shop = corners();

@@ -184,6 +184,36 @@ async fn readers_never_see_a_customer_of_two_snapshots() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_tell_what_tair_holds_and_how_far_a_publish_is() {
+    let redis = Redis::start();
+    let shop = shop_with(&redis.url(), "2s");
+    let [_, plain, more] = three(&shop).await;
+    publish(&shop, &plain).await.unwrap();
+    let service = shop.serve().await;
+    let metric = |name: &'static str| service.metric(name);
+    eventually(|| metric("larder_tair_publish_number"), |number| *number == 1.0).await;
+    assert!(metric("larder_tair_snapshot_age_seconds").await > 0.0);
+    let options = Options { force: true, full: true, max_ops: Some(10), ..Options::default() };
+    let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), options);
+    let publishing = async { publisher.publish(Some(&more)).await.unwrap() };
+    let watching = async {
+        let share = eventually(|| metric("larder_tair_publishing_ratio"), |share| *share > 0.0).await;
+        assert!(share <= 1.0);
+        assert_eq!(metric("larder_tair_publishing_number").await, 2.0);
+        assert_eq!(metric("larder_tair_publishing_failed").await, 0.0);
+    };
+    tokio::join!(publishing, watching);
+    eventually(|| metric("larder_tair_publish_number"), |number| *number == 2.0).await;
+    assert_eq!(metric("larder_tair_publishing_number").await, 0.0);
+    // One that cannot go on says so.
+    let rows = shop.path().join(format!("lake/snapshots/{plain}/rows/part-00000.parquet"));
+    std::fs::write(rows, "nothing of use").unwrap();
+    publish(&shop, &plain).await.unwrap_err();
+    eventually(|| metric("larder_tair_publishing_failed"), |failed| *failed == 1.0).await;
+    assert_eq!(metric("larder_tair_publishing_number").await, 3.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn segments_come_from_tair_and_cursors_go_on_across_tiers() {
     let redis = Redis::start();
     let shop = shop_with(&redis.url(), "2s");
