@@ -10,14 +10,9 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what a benchmark is for")]
 
-use std::{
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{path::Path, process::Command, time::Duration};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use axum::{
     Router,
     body::Bytes,
@@ -30,8 +25,12 @@ use serde_json::Value;
 #[path = "support/shop.rs"]
 #[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod shop;
+#[path = "support/wrk.rs"]
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod wrk;
 
 use shop::{Dice, Shop, quantile};
+use wrk::{DONE, Load, Run, Server, batch_body, encoded, run, script};
 
 /// Customers in the snapshot.
 const CUSTOMERS: u32 = 20_000;
@@ -43,9 +42,6 @@ const BATCH: usize = 100;
 const BATCHES: usize = 200;
 /// The argument with which this program is the peer.
 const PEER: &str = "peer";
-/// Kernel ticks in a second, as `/proc` counts on every Linux.
-const TICKS: f64 = 100.0;
-
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let runtime = tokio::runtime::Runtime::new()?;
@@ -72,139 +68,11 @@ async fn peer(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A server in a process of its own, stopped when dropped.
-struct Server {
-    name: &'static str,
-    url: String,
-    child: Child,
-}
-
-impl Server {
-    /// Starts `command`, which prints where it listens.
-    fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let output = child.stdout.take().context("the server has no output")?;
-        let mut server = Self { name, url: String::new(), child };
-        for line in BufReader::new(output).lines() {
-            if let Some((_, url)) = line?.split_once("listening on ") {
-                url.trim().clone_into(&mut server.url);
-                return Ok(server);
-            }
-        }
-        bail!("{name} did not start")
-    }
-
-    /// Processor time used so far, in seconds.
-    fn cpu(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name in parentheses may hold anything; user and system time are the 12th and 13th fields behind it.
-        let (_, fields) = stat.rsplit_once(')').context("no process status")?;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
-        Ok(ticks / TICKS)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What is asked for.
-struct Load {
-    name: &'static str,
-    connections: usize,
-    path: String,
-    script: PathBuf,
-}
-
-/// What one run of wrk found.
-struct Run {
-    /// Requests a second.
-    rate: f64,
-    /// Microseconds.
-    median: f64,
-    p99: f64,
-    /// The server's processor time a request, in microseconds.
-    cpu: f64,
-}
-
-/// Prints what wrk measured in a form that needs no guessing of units.
-const DONE: &str = r#"
-done = function(summary, latency, requests)
-  local e = summary.errors
-  io.write(string.format("\nresult %d %d %f %f %d\n", summary.requests, summary.duration, latency:percentile(50),
-    latency:percentile(99), e.connect + e.read + e.write + e.timeout + e.status))
-end
-"#;
-
-fn run(server: &Server, load: &Load, seconds: u64) -> anyhow::Result<Run> {
-    let before = server.cpu()?;
-    let output = Command::new("wrk")
-        .args(["--latency", "--threads", "2", "--connections", &load.connections.to_string()])
-        .args(["--duration", &format!("{seconds}s"), "--script"])
-        .arg(&load.script)
-        .arg(format!("{}{}", server.url, load.path))
-        .output()
-        .context("cannot run wrk; `apt-get install wrk` puts it on Debian")?;
-    let used = server.cpu()? - before;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let result = text.lines().find_map(|line| line.strip_prefix("result "));
-    let result = result.with_context(|| format!("wrk said: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
-    let figures: Vec<f64> = result.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-    let [requests, micros, median, p99, errors] = figures.as_slice() else { bail!("wrk said: {result}") };
-    ensure!(*errors == 0.0, "{errors} of {requests} requests to {} failed", server.name);
-    Ok(Run { rate: requests / micros * 1e6, median: *median, p99: *p99, cpu: used / requests * 1e6 })
-}
-
-/// The id as a URL writes it.
-fn encoded(id: &CustomerId) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    id.as_str()
-        .bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
-fn batch_body(ids: &[CustomerId]) -> String {
-    serde_json::json!({ "ids": ids.iter().map(CustomerId::as_str).collect::<Vec<_>>() }).to_string()
-}
-
 /// Whether `answer` is of the customer `id`, with values in every view that it has.
 fn is_of(answer: &Value, id: &CustomerId) -> bool {
     answer["customer_id"] == id.as_str()
         && answer["views"]["rfm"]["segment"].is_string()
         && answer["views"]["profile"].is_object()
-}
-
-/// A script that sends these requests by turns, each thread from a place of its own.
-fn script(folder: &Path, name: &str, requests: &[String]) -> anyhow::Result<PathBuf> {
-    let list = folder.join(format!("{name}.txt"));
-    std::fs::write(&list, requests.join("\n"))?;
-    let path = folder.join(format!("{name}.lua"));
-    let make = match name {
-        "batches" => "wrk.format('POST', nil, {['content-type'] = 'application/json'}, line)",
-        _ => "wrk.format('GET', line)",
-    };
-    let text = format!(
-        r#"
-local threads = 0
-function setup(thread) thread:set("start", threads * 3571); threads = threads + 1 end
-function init(args)
-  requests = {{}}
-  for line in io.lines("{}") do requests[#requests + 1] = {make} end
-  at = start
-end
-request = function()
-  at = at + 1
-  return requests[at % #requests + 1]
-end
-{DONE}"#,
-        list.display()
-    );
-    std::fs::write(&path, text)?;
-    Ok(path)
 }
 
 /// The answers that the peer gives, checked, and the loads that are sent.

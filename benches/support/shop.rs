@@ -34,6 +34,13 @@ pub(crate) struct Shop {
 impl Shop {
     /// Makes up data of `customers` customers, builds a snapshot of it and publishes that.
     pub(crate) async fn open(customers: u32) -> anyhow::Result<Self> {
+        let shop = Self::keep_raw(customers).await?;
+        std::fs::remove_dir_all(shop.folder.path().join("lake").join("raw"))?;
+        Ok(shop)
+    }
+
+    /// The same, and the raw data stays for other snapshots.
+    pub(crate) async fn keep_raw(customers: u32) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let raw = folder.path().join("lake").join("raw");
         std::fs::create_dir_all(&raw)?;
@@ -45,7 +52,6 @@ impl Shop {
         let lake = Lake::open(&config.lake, &config.base)?;
         let manifest = pipeline::build(&lake, &config, None, &Progress::default()).await?.manifest;
         Publisher::new(lake.clone(), None, Options::default()).publish(Some(&manifest.id)).await?;
-        std::fs::remove_dir_all(&raw)?;
         std::fs::write(folder.path().join("larder.toml"), text)?;
         let ids = ids(&lake, &manifest).await?;
         Ok(Self { folder, lake, manifest, ids })
