@@ -10,6 +10,7 @@
 mod bucket;
 mod build;
 mod cli;
+mod deploy;
 mod faults;
 mod house;
 mod oss;

@@ -1,0 +1,101 @@
+//! The files for containers, as far as they can be tried without an engine: their syntax, and that what they name exists and runs.
+
+use std::{path::Path, process::Command};
+
+use larder::config::env;
+use yaml_rust2::{Yaml, YamlLoader};
+
+use crate::{
+    redis::Redis,
+    shop::{corners_with, eventually},
+};
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn strings(yaml: &Yaml) -> Vec<String> {
+    yaml.as_vec().into_iter().flatten().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+/// Whether `larder` takes these arguments.
+fn assert_runs(command: &[String]) {
+    assert_eq!(command[0], "larder");
+    let output = Command::new(env!("CARGO_BIN_EXE_larder")).args(&command[1..]).arg("--help").output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn compose_names_settings_commands_and_files_that_exist() {
+    let compose = YamlLoader::load_from_str(&read("docker-compose.yml")).unwrap().remove(0);
+    let known = env::names();
+    let mut settings = 0;
+    for (name, _) in compose["x-larder"]["environment"].as_hash().unwrap() {
+        let name = name.as_str().unwrap();
+        if name.starts_with("LARDER_") {
+            assert!(known.iter().any(|known| known == name), "{name} is no setting");
+            settings += 1;
+        }
+    }
+    assert!(settings > 4);
+    let services = compose["services"].as_hash().unwrap();
+    let names: Vec<&str> = services.keys().map(|name| name.as_str().unwrap()).collect();
+    assert_eq!(names, ["tair", "s3", "demo", "larder", "prometheus"]);
+    for name in ["demo", "larder"] {
+        assert_runs(&strings(&compose["services"][name]["command"]));
+    }
+    for (name, service) in services {
+        let needed = &service["depends_on"];
+        let needed = needed
+            .as_hash()
+            .map_or_else(|| strings(needed), |all| all.keys().map(|k| k.as_str().unwrap().to_owned()).collect());
+        for other in needed {
+            assert!(names.contains(&other.as_str()), "{name:?} needs {other}");
+        }
+        for volume in strings(&service["volumes"]) {
+            let file = volume.split(':').next().unwrap();
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists(), "{file}");
+        }
+    }
+    let prometheus = YamlLoader::load_from_str(&read("deploy/prometheus.yml")).unwrap().remove(0);
+    let target = prometheus["scrape_configs"][0]["static_configs"][0]["targets"][0].as_str().unwrap();
+    assert_eq!(target, "larder:8080");
+}
+
+#[test]
+fn the_image_is_made_of_files_that_exist_and_runs_a_command_that_does() {
+    let dockerfile = read("Dockerfile");
+    for line in dockerfile.lines().filter(|line| line.starts_with("COPY") && !line.contains("--from")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        for source in &words[1..words.len() - 1] {
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(source).exists(), "{source}");
+        }
+    }
+    let command = dockerfile.lines().find_map(|line| line.strip_prefix("CMD ")).unwrap();
+    assert_runs(&serde_json::from_str::<Vec<String>>(command).unwrap());
+    assert!(dockerfile.contains("USER larder") && dockerfile.contains("HEALTHCHECK"));
+    // The image's compiler is the one that the project asks for.
+    let manifest = read("Cargo.toml");
+    assert!(manifest.contains("rust-version = \"1.95\"") && dockerfile.contains("rust:1.95"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_in_the_papers_are_enough_and_no_more() {
+    let redis = Redis::start();
+    for line in read("deploy/tair.acl").lines() {
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let mut args = vec!["acl", "setuser"];
+        args.extend(words);
+        assert_eq!(redis.cli(&args), "OK", "{line}");
+    }
+    let url = |user: &str, secret: &str| format!("redis://{user}:{secret}@127.0.0.1:{}", redis.port);
+    let mut shop = corners_with(&format!("[tair]\nurl = \"{}\"\n", url("larder-publish", "change-me-too")));
+    let id = shop.build().await.manifest.id;
+    shop.publish(&id).await;
+    crate::faults::assert_clean(&shop).await;
+    shop.config.tair.as_mut().unwrap().url = url("larder-serve", "change-me");
+    let service = shop.serve().await;
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
+    assert_eq!(service.get("/v1/segments/prospect/customers?views=rfm").await.status, 200);
+    assert_eq!(service.metric("larder_tair_fallbacks_total{reason=\"refused\"}").await, 0.0);
+}
