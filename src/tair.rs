@@ -15,6 +15,7 @@ mod connect;
 mod keys;
 mod lease;
 mod read;
+mod wire;
 mod write;
 
 pub use keys::{Keys, PAGE};

@@ -96,7 +96,10 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         }
     };
     let Some(listener) = listener else {
-        table::line(&format!("\nnext: larder --config {} serve", config_file.display()))?;
+        let lake = app.overrides.lake.as_ref().map_or(String::new(), |url| format!(" --lake {url}"));
+        // Its URL may hold a password.
+        let tair = app.overrides.tair.as_ref().map_or("", |_| " --tair …");
+        table::line(&format!("\nnext: larder --config {}{lake}{tair} serve", config_file.display()))?;
         return Ok(());
     };
     let address = listener.local_addr()?;

@@ -214,7 +214,9 @@ fn difference(rows: &scan::Rows, row: usize, answer: Answer, publish: u64) -> Re
         Err(error) if error.is_wrong_type() => return Ok(Some("the key is of another type".to_owned())),
         Err(error) => return Err(error),
     };
-    let Some(found) = codec::row(&values) else { return Ok(Some("a view is missing".to_owned())) };
+    let Some(found) = codec::row(&values.iter().map(Option::as_deref).collect::<Vec<_>>()) else {
+        return Ok(Some("a view is missing".to_owned()));
+    };
     if found.publish > publish {
         return Ok(Some(format!("it is of publish {}", found.publish)));
     }

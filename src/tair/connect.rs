@@ -45,8 +45,26 @@ pub(super) struct Manner {
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     config: Config,
-    connect_timeout: Duration,
+    pub(super) connect_timeout: Duration,
     pub(super) clustered: bool,
+    /// Where the one server is that is spoken to without TLS, if it is so.
+    pub(super) plain: Option<Address>,
+}
+
+/// A server, and how to introduce oneself.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) database: Option<u8>,
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
 }
 
 impl Settings {
@@ -91,7 +109,15 @@ impl Settings {
             tls: if tls { Some(tls_config(config.ca_file.as_ref())?) } else { None },
             ..Config::default()
         };
-        Ok(Self { config: config_, connect_timeout: config.connect_timeout, clustered })
+        let plain = (!clustered && !tls).then(|| Address {
+            // An IPv6 address stands in brackets in a URL.
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+            user: config_.username.clone(),
+            password: config_.password.clone(),
+            database,
+        });
+        Ok(Self { config: config_, connect_timeout: config.connect_timeout, clustered, plain })
     }
 
     /// A pool whose clients connect from now on, and for ever again. What breaks is noted in `losses`.

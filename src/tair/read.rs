@@ -17,6 +17,7 @@ use super::{
     Keys, Losses, PAGE, TairError,
     codec::{self, Marker, PUBLISH, Publishing, StoredRow},
     connect::{Manner, Settings},
+    wire::{self, Answer, Found, Wire},
 };
 use crate::{config::TairConfig, feature::FeatureView};
 
@@ -35,23 +36,42 @@ pub struct Tair {
     manner: Manner,
     pool: ArcSwap<Pool>,
     options: Options,
+    /// For rows, where one server is spoken to without TLS.
+    wire: Option<Wire>,
     losses: Losses,
 }
 
 /// The fields of a customer that hold the views of a snapshot, in its order.
 #[derive(Debug, Clone)]
-pub struct Fields(Vec<Key>);
+pub struct Fields {
+    keys: Vec<Key>,
+    /// The same as they go over the wire.
+    wire: Vec<u8>,
+}
 
 impl Fields {
     /// Those of `views`.
     #[must_use]
     pub fn new(views: &[FeatureView]) -> Self {
-        let fields = views.iter().map(|view| Key::from(codec::field(view)));
-        Self(fields.chain([Key::from_static_str(PUBLISH)]).collect())
+        let names = views.iter().map(codec::field).chain([PUBLISH.to_owned()]);
+        let mut fields = Self { keys: Vec::new(), wire: Vec::new() };
+        for name in names {
+            wire::resp::text(name.as_bytes(), &mut fields.wire);
+            fields.keys.push(name.into());
+        }
+        fields
     }
 
     fn keys(&self) -> MultipleKeys {
-        MultipleKeys::from(self.0.clone())
+        MultipleKeys::from(self.keys.clone())
+    }
+
+    /// Appends the command that asks for them in `key`.
+    fn hmget(&self, key: &str, out: &mut Vec<u8>) {
+        wire::resp::head(b'*', 2 + self.keys.len(), out);
+        wire::resp::text(b"HMGET", out);
+        wire::resp::text(key.as_bytes(), out);
+        out.extend_from_slice(&self.wire);
     }
 }
 
@@ -71,14 +91,18 @@ impl Tair {
     /// [`TairError::Setting`].
     pub fn connect(config: &TairConfig) -> Result<Arc<Self>, TairError> {
         let settings = Settings::new(config)?;
-        let manner =
-            Manner { timeout: config.timeout, attempts: 1, clients: config.pool, unresponsive: config.unresponsive };
         let losses = Losses::default();
+        let wire = settings.plain.clone().map(|address| {
+            let (connect_timeout, unresponsive) = (settings.connect_timeout, config.unresponsive);
+            Wire::connect(&wire::Manner { address, connect_timeout, unresponsive }, config.pool, &losses)
+        });
+        let clients = if wire.is_some() { 1 } else { config.pool };
+        let manner = Manner { timeout: config.timeout, attempts: 1, clients, unresponsive: config.unresponsive };
         let pool = ArcSwap::from_pointee(settings.pool(&manner, &losses)?);
         // What waits for a connection is of no use: the snapshot answers meanwhile.
         let options = Options { fail_fast: true, timeout: Some(config.timeout), ..Options::default() };
         let keys = Keys::new(&config.namespace);
-        Ok(Arc::new(Self { keys, settings, manner, pool, options, losses }))
+        Ok(Arc::new(Self { keys, settings, manner, pool, options, wire, losses }))
     }
 
     /// How often a connection broke so far. What was read before may be of another server than what is read now.
@@ -90,6 +114,10 @@ impl Tair {
     /// The state of the pool.
     #[must_use]
     pub fn connections(&self) -> Connections {
+        if let Some(wire) = &self.wire {
+            let (all, connected) = wire.connections();
+            return Connections { all, connected };
+        }
         let pool = self.pool.load();
         let connected = pool.clients().iter().filter(|client| client.is_connected()).count();
         Connections { all: pool.size(), connected }
@@ -104,19 +132,37 @@ impl Tair {
         tokio::time::timeout(self.manner.timeout, call).await.map_err(|_| TairError::Timeout)?.map_err(Into::into)
     }
 
-    async fn record<T: DeserializeOwned>(&self, key: String) -> Result<Option<T>, TairError> {
-        let found: Option<Bytes> = self.bounded(self.client().get(&key)).await?;
-        parse(&key, found)
+    /// The answers to the `count` commands that `write` appends.
+    async fn ask(&self, wire: &Wire, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<Answer> {
+        let answers = tokio::time::timeout(self.manner.timeout, wire.call(count, write)).await;
+        answers.unwrap_or(Err(TairError::Timeout)).unwrap_or_else(|error| vec![Err(error); count])
     }
 
-    /// The publish that readers get, and the one under way.
+    /// The record under `key` as every server has it that may be asked.
+    async fn records<T: DeserializeOwned>(&self, key: String) -> Result<Vec<Option<T>>, TairError> {
+        let found = match &self.wire {
+            None => vec![self.bounded(self.client().get(&key)).await],
+            Some(wire) => {
+                let found = tokio::time::timeout(self.manner.timeout, wire.texts(&key)).await;
+                found.map_err(|_| TairError::Timeout)?
+            }
+        };
+        if found.is_empty() {
+            return Err(TairError::Unreachable("there is no connection".to_owned()));
+        }
+        found.into_iter().map(|found| parse(&key, found?)).collect()
+    }
+
+    /// The publish that readers get, and the one under way. Where connections tell different things, the older counts.
     ///
     /// # Errors
     /// Of the server, or of a record that is none.
     pub async fn markers(&self) -> Result<(Option<Marker>, Option<Publishing>), TairError> {
-        let (current, publishing) = tokio::join!(self.record(self.keys.current()), self.record(self.keys.publishing()));
+        let (current, publishing) =
+            tokio::join!(self.records::<Marker>(self.keys.current()), self.records(self.keys.publishing()));
         // The current one was read no later than the other: what ended in between is known by one of them.
-        Ok((current?, publishing?))
+        let oldest = current?.into_iter().min_by_key(|marker| marker.as_ref().map_or(0, |marker| marker.publish));
+        Ok((oldest.flatten(), publishing?.into_iter().flatten().next()))
     }
 
     /// One customer, or nothing where there is no row with these fields.
@@ -124,13 +170,22 @@ impl Tair {
     /// # Errors
     /// Of the server.
     pub async fn row(&self, id: &str, fields: &Fields) -> Result<Option<StoredRow>, TairError> {
+        let key = self.keys.customer(id);
+        if let Some(wire) = &self.wire {
+            let answer = self.ask(wire, 1, |out| fields.hmget(&key, out)).await.pop();
+            return answer.map_or(Err(TairError::Timeout), row_of);
+        }
         let client = self.client();
-        let found: Value = self.bounded(client.hmget(self.keys.customer(id), fields.keys())).await?;
+        let found: Value = self.bounded(client.hmget(key, fields.keys())).await?;
         Ok(stored(found))
     }
 
     /// Several customers, in the order of `ids`.
     pub async fn rows(&self, ids: &[&str], fields: &Fields) -> Vec<Result<Option<StoredRow>, TairError>> {
+        if let Some(wire) = &self.wire {
+            let write = |out: &mut Vec<u8>| ids.iter().for_each(|id| fields.hmget(&self.keys.customer(id), out));
+            return self.ask(wire, ids.len(), write).await.into_iter().map(row_of).collect();
+        }
         let pipelines = ids.chunks(PIPELINE).map(|ids| async move {
             let pipeline = Pipeline::from(self.client());
             for id in ids {
@@ -209,7 +264,14 @@ fn timed_out() -> fred::error::Error {
 fn stored(found: Value) -> Option<StoredRow> {
     let Value::Array(values) = found else { return None };
     let answers: Vec<Option<Bytes>> = values.into_iter().map(Value::into_bytes).collect();
-    codec::row(&answers)
+    codec::row(&answers.iter().map(Option::as_deref).collect::<Vec<_>>())
+}
+
+fn row_of(answer: Answer) -> Result<Option<StoredRow>, TairError> {
+    match answer? {
+        Found::Row(row) => Ok(row),
+        Found::Text(_) => Ok(None),
+    }
 }
 
 /// A record in JSON.

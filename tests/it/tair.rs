@@ -186,7 +186,8 @@ async fn readers_never_see_a_customer_of_two_snapshots() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_tell_what_tair_holds_and_how_far_a_publish_is() {
     let redis = Redis::start();
-    let shop = shop_with(&redis.url(), "2s");
+    // In another database than the first, for once.
+    let shop = shop_with(&format!("{}/2", redis.url()), "2s");
     let [_, plain, more] = three(&shop).await;
     publish(&shop, &plain).await.unwrap();
     let service = shop.serve().await;

@@ -1,0 +1,307 @@
+//! Rows over connections of our own: the commands of all callers go in one write, and answers are taken apart where they lie.
+//!
+//! `fred` does everything else in this room, and rows too in a cluster and over TLS. But one of its commands costs several times what
+//! the server needs for it, and reading rows is what Larder is for. Only RESP2 and only what a reader sends: `HMGET` and `GET`.
+//! As with `fred`, nothing waits for a connection: without one a call fails at once, and the snapshot answers.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use super::{
+    Losses, TairError,
+    codec::{self, StoredRow},
+    connect::Address,
+};
+
+pub(super) mod resp;
+
+use resp::Reply;
+
+/// The room for what arrives at once.
+const INPUT: usize = 256 << 10;
+/// Commands that may be on their way before more are refused.
+const QUEUE: usize = 50_000;
+/// The first pause before connecting anew; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// An answer to one command.
+pub(super) type Answer = Result<Found, TairError>;
+
+/// What a command found.
+#[derive(Debug, Clone)]
+pub(super) enum Found {
+    /// By `HMGET`.
+    Row(Option<StoredRow>),
+    /// By `GET`.
+    Text(Option<Bytes>),
+}
+
+/// Connections that are kept up for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Wire {
+    lines: Vec<Arc<Line>>,
+    next: AtomicUsize,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// How a connection is to behave.
+#[derive(Debug, Clone)]
+pub(super) struct Manner {
+    pub(super) address: Address,
+    pub(super) connect_timeout: Duration,
+    /// How long the server may owe an answer.
+    pub(super) unresponsive: Duration,
+}
+
+impl Wire {
+    /// Begins to connect `lines` times, and goes on for ever. What breaks is noted in `losses`.
+    pub(super) fn connect(manner: &Manner, lines: usize, losses: &Losses) -> Self {
+        let lines: Vec<Arc<Line>> = (0..lines.max(1)).map(|_| Arc::default()).collect();
+        let keep = |line: &Arc<Line>| tokio::spawn(Arc::clone(line).keep_up(manner.clone(), losses.clone()));
+        let tasks = lines.iter().map(keep).collect();
+        Self { lines, next: AtomicUsize::new(0), tasks }
+    }
+
+    /// How many connections there should be, and how many stand.
+    pub(super) fn connections(&self) -> (usize, usize) {
+        (self.lines.len(), self.lines.iter().filter(|line| line.queue().up).count())
+    }
+
+    /// The answers to the `count` commands that `write` appends, over one of the connections.
+    pub(super) async fn call(&self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Answer>, TairError> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut lines = (0..self.lines.len()).map(|at| &self.lines[first.wrapping_add(at) % self.lines.len()]);
+        lines.find(|line| line.queue().up).ok_or_else(no_connection)?.call(count, write).await
+    }
+
+    /// The text of `key`, asked for over each of the connections that stand: behind them may be different servers.
+    pub(super) async fn texts(&self, key: &str) -> Vec<Result<Option<Bytes>, TairError>> {
+        let asked = self.lines.iter().filter(|line| line.queue().up).map(|line| async move {
+            let answers = line.call(1, |out| resp::command(&[b"GET", key.as_bytes()], out)).await?;
+            match answers.into_iter().next() {
+                Some(Ok(Found::Text(text))) => Ok(text),
+                Some(Err(error)) => Err(error),
+                _ => Err(TairError::Content { key: key.to_owned(), why: "it is no text".to_owned() }),
+            }
+        });
+        futures::future::join_all(asked).await
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn no_connection() -> TairError {
+    TairError::Unreachable("there is no connection".to_owned())
+}
+
+/// One connection.
+#[derive(Debug, Default)]
+struct Line {
+    queue: Mutex<Queue>,
+    /// There is something to send.
+    wake: Notify,
+}
+
+/// What is to be sent.
+#[derive(Debug, Default)]
+struct Queue {
+    up: bool,
+    out: Vec<u8>,
+    callers: Vec<Caller>,
+    /// Commands sent or to be sent that have no answer yet.
+    owed: usize,
+}
+
+/// Who waits for some answers.
+#[derive(Debug)]
+struct Caller {
+    since: Instant,
+    count: usize,
+    answers: Vec<Answer>,
+    done: oneshot::Sender<Result<Vec<Answer>, TairError>>,
+}
+
+impl Line {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn call(&self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Answer>, TairError> {
+        let (done, answers) = oneshot::channel();
+        {
+            let mut queue = self.queue();
+            if !queue.up {
+                return Err(no_connection());
+            }
+            if queue.owed + count > QUEUE {
+                return Err(TairError::Unreachable("too many commands wait".to_owned()));
+            }
+            queue.owed += count;
+            write(&mut queue.out);
+            queue.callers.push(Caller { since: Instant::now(), count, answers: Vec::with_capacity(count), done });
+        }
+        self.wake.notify_one();
+        answers.await.unwrap_or_else(|_| Err(no_connection()))
+    }
+
+    /// Connects, serves the queue until the connection breaks, and so on for ever.
+    async fn keep_up(self: Arc<Self>, manner: Manner, losses: Losses) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match tokio::time::timeout(manner.connect_timeout, open(&manner.address)).await {
+                Ok(Ok(stream)) => {
+                    pause = FIRST_PAUSE;
+                    self.queue().up = true;
+                    let mut sent = VecDeque::new();
+                    let why = self.serve(stream, &manner, &mut sent).await;
+                    // First of all, so that nobody believes what was known of the server.
+                    losses.note();
+                    let queue = std::mem::take(&mut *self.queue());
+                    tracing::warn!(why, "a connection to Tair broke");
+                    for caller in sent.into_iter().chain(queue.callers) {
+                        let _ = caller.done.send(Err(TairError::Unreachable(why.clone())));
+                    }
+                }
+                Ok(Err(why)) => tracing::debug!(why, "cannot connect to Tair"),
+                Err(_) => tracing::debug!("cannot connect to Tair in time"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Sends and receives, until something breaks; tells what.
+    async fn serve(&self, mut stream: TcpStream, manner: &Manner, sent: &mut VecDeque<Caller>) -> String {
+        let (mut reader, mut writer) = stream.split();
+        let (mut out, mut done) = (Vec::new(), 0);
+        let mut input = BytesMut::with_capacity(INPUT);
+        let mut look = tokio::time::interval(manner.unresponsive / 4);
+        loop {
+            input.reserve(INPUT / 4);
+            tokio::select! {
+                read = reader.read_buf(&mut input) => match read {
+                    Ok(0) => return "the server closed it".to_owned(),
+                    Ok(_) => {
+                        if let Err(why) = self.take_answers(&mut input, sent) {
+                            return why.to_owned();
+                        }
+                    }
+                    Err(error) => return error.to_string(),
+                },
+                written = writer.write(&out[done..]), if done < out.len() => match written {
+                    Ok(written) => done += written,
+                    Err(error) => return error.to_string(),
+                },
+                () = self.wake.notified(), if done == out.len() => {
+                    // Others who are about to ask may come along.
+                    tokio::task::yield_now().await;
+                    out.clear();
+                    done = 0;
+                    let mut queue = self.queue();
+                    std::mem::swap(&mut out, &mut queue.out);
+                    sent.extend(queue.callers.drain(..));
+                    drop(queue);
+                    // Nearly always it all goes at once.
+                    done += writer.try_write(&out).unwrap_or(0);
+                }
+                _ = look.tick() => {
+                    if sent.front().is_some_and(|caller| caller.since.elapsed() > manner.unresponsive) {
+                        return "the server owes an answer for too long".to_owned();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands the answers that have arrived whole to those who wait for them.
+    fn take_answers(&self, input: &mut BytesMut, sent: &mut VecDeque<Caller>) -> Result<(), &'static str> {
+        let (mut taken, mut answered) = (0, 0);
+        while let Some((reply, length)) = resp::reply(&input[taken..])? {
+            taken += length;
+            answered += 1;
+            let caller = sent.front_mut().ok_or("the server answers what nobody asked")?;
+            caller.answers.push(match reply {
+                Reply::Array(parts) => Ok(Found::Row(codec::row(&parts))),
+                Reply::Text(text) => Ok(Found::Text(text.map(Bytes::copy_from_slice))),
+                Reply::Error(text) => Err(TairError::Refused(String::from_utf8_lossy(text).into_owned())),
+                Reply::Status => return Err("the server answers with what nobody asked for"),
+            });
+            if caller.answers.len() == caller.count
+                && let Some(caller) = sent.pop_front()
+            {
+                // Whoever gave up waiting does not need it.
+                let _ = caller.done.send(Ok(caller.answers));
+            }
+        }
+        input.advance(taken);
+        self.queue().owed -= answered;
+        Ok(())
+    }
+}
+
+/// Connects and introduces itself.
+async fn open(address: &Address) -> Result<TcpStream, String> {
+    let mut stream =
+        TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let mut commands: Vec<Vec<&[u8]>> = Vec::new();
+    if let Some(password) = &address.password {
+        let user = address.user.as_ref().map(String::as_bytes);
+        commands.push([b"AUTH".as_slice()].into_iter().chain(user).chain([password.as_bytes()]).collect());
+    }
+    let database = address.database.map(|number| number.to_string());
+    if let Some(number) = &database {
+        commands.push(vec![b"SELECT", number.as_bytes()]);
+    }
+    // A server that hangs takes connections all the same.
+    commands.push(vec![b"PING"]);
+    let mut out = Vec::new();
+    for command in &commands {
+        resp::command(command, &mut out);
+    }
+    stream.write_all(&out).await.map_err(|error| error.to_string())?;
+    let mut input = BytesMut::new();
+    for command in &commands {
+        loop {
+            let Some((reply, length)) = resp::reply(&input)? else {
+                match stream.read_buf(&mut input).await {
+                    Ok(0) => return Err("the server closed the connection".to_owned()),
+                    Ok(_) => continue,
+                    Err(error) => return Err(error.to_string()),
+                }
+            };
+            // A user who may not PING has shown that the server answers.
+            if let Reply::Error(text) = reply
+                && command.as_slice() != [b"PING"]
+            {
+                let text = String::from_utf8_lossy(text).into_owned();
+                tracing::warn!(why = text, "Tair does not let us in");
+                return Err(text);
+            }
+            input.advance(length);
+            break;
+        }
+    }
+    Ok(stream)
+}

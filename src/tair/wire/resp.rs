@@ -1,0 +1,148 @@
+//! RESP2, as much of it as `HMGET`, `GET` and a greeting need. Pure. <https://redis.io/docs/latest/develop/reference/protocol-spec/>
+
+/// An answer as it lies in the buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::tair) enum Reply<'a> {
+    /// `*4…`, of texts.
+    Array(Vec<Option<&'a [u8]>>),
+    /// `$5…`
+    Text(Option<&'a [u8]>),
+    /// `-ERR …`
+    Error(&'a [u8]),
+    /// `+OK`, `:1`
+    Status,
+}
+
+/// Appends a command.
+pub(in crate::tair) fn command(parts: &[&[u8]], out: &mut Vec<u8>) {
+    head(b'*', parts.len(), out);
+    for part in parts {
+        text(part, out);
+    }
+}
+
+/// Appends `*3\r\n` or `$3\r\n`.
+pub(in crate::tair) fn head(kind: u8, number: usize, out: &mut Vec<u8>) {
+    out.push(kind);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a text with its length.
+pub(in crate::tair) fn text(text: &[u8], out: &mut Vec<u8>) {
+    head(b'$', text.len(), out);
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The answer at the start of `input` and its length, if it has arrived whole.
+pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>, &'static str> {
+    let mut at = 0;
+    let Some(first) = line(input, &mut at) else { return Ok(None) };
+    let found = match first.split_first() {
+        Some((b'*', number)) => {
+            let count = self::number(number)?.unwrap_or(0);
+            let mut parts = Vec::with_capacity(count.min(1_024));
+            for _ in 0..count {
+                let Some(line) = line(input, &mut at) else { return Ok(None) };
+                let Some((b'$', length)) = line.split_first() else { return Err("an array holds what is no text") };
+                match body(input, &mut at, self::number(length)?)? {
+                    Some(text) => parts.push(text),
+                    None => return Ok(None),
+                }
+            }
+            Reply::Array(parts)
+        }
+        Some((b'$', length)) => match body(input, &mut at, self::number(length)?)? {
+            Some(text) => Reply::Text(text),
+            None => return Ok(None),
+        },
+        Some((b'-', text)) => Reply::Error(text),
+        Some((b'+' | b':', _)) => Reply::Status,
+        _ => return Err("the server does not speak RESP2"),
+    };
+    Ok(Some((found, at)))
+}
+
+/// The line at `at`, without its end, which `at` is moved behind.
+fn line<'a>(input: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
+    let rest = &input[*at..];
+    let end = memchr::memchr(b'\n', rest)?;
+    *at += end + 1;
+    Some(rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]))
+}
+
+/// The text of `length` at `at`, itself absent where it has no length; nothing where it has not arrived.
+fn body<'a>(input: &'a [u8], at: &mut usize, length: Option<usize>) -> Result<Option<Option<&'a [u8]>>, &'static str> {
+    let Some(length) = length else { return Ok(Some(None)) };
+    let end = at.checked_add(length).ok_or("a text is too long")?;
+    let Some(tail) = input.get(end..end.saturating_add(2)) else { return Ok(None) };
+    if tail != b"\r\n" {
+        return Err("a text is longer than it says");
+    }
+    let text = &input[*at..end];
+    *at = end + 2;
+    Ok(Some(Some(text)))
+}
+
+/// A length; −1 stands for what is absent.
+fn number(digits: &[u8]) -> Result<Option<usize>, &'static str> {
+    if digits == b"-1" {
+        return Ok(None);
+    }
+    let wrong = "a length is no number";
+    if digits.is_empty() || digits.len() > 10 {
+        return Err(wrong);
+    }
+    digits
+        .iter()
+        .try_fold(0, |number: usize, digit| match digit {
+            b'0'..=b'9' => Ok(number * 10 + usize::from(digit - b'0')),
+            _ => Err(wrong),
+        })
+        .map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_taken_whole_or_not_at_all() {
+        let text = b"*3\r\n$5\r\n[1,2]\r\n$-1\r\n$0\r\n\r\n$2\r\nab\r\n$-1\r\n-ERR no\r\n+PONG\r\n*-1\r\n";
+        let expected = [
+            Reply::Array(vec![Some(b"[1,2]"), None, Some(b"")]),
+            Reply::Text(Some(b"ab")),
+            Reply::Text(None),
+            Reply::Error(b"ERR no"),
+            Reply::Status,
+            Reply::Array(vec![]),
+        ];
+        let mut at = 0;
+        for expected in expected {
+            let (found, length) = reply(&text[at..]).expect("valid").expect("whole");
+            assert_eq!(found, expected);
+            for cut in 0..length {
+                assert_eq!(reply(&text[at..at + cut]), Ok(None), "{expected:?} cut at {cut}");
+            }
+            at += length;
+        }
+        assert_eq!(at, text.len());
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        for text in
+            ["HTTP/1.1 400\r\n", "$x\r\n", "$\r\n", "$2\r\nabc\r\n", "*1\r\n:1\r\n", "*1\r\n*1\r\n", "$99999999999\r\n"]
+        {
+            assert!(reply(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn commands_have_their_lengths() {
+        let mut out = Vec::new();
+        command(&[b"GET", "ä".as_bytes()], &mut out);
+        assert_eq!(out, "*2\r\n$3\r\nGET\r\n$2\r\nä\r\n".as_bytes());
+    }
+}
