@@ -1,4 +1,4 @@
-//! The online store: Tair, or any Redis OSS-compatible server, over pools of `fred` clients.
+//! The online store: Tair, or any Redis OSS-compatible server, over `fred`, and for rows over connections of our own.
 //!
 //! Knows keys, fields and small records; nothing of Parquet, of the lake or of HTTP. The only place that knows `fred`.
 //! [`Tair`] reads, within tens of milliseconds or not at all; [`Writer`] is the publisher's side, patient and bounded.
