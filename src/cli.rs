@@ -62,6 +62,7 @@ enum Command {
 #[derive(Debug)]
 struct App {
     config: Config,
+    #[cfg_attr(not(feature = "build"), expect(dead_code, reason = "the demo's, which has a configuration of its own"))]
     overrides: Overrides,
 }
 
