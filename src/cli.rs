@@ -15,6 +15,7 @@ use crate::{
 mod build;
 #[cfg(feature = "build")]
 mod demo;
+mod feast_repo;
 mod openapi;
 mod progress;
 mod publish;
@@ -55,6 +56,7 @@ enum Command {
     Verify(verify::Args),
     Snapshots(snapshots::Args),
     Serve(serve::Args),
+    FeastRepo(feast_repo::Args),
     Openapi(openapi::Args),
 }
 
@@ -144,6 +146,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Verify(args) => Box::pin(verify::run(args, &app)).await,
             Command::Snapshots(args) => snapshots::run(args, &app).await,
             Command::Serve(args) => serve::run(args, &app).await,
+            Command::FeastRepo(args) => feast_repo::run(args, &app).await,
             Command::Openapi(args) => openapi::run(args),
         }
     })

@@ -13,8 +13,10 @@ use std::{
 use serde::{Deserialize, Deserializer};
 
 pub mod env;
+mod feast;
 mod units;
 
+pub use feast::{FeastConfig, FeatureRef};
 pub use units::{parse_bytes, parse_duration};
 
 /// Everything that can be set.
@@ -35,6 +37,8 @@ pub struct Config {
     pub views: ViewsConfig,
     /// `[build]`: what a build may use.
     pub build: BuildConfig,
+    /// `[feast]`: what Feast's clients may ask for by name.
+    pub feast: FeastConfig,
     /// `[log]`: form and level of the log.
     pub log: LogConfig,
     /// The folder that relative paths start from: that of the configuration file, else the current one.

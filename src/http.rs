@@ -7,13 +7,18 @@ use std::sync::{Arc, atomic::AtomicBool};
 use axum::{Router, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{config::HttpConfig, serving::Serving, telemetry::Metrics};
+use crate::{
+    config::{FeastConfig, HttpConfig},
+    serving::Serving,
+    telemetry::Metrics,
+};
 
 mod batch;
 mod catalog;
 mod conditional;
 mod cursor;
 mod customers;
+pub mod feast;
 mod observe;
 pub mod openapi;
 mod problem;
@@ -31,20 +36,22 @@ pub struct App {
     serving: Arc<Serving>,
     metrics: Arc<Metrics>,
     config: HttpConfig,
+    feast: feast::Feast,
     request_ids: observe::RequestIds,
     routes: observe::Routes,
     draining: AtomicBool,
 }
 
 impl App {
-    /// What `serving` answers, as `config` says.
+    /// What `serving` answers, as `config` and `feast` say.
     #[must_use]
-    pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: HttpConfig) -> Arc<Self> {
+    pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: HttpConfig, feast: FeastConfig) -> Arc<Self> {
         let request_ids = observe::RequestIds::default();
         let (_, document) = documented().split_for_parts();
         let templates = document.paths.paths.into_keys().chain(openapi::DOCS.map(str::to_owned));
         let routes = observe::Routes::new(templates, &metrics);
-        Arc::new(Self { serving, metrics, config, request_ids, routes, draining: AtomicBool::new(false) })
+        let feast = feast::Feast::new(feast);
+        Arc::new(Self { serving, metrics, config, feast, request_ids, routes, draining: AtomicBool::new(false) })
     }
 }
 
@@ -59,6 +66,8 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(catalog::views))
         .routes(routes!(catalog::snapshots))
         .routes(routes!(catalog::snapshot))
+        .routes(routes!(feast::online_features))
+        .routes(routes!(feast::health))
         .routes(routes!(service::healthz))
         .routes(routes!(service::readyz))
         .routes(routes!(service::metrics))

@@ -54,7 +54,7 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
     if let Err(error) = serving.refresh().await {
         tracing::error!(%error, "cannot open the current snapshot; it is tried again");
     }
-    let app = http::App::new(Arc::clone(&serving), metrics, config.http.clone());
+    let app = http::App::new(Arc::clone(&serving), metrics, config.http.clone(), config.feast.clone());
     let poll = config.serving.poll;
     let polling = tokio::spawn(async move { serving.poll(poll).await });
     http::serve(listener, app, stop_signal()?).await;

@@ -114,8 +114,9 @@ pub(super) async fn customers(
             request.ids.len()
         )));
     }
-    let ids: Vec<CustomerId> =
-        request.ids.iter().enumerate().map(|(at, value)| id(at, value.get())).collect::<Result<_, _>>()?;
+    let bad = |at: usize, why: String| Problem::bad_id(format!("ids[{at}]: {why}"));
+    let ids = request.ids.iter().enumerate().map(|(at, value)| id(value.get()).map_err(|why| bad(at, why)));
+    let ids: Vec<CustomerId> = ids.collect::<Result<_, _>>()?;
     let served = app.serving.current()?;
     let selection = match (&request.views, &request.features) {
         (None, None) => Selection::all(&served),
@@ -142,15 +143,14 @@ pub(super) async fn customers(
     Ok(conditional::json(&served, conditional::whole(&answers), out))
 }
 
-/// The id at place `at`: a JSON text, or an integer by its digits.
-fn id(at: usize, value: &str) -> Result<CustomerId, Problem> {
-    let bad = |why: String| Problem::bad_id(format!("ids[{at}]: {why}"));
+/// The id that a JSON value means: a text, or an integer by its digits.
+pub(super) fn id(value: &str) -> Result<CustomerId, String> {
     let text = match value.as_bytes() {
-        [b'"', ..] => serde_json::from_str::<String>(value).map_err(|error| bad(error.to_string()))?,
+        [b'"', ..] => serde_json::from_str::<String>(value).map_err(|error| error.to_string())?,
         [b'-', digits @ ..] | digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => value.to_owned(),
-        _ => return Err(bad("a customer id is a text or an integer".to_owned())),
+        _ => return Err("a customer id is a text or an integer".to_owned()),
     };
-    CustomerId::parse(&text).map_err(|error| bad(error.to_string()))
+    CustomerId::parse(&text).map_err(|error| error.to_string())
 }
 
 /// The body of a request that must be JSON.

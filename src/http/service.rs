@@ -110,10 +110,15 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Rea
         breaker_open: state.breaker_open,
         publish: state.marker.map(|marker| marker.publish),
     });
-    let answers = lake_answers || tair.as_ref().is_some_and(|tair| tair.used);
-    let ready = served.is_some() && answers && !draining;
+    let ready = ready(&app);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, draining, tiers: Tiers { tair, snapshot } }))
+}
+
+/// Whether a snapshot is served, a tier can answer, and the process is not stopping.
+pub(super) fn ready(app: &App) -> bool {
+    let answers = app.serving.lake_answers() || app.serving.online().is_some_and(|tair| tair.used);
+    app.serving.current().is_ok() && answers && !app.draining.load(Ordering::Relaxed)
 }
 
 /// Metrics in the Prometheus text format

@@ -12,6 +12,7 @@ mod build;
 mod cli;
 mod deploy;
 mod faults;
+mod feast;
 mod house;
 mod oss;
 mod paging;

@@ -1,0 +1,82 @@
+//! `[feast]`: feature services, and how old a view may be.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::parse_duration;
+
+/// `[feast]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeastConfig {
+    /// Feature service → its features as `view:feature`, or `view` for all of a view's.
+    pub services: BTreeMap<String, Vec<FeatureRef>>,
+    /// View → the age, `as_of` to now, from which its values are withheld as `OUTSIDE_MAX_AGE`; default: none.
+    #[serde(deserialize_with = "durations")]
+    pub max_age: BTreeMap<String, Duration>,
+}
+
+/// `view:feature`, or `view` for all features of a view.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FeatureRef {
+    /// The view.
+    pub view: String,
+    /// The feature, or all of them.
+    pub feature: Option<String>,
+}
+
+impl TryFrom<String> for FeatureRef {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (view, feature) =
+            text.split_once(':').map_or((text.as_str(), None), |(view, feature)| (view, Some(feature)));
+        let named = |name: &str| !name.is_empty() && !name.contains(':') && name.trim() == name;
+        if !named(view) || !feature.is_none_or(named) {
+            return Err(format!("`{text}` is no feature; write view:feature, or view for all of its features"));
+        }
+        Ok(Self { view: view.to_owned(), feature: feature.map(str::to_owned) })
+    }
+}
+
+impl fmt::Display for FeatureRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.feature {
+            Some(feature) => write!(f, "{}:{feature}", self.view),
+            None => f.write_str(&self.view),
+        }
+    }
+}
+
+fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Duration>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let parsed = texts.into_iter().map(|(view, text)| Ok((view, parse_duration(&text)?)));
+    parsed.collect::<Result<_, String>>().map_err(D::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_named_with_their_view() {
+        let parse = |text: &str| FeatureRef::try_from(text.to_owned());
+        assert_eq!(
+            parse("rfm:segment"),
+            Ok(FeatureRef { view: "rfm".to_owned(), feature: Some("segment".to_owned()) })
+        );
+        assert_eq!(parse("rfm").map(|all| all.to_string()), Ok("rfm".to_owned()));
+        for wrong in ["", ":", "rfm:", ":segment", "rfm:a:b", "rfm: segment"] {
+            assert!(parse(wrong).is_err_and(|message| message.contains("view:feature")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ages_are_durations() {
+        let config: FeastConfig = toml::from_str("max_age = { rfm = \"2d\" }").expect("valid");
+        assert_eq!(config.max_age["rfm"], Duration::from_hours(48));
+        assert!(toml::from_str::<FeastConfig>("max_age = { rfm = \"2 weeks\" }").is_err());
+    }
+}

@@ -1,0 +1,140 @@
+//! The body of a request, read field by field, so that what is wrong is named with its place as FastAPI names it.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::{
+    JOIN_KEY, MAX_IDS,
+    refusal::{Detail, Refusal},
+};
+use crate::{feature::CustomerId, http::batch};
+
+/// Fields by name; of one that is there twice the last counts, as in Python.
+type Fields<'a> = BTreeMap<String, &'a RawValue>;
+
+/// What a client asks for.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    /// The customers.
+    pub(super) ids: Vec<CustomerId>,
+    /// Their ids as the client wrote them.
+    pub(super) given: Vec<&'a RawValue>,
+    /// Which features.
+    pub(super) wanted: Wanted,
+    /// Whether the answer's names are `view__feature`.
+    pub(super) full_names: bool,
+}
+
+/// Which features a client wants.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// Those of a feature service.
+    Service(String),
+    /// Each by its view and name.
+    Features(Vec<(String, String)>),
+}
+
+impl<'a> Request<'a> {
+    /// Reads `body`.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Refusal> {
+        let fields: Fields<'a> = serde_json::from_slice(body).map_err(|error| not_an_object(body, &error))?;
+        let entities = fields.get("entities").ok_or_else(|| missing(&["entities"]))?;
+        let given = ids_given(entities)?;
+        let id = |(at, value): (usize, &&RawValue)| {
+            id(value.get()).map_err(|why| Detail::new("value_error", &["entities", JOIN_KEY], why).at(at))
+        };
+        let ids = given.iter().enumerate().map(id).collect::<Result<_, Detail>>()?;
+        let full_names = optional(&fields, "full_feature_names", "bool_type", "a valid boolean")?.unwrap_or(false);
+        Ok(Self { ids, given, wanted: Wanted::of(&fields)?, full_names })
+    }
+}
+
+impl Wanted {
+    fn of(fields: &Fields<'_>) -> Result<Self, Refusal> {
+        let service: Option<Option<String>> = optional(fields, "feature_service", "string_type", "a valid string")?;
+        if let Some(service) = service.flatten().filter(|service| !service.is_empty()) {
+            return Ok(Self::Service(service));
+        }
+        let names: Vec<String> =
+            optional(fields, "features", "list_type", "a valid list of strings")?.unwrap_or_default();
+        if names.is_empty() {
+            return Err(Detail::new("missing", &["features"], "Name features, or a feature_service").into());
+        }
+        let parse = |(at, name): (usize, &String)| match name.split_once(':') {
+            Some((view, feature)) if !view.is_empty() && !feature.is_empty() => {
+                Ok((view.to_owned(), feature.to_owned()))
+            }
+            _ => Err(Detail::new("value_error", &["features"], "A feature is written view:feature").at(at)),
+        };
+        Ok(Self::Features(names.iter().enumerate().map(parse).collect::<Result<_, Detail>>()?))
+    }
+}
+
+/// The values of the join key, which must be the only one.
+fn ids_given(entities: &RawValue) -> Result<Vec<&RawValue>, Refusal> {
+    let entities: BTreeMap<String, &RawValue> = serde_json::from_str(entities.get())
+        .map_err(|_| Detail::new("dict_type", &["entities"], "Input should be a valid dictionary"))?;
+    if let Some(other) = entities.keys().find(|name| *name != JOIN_KEY) {
+        return Err(Refusal::entity(other));
+    }
+    let at = ["entities", JOIN_KEY];
+    let values = entities.get(JOIN_KEY).ok_or_else(|| missing(&at))?;
+    let values: Vec<&RawValue> = serde_json::from_str(values.get())
+        .map_err(|_| Detail::new("list_type", &at, "Input should be a valid list"))?;
+    if values.len() > MAX_IDS {
+        let msg = format!("List should have at most {MAX_IDS} items, not {}", values.len());
+        return Err(Detail::new("too_long", &at, msg).into());
+    }
+    Ok(values)
+}
+
+/// As in a batch; and a whole number as pandas writes it once a column had a gap, `17850.0`.
+fn id(value: &str) -> Result<CustomerId, String> {
+    let zeros = |zeros: &str| !zeros.is_empty() && zeros.bytes().all(|b| b == b'0');
+    let whole = value.split_once('.').filter(|(_, rest)| !value.starts_with('"') && zeros(rest));
+    batch::id(whole.map_or(value, |(whole, _)| whole))
+}
+
+fn optional<T: DeserializeOwned>(
+    fields: &Fields<'_>,
+    name: &str,
+    kind: &'static str,
+    expected: &str,
+) -> Result<Option<T>, Detail> {
+    let Some(value) = fields.get(name) else { return Ok(None) };
+    serde_json::from_str(value.get())
+        .map(Some)
+        .map_err(|_| Detail::new(kind, &[name], format!("Input should be {expected}")))
+}
+
+fn missing(fields: &[&str]) -> Detail {
+    Detail::new("missing", fields, "Field required")
+}
+
+fn not_an_object(body: &[u8], error: &serde_json::Error) -> Detail {
+    if error.is_data() {
+        return Detail::new("model_attributes_type", &[], "Input should be a valid dictionary");
+    }
+    let lines = body.split_inclusive(|b| *b == b'\n').take(error.line().saturating_sub(1));
+    let place = lines.map(<[u8]>::len).sum::<usize>() + error.column();
+    Detail::new("json_invalid", &[], format!("JSON decode error: {error}")).at(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_texts_are_the_same_customer() {
+        for value in ["17850", "\"17850\"", "17850.0", "17850.000", "\" 17850 \""] {
+            assert_eq!(id(value).expect(value).as_str(), "17850");
+        }
+        assert_eq!(id("\"17850.5\"").expect("a text may be anything").as_str(), "17850.5");
+        assert_eq!(id("\"a.0\"").expect("a text may be anything").as_str(), "a.0");
+        for value in ["1.5", "1.", "1e3", "null", "true", "[1]", "\"\"", "{\"a\": 1.0}"] {
+            assert!(id(value).is_err(), "{value}");
+        }
+    }
+}
