@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to hold: format, lints, docs, every test. Installs what the tests need from Debian's packages.
+# Everything that has to hold: format, lints, docs, every test. Installs what the tests need from Debian's packages; the test of Feast's SDK
+# installs that from PyPI, into target/tmp.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,6 +9,7 @@ step() { printf '\n== %s\n' "$*"; }
 missing=()
 command -v curl >/dev/null || missing+=(curl)
 command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
   step "install ${missing[*]}"
   sudo=$([ "$(id -u)" = 0 ] || echo sudo)

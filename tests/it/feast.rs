@@ -1,5 +1,7 @@
 //! Feast's HTTP contract, and the repository that `larder feast-repo` writes.
 
+mod sdk;
+
 use serde_json::{Value, json};
 
 use crate::shop::{Answer, Service, corners, corners_with, eventually};

@@ -1,0 +1,153 @@
+//! Feast's own SDK, as PyPI has it, reads from a running Larder through the repository that `larder feast-repo` wrote.
+//!
+//! It is installed once into a virtual environment in the target folder (40 s and 0.6 GB), anew when the pins change.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::shop::{Service, Shop, corners_with};
+
+/// The pins of Feast and all that it needs.
+const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/feast/requirements.txt");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/feast/sdk.py");
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} ended with {}\n{out}\n{err}", output.status);
+    output
+}
+
+/// The programs of a virtual environment that has Feast.
+fn installed() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let pins = larder::snapshot::hex(&Sha256::digest(fs::read(REQUIREMENTS).unwrap()));
+    let folder = target.join(format!("feast-{}", &pins[..12]));
+    // Of several processes one installs, and the others wait.
+    let lock = File::create(target.join("feast.lock")).unwrap();
+    lock.lock().unwrap();
+    if !folder.join("ready").exists() {
+        let _ = fs::remove_dir_all(&folder);
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        let mut pip = Command::new(folder.join("bin/pip"));
+        run(pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement", REQUIREMENTS]));
+        fs::write(folder.join("ready"), "").unwrap();
+    }
+    folder.join("bin")
+}
+
+/// A program of Feast's that does not look for settings or leave any at home.
+fn program(shop: &Shop, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env("HOME", shop.path()).env("FEAST_USAGE", "False").env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// What Feast's SDK answers to `questions`, from a Larder that it knows by `larder feast-repo` alone.
+fn answers(shop: &Shop, service: &Service, questions: &[Value]) -> Vec<Value> {
+    let programs = installed();
+    let repository = shop.path().join("repository");
+    run(&mut shop.command(&["feast-repo", repository.to_str().unwrap(), "--url", &service.url]));
+    run(program(shop, &programs.join("feast")).arg("apply").current_dir(&repository));
+    let mut sdk = program(shop, &programs.join("python"));
+    sdk.arg(SCRIPT).arg(&repository).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = sdk.spawn().unwrap();
+    let lines: String = questions.iter().map(|question| question.to_string() + "\n").collect();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The schema of a table's columns in Feast for the built-in views, and for one with a list and a list of structs.
+const BOUGHT: &str = "-- What was bought.\nSELECT customer_id, array_agg(product_id ORDER BY product_id) AS products, \
+    array_agg(named_struct('id', product_id) ORDER BY product_id) AS lines FROM transactions WHERE quantity > 0 GROUP BY customer_id";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn feasts_own_sdk_reads_from_larder() {
+    let shop = corners_with(
+        "[views]\nfolder = \"views\"\n[feast]\nservices = { next = [\"rfm:segment\", \"behavior:items\", \"bought\"] }\nmax_age = { behavior = \"2d\" }\n",
+    );
+    fs::create_dir(shop.path().join("views")).unwrap();
+    fs::write(shop.path().join("views/bought.sql"), BOUGHT).unwrap();
+    let service = shop.open().await;
+    let views = service.get("/v1/views").await.json()["views"].clone();
+    let mut features = Vec::new();
+    for view in views.as_array().unwrap() {
+        let named = |value: &Value| value["name"].as_str().unwrap().to_owned();
+        features.extend(view["features"].as_array().unwrap().iter().map(|f| (named(view), named(f))));
+    }
+    let all: Vec<String> = features.iter().map(|(view, feature)| format!("{view}:{feature}")).collect();
+    let ids = ["loyal", "nobody", "17850", "prospect"];
+    let questions = [
+        json!({"ask": "schema"}),
+        json!({"ask": "online", "ids": ids, "features": all, "full": true}),
+        json!({"ask": "online", "ids": [17850, 17850], "service": "next"}),
+        json!({"ask": "rows", "view": "rfm", "features": ["segment", "monetary", "frequency"], "ids": ["17850", "prospect"]}),
+        json!({"ask": "rows", "view": "bought", "features": ["products", "lines"], "ids": ["17850"]}),
+        json!({"ask": "online", "ids": ["loyal"], "features": ["nope:segment"]}),
+        json!({"ask": "online", "ids": [""], "features": ["rfm:segment"]}),
+    ];
+    let [schema, online, served, rows, nested, unknown, bad] =
+        answers(&shop, &service, &questions).try_into().unwrap_or_else(|found| panic!("{found:?}"));
+
+    assert_eq!(schema["views"]["rfm"]["recency_days"], "Int64", "{schema}");
+    assert_eq!(schema["views"]["rfm"]["monetary"], "Float64");
+    assert_eq!(schema["views"]["behavior"]["first_purchase_at"], "String");
+    assert_eq!(
+        (&schema["views"]["bought"]["products"], &schema["views"]["bought"]["lines"]),
+        (&json!("Array(String)"), &json!("String"))
+    );
+    assert_eq!(schema["services"]["next"], json!(["rfm:segment", "behavior:items", "bought:products", "bought:lines"]));
+    assert_eq!((&schema["ages"]["behavior"], &schema["ages"]["rfm"]), (&json!(172_800.0), &json!(0.0)));
+    let known: usize = schema["views"].as_object().unwrap().values().map(|view| view.as_object().unwrap().len()).sum();
+    assert_eq!(known, features.len(), "{schema}");
+
+    // Every feature of every customer as REST has it; what is too old is withheld.
+    assert_eq!(online["values"]["customer_id"], json!(ids), "{online}");
+    for (at, id) in ids.iter().enumerate() {
+        let rest = service.get(&format!("/v1/customers/{id}")).await.json();
+        for (view, feature) in &features {
+            let name = format!("{view}__{feature}");
+            let value = &rest["views"][view][feature];
+            let status = match (rest["views"][view].is_object(), value.is_null()) {
+                (true, _) if view == "behavior" => "OUTSIDE_MAX_AGE",
+                (false, _) => "NOT_FOUND",
+                (true, true) => "NULL_VALUE",
+                (true, false) => "PRESENT",
+            };
+            assert_eq!(online["statuses"][&name][at], status, "{id} {name}");
+            let expected = if status == "PRESENT" { value.clone() } else { Value::Null };
+            let expected =
+                if feature == "lines" && status == "PRESENT" { json!(expected.to_string()) } else { expected };
+            assert_eq!(online["values"][&name][at], expected, "{id} {name}");
+        }
+    }
+    assert_eq!(online["frame"].as_array().unwrap().len(), features.len() + 1);
+
+    assert_eq!(served["values"]["segment"], json!(["loyal", "loyal"]), "{served}");
+    assert_eq!(served["statuses"]["items"], json!(["OUTSIDE_MAX_AGE", "OUTSIDE_MAX_AGE"]));
+    assert_eq!(served["values"]["products"], json!([["p1", "p1", "p2"], ["p1", "p1", "p2"]]));
+
+    // By declared types, as every version of Feast before 0.64 reads.
+    assert_eq!(rows[0]["as_of"], "2024-03-10T11:30:00+00:00", "{rows}");
+    assert_eq!(
+        rows[0]["values"],
+        json!({"segment": ["string_val", "loyal"], "monetary": ["double_val", 35.5], "frequency": ["int64_val", 2]})
+    );
+    assert_eq!(rows[1]["values"]["monetary"], json!(["double_val", 0.0]));
+    assert_eq!(nested[0]["values"]["products"], json!(["string_list_val", ["p1", "p1", "p2"]]));
+    assert_eq!(nested[0]["values"]["lines"][0], "string_val");
+
+    assert_eq!(unknown["error"], "FeatureViewNotFoundException", "{unknown}");
+    assert!(unknown["message"].as_str().unwrap().contains("nope"), "{unknown}");
+    assert!(bad["message"].as_str().unwrap().contains("422"), "{bad}");
+}
