@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// The folder of the repository
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Where Larder answers, instead of `listen` in [http]
+    /// Where Larder answers, instead of `listen` in the configuration
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }

@@ -2,9 +2,14 @@
 
 mod sdk;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::shop::{Answer, Service, corners, corners_with, eventually};
+use crate::{
+    redis::Redis,
+    shop::{Answer, Service, corners, corners_with, eventually},
+};
 
 const URL: &str = "/get-online-features";
 const AS_OF: &str = "2024-03-10T11:30:00Z";
@@ -278,6 +283,29 @@ async fn what_no_tier_can_tell_is_invalid_and_503_where_it_is_all() {
     let body = json!({"entities": {"customer_id": ["loyal"]}, "features": ["rfm:segment"]});
     let gone = service.post(URL, body.to_string()).await;
     assert_eq!((gone.status, gone.problem().as_str(), gone.header("retry-after")), (503, "unavailable", "1"));
+}
+
+/// While a publish runs, a row that is ahead has the time of its own snapshot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_has_the_time_of_its_own_snapshot() {
+    let redis = Redis::start();
+    let mut shop = corners_with(&format!("[tair]\nurl = \"{}\"\n[serving]\nmemory = 0\n", redis.url()));
+    // It does not hear of the next publish.
+    shop.config.serving.poll = Duration::from_hours(1);
+    let earlier = shop.try_build(Some("2024-03-05T12:00:00Z")).await.unwrap().manifest.id;
+    shop.publish(&earlier).await;
+    let service = shop.serve().await;
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
+    let body = json!({"entities": {"customer_id": ["loyal", "prospect"]}, "features": ["rfm:segment"]});
+    let before = ask(&service, body.clone()).await;
+    assert_eq!(of(&before, "segment")["event_timestamps"], json!(["2024-03-05T12:00:00Z", "2024-03-05T12:00:00Z"]));
+    let later = shop.build().await.manifest.id;
+    shop.publish(&later).await;
+    // Nothing has changed for the prospect, who is not written again.
+    let times = json!([AS_OF, "2024-03-05T12:00:00Z"]);
+    let ahead = |answer: &Value| of(answer, "segment")["event_timestamps"] == times;
+    let after = eventually(|| ask(&service, body.clone()), ahead).await;
+    assert_eq!(of(&after, "segment")["statuses"], json!(["PRESENT", "PRESENT"]));
 }
 
 #[tokio::test]

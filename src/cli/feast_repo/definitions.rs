@@ -52,7 +52,8 @@ customer = Entity(
     description=\"A customer\",
 )
 
-# A view has to have one. Larder is an online store; training data is built by `larder build --as-of`.
+# A view has to have one. Larder is an online store only, so there is no such file, as `feast apply` warns; what `larder build --as-of`
+# makes is training data.
 source = FileSource(name=\"larder\", path=\"larder.parquet\", timestamp_field=\"as_of\")
 ",
         id = manifest.id,
