@@ -2,7 +2,11 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{JOIN_KEY, refusal::Refusal, request::Wanted};
+use super::{
+    JOIN_KEY,
+    refusal::Refusal,
+    request::{Name, Wanted},
+};
 use crate::{
     config::{FeastConfig, FeatureRef},
     feature::FeatureView,
@@ -42,7 +46,7 @@ pub(super) struct Wants {
 impl Columns {
     /// Finds what is `wanted` among `views`.
     pub(super) fn find(
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         full_names: bool,
         views: &[FeatureView],
         config: &FeastConfig,
@@ -50,7 +54,7 @@ impl Columns {
         let mut columns = Self { all: Vec::new(), views: Vec::new() };
         match wanted {
             Wanted::Features(names) => {
-                for (view, feature) in names {
+                for (view, feature) in names.iter().filter_map(Name::parts) {
                     let (at, place) = find(views, view, feature)?;
                     columns.add(views, at, place, full_names, config);
                 }
@@ -64,7 +68,8 @@ impl Columns {
                 }
             }
         }
-        let mut names = HashSet::from([JOIN_KEY]);
+        let mut names = HashSet::with_capacity(columns.all.len() + 1);
+        names.insert(JOIN_KEY);
         if let Some(twice) = columns.all.iter().find(|column| !names.insert(&column.name)) {
             return Err(Refusal::collision(&twice.name, full_names));
         }

@@ -1,8 +1,8 @@
 //! The body of a request, read field by field, so that what is wrong is named with its place as FastAPI names it.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -22,18 +22,29 @@ pub(super) struct Request<'a> {
     /// Their ids as the client wrote them.
     pub(super) given: Vec<&'a RawValue>,
     /// Which features.
-    pub(super) wanted: Wanted,
+    pub(super) wanted: Wanted<'a>,
     /// Whether the answer's names are `view__feature`.
     pub(super) full_names: bool,
 }
 
 /// Which features a client wants.
 #[derive(Debug)]
-pub(super) enum Wanted {
+pub(super) enum Wanted<'a> {
     /// Those of a feature service.
     Service(String),
     /// Each by its view and name.
-    Features(Vec<(String, String)>),
+    Features(Vec<Name<'a>>),
+}
+
+/// `view:feature`, as it stands in the body.
+#[derive(Debug, Deserialize)]
+pub(super) struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Name<'_> {
+    /// The view and the feature.
+    pub(super) fn parts(&self) -> Option<(&str, &str)> {
+        self.0.split_once(':').filter(|(view, feature)| !view.is_empty() && !feature.is_empty())
+    }
 }
 
 impl<'a> Request<'a> {
@@ -51,24 +62,21 @@ impl<'a> Request<'a> {
     }
 }
 
-impl Wanted {
-    fn of(fields: &Fields<'_>) -> Result<Self, Refusal> {
+impl<'a> Wanted<'a> {
+    fn of(fields: &Fields<'a>) -> Result<Self, Refusal> {
         let service: Option<Option<String>> = optional(fields, "feature_service", "string_type", "a valid string")?;
         if let Some(service) = service.flatten().filter(|service| !service.is_empty()) {
             return Ok(Self::Service(service));
         }
-        let names: Vec<String> =
+        let names: Vec<Name<'a>> =
             optional(fields, "features", "list_type", "a valid list of strings")?.unwrap_or_default();
         if names.is_empty() {
             return Err(Detail::new("missing", &["features"], "Name features, or a feature_service").into());
         }
-        let parse = |(at, name): (usize, &String)| match name.split_once(':') {
-            Some((view, feature)) if !view.is_empty() && !feature.is_empty() => {
-                Ok((view.to_owned(), feature.to_owned()))
-            }
-            _ => Err(Detail::new("value_error", &["features"], "A feature is written view:feature").at(at)),
-        };
-        Ok(Self::Features(names.iter().enumerate().map(parse).collect::<Result<_, Detail>>()?))
+        if let Some(at) = names.iter().position(|name| name.parts().is_none()) {
+            return Err(Detail::new("value_error", &["features"], "A feature is written view:feature").at(at).into());
+        }
+        Ok(Self::Features(names))
     }
 }
 
@@ -97,13 +105,13 @@ fn id(value: &str) -> Result<CustomerId, String> {
     batch::id(whole.map_or(value, |(whole, _)| whole))
 }
 
-fn optional<T: DeserializeOwned>(
-    fields: &Fields<'_>,
+fn optional<'a, T: Deserialize<'a>>(
+    fields: &Fields<'a>,
     name: &str,
     kind: &'static str,
     expected: &str,
 ) -> Result<Option<T>, Detail> {
-    let Some(value) = fields.get(name) else { return Ok(None) };
+    let Some(value) = fields.get(name).copied() else { return Ok(None) };
     serde_json::from_str(value.get())
         .map(Some)
         .map_err(|_| Detail::new(kind, &[name], format!("Input should be {expected}")))
