@@ -14,9 +14,11 @@ use serde::{Deserialize, Deserializer};
 
 pub mod env;
 mod feast;
+mod recommendations;
 mod units;
 
 pub use feast::{FeastConfig, FeatureRef};
+pub use recommendations::RecommendationsConfig;
 pub use units::{parse_bytes, parse_duration};
 
 /// Everything that can be set.
@@ -35,6 +37,8 @@ pub struct Config {
     pub raw: RawConfig,
     /// `[views]`: views of the user's own.
     pub views: ViewsConfig,
+    /// `[recommendations]`: what is recommended and how it is measured.
+    pub recommendations: RecommendationsConfig,
     /// `[build]`: what a build may use.
     pub build: BuildConfig,
     /// `[feast]`: what Feast's clients may ask for by name.

@@ -85,7 +85,7 @@ pub struct FeatureView {
     /// What the view tells, from the head of its definition.
     #[schema(example = "Recency, frequency and monetary value, with scores and the segment.")]
     pub description: String,
-    /// Where the view comes from: `built-in`, `sql` or `parquet`.
+    /// Where the view comes from: `built-in`, `sql`, `parquet` or `model`.
     #[schema(example = "built-in")]
     pub source: String,
     /// Its features, in the order in which every tier stores their values.

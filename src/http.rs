@@ -22,6 +22,7 @@ pub mod feast;
 mod observe;
 pub mod openapi;
 mod problem;
+mod recommendations;
 mod segments;
 mod select;
 mod server;
@@ -60,6 +61,8 @@ fn documented() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(openapi::head())
         .routes(routes!(customers::customer))
         .routes(routes!(batch::customers))
+        .routes(routes!(recommendations::of_customer))
+        .routes(routes!(recommendations::similar))
         .routes(routes!(segments::segments))
         .routes(routes!(segments::segment))
         .routes(routes!(segments::members))

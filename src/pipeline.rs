@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     feature::FeatureView,
     lake::Lake,
-    snapshot::{FORMAT, Manifest, SnapshotError, SnapshotId, Stage, TableCounts, rfc3339},
+    snapshot::{FORMAT, Manifest, SnapshotError, SnapshotId, Stage, TableCounts, models::Models, rfc3339},
     telemetry::Progress,
     views::{self, ViewDefinition, ViewFileError},
 };
@@ -27,6 +27,7 @@ mod assemble;
 mod encode;
 mod query;
 pub mod raw;
+mod recommend;
 mod segments;
 mod staging;
 mod table;
@@ -184,6 +185,7 @@ pub async fn build(
         derive_all(&mut lines, specs, as_of, (partitions, threads), scratch.path().to_path_buf(), progress).await?;
     clock.lap("staging");
 
+    let job = recommend::Job::new(&tables, &config.recommendations, as_of, threads, scratch.path());
     let session = session(as_of)?;
     for (name, table) in tables {
         session.register(name, StagedTable::divided(table))?;
@@ -202,15 +204,21 @@ pub async fn build(
         staged.insert(at, file);
         clock.lap(&format!("view {}", view.name));
     }
-    let (views, staged): (Vec<ViewDefinition>, Vec<derive::StagedFile>) = views
+    let (mut views, mut staged): (Vec<ViewDefinition>, Vec<derive::StagedFile>) = views
         .into_iter()
         .enumerate()
         .filter(|(_, view)| !view.step)
         .filter_map(|(at, view)| Some((view, staged.remove(&at)?)))
         .unzip();
 
+    progress.enter("recommendations", 0);
+    let recommended = tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??;
+    views.push(recommended.view.clone());
+    staged.push(recommended.file.clone());
+    clock.lap("recommendations");
+
     let id = SnapshotId::new(as_of, rand::random());
-    let written = write(lake, &id, &session, config, &views, staged, progress, &mut clock).await;
+    let written = write(lake, &id, &session, config, &views, staged, &recommended, progress, &mut clock).await;
     let (mut manifest, warnings) = match written {
         Ok(written) => written,
         Err(error) => {
@@ -236,6 +244,7 @@ async fn write(
     config: &Config,
     views: &[ViewDefinition],
     staged: Vec<derive::StagedFile>,
+    recommended: &recommend::Recommended,
     progress: &Progress,
     clock: &mut Clock,
 ) -> Result<(Manifest, Vec<String>), BuildError> {
@@ -251,6 +260,8 @@ async fn write(
     clock.lap("rankings");
     let mut files = parts.files;
     files.extend(rankings);
+    files.extend(recommended.write_products(lake, id).await?);
+    clock.lap("products");
     let manifest = Manifest {
         format: FORMAT,
         id: id.clone(),
@@ -262,6 +273,7 @@ async fn write(
         views: features,
         edges,
         segments,
+        models: Models { recommendations: Some(recommended.card.clone()) },
         counts: BTreeMap::new(),
         sources: Vec::new(),
         files,

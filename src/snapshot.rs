@@ -7,6 +7,7 @@
 //! snapshots/<id>/customers/part-00000.parquet  typed, for analysis
 //! snapshots/<id>/rows/part-00000.parquet       ready to serve
 //! snapshots/<id>/rankings/<segment>.parquet    members, best first
+//! snapshots/<id>/products/part-00000.parquet   names and similar products
 //! CURRENT                                   {publish, snapshot, previous, published_at}
 //! ```
 
@@ -22,6 +23,7 @@ use crate::lake::LakeError;
 pub mod blocks;
 mod current;
 mod manifest;
+pub mod models;
 pub mod reader;
 mod retention;
 pub mod scan;

@@ -80,6 +80,12 @@ pub const TABLES: [&str; 5] = ["transactions", "orders", "returns", "customers",
 /// The views that Larder makes by other means than SQL.
 const MODELS: [&str; 2] = ["churn", "recommendations"];
 
+/// Whether `name` is a view that Larder makes by other means than SQL.
+#[must_use]
+pub fn is_model(name: &str) -> bool {
+    MODELS.contains(&name)
+}
+
 /// The built-in views and steps, in the order in which snapshots store them.
 const BUILT_IN: [(&str, &str); 5] = [
     ("profile", include_str!("views/profile.sql")),
@@ -135,7 +141,7 @@ pub fn load<'a>(
 fn check_free(name: &str) -> Result<(), ViewFileError> {
     let owner = if TABLES.contains(&name) {
         "a table that views read"
-    } else if MODELS.contains(&name) {
+    } else if is_model(name) {
         "a view that a model makes"
     } else {
         return Ok(());

@@ -89,7 +89,7 @@ pub(super) async fn direct(app: &App, id: &[u8], headers: &HeaderMap) -> Result<
     answer(app, id, None, headers).await
 }
 
-fn not_utf8() -> Problem {
+pub(super) fn not_utf8() -> Problem {
     Problem::bad_id("a customer id must be UTF-8")
 }
 

@@ -28,6 +28,7 @@ pub(super) struct Views {}
     ),
     tags(
         (name = "customers", description = "Features of customers"),
+        (name = "recommendations", description = "The next products, and similar ones"),
         (name = "segments", description = "Segments and their members"),
         (name = "catalog", description = "What is served, and what it was made from"),
         (name = "feast", description = "For clients of Feast"),

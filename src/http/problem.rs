@@ -66,6 +66,8 @@ problems! {
     cursor_gone: GONE "cursor-gone" "The cursor's snapshot is gone";
     /// No such customer.
     customer_not_found: NOT_FOUND "customer-not-found" "Customer not found";
+    /// A product that the snapshot does not know.
+    product_not_found: NOT_FOUND "product-not-found" "Product not found";
     /// No such segment.
     segment_not_found: NOT_FOUND "segment-not-found" "Segment not found";
     /// No such snapshot.

@@ -28,7 +28,7 @@ use crate::{
         writer::{ID, PART_ROWS, PartWriter, block_ends, customers_properties, rows_properties, rows_schema},
     },
     telemetry::Progress,
-    views::ViewDefinition,
+    views::{self, ViewDefinition},
 };
 
 /// The parts of a snapshot.
@@ -52,7 +52,9 @@ pub(super) fn feature_view(view: &ViewDefinition, file: &StagedFile, config: &Co
             personal: note.is_some_and(|note| note.personal) || personal(field.name()),
         }
     });
-    let source = if config.views.parquet.contains_key(&view.name) {
+    let source = if views::is_model(&view.name) {
+        "model"
+    } else if config.views.parquet.contains_key(&view.name) {
         "parquet"
     } else if view.file.is_some() {
         "sql"

@@ -1,6 +1,10 @@
 //! The way of a read through the tiers: memory, Tair, snapshot.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use futures::{StreamExt, stream};
 
@@ -10,7 +14,7 @@ use super::{
 };
 use crate::{
     feature::{CustomerId, Row, Tier},
-    snapshot::SnapshotError,
+    snapshot::{SnapshotError, reader::ProductRow},
 };
 
 /// Customers of one batch that are read at a time.
@@ -146,6 +150,28 @@ impl Serving {
             }
         }
         answers.into_iter().flatten().collect()
+    }
+
+    /// A product of the snapshot, with what is similar to it.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn product(&self, served: &Served, id: &str) -> Result<Option<ProductRow>, ReadError> {
+        Ok(served.reader.product(id).await?)
+    }
+
+    /// The names of products; of those that have none, or cannot be read at the moment, there is none.
+    pub async fn product_names(&self, served: &Served, ids: &BTreeSet<String>) -> BTreeMap<String, String> {
+        let name = |id: &String| {
+            let id = id.clone();
+            async move {
+                let product = served.reader.product(&id).await;
+                // The reader has counted and logged what failed; a list without a name is better than none.
+                Some((id, product.ok()??.name?))
+            }
+        };
+        let reads: Vec<_> = ids.iter().map(name).collect();
+        stream::iter(reads).buffered(BATCH_READS).filter_map(std::future::ready).collect().await
     }
 
     /// The members of a segment from rank `offset` (counted from 0) on, at most `limit`, best first.

@@ -46,7 +46,7 @@ pub struct Footer {
     blocks: Vec<Block>,
     /// The number of rows before each block, and after the last.
     starts: Vec<u64>,
-    /// The greatest customer id of each block, where the file is sorted by id.
+    /// The greatest id of each block, where the file is sorted by id.
     last_ids: Ids,
 }
 
@@ -98,7 +98,7 @@ impl Footer {
         if crc32fast::hash(bytes) != entry.footer_crc32 {
             return Err(damaged("the checksum of its footer is wrong".to_owned()));
         }
-        Self::decode(bytes, entry.kind == FileKind::Rows).map_err(damaged)
+        Self::decode(bytes, matches!(entry.kind, FileKind::Rows | FileKind::Products)).map_err(damaged)
     }
 
     /// Decodes the footer of a file whose last bytes are `bytes`; `sorted` says that the first column is sorted.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::{SnapshotError, SnapshotId, rfc3339};
+use super::{SnapshotError, SnapshotId, models::Models, rfc3339};
 use crate::{
     feature::{FeatureView, SegmentKind},
     lake::Lake,
@@ -50,6 +50,9 @@ pub struct Manifest {
     pub edges: Edges,
     /// The segments and their figures, by name.
     pub segments: Vec<SegmentStats>,
+    /// The models, each with its measurements.
+    #[serde(default)]
+    pub models: Models,
     /// What became of every line of raw data, by table.
     pub counts: BTreeMap<String, TableCounts>,
     /// The raw files that were read.
@@ -146,6 +149,8 @@ pub enum FileKind {
     Rows,
     /// The members of a segment, best first.
     Ranking,
+    /// Names and similar products, ready to serve.
+    Products,
 }
 
 /// A file of a snapshot.
@@ -175,11 +180,11 @@ pub struct FileEntry {
     /// CRC-32 of those bytes.
     #[schema(example = 3_735_928_559_u32)]
     pub footer_crc32: u32,
-    /// The id of its first customer (customers and rows).
+    /// The id of its first customer (customers and rows) or product (products).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "12346")]
     pub first: Option<String>,
-    /// The id of its last customer (customers and rows).
+    /// The id of its last customer (customers and rows) or product (products).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "18287")]
     pub last: Option<String>,

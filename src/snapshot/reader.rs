@@ -137,6 +137,19 @@ pub struct SnapshotReader {
     number: u64,
     /// The places in the manifest's files of the parts of `rows`, by id.
     parts: Vec<usize>,
+    /// Those of `products`, likewise.
+    products: Vec<usize>,
+}
+
+/// What a snapshot says of a product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductRow {
+    /// Its name, where the raw data has one.
+    pub name: Option<String>,
+    /// Its category, where the raw data has one.
+    pub category: Option<String>,
+    /// The similar products, best first, as a JSON array.
+    pub similar: String,
 }
 
 impl SnapshotReader {
@@ -144,10 +157,14 @@ impl SnapshotReader {
     #[must_use]
     pub fn new(lake: Lake, manifest: Arc<Manifest>, cache: BlockCache) -> Self {
         let number = cache.next_snapshot.fetch_add(1, Ordering::Relaxed);
-        let mut parts: Vec<usize> =
-            (0..manifest.files.len()).filter(|at| manifest.files[*at].kind == FileKind::Rows).collect();
-        parts.sort_by(|a, b| manifest.files[*a].first.cmp(&manifest.files[*b].first));
-        Self { manifest, lake, cache, number, parts }
+        let parts = |kind: FileKind| {
+            let mut parts: Vec<usize> =
+                (0..manifest.files.len()).filter(|at| manifest.files[*at].kind == kind).collect();
+            parts.sort_by(|a, b| manifest.files[*a].first.cmp(&manifest.files[*b].first));
+            parts
+        };
+        let (parts, products) = (parts(FileKind::Rows), parts(FileKind::Products));
+        Self { manifest, lake, cache, number, parts, products }
     }
 
     /// The snapshot's manifest.
@@ -158,7 +175,8 @@ impl SnapshotReader {
 
     /// Reads all footers ahead, so that a cold lookup is one read. What fails is logged and counted, and tried again when it is asked for.
     pub async fn warm_up(&self) {
-        stream::iter(&self.parts).for_each_concurrent(8, |file| async { drop(self.footer(*file).await) }).await;
+        let files = self.parts.iter().chain(&self.products);
+        stream::iter(files).for_each_concurrent(8, |file| async { drop(self.footer(*file).await) }).await;
     }
 
     /// The features of one customer, or nothing where the snapshot does not know the customer.
@@ -166,11 +184,28 @@ impl SnapshotReader {
     /// # Errors
     /// Of the lake, or of a damaged file, which it names.
     pub async fn row(&self, id: &CustomerId) -> Result<Option<Row>, Arc<SnapshotError>> {
-        let Some(file) = self.part_of(id.as_str()) else { return Ok(None) };
+        let Some(file) = self.part_of(&self.parts, id.as_str()) else { return Ok(None) };
         let footer = self.footer(file).await?;
         let Some(at) = footer.block_of_id(id.as_str()) else { return Ok(None) };
         let block = self.block(file, &footer, at).await?;
         self.row_in(file, &block, id)
+    }
+
+    /// A product, or nothing where the snapshot does not know it.
+    ///
+    /// # Errors
+    /// As [`SnapshotReader::row`].
+    pub async fn product(&self, id: &str) -> Result<Option<ProductRow>, Arc<SnapshotError>> {
+        let Some(file) = self.part_of(&self.products, id) else { return Ok(None) };
+        let footer = self.footer(file).await?;
+        let Some(at) = footer.block_of_id(id) else { return Ok(None) };
+        let block = self.block(file, &footer, at).await?;
+        let Some(row) = position(self.texts(file, &block, 0)?, id) else { return Ok(None) };
+        let text = |column: usize| -> Result<Option<String>, Arc<SnapshotError>> {
+            let texts = self.texts(file, &block, column)?;
+            Ok(texts.is_valid(row).then(|| texts.value(row).to_owned()))
+        };
+        Ok(Some(ProductRow { name: text(1)?, category: text(2)?, similar: text(3)?.unwrap_or_default() }))
     }
 
     /// The ids of the members of `segment` of the ranks from `offset` (counted from 0), at most `limit`.
@@ -200,13 +235,11 @@ impl SnapshotReader {
         Ok(members)
     }
 
-    /// The part that may hold `id`.
-    fn part_of(&self, id: &str) -> Option<usize> {
-        let file = |at: usize| &self.manifest.files[self.parts[at]];
-        let at =
-            self.parts.partition_point(|at| self.manifest.files[*at].last.as_deref().is_some_and(|last| last < id));
-        let found = at < self.parts.len() && file(at).first.as_deref().is_some_and(|first| first <= id);
-        found.then(|| self.parts[at])
+    /// The one of `parts` that may hold `id`.
+    fn part_of(&self, parts: &[usize], id: &str) -> Option<usize> {
+        let file = |at: usize| &self.manifest.files[at];
+        let at = parts.partition_point(|at| file(*at).last.as_deref().is_some_and(|last| last < id));
+        parts.get(at).copied().filter(|at| file(*at).first.as_deref().is_some_and(|first| first <= id))
     }
 
     async fn footer(&self, file: usize) -> Result<Arc<Footer>, Arc<SnapshotError>> {

@@ -36,14 +36,31 @@ pub const PART_ROWS: usize = 131_072;
 pub const ROWS_BLOCK_BYTES: usize = 160 << 10;
 /// The members of a block of a ranking.
 pub const RANKING_BLOCK_ROWS: usize = 4_096;
-/// The name of the id column in every file.
+/// The name of the id column in every file of customers.
 pub const ID: &str = "customer_id";
+/// The name of the id column in `products`.
+pub const PRODUCT_ID: &str = "product_id";
 
 /// The schema of `rows`: the id, and one text column per view.
 #[must_use]
 pub fn rows_schema<'a>(views: impl IntoIterator<Item = &'a str>) -> SchemaRef {
     let texts = views.into_iter().map(|view| Field::new(view, DataType::Utf8, true));
     Arc::new(Schema::new([Field::new(ID, DataType::Utf8, false)].into_iter().chain(texts).collect::<Vec<_>>()))
+}
+
+/// The schema of `products`: the id, name and category where there is one, and the similar products as a JSON array.
+#[must_use]
+pub fn products_schema() -> SchemaRef {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    let fields = vec![text(PRODUCT_ID, false), text("name", true), text("category", true), text("similar", false)];
+    Arc::new(Schema::new(fields))
+}
+
+/// As `rows`.
+#[must_use]
+pub fn products_properties() -> WriterProperties {
+    let id = ColumnPath::from(PRODUCT_ID);
+    plain(Compression::LZ4_RAW).set_column_statistics_enabled(id, EnabledStatistics::Chunk).build()
 }
 
 /// Ready to serve: no dictionaries, since a lookup would have to read them; no statistics but the ids'.

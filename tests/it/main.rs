@@ -17,6 +17,7 @@ mod house;
 mod oss;
 mod paging;
 mod readers;
+mod recommend;
 mod redis;
 mod rest;
 mod rfm;

@@ -1,0 +1,206 @@
+//! Recommendations: what goes with what a customer bought, what is due again, and how well that was foreseen.
+//!
+//! ```text
+//! staged lines ──ledger──▶ purchases ──taste (neighbours)──▶ lists ──write──▶ the view `recommendations`, `products/*.parquet`
+//!                               └────────measure (split in time)──▶ the model card
+//! ```
+//!
+//! Reads the staging, knows nothing of SQL. Time is linear in the lines, memory too: 16 bytes a purchase.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+
+use super::{raw::RawError, staging::derive::StagedFile};
+use crate::{
+    config::RecommendationsConfig,
+    lake::Lake,
+    snapshot::{
+        FileEntry, SnapshotError, SnapshotId,
+        models::recommendations::{RecommendationsMeasured, RecommendationsModel},
+    },
+    views::{ColumnNote, ViewDefinition},
+};
+
+mod exclude;
+mod ledger;
+mod measure;
+mod neighbours;
+mod taste;
+mod threads;
+mod write;
+
+use ledger::Ledger;
+use measure::{FEWEST, measure};
+use taste::{BASKET_CAP, DAY, HALF_LIFE, LENGTH, MIN_CUSTOMERS, MIN_SIGNIFICANCE, NEIGHBOURS, TREND_HALF_LIFE, Taste};
+
+const METHOD: &str = "Products whose buyers overlap more than chance explains (log-likelihood ratio over customers) go together. A \
+    customer's latest products vote for what goes with them in proportion to the significance, all votes of one being the fourth root of its whole; \
+    votes fade with time; what sells better at present than it used to counts more. Lists are filled with best sellers of the customer's country, then of all. \
+    buy_again ranks the customer's own products by how often and lately they were ordered and by how well they sell at present.";
+
+const DESCRIPTION: &str = "The next products: new ones that go with what the customer bought, and own ones to buy again. Lists side by side: \
+    the first score belongs to the first product. /v1/customers/{id}/recommendations shows them with names.";
+
+const COLUMNS: [(&str, &str); 6] = [
+    ("products", "Products new to the customer, the best first, by id."),
+    (
+        "product_scores",
+        "How much of the customer's votes each product got, times its trend; 0 for a best seller that fills the list.",
+    ),
+    ("product_because", "The product the customer bought that spoke for it most; null for a best seller."),
+    ("buy_again", "Products the customer may buy again, the likeliest first, by id."),
+    ("buy_again_last_on", "The day (UTC) each of them was last bought."),
+    (
+        "buy_again_due_on",
+        "The day (UTC) each of them is due by the customer's own pace, else by that of all customers; null where nobody bought it twice.",
+    ),
+];
+
+/// What is learned from and how.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    customers: Vec<StagedFile>,
+    transactions: Vec<StagedFile>,
+    config: RecommendationsConfig,
+    as_of: DateTime<Utc>,
+    threads: usize,
+    scratch: PathBuf,
+}
+
+impl Job {
+    /// The job over the staged `tables`, which are cut at `as_of`; the view is staged in `scratch`.
+    pub(super) fn new(
+        tables: &BTreeMap<&'static str, Vec<StagedFile>>,
+        config: &RecommendationsConfig,
+        as_of: DateTime<Utc>,
+        threads: usize,
+        scratch: &Path,
+    ) -> Self {
+        let table = |name: &str| tables.get(name).cloned().unwrap_or_default();
+        let (customers, transactions) = (table("customers"), table("transactions"));
+        Self { customers, transactions, config: config.clone(), as_of, threads, scratch: scratch.to_path_buf() }
+    }
+}
+
+/// The view, the products and the card.
+#[derive(Debug)]
+pub(super) struct Recommended {
+    pub(super) view: ViewDefinition,
+    pub(super) file: StagedFile,
+    pub(super) card: RecommendationsModel,
+    products: write::ProductRows,
+}
+
+impl Recommended {
+    /// Writes `products/*.parquet` of the snapshot `id`.
+    pub(super) async fn write_products(&self, lake: &Lake, id: &SnapshotId) -> Result<Vec<FileEntry>, SnapshotError> {
+        self.products.write(lake, id).await
+    }
+}
+
+/// Learns from all that is staged, measures on an earlier split, and stages the view.
+pub(super) fn recommend(job: &Job) -> Result<Recommended, RawError> {
+    let patterns = exclude::Patterns::new(&job.config.exclude);
+    let ledger = Ledger::read(&job.customers, &job.transactions, &patterns, job.threads)?;
+    let as_of = u32::try_from(job.as_of.timestamp()).unwrap_or(0);
+    let mut notes = Vec::new();
+    let measured = measured(&ledger, job, as_of, &mut notes);
+    let buy_again = measured.as_ref().map_or(LENGTH, |measured| length(measured.repeats_per_customer));
+    let taste = Taste::learn(&ledger, as_of, job.threads);
+    let staged = write::view(&ledger, &taste, as_of, buy_again, job)?;
+    let customers = ledger.len() as u64;
+    let card = RecommendationsModel {
+        method: METHOD.to_owned(),
+        notes,
+        products: ledger.products.len() as u64,
+        excluded_products: ledger.excluded,
+        exclude: job.config.exclude.clone(),
+        customers_with_history: staged.with_history,
+        customers_without_history: customers - staged.with_history,
+        length: LENGTH as u64,
+        buy_again_length: buy_again as u64,
+        basket_cap: BASKET_CAP as u64,
+        neighbours: NEIGHBOURS as u64,
+        min_significance: MIN_SIGNIFICANCE,
+        min_customers: MIN_CUSTOMERS.into(),
+        half_life_days: HALF_LIFE.into(),
+        trend_half_life_days: TREND_HALF_LIFE.into(),
+        measured,
+    };
+    let products = write::ProductRows::new(&ledger, &taste);
+    Ok(Recommended { view: view(), file: staged.file, card, products })
+}
+
+/// As many as a customer who came back bought again on average, rounded up.
+fn length(repeats: f64) -> usize {
+    (0..LENGTH).find(|length| u32::try_from(*length).is_ok_and(|length| f64::from(length) >= repeats)).unwrap_or(LENGTH)
+}
+
+/// Measures over the configured horizon, or over a third of the history where that is shorter.
+fn measured(ledger: &Ledger, job: &Job, as_of: u32, notes: &mut Vec<String>) -> Option<RecommendationsMeasured> {
+    let Some((first, _)) = ledger.span else {
+        notes.push("there are no purchases: nothing is recommended".to_owned());
+        return None;
+    };
+    let wanted = u32::try_from(job.config.horizon.as_secs()).unwrap_or(u32::MAX);
+    let third = as_of.saturating_sub(first) / 3 / DAY * DAY;
+    let horizon = wanted.min(third);
+    if horizon == 0 {
+        notes.push("the history is shorter than three days: nothing could be measured".to_owned());
+        return None;
+    }
+    if horizon < wanted {
+        notes.push(format!(
+            "the history is short: measured over {} days, a third of it, instead of {}",
+            horizon / DAY,
+            f64::from(wanted) / f64::from(DAY)
+        ));
+    }
+    let split = as_of - horizon;
+    match measure(ledger, (split, as_of), job.threads) {
+        Err(customers) => {
+            notes.push(format!(
+                "only {customers} customers bought before and after the split; with fewer than {FEWEST} nothing is measured"
+            ));
+            None
+        }
+        Ok(measured) => Some(RecommendationsMeasured {
+            split: DateTime::from_timestamp(split.into(), 0).unwrap_or(job.as_of),
+            horizon_days: f64::from(horizon) / f64::from(DAY),
+            sample: measured.sample,
+            repeat_share: measured.repeat_share,
+            repeats_per_customer: measured.repeats_per_customer,
+            products: measured.products,
+            buy_again: measured.buy_again,
+        }),
+    }
+}
+
+/// What the manifest and the contract say of the view.
+fn view() -> ViewDefinition {
+    let note = |text: &str| ColumnNote { description: text.to_owned(), personal: false };
+    let columns: BTreeMap<String, ColumnNote> =
+        COLUMNS.iter().map(|(name, text)| ((*name).to_owned(), note(text))).collect();
+    ViewDefinition {
+        name: "recommendations".to_owned(),
+        description: DESCRIPTION.to_owned(),
+        columns,
+        step: false,
+        sql: String::new(),
+        file: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::length;
+
+    #[test]
+    fn buy_again_is_as_long_as_repeats_are_common() {
+        assert_eq!([0.0, 0.01, 1.0, 1.2, 9.5, 80.0].map(length), [0, 1, 1, 2, 10, 10]);
+    }
+}

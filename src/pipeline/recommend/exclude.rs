@@ -1,0 +1,48 @@
+//! Ids that are no products: postage, fees, entries by hand.
+
+/// Patterns of ids: the whole id, in any case, `*` for any text.
+#[derive(Debug, Clone)]
+pub(super) struct Patterns(Vec<Vec<String>>);
+
+impl Patterns {
+    pub(super) fn new(patterns: &[String]) -> Self {
+        let split = |pattern: &String| pattern.to_lowercase().split('*').map(str::to_owned).collect();
+        Self(patterns.iter().map(split).collect())
+    }
+
+    pub(super) fn matches(&self, id: &str) -> bool {
+        let id = id.trim().to_lowercase();
+        self.0.iter().any(|pieces| matches(pieces, &id))
+    }
+}
+
+/// Whether `text` is the `pieces` with any text between them.
+fn matches(pieces: &[String], text: &str) -> bool {
+    let Some((first, rest)) = pieces.split_first() else { return false };
+    let Some((last, middle)) = rest.split_last() else { return text == first };
+    let Some(mut inner) = text.strip_prefix(first.as_str()).and_then(|inner| inner.strip_suffix(last.as_str())) else {
+        return false;
+    };
+    for piece in middle {
+        let Some(at) = inner.find(piece.as_str()) else { return false };
+        inner = &inner[at + piece.len()..];
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_name_whole_ids_in_any_case() {
+        let patterns = Patterns::new(&["POST", "Bank Charges", "gift_0*", "a*b*c", ""].map(str::to_owned));
+        for id in ["POST", "post", " POST ", "BANK CHARGES", "gift_0001_20", "GIFT_0", "abc", "axbybzc"] {
+            assert!(patterns.matches(id), "{id}");
+        }
+        for id in ["POSTER", "85123A", "xgift_0001", "ab", "acb", "abca"] {
+            assert!(!patterns.matches(id), "{id}");
+        }
+        assert!(!Patterns::new(&[]).matches("POST"));
+    }
+}

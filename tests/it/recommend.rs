@@ -1,0 +1,277 @@
+//! Recommendations: planted pairs are found, what is no product never appears, nothing depends on the order of rows, and the card is
+//! of what is served.
+
+use std::collections::BTreeSet;
+
+use larder::snapshot::{FileKind, models::RecommendationsModel};
+use serde_json::{Value, json};
+
+use crate::shop::{Service, Shop};
+
+const HEADER: &str = "customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at,country\n";
+
+/// A year of 600 customers. Everybody buys staples at random; `left-k` is bought with `right-k`. Each of the last customers of a
+/// country has bought the left half of a pair only. Postage is on every order. Everybody's staple `tea` is bought monthly.
+fn planted() -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut seed = 7_u64;
+    let mut dice = |sides: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % sides
+    };
+    for customer in 0..600 {
+        let country = if customer % 3 == 0 { "France" } else { "UK" };
+        for order in 0..4 {
+            let (month, day) = (1 + order * 3 + dice(3), 1 + dice(28));
+            let mut line = |product: &str, name: &str| {
+                lines.push(format!(
+                    "c{customer:03},{customer}-{order},{product},{name},1,2.50,2024-{month:02}-{day:02},{country}"
+                ));
+            };
+            line("POST", "Postage");
+            line("tea", "Tea");
+            let staple = dice(30);
+            line(&format!("staple-{staple:02}"), &format!("Staple {staple}"));
+            // Half of each pair's in summer and half in winter, so that the season favours none.
+            if order == 2 + customer / 10 % 2 {
+                let pair = customer % 10;
+                line(&format!("left-{pair}"), &format!("Left {pair}"));
+                if customer < 580 {
+                    line(&format!("right-{pair}"), &format!("\"Right, {pair}\""));
+                }
+            }
+        }
+    }
+    lines
+}
+
+fn shop_of(lines: &[String], toml: &str) -> Shop {
+    let shop = Shop::new(toml);
+    shop.raw("transactions/a.csv", format!("{HEADER}{}\n", lines.join("\n")));
+    shop
+}
+
+async fn card(service: &Service) -> RecommendationsModel {
+    let snapshots = service.get("/v1/snapshots").await.json();
+    let id = snapshots["snapshots"][0]["id"].as_str().unwrap().to_owned();
+    let manifest = service.get(&format!("/v1/snapshots/{id}")).await.json();
+    serde_json::from_value(manifest["models"]["recommendations"].clone()).unwrap()
+}
+
+fn ids(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|one| one["product_id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_planted_pair_is_found_with_its_reason() {
+    let service = shop_of(&planted(), "").open().await;
+    for customer in 580..600 {
+        let pair = customer % 10;
+        let body = service.get(&format!("/v1/customers/c{customer}/recommendations")).await.json();
+        let first = &body["products"][0];
+        assert_eq!(first["product_id"], format!("right-{pair}"), "{body}");
+        assert_eq!(first["name"], format!("Right, {pair}"));
+        assert_eq!(first["because"], json!({"product_id": format!("left-{pair}"), "name": format!("Left {pair}")}));
+        let scores: Vec<f64> =
+            body["products"].as_array().unwrap().iter().map(|one| one["score"].as_f64().unwrap()).collect();
+        assert!(scores[0] > 0.0 && scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    }
+    let similar = service.get("/v1/products/left-3/similar").await;
+    assert_eq!(similar.status, 200, "{}", similar.text);
+    let similar = similar.json();
+    assert_eq!((similar["name"].as_str(), similar["tier"].as_str()), (Some("Left 3"), Some("snapshot")));
+    assert_eq!(similar["similar"][0]["product_id"], "right-3");
+    assert_eq!(similar["similar"][0]["name"], "Right, 3");
+    // 58 bought both, 2 of 600 the left one only: far beyond chance.
+    assert!(similar["similar"][0]["score"].as_f64().unwrap() > 100.0);
+}
+
+#[tokio::test]
+async fn lists_are_of_products_that_are_new_or_own_and_never_of_postage() {
+    let lines = planted();
+    let service = shop_of(&lines, "").open().await;
+    for customer in [0, 1, 99, 300, 599] {
+        let id = format!("c{customer:03}");
+        let own: BTreeSet<&str> = lines
+            .iter()
+            .filter(|line| line.starts_with(&format!("{id},")))
+            .map(|line| line.split(',').nth(2).unwrap())
+            .collect();
+        let body = service.get(&format!("/v1/customers/{id}/recommendations")).await.json();
+        assert_eq!((&body["customer_id"], body["as_of"].as_str().unwrap().len()), (&json!(id), 20));
+        let (products, again) = (ids(&body["products"]), ids(&body["buy_again"]));
+        assert_eq!(products.len(), 10, "{body}");
+        assert_eq!(products.iter().collect::<BTreeSet<_>>().len(), 10, "{products:?}");
+        assert!(products.iter().all(|product| !own.contains(product) && *product != "POST"), "{products:?}");
+        assert!(
+            !again.is_empty() && again.iter().all(|product| own.contains(product) && *product != "POST"),
+            "{again:?}"
+        );
+        assert_eq!((again[0], &body["buy_again"][0]["name"]), ("tea", &json!("Tea")));
+        assert!(body["buy_again"][0]["due_on"].as_str() > body["buy_again"][0]["last_on"].as_str(), "{body}");
+    }
+    assert_eq!(service.get("/v1/products/POST/similar").await.problem(), "product-not-found");
+    let own = shop_of(&lines, "[recommendations]\nexclude = [\"TEA\", \"right-*\"]\n").open().await;
+    let body = own.get("/v1/customers/c599/recommendations").await.json();
+    let all = [ids(&body["products"]), ids(&body["buy_again"])].concat();
+    assert!(all.contains(&"POST") && !all.iter().any(|id| *id == "tea" || id.starts_with("right")), "{all:?}");
+    assert_eq!(card(&own).await.excluded_products, 11);
+}
+
+#[tokio::test]
+async fn customers_without_a_history_get_the_best_sellers_of_their_country() {
+    let mut lines = planted();
+    // In France every other likes croissants, and a visitor of each country gave back all.
+    for customer in (0..300).step_by(3) {
+        lines.push(format!("c{customer:03},{customer}-x,croissant,Croissant,1,1.00,2024-12-28,France"));
+    }
+    for (customer, country) in [("cold-f", "France"), ("cold-u", "UK")] {
+        lines.push(format!("{customer},{customer},tea,Tea,3,2.50,2024-12-01,{country}"));
+        lines.push(format!("{customer},C{customer},tea,Tea,-3,2.50,2024-12-02,{country}"));
+    }
+    let shop = shop_of(&lines, "");
+    shop.raw("customers/people.csv", "customer_id,age\nprospect,41\n");
+    let service = shop.open().await;
+    for (customer, first) in [("cold-f", "croissant"), ("cold-u", "tea"), ("prospect", "tea")] {
+        let body = service.get(&format!("/v1/customers/{customer}/recommendations")).await.json();
+        assert_eq!(ids(&body["products"])[0], first, "{customer}: {body}");
+        assert_eq!((ids(&body["products"]).len(), &body["buy_again"]), (10, &json!([])));
+        assert_eq!((&body["products"][0]["score"], &body["products"][0]["because"]), (&json!(0), &Value::Null));
+    }
+    assert_eq!(card(&service).await.customers_without_history, 3);
+}
+
+#[tokio::test]
+async fn the_card_is_of_the_same_customers_for_every_candidate_and_beats_them() {
+    let service = shop_of(&planted(), "[recommendations]\nhorizon = \"60d\"\n").open().await;
+    let card = card(&service).await;
+    assert_eq!((card.products, card.excluded_products, card.customers_with_history), (51, 1, 600));
+    assert!(card.notes.is_empty(), "{:?}", card.notes);
+    let measured = card.measured.unwrap();
+    assert!((measured.horizon_days - 60.0).abs() < 1e-9);
+    assert_eq!(measured.split.to_rfc3339(), "2024-10-29T00:00:00+00:00");
+    let names: Vec<&str> = measured.products.candidates.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["most popular", "raw co-occurrence", "served"]);
+    let all = || measured.products.candidates.iter().chain(&measured.buy_again.candidates);
+    assert!(all().flat_map(|one| [one.hit_rate, one.recall, one.ndcg]).all(|value| (0.0..=1.0).contains(&value)));
+    assert!(measured.products.customers > 100 && measured.products.customers <= measured.buy_again.customers);
+    // Tea is bought again by everybody; so `buy_again` is found, and holds about what they bought again.
+    assert!(measured.buy_again.candidates.last().unwrap().hit_rate > 0.95, "{measured:?}");
+    assert!((1..=3).contains(&card.buy_again_length), "{}", card.buy_again_length);
+    assert!(measured.repeat_share > 0.2 && measured.repeat_share < 0.8);
+}
+
+#[tokio::test]
+async fn too_little_data_is_said_and_not_measured() {
+    let service = shop_of(&planted()[..30], "").open().await;
+    let few = card(&service).await;
+    assert!(few.measured.is_none() && few.notes.iter().any(|note| note.contains("customers")), "{:?}", few.notes);
+    let service = shop_of(&["a,1,p,,1,2.5,2024-01-01,UK".to_owned()], "").open().await;
+    let one = card(&service).await;
+    assert!(one.measured.is_none() && one.notes.iter().any(|note| note.contains("three days")), "{:?}", one.notes);
+    // Nothing is left to recommend to somebody who has everything; there is no name.
+    let body = service.get("/v1/customers/a/recommendations").await.json();
+    assert_eq!((&body["products"], &body["buy_again"][0]["product_id"]), (&json!([]), &json!("p")));
+    assert_eq!((&body["buy_again"][0]["name"], &body["buy_again"][0]["due_on"]), (&Value::Null, &Value::Null));
+    let service = shop_of(&["a,1,p,,-1,2.5,2024-01-01,UK".to_owned()], "").open().await;
+    assert!(card(&service).await.notes[0].contains("no purchases"));
+}
+
+/// The bytes of the lists and of the card.
+async fn made(shop: &Shop, threads: usize) -> (Vec<Vec<u8>>, Value) {
+    let mut config = shop.config.clone();
+    config.build.threads = Some(threads);
+    let progress = larder::telemetry::Progress::default();
+    let built = larder::pipeline::build(&shop.lake(), &config, None, &progress).await.unwrap();
+    let folder = shop.path().join("lake/snapshots").join(built.manifest.id.as_str());
+    let kinds = [FileKind::Rows, FileKind::Products];
+    let files = built.manifest.files.iter().filter(|file| kinds.contains(&file.kind));
+    let bytes: Vec<Vec<u8>> = files.map(|file| std::fs::read(folder.join(&file.path)).unwrap()).collect();
+    assert!(bytes.len() >= 2);
+    (bytes, serde_json::to_value(&built.manifest.models).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn neither_the_order_of_rows_nor_copies_nor_threads_change_a_byte() {
+    let mut lines = planted();
+    let shop = shop_of(&lines, "");
+    let first = made(&shop, 1).await;
+    assert!(first.1["recommendations"]["measured"].is_object());
+    assert_eq!(first, made(&shop, 3).await, "threads");
+    lines.reverse();
+    let other = Shop::new("");
+    for (at, part) in lines.chunks(1_000).enumerate() {
+        other.raw(&format!("transactions/{at}.csv"), format!("{HEADER}{}\n", part.join("\n")));
+        other.raw(&format!("transactions/copy-{at}.csv"), format!("{HEADER}{}\n", part.join("\n")));
+    }
+    assert_eq!(first, made(&other, 2).await, "order and copies");
+}
+
+#[tokio::test]
+async fn errors_and_unchanged_reads_are_those_of_the_other_reads() {
+    let service = shop_of(&planted(), "").open().await;
+    for (path, status, kind) in [
+        ("/v1/customers/nobody/recommendations", 404, "customer-not-found"),
+        ("/v1/customers/%20/recommendations", 400, "bad-customer-id"),
+        ("/v1/customers/%FF/recommendations", 400, "bad-customer-id"),
+        ("/v1/products/nope/similar", 404, "product-not-found"),
+        ("/v1/products/%FF/similar", 404, "product-not-found"),
+        ("/v1/products/zzz/similar", 404, "product-not-found"),
+        ("/v1/products/%00/similar", 404, "product-not-found"),
+    ] {
+        let answer = service.get(path).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (status, kind), "{path}: {}", answer.text);
+    }
+    for path in ["/v1/customers/c001/recommendations", "/v1/products/tea/similar"] {
+        let tag = service.get(path).await.header("etag").to_owned();
+        let again = service.client.get(format!("{}{path}", service.url)).header("if-none-match", &tag);
+        assert_eq!(service.send(again).await.status, 304, "{path}");
+    }
+    // The view serves the same lists by id, as any view does.
+    let lists = service.get("/v1/customers/c001/recommendations").await.json();
+    let view = service.get("/v1/customers/c001?views=recommendations").await.json()["views"]["recommendations"].clone();
+    assert_eq!(json!(ids(&lists["products"])), view["products"]);
+    assert_eq!(json!(ids(&lists["buy_again"])), view["buy_again"]);
+    let views = service.get("/v1/views").await.json();
+    let last = views["views"].as_array().unwrap().iter().find(|view| view["name"] == "recommendations").unwrap();
+    assert_eq!(last["source"], "model");
+    assert!(last["features"].as_array().unwrap().iter().all(|feature| feature["description"] != ""), "{last}");
+}
+
+/// Wholesale: two customers with more products than a basket may have, and everybody else with two.
+#[tokio::test]
+async fn a_basket_without_end_is_cut_and_does_no_harm() {
+    let mut lines = Vec::new();
+    for (whale, product) in (0..3_000).flat_map(|product| [("whale-a", product), ("whale-b", product)]) {
+        lines.push(format!("{whale},{whale},w{product:04},,1,1.00,2024-01-{:02},UK", 1 + product % 28));
+    }
+    for customer in 0..60 {
+        for product in ["cup", "saucer"] {
+            lines.push(format!("c{customer:02},{customer},{product},,1,1.00,2024-03-01,UK"));
+        }
+    }
+    lines.push("last,L,cup,,1,1.00,2024-03-02,UK".to_owned());
+    let service = shop_of(&lines, "").open().await;
+    let body = service.get("/v1/customers/last/recommendations").await.json();
+    assert_eq!(body["products"][0]["product_id"], "saucer");
+    // The latest hundred, of equals those first by id: of the 28th day all but the greatest ids.
+    let latest = service.get("/v1/products/w0027/similar").await.json();
+    let cut = service.get("/v1/products/w0000/similar").await.json();
+    assert_eq!((ids(&latest["similar"]).len(), ids(&cut["similar"]).len()), (10, 0), "{latest} {cut}");
+}
+
+#[tokio::test]
+async fn a_lake_that_is_gone_takes_names_away_and_nothing_else() {
+    let mut shop = shop_of(&planted(), "");
+    shop.config.serving.cache = 0;
+    let service = shop.open().await;
+    let first = service.get("/v1/customers/c001/recommendations").await.json();
+    assert!(first["products"][0]["name"].is_string());
+    std::fs::remove_dir_all(shop.snapshot_folders()[0].join("products")).unwrap();
+    let body = service.get("/v1/customers/c001/recommendations").await;
+    assert_eq!(body.status, 200, "{}", body.text);
+    let body = body.json();
+    assert_eq!((ids(&body["products"]), &body["products"][0]["name"]), (ids(&first["products"]), &Value::Null));
+    let similar = service.get("/v1/products/tea/similar").await;
+    assert_eq!((similar.status, similar.problem().as_str()), (503, "unavailable"));
+}
