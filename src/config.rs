@@ -12,11 +12,13 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
+mod churn;
 pub mod env;
 mod feast;
 mod recommendations;
 mod units;
 
+pub use churn::{Actions, ByValue, ChurnConfig, level};
 pub use feast::{FeastConfig, FeatureRef};
 pub use recommendations::RecommendationsConfig;
 pub use units::{parse_bytes, parse_duration};
@@ -41,6 +43,8 @@ pub struct Config {
     pub recommendations: RecommendationsConfig,
     /// `[build]`: what a build may use.
     pub build: BuildConfig,
+    /// `[churn]`: what churn is, and what is to be done about it.
+    pub churn: ChurnConfig,
     /// `[feast]`: what Feast's clients may ask for by name.
     pub feast: FeastConfig,
     /// `[log]`: form and level of the log.

@@ -3,12 +3,7 @@
 //! Nothing is written to the lake before the raw data has passed, and the manifest is written last, so a build that dies
 //! leaves nothing that a reader would take for a snapshot. Only this storey knows DataFusion. It knows nothing of serving.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use arrow::datatypes::DataType;
 use chrono::{DateTime, Utc};
@@ -24,7 +19,9 @@ use crate::{
 };
 
 mod assemble;
+mod churn;
 mod encode;
+mod past;
 mod query;
 pub mod raw;
 mod recommend;
@@ -32,6 +29,7 @@ mod segments;
 mod staging;
 mod table;
 
+use past::{Derivation, Past, Spilled};
 use raw::{RawError, Table, TableSpec, files::RawFile};
 use staging::{Scratch, derive, lines};
 use table::StagedTable;
@@ -161,11 +159,12 @@ pub async fn build(
     let memory = (config.build.memory, config.build.memory_limit);
     let session = |at| query::Session::new(partitions, memory, scratch.path().to_path_buf(), at);
     // What can be known of the views without data is checked before the data is read.
-    let order = {
+    let reads = {
         let session = session(DateTime::UNIX_EPOCH)?;
         let reads = views.iter().map(|view| Ok((view.name.clone(), session.reads(view)?)));
-        query::run_order(&views, &reads.collect::<Result<_, ViewError>>()?)?
+        reads.collect::<Result<BTreeMap<_, _>, ViewError>>()?
     };
+    let order = query::run_order(&views, &reads)?;
 
     progress.enter("raw", files.iter().map(|file| file.bytes).sum());
     let mut lines = lines::read(
@@ -181,8 +180,17 @@ pub async fn build(
     let as_of = as_of.or_else(|| lines.newest.and_then(DateTime::from_timestamp_micros)).ok_or(BuildError::NoEvents)?;
 
     progress.enter("staging", partitions as u64);
-    let tables =
-        derive_all(&mut lines, specs, as_of, (partitions, threads), scratch.path().to_path_buf(), progress).await?;
+    let spilled = Arc::new(Spilled {
+        extras: derive::extra_columns(&lines.extras, specs.get(&Table::Customers)),
+        spills: std::mem::take(&mut lines.spills),
+        specs,
+        has_created_at: lines.has_created_at,
+        partitions,
+        threads,
+    });
+    let folder = scratch.path().to_path_buf();
+    let what = Derivation { as_of, folder, filled: partitions, keep: config.churn.enabled };
+    let tables = derive_all(&mut lines, &spilled, what, progress).await?;
     clock.lap("staging");
 
     let job = recommend::Job::new(&tables, &config.recommendations, as_of, threads, scratch.path());
@@ -195,20 +203,44 @@ pub async fn build(
         session.register_parquet(view, &parquet_table(view), &folder).await?;
     }
     let mut staged: BTreeMap<usize, derive::StagedFile> = BTreeMap::new();
-    for at in order {
-        let view = &views[at];
+    for at in &order {
+        let view = &views[*at];
         progress.enter(&format!("view {}", view.name), 0);
         let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
         check_needed(view, &file)?;
         session.register(&view.name, StagedTable::whole(file.clone(), !view.step))?;
-        staged.insert(at, file);
+        staged.insert(*at, file);
         clock.lap(&format!("view {}", view.name));
+    }
+    let (mut models, mut model_views, mut model_warnings) = (Models::default(), Vec::new(), Vec::new());
+    if config.churn.enabled {
+        progress.enter("model churn", 0);
+        let schemas = views.iter().enumerate().filter_map(|(at, view)| {
+            staged.get(&at).filter(|_| !view.step).map(|file| (view.name.as_str(), file.schema.as_ref()))
+        });
+        let past =
+            Past { spilled: &spilled, views: &views, order: &order, reads: &reads, memory, scratch: scratch.path() };
+        let known = churn::Known {
+            session: &session,
+            as_of,
+            schemas: schemas.collect(),
+            past: &past,
+            scratch: scratch.path(),
+        };
+        if let Some(model) = Box::pin(churn::model(&known, &config.churn, &mut model_warnings)).await? {
+            session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
+            models.churn = Some(model.card);
+            model_views.push((model.definition, model.file));
+        }
+        spilled.remove()?;
+        clock.lap("model churn");
     }
     let (mut views, mut staged): (Vec<ViewDefinition>, Vec<derive::StagedFile>) = views
         .into_iter()
         .enumerate()
         .filter(|(_, view)| !view.step)
         .filter_map(|(at, view)| Some((view, staged.remove(&at)?)))
+        .chain(model_views)
         .unzip();
 
     progress.enter("recommendations", 0);
@@ -218,14 +250,17 @@ pub async fn build(
     clock.lap("recommendations");
 
     let id = SnapshotId::new(as_of, rand::random());
+    models.recommendations = Some(recommended.card.clone());
     let written = write(lake, &id, &session, config, &views, staged, &recommended, progress, &mut clock).await;
-    let (mut manifest, warnings) = match written {
+    let (mut manifest, mut warnings) = match written {
         Ok(written) => written,
         Err(error) => {
             assemble::discard(lake, &id).await;
             return Err(error);
         }
     };
+    warnings.extend(model_warnings);
+    manifest.models = models;
     manifest.as_of = as_of;
     manifest.counts = lines.counts;
     manifest.sources = lines.sources;
@@ -255,7 +290,13 @@ async fn write(
     clock.lap("rows");
     progress.enter("rankings", 0);
     let built_in = views.iter().any(|view| view.name == "rfm" && view.file.is_none());
-    let (segments, rankings) = segments::write_rankings(lake, id, session, parts.customers, built_in).await?;
+    let (mut segments, mut rankings) =
+        segments::write_rankings(lake, id, session, parts.customers, built_in).await?;
+    if views.iter().any(|view| view.name == churn::VIEW) {
+        let (levels, lists) = segments::write_churn(lake, id, session, parts.customers, &config.churn).await?;
+        segments.extend(levels);
+        rankings.extend(lists);
+    }
     let edges = segments::edges(session).await?;
     clock.lap("rankings");
     let mut files = parts.files;
@@ -272,8 +313,8 @@ async fn write(
         customers: parts.customers,
         views: features,
         edges,
+        models: Models::default(),
         segments,
-        models: Models { recommendations: Some(recommended.card.clone()) },
         counts: BTreeMap::new(),
         sources: Vec::new(),
         files,
@@ -282,58 +323,27 @@ async fn write(
     Ok((manifest, parts.warnings))
 }
 
+/// Derives the tables at `as_of`, and counts what became of their lines.
 async fn derive_all(
     lines: &mut lines::Lines,
-    specs: BTreeMap<Table, TableSpec>,
-    as_of: DateTime<Utc>,
-    (partitions, threads): (usize, usize),
-    scratch: PathBuf,
+    spilled: &Arc<Spilled>,
+    what: Derivation,
     progress: &Progress,
 ) -> Result<BTreeMap<&'static str, Vec<derive::StagedFile>>, BuildError> {
-    let extras = derive::extra_columns(&lines.extras, specs.get(&Table::Customers));
-    let (has_created_at, as_of) = (lines.has_created_at, as_of.timestamp_micros());
-    let job = Arc::new((std::mem::take(&mut lines.spills), specs, extras, scratch, Arc::clone(&progress.done)));
-    let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let workers: Vec<_> = (0..threads)
-        .map(|_| {
-            let (job, next) = (Arc::clone(&job), Arc::clone(&next));
-            tokio::task::spawn_blocking(move || {
-                let (spills, specs, extras, scratch, done) = job.as_ref();
-                let mut derived = Vec::new();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= partitions {
-                        return Ok::<_, RawError>(derived);
-                    }
-                    let spills = spills.iter().map(|(table, parts)| (*table, parts[number].clone())).collect();
-                    let partition = derive::Partition { number, as_of, specs, spills, extras, has_created_at, scratch };
-                    derived.push((number, derive::derive(&partition)?));
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
-    let mut all = BTreeMap::new();
-    for worker in workers {
-        all.extend(worker.await??);
-    }
-    let mut tables: BTreeMap<&'static str, Vec<derive::StagedFile>> = BTreeMap::new();
-    for derived in all.into_values() {
-        for (name, file) in derived.tables {
-            tables.entry(name).or_default().push(file);
-        }
-        for ((table, fate), count) in derived.fates {
+    let all = spilled.derive(what, &progress.done).await?;
+    for derived in &all {
+        for ((table, fate), count) in &derived.fates {
             if let Some(counts) = lines.counts.get_mut(table.name()) {
-                *counts.fates.entry(fate.to_owned()).or_default() += count;
+                *counts.fates.entry((*fate).to_owned()).or_default() += count;
             }
         }
-        for (table, count) in derived.duplicates {
+        for (table, count) in &derived.duplicates {
             if let Some(counts) = lines.counts.get_mut(table.name()) {
                 counts.duplicates += count;
             }
         }
     }
-    Ok(tables)
+    Ok(past::tables(all))
 }
 
 /// How many parts the staging has: by the size of the raw data alone, so that it never depends on the machine.

@@ -33,6 +33,8 @@ pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_cu
 pub use manifest::{Edges, FORMAT, FileEntry, FileKind, Manifest, SegmentStats, Source, Stage, TableCounts, hex};
 pub use retention::{Pruned, list, prune};
 
+/// The list of all customers with a churn probability, by value at risk; no segment has that name.
+pub const CHURN_LIST: &str = "churn";
 /// The folder of all snapshots.
 pub const FOLDER: &str = "snapshots";
 

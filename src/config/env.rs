@@ -40,6 +40,12 @@ pub const NAMES: &[&str] = &[
     "build.memory_limit",
     "!build.threads",
     "build.staging",
+    "!churn.enabled",
+    "churn.horizon",
+    "!churn.high",
+    "!churn.medium",
+    "!churn.cuts",
+    "!churn.training_rows",
     "log.format",
     "log.level",
 ];

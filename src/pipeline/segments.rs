@@ -5,16 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use arrow::{
     array::{Array, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray},
     compute::cast,
-    datatypes::{DataType, Decimal128Type, Int64Type, Schema},
+    datatypes::{DataType, Decimal128Type, Int64Type, Schema, SchemaRef},
 };
 use futures::StreamExt;
 
 use super::{BuildError, ViewError, encode, query::Session, staging::derive::MONEY};
 use crate::{
+    config::ChurnConfig,
     feature::{SegmentKind, is_name},
     lake::Lake,
     snapshot::{
-        Edges, FileEntry, FileKind, SegmentStats, SnapshotError, SnapshotId,
+        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SnapshotError, SnapshotId,
         writer::{PartWriter, RANKING_BLOCK_ROWS, ranking_properties},
     },
 };
@@ -45,7 +46,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn stats(&self, name: String, definition: String, customers: u64) -> SegmentStats {
+    fn stats(&self, name: String, kind: SegmentKind, definition: String, customers: u64) -> SegmentStats {
         #[expect(clippy::cast_precision_loss, reason = "a share, and means of scores of 1 to 5")]
         let ratio = |part: u64, whole: u64| part as f64 / whole as f64;
         let mean = |(sum, count): (i64, u64)| (count > 0).then(|| ratio(sum.unsigned_abs(), count));
@@ -53,7 +54,7 @@ impl Tally {
         encode::decimal(self.revenue, 4, &mut revenue);
         SegmentStats {
             name,
-            kind: SegmentKind::Rfm,
+            kind,
             definition,
             size: self.size,
             share: if customers == 0 { 0.0 } else { ratio(self.size, customers) },
@@ -73,10 +74,82 @@ pub(super) async fn write_rankings(
     customers: u64,
     built_in: bool,
 ) -> Result<(Vec<SegmentStats>, Vec<FileEntry>), BuildError> {
-    let sql = "SELECT segment, customer_id, monetary, r_score, f_score, m_score FROM rfm WHERE segment IS NOT NULL \
-               ORDER BY segment, monetary DESC NULLS LAST, customer_id";
-    let failed = |source| ViewError::Sql { view: "rfm".to_owned(), source: Box::new(source) };
-    let mut members = session.query("rfm", sql).await?;
+    let sql = "SELECT segment, customer_id, monetary, monetary AS revenue, r_score, f_score, m_score FROM rfm \
+               WHERE segment IS NOT NULL ORDER BY segment, monetary DESC NULLS LAST, customer_id";
+    let (mut tallies, files) = rank(lake, id, session, ("rfm", sql)).await?;
+    if let Some(name) = tallies.keys().find(|name| *name == CHURN_LIST || levels().contains(name)) {
+        return Err(ViewError::SegmentName { name: name.clone() }.into());
+    }
+    let kind = SegmentKind::Rfm;
+    let mut segments = Vec::new();
+    for (name, definition) in &GRID {
+        let tally = match tallies.remove(*name) {
+            None if !built_in => continue,
+            tally => tally.unwrap_or_default(),
+        };
+        let definition = if built_in { (*definition).to_owned() } else { format!("rfm.segment is {name}") };
+        segments.push(tally.stats((*name).to_owned(), kind, definition, customers));
+    }
+    for (name, tally) in tallies {
+        let definition = format!("rfm.segment is {name}");
+        segments.push(tally.stats(name, kind, definition, customers));
+    }
+    Ok((segments, files))
+}
+
+/// The names of the segments of churn risk.
+fn levels() -> [String; 3] {
+    ["high", "medium", "low"].map(|level| format!("churn_{level}"))
+}
+
+/// Writes the segments of churn risk, by value at risk and then id, and the list of all with the columns to filter by.
+pub(super) async fn write_churn(
+    lake: &Lake,
+    id: &SnapshotId,
+    session: &Session,
+    customers: u64,
+    config: &ChurnConfig,
+) -> Result<(Vec<SegmentStats>, Vec<FileEntry>), BuildError> {
+    let sql = "SELECT 'churn_' || c.risk AS segment, c.customer_id, c.value_at_risk, r.monetary AS revenue, \
+               r.r_score, r.f_score, r.m_score FROM churn c LEFT JOIN rfm r ON r.customer_id = c.customer_id \
+               ORDER BY segment, c.value_at_risk DESC, c.customer_id";
+    let (mut tallies, mut files) = rank(lake, id, session, (CHURN_LIST, sql)).await?;
+    let (high, medium, days) = (config.high, config.medium, config.horizon_days());
+    let of = format!("probability of no purchase within {days} days");
+    let definitions = [format!("{of} from {high}"), format!("{of} from {medium} to {high}"), format!("{of} below {medium}")];
+    let stats = levels().into_iter().zip(definitions).map(|(name, definition)| {
+        tallies.remove(&name).unwrap_or_default().stats(name, SegmentKind::Churn, definition, customers)
+    });
+    let stats = stats.collect();
+    let sql = "SELECT c.customer_id, c.value_at_risk, c.probability, c.risk, c.expected_value, r.segment \
+               FROM churn c LEFT JOIN rfm r ON r.customer_id = c.customer_id \
+               ORDER BY c.value_at_risk DESC, c.customer_id";
+    let failed = |source| ViewError::Sql { view: CHURN_LIST.to_owned(), source: Box::new(source) };
+    let mut all = session.query(CHURN_LIST, sql).await?;
+    let mut list: Option<PartWriter> = None;
+    while let Some(batch) = all.next().await {
+        let batch = batch.map_err(failed)?;
+        let writer = match &mut list {
+            Some(writer) => writer,
+            none => none.insert(self::writer(lake, id, CHURN_LIST, batch.schema())?),
+        };
+        write(writer, &batch).await?;
+    }
+    if let Some(writer) = list {
+        files.push(writer.finish().await?);
+    }
+    Ok((stats, files))
+}
+
+/// Writes a ranking for each segment of the rows that `sql` gives: segment, id, what they are ordered by, revenue, three scores.
+async fn rank(
+    lake: &Lake,
+    id: &SnapshotId,
+    session: &Session,
+    (view, sql): (&str, &str),
+) -> Result<(BTreeMap<String, Tally>, Vec<FileEntry>), BuildError> {
+    let failed = |source| ViewError::Sql { view: view.to_owned(), source: Box::new(source) };
+    let mut members = session.query(view, sql).await?;
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     let mut files = Vec::new();
     let mut open: Option<(String, PartWriter)> = None;
@@ -93,27 +166,15 @@ pub(super) async fn write_rankings(
             let members = batch.slice(rows.start, rows.len());
             add(tallies.entry(segment).or_default(), &members).map_err(|error| failed(error.into()))?;
             if let Some((_, writer)) = &mut open {
-                write(writer, &members).await?;
+                let listed = members.project(&[1, 2]).map_err(|error| failed(error.into()))?;
+                write(writer, &listed).await?;
             }
         }
     }
     if let Some((_, writer)) = open {
         files.push(writer.finish().await?);
     }
-    let mut segments = Vec::new();
-    for (name, definition) in &GRID {
-        let tally = match tallies.remove(*name) {
-            None if !built_in => continue,
-            tally => tally.unwrap_or_default(),
-        };
-        let definition = if built_in { (*definition).to_owned() } else { format!("rfm.segment is {name}") };
-        segments.push(tally.stats((*name).to_owned(), definition, customers));
-    }
-    for (name, tally) in tallies {
-        let definition = format!("rfm.segment is {name}");
-        segments.push(tally.stats(name, definition, customers));
-    }
-    Ok((segments, files))
+    Ok((tallies, files))
 }
 
 /// The runs of equal texts.
@@ -132,16 +193,17 @@ fn ranking(lake: &Lake, id: &SnapshotId, segment: &str, batch: &RecordBatch) -> 
     if !is_name(segment) {
         return Err(ViewError::SegmentName { name: segment.to_owned() }.into());
     }
-    let path = format!("rankings/{segment}.parquet");
     let schema = batch.schema().project(&[1, 2]).unwrap_or_else(|_| Schema::empty());
-    let writer = PartWriter::new(lake, id, path, FileKind::Ranking, Arc::new(schema), ranking_properties())?;
-    Ok(writer.of_segment(segment))
+    Ok(writer(lake, id, segment, Arc::new(schema))?)
+}
+
+fn writer(lake: &Lake, id: &SnapshotId, list: &str, schema: SchemaRef) -> Result<PartWriter, SnapshotError> {
+    let path = format!("rankings/{list}.parquet");
+    let writer = PartWriter::new(lake, id, path, FileKind::Ranking, schema, ranking_properties())?;
+    Ok(writer.of_segment(list))
 }
 
 async fn write(writer: &mut PartWriter, members: &RecordBatch) -> Result<(), SnapshotError> {
-    let members = members.project(&[1, 2]);
-    let members =
-        members.map_err(|error| SnapshotError::Write { object: "rankings".to_owned(), source: error.into() })?;
     let mut start = 0;
     while start < members.num_rows() {
         let filled = usize::try_from(writer.rows()).unwrap_or(0) % RANKING_BLOCK_ROWS;
@@ -156,12 +218,12 @@ async fn write(writer: &mut PartWriter, members: &RecordBatch) -> Result<(), Sna
 }
 
 fn add(tally: &mut Tally, members: &RecordBatch) -> Result<(), arrow::error::ArrowError> {
-    let monetary = cast(members.column(2), &MONEY)?;
+    let monetary = cast(members.column(3), &MONEY)?;
     let monetary: &Decimal128Array = monetary.as_primitive::<Decimal128Type>();
     tally.size += members.num_rows() as u64;
     tally.revenue += monetary.iter().flatten().sum::<i128>();
     for (at, (sum, count)) in tally.scores.iter_mut().enumerate() {
-        let scores = cast(members.column(3 + at), &DataType::Int64)?;
+        let scores = cast(members.column(4 + at), &DataType::Int64)?;
         let scores: &Int64Array = scores.as_primitive::<Int64Type>();
         *sum += scores.iter().flatten().sum::<i64>();
         *count += (scores.len() - scores.null_count()) as u64;

@@ -9,7 +9,7 @@ use crate::{
     config::ServingConfig,
     lake::Lake,
     snapshot::{
-        Manifest,
+        CHURN_LIST, Manifest,
         reader::{BlockCache, ReadLimits, SnapshotReader},
     },
     tair::{Keys, PAGE, Write, Writer, codec::Index},
@@ -18,7 +18,12 @@ use crate::{
 
 /// What the index of `manifest` consists of.
 pub(super) fn of(manifest: &Manifest) -> Index {
-    manifest.segments.iter().map(|segment| (segment.name.clone(), segment.size)).collect()
+    let mut index: Index = manifest.segments.iter().map(|segment| (segment.name.clone(), segment.size)).collect();
+    let all = manifest.ranked(CHURN_LIST);
+    if all > 0 {
+        index.insert(CHURN_LIST.to_owned(), all);
+    }
+    index
 }
 
 /// A reader for the rankings of `manifest`, with a cache of its own.

@@ -186,7 +186,7 @@ impl Serving {
         limit: usize,
     ) -> Result<Vec<CustomerId>, ReadError> {
         if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0) {
-            let size = served.manifest.segment(segment).map_or(0, |segment| segment.size);
+            let size = served.manifest.ranked(segment);
             let expected = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(limit);
             if expected == 0 {
                 return Ok(Vec::new());

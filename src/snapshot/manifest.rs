@@ -48,6 +48,9 @@ pub struct Manifest {
     #[serde(default)]
     #[schema(value_type = HashMap<String, Vec<String>>, example = json!({"recency_days": ["17", "33.6", "72.2", "180.2"]}))]
     pub edges: Edges,
+    /// The models and their cards.
+    #[serde(default)]
+    pub models: Models,
     /// The segments and their figures, by name.
     pub segments: Vec<SegmentStats>,
     /// The models, each with its measurements.
@@ -147,7 +150,7 @@ pub enum FileKind {
     Customers,
     /// Ready to serve.
     Rows,
-    /// The members of a segment, best first.
+    /// The members of a segment, or of the list `churn`, best first.
     Ranking,
     /// Names and similar products, ready to serve.
     Products,
@@ -161,7 +164,7 @@ pub struct FileEntry {
     pub path: String,
     /// What it is for.
     pub kind: FileKind,
-    /// The segment of a ranking.
+    /// The segment of a ranking, or `churn` for the list of all by value at risk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "champions")]
     pub segment: Option<String>,
@@ -260,6 +263,13 @@ impl Manifest {
     #[must_use]
     pub fn view(&self, name: &str) -> Option<usize> {
         self.views.iter().position(|view| view.name == name)
+    }
+
+    /// How many members the ranking of `list` has: that of a segment, or another list that is kept in order.
+    #[must_use]
+    pub fn ranked(&self, list: &str) -> u64 {
+        let of_list = |file: &&FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(list);
+        self.files.iter().find(of_list).map_or(0, |file| file.rows)
     }
 
     /// The segment `name`.

@@ -38,6 +38,8 @@ pub(crate) struct Partition<'a> {
     pub(crate) extras: &'a [ExtraColumn],
     pub(crate) has_created_at: bool,
     pub(crate) scratch: &'a Path,
+    /// Whether the spilled lines are needed once more.
+    pub(crate) keep: bool,
 }
 
 /// What became of a partition's lines, by table and fate, and the tables derived.
@@ -54,7 +56,7 @@ impl Derived {
     }
 }
 
-/// Derives the tables of one partition, and removes its spilled lines.
+/// Derives the tables of one partition, and removes its spilled lines unless they are to be kept.
 pub(crate) fn derive(partition: &Partition<'_>) -> Result<Derived, RawError> {
     let mut derived = Derived::default();
     let transactions = partition.load(Table::Transactions)?;
@@ -66,7 +68,7 @@ pub(crate) fn derive(partition: &Partition<'_>) -> Result<Derived, RawError> {
     partition.interactions(&interactions, &people, &mut derived)?;
     drop(interactions);
     customers::write(partition, &profiles, &people, &mut derived)?;
-    for path in partition.spills.values().flatten() {
+    for path in partition.spills.values().flatten().filter(|_| !partition.keep) {
         std::fs::remove_file(path).map_err(|error| staging(path, error))?;
     }
     Ok(derived)

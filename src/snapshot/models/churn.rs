@@ -1,0 +1,176 @@
+//! The card of the churn model.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::snapshot::rfc3339;
+
+/// The churn model: what it foretells, what it was made from, how good it was on customers and times it had not seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChurnModel {
+    /// Churn is: no purchase within so many days after `as_of`.
+    #[schema(example = 90)]
+    pub horizon_days: u32,
+    /// The candidate that makes the probabilities: `logistic`, `boosted`, `blend`, …, or `rule` where there was too little data.
+    #[schema(example = "blend")]
+    pub chosen: String,
+    /// Whether the probabilities may be believed.
+    #[schema(example = true)]
+    pub trusted: bool,
+    /// Why not, where they may not.
+    #[schema(example = json!(["the history is 40 days, too short to measure a model on a horizon of 90 days"]))]
+    pub reasons: Vec<String>,
+    /// What to keep in mind all the same.
+    #[schema(example = json!(["the share that churned moved between 0.40 and 0.52 over the training cuts: the level of the probabilities may be off by as much"]))]
+    pub caveats: Vec<String>,
+    /// The instants at which customers were looked at to train the model that serves, oldest first.
+    #[schema(example = json!(["2011-01-12T00:00:00Z", "2011-02-11T00:00:00Z"]))]
+    pub training_cuts: Vec<String>,
+    /// Rows that the serving model was trained on: customers, once per cut.
+    #[schema(example = 14_321)]
+    pub training_rows: u64,
+    /// How customers were sampled for training.
+    #[schema(example = "all customers")]
+    pub sampling: String,
+    /// Share of the training rows that churned.
+    #[schema(example = 0.466)]
+    pub base_rate: f64,
+    /// By how much the log-odds are stretched, as learned from cuts the model had not seen; 1 leaves them alone.
+    #[schema(example = 0.94)]
+    pub calibration_slope: f64,
+    /// The cuts it was measured on, oldest first; each candidate was trained on what was known at that cut alone.
+    pub cuts: Vec<ChurnCut>,
+    /// The features, the weightiest first.
+    pub features: Vec<ModelFeature>,
+    /// The model of `expected_value`.
+    pub expected_value: ExpectedValueModel,
+    /// Where risk levels begin.
+    pub thresholds: RiskThresholds,
+    /// Where value levels begin, for the policy table.
+    pub value_levels: ValueLevels,
+}
+
+/// A cut in time that candidates were measured on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChurnCut {
+    /// The instant.
+    #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime, example = "2011-09-09T00:00:00Z")]
+    pub at: DateTime<Utc>,
+    /// Whether the choice among candidates, or the calibration, rests on this cut; the latest is kept out of both where there are others.
+    #[schema(example = false)]
+    pub used_to_choose: bool,
+    /// Rows that candidates were trained on for it.
+    #[schema(example = 9_842)]
+    pub training_rows: u64,
+    /// Customers measured.
+    #[schema(example = 3_362)]
+    pub customers: u64,
+    /// Share of them that churned.
+    #[schema(example = 0.433)]
+    pub churned: f64,
+    /// The figures of each candidate, and of the `model` as it serves: the chosen candidate, calibrated.
+    pub candidates: Vec<CandidateFigures>,
+    /// The `model` in ten bins of equal size, least risk first.
+    pub bins: Vec<ChurnBin>,
+}
+
+/// How good a candidate was on a cut.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CandidateFigures {
+    /// The candidate.
+    #[schema(example = "logistic")]
+    pub name: String,
+    /// Area under the ROC curve: how often of two customers, of whom one churned, that one had the greater probability.
+    #[schema(example = 0.745)]
+    pub auc: f64,
+    /// Mean log loss.
+    #[schema(example = 0.598)]
+    pub log_loss: f64,
+    /// Brier score: the mean square of probability less outcome.
+    #[schema(example = 0.206)]
+    pub brier: f64,
+    /// Calibration error: mean distance of foretold and seen shares over ten bins of equal size.
+    #[schema(example = 0.041)]
+    pub calibration_error: f64,
+    /// Share of churn in the tenth of greatest risk over the share in all.
+    #[schema(example = 1.9)]
+    pub top_lift: f64,
+}
+
+/// A tenth of the customers of a cut, by probability.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChurnBin {
+    /// Customers in it.
+    #[schema(example = 336)]
+    pub customers: u64,
+    /// Their mean probability.
+    #[schema(example = 0.81)]
+    pub foretold: f64,
+    /// The share that churned.
+    #[schema(example = 0.79)]
+    pub seen: f64,
+    /// That share over the share in all.
+    #[schema(example = 1.83)]
+    pub lift: f64,
+}
+
+/// A feature of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ModelFeature {
+    /// What the model reads.
+    #[schema(example = "log_recency")]
+    pub name: String,
+    /// The feature that it is made of.
+    #[schema(example = "rfm.recency_days")]
+    pub source: String,
+    /// Change of the log-odds by one standard deviation, in the logistic regression.
+    #[schema(example = 0.41)]
+    pub weight: f64,
+    /// Share of what the boosted trees' splits change, 0 to 1.
+    #[schema(example = 0.22)]
+    pub importance: f64,
+}
+
+/// How `expected_value` is made: scale × (own × the customer's spending rate + (1 − own) × the mean), over the horizon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExpectedValueModel {
+    /// The weight of the customer's own rate; chosen on the latest cut.
+    #[schema(example = 0.75)]
+    pub own: f64,
+    /// The factor that makes the sum right over the training cuts.
+    #[schema(example = 1.12)]
+    pub scale: f64,
+    /// The mean spending of those who stayed, over the horizon.
+    #[schema(example = 702.4)]
+    pub mean: f64,
+    /// Mean absolute error on the latest cut, over those who stayed.
+    #[schema(example = 480.2)]
+    pub error: f64,
+    /// The same for foretelling the mean for everybody.
+    #[schema(example = 650.9)]
+    pub error_of_mean: f64,
+}
+
+/// Where risk levels begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RiskThresholds {
+    /// Probability from which the risk is high.
+    #[schema(example = 0.6)]
+    pub high: f64,
+    /// Probability from which it is medium.
+    #[schema(example = 0.3)]
+    pub medium: f64,
+}
+
+/// Where value levels begin: the greatest fifth is high, the next three tenths medium.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ValueLevels {
+    /// Expected value from which it is high.
+    #[schema(example = 1_204.5)]
+    pub high: f64,
+    /// Expected value from which it is medium.
+    #[schema(example = 402.1)]
+    pub medium: f64,
+}
