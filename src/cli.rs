@@ -15,7 +15,10 @@ use crate::{
 mod build;
 #[cfg(feature = "build")]
 mod demo;
+mod evaluate;
 mod feast_repo;
+#[cfg(feature = "build")]
+mod features;
 mod openapi;
 mod progress;
 mod publish;
@@ -51,6 +54,9 @@ enum Command {
     Upload(upload::Args),
     #[cfg(feature = "build")]
     Build(build::Args),
+    Evaluate(evaluate::Args),
+    #[cfg(feature = "build")]
+    Features(features::Args),
     Publish(publish::PublishArgs),
     Rollback(publish::RollbackArgs),
     Verify(verify::Args),
@@ -141,6 +147,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Upload(args) => upload::run(args, &app).await,
             #[cfg(feature = "build")]
             Command::Build(args) => build::run(args, &app).await,
+            Command::Evaluate(args) => evaluate::run(args, &app).await,
+            #[cfg(feature = "build")]
+            Command::Features(args) => Box::pin(features::run(args, &app)).await,
             Command::Publish(args) => publish::publish(args, &app).await,
             Command::Rollback(args) => publish::rollback(args, &app).await,
             Command::Verify(args) => Box::pin(verify::run(args, &app)).await,

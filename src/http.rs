@@ -15,10 +15,13 @@ use crate::{
 
 mod batch;
 mod catalog;
+mod churn;
 mod conditional;
 mod cursor;
 mod customers;
 pub mod feast;
+mod lists;
+mod models;
 mod observe;
 pub mod openapi;
 mod problem;
@@ -66,7 +69,9 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(segments::segments))
         .routes(routes!(segments::segment))
         .routes(routes!(segments::members))
+        .routes(routes!(churn::churn))
         .routes(routes!(catalog::views))
+        .routes(routes!(models::model))
         .routes(routes!(catalog::snapshots))
         .routes(routes!(catalog::snapshot))
         .routes(routes!(feast::online_features))

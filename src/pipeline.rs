@@ -21,6 +21,7 @@ use crate::{
 mod assemble;
 mod churn;
 mod encode;
+mod features;
 mod past;
 mod query;
 pub mod raw;
@@ -29,6 +30,7 @@ mod segments;
 mod staging;
 mod table;
 
+pub use features::features;
 use past::{Derivation, Past, Spilled};
 use raw::{RawError, Table, TableSpec, files::RawFile};
 use staging::{Scratch, derive, lines};
@@ -143,6 +145,22 @@ pub async fn build(
     as_of: Option<DateTime<Utc>>,
     progress: &Progress,
 ) -> Result<Built, BuildError> {
+    build_into(lake, lake, config, as_of, progress).await
+}
+
+/// The temporary folder of a build.
+fn scratch(config: &Config) -> Result<Scratch, RawError> {
+    Scratch::new(&config.build.staging.as_ref().map_or_else(std::env::temp_dir, |folder| config.resolve(folder)))
+}
+
+/// Builds from the raw data of the lake `from` a snapshot in the lake `lake`.
+async fn build_into(
+    from: &Lake,
+    lake: &Lake,
+    config: &Config,
+    as_of: Option<DateTime<Utc>>,
+    progress: &Progress,
+) -> Result<Built, BuildError> {
     let mut clock = Clock::default();
     let folder = config.views.folder.as_ref().map(|folder| config.resolve(folder));
     let mut views = views::load(folder.as_deref(), config.views.parquet.keys())?;
@@ -151,9 +169,8 @@ pub async fn build(
         .into_iter()
         .map(|table| Ok((table, TableSpec::new(table, &config.raw)?)))
         .collect::<Result<_, RawError>>()?;
-    let scratch =
-        Scratch::new(&config.build.staging.as_ref().map_or_else(std::env::temp_dir, |folder| config.resolve(folder)))?;
-    let files = raw_files(lake, config).await?;
+    let scratch = scratch(config)?;
+    let files = raw_files(from, config).await?;
     let partitions = partitions(&files);
     let threads = threads(config);
     let memory = (config.build.memory, config.build.memory_limit);
@@ -199,7 +216,7 @@ pub async fn build(
         session.register(name, StagedTable::divided(table))?;
     }
     for (view, place) in &config.views.parquet {
-        let folder = assemble::copy_parquet(lake, view, place, scratch.path()).await?;
+        let folder = assemble::copy_parquet(from, view, place, scratch.path()).await?;
         session.register_parquet(view, &parquet_table(view), &folder).await?;
     }
     let mut staged: BTreeMap<usize, derive::StagedFile> = BTreeMap::new();
@@ -220,13 +237,8 @@ pub async fn build(
         });
         let past =
             Past { spilled: &spilled, views: &views, order: &order, reads: &reads, memory, scratch: scratch.path() };
-        let known = churn::Known {
-            session: &session,
-            as_of,
-            schemas: schemas.collect(),
-            past: &past,
-            scratch: scratch.path(),
-        };
+        let known =
+            churn::Known { session: &session, as_of, schemas: schemas.collect(), past: &past, scratch: scratch.path() };
         if let Some(model) = Box::pin(churn::model(&known, &config.churn, &mut model_warnings)).await? {
             session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
             models.churn = Some(model.card);
@@ -290,8 +302,7 @@ async fn write(
     clock.lap("rows");
     progress.enter("rankings", 0);
     let built_in = views.iter().any(|view| view.name == "rfm" && view.file.is_none());
-    let (mut segments, mut rankings) =
-        segments::write_rankings(lake, id, session, parts.customers, built_in).await?;
+    let (mut segments, mut rankings) = segments::write_rankings(lake, id, session, parts.customers, built_in).await?;
     if views.iter().any(|view| view.name == churn::VIEW) {
         let (levels, lists) = segments::write_churn(lake, id, session, parts.customers, &config.churn).await?;
         segments.extend(levels);

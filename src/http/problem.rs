@@ -70,6 +70,8 @@ problems! {
     product_not_found: NOT_FOUND "product-not-found" "Product not found";
     /// No such segment.
     segment_not_found: NOT_FOUND "segment-not-found" "Segment not found";
+    /// No such model.
+    model_not_found: NOT_FOUND "model-not-found" "Model not found";
     /// No such snapshot.
     snapshot_not_found: NOT_FOUND "snapshot-not-found" "Snapshot not found";
     /// No such path.

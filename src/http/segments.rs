@@ -17,14 +17,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     App, Problem, conditional,
-    cursor::Cursor,
-    select::{self, Selection},
+    lists::{self, Page},
+    select::Selection,
 };
-use crate::{
-    feature::{SegmentKind, Tier},
-    serving::{ReadError, Served},
-    snapshot::SegmentStats,
-};
+use crate::{feature::SegmentKind, serving::Served, snapshot::SegmentStats};
 
 /// A segment and its figures.
 #[derive(Debug, Serialize, ToSchema)]
@@ -225,23 +221,10 @@ pub(super) async fn members(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
-    let limit = limit(query.limit.as_deref())?;
-    let current = app.serving.current()?;
+    let limit = lists::limit(query.limit.as_deref())?;
     let Path(name) = name.map_err(|_| unknown("?"))?;
     let list = format!("segment:{name}");
-    let (served, offset) = match &query.cursor {
-        None => (current, 0),
-        Some(cursor) => {
-            let cursor = Cursor::decode(cursor, &list)?;
-            let served = app.serving.snapshot(&cursor.snapshot).await.map_err(|error| match error {
-                ReadError::UnknownSnapshot(id) => {
-                    Problem::cursor_gone(format!("snapshot {id} is gone; start the list anew"))
-                }
-                other => other.into(),
-            })?;
-            (served, cursor.offset)
-        }
-    };
+    let (served, offset) = lists::resume(&app, query.cursor.as_deref(), &list).await?;
     let stats = served.manifest.segment(&name).ok_or_else(|| unknown(&name))?;
     let selection =
         query.views.as_deref().map_or_else(|| Ok(Selection::none()), |views| Selection::views(&served, views))?;
@@ -249,41 +232,8 @@ pub(super) async fn members(
         return Ok(response);
     }
     let members = app.serving.members(&served, &name, offset, limit).await?;
-    let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(&served, &members).await };
-    if let Some(Err(error)) = rows.first().filter(|_| rows.iter().all(Result::is_err)) {
-        return Err(error.clone().into());
-    }
-    let end = offset.saturating_add(members.len() as u64);
-    let next = (end < stats.size && !members.is_empty())
-        .then(|| Cursor { snapshot: served.manifest.id.clone(), list, offset: end }.encode());
-    let mut out = Vec::with_capacity(256 + members.len() * 128);
-    out.extend_from_slice(b"{\"segment\":");
-    select::text(&name, &mut out);
-    out.push(b',');
-    select::freshness(&served, &mut out);
-    out.extend_from_slice(format!(",\"total\":{},\"next\":", stats.size).as_bytes());
-    match next {
-        Some(next) => select::text(&next, &mut out),
-        None => out.extend_from_slice(b"null"),
-    }
-    out.extend_from_slice(b",\"customers\":[");
-    for (at, id) in members.iter().enumerate() {
-        let comma = if at > 0 { "," } else { "" };
-        out.extend_from_slice(format!("{comma}{{\"rank\":{},\"customer_id\":", offset + at as u64 + 1).as_bytes());
-        select::text(id.as_str(), &mut out);
-        out.extend_from_slice(b",\"views\":");
-        match rows.get(at) {
-            None => out.extend_from_slice(b"{}"),
-            Some(Ok(answer)) if answer.row.is_some() => {
-                let kept = answer.tier == Tier::Memory;
-                answer.row.iter().for_each(|row| selection.write(&served, row, kept, &mut out));
-            }
-            Some(_) => out.extend_from_slice(b"null"),
-        }
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"]}");
-    Ok(conditional::json(&served, conditional::whole(&rows), out))
+    let head = format!("\"segment\":{},", serde_json::Value::from(name));
+    Page { list, head, served: &served, members, offset, total: stats.size }.answer(&app, &selection).await
 }
 
 fn find(served: &Served, name: Result<Path<String>, PathRejection>) -> Result<&SegmentStats, Problem> {
@@ -294,10 +244,4 @@ fn find(served: &Served, name: Result<Path<String>, PathRejection>) -> Result<&S
 fn unknown(name: &str) -> Problem {
     let shown: String = name.chars().take(64).collect();
     Problem::segment_not_found(format!("there is no segment `{shown}`; GET /v1/segments lists them"))
-}
-
-fn limit(text: Option<&str>) -> Result<usize, Problem> {
-    let Some(text) = text else { return Ok(100) };
-    let limit = text.parse().ok().filter(|limit| (1..=1_000).contains(limit));
-    limit.ok_or_else(|| Problem::bad_parameter("`limit` must be a number from 1 to 1000"))
 }

@@ -80,9 +80,8 @@ pub(super) async fn model(
     config: &ChurnConfig,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Model>, BuildError> {
-    let has = |view: &str, column: &str| {
-        known.schemas.get(view).is_some_and(|schema| schema.field_with_name(column).is_ok())
-    };
+    let has =
+        |view: &str, column: &str| known.schemas.get(view).is_some_and(|schema| schema.field_with_name(column).is_ok());
     if !has("rfm", "recency_days") || !has("rfm", "frequency") {
         warnings.push("the view rfm has no recency_days or no frequency: there is no view churn".to_owned());
         return Ok(None);
@@ -261,7 +260,10 @@ async fn spent(session: &Session, from: DateTime<Utc>, to: DateTime<Utc>) -> Res
 fn too_little(seen: &[Seen], horizon: TimeDelta) -> Vec<String> {
     let days = horizon.num_days();
     let Some(latest) = seen.last() else {
-        return vec![format!("the history is too short for a horizon of {days} days: it takes more than {} days", days * 4 / 3)];
+        return vec![format!(
+            "the history is too short for a horizon of {days} days: it takes more than {} days",
+            days * 4 / 3
+        )];
     };
     if latest.cut.at - seen[0].cut.at < horizon {
         return vec![format!(
@@ -283,7 +285,10 @@ fn doubts(choice: &Choice, seen: &[Seen], reasons: &mut Vec<String>, caveats: &m
     if let Some(figures) = figures {
         let at = rfc3339::format(latest.at);
         if figures.auc < LEAST_AUC {
-            reasons.push(format!("on the cut {at} it told the customers apart hardly better than a coin (AUC {:.3})", figures.auc));
+            reasons.push(format!(
+                "on the cut {at} it told the customers apart hardly better than a coin (AUC {:.3})",
+                figures.auc
+            ));
         }
         if figures.calibration_error > MOST_ERROR {
             reasons.push(format!(
@@ -293,7 +298,8 @@ fn doubts(choice: &Choice, seen: &[Seen], reasons: &mut Vec<String>, caveats: &m
         }
     }
     if choice.cuts.len() == 1 {
-        caveats.push("there was one cut to measure on, which the choice rests on as well: its figures flatter".to_owned());
+        caveats
+            .push("there was one cut to measure on, which the choice rests on as well: its figures flatter".to_owned());
     }
     let shares: Vec<f64> = seen.iter().map(|seen| share(&seen.cut.rows.churned)).collect();
     let (least, most) = shares.iter().fold((1.0_f64, 0.0_f64), |(low, high), s| (low.min(*s), high.max(*s)));
@@ -319,14 +325,17 @@ fn make(
     let horizon = f64::from(config.horizon_days());
     let own: Vec<f64> = (0..inputs.len()).map(|row| own_rate(&inputs.raw, row, horizon)).collect();
     let latest = seen.last().map(|seen| &seen.stayed).filter(|stayed| choice.is_some() && !stayed.seen.is_empty());
-    let values = latest.map_or_else(|| value::unfitted(&own), |latest| {
-        let mut training = Stayed::default();
-        for seen in seen {
-            training.own.extend_from_slice(&seen.stayed.own);
-            training.seen.extend_from_slice(&seen.stayed.seen);
-        }
-        value::fit(&training, latest)
-    });
+    let values = latest.map_or_else(
+        || value::unfitted(&own),
+        |latest| {
+            let mut training = Stayed::default();
+            for seen in seen {
+                training.own.extend_from_slice(&seen.stayed.own);
+                training.seen.extend_from_slice(&seen.stayed.seen);
+            }
+            value::fit(&training, latest)
+        },
+    );
     let expected: Vec<f64> = own.iter().map(|own| rounded(expected(&values, *own))).collect();
     let levels = levels(&expected);
     let columns = inputs.columns();
@@ -336,7 +345,10 @@ fn make(
         let (probability, moved) = match (&scored, &base) {
             (Some((choice, scores, scaled)), Some(base)) => {
                 let mut moved = by_source(choice, scaled, sources, row);
-                moved.iter_mut().zip(base).for_each(|(moved, base)| *moved = (*moved - base) * choice.calibration.slope);
+                moved
+                    .iter_mut()
+                    .zip(base)
+                    .for_each(|(moved, base)| *moved = (*moved - base) * choice.calibration.slope);
                 (choice.calibration.probability(scores[row]), moved)
             }
             _ => {

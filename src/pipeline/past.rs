@@ -145,7 +145,11 @@ impl Past<'_> {
     }
 
     /// A session with the tables and timed views at `at`, of the customers of the first `filled` partitions.
-    pub(super) async fn at(&self, at: DateTime<Utc>, filled: usize) -> Result<(Session, tempfile::TempDir), BuildError> {
+    pub(super) async fn at(
+        &self,
+        at: DateTime<Utc>,
+        filled: usize,
+    ) -> Result<(Session, tempfile::TempDir), BuildError> {
         let folder = tempfile::tempdir_in(self.scratch).map_err(|error| staging(self.scratch, error))?;
         let what = Derivation { as_of: at, folder: folder.path().to_path_buf(), filled, keep: true };
         let derived = self.spilled.derive(what, &Arc::default()).await?;

@@ -116,7 +116,8 @@ pub(super) async fn write_churn(
     let (mut tallies, mut files) = rank(lake, id, session, (CHURN_LIST, sql)).await?;
     let (high, medium, days) = (config.high, config.medium, config.horizon_days());
     let of = format!("probability of no purchase within {days} days");
-    let definitions = [format!("{of} from {high}"), format!("{of} from {medium} to {high}"), format!("{of} below {medium}")];
+    let definitions =
+        [format!("{of} from {high}"), format!("{of} from {medium} to {high}"), format!("{of} below {medium}")];
     let stats = levels().into_iter().zip(definitions).map(|(name, definition)| {
         tallies.remove(&name).unwrap_or_default().stats(name, SegmentKind::Churn, definition, customers)
     });

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     feature::{CustomerId, Row, Tier},
-    snapshot::{SnapshotError, reader::ProductRow},
+    snapshot::{
+        CHURN_LIST, SnapshotError,
+        reader::{ChurnFilter, ProductRow},
+    },
 };
 
 /// Customers of one batch that are read at a time.
@@ -197,5 +200,25 @@ impl Serving {
             }
         }
         Ok(served.reader.members(segment, offset, limit).await?)
+    }
+
+    /// The customers that `filter` wants, by value at risk, from rank `offset` (counted from 0) on, at most `limit`; and how many
+    /// there are in all. What is kept ready comes as [`Serving::members`] do, what is filtered from the snapshot.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn churn(
+        &self,
+        served: &Served,
+        filter: &ChurnFilter,
+        offset: u64,
+        limit: usize,
+    ) -> Result<(Vec<CustomerId>, u64), ReadError> {
+        if !filter.is_by_risk_alone() {
+            return Ok(served.reader.churn(filter, offset, limit).await?);
+        }
+        let list = filter.risk.as_ref().map_or_else(|| CHURN_LIST.to_owned(), |risk| format!("{CHURN_LIST}_{risk}"));
+        let members = self.members(served, &list, offset, limit).await?;
+        Ok((members, served.manifest.ranked(&list)))
     }
 }

@@ -19,6 +19,10 @@ use moka::future::Cache;
 use object_store::path::Path;
 use tokio::sync::Semaphore;
 
+mod churn;
+
+pub use churn::ChurnFilter;
+
 use super::{
     FileEntry, FileKind, Manifest, SnapshotError,
     blocks::{Footer, footer_range},

@@ -9,6 +9,7 @@
 
 mod bucket;
 mod build;
+mod churn;
 mod cli;
 mod deploy;
 mod faults;

@@ -103,18 +103,12 @@ pub(super) struct Fitted {
 }
 
 impl Fitted {
-    /// The two learners on all columns.
-    pub(super) fn learners(rows: &Rows) -> (Scale, Logistic, Trees) {
+    /// All candidates, learned from `rows`, in the order of [`Candidate::ALL`].
+    pub(super) fn all(rows: &Rows) -> Vec<Self> {
         let scale = Scale::of(&rows.columns);
         let scaled = scale.apply(&rows.columns);
         let logistic = Logistic::fit(&scaled, &rows.churned, penalty(&rows.churned));
         let trees = Trees::fit(&scaled, &rows.churned);
-        (scale, logistic, trees)
-    }
-
-    /// All candidates, learned from `rows`.
-    pub(super) fn all(rows: &Rows) -> Vec<Self> {
-        let (scale, logistic, trees) = Self::learners(rows);
         let fitted = |candidate: Candidate| {
             let (logistic, trees) = match candidate {
                 Candidate::Logistic => (Some(logistic.clone()), None),
@@ -122,12 +116,9 @@ impl Fitted {
                 Candidate::Blend => (Some(logistic.clone()), Some(trees.clone())),
                 Candidate::Overdue | Candidate::Recency | Candidate::Frequency => {
                     // The other columns are made to say nothing.
-                    let scaled: Vec<Vec<f64>> = candidate
-                        .only()
-                        .map(|column| scale.apply(&rows.columns).swap_remove(column))
-                        .into_iter()
-                        .collect();
-                    let one = Logistic::fit(&scaled, &rows.churned, penalty(&rows.churned));
+                    let only: Vec<Vec<f64>> =
+                        candidate.only().map(|column| scaled[column].clone()).into_iter().collect();
+                    let one = Logistic::fit(&only, &rows.churned, penalty(&rows.churned));
                     let mut weights = vec![0.0; rows.columns.len()];
                     if let Some(column) = candidate.only() {
                         weights[column] = one.weights[0];
@@ -138,11 +129,6 @@ impl Fitted {
             Self { candidate, scale: scale.clone(), logistic, trees }
         };
         Candidate::ALL.into_iter().map(fitted).collect()
-    }
-
-    /// One candidate, learned from `rows`.
-    pub(super) fn one(candidate: Candidate, rows: &Rows) -> Option<Self> {
-        Self::all(rows).into_iter().find(|fitted| fitted.candidate == candidate)
     }
 
     /// The log-odds of churn of every row.

@@ -112,27 +112,21 @@ pub(super) fn choose(cuts: &[Cut], horizon: TimeDelta) -> Option<Choice> {
         return None;
     }
     let place = best(basis);
-    let candidate = Candidate::ALL[place];
     // With one cut only, the slope cannot be learned from one and measured on another.
     let slope = if kept_out == 1 { slope(basis, place) } else { 1.0 };
     let described = measured.iter().enumerate().map(|(at, cut)| describe(cut, place, slope, at < basis.len()));
     let described = described.collect();
     let final_slope = if kept_out == 1 { self::slope(&measured, place) } else { 1.0 };
     let rows = Rows::of(cuts.iter().map(|cut| &cut.rows));
-    let (scale, logistic, trees) = Fitted::learners(&rows);
-    let importance = trees.importance(&scale.apply(&rows.columns), rows.churned.len());
-    let fitted = Fitted::one(candidate, &rows)?;
+    let mut all = Fitted::all(&rows);
+    let weights = all.iter().find(|fitted| fitted.candidate == Candidate::Logistic)?.logistic.clone()?.weights;
+    let boosted = all.iter().find(|fitted| fitted.candidate == Candidate::Boosted)?;
+    let scaled = boosted.scale.apply(&rows.columns);
+    let importance = boosted.trees.as_ref()?.importance(&scaled, rows.churned.len());
+    let fitted = all.swap_remove(place);
     let base_rate = share(&rows.churned);
     let calibration = Calibration::level(final_slope, &fitted.scores(&rows.columns), base_rate);
-    Some(Choice {
-        fitted,
-        calibration,
-        weights: logistic.weights,
-        importance,
-        cuts: described,
-        rows: rows.churned.len(),
-        base_rate,
-    })
+    Some(Choice { fitted, calibration, weights, importance, cuts: described, rows: rows.churned.len(), base_rate })
 }
 
 /// The place of the candidate whose mean area under the curve is greatest; a simpler one that is nearly as good wins.

@@ -27,7 +27,10 @@ const NO_REASON: f64 = 0.05;
 
 /// What the columns mean, for the manifest.
 pub(super) const NOTES: [(&str, &str); 6] = [
-    ("probability", "Probability of no purchase within the horizon after as_of, 0 to 1; the model's card says how good it is."),
+    (
+        "probability",
+        "Probability of no purchase within the horizon after as_of, 0 to 1; the model's card says how good it is.",
+    ),
     ("risk", "high, medium or low, by the configured thresholds of the probability."),
     ("expected_value", "Spending expected within the horizon if the customer stays."),
     ("value_at_risk", "probability × expected_value: what is lost on average if nothing is done."),
@@ -98,7 +101,10 @@ fn sentence(inputs: &Inputs, source: &Source, at: usize, row: usize) -> String {
     if at == GAP {
         let since = plural(&number(raw(RECENCY)), "day", "days");
         return if raw(GAP).is_nan() {
-            format!("{since} since the last order, of a customer for {} days without a rhythm yet", number(raw(TENURE).floor()))
+            format!(
+                "{since} since the last order, of a customer for {} days without a rhythm yet",
+                number(raw(TENURE).floor())
+            )
         } else {
             format!("{since} since the last order, usually {value} between orders")
         };

@@ -1,0 +1,123 @@
+//! `larder evaluate`
+
+use super::{App, table};
+use crate::snapshot::{Manifest, SnapshotError, SnapshotId, models::ChurnModel, read_current, rfc3339};
+
+/// Show how good the models of the current snapshot are
+///
+/// Prints each model's card as tables: the candidates with their figures on data that they did not see, calibration and lift,
+/// features, and when not to trust it. The figures were measured by the build; they are in the manifest and at /v1/models/.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  larder evaluate")]
+pub(super) struct Args {
+    /// The snapshot [default: the current one]
+    #[arg(value_name = "SNAPSHOT")]
+    snapshot: Option<SnapshotId>,
+}
+
+pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
+    let lake = app.lake()?;
+    let id = match args.snapshot {
+        Some(id) => id,
+        None => read_current(&lake).await?.ok_or(SnapshotError::NoCurrent)?.snapshot,
+    };
+    let manifest = Manifest::read(&lake, &id).await?;
+    table::line(&format!("snapshot {id}, as of {}", rfc3339::format(manifest.as_of)))?;
+    match &manifest.models.churn {
+        Some(card) => churn(card)?,
+        None => table::line("it has no churn model")?,
+    }
+    Ok(())
+}
+
+fn churn(card: &ChurnModel) -> std::io::Result<()> {
+    table::line(&format!(
+        "\nchurn: no purchase within {} days; made by {}, {}",
+        card.horizon_days,
+        card.chosen,
+        if card.trusted { "trusted" } else { "NOT TO BE TRUSTED" }
+    ))?;
+    for reason in &card.reasons {
+        table::line(&format!("  not to be trusted: {reason}"))?;
+    }
+    for caveat in &card.caveats {
+        table::line(&format!("  mind: {caveat}"))?;
+    }
+    if card.cuts.is_empty() {
+        return Ok(());
+    }
+    table::line(&format!(
+        "trained on {} rows ({}) of {} cuts from {} to {}, {:.1} % churned; calibration slope {:.3}\n",
+        table::count(card.training_rows),
+        card.sampling,
+        card.training_cuts.len(),
+        card.training_cuts.first().map_or("", String::as_str),
+        card.training_cuts.last().map_or("", String::as_str),
+        card.base_rate * 100.0,
+        card.calibration_slope,
+    ))?;
+    let mut rows = Vec::new();
+    for cut in &card.cuts {
+        for (at, figures) in cut.candidates.iter().enumerate() {
+            let first = at == 0;
+            let only = |text: String| if first { text } else { String::new() };
+            rows.push(vec![
+                only(rfc3339::format(cut.at)),
+                only(if cut.used_to_choose { "chosen on" } else { "kept out" }.to_owned()),
+                only(table::count(cut.training_rows)),
+                only(table::count(cut.customers)),
+                only(format!("{:.3}", cut.churned)),
+                figures.name.clone(),
+                format!("{:.4}", figures.auc),
+                format!("{:.4}", figures.log_loss),
+                format!("{:.4}", figures.brier),
+                format!("{:.4}", figures.calibration_error),
+                format!("{:.2}", figures.top_lift),
+            ]);
+        }
+    }
+    table::print(
+        &[
+            "cut",
+            "use",
+            "trained on",
+            "customers",
+            "churned",
+            "candidate",
+            "AUC",
+            "log loss",
+            "Brier",
+            "cal. error",
+            "top lift",
+        ],
+        &rows,
+    )?;
+    if let Some(cut) = card.cuts.last() {
+        table::line(&format!("\nthe model on the cut {}, by tenths of probability", rfc3339::format(cut.at)))?;
+        let tenths = cut.bins.iter().enumerate().map(|(at, bin)| {
+            vec![
+                (at + 1).to_string(),
+                table::count(bin.customers),
+                format!("{:.3}", bin.foretold),
+                format!("{:.3}", bin.seen),
+                format!("{:.2}", bin.lift),
+            ]
+        });
+        table::print(&["tenth", "customers", "foretold", "seen", "lift"], &tenths.collect::<Vec<_>>())?;
+    }
+    table::line("")?;
+    let features = card.features.iter().map(|feature| {
+        vec![
+            feature.name.clone(),
+            feature.source.clone(),
+            format!("{:.3}", feature.weight),
+            format!("{:.3}", feature.importance),
+        ]
+    });
+    table::print(&["feature", "made of", "weight", "importance"], &features.collect::<Vec<_>>())?;
+    let value = &card.expected_value;
+    table::line(&format!(
+        "\nexpected value: own rate counts {:.1}, mean of those who stayed {:.2}; mean error on the latest cut {:.2}, of the mean alone {:.2}",
+        value.own, value.mean, value.error, value.error_of_mean
+    ))
+}

@@ -1,0 +1,84 @@
+//! What all lists have in common: the size of a page, where it goes on, and how its members are written.
+
+use axum::response::Response;
+
+use super::{App, Problem, conditional, cursor::Cursor, select, select::Selection};
+use crate::{
+    feature::{CustomerId, Tier},
+    serving::{ReadError, Served},
+};
+
+use std::sync::Arc;
+
+/// A page of a list.
+#[derive(Debug)]
+pub(super) struct Page<'a> {
+    /// The list's name in cursors.
+    pub(super) list: String,
+    /// What is written before the snapshot, such as `"segment":"loyal",`.
+    pub(super) head: String,
+    pub(super) served: &'a Served,
+    pub(super) members: Vec<CustomerId>,
+    pub(super) offset: u64,
+    pub(super) total: u64,
+}
+
+/// `limit` as a number of members.
+pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
+    let Some(text) = text else { return Ok(100) };
+    let limit = text.parse().ok().filter(|limit| (1..=1_000).contains(limit));
+    limit.ok_or_else(|| Problem::bad_parameter("`limit` must be a number from 1 to 1000"))
+}
+
+/// The snapshot that a list is read from, and how many members have been given.
+pub(super) async fn resume(app: &App, cursor: Option<&str>, list: &str) -> Result<(Arc<Served>, u64), Problem> {
+    let current = app.serving.current()?;
+    let Some(cursor) = cursor else { return Ok((current, 0)) };
+    let cursor = Cursor::decode(cursor, list)?;
+    let served = app.serving.snapshot(&cursor.snapshot).await.map_err(|error| match error {
+        ReadError::UnknownSnapshot(id) => Problem::cursor_gone(format!("snapshot {id} is gone; start the list anew")),
+        other => other.into(),
+    })?;
+    Ok((served, cursor.offset))
+}
+
+impl Page<'_> {
+    /// Reads what `selection` wants of the members, and writes the page.
+    pub(super) async fn answer(self, app: &App, selection: &Selection) -> Result<Response, Problem> {
+        let Self { list, head, served, members, offset, total } = self;
+        let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &members).await };
+        if let Some(Err(error)) = rows.first().filter(|_| rows.iter().all(Result::is_err)) {
+            return Err(error.clone().into());
+        }
+        let end = offset.saturating_add(members.len() as u64);
+        let next = (end < total && !members.is_empty())
+            .then(|| Cursor { snapshot: served.manifest.id.clone(), list, offset: end }.encode());
+        let mut out = Vec::with_capacity(256 + members.len() * 128);
+        out.push(b'{');
+        out.extend_from_slice(head.as_bytes());
+        select::freshness(served, &mut out);
+        out.extend_from_slice(format!(",\"total\":{total},\"next\":").as_bytes());
+        match next {
+            Some(next) => select::text(&next, &mut out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b",\"customers\":[");
+        for (at, id) in members.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            out.extend_from_slice(format!("{comma}{{\"rank\":{},\"customer_id\":", offset + at as u64 + 1).as_bytes());
+            select::text(id.as_str(), &mut out);
+            out.extend_from_slice(b",\"views\":");
+            match rows.get(at) {
+                None => out.extend_from_slice(b"{}"),
+                Some(Ok(answer)) if answer.row.is_some() => {
+                    let kept = answer.tier == Tier::Memory;
+                    answer.row.iter().for_each(|row| selection.write(served, row, kept, &mut out));
+                }
+                Some(_) => out.extend_from_slice(b"null"),
+            }
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"]}");
+        Ok(conditional::json(served, conditional::whole(&rows), out))
+    }
+}

@@ -1,0 +1,106 @@
+//! The list of customers by value at risk, filtered: its blocks are decoded once and stay in memory within the byte budget, so a
+//! filter passes over columns of numbers.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch, StringArray},
+    datatypes::Decimal128Type,
+};
+
+use super::SnapshotReader;
+use crate::{
+    feature::CustomerId,
+    snapshot::{CHURN_LIST, FileKind, SnapshotError},
+};
+
+/// Which customers are wanted; all, unless something is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChurnFilter {
+    /// Of this level of risk.
+    pub risk: Option<String>,
+    /// Of this segment of `rfm`.
+    pub segment: Option<String>,
+    /// With this probability at least, in ten-thousandths.
+    pub min_probability: Option<i128>,
+    /// With this value at risk at least, in ten-thousandths.
+    pub min_value: Option<i128>,
+}
+
+impl ChurnFilter {
+    /// Whether no more than a level is asked for: such lists are kept ready.
+    #[must_use]
+    pub fn is_by_risk_alone(&self) -> bool {
+        self.segment.is_none() && self.min_probability.is_none() && self.min_value.is_none()
+    }
+}
+
+/// The columns of a block of the list.
+struct Columns<'a> {
+    ids: &'a StringArray,
+    values: &'a [i128],
+    probabilities: &'a [i128],
+    risks: &'a StringArray,
+    segments: &'a StringArray,
+}
+
+impl<'a> Columns<'a> {
+    fn of(block: &'a RecordBatch) -> Option<Self> {
+        let text = |name: &str| block.column_by_name(name)?.as_string_opt::<i32>();
+        let number = |name: &str| Some(&block.column_by_name(name)?.as_primitive_opt::<Decimal128Type>()?.values()[..]);
+        Some(Self {
+            ids: text("customer_id")?,
+            values: number("value_at_risk")?,
+            probabilities: number("probability")?,
+            risks: text("risk")?,
+            segments: text("segment")?,
+        })
+    }
+
+    fn fits(&self, row: usize, filter: &ChurnFilter) -> bool {
+        let is = |texts: &StringArray, wanted: &Option<String>| {
+            wanted.as_ref().is_none_or(|wanted| texts.is_valid(row) && texts.value(row) == wanted)
+        };
+        filter.min_probability.is_none_or(|least| self.probabilities[row] >= least)
+            && is(self.risks, &filter.risk)
+            && is(self.segments, &filter.segment)
+    }
+}
+
+impl SnapshotReader {
+    /// The customers that `filter` wants, by value at risk: those of the ranks from `offset` (counted from 0) on, at most `limit`,
+    /// and how many there are in all.
+    ///
+    /// # Errors
+    /// As [`SnapshotReader::row`].
+    pub async fn churn(
+        &self,
+        filter: &ChurnFilter,
+        offset: u64,
+        limit: usize,
+    ) -> Result<(Vec<CustomerId>, u64), Arc<SnapshotError>> {
+        let (mut found, mut total) = (Vec::new(), 0);
+        let files = &self.manifest.files;
+        let of_list =
+            |file: &super::FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(CHURN_LIST);
+        let Some(file) = files.iter().position(of_list) else { return Ok((found, total)) };
+        let footer = self.footer(file).await?;
+        for at in 0..footer.blocks() {
+            let block = self.block(file, &footer, at).await?;
+            let columns = Columns::of(&block).ok_or_else(|| self.damaged(file, "a column of the list is missing"))?;
+            for row in 0..block.num_rows() {
+                // From here on everybody has less.
+                if filter.min_value.is_some_and(|least| columns.values[row] < least) {
+                    return Ok((found, total));
+                }
+                if columns.fits(row, filter) {
+                    if total >= offset && found.len() < limit {
+                        found.push(self.id(file, columns.ids.value(row))?);
+                    }
+                    total += 1;
+                }
+            }
+        }
+        Ok((found, total))
+    }
+}

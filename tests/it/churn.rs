@@ -1,0 +1,448 @@
+//! Churn: probabilities against a process whose truth is known, the same whatever the order and the threads; too little data
+//! said aloud; the list with its filters and pages; features of the past.
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::OnceLock};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use larder::snapshot::{Manifest, models::ChurnModel};
+use serde_json::Value;
+
+use crate::{
+    redis::Redis,
+    shop::{Service, Shop, corners, corners_with, eventually},
+};
+
+/// Numbers by lot, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+        let unit = (self.0 >> 11) as f64 / (1_u64 << 53) as f64;
+        unit.max(1e-12)
+    }
+
+    /// A waiting time of mean 1 / `rate`.
+    fn wait(&mut self, rate: f64) -> f64 {
+        -self.next().ln() / rate
+    }
+}
+
+const DAYS: f64 = 700.0;
+const HORIZON: f64 = 60.0;
+const TOML: &str = "[churn]\nhorizon = \"60d\"\n";
+
+/// A world of customers who come at any time, order at a rate of their own and leave for ever after a time of their own.
+/// Returns the lines, and for everybody the true probability of no order within the horizon: known to us, not to the model.
+fn world(customers: usize, seed: u64) -> (Vec<String>, BTreeMap<String, f64>) {
+    let start: DateTime<Utc> = "2022-01-01T00:00:00Z".parse().unwrap();
+    let mut dice = Dice(seed);
+    let (mut lines, mut truth) = (Vec::new(), BTreeMap::new());
+    for number in 0..customers {
+        let id = format!("c{number:05}");
+        let (rate, leaving) = (0.004 + 0.08 * dice.next().powi(2), 1.0 / (60.0 + 500.0 * dice.next()));
+        let price = 5.0 + 50.0 * dice.next();
+        let mut at = dice.next() * DAYS * 0.98;
+        let gone = at + dice.wait(leaving);
+        let mut order = 0;
+        while at < gone.min(DAYS) {
+            #[expect(clippy::cast_possible_truncation, reason = "seconds")]
+            let time = start + TimeDelta::seconds((at * 86_400.0) as i64);
+            lines.push(format!("{id},{id}-{order},p{},1,{price:.2},{}", order % 5, time.format("%Y-%m-%dT%H:%M:%SZ")));
+            order += 1;
+            at += dice.wait(rate);
+        }
+        let both = rate + leaving;
+        let alive = leaving / both + rate / both * (-both * HORIZON).exp();
+        truth.insert(id, if gone <= DAYS { 1.0 } else { alive });
+    }
+    (lines, truth)
+}
+
+fn csv<'a>(lines: impl IntoIterator<Item = &'a String>) -> String {
+    let mut text = String::from("customer_id,order_id,product_id,quantity,unit_price,ordered_at\n");
+    for line in lines {
+        writeln!(text, "{line}").unwrap();
+    }
+    text
+}
+
+/// A shop with that world, built once for all tests that only read it.
+struct World {
+    runtime: tokio::runtime::Runtime,
+    shop: Shop,
+    service: Service,
+    manifest: Manifest,
+    truth: BTreeMap<String, f64>,
+}
+
+fn shared() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (lines, truth) = world(2_500, 7);
+        let shop = Shop::new(TOML);
+        shop.raw("transactions/x.csv", csv(&lines));
+        let (service, manifest) = runtime.block_on(async {
+            let service = shop.open().await;
+            (service, larder::snapshot::list(&shop.lake()).await.unwrap().remove(0))
+        });
+        World { runtime, shop, service, manifest, truth }
+    })
+}
+
+/// All pages of a list, as id and the views of each.
+async fn pages(service: &Service, path: &str, limit: usize) -> (u64, Vec<(String, Value)>) {
+    let (mut found, mut cursor): (Vec<(String, Value)>, _) = (Vec::new(), String::new());
+    loop {
+        let answer = service.get(&format!("{path}limit={limit}{cursor}")).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        let page = answer.json();
+        for customer in page["customers"].as_array().unwrap() {
+            assert_eq!(customer["rank"], found.len() + 1);
+            found.push((customer["customer_id"].as_str().unwrap().to_owned(), customer["views"].clone()));
+        }
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return (page["total"].as_u64().unwrap(), found),
+        }
+    }
+}
+
+fn card(manifest: &Manifest) -> &ChurnModel {
+    manifest.models.churn.as_ref().unwrap()
+}
+
+#[test]
+fn the_probabilities_of_a_known_process_are_found_again() {
+    let world = shared();
+    let card = card(&world.manifest);
+    assert!(card.trusted, "{:?}", card.reasons);
+    let (total, all) = world.runtime.block_on(pages(&world.service, "/v1/churn?", 1_000));
+    assert_eq!((total, all.len()), (2_500, 2_500));
+    let mut pairs: Vec<(f64, f64)> =
+        all.iter().map(|(id, views)| (views["churn"]["probability"].as_f64().unwrap(), world.truth[id])).collect();
+    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut worst = 0.0_f64;
+    for tenth in pairs.chunks(250) {
+        let mean = |of: fn(&(f64, f64)) -> f64| tenth.iter().map(of).sum::<f64>() / 250.0;
+        let (foretold, truth) = (mean(|pair| pair.0), mean(|pair| pair.1));
+        worst = worst.max((foretold - truth).abs());
+    }
+    assert!(worst < 0.08, "a tenth is off by {worst}");
+    // Better than each simple baseline on every cut.
+    assert_eq!(card.cuts.len(), 3);
+    for cut in &card.cuts {
+        let auc = |name: &str| cut.candidates.iter().find(|figures| figures.name == name).unwrap().auc;
+        for simple in ["overdue", "recency", "frequency"] {
+            assert!(auc("model") > auc(simple), "{simple} is as good as the model on {}", cut.at);
+        }
+    }
+    assert!(card.cuts.iter().map(|cut| cut.used_to_choose).eq([true, true, false]));
+}
+
+#[test]
+fn every_customer_has_consistent_columns() {
+    let world = shared();
+    let card = card(&world.manifest);
+    let (_, all) = world.runtime.block_on(pages(&world.service, "/v1/churn?views=churn,rfm&", 1_000));
+    let mut last = (f64::INFINITY, String::new());
+    let mut levels: BTreeMap<&str, u64> = BTreeMap::new();
+    for (id, views) in &all {
+        let churn = &views["churn"];
+        let number = |name: &str| churn[name].as_f64().unwrap_or_else(|| panic!("{id} has no {name}"));
+        let (probability, expected, at_risk) =
+            (number("probability"), number("expected_value"), number("value_at_risk"));
+        assert!((probability * expected - at_risk).abs() < 1e-3, "{id}: {churn}");
+        let level = |value: f64, high: f64, medium: f64| match value {
+            value if value >= high => "high",
+            value if value >= medium => "medium",
+            _ => "low",
+        };
+        let risk = level(probability, 0.6, 0.3);
+        assert_eq!(churn["risk"], risk, "{id}");
+        *levels.entry(risk).or_default() += 1;
+        let value = level(expected, card.value_levels.high, card.value_levels.medium);
+        let table = [
+            ["call", "win_back_offer", "win_back_email"],
+            ["check_in", "reminder", "newsletter"],
+            ["reward", "cross_sell", "none"],
+        ];
+        let place = |level: &str| ["high", "medium", "low"].iter().position(|l| *l == level).unwrap();
+        assert_eq!(churn["action"], table[place(risk)][place(value)], "{id}");
+        let reasons = churn["reasons"].as_array().unwrap();
+        assert!(reasons.len() <= 3);
+        for reason in reasons {
+            let (direction, text) = (reason["direction"].as_str().unwrap(), reason["text"].as_str().unwrap());
+            assert!(["raises", "lowers"].contains(&direction) && text.ends_with(&format!("this {direction} the risk")));
+            if reason["feature"] == "rfm.recency_days" {
+                assert_eq!(reason["value"], views["rfm"]["recency_days"].to_string(), "{id}");
+            }
+        }
+        assert!(at_risk < last.0 || (at_risk == last.0 && *id > last.1), "{id} is out of order");
+        last = (at_risk, id.clone());
+    }
+    assert!(all.iter().filter(|(_, views)| !views["churn"]["reasons"].as_array().unwrap().is_empty()).count() > 2_000);
+    for (level, size) in levels {
+        let path = format!("/v1/segments/churn_{level}");
+        let segment = world.runtime.block_on(world.service.get(&path)).json();
+        assert_eq!((&segment["size"], &segment["kind"]), (&size.into(), &"churn".into()));
+    }
+}
+
+#[test]
+fn filters_leave_what_they_say_and_pages_lose_nobody() {
+    let world = shared();
+    let get = |path: &str| world.runtime.block_on(pages(&world.service, path, 1_000));
+    let (_, all) = get("/v1/churn?views=churn,rfm&");
+    let number = |views: &Value, name: &str| views["churn"][name].as_f64().unwrap();
+    let at_stake = number(&all[all.len() / 3].1, "value_at_risk");
+    let least = format!("/v1/churn?views=churn,rfm&min_value={at_stake}&");
+    type Wanted<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
+    let cases: Vec<(&str, Wanted<'_>)> = vec![
+        ("/v1/churn?views=churn,rfm&risk=high&", Box::new(|views| views["churn"]["risk"] == "high")),
+        ("/v1/churn?views=churn,rfm&min_probability=0.5&", Box::new(|views| number(views, "probability") >= 0.5)),
+        ("/v1/churn?views=churn,rfm&segment=loyal&", Box::new(|views| views["rfm"]["segment"] == "loyal")),
+        (&least, Box::new(|views| number(views, "value_at_risk") >= at_stake)),
+        (
+            "/v1/churn?views=churn,rfm&risk=medium&segment=hibernating&min_probability=0.4&",
+            Box::new(|views| {
+                views["churn"]["risk"] == "medium"
+                    && views["rfm"]["segment"] == "hibernating"
+                    && number(views, "probability") >= 0.4
+            }),
+        ),
+    ];
+    for (path, wanted) in cases {
+        let expected: Vec<_> = all.iter().filter(|(_, views)| wanted(views)).cloned().collect();
+        let (total, found) = get(path);
+        assert_eq!((total, &found), (expected.len() as u64, &expected), "{path}");
+        let (_, small) = world.runtime.block_on(pages(&world.service, path, 97));
+        assert_eq!(small, expected, "{path} in small pages");
+    }
+    let members = get("/v1/segments/churn_high/customers?").1;
+    let high = get("/v1/churn?risk=high&").1;
+    assert!(!high.is_empty() && members.iter().map(|m| &m.0).eq(high.iter().map(|m| &m.0)));
+}
+
+#[test]
+fn bad_questions_are_problems_of_their_kind() {
+    let world = shared();
+    let get = |path: &str| world.runtime.block_on(world.service.get(path));
+    let cursor = get("/v1/churn?risk=high&limit=5").json()["next"].as_str().unwrap().to_owned();
+    let filtered = get("/v1/churn?min_probability=0.5&limit=5").json()["next"].as_str().unwrap().to_owned();
+    for (path, status, kind) in [
+        ("/v1/churn?risk=extreme".to_owned(), 400, "bad-parameter"),
+        ("/v1/churn?min_probability=2".to_owned(), 400, "bad-parameter"),
+        ("/v1/churn?min_value=-1".to_owned(), 400, "bad-parameter"),
+        ("/v1/churn?min_value=NaN".to_owned(), 400, "bad-parameter"),
+        ("/v1/churn?segment=nope".to_owned(), 400, "bad-parameter"),
+        ("/v1/churn?segment=churn_high".to_owned(), 400, "bad-parameter"),
+        ("/v1/churn?limit=0".to_owned(), 400, "bad-parameter"),
+        ("/v1/churn?order=desc".to_owned(), 400, "bad-parameter"),
+        ("/v1/churn?views=nope".to_owned(), 400, "unknown-view"),
+        ("/v1/churn?cursor=x".to_owned(), 400, "bad-cursor"),
+        (format!("/v1/churn?cursor={cursor}"), 400, "bad-cursor"),
+        (format!("/v1/churn?min_probability=0.6&cursor={filtered}"), 400, "bad-cursor"),
+        ("/v1/models/nope".to_owned(), 404, "model-not-found"),
+    ] {
+        let answer = get(&path);
+        assert_eq!((answer.status, answer.problem().as_str()), (status, kind), "{path}: {}", answer.text);
+    }
+    let model = get("/v1/models/churn").json();
+    assert_eq!(model["card"], serde_json::to_value(card(&world.manifest)).unwrap());
+}
+
+#[test]
+fn evaluate_prints_the_card() {
+    let world = shared();
+    let output = world.shop.larder(&["evaluate"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let card = card(&world.manifest);
+    for word in [&*card.chosen, "overdue", "log_recency", "kept out", "foretold"] {
+        assert!(text.contains(word), "{word} is missing in {text}");
+    }
+    let auc = card.cuts[2].candidates.iter().find(|figures| figures.name == "model").unwrap().auc;
+    assert!(text.contains(&format!("{auc:.4}")), "{auc} is missing in {text}");
+}
+
+/// The parts of a build with `threads` threads, by path and hash, and the card.
+async fn parts(shop: &Shop, threads: usize) -> (BTreeMap<String, String>, ChurnModel) {
+    let mut config = shop.config.clone();
+    config.build.threads = Some(threads);
+    let built = larder::pipeline::build(&shop.lake(), &config, None, &larder::telemetry::Progress::default()).await;
+    let manifest = built.unwrap().manifest;
+    (manifest.files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect(), card(&manifest).clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn neither_the_order_of_lines_nor_threads_change_a_byte() {
+    let (lines, _) = world(700, 3);
+    let (there, back) = (Shop::new(TOML), Shop::new(TOML));
+    there.raw("transactions/x.csv", csv(&lines));
+    let (first, second) = lines.split_at(lines.len() / 3);
+    back.raw("transactions/a.csv", csv(second.iter().rev()));
+    back.raw("transactions/b.csv", csv(first));
+    let (one, other) = (parts(&there, 1).await, parts(&back, 3).await);
+    assert!(one.1.trusted || !one.1.cuts.is_empty(), "a rule would prove nothing: {:?}", one.1.reasons);
+    assert_eq!(one, other);
+}
+
+#[tokio::test]
+async fn nothing_after_the_cut_enters() {
+    let (lines, _) = world(700, 5);
+    let (all, known) = (Shop::new(TOML), Shop::new(TOML));
+    let until = "2023-09-01T00:00:00Z";
+    all.raw("transactions/x.csv", csv(&lines));
+    known.raw("transactions/x.csv", csv(lines.iter().filter(|line| line.rsplit(',').next().unwrap() <= until)));
+    let all = all.try_build(Some(until)).await.unwrap().manifest;
+    let known = known.try_build(Some(until)).await.unwrap().manifest;
+    assert_eq!(all.fingerprint, known.fingerprint);
+    assert_eq!(all.models, known.models);
+    assert!(!card(&all).cuts.is_empty());
+}
+
+#[tokio::test]
+async fn too_little_data_is_said_aloud_and_a_rule_serves() {
+    let shop = corners();
+    let built = shop.build().await;
+    let card = card(&built.manifest);
+    assert!(!card.trusted && card.chosen == "rule" && card.cuts.is_empty());
+    assert!(card.reasons[0].contains("too short"), "{:?}", card.reasons);
+    assert!(built.warnings.iter().any(|warning| warning.contains("not to be trusted")), "{:?}", built.warnings);
+    shop.publish(&built.manifest.id).await;
+    let service = shop.serve().await;
+    let of =
+        async |id: &str| service.get(&format!("/v1/customers/{id}?views=churn")).await.json()["views"]["churn"].clone();
+    for without_order in ["prospect", "returner", "zero"] {
+        assert_eq!(of(without_order).await, Value::Null, "{without_order}");
+    }
+    // As late as the rhythm is long is one half; 8 days of 30 against 2 of 12.
+    let (loyal, regular) = (of("loyal").await, of("17850").await);
+    assert!(loyal["probability"].as_f64().unwrap() < regular["probability"].as_f64().unwrap());
+    assert_eq!(service.get("/v1/models/churn").await.json()["card"]["trusted"], false);
+    let printed = String::from_utf8(shop.larder(&["evaluate"]).stdout).unwrap();
+    assert!(printed.contains("NOT TO BE TRUSTED"), "{printed}");
+}
+
+#[tokio::test]
+async fn one_class_and_few_customers_are_too_little_too() {
+    // Everybody orders every week for a year and a half: nobody churns.
+    let mut lines = Vec::new();
+    for customer in 0..220 {
+        for week in 0..70 {
+            let at = DateTime::<Utc>::from_timestamp(1_640_995_200 + week * 604_800, 0).unwrap();
+            lines.push(format!("c{customer},o{customer}-{week},p,1,2.00,{}", at.format("%Y-%m-%dT%H:%M:%SZ")));
+        }
+    }
+    for (lines, word) in [(&lines[..], "churned"), (&lines[..7_000], "100 customers")] {
+        let shop = Shop::new(TOML);
+        shop.raw("transactions/x.csv", csv(lines));
+        let built = shop.build().await;
+        let card = card(&built.manifest);
+        assert!(card.chosen == "rule" && card.reasons[0].contains(word), "{word}: {:?}", card.reasons);
+    }
+}
+
+#[tokio::test]
+async fn without_a_model_there_is_no_view_and_no_list() {
+    let shop = corners_with("[churn]\nenabled = false\n");
+    let service = shop.open().await;
+    let views = service.get("/v1/customers/loyal").await.json()["views"].as_object().unwrap().len();
+    assert_eq!(views, 3);
+    for path in ["/v1/churn", "/v1/models/churn"] {
+        let answer = service.get(path).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (404, "model-not-found"), "{path}");
+    }
+    assert_eq!(service.get("/v1/segments/churn_high").await.status, 404);
+}
+
+#[tokio::test]
+async fn thresholds_and_actions_come_from_the_configuration() {
+    let shop = corners_with(
+        "[churn]\nhigh = 0.0002\nmedium = 0.0001\n[churn.actions.high]\nhigh = \"a\"\nmedium = \"a\"\nlow = \"a\"\n",
+    );
+    let service = shop.open().await;
+    let (total, all) = pages(&service, "/v1/churn?risk=high&", 1_000).await;
+    assert!(total > 5 && all.iter().all(|(_, views)| views["churn"]["action"] == "a"));
+    let segment = service.get("/v1/segments/churn_high").await.json();
+    assert_eq!(segment["definition"], "probability of no purchase within 90 days from 0.0002");
+    assert_eq!(service.get("/v1/segments/churn_low").await.json()["size"], 0);
+}
+
+#[tokio::test]
+async fn a_cursor_goes_on_in_its_snapshot_and_is_gone_with_it() {
+    let shop = corners();
+    let service = shop.open().await;
+    let first = service.get("/v1/churn?min_probability=0.01&limit=1000").await.json();
+    let page = service.get("/v1/churn?min_probability=0.01&limit=2").await.json();
+    let next = format!("/v1/churn?min_probability=0.01&limit=1000&cursor={}", page["next"].as_str().unwrap());
+    shop.raw(
+        "transactions/z.csv",
+        "Customer,Invoice,Item,Name,Qty,Price,When,Land\nloyal,L9,p1,Lamp,1,900.00,2024-04-01 10:00:00,UK\n",
+    );
+    let built = shop.build().await;
+    shop.publish(&built.manifest.id).await;
+    let current = built.manifest.id.to_string();
+    eventually(|| service.get("/v1/churn"), |answer| answer.json()["snapshot"] == current).await;
+    let rest = service.get(&next).await.json();
+    assert_eq!(rest["snapshot"], first["snapshot"]);
+    assert_eq!(rest["customers"].as_array().unwrap()[..], first["customers"].as_array().unwrap()[2..]);
+    std::fs::remove_dir_all(shop.path().join("lake/snapshots").join(first["snapshot"].as_str().unwrap())).unwrap();
+    let replica = shop.serve().await;
+    let gone = replica.get(&next).await;
+    assert_eq!((gone.status, gone.problem().as_str()), (410, "cursor-gone"));
+}
+
+#[tokio::test]
+async fn features_of_the_past_are_those_of_a_build_at_that_instant() {
+    let shop = corners();
+    let at = "2024-02-20T12:00:00Z";
+    let out = shop.path().join("features.parquet");
+    let output = shop.larder(&["features", "--as-of", at, "--out", out.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(shop.snapshot_folders().is_empty(), "it wrote a snapshot into the lake");
+    let built = shop.try_build(Some(at)).await.unwrap().manifest;
+    let part = built.files.iter().find(|file| file.path.starts_with("customers/")).unwrap();
+    let part = shop.path().join("lake/snapshots").join(built.id.as_str()).join(&part.path);
+    let read = |path: &std::path::Path| {
+        let file = std::fs::File::open(path).unwrap();
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        reader.build().unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let (found, expected) = (read(&out), read(&part));
+    assert!(found[0].num_rows() > 5);
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn ready_lists_come_from_tair_and_filtered_ones_from_the_snapshot() {
+    let redis = Redis::start();
+    let shop = corners_with(&format!("[tair]\nurl = \"{}\"\n[serving]\nmemory = 0\n", redis.url()));
+    let built = shop.build().await;
+    shop.publish(&built.manifest.id).await;
+    let service = shop.serve().await;
+    eventually(|| service.get("/readyz"), |answer| answer.json()["tiers"]["tair"]["used"] == true).await;
+    let ids = async |path: &str| -> Vec<String> {
+        let page = service.get(path).await.json();
+        page["customers"].as_array().unwrap().iter().map(|c| c["customer_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = ids("/v1/churn").await;
+    assert_eq!(all.len() as u64, built.manifest.ranked("churn"));
+    let stored = redis.cli(&["lrange", "larder:ranking:1:churn:0", "0", "-1"]);
+    assert_eq!(stored.lines().collect::<Vec<_>>(), all);
+    // A list that was tampered with shows which tier answers.
+    redis.cli(&["lset", "larder:ranking:1:churn:0", "0", "whale"]);
+    assert_eq!(ids("/v1/churn?limit=1").await, ["whale"]);
+    assert_eq!(ids("/v1/churn?min_probability=0&limit=1").await, all[..1]);
+    let page = service.get("/v1/churn?limit=4").await.json();
+    let next = format!("/v1/churn?limit=1000&cursor={}", page["next"].as_str().unwrap());
+    let from_tair = ids(&next).await;
+    assert_eq!(from_tair, all[4..]);
+    redis.stop();
+    assert_eq!(ids(&next).await, from_tair, "the cursor does not go on in the snapshot");
+    assert_eq!(ids("/v1/churn?limit=1").await, all[..1]);
+    redis.go_on();
+}
