@@ -229,21 +229,12 @@ async fn build_into(
         staged.insert(*at, file);
         clock.lap(&format!("view {}", view.name));
     }
-    let (mut models, mut model_views, mut model_warnings) = (Models::default(), Vec::new(), Vec::new());
+    let mut made = Made::default();
     if config.churn.enabled {
         progress.enter("model churn", 0);
-        let schemas = views.iter().enumerate().filter_map(|(at, view)| {
-            staged.get(&at).filter(|_| !view.step).map(|file| (view.name.as_str(), file.schema.as_ref()))
-        });
         let past =
             Past { spilled: &spilled, views: &views, order: &order, reads: &reads, memory, scratch: scratch.path() };
-        let known =
-            churn::Known { session: &session, as_of, schemas: schemas.collect(), past: &past, scratch: scratch.path() };
-        if let Some(model) = Box::pin(churn::model(&known, &config.churn, &mut model_warnings)).await? {
-            session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
-            models.churn = Some(model.card);
-            model_views.push((model.definition, model.file));
-        }
+        made.churn(&session, as_of, &staged, &past, config).await?;
         spilled.remove()?;
         clock.lap("model churn");
     }
@@ -252,7 +243,7 @@ async fn build_into(
         .enumerate()
         .filter(|(_, view)| !view.step)
         .filter_map(|(at, view)| Some((view, staged.remove(&at)?)))
-        .chain(model_views)
+        .chain(made.views)
         .unzip();
 
     progress.enter("recommendations", 0);
@@ -271,8 +262,8 @@ async fn build_into(
             return Err(error);
         }
     };
-    warnings.extend(model_warnings);
-    manifest.models = models;
+    warnings.extend(made.warnings);
+    manifest.models = made.models;
     manifest.as_of = as_of;
     manifest.counts = lines.counts;
     manifest.sources = lines.sources;
@@ -280,6 +271,36 @@ async fn build_into(
     manifest.stages = clock.stages;
     manifest.write(lake).await?;
     Ok(Built { manifest, warnings })
+}
+
+/// What models made.
+#[derive(Debug, Default)]
+struct Made {
+    models: Models,
+    views: Vec<(ViewDefinition, derive::StagedFile)>,
+    warnings: Vec<String>,
+}
+
+impl Made {
+    /// The churn model and its view, over the views in `staged`.
+    async fn churn(
+        &mut self,
+        session: &query::Session,
+        as_of: DateTime<Utc>,
+        staged: &BTreeMap<usize, derive::StagedFile>,
+        past: &Past<'_>,
+        config: &Config,
+    ) -> Result<(), BuildError> {
+        let served = past.views.iter().enumerate().filter(|(_, view)| !view.step);
+        let schemas = served.filter_map(|(at, view)| Some((view.name.as_str(), staged.get(&at)?.schema.as_ref())));
+        let known = churn::Known { session, as_of, schemas: schemas.collect(), past };
+        if let Some(model) = Box::pin(churn::model(&known, &config.churn, &mut self.warnings)).await? {
+            session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
+            self.models.churn = Some(model.card);
+            self.views.push((model.definition, model.file));
+        }
+        Ok(())
+    }
 }
 
 /// Everything but the manifest.

@@ -17,7 +17,6 @@ use crate::snapshot::models::ChurnModel;
 /// A model's card.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "it lives as long as an answer is written")]
 pub(super) enum Card {
     /// That of the view `churn`.
     Churn(ChurnModel),

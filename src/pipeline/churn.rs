@@ -4,10 +4,7 @@
 //! Everything runs row after row in the order of ids, so that the same input gives the same probabilities whatever the
 //! threads. Where there is too little to learn from, a rule takes the model's place and the card says so. Knows nothing of rankings.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow::{
     array::{Array, AsArray},
@@ -65,7 +62,6 @@ pub(super) struct Known<'a> {
     pub(super) as_of: DateTime<Utc>,
     pub(super) schemas: BTreeMap<&'a str, &'a Schema>,
     pub(super) past: &'a Past<'a>,
-    pub(super) scratch: &'a Path,
 }
 
 /// A cut with what only the value model needs.
@@ -341,22 +337,16 @@ fn make(
     let columns = inputs.columns();
     let scored = choice.map(|choice| (choice, choice.fitted.scores(&columns), choice.fitted.scale.apply(&columns)));
     let base = scored.as_ref().map(|(choice, _, scaled)| usual(choice, scaled, sources, inputs.len()));
-    let file = view::stage(inputs, known.scratch, |row| {
-        let (probability, moved) = match (&scored, &base) {
-            (Some((choice, scores, scaled)), Some(base)) => {
-                let mut moved = by_source(choice, scaled, sources, row);
-                moved
-                    .iter_mut()
-                    .zip(base)
-                    .for_each(|(moved, base)| *moved = (*moved - base) * choice.calibration.slope);
-                (choice.calibration.probability(scores[row]), moved)
-            }
-            _ => {
-                let probability = rule(inputs.raw[RECENCY][row], rhythm(&inputs.raw, row));
-                let mut moved = vec![0.0; sources.len()];
-                moved[inputs::GAP] = probability - 0.5;
-                (probability, moved)
-            }
+    let file = view::stage(inputs, known.past.scratch, |row| {
+        let (probability, moved) = if let (Some((choice, scores, scaled)), Some(base)) = (&scored, &base) {
+            let mut moved = by_source(choice, scaled, sources, row);
+            moved.iter_mut().zip(base).for_each(|(moved, base)| *moved = (*moved - base) * choice.calibration.slope);
+            (choice.calibration.probability(scores[row]), moved)
+        } else {
+            let probability = rule(inputs.raw[RECENCY][row], rhythm(&inputs.raw, row));
+            let mut moved = vec![0.0; sources.len()];
+            moved[inputs::GAP] = probability - 0.5;
+            (probability, moved)
         };
         // Quantized before anything depends on it, so that risk and thresholds agree with what is shown.
         let probability = rounded(probability.clamp(0.0001, 0.9999));

@@ -1,6 +1,6 @@
 //! What the churn model reads of a customer: features of the views, and the columns that are made of them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use arrow::{
     array::{Array, AsArray},
@@ -123,7 +123,8 @@ pub(super) async fn read(
         .map(|source| source.view.as_str())
         .collect();
     for view in joined {
-        joins += &format!(" LEFT JOIN {view} AS v_{view} ON v_{view}.customer_id = v_rfm.customer_id");
+        // Into memory it cannot fail.
+        let _ = write!(joins, " LEFT JOIN {view} AS v_{view} ON v_{view}.customer_id = v_rfm.customer_id");
     }
     let numbered: Vec<String> = selected.iter().enumerate().map(|(at, text)| format!("{text} AS c{at}")).collect();
     let sql = format!(
@@ -137,7 +138,7 @@ pub(super) async fn read(
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|source| ViewError::Sql { view: "churn".to_owned(), source: Box::new(source) })?;
         let ids = batch.column(0).as_string::<i32>();
-        let columns: Vec<_> = batch.columns()[1..].iter().map(|column| column.as_primitive::<Float64Type>()).collect();
+        let columns: Vec<_> = batch.columns()[1..].iter().map(AsArray::as_primitive::<Float64Type>).collect();
         for row in (0..batch.num_rows()).filter(|row| hash(ids.value(*row)).is_multiple_of(one_in)) {
             inputs.ids.push(ids.value(row).to_owned());
             for (place, (column, values)) in columns.iter().zip(&mut inputs.raw).enumerate() {

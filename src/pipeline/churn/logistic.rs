@@ -106,19 +106,19 @@ mod tests {
     #[test]
     fn planted_weights_are_found_again() {
         // A grid of two columns whose labels appear in exactly the share that the weights 0.5, 1 and -2 give.
-        let (mut a, mut b, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut first, mut second, mut labels) = (Vec::new(), Vec::new(), Vec::new());
         for i in -4..=4 {
             for j in -4..=4 {
                 let (x, y) = (f64::from(i) / 2.0, f64::from(j) / 4.0);
                 let p = sigmoid(0.5 + x - 2.0 * y);
                 for k in 0..1_000 {
-                    a.push(x);
-                    b.push(y);
+                    first.push(x);
+                    second.push(y);
                     labels.push(f64::from(k) + 0.5 < p * 1_000.0);
                 }
             }
         }
-        let fitted = Logistic::fit(&[a, b], &labels, 0.0);
+        let fitted = Logistic::fit(&[first, second], &labels, 0.0);
         let found = [fitted.intercept, fitted.weights[0], fitted.weights[1]];
         assert!(found.iter().zip([0.5, 1.0, -2.0]).all(|(f, w)| (f - w).abs() < 0.01), "{found:?}");
     }

@@ -52,7 +52,7 @@ pub(super) fn auc(scores: &[f64], churned: &[bool]) -> f64 {
     order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
     let (mut ranks, mut positives, mut start) = (0.0, 0.0, 0);
     for run in order.chunk_by(|a, b| scores[*a].total_cmp(&scores[*b]).is_eq()) {
-        let rank = start as f64 + (run.len() as f64 + 1.0) / 2.0;
+        let rank = start as f64 + f64::midpoint(run.len() as f64, 1.0);
         let of_run = run.iter().filter(|row| churned[**row]).count() as f64;
         ranks += rank * of_run;
         positives += of_run;
