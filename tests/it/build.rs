@@ -306,7 +306,8 @@ async fn parquet_of_another_engine_is_a_view() {
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     let built = shop.build().await;
-    assert_eq!(built.warnings.len(), 1);
+    // The other is that of the churn model, which has too little data here.
+    assert_eq!(built.warnings.iter().filter(|warning| !warning.starts_with("churn: ")).count(), 1);
     assert!(
         built.warnings[0].contains("view clv: 1 rows") && built.warnings[0].contains("stranger"),
         "{:?}",
