@@ -1,6 +1,6 @@
 //! The lake: a URL becomes an object store, and every access to it goes through here.
 //!
-//! Knows nothing of what the objects hold. A folder is served by `object_store`'s own `LocalFileSystem`, a bucket by [`Oss`];
+//! Knows nothing of what the objects hold. A folder is served by `object_store`'s own `LocalFileSystem`, a bucket by `oss`;
 //! every answer is checked against what was asked, since some stores answer a range past the end with the whole object.
 
 use std::{

@@ -7,20 +7,20 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use arrow::datatypes::DataType;
 use chrono::{DateTime, Utc};
-use datafusion::error::DataFusionError;
 
 use crate::{
     config::Config,
     feature::FeatureView,
     lake::Lake,
-    snapshot::{FORMAT, Manifest, SnapshotError, SnapshotId, Stage, TableCounts, models::Models, rfc3339},
+    snapshot::{FORMAT, Manifest, SnapshotId, Stage, TableCounts, models::Models, rfc3339},
     telemetry::Progress,
-    views::{self, ViewDefinition, ViewFileError},
+    views::{self, ViewDefinition},
 };
 
 mod assemble;
 mod churn;
 mod encode;
+mod error;
 mod features;
 mod past;
 mod query;
@@ -30,78 +30,12 @@ mod segments;
 mod staging;
 mod table;
 
+pub use error::{BuildError, ViewError};
 pub use features::features;
 use past::{Derivation, Past, Spilled};
 use raw::{RawError, Table, TableSpec, files::RawFile};
 use staging::{Scratch, derive, lines};
 use table::StagedTable;
-
-/// Why there is no snapshot.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The raw data.
-    #[error(transparent)]
-    Raw(#[from] RawError),
-    /// A view.
-    #[error(transparent)]
-    View(#[from] ViewError),
-    /// A view's file.
-    #[error(transparent)]
-    ViewFile(#[from] ViewFileError),
-    /// Writing the snapshot.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// No line passed.
-    #[error("the raw data has no event that could give as_of; every line is bad, or there are none")]
-    NoEvents,
-    /// A thread of the build died.
-    #[error("a thread of the build died")]
-    Thread(#[from] tokio::task::JoinError),
-}
-
-/// What is wrong with a view.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each variant's message says what it is")]
-pub enum ViewError {
-    #[error("cannot set up the query engine")]
-    Session { source: Box<DataFusionError> },
-    #[error("view {view}: the SQL does not work")]
-    Sql { view: String, source: Box<DataFusionError> },
-    #[error("view {view}: it must be one SELECT")]
-    NotQuery { view: String },
-    #[error("view {view}: `{name}` is no parameter; there is $as_of")]
-    Parameter { view: String, name: String },
-    #[error("view {view}: it has no text column customer_id")]
-    NoCustomerId { view: String },
-    #[error("view {view}: it has a row whose customer_id is null")]
-    NullId { view: String },
-    #[error("view {view}: it has more than one row for customer {id}")]
-    DuplicateId { view: String, id: String },
-    #[error("view {view}, column `{column}`: names must be unique, of a to z, 0 to 9 and _; give it another with AS")]
-    ColumnName { view: String, column: String },
-    #[error(
-        "view {view}, column `{column}`: values of type {found} cannot be served; cast it to text, a number, a boolean, a date or a timestamp"
-    )]
-    ColumnType { view: String, column: String, found: String },
-    #[error("view {view}: Larder itself needs its column `{column}` as {expected}")]
-    MissingColumn { view: String, column: &'static str, expected: &'static str },
-    #[error("view rfm: `{name}` is no segment name; use a to z, 0 to 9 and _, at most 64")]
-    SegmentName { name: String },
-    #[error("views {} read each other in a circle", views.join(", "))]
-    Circle { views: Vec<String> },
-    #[error(
-        "view {view}: it took the process to {used} MiB, past [build] memory_limit of {limit} MiB; a COUNT(DISTINCT …) over many groups is a common cause: group twice instead"
-    )]
-    Memory { view: String, used: u64, limit: u64 },
-    #[error("view {view}: it needs more than [build] memory allows and cannot spill: {why}")]
-    Exhausted { view: String, why: String },
-    #[error("view {view}: cannot read its Parquet files in {place}: {why}")]
-    Parquet { view: String, place: String, why: String },
-    #[error(transparent)]
-    Staging(#[from] RawError),
-    #[error("cannot encode the values of type {0}")]
-    Encode(DataType),
-}
 
 /// What a build made.
 #[derive(Debug)]
@@ -145,7 +79,7 @@ pub async fn build(
     as_of: Option<DateTime<Utc>>,
     progress: &Progress,
 ) -> Result<Built, BuildError> {
-    build_into(lake, lake, config, as_of, progress).await
+    Box::pin(build_into(lake, lake, config, as_of, progress)).await
 }
 
 /// The temporary folder of a build.
@@ -219,16 +153,7 @@ async fn build_into(
         let folder = assemble::copy_parquet(from, view, place, scratch.path()).await?;
         session.register_parquet(view, &parquet_table(view), &folder).await?;
     }
-    let mut staged: BTreeMap<usize, derive::StagedFile> = BTreeMap::new();
-    for at in &order {
-        let view = &views[*at];
-        progress.enter(&format!("view {}", view.name), 0);
-        let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
-        check_needed(view, &file)?;
-        session.register(&view.name, StagedTable::whole(file.clone(), !view.step))?;
-        staged.insert(*at, file);
-        clock.lap(&format!("view {}", view.name));
-    }
+    let mut staged = run_views(&session, &views, &order, progress, &mut clock).await?;
     let mut made = Made::default();
     if config.churn.enabled {
         progress.enter("model churn", 0);
@@ -251,9 +176,9 @@ async fn build_into(
     views.push(recommended.view.clone());
     staged.push(recommended.file.clone());
     clock.lap("recommendations");
+    made.models.recommendations = Some(recommended.card.clone());
 
     let id = SnapshotId::new(as_of, rand::random());
-    models.recommendations = Some(recommended.card.clone());
     let written = write(lake, &id, &session, config, &views, staged, &recommended, progress, &mut clock).await;
     let (mut manifest, mut warnings) = match written {
         Ok(written) => written,
@@ -271,6 +196,27 @@ async fn build_into(
     manifest.stages = clock.stages;
     manifest.write(lake).await?;
     Ok(Built { manifest, warnings })
+}
+
+/// Runs the views in `order`, and makes each known to those that read it.
+async fn run_views(
+    session: &query::Session,
+    views: &[ViewDefinition],
+    order: &[usize],
+    progress: &Progress,
+    clock: &mut Clock,
+) -> Result<BTreeMap<usize, derive::StagedFile>, BuildError> {
+    let mut staged: BTreeMap<usize, derive::StagedFile> = BTreeMap::new();
+    for at in order {
+        let view = &views[*at];
+        progress.enter(&format!("view {}", view.name), 0);
+        let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
+        check_needed(view, &file)?;
+        session.register(&view.name, StagedTable::whole(file.clone(), !view.step))?;
+        staged.insert(*at, file);
+        clock.lap(&format!("view {}", view.name));
+    }
+    Ok(staged)
 }
 
 /// What models made.

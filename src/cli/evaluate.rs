@@ -1,5 +1,7 @@
 //! `larder evaluate`
 
+mod recommendations;
+
 use super::{App, table};
 use crate::snapshot::{Manifest, SnapshotError, SnapshotId, models::ChurnModel, read_current, rfc3339};
 
@@ -27,7 +29,10 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         Some(card) => churn(card)?,
         None => table::line("it has no churn model")?,
     }
-    Ok(())
+    match &manifest.models.recommendations {
+        Some(card) => recommendations::recommendations(card),
+        None => Ok(table::line("it has no model of recommendations")?),
+    }
 }
 
 fn churn(card: &ChurnModel) -> std::io::Result<()> {

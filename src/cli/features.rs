@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let progress = Arc::new(Progress::default());
     let lake = app.lake()?;
     let writing = pipeline::features(&lake, &app.config, args.as_of, &args.out, &progress);

@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{App, Problem, conditional};
-use crate::snapshot::models::ChurnModel;
+use crate::snapshot::models::{ChurnModel, RecommendationsModel};
 
 /// A model's card.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,6 +20,8 @@ use crate::snapshot::models::ChurnModel;
 pub(super) enum Card {
     /// That of the view `churn`.
     Churn(ChurnModel),
+    /// That of the view `recommendations`.
+    Recommendations(RecommendationsModel),
 }
 
 /// A model and its card.
@@ -60,6 +62,9 @@ pub(super) async fn model(
     let models = &served.manifest.models;
     let found = match name.as_str() {
         "churn" => models.churn.clone().map(|card| ("churn", Card::Churn(card))),
+        "recommendations" => {
+            models.recommendations.clone().map(|card| ("recommendations", Card::Recommendations(card)))
+        }
         _ => None,
     };
     let (name, card) = found.ok_or_else(unknown)?;

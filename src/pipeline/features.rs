@@ -33,7 +33,7 @@ pub async fn features(
     let folder = scratch.path().join("features");
     let url = folder.display().to_string();
     let local = Lake::open(&LakeConfig { url, ..LakeConfig::default() }, Path::new("")).map_err(SnapshotError::from)?;
-    let built = build_into(lake, &local, config, Some(as_of), progress).await?;
+    let built = Box::pin(build_into(lake, &local, config, Some(as_of), progress)).await?;
     let (manifest, out) = (built.manifest.clone(), out.to_path_buf());
     let failed = |object: &Path, source| SnapshotError::Write { object: object.display().to_string(), source };
     let shown = out.clone();

@@ -53,9 +53,6 @@ pub struct Manifest {
     pub models: Models,
     /// The segments and their figures, by name.
     pub segments: Vec<SegmentStats>,
-    /// The models, each with its measurements.
-    #[serde(default)]
-    pub models: Models,
     /// What became of every line of raw data, by table.
     pub counts: BTreeMap<String, TableCounts>,
     /// The raw files that were read.

@@ -87,6 +87,28 @@ async fn names_are_full_where_asked_and_never_twice() {
     }
 }
 
+/// Features whose values are structs, which Feast has as JSON in a text.
+const STRUCTS: [&str; 2] = ["reasons", "lines"];
+
+/// Whether Feast has no value where REST has `value`: it cannot hold an empty list.
+fn is_nothing(value: &Value, feature: &str) -> bool {
+    value.is_null() || (*value == json!([]) && !STRUCTS.contains(&feature))
+}
+
+/// Whether `feast` is what Feast can hold of REST's `value`.
+fn same(feast: &Value, value: &Value, feature: &str) -> bool {
+    match (feast, value) {
+        _ if is_nothing(value, feature) => feast.is_null(),
+        (Value::String(text), Value::Array(_)) if STRUCTS.contains(&feature) => {
+            serde_json::from_str::<Value>(text).unwrap() == *value
+        }
+        (Value::Array(feast), Value::Array(value)) => {
+            feast.len() == value.len() && feast.iter().zip(value).all(|(a, b)| a == b || (b.is_null() && a == ""))
+        }
+        _ => feast == value,
+    }
+}
+
 /// Every feature of every customer, against what REST says of that customer.
 #[tokio::test]
 async fn values_are_those_of_rest() {
@@ -113,8 +135,8 @@ async fn values_are_those_of_rest() {
         for (view, feature) in &names {
             let vector = of(&answer, &format!("{view}__{feature}"));
             let value = &rest["views"][view][feature];
-            assert_eq!(&vector["values"][at], value, "{id} {view}:{feature}");
-            let status = match (rest["views"][view].is_object(), value.is_null()) {
+            assert!(same(&vector["values"][at], value, feature), "{id} {view}:{feature}: {vector} is not {value}");
+            let status = match (rest["views"][view].is_object(), is_nothing(value, feature)) {
                 (false, _) => "NOT_FOUND",
                 (true, true) => "NULL_VALUE",
                 (true, false) => "PRESENT",

@@ -10,7 +10,7 @@ use crate::{
 
 /// Prints what the lists are made from, and how each candidate did.
 pub(super) fn recommendations(card: &RecommendationsModel) -> anyhow::Result<()> {
-    table::line("recommendations")?;
+    table::line("\nrecommendations")?;
     for note in &card.notes {
         table::line(&format!("note: {note}"))?;
     }

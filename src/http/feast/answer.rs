@@ -6,7 +6,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
-use super::{JOIN_KEY, columns::Columns};
+use super::{
+    JOIN_KEY,
+    columns::{Columns, FeastType},
+};
 use crate::{
     feature::elements,
     http::select,
@@ -82,15 +85,13 @@ pub(super) fn write(columns: &Columns, found: &Found<'_>) -> Vec<u8> {
             None => Status::NotFound,
             Some(_) if max_age.is_some_and(|max_age| *age > max_age) => Status::TooOld,
             Some(b"null") => Status::Null,
+            Some(b"[]") if matches!(column.feast_type, FeastType::Array(_)) => Status::Null,
             Some(_) => Status::Present,
         }));
         out.extend_from_slice(b",{\"values\":[");
         let values = cells.iter().zip(&statuses);
         list(values, &mut out, |(cell, status), out| match cell {
-            Some(text) if *status == Status::Present && column.as_text => {
-                select::text(&String::from_utf8_lossy(text), out);
-            }
-            Some(text) if *status == Status::Present => out.extend_from_slice(text),
+            Some(text) if *status == Status::Present => write_value(text, &column.feast_type, out),
             _ => out.extend_from_slice(b"null"),
         });
         // Features beside each other mostly have the same statuses, and so the same times.
@@ -107,6 +108,20 @@ pub(super) fn write(columns: &Columns, found: &Found<'_>) -> Vec<u8> {
     }
     out.extend_from_slice(b"]}");
     out
+}
+
+/// A value in the form that Feast's type for it can hold.
+fn write_value(text: &[u8], feast_type: &FeastType, out: &mut Vec<u8>) {
+    match feast_type {
+        FeastType::JsonText => select::text(&String::from_utf8_lossy(text), out),
+        FeastType::Array("String") if memchr::memmem::find(text, b"null").is_some() => {
+            out.push(b'[');
+            let texts = elements(text).map(|text| if text == b"null" { b"\"\"".as_slice() } else { text });
+            list(texts, out, |text, out| out.extend_from_slice(text));
+            out.push(b']');
+        }
+        _ => out.extend_from_slice(text),
+    }
 }
 
 /// The text of each value, feature by feature; nothing where the customer is not in the view, or is not known.

@@ -28,8 +28,8 @@ pub(super) struct Column {
     pub(super) name: String,
     /// The place of its view in [`Columns::views`].
     pub(super) view: usize,
-    /// Whether its values are written as JSON in a text.
-    pub(super) as_text: bool,
+    /// What Feast has for its values.
+    pub(super) feast_type: FeastType,
 }
 
 /// What is wanted of a view.
@@ -88,8 +88,7 @@ impl Columns {
         });
         self.views[number].places.push((place, self.all.len()));
         let name = if full_names { format!("{}__{}", view.name, feature.name) } else { feature.name.clone() };
-        let as_text = matches!(FeastType::of(&feature.data_type), FeastType::JsonText);
-        self.all.push(Column { name, view: number, as_text });
+        self.all.push(Column { name, view: number, feast_type: FeastType::of(&feature.data_type) });
     }
 }
 
@@ -136,7 +135,7 @@ pub fn misfits(config: &FeastConfig, views: &[FeatureView]) -> Vec<String> {
 pub enum FeastType {
     /// A type of `feast.types`.
     Plain(&'static str),
-    /// `Array` of one.
+    /// `Array` of one. It cannot be empty, which counts as no value, nor hold what is absent: of texts that is an empty one.
     Array(&'static str),
     /// None: structs, and lists of them or of lists. A value is answered as JSON in a text, which every version of Feast can hold.
     JsonText,
