@@ -233,14 +233,20 @@ fn days(horizon: TimeDelta) -> f64 {
     horizon.num_days() as f64
 }
 
-/// Who ordered after `from` and up to `to`, and for how much.
+/// Who ordered after `from` and up to `to`, and for how much, less what was given back by then.
 async fn spent(session: &Session, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<HashMap<String, f64>, ViewError> {
     let instant = |at| format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", rfc3339::format(at));
+    let sum = |amount, table, at| {
+        let (from, to) = (instant(from), instant(to));
+        format!(
+            "SELECT customer_id, sum({amount}) AS amount FROM {table} WHERE {at} > {from} AND {at} <= {to} GROUP BY customer_id"
+        )
+    };
     let sql = format!(
-        "SELECT customer_id, CAST(sum(revenue) AS DOUBLE) AS spent FROM orders \
-         WHERE ordered_at > {} AND ordered_at <= {} GROUP BY customer_id",
-        instant(from),
-        instant(to)
+        "SELECT o.customer_id, CAST(greatest(o.amount - coalesce(r.amount, 0), 0) AS DOUBLE) AS spent \
+         FROM ({}) o LEFT JOIN ({}) r ON r.customer_id = o.customer_id",
+        sum("revenue", "orders", "ordered_at"),
+        sum("amount", "returns", "returned_at"),
     );
     let mut rows = session.query(VIEW, &sql).await?;
     let mut spent = HashMap::new();

@@ -263,7 +263,7 @@ fn evaluate_prints_the_card() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     let card = card(&world.manifest);
-    for word in [&*card.chosen, "overdue", "log_recency", "kept out", "foretold"] {
+    for word in [&*card.chosen, "overdue", "log_recency", "kept out", "foretold", "buy_again"] {
         assert!(text.contains(word), "{word} is missing in {text}");
     }
     let auc = card.cuts[2].candidates.iter().find(|figures| figures.name == "model").unwrap().auc;

@@ -52,10 +52,9 @@ fn shop_of(lines: &[String], toml: &str) -> Shop {
 }
 
 async fn card(service: &Service) -> RecommendationsModel {
-    let snapshots = service.get("/v1/snapshots").await.json();
-    let id = snapshots["snapshots"][0]["id"].as_str().unwrap().to_owned();
-    let manifest = service.get(&format!("/v1/snapshots/{id}")).await.json();
-    serde_json::from_value(manifest["models"]["recommendations"].clone()).unwrap()
+    let model = service.get("/v1/models/recommendations").await;
+    assert_eq!((model.status, &model.json()["name"]), (200, &"recommendations".into()));
+    serde_json::from_value(model.json()["card"].clone()).unwrap()
 }
 
 fn ids(list: &Value) -> Vec<&str> {

@@ -17,9 +17,11 @@ pub(super) struct Stayed {
     pub(super) seen: Vec<f64>,
 }
 
-/// Spending within `horizon` days at the rate of the last year, or of the time since the first order where that is shorter.
+/// Spending within `horizon` days at the rate of the last year, or of the time since the first order where that is shorter. What was
+/// given back was not spent: the last year counts no more than all purchases less returns.
 pub(super) fn own_rate(raw: &[Vec<f64>], row: usize, horizon: f64) -> f64 {
-    let spent = if raw[SPEND_365][row].is_nan() { raw[MONETARY][row] } else { raw[SPEND_365][row] };
+    // Of a number and what is not known, the number.
+    let spent = raw[SPEND_365][row].min(raw[MONETARY][row]);
     // Shorter than a horizon, the time since the first order says little: a first order is no rate.
     let days = raw[TENURE][row].clamp(horizon, horizon.max(365.0));
     let rate = spent.max(0.0) / if days.is_nan() { horizon } else { days };
@@ -70,6 +72,17 @@ pub(super) fn expected(model: &ExpectedValueModel, own: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_given_back_is_no_rate() {
+        let mut raw = vec![vec![f64::NAN]; TENURE.max(SPEND_365).max(MONETARY) + 1];
+        (raw[SPEND_365][0], raw[MONETARY][0], raw[TENURE][0]) = (77_000.0, 0.0, 300.0);
+        assert!(own_rate(&raw, 0, 90.0).abs() < 1e-9);
+        raw[MONETARY][0] = f64::NAN;
+        assert!((own_rate(&raw, 0, 90.0) - 23_100.0).abs() < 1e-6);
+        (raw[SPEND_365][0], raw[MONETARY][0]) = (300.0, 1_000.0);
+        assert!((own_rate(&raw, 0, 90.0) - 90.0).abs() < 1e-9);
+    }
 
     #[test]
     fn the_own_rate_counts_where_it_tells_and_the_mean_where_it_does_not() {
