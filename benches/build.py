@@ -9,7 +9,8 @@ of threads. Time is wall time of the whole process, memory its peak resident set
 from PyPI into a virtual environment in the working folder.
 
 What both do: read CSV and JSON lines, set bad lines aside, trim ids, keep lines without a customer out, exact decimals, the views
-profile, rfm (exact quintile edges) and behavior of src/views, and one Parquet row a customer, sorted by id. What Larder does and
+profile, rfm (exact quintile edges) and behavior of src/views, and one Parquet row a customer, sorted by id. Larder's models, which
+the script has nothing to set against, are off. What Larder does and
 the DuckDB script does not: rows that are ready to serve, ranked members of each segment, counts of every line's fate, SHA-256 of
 every raw file and part, checksums of every block, the last of several lines of a customer. At the end the answers of both are compared customer by customer.
 """
@@ -346,7 +347,7 @@ def measure(lines, arguments, generator, larder, python, folder):
         + ('\ncolumns = { created_at = "signed_up_at" }\npersonal = ["name", "email"]' if table == "customers" else "")
         for table in ("transactions", "customers", "interactions")
     )
-    config.write_text(f'[lake]\nurl = "lake"\n{files}\n[build]\nthreads = {arguments.threads}\nstaging = "staging"\n')
+    config.write_text(f'[lake]\nurl = "lake"\n{files}\n[churn]\nenabled = false\n[recommendations]\nenabled = false\n[build]\nthreads = {arguments.threads}\nstaging = "staging"\n')
     (folder / "staging").mkdir(exist_ok=True)
     lake, out, scratch = folder / "lake", folder / "duckdb.parquet", folder / "duckdb.tmp"
     results = {"larder": [], "duckdb": []}

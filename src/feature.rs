@@ -137,14 +137,20 @@ impl Row {
     /// How many bytes the row keeps in memory, about. The object counts as if it were there: names are about twice the values.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let texts: usize = self.views.iter().flatten().map(Bytes::len).sum();
-        size_of::<Self>() + self.customer_id.0.len() + self.views.len() * size_of::<ViewRow>() + 4 * texts
+        size_of::<Self>() + self.customer_id.0.len() + self.views.len() * size_of::<ViewRow>() + 4 * self.texts()
+    }
+
+    /// How many bytes its values have as JSON.
+    #[must_use]
+    pub fn texts(&self) -> usize {
+        self.views.iter().flatten().map(Bytes::len).sum()
     }
 
     /// All views as one JSON object, written when it is first asked for. The `keys` must always be those of the row's views.
     pub fn object(&self, keys: &[ViewKeys]) -> &Bytes {
         self.object.get_or_init(|| {
-            let mut out = Vec::with_capacity(1_024);
+            let mut out =
+                Vec::with_capacity(2 + self.texts() + keys.iter().map(|keys| 1 + keys.bytes()).sum::<usize>());
             out.push(b'{');
             for (at, (keys, view)) in keys.iter().zip(&self.views).enumerate() {
                 if at > 0 {
@@ -175,6 +181,12 @@ impl ViewKeys {
         let features = view.features.iter().enumerate();
         let features = features.map(|(at, feature)| key(&feature.name, if at == 0 { "" } else { "," })).collect();
         Self { name: key(&view.name, ""), features }
+    }
+
+    /// How many bytes the keys have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.name.len() + self.features.iter().map(|key| key.len()).sum::<usize>()
     }
 
     /// Appends `"rfm":{"recency_days":371,…}`, or `"rfm":null` where the customer is absent from the view.

@@ -144,7 +144,9 @@ async fn build_into(
     let tables = derive_all(&mut lines, &spilled, what, progress).await?;
     clock.lap("staging");
 
-    let job = recommend::Job::new(&tables, &config.recommendations, as_of, threads, scratch.path());
+    let recommending = config.recommendations.enabled;
+    let job =
+        recommending.then(|| recommend::Job::new(&tables, &config.recommendations, as_of, threads, scratch.path()));
     let session = session(as_of)?;
     for (name, table) in tables {
         session.register(name, StagedTable::divided(table))?;
@@ -163,7 +165,13 @@ async fn build_into(
         spilled.remove()?;
         clock.lap("model churn");
     }
-    let (mut views, mut staged): (Vec<ViewDefinition>, Vec<derive::StagedFile>) = views
+    let mut recommended = None;
+    if let Some(job) = job {
+        progress.enter("recommendations", 0);
+        recommended = Some(made.recommend(job).await?);
+        clock.lap("recommendations");
+    }
+    let (views, staged): (Vec<ViewDefinition>, Vec<derive::StagedFile>) = views
         .into_iter()
         .enumerate()
         .filter(|(_, view)| !view.step)
@@ -171,15 +179,8 @@ async fn build_into(
         .chain(made.views)
         .unzip();
 
-    progress.enter("recommendations", 0);
-    let recommended = tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??;
-    views.push(recommended.view.clone());
-    staged.push(recommended.file.clone());
-    clock.lap("recommendations");
-    made.models.recommendations = Some(recommended.card.clone());
-
     let id = SnapshotId::new(as_of, rand::random());
-    let written = write(lake, &id, &session, config, &views, staged, &recommended, progress, &mut clock).await;
+    let written = write(lake, &id, &session, config, &views, staged, recommended.as_ref(), progress, &mut clock).await;
     let (mut manifest, mut warnings) = match written {
         Ok(written) => written,
         Err(error) => {
@@ -228,6 +229,14 @@ struct Made {
 }
 
 impl Made {
+    /// The view of recommendations.
+    async fn recommend(&mut self, job: recommend::Job) -> Result<recommend::Recommended, BuildError> {
+        let made = tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??;
+        self.views.push((made.view.clone(), made.file.clone()));
+        self.models.recommendations = Some(made.card.clone());
+        Ok(made)
+    }
+
     /// The churn model and its view, over the views in `staged`.
     async fn churn(
         &mut self,
@@ -258,7 +267,7 @@ async fn write(
     config: &Config,
     views: &[ViewDefinition],
     staged: Vec<derive::StagedFile>,
-    recommended: &recommend::Recommended,
+    recommended: Option<&recommend::Recommended>,
     progress: &Progress,
     clock: &mut Clock,
 ) -> Result<(Manifest, Vec<String>), BuildError> {
@@ -279,8 +288,10 @@ async fn write(
     clock.lap("rankings");
     let mut files = parts.files;
     files.extend(rankings);
-    files.extend(recommended.write_products(lake, id).await?);
-    clock.lap("products");
+    if let Some(recommended) = recommended {
+        files.extend(recommended.write_products(lake, id).await?);
+        clock.lap("products");
+    }
     let manifest = Manifest {
         format: FORMAT,
         id: id.clone(),

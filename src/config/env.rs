@@ -35,6 +35,7 @@ pub const NAMES: &[&str] = &[
     "raw.zone",
     "!raw.max_bad_share",
     "views.folder",
+    "!recommendations.enabled",
     "recommendations.horizon",
     "build.memory",
     "build.memory_limit",

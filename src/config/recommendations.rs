@@ -46,6 +46,8 @@ const NO_PRODUCTS: [&str; 31] = [
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecommendationsConfig {
+    /// Whether there is the view `recommendations`; default true.
+    pub enabled: bool,
     /// Product ids that are no products and never recommended: whole ids in any case, `*` for any text; replaces the default, which holds
     /// `POST`, `DOT`, `M`, `C2`, `D`, `S`, `BANK CHARGES`, `AMAZONFEE`, `CRUK`, `gift_0*` and the like.
     pub exclude: Vec<String>,
@@ -56,6 +58,6 @@ pub struct RecommendationsConfig {
 
 impl Default for RecommendationsConfig {
     fn default() -> Self {
-        Self { exclude: NO_PRODUCTS.map(str::to_owned).to_vec(), horizon: Duration::from_hours(24 * 90) }
+        Self { enabled: true, exclude: NO_PRODUCTS.map(str::to_owned).to_vec(), horizon: Duration::from_hours(24 * 90) }
     }
 }

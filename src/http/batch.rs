@@ -129,7 +129,9 @@ pub(super) async fn customers(
     if let Some(Err(error)) = answers.first().filter(|_| answers.iter().all(Result::is_err)) {
         return Err(error.clone().into());
     }
-    let mut out = Vec::with_capacity(128 + ids.len() * 512);
+    let rows = answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
+    let size: usize = rows.map(|row| served.keys_bytes + row.texts()).sum();
+    let mut out = Vec::with_capacity(256 + ids.len() * 128 + size);
     out.push(b'{');
     select::freshness(&served, &mut out);
     out.extend_from_slice(b",\"results\":[");

@@ -30,6 +30,8 @@ pub struct Served {
     pub manifest: Arc<Manifest>,
     /// The JSON keys of each view, in the manifest's order.
     pub keys: Vec<ViewKeys>,
+    /// How many bytes these have, all in all.
+    pub keys_bytes: usize,
     /// The manifest's `as_of` in RFC 3339.
     pub as_of: String,
     /// The fields of Tair that hold its views.
@@ -42,10 +44,12 @@ pub struct Served {
 impl Served {
     pub(super) fn open(lake: &Lake, manifest: Arc<Manifest>, current: Option<&Current>, blocks: BlockCache) -> Self {
         let publish = current.map_or(0, |current| current.publish);
+        let keys: Vec<ViewKeys> = manifest.views.iter().map(ViewKeys::new).collect();
         Self {
             publish,
             published_at: current.map(|current| current.published_at),
-            keys: manifest.views.iter().map(ViewKeys::new).collect(),
+            keys_bytes: keys.iter().map(ViewKeys::bytes).sum(),
+            keys,
             as_of: rfc3339::format(manifest.as_of),
             fields: Fields::new(&manifest.views),
             tag: tag(publish, &manifest),

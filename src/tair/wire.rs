@@ -6,10 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -36,6 +33,8 @@ use resp::Reply;
 const INPUT: usize = 256 << 10;
 /// Commands that may be on their way before more are refused.
 const QUEUE: usize = 50_000;
+/// Commands on one line from which another is taken.
+const FULL: usize = 128;
 /// The first pause before connecting anew; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest.
@@ -57,7 +56,6 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Wire {
     lines: Vec<Arc<Line>>,
-    next: AtomicUsize,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -76,7 +74,7 @@ impl Wire {
         let lines: Vec<Arc<Line>> = (0..lines.max(1)).map(|_| Arc::default()).collect();
         let keep = |line: &Arc<Line>| tokio::spawn(Arc::clone(line).keep_up(manner.clone(), losses.clone()));
         let tasks = lines.iter().map(keep).collect();
-        Self { lines, next: AtomicUsize::new(0), tasks }
+        Self { lines, tasks }
     }
 
     /// How many connections there should be, and how many stand.
@@ -86,9 +84,13 @@ impl Wire {
 
     /// The answers to the `count` commands that `write` appends, over one of the connections.
     pub(super) async fn call(&self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Answer>, TairError> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut lines = (0..self.lines.len()).map(|at| &self.lines[first.wrapping_add(at) % self.lines.len()]);
-        lines.find(|line| line.queue().up).ok_or_else(no_connection)?.call(count, write).await
+        // The first line takes what it can: the more commands go at once, the less each costs, here and in the server.
+        let load = |line: &Arc<Line>| {
+            let queue = line.queue();
+            queue.up.then_some(queue.owed / FULL)
+        };
+        let lines = self.lines.iter().filter_map(|line| Some((load(line)?, line)));
+        lines.min_by_key(|(load, _)| *load).ok_or_else(no_connection)?.1.call(count, write).await
     }
 
     /// The text of `key`, asked for over each of the connections that stand: behind them may be different servers.
