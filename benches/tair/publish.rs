@@ -112,9 +112,15 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     println!("| redis-cli --pipe, from a file | {piped:.2} | {:.0} | 1.00 |", rate(piped));
 
     let changed = build_again(&shop, |raw| {
+        // Their own lines once more, with another city.
         let mut lines = String::new();
-        for id in shop.ids.iter().step_by(100) {
-            writeln!(lines, "{{\"customer_id\":\"{id}\",\"city\":\"Elsewhere\"}}")?;
+        for file in std::fs::read_dir(raw.join("customers"))? {
+            for line in std::fs::read_to_string(file?.path())?.lines().step_by(100) {
+                if let Ok(serde_json::Value::Object(mut customer)) = serde_json::from_str(line) {
+                    customer.insert("city".to_owned(), "Elsewhere".into());
+                    writeln!(lines, "{}", serde_json::Value::Object(customer))?;
+                }
+            }
         }
         Ok(std::fs::write(raw.join("customers/zzz.jsonl"), lines)?)
     })
