@@ -193,6 +193,8 @@ serving at {url}; to try, in another terminal:
   many at once                  curl -s {url}/v1/customers/batch -H 'content-type: application/json' -d '{{\"ids\":[\"{id}\",\"nobody\"],\"features\":[\"rfm.segment\"]}}'
   the segments                  curl -s {url}/v1/segments
   the best customers            curl -s '{url}/v1/segments/champions/customers?limit=5&views=rfm'
+  who may leave                 curl -s '{url}/v1/churn?risk=high&limit=5&views=churn'
+  what next                     curl -s {url}/v1/customers/{id}/recommendations
   what the features mean        curl -s {url}/v1/views
   what it was made from         curl -s {url}/v1/snapshots/{snapshot}
   metrics                       curl -s {url}/metrics
