@@ -1,5 +1,7 @@
 //! What all lists have in common: the size of a page, where it goes on, and how its members are written.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 
 use super::{App, Problem, conditional, cursor::Cursor, select, select::Selection};
@@ -7,8 +9,6 @@ use crate::{
     feature::{CustomerId, Tier},
     serving::{ReadError, Served},
 };
-
-use std::sync::Arc;
 
 /// A page of a list.
 #[derive(Debug)]
