@@ -435,9 +435,9 @@ async fn ready_lists_come_from_tair_and_filtered_ones_from_the_snapshot() {
     assert_eq!(all.len() as u64, built.manifest.ranked("churn"));
     let stored = redis.cli(&["lrange", "larder:ranking:1:churn:0", "0", "-1"]);
     assert_eq!(stored.lines().collect::<Vec<_>>(), all);
-    // A list that was tampered with shows which tier answers.
+    // A list that was tampered with shows which tier answers; on a busy machine Tair may miss its deadline now and then.
     redis.cli(&["lset", "larder:ranking:1:churn:0", "0", "whale"]);
-    assert_eq!(ids("/v1/churn?limit=1").await, ["whale"]);
+    eventually(|| ids("/v1/churn?limit=1"), |found| *found == ["whale"]).await;
     assert_eq!(ids("/v1/churn?min_probability=0&limit=1").await, all[..1]);
     let page = service.get("/v1/churn?limit=4").await.json();
     let next = format!("/v1/churn?limit=1000&cursor={}", page["next"].as_str().unwrap());
