@@ -12,6 +12,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+mod money;
+
+pub use money::money;
+
 /// A customer's id: text of 1 to 256 bytes of UTF-8, trimmed, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]

@@ -136,6 +136,12 @@ impl Footer {
         Ok(Self { metadata, blocks, starts, last_ids })
     }
 
+    /// What the footer says of row groups and columns.
+    #[must_use]
+    pub fn metadata(&self) -> &ArrowReaderMetadata {
+        &self.metadata
+    }
+
     /// The number of rows of the file.
     #[must_use]
     pub fn rows(&self) -> u64 {

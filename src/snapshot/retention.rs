@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{TimeDelta, Utc};
+use futures::{StreamExt, stream};
 use object_store::path::Path;
 
 use super::{FOLDER, GRACE, Manifest, SnapshotError, SnapshotId, read_current};
@@ -10,6 +11,9 @@ use crate::lake::Lake;
 
 /// How old a folder without a manifest must be before it is taken for the rest of a build that died.
 const ABANDONED: TimeDelta = TimeDelta::days(1);
+
+/// Manifests that are read at a time.
+const MANIFEST_READS: usize = 16;
 
 /// What [`prune`] removed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,9 +30,11 @@ pub struct Pruned {
 /// Of a lake that cannot be listed.
 pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
     let mut manifests = Vec::new();
-    for name in lake.folders(&Path::from(FOLDER)).await? {
-        let Ok(id) = name.parse::<SnapshotId>() else { continue };
-        match Manifest::read(lake, &id).await {
+    let ids = lake.folders(&Path::from(FOLDER)).await?.into_iter().filter_map(|name| name.parse::<SnapshotId>().ok());
+    let reads = stream::iter(ids).map(|id| async { (Manifest::read(lake, &id).await, id) });
+    let mut reads = reads.buffer_unordered(MANIFEST_READS);
+    while let Some((read, id)) = reads.next().await {
+        match read {
             Ok(manifest) => manifests.push(manifest),
             Err(SnapshotError::Unknown { .. }) => {}
             Err(error) => tracing::warn!(snapshot = %id, %error, "left a snapshot out whose manifest cannot be read"),
