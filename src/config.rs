@@ -136,6 +136,9 @@ pub struct ServingConfig {
     /// Memory for rows read lately, the memory tier; default `64MiB`, `0` turns it off.
     #[serde(deserialize_with = "bytes")]
     pub memory: u64,
+    /// Memory for what was found by comparing snapshots, and for the sets of segments; default `64MiB`.
+    #[serde(deserialize_with = "bytes")]
+    pub comparisons: u64,
     /// How long the memory tier keeps a row; default `10s`.
     #[serde(deserialize_with = "duration")]
     pub memory_ttl: Duration,
@@ -277,6 +280,7 @@ impl Default for ServingConfig {
         Self {
             cache: 512 << 20,
             memory: 64 << 20,
+            comparisons: 64 << 20,
             memory_ttl: Duration::from_secs(10),
             poll: Duration::from_secs(2),
             lake_reads: 32,

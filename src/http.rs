@@ -18,18 +18,23 @@ mod catalog;
 mod churn;
 mod conditional;
 mod cursor;
+mod customer_history;
 mod customers;
 pub mod feast;
+mod history;
 mod lists;
+mod migration;
 mod models;
 mod observe;
 pub mod openapi;
+mod overlap;
 mod problem;
 mod recommendations;
 mod segments;
 mod select;
 mod server;
 mod service;
+mod span;
 
 pub use problem::Problem;
 pub use server::serve;
@@ -70,6 +75,10 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(segments::segment))
         .routes(routes!(segments::members))
         .routes(routes!(churn::churn))
+        .routes(routes!(history::segment))
+        .routes(routes!(migration::migration))
+        .routes(routes!(overlap::overlap))
+        .routes(routes!(customer_history::customer))
         .routes(routes!(catalog::views))
         .routes(routes!(models::model))
         .routes(routes!(catalog::snapshots))

@@ -28,20 +28,30 @@ use crate::{
 };
 
 mod breaker;
+mod compare;
 mod counted;
+mod history;
 mod online;
+mod overlap;
 mod reads;
 mod served;
+mod timeline;
 
+use compare::Comparisons;
+pub use compare::{Cell, Changes, Moved, Place};
 use counted::Counted;
+pub use history::Past;
 use online::Online;
 pub use online::OnlineState;
+pub use overlap::Overlap;
 pub use served::Served;
+pub use timeline::Timeline;
 
 /// How long the list of snapshots and old manifests are kept.
 const CATALOG_TTL: Duration = Duration::from_secs(10);
-/// How many snapshots that are not the current one are kept open for cursors.
-const OPEN_SNAPSHOTS: u64 = 4;
+/// How many snapshots that are not the current one are kept open, for cursors and histories. What they hold are manifests; their
+/// blocks share the one budget.
+const OPEN_SNAPSHOTS: u64 = 128;
 
 /// Rows, absent ones too, by publish number and id.
 type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>>;
@@ -55,9 +65,11 @@ pub struct Serving {
     /// Rows read lately, absent ones too, by publish number.
     memory: Option<RowCache>,
     served: ArcSwapOption<Served>,
-    /// Snapshots that cursors still point at.
+    /// Snapshots that cursors still point at, or that histories go through.
     older: Cache<SnapshotId, Arc<Served>>,
-    catalog: Cache<(), Arc<Vec<Manifest>>>,
+    catalog: Cache<(), Arc<Vec<Arc<Manifest>>>>,
+    /// What was found by comparing snapshots.
+    comparisons: Comparisons,
     /// Whether the last look at `CURRENT` succeeded.
     lake_answers: AtomicBool,
     metrics: Arc<Metrics>,
@@ -149,6 +161,7 @@ impl Serving {
             catalog: Cache::builder().max_capacity(1).time_to_live(CATALOG_TTL).build(),
             lake_answers: AtomicBool::new(false),
             online: tair.map(|(tair, config)| Online::new(tair, config, Arc::clone(&metrics))),
+            comparisons: Comparisons::new(config.comparisons, config.lake_timeout),
             counted: Counted::new(&metrics),
             metrics,
         }
@@ -249,12 +262,20 @@ impl Serving {
     /// # Errors
     /// [`ReadError::UnknownSnapshot`] where it is gone.
     pub async fn snapshot(&self, id: &SnapshotId) -> Result<Arc<Served>, ReadError> {
+        self.open(id, async { Ok(Arc::new(Manifest::read(&self.lake, id).await?)) }).await
+    }
+
+    /// The open snapshot `id`, whose manifest is had from `manifest` where it has to be opened.
+    async fn open(
+        &self,
+        id: &SnapshotId,
+        manifest: impl Future<Output = Result<Arc<Manifest>, SnapshotError>>,
+    ) -> Result<Arc<Served>, ReadError> {
         if let Some(served) = self.served.load_full().filter(|served| served.manifest.id == *id) {
             return Ok(served);
         }
         let open = async {
-            let manifest = Arc::new(Manifest::read(&self.lake, id).await?);
-            Ok::<_, SnapshotError>(Arc::new(Served::open(&self.lake, manifest, None, self.blocks.clone())))
+            Ok::<_, SnapshotError>(Arc::new(Served::open(&self.lake, manifest.await?, None, self.blocks.clone())))
         };
         Ok(self.older.try_get_with(id.clone(), open).await?)
     }
@@ -270,8 +291,11 @@ impl Serving {
     ///
     /// # Errors
     /// [`ReadError::Unavailable`].
-    pub async fn snapshots(&self) -> Result<Arc<Vec<Manifest>>, ReadError> {
-        let list = async { snapshot::list(&self.lake).await.map(Arc::new) };
+    pub async fn snapshots(&self) -> Result<Arc<Vec<Arc<Manifest>>>, ReadError> {
+        let list = async {
+            let manifests = snapshot::list(&self.lake).await?;
+            Ok::<_, SnapshotError>(Arc::new(manifests.into_iter().map(Arc::new).collect()))
+        };
         Ok(self.catalog.try_get_with((), list).await?)
     }
 

@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use crate::lake::LakeError;
 
 pub mod blocks;
+pub mod columns;
 mod current;
 mod manifest;
 pub mod models;

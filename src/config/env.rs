@@ -28,6 +28,7 @@ pub const NAMES: &[&str] = &[
     "http.drain_delay",
     "serving.cache",
     "serving.memory",
+    "serving.comparisons",
     "serving.memory_ttl",
     "serving.poll",
     "!serving.lake_reads",

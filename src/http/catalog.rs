@@ -92,7 +92,7 @@ pub(super) async fn views(State(app): State<Arc<App>>, headers: HeaderMap) -> Re
 pub(super) async fn snapshots(State(app): State<Arc<App>>) -> Result<Json<SnapshotList>, Problem> {
     let current = app.serving.current().ok().map(|served| served.manifest.id.clone());
     let manifests = app.serving.snapshots().await?;
-    let summary = |manifest: &Manifest| SnapshotSummary {
+    let summary = |manifest: &Arc<Manifest>| SnapshotSummary {
         id: manifest.id.to_string(),
         as_of: rfc3339::format(manifest.as_of),
         created_at: rfc3339::format(manifest.created_at),

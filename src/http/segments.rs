@@ -241,7 +241,7 @@ fn find(served: &Served, name: Result<Path<String>, PathRejection>) -> Result<&S
     served.manifest.segment(&name).ok_or_else(|| unknown(&name))
 }
 
-fn unknown(name: &str) -> Problem {
+pub(super) fn unknown(name: &str) -> Problem {
     let shown: String = name.chars().take(64).collect();
     Problem::segment_not_found(format!("there is no segment `{shown}`; GET /v1/segments lists them"))
 }

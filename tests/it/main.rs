@@ -16,6 +16,7 @@ mod faults;
 mod feast;
 mod house;
 mod oss;
+mod over_time;
 mod paging;
 mod readers;
 mod recommend;

@@ -1,0 +1,269 @@
+//! Segments and customers over time, against what each snapshot says of every customer by itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use larder::snapshot::SnapshotId;
+use serde_json::{Value, json};
+
+use crate::shop::{Service, Shop, corners};
+
+/// More customers than a batch of columns has.
+const CUSTOMERS: usize = 8_500;
+
+fn lines(keep: impl Fn(usize) -> bool) -> String {
+    let mut lines = String::from("customer_id,order_id,product_id,quantity,unit_price,ordered_at\n");
+    for at in (0..CUSTOMERS).filter(|at| keep(*at)) {
+        let (day, price) = (at * 7 % 60, 1 + at % 97);
+        let mut order = |number: usize, day: usize| {
+            let date = chrono::NaiveDate::from_ymd_opt(2024, 1, 1).unwrap() + chrono::Days::new(day as u64);
+            writeln!(lines, "c{at},o{at}-{number},p{},1,{price}.{:04},{date}", at % 5, at % 10_000).unwrap();
+        };
+        order(1, day);
+        (0..at % 4).for_each(|number| order(2 + number, day + 9 * (number + 1)));
+    }
+    lines
+}
+
+/// What a snapshot says of a customer: segment, ten-thousandths of `monetary`, level of risk.
+type Truth = BTreeMap<String, (Option<String>, i64, Option<String>)>;
+
+async fn truth(shop: &Shop, id: &SnapshotId) -> Truth {
+    shop.publish(id).await;
+    let service = shop.serve().await;
+    let mut truth = Truth::new();
+    let ids: Vec<String> = (0..CUSTOMERS).map(|at| format!("c{at}")).collect();
+    for ids in ids.chunks(1_000) {
+        let asked = json!({"ids": ids, "features": ["rfm.segment", "rfm.monetary", "churn.risk"]});
+        for result in service.post("/v1/customers/batch", asked.to_string()).await.json()["results"].as_array().unwrap()
+        {
+            if result["found"] == true {
+                let text = |value: &Value| value.as_str().map(str::to_owned);
+                let views = &result["views"];
+                let monetary = (views["rfm"]["monetary"].as_f64().unwrap() * 10_000.0).round();
+                #[expect(clippy::cast_possible_truncation, reason = "some thousands")]
+                let standing = (text(&views["rfm"]["segment"]), monetary as i64, text(&views["churn"]["risk"]));
+                truth.insert(result["customer_id"].as_str().unwrap().to_owned(), standing);
+            }
+        }
+    }
+    truth
+}
+
+/// The members of a segment by what the customers say.
+fn members(truth: &Truth, segment: &str) -> BTreeSet<String> {
+    let risk = segment.strip_prefix("churn_");
+    let here = |standing: &(Option<String>, i64, Option<String>)| match risk {
+        Some(risk) => standing.2.as_deref() == Some(risk),
+        None => standing.0.as_deref() == Some(segment),
+    };
+    truth.iter().filter(|(_, standing)| here(standing)).map(|(id, _)| id.clone()).collect()
+}
+
+/// A shop with three snapshots, of which the last does not know some of the customers any more; one of them was built twice.
+async fn three() -> (Shop, Vec<SnapshotId>, Vec<Truth>, Service) {
+    let shop = Shop::new("");
+    shop.raw("transactions/x.csv", lines(|_| true));
+    let mut ids = Vec::new();
+    for as_of in ["2024-01-31T00:00:00Z", "2024-02-20T00:00:00Z"] {
+        ids.push(shop.try_build(Some(as_of)).await.unwrap().manifest.id);
+    }
+    // Built anew, it counts in the place of the first.
+    ids[1] = shop.try_build(Some("2024-02-20T00:00:00Z")).await.unwrap().manifest.id;
+    shop.raw("transactions/x.csv", lines(|at| at % 11 != 0));
+    ids.push(shop.try_build(Some("2024-03-10T00:00:00Z")).await.unwrap().manifest.id);
+    // Nobody has published it, so it is not there.
+    shop.build().await;
+    let mut truths = Vec::new();
+    for id in &ids {
+        truths.push(truth(&shop, id).await);
+    }
+    let service = shop.serve().await;
+    (shop, ids, truths, service)
+}
+
+fn number(ten_thousandths: i64) -> f64 {
+    format!("{ten_thousandths}e-4").parse().unwrap()
+}
+
+fn check_migration(answer: &Value, before: &Truth, after: &Truth, level: bool) {
+    let place = |truth: &Truth, id: &String| {
+        truth.get(id).map_or(json!("absent"), |(segment, _, risk)| {
+            if level { json!(risk.as_ref().map(|risk| format!("churn_{risk}"))) } else { json!(segment) }
+        })
+    };
+    let money = |truth: &Truth, id: &String| truth.get(id).map_or(0, |standing| standing.1);
+    let mut cells: BTreeMap<(String, String), (u64, i64, i64)> = BTreeMap::new();
+    for id in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+        let cell = cells.entry((place(before, id).to_string(), place(after, id).to_string())).or_default();
+        let now = money(after, id);
+        *cell = (cell.0 + 1, cell.1 + now, cell.2 + now - money(before, id));
+    }
+    let found = answer["cells"].as_array().unwrap().iter().map(|cell| {
+        let key = (cell["from"].to_string(), cell["to"].to_string());
+        (
+            key,
+            (
+                cell["customers"].as_u64().unwrap(),
+                cell["revenue"].as_f64().unwrap(),
+                cell["revenue_change"].as_f64().unwrap(),
+            ),
+        )
+    });
+    let found: BTreeMap<_, _> = found.collect();
+    let cells: BTreeMap<_, _> =
+        cells.into_iter().map(|(key, (n, now, change))| (key, (n, number(now), number(change)))).collect();
+    assert_eq!(found, cells);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_move_as_their_members_do() {
+    let (shop, ids, truths, service) = three().await;
+    let left = truths[1].keys().filter(|id| !truths[2].contains_key(*id)).count();
+    assert!(truths[0].len() < truths[1].len() && left > 500, "{left}");
+    let segments = service.get("/v1/segments").await.json()["segments"].clone();
+    let mut moves = 0;
+    for segment in segments.as_array().unwrap() {
+        let name = segment["name"].as_str().unwrap();
+        let answer = service.get(&format!("/v1/segments/{name}/history")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let history = answer.json()["history"].clone();
+        let history = history.as_array().unwrap();
+        assert_eq!(
+            history.iter().map(|then| then["snapshot"].clone()).collect::<Vec<_>>(),
+            ids.iter().map(|id| json!(id)).collect::<Vec<_>>()
+        );
+        for (at, then) in history.iter().enumerate() {
+            let now = members(&truths[at], name);
+            assert_eq!(
+                (&then["size"], &then["customers"]),
+                (&json!(now.len()), &json!(truths[at].len())),
+                "{name} {then}"
+            );
+            assert_eq!(
+                then["revenue"].as_f64().unwrap(),
+                number(now.iter().map(|id| truths[at][id].1).sum()),
+                "{name}"
+            );
+            let Some(before) = at.checked_sub(1).map(|before| members(&truths[before], name)) else {
+                assert_eq!((&then["added"], &then["dropped"]), (&Value::Null, &Value::Null));
+                continue;
+            };
+            assert_eq!(then["added"], json!(now.difference(&before).count()), "{name} {then}");
+            assert_eq!(then["dropped"], json!(before.difference(&now).count()), "{name} {then}");
+            moves += now.difference(&before).count();
+        }
+        assert_eq!(history[2]["size"], segment["size"]);
+    }
+    assert!(moves > 1_000, "{moves}");
+
+    let matrix = service.get("/v1/migration").await.json();
+    assert_eq!((&matrix["from"]["snapshot"], &matrix["to"]["snapshot"]), (&json!(ids[1]), &json!(ids[2])));
+    check_migration(&matrix, &truths[1], &truths[2], false);
+    let churn = service.get("/v1/migration?kind=churn&from=2024-01-31&to=2024-02-28").await.json();
+    assert_eq!((&churn["from"]["snapshot"], &churn["to"]["snapshot"]), (&json!(ids[0]), &json!(ids[1])));
+    check_migration(&churn, &truths[0], &truths[1], true);
+    let far = format!("/v1/migration?from={}&to={}", ids[0], ids[2]);
+    check_migration(&service.get(&far).await.json(), &truths[0], &truths[2], false);
+
+    let names = ["hibernating", "at_risk", "churn_high", "champions", "churn_low"];
+    let list = format!("/v1/overlap?segments={}&snapshot={}", names.join(","), ids[1]);
+    let overlap = service.get(&list).await.json();
+    let pairs = overlap["pairs"].as_array().unwrap();
+    assert_eq!((pairs.len(), &overlap["as_of"]), (10, &json!("2024-02-20T00:00:00Z")));
+    #[expect(clippy::cast_precision_loss, reason = "shares")]
+    for pair in pairs {
+        let [a, b] = ["a", "b"].map(|side| members(&truths[1], pair[side].as_str().unwrap()));
+        let both = a.intersection(&b).count();
+        assert_eq!(
+            (&pair["size_a"], &pair["size_b"], &pair["customers"]),
+            (&json!(a.len()), &json!(b.len()), &json!(both))
+        );
+        let share = |whole: usize| if whole == 0 { Value::Null } else { json!(both as f64 / whole as f64) };
+        assert_eq!((&pair["share_of_a"], &pair["share_of_b"]), (&share(a.len()), &share(b.len())));
+        assert_eq!(pair["jaccard"], share(a.union(&b).count()));
+    }
+    assert!(pairs.iter().any(|pair| pair["customers"].as_u64() > Some(0)), "{overlap}");
+
+    // What was found is kept: it is there when the columns are not.
+    std::fs::remove_dir_all(shop.path().join(format!("lake/snapshots/{}/customers", ids[0]))).unwrap();
+    check_migration(&service.get(&far).await.json(), &truths[0], &truths[2], false);
+    let fresh = shop.serve().await.get(&far).await;
+    assert_eq!((fresh.status, fresh.problem().as_str()), (503, "unavailable"));
+    std::fs::remove_dir_all(shop.path().join(format!("lake/snapshots/{}", ids[0]))).unwrap();
+    let fresh = shop.serve().await;
+    let gone = fresh.get(&far).await;
+    assert_eq!((gone.status, gone.problem().as_str()), (404, "snapshot-not-found"));
+    let rest = fresh.get("/v1/segments/champions/history").await.json();
+    assert_eq!((rest["history"].as_array().unwrap().len(), &rest["history"][0]["added"]), (2, &Value::Null));
+}
+
+#[tokio::test]
+async fn what_a_snapshot_does_not_have_is_null_and_not_nought() {
+    let shop = corners();
+    let mut ids = Vec::new();
+    for as_of in ["2024-02-05T00:00:00Z", "2024-02-25T00:00:00Z", "2024-03-10T11:30:00Z"] {
+        ids.push(shop.try_build(Some(as_of)).await.unwrap().manifest.id);
+    }
+    // The first snapshot is of a time before the segment, and before the feature.
+    let file = shop.path().join(format!("lake/snapshots/{}/manifest.json", ids[0]));
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    manifest["segments"].as_array_mut().unwrap().retain(|segment| segment["name"] != "champions");
+    let rfm = manifest["views"].as_array_mut().unwrap().iter_mut().find(|view| view["name"] == "rfm").unwrap();
+    rfm["features"].as_array_mut().unwrap().last_mut().unwrap()["name"] = json!("segment_of_old");
+    std::fs::write(&file, manifest.to_string()).unwrap();
+    shop.publish(&ids[2]).await;
+    let service = shop.serve().await;
+    let history = service.get("/v1/segments/champions/history").await.json()["history"].clone();
+    for key in ["size", "share", "revenue", "added", "dropped"] {
+        assert_eq!(history[0][key], Value::Null, "{history}");
+    }
+    assert_eq!((&history[1]["added"], history[1]["size"].is_u64()), (&Value::Null, true), "{history}");
+    assert!(history[2]["added"].is_u64(), "{history}");
+    let newest = service.get("/v1/segments/champions/history?limit=1").await.json()["history"].clone();
+    assert_eq!(newest, json!([history[2]]));
+    let middle =
+        service.get("/v1/segments/champions/history?from=2024-02-25&to=2024-03-09").await.json()["history"].clone();
+    assert_eq!(middle, json!([history[1]]));
+
+    let path = "/v1/customers/loyal/history?features=rfm.segment,rfm.frequency";
+    let answer = service.get(path).await.json();
+    let entry = |at: usize| answer["history"][at].clone();
+    assert_eq!(entry(0)["snapshot"], json!(ids[2]), "newest first: {answer}");
+    assert_eq!(entry(0)["views"], json!({"rfm": {"segment": "champions", "frequency": 4}}));
+    assert_eq!(entry(2)["views"], json!({"rfm": {"segment": null, "frequency": 1}}));
+    let whole = service.get("/v1/customers/loyal/history?limit=1").await.json();
+    let now = service.get("/v1/customers/loyal?views=rfm,churn").await.json();
+    assert_eq!(whole["history"][0]["views"], now["views"], "{whole}");
+    let late = service.get("/v1/customers/batch/history").await.json();
+    let found: Vec<&Value> = late["history"].as_array().unwrap().iter().map(|then| &then["found"]).collect();
+    assert_eq!(found, [&json!(true), &json!(false), &json!(false)]);
+
+    for (path, status, kind) in [
+        ("/v1/segments/nope/history", 404, "segment-not-found"),
+        ("/v1/segments/champions/history?limit=101", 400, "bad-parameter"),
+        ("/v1/segments/champions/history?from=soon", 400, "bad-parameter"),
+        ("/v1/segments/champions/history?from=2024-03-01&to=2024-02-01", 400, "bad-parameter"),
+        ("/v1/migration?kind=audience", 400, "bad-parameter"),
+        ("/v1/migration?to=2023-01-01", 404, "snapshot-not-found"),
+        ("/v1/migration?to=2024-02-05", 404, "snapshot-not-found"),
+        ("/v1/migration?from=20111209T125000Z-5f0c2a9e", 404, "snapshot-not-found"),
+        (&format!("/v1/migration?from={}&to={}", ids[2], ids[1]), 400, "bad-parameter"),
+        ("/v1/overlap?segments=champions", 400, "bad-parameter"),
+        ("/v1/overlap", 400, "bad-parameter"),
+        ("/v1/overlap?segments=champions,loyal,champions", 400, "bad-parameter"),
+        ("/v1/overlap?segments=a,b,c,d,e,f,g,h,i,j,k", 400, "bad-parameter"),
+        ("/v1/overlap?segments=champions,nope", 404, "segment-not-found"),
+        ("/v1/overlap?segments=champions,loyal&snapshot=nope", 404, "snapshot-not-found"),
+        ("/v1/customers/nobody/history", 404, "customer-not-found"),
+        ("/v1/customers/batch/history?to=2024-03-01", 404, "customer-not-found"),
+        ("/v1/customers/%20/history", 400, "bad-customer-id"),
+        ("/v1/customers/loyal/history?views=nope", 400, "unknown-view"),
+        ("/v1/customers/loyal/history?features=rfm.nope", 400, "unknown-feature"),
+    ] {
+        let answer = service.get(path).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (status, kind), "{path}: {}", answer.text);
+    }
+}
