@@ -19,6 +19,7 @@ mod evaluate;
 mod feast_repo;
 #[cfg(feature = "build")]
 mod features;
+mod forget;
 mod openapi;
 mod progress;
 mod publish;
@@ -61,6 +62,7 @@ enum Command {
     Rollback(publish::RollbackArgs),
     Verify(verify::Args),
     Snapshots(snapshots::Args),
+    Forget(forget::Args),
     Serve(serve::Args),
     FeastRepo(feast_repo::Args),
     Openapi(openapi::Args),
@@ -154,6 +156,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Rollback(args) => publish::rollback(args, &app).await,
             Command::Verify(args) => Box::pin(verify::run(args, &app)).await,
             Command::Snapshots(args) => snapshots::run(args, &app).await,
+            Command::Forget(args) => Box::pin(forget::run(args, &app)).await,
             Command::Serve(args) => serve::run(args, &app).await,
             Command::FeastRepo(args) => feast_repo::run(args, &app).await,
             Command::Openapi(args) => openapi::run(args),

@@ -4,6 +4,7 @@
 //! every tier stores, for example `[371,34,5288.63,1,5,5,"155","cant_lose"]` for the view `rfm`.
 
 use std::{
+    borrow::Borrow,
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -50,6 +51,12 @@ impl CustomerId {
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for CustomerId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -231,6 +231,14 @@ impl Lake {
         Ok(())
     }
 
+    /// Copies an object inside the lake, without bringing it here.
+    ///
+    /// # Errors
+    /// As [`Lake::get`].
+    pub async fn copy(&self, from: &Path, to: &Path) -> Result<(), LakeError> {
+        self.store.copy(from, to).await.map_err(|source| failed("copy", from, source))
+    }
+
     /// A writer for a large object, which appears when the writer is shut down and not before.
     #[must_use]
     pub fn writer(&self, path: &Path) -> BufWriter {

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     feature::FeatureView,
     lake::Lake,
-    snapshot::{FORMAT, Manifest, SnapshotId, Stage, TableCounts, models::Models, rfc3339},
+    snapshot::{FORMAT, Forgotten, Manifest, SnapshotId, Stage, TableCounts, models::Models, rfc3339},
     telemetry::Progress,
     views::{self, ViewDefinition},
 };
@@ -105,6 +105,7 @@ async fn build_into(
         .collect::<Result<_, RawError>>()?;
     let scratch = scratch(config)?;
     let files = raw_files(from, config).await?;
+    let forgotten = Arc::new(Forgotten::read(from).await?);
     let partitions = partitions(&files);
     let threads = threads(config);
     let memory = (config.build.memory, config.build.memory_limit);
@@ -125,6 +126,7 @@ async fn build_into(
         config.raw.max_bad_share,
         scratch.path(),
         Arc::clone(&progress.done),
+        Arc::clone(&forgotten),
     )
     .await?;
     clock.lap("raw");
@@ -180,15 +182,14 @@ async fn build_into(
         .unzip();
 
     let id = SnapshotId::new(as_of, rand::random());
+    let staged = (staged, Arc::clone(&forgotten));
     let written = write(lake, &id, &session, config, &views, staged, recommended.as_ref(), progress, &mut clock).await;
-    let (mut manifest, mut warnings) = match written {
-        Ok(written) => written,
-        Err(error) => {
-            assemble::discard(lake, &id).await;
-            return Err(error);
-        }
-    };
+    if written.is_err() {
+        assemble::discard(lake, &id).await;
+    }
+    let (mut manifest, mut warnings) = written?;
     warnings.extend(made.warnings);
+    warnings.extend(named_meanwhile(&forgotten, from).await?);
     manifest.models = made.models;
     manifest.as_of = as_of;
     manifest.counts = lines.counts;
@@ -266,13 +267,13 @@ async fn write(
     session: &query::Session,
     config: &Config,
     views: &[ViewDefinition],
-    staged: Vec<derive::StagedFile>,
+    staged: (Vec<derive::StagedFile>, Arc<Forgotten>),
     recommended: Option<&recommend::Recommended>,
     progress: &Progress,
     clock: &mut Clock,
 ) -> Result<(Manifest, Vec<String>), BuildError> {
     let features: Vec<FeatureView> =
-        views.iter().zip(&staged).map(|(view, file)| assemble::feature_view(view, file, config)).collect();
+        views.iter().zip(&staged.0).map(|(view, file)| assemble::feature_view(view, file, config)).collect();
     progress.enter("rows", 0);
     let parts = assemble::write_parts(lake, id, session, &features, staged, progress).await?;
     clock.lap("rows");
@@ -295,6 +296,7 @@ async fn write(
     let manifest = Manifest {
         format: FORMAT,
         id: id.clone(),
+        rewritten_from: None,
         larder: env!("CARGO_PKG_VERSION").to_owned(),
         as_of: DateTime::UNIX_EPOCH,
         created_at: DateTime::UNIX_EPOCH,
@@ -310,6 +312,15 @@ async fn write(
         stages: Vec::new(),
     };
     Ok((manifest, parts.warnings))
+}
+
+/// What to tell where the list of the forgotten is not `known` any more.
+async fn named_meanwhile(known: &Forgotten, lake: &Lake) -> Result<Option<String>, BuildError> {
+    let changed = known.refreshed(lake).await?.is_some();
+    Ok(changed.then(|| {
+        "the list of the forgotten changed meanwhile: who was put on it since the start is left out of answers, but is in this build"
+            .to_owned()
+    }))
 }
 
 /// Derives the tables at `as_of`, and counts what became of their lines.

@@ -16,6 +16,7 @@ use crate::{
     telemetry::Progress,
 };
 
+mod erase;
 mod index;
 mod online;
 mod plan;
@@ -23,6 +24,7 @@ mod rows;
 mod sender;
 mod verify;
 
+pub use erase::Erased;
 pub use online::Written;
 pub use verify::Report;
 

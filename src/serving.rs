@@ -20,7 +20,7 @@ use crate::{
     feature::{CustomerId, Row, Tier},
     lake::Lake,
     snapshot::{
-        self, Manifest, SnapshotError, SnapshotId, read_current,
+        self, Current, Forgotten, Manifest, SnapshotError, SnapshotId, read_current,
         reader::{BlockCache, ReadLimits},
     },
     tair::Tair,
@@ -37,6 +37,7 @@ mod reads;
 mod served;
 mod timeline;
 
+pub use crate::snapshot::reader::Members;
 use compare::Comparisons;
 pub use compare::{Cell, Changes, Moved, Place};
 use counted::Counted;
@@ -65,8 +66,10 @@ pub struct Serving {
     /// Rows read lately, absent ones too, by publish number.
     memory: Option<RowCache>,
     served: ArcSwapOption<Served>,
-    /// Snapshots that cursors still point at, or that histories go through.
-    older: Cache<SnapshotId, Arc<Served>>,
+    /// Who is forgotten; nothing before the list was read once.
+    forgotten: ArcSwapOption<Forgotten>,
+    /// Snapshots that cursors still point at, or that histories go through, by the list of the forgotten that they leave out.
+    older: Cache<(SnapshotId, Arc<str>), Arc<Served>>,
     catalog: Cache<(), Arc<Vec<Arc<Manifest>>>>,
     /// What was found by comparing snapshots.
     comparisons: Comparisons,
@@ -126,6 +129,8 @@ pub enum Refreshed {
     Unchanged,
     /// A snapshot took another's place.
     Swapped,
+    /// The same snapshot is served, but without other customers.
+    Forgot,
 }
 
 impl Serving {
@@ -157,6 +162,7 @@ impl Serving {
             lake,
             memory,
             served: ArcSwapOption::empty(),
+            forgotten: ArcSwapOption::empty(),
             older: Cache::builder().max_capacity(OPEN_SNAPSHOTS).time_to_idle(Duration::from_mins(10)).build(),
             catalog: Cache::builder().max_capacity(1).time_to_live(CATALOG_TTL).build(),
             lake_answers: AtomicBool::new(false),
@@ -167,8 +173,8 @@ impl Serving {
         }
     }
 
-    /// Looks at `CURRENT` and opens the snapshot that it names, if that is a new one. The old one serves meanwhile, and
-    /// after a failure.
+    /// Looks at `CURRENT` and opens the snapshot that it names, if that is a new one; and at the list of the forgotten. What was
+    /// known before serves meanwhile, and after a failure. Nothing is served before the list was read once.
     ///
     /// # Errors
     /// Of the lake or of the manifest.
@@ -177,6 +183,7 @@ impl Serving {
         let outcome = match refreshed {
             Ok(Refreshed::Unchanged) => "unchanged",
             Ok(Refreshed::Swapped) => "swapped",
+            Ok(Refreshed::Forgot) => "forgot",
             Err(_) => "error",
         };
         self.metrics.polls.with_label_values(&[outcome]).inc();
@@ -184,9 +191,44 @@ impl Serving {
     }
 
     async fn look(&self) -> Result<Refreshed, SnapshotError> {
+        let listed = self.leave_out().await;
         let current = read_current(&self.lake).await;
         self.lake_answers.store(current.is_ok(), Ordering::Relaxed);
-        let Some(current) = current? else { return Ok(Refreshed::Unchanged) };
+        let (current, known) = (current?, self.forgotten.load_full());
+        let (Some(current), Some(forgotten)) = (current, known) else { return listed };
+        match self.follow(&current, forgotten).await? {
+            Refreshed::Unchanged => listed,
+            swapped => listed.map(|_| swapped),
+        }
+    }
+
+    /// Looks at the list of the forgotten, and leaves out of what is served who is on it.
+    async fn leave_out(&self) -> Result<Refreshed, SnapshotError> {
+        let known = self.forgotten.load_full();
+        let found = match &known {
+            Some(known) => known.refreshed(&self.lake).await?,
+            None => Some(Forgotten::read(&self.lake).await?),
+        };
+        let Some(forgotten) = found.map(Arc::new).or(known) else { return Ok(Refreshed::Unchanged) };
+        self.metrics.forgotten.set(gauge(forgotten.len() as u64));
+        self.forgotten.store(Some(Arc::clone(&forgotten)));
+        let Some(served) = self.served.load_full().filter(|served| !served.is_without(&forgotten)) else {
+            return Ok(Refreshed::Unchanged);
+        };
+        if let Some(memory) = &self.memory {
+            for id in forgotten.ids().filter(|id| !served.forgets(id.as_str())) {
+                memory.invalidate(&(served.publish, id.clone())).await;
+            }
+        }
+        let served = Arc::new(served.without(Arc::clone(&forgotten)));
+        self.served.store(Some(Arc::clone(&served)));
+        tracing::info!(customers = forgotten.len(), "leaves out who is forgotten");
+        served.count().await;
+        Ok(Refreshed::Forgot)
+    }
+
+    /// Opens the snapshot of `current`, if that is a new one, without those of `forgotten`.
+    async fn follow(&self, current: &Current, forgotten: Arc<Forgotten>) -> Result<Refreshed, SnapshotError> {
         if let Some(served) = self.served.load().as_deref() {
             if served.publish == current.publish && served.manifest.id == current.snapshot {
                 return Ok(Refreshed::Unchanged);
@@ -201,8 +243,10 @@ impl Serving {
             }
         }
         let manifest = Arc::new(Manifest::read(&self.lake, &current.snapshot).await?);
-        let served = Served::open(&self.lake, manifest, Some(&current), self.blocks.clone());
+        let served = Served::open(&self.lake, manifest, Some(current), self.blocks.clone());
         served.reader.warm_up().await;
+        let served = served.without(forgotten);
+        served.count().await;
         tracing::info!(publish = current.publish, snapshot = %current.snapshot, "serves a snapshot");
         self.metrics.build_seconds.reset();
         for stage in &served.manifest.stages {
@@ -236,7 +280,7 @@ impl Serving {
                 Err(error) if !failing => {
                     failing = true;
                     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                    tracing::error!(%error, source, "cannot look at CURRENT; what is served stays");
+                    tracing::error!(%error, source, "cannot look at CURRENT and the list of the forgotten; what is served stays");
                 }
                 Err(_) => {}
             }
@@ -274,10 +318,16 @@ impl Serving {
         if let Some(served) = self.served.load_full().filter(|served| served.manifest.id == *id) {
             return Ok(served);
         }
-        let open = async {
-            Ok::<_, SnapshotError>(Arc::new(Served::open(&self.lake, manifest.await?, None, self.blocks.clone())))
+        let forgotten = match self.forgotten.load_full() {
+            Some(forgotten) => forgotten,
+            None => Arc::new(Forgotten::read(&self.lake).await.map_err(Arc::new)?),
         };
-        Ok(self.older.try_get_with(id.clone(), open).await?)
+        let key = (id.clone(), Arc::from(forgotten.version()));
+        let open = async {
+            let served = Served::open(&self.lake, manifest.await?, None, self.blocks.clone());
+            Ok::<_, SnapshotError>(Arc::new(served.without(forgotten)))
+        };
+        Ok(self.older.try_get_with(key, open).await?)
     }
 
     /// How Tair is, where there is one.

@@ -9,9 +9,15 @@
 //! snapshots/<id>/rankings/<segment>.parquet    members, best first
 //! snapshots/<id>/products/part-00000.parquet   names and similar products
 //! CURRENT                                   {publish, snapshot, previous, published_at}
+//! forgotten/<time>-<random>.json            {ids, at}: customers who are to be forgotten
 //! ```
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    str::FromStr,
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use object_store::path::Path;
@@ -23,16 +29,24 @@ use crate::lake::LakeError;
 pub mod blocks;
 pub mod columns;
 mod current;
+mod erasure;
+mod forgotten;
 mod manifest;
 pub mod models;
 pub mod reader;
 mod retention;
+mod rewrite;
 pub mod scan;
+mod tally;
 pub mod writer;
 
-pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current};
+pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous};
+pub use erasure::{Holding, holdings};
+pub use forgotten::{Call, Forgotten};
 pub use manifest::{Edges, FORMAT, FileEntry, FileKind, Manifest, SegmentStats, Source, Stage, TableCounts, hex};
-pub use retention::{Pruned, list, prune};
+pub use retention::{Pruned, list, prune, remove};
+pub use rewrite::rewrite;
+pub use tally::Tally;
 
 /// The list of all customers with a churn probability, by value at risk; no segment has that name.
 pub const CHURN_LIST: &str = "churn";
@@ -178,6 +192,21 @@ pub enum SnapshotError {
     /// `CURRENT` names no previous snapshot.
     #[error("there is no previous snapshot to go back to")]
     NoPrevious,
+}
+
+/// A number that nobody else has, most likely.
+#[expect(clippy::cast_possible_truncation, reason = "any 32 bits will do")]
+fn random() -> u32 {
+    RandomState::new().build_hasher().finish() as u32
+}
+
+impl SnapshotError {
+    /// An error that several readers may have waited for, as one's own.
+    #[must_use]
+    pub fn shared(error: Arc<Self>) -> Self {
+        let object = error.to_string();
+        Arc::into_inner(error).unwrap_or_else(|| Self::Damaged { object, why: "see the log".to_owned() })
+    }
 }
 
 /// Times in RFC 3339, UTC, `Z`, with as many digits of a second as there are.

@@ -100,7 +100,7 @@ metrics! {
     lake_read_bytes: IntCounter = "lake_read_bytes_total" [];
     /// Reads on the lake that failed, by reason: missing, damaged, timeout or store.
     lake_errors: IntCounterVec = "lake_errors_total" ["reason"];
-    /// Looks at `CURRENT`, by outcome: unchanged, swapped or error.
+    /// Looks at `CURRENT` and the list of the forgotten, by outcome: unchanged, swapped, forgot (the list changed) or error.
     polls: IntCounterVec = "current_polls_total" ["outcome"];
     /// Seconds from the served snapshot's `as_of` to now.
     snapshot_age: Gauge = "snapshot_age_seconds" [];
@@ -108,6 +108,8 @@ metrics! {
     published_age: Gauge = "snapshot_published_age_seconds" [];
     /// Customers in the served snapshot.
     snapshot_customers: IntGauge = "snapshot_customers" [];
+    /// Customers on the list of the forgotten, which are not served.
+    forgotten: IntGauge = "forgotten_customers" [];
     /// The number of the publish that is served.
     publish: IntGauge = "publish_number" [];
     /// Seconds that each stage of the served snapshot's build took.

@@ -64,7 +64,8 @@ async fn ids(lake: &Lake, manifest: &Manifest) -> anyhow::Result<Vec<CustomerId>
     let served = serving.snapshot(&manifest.id).await?;
     let mut ids = Vec::new();
     for segment in &manifest.segments {
-        ids.extend(serving.members(&served, &segment.name, 0, usize::try_from(segment.size)?).await?);
+        let members = serving.members(&served, &segment.name, 0, usize::try_from(segment.size)?).await?;
+        ids.extend(members.customers.into_iter().map(|(_, id)| id));
     }
     ids.sort_unstable();
     ids.dedup();

@@ -46,6 +46,7 @@ async fn commands(shop: &Shop, manifest: &Manifest, file: &Path) -> anyhow::Resu
     for segment in &manifest.segments {
         for page in 0.. {
             let members = serving.members(&served, &segment.name, (page * PAGE) as u64, PAGE).await?;
+            let members: Vec<_> = members.customers.into_iter().map(|(_, id)| id).collect();
             if members.is_empty() {
                 break;
             }

@@ -181,9 +181,9 @@ async fn publish(app: &App, id: &SnapshotId) -> anyhow::Result<()> {
 async fn what_to_try(lake: &Lake, manifest: &Manifest, url: &str, app: &App) -> anyhow::Result<()> {
     let serving = Serving::new(lake.clone(), &app.config.serving, Arc::new(Metrics::new()?));
     let served = serving.snapshot(&manifest.id).await?;
-    let best = serving.members(&served, "champions", 0, 2).await?;
+    let best = serving.members(&served, "champions", 0, 2).await?.customers;
     let plain = |id: &&crate::feature::CustomerId| id.as_str().bytes().all(|b| b.is_ascii_alphanumeric());
-    let id = best.iter().find(plain).map_or("C0000001", |id| id.as_str());
+    let id = best.iter().map(|(_, id)| id).find(plain).map_or("C0000001", |id| id.as_str());
     table::line(&format!(
         "
 serving at {url}; to try, in another terminal:

@@ -71,8 +71,12 @@ pub(super) async fn run(publisher: &Publisher, id: Option<&SnapshotId>) -> Resul
 pub(super) fn done(published: &Published) -> anyhow::Result<()> {
     if let Some(written) = &published.written {
         let why = written.everything.map_or(String::new(), |why| format!(" (everything, since {why})"));
+        let forgotten = match written.forgotten {
+            0 => String::new(),
+            forgotten => format!(", {} forgotten", table::count(forgotten)),
+        };
         table::line(&format!(
-            "Tair: {} customers written{why}, {} unchanged, {} removed, {} members of segments",
+            "Tair: {} customers written{why}, {} unchanged, {} removed{forgotten}, {} members of segments",
             table::count(written.rows),
             table::count(written.unchanged),
             table::count(written.removed),

@@ -121,5 +121,10 @@ pub(super) async fn snapshot(
     let id: SnapshotId =
         id.parse().map_err(|error: crate::snapshot::SnapshotError| Problem::snapshot_not_found(error.to_string()))?;
     let served = app.serving.snapshot(&id).await?;
-    Ok(Json(served.manifest.as_ref().clone()))
+    let mut manifest = served.manifest.as_ref().clone();
+    // Parts are named by their first and last customers.
+    for id in manifest.files.iter_mut().flat_map(|file| [&mut file.first, &mut file.last]) {
+        *id = id.take().filter(|id| !served.forgets(id));
+    }
+    Ok(Json(manifest))
 }

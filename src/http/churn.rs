@@ -98,8 +98,8 @@ pub(super) async fn churn(
     if let Some(response) = conditional::not_modified(&headers, &served) {
         return Ok(response);
     }
-    let (members, total) = app.serving.churn(&served, &filter, offset, limit).await?;
-    Page { list, head: String::new(), served: &served, members, offset, total }.answer(&app, &selection).await
+    let members = app.serving.churn(&served, &filter, offset, limit).await?;
+    Page { list, head: String::new(), served: &served, members }.answer(&app, &selection).await
 }
 
 fn filter(query: &ChurnQuery) -> Result<ChurnFilter, Problem> {

@@ -1,4 +1,5 @@
-//! `ETag` and `If-None-Match`: a read changes with the publish and with the form of the rows, and with nothing else.
+//! `ETag` and `If-None-Match`: a read changes with the publish, the form of the rows and the list of the forgotten, and
+//! with nothing else.
 
 use axum::{
     body::Body,

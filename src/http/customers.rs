@@ -116,7 +116,8 @@ async fn answer(app: &App, id: &str, views: Option<&str>, headers: &HeaderMap) -
     let id = CustomerId::parse(id).map_err(|error| Problem::bad_id(error.to_string()))?;
     let served = app.serving.current()?;
     let selection = views.map_or_else(|| Ok(Selection::all(&served)), |views| Selection::views(&served, views))?;
-    if let Some(response) = conditional::not_modified(headers, &served) {
+    // Whatever a caller still has of a forgotten customer, it is not confirmed.
+    if let Some(response) = conditional::not_modified(headers, &served).filter(|_| !served.forgets(id.as_str())) {
         return Ok(response);
     }
     let answer = app.serving.customer(&served, &id).await?;

@@ -7,7 +7,7 @@ use axum::response::Response;
 use super::{App, Problem, conditional, cursor::Cursor, select, select::Selection};
 use crate::{
     feature::{CustomerId, Tier},
-    serving::{ReadError, Served},
+    serving::{Members, ReadError, Served},
 };
 
 /// A page of a list.
@@ -18,9 +18,7 @@ pub(super) struct Page<'a> {
     /// What is written before the snapshot, such as `"segment":"loyal",`.
     pub(super) head: String,
     pub(super) served: &'a Served,
-    pub(super) members: Vec<CustomerId>,
-    pub(super) offset: u64,
-    pub(super) total: u64,
+    pub(super) members: Members,
 }
 
 /// `limit` as a number of members.
@@ -45,15 +43,15 @@ pub(super) async fn resume(app: &App, cursor: Option<&str>, list: &str) -> Resul
 impl Page<'_> {
     /// Reads what `selection` wants of the members, and writes the page.
     pub(super) async fn answer(self, app: &App, selection: &Selection) -> Result<Response, Problem> {
-        let Self { list, head, served, members, offset, total } = self;
-        let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &members).await };
+        let Self { list, head, served, members } = self;
+        let Members { customers, total, next } = members;
+        let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
+        let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await };
         if let Some(Err(error)) = rows.first().filter(|_| rows.iter().all(Result::is_err)) {
             return Err(error.clone().into());
         }
-        let end = offset.saturating_add(members.len() as u64);
-        let next = (end < total && !members.is_empty())
-            .then(|| Cursor { snapshot: served.manifest.id.clone(), list, offset: end }.encode());
-        let mut out = Vec::with_capacity(256 + members.len() * 128);
+        let next = next.map(|offset| Cursor { snapshot: served.manifest.id.clone(), list, offset }.encode());
+        let mut out = Vec::with_capacity(256 + ids.len() * 128);
         out.push(b'{');
         out.extend_from_slice(head.as_bytes());
         select::freshness(served, &mut out);
@@ -63,9 +61,9 @@ impl Page<'_> {
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"customers\":[");
-        for (at, id) in members.iter().enumerate() {
+        for (at, (id, rank)) in ids.iter().zip(ranks).enumerate() {
             let comma = if at > 0 { "," } else { "" };
-            out.extend_from_slice(format!("{comma}{{\"rank\":{},\"customer_id\":", offset + at as u64 + 1).as_bytes());
+            out.extend_from_slice(format!("{comma}{{\"rank\":{},\"customer_id\":", rank + 1).as_bytes());
             select::text(id.as_str(), &mut out);
             out.extend_from_slice(b",\"views\":");
             match rows.get(at) {

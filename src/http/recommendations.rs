@@ -142,7 +142,7 @@ pub(super) async fn of_customer(
     let Path(id) = id.map_err(|_| not_utf8())?;
     let id = CustomerId::parse(&id).map_err(|error| Problem::bad_id(error.to_string()))?;
     let served = app.serving.current()?;
-    if let Some(response) = conditional::not_modified(&headers, &served) {
+    if let Some(response) = conditional::not_modified(&headers, &served).filter(|_| !served.forgets(id.as_str())) {
         return Ok(response);
     }
     let view = served.manifest.view("recommendations");

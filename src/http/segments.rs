@@ -20,7 +20,11 @@ use super::{
     lists::{self, Page},
     select::Selection,
 };
-use crate::{feature::SegmentKind, serving::Served, snapshot::SegmentStats};
+use crate::{
+    feature::SegmentKind,
+    serving::Served,
+    snapshot::{Manifest, SegmentStats, reader::Gaps},
+};
 
 /// A segment and its figures.
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,14 +58,18 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    fn new(stats: &SegmentStats) -> Self {
+    /// Size and share are less the forgotten customers; sums and means are the build's.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    fn new(stats: &SegmentStats, manifest: &Manifest, gaps: &Gaps) -> Self {
         let stats = stats.clone();
+        let (size, all) =
+            (stats.size.saturating_sub(gaps.of(&stats.name).len() as u64), manifest.customers - gaps.customers());
         Self {
             name: stats.name,
             kind: stats.kind,
             definition: stats.definition,
-            size: stats.size,
-            share: stats.share,
+            share: if gaps.customers() == 0 { stats.share } else { size as f64 / all.max(1) as f64 },
+            size,
             revenue: RawValue::from_string(stats.revenue).unwrap_or_else(|_| RawValue::NULL.to_owned()),
             mean_r_score: stats.mean_r_score,
             mean_f_score: stats.mean_f_score,
@@ -165,11 +173,12 @@ pub(super) async fn segments(State(app): State<Arc<App>>, headers: HeaderMap) ->
     if let Some(response) = conditional::not_modified(&headers, &served) {
         return Ok(response);
     }
+    let gaps = served.gaps().await?;
     let segments = Segments {
         snapshot: served.manifest.id.to_string(),
         as_of: served.as_of.clone(),
-        customers: served.manifest.customers,
-        segments: served.manifest.segments.iter().map(Segment::new).collect(),
+        customers: served.manifest.customers - gaps.customers(),
+        segments: served.manifest.segments.iter().map(|stats| Segment::new(stats, &served.manifest, gaps)).collect(),
     };
     Ok(([(header::ETAG, conditional::tag(&served))], Json(segments)).into_response())
 }
@@ -197,7 +206,7 @@ pub(super) async fn segment(
     let segment = OneSegment {
         snapshot: served.manifest.id.to_string(),
         as_of: served.as_of.clone(),
-        segment: Segment::new(stats),
+        segment: Segment::new(stats, &served.manifest, served.gaps().await?),
     };
     Ok(([(header::ETAG, conditional::tag(&served))], Json(segment)).into_response())
 }
@@ -225,7 +234,7 @@ pub(super) async fn members(
     let Path(name) = name.map_err(|_| unknown("?"))?;
     let list = format!("segment:{name}");
     let (served, offset) = lists::resume(&app, query.cursor.as_deref(), &list).await?;
-    let stats = served.manifest.segment(&name).ok_or_else(|| unknown(&name))?;
+    served.manifest.segment(&name).ok_or_else(|| unknown(&name))?;
     let selection =
         query.views.as_deref().map_or_else(|| Ok(Selection::none()), |views| Selection::views(&served, views))?;
     if let Some(response) = conditional::not_modified(&headers, &served) {
@@ -233,7 +242,7 @@ pub(super) async fn members(
     }
     let members = app.serving.members(&served, &name, offset, limit).await?;
     let head = format!("\"segment\":{},", serde_json::Value::from(name));
-    Page { list, head, served: &served, members, offset, total: stats.size }.answer(&app, &selection).await
+    Page { list, head, served: &served, members }.answer(&app, &selection).await
 }
 
 fn find(served: &Served, name: Result<Path<String>, PathRejection>) -> Result<&SegmentStats, Problem> {

@@ -24,7 +24,7 @@ use crate::{
     feature::{Feature, FeatureView},
     lake::Lake,
     snapshot::{
-        FileEntry, FileKind, SnapshotError, SnapshotId,
+        FileEntry, FileKind, Forgotten, SnapshotError, SnapshotId,
         writer::{ID, PART_ROWS, PartWriter, block_ends, customers_properties, rows_properties, rows_schema},
     },
     telemetry::Progress,
@@ -79,10 +79,11 @@ pub(super) async fn write_parts(
     id: &SnapshotId,
     session: &Session,
     views: &[FeatureView],
-    staged: Vec<StagedFile>,
+    (staged, forgotten): (Vec<StagedFile>, Arc<Forgotten>),
     progress: &Progress,
 ) -> Result<Parts, BuildError> {
-    let mut cursors: Vec<Cursor> = staged.into_iter().map(Cursor::new).collect::<Result<_, _>>()?;
+    let mut cursors: Vec<Cursor> =
+        staged.into_iter().map(|file| Cursor::new(file, &forgotten)).collect::<Result<_, _>>()?;
     let (typed_send, typed_receive) = mpsc::channel(4);
     let (rows_send, rows_receive) = mpsc::channel(4);
     let typed_schema = customers_schema(views, &cursors);
@@ -265,18 +266,29 @@ struct Cursor {
     /// Rows of customers that nobody knows.
     strangers: u64,
     stranger: Option<String>,
+    /// Who is no stranger, but not to be spoken of.
+    forgotten: Arc<Forgotten>,
 }
 
 impl Cursor {
-    fn new(file: StagedFile) -> Result<Self, RawError> {
+    fn new(file: StagedFile, forgotten: &Arc<Forgotten>) -> Result<Self, RawError> {
         let reader = Box::new(open(&file.path, None)?);
         let rest = RecordBatch::new_empty(Arc::clone(&file.schema));
-        Ok(Self { schema: file.schema, path: file.path, reader, rest, strangers: 0, stranger: None })
+        let forgotten = Arc::clone(forgotten);
+        Ok(Self { schema: file.schema, path: file.path, reader, rest, strangers: 0, stranger: None, forgotten })
+    }
+
+    fn stranger(&mut self, id: &str) {
+        if !self.forgotten.contains(id) {
+            self.strangers += 1;
+            self.stranger.get_or_insert_with(|| id.to_owned());
+        }
     }
 
     /// The view's columns for exactly `ids`, and which of them are there.
     fn align(&mut self, ids: &StringArray) -> Result<(Vec<ArrayRef>, NullBuffer), RawError> {
-        let failed = |error| staging(&self.path, error);
+        let path = self.path.clone();
+        let failed = |error| staging(&path, error);
         let last = ids.value(ids.len() - 1);
         let mut batches = vec![self.rest.clone()];
         while batches.last().is_none_or(|batch| last_id(batch).is_none_or(|id| id <= last)) {
@@ -291,8 +303,7 @@ impl Cursor {
         let mut places = Vec::with_capacity(ids.len());
         for id in (0..ids.len()).map(|row| ids.value(row)) {
             while at < found.len() && found.value(at) < id {
-                self.strangers += 1;
-                self.stranger.get_or_insert_with(|| found.value(at).to_owned());
+                self.stranger(found.value(at));
                 at += 1;
             }
             let here = at < found.len() && found.value(at) == id;
@@ -308,10 +319,12 @@ impl Cursor {
 
     /// What to tell of rows that belong to nobody.
     fn warning(mut self, view: &str) -> Option<String> {
-        self.strangers += self.rest.num_rows() as u64;
-        self.strangers += self.reader.by_ref().flatten().map(|batch| batch.num_rows() as u64).sum::<u64>();
-        let first = self.stranger.or_else(|| last_id(&self.rest).map(str::to_owned)).unwrap_or_default();
-        let strangers = self.strangers;
+        let mut left = Some(self.rest.clone());
+        while let Some(batch) = left {
+            batch.column(0).as_string::<i32>().iter().flatten().for_each(|id| self.stranger(id));
+            left = self.reader.by_ref().flatten().next();
+        }
+        let (strangers, first) = (self.strangers, self.stranger.unwrap_or_default());
         (strangers > 0).then(|| {
             format!("view {view}: {strangers} rows of customers that are not known at as_of are left out, for example `{first}`")
         })

@@ -15,7 +15,7 @@ use crate::{
     feature::{SegmentKind, is_name},
     lake::Lake,
     snapshot::{
-        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SnapshotError, SnapshotId,
+        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SnapshotError, SnapshotId, Tally,
         writer::{PartWriter, RANKING_BLOCK_ROWS, ranking_properties},
     },
 };
@@ -35,36 +35,6 @@ const GRID: [(&str, &str); 12] = [
     ("returns_only", "no purchase, but a return"),
     ("prospect", "known, without purchase or return"),
 ];
-
-/// The figures of a segment while its members pass.
-#[derive(Debug, Default)]
-struct Tally {
-    size: u64,
-    revenue: i128,
-    /// Sum and number of each score.
-    scores: [(i64, u64); 3],
-}
-
-impl Tally {
-    fn stats(&self, name: String, kind: SegmentKind, definition: String, customers: u64) -> SegmentStats {
-        #[expect(clippy::cast_precision_loss, reason = "a share, and means of scores of 1 to 5")]
-        let ratio = |part: u64, whole: u64| part as f64 / whole as f64;
-        let mean = |(sum, count): (i64, u64)| (count > 0).then(|| ratio(sum.unsigned_abs(), count));
-        let mut revenue = Vec::new();
-        encode::decimal(self.revenue, 4, &mut revenue);
-        SegmentStats {
-            name,
-            kind,
-            definition,
-            size: self.size,
-            share: if customers == 0 { 0.0 } else { ratio(self.size, customers) },
-            revenue: String::from_utf8_lossy(&revenue).into_owned(),
-            mean_r_score: mean(self.scores[0]),
-            mean_f_score: mean(self.scores[1]),
-            mean_m_score: mean(self.scores[2]),
-        }
-    }
-}
 
 /// Writes the ranking of every segment, by `monetary` and then id; the built-in segments are there even when empty.
 pub(super) async fn write_rankings(

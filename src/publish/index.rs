@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::{PublishError, sender::Sender};
 use crate::{
     config::ServingConfig,
+    feature::CustomerId,
     lake::Lake,
     snapshot::{
-        CHURN_LIST, Manifest,
+        CHURN_LIST, Forgotten, Manifest,
         reader::{BlockCache, ReadLimits, SnapshotReader},
     },
     tair::{Keys, PAGE, Write, Writer, codec::Index},
@@ -42,6 +43,7 @@ pub(super) async fn publish(
     sender: &mut Sender,
     number: u64,
     progress: &Progress,
+    forgotten: &Forgotten,
 ) -> Result<u64, PublishError> {
     let index = of(manifest);
     progress.enter("write segments", index.values().sum());
@@ -49,19 +51,19 @@ pub(super) async fn publish(
     let reader = reader(lake, manifest);
     let mut members = 0;
     for segment in index.keys() {
-        members += segment_of(&reader, writer.keys(), sender, number, segment, progress).await?;
+        members += segment_of(&reader, writer.keys(), sender, number, segment, (forgotten, progress)).await?;
     }
     Ok(members)
 }
 
-/// Writes the lists of one segment.
+/// Writes the lists of one segment. In the ranking the places of `forgotten` customers are empty.
 pub(super) async fn segment_of(
     reader: &SnapshotReader,
     keys: &Keys,
     sender: &mut Sender,
     number: u64,
     segment: &str,
-    progress: &Progress,
+    (forgotten, progress): (&Forgotten, &Progress),
 ) -> Result<u64, PublishError> {
     let set = Bytes::from(keys.segment(number, segment));
     let mut written = 0;
@@ -72,25 +74,28 @@ pub(super) async fn segment_of(
         }
         written += ids.len() as u64;
         let list = Bytes::from(keys.ranking(number, segment, page));
-        let with = |key: &Bytes| -> Vec<Bytes> {
-            std::iter::once(key.clone())
-                .chain(ids.iter().map(|id| Bytes::copy_from_slice(id.as_str().as_bytes())))
-                .collect()
+        let with = |key: &Bytes, texts: &mut dyn Iterator<Item = &str>| -> Vec<Bytes> {
+            std::iter::once(key.clone()).chain(texts.map(|text| Bytes::copy_from_slice(text.as_bytes()))).collect()
         };
-        sender
-            .push([
-                Write { command: "SADD", args: with(&set) },
-                // Sent again, it must not hold everybody twice.
-                Write { command: "UNLINK", args: vec![list.clone()] },
-                Write { command: "RPUSH", args: with(&list) },
-            ])
-            .await?;
+        let members = with(&set, &mut ids.iter().filter_map(|id| place(id, forgotten)));
+        if members.len() > 1 {
+            sender.push([Write { command: "SADD", args: members }]).await?;
+        }
+        let places = with(&list, &mut ids.iter().map(|id| place(id, forgotten).unwrap_or_default()));
+        // Sent again, it must not hold everybody twice.
+        let anew = [Write { command: "UNLINK", args: vec![list] }, Write { command: "RPUSH", args: places }];
+        sender.push(anew).await?;
         progress.done.fetch_add(ids.len() as u64, Ordering::Relaxed);
         if ids.len() < PAGE {
             break;
         }
     }
     Ok(written)
+}
+
+/// What stands for a member; nothing for one who is forgotten.
+fn place<'a>(id: &'a CustomerId, forgotten: &Forgotten) -> Option<&'a str> {
+    Some(id.as_str()).filter(|id| !forgotten.contains(id))
 }
 
 /// The keys of an index.

@@ -15,7 +15,7 @@ use super::{
     token,
 };
 use crate::{
-    snapshot::{Current, Manifest, publish_to_lake, rfc3339},
+    snapshot::{Current, Forgotten, Manifest, publish_to_lake, rfc3339},
     tair::{
         Lease, Writer,
         codec::{self, Marker, Publishing},
@@ -34,6 +34,8 @@ pub struct Written {
     pub unchanged: u64,
     /// Customers removed.
     pub removed: u64,
+    /// Customers left out since they are forgotten.
+    pub forgotten: u64,
     /// Members of all segments.
     pub members: u64,
     /// Why everything was written, where it was.
@@ -70,10 +72,12 @@ impl Publisher {
         manifest: &Arc<Manifest>,
         current: Option<Current>,
     ) -> Result<Published, PublishError> {
+        let forgotten = Forgotten::read(&self.lake).await?;
         let indexed = writer.indexes().await?.into_keys().max().unwrap_or(0);
         let (marker, publishing) = (writer.marker().await?, writer.publishing().await?);
         let found = Found { current, marker, publishing, indexed };
         if let Some(current) = found.current.as_ref().filter(|_| found.is_done(manifest) && !self.options.full) {
+            self.catch_up(writer, lease, &forgotten).await?;
             let written = Written { unchanged: manifest.customers, ..Written::default() };
             return Ok(Published { current: current.clone(), written: Some(written) });
         }
@@ -107,13 +111,16 @@ impl Publisher {
         let mut sender = Sender::new(writer, lease, self.options.max_ops);
         let ended = Notify::new();
         let writing = async {
-            let written = rows::publish(&self.lake, manifest, &base, writer, &mut sender, number, &self.progress).await;
+            let written =
+                rows::publish(&self.lake, (manifest, &forgotten), &base, writer, &mut sender, number, &self.progress)
+                    .await;
             ended.notify_one();
             written
         };
         let (written, ()) = tokio::join!(writing, self.note_progress(writer, lease, publishing, &ended));
         let mut written = written?;
-        written.members = index::publish(&self.lake, manifest, writer, &mut sender, number, &self.progress).await?;
+        written.members =
+            index::publish(&self.lake, manifest, writer, &mut sender, number, &self.progress, &forgotten).await?;
         sender.finish().await?;
         self.progress.enter("change over", 0);
         lease.check()?;
@@ -129,6 +136,7 @@ impl Publisher {
         let previous = found.marker.as_ref().map_or(0, |marker| marker.publish);
         index::remove_others(writer, &mut sender, &[number, previous]).await?;
         sender.finish().await?;
+        self.catch_up(writer, lease, &forgotten).await?;
         Ok(Published { current, written: Some(written) })
     }
 

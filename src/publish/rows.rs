@@ -12,7 +12,7 @@ use futures::{StreamExt, stream::BoxStream};
 use super::{PublishError, online::Written, plan::Base, sender::Sender};
 use crate::{
     lake::Lake,
-    snapshot::{Manifest, SnapshotError, scan},
+    snapshot::{Forgotten, Manifest, SnapshotError, scan},
     tair::{
         Keys, Write, Writer,
         codec::{self, PUBLISH},
@@ -109,10 +109,10 @@ impl RowWriter {
     }
 }
 
-/// Writes what of `target` differs from `base`.
+/// Writes what of `target`, less the `forgotten`, differs from `base`.
 pub(super) async fn publish(
     lake: &Lake,
-    target: &Arc<Manifest>,
+    (target, forgotten): (&Arc<Manifest>, &Forgotten),
     base: &Base,
     writer: &Writer,
     sender: &mut Sender,
@@ -129,6 +129,11 @@ pub(super) async fn publish(
             progress.enter("write customers", target.customers);
             let mut cursor = Cursor::open(lake, target).await?;
             while let Some((rows, row)) = cursor.row() {
+                if forgotten.contains(rows.id(row)) {
+                    written.forgotten += 1;
+                    cursor.advance().await?;
+                    continue;
+                }
                 let write = row_writer.write(rows, row, |_| true);
                 // Whatever fields the key has, they are of no use.
                 let replaced = strays.remove(rows.id(row)).then(|| row_writer.removal(rows.id(row)));
@@ -147,9 +152,11 @@ pub(super) async fn publish(
             loop {
                 let ids = bases.iter().map(Cursor::id).chain([cursor.id()]).flatten();
                 let Some(id) = ids.min().map(str::to_owned) else { break };
-                match cursor.row().filter(|_| cursor.id() == Some(&id)) {
+                let is_forgotten = forgotten.contains(&id);
+                match cursor.row().filter(|_| cursor.id() == Some(&id) && !is_forgotten) {
                     None => {
-                        written.removed += 1;
+                        let counter = if is_forgotten { &mut written.forgotten } else { &mut written.removed };
+                        *counter += 1;
                         sender.push([row_writer.removal(&id)]).await?;
                     }
                     Some((rows, row)) => {

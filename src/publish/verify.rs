@@ -11,7 +11,8 @@ use super::{
     token,
 };
 use crate::{
-    snapshot::{Manifest, SnapshotError, read_current, scan},
+    feature::CustomerId,
+    snapshot::{Forgotten, Manifest, SnapshotError, read_current, scan},
     tair::{
         PAGE, Reply, TairError, Write, Writer,
         codec::{self, PUBLISH},
@@ -99,24 +100,28 @@ impl Publisher {
         let mut there = rows::existing(writer).await?;
         report.customers = there.len() as u64;
         self.progress.enter("compare customers", manifest.customers);
-        self.customers(writer, manifest, all, &mut there, mending, report).await?;
+        let forgotten = Forgotten::read(&self.lake).await?;
+        self.customers(writer, (manifest, &forgotten), all, &mut there, mending, report).await?;
         if there.len() > 0 {
-            report.tell(format!("{} customers are in Tair and not in the snapshot", there.len()));
+            let who = if forgotten.is_empty() { "not in the snapshot" } else { "not in the snapshot, or forgotten" };
+            report.tell(format!("{} customers are in Tair and {who}", there.len()));
             if let Some(sender) = mending {
                 rows::remove(writer, sender, &there).await?;
             }
         }
         self.progress.enter("compare segments", 0);
         let reader = index::reader(&self.lake, manifest);
+        let gaps = reader.gaps(&forgotten).await.map_err(shared)?;
         for (segment, size) in index::of(manifest) {
             report.segments += 1;
-            let wrong = lists(writer, &reader, publish, &segment, size, all).await?;
+            let wrong = lists(writer, &reader, publish, &segment, (size, gaps.of(&segment)), all).await?;
             if let Some(why) = wrong {
                 report.tell(format!("segment {segment}: {why}"));
                 if let Some(sender) = mending {
                     sender.push([Write::remove(writer.keys().segment(publish, &segment))]).await?;
                     writer.note_index(publish, &index::of(manifest)).await?;
-                    index::segment_of(&reader, writer.keys(), sender, publish, &segment, &self.progress).await?;
+                    index::segment_of(&reader, writer.keys(), sender, publish, &segment, (&forgotten, &self.progress))
+                        .await?;
                 }
             }
         }
@@ -127,7 +132,7 @@ impl Publisher {
     async fn customers(
         &self,
         writer: &Arc<Writer>,
-        manifest: &Arc<Manifest>,
+        (manifest, forgotten): (&Arc<Manifest>, &Forgotten),
         all: bool,
         there: &mut IdSet,
         mending: &mut Option<Sender>,
@@ -143,7 +148,9 @@ impl Publisher {
             let here = cursor.row().map(|(rows, row)| (rows.clone(), row));
             let end = here.is_none();
             if let Some((rows, row)) = here {
-                if !there.remove(rows.id(row)) {
+                if forgotten.contains(rows.id(row)) {
+                    // Whoever is in Tair all the same stays in `there`.
+                } else if !there.remove(rows.id(row)) {
                     report.tell(format!("customer {} is missing", rows.id(row)));
                     if let Some(sender) = mending {
                         sender.push([row_writer.write(&rows, row, |_| true)]).await?;
@@ -231,16 +238,17 @@ async fn lists(
     reader: &crate::snapshot::reader::SnapshotReader,
     publish: u64,
     segment: &str,
-    size: u64,
+    (size, gaps): (u64, &[u64]),
     all: bool,
 ) -> Result<Option<String>, PublishError> {
     let set = Bytes::from(writer.keys().segment(publish, segment));
     let number = |answer: Answer| answer.ok().and_then(|reply| reply.number());
     let one = |command: &'static str, key: &Bytes| [Write { command, args: vec![key.clone()] }];
     let there = writer.pipeline(&one("SCARD", &set)).await?.into_iter().next().and_then(number);
-    if there != Some(size) {
+    let members = size.saturating_sub(gaps.len() as u64);
+    if there != Some(members) {
         return Ok(Some(format!(
-            "its Set has {} members, not {size}",
+            "its Set has {} members, not {members}",
             there.map_or("no".to_owned(), |n| n.to_string())
         )));
     }
@@ -261,12 +269,17 @@ async fn lists(
             reads.push(Write { command: "LRANGE", args: std::iter::once(list).chain(bounds).collect() });
             let mut answers = writer.pipeline(&reads).await?;
             let ranking = answers.pop().and_then(Result::ok).map(Reply::texts).unwrap_or_default();
+            let there = |rank: u64| gaps.binary_search(&rank).is_err();
+            let places: Vec<(&CustomerId, bool)> = ids.iter().zip((offset..).map(there)).collect();
             let same = ranking.len() == ids.len()
-                && ranking.into_iter().zip(&ids).all(|(a, b)| a.as_deref() == Some(b.as_str().as_bytes()));
+                && ranking.into_iter().zip(&places).all(|(found, (id, there))| {
+                    let expected = if *there { id.as_str().as_bytes() } else { b"" };
+                    found.as_deref() == Some(expected)
+                });
             if !same {
                 return Ok(Some(format!("page {page} of its ranking differs")));
             }
-            if !answers.into_iter().all(|answer| number(answer) == Some(1)) {
+            if !answers.into_iter().zip(&places).all(|(answer, (_, there))| number(answer) == Some(u64::from(*there))) {
                 return Ok(Some("its Set has other members".to_owned()));
             }
         } else {
@@ -283,9 +296,5 @@ async fn lists(
 
 /// An error that several readers may have waited for.
 pub(super) fn shared(error: Arc<SnapshotError>) -> PublishError {
-    let object = error.to_string();
-    Arc::into_inner(error).map_or_else(
-        || PublishError::Snapshot(SnapshotError::Damaged { object, why: "see the log".to_owned() }),
-        PublishError::Snapshot,
-    )
+    SnapshotError::shared(error).into()
 }

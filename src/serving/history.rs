@@ -26,6 +26,9 @@ impl Serving {
     pub async fn past(&self, snapshots: &[Arc<Manifest>], id: &CustomerId) -> Vec<Past> {
         let read = |manifest: Arc<Manifest>| async move {
             let served = self.opened(&manifest).await?;
+            if served.forgets(id.as_str()) {
+                return Ok((served, None));
+            }
             match served.reader.row(id).await {
                 Ok(row) => Ok((served, row.map(Arc::new))),
                 Err(error) => Err(self.gone([&manifest.id], error).await),

@@ -196,14 +196,14 @@ impl Online {
         found.collect()
     }
 
-    /// Members of a segment as publish `publish` has them, if all that were asked for are there.
+    /// Members of a segment as publish `publish` has them, if all that were asked for are there; an empty place is a forgotten one's.
     pub(super) async fn members(
         &self,
         publish: u64,
         segment: &str,
         offset: u64,
         limit: usize,
-    ) -> Result<Vec<CustomerId>, &'static str> {
+    ) -> Result<Vec<Option<CustomerId>>, &'static str> {
         self.may_ask(publish)?;
         let asked = Asked { breaker: &self.breaker, answered: false };
         let answer = self.judge(self.tair.members(publish, segment, offset, limit).await);
@@ -215,7 +215,8 @@ impl Online {
         if found.len() != limit {
             return Err("miss");
         }
-        found.iter().map(|id| CustomerId::parse(id).map_err(|_| "content")).collect()
+        let member = |id: &String| CustomerId::parse(id).map(Some).map_err(|_| "content");
+        found.iter().map(|id| if id.is_empty() { Ok(None) } else { member(id) }).collect()
     }
 
     /// How it is, seen from publish `publish`.

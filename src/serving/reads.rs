@@ -16,12 +16,15 @@ use crate::{
     feature::{CustomerId, Row, Tier},
     snapshot::{
         CHURN_LIST, SnapshotError,
-        reader::{ChurnFilter, ProductRow},
+        reader::{ChurnFilter, Members, ProductRow},
     },
 };
 
 /// Customers of one batch that are read at a time.
 const BATCH_READS: usize = 32;
+
+/// The answer about a forgotten customer: the process knows that there is nothing to tell.
+const FORGOTTEN: Answer = Answer { row: None, tier: Tier::Memory, label: None };
 
 /// Why the memory tier has nothing to keep.
 #[derive(Debug)]
@@ -38,6 +41,9 @@ impl Serving {
     /// # Errors
     /// [`ReadError::Unavailable`] where no tier could tell.
     pub async fn customer(&self, served: &Served, id: &CustomerId) -> Result<Answer, ReadError> {
+        if served.forgets(id.as_str()) {
+            return Ok(FORGOTTEN);
+        }
         // A snapshot that is open for a cursor's sake has no publish number to keep its rows under.
         let Some(memory) = self.memory.as_ref().filter(|_| served.publish > 0) else {
             return Ok(Box::pin(self.beyond(served, id)).await?);
@@ -117,6 +123,10 @@ impl Serving {
         let mut answers: Vec<Option<Result<Answer, ReadError>>> = Vec::with_capacity(ids.len());
         let memory = self.memory.as_ref().filter(|_| served.publish > 0);
         for id in ids {
+            if served.forgets(id.as_str()) {
+                answers.push(Some(Ok(FORGOTTEN)));
+                continue;
+            }
             let Some(memory) = memory else {
                 answers.push(None);
                 continue;
@@ -187,23 +197,49 @@ impl Serving {
         segment: &str,
         offset: u64,
         limit: usize,
-    ) -> Result<Vec<CustomerId>, ReadError> {
-        if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0) {
-            let size = served.manifest.ranked(segment);
-            let expected = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(limit);
-            if expected == 0 {
-                return Ok(Vec::new());
+    ) -> Result<Members, ReadError> {
+        let (size, gaps) = (served.manifest.ranked(segment), served.gaps().await?.of(segment));
+        let (mut customers, mut at) = (Vec::new(), offset);
+        // One round, unless there were forgotten ones among them.
+        while at < size && customers.len() < limit {
+            let wanted = usize::try_from(size - at).unwrap_or(usize::MAX).min(limit - customers.len());
+            let stretch = self.stretch(served, (segment, gaps), at, wanted).await?;
+            if stretch.is_empty() {
+                break;
             }
-            match online.members(served.publish, segment, offset, expected).await {
-                Ok(members) => return Ok(members),
+            let end = at + stretch.len() as u64;
+            let alive = |id: &CustomerId| !served.forgets(id.as_str());
+            customers.extend((at..).zip(stretch).filter_map(|(rank, id)| Some((rank, id.filter(alive)?))));
+            at = end;
+        }
+        let left = size.saturating_sub(at) > (gaps.len() - gaps.partition_point(|gap| *gap < at)) as u64;
+        let next = (left && !customers.is_empty()).then_some(at);
+        Ok(Members { customers, total: size.saturating_sub(gaps.len() as u64), next })
+    }
+
+    /// The places of a list from rank `at` on, `wanted` of them where it goes so far.
+    async fn stretch(
+        &self,
+        served: &Served,
+        (list, gaps): (&str, &[u64]),
+        at: u64,
+        wanted: usize,
+    ) -> Result<Vec<Option<CustomerId>>, ReadError> {
+        if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0) {
+            match online.members(served.publish, list, at, wanted).await {
+                // An empty place of somebody who is not forgotten any more is only Tair's.
+                Ok(found) if (at..).zip(&found).all(|(rank, id)| id.is_some() || gaps.binary_search(&rank).is_ok()) => {
+                    return Ok(found);
+                }
+                Ok(_) => online.count("miss"),
                 Err(reason) => online.count(reason),
             }
         }
-        Ok(served.reader.members(segment, offset, limit).await?)
+        Ok(served.reader.members(list, at, wanted).await?.into_iter().map(Some).collect())
     }
 
-    /// The customers that `filter` wants, by value at risk, from rank `offset` (counted from 0) on, at most `limit`; and how many
-    /// there are in all. What is kept ready comes as [`Serving::members`] do, what is filtered from the snapshot.
+    /// The customers that `filter` wants, by value at risk, from rank `offset` (counted from 0) on, at most `limit`. What is kept
+    /// ready comes as [`Serving::members`] do, what is filtered from the snapshot.
     ///
     /// # Errors
     /// [`ReadError::Unavailable`].
@@ -213,12 +249,11 @@ impl Serving {
         filter: &ChurnFilter,
         offset: u64,
         limit: usize,
-    ) -> Result<(Vec<CustomerId>, u64), ReadError> {
+    ) -> Result<Members, ReadError> {
         if !filter.is_by_risk_alone() {
-            return Ok(served.reader.churn(filter, offset, limit).await?);
+            return Ok(served.reader.churn(filter, &served.forgotten, offset, limit).await?);
         }
         let list = filter.risk.as_ref().map_or_else(|| CHURN_LIST.to_owned(), |risk| format!("{CHURN_LIST}_{risk}"));
-        let members = self.members(served, &list, offset, limit).await?;
-        Ok((members, served.manifest.ranked(&list)))
+        self.members(served, &list, offset, limit).await
     }
 }

@@ -3,24 +3,30 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use chrono::Utc;
+use tokio::sync::OnceCell;
 
+use super::ReadError;
 use crate::{
     feature::ViewKeys,
     lake::Lake,
     snapshot::{
-        Current, Manifest,
-        reader::{BlockCache, SnapshotReader},
+        Current, Forgotten, Manifest,
+        reader::{BlockCache, Gaps, SnapshotReader},
         rfc3339,
     },
     tair::Fields,
 };
 
-/// An open snapshot and the publish that it is served under.
-#[derive(Debug)]
+/// How long a snapshot's forgotten customers may be counted ahead.
+const COUNTING: Duration = Duration::from_secs(10);
+
+/// An open snapshot, the publish that it is served under, and who of it is not served.
+#[derive(Debug, Clone)]
 pub struct Served {
     /// The number of the publish; 0 for a snapshot that is open for a cursor's sake.
     pub publish: u64,
@@ -36,9 +42,14 @@ pub struct Served {
     pub as_of: String,
     /// The fields of Tair that hold its views.
     pub(super) fields: Fields,
-    /// A weak entity tag for all that is answered from it: it changes with the publish and with the form of the rows.
+    /// A weak entity tag for all that is answered from it: it changes with the publish, with the form of the rows, and with
+    /// the list of the forgotten.
     pub tag: Bytes,
-    pub(super) reader: SnapshotReader,
+    pub(super) reader: Arc<SnapshotReader>,
+    /// Who is forgotten.
+    pub(super) forgotten: Arc<Forgotten>,
+    /// The places of these in the lists, once they were looked for.
+    gaps: OnceCell<Gaps>,
 }
 
 impl Served {
@@ -52,18 +63,54 @@ impl Served {
             keys,
             as_of: rfc3339::format(manifest.as_of),
             fields: Fields::new(&manifest.views),
-            tag: tag(publish, &manifest),
-            reader: SnapshotReader::new(lake.clone(), Arc::clone(&manifest), blocks),
+            tag: tag(publish, &manifest, &Forgotten::default()),
+            reader: Arc::new(SnapshotReader::new(lake.clone(), Arc::clone(&manifest), blocks)),
             manifest,
+            forgotten: Arc::default(),
+            gaps: OnceCell::new(),
+        }
+    }
+
+    /// The same without the customers of `forgotten`.
+    pub(super) fn without(&self, forgotten: Arc<Forgotten>) -> Self {
+        let tag = tag(self.publish, &self.manifest, &forgotten);
+        Self { tag, forgotten, gaps: OnceCell::new(), ..self.clone() }
+    }
+
+    /// Whether it leaves out exactly those of `forgotten`.
+    pub(super) fn is_without(&self, forgotten: &Forgotten) -> bool {
+        self.forgotten.version() == forgotten.version()
+    }
+
+    /// Whether the customer `id` is forgotten.
+    #[must_use]
+    pub fn forgets(&self, id: &str) -> bool {
+        self.forgotten.contains(id)
+    }
+
+    /// The places that forgotten customers leave empty, looked for once.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn gaps(&self) -> Result<&Gaps, ReadError> {
+        Ok(self.gaps.get_or_try_init(|| self.reader.gaps(&self.forgotten)).await?)
+    }
+
+    /// Looks for the gaps ahead, so that nobody has to wait for it. What fails is tried again when it is asked for.
+    pub(super) async fn count(&self) {
+        let counted = tokio::time::timeout(COUNTING, self.gaps()).await;
+        if !matches!(counted, Ok(Ok(_))) {
+            tracing::warn!(snapshot = %self.manifest.id, "the forgotten customers of the snapshot are not counted yet");
         }
     }
 }
 
-fn tag(publish: u64, manifest: &Manifest) -> Bytes {
+fn tag(publish: u64, manifest: &Manifest, forgotten: &Forgotten) -> Bytes {
     let mut form = DefaultHasher::new();
     for view in &manifest.views {
         view.name.hash(&mut form);
         view.features.iter().for_each(|feature| (&feature.name, &feature.data_type).hash(&mut form));
     }
-    format!("W/\"{publish}-{}-{:08x}\"", manifest.id, form.finish() >> 32).into()
+    let without = if forgotten.is_empty() { String::new() } else { format!("-{}", forgotten.version()) };
+    format!("W/\"{publish}-{}-{:08x}{without}\"", manifest.id, form.finish() >> 32).into()
 }

@@ -1,5 +1,7 @@
 //! `CURRENT`: the number of the last publish and the snapshot that it made the current one.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
@@ -73,6 +75,25 @@ pub async fn check_newer(lake: &Lake, before: Option<&Current>, manifest: &Manif
     }
 }
 
+/// Names another previous snapshot where `CURRENT` names one of `replaced`, old → new.
+///
+/// # Errors
+/// Of the lake.
+pub async fn replace_previous(lake: &Lake, replaced: &BTreeMap<SnapshotId, SnapshotId>) -> Result<(), SnapshotError> {
+    let _lock = lake.publish_lock().await?;
+    let Some(current) = read_current(lake).await? else { return Ok(()) };
+    match current.previous.as_ref().and_then(|previous| replaced.get(previous)) {
+        Some(new) => write(lake, &Current { previous: Some(new.clone()), ..current }).await,
+        None => Ok(()),
+    }
+}
+
+async fn write(lake: &Lake, current: &Current) -> Result<(), SnapshotError> {
+    let text = serde_json::to_vec(current)
+        .map_err(|error| SnapshotError::Write { object: OBJECT.to_owned(), source: error.into() })?;
+    Ok(lake.put(&Path::from(OBJECT), Bytes::from(text)).await?)
+}
+
 /// Makes `manifest` the current snapshot, under the number `number` or else the next one. Publishing the current snapshot again
 /// without a number changes nothing.
 ///
@@ -101,12 +122,12 @@ pub async fn publish_to_lake(
     recent.retain(|retired| now - retired.until < GRACE && retired.snapshot != manifest.id);
     let retired = before.iter().filter(|before| before.snapshot != manifest.id);
     recent.extend(retired.map(|before| Retired { snapshot: before.snapshot.clone(), until: now }));
+    // What was written anew takes the place of what it was written from.
+    let in_place = |before: &SnapshotId| *before == manifest.id || manifest.rewritten_from.as_ref() == Some(before);
     let previous =
-        before.and_then(|before| if before.snapshot == manifest.id { before.previous } else { Some(before.snapshot) });
+        before.and_then(|before| if in_place(&before.snapshot) { before.previous } else { Some(before.snapshot) });
     let current =
         Current { publish: number.unwrap_or(next), snapshot: manifest.id.clone(), previous, published_at: now, recent };
-    let text = serde_json::to_vec(&current)
-        .map_err(|error| SnapshotError::Write { object: OBJECT.to_owned(), source: error.into() })?;
-    lake.put(&Path::from(OBJECT), Bytes::from(text)).await?;
+    write(lake, &current).await?;
     Ok(current)
 }

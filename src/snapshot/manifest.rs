@@ -25,6 +25,9 @@ pub struct Manifest {
     pub format: u32,
     /// The snapshot's id.
     pub id: SnapshotId,
+    /// The snapshot that this one was written from, without customers who were forgotten since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewritten_from: Option<SnapshotId>,
     /// The version of Larder that built it.
     #[schema(example = "0.1.0")]
     pub larder: String,
@@ -104,7 +107,8 @@ pub struct TableCounts {
     /// Lines read.
     #[schema(example = 541_909)]
     pub lines: u64,
-    /// Fate → lines: `purchase`, `return`, `neither`, `no_customer`, `bad`, `after_as_of`, `kept`, `replaced`.
+    /// Fate → lines: `purchase`, `return`, `neither`, `no_customer`, `bad`, `after_as_of`, `kept`, `replaced`,
+    /// `forgotten` (of a customer who is to be forgotten).
     #[schema(example = json!({"purchase": 397_884, "return": 8_905, "no_customer": 135_080, "neither": 40}))]
     pub fates: BTreeMap<String, u64>,
     /// Lines that equal an earlier one; they are kept.

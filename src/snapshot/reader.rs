@@ -20,8 +20,10 @@ use object_store::path::Path;
 use tokio::sync::Semaphore;
 
 mod churn;
+mod forgotten;
 
 pub use churn::ChurnFilter;
+pub use forgotten::Gaps;
 
 use super::{
     FileEntry, FileKind, Manifest, SnapshotError,
@@ -154,6 +156,17 @@ pub struct ProductRow {
     pub category: Option<String>,
     /// The similar products, best first, as a JSON array.
     pub similar: String,
+}
+
+/// A stretch of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Customers with their ranks, counted from 0. Forgotten ones are left out, and nobody takes their ranks.
+    pub customers: Vec<(u64, CustomerId)>,
+    /// How many there are in the whole list.
+    pub total: u64,
+    /// The rank to go on from; nothing where nobody is left.
+    pub next: Option<u64>,
 }
 
 impl SnapshotReader {

@@ -65,9 +65,7 @@ pub async fn prune(lake: &Lake, keep: Option<usize>, protected: &[SnapshotId]) -
             if protected.contains(&manifest.id) {
                 continue;
             }
-            // The manifest goes first: from then on no reader takes the folder for a snapshot.
-            lake.delete(&manifest.id.path("manifest.json")).await?;
-            remove_folder(lake, manifest.id.as_str()).await?;
+            remove(lake, &manifest.id).await?;
             pruned.snapshots.push(manifest.id);
         }
     }
@@ -84,7 +82,17 @@ pub async fn prune(lake: &Lake, keep: Option<usize>, protected: &[SnapshotId]) -
     Ok(pruned)
 }
 
-async fn remove_folder(lake: &Lake, name: &str) -> Result<(), SnapshotError> {
+/// Removes the snapshot `id`, whoever may still read it.
+///
+/// # Errors
+/// Of the lake; what is left of it is no snapshot.
+pub async fn remove(lake: &Lake, id: &SnapshotId) -> Result<(), SnapshotError> {
+    // The manifest goes first: from then on no reader takes the folder for a snapshot.
+    lake.delete(&id.path("manifest.json")).await?;
+    remove_folder(lake, id.as_str()).await
+}
+
+pub(super) async fn remove_folder(lake: &Lake, name: &str) -> Result<(), SnapshotError> {
     for file in lake.list(&Path::from(format!("{FOLDER}/{name}"))).await? {
         lake.delete(&file.location).await?;
     }

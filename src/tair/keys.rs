@@ -44,6 +44,12 @@ impl Keys {
         format!("{}:indexes", self.0)
     }
 
+    /// The list of the forgotten that everybody was taken out by.
+    #[must_use]
+    pub fn forgotten(&self) -> String {
+        format!("{}:forgotten", self.0)
+    }
+
     /// One customer.
     #[must_use]
     pub fn customer(&self, id: &str) -> String {

@@ -211,6 +211,22 @@ impl Writer {
         Ok(self.single.hdel::<(), _, _>(self.keys.indexes(), publish.to_string()).await?)
     }
 
+    /// The version of the list of the forgotten by which everybody on it was taken out.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn forgotten(&self) -> Result<Option<String>, TairError> {
+        Ok(self.single.get(self.keys.forgotten()).await?)
+    }
+
+    /// Notes it.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn set_forgotten(&self, version: &str) -> Result<(), TairError> {
+        Ok(self.single.set::<(), _, _>(self.keys.forgotten(), version, None, None, false).await?)
+    }
+
     /// Replaces what `larder:views` says, by `views` (name and description of the columns) and nothing else.
     ///
     /// # Errors

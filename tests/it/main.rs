@@ -14,6 +14,7 @@ mod cli;
 mod deploy;
 mod faults;
 mod feast;
+mod forget;
 mod house;
 mod oss;
 mod over_time;

@@ -31,7 +31,7 @@ pub(crate) async fn truth(shop: &Shop, ids: &[&SnapshotId]) -> Truth {
         let served = serving.snapshot(id).await.unwrap();
         let mut customers = BTreeMap::new();
         for segment in &manifest.segments {
-            for customer in serving.members(&served, &segment.name, 0, 1_000).await.unwrap() {
+            for (_, customer) in serving.members(&served, &segment.name, 0, 1_000).await.unwrap().customers {
                 let row = serving.customer(&served, &customer).await.unwrap().row.unwrap();
                 let views = row.object(&served.keys);
                 customers.insert(customer.to_string(), serde_json::from_slice(views).unwrap());

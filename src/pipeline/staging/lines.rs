@@ -17,7 +17,7 @@ use crate::{
         files::{RawFile, same_content},
         read::read_file,
     },
-    snapshot::{Source, TableCounts},
+    snapshot::{Forgotten, Source, TableCounts},
 };
 
 /// How many bad lines of a table are shown.
@@ -46,6 +46,7 @@ struct FileOutcome {
     lines: u64,
     bad: u64,
     no_customer: u64,
+    forgotten: u64,
     examples: Vec<String>,
     newest: Option<i64>,
     has_created_at: bool,
@@ -64,9 +65,10 @@ struct Job {
     partitions: usize,
     scratch: PathBuf,
     progress: Arc<AtomicU64>,
+    forgotten: Arc<Forgotten>,
 }
 
-/// Reads `files` on `threads` threads.
+/// Reads `files` on `threads` threads. Lines of `forgotten` customers are only counted.
 ///
 /// # Errors
 /// Of the first file by name that cannot be read, or of too many bad lines.
@@ -77,12 +79,14 @@ pub(crate) async fn read(
     max_bad_share: f64,
     scratch: &Path,
     progress: Arc<AtomicU64>,
+    forgotten: Arc<Forgotten>,
 ) -> Result<Lines, RawError> {
     let same = same_content(&files).await?;
     let mut queue: Vec<usize> = (0..files.len()).filter(|at| !same.contains_key(at)).collect();
     queue.sort_by_key(|at| std::cmp::Reverse(files[*at].bytes));
     let next = AtomicUsize::new(0);
-    let job = Arc::new(Job { files, queue, next, specs, partitions, scratch: scratch.to_path_buf(), progress });
+    let job =
+        Arc::new(Job { files, queue, next, specs, partitions, scratch: scratch.to_path_buf(), progress, forgotten });
     let workers: Vec<_> = (0..threads)
         .map(|thread| {
             let job = Arc::clone(&job);
@@ -147,7 +151,8 @@ impl Lines {
     fn add(&mut self, file: &RawFile, outcome: FileOutcome) {
         let counts = self.counts.entry(file.table.name().to_owned()).or_default();
         counts.lines += outcome.lines;
-        for (fate, lines) in [("bad", outcome.bad), ("no_customer", outcome.no_customer)] {
+        let fates = [("bad", outcome.bad), ("no_customer", outcome.no_customer), ("forgotten", outcome.forgotten)];
+        for (fate, lines) in fates {
             *counts.fates.entry(fate.to_owned()).or_default() += lines;
         }
         let room = EXAMPLES.saturating_sub(counts.bad_examples.len());
@@ -196,6 +201,7 @@ impl Job {
         // Later files and later lines have the greater place.
         let place = i64::try_from(at).unwrap_or(i64::MAX >> 40) << 40;
         let texts = spec.columns.len() - spec.texts().len();
+        let forgotten = |id: Option<&str>| id.is_some_and(|id| self.forgotten.contains(id));
         let read = read_file(file, spec, Arc::clone(&self.progress), &self.scratch, &mut |line, content| {
             let (fields, extras) = match content {
                 Line::Record { fields, extras } => (fields, extras),
@@ -204,6 +210,7 @@ impl Job {
             let passed = match spec.table {
                 Table::Transactions => match spec.transaction(fields) {
                     Err(why) => return outcome.bad(file, line, &why),
+                    Ok(passed) if forgotten(passed.customer_id) => return outcome.forget(),
                     Ok(passed) => {
                         outcome.newest = outcome.newest.max(Some(passed.ordered_at));
                         passed.customer_id.map(|id| spill.transaction(id, &passed, &fields[texts..]))
@@ -211,6 +218,7 @@ impl Job {
                 },
                 Table::Customers => match spec.customer(fields, extras) {
                     Err(why) => return outcome.bad(file, line, &why),
+                    Ok(passed) if forgotten(passed.customer_id) => return outcome.forget(),
                     Ok(passed) => {
                         outcome.has_created_at |= passed.created_at.is_some();
                         outcome.note_extras(spec, extras);
@@ -220,6 +228,7 @@ impl Job {
                 },
                 Table::Interactions => match spec.interaction(fields) {
                     Err(why) => return outcome.bad(file, line, &why),
+                    Ok(passed) if forgotten(passed.customer_id) => return outcome.forget(),
                     Ok(passed) => {
                         outcome.newest = outcome.newest.max(Some(passed.at));
                         passed.customer_id.map(|id| spill.interaction(id, &passed))
@@ -244,6 +253,13 @@ impl FileOutcome {
         if self.examples.len() < EXAMPLES {
             self.examples.push(format!("{}, line {line}: {why}", file.shown));
         }
+        Ok(())
+    }
+
+    /// Nothing of the line is kept, not even its time.
+    #[expect(clippy::unnecessary_wraps, reason = "the last word of a sink")]
+    fn forget(&mut self) -> Result<(), RawError> {
+        self.forgotten += 1;
         Ok(())
     }
 
@@ -281,6 +297,7 @@ pub(crate) async fn check(
 ) -> Result<TableCounts, RawError> {
     let scratch = super::Scratch::new(&std::env::temp_dir())?;
     let specs = BTreeMap::from([(file.table, spec.clone())]);
-    let lines = read(vec![file.clone()], specs, (1, 1), max_bad_share, scratch.path(), progress).await?;
+    let lines =
+        read(vec![file.clone()], specs, (1, 1), max_bad_share, scratch.path(), progress, Arc::default()).await?;
     Ok(lines.counts.get(file.table.name()).cloned().unwrap_or_default())
 }

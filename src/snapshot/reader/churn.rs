@@ -8,11 +8,8 @@ use arrow::{
     datatypes::Decimal128Type,
 };
 
-use super::SnapshotReader;
-use crate::{
-    feature::CustomerId,
-    snapshot::{CHURN_LIST, FileKind, SnapshotError},
-};
+use super::{Members, SnapshotReader};
+use crate::snapshot::{CHURN_LIST, FileKind, Forgotten, SnapshotError};
 
 /// Which customers are wanted; all, unless something is said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,22 +65,23 @@ impl<'a> Columns<'a> {
 }
 
 impl SnapshotReader {
-    /// The customers that `filter` wants, by value at risk: those of the ranks from `offset` (counted from 0) on, at most `limit`,
-    /// and how many there are in all.
+    /// The customers that `filter` wants and that are not `forgotten`, by value at risk: those of the ranks from `offset` (counted
+    /// from 0) on, at most `limit`.
     ///
     /// # Errors
     /// As [`SnapshotReader::row`].
     pub async fn churn(
         &self,
         filter: &ChurnFilter,
+        forgotten: &Forgotten,
         offset: u64,
         limit: usize,
-    ) -> Result<(Vec<CustomerId>, u64), Arc<SnapshotError>> {
-        let (mut found, mut total) = (Vec::new(), 0);
+    ) -> Result<Members, Arc<SnapshotError>> {
+        let (mut found, mut rank) = (Members::default(), 0);
         let files = &self.manifest.files;
         let of_list =
             |file: &super::FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(CHURN_LIST);
-        let Some(file) = files.iter().position(of_list) else { return Ok((found, total)) };
+        let Some(file) = files.iter().position(of_list) else { return Ok(found) };
         let footer = self.footer(file).await?;
         for at in 0..footer.blocks() {
             let block = self.block(file, &footer, at).await?;
@@ -91,16 +89,23 @@ impl SnapshotReader {
             for row in 0..block.num_rows() {
                 // From here on everybody has less.
                 if filter.min_value.is_some_and(|least| columns.values[row] < least) {
-                    return Ok((found, total));
+                    return Ok(found);
                 }
-                if columns.fits(row, filter) {
-                    if total >= offset && found.len() < limit {
-                        found.push(self.id(file, columns.ids.value(row))?);
+                if !columns.fits(row, filter) {
+                    continue;
+                }
+                let id = columns.ids.value(row);
+                if !forgotten.contains(id) {
+                    found.total += 1;
+                    if rank >= offset && found.customers.len() < limit {
+                        found.customers.push((rank, self.id(file, id)?));
+                    } else if rank >= offset {
+                        found.next.get_or_insert(rank);
                     }
-                    total += 1;
                 }
+                rank += 1;
             }
         }
-        Ok((found, total))
+        Ok(found)
     }
 }

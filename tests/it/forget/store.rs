@@ -1,0 +1,368 @@
+//! Erasure in Tair, in builds and in the snapshots that there were: nothing of a forgotten customer is left, wherever it is looked for.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use arrow::util::display::array_value_to_string;
+use larder::{
+    publish::{Options, Publisher, Report},
+    snapshot::{Manifest, SnapshotId, read_current},
+};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+use super::{assert_gone, crowd, done, forget, lists, said, tier, without};
+use crate::{
+    faults::assert_clean,
+    redis::Redis,
+    shop::{Service, Shop, eventually},
+};
+
+fn crowd_with(redis: &Redis, lease: &str) -> Shop {
+    crowd(
+        &format!("[tair]\nurl = \"{}\"\nlease = \"{lease}\"\n[serving]\nmemory = 0\npoll = \"200ms\"\n", redis.url()),
+        300,
+    )
+}
+
+/// The keys that hold `text` anywhere.
+fn keys_with(redis: &Redis, text: &str) -> String {
+    const SEARCH: &str = "\
+        local found = {} \
+        for _, key in ipairs(redis.call('keys', '*')) do \
+            local kind, values = redis.call('type', key).ok, {} \
+            if kind == 'string' then values = {redis.call('get', key)} end \
+            if kind == 'hash' then values = redis.call('hgetall', key) end \
+            if kind == 'list' then values = redis.call('lrange', key, 0, -1) end \
+            if kind == 'set' then values = redis.call('smembers', key) end \
+            table.insert(values, key) \
+            for _, value in ipairs(values) do \
+                if string.find(value, ARGV[1], 1, true) then table.insert(found, key) break end \
+            end \
+        end \
+        return found";
+    redis.cli(&["eval", SEARCH, "0", text])
+}
+
+async fn from_tair(service: &Service) {
+    eventually(|| tier(service, "who-0299"), |tier| tier == "tair").await;
+}
+
+async fn verify(shop: &Shop, repair: bool) -> Report {
+    let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), Options::default());
+    publisher.verify(true, repair).await.unwrap()
+}
+
+/// Somebody more, later than all others.
+fn one_more(shop: &Shop, name: &str) {
+    let header = "customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at";
+    let file = name.replace("late", "more");
+    shop.raw(&format!("transactions/{file}.csv"), format!("{header}\n{name},n-{name},p1,Thing 1,1,5.00,2024-12-31\n"));
+}
+
+const GONE: [&str; 4] = ["who-0003", "who-0004", "who-0152", "who-0298"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tair_loses_them_and_its_lists_keep_their_ranks() {
+    let redis = Redis::start();
+    let shop = crowd_with(&redis, "2s");
+    let first = shop.build().await.manifest.id;
+    shop.publish(&first).await;
+    one_more(&shop, "late-1");
+    let service = shop.open().await;
+    from_tair(&service).await;
+    let before = lists(&service, 7).await;
+    assert!(keys_with(&redis, GONE[0]).lines().count() > 4, "Tair has the rows and the lists of two publishes");
+    let told = done(&forget(&shop, &GONE));
+    assert!(told.contains("Tair: 4 customers and ") && told.contains(first.as_str()), "{told}");
+    for id in GONE {
+        assert_eq!(keys_with(&redis, id), "", "{id}");
+    }
+    assert_clean(&shop).await;
+    eventually(|| service.get("/v1/customers/who-0003"), |answer| answer.status == 404).await;
+    for id in GONE {
+        assert_gone(&service, id, "who-0299", &[]).await;
+    }
+    let misses = service.metric("larder_tair_fallbacks_total{reason=\"miss\"}").await;
+    let expected = without(&before, &GONE);
+    assert_eq!(lists(&service, 7).await, expected);
+    assert_eq!(service.metric("larder_tair_fallbacks_total{reason=\"miss\"}").await, misses, "lists came from Tair");
+    // With Tair gone they are the same.
+    redis.stop();
+    eventually(|| tier(&service, "who-0299"), |tier| tier == "snapshot").await;
+    assert_eq!(lists(&service, 7).await, expected);
+    assert_gone(&service, GONE[1], "who-0299", &[]).await;
+    redis.go_on();
+    from_tair(&service).await;
+
+    // Whoever is there all the same is found and removed.
+    redis.cli(&["hset", "larder:customer:who-0003", "rfm:x", "[]"]);
+    redis.cli(&["sadd", "larder:segment:2:churn", "who-0004"]);
+    let report = verify(&shop, false).await;
+    assert_eq!(report.differences, 2, "{report:?}");
+    assert!(verify(&shop, true).await.repaired);
+    assert_clean(&shop).await;
+    assert_eq!(keys_with(&redis, "who-000").matches("who-0003").count(), 0);
+
+    // Every publish leaves them out: of what differs, of everything, and back to a snapshot that holds them.
+    one_more(&shop, "late-2");
+    let third = shop.build().await.manifest;
+    assert!(third.customers + 4 == 302, "{}", third.customers);
+    shop.publish(&third.id).await;
+    assert_clean(&shop).await;
+    let publisher =
+        |full| Publisher::new(shop.lake(), shop.config.tair.clone(), Options { full, ..Options::default() });
+    for full in [false, true] {
+        let written = publisher(full).rollback().await.unwrap().written.unwrap();
+        assert_eq!(written.everything.is_some(), full, "{written:?}");
+        assert_clean(&shop).await;
+        for id in GONE {
+            assert_eq!(keys_with(&redis, id), "", "{id}");
+        }
+    }
+    assert_gone(&service, GONE[2], "who-0299", &[]).await;
+
+    // Back on the way of the snapshot that still has it, and then in Tair too.
+    publisher(false).publish(Some(&first)).await.unwrap_err();
+    shop.publish(&first).await;
+    eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == first.to_string()).await;
+    done(&forget(&shop, &["--undo", GONE[0]]));
+    assert_clean(&shop).await;
+    eventually(|| tier(&service, GONE[0]), |tier| tier == "tair").await;
+    assert_gone(&service, GONE[1], GONE[0], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_in_the_way_the_next_call_or_publish_finishes_it() {
+    let redis = Redis::start();
+    let shop = crowd_with(&redis, "1500ms");
+    let first = shop.build().await.manifest.id;
+    shop.publish(&first).await;
+    one_more(&shop, "late-1");
+    let second = shop.build().await.manifest.id;
+    let slow = ["publish", second.as_str(), "--full", "--max-ops", "150"];
+    let publish = || shop.command(&slow).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let under_way = async || {
+        let done = || async { redis.cli(&["get", "larder:publishing"]) };
+        eventually(done, |record| record.contains(second.as_str())).await;
+        eventually(|| async { redis.cli(&["hget", "larder:customer:who-0010", "_publish"]) }, |by| by == "2").await;
+    };
+
+    // While one is published: it is waited for, and what it wrote goes again.
+    let mut child = publish();
+    under_way().await;
+    done(&forget(&shop, &[GONE[0]]));
+    assert!(child.wait().unwrap().success());
+    assert_eq!(keys_with(&redis, GONE[0]), "");
+    assert_clean(&shop).await;
+
+    // A publish that was killed in the middle.
+    shop.publish(&first).await;
+    redis.cli(&["config", "resetstat"]);
+    let mut child = publish();
+    eventually(|| async { redis.cli(&["hget", "larder:customer:who-0010", "_publish"]) }, |by| by == "4").await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    done(&forget(&shop, &[GONE[1]]));
+    assert_eq!(keys_with(&redis, GONE[1]), "");
+    shop.publish(&second).await;
+    assert_eq!(keys_with(&redis, GONE[1]), "");
+    assert_clean(&shop).await;
+
+    // Tair is down: the list is written, the rest is told and done later, by a publish that has nothing else to do or by another call.
+    let service = shop.serve().await;
+    from_tair(&service).await;
+    for (id, finish) in [(GONE[2], &["publish"][..]), (GONE[3], &["forget"])] {
+        redis.cli(&["save"]);
+        redis.kill();
+        let failed = forget(&shop, &[id, "--rewrite"]);
+        assert!(!failed.status.success() && said(&failed).contains("Tair still holds them"), "{}", said(&failed));
+        let path = format!("/v1/customers/{id}");
+        eventually(|| service.get(&path), |answer| answer.status == 404).await;
+        redis.run_again();
+        from_tair(&service).await;
+        assert!(keys_with(&redis, id).contains("customer"), "{id}");
+        assert!(verify(&shop, false).await.differences > 0);
+        assert_eq!(service.get(&path).await.status, 404);
+        done(&shop.larder(finish));
+        assert_eq!(keys_with(&redis, id), "", "{finish:?}");
+        assert_clean(&shop).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_leaves_their_lines_out_and_counts_them() {
+    let shop = crowd("", 120);
+    shop.raw("customers/x.jsonl", "{\"customer_id\":\"who-0005\",\"town\":\"Ulm\"}\n{\"customer_id\":\"who-0006\"}\n");
+    shop.raw("interactions/x.csv", "customer_id,event,at\nwho-0005,view,2025-06-01\nwho-0006,view,2024-12-20\n");
+    let before = shop.build().await.manifest;
+    assert_eq!(before.as_of.to_rfc3339(), "2025-06-01T00:00:00+00:00");
+    shop.publish(&before.id).await;
+    done(&forget(&shop, &["who-0005"]));
+    let told = done(&shop.larder(&["build", "--no-publish"]));
+    assert!(told.lines().filter(|line| line.trim().starts_with("forgotten")).count() == 3, "{told}");
+    // Theirs is not even the newest event.
+    assert!(told.contains("as of 2024-12-20T00:00:00Z"), "{told}");
+    let id: SnapshotId = {
+        let mut all = larder::snapshot::list(&shop.lake()).await.unwrap();
+        all.retain(|manifest| manifest.id != before.id);
+        all.remove(0).id
+    };
+    let manifest = Manifest::read(&shop.lake(), &id).await.unwrap();
+    assert_eq!((manifest.customers, before.customers), (119, 120));
+    for (table, lines) in [("transactions", 2), ("customers", 1), ("interactions", 1)] {
+        assert_eq!(manifest.counts[table].fates["forgotten"], lines, "{table}");
+        let counts = &manifest.counts[table];
+        assert_eq!(counts.fates.values().sum::<u64>(), counts.lines, "{table}");
+    }
+    assert_eq!(objects_with(&shop, "who-0005", Some(&id)), Vec::<PathBuf>::new());
+    assert!(!objects_with(&shop, "who-0006", Some(&id)).is_empty());
+    // What is written for other models, too.
+    let out = shop.path().join("features.parquet");
+    done(&shop.larder(&["features", "--as-of", "2024-12-20T00:00:00Z", "--out", out.to_str().unwrap()]));
+    assert!(file_holds(&out, "who-0006") && !file_holds(&out, "who-0005"));
+}
+
+/// Whether a file holds `text`, in its bytes or in any cell once it is decoded.
+fn file_holds(file: &Path, text: &str) -> bool {
+    let bytes = std::fs::read(file).unwrap();
+    let mut found = bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    if file.extension().is_some_and(|extension| extension == "parquet") {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
+        for batch in reader.build().unwrap() {
+            let batch = batch.unwrap();
+            for column in batch.columns() {
+                found |= (0..batch.num_rows()).any(|row| array_value_to_string(column, row).unwrap().contains(text));
+            }
+        }
+    }
+    found
+}
+
+/// The objects that hold `text`, in one snapshot or anywhere but in raw data and in the list.
+fn objects_with(shop: &Shop, text: &str, snapshot: Option<&SnapshotId>) -> Vec<PathBuf> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, files) } else { files.push(path) }
+        }
+    }
+    let lake = shop.path().join("lake");
+    let mut files = Vec::new();
+    match snapshot {
+        Some(id) => walk(&lake.join("snapshots").join(id.as_str()), &mut files),
+        None => walk(&lake, &mut files),
+    }
+    files.retain(|file| !file.starts_with(lake.join("raw")) && !file.starts_with(lake.join("forgotten")));
+    files.retain(|file| file_holds(file, text));
+    files
+}
+
+/// The figures of every segment are those of its members.
+async fn assert_figures(service: &Service) {
+    let segments = service.get("/v1/segments").await.json();
+    for segment in segments["segments"].as_array().unwrap() {
+        let path = format!("/v1/segments/{}/customers?limit=1000&views=rfm", segment["name"].as_str().unwrap());
+        let members = service.get(&path).await.json();
+        let of = |name: &str| -> Vec<f64> {
+            let members = members["customers"].as_array().unwrap().iter();
+            members.filter_map(|member| member["views"]["rfm"][name].as_f64()).collect()
+        };
+        let near = |a: f64, b: &Value| (a - b.as_f64().unwrap_or(0.0)).abs() < 1e-6;
+        assert!(near(of("monetary").iter().sum(), &segment["revenue"]), "{segment}");
+        for score in ["r_score", "f_score", "m_score"] {
+            let all = of(score);
+            #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+            let mean = if all.is_empty() { 0.0 } else { all.iter().sum::<f64>() / all.len() as f64 };
+            assert!(near(mean, &segment[format!("mean_{score}")]), "{score} of {segment}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_are_written_anew_and_nothing_is_left_anywhere() {
+    let redis = Redis::start();
+    let shop = crowd_with(&redis, "400ms");
+    let mut ids = Vec::new();
+    for name in ["late-1", "late-2", "late-3"] {
+        one_more(&shop, name);
+        ids.push(shop.build().await.manifest.id);
+        shop.publish(ids.last().unwrap()).await;
+    }
+    one_more(&shop, "late-4");
+    let unpublished = shop.build().await.manifest.id;
+    let service = Arc::new(shop.serve().await);
+    from_tair(&service).await;
+    let before = lists(&service, 50).await;
+    // The first and the last customer of all, whom manifests name.
+    let gone = ["late-1", "who-0299", "who-0100"];
+    for id in gone {
+        assert!(objects_with(&shop, id, None).len() > 8, "{id}");
+    }
+    let constant = {
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            loop {
+                let answer = service.get("/v1/customers/who-0200").await;
+                assert_eq!(answer.status, 200, "{}", answer.text);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+    };
+    // Killed anywhere, it is run again: at the first part, between two snapshots, and before the old ones go.
+    let lake = shop.lake();
+    let written = || larder::snapshot::list(&lake);
+    let reached: [&dyn Fn(usize, usize, u64) -> bool; 4] = [
+        &|folders, _, _| folders > 4,
+        &|_, snapshots, _| snapshots > 4,
+        &|_, snapshots, _| snapshots > 6,
+        &|_, _, publish| publish > 3,
+    ];
+    for reached in reached {
+        let args = [&["forget", "--rewrite"], &gone[..]].concat();
+        let mut child = shop.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let look = async || {
+            let publish = read_current(&shop.lake()).await.unwrap().unwrap().publish;
+            reached(shop.snapshot_folders().len(), written().await.unwrap().len(), publish)
+        };
+        eventually(look, |reached| *reached).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let told = done(&forget(&shop, &["--rewrite"]));
+    assert!(!constant.is_finished(), "a read failed meanwhile");
+    constant.abort();
+    for id in gone {
+        assert_eq!(objects_with(&shop, id, None), Vec::<PathBuf>::new(), "{told}");
+        assert_eq!(keys_with(&redis, id), "");
+        assert_gone(&service, id, "who-0200", &[]).await;
+    }
+    let manifests = larder::snapshot::list(&shop.lake()).await.unwrap();
+    assert!(manifests.iter().all(|manifest| !ids.contains(&manifest.id) && manifest.id != unpublished));
+    let of = |old: &SnapshotId| manifests.iter().find(|new| new.rewritten_from.as_ref() == Some(old)).unwrap();
+    let current = read_current(&shop.lake()).await.unwrap().unwrap();
+    assert_eq!((&current.snapshot, current.previous.as_ref()), (&of(&ids[2]).id, Some(&of(&ids[1]).id)));
+    assert_eq!(of(&ids[2]).customers, 300);
+    assert_clean(&shop).await;
+    let snapshot = current.snapshot.to_string();
+    eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == snapshot.as_str()).await;
+    // The ranks close up; the order stays.
+    let names = |lists: &super::Lists| -> Vec<Vec<String>> {
+        lists.values().map(|members| members.iter().map(|(_, id)| id.clone()).collect()).collect()
+    };
+    let after = lists(&service, 50).await;
+    assert_eq!(names(&after), names(&without(&before, &gone)));
+    assert!(after.values().all(|members| members.iter().enumerate().all(|(at, (rank, _))| *rank == at as u64 + 1)));
+    assert_figures(&service).await;
+    // Nothing more to do; and the way back is there.
+    assert!(done(&forget(&shop, &["--rewrite"])).contains("no snapshot holds them"));
+    done(&shop.larder(&["rollback"]));
+    assert_clean(&shop).await;
+    let previous = of(&ids[1]).id.to_string();
+    eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == previous.as_str()).await;
+    assert_figures(&service).await;
+}
