@@ -52,7 +52,10 @@ pub(crate) fn rows(
             encoder.write(row, &mut buffer);
         }
         buffer.push(b']');
-        texts.append_value(String::from_utf8_lossy(&buffer));
+        match std::str::from_utf8(&buffer) {
+            Ok(text) => texts.append_value(text),
+            Err(_) => texts.append_value(String::from_utf8_lossy(&buffer)),
+        }
     }
     Ok(texts.finish())
 }
@@ -164,16 +167,25 @@ pub(crate) fn decimal(value: i128, scale: i8, out: &mut Vec<u8>) {
             out.resize(out.len() + usize::from(scale.unsigned_abs()), b'0');
         };
     };
-    let mut digits = value.unsigned_abs();
-    while scale > 0 && digits.is_multiple_of(10) {
-        digits /= 10;
-        scale -= 1;
-    }
+    let mut buffer = itoa::Buffer::new();
+    let text = if let Ok(mut digits) = u64::try_from(value.unsigned_abs()) {
+        while scale > 0 && digits.is_multiple_of(10) {
+            digits /= 10;
+            scale -= 1;
+        }
+        buffer.format(digits)
+    } else {
+        let mut digits = value.unsigned_abs();
+        while scale > 0 && digits.is_multiple_of(10) {
+            digits /= 10;
+            scale -= 1;
+        }
+        buffer.format(digits)
+    };
+    let text = text.as_bytes();
     if value < 0 {
         out.push(b'-');
     }
-    let mut buffer = itoa::Buffer::new();
-    let text = buffer.format(digits).as_bytes();
     if scale == 0 {
         return out.extend_from_slice(text);
     }

@@ -36,6 +36,8 @@ pub const PART_ROWS: usize = 131_072;
 pub const ROWS_BLOCK_BYTES: usize = 160 << 10;
 /// The members of a block of a ranking.
 pub const RANKING_BLOCK_ROWS: usize = 4_096;
+/// The most that a column's dictionary in a part of `customers` may hold.
+const DICTIONARY_BYTES: usize = 128 << 10;
 /// The name of the id column in every file of customers.
 pub const ID: &str = "customer_id";
 /// The name of the id column in `products`.
@@ -75,6 +77,9 @@ pub fn customers_properties() -> WriterProperties {
     WriterProperties::builder()
         .set_created_by(created_by())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        // Ids are all different. A column of many values gives its dictionary up early: trying on costs more than it saves.
+        .set_column_dictionary_enabled(ColumnPath::from(ID), false)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         .set_max_row_group_row_count(Some(PART_ROWS))
         .build()
 }
