@@ -76,7 +76,9 @@ pub fn check_id(text: &str) -> Result<&str, InvalidId> {
     match id {
         "" => Err(InvalidId::Empty),
         _ if id.len() > MAX_ID_BYTES => Err(InvalidId::TooLong(id.len())),
-        _ if id.chars().any(char::is_control) => Err(InvalidId::Control),
+        _ if !id.bytes().all(|byte| matches!(byte, b' '..=b'~')) && id.chars().any(char::is_control) => {
+            Err(InvalidId::Control)
+        }
         _ => Ok(id),
     }
 }

@@ -14,10 +14,12 @@ use crate::{
 };
 
 pub(crate) mod files;
+pub(crate) mod object;
 pub(crate) mod read;
+mod records;
 pub(crate) mod value;
 
-use value::TimeRule;
+use value::{TimeRule, trimmed};
 
 /// The raw tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -299,7 +301,7 @@ impl TableSpec {
             customer_id: self.id(fields)?,
             event: self.text(fields, 1)?,
             at: self.times.parse(fields[2]).ok_or_else(|| self.unexpected(fields, 2))?,
-            product_id: Some(fields[3].trim()).filter(|id| !id.is_empty()),
+            product_id: Some(trimmed(fields[3])).filter(|id| !id.is_empty()),
         })
     }
 
@@ -308,7 +310,7 @@ impl TableSpec {
     }
 
     fn text<'a>(&self, fields: &[&'a str], at: usize) -> Result<&'a str, String> {
-        match fields[at].trim() {
+        match trimmed(fields[at]) {
             "" => Err(unexpected(&self.columns[at].source, "a value", "")),
             text => Ok(text),
         }

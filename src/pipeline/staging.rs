@@ -20,9 +20,11 @@ use arrow::{
 use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
 use datafusion::physical_plan::{expressions::Column, metrics::Time, repartition::BatchPartitioner};
 
+use serde::Serializer as _;
+
 use super::raw::{
     Customer, Extra, Interaction, RawError, Table, TableSpec, Transaction,
-    value::{PRICE_DIGITS, PRICE_SCALE},
+    value::{PRICE_DIGITS, PRICE_SCALE, trimmed},
 };
 
 pub(crate) mod derive;
@@ -172,7 +174,7 @@ impl Spill {
         self.texts[1].append_value(line.order_id);
         self.texts[2].append_value(line.product_id);
         for (builder, text) in self.texts[3..].iter_mut().zip(texts) {
-            builder.append_option(Some(text.trim()).filter(|text| !text.is_empty()));
+            builder.append_option(Some(trimmed(text)).filter(|text| !text.is_empty()));
         }
         self.integers.push(line.quantity);
         self.prices.push(i128::from(line.unit_price));
@@ -187,11 +189,13 @@ impl Spill {
         extras: &[Extra<'_>],
         place: i64,
     ) -> Result<(), RawError> {
-        let object: std::collections::BTreeMap<&str, &str> =
-            extras.iter().map(|extra| (extra.name, extra.text.trim())).filter(|(_, text)| !text.is_empty()).collect();
-        let object = serde_json::to_string(&object).map_err(|error| staging(&self.folder, error))?;
+        let members =
+            extras.iter().map(|extra| (extra.name, trimmed(&extra.text))).filter(|(_, text)| !text.is_empty());
+        let mut object = Vec::with_capacity(256);
+        let written = serde_json::Serializer::new(&mut object).collect_map(members);
+        written.map_err(|error| staging(&self.folder, error))?;
         self.texts[0].append_value(id);
-        self.texts[1].append_value(object);
+        self.texts[1].append_value(std::str::from_utf8(&object).map_err(|error| staging(&self.folder, error))?);
         self.times.push(line.created_at);
         self.integers.push(place);
         self.added()

@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek},
     path::Path,
@@ -14,7 +13,6 @@ use arrow::{
     compute::cast,
     datatypes::{DataType, Schema},
 };
-use csv::ByteRecord;
 use flate2::bufread::MultiGzDecoder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::value::RawValue;
@@ -22,6 +20,8 @@ use serde_json::value::RawValue;
 use super::{
     Extra, Kind, Line, MAX_COLUMNS, RawError, TableSpec,
     files::{Format, RawFile},
+    object::{Object, Text},
+    records::Records,
 };
 
 /// What reading a file told.
@@ -83,29 +83,19 @@ impl Reading<'_> {
     }
 
     fn csv(&mut self, source: impl Read) -> Result<(), RawError> {
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(self.spec.delimiter)
-            .buffer_capacity(1 << 18)
-            .from_reader(source);
-        let mut record = ByteRecord::new();
-        let failed = |at: u64, error: csv::Error| unreadable(self.file, at, &error);
-        if !reader.read_byte_record(&mut record).map_err(|error| failed(0, error))? {
+        let mut records = Records::new(source, self.spec.delimiter);
+        let Some(first) = records.next().map_err(|error| unreadable(self.file, 0, &error))? else {
             return Err(unreadable(self.file, 0, &"it is empty, not even a header"));
-        }
-        let header: Vec<String> = record
-            .iter()
-            .map(|name| String::from_utf8_lossy(name).trim_start_matches('\u{feff}').trim().to_owned())
-            .collect();
+        };
+        let header: Vec<String> =
+            (0..first.len()).map(|at| String::from_utf8_lossy(first.bytes(at)).trim().to_owned()).collect();
         let places = self.places(&header)?;
         let extras: Vec<usize> = self.extras(&header, &places);
         let file = self.file;
-        while reader.read_byte_record(&mut record).map_err(|error| unreadable(file, self.at, &error))? {
-            self.at = record.position().map_or(self.at, csv::Position::line);
+        while let Some(record) = records.next().map_err(|error| unreadable(file, self.at, &error))? {
+            self.at = record.line;
             if record.len() != header.len() {
-                let breaks = memchr::memchr_iter(b'\n', record.as_slice()).count();
-                if breaks > MOST_LINES_OF_A_RECORD {
+                if record.line_breaks() > MOST_LINES_OF_A_RECORD {
                     let why = format!("a quote opened at line {} or shortly after is never closed", self.at);
                     return Err(unreadable(self.file, self.at, &why));
                 }
@@ -115,11 +105,15 @@ impl Reading<'_> {
             }
             let mut fields = [""; MAX_COLUMNS];
             let mut valid = true;
+            let texts = record.texts();
             for (field, place) in fields.iter_mut().zip(&places) {
                 let Some(place) = place else { continue };
-                match std::str::from_utf8(&record[*place]) {
-                    Ok(text) => *field = text,
-                    Err(_) => valid = false,
+                match &texts {
+                    Some(texts) => *field = texts.get(*place),
+                    None => match std::str::from_utf8(record.bytes(*place)) {
+                        Ok(text) => *field = text,
+                        Err(_) => valid = false,
+                    },
                 }
             }
             if !valid {
@@ -130,7 +124,7 @@ impl Reading<'_> {
                 .iter()
                 .map(|place| Extra {
                     name: &header[*place],
-                    text: String::from_utf8_lossy(&record[*place]),
+                    text: String::from_utf8_lossy(record.bytes(*place)),
                     kind: Kind::Text,
                 })
                 .collect();
@@ -176,7 +170,7 @@ impl Reading<'_> {
             if line.is_empty() {
                 continue;
             }
-            match serde_json::from_str::<BTreeMap<String, &RawValue>>(line) {
+            match serde_json::from_str::<Object<'_, &RawValue>>(line) {
                 Ok(object) => self.object(&object)?,
                 Err(_) if self.at == 1 && line.starts_with('[') => {
                     return Err(unreadable(
@@ -190,7 +184,7 @@ impl Reading<'_> {
         }
     }
 
-    fn object(&mut self, object: &BTreeMap<String, &RawValue>) -> Result<(), RawError> {
+    fn object(&mut self, object: &Object<'_, &RawValue>) -> Result<(), RawError> {
         let mut texts: [Cow<'_, str>; MAX_COLUMNS] = [const { Cow::Borrowed("") }; MAX_COLUMNS];
         for (text, column) in texts.iter_mut().zip(&self.spec.columns) {
             match object.get(&column.source).map(|value| scalar(value)) {
@@ -209,11 +203,12 @@ impl Reading<'_> {
         let mut fields = [""; MAX_COLUMNS];
         fields.iter_mut().zip(&texts).for_each(|(field, text)| *field = text);
         let kept: Vec<Extra<'_>> = object
+            .0
             .iter()
-            .filter(|(name, _)| {
-                self.spec.keeps_extras() && !self.spec.columns.iter().any(|column| column.source == **name)
+            .filter(|(Text(name), _)| {
+                self.spec.keeps_extras() && !self.spec.columns.iter().any(|column| column.source == *name)
             })
-            .map(|(name, value)| {
+            .map(|(Text(name), value)| {
                 let (kind, text) = scalar(value);
                 Extra { name, text: text.unwrap_or(Cow::Borrowed(value.get())), kind }
             })
@@ -307,7 +302,7 @@ impl Reading<'_> {
 fn scalar(value: &RawValue) -> (Kind, Option<Cow<'_, str>>) {
     let text = value.get();
     match text.as_bytes().first() {
-        Some(b'"') => (Kind::Text, serde_json::from_str::<String>(text).ok().map(Cow::Owned)),
+        Some(b'"') => (Kind::Text, serde_json::from_str::<Text<'_>>(text).ok().map(|text| text.0)),
         Some(b'n') => (Kind::Text, Some(Cow::Borrowed(""))),
         Some(b't' | b'f') => (Kind::Boolean, Some(Cow::Borrowed(text))),
         Some(b'[' | b'{') => (Kind::Text, None),

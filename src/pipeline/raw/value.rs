@@ -5,6 +5,15 @@ use chrono_tz::Tz;
 
 use crate::feature::{InvalidId, check_id};
 
+/// `text` without the blanks around it; as `str::trim`, and at once for what has none.
+pub(crate) fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        [only] if only.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
+}
+
 /// A customer's id as raw data writes it: trimmed, and of `17850.0` (digits, point, zeros) the digits. Nothing where it is empty.
 ///
 /// # Errors
@@ -26,7 +35,7 @@ fn whole_digits(text: &str) -> Option<&str> {
 
 /// A whole number; `6.0` is 6.
 pub(crate) fn integer(text: &str) -> Option<i64> {
-    let text = text.trim();
+    let text = trimmed(text);
     if let Ok(number) = text.parse() {
         return Some(number);
     }
@@ -42,7 +51,7 @@ pub(crate) const PRICE_DIGITS: u8 = 18;
 /// A DECIMAL(18,4) in ten-thousandths: nothing where the text is no plain decimal number or has more digits.
 pub(crate) fn price(text: &str) -> Option<i64> {
     const LIMIT: i64 = 10_i64.pow(PRICE_DIGITS as u32);
-    let bytes = text.trim().as_bytes();
+    let bytes = trimmed(text).as_bytes();
     let (negative, digits) = match bytes {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] | rest => (false, rest),
@@ -93,7 +102,7 @@ pub(crate) struct TimeRule {
 impl TimeRule {
     /// Microseconds since 1970 in UTC of an ISO 8601 date or time, of epoch seconds or milliseconds, or of the rule's format.
     pub(crate) fn parse(&self, text: &str) -> Option<i64> {
-        let text = text.trim();
+        let text = trimmed(text);
         if let Some(format) = &self.format {
             return self.parse_format(text, format);
         }

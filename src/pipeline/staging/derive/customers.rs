@@ -1,7 +1,8 @@
 //! The customers of a partition: who is known at `as_of`, since when, and with which attributes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::pipeline::raw::{
     Kind, RawError, Table, TableSpec,
+    object::{Object, Text},
     value::{self, PRICE_DIGITS, PRICE_SCALE},
 };
 
@@ -74,7 +76,7 @@ impl ExtraColumn {
         }
     }
 
-    fn array(&self, texts: &[Option<String>], spec: &TableSpec) -> ArrayRef {
+    fn array(&self, texts: &[Option<Cow<'_, str>>], spec: &TableSpec) -> ArrayRef {
         let texts = texts.iter().map(Option::as_deref);
         match self.data_type() {
             DataType::Int64 => Arc::new(texts.map(|text| value::integer(text?)).collect::<Int64Array>()),
@@ -117,8 +119,8 @@ struct Person {
     created_at: Option<i64>,
     /// The earliest event of all, after `as_of` too.
     first_event: Option<i64>,
-    /// Time and country of the latest line until `as_of`.
-    country: Option<(i64, String)>,
+    /// The country of the latest line until `as_of`.
+    country: Option<String>,
 }
 
 impl Person {
@@ -168,6 +170,11 @@ impl People {
             }
         }
         Self { people, transaction_ranks, interaction_ranks, replaced }
+    }
+
+    /// How many they are.
+    pub(super) fn count(&self) -> usize {
+        self.people.len()
     }
 }
 
@@ -225,15 +232,15 @@ fn note_countries(people: &mut [Person], transactions: &RecordBatch, ranks: &[u3
     let Some(countries) = transactions.column_by_name("country") else { return };
     let (countries, times) =
         (countries.as_string::<i32>(), transactions.column(5).as_primitive::<TimestampMicrosecondType>().values());
+    let mut latest: Vec<Option<(i64, &str)>> = vec![None; people.len()];
     for (row, rank) in ranks.iter().enumerate() {
-        if times[row] > as_of || countries.is_null(row) {
-            continue;
+        if times[row] <= as_of && countries.is_valid(row) {
+            let latest = &mut latest[*rank as usize];
+            *latest = (*latest).max(Some((times[row], countries.value(row))));
         }
-        let found = (times[row], countries.value(row));
-        let latest = &mut people[*rank as usize].country;
-        if latest.as_ref().is_none_or(|(time, country)| (*time, country.as_str()) < found) {
-            *latest = Some((found.0, found.1.to_owned()));
-        }
+    }
+    for (person, latest) in people.iter_mut().zip(latest) {
+        person.country = latest.map(|(_, country)| country.to_owned());
     }
 }
 
@@ -278,7 +285,7 @@ pub(super) fn write(
         for name in &derived_columns {
             columns.push(match *name {
                 "country" => {
-                    let countries = chunk.iter().map(|(person, _)| person.country.as_ref().map(|(_, country)| country));
+                    let countries = chunk.iter().map(|(person, _)| person.country.as_deref());
                     Arc::new(countries.collect::<StringArray>())
                 }
                 "created_at" => at(chunk.iter().map(|(person, _)| person.created_at).collect()),
@@ -295,11 +302,11 @@ pub(super) fn write(
 }
 
 /// The texts of each extra column for the people of `chunk`.
-fn attributes(
+fn attributes<'a>(
     extras: &[ExtraColumn],
-    profiles: &RecordBatch,
+    profiles: &'a RecordBatch,
     chunk: &[(&Person, Option<i64>)],
-) -> Vec<Vec<Option<String>>> {
+) -> Vec<Vec<Option<Cow<'a, str>>>> {
     let mut columns = vec![vec![None; chunk.len()]; extras.len()];
     if extras.is_empty() || profiles.num_columns() == 0 {
         return columns;
@@ -312,10 +319,12 @@ fn attributes(
         .collect();
     for (row, (person, _)) in chunk.iter().enumerate() {
         let Some(profile) = person.profile else { continue };
-        let object: BTreeMap<String, String> = serde_json::from_str(objects.value(profile)).unwrap_or_default();
-        for (name, text) in object {
-            if let Some(at) = places.get(name.as_str()) {
-                columns[*at][row] = Some(text);
+        let Ok(Object(members)) = serde_json::from_str::<Object<'_, Text<'_>>>(objects.value(profile)) else {
+            continue;
+        };
+        for (name, text) in members {
+            if let Some(at) = places.get(&*name.0) {
+                columns[*at][row] = Some(text.0);
             }
         }
     }

@@ -1,0 +1,91 @@
+//! A JSON object as its members, in one list, with as little copied as can be. Knows no tables.
+
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+
+/// The members of an object, sorted by name; of several with one name the last.
+#[derive(Debug)]
+pub(crate) struct Object<'a, V>(pub(crate) Vec<(Text<'a>, V)>);
+
+/// A JSON text; borrowed where it holds no escapes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+
+impl<V> Object<'_, V> {
+    /// The member called `name`.
+    pub(crate) fn get(&self, name: &str) -> Option<&V> {
+        self.0.iter().find(|(known, _)| known.0 == name).map(|(_, value)| value)
+    }
+}
+
+impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Object<'a, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<'a, V>(PhantomData<(&'a str, V)>);
+
+        impl<'de: 'a, 'a, V: Deserialize<'de>> Visitor<'de> for Members<'a, V> {
+            type Value = Object<'a, V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members: Vec<(Text<'a>, V)> = Vec::with_capacity(16);
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                // The last of equal names comes first, and stays.
+                members.reverse();
+                members.sort_by(|(a, _), (b, _)| a.cmp(b));
+                members.dedup_by(|(later, _), (kept, _)| later == kept);
+                Ok(Object(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrowing<'a>(PhantomData<&'a str>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Borrowing<'a> {
+            type Value = Text<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Borrowing(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_sorted_and_the_last_of_a_name_holds() {
+        let object: Object<'_, Text<'_>> =
+            serde_json::from_str(r#"{"b":"1","a":"x\ny","b":"2","c":"3"}"#).expect("an object");
+        let members: Vec<(&str, &str)> = object.0.iter().map(|(name, text)| (&*name.0, &*text.0)).collect();
+        assert_eq!(members, [("a", "x\ny"), ("b", "2"), ("c", "3")]);
+        assert_eq!(object.get("b").map(|text| &*text.0), Some("2"));
+        assert!(matches!(object.0[1].1.0, Cow::Borrowed(_)));
+        assert!(serde_json::from_str::<Object<'_, Text<'_>>>("[1]").is_err());
+    }
+}
