@@ -18,9 +18,11 @@ use super::{open, spill_schema, staging, time_type, times};
 use crate::pipeline::raw::{RawError, Table, TableSpec};
 
 mod customers;
+mod sort;
 mod write;
 
 pub(crate) use customers::{ExtraColumn, extra_columns};
+use sort::{LineColumns, LineKey};
 pub(crate) use write::StagedFile;
 use write::TableWriter;
 
@@ -94,34 +96,22 @@ impl Partition<'_> {
         derived: &mut Derived,
     ) -> Result<(), RawError> {
         let lines = LineColumns::new(lines);
-        let mut kept: Vec<u32> = Vec::with_capacity(lines.batch.num_rows());
-        for row in 0..lines.batch.num_rows() {
-            if lines.times[row] <= self.as_of {
-                kept.push(u32::try_from(row).map_err(|error| staging(self.scratch, error))?);
-            }
-        }
-        derived.count(Table::Transactions, "after_as_of", lines.batch.num_rows() - kept.len());
-        let ranks = &people.transaction_ranks;
-        let prefixes: Vec<u64> = (0..lines.batch.num_rows()).map(|row| prefix(lines.orders.value(row))).collect();
-        kept.sort_unstable_by(|a, b| {
-            let (a, b) = (*a as usize, *b as usize);
-            (ranks[a], prefixes[a]).cmp(&(ranks[b], prefixes[b])).then_with(|| lines.compare(a, b))
-        });
-        let equal = kept.windows(2).filter(|pair| {
-            let (a, b) = (pair[0] as usize, pair[1] as usize);
-            ranks[a] == ranks[b] && lines.compare(a, b) == Ordering::Equal
-        });
+        let sorted = lines.sorted(&people.transaction_ranks, people.count(), self.as_of);
+        derived.count(Table::Transactions, "after_as_of", lines.batch.num_rows() - sorted.len());
+        let equal = sorted
+            .windows(2)
+            .filter(|pair| pair[0].rank == pair[1].rank && lines.compare(&pair[0], &pair[1]) == Ordering::Equal);
         derived.duplicates.insert(Table::Transactions, equal.count() as u64);
-        self.write_lines(&lines, &kept, derived)?;
-        self.write_orders(&lines, &kept, ranks, derived)
+        self.write_lines(&lines, &sorted, derived)?;
+        self.write_orders(&lines, &sorted, derived)
     }
 
-    fn write_lines(&self, lines: &LineColumns<'_>, order: &[u32], derived: &mut Derived) -> Result<(), RawError> {
+    fn write_lines(&self, lines: &LineColumns<'_>, order: &[LineKey], derived: &mut Derived) -> Result<(), RawError> {
         let schema = transactions_schema(lines.batch.schema_ref());
         let mut writer = TableWriter::new(self, "transactions", schema)?;
         for rows in order.chunks(write::BATCH) {
-            let sorted = take_record_batch(lines.batch, &UInt32Array::from(rows.to_vec()))
-                .map_err(|error| staging(self.scratch, error))?;
+            let rows: UInt32Array = rows.iter().map(|line| line.row).collect::<Vec<_>>().into();
+            let sorted = take_record_batch(lines.batch, &rows).map_err(|error| staging(self.scratch, error))?;
             let quantities = sorted.column(3).as_primitive::<Int64Type>();
             let prices = sorted.column(4).as_primitive::<Decimal128Type>();
             let amounts = quantities.values().iter().zip(prices.values()).map(|(q, p)| i128::from(*q) * *p);
@@ -133,31 +123,22 @@ impl Partition<'_> {
     }
 
     /// One pass over the sorted lines: a run of one customer and order id gives an order, a return, both or neither.
-    fn write_orders(
-        &self,
-        lines: &LineColumns<'_>,
-        order: &[u32],
-        ranks: &[u32],
-        derived: &mut Derived,
-    ) -> Result<(), RawError> {
+    fn write_orders(&self, lines: &LineColumns<'_>, order: &[LineKey], derived: &mut Derived) -> Result<(), RawError> {
         let mut purchases = Documents::default();
         let mut returns = Documents::default();
         let (mut purchase_lines, mut return_lines) = (0, 0);
-        let same = |a: &u32, b: &u32| {
-            ranks[*a as usize] == ranks[*b as usize]
-                && lines.orders.value(*a as usize) == lines.orders.value(*b as usize)
-        };
+        let same = |a: &LineKey, b: &LineKey| a.rank == b.rank && lines.compare_orders(a, b) == Ordering::Equal;
         for run in order.chunk_by(same) {
             let (mut bought, mut returned) = (Document::default(), Document::default());
-            for row in run {
-                let row = *row as usize;
+            for line in run {
+                let row = line.row as usize;
                 let (quantity, price) = (lines.quantities[row], lines.prices[row]);
                 let document = match (quantity.cmp(&0), price > 0) {
                     (Ordering::Greater, true) => &mut bought,
                     (Ordering::Less, true) => &mut returned,
                     _ => continue,
                 };
-                document.add(row, lines);
+                document.add(line, lines);
             }
             purchase_lines += bought.lines;
             return_lines += returned.lines;
@@ -223,62 +204,12 @@ fn money(values: Vec<i128>) -> ArrayRef {
     Arc::new(Decimal128Array::from(values).with_data_type(MONEY))
 }
 
-/// The first bytes of a text as a number of the same order.
-fn prefix(text: &str) -> u64 {
-    let mut bytes = [0; 8];
-    let length = text.len().min(8);
-    bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
-    u64::from_be_bytes(bytes)
-}
-
-/// The columns of spilled transactions.
-struct LineColumns<'a> {
-    batch: &'a RecordBatch,
-    customers: &'a StringArray,
-    orders: &'a StringArray,
-    products: &'a StringArray,
-    quantities: &'a [i64],
-    prices: &'a [i128],
-    times: &'a [i64],
-    texts: Vec<&'a StringArray>,
-}
-
-impl<'a> LineColumns<'a> {
-    fn new(batch: &'a RecordBatch) -> Self {
-        Self {
-            batch,
-            customers: batch.column(0).as_string(),
-            orders: batch.column(1).as_string(),
-            products: batch.column(2).as_string(),
-            quantities: batch.column(3).as_primitive::<Int64Type>().values(),
-            prices: batch.column(4).as_primitive::<Decimal128Type>().values(),
-            times: batch.column(5).as_primitive::<TimestampMicrosecondType>().values(),
-            texts: batch.columns()[6..].iter().map(arrow::array::AsArray::as_string).collect(),
-        }
-    }
-
-    /// A total order of one customer's lines: by order, product, time, and then by all that is left.
-    fn compare(&self, a: usize, b: usize) -> Ordering {
-        let text = |texts: &StringArray| {
-            texts.is_valid(a).cmp(&texts.is_valid(b)).then_with(|| texts.value(a).cmp(texts.value(b)))
-        };
-        self.orders
-            .value(a)
-            .cmp(self.orders.value(b))
-            .then_with(|| self.products.value(a).cmp(self.products.value(b)))
-            .then_with(|| self.times[a].cmp(&self.times[b]))
-            .then_with(|| self.quantities[a].cmp(&self.quantities[b]))
-            .then_with(|| self.prices[a].cmp(&self.prices[b]))
-            .then_with(|| self.texts.iter().map(|texts| text(texts)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal))
-    }
-}
-
 /// The purchase lines, or the return lines, of one order id.
 #[derive(Debug, Default)]
 struct Document {
     lines: usize,
     first: usize,
-    last: usize,
+    last: Option<LineKey>,
     at: i64,
     items: i64,
     products: i64,
@@ -286,15 +217,16 @@ struct Document {
 }
 
 impl Document {
-    fn add(&mut self, row: usize, lines: &LineColumns<'_>) {
+    fn add(&mut self, line: &LineKey, lines: &LineColumns<'_>) {
+        let row = line.row as usize;
         if self.lines == 0 {
             (self.first, self.at) = (row, lines.times[row]);
         }
-        if self.lines == 0 || lines.products.value(self.last) != lines.products.value(row) {
+        if self.last.is_none_or(|last| lines.compare_products(&last, line) != Ordering::Equal) {
             self.products += 1;
         }
         self.lines += 1;
-        self.last = row;
+        self.last = Some(*line);
         self.at = self.at.min(lines.times[row]);
         let quantity = lines.quantities[row];
         self.items = self.items.saturating_add(quantity.saturating_abs());

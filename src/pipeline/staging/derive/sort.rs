@@ -1,0 +1,140 @@
+//! The order of a partition's purchase and return lines: by customer, order, product, time, and then by all that is left.
+
+use std::cmp::Ordering;
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch, StringArray},
+    datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
+};
+
+/// The columns of spilled transactions.
+pub(super) struct LineColumns<'a> {
+    pub(super) batch: &'a RecordBatch,
+    pub(super) customers: &'a StringArray,
+    pub(super) orders: &'a StringArray,
+    products: &'a StringArray,
+    pub(super) quantities: &'a [i64],
+    pub(super) prices: &'a [i128],
+    pub(super) times: &'a [i64],
+    texts: Vec<&'a StringArray>,
+}
+
+/// What a line is sorted by, side by side, so that sorting need not look up the texts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LineKey {
+    order: Prefix,
+    product: Prefix,
+    /// The place of the customer among the partition's.
+    pub(super) rank: u32,
+    pub(super) row: u32,
+}
+
+/// The first bytes of a text and its length, as a number of the same order as the text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Prefix(u128);
+
+impl Prefix {
+    const BYTES: usize = 15;
+
+    fn of(text: &str) -> Self {
+        let (text, mut bytes) = (text.as_bytes(), [0; 16]);
+        let length = text.len().min(Self::BYTES);
+        bytes[..length].copy_from_slice(&text[..length]);
+        // Of texts that differ in trailing NULs alone the shorter is the smaller.
+        bytes[Self::BYTES] = u8::try_from(text.len()).unwrap_or(u8::MAX).min(16);
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// Whether no other text has this prefix.
+    fn is_whole(self) -> bool {
+        self.0 & 0xff < 16
+    }
+}
+
+impl<'a> LineColumns<'a> {
+    pub(super) fn new(batch: &'a RecordBatch) -> Self {
+        Self {
+            batch,
+            customers: batch.column(0).as_string(),
+            orders: batch.column(1).as_string(),
+            products: batch.column(2).as_string(),
+            quantities: batch.column(3).as_primitive::<Int64Type>().values(),
+            prices: batch.column(4).as_primitive::<Decimal128Type>().values(),
+            times: batch.column(5).as_primitive::<TimestampMicrosecondType>().values(),
+            texts: batch.columns()[6..].iter().map(AsArray::as_string).collect(),
+        }
+    }
+
+    /// The lines until `as_of`, sorted; `ranks` holds the place of each line's customer among the `people`.
+    pub(super) fn sorted(&self, ranks: &[u32], people: usize, as_of: i64) -> Vec<LineKey> {
+        // Counted by customer first: what is left to sort are the few lines of each.
+        let kept = || (0_u32..).zip(ranks).zip(self.times).filter(|(_, time)| **time <= as_of).map(|(line, _)| line);
+        let mut starts = vec![0_usize; people + 1];
+        kept().for_each(|(_, rank)| starts[*rank as usize + 1] += 1);
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut keys = vec![LineKey::default(); starts[people]];
+        let mut next = starts.clone();
+        for (row, rank) in kept() {
+            let place = &mut next[*rank as usize];
+            let at = row as usize;
+            let (order, product) = (Prefix::of(self.orders.value(at)), Prefix::of(self.products.value(at)));
+            keys[*place] = LineKey { order, product, rank: *rank, row };
+            *place += 1;
+        }
+        for bounds in starts.windows(2) {
+            keys[bounds[0]..bounds[1]].sort_unstable_by(|a, b| self.compare(a, b));
+        }
+        keys
+    }
+
+    /// A total order of one customer's lines; equal are lines that are the same in all.
+    pub(super) fn compare(&self, a: &LineKey, b: &LineKey) -> Ordering {
+        self.compare_orders(a, b).then_with(|| self.compare_products(a, b)).then_with(|| {
+            let (a, b) = (a.row as usize, b.row as usize);
+            let text = |texts: &StringArray| {
+                texts.is_valid(a).cmp(&texts.is_valid(b)).then_with(|| texts.value(a).cmp(texts.value(b)))
+            };
+            (self.times[a], self.quantities[a], self.prices[a])
+                .cmp(&(self.times[b], self.quantities[b], self.prices[b]))
+                .then_with(|| self.texts.iter().map(|texts| text(texts)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal))
+        })
+    }
+
+    /// By order id alone.
+    pub(super) fn compare_orders(&self, a: &LineKey, b: &LineKey) -> Ordering {
+        compare(self.orders, (a.order, a.row), (b.order, b.row))
+    }
+
+    /// By product id alone.
+    pub(super) fn compare_products(&self, a: &LineKey, b: &LineKey) -> Ordering {
+        compare(self.products, (a.product, a.row), (b.product, b.row))
+    }
+}
+
+fn compare(texts: &StringArray, a: (Prefix, u32), b: (Prefix, u32)) -> Ordering {
+    match a.0.cmp(&b.0) {
+        Ordering::Equal if !a.0.is_whole() => texts.value(a.1 as usize).cmp(texts.value(b.1 as usize)),
+        order => order,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn prefixes_have_the_order_of_their_texts(a in "[a\0ü]{0,18}", b in "[a\0ü]{0,18}") {
+            let (left, right) = (Prefix::of(&a), Prefix::of(&b));
+            if left != right {
+                prop_assert_eq!(left.cmp(&right), a.cmp(&b));
+            } else if left.is_whole() {
+                prop_assert_eq!(a, b);
+            }
+        }
+    }
+}
