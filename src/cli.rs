@@ -20,6 +20,7 @@ mod feast_repo;
 #[cfg(feature = "build")]
 mod features;
 mod forget;
+mod key;
 mod openapi;
 mod progress;
 mod publish;
@@ -64,6 +65,7 @@ enum Command {
     Snapshots(snapshots::Args),
     Forget(forget::Args),
     Serve(serve::Args),
+    Key(key::Args),
     FeastRepo(feast_repo::Args),
     Openapi(openapi::Args),
 }
@@ -158,6 +160,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Snapshots(args) => snapshots::run(args, &app).await,
             Command::Forget(args) => Box::pin(forget::run(args, &app)).await,
             Command::Serve(args) => serve::run(args, &app).await,
+            Command::Key(args) => key::run(&args, &app),
             Command::FeastRepo(args) => feast_repo::run(args, &app).await,
             Command::Openapi(args) => openapi::run(args),
         }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,11 +15,17 @@ use serde::{Deserialize, Deserializer};
 mod churn;
 pub mod env;
 mod feast;
+mod http;
+mod keys;
+mod log;
 mod recommendations;
 mod units;
 
 pub use churn::{Actions, ByValue, ChurnConfig, level};
 pub use feast::{FeastConfig, FeatureRef};
+pub use http::HttpConfig;
+pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest};
+pub use log::{LogConfig, LogFormat};
 pub use recommendations::RecommendationsConfig;
 pub use units::{parse_bytes, parse_duration};
 
@@ -33,6 +39,8 @@ pub struct Config {
     pub tair: Option<TairConfig>,
     /// `[http]`: how REST is served.
     pub http: HttpConfig,
+    /// `[[keys]]`: who may read what; without any, whoever reaches the service on loopback may all.
+    pub keys: Vec<KeyConfig>,
     /// `[serving]`: budgets and deadlines of reads.
     pub serving: ServingConfig,
     /// `[raw]`: where raw data lies and how it is to be read.
@@ -102,28 +110,6 @@ pub struct TairConfig {
     /// For how long a publisher has the right to write without renewing it; default `15s`.
     #[serde(deserialize_with = "duration")]
     pub lease: Duration,
-}
-
-/// `[http]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HttpConfig {
-    /// Address and port; default `127.0.0.1:8080`. Port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Allows listening beyond loopback for anybody; default false.
-    pub anonymous: bool,
-    /// How long a request may take; default `10s`.
-    #[serde(deserialize_with = "duration")]
-    pub timeout: Duration,
-    /// The largest request body; default `1MiB`.
-    #[serde(deserialize_with = "bytes")]
-    pub body_limit: u64,
-    /// How long open requests may go on after a stop signal; default `20s`.
-    #[serde(deserialize_with = "duration")]
-    pub drain: Duration,
-    /// How long `/readyz` says no before connections are no longer accepted; default `0s`.
-    #[serde(deserialize_with = "duration")]
-    pub drain_delay: Duration,
 }
 
 /// `[serving]`
@@ -212,26 +198,6 @@ pub struct BuildConfig {
     pub staging: Option<PathBuf>,
 }
 
-/// `[log]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LogConfig {
-    /// `text` or `json`.
-    pub format: LogFormat,
-    /// A level or a filter such as `info,larder=debug`; default `info`.
-    pub level: String,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
-}
-
 impl Default for LakeConfig {
     fn default() -> Self {
         Self {
@@ -258,19 +224,6 @@ impl Default for TairConfig {
             breaker_failures: 5,
             breaker_pause: Duration::from_millis(500),
             lease: Duration::from_secs(15),
-        }
-    }
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            anonymous: false,
-            timeout: Duration::from_secs(10),
-            body_limit: 1 << 20,
-            drain: Duration::from_secs(20),
-            drain_delay: Duration::ZERO,
         }
     }
 }
@@ -307,12 +260,6 @@ impl Default for BuildConfig {
     }
 }
 
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
-    }
-}
-
 /// Why the settings could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -331,6 +278,14 @@ pub enum ConfigError {
         place: String,
         /// What and where.
         source: Box<toml::de::Error>,
+    },
+    /// A key is not as it should be.
+    #[error("in the configuration {place}: {why}")]
+    Key {
+        /// The file.
+        place: String,
+        /// Which, and why.
+        why: String,
     },
     /// The environment names a setting that does not exist.
     #[error("{name} is no setting; the environment may set {}", env::names().join(", "))]
@@ -368,9 +323,15 @@ impl Config {
         place: &str,
         vars: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let wrong = |source| ConfigError::Parse { place: place.to_owned(), source: Box::new(source) };
+        let wrong = |mut source: toml::de::Error| {
+            source.set_input(Some(&keys::hidden(text)));
+            ConfigError::Parse { place: place.to_owned(), source: Box::new(source) }
+        };
         // Once by itself, so that an error shows the line in the file.
         let from_file: Self = toml::from_str(text).map_err(wrong)?;
+        if let Some(why) = keys::wrong(&from_file.keys) {
+            return Err(ConfigError::Key { place: place.to_owned(), why });
+        }
         let mut table: toml::Table = toml::from_str(text).map_err(wrong)?;
         match env::overlay(&mut table, vars)? {
             0 => Ok(from_file),

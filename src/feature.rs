@@ -6,6 +6,7 @@
 use std::{
     borrow::Borrow,
     fmt,
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -137,7 +138,7 @@ pub struct Row {
     /// The JSON array of each view.
     pub views: Vec<ViewRow>,
     /// All views as one JSON object, once it was asked for.
-    object: OnceLock<Bytes>,
+    object: OnceLock<Object>,
 }
 
 impl Row {
@@ -159,22 +160,43 @@ impl Row {
         self.views.iter().flatten().map(Bytes::len).sum()
     }
 
-    /// All views as one JSON object, written when it is first asked for. The `keys` must always be those of the row's views.
-    pub fn object(&self, keys: &[ViewKeys]) -> &Bytes {
-        self.object.get_or_init(|| {
-            let mut out =
-                Vec::with_capacity(2 + self.texts() + keys.iter().map(|keys| 1 + keys.bytes()).sum::<usize>());
-            out.push(b'{');
-            for (at, (keys, view)) in keys.iter().zip(&self.views).enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                keys.write(view, &mut out);
-            }
-            out.push(b'}');
-            out.into()
-        })
+    /// Appends all views as one JSON object, which is kept for the next time; personal values as `null` where they are `masked`. The
+    /// `keys` must always be those of the row's views.
+    pub fn write(&self, keys: &[ViewKeys], masked: bool, out: &mut Vec<u8>) {
+        let object = self.object.get_or_init(|| self.object(keys));
+        let mut from = 0;
+        for value in object.personal.iter().filter(|_| masked) {
+            out.extend_from_slice(&object.text[from..value.start]);
+            out.extend_from_slice(b"null");
+            from = value.end;
+        }
+        out.extend_from_slice(&object.text[from..]);
     }
+
+    fn object(&self, keys: &[ViewKeys]) -> Object {
+        let mut text = Vec::with_capacity(2 + self.texts() + keys.iter().map(|keys| 1 + keys.bytes()).sum::<usize>());
+        let mut personal = Vec::new();
+        text.push(b'{');
+        for (at, (keys, view)) in keys.iter().zip(&self.views).enumerate() {
+            if at > 0 {
+                text.push(b',');
+            }
+            keys.write_with(view, &mut text, |value, text| {
+                personal.push(text.len()..text.len() + value.len());
+                text.extend_from_slice(value);
+            });
+        }
+        text.push(b'}');
+        Object { text: text.into(), personal: personal.into() }
+    }
+}
+
+/// A customer's views as one JSON object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Object {
+    text: Bytes,
+    /// Where in it the personal values stand.
+    personal: Box<[Range<usize>]>,
 }
 
 /// The keys of a view's features as JSON writes them, to make an object of a stored array without decoding it.
@@ -184,6 +206,8 @@ pub struct ViewKeys {
     name: Box<[u8]>,
     /// `"recency_days":`, with the comma that goes before it.
     features: Vec<Box<[u8]>>,
+    /// The places of those that are personal, ascending.
+    personal: Vec<usize>,
 }
 
 impl ViewKeys {
@@ -192,8 +216,9 @@ impl ViewKeys {
     pub fn new(view: &FeatureView) -> Self {
         let key = |name: &str, comma: &str| format!("{comma}{}:", serde_json::Value::from(name)).into_bytes().into();
         let features = view.features.iter().enumerate();
+        let personal = features.clone().filter(|(_, feature)| feature.personal).map(|(at, _)| at).collect();
         let features = features.map(|(at, feature)| key(&feature.name, if at == 0 { "" } else { "," })).collect();
-        Self { name: key(&view.name, ""), features }
+        Self { name: key(&view.name, ""), features, personal }
     }
 
     /// How many bytes the keys have.
@@ -202,20 +227,36 @@ impl ViewKeys {
         self.name.len() + self.features.iter().map(|key| key.len()).sum::<usize>()
     }
 
-    /// Appends `"rfm":{"recency_days":371,…}`, or `"rfm":null` where the customer is absent from the view.
-    pub fn write(&self, row: &ViewRow, out: &mut Vec<u8>) {
+    /// The places of the personal features, ascending.
+    #[must_use]
+    pub fn personal(&self) -> &[usize] {
+        &self.personal
+    }
+
+    /// Appends `"rfm":{"recency_days":371,…}`, or `"rfm":null` where the customer is absent from the view; personal values as `null`
+    /// where they are `masked`.
+    pub fn write(&self, row: &ViewRow, masked: bool, out: &mut Vec<u8>) {
+        self.write_with(row, out, |value, out| out.extend_from_slice(if masked { b"null" } else { value }));
+    }
+
+    /// The same, with `write` for the personal values.
+    fn write_with(&self, row: &ViewRow, out: &mut Vec<u8>, mut write: impl FnMut(&[u8], &mut Vec<u8>)) {
         out.extend_from_slice(&self.name);
         let Some(array) = row else { return out.extend_from_slice(b"null") };
         out.push(b'{');
-        for (key, value) in self.features.iter().zip(elements(array)) {
+        let mut personal = self.personal.iter().peekable();
+        for (at, (key, value)) in self.features.iter().zip(elements(array)).enumerate() {
             out.extend_from_slice(key);
-            out.extend_from_slice(value);
+            match personal.next_if(|next| **next == at) {
+                None => out.extend_from_slice(value),
+                Some(_) => write(value, out),
+            }
         }
         out.push(b'}');
     }
 
     /// As [`ViewKeys::write`], with the features of the places `wanted` (ascending) only.
-    pub fn write_some(&self, row: &ViewRow, wanted: &[usize], out: &mut Vec<u8>) {
+    pub fn write_some(&self, row: &ViewRow, wanted: &[usize], masked: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.name);
         let Some(array) = row else { return out.extend_from_slice(b"null") };
         out.push(b'{');
@@ -226,7 +267,8 @@ impl ViewKeys {
                 let key = if first { key.strip_prefix(b",").unwrap_or(key) } else { key };
                 first = false;
                 out.extend_from_slice(key);
-                out.extend_from_slice(value);
+                let masked = masked && self.personal.contains(&at);
+                out.extend_from_slice(if masked { b"null" } else { value });
             }
         }
         out.push(b'}');
@@ -323,6 +365,48 @@ mod tests {
         assert_eq!(CustomerId::parse(&"ä".repeat(129)), Err(InvalidId::TooLong(258)));
         assert_eq!(CustomerId::parse("a\u{7}b"), Err(InvalidId::Control));
         assert!(CustomerId::parse(&"ä".repeat(128)).is_ok());
+    }
+
+    #[test]
+    fn personal_values_are_masked_at_their_places_only() {
+        let feature = |name: &str, personal| Feature {
+            name: name.to_owned(),
+            data_type: "Utf8".to_owned(),
+            description: String::new(),
+            personal,
+        };
+        let view = |name: &str, features: &[(&str, bool)]| FeatureView {
+            name: name.to_owned(),
+            description: String::new(),
+            source: String::new(),
+            features: features.iter().map(|(name, personal)| feature(name, *personal)).collect(),
+        };
+        let views = [
+            view("profile", &[("email", true), ("city", false), ("born", true)]),
+            view("absent", &[("name", true)]),
+            view("rfm", &[("score", false), ("note", true)]),
+        ];
+        let keys = views.each_ref().map(ViewKeys::new);
+        let texts: [Option<&str>; 3] = [Some(r#"["a,b@x","Oslo",null]"#), None, Some(r#"[5,["n",{"k":1}]]"#)];
+        let rows = texts.map(|text| text.map(|text| Bytes::copy_from_slice(text.as_bytes())));
+        let row = Row::new(CustomerId::parse("a").expect("an id"), rows.to_vec());
+        let shown = r#"{"profile":{"email":"a,b@x","city":"Oslo","born":null},"absent":null,"rfm":{"score":5,"note":["n",{"k":1}]}}"#;
+        let masked =
+            r#"{"profile":{"email":null,"city":"Oslo","born":null},"absent":null,"rfm":{"score":5,"note":null}}"#;
+        for (mask, expected) in [(false, shown), (true, masked), (false, shown)] {
+            let (mut kept, mut single, mut some) = (Vec::new(), b"{".to_vec(), Vec::new());
+            row.write(&keys, mask, &mut kept);
+            for (at, (keys, view)) in keys.iter().zip(&row.views).enumerate() {
+                single.extend_from_slice(if at > 0 { b"," } else { b"" });
+                keys.write(view, mask, &mut single);
+            }
+            single.push(b'}');
+            assert_eq!((std::str::from_utf8(&kept), std::str::from_utf8(&single)), (Ok(expected), Ok(expected)));
+            keys[0].write_some(&row.views[0], &[0, 1], mask, &mut some);
+            let email = if mask { "null" } else { r#""a,b@x""# };
+            let expected = format!(r#""profile":{{"email":{email},"city":"Oslo"}}"#);
+            assert_eq!(std::str::from_utf8(&some), Ok(expected.as_str()));
+        }
     }
 
     #[test]

@@ -8,11 +8,12 @@ use axum::{Router, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    config::{FeastConfig, HttpConfig},
+    config::{Config, HttpConfig},
     serving::Serving,
     telemetry::Metrics,
 };
 
+mod access;
 mod batch;
 mod catalog;
 mod churn;
@@ -48,19 +49,22 @@ pub struct App {
     feast: feast::Feast,
     request_ids: observe::RequestIds,
     routes: observe::Routes,
+    gate: access::Gate,
     draining: AtomicBool,
 }
 
 impl App {
-    /// What `serving` answers, as `config` and `feast` say.
+    /// What `serving` answers, as `config` says.
     #[must_use]
-    pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: HttpConfig, feast: FeastConfig) -> Arc<Self> {
+    pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: &Config) -> Arc<Self> {
         let request_ids = observe::RequestIds::default();
         let (_, document) = documented().split_for_parts();
         let templates = document.paths.paths.into_keys().chain(openapi::DOCS.map(str::to_owned));
         let routes = observe::Routes::new(templates, &metrics);
-        let feast = feast::Feast::new(feast);
-        Arc::new(Self { serving, metrics, config, feast, request_ids, routes, draining: AtomicBool::new(false) })
+        let gate = access::Gate::new(&config.keys, &config.http, &metrics);
+        let feast = feast::Feast::new(config.feast.clone());
+        let (config, draining) = (config.http.clone(), AtomicBool::new(false));
+        Arc::new(Self { serving, metrics, config, feast, request_ids, routes, gate, draining })
     }
 }
 
@@ -98,7 +102,6 @@ fn router(app: Arc<App>) -> Router {
         // The customer whose id is "batch".
         .route("/v1/customers/batch", get(customers::customer_named_batch))
         .merge(openapi::docs())
-        .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(app)
 }

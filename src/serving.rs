@@ -68,8 +68,9 @@ pub struct Serving {
     served: ArcSwapOption<Served>,
     /// Who is forgotten; nothing before the list was read once.
     forgotten: ArcSwapOption<Forgotten>,
-    /// Snapshots that cursors still point at, or that histories go through, by the list of the forgotten that they leave out.
-    older: Cache<(SnapshotId, Arc<str>), Arc<Served>>,
+    /// Snapshots that cursors still point at, or that histories go through, by what they depend on beside themselves: the publish that
+    /// was current when they were opened, and the list of the forgotten that they leave out.
+    older: Cache<(SnapshotId, u64, Arc<str>), Arc<Served>>,
     catalog: Cache<(), Arc<Vec<Arc<Manifest>>>>,
     /// What was found by comparing snapshots.
     comparisons: Comparisons,
@@ -315,16 +316,22 @@ impl Serving {
         id: &SnapshotId,
         manifest: impl Future<Output = Result<Arc<Manifest>, SnapshotError>>,
     ) -> Result<Arc<Served>, ReadError> {
-        if let Some(served) = self.served.load_full().filter(|served| served.manifest.id == *id) {
-            return Ok(served);
+        let current = self.served.load_full();
+        if let Some(served) = current.as_ref().filter(|served| served.manifest.id == *id) {
+            return Ok(Arc::clone(served));
         }
         let forgotten = match self.forgotten.load_full() {
             Some(forgotten) => forgotten,
             None => Arc::new(Forgotten::read(&self.lake).await.map_err(Arc::new)?),
         };
-        let key = (id.clone(), Arc::from(forgotten.version()));
+        let publish = current.as_ref().map_or(0, |current| current.publish);
+        let key = (id.clone(), publish, Arc::from(forgotten.version()));
         let open = async {
-            let served = Served::open(&self.lake, manifest.await?, None, self.blocks.clone());
+            let mut manifest = manifest.await?;
+            if let Some(current) = current {
+                Arc::make_mut(&mut manifest).mark_personal(&current.manifest);
+            }
+            let served = Served::open(&self.lake, manifest, None, self.blocks.clone());
             Ok::<_, SnapshotError>(Arc::new(served.without(forgotten)))
         };
         Ok(self.older.try_get_with(key, open).await?)

@@ -61,6 +61,9 @@ metrics! {
     http_seconds: HistogramVec = "http_request_duration_seconds" ["route"];
     /// Requests under way.
     http_open: IntGauge = "http_requests_open" [];
+    /// Requests that need a scope by the caller's key (or `anonymous`) and outcome: passed, forbidden (it lacks the scope) or limited (it is
+    /// past its rate).
+    key_requests: IntCounterVec = "key_requests_total" ["key", "outcome"];
     /// Reads of one customer by the tier that answered or failed, and outcome: hit, miss or error.
     reads: IntCounterVec = "reads_total" ["tier", "outcome"];
     /// Time of a tier's reads, one observation a call (one customer or one batch).

@@ -38,9 +38,10 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
 /// Binds the address of the configuration, unless it is open to others and nobody said that it may be.
 pub(super) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     let address = config.http.listen;
-    if !address.ip().is_loopback() && !config.http.anonymous {
+    if !address.ip().is_loopback() && config.keys.is_empty() && !config.http.anonymous {
         bail!(
-            "{address} is open to other machines, and anybody could read there; `anonymous = true` in [http] allows it"
+            "{address} is open to other machines, and anybody could read there: make a key with `larder key NAME`, \
+             or allow it with `anonymous = true` in [http]"
         );
     }
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
@@ -54,7 +55,7 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
     if let Err(error) = serving.refresh().await {
         tracing::error!(%error, "cannot open the current snapshot; it is tried again");
     }
-    let app = http::App::new(Arc::clone(&serving), metrics, config.http.clone(), config.feast.clone());
+    let app = http::App::new(Arc::clone(&serving), metrics, config);
     let poll = config.serving.poll;
     let polling = tokio::spawn(async move { serving.poll(poll).await });
     http::serve(listener, app, stop_signal()?).await;

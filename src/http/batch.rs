@@ -13,7 +13,9 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{
-    App, Problem, conditional, customers,
+    App, Problem,
+    access::Access,
+    conditional, customers,
     select::{self, Selection},
 };
 use crate::feature::{CustomerId, Tier};
@@ -59,6 +61,9 @@ pub(super) struct BatchAnswer {
     /// The instant that they describe.
     #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
     as_of: String,
+    /// Personal features that were asked for and are null because the caller lacks the scope `pii`; absent where there are none.
+    #[schema(nullable = false, example = json!(["profile.email"]))]
+    masked: Option<Vec<String>>,
     /// One for each id.
     results: Vec<BatchResult>,
 }
@@ -102,6 +107,7 @@ pub(super) struct BatchResult {
 )]
 pub(super) async fn customers(
     State(app): State<Arc<App>>,
+    access: Access,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -119,10 +125,10 @@ pub(super) async fn customers(
     let ids: Vec<CustomerId> = ids.collect::<Result<_, _>>()?;
     let served = app.serving.current()?;
     let selection = match (&request.views, &request.features) {
-        (None, None) => Selection::all(&served),
+        (None, None) => Selection::all(&access),
         (views, features) => {
             let views = views.iter().flatten().map(String::as_str);
-            Selection::named(&served, views, features.iter().flatten().map(String::as_str))?
+            Selection::named(&served, &access, views, features.iter().flatten().map(String::as_str))?
         }
     };
     let answers = app.serving.customers(&served, &ids).await;
@@ -134,6 +140,7 @@ pub(super) async fn customers(
     let mut out = Vec::with_capacity(256 + ids.len() * 128 + size);
     out.push(b'{');
     select::freshness(&served, &mut out);
+    selection.masked(&served, &mut out);
     out.extend_from_slice(b",\"results\":[");
     for (at, (id, answer)) in ids.iter().zip(&answers).enumerate() {
         if at > 0 {
@@ -142,7 +149,7 @@ pub(super) async fn customers(
         customers::result(&served, &selection, id, answer, &mut out);
     }
     out.extend_from_slice(b"]}");
-    Ok(conditional::json(&served, conditional::whole(&answers), out))
+    Ok(conditional::json(&served, &access, conditional::whole(&answers), out))
 }
 
 /// The id that a JSON value means: a text, or an integer by its digits.

@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{App, Problem, conditional};
+use super::{App, Problem, access::Access, conditional};
 use crate::{
     feature::FeatureView,
     snapshot::{Manifest, SnapshotId, rfc3339},
@@ -68,9 +68,13 @@ pub(super) struct SnapshotList {
         (status = 503, description = "Nothing is served yet", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn views(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn views(
+    State(app): State<Arc<App>>,
+    access: Access,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let served = app.serving.current()?;
-    if let Some(response) = conditional::not_modified(&headers, &served) {
+    if let Some(response) = conditional::not_modified(&headers, &served, &access) {
         return Ok(response);
     }
     let views = ViewList {
@@ -78,7 +82,7 @@ pub(super) async fn views(State(app): State<Arc<App>>, headers: HeaderMap) -> Re
         as_of: served.as_of.clone(),
         views: served.manifest.views.clone(),
     };
-    Ok(([(header::ETAG, conditional::tag(&served))], Json(views)).into_response())
+    Ok(([(header::ETAG, conditional::tag(&served, &access))], Json(views)).into_response())
 }
 
 /// The snapshots in the lake

@@ -11,7 +11,9 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    App, Problem, conditional,
+    App, Problem,
+    access::Access,
+    conditional,
     lists::{self, Page},
     segments::Member,
     select::Selection,
@@ -58,6 +60,9 @@ pub(super) struct ChurnList {
     /// The instant that it describes.
     #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
     as_of: String,
+    /// Personal features that were asked for and are null because the caller lacks the scope `pii`; absent where there are none.
+    #[schema(nullable = false, example = json!(["profile.email"]))]
+    masked: Option<Vec<String>>,
     /// All customers that the filters leave.
     #[schema(example = 604)]
     total: u64,
@@ -82,6 +87,7 @@ pub(super) struct ChurnList {
 )]
 pub(super) async fn churn(
     State(app): State<Arc<App>>,
+    access: Access,
     query: Result<Query<ChurnQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -94,12 +100,12 @@ pub(super) async fn churn(
         return Err(Problem::model_not_found("the snapshot has no churn model"));
     }
     check_segment(&served, &filter)?;
-    let selection = Selection::views(&served, query.views.as_deref().unwrap_or("churn"))?;
-    if let Some(response) = conditional::not_modified(&headers, &served) {
+    let selection = Selection::views(&served, &access, query.views.as_deref().unwrap_or("churn"))?;
+    if let Some(response) = conditional::not_modified(&headers, &served, &access) {
         return Ok(response);
     }
     let members = app.serving.churn(&served, &filter, offset, limit).await?;
-    Page { list, head: String::new(), served: &served, members }.answer(&app, &selection).await
+    Page { list, head: String::new(), served: &served, members }.answer(&app, &access, &selection).await
 }
 
 fn filter(query: &ChurnQuery) -> Result<ChurnFilter, Problem> {

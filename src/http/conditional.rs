@@ -1,5 +1,5 @@
-//! `ETag` and `If-None-Match`: a read changes with the publish, the form of the rows and the list of the forgotten, and
-//! with nothing else.
+//! `ETag` and `If-None-Match`: a read changes with the publish, the form of the rows, the list of the forgotten and what the
+//! caller may see, and with nothing else.
 
 use axum::{
     body::Body,
@@ -7,28 +7,33 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::serving::{Answer, ReadError, Served};
+use super::access::Access;
+use crate::{
+    config::Scope,
+    serving::{Answer, ReadError, Served},
+};
 
-/// The weak tag of everything that `served` answers.
-pub(super) fn tag(served: &Served) -> HeaderValue {
-    HeaderValue::from_maybe_shared(served.tag.clone()).unwrap_or(HeaderValue::from_static("W/\"none\""))
+/// The weak tag of everything that `served` answers to those with the scopes of `access`.
+pub(super) fn tag(served: &Served, access: &Access) -> HeaderValue {
+    let tag = if access.may(Scope::Pii) { &served.tag } else { &served.masked_tag };
+    HeaderValue::from_maybe_shared(tag.clone()).unwrap_or(HeaderValue::from_static("W/\"none\""))
 }
 
 /// 304 where the caller has what `served` would answer.
-pub(super) fn not_modified(headers: &HeaderMap, served: &Served) -> Option<Response> {
+pub(super) fn not_modified(headers: &HeaderMap, served: &Served, access: &Access) -> Option<Response> {
     let given = headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
-    let tag = tag(served);
+    let tag = tag(served, access);
     let known = tag.to_str().ok()?.trim_start_matches("W/");
     let same = given.trim() == "*" || given.split(',').any(|one| one.trim().trim_start_matches("W/") == known);
     same.then(|| (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response())
 }
 
 /// JSON text as an answer of `served`; without a tag where not all of it is (`whole`) but some of a publish under way.
-pub(super) fn json(served: &Served, whole: bool, text: Vec<u8>) -> Response {
+pub(super) fn json(served: &Served, access: &Access, whole: bool, text: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if whole {
-        response.headers_mut().insert(header::ETAG, tag(served));
+        response.headers_mut().insert(header::ETAG, tag(served, access));
     }
     response
 }

@@ -1,6 +1,9 @@
 //! `GET /v1/customers/{id}/history`: one customer from snapshot to snapshot.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{
     extract::{
@@ -15,11 +18,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     App, Problem,
+    access::Access,
     customers::not_utf8,
     select::{self, Selection},
     span,
 };
 use crate::{
+    config::Scope,
     feature::{CustomerId, Row, elements},
     serving::Served,
     snapshot::rfc3339,
@@ -60,6 +65,9 @@ pub(super) struct CustomerHistory {
     /// The instant that it describes.
     #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
     as_of: String,
+    /// Personal features that were asked for and are null because the caller lacks the scope `pii`; absent where there are none.
+    #[schema(nullable = false, example = json!(["profile.email"]))]
+    masked: Option<Vec<String>>,
     /// The retained snapshots of the span, newest first, one for each `as_of`.
     history: Vec<CustomerThen>,
 }
@@ -100,6 +108,7 @@ pub(super) struct CustomerThen {
 )]
 pub(super) async fn customer(
     State(app): State<Arc<App>>,
+    access: Access,
     id: Result<Path<String>, PathRejection>,
     query: Result<Query<CustomerHistoryQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
@@ -107,7 +116,7 @@ pub(super) async fn customer(
     let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
     let id = CustomerId::parse(&id).map_err(|error| Problem::bad_id(error.to_string()))?;
     let served = app.serving.current()?;
-    let wanted = Wanted::new(&served, query.views.as_deref(), query.features.as_deref())?;
+    let wanted = Wanted::new(&served, &access, query.views.as_deref(), query.features.as_deref())?;
     let timeline = app.serving.timeline(&served).await?;
     let places = span::places(&timeline, query.from.as_deref(), query.to.as_deref(), query.limit.as_deref())?;
     let snapshots: Vec<_> = timeline.all()[places].iter().rev().cloned().collect();
@@ -122,6 +131,7 @@ pub(super) async fn customer(
     select::text(id.as_str(), &mut out);
     out.push(b',');
     select::freshness(&served, &mut out);
+    select::masked(wanted.masked(past.iter().flatten().map(|(then, _)| then.as_ref())), &mut out);
     out.extend_from_slice(b",\"history\":[");
     for (at, (manifest, then)) in snapshots.iter().zip(&past).enumerate() {
         out.extend_from_slice(if at > 0 { b",{" } else { b"{" });
@@ -142,17 +152,26 @@ pub(super) async fn customer(
 
 /// Views and features by name, since each snapshot may have them in other places, or not at all.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted<'a>(BTreeMap<&'a str, Option<Vec<&'a str>>>);
+struct Wanted<'a> {
+    views: BTreeMap<&'a str, Option<Vec<&'a str>>>,
+    /// Whether personal values are written as `null`.
+    masked: bool,
+}
 
 impl<'a> Wanted<'a> {
-    fn new(served: &Served, views: Option<&'a str>, features: Option<&'a str>) -> Result<Self, Problem> {
+    fn new(
+        served: &Served,
+        access: &Access,
+        views: Option<&'a str>,
+        features: Option<&'a str>,
+    ) -> Result<Self, Problem> {
         let list = |text: Option<&'a str>| text.into_iter().flat_map(|text| text.split(',')).map(str::trim);
         let mut views: Vec<&str> = list(views).filter(|name| !name.is_empty()).collect();
         let features: Vec<&str> = list(features).filter(|name| !name.is_empty()).collect();
         if views.is_empty() && features.is_empty() {
             views = ["rfm", "churn"].into_iter().filter(|name| served.manifest.view(name).is_some()).collect();
         }
-        Selection::named(served, views.iter().copied(), features.iter().copied())?;
+        Selection::named(served, access, views.iter().copied(), features.iter().copied())?;
         let mut wanted: BTreeMap<&str, Option<Vec<&str>>> = views.into_iter().map(|view| (view, None)).collect();
         for (view, feature) in features.into_iter().filter_map(|name| name.split_once('.')) {
             if let Some(features) = wanted.entry(view).or_insert_with(|| Some(Vec::new()))
@@ -161,27 +180,42 @@ impl<'a> Wanted<'a> {
                 features.push(feature);
             }
         }
-        Ok(Self(wanted))
+        Ok(Self { views: wanted, masked: !access.may(Scope::Pii) })
+    }
+
+    /// Whether `feature` of `view` is wanted.
+    fn wants(&self, view: &str, feature: &str) -> bool {
+        self.views.get(view).is_some_and(|features| features.as_ref().is_none_or(|names| names.contains(&feature)))
+    }
+
+    /// What is masked of any of `snapshots`, as `view.feature`.
+    fn masked<'s>(&self, snapshots: impl Iterator<Item = &'s Served>) -> BTreeSet<String> {
+        let personal = snapshots.filter(|_| self.masked).flat_map(|served| served.manifest.personal());
+        let masked = personal.filter(|(view, feature)| self.wants(view, feature));
+        masked.map(|(view, feature)| format!("{view}.{feature}")).collect()
     }
 
     /// Appends `{"rfm":{…},"churn":null}`.
     fn write(&self, served: &Served, row: &Row, out: &mut Vec<u8>) {
         out.push(b'{');
-        for (number, (view, features)) in self.0.iter().enumerate() {
+        for (number, (view, features)) in self.views.iter().enumerate() {
             if number > 0 {
                 out.push(b',');
             }
             let place = served.manifest.view(view);
             let values = place.and_then(|place| row.views.get(place)?.as_ref());
             match (place, features) {
-                (Some(place), None) => served.keys[place].write(row.views.get(place).unwrap_or(&None), out),
+                (Some(place), None) => {
+                    served.keys[place].write(row.views.get(place).unwrap_or(&None), self.masked, out);
+                }
                 (Some(place), Some(features)) if values.is_some() => {
                     select::text(view, out);
                     out.push(b':');
                     let known = &served.manifest.views[place].features;
                     let value = |feature: &str| {
                         let at = known.iter().position(|known| known.name == feature)?;
-                        elements(values?).nth(at)
+                        let shown = !(self.masked && known[at].personal);
+                        elements(values?).nth(at).filter(|_| shown)
                     };
                     for (at, feature) in features.iter().enumerate() {
                         out.push(if at == 0 { b'{' } else { b',' });

@@ -15,7 +15,9 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    App, Problem, conditional,
+    App, Problem,
+    access::Access,
+    conditional,
     select::{self, Selection},
 };
 use crate::{
@@ -48,6 +50,9 @@ pub(super) struct CustomerFeatures {
     as_of: String,
     /// The tier that answered.
     tier: Tier,
+    /// Personal features that were asked for and are null because the caller lacks the scope `pii`; absent where there are none.
+    #[schema(nullable = false, example = json!(["profile.email"]))]
+    masked: Option<Vec<String>>,
     /// View → feature → value; null where the customer is absent from the view.
     #[schema(value_type = super::openapi::Views)]
     views: Map<String, Value>,
@@ -67,12 +72,13 @@ pub(super) struct CustomerFeatures {
 )]
 pub(super) async fn customer(
     State(app): State<Arc<App>>,
+    access: Access,
     id: Result<Path<String>, PathRejection>,
     query: Result<Query<ViewsQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| not_utf8())?;
-    read(&app, &id, query, &headers).await
+    read(&app, &access, &id, query, &headers).await
 }
 
 /// The customer that `GET /v1/customers/{id}` without a query asks for, seen before the router: this is nearly all there is to do, and
@@ -84,9 +90,9 @@ pub(super) fn asked_for(request: &axum::http::request::Parts) -> Option<Cow<'_, 
 }
 
 /// Answers what [`asked_for`] found.
-pub(super) async fn direct(app: &App, id: &[u8], headers: &HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn direct(app: &App, access: &Access, id: &[u8], headers: &HeaderMap) -> Result<Response, Problem> {
     let id = std::str::from_utf8(id).map_err(|_| not_utf8())?;
-    answer(app, id, None, headers).await
+    answer(app, access, id, None, headers).await
 }
 
 pub(super) fn not_utf8() -> Problem {
@@ -96,28 +102,38 @@ pub(super) fn not_utf8() -> Problem {
 /// The customer whose id is that of the batch endpoint.
 pub(super) async fn customer_named_batch(
     State(app): State<Arc<App>>,
+    access: Access,
     query: Result<Query<ViewsQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    read(&app, "batch", query, &headers).await
+    read(&app, &access, "batch", query, &headers).await
 }
 
 async fn read(
     app: &App,
+    access: &Access,
     id: &str,
     query: Result<Query<ViewsQuery>, QueryRejection>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
-    answer(app, id, query.views.as_deref(), headers).await
+    answer(app, access, id, query.views.as_deref(), headers).await
 }
 
-async fn answer(app: &App, id: &str, views: Option<&str>, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn answer(
+    app: &App,
+    access: &Access,
+    id: &str,
+    views: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let id = CustomerId::parse(id).map_err(|error| Problem::bad_id(error.to_string()))?;
     let served = app.serving.current()?;
-    let selection = views.map_or_else(|| Ok(Selection::all(&served)), |views| Selection::views(&served, views))?;
+    let selection =
+        views.map_or_else(|| Ok(Selection::all(access)), |views| Selection::views(&served, access, views))?;
     // Whatever a caller still has of a forgotten customer, it is not confirmed.
-    if let Some(response) = conditional::not_modified(headers, &served).filter(|_| !served.forgets(id.as_str())) {
+    let not_modified = conditional::not_modified(headers, &served, access);
+    if let Some(response) = not_modified.filter(|_| !served.forgets(id.as_str())) {
         return Ok(response);
     }
     let answer = app.serving.customer(&served, &id).await?;
@@ -134,10 +150,11 @@ async fn answer(app: &App, id: &str, views: Option<&str>, headers: &HeaderMap) -
         Some(label) => select::snapshot(&label.snapshot, &label.as_of, &mut out),
     }
     tier(answer.tier, &mut out);
+    selection.masked(&served, &mut out);
     out.extend_from_slice(b",\"views\":");
     selection.write(&served, &row, answer.tier == Tier::Memory, &mut out);
     out.push(b'}');
-    Ok(conditional::json(&served, answer.label.is_none(), out))
+    Ok(conditional::json(&served, access, answer.label.is_none(), out))
 }
 
 /// Appends `,"tier":"memory"`.

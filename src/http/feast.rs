@@ -1,7 +1,8 @@
 //! `POST /get-online-features` and `GET /health`: the HTTP contract of Feast's feature server, for the clients that speak it.
 //!
 //! The only entity is the customer, by the join key `customer_id`. Where Feast's own server calls every value `PRESENT`, the statuses
-//! here tell: `NULL_VALUE` (in the view, without that value), `NOT_FOUND` (not in the view, or no such customer), `OUTSIDE_MAX_AGE`
+//! here tell: `NULL_VALUE` (in the view, without that value, or with one
+//! that the caller may not see), `NOT_FOUND` (not in the view, or no such customer), `OUTSIDE_MAX_AGE`
 //! (older than `max_age` in `[feast]` allows, and withheld), and `INVALID`, Feast's word for a status that is not set, where no tier
 //! could tell. Structs, and lists of them, are JSON in a text.
 
@@ -18,7 +19,7 @@ use axum::{
 };
 use utoipa::ToSchema;
 
-use super::{App, Problem, batch, service};
+use super::{App, Problem, access::Access, batch, service};
 use crate::{config::FeastConfig, serving::Served};
 
 mod answer;
@@ -120,7 +121,7 @@ pub(super) struct FeatureVector {
     event_timestamps: Vec<String>,
 }
 
-/// What is known of a value: it is there; the customer is in the view without it; the customer is not in the view; it is too old and
+/// What is known of a value: it is there; the customer is in the view without it, or the caller may not see it; the customer is not in the view; it is too old and
 /// withheld; no tier could tell.
 #[derive(Debug, ToSchema)]
 #[schema(example = "PRESENT", rename_all = "SCREAMING_SNAKE_CASE")]
@@ -149,6 +150,7 @@ pub(super) enum FieldStatus {
 )]
 pub(super) async fn online_features(
     State(app): State<Arc<App>>,
+    access: Access,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
@@ -157,7 +159,7 @@ pub(super) async fn online_features(
     let served = app.serving.current()?;
     app.feast.compare(&served);
     let views = &served.manifest.views;
-    let columns = Columns::find(&request.wanted, request.full_names, views, &app.feast.config)?;
+    let columns = Columns::find(&request.wanted, request.full_names, views, &app.feast.config, &access)?;
     let answers = app.serving.customers(&served, &request.ids).await;
     if let Some(Err(error)) = answers.first().filter(|_| answers.iter().all(Result::is_err)) {
         return Err(error.clone().into());

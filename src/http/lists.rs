@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 
-use super::{App, Problem, conditional, cursor::Cursor, select, select::Selection};
+use super::{App, Problem, access::Access, conditional, cursor::Cursor, select, select::Selection};
 use crate::{
     feature::{CustomerId, Tier},
     serving::{Members, ReadError, Served},
@@ -42,7 +42,7 @@ pub(super) async fn resume(app: &App, cursor: Option<&str>, list: &str) -> Resul
 
 impl Page<'_> {
     /// Reads what `selection` wants of the members, and writes the page.
-    pub(super) async fn answer(self, app: &App, selection: &Selection) -> Result<Response, Problem> {
+    pub(super) async fn answer(self, app: &App, access: &Access, selection: &Selection) -> Result<Response, Problem> {
         let Self { list, head, served, members } = self;
         let Members { customers, total, next } = members;
         let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
@@ -55,6 +55,7 @@ impl Page<'_> {
         out.push(b'{');
         out.extend_from_slice(head.as_bytes());
         select::freshness(served, &mut out);
+        selection.masked(served, &mut out);
         out.extend_from_slice(format!(",\"total\":{total},\"next\":").as_bytes());
         match next {
             Some(next) => select::text(&next, &mut out),
@@ -77,6 +78,6 @@ impl Page<'_> {
             out.push(b'}');
         }
         out.extend_from_slice(b"]}");
-        Ok(conditional::json(served, conditional::whole(&rows), out))
+        Ok(conditional::json(served, access, conditional::whole(&rows), out))
     }
 }

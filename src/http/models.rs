@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{App, Problem, conditional};
+use super::{App, Problem, access::Access, conditional};
 use crate::snapshot::models::{ChurnModel, RecommendationsModel};
 
 /// A model's card.
@@ -52,6 +52,7 @@ pub(super) struct Model {
 )]
 pub(super) async fn model(
     State(app): State<Arc<App>>,
+    access: Access,
     name: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -68,9 +69,9 @@ pub(super) async fn model(
         _ => None,
     };
     let (name, card) = found.ok_or_else(unknown)?;
-    if let Some(response) = conditional::not_modified(&headers, &served) {
+    if let Some(response) = conditional::not_modified(&headers, &served, &access) {
         return Ok(response);
     }
     let model = Model { name, snapshot: served.manifest.id.to_string(), as_of: served.as_of.clone(), card };
-    Ok(([(header::ETAG, conditional::tag(&served))], Json(model)).into_response())
+    Ok(([(header::ETAG, conditional::tag(&served, &access))], Json(model)).into_response())
 }

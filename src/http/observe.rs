@@ -20,7 +20,7 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{HeaderName, HeaderValue, Method, StatusCode},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
@@ -28,10 +28,16 @@ use hyper::body::Incoming;
 use prometheus::{Histogram, IntCounter};
 use tower_service::Service;
 
-use super::{App, Problem, customers, problem};
+use super::{
+    App, Problem,
+    access::{self, Access, Admission, Need},
+    customers, problem,
+};
 use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The name, as a route, of all paths that there are not.
+pub(super) const UNMATCHED: &str = "unmatched";
 /// The longest request id that is taken over from the caller.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -73,20 +79,25 @@ pub(super) struct Routes {
 #[derive(Debug)]
 struct Route {
     template: String,
+    /// What a caller needs for it.
+    need: Need,
     seconds: Histogram,
     /// Of GET and 200, which is nearly all there is.
     read: OnceLock<IntCounter>,
 }
 
 impl Routes {
-    /// The routes of `templates`; what matches none is `unmatched`.
+    /// The routes of `templates`.
     pub(super) fn new(templates: impl IntoIterator<Item = String>, metrics: &Metrics) -> Self {
-        let mut routes = Self { templates: matchit::Router::new(), routes: Vec::new() };
-        for template in std::iter::once("unmatched".to_owned()).chain(templates) {
+        let route = |template: String| {
+            let (need, seconds) = (access::need(&template), metrics.http_seconds.with_label_values(&[&template]));
+            Route { template, need, seconds, read: OnceLock::new() }
+        };
+        let mut routes = Self { templates: matchit::Router::new(), routes: vec![route(UNMATCHED.to_owned())] };
+        for template in templates {
             // A template twice is the same route.
-            if template == "unmatched" || routes.templates.insert(&template, routes.routes.len()).is_ok() {
-                let seconds = metrics.http_seconds.with_label_values(&[&template]);
-                routes.routes.push(Route { template, seconds, read: OnceLock::new() });
+            if routes.templates.insert(&template, routes.routes.len()).is_ok() {
+                routes.routes.push(route(template));
             }
         }
         routes
@@ -98,6 +109,11 @@ impl Routes {
 }
 
 impl Route {
+    /// Whether it is none of the routes.
+    fn is_unmatched(&self) -> bool {
+        self.template == UNMATCHED
+    }
+
     fn count(&self, metrics: &Metrics, method: &Method, status: StatusCode) {
         let counter = || metrics.http_requests.with_label_values(&[known(method), &self.template, status.as_str()]);
         if *method == Method::GET && status == StatusCode::OK {
@@ -122,10 +138,22 @@ pub(super) async fn answer(
     let method = request.method().clone();
     let route = app.routes.of(request.uri().path());
     let open = Open::new(&app);
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let Admission { access, refused } = app.gate.admit(route.need, &parts.headers, since);
+    let key = access.clone();
     let handling = async {
-        if let Some(customer) = customers::asked_for(&parts) {
-            return Ok(customers::direct(&app, &customer, &parts.headers).await.into_response());
+        if let Some(problem) = refused {
+            return Ok(problem.into_response());
+        }
+        // What is not in the table of routes has no way to a handler, whatever the router would say.
+        if route.is_unmatched() {
+            return Ok(problem::not_found(parts.uri.path()).into_response());
+        }
+        if let Some(access) = access {
+            if let Some(customer) = customers::asked_for(&parts) {
+                return Ok(customers::direct(&app, &access, &customer, &parts.headers).await.into_response());
+            }
+            parts.extensions.insert(access);
         }
         router.call(Request::from_parts(parts, Body::new(body))).await
     };
@@ -153,9 +181,13 @@ pub(super) async fn answer(
         method = method.as_str(),
         route = route.template,
         status = response.status().as_u16(),
+        key = key.as_ref().and_then(Access::key),
         micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "request"
     );
+    if app.gate.has_keys() && route.need != Need::Public {
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("authorization, x-api-key"));
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)
 }

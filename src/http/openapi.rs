@@ -8,7 +8,7 @@ use tower_http::compression::CompressionLayer;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{App, documented};
+use super::{App, access::contract, documented};
 use crate::feature::FeatureView;
 
 /// The contract with the built-in views, as the repository keeps it.
@@ -73,6 +73,7 @@ pub fn with_views(views: &[FeatureView]) -> Value {
             schema["properties"] = Value::Object(properties);
         }
     }
+    contract::secure(&mut document);
     document
 }
 
@@ -82,8 +83,10 @@ fn of_view(view: &FeatureView) -> Value {
         .iter()
         .map(|feature| {
             let mut schema = of_type(&feature.data_type);
-            if !feature.description.is_empty() {
-                schema["description"] = json!(feature.description);
+            let personal = if feature.personal { "Personal: null for callers without the scope `pii`." } else { "" };
+            let description = format!("{} {personal}", feature.description);
+            if !description.trim().is_empty() {
+                schema["description"] = json!(description.trim());
             }
             (feature.name.clone(), schema)
         })

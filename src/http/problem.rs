@@ -64,6 +64,12 @@ problems! {
     bad_cursor: BAD_REQUEST "bad-cursor" "Bad cursor";
     /// A cursor of a snapshot that was pruned.
     cursor_gone: GONE "cursor-gone" "The cursor's snapshot is gone";
+    /// No key where one is needed, or one that nobody knows.
+    unauthorized: UNAUTHORIZED "unauthorized" "A key is needed";
+    /// The caller lacks a scope; the detail names it.
+    forbidden: FORBIDDEN "forbidden" "Not for this caller";
+    /// More requests with a key than its rate allows.
+    too_many_requests: TOO_MANY_REQUESTS "too-many-requests" "Too many requests";
     /// No such customer.
     customer_not_found: NOT_FOUND "customer-not-found" "Customer not found";
     /// A product that the snapshot does not know.
@@ -92,11 +98,22 @@ problems! {
     internal: INTERNAL_SERVER_ERROR "internal" "Internal error";
 }
 
+impl Problem {
+    /// The same, with what it is about before its detail.
+    pub(super) fn about(mut self, what: &str) -> Self {
+        self.detail = format!("{what}; {}", self.detail);
+        self
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry = (status == StatusCode::SERVICE_UNAVAILABLE).then_some([(header::RETRY_AFTER, "1")]);
-        (status, retry, [(header::CONTENT_TYPE, "application/problem+json")], Json(self)).into_response()
+        // A key's rate is at least one request a second, so that a second is enough for both.
+        let later = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        let retry = later.then_some([(header::RETRY_AFTER, "1")]);
+        let challenge = (status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
+        (status, retry, challenge, [(header::CONTENT_TYPE, "application/problem+json")], Json(self)).into_response()
     }
 }
 
@@ -111,8 +128,8 @@ impl From<ReadError> for Problem {
     }
 }
 
-pub(super) async fn not_found(request: Request) -> Problem {
-    Problem::path_not_found(format!("there is nothing at {}; /docs lists what there is", request.uri().path()))
+pub(super) fn not_found(path: &str) -> Problem {
+    Problem::path_not_found(format!("there is nothing at {path}; /docs lists what there is"))
 }
 
 pub(super) async fn method_not_allowed(request: Request) -> Problem {

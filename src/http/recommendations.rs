@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Number, value::RawValue};
 use utoipa::ToSchema;
 
-use super::{App, Problem, conditional, customers::not_utf8};
+use super::{App, Problem, access::Access, conditional, customers::not_utf8};
 use crate::{
     feature::{CustomerId, Row, Tier, elements},
     serving::Served,
@@ -136,13 +136,15 @@ pub(super) struct SimilarProduct {
 )]
 pub(super) async fn of_customer(
     State(app): State<Arc<App>>,
+    access: Access,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| not_utf8())?;
     let id = CustomerId::parse(&id).map_err(|error| Problem::bad_id(error.to_string()))?;
     let served = app.serving.current()?;
-    if let Some(response) = conditional::not_modified(&headers, &served).filter(|_| !served.forgets(id.as_str())) {
+    let not_modified = conditional::not_modified(&headers, &served, &access);
+    if let Some(response) = not_modified.filter(|_| !served.forgets(id.as_str())) {
         return Ok(response);
     }
     let view = served.manifest.view("recommendations");
@@ -181,7 +183,7 @@ pub(super) async fn of_customer(
         buy_again: repeats.collect(),
     };
     let text = serde_json::to_vec(&body).map_err(|error| unreadable(&error))?;
-    Ok(conditional::json(&served, answer.label.is_none(), text))
+    Ok(conditional::json(&served, &access, answer.label.is_none(), text))
 }
 
 /// What goes with a product
@@ -197,12 +199,13 @@ pub(super) async fn of_customer(
 )]
 pub(super) async fn similar(
     State(app): State<Arc<App>>,
+    access: Access,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| Problem::product_not_found("a product id must be UTF-8"))?;
     let served = app.serving.current()?;
-    if let Some(response) = conditional::not_modified(&headers, &served) {
+    if let Some(response) = conditional::not_modified(&headers, &served, &access) {
         return Ok(response);
     }
     let product = app.serving.product(&served, id.trim()).await?;
@@ -219,7 +222,7 @@ pub(super) async fn similar(
         tier: Tier::Snapshot,
         similar: RawValue::from_string(product.similar).map_err(|error| unreadable(&error))?,
     };
-    Ok(([(header::ETAG, conditional::tag(&served))], Json(body)).into_response())
+    Ok(([(header::ETAG, conditional::tag(&served, &access))], Json(body)).into_response())
 }
 
 /// The lists of a customer's row, side by side.

@@ -16,7 +16,9 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    App, Problem, conditional,
+    App, Problem,
+    access::Access,
+    conditional,
     lists::{self, Page},
     select::Selection,
 };
@@ -136,6 +138,9 @@ pub(super) struct Members {
     /// The instant that it describes.
     #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
     as_of: String,
+    /// Personal features that were asked for and are null because the caller lacks the scope `pii`; absent where there are none.
+    #[schema(nullable = false, example = json!(["profile.email"]))]
+    masked: Option<Vec<String>>,
     /// All members.
     #[schema(example = 604)]
     total: u64,
@@ -168,9 +173,13 @@ pub(super) struct Member {
         (status = 503, description = "Nothing is served yet", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn segments(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn segments(
+    State(app): State<Arc<App>>,
+    access: Access,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let served = app.serving.current()?;
-    if let Some(response) = conditional::not_modified(&headers, &served) {
+    if let Some(response) = conditional::not_modified(&headers, &served, &access) {
         return Ok(response);
     }
     let gaps = served.gaps().await?;
@@ -180,7 +189,7 @@ pub(super) async fn segments(State(app): State<Arc<App>>, headers: HeaderMap) ->
         customers: served.manifest.customers - gaps.customers(),
         segments: served.manifest.segments.iter().map(|stats| Segment::new(stats, &served.manifest, gaps)).collect(),
     };
-    Ok(([(header::ETAG, conditional::tag(&served))], Json(segments)).into_response())
+    Ok(([(header::ETAG, conditional::tag(&served, &access))], Json(segments)).into_response())
 }
 
 /// One segment and its figures
@@ -195,12 +204,13 @@ pub(super) async fn segments(State(app): State<Arc<App>>, headers: HeaderMap) ->
 )]
 pub(super) async fn segment(
     State(app): State<Arc<App>>,
+    access: Access,
     name: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let served = app.serving.current()?;
     let stats = find(&served, name)?;
-    if let Some(response) = conditional::not_modified(&headers, &served) {
+    if let Some(response) = conditional::not_modified(&headers, &served, &access) {
         return Ok(response);
     }
     let segment = OneSegment {
@@ -208,7 +218,7 @@ pub(super) async fn segment(
         as_of: served.as_of.clone(),
         segment: Segment::new(stats, &served.manifest, served.gaps().await?),
     };
-    Ok(([(header::ETAG, conditional::tag(&served))], Json(segment)).into_response())
+    Ok(([(header::ETAG, conditional::tag(&served, &access))], Json(segment)).into_response())
 }
 
 /// The members of a segment, best first
@@ -225,6 +235,7 @@ pub(super) async fn segment(
 )]
 pub(super) async fn members(
     State(app): State<Arc<App>>,
+    access: Access,
     name: Result<Path<String>, PathRejection>,
     query: Result<Query<PageQuery>, QueryRejection>,
     headers: HeaderMap,
@@ -235,14 +246,16 @@ pub(super) async fn members(
     let list = format!("segment:{name}");
     let (served, offset) = lists::resume(&app, query.cursor.as_deref(), &list).await?;
     served.manifest.segment(&name).ok_or_else(|| unknown(&name))?;
-    let selection =
-        query.views.as_deref().map_or_else(|| Ok(Selection::none()), |views| Selection::views(&served, views))?;
-    if let Some(response) = conditional::not_modified(&headers, &served) {
+    let selection = query
+        .views
+        .as_deref()
+        .map_or_else(|| Ok(Selection::none()), |views| Selection::views(&served, &access, views))?;
+    if let Some(response) = conditional::not_modified(&headers, &served, &access) {
         return Ok(response);
     }
     let members = app.serving.members(&served, &name, offset, limit).await?;
     let head = format!("\"segment\":{},", serde_json::Value::from(name));
-    Page { list, head, served: &served, members }.answer(&app, &selection).await
+    Page { list, head, served: &served, members }.answer(&app, &access, &selection).await
 }
 
 fn find(served: &Served, name: Result<Path<String>, PathRejection>) -> Result<&SegmentStats, Problem> {

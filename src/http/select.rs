@@ -1,55 +1,78 @@
 //! Which views and features a caller wants, and how a customer is written with them.
 
+use serde::Serialize;
+
+use super::{Problem, access::Access};
 use crate::{
+    config::Scope,
     feature::{FeatureView, Row, is_name},
     serving::Served,
 };
 
-use super::Problem;
-
-/// Views by their places in the manifest, each whole or with some of its features.
+/// Views by their places in the manifest, each whole or with some of its features; and whether the caller gets personal values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Selection(Vec<(usize, Option<Vec<usize>>)>);
+pub(super) struct Selection {
+    /// Nothing says all of them.
+    views: Option<Vec<(usize, Option<Vec<usize>>)>>,
+    /// Whether personal values are written as `null`.
+    masked: bool,
+}
 
 impl Selection {
     /// Every view.
-    pub(super) fn all(served: &Served) -> Self {
-        Self((0..served.keys.len()).map(|at| (at, None)).collect())
+    pub(super) fn all(access: &Access) -> Self {
+        Self { views: None, masked: !access.may(Scope::Pii) }
     }
 
     /// No view.
     pub(super) fn none() -> Self {
-        Self(Vec::new())
-    }
-
-    /// Whether every view is wanted, whole and in order.
-    fn is_all(&self, served: &Served) -> bool {
-        self.0.len() == served.keys.len()
-            && self.0.iter().enumerate().all(|(place, (at, places))| place == *at && places.is_none())
+        Self { views: Some(Vec::new()), masked: true }
     }
 
     /// Whether nothing is wanted.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.views.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// The personal features among those wanted, as `view.feature`.
+    pub(super) fn personal<'a>(&self, served: &'a Served) -> Vec<&'a str> {
+        let Some(views) = &self.views else { return served.personal.iter().map(String::as_str).collect() };
+        let wanted = |view: usize, place: usize| {
+            let mut views = views.iter().filter(|(at, _)| *at == view);
+            views.any(|(_, places)| places.as_ref().is_none_or(|places| places.contains(&place)))
+        };
+        let places = served.keys.iter().enumerate();
+        let places = places.flat_map(|(view, keys)| keys.personal().iter().map(move |place| (view, *place)));
+        let names = places.zip(served.personal.iter());
+        names.filter(|((view, place), _)| wanted(*view, *place)).map(|(_, name)| name.as_str()).collect()
+    }
+
+    /// Appends `,"masked":["profile.email"]`, or nothing where nothing is masked.
+    pub(super) fn masked(&self, served: &Served, out: &mut Vec<u8>) {
+        if !self.masked || served.personal.is_empty() {
+            return;
+        }
+        masked(self.personal(served), out);
     }
 
     /// The views that `?views=rfm,churn` names.
-    pub(super) fn views(served: &Served, text: &str) -> Result<Self, Problem> {
-        Self::named(served, text.split(',').map(str::trim).filter(|name| !name.is_empty()), [])
+    pub(super) fn views(served: &Served, access: &Access, text: &str) -> Result<Self, Problem> {
+        Self::named(served, access, text.split(',').map(str::trim).filter(|name| !name.is_empty()), [])
     }
 
     /// Whole `views`, and single `features` such as `rfm.segment`.
     pub(super) fn named<'a>(
         served: &Served,
+        access: &Access,
         views: impl IntoIterator<Item = &'a str>,
         features: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, Problem> {
         let manifest = &served.manifest;
-        let mut selection = Self(Vec::new());
+        let mut wanted: Vec<(usize, Option<Vec<usize>>)> = Vec::new();
         for name in views {
             let at = manifest.view(name).ok_or_else(|| unknown_view(&manifest.views, name))?;
-            selection.0.retain(|(view, _)| *view != at);
-            selection.0.push((at, None));
+            wanted.retain(|(view, _)| *view != at);
+            wanted.push((at, None));
         }
         for name in features {
             let (view, feature) = name.split_once('.').ok_or_else(|| {
@@ -60,37 +83,43 @@ impl Selection {
                 manifest.views[at].features.iter().position(|known| known.name == feature).ok_or_else(|| {
                     Problem::unknown_feature(format!("there is no feature `{}` in view {view}", shown(feature)))
                 })?;
-            match selection.0.iter_mut().find(|(known, _)| *known == at) {
+            match wanted.iter_mut().find(|(known, _)| *known == at) {
                 Some((_, Some(places))) => places.push(place),
                 Some((_, None)) => {}
-                None => selection.0.push((at, Some(vec![place]))),
+                None => wanted.push((at, Some(vec![place]))),
             }
         }
-        for (_, places) in &mut selection.0 {
-            let places = places.iter_mut();
-            places.for_each(|places| {
-                places.sort_unstable();
-                places.dedup();
-            });
+        for places in wanted.iter_mut().filter_map(|(_, places)| places.as_mut()) {
+            places.sort_unstable();
+            places.dedup();
         }
-        Ok(selection)
+        let whole = wanted.iter().enumerate().all(|(place, (at, places))| place == *at && places.is_none());
+        let all = whole && wanted.len() == served.keys.len();
+        Ok(Self { views: (!all).then_some(wanted), masked: !access.may(Scope::Pii) })
     }
 
     /// Appends `{"rfm":{…},"profile":null}`. A row that is `kept` in memory keeps the whole object too, for the next time.
     pub(super) fn write(&self, served: &Served, row: &Row, kept: bool, out: &mut Vec<u8>) {
-        if kept && self.is_all(served) {
-            return out.extend_from_slice(row.object(&served.keys));
+        if kept && self.views.is_none() {
+            return row.write(&served.keys, self.masked, out);
         }
-        out.push(b'{');
-        for (number, (at, places)) in self.0.iter().enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
-            let (keys, view) = (&served.keys[*at], row.views.get(*at).unwrap_or(&None));
+        let mut write = |number: usize, at: usize, places: Option<&Vec<usize>>| {
+            out.push(if number > 0 { b',' } else { b'{' });
+            let (keys, view) = (&served.keys[at], row.views.get(at).unwrap_or(&None));
             match places {
-                None => keys.write(view, out),
-                Some(places) => keys.write_some(view, places, out),
+                None => keys.write(view, self.masked, out),
+                Some(places) => keys.write_some(view, places, self.masked, out),
             }
+        };
+        match &self.views {
+            None => (0..served.keys.len()).for_each(|at| write(at, at, None)),
+            Some(views) => {
+                let views = views.iter().enumerate();
+                views.for_each(|(number, (at, places))| write(number, *at, places.as_ref()));
+            }
+        }
+        if self.is_empty() || served.keys.is_empty() {
+            out.push(b'{');
         }
         out.push(b'}');
     }
@@ -108,8 +137,21 @@ fn shown(word: &str) -> String {
 
 /// Appends a text as JSON.
 pub(super) fn text(text: &str, out: &mut Vec<u8>) {
+    json(text, out);
+}
+
+fn json(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
     // Into memory it cannot fail.
-    let _ = serde_json::to_writer(out, text);
+    let _ = serde_json::to_writer(out, value);
+}
+
+/// Appends `,"masked":["profile.email"]`, or nothing where there are no `names`.
+pub(super) fn masked<T: Serialize>(names: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>, out: &mut Vec<u8>) {
+    let names = names.into_iter();
+    if names.len() > 0 {
+        out.extend_from_slice(b",\"masked\":");
+        json(&names.collect::<Vec<_>>(), out);
+    }
 }
 
 /// Appends `"snapshot":"…","as_of":"…"`.

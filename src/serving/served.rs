@@ -42,9 +42,13 @@ pub struct Served {
     pub as_of: String,
     /// The fields of Tair that hold its views.
     pub(super) fields: Fields,
+    /// The personal features of all views, as `view.feature`.
+    pub personal: Arc<[String]>,
     /// A weak entity tag for all that is answered from it: it changes with the publish, with the form of the rows, and with
     /// the list of the forgotten.
     pub tag: Bytes,
+    /// The same for what is answered with personal values masked.
+    pub masked_tag: Bytes,
     pub(super) reader: Arc<SnapshotReader>,
     /// Who is forgotten.
     pub(super) forgotten: Arc<Forgotten>,
@@ -55,6 +59,7 @@ pub struct Served {
 impl Served {
     pub(super) fn open(lake: &Lake, manifest: Arc<Manifest>, current: Option<&Current>, blocks: BlockCache) -> Self {
         let publish = current.map_or(0, |current| current.publish);
+        let personal: Arc<[String]> = manifest.personal().map(|(view, feature)| format!("{view}.{feature}")).collect();
         let keys: Vec<ViewKeys> = manifest.views.iter().map(ViewKeys::new).collect();
         Self {
             publish,
@@ -63,7 +68,9 @@ impl Served {
             keys,
             as_of: rfc3339::format(manifest.as_of),
             fields: Fields::new(&manifest.views),
-            tag: tag(publish, &manifest, &Forgotten::default()),
+            personal,
+            tag: tag(publish, &manifest, &Forgotten::default(), ""),
+            masked_tag: tag(publish, &manifest, &Forgotten::default(), MASKED),
             reader: Arc::new(SnapshotReader::new(lake.clone(), Arc::clone(&manifest), blocks)),
             manifest,
             forgotten: Arc::default(),
@@ -73,8 +80,9 @@ impl Served {
 
     /// The same without the customers of `forgotten`.
     pub(super) fn without(&self, forgotten: Arc<Forgotten>) -> Self {
-        let tag = tag(self.publish, &self.manifest, &forgotten);
-        Self { tag, forgotten, gaps: OnceCell::new(), ..self.clone() }
+        let tag = |kind| tag(self.publish, &self.manifest, &forgotten, kind);
+        let (tag, masked_tag) = (tag(""), tag(MASKED));
+        Self { tag, masked_tag, forgotten, gaps: OnceCell::new(), ..self.clone() }
     }
 
     /// Whether it leaves out exactly those of `forgotten`.
@@ -105,12 +113,16 @@ impl Served {
     }
 }
 
-fn tag(publish: u64, manifest: &Manifest, forgotten: &Forgotten) -> Bytes {
+/// What tells the tag of masked answers from that of whole ones.
+const MASKED: &str = "-masked";
+
+fn tag(publish: u64, manifest: &Manifest, forgotten: &Forgotten, kind: &str) -> Bytes {
     let mut form = DefaultHasher::new();
     for view in &manifest.views {
         view.name.hash(&mut form);
-        view.features.iter().for_each(|feature| (&feature.name, &feature.data_type).hash(&mut form));
+        let features = view.features.iter();
+        features.for_each(|feature| (&feature.name, &feature.data_type, feature.personal).hash(&mut form));
     }
     let without = if forgotten.is_empty() { String::new() } else { format!("-{}", forgotten.version()) };
-    format!("W/\"{publish}-{}-{:08x}{without}\"", manifest.id, form.finish() >> 32).into()
+    format!("W/\"{publish}-{}-{:08x}{without}{kind}\"", manifest.id, form.finish() >> 32).into()
 }

@@ -266,6 +266,29 @@ impl Manifest {
         self.views.iter().position(|view| view.name == name)
     }
 
+    /// The personal features, each with its view.
+    pub fn personal(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.views.iter().flat_map(|view| {
+            let personal = view.features.iter().filter(|feature| feature.personal);
+            personal.map(|feature| (view.name.as_str(), feature.name.as_str()))
+        })
+    }
+
+    /// Whether `feature` of `view` holds personal data.
+    #[must_use]
+    pub fn is_personal(&self, view: &str, feature: &str) -> bool {
+        self.personal().any(|personal| personal == (view, feature))
+    }
+
+    /// Takes for personal what is so in `newer` too: what somebody has declared personal since should not be read from an older snapshot.
+    pub fn mark_personal(&mut self, newer: &Self) {
+        for view in &mut self.views {
+            for feature in &mut view.features {
+                feature.personal |= newer.is_personal(&view.name, &feature.name);
+            }
+        }
+    }
+
     /// How many members the ranking of `list` has: that of a segment, or another list that is kept in order.
     #[must_use]
     pub fn ranked(&self, list: &str) -> u64 {

@@ -77,9 +77,19 @@ fn mistakes_are_named_and_the_exit_code_tells() {
 #[test]
 fn every_subcommand_shows_an_example() {
     let shop = Shop::new("");
-    for command in
-        ["demo", "upload", "build", "publish", "rollback", "verify", "snapshots", "serve", "feast-repo", "openapi"]
-    {
+    for command in [
+        "demo",
+        "upload",
+        "build",
+        "publish",
+        "rollback",
+        "verify",
+        "snapshots",
+        "serve",
+        "key",
+        "feast-repo",
+        "openapi",
+    ] {
         let help = ok(&shop.larder(&[command, "--help"]));
         assert!(help.contains("Example:") && help.contains(&format!("larder {command}")), "{help}");
     }

@@ -7,6 +7,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a check without its data says so")]
 
+mod access;
 mod bucket;
 mod build;
 mod churn;

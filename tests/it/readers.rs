@@ -33,8 +33,9 @@ pub(crate) async fn truth(shop: &Shop, ids: &[&SnapshotId]) -> Truth {
         for segment in &manifest.segments {
             for (_, customer) in serving.members(&served, &segment.name, 0, 1_000).await.unwrap().customers {
                 let row = serving.customer(&served, &customer).await.unwrap().row.unwrap();
-                let views = row.object(&served.keys);
-                customers.insert(customer.to_string(), serde_json::from_slice(views).unwrap());
+                let mut views = Vec::new();
+                row.write(&served.keys, false, &mut views);
+                customers.insert(customer.to_string(), serde_json::from_slice(&views).unwrap());
             }
         }
         assert_eq!(customers.len() as u64, manifest.customers);

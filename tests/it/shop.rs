@@ -95,7 +95,7 @@ impl Shop {
         let poll = self.config.serving.poll;
         let polled = Arc::clone(&serving);
         let polling = tokio::spawn(async move { polled.poll(poll).await });
-        let app = App::new(serving, metrics, self.config.http.clone(), self.config.feast.clone());
+        let app = App::new(serving, metrics, &self.config);
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             http::serve(listener, app, async {

@@ -24,7 +24,7 @@ const NEVER: &str = "1970-01-01T00:00:00Z";
 enum Status {
     /// It is there.
     Present,
-    /// The customer is in the view, and has no such value.
+    /// The customer is in the view, and has no such value, or the caller may not see it.
     Null,
     /// The customer is not in the view.
     NotFound,
@@ -85,6 +85,7 @@ pub(super) fn write(columns: &Columns, found: &Found<'_>) -> Vec<u8> {
             None => Status::NotFound,
             Some(_) if max_age.is_some_and(|max_age| *age > max_age) => Status::TooOld,
             Some(b"null") => Status::Null,
+            Some(_) if column.masked => Status::Null,
             Some(b"[]") if matches!(column.feast_type, FeastType::Array(_)) => Status::Null,
             Some(_) => Status::Present,
         }));

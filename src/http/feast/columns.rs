@@ -8,8 +8,9 @@ use super::{
     request::{Name, Wanted},
 };
 use crate::{
-    config::{FeastConfig, FeatureRef},
+    config::{FeastConfig, FeatureRef, Scope},
     feature::FeatureView,
+    http::access::Access,
 };
 
 /// The columns of an answer, in its order.
@@ -19,6 +20,8 @@ pub(super) struct Columns {
     pub(super) all: Vec<Column>,
     /// The views that they are of.
     pub(super) views: Vec<Wants>,
+    /// Whether the caller may not see what is personal.
+    masked: bool,
 }
 
 /// A column of an answer.
@@ -28,6 +31,8 @@ pub(super) struct Column {
     pub(super) name: String,
     /// The place of its view in [`Columns::views`].
     pub(super) view: usize,
+    /// Whether the caller may not see its values.
+    pub(super) masked: bool,
     /// What Feast has for its values.
     pub(super) feast_type: FeastType,
 }
@@ -50,8 +55,9 @@ impl Columns {
         full_names: bool,
         views: &[FeatureView],
         config: &FeastConfig,
+        access: &Access,
     ) -> Result<Self, Refusal> {
-        let mut columns = Self { all: Vec::new(), views: Vec::new() };
+        let mut columns = Self { all: Vec::new(), views: Vec::new(), masked: !access.may(Scope::Pii) };
         match wanted {
             Wanted::Features(names) => {
                 for (view, feature) in names.iter().filter_map(Name::parts) {
@@ -88,7 +94,8 @@ impl Columns {
         });
         self.views[number].places.push((place, self.all.len()));
         let name = if full_names { format!("{}__{}", view.name, feature.name) } else { feature.name.clone() };
-        self.all.push(Column { name, view: number, feast_type: FeastType::of(&feature.data_type) });
+        let masked = feature.personal && self.masked;
+        self.all.push(Column { name, view: number, masked, feast_type: FeastType::of(&feature.data_type) });
     }
 }
 
