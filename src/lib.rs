@@ -8,12 +8,13 @@
 //!
 //! The storeys, each of which imports only from those above it in this list:
 //! - [`feature`] (the nouns), [`config`] (all settings), [`telemetry`] (log and metrics);
-//! - [`lake`] (the object store), [`views`] (the registry of SQL views), [`tair`] (the online store);
+//! - [`lake`] (the object store), [`views`] (the registry of SQL views), [`tair`] (the online store), [`audience`] (expressions and sets);
 //! - [`snapshot`] (ids, manifest, Parquet parts, `CURRENT`);
 //! - `pipeline` (raw data → snapshot, with the cargo feature `build`), [`publish`] (snapshot → Tair), [`serving`] (the tiered read);
 //! - [`http`] (REST);
 //! - [`cli`] (the subcommands, where the parts are wired together).
 
+pub mod audience;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "build")]

@@ -37,6 +37,7 @@ pub mod reader;
 mod retention;
 mod rewrite;
 pub mod scan;
+pub mod sets;
 mod tally;
 pub mod writer;
 

@@ -45,11 +45,17 @@ pub type Batches = BoxStream<'static, Result<RecordBatch, SnapshotError>>;
 /// snapshot does not have is not in the batches. No single read may take longer than `deadline`.
 #[must_use]
 pub fn columns(lake: &Lake, manifest: &Arc<Manifest>, wanted: &[&str], deadline: Duration) -> Batches {
+    let wanted: Vec<&str> = std::iter::once(super::writer::ID).chain(wanted.iter().copied()).collect();
+    exactly(lake, manifest, &wanted, deadline)
+}
+
+/// As [`columns`], without the id unless it is wanted.
+#[must_use]
+pub fn exactly(lake: &Lake, manifest: &Arc<Manifest>, wanted: &[&str], deadline: Duration) -> Batches {
     let mut parts: Vec<FileEntry> =
         manifest.files.iter().filter(|file| file.kind == FileKind::Customers).cloned().collect();
     parts.sort_by(|a, b| a.first.cmp(&b.first));
-    let wanted: Arc<[String]> =
-        std::iter::once(super::writer::ID).chain(wanted.iter().copied()).map(str::to_owned).collect();
+    let wanted: Arc<[String]> = wanted.iter().copied().map(str::to_owned).collect();
     let source = Arc::new(Source { lake: lake.clone(), manifest: Arc::clone(manifest), wanted, deadline });
     stream::iter(parts)
         .then(move |part| Arc::clone(&source).blocks(part))

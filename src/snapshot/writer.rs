@@ -80,7 +80,8 @@ pub fn customers_properties() -> WriterProperties {
         // Ids are all different. A column of many values gives its dictionary up early: trying on costs more than it saves.
         .set_column_dictionary_enabled(ColumnPath::from(ID), false)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-        .set_max_row_group_row_count(Some(PART_ROWS))
+        // Parts are cut by count already, and a block ends where its part does.
+        .set_max_row_group_row_count(None)
         .build()
 }
 

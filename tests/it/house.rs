@@ -35,7 +35,7 @@ fn room(file: &str) -> &str {
 const STOREYS: &[&[&str]] = &[
     &["feature", "config"],
     &["telemetry", "demo"],
-    &["lake", "views", "tair"],
+    &["lake", "views", "tair", "audience"],
     &["snapshot"],
     &["pipeline", "publish", "serving"],
     &["http"],

@@ -1,0 +1,58 @@
+//! Expressions as text: in one form, whatever the form that they were written in.
+
+use std::fmt;
+
+use super::{Expression, Literal, Operator};
+use crate::feature::is_name;
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::AtMost => "<=",
+            Self::Greater => ">",
+            Self::AtLeast => ">=",
+        })
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(parts) => joined(f, parts, " and "),
+            Self::Any(parts) => joined(f, parts, " or "),
+            Self::Not(part) => {
+                f.write_str("not ")?;
+                bracketed(f, part)
+            }
+            Self::Segment(name, _) if is_name(name) => write!(f, "segment:{name}"),
+            Self::Segment(name, _) => write!(f, "segment:{}", Literal::Text(name.clone())),
+            Self::Compare(feature, operator, value) => write!(f, "{feature} {operator} {}", value.literal),
+            Self::In(feature, values) => {
+                write!(f, "{feature} in (")?;
+                for (at, value) in values.iter().enumerate() {
+                    write!(f, "{}{}", if at > 0 { ", " } else { "" }, value.literal)?;
+                }
+                f.write_str(")")
+            }
+            Self::IsNull(feature) => write!(f, "{feature} is null"),
+        }
+    }
+}
+
+fn joined(f: &mut fmt::Formatter<'_>, parts: &[Expression], word: &str) -> fmt::Result {
+    for (at, part) in parts.iter().enumerate() {
+        f.write_str(if at > 0 { word } else { "" })?;
+        bracketed(f, part)?;
+    }
+    Ok(())
+}
+
+fn bracketed(f: &mut fmt::Formatter<'_>, part: &Expression) -> fmt::Result {
+    match part {
+        Expression::All(_) | Expression::Any(_) => write!(f, "({part})"),
+        _ => write!(f, "{part}"),
+    }
+}

@@ -1,0 +1,170 @@
+//! Tests over a column: which customers pass.
+
+use std::ops::RangeInclusive;
+
+use super::{
+    Bitmap, Column, Decimal, Literal, Operator, Value,
+    column::{Dictionary, Kind, Values, integers},
+    plan::Test,
+};
+
+/// Texts up to which a list of values is looked up in a table.
+const TABLE: usize = 1 << 20;
+
+/// An integer of a column.
+trait Integer: Copy + Ord + TryFrom<i128> + Into<i128> {
+    const LEAST: Self;
+    const GREATEST: Self;
+}
+
+macro_rules! integer {
+    ($($name:ident)+) => { $(impl Integer for $name { const LEAST: Self = Self::MIN; const GREATEST: Self = Self::MAX; })+ };
+}
+integer!(i8 i16 i32 i64 i128);
+
+impl Column {
+    /// Those whose value passes `test`.
+    #[must_use]
+    pub fn passing(&self, test: &Test) -> Bitmap {
+        let mut words = vec![0; self.nulls.words().len()];
+        if let Values::Float(values) = &self.values {
+            floats(values, test, &mut words);
+        } else {
+            let ranges = merged(match test {
+                Test::Any(values) => values.iter().map(|value| self.range(Operator::Equal, value)).collect(),
+                Test::Ordered(operator, value) => vec![self.range(*operator, value)],
+            });
+            integers!(&self.values, values => within(values, &ranges, &mut words), {});
+        }
+        let mut passing = Bitmap::from_words(words, self.nulls.len());
+        passing.remove_all(&self.nulls);
+        passing
+    }
+
+    /// The integers that `operator` and `value` allow.
+    fn range(&self, operator: Operator, value: &Value) -> RangeInclusive<i128> {
+        // The greatest integer that is not above the value, and whether it is the value.
+        let (floor, exact) = match (&self.kind, &value.literal) {
+            (Kind::Decimal(scale), Literal::Number(number)) => match number.in_units(*scale) {
+                Some(found) => found,
+                None => (if number.is_negative() { i128::MIN } else { i128::MAX }, false),
+            },
+            (Kind::Time(unit), Literal::Time(time)) => {
+                let nanos = i128::from(time.timestamp()) * 1_000_000_000 + i128::from(time.timestamp_subsec_nanos());
+                (nanos.div_euclid(*unit), nanos.rem_euclid(*unit) == 0)
+            }
+            (Kind::Boolean, Literal::Boolean(value)) => (i128::from(*value), true),
+            (Kind::Text(dictionary), Literal::Text(text)) => text_place(dictionary, text),
+            _ => return NOTHING,
+        };
+        match operator {
+            Operator::Equal | Operator::NotEqual => {
+                if exact {
+                    floor..=floor
+                } else {
+                    NOTHING
+                }
+            }
+            Operator::Less if exact => i128::MIN..=floor.saturating_sub(1),
+            Operator::Less | Operator::AtMost => i128::MIN..=floor,
+            Operator::AtLeast if exact => floor..=i128::MAX,
+            // Beyond all numbers there is nothing.
+            Operator::Greater | Operator::AtLeast if floor == i128::MAX => NOTHING,
+            Operator::Greater | Operator::AtLeast => floor + 1..=i128::MAX,
+        }
+    }
+}
+
+#[expect(clippy::reversed_empty_ranges, reason = "it is meant to be empty")]
+const NOTHING: RangeInclusive<i128> = 1..=0;
+
+fn text_place(dictionary: &Dictionary, text: &str) -> (i128, bool) {
+    let (place, found) = dictionary.search(text);
+    let place = i128::try_from(place).unwrap_or(i128::MAX);
+    if found { (place, true) } else { (place - 1, false) }
+}
+
+/// The same integers in ranges that are in order and do not touch.
+fn merged(mut ranges: Vec<RangeInclusive<i128>>) -> Vec<RangeInclusive<i128>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| *range.start());
+    let mut merged: Vec<RangeInclusive<i128>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut().filter(|last| *range.start() <= last.end().saturating_add(1)) {
+            Some(last) => *last = *last.start()..=*range.end().max(last.end()),
+            None => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// Sets the bits of the values that are in one of `ranges`.
+fn within<T: Integer>(values: &[T], ranges: &[RangeInclusive<i128>], out: &mut [u64]) {
+    let bounds: Vec<(T, T)> = ranges.iter().filter_map(|range| bounds(range)).collect();
+    match bounds.as_slice() {
+        [] => {}
+        [(low, high)] => scan(values, |value| (*low..=*high).contains(&value), out),
+        several => {
+            let (first, last) = (several[0].0.into(), several[several.len() - 1].1.into());
+            if let Some(span) = usize::try_from(last.saturating_sub(first)).ok().filter(|span| *span < TABLE) {
+                let mut table = vec![false; span + 1];
+                let place = |value: T| usize::try_from(value.into().saturating_sub(first)).unwrap_or(usize::MAX);
+                for (low, high) in several {
+                    table[place(*low)..=place(*high)].fill(true);
+                }
+                scan(values, |value| table.get(place(value)).is_some_and(|is| *is), out);
+            } else {
+                let holds = |value: T| {
+                    let at = several.partition_point(|(_, high)| *high < value);
+                    several.get(at).is_some_and(|(low, _)| *low <= value)
+                };
+                scan(values, holds, out);
+            }
+        }
+    }
+}
+
+/// A range as far as `T` reaches.
+fn bounds<T: Integer>(range: &RangeInclusive<i128>) -> Option<(T, T)> {
+    let (low, high) = (*range.start().max(&T::LEAST.into()), *range.end().min(&T::GREATEST.into()));
+    if low > high {
+        return None;
+    }
+    Some((T::try_from(low).ok()?, T::try_from(high).ok()?))
+}
+
+fn floats(values: &[f64], test: &Test, out: &mut [u64]) {
+    let number = |value: &Value| match &value.literal {
+        Literal::Number(number) => Decimal::to_f64(*number),
+        _ => f64::NAN,
+    };
+    match test {
+        Test::Any(any) => {
+            let any: Vec<f64> = any.iter().map(number).collect();
+            scan(values, |value| any.contains(&value), out);
+        }
+        Test::Ordered(operator, bound) => {
+            let bound = number(bound);
+            match operator {
+                Operator::Less => scan(values, |value| value < bound, out),
+                Operator::AtMost => scan(values, |value| value <= bound, out),
+                Operator::Greater => scan(values, |value| value > bound, out),
+                Operator::AtLeast => scan(values, |value| value >= bound, out),
+                Operator::Equal | Operator::NotEqual => {}
+            }
+        }
+    }
+}
+
+/// Sets the bits of the values that `passes`. Bytes first, then eight of them at a time to bits: so compilers find the wide
+/// instructions for the comparison.
+fn scan<T: Copy>(values: &[T], passes: impl Fn(T) -> bool, out: &mut [u64]) {
+    for (word, values) in out.iter_mut().zip(values.chunks(64)) {
+        let mut flags = [0_u8; 64];
+        flags.iter_mut().zip(values).for_each(|(flag, value)| *flag = u8::from(passes(*value)));
+        for (at, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
+            let packed = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+            *word |= packed << (8 * at);
+        }
+    }
+}
