@@ -12,6 +12,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
+mod audiences;
 mod churn;
 pub mod env;
 mod feast;
@@ -21,6 +22,7 @@ mod log;
 mod recommendations;
 mod units;
 
+pub use audiences::AudienceConfig;
 pub use churn::{Actions, ByValue, ChurnConfig, level};
 pub use feast::{FeastConfig, FeatureRef};
 pub use http::HttpConfig;
@@ -53,6 +55,8 @@ pub struct Config {
     pub build: BuildConfig,
     /// `[churn]`: what churn is, and what is to be done about it.
     pub churn: ChurnConfig,
+    /// `[audiences.NAME]`: named audiences, which are segments.
+    pub audiences: BTreeMap<String, AudienceConfig>,
     /// `[feast]`: what Feast's clients may ask for by name.
     pub feast: FeastConfig,
     /// `[log]`: form and level of the log.
@@ -119,6 +123,10 @@ pub struct ServingConfig {
     /// Memory for Parquet footers and decoded blocks of the snapshot; default `512MiB`.
     #[serde(deserialize_with = "bytes")]
     pub cache: u64,
+    /// Memory for the columns and sets that audiences are counted with; default `512MiB`. What was not used for longest goes first, and
+    /// what goes is read again.
+    #[serde(deserialize_with = "bytes")]
+    pub audience_memory: u64,
     /// Memory for rows read lately, the memory tier; default `64MiB`, `0` turns it off.
     #[serde(deserialize_with = "bytes")]
     pub memory: u64,
@@ -232,6 +240,7 @@ impl Default for ServingConfig {
     fn default() -> Self {
         Self {
             cache: 512 << 20,
+            audience_memory: 512 << 20,
             memory: 64 << 20,
             comparisons: 64 << 20,
             memory_ttl: Duration::from_secs(10),

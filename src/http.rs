@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod access;
+mod audiences;
 mod batch;
 mod catalog;
 mod churn;
@@ -79,6 +80,7 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(segments::segment))
         .routes(routes!(segments::members))
         .routes(routes!(churn::churn))
+        .routes(routes!(audiences::audience))
         .routes(routes!(history::segment))
         .routes(routes!(migration::migration))
         .routes(routes!(overlap::overlap))

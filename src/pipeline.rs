@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod assemble;
+mod audiences;
 mod churn;
 mod encode;
 mod error;
@@ -30,6 +31,7 @@ mod segments;
 mod staging;
 mod table;
 
+pub use audiences::AudienceError;
 pub use error::{BuildError, ViewError};
 pub use features::features;
 use past::{Derivation, Past, Spilled};
@@ -87,6 +89,11 @@ fn scratch(config: &Config) -> Result<Scratch, RawError> {
     Scratch::new(&config.build.staging.as_ref().map_or_else(std::env::temp_dir, |folder| config.resolve(folder)))
 }
 
+/// What is to be known of each raw table.
+fn table_specs(config: &Config) -> Result<BTreeMap<Table, TableSpec>, RawError> {
+    Table::ALL.into_iter().map(|table| Ok((table, TableSpec::new(table, &config.raw)?))).collect()
+}
+
 /// Builds from the raw data of the lake `from` a snapshot in the lake `lake`.
 async fn build_into(
     from: &Lake,
@@ -99,10 +106,8 @@ async fn build_into(
     let folder = config.views.folder.as_ref().map(|folder| config.resolve(folder));
     let mut views = views::load(folder.as_deref(), config.views.parquet.keys())?;
     views.extend(config.views.parquet.keys().map(|name| parquet_view(name)));
-    let specs: BTreeMap<Table, TableSpec> = Table::ALL
-        .into_iter()
-        .map(|table| Ok((table, TableSpec::new(table, &config.raw)?)))
-        .collect::<Result<_, RawError>>()?;
+    let audiences = audiences::read(&config.audiences)?;
+    let specs = table_specs(config)?;
     let scratch = scratch(config)?;
     let files = raw_files(from, config).await?;
     let forgotten = Arc::new(Forgotten::read(from).await?);
@@ -183,7 +188,9 @@ async fn build_into(
 
     let id = SnapshotId::new(as_of, rand::random());
     let staged = (staged, Arc::clone(&forgotten));
-    let written = write(lake, &id, &session, config, &views, staged, recommended.as_ref(), progress, &mut clock).await;
+    let recommended = recommended.as_ref();
+    let written =
+        write(lake, &id, &session, config, &views, staged, recommended, &audiences, progress, &mut clock).await;
     if written.is_err() {
         assemble::discard(lake, &id).await;
     }
@@ -269,6 +276,7 @@ async fn write(
     views: &[ViewDefinition],
     staged: (Vec<derive::StagedFile>, Arc<Forgotten>),
     recommended: Option<&recommend::Recommended>,
+    audiences: &[audiences::Audience],
     progress: &Progress,
     clock: &mut Clock,
 ) -> Result<(Manifest, Vec<String>), BuildError> {
@@ -293,7 +301,7 @@ async fn write(
         files.extend(recommended.write_products(lake, id).await?);
         clock.lap("products");
     }
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         format: FORMAT,
         id: id.clone(),
         rewritten_from: None,
@@ -311,7 +319,17 @@ async fn write(
         files,
         stages: Vec::new(),
     };
-    Ok((manifest, parts.warnings))
+    let mut warnings = parts.warnings;
+    if !audiences.is_empty() {
+        progress.enter("audiences", 0);
+        let written = audiences::write(lake, &manifest, audiences).await?;
+        manifest.segments.extend(written.segments);
+        manifest.files.extend(written.files);
+        manifest.fingerprint = Manifest::fingerprint_of(&manifest.files);
+        warnings.extend(written.warnings);
+        clock.lap("audiences");
+    }
+    Ok((manifest, warnings))
 }
 
 /// What to tell where the list of the forgotten is not `known` any more.

@@ -27,6 +27,7 @@ use crate::{
     telemetry::Metrics,
 };
 
+mod audience;
 mod breaker;
 mod compare;
 mod counted;
@@ -35,9 +36,11 @@ mod online;
 mod overlap;
 mod reads;
 mod served;
+mod sets;
 mod timeline;
 
 pub use crate::snapshot::reader::Members;
+pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts};
 use compare::Comparisons;
 pub use compare::{Cell, Changes, Moved, Place};
 use counted::Counted;
@@ -46,6 +49,7 @@ use online::Online;
 pub use online::OnlineState;
 pub use overlap::Overlap;
 pub use served::Served;
+use sets::SetCache;
 pub use timeline::Timeline;
 
 /// How long the list of snapshots and old manifests are kept.
@@ -62,6 +66,8 @@ type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>>;
 pub struct Serving {
     lake: Lake,
     blocks: BlockCache,
+    /// What audiences are counted with.
+    sets: SetCache,
     online: Option<Online>,
     /// Rows read lately, absent ones too, by publish number.
     memory: Option<RowCache>,
@@ -160,6 +166,7 @@ impl Serving {
         });
         Self {
             blocks: BlockCache::new(&limits, Arc::clone(&metrics)),
+            sets: SetCache::new(config.audience_memory, config.lake_timeout),
             lake,
             memory,
             served: ArcSwapOption::empty(),
@@ -244,7 +251,7 @@ impl Serving {
             }
         }
         let manifest = Arc::new(Manifest::read(&self.lake, &current.snapshot).await?);
-        let served = Served::open(&self.lake, manifest, Some(current), self.blocks.clone());
+        let served = Served::open(&self.lake, manifest, Some(current), self.blocks.clone(), &self.sets);
         served.reader.warm_up().await;
         let served = served.without(forgotten);
         served.count().await;
@@ -331,7 +338,7 @@ impl Serving {
             if let Some(current) = current {
                 Arc::make_mut(&mut manifest).mark_personal(&current.manifest);
             }
-            let served = Served::open(&self.lake, manifest, None, self.blocks.clone());
+            let served = Served::open(&self.lake, manifest, None, self.blocks.clone(), &self.sets);
             Ok::<_, SnapshotError>(Arc::new(served.without(forgotten)))
         };
         Ok(self.older.try_get_with(key, open).await?)
@@ -362,7 +369,9 @@ impl Serving {
         if let Some(memory) = &self.memory {
             memory.run_pending_tasks().await;
         }
+        self.sets.settle().await;
         self.metrics.cache_bytes.set(gauge(self.blocks.bytes()));
+        self.metrics.audience_bytes.set(gauge(self.sets.bytes()));
         self.metrics.memory_bytes.set(gauge(self.memory.as_ref().map_or(0, Cache::weighted_size)));
         if let Some(online) = &self.online {
             let publish = self.served.load().as_deref().map_or(0, |served| served.publish);

@@ -76,6 +76,8 @@ metrics! {
     cache_hit_ratio: Gauge = "cache_hit_ratio" [];
     /// Bytes that blocks and footers of the snapshot hold in memory.
     cache_bytes: IntGauge = "cache_bytes" [];
+    /// Bytes that columns, orders and sets of audiences hold in memory.
+    audience_bytes: IntGauge = "audience_bytes" [];
     /// Bytes that rows of the memory tier hold.
     memory_bytes: IntGauge = "memory_bytes" [];
     /// Reads that Tair could not answer, by reason: miss, timeout, unreachable, refused, content, breaker, behind (it holds an older

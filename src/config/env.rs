@@ -27,6 +27,7 @@ pub const NAMES: &[&str] = &[
     "http.drain",
     "http.drain_delay",
     "serving.cache",
+    "serving.audience_memory",
     "serving.memory",
     "serving.comparisons",
     "serving.memory_ttl",

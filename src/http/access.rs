@@ -52,6 +52,7 @@ const ROUTES: &[(&str, Need)] = &[
     ("/v1/segments/{name}", Need::Scope(Scope::Features)),
     ("/v1/segments/{name}/customers", Need::Scope(Scope::Features)),
     ("/v1/churn", Need::Scope(Scope::Features)),
+    ("/v1/audiences", Need::Scope(Scope::Features)),
     ("/v1/segments/{name}/history", Need::Scope(Scope::Features)),
     ("/v1/customers/{id}/history", Need::Scope(Scope::Features)),
     ("/v1/migration", Need::Scope(Scope::Features)),
@@ -80,7 +81,6 @@ impl Access {
     }
 
     /// Whether the caller may ask by `feature` of `view`, as a filter, an order or a breakdown does: one may not ask by what one may not see.
-    #[expect(dead_code, reason = "for what filters and orders by any feature")]
     pub(super) fn may_ask_by(&self, manifest: &Manifest, view: &str, feature: &str) -> Result<(), Problem> {
         if self.may(Scope::Pii) || !manifest.is_personal(view, feature) {
             return Ok(());

@@ -105,7 +105,9 @@ pub(super) async fn churn(
         return Ok(response);
     }
     let members = app.serving.churn(&served, &filter, offset, limit).await?;
-    Page { list, head: String::new(), served: &served, members }.answer(&app, &access, &selection).await
+    Page { list, head: String::new(), figures: String::new(), served: &served, members }
+        .answer(&app, &access, &selection)
+        .await
 }
 
 fn filter(query: &ChurnQuery) -> Result<ChurnFilter, Problem> {

@@ -17,6 +17,8 @@ pub(super) struct Page<'a> {
     pub(super) list: String,
     /// What is written before the snapshot, such as `"segment":"loyal",`.
     pub(super) head: String,
+    /// What is written behind the total, such as `,"share":0.1`.
+    pub(super) figures: String,
     pub(super) served: &'a Served,
     pub(super) members: Members,
 }
@@ -43,7 +45,7 @@ pub(super) async fn resume(app: &App, cursor: Option<&str>, list: &str) -> Resul
 impl Page<'_> {
     /// Reads what `selection` wants of the members, and writes the page.
     pub(super) async fn answer(self, app: &App, access: &Access, selection: &Selection) -> Result<Response, Problem> {
-        let Self { list, head, served, members } = self;
+        let Self { list, head, figures, served, members } = self;
         let Members { customers, total, next } = members;
         let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
         let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await };
@@ -56,7 +58,7 @@ impl Page<'_> {
         out.extend_from_slice(head.as_bytes());
         select::freshness(served, &mut out);
         selection.masked(served, &mut out);
-        out.extend_from_slice(format!(",\"total\":{total},\"next\":").as_bytes());
+        out.extend_from_slice(format!(",\"total\":{total}{figures},\"next\":").as_bytes());
         match next {
             Some(next) => select::text(&next, &mut out),
             None => out.extend_from_slice(b"null"),

@@ -29,6 +29,10 @@ pub struct Problem {
     /// What it was in this case.
     #[schema(example = "there is no customer `17851` in the snapshot")]
     detail: String,
+    /// The place in the expression, in characters (Unicode scalar values) from 0; of bad expressions only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!(null))]
+    position: Option<usize>,
 }
 
 macro_rules! problems {
@@ -41,6 +45,7 @@ macro_rules! problems {
                     title: $title,
                     status: StatusCode::$status.as_u16(),
                     detail: detail.into(),
+                    position: None,
                 }
             })+
         }
@@ -60,6 +65,8 @@ problems! {
     unknown_view: BAD_REQUEST "unknown-view" "Unknown view";
     /// A feature that the view does not have.
     unknown_feature: BAD_REQUEST "unknown-feature" "Unknown feature";
+    /// An audience's expression that cannot be read, or names what does not exist.
+    bad_expression: BAD_REQUEST "bad-expression" "Bad audience expression";
     /// A cursor that Larder did not make for this list.
     bad_cursor: BAD_REQUEST "bad-cursor" "Bad cursor";
     /// A cursor of a snapshot that was pruned.
@@ -102,6 +109,12 @@ impl Problem {
     /// The same, with what it is about before its detail.
     pub(super) fn about(mut self, what: &str) -> Self {
         self.detail = format!("{what}; {}", self.detail);
+        self
+    }
+
+    /// The same, at a place in an expression.
+    pub(super) fn at(mut self, position: usize) -> Self {
+        self.position = Some(position);
         self
     }
 }

@@ -255,7 +255,7 @@ pub(super) async fn members(
     }
     let members = app.serving.members(&served, &name, offset, limit).await?;
     let head = format!("\"segment\":{},", serde_json::Value::from(name));
-    Page { list, head, served: &served, members }.answer(&app, &access, &selection).await
+    Page { list, head, figures: String::new(), served: &served, members }.answer(&app, &access, &selection).await
 }
 
 fn find(served: &Served, name: Result<Path<String>, PathRejection>) -> Result<&SegmentStats, Problem> {

@@ -3,7 +3,7 @@
 use arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 
-use super::raw::RawError;
+use super::{audiences::AudienceError, raw::RawError};
 use crate::{snapshot::SnapshotError, views::ViewFileError};
 
 /// Why there is no snapshot.
@@ -18,6 +18,9 @@ pub enum BuildError {
     /// A view's file.
     #[error(transparent)]
     ViewFile(#[from] ViewFileError),
+    /// A named audience.
+    #[error(transparent)]
+    Audience(#[from] AudienceError),
     /// Writing the snapshot.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

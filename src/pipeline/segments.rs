@@ -67,6 +67,11 @@ pub(super) async fn write_rankings(
     Ok((segments, files))
 }
 
+/// Whether Larder itself gives `name` to a segment or list.
+pub(super) fn is_built_in(name: &str) -> bool {
+    name == CHURN_LIST || GRID.iter().any(|(known, _)| *known == name) || levels().iter().any(|known| known == name)
+}
+
 /// The names of the segments of churn risk.
 fn levels() -> [String; 3] {
     ["high", "medium", "low"].map(|level| format!("churn_{level}"))
@@ -168,13 +173,13 @@ fn ranking(lake: &Lake, id: &SnapshotId, segment: &str, batch: &RecordBatch) -> 
     Ok(writer(lake, id, segment, Arc::new(schema))?)
 }
 
-fn writer(lake: &Lake, id: &SnapshotId, list: &str, schema: SchemaRef) -> Result<PartWriter, SnapshotError> {
+pub(super) fn writer(lake: &Lake, id: &SnapshotId, list: &str, schema: SchemaRef) -> Result<PartWriter, SnapshotError> {
     let path = format!("rankings/{list}.parquet");
     let writer = PartWriter::new(lake, id, path, FileKind::Ranking, schema, ranking_properties())?;
     Ok(writer.of_segment(list))
 }
 
-async fn write(writer: &mut PartWriter, members: &RecordBatch) -> Result<(), SnapshotError> {
+pub(super) async fn write(writer: &mut PartWriter, members: &RecordBatch) -> Result<(), SnapshotError> {
     let mut start = 0;
     while start < members.num_rows() {
         let filled = usize::try_from(writer.rows()).unwrap_or(0) % RANKING_BLOCK_ROWS;

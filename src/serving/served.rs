@@ -10,7 +10,10 @@ use bytes::Bytes;
 use chrono::Utc;
 use tokio::sync::OnceCell;
 
-use super::ReadError;
+use super::{
+    ReadError,
+    sets::{SetCache, SnapshotSets},
+};
 use crate::{
     feature::ViewKeys,
     lake::Lake,
@@ -54,10 +57,18 @@ pub struct Served {
     pub(super) forgotten: Arc<Forgotten>,
     /// The places of these in the lists, once they were looked for.
     gaps: OnceCell<Gaps>,
+    /// What its audiences are counted with.
+    pub(super) sets: Arc<SnapshotSets>,
 }
 
 impl Served {
-    pub(super) fn open(lake: &Lake, manifest: Arc<Manifest>, current: Option<&Current>, blocks: BlockCache) -> Self {
+    pub(super) fn open(
+        lake: &Lake,
+        manifest: Arc<Manifest>,
+        current: Option<&Current>,
+        blocks: BlockCache,
+        sets: &SetCache,
+    ) -> Self {
         let publish = current.map_or(0, |current| current.publish);
         let personal: Arc<[String]> = manifest.personal().map(|(view, feature)| format!("{view}.{feature}")).collect();
         let keys: Vec<ViewKeys> = manifest.views.iter().map(ViewKeys::new).collect();
@@ -71,6 +82,7 @@ impl Served {
             personal,
             tag: tag(publish, &manifest, &Forgotten::default(), ""),
             masked_tag: tag(publish, &manifest, &Forgotten::default(), MASKED),
+            sets: Arc::new(sets.open(lake, &manifest)),
             reader: Arc::new(SnapshotReader::new(lake.clone(), Arc::clone(&manifest), blocks)),
             manifest,
             forgotten: Arc::default(),

@@ -119,6 +119,9 @@ fn requests(document: &Value, snapshot: &str) -> Vec<Request> {
                     "entities": {"customer_id": ["17850", "prospect"]},
                     "features": ["profile:email", "profile:age", "contact:phone", "contact:orders"],
                 }),
+                "/v1/audiences" => {
+                    json!({"where": "segment:loyal or rfm.monetary > 0", "views": ["profile", "contact"]})
+                }
                 other => panic!("say here how {other} is asked, for all personal values it can give"),
             });
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
@@ -293,6 +296,29 @@ async fn masked_features_are_null_and_named() {
     }
     let description = &service.get("/openapi.json").await.json()["components"]["schemas"]["Views"]["properties"];
     assert!(description["profile"]["properties"]["email"]["description"].as_str().unwrap().contains("pii"));
+}
+
+#[tokio::test]
+async fn audiences_are_not_asked_for_by_what_may_not_be_seen() {
+    let service = shop(&keys(CALLERS)).open().await;
+    let asked = async |body: Value, name: &str| {
+        ask(&service, &Method::POST, "/v1/audiences", Some(&body), Some(&key(name))).await
+    };
+    for body in [
+        json!({"where": "profile.email:\"new@example.com\""}),
+        json!({"where": "segment:loyal or not (contact.phone is null)", "limit": 0}),
+        json!({"where": "contact.orders > 0", "breakdown": {"feature": "contact.phone"}}),
+        json!({"where": "contact.orders > 0", "order_by": "contact.phone"}),
+    ] {
+        let answer = asked(body.clone(), "features").await;
+        assert_eq!((answer.status, answer.problem().as_str()), (403, "forbidden"), "{body}: {}", answer.text);
+        assert!(answer.text.contains("is personal") && !shows(&answer), "{}", answer.text);
+        // Numbers and times are ordered by, which a telephone number is not.
+        let expected = if body.get("order_by").is_some() { 400 } else { 200 };
+        assert_eq!(asked(body.clone(), "reader").await.status, expected, "{body}");
+    }
+    let found = asked(json!({"where": "profile.email:\"new@example.com\"", "limit": 1}), "reader").await.json();
+    assert_eq!((&found["total"], &found["customers"][0]["customer_id"]), (&json!(1), &json!("17850")), "{found}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "a check without its data says so")]
 
 mod access;
+mod audiences;
 mod bucket;
 mod build;
 mod churn;
@@ -20,6 +21,7 @@ mod house;
 mod oss;
 mod over_time;
 mod paging;
+mod python;
 mod readers;
 mod recommend;
 mod redis;

@@ -1,0 +1,319 @@
+//! Every answer equals DuckDB's on the same Parquet, for thousands of random expressions; and pages lose nobody.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use larder::{
+    demo::{Retail, generate},
+    snapshot::Manifest,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    python,
+    shop::{Service, Shop},
+};
+
+const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audiences/requirements.txt");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audiences/counts.py");
+
+/// Types that the built-in views lack, and values that quoting has to bear.
+const ODD: &str = r#"-- Odd types and values.
+SELECT customer_id,
+    CASE WHEN count(*) % 5 = 0 THEN CAST('NaN' AS DOUBLE) WHEN count(*) % 5 = 1 THEN -CAST(sum(revenue) AS DOUBLE) / 3
+        ELSE CAST(sum(revenue) AS DOUBLE) / 7 END AS ratio,
+    CASE WHEN count(*) > 2 THEN count(*) % 2 = 0 END AS even,
+    CAST(max(ordered_at) AS DATE) AS last_day,
+    CASE count(*) % 5 WHEN 0 THEN 'it''s "so"' WHEN 1 THEN 'back\slash' WHEN 2 THEN 'Ünï' WHEN 3 THEN '' END AS word,
+    CAST(CAST(sum(revenue) AS DECIMAL(20, 4)) * 10000000000000 AS DECIMAL(38, 4)) AS huge
+FROM orders GROUP BY customer_id"#;
+
+/// Chance that is the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(limit).unwrap()).unwrap()
+    }
+
+    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+}
+
+struct Feature {
+    view: String,
+    name: String,
+    kind: String,
+    /// Values that customers have.
+    seen: Vec<Value>,
+}
+
+impl Feature {
+    fn ours(&self) -> String {
+        format!("{}.{}", self.view, self.name)
+    }
+
+    fn sql(&self) -> String {
+        let column = format!("\"{}\".\"{}\"", self.view, self.name);
+        match self.kind.as_str() {
+            // What is no number is null to Larder.
+            "Float64" => format!("CASE WHEN isfinite({column}) THEN {column} END"),
+            "Date32" | "Timestamp" => format!("CAST({column} AS TIMESTAMP)"),
+            _ => column,
+        }
+    }
+
+    /// A value in both languages.
+    fn value(&self, dice: &mut Dice) -> (String, String) {
+        let seen = dice.one(&self.seen).clone();
+        match (self.kind.as_str(), seen) {
+            ("Utf8", Value::String(text)) => {
+                let text = match dice.below(10) {
+                    0 => format!("{text}x"),
+                    _ => text,
+                };
+                let plain = text.chars().all(char::is_alphabetic) && !text.is_empty();
+                let keyword = ["and", "or", "not", "in", "is", "null", "true", "false"].contains(&text.as_str());
+                let ours = match dice.below(3) {
+                    0 if plain && !keyword => text.clone(),
+                    1 => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
+                    _ => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+                };
+                (ours, format!("'{}'", text.replace('\'', "''")))
+            }
+            ("Boolean", value) => (value.to_string(), value.to_string()),
+            ("Date32", Value::String(day)) => (day.clone(), format!("TIMESTAMP '{day}'")),
+            ("Timestamp", Value::String(time)) => {
+                let sql = format!("TIMESTAMP '{}'", time.trim_end_matches('Z').replace('T', " "));
+                if dice.below(4) == 0 {
+                    return (time[..10].to_owned(), format!("TIMESTAMP '{}'", &time[..10]));
+                }
+                (time, sql)
+            }
+            (kind, value) => {
+                // Without an exponent, which would make it binary floating point to DuckDB.
+                let text = if value.is_f64() { value.as_f64().unwrap().to_string() } else { value.to_string() };
+                let text = match dice.below(5) {
+                    0 if text.contains('.') => format!("{text}1"),
+                    1 if !text.contains('.') => format!("{text}.5"),
+                    2 if text.starts_with('-') => text[1..].to_owned(),
+                    _ => text,
+                };
+                let sql = if kind == "Float64" { format!("CAST('{text}' AS DOUBLE)") } else { format!("({text})") };
+                (text, sql)
+            }
+        }
+    }
+}
+
+/// An expression in both languages.
+fn expression(dice: &mut Dice, features: &[Feature], segments: &[String], depth: usize) -> (String, String) {
+    if depth > 0 && dice.below(3) > 0 {
+        let (a, b) = (expression(dice, features, segments, depth - 1), expression(dice, features, segments, depth - 1));
+        return match dice.below(4) {
+            0 => (format!("not ({})", a.0), format!("NOT ({})", a.1)),
+            1 => (format!("({}) or {}", a.0, bracketed(&b.0)), format!("(({}) OR ({}))", a.1, b.1)),
+            _ => (format!("({}) AND {}", a.0, bracketed(&b.0)), format!("(({}) AND ({}))", a.1, b.1)),
+        };
+    }
+    if dice.below(4) == 0 {
+        let (one, other) = (dice.one(segments).clone(), dice.one(segments).clone());
+        let sql = |names: &str| format!("customer_id IN (SELECT customer_id FROM members WHERE segment IN ({names}))");
+        return match dice.below(4) {
+            0 => (format!("segment != {one}"), format!("NOT {}", sql(&format!("'{one}'")))),
+            1 => (format!("segment in ({one}, {other})"), sql(&format!("'{one}', '{other}'"))),
+            _ => (format!("segment:{one}"), sql(&format!("'{one}'"))),
+        };
+    }
+    let feature = dice.one(features);
+    let (ours, sql) = (feature.ours(), feature.sql());
+    let nested = matches!(feature.kind.as_str(), "List" | "Struct");
+    match if nested { 0 } else { dice.below(8) } {
+        0 => {
+            let not = if dice.below(2) == 0 { "" } else { " not" };
+            (format!("{ours} is{not} null"), format!("{sql} IS{not} NULL"))
+        }
+        1 => {
+            let values: Vec<_> = (0..=dice.below(5)).map(|_| feature.value(dice)).collect();
+            let list =
+                |of: fn(&(String, String)) -> &String| values.iter().map(of).cloned().collect::<Vec<_>>().join(", ");
+            let not = if dice.below(3) == 0 { "not " } else { "" };
+            (format!("{ours} {not}in ({})", list(|v| &v.0)), format!("{sql} {not}IN ({})", list(|v| &v.1)))
+        }
+        _ => {
+            let operators: &[(&str, &str)] = match feature.kind.as_str() {
+                "Boolean" => &[(":", "="), ("!=", "<>")],
+                _ => &[(":", "="), ("=", "="), ("!=", "<>"), ("<", "<"), ("<=", "<="), (">", ">"), (">=", ">=")],
+            };
+            let (operator, value) = (dice.one(operators), feature.value(dice));
+            (format!("{ours} {} {}", operator.0, value.0), format!("{sql} {} {}", operator.1, value.1))
+        }
+    }
+}
+
+fn bracketed(text: &str) -> String {
+    format!("({text})")
+}
+
+/// A shop of made-up customers, with odd types.
+async fn open() -> (Shop, Manifest, Service) {
+    let shop = Shop::new(
+        "[raw.customers]\ncolumns = { created_at = \"signed_up_at\" }\n[views]\nfolder = \"views\"\n\
+         [recommendations]\nenabled = false\n[churn]\ncuts = 2\ntraining_rows = 2000\n\
+         [serving]\naudience_memory = \"8KiB\"\n",
+    );
+    let raw = shop.path().join("lake/raw");
+    std::fs::create_dir_all(&raw).unwrap();
+    let retail = Retail { customers: 900, lines: 12_000, compress: false, seed: 7 };
+    generate(&retail, &raw, &|_, _| {}).unwrap();
+    std::fs::create_dir(shop.path().join("views")).unwrap();
+    std::fs::write(shop.path().join("views/odd.sql"), ODD).unwrap();
+    let built = shop.build().await;
+    shop.publish(&built.manifest.id).await;
+    let service = shop.serve().await;
+    (shop, built.manifest, service)
+}
+
+/// All features, with values that some customers have.
+async fn features(manifest: &Manifest, service: &Service) -> Vec<Feature> {
+    let everybody = json!({"where": "profile.country is null or profile.country is not null", "limit": 200,
+        "order_by": "odd.ratio", "views": manifest.views.iter().map(|view| &view.name).collect::<Vec<_>>()});
+    let some = service.post("/v1/audiences", everybody.to_string()).await;
+    assert_eq!(some.status, 200, "{}", some.text);
+    let some = some.json();
+    let mut features = Vec::new();
+    for view in &manifest.views {
+        for feature in &view.features {
+            let customers = some["customers"].as_array().unwrap().iter();
+            let values = customers.map(|customer| customer["views"][&view.name][&feature.name].clone());
+            let seen: Vec<Value> = values.filter(|value| !value.is_null()).collect();
+            let kind = feature.data_type.split('(').next().unwrap().to_owned();
+            if !seen.is_empty() {
+                features.push(Feature { view: view.name.clone(), name: feature.name.clone(), kind, seen });
+            }
+        }
+    }
+    let kinds: std::collections::BTreeSet<&str> = features.iter().map(|feature| feature.kind.as_str()).collect();
+    for kind in ["Utf8", "Int64", "Decimal128", "Float64", "Boolean", "Date32", "Timestamp"] {
+        assert!(kinds.contains(kind), "{kinds:?}");
+    }
+    features
+}
+
+/// What DuckDB answers to `questions`.
+fn duckdb(folder: &std::path::Path, questions: &[Value]) -> Vec<Value> {
+    let python = python::installed("audiences", REQUIREMENTS).join("python");
+    let input = tempfile::NamedTempFile::new().unwrap();
+    let lines: String = questions.iter().map(|question| question.to_string() + "\n").collect();
+    input.as_file().write_all(lines.as_bytes()).unwrap();
+    let mut command = Command::new(python);
+    command.arg(SCRIPT).arg(folder).stdin(Stdio::from(input.reopen().unwrap()));
+    let output = python::run(command.env("PYTHONDONTWRITEBYTECODE", "1"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_is_duckdbs() {
+    // The budget holds none of the columns, so that each is read again and again.
+    let (shop, manifest, service) = open().await;
+    let features = features(&manifest, &service).await;
+    let segments: Vec<String> = manifest.segments.iter().map(|segment| segment.name.clone()).collect();
+    let ordered: Vec<&Feature> =
+        features.iter().filter(|f| !matches!(f.kind.as_str(), "Utf8" | "Boolean" | "List" | "Struct")).collect();
+    let counted: Vec<&Feature> =
+        features.iter().filter(|f| matches!(f.kind.as_str(), "Utf8" | "Boolean" | "Int32" | "Int64")).collect();
+    let numbers: Vec<&Feature> =
+        features.iter().filter(|f| matches!(f.kind.as_str(), "Int32" | "Int64" | "Decimal128" | "Float64")).collect();
+    let mut dice = Dice(2_024);
+    let (mut asked, mut questions) = (Vec::new(), Vec::new());
+    for _ in 0..2_000 {
+        let depth = dice.below(4);
+        let (ours, sql) = expression(&mut dice, &features, &segments, depth);
+        let (by, descending, limit) = (*dice.one(&ordered), dice.below(2) == 0, dice.below(40));
+        let direction = if descending { "desc" } else { "asc" };
+        let mut body = json!({"where": ours, "limit": limit, "order_by": format!("{} {direction}", by.ours())});
+        let mut question = json!({"where": sql, "limit": limit, "kind": "",
+            "order": format!("{} {direction} NULLS LAST", by.sql())});
+        match dice.below(4) {
+            0 => {
+                let by = dice.one(&counted);
+                body["breakdown"] = json!({"feature": by.ours(), "top": 1_000});
+                (question["by"], question["kind"]) = (json!(by.sql()), json!("values"));
+            }
+            1 => {
+                let by = dice.one(&numbers);
+                body["breakdown"] = json!({"feature": by.ours(), "buckets": 4});
+                (question["by"], question["kind"]) = (json!(by.sql()), json!("buckets"));
+            }
+            _ => {}
+        }
+        asked.push(body);
+        questions.push(question);
+    }
+    let folder = shop.path().join("lake/snapshots").join(manifest.id.as_str());
+    let expected = duckdb(&folder, &questions);
+    assert_eq!(expected.len(), asked.len());
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    for ((body, question), expected) in asked.iter().zip(&questions).zip(&expected) {
+        let answer = service.post("/v1/audiences", body.to_string()).await;
+        let told = || format!("{body}\n{question}\nDuckDB: {expected}\nLarder: {}", answer.text);
+        assert_eq!(answer.status, 200, "{}", told());
+        let found = answer.json();
+        assert_eq!(found["total"], expected["total"], "{}", told());
+        assert!(answer.text.contains(&format!("\"revenue\":{},", expected["revenue"].as_str().unwrap())), "{}", told());
+        for (at, name) in ["mean_r_score", "mean_f_score", "mean_m_score"].iter().enumerate() {
+            match (found[name].as_f64(), expected["means"][at].as_f64()) {
+                (Some(a), Some(b)) => assert!((a - b).abs() < 1e-12, "{}", told()),
+                (a, b) => assert_eq!(a, b, "{}", told()),
+            }
+        }
+        let members: Vec<&Value> = found["customers"].as_array().unwrap().iter().map(|c| &c["customer_id"]).collect();
+        assert_eq!(json!(members), expected["members"], "{}", told());
+        let rows = |of: &Value, keys: &[&str]| -> Vec<Vec<Value>> {
+            let row = |row: &Value| keys.iter().map(|key| row[key].clone()).collect();
+            of.as_array().unwrap().iter().map(row).collect()
+        };
+        match question["kind"].as_str().unwrap() {
+            "values" => {
+                let mut values = rows(&found["breakdown"]["values"], &["value", "customers"]);
+                assert!(values.windows(2).all(|two| two[0][1].as_u64() >= two[1][1].as_u64()), "{}", told());
+                let mut theirs: Vec<Vec<Value>> = serde_json::from_value(expected["values"].clone()).unwrap();
+                values.sort_by_key(|row| json!(row).to_string());
+                theirs.sort_by_key(|row| json!(row).to_string());
+                assert_eq!(values, theirs, "{}", told());
+                assert_eq!(found["breakdown"]["null"], expected["null"], "{}", told());
+            }
+            "buckets" => {
+                let number = |value: &Value| value.as_f64().unwrap();
+                let buckets = rows(&found["breakdown"]["buckets"], &["from", "to", "customers"]);
+                let theirs: Vec<Vec<Value>> = serde_json::from_value(expected["buckets"].clone()).unwrap();
+                let numbers = |rows: &[Vec<Value>]| -> Vec<Vec<f64>> {
+                    rows.iter().map(|row| row.iter().map(number).collect()).collect()
+                };
+                assert_eq!(numbers(&buckets), numbers(&theirs), "{}", told());
+                assert_eq!(found["breakdown"]["null"], expected["null"], "{}", told());
+            }
+            _ => {}
+        }
+        let total = found["total"].as_u64().unwrap();
+        let size = if total == 0 {
+            "none"
+        } else if total == manifest.customers {
+            "all"
+        } else {
+            "some"
+        };
+        *sizes.entry(size).or_default() += 1;
+    }
+    // A test of nothing but empty audiences would be none.
+    assert!(sizes["some"] > 1_000, "{sizes:?}");
+    assert!(service.metric("larder_audience_bytes").await <= 8_192.0);
+}

@@ -1,0 +1,130 @@
+//! The grammar: everything that is printed can be read again, and nothing that is read makes it panic.
+
+use chrono::DateTime;
+use larder::audience::{At, Decimal, Expression, FeatureName, Literal, MAX_DEPTH, Operator, Value};
+use proptest::prelude::*;
+
+fn value() -> impl Strategy<Value = Value> {
+    let literal = prop_oneof![
+        ".{0,8}".prop_map(Literal::Text),
+        (any::<i64>(), 0_u32..12).prop_map(|(mantissa, scale)| Literal::Number(Decimal::new(mantissa.into(), scale))),
+        any::<bool>().prop_map(Literal::Boolean),
+        (-62_000_000_000_i64..253_000_000_000, 0_u32..1_000_000_000)
+            .prop_map(|(seconds, nanos)| Literal::Time(DateTime::from_timestamp(seconds, nanos).unwrap())),
+    ];
+    literal.prop_map(|literal| Value { literal, at: At(0) })
+}
+
+fn expression() -> impl Strategy<Value = Expression> {
+    let feature = ("[a-z0-9_]{1,5}", "[a-z0-9_]{1,5}").prop_map(|(view, feature)| FeatureName::new(&view, &feature));
+    let operator = proptest::sample::select(vec![
+        Operator::Equal,
+        Operator::NotEqual,
+        Operator::Less,
+        Operator::AtMost,
+        Operator::Greater,
+        Operator::AtLeast,
+    ]);
+    let test = prop_oneof![
+        ".{1,8}".prop_map(|name| Expression::Segment(name, At(0))),
+        (feature.clone(), operator, value())
+            .prop_map(|(name, operator, value)| Expression::Compare(name, operator, value)),
+        (feature.clone(), prop::collection::vec(value(), 1..4)).prop_map(|(name, values)| Expression::In(name, values)),
+        feature.prop_map(Expression::IsNull),
+    ];
+    test.prop_recursive(6, 40, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 2..4).prop_map(Expression::All),
+            prop::collection::vec(inner.clone(), 2..4).prop_map(Expression::Any),
+            inner.prop_map(|part| Expression::Not(Box::new(part))),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn what_is_printed_reads_as_it_was(expression in expression()) {
+        let text = expression.to_string();
+        prop_assert_eq!(Expression::parse(&text), Ok(expression), "{}", text);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>()) {
+        if let Err(error) = Expression::parse(&text) {
+            prop_assert!(error.position <= text.chars().count());
+        }
+    }
+
+    #[test]
+    fn pieces_of_expressions_do_not_either(pieces in prop::collection::vec(proptest::sample::select(vec![
+        "segment", ":", "champions", " ", "rfm.monetary", ">=", "1000", "not ", "(", ")", " and ", " or ", "in", ",", "is", "null",
+        "\"", "'", "\\", "-", "1e9", "2011-12-09T12:50:00Z", "true", "é", "<",
+    ]), 0..20)) {
+        let text = pieces.concat();
+        match Expression::parse(&text) {
+            Ok(expression) => prop_assert_eq!(Expression::parse(&expression.to_string()), Ok(expression)),
+            Err(error) => prop_assert!(error.position <= text.chars().count()),
+        }
+    }
+}
+
+fn read(text: &str) -> String {
+    Expression::parse(text).map_or_else(|error| error.to_string(), |expression| expression.to_string())
+}
+
+#[test]
+fn every_form_is_read() {
+    for (text, same) in [
+        (
+            "segment:champions and churn.risk:high and not profile.country:\"United Kingdom\" and rfm.monetary >= 1000",
+            "segment:champions and churn.risk = \"high\" and not profile.country = \"United Kingdom\" and rfm.monetary >= 1000",
+        ),
+        ("a.b=1 or a.b=2 and a.c=3", "a.b = 1 or (a.b = 2 and a.c = 3)"),
+        ("NOT (a.b = 'it\\'s') AND a.c IS NOT NULL", "not a.b = \"it's\" and not a.c is null"),
+        ("a.b not in (1, 2.50, -3e2)", "not a.b in (1, 2.5, -300)"),
+        ("segment in (loyal, new) and segment != at_risk", "(segment:loyal or segment:new) and not segment:at_risk"),
+        (
+            "a.b < 2011-12-09 and a.c >= 2011-12-09T13:50:00+01:00",
+            "a.b < 2011-12-09T00:00:00Z and a.c >= 2011-12-09T12:50:00Z",
+        ),
+        ("a.b : TRUE or a.c=Île-de-France", "a.b = true or a.c = \"Île-de-France\""),
+        ("not not segment : x", "not not segment:x"),
+    ] {
+        assert_eq!(read(text), same, "{text}");
+    }
+}
+
+#[test]
+fn errors_say_what_was_expected_and_where() {
+    for (text, position, part) in [
+        ("", 0, "expected `segment:…`, a feature"),
+        ("champions", 0, "write view.feature, or segment:champions"),
+        ("segment:", 8, "expected the name of a segment, found the end"),
+        ("segment > a", 7, "in a segment or not"),
+        ("é.b = 1 and", 11, "found the end"),
+        ("a.b 1", 4, "expected `:`, `=`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `is`, found `1`"),
+        ("a.b = null", 6, "write `is null`"),
+        ("a.b = 85123A", 6, "put text in quotes"),
+        ("a.b = United Kingdom", 13, "expected `and`, `or` or the end, found `Kingdom`"),
+        ("a.b = \"x", 6, "has no \" at its end"),
+        ("a.b = \"x\\n\"", 8, "a backslash in quotes"),
+        ("a.b in (1 2)", 10, "expected `,` or `)`"),
+        ("a.b in ()", 8, "expected a value"),
+        ("(a.b = 1", 8, "expected `and`, `or` or `)`, found the end"),
+        ("a.b = 1)", 7, "expected `and`, `or` or the end, found `)`"),
+        ("a.b is not 1", 11, "expected `null`"),
+        ("a.b = 2011-13-45", 6, "neither a number"),
+        ("a.b.c = 1", 0, "is no feature"),
+    ] {
+        let error = Expression::parse(text).expect_err(text);
+        assert_eq!(error.position, position, "{text}: {error}");
+        assert!(error.message.contains(part), "{text}: {error}");
+    }
+    let deep = |depth: usize| format!("{}a.b = 1{}", "(".repeat(depth), ")".repeat(depth));
+    assert!(Expression::parse(&deep(MAX_DEPTH)).is_ok());
+    assert!(read(&deep(MAX_DEPTH + 1)).contains("nested"), "{}", read(&deep(MAX_DEPTH + 1)));
+    assert!(read(&format!("{}a.b = 1", "not ".repeat(100_000))).contains("8192 bytes"));
+    assert!(read(&"not ".repeat(1_000)).contains("nested"));
+}

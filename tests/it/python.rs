@@ -1,0 +1,35 @@
+//! What comes from PyPI, pinned: installed once into a virtual environment in the target folder, anew when the pins change.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use sha2::{Digest, Sha256};
+
+/// Runs `command`, which must succeed.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} ended with {}\n{out}\n{err}", output.status);
+    output
+}
+
+/// The programs of the virtual environment `name`, which has what the file `requirements` pins.
+pub(crate) fn installed(name: &str, requirements: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let pins = larder::snapshot::hex(&Sha256::digest(fs::read(requirements).unwrap()));
+    let folder = target.join(format!("{name}-{}", &pins[..12]));
+    // Of several processes one installs, and the others wait.
+    let lock = File::create(target.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    if !folder.join("ready").exists() {
+        let _ = fs::remove_dir_all(&folder);
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        let mut pip = Command::new(folder.join("bin/pip"));
+        run(pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement", requirements]));
+        fs::write(folder.join("ready"), "").unwrap();
+    }
+    folder.join("bin")
+}
