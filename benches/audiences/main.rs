@@ -1,0 +1,207 @@
+//! Audiences against Redis Sets of the same members: `cargo bench --bench audiences -- 100000 1000000 5000000`.
+//!
+//! The numbers are numbers of customers. *A and B and not C* are three segments; Redis answers with `SINTERSTORE` and `SDIFFSTORE`, whose
+//! answer is the count, over a connection of its own. Larder counts in process (the bitmaps alone; then with revenue, scores and the first
+//! 100 members) and over HTTP. Then an expression over features: with all in memory, with the sets of its tests to be made anew, and with
+//! nothing in memory. Debian's packages `redis-server` and `redis-tools` bring what is needed.
+
+#![expect(clippy::print_stdout, reason = "the table is what a benchmark is for")]
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
+#[path = "../tair/redis.rs"]
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod redis;
+#[path = "../support/shop.rs"]
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod shop;
+#[path = "../support/snapshot.rs"]
+mod snapshot;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use larder::{
+    audience::{Bitmap, Expression, FeatureName, Leaf, plan::Known},
+    config::{Config, ServingConfig},
+    http::{self, App},
+    serving::{AudienceRequest, Serving},
+    snapshot::sets::Sets,
+    telemetry::Metrics,
+};
+
+use redis::{Commands, Redis};
+use shop::{micros, quantile};
+use snapshot::Made;
+
+const SETS: &str = "segment:active and segment:churn_high and not segment:british";
+const ROUNDS: usize = 200;
+
+fn main() -> anyhow::Result<()> {
+    let arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let sizes: Vec<u32> = arguments.map(|number| number.parse()).collect::<Result<_, _>>()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async move {
+        let mut tables = [
+            "| customers | members | Redis ms | bitmaps µs | Redis / bitmaps | with figures and page µs | HTTP µs | Redis / HTTP |\n\
+             |---:|---:|---:|---:|---:|---:|---:|---:|\n"
+                .to_owned(),
+            "| customers | features in memory µs | tests anew µs | nothing in memory ms | memory MiB | of it the three sets KiB | Redis MiB |\n\
+             |---:|---:|---:|---:|---:|---:|---:|\n"
+                .to_owned(),
+        ];
+        for size in if sizes.is_empty() { vec![100_000, 1_000_000] } else { sizes } {
+            let [sets, features] = compare(size).await?;
+            tables[0].push_str(&sets);
+            tables[1].push_str(&features);
+        }
+        println!("A and B and not C, medians:\n\n{}\nAn expression over features, and memory:\n\n{}", tables[0], tables[1]);
+        Ok(())
+    })
+}
+
+fn request(text: &str, limit: usize) -> anyhow::Result<AudienceRequest> {
+    Ok(AudienceRequest {
+        expression: Expression::parse(text)?,
+        order_by: (FeatureName::new("rfm", "monetary"), true),
+        offset: 0,
+        limit,
+        breakdown: None,
+    })
+}
+
+/// The median of what `work` takes, in microseconds.
+fn median(mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let mut times = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        work()?;
+        times.push(micros(begun.elapsed()));
+    }
+    quantile(&mut times, 0.5)
+}
+
+async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
+    let made = Made::write(customers).await?;
+    let server = Redis::start()?;
+    let (redis_ms, redis_count, redis_bytes) = in_redis(&made, &server)?;
+    drop(server);
+
+    // The bitmaps alone.
+    let sets = Sets::new(made.lake.clone(), Arc::clone(&made.manifest), Duration::from_mins(1));
+    let names: Vec<&str> = made.segments.iter().map(|(name, _)| *name).collect();
+    let plan = Known { views: &made.manifest.views, segments: &names }.plan(&Expression::parse(SETS)?)?;
+    let ids = Arc::new(sets.ids().await?);
+    let mut leaves = Vec::new();
+    for leaf in &plan.leaves {
+        let Leaf::Segment(name) = leaf else { continue };
+        leaves.push(sets.segment(name, &ids).await?);
+    }
+    let leaves: Vec<&Bitmap> = leaves.iter().collect();
+    let bitmaps = median(|| {
+        let count = plan.members(&leaves, sets.customers()).count();
+        ensure!(count == redis_count, "Larder counts {count}, Redis {redis_count}");
+        Ok(())
+    })?;
+
+    // All of it, in process.
+    let metrics = Arc::new(Metrics::new()?);
+    let serving = Arc::new(Serving::new(made.lake.clone(), &ServingConfig::default(), Arc::clone(&metrics)));
+    serving.refresh().await?;
+    let served = serving.current()?;
+    let timed = async |asked: &AudienceRequest| -> anyhow::Result<(f64, usize)> {
+        let begun = Instant::now();
+        let audience = serving.audience(&served, asked).await?;
+        Ok((micros(begun.elapsed()), audience.figures.size))
+    };
+    let features = |least: usize| {
+        format!("rfm.monetary >= {least} and churn.risk:high and not profile.country:\"United Kingdom\"")
+    };
+    let (cold, _) = timed(&request(&features(1_000), 100)?).await?;
+    let (mut warm, mut anew, mut page) = (Vec::new(), Vec::new(), Vec::new());
+    timed(&request(SETS, 100)?).await?;
+    for round in 0..ROUNDS {
+        warm.push(timed(&request(&features(1_000), 100)?).await?.0);
+        let other = features(2_000 + round).replace("churn.risk:high", &format!("churn.risk in (high, a{round})"));
+        anew.push(timed(&request(&other, 100)?).await?.0);
+        let (time, count) = timed(&request(SETS, 100)?).await?;
+        ensure!(count == redis_count, "Larder counts {count}, Redis {redis_count}");
+        page.push(time);
+    }
+    let [warm, anew, page] = [quantile(&mut warm, 0.5)?, quantile(&mut anew, 0.5)?, quantile(&mut page, 0.5)?];
+    serving.observe().await;
+    let memory = metrics.audience_bytes.get() as f64;
+
+    // And over HTTP.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/v1/audiences", listener.local_addr()?);
+    let app = App::new(Arc::clone(&serving), metrics, &Config::default());
+    let running = tokio::spawn(http::serve(listener, app, std::future::pending()));
+    let client = reqwest::Client::new();
+    let body = serde_json::json!({"where": SETS, "limit": 100}).to_string();
+    let mut over_http = Vec::new();
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        let sent = client.post(&url).header("content-type", "application/json").body(body.clone()).send().await?;
+        let text = sent.text().await?;
+        over_http.push(micros(begun.elapsed()));
+        ensure!(text.contains(&format!("\"total\":{redis_count},")), "Larder says {text}");
+    }
+    running.abort();
+    let over_http = quantile(&mut over_http, 0.5)?;
+    let set_kib = f64::from(3 * customers.div_ceil(64) * 8) / 1024.0;
+    Ok([
+        format!(
+            "| {customers} | {redis_count} | {redis_ms:.1} | {bitmaps:.1} | {:.0} | {page:.0} | {over_http:.0} | {:.0} |\n",
+            redis_ms * 1e3 / bitmaps,
+            redis_ms * 1e3 / over_http
+        ),
+        format!(
+            "| {customers} | {warm:.0} | {anew:.0} | {:.0} | {:.1} | {set_kib:.0} | {:.1} |\n",
+            cold / 1e3,
+            memory / f64::from(1 << 20),
+            redis_bytes / f64::from(1 << 20)
+        ),
+    ])
+}
+
+/// Milliseconds, count and bytes of the same in Redis.
+fn in_redis(made: &Made, server: &Redis) -> anyhow::Result<(f64, usize, f64)> {
+    let before = server.memory()?;
+    let file = tempfile::NamedTempFile::new()?;
+    let mut commands = Commands::create(file.path())?;
+    for (name, members) in &made.segments {
+        for some in members.chunks(1_000) {
+            let ids: Vec<String> = some.iter().map(|customer| snapshot::id(*customer)).collect();
+            let mut parts: Vec<&[u8]> = vec![b"SADD", name.as_bytes()];
+            parts.extend(ids.iter().map(String::as_bytes));
+            commands.write(&parts)?;
+        }
+    }
+    commands.finish()?;
+    server.pipe(file.path())?;
+    let bytes = server.memory()? - before;
+    let stream = TcpStream::connect(("127.0.0.1", server.port))?;
+    stream.set_nodelay(true)?;
+    let (mut reader, mut writer) = (BufReader::new(stream.try_clone()?), stream);
+    let mut ask = |command: &str| -> anyhow::Result<usize> {
+        let mut line = String::new();
+        writer.write_all(command.as_bytes())?;
+        reader.read_line(&mut line)?;
+        line.trim().strip_prefix(':').with_context(|| format!("Redis said {line}"))?.parse().context("no count")
+    };
+    let mut count = 0;
+    let mut times = Vec::new();
+    for _ in 0..11 {
+        let begun = Instant::now();
+        ask("SINTERSTORE both active churn_high\r\n")?;
+        count = ask("SDIFFSTORE left both british\r\n")?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    ensure!(!made.members("active")?.is_empty(), "nobody is active");
+    Ok((quantile(&mut times, 0.5)?, count, bytes))
+}
