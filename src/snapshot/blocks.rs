@@ -94,11 +94,9 @@ impl Footer {
     /// # Errors
     /// Of a footer that is damaged.
     pub fn check(path: &Path, entry: &FileEntry, bytes: &Bytes) -> Result<Self, SnapshotError> {
-        let damaged = |why: String| SnapshotError::Damaged { object: path.to_string(), why };
-        if crc32fast::hash(bytes) != entry.footer_crc32 {
-            return Err(damaged("the checksum of its footer is wrong".to_owned()));
-        }
-        Self::decode(bytes, matches!(entry.kind, FileKind::Rows | FileKind::Products)).map_err(damaged)
+        checksum(path, entry, bytes)?;
+        let sorted = matches!(entry.kind, FileKind::Rows | FileKind::Products);
+        Self::decode(bytes, sorted).map_err(|why| SnapshotError::Damaged { object: path.to_string(), why })
     }
 
     /// Decodes the footer of a file whose last bytes are `bytes`; `sorted` says that the first column is sorted.
@@ -106,13 +104,7 @@ impl Footer {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn decode(bytes: &Bytes, sorted: bool) -> Result<Self, String> {
-        let text = |error: ParquetError| error.to_string();
-        // Indexes may stand before the metadata; its own length stands behind it.
-        let end = bytes.len().checked_sub(TAIL).ok_or("its footer is too short")?;
-        let length = bytes[end..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
-        let start = usize::try_from(length).ok().and_then(|length| end.checked_sub(length));
-        let start = start.ok_or("its footer is shorter than it says")?;
-        let metadata = ParquetMetaDataReader::decode_metadata(&bytes[start..end]).map_err(text)?;
+        let metadata = metadata(bytes)?;
         let blocks = block_list(&metadata)?;
         if blocks.len() != metadata.num_row_groups() {
             return Err(format!(
@@ -131,15 +123,7 @@ impl Footer {
                 last_ids.push(last.ok_or("its footer has no greatest id of a block")?);
             }
         }
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
-        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(text)?;
-        Ok(Self { metadata, blocks, starts, last_ids })
-    }
-
-    /// What the footer says of row groups and columns.
-    #[must_use]
-    pub fn metadata(&self) -> &ArrowReaderMetadata {
-        &self.metadata
+        Ok(Self { metadata: schema(metadata)?, blocks, starts, last_ids })
     }
 
     /// The number of rows of the file.
@@ -184,6 +168,12 @@ impl Footer {
         self.blocks[at]
     }
 
+    /// The number of rows of block `at`.
+    #[must_use]
+    pub fn rows_of(&self, at: usize) -> u64 {
+        self.starts[at + 1] - self.starts[at]
+    }
+
     /// Checks and decodes the bytes of block `at`.
     ///
     /// # Errors
@@ -193,7 +183,7 @@ impl Footer {
         if crc32fast::hash(&bytes) != block.crc32 {
             return Err(format!("the checksum of the {} bytes at {} is wrong", block.length, block.offset));
         }
-        let rows = usize::try_from(self.starts[at + 1] - self.starts[at]).map_err(|error| error.to_string())?;
+        let rows = usize::try_from(self.rows_of(at)).map_err(|error| error.to_string())?;
         let window = Window { start: block.offset, bytes };
         let text = |error: ParquetError| error.to_string();
         let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(window, self.metadata.clone())
@@ -204,6 +194,38 @@ impl Footer {
         let batch = reader.next().ok_or("a block is empty")?.map_err(|error| error.to_string())?;
         if batch.num_rows() == rows { Ok(batch) } else { Err("a block has fewer rows than its footer says".to_owned()) }
     }
+}
+
+/// What the footer in `bytes` of the file `entry` at `path` says of row groups and columns, whether it lists blocks or not.
+///
+/// # Errors
+/// Of a footer that is damaged.
+pub fn columns(path: &Path, entry: &FileEntry, bytes: &Bytes) -> Result<ArrowReaderMetadata, SnapshotError> {
+    checksum(path, entry, bytes)?;
+    let columns = metadata(bytes).and_then(schema);
+    columns.map_err(|why| SnapshotError::Damaged { object: path.to_string(), why })
+}
+
+fn checksum(path: &Path, entry: &FileEntry, bytes: &Bytes) -> Result<(), SnapshotError> {
+    if crc32fast::hash(bytes) == entry.footer_crc32 {
+        return Ok(());
+    }
+    let why = "the checksum of its footer is wrong".to_owned();
+    Err(SnapshotError::Damaged { object: path.to_string(), why })
+}
+
+fn metadata(bytes: &Bytes) -> Result<ParquetMetaData, String> {
+    // Indexes may stand before the metadata; its own length stands behind it.
+    let end = bytes.len().checked_sub(TAIL).ok_or("its footer is too short")?;
+    let length = bytes[end..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+    let start = usize::try_from(length).ok().and_then(|length| end.checked_sub(length));
+    let start = start.ok_or("its footer is shorter than it says")?;
+    ParquetMetaDataReader::decode_metadata(&bytes[start..end]).map_err(|error| error.to_string())
+}
+
+fn schema(metadata: ParquetMetaData) -> Result<ArrowReaderMetadata, String> {
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+    ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(|error| error.to_string())
 }
 
 /// Where the footer of the file `entry` at `path` lies.

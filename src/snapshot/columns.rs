@@ -22,13 +22,16 @@ use object_store::path::Path;
 use parquet::{
     arrow::{
         ProjectionMask,
-        arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+        arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
     },
     errors::{ParquetError, Result as ParquetResult},
     file::reader::{ChunkReader, Length},
 };
 
-use super::{FileEntry, FileKind, Manifest, SnapshotError, blocks::Footer};
+use super::{
+    FileEntry, FileKind, Manifest, SnapshotError,
+    blocks::{self, footer_range},
+};
 use crate::lake::Lake;
 
 /// Customers of a batch.
@@ -105,19 +108,26 @@ impl Source {
         part: FileEntry,
     ) -> Result<BoxStream<'static, Result<Opening, SnapshotError>>, SnapshotError> {
         let object = self.manifest.id.path(&part.path);
-        let footer = self.in_time(&object, Footer::read(&self.lake, &object, &part)).await?;
-        let footer = Arc::new(footer);
-        let blocks = (0..footer.blocks()).map(move |at| -> Result<Opening, SnapshotError> {
-            let (source, object, footer) = (Arc::clone(&self), object.clone(), Arc::clone(&footer));
+        let footer = async { Ok(self.lake.get_range(&object, footer_range(&object, &part)?).await?) };
+        let footer = self.in_time(&object, footer).await?;
+        let metadata = blocks::columns(&object, &part, &footer)?;
+        let groups = metadata.metadata().num_row_groups();
+        let blocks = (0..groups).map(move |at| -> Result<Opening, SnapshotError> {
+            let (source, object, metadata) = (Arc::clone(&self), object.clone(), metadata.clone());
             let length = part.bytes;
-            Ok(Box::pin(async move { source.open(object, &footer, length, at).await }))
+            Ok(Box::pin(async move { source.open(object, &metadata, length, at).await }))
         });
         Ok(stream::iter(blocks.collect::<Vec<_>>()).boxed())
     }
 
     /// Reads what is wanted of block `at`.
-    async fn open(&self, object: Path, footer: &Footer, length: u64, at: usize) -> Result<Opened, SnapshotError> {
-        let metadata = footer.metadata();
+    async fn open(
+        &self,
+        object: Path,
+        metadata: &ArrowReaderMetadata,
+        length: u64,
+        at: usize,
+    ) -> Result<Opened, SnapshotError> {
         let mask = ProjectionMask::columns(metadata.parquet_schema(), self.wanted.iter().map(String::as_str));
         let group = metadata.metadata().row_group(at);
         let ranges = (0..group.num_columns()).filter(|leaf| mask.leaf_included(*leaf)).map(|leaf| {
