@@ -16,6 +16,7 @@ mod build;
 #[cfg(feature = "build")]
 mod demo;
 mod evaluate;
+mod export;
 mod feast_repo;
 #[cfg(feature = "build")]
 mod features;
@@ -66,6 +67,7 @@ enum Command {
     Forget(forget::Args),
     Serve(serve::Args),
     Key(key::Args),
+    Export(export::Args),
     FeastRepo(feast_repo::Args),
     Openapi(openapi::Args),
 }
@@ -161,6 +163,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Forget(args) => Box::pin(forget::run(args, &app)).await,
             Command::Serve(args) => serve::run(args, &app).await,
             Command::Key(args) => key::run(&args, &app),
+            Command::Export(args) => Box::pin(export::run(args, &app)).await,
             Command::FeastRepo(args) => feast_repo::run(args, &app).await,
             Command::Openapi(args) => openapi::run(args),
         }

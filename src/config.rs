@@ -144,6 +144,11 @@ pub struct ServingConfig {
     /// The deadline of one read on the lake; default `5s`.
     #[serde(deserialize_with = "duration")]
     pub lake_timeout: Duration,
+    /// How many exports run at a time; default 2.
+    pub exports: usize,
+    /// How long a receiver may take nothing of an export before it is broken off; default `30s`.
+    #[serde(deserialize_with = "duration")]
+    pub export_idle: Duration,
 }
 
 /// `[raw]`
@@ -247,6 +252,8 @@ impl Default for ServingConfig {
             poll: Duration::from_secs(2),
             lake_reads: 32,
             lake_timeout: Duration::from_secs(5),
+            exports: 2,
+            export_idle: Duration::from_secs(30),
         }
     }
 }

@@ -22,6 +22,7 @@ mod conditional;
 mod cursor;
 mod customer_history;
 mod customers;
+mod export;
 pub mod feast;
 mod history;
 mod lists;
@@ -81,6 +82,8 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(segments::members))
         .routes(routes!(churn::churn))
         .routes(routes!(audiences::audience))
+        .routes(routes!(export::segment))
+        .routes(routes!(export::churn))
         .routes(routes!(history::segment))
         .routes(routes!(migration::migration))
         .routes(routes!(overlap::overlap))

@@ -14,6 +14,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use chrono::{DateTime, Utc};
 use moka::future::Cache;
+use tokio::sync::Semaphore;
 
 use crate::{
     config::{ServingConfig, TairConfig},
@@ -31,6 +32,7 @@ mod audience;
 mod breaker;
 mod compare;
 mod counted;
+pub mod export;
 mod history;
 mod online;
 mod overlap;
@@ -80,6 +82,10 @@ pub struct Serving {
     catalog: Cache<(), Arc<Vec<Arc<Manifest>>>>,
     /// What was found by comparing snapshots.
     comparisons: Comparisons,
+    /// The right to export, which few have at a time.
+    exports: Arc<Semaphore>,
+    /// How long a read of an export may take, and how long nobody may take a piece of it.
+    export_limits: (Duration, Duration),
     /// Whether the last look at `CURRENT` succeeded.
     lake_answers: AtomicBool,
     metrics: Arc<Metrics>,
@@ -118,6 +124,9 @@ pub enum ReadError {
     /// No tier could answer.
     #[error("the snapshot cannot be read")]
     Unavailable(#[source] Arc<SnapshotError>),
+    /// As many are under way as may be.
+    #[error("too many {0} are under way")]
+    Busy(&'static str),
 }
 
 impl From<Arc<SnapshotError>> for ReadError {
@@ -176,6 +185,8 @@ impl Serving {
             lake_answers: AtomicBool::new(false),
             online: tair.map(|(tair, config)| Online::new(tair, config, Arc::clone(&metrics))),
             comparisons: Comparisons::new(config.comparisons, config.lake_timeout),
+            exports: Arc::new(Semaphore::new(config.exports)),
+            export_limits: (config.lake_timeout, config.export_idle),
             counted: Counted::new(&metrics),
             metrics,
         }

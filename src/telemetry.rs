@@ -105,6 +105,10 @@ metrics! {
     lake_read_bytes: IntCounter = "lake_read_bytes_total" [];
     /// Reads on the lake that failed, by reason: missing, damaged, timeout or store.
     lake_errors: IntCounterVec = "lake_errors_total" ["reason"];
+    /// Exports that ended, by outcome: finished, left (the receiver is gone), idle (it took nothing) or failed.
+    exports: IntCounterVec = "exports_total" ["outcome"];
+    /// Exports under way.
+    exports_open: IntGauge = "exports_open" [];
     /// Looks at `CURRENT` and the list of the forgotten, by outcome: unchanged, swapped, forgot (the list changed) or error.
     polls: IntCounterVec = "current_polls_total" ["outcome"];
     /// Seconds from the served snapshot's `as_of` to now.

@@ -34,6 +34,8 @@ pub const NAMES: &[&str] = &[
     "serving.poll",
     "!serving.lake_reads",
     "serving.lake_timeout",
+    "!serving.exports",
+    "serving.export_idle",
     "raw.zone",
     "!raw.max_bad_share",
     "views.folder",

@@ -53,6 +53,8 @@ const ROUTES: &[(&str, Need)] = &[
     ("/v1/segments/{name}/customers", Need::Scope(Scope::Features)),
     ("/v1/churn", Need::Scope(Scope::Features)),
     ("/v1/audiences", Need::Scope(Scope::Features)),
+    ("/v1/segments/{name}/export", Need::Scope(Scope::Export)),
+    ("/v1/churn/export", Need::Scope(Scope::Export)),
     ("/v1/segments/{name}/history", Need::Scope(Scope::Features)),
     ("/v1/customers/{id}/history", Need::Scope(Scope::Features)),
     ("/v1/migration", Need::Scope(Scope::Features)),

@@ -93,13 +93,10 @@ pub(super) async fn churn(
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
     let limit = lists::limit(query.limit.as_deref())?;
-    let filter = filter(&query)?;
+    let filter = parse(query.risk, query.segment, query.min_probability.as_deref(), query.min_value.as_deref())?;
     let list = list_name(&filter);
     let (served, offset) = lists::resume(&app, query.cursor.as_deref(), &list).await?;
-    if served.manifest.models.churn.is_none() {
-        return Err(Problem::model_not_found("the snapshot has no churn model"));
-    }
-    check_segment(&served, &filter)?;
+    check(&served, &filter)?;
     let selection = Selection::views(&served, &access, query.views.as_deref().unwrap_or("churn"))?;
     if let Some(response) = conditional::not_modified(&headers, &served, &access) {
         return Ok(response);
@@ -110,29 +107,45 @@ pub(super) async fn churn(
         .await
 }
 
-fn filter(query: &ChurnQuery) -> Result<ChurnFilter, Problem> {
-    if query.risk.as_deref().is_some_and(|risk| !["high", "medium", "low"].contains(&risk)) {
-        return Err(Problem::bad_parameter("`risk` must be high, medium or low"));
-    }
-    Ok(ChurnFilter {
-        risk: query.risk.clone(),
-        segment: query.segment.clone(),
-        min_probability: at_least("min_probability", query.min_probability.as_deref(), 1.0)?,
-        min_value: at_least("min_value", query.min_value.as_deref(), 1e15)?,
-    })
+/// What is wanted of the list of `served`, which must have one.
+pub(super) fn filter(
+    served: &Served,
+    risk: Option<String>,
+    segment: Option<String>,
+    min_probability: Option<&str>,
+    min_value: Option<&str>,
+) -> Result<ChurnFilter, Problem> {
+    let filter = parse(risk, segment, min_probability, min_value)?;
+    check(served, &filter)?;
+    Ok(filter)
 }
 
-/// The least number of ten-thousandths that is not below `text`.
-#[expect(clippy::cast_possible_truncation, reason = "0 to 10^19, checked before")]
+fn parse(
+    risk: Option<String>,
+    segment: Option<String>,
+    min_probability: Option<&str>,
+    min_value: Option<&str>,
+) -> Result<ChurnFilter, Problem> {
+    if risk.as_deref().is_some_and(|risk| !["high", "medium", "low"].contains(&risk)) {
+        return Err(Problem::bad_parameter("`risk` must be high, medium or low"));
+    }
+    let min_probability = at_least("min_probability", min_probability, 1.0)?;
+    let min_value = at_least("min_value", min_value, 1e15)?;
+    Ok(ChurnFilter { risk, segment, min_probability, min_value })
+}
+
+/// `text` as ten-thousandths.
 fn at_least(name: &str, text: Option<&str>, most: f64) -> Result<Option<i128>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let number = text.parse::<f64>().ok().filter(|number| (0.0..=most).contains(number));
     let number = number.ok_or_else(|| Problem::bad_parameter(format!("`{name}` must be a number from 0 to {most}")))?;
-    // A hair less, so that 0.3, which binary cannot hold, does not become 0.3001.
-    Ok(Some((number * 10_000.0 - 1e-6).ceil() as i128))
+    Ok(Some(ChurnFilter::at_least(number)))
 }
 
-fn check_segment(served: &Served, filter: &ChurnFilter) -> Result<(), Problem> {
+fn check(served: &Served, filter: &ChurnFilter) -> Result<(), Problem> {
+    if served.manifest.models.churn.is_none() {
+        return Err(Problem::model_not_found("the snapshot has no churn model"));
+    }
     let Some(segment) = &filter.segment else { return Ok(()) };
     let known = served.manifest.segment(segment).is_some_and(|found| found.kind == crate::feature::SegmentKind::Rfm);
     let shown: String = segment.chars().filter(|c| !c.is_control()).take(64).collect();

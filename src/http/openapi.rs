@@ -30,6 +30,7 @@ pub(super) struct Views {}
         (name = "customers", description = "Features of customers"),
         (name = "recommendations", description = "The next products, and similar ones"),
         (name = "segments", description = "Segments and their members"),
+        (name = "exports", description = "Lists as files"),
         (name = "over time", description = "Segments and customers from snapshot to snapshot"),
         (name = "catalog", description = "What is served, and what it was made from"),
         (name = "feast", description = "For clients of Feast"),

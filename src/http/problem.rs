@@ -97,6 +97,8 @@ problems! {
     bad_media_type: UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "Unsupported media type";
     /// No snapshot is open yet.
     no_snapshot: SERVICE_UNAVAILABLE "no-snapshot" "No snapshot is served yet";
+    /// More of the same than may be under way.
+    busy: SERVICE_UNAVAILABLE "busy" "Too many are under way";
     /// No tier could answer.
     unavailable: SERVICE_UNAVAILABLE "unavailable" "Not known at the moment";
     /// The request took too long.
@@ -135,6 +137,7 @@ impl From<ReadError> for Problem {
         match &error {
             ReadError::NoSnapshot => Self::no_snapshot("nothing has been published yet; try again later"),
             ReadError::UnknownSnapshot(id) => Self::snapshot_not_found(format!("there is no snapshot {id}")),
+            ReadError::Busy(_) => Self::busy(format!("{error}; try again later")),
             // The object's name helps an operator and tells a caller nothing secret.
             ReadError::Unavailable(cause) => Self::unavailable(cause.to_string()),
         }

@@ -21,9 +21,11 @@ use tokio::sync::Semaphore;
 
 mod churn;
 mod forgotten;
+mod sweep;
 
 pub use churn::ChurnFilter;
 pub use forgotten::Gaps;
+pub use sweep::{ReadStretch, Stretch};
 
 use super::{
     FileEntry, FileKind, Manifest, SnapshotError,

@@ -14,6 +14,7 @@ mod build;
 mod churn;
 mod cli;
 mod deploy;
+mod export;
 mod faults;
 mod feast;
 mod forget;

@@ -25,6 +25,14 @@ pub struct ChurnFilter {
 }
 
 impl ChurnFilter {
+    /// The least number of ten-thousandths that is not below `number`.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "a number that is too large is as large as can be")]
+    pub fn at_least(number: f64) -> i128 {
+        // A hair less, so that 0.3, which binary cannot hold, does not become 0.3001.
+        (number * 10_000.0 - 1e-6).ceil() as i128
+    }
+
     /// Whether no more than a level is asked for: such lists are kept ready.
     #[must_use]
     pub fn is_by_risk_alone(&self) -> bool {

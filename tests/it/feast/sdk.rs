@@ -1,47 +1,24 @@
 //! Feast's own SDK, as PyPI has it, reads from a running Larder through the repository that `larder feast-repo` wrote.
 //!
-//! It is installed once into a virtual environment in the target folder (40 s and 0.6 GB), anew when the pins change.
+//! Installing it takes 40 s and 0.6 GB.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::Write,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    path::Path,
+    process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::shop::{Service, Shop, corners_with};
+use crate::{
+    python::{installed, run},
+    shop::{Service, Shop, corners_with},
+};
 
 /// The pins of Feast and all that it needs.
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/feast/requirements.txt");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/feast/sdk.py");
-
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?} ended with {}\n{out}\n{err}", output.status);
-    output
-}
-
-/// The programs of a virtual environment that has Feast.
-fn installed() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let pins = larder::snapshot::hex(&Sha256::digest(fs::read(REQUIREMENTS).unwrap()));
-    let folder = target.join(format!("feast-{}", &pins[..12]));
-    // Of several processes one installs, and the others wait.
-    let lock = File::create(target.join("feast.lock")).unwrap();
-    lock.lock().unwrap();
-    if !folder.join("ready").exists() {
-        let _ = fs::remove_dir_all(&folder);
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-        let mut pip = Command::new(folder.join("bin/pip"));
-        run(pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement", REQUIREMENTS]));
-        fs::write(folder.join("ready"), "").unwrap();
-    }
-    folder.join("bin")
-}
 
 /// A program of Feast's that does not look for settings or leave any at home.
 fn program(shop: &Shop, program: &Path) -> Command {
@@ -52,7 +29,7 @@ fn program(shop: &Shop, program: &Path) -> Command {
 
 /// What Feast's SDK answers to `questions`, from a Larder that it knows by `larder feast-repo` alone.
 fn answers(shop: &Shop, service: &Service, questions: &[Value]) -> Vec<Value> {
-    let programs = installed();
+    let programs = installed("feast", REQUIREMENTS);
     let repository = shop.path().join("repository");
     run(&mut shop.command(&["feast-repo", repository.to_str().unwrap(), "--url", &service.url]));
     run(program(shop, &programs.join("feast")).arg("apply").current_dir(&repository));

@@ -1,0 +1,117 @@
+//! Who is in an export: the rank of every customer in the list, by the customer's place in the snapshot.
+//!
+//! Lists are in the order of ranks, the snapshot in that of ids. So many ids are sorted at a time that memory has a bound,
+//! besides the four bytes a customer of the result.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use arrow::array::Array;
+use futures::StreamExt;
+use tokio::runtime::Handle;
+
+use super::List;
+use crate::{
+    lake::Lake,
+    serving::{Served, compare::apart},
+    snapshot::{
+        SnapshotError,
+        columns::{self, Batches, columns},
+        writer::ID,
+    },
+};
+
+/// Members that are read at a time.
+const PAGE: usize = 65_536;
+/// Members that are sorted at a time.
+const SORTED: usize = 1 << 20;
+
+/// Ranks by the places of customers, counted from 1; 0 for those who are not in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ranks(Vec<u32>);
+
+impl Ranks {
+    /// The ranks of `list`.
+    pub(super) async fn of(
+        lake: &Lake,
+        deadline: Duration,
+        served: &Arc<Served>,
+        list: &List,
+    ) -> Result<Self, Arc<SnapshotError>> {
+        let customers = usize::try_from(served.manifest.customers).unwrap_or(usize::MAX);
+        let mut ranks = Self(vec![0; customers]);
+        let mut next = Some(0);
+        while next.is_some() {
+            let mut members = Members::default();
+            while let Some(first) = next.filter(|_| members.ranks.len() < SORTED) {
+                let page;
+                (page, next) = list.page(served, first, PAGE).await?;
+                for (rank, id) in &page {
+                    members.push(*rank, id.as_str());
+                }
+            }
+            let all = columns(lake, &served.manifest, &[], deadline);
+            ranks = apart(move |handle| members.rank(ranks, all, handle)).await?;
+        }
+        Ok(ranks)
+    }
+
+    /// The ranks of the customers of the places from `start` on, as far as they are in `wanted`, counted from 1; 0 for the others.
+    pub(super) fn from(&self, start: u64, wanted: Range<u32>) -> impl Iterator<Item = u32> {
+        let start = usize::try_from(start).unwrap_or(usize::MAX).min(self.0.len());
+        self.0[start..].iter().map(move |rank| if wanted.contains(rank) { *rank } else { 0 })
+    }
+
+    /// Whether any of the customers of `places` has a rank in `wanted`.
+    pub(super) fn any(&self, places: Range<u64>, wanted: Range<u32>) -> bool {
+        let length = usize::try_from(places.end - places.start).unwrap_or(usize::MAX);
+        self.from(places.start, wanted).take(length).any(|rank| rank > 0)
+    }
+
+    /// The greatest rank.
+    pub(super) fn last(&self) -> u32 {
+        self.0.iter().copied().max().unwrap_or(0)
+    }
+}
+
+/// Members with their ids in one piece: there may be a million of them.
+#[derive(Debug, Default)]
+struct Members {
+    text: String,
+    ends: Vec<usize>,
+    ranks: Vec<u32>,
+}
+
+impl Members {
+    fn push(&mut self, rank: u64, id: &str) {
+        self.text.push_str(id);
+        self.ends.push(self.text.len());
+        self.ranks.push(u32::try_from(rank + 1).unwrap_or(u32::MAX));
+    }
+
+    fn id(&self, at: usize) -> &str {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start..self.ends[at]]
+    }
+
+    /// Sets the ranks of the members among `all` customers, who are sorted by id.
+    fn rank(self, mut ranks: Ranks, mut all: Batches, handle: &Handle) -> Result<Ranks, SnapshotError> {
+        let mut order: Vec<usize> = (0..self.ranks.len()).collect();
+        order.sort_unstable_by(|a, b| self.id(*a).cmp(self.id(*b)));
+        let (mut rest, mut start) = (order.iter().peekable(), 0);
+        while rest.peek().is_some() {
+            let Some(batch) = handle.block_on(all.next()).transpose()? else { break };
+            let ids = columns::texts(&batch, ID);
+            for (row, id) in ids.iter().flat_map(|ids| ids.iter().enumerate()) {
+                let Some(id) = id else { continue };
+                while rest.next_if(|at| self.id(**at) < id).is_some() {}
+                if let Some(at) = rest.next_if(|at| self.id(**at) == id)
+                    && let Some(rank) = ranks.0.get_mut(start + row)
+                {
+                    *rank = self.ranks[*at];
+                }
+            }
+            start += ids.map_or(0, |ids| ids.len());
+        }
+        Ok(ranks)
+    }
+}
