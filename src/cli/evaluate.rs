@@ -3,7 +3,11 @@
 mod recommendations;
 
 use super::{App, table};
-use crate::snapshot::{Manifest, SnapshotError, SnapshotId, models::ChurnModel, read_current, rfc3339};
+use crate::snapshot::{
+    Manifest, SnapshotError, SnapshotId,
+    models::{ChurnModel, PurchaseModels},
+    read_current, rfc3339,
+};
 
 /// Show how good the models of the current snapshot are
 ///
@@ -120,9 +124,37 @@ fn churn(card: &ChurnModel) -> std::io::Result<()> {
         ]
     });
     table::print(&["feature", "made of", "weight", "importance"], &features.collect::<Vec<_>>())?;
+    if let Some(models) = &card.purchases {
+        purchases(models)?;
+    }
     let value = &card.expected_value;
     table::line(&format!(
-        "\nexpected value: own rate counts {:.1}, mean of those who stayed {:.2}; mean error on the latest cut {:.2}, of the mean alone {:.2}",
-        value.own, value.mean, value.error, value.error_of_mean
-    ))
+        "\nexpected value: made by {}; own rate counts {:.1}, mean of those who stayed {:.2}\n",
+        value.chosen, value.own, value.mean
+    ))?;
+    let rows = value
+        .candidates
+        .iter()
+        .map(|one| vec![one.name.clone(), format!("{:.2}", one.error_to_choose), format!("{:.2}", one.error)]);
+    table::print(&["candidate", "mean error, chosen on", "kept out"], &rows.collect::<Vec<_>>())
+}
+
+/// The parameters of the models of coming and going.
+fn purchases(models: &PurchaseModels) -> std::io::Result<()> {
+    table::line("")?;
+    for (name, fit) in [("nbd", &models.nbd), ("bg_nbd", &models.bg_nbd)] {
+        let Some(fit) = fit else { continue };
+        let leaving = fit.a.zip(fit.b).map(|(a, b)| format!(", a {a:.3}, b {b:.3}")).unwrap_or_default();
+        table::line(&format!(
+            "{name}: r {:.3}, alpha {:.2} days{leaving}; log-likelihood {:.1}",
+            fit.r, fit.alpha, fit.log_likelihood
+        ))?;
+    }
+    if let Some(fit) = &models.gamma_gamma {
+        table::line(&format!("gamma_gamma: p {:.3}, q {:.3}, gamma {:.2}", fit.p, fit.q, fit.gamma))?;
+    }
+    for why in &models.degenerate {
+        table::line(&format!("degenerate, {why}"))?;
+    }
+    Ok(())
 }

@@ -2,8 +2,9 @@
 
 use super::{
     inputs::{OF_FREQUENCY, OF_OVERDUE, OF_RECENCY},
-    logistic::Logistic,
+    logistic::{Logistic, logit},
     measure::mean,
+    purchasing::{Fits, History, Purchasing},
     trees::Trees,
 };
 
@@ -16,23 +17,37 @@ pub(super) enum Candidate {
     Recency,
     /// The number of orders.
     Frequency,
-    /// Logistic regression on all columns.
+    /// A purchase model without leaving.
+    Nbd,
+    /// A purchase model with leaving.
+    BgNbd,
+    /// Logistic regression on all columns and what the purchase model says.
     Logistic,
-    /// Boosted trees on all columns.
+    /// Boosted trees on the same.
     Boosted,
     /// The mean of the log-odds of the last two.
     Blend,
 }
 
 impl Candidate {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Overdue, Self::Recency, Self::Frequency, Self::Logistic, Self::Boosted, Self::Blend];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Overdue,
+        Self::Recency,
+        Self::Frequency,
+        Self::Nbd,
+        Self::BgNbd,
+        Self::Logistic,
+        Self::Boosted,
+        Self::Blend,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Overdue => "overdue",
             Self::Recency => "recency",
             Self::Frequency => "frequency",
+            Self::Nbd => "nbd",
+            Self::BgNbd => "bg_nbd",
             Self::Logistic => "logistic",
             Self::Boosted => "boosted",
             Self::Blend => "blend",
@@ -50,10 +65,11 @@ impl Candidate {
     }
 }
 
-/// Rows to learn from: columns, and who churned.
+/// Rows to learn from: columns, purchases, and who churned, where that is known.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rows {
     pub(super) columns: Vec<Vec<f64>>,
+    pub(super) histories: Vec<History>,
     pub(super) churned: Vec<bool>,
 }
 
@@ -63,6 +79,7 @@ impl Rows {
         for part in parts {
             all.columns.resize(part.columns.len(), Vec::new());
             all.columns.iter_mut().zip(&part.columns).for_each(|(column, more)| column.extend_from_slice(more));
+            all.histories.extend_from_slice(&part.histories);
             all.churned.extend_from_slice(&part.churned);
         }
         all
@@ -84,7 +101,7 @@ impl Scale {
         Self(columns.iter().map(of_column).collect())
     }
 
-    pub(super) fn apply(&self, columns: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    fn apply(&self, columns: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let scaled = columns.iter().zip(&self.0).map(|(column, (middle, deviation))| {
             let one = |value: &f64| if value.is_finite() { (value - middle) / deviation } else { 0.0 };
             column.iter().map(one).collect()
@@ -97,43 +114,67 @@ impl Scale {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fitted {
     pub(super) candidate: Candidate,
-    pub(super) scale: Scale,
+    purchases: Option<(Purchasing, f64)>,
+    scale: Scale,
     pub(super) logistic: Option<Logistic>,
     pub(super) trees: Option<Trees>,
 }
 
 impl Fitted {
-    /// All candidates, learned from `rows`, in the order of [`Candidate::ALL`].
-    pub(super) fn all(rows: &Rows) -> Vec<Self> {
-        let scale = Scale::of(&rows.columns);
-        let scaled = scale.apply(&rows.columns);
-        let logistic = Logistic::fit(&scaled, &rows.churned, penalty(&rows.churned));
+    /// All candidates, learned from `rows`, in the order of [`Candidate::ALL`]; of a degenerate one, nothing. The horizon is in days.
+    pub(super) fn all(rows: &Rows, fits: &Fits, horizon: f64) -> Vec<Option<Self>> {
+        let with = |model: Option<&Purchasing>| {
+            let purchases = model.map(|model| (*model, horizon));
+            let columns = with_purchases(rows, purchases);
+            (purchases, Scale::of(&columns), columns)
+        };
+        let (purchases, scale, columns) = with(fits.best());
+        let scaled = scale.apply(&columns);
+        let penalty = penalty(&rows.churned);
+        let logistic = Logistic::fit(&scaled, &rows.churned, penalty);
         let trees = Trees::fit(&scaled, &rows.churned);
         let fitted = |candidate: Candidate| {
-            let (logistic, trees) = match candidate {
-                Candidate::Logistic => (Some(logistic.clone()), None),
-                Candidate::Boosted => (None, Some(trees.clone())),
-                Candidate::Blend => (Some(logistic.clone()), Some(trees.clone())),
+            let fitted = |logistic, trees| Self { candidate, purchases, scale: scale.clone(), logistic, trees };
+            Some(match candidate {
+                Candidate::Logistic => fitted(Some(logistic.clone()), None),
+                Candidate::Boosted => fitted(None, Some(trees.clone())),
+                Candidate::Blend => fitted(Some(logistic.clone()), Some(trees.clone())),
+                Candidate::Nbd | Candidate::BgNbd => {
+                    let fit = if candidate == Candidate::Nbd { &fits.nbd } else { &fits.bg_nbd };
+                    let (purchases, scale, _) = with(Some(fit.as_ref().ok()?));
+                    // The log-odds as the model says them, and nothing else.
+                    let (middle, deviation) = *scale.0.last()?;
+                    let mut weights = vec![0.0; scale.0.len()];
+                    *weights.last_mut()? = deviation;
+                    Self {
+                        candidate,
+                        purchases,
+                        scale,
+                        logistic: Some(Logistic { intercept: middle, weights }),
+                        trees: None,
+                    }
+                }
                 Candidate::Overdue | Candidate::Recency | Candidate::Frequency => {
                     // The other columns are made to say nothing.
-                    let only: Vec<Vec<f64>> =
-                        candidate.only().map(|column| scaled[column].clone()).into_iter().collect();
-                    let one = Logistic::fit(&only, &rows.churned, penalty(&rows.churned));
-                    let mut weights = vec![0.0; rows.columns.len()];
-                    if let Some(column) = candidate.only() {
-                        weights[column] = one.weights[0];
-                    }
-                    (Some(Logistic { intercept: one.intercept, weights }), None)
+                    let column = candidate.only()?;
+                    let one = Logistic::fit(std::slice::from_ref(&scaled[column]), &rows.churned, penalty);
+                    let mut weights = vec![0.0; scaled.len()];
+                    weights[column] = one.weights[0];
+                    fitted(Some(Logistic { intercept: one.intercept, weights }), None)
                 }
-            };
-            Self { candidate, scale: scale.clone(), logistic, trees }
+            })
         };
         Candidate::ALL.into_iter().map(fitted).collect()
     }
 
+    /// The columns of `rows` and what the purchase model says, as learners see them.
+    pub(super) fn scaled(&self, rows: &Rows) -> Vec<Vec<f64>> {
+        self.scale.apply(&with_purchases(rows, self.purchases))
+    }
+
     /// The log-odds of churn of every row.
-    pub(super) fn scores(&self, columns: &[Vec<f64>]) -> Vec<f64> {
-        let scaled = self.scale.apply(columns);
+    pub(super) fn scores(&self, rows: &Rows) -> Vec<f64> {
+        let scaled = self.scaled(rows);
         let rows = scaled.first().map_or(0, Vec::len);
         let logistic = self.logistic.as_ref().map(|logistic| logistic.scores(&scaled, rows));
         let trees = self.trees.as_ref().map(|trees| trees.scores(&scaled, rows));
@@ -156,6 +197,14 @@ impl Fitted {
             (None, None) => vec![0.0; scaled.len()],
         }
     }
+}
+
+/// The columns of `rows` and one more: the log-odds of no purchase within the horizon; 0 for all where no model could be fitted.
+fn with_purchases(rows: &Rows, purchases: Option<(Purchasing, f64)>) -> Vec<Vec<f64>> {
+    let says = |history: &History| purchases.map_or(0.0, |(model, days)| logit(model.none_within(history, days)));
+    let mut columns = rows.columns.clone();
+    columns.push(rows.histories.iter().map(says).collect());
+    columns
 }
 
 /// A half of a percent of the rows: enough to hold correlated columns, too little to bend what the data says.

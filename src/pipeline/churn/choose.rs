@@ -11,6 +11,7 @@ use super::{
     candidates::{Candidate, Fitted, Rows},
     logistic::{Logistic, logit, sigmoid},
     measure::{auc, bins, figures, mean, rounded},
+    purchasing::Fits,
 };
 use crate::snapshot::models::ChurnCut;
 
@@ -32,6 +33,8 @@ pub(super) struct Cut {
 #[derive(Debug)]
 pub(super) struct Choice {
     pub(super) fitted: Fitted,
+    /// The purchase models on the latest cut.
+    pub(super) fits: Fits,
     pub(super) calibration: Calibration,
     /// Logistic regression and trees on all rows, for the card's weights whatever was chosen.
     pub(super) weights: Vec<f64>,
@@ -69,8 +72,14 @@ impl Calibration {
 struct Measured<'a> {
     cut: &'a Cut,
     before: Rows,
-    fitted: Vec<Fitted>,
-    scores: Vec<Vec<f64>>,
+    fitted: Vec<Option<Fitted>>,
+    /// Nothing for a candidate that is degenerate.
+    scores: Vec<Option<Vec<f64>>>,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "days")]
+pub(super) fn days(horizon: TimeDelta) -> f64 {
+    horizon.num_days() as f64
 }
 
 pub(super) fn share(churned: &[bool]) -> f64 {
@@ -84,7 +93,8 @@ fn both_classes(churned: &[bool]) -> bool {
 
 /// The cuts that something can be learned before, thinned to the number that is measured; the latest is among them.
 fn measured(cuts: &[Cut], horizon: TimeDelta) -> Vec<Measured<'_>> {
-    let before = |cut: &Cut| Rows::of(cuts.iter().filter(|c| c.at + horizon <= cut.at).map(|c| &c.rows));
+    let known = |cut: &Cut| cuts.iter().filter(|c| c.at + horizon <= cut.at).map(|c| &c.rows).collect::<Vec<&Rows>>();
+    let before = |cut: &Cut| Rows::of(known(cut));
     let able: Vec<(&Cut, Rows)> = cuts
         .iter()
         .map(|cut| (cut, before(cut)))
@@ -96,8 +106,9 @@ fn measured(cuts: &[Cut], horizon: TimeDelta) -> Vec<Measured<'_>> {
     let chosen = able.into_iter().enumerate().filter(|(at, _)| wanted.contains(at));
     chosen
         .map(|(_, (cut, before))| {
-            let fitted = Fitted::all(&before);
-            let scores = fitted.iter().map(|fitted| fitted.scores(&cut.rows.columns)).collect();
+            let fits = Fits::of(known(cut).last().map_or(&[], |rows| &rows.histories));
+            let fitted = Fitted::all(&before, &fits, days(horizon));
+            let scores = fitted.iter().map(|fitted| Some(fitted.as_ref()?.scores(&cut.rows))).collect();
             Measured { cut, before, fitted, scores }
         })
         .collect()
@@ -111,27 +122,34 @@ pub(super) fn choose(cuts: &[Cut], horizon: TimeDelta) -> Option<Choice> {
     if basis.is_empty() {
         return None;
     }
-    let place = best(basis);
+    let rows = Rows::of(cuts.iter().map(|cut| &cut.rows));
+    let fits = Fits::of(cuts.last().map_or(&[], |cut| &cut.rows.histories));
+    let mut all = Fitted::all(&rows, &fits, days(horizon));
+    // What is degenerate anywhere is never chosen.
+    let able = |place: usize| all[place].is_some() && measured.iter().all(|cut| cut.fitted[place].is_some());
+    let place = best(basis, able);
     // With one cut only, the slope cannot be learned from one and measured on another.
     let slope = if kept_out == 1 { slope(basis, place) } else { 1.0 };
     let described = measured.iter().enumerate().map(|(at, cut)| describe(cut, place, slope, at < basis.len()));
-    let described = described.collect();
+    let described = described.collect::<Option<Vec<ChurnCut>>>()?;
     let final_slope = if kept_out == 1 { self::slope(&measured, place) } else { 1.0 };
-    let rows = Rows::of(cuts.iter().map(|cut| &cut.rows));
-    let mut all = Fitted::all(&rows);
-    let weights = all.iter().find(|fitted| fitted.candidate == Candidate::Logistic)?.logistic.clone()?.weights;
-    let boosted = all.iter().find(|fitted| fitted.candidate == Candidate::Boosted)?;
-    let scaled = boosted.scale.apply(&rows.columns);
-    let importance = boosted.trees.as_ref()?.importance(&scaled, rows.churned.len());
-    let fitted = all.swap_remove(place);
+    let of = |candidate: Candidate| all.iter().flatten().find(|fitted| fitted.candidate == candidate);
+    let weights = of(Candidate::Logistic)?.logistic.clone()?.weights;
+    let boosted = of(Candidate::Boosted)?;
+    let importance = boosted.trees.as_ref()?.importance(&boosted.scaled(&rows), rows.churned.len());
+    let fitted = all.swap_remove(place)?;
     let base_rate = share(&rows.churned);
-    let calibration = Calibration::level(final_slope, &fitted.scores(&rows.columns), base_rate);
-    Some(Choice { fitted, calibration, weights, importance, cuts: described, rows: rows.churned.len(), base_rate })
+    let calibration = Calibration::level(final_slope, &fitted.scores(&rows), base_rate);
+    let rows = rows.churned.len();
+    Some(Choice { fitted, fits, calibration, weights, importance, cuts: described, rows, base_rate })
 }
 
 /// The place of the candidate whose mean area under the curve is greatest; a simpler one that is nearly as good wins.
-fn best(basis: &[Measured<'_>]) -> usize {
-    let area = |place: usize| mean(basis.iter().map(|m| auc(&m.scores[place], &m.cut.rows.churned)));
+fn best(basis: &[Measured<'_>], able: impl Fn(usize) -> bool) -> usize {
+    let of = |cut: &Measured<'_>, place: usize| {
+        cut.scores[place].as_ref().map_or(0.0, |scores| auc(scores, &cut.cut.rows.churned))
+    };
+    let area = |place: usize| if able(place) { mean(basis.iter().map(|cut| of(cut, place))) } else { 0.0 };
     let areas: Vec<f64> = (0..Candidate::ALL.len()).map(area).collect();
     (1..areas.len()).fold(0, |best, place| if areas[place] > areas[best] + MARGIN { place } else { best })
 }
@@ -140,7 +158,7 @@ fn best(basis: &[Measured<'_>]) -> usize {
 fn slope(basis: &[Measured<'_>], place: usize) -> f64 {
     let (mut columns, mut churned) = (vec![Vec::new(); basis.len()], Vec::new());
     for (number, measured) in basis.iter().enumerate() {
-        let scores = &measured.scores[place];
+        let Some(scores) = &measured.scores[place] else { continue };
         columns[0].extend_from_slice(scores);
         // The first cut's level is the intercept.
         for (at, column) in columns.iter_mut().enumerate().skip(1) {
@@ -151,19 +169,20 @@ fn slope(basis: &[Measured<'_>], place: usize) -> f64 {
     Logistic::fit(&columns, &churned, 1e-3).weights[0].clamp(0.5, 1.5)
 }
 
-fn describe(measured: &Measured<'_>, place: usize, slope: f64, used_to_choose: bool) -> ChurnCut {
+fn describe(measured: &Measured<'_>, place: usize, slope: f64, used_to_choose: bool) -> Option<ChurnCut> {
     let churned = &measured.cut.rows.churned;
     let of = |scores: &[f64]| scores.iter().map(|score| sigmoid(*score)).collect::<Vec<f64>>();
     let mut candidates: Vec<_> = Candidate::ALL
         .iter()
         .zip(&measured.scores)
-        .map(|(candidate, scores)| figures(candidate.name(), &of(scores), churned))
+        .filter_map(|(candidate, scores)| Some(figures(candidate.name(), &of(scores.as_ref()?), churned)))
         .collect();
-    let learned = measured.fitted[place].scores(&measured.before.columns);
+    let learned = measured.fitted[place].as_ref()?.scores(&measured.before);
     let calibration = Calibration::level(slope, &learned, share(&measured.before.churned));
-    let model: Vec<f64> = measured.scores[place].iter().map(|score| calibration.probability(*score)).collect();
+    let model: Vec<f64> =
+        measured.scores[place].as_ref()?.iter().map(|score| calibration.probability(*score)).collect();
     candidates.push(figures("model", &model, churned));
-    ChurnCut {
+    Some(ChurnCut {
         at: measured.cut.at,
         used_to_choose,
         training_rows: measured.before.churned.len() as u64,
@@ -171,7 +190,7 @@ fn describe(measured: &Measured<'_>, place: usize, slope: f64, used_to_choose: b
         churned: rounded(share(churned)),
         candidates,
         bins: bins(&model, churned),
-    }
+    })
 }
 
 /// The probability of the rule that serves where nothing can be learned: one half for who is as late as their own rhythm is long.

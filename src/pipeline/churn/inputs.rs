@@ -9,6 +9,7 @@ use arrow::{
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 
+use super::purchasing::History;
 use crate::pipeline::{ViewError, query::Session};
 
 /// A feature of a view.
@@ -53,7 +54,7 @@ const SPEND_90: usize = 10;
 pub(super) const SPEND_365: usize = 11;
 
 /// The columns that models learn from, each with the place of the feature that it is made of; a user's follow.
-pub(super) const COLUMNS: [(&str, usize); 13] = [
+pub(super) const COLUMNS: [(&str, usize); 14] = [
     ("log_recency", RECENCY),
     ("log_frequency", FREQUENCY),
     ("overdue", GAP),
@@ -67,6 +68,7 @@ pub(super) const COLUMNS: [(&str, usize); 13] = [
     ("return_rate", RETURN_RATE),
     ("log_spend_30d", SPEND_30),
     ("log_spend_90d", SPEND_90),
+    ("log_purchase_days", FREQUENCY),
 ];
 pub(super) const OF_RECENCY: usize = 0;
 pub(super) const OF_FREQUENCY: usize = 1;
@@ -77,6 +79,8 @@ pub(super) const OF_OVERDUE: usize = 2;
 pub(super) struct Inputs {
     pub(super) ids: Vec<String>,
     pub(super) raw: Vec<Vec<f64>>,
+    /// On how many days (UTC) each of them ordered: several orders of a day are one purchase to those who model purchases.
+    days: Vec<f64>,
 }
 
 /// The features to read: the built-in ones, and every number in views of the user's own that have one.
@@ -128,11 +132,14 @@ pub(super) async fn read(
     }
     let numbered: Vec<String> = selected.iter().enumerate().map(|(at, text)| format!("{text} AS c{at}")).collect();
     let sql = format!(
-        "SELECT v_rfm.customer_id AS id, {} FROM rfm AS v_rfm{joins} WHERE v_rfm.frequency > 0 ORDER BY id",
+        "SELECT v_rfm.customer_id AS id, {}, CAST(d.days AS DOUBLE) AS days FROM rfm AS v_rfm{joins} \
+         LEFT JOIN (SELECT customer_id, count(*) AS days FROM \
+             (SELECT customer_id, date_trunc('day', ordered_at) AS day FROM orders GROUP BY customer_id, day) GROUP BY customer_id \
+         ) d ON d.customer_id = v_rfm.customer_id WHERE v_rfm.frequency > 0 ORDER BY id",
         numbered.join(", ")
     );
     let mut rows = session.query("churn", &sql).await?;
-    let mut inputs = Inputs { ids: Vec::new(), raw: vec![Vec::new(); sources.len()] };
+    let mut inputs = Inputs { raw: vec![Vec::new(); sources.len()], ..Inputs::default() };
     #[expect(clippy::cast_precision_loss, reason = "times of our age fit to the microsecond")]
     let now = at.timestamp_micros() as f64;
     while let Some(batch) = rows.next().await {
@@ -141,6 +148,8 @@ pub(super) async fn read(
         let columns: Vec<_> = batch.columns()[1..].iter().map(AsArray::as_primitive::<Float64Type>).collect();
         for row in (0..batch.num_rows()).filter(|row| hash(ids.value(*row)).is_multiple_of(one_in)) {
             inputs.ids.push(ids.value(row).to_owned());
+            let days = &columns[sources.len()];
+            inputs.days.push(if days.is_valid(row) { days.value(row) } else { 1.0 });
             for (place, (column, values)) in columns.iter().zip(&mut inputs.raw).enumerate() {
                 let value = if column.is_valid(row) { column.value(row) } else { f64::NAN };
                 values.push(if place == TENURE { (now - value) / 86_400e6 } else { value });
@@ -167,6 +176,41 @@ impl Inputs {
         self.ids.len()
     }
 
+    /// Leaves `most` customers at most, evenly by id.
+    pub(super) fn thin(&mut self, most: usize) {
+        let all = self.len();
+        if all <= most {
+            return;
+        }
+        let keep: Vec<bool> = (0..all).map(|at| at * most / all < (at + 1) * most / all).collect();
+        let of = |values: &mut Vec<f64>| {
+            let mut keep = keep.iter();
+            values.retain(|_| keep.next().copied().unwrap_or_default());
+        };
+        self.raw.iter_mut().for_each(of);
+        of(&mut self.days);
+        let mut keep = keep.iter();
+        self.ids.retain(|_| keep.next().copied().unwrap_or_default());
+    }
+
+    /// The purchases of each customer, in whole days.
+    pub(super) fn histories(&self) -> Vec<History> {
+        let history = |row: usize| {
+            let [recency, tenure, spent] = [RECENCY, TENURE, MONETARY].map(|place| self.raw[place][row]);
+            let repeats = self.days[row] - 1.0;
+            // The greater of the two, of which the first may not be known.
+            let watched = tenure.floor().max(recency).max(0.0);
+            let last = if repeats > 0.0 { (watched - recency).max(0.0) } else { 0.0 };
+            History {
+                repeats,
+                last,
+                watched,
+                worth: if spent.is_nan() { spent } else { spent.max(0.0) / self.days[row] },
+            }
+        };
+        (0..self.len()).map(history).collect()
+    }
+
     /// The columns that models learn from; NaN where nothing is known.
     pub(super) fn columns(&self) -> Vec<Vec<f64>> {
         let log = |source: usize| self.raw[source].iter().map(|value| value.max(0.0).ln_1p()).collect::<Vec<f64>>();
@@ -186,6 +230,7 @@ impl Inputs {
             rows(&|row| raw[RETURN_RATE][row].clamp(0.0, 1.0)),
             log(SPEND_30),
             log(SPEND_90),
+            self.days.iter().map(|days| days.ln_1p()).collect(),
         ];
         // Of a user's numbers nothing is known; the logarithm tames large ones of either sign.
         let own = raw[BUILT_IN.len()..].iter();

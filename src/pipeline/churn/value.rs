@@ -1,20 +1,48 @@
-//! What a customer is expected to spend within the horizon if they stay: their own rate, drawn towards the mean as far as that
-//! was seen to help. Arithmetic on numbers alone.
+//! What a customer is expected to spend within the horizon if they stay.
+//!
+//! Two candidates: the customer's own rate, drawn towards the mean as far as that was seen to help; and the gamma-gamma model's worth
+//! of a purchase times the purchase model's number of them, over the probability that there is one at all, for it is asked of those who
+//! stay. The better on cuts that it did not learn from is taken. Arithmetic on numbers alone.
+
+use chrono::TimeDelta;
 
 use super::{
+    choose::{LEAST_OF_A_CLASS, days},
+    cuts::Seen,
     inputs::{MONETARY, SPEND_365, TENURE},
     measure::{mean, rounded},
+    purchasing::{Fits, History, Purchasing},
+    spending::Spending,
 };
-use crate::snapshot::models::ExpectedValueModel;
+use crate::snapshot::models::{ExpectedValueModel, ValueFigures};
 
 /// Weights of the own rate that are tried.
 const OWN: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
+/// Cuts that candidates are measured on, at most.
+const MEASURED: usize = 3;
+/// By so much of the error the gamma-gamma model must be better.
+const MARGIN: f64 = 0.005;
+const OWN_RATE: &str = "own_rate";
+const GAMMA_GAMMA: &str = "gamma_gamma";
 
-/// Customers who stayed: the spending that their own rate gives for the horizon, and the spending seen.
+/// Customers who stayed: the spending that their own rate gives for the horizon, their purchases, and the spending seen.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stayed {
     pub(super) own: Vec<f64>,
+    pub(super) histories: Vec<History>,
     pub(super) seen: Vec<f64>,
+}
+
+impl Stayed {
+    fn of<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.own.extend_from_slice(&part.own);
+            all.histories.extend_from_slice(&part.histories);
+            all.seen.extend_from_slice(&part.seen);
+        }
+        all
+    }
 }
 
 /// Spending within `horizon` days at the rate of the last year, or of the time since the first order where that is shorter. What was
@@ -28,45 +56,167 @@ pub(super) fn own_rate(raw: &[Vec<f64>], row: usize, horizon: f64) -> f64 {
     if rate.is_finite() { rate * horizon } else { 0.0 }
 }
 
-/// Fits the weight on `latest` and the rest on `training`.
-pub(super) fn fit(training: &Stayed, latest: &Stayed) -> ExpectedValueModel {
-    let middle = mean(training.seen.iter().copied());
-    let model = |own: f64| {
-        let blended = mean(training.own.iter().map(|value| own * value + (1.0 - own) * middle));
-        ExpectedValueModel {
-            own,
-            scale: rounded(if blended > 0.0 { middle / blended } else { 1.0 }),
-            mean: rounded(middle),
+/// The own rate, drawn to the mean.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct OwnRate {
+    own: f64,
+    scale: f64,
+    mean: f64,
+}
+
+impl OwnRate {
+    /// Fits the weight on `latest` and the rest on `training`.
+    fn fit(training: &Stayed, latest: &Stayed) -> Self {
+        let middle = mean(training.seen.iter().copied());
+        let model = |own: f64| {
+            let blended = mean(training.own.iter().map(|value| own * value + (1.0 - own) * middle));
+            Self { own, scale: rounded(if blended > 0.0 { middle / blended } else { 1.0 }), mean: rounded(middle) }
+        };
+        let tried = OWN.map(|own| {
+            let model = model(own);
+            (model, error(latest, |row| model.expected(latest.own[row])))
+        });
+        let (first, others) = (tried[0], &tried[1..]);
+        others.iter().fold(first, |best, one| if one.1 < best.1 { *one } else { best }).0
+    }
+
+    fn expected(self, own: f64) -> f64 {
+        self.scale * (self.own * own + (1.0 - self.own) * self.mean)
+    }
+}
+
+/// The gamma-gamma model on top of the purchase model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Worth {
+    purchasing: Purchasing,
+    spending: Spending,
+    days: f64,
+    scale: f64,
+}
+
+impl Worth {
+    fn fit(histories: &[History], fits: &Fits, training: &Stayed, days: f64) -> Result<Self, String> {
+        let spending = Spending::fit(histories, |history| history.repeats + 1.0)?;
+        let purchasing = *fits.best().ok_or_else(|| "there is no model of purchases".to_owned())?;
+        let mut worth = Self { purchasing, spending, days, scale: 1.0 };
+        let foretold = mean(training.histories.iter().map(|history| worth.expected(history)));
+        let seen = mean(training.seen.iter().copied());
+        worth.scale = rounded(if foretold > 0.0 { seen / foretold } else { 1.0 });
+        Ok(worth)
+    }
+
+    fn expected(&self, history: &History) -> f64 {
+        let stays = (1.0 - self.purchasing.none_within(history, self.days)).max(1e-9);
+        let number = self.purchasing.expected(history, self.days) / stays;
+        self.scale * number * self.spending.expected(history.repeats + 1.0, history.worth)
+    }
+}
+
+/// The mean absolute error of `expected` over those who stayed.
+fn error(stayed: &Stayed, expected: impl Fn(usize) -> f64) -> f64 {
+    mean(stayed.seen.iter().enumerate().map(|(row, seen)| (expected(row) - seen).abs()))
+}
+
+/// The model of values, ready to serve.
+#[derive(Debug)]
+pub(super) struct Values {
+    pub(super) card: ExpectedValueModel,
+    /// The gamma-gamma model on the latest cut, or why there is none.
+    pub(super) spending: Result<Spending, String>,
+    own: OwnRate,
+    /// Where it was chosen.
+    worth: Option<Worth>,
+}
+
+impl Values {
+    /// Chooses on cuts that were not learned from, and fits to all `seen`, which are ordered in time; `fits` are of the latest.
+    pub(super) fn fit(seen: &[Seen], fits: &Fits, horizon: TimeDelta) -> Self {
+        let before =
+            |at: usize| seen.iter().filter(|one| one.cut.at + horizon <= seen[at].cut.at).collect::<Vec<&Seen>>();
+        let enough = |stayed: usize| stayed >= LEAST_OF_A_CLASS;
+        let able: Vec<(usize, Vec<&Seen>)> = (0..seen.len())
+            .map(|at| (at, before(at)))
+            .filter(|(at, before)| {
+                enough(seen[*at].stayed.seen.len()) && before.iter().any(|one| enough(one.stayed.seen.len()))
+            })
+            .collect();
+        let wanted = able.len().saturating_sub(MEASURED);
+        // Of the mean alone, the own rate, the gamma-gamma model.
+        let errors: Vec<[Option<f64>; 3]> = able[wanted..]
+            .iter()
+            .map(|(at, before)| {
+                let fits = Fits::of(histories(before));
+                let (own, worth, middle) = candidates(before, &fits, days(horizon));
+                let stayed = &seen[*at].stayed;
+                [
+                    Some(error(stayed, |_| middle)),
+                    Some(error(stayed, |row| own.expected(stayed.own[row]))),
+                    worth.ok().map(|worth| error(stayed, |row| worth.expected(&stayed.histories[row]))),
+                ]
+            })
+            .collect();
+        let basis = &errors[..errors.len() - usize::from(errors.len() > 1)];
+        let over = |place: usize| {
+            let known: Option<Vec<f64>> = basis.iter().map(|cut| cut[place]).collect();
+            known.filter(|known| !known.is_empty()).map(|known| mean(known.into_iter()))
+        };
+        let latest = |place: usize| errors.last().and_then(|cut| cut[place]);
+        let all: Vec<&Seen> = seen.iter().collect();
+        let (own, worth, _) = candidates(&all, fits, days(horizon));
+        let better =
+            over(2).zip(over(1)).is_some_and(|(gamma, own)| gamma < own * (1.0 - MARGIN)) && latest(2).is_some();
+        let spending = worth.clone().map(|worth| worth.spending);
+        let worth = worth.ok().filter(|_| better);
+        let figures = [("mean", 0), (OWN_RATE, 1), (GAMMA_GAMMA, 2)].into_iter().filter_map(|(name, place)| {
+            let (chosen_on, error) = (over(place)?, latest(place)?);
+            Some(ValueFigures { name: name.to_owned(), error_to_choose: rounded(chosen_on), error: rounded(error) })
+        });
+        let place = if worth.is_some() { 2 } else { 1 };
+        let card = ExpectedValueModel {
+            chosen: if worth.is_some() { GAMMA_GAMMA } else { OWN_RATE }.to_owned(),
+            own: own.own,
+            scale: worth.map_or(own.scale, |worth| worth.scale),
+            mean: own.mean,
+            error: rounded(latest(place).unwrap_or(0.0)),
+            error_of_mean: rounded(latest(0).unwrap_or(0.0)),
+            candidates: figures.collect(),
+        };
+        Self { card, spending, own, worth }
+    }
+
+    /// Where nothing can be fitted: half the own rate, half the mean of all.
+    pub(super) fn unfitted(own: &[f64]) -> Self {
+        let own = OwnRate { own: 0.5, scale: 1.0, mean: rounded(mean(own.iter().copied())) };
+        let card = ExpectedValueModel {
+            chosen: OWN_RATE.to_owned(),
+            own: own.own,
+            scale: own.scale,
+            mean: own.mean,
             error: 0.0,
             error_of_mean: 0.0,
-        }
-    };
-    let error = |model: &ExpectedValueModel| {
-        let off = latest.own.iter().zip(&latest.seen).map(|(own, seen)| (expected(model, *own) - seen).abs());
-        mean(off)
-    };
-    let mut best = model(OWN[0]);
-    let error_of_mean = error(&best);
-    let mut least = error_of_mean;
-    for own in &OWN[1..] {
-        let tried = model(*own);
-        let error = error(&tried);
-        if error < least {
-            (best, least) = (tried, error);
-        }
+            candidates: Vec::new(),
+        };
+        Self { card, spending: Err("there is too little to fit it to".to_owned()), own, worth: None }
     }
-    ExpectedValueModel { error: rounded(least), error_of_mean: rounded(error_of_mean), ..best }
+
+    /// The spending expected of a customer with this `history`, whose own rate gives `own`.
+    pub(super) fn expected(&self, own: f64, history: &History) -> f64 {
+        self.worth.map_or_else(|| self.own.expected(own), |worth| worth.expected(history))
+    }
 }
 
-/// Where nothing can be fitted: half the own rate, half the mean of all.
-pub(super) fn unfitted(own: &[f64]) -> ExpectedValueModel {
-    let mean = rounded(mean(own.iter().copied()));
-    ExpectedValueModel { own: 0.5, scale: 1.0, mean, error: 0.0, error_of_mean: 0.0 }
+/// The purchases as the latest of `seen` knows them: each customer once.
+fn histories<'a>(seen: &[&'a Seen]) -> &'a [History] {
+    seen.last().map_or(&[], |seen| &seen.cut.rows.histories)
 }
 
-/// The spending expected of a customer whose own rate gives `own`.
-pub(super) fn expected(model: &ExpectedValueModel, own: f64) -> f64 {
-    model.scale * (model.own * own + (1.0 - model.own) * model.mean)
+/// The candidates as learned from `seen`, and the mean.
+fn candidates(seen: &[&Seen], fits: &Fits, days: f64) -> (OwnRate, Result<Worth, String>, f64) {
+    let training = Stayed::of(seen.iter().map(|seen| &seen.stayed));
+    let empty = Stayed::default();
+    let latest = seen.last().map_or(&empty, |seen| &seen.stayed);
+    let worth = Worth::fit(histories(seen), fits, &training, days);
+    (OwnRate::fit(&training, latest), worth, mean(training.seen.iter().copied()))
 }
 
 #[cfg(test)]
@@ -87,11 +237,12 @@ mod tests {
     #[test]
     fn the_own_rate_counts_where_it_tells_and_the_mean_where_it_does_not() {
         let own: Vec<f64> = (0..100).map(|at| f64::from(at * 10)).collect();
-        let telling = Stayed { own: own.clone(), seen: own.iter().map(|value| value * 2.0).collect() };
-        let model = fit(&telling, &telling);
-        assert!((model.own - 1.0).abs() < 1e-9 && (model.scale - 2.0).abs() < 1e-3 && model.error < 1.0, "{model:?}");
-        let blind = Stayed { own, seen: vec![300.0; 100] };
-        let model = fit(&blind, &blind);
-        assert!(model.own.abs() < 1e-9 && (expected(&model, 990.0) - 300.0).abs() < 1e-3, "{model:?}");
+        let telling =
+            Stayed { own: own.clone(), seen: own.iter().map(|value| value * 2.0).collect(), ..Stayed::default() };
+        let model = OwnRate::fit(&telling, &telling);
+        assert!((model.own - 1.0).abs() < 1e-9 && (model.scale - 2.0).abs() < 1e-3, "{model:?}");
+        let blind = Stayed { own, seen: vec![300.0; 100], ..Stayed::default() };
+        let model = OwnRate::fit(&blind, &blind);
+        assert!(model.own.abs() < 1e-9 && (model.expected(990.0) - 300.0).abs() < 1e-3, "{model:?}");
     }
 }

@@ -43,6 +43,10 @@ pub struct ChurnModel {
     pub cuts: Vec<ChurnCut>,
     /// The features, the weightiest first.
     pub features: Vec<ModelFeature>,
+    /// The models of coming and going that are candidates, or inputs of candidates, as fitted to the latest training cut, where
+    /// each customer counts once; absent where there was too little data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purchases: Option<PurchaseModels>,
     /// The model of `expected_value`.
     pub expected_value: ExpectedValueModel,
     /// Where risk levels begin.
@@ -133,10 +137,63 @@ pub struct ModelFeature {
     pub importance: f64,
 }
 
-/// How `expected_value` is made: scale × (own × the customer's spending rate + (1 − own) × the mean), over the horizon.
+/// The parameters of the purchase models. A purchase is a day (UTC) with an order; times are in days.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PurchaseModels {
+    /// NBD: purchases at a rate of the customer's own, for ever. `null` where it is degenerate.
+    pub nbd: Option<PurchaseFit>,
+    /// BG/NBD (Fader, Hardie and Lee 2005): the same, and after each purchase the customer may leave.
+    pub bg_nbd: Option<PurchaseFit>,
+    /// The gamma-gamma model of what a purchase is worth (Fader, Hardie and Lee 2005).
+    pub gamma_gamma: Option<GammaGammaFit>,
+    /// Which of them are degenerate, and why; those are never chosen.
+    #[schema(example = json!(["bg_nbd: no customer is seen to leave: it explains the purchases no better than NBD"]))]
+    pub degenerate: Vec<String>,
+}
+
+/// A fit of NBD or BG/NBD.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PurchaseFit {
+    /// Shape of the rates of purchase over customers.
+    #[schema(example = 0.243)]
+    pub r: f64,
+    /// Rate of the same, in days.
+    #[schema(example = 30.9)]
+    pub alpha: f64,
+    /// First parameter of the chances of leaving; `null` for NBD.
+    #[schema(example = 0.793)]
+    pub a: Option<f64>,
+    /// Second parameter of the same.
+    #[schema(example = 2.426)]
+    pub b: Option<f64>,
+    /// Log-likelihood of the customers that it was fitted to, at most 20,000.
+    #[schema(example = -9_582.4)]
+    pub log_likelihood: f64,
+}
+
+/// A fit of the gamma-gamma model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GammaGammaFit {
+    /// Shape of a purchase's worth.
+    #[schema(example = 6.25)]
+    pub p: f64,
+    /// Shape of the rates of worth over customers.
+    #[schema(example = 3.74)]
+    pub q: f64,
+    /// Rate of the same, in money.
+    #[schema(example = 15.44)]
+    pub gamma: f64,
+}
+
+/// How `expected_value` is made. `own_rate`: scale × (own × the customer's spending rate + (1 − own) × the mean), over the horizon.
+/// `gamma_gamma`: scale × the worth expected of a purchase × the number of them expected of those who stay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ExpectedValueModel {
-    /// The weight of the customer's own rate; chosen on the latest cut.
+    /// The candidate that makes the values: `own_rate` or `gamma_gamma`.
+    #[serde(default = "own_rate")]
+    #[schema(example = "own_rate")]
+    pub chosen: String,
+    /// The weight of the customer's own rate in `own_rate`; chosen on the latest cut of the training rows.
     #[schema(example = 0.75)]
     pub own: f64,
     /// The factor that makes the sum right over the training cuts.
@@ -145,12 +202,33 @@ pub struct ExpectedValueModel {
     /// The mean spending of those who stayed, over the horizon.
     #[schema(example = 702.4)]
     pub mean: f64,
-    /// Mean absolute error on the latest cut, over those who stayed.
+    /// Mean absolute error on the latest cut, over those who stayed, of what was learned before it.
     #[schema(example = 480.2)]
     pub error: f64,
     /// The same for foretelling the mean for everybody.
     #[schema(example = 650.9)]
     pub error_of_mean: f64,
+    /// The errors of each candidate.
+    #[serde(default)]
+    pub candidates: Vec<ValueFigures>,
+}
+
+fn own_rate() -> String {
+    "own_rate".to_owned()
+}
+
+/// How good a candidate for `expected_value` was: mean absolute errors over those who stayed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ValueFigures {
+    /// `mean` (the same for everybody), `own_rate` or `gamma_gamma`.
+    #[schema(example = "gamma_gamma")]
+    pub name: String,
+    /// On the cuts that the choice rests on.
+    #[schema(example = 471.3)]
+    pub error_to_choose: f64,
+    /// On the latest cut, which is kept out of the choice where there are others.
+    #[schema(example = 480.2)]
+    pub error: f64,
 }
 
 /// Where risk levels begin.
