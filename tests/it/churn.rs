@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// Numbers by lot, the same in every run.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn next(&mut self) -> f64 {
+    pub(crate) fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
         let unit = (self.0 >> 11) as f64 / (1_u64 << 53) as f64;
@@ -24,7 +24,7 @@ impl Dice {
     }
 
     /// A waiting time of mean 1 / `rate`.
-    fn wait(&mut self, rate: f64) -> f64 {
+    pub(crate) fn wait(&mut self, rate: f64) -> f64 {
         -self.next().ln() / rate
     }
 }
@@ -60,7 +60,7 @@ fn world(customers: usize, seed: u64) -> (Vec<String>, BTreeMap<String, f64>) {
     (lines, truth)
 }
 
-fn csv<'a>(lines: impl IntoIterator<Item = &'a String>) -> String {
+pub(crate) fn csv<'a>(lines: impl IntoIterator<Item = &'a String>) -> String {
     let mut text = String::from("customer_id,order_id,product_id,quantity,unit_price,ordered_at\n");
     for line in lines {
         writeln!(text, "{line}").unwrap();
@@ -93,7 +93,7 @@ fn shared() -> &'static World {
 }
 
 /// All pages of a list, as id and the views of each.
-async fn pages(service: &Service, path: &str, limit: usize) -> (u64, Vec<(String, Value)>) {
+pub(crate) async fn pages(service: &Service, path: &str, limit: usize) -> (u64, Vec<(String, Value)>) {
     let (mut found, mut cursor): (Vec<(String, Value)>, _) = (Vec::new(), String::new());
     loop {
         let answer = service.get(&format!("{path}limit={limit}{cursor}")).await;
@@ -110,8 +110,18 @@ async fn pages(service: &Service, path: &str, limit: usize) -> (u64, Vec<(String
     }
 }
 
-fn card(manifest: &Manifest) -> &ChurnModel {
+pub(crate) fn card(manifest: &Manifest) -> &ChurnModel {
     manifest.models.churn.as_ref().unwrap()
+}
+
+/// Pairs of a served probability and the true one, in tenths of the served: the greatest distance of their means.
+pub(crate) fn worst_tenth(mut pairs: Vec<(f64, f64)>) -> f64 {
+    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let size = pairs.len().div_ceil(10);
+    let off = pairs.chunks(size).map(|tenth| tenth.iter().map(|(served, truth)| served - truth).sum::<f64>());
+    #[expect(clippy::cast_precision_loss, reason = "a number of customers")]
+    let worst = off.fold(0.0_f64, |worst, sum| worst.max(sum.abs() / size as f64));
+    worst
 }
 
 #[test]
@@ -121,15 +131,8 @@ fn the_probabilities_of_a_known_process_are_found_again() {
     assert!(card.trusted, "{:?}", card.reasons);
     let (total, all) = world.runtime.block_on(pages(&world.service, "/v1/churn?", 1_000));
     assert_eq!((total, all.len()), (2_500, 2_500));
-    let mut pairs: Vec<(f64, f64)> =
-        all.iter().map(|(id, views)| (views["churn"]["probability"].as_f64().unwrap(), world.truth[id])).collect();
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut worst = 0.0_f64;
-    for tenth in pairs.chunks(250) {
-        let mean = |of: fn(&(f64, f64)) -> f64| tenth.iter().map(of).sum::<f64>() / 250.0;
-        let (foretold, truth) = (mean(|pair| pair.0), mean(|pair| pair.1));
-        worst = worst.max((foretold - truth).abs());
-    }
+    let served = |views: &Value| views["churn"]["probability"].as_f64().unwrap();
+    let worst = worst_tenth(all.iter().map(|(id, views)| (served(views), world.truth[id])).collect());
     assert!(worst < 0.08, "a tenth is off by {worst}");
     // Better than each simple baseline on every cut.
     assert_eq!(card.cuts.len(), 3);

@@ -22,6 +22,7 @@ mod house;
 mod oss;
 mod over_time;
 mod paging;
+mod purchases;
 mod python;
 mod readers;
 mod recommend;
