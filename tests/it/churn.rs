@@ -295,6 +295,46 @@ async fn neither_the_order_of_lines_nor_threads_change_a_byte() {
     assert_eq!(one, other);
 }
 
+#[test]
+fn training_rows_are_capped_and_the_probabilities_stay_calibrated() {
+    let world = shared();
+    let all = card(&world.manifest);
+    assert!(all.sampling == "all customers" && all.training_rows > 10_000, "{}", all.training_rows);
+    let mut shop = Shop::new(&format!("{TOML}training_rows = 4000\n"));
+    shop.raw("transactions/x.csv", csv(&self::world(2_500, 7).0));
+    let capped = |shop: &Shop, threads| world.runtime.block_on(parts(shop, threads));
+    let (one, other) = (capped(&shop, 1), capped(&shop, 3));
+    assert_eq!(one, other);
+    assert!((1_000..=4_000).contains(&one.1.training_rows), "{}", one.1.training_rows);
+    assert!(one.1.sampling.contains("one in") && one.1.trusted, "{:?}", one.1);
+    let (total, all) = world.runtime.block_on(async {
+        let service = shop.open().await;
+        pages(&service, "/v1/churn?", 1_000).await
+    });
+    assert_eq!(total, 2_500);
+    let served = |views: &Value| views["churn"]["probability"].as_f64().unwrap();
+    let worst = worst_tenth(all.iter().map(|(id, views)| (served(views), world.truth[id])).collect());
+    assert!(worst < 0.1, "a tenth is off by {worst}");
+    // Everybody is there at every cut, and the staging is not divided to the row: still no more than wanted.
+    let steady: Vec<String> = lines_of_steady_customers();
+    shop = Shop::new(&format!("{TOML}training_rows = 2400\n"));
+    shop.raw("transactions/x.csv", csv(&steady));
+    let few = capped(&shop, 2).1.training_rows;
+    assert!((2_000..=2_400).contains(&few), "{few}");
+}
+
+/// Customers who all come on the first day, and of whom one in three leaves in the middle.
+fn lines_of_steady_customers() -> Vec<String> {
+    let start: DateTime<Utc> = "2022-01-01T00:00:00Z".parse().unwrap();
+    let orders = (0..290_i64).flat_map(|customer| (0..16).map(move |order| (customer, order)));
+    let stays = orders.filter(|(customer, order)| *order < 8 || customer % 3 > 0);
+    let line = |(customer, order): (i64, i64)| {
+        let at = start + TimeDelta::days(order * 40 + customer % 40 * order.min(1));
+        format!("c{customer},o{customer}-{order},p,1,2.00,{}", at.format("%Y-%m-%dT%H:%M:%SZ"))
+    };
+    stays.map(line).collect()
+}
+
 #[tokio::test]
 async fn nothing_after_the_cut_enters() {
     let (lines, _) = world(700, 5);
