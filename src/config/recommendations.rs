@@ -51,6 +51,9 @@ pub struct RecommendationsConfig {
     /// Product ids that are no products and never recommended: whole ids in any case, `*` for any text; replaces the default, which holds
     /// `POST`, `DOT`, `M`, `C2`, `D`, `S`, `BANK CHARGES`, `AMAZONFEE`, `CRUK`, `gift_0*` and the like.
     pub exclude: Vec<String>,
+    /// The column of `customers` that names the category a customer likes, for those of whom purchases do not tell it; default
+    /// `favourite_category`. Where there is none, the customer's latest interactions tell.
+    pub category_column: String,
     /// How long after the split of the measurement customers are watched; default `90d`, and never more than a third of the history.
     #[serde(deserialize_with = "duration")]
     pub horizon: Duration,
@@ -58,6 +61,11 @@ pub struct RecommendationsConfig {
 
 impl Default for RecommendationsConfig {
     fn default() -> Self {
-        Self { enabled: true, exclude: NO_PRODUCTS.map(str::to_owned).to_vec(), horizon: Duration::from_hours(24 * 90) }
+        Self {
+            enabled: true,
+            exclude: NO_PRODUCTS.map(str::to_owned).to_vec(),
+            category_column: "favourite_category".to_owned(),
+            horizon: Duration::from_hours(24 * 90),
+        }
     }
 }

@@ -33,13 +33,14 @@ mod taste;
 mod threads;
 mod write;
 
-use ledger::Ledger;
+use ledger::{Ledger, Tables};
 use measure::{FEWEST, measure};
 use taste::{BASKET_CAP, DAY, HALF_LIFE, LENGTH, MIN_CUSTOMERS, MIN_SIGNIFICANCE, NEIGHBOURS, TREND_HALF_LIFE, Taste};
 
 const METHOD: &str = "Products whose buyers overlap more than chance explains (log-likelihood ratio over customers) go together. A \
     customer's latest products vote for what goes with them in proportion to the significance, all votes of one being the fourth root of its whole; \
-    votes fade with time; what sells better at present than it used to counts more. Lists are filled with best sellers of the customer's country, then of all. \
+    votes fade with time; what sells better at present than it used to counts more. Lists are filled with best sellers of the category that the customer bought most of (else \
+    of the one that attributes or interactions tell), then of the customer's country, then of all. \
     buy_again ranks the customer's own products by how often and lately they were ordered and by how well they sell at present.";
 
 const DESCRIPTION: &str = "The next products: new ones that go with what the customer bought, and own ones to buy again. Lists side by side: \
@@ -63,8 +64,7 @@ const COLUMNS: [(&str, &str); 6] = [
 /// What is learned from and how.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
-    customers: Vec<StagedFile>,
-    transactions: Vec<StagedFile>,
+    tables: Tables,
     config: RecommendationsConfig,
     as_of: DateTime<Utc>,
     threads: usize,
@@ -81,8 +81,9 @@ impl Job {
         scratch: &Path,
     ) -> Self {
         let table = |name: &str| tables.get(name).cloned().unwrap_or_default();
-        let (customers, transactions) = (table("customers"), table("transactions"));
-        Self { customers, transactions, config: config.clone(), as_of, threads, scratch: scratch.to_path_buf() }
+        let [customers, transactions, interactions] = ["customers", "transactions", "interactions"].map(table);
+        let tables = Tables { customers, transactions, interactions };
+        Self { tables, config: config.clone(), as_of, threads, scratch: scratch.to_path_buf() }
     }
 }
 
@@ -105,7 +106,7 @@ impl Recommended {
 /// Learns from all that is staged, measures on an earlier split, and stages the view.
 pub(super) fn recommend(job: &Job) -> Result<Recommended, RawError> {
     let patterns = exclude::Patterns::new(&job.config.exclude);
-    let ledger = Ledger::read(&job.customers, &job.transactions, &patterns, job.threads)?;
+    let ledger = Ledger::read(&job.tables, &patterns, &job.config.category_column, job.threads)?;
     let as_of = u32::try_from(job.as_of.timestamp()).unwrap_or(0);
     let mut notes = Vec::new();
     let measured = measured(&ledger, job, as_of, &mut notes);

@@ -1,7 +1,7 @@
 //! Recommendations: planted pairs are found, what is no product never appears, nothing depends on the order of rows, and the card is
 //! of what is served.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use larder::snapshot::{FileKind, models::RecommendationsModel};
 use serde_json::{Value, json};
@@ -138,6 +138,46 @@ async fn customers_without_a_history_get_the_best_sellers_of_their_country() {
         assert_eq!((&body["products"][0]["score"], &body["products"][0]["because"]), (&json!(0), &Value::Null));
     }
     assert_eq!(card(&service).await.customers_without_history, 3);
+}
+
+/// Five products of each of three categories, of which `x` sells best, and customers of whom too little is known for votes.
+#[tokio::test]
+async fn lists_are_filled_from_the_category_that_a_customer_likes() {
+    let header = "customer_id,order_id,product_id,category,quantity,unit_price,ordered_at,country\n";
+    let mut text = String::from(header);
+    for customer in 0..300 {
+        let category = ["a", "b", "x", "x", "x", "x", "x", "x", "x", "x"][customer % 10];
+        let product = customer / 10 % 5;
+        let day = 1 + customer % 28;
+        writeln!(text, "k{customer},{customer},{category}{product},cat {category},1,1.00,2024-01-{day:02},UK").unwrap();
+    }
+    // One who bought of `a`, once, what nobody else did; one who gave it back.
+    text += "thin,t1,a9,cat a,1,1.00,2024-01-10,UK\nback,t2,a9,cat a,1,1.00,2024-01-10,UK\nback,t3,a9,cat a,-1,1.00,2024-01-11,UK\n";
+    let people =
+        "customer_id,favourite_category,likes\nstated,cat b,cat a\nnowhere,cat z,\nback,cat b,\nthin,cat b,\nlooks,,\n";
+    let looks = "customer_id,event,product_id,at\nlooks,view,b1,2024-01-02\nlooks,view,a1,2024-01-03\nlooks,view,a2,2024-01-04\n\
+        looks,search,,2024-01-05\nstated,view,a1,2024-01-05\nlooks,view,b1,2025-01-05\nlooks,view,b2,2025-01-05\nlooks,view,b3,2025-01-05\n";
+    let open = async |toml: &str| {
+        let shop = Shop::new(toml);
+        shop.raw("transactions/a.csv", &text);
+        shop.raw("customers/people.csv", people);
+        shop.raw("interactions/looks.csv", looks);
+        let built = shop.try_build(Some("2024-02-01T00:00:00Z")).await.unwrap().manifest;
+        shop.publish(&built.id).await;
+        shop.serve().await
+    };
+    let firsts = async |service: &Service, id: &str| {
+        let body = service.get(&format!("/v1/customers/{id}/recommendations")).await.json();
+        let list = ids(&body["products"]);
+        assert_eq!(list.len(), 10, "{body}");
+        list[..5].iter().map(|id| &id[..1]).collect::<BTreeSet<_>>().into_iter().collect::<String>()
+    };
+    let service = open("").await;
+    for (id, category) in [("thin", "a"), ("stated", "b"), ("looks", "a"), ("back", "b"), ("nowhere", "x")] {
+        assert_eq!(firsts(&service, id).await, category, "{id}");
+    }
+    let renamed = open("[recommendations]\ncategory_column = \"likes\"\n").await;
+    assert_eq!(firsts(&renamed, "stated").await, "a");
 }
 
 #[tokio::test]

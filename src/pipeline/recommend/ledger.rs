@@ -9,13 +9,23 @@ use super::{exclude::Patterns, threads::each};
 use crate::pipeline::{raw::RawError, staging::derive::StagedFile};
 
 mod draft;
+mod hints;
 
 use draft::{Draft, Word};
+use hints::Hints;
 
 /// The number of a product or a country that is none.
 pub(super) const NONE: u32 = u32::MAX;
 /// When a purchase was returned that never was.
 const NEVER: u32 = u32::MAX;
+
+/// The staged tables that are read, partition by partition.
+#[derive(Debug, Clone)]
+pub(super) struct Tables {
+    pub(super) customers: Vec<StagedFile>,
+    pub(super) transactions: Vec<StagedFile>,
+    pub(super) interactions: Vec<StagedFile>,
+}
 
 /// A product in an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +61,8 @@ pub(super) struct Product {
 struct Part {
     ids: Vec<String>,
     countries: Vec<u32>,
+    /// The category that each is known to like without having bought of it.
+    categories: Vec<u32>,
     /// Where each customer's purchases end; a customer's are sorted by product and time.
     ends: Vec<usize>,
     purchases: Vec<Purchase>,
@@ -63,6 +75,8 @@ pub(super) struct Ledger {
     pub(super) products: Vec<Product>,
     /// Products that the patterns leave out.
     pub(super) excluded: u64,
+    /// By product: the number of its category.
+    pub(super) categories: Vec<u32>,
     parts: Vec<Part>,
     /// The customers by id: part and place in it.
     order: Vec<(u32, u32)>,
@@ -75,21 +89,26 @@ pub(super) struct Ledger {
 pub(super) struct Shopper<'a> {
     pub(super) id: &'a str,
     pub(super) country: u32,
+    /// The category that the customer is known to like without having bought of it, by attributes or interactions.
+    pub(super) category: u32,
     /// Sorted by product and time.
     pub(super) purchases: &'a [Purchase],
 }
 
 impl Ledger {
-    /// Reads the staged tables `customers` and `transactions`, which are divided alike. What `exclude` names is left out.
-    pub(super) fn read(
-        customers: &[StagedFile],
-        transactions: &[StagedFile],
-        exclude: &Patterns,
-        threads: usize,
-    ) -> Result<Self, RawError> {
-        let pairs: Vec<_> = customers.iter().zip(transactions).collect();
-        let drafts = each(threads, pairs.len(), || (), |(), at| Draft::read(pairs[at].0, pairs[at].1, exclude));
-        let mut drafts: Vec<Draft> = drafts.into_iter().collect::<Result<_, _>>()?;
+    /// Reads the staged tables, which are divided alike. What `exclude` names is left out; the column `category` of `customers`
+    /// tells which category they like.
+    pub(super) fn read(tables: &Tables, exclude: &Patterns, category: &str, threads: usize) -> Result<Self, RawError> {
+        let count = tables.customers.len().min(tables.transactions.len());
+        let draft = |at: usize| -> Result<Draft, RawError> {
+            let mut draft = Draft::read(&tables.customers[at], &tables.transactions[at], exclude, category)?;
+            if let Some(interactions) = tables.interactions.get(at) {
+                draft.interactions(interactions)?;
+            }
+            Ok(draft)
+        };
+        let drafts = each(threads, count, || (), |(), at| draft(at));
+        let mut drafts: Vec<Draft> = drafts.into_iter().collect::<Result<_, RawError>>()?;
         let ids: BTreeSet<&str> =
             drafts.iter().flat_map(|draft| draft.words.iter().map(|word| word.id.as_str())).collect();
         let numbers: HashMap<String, u32> = ids.into_iter().map(str::to_owned).zip(0..).collect();
@@ -99,6 +118,7 @@ impl Ledger {
         let excluded: BTreeSet<String> =
             drafts.iter_mut().flat_map(|draft| std::mem::take(&mut draft.excluded)).collect();
         let mut words: Vec<Word> = vec![Word::default(); numbers.len()];
+        let mut hinted: Vec<Hints> = Vec::new();
         let mut ledger = Self { excluded: excluded.len() as u64, ..Self::default() };
         for draft in drafts {
             let places: Vec<u32> = draft.words.iter().map(|word| numbers[&word.id]).collect();
@@ -107,6 +127,8 @@ impl Ledger {
                 words[*place as usize].merge(word);
             }
             let mut part = draft.part;
+            let hints = draft.hints;
+            hinted.push(hints);
             for country in part.countries.iter_mut().filter(|country| **country != NONE) {
                 *country = land[*country as usize];
             }
@@ -122,6 +144,16 @@ impl Ledger {
             ledger.parts.push(part);
         }
         ledger.products = words.into_iter().map(Word::product).collect();
+        let names: BTreeSet<&str> = ledger.products.iter().filter_map(|product| product.category.as_deref()).collect();
+        let named: HashMap<&str, u32> = names.into_iter().zip(0..).collect();
+        let category = |name: Option<&str>| name.and_then(|name| named.get(name)).copied().unwrap_or(NONE);
+        let categories: Vec<u32> =
+            ledger.products.iter().map(|product| category(product.category.as_deref())).collect();
+        let of_product = |id: &str| numbers.get(id).map_or(NONE, |number| categories[*number as usize]);
+        for (part, hints) in ledger.parts.iter_mut().zip(&hinted) {
+            part.categories = hints.categories(|name| category(Some(name)), of_product);
+        }
+        ledger.categories = categories;
         let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         let places =
             |(at, part): (usize, &Part)| (0..number(part.ids.len())).map(move |place| (number(at), place)).collect();
@@ -148,7 +180,12 @@ impl Ledger {
         let (part, at) = self.order[place];
         let (part, at) = (&self.parts[part as usize], at as usize);
         let start = if at == 0 { 0 } else { part.ends[at - 1] };
-        Shopper { id: &part.ids[at], country: part.countries[at], purchases: &part.purchases[start..part.ends[at]] }
+        Shopper {
+            id: &part.ids[at],
+            country: part.countries[at],
+            category: part.categories[at],
+            purchases: &part.purchases[start..part.ends[at]],
+        }
     }
 }
 
@@ -163,6 +200,7 @@ pub(super) fn of_lines(lines: &[(&str, u32, u32)]) -> Ledger {
     for of_customer in sorted.chunk_by(|a, b| a.0 == b.0) {
         part.ids.push(of_customer[0].0.to_owned());
         part.countries.push(NONE);
+        part.categories.push(NONE);
         let purchases = of_customer.iter().map(|(_, product, at)| Purchase {
             product: *product,
             order: *at,
@@ -175,5 +213,6 @@ pub(super) fn of_lines(lines: &[(&str, u32, u32)]) -> Ledger {
     let order = (0..u32::try_from(part.ids.len()).expect("few")).map(|at| (0, at)).collect();
     let times = || part.purchases.iter().map(|purchase| purchase.at);
     let span = times().min().zip(times().max());
-    Ledger { products: (0..most).map(product).collect(), excluded: 0, parts: vec![part], order, span }
+    let categories = vec![NONE; most as usize];
+    Ledger { products: (0..most).map(product).collect(), excluded: 0, categories, parts: vec![part], order, span }
 }

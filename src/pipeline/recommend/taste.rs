@@ -76,6 +76,9 @@ pub(super) struct Taste {
     pace: Vec<Option<u32>>,
     best_sellers: Vec<u32>,
     of_country: BTreeMap<u32, Vec<u32>>,
+    of_category: BTreeMap<u32, Vec<u32>>,
+    /// By product: the number of its category.
+    categories: Vec<u32>,
 }
 
 /// What a thread needs to make lists.
@@ -184,15 +187,22 @@ impl Taste {
         #[expect(clippy::cast_precision_loss, reason = "sums of parts of customers")]
         let lately_shares = lately.iter().map(|sum| *sum as f64 / UNIT).collect();
         let everywhere = (0..).zip(&lately).zip(&buyers).filter(|(_, buyers)| **buyers > 0);
-        let best_sellers =
-            best(everywhere.map(|((product, sum), buyers)| (product, sum + u64::from(*buyers))).collect());
+        let everywhere: Vec<(u32, u64)> =
+            everywhere.map(|((product, sum), buyers)| (product, sum + u64::from(*buyers))).collect();
+        let mut in_category: BTreeMap<u32, Vec<(u32, u64)>> = BTreeMap::new();
+        for (product, sum) in &everywhere {
+            in_category.entry(ledger.categories[*product as usize]).or_default().push((*product, *sum));
+        }
+        in_category.remove(&NONE);
         let pace = again.iter().map(|(span, times)| span.checked_div(*times).and_then(|pace| u32::try_from(pace).ok()));
         Self {
             cut,
             neighbours,
             lately: lately_shares,
             pace: pace.collect(),
-            best_sellers,
+            best_sellers: best(everywhere),
+            of_category: in_category.into_iter().map(|(category, sums)| (category, best(sums))).collect(),
+            categories: ledger.categories.clone(),
             of_country: lately_of
                 .into_iter()
                 .map(|(country, sums)| (country, best(sums.into_iter().collect())))
@@ -228,14 +238,19 @@ impl Taste {
         found.sort_unstable_by(|a, b| strongest(&a.0, &b.0));
         let suggestion = |((product, score), of)| Suggestion { product, score, because: Some(of) };
         let mut list: Vec<Suggestion> = found.into_iter().map(suggestion).collect();
-        self.fill(shopper, &has, &mut list);
+        self.fill(shopper, owned, &mut list);
         list
     }
 
-    /// Fills `list` with best sellers of the customer's country, then of all.
-    fn fill(&self, shopper: &Shopper<'_>, has: &impl Fn(u32) -> bool, list: &mut Vec<Suggestion>) {
+    /// Fills `list` with best sellers of the category that the customer likes, then of the country, then of all.
+    fn fill(&self, shopper: &Shopper<'_>, owned: &[Owned], list: &mut Vec<Suggestion>) {
+        if list.len() >= LENGTH {
+            return;
+        }
+        let has = |product: u32| owned.binary_search_by_key(&product, |owned| owned.product).is_ok();
+        let category = self.of_category.get(&self.favourite(shopper, owned));
         let country = self.of_country.get(&shopper.country).filter(|_| shopper.country != NONE);
-        for product in country.into_iter().flatten().chain(&self.best_sellers) {
+        for product in category.into_iter().chain(country).flatten().chain(&self.best_sellers) {
             if list.len() >= LENGTH {
                 return;
             }
@@ -243,6 +258,17 @@ impl Taste {
                 list.push(Suggestion { product: *product, score: 0.0, because: None });
             }
         }
+    }
+
+    /// The category that the customer ordered most of, of equals the first by name; else the one that attributes or interactions tell.
+    fn favourite(&self, shopper: &Shopper<'_>, owned: &[Owned]) -> u32 {
+        let mut orders: BTreeMap<u32, u32> = BTreeMap::new();
+        for one in owned {
+            *orders.entry(self.categories[one.product as usize]).or_default() += one.orders;
+        }
+        orders.remove(&NONE);
+        let most = orders.into_iter().max_by_key(|(category, orders)| (*orders, Reverse(*category)));
+        most.map_or(shopper.category, |(category, _)| category)
     }
 
     /// How much better than usual a product sells at present; the constants keep rare products in the middle.

@@ -7,7 +7,7 @@ use arrow::{
     datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
 };
 
-use super::{super::exclude::Patterns, NEVER, NONE, Part, Product, Purchase};
+use super::{super::exclude::Patterns, Hints, NEVER, NONE, Part, Product, Purchase};
 use crate::pipeline::{
     raw::RawError,
     staging::{derive::StagedFile, open, staging},
@@ -58,7 +58,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    fn of(&mut self, text: &str) -> u32 {
+    pub(super) fn of(&mut self, text: &str) -> u32 {
         if let Some(number) = self.numbers.get(text) {
             return *number;
         }
@@ -86,6 +86,7 @@ pub(super) struct Draft {
     pub(super) words: Vec<Word>,
     pub(super) excluded: BTreeSet<String>,
     pub(super) countries: Numbers,
+    pub(super) hints: Hints,
     lines: Vec<Line>,
 }
 
@@ -94,10 +95,11 @@ impl Draft {
         customers: &StagedFile,
         transactions: &StagedFile,
         exclude: &Patterns,
+        category: &str,
     ) -> Result<Self, RawError> {
         let mut draft = Self::default();
         for batch in open(&customers.path, None)? {
-            draft.customers(&batch.map_err(|error| staging(&customers.path, error))?);
+            draft.customers(&batch.map_err(|error| staging(&customers.path, error))?, category);
         }
         let (mut last_order, mut order) = (String::new(), 0);
         for batch in open(&transactions.path, None)? {
@@ -110,12 +112,33 @@ impl Draft {
         Ok(draft)
     }
 
-    fn customers(&mut self, batch: &RecordBatch) {
+    /// What the customers looked at, of those that were read before; lines come sorted by customer and time.
+    pub(super) fn interactions(&mut self, interactions: &StagedFile) -> Result<(), RawError> {
+        let mut place = 0;
+        for batch in open(&interactions.path, None)? {
+            let batch = batch.map_err(|error| staging(&interactions.path, error))?;
+            let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+            let Some((customers, products)) = text("customer_id").zip(text("product_id")) else { continue };
+            for row in (0..batch.num_rows()).filter(|row| products.is_valid(*row)) {
+                while self.part.ids.get(place).is_some_and(|id| id.as_str() < customers.value(row)) {
+                    place += 1;
+                }
+                if self.part.ids.get(place).is_some_and(|id| id == customers.value(row)) {
+                    self.hints.see(place, products.value(row));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn customers(&mut self, batch: &RecordBatch, category: &str) {
         let texts = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-        let countries = texts("country");
+        let (countries, categories) = (texts("country"), texts(category));
         for (row, id) in batch.column(0).as_string::<i32>().iter().enumerate() {
             self.part.ids.push(id.unwrap_or_default().to_owned());
             let country = countries.filter(|countries| countries.is_valid(row)).map(|countries| countries.value(row));
+            let category = categories.filter(|categories| categories.is_valid(row));
+            self.hints.state(category.map(|categories| categories.value(row)));
             self.part.countries.push(country.map_or(NONE, |country| self.countries.of(country)));
         }
     }
