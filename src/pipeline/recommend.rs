@@ -25,6 +25,7 @@ use crate::{
     views::{ColumnNote, ViewDefinition},
 };
 
+mod again;
 mod exclude;
 mod ledger;
 mod measure;
@@ -33,6 +34,7 @@ mod taste;
 mod threads;
 mod write;
 
+use again::Rule;
 use ledger::{Ledger, Tables};
 use measure::{FEWEST, measure};
 use taste::{BASKET_CAP, DAY, HALF_LIFE, LENGTH, MIN_CUSTOMERS, MIN_SIGNIFICANCE, NEIGHBOURS, TREND_HALF_LIFE, Taste};
@@ -41,7 +43,7 @@ const METHOD: &str = "Products whose buyers overlap more than chance explains (l
     customer's latest products vote for what goes with them in proportion to the significance, all votes of one being the fourth root of its whole; \
     votes fade with time; what sells better at present than it used to counts more. Lists are filled with best sellers of the category that the customer bought most of (else \
     of the one that attributes or interactions tell), then of the customer's country, then of all. \
-    buy_again ranks the customer's own products by how often and lately they were ordered and by how well they sell at present.";
+    buy_again ranks the customer's own products by the rule that met best what customers of this shop bought on an earlier split in time.";
 
 const DESCRIPTION: &str = "The next products: new ones that go with what the customer bought, and own ones to buy again. Lists side by side: \
     the first score belongs to the first product. /v1/customers/{id}/recommendations shows them with names.";
@@ -109,10 +111,10 @@ pub(super) fn recommend(job: &Job) -> Result<Recommended, RawError> {
     let ledger = Ledger::read(&job.tables, &patterns, &job.config.category_column, job.threads)?;
     let as_of = u32::try_from(job.as_of.timestamp()).unwrap_or(0);
     let mut notes = Vec::new();
-    let measured = measured(&ledger, job, as_of, &mut notes);
+    let (rule, measured) = measured(&ledger, job, as_of, &mut notes);
     let buy_again = measured.as_ref().map_or(LENGTH, |measured| length(measured.repeats_per_customer));
     let taste = Taste::learn(&ledger, as_of, job.threads);
-    let staged = write::view(&ledger, &taste, as_of, buy_again, job)?;
+    let staged = write::view(&ledger, &taste, as_of, (rule, buy_again), job)?;
     let customers = ledger.len() as u64;
     let card = RecommendationsModel {
         method: METHOD.to_owned(),
@@ -124,6 +126,7 @@ pub(super) fn recommend(job: &Job) -> Result<Recommended, RawError> {
         customers_without_history: customers - staged.with_history,
         length: LENGTH as u64,
         buy_again_length: buy_again as u64,
+        buy_again_rule: rule.name().to_owned(),
         basket_cap: BASKET_CAP as u64,
         neighbours: NEIGHBOURS as u64,
         min_significance: MIN_SIGNIFICANCE,
@@ -141,18 +144,23 @@ fn length(repeats: f64) -> usize {
     (0..LENGTH).find(|length| u32::try_from(*length).is_ok_and(|length| f64::from(length) >= repeats)).unwrap_or(LENGTH)
 }
 
-/// Measures over the configured horizon, or over a third of the history where that is shorter.
-fn measured(ledger: &Ledger, job: &Job, as_of: u32, notes: &mut Vec<String>) -> Option<RecommendationsMeasured> {
+/// Chooses the rule of `buy_again` and measures, each over the configured horizon, or over a third of the history where that is shorter.
+fn measured(
+    ledger: &Ledger,
+    job: &Job,
+    as_of: u32,
+    notes: &mut Vec<String>,
+) -> (Rule, Option<RecommendationsMeasured>) {
     let Some((first, _)) = ledger.span else {
         notes.push("there are no purchases: nothing is recommended".to_owned());
-        return None;
+        return (Rule::Often, None);
     };
     let wanted = u32::try_from(job.config.horizon.as_secs()).unwrap_or(u32::MAX);
     let third = as_of.saturating_sub(first) / 3 / DAY * DAY;
     let horizon = wanted.min(third);
     if horizon == 0 {
         notes.push("the history is shorter than three days: nothing could be measured".to_owned());
-        return None;
+        return (Rule::Often, None);
     }
     if horizon < wanted {
         notes.push(format!(
@@ -162,7 +170,8 @@ fn measured(ledger: &Ledger, job: &Job, as_of: u32, notes: &mut Vec<String>) -> 
         ));
     }
     let split = as_of - horizon;
-    match measure(ledger, (split, as_of), job.threads) {
+    let rule = again::choose(ledger, (split - horizon, split), job.threads).unwrap_or(Rule::Often);
+    let measured = match measure(ledger, (split, as_of), rule, job.threads) {
         Err(customers) => {
             notes.push(format!(
                 "only {customers} customers bought before and after the split; with fewer than {FEWEST} nothing is measured"
@@ -178,7 +187,8 @@ fn measured(ledger: &Ledger, job: &Job, as_of: u32, notes: &mut Vec<String>) -> 
             products: measured.products,
             buy_again: measured.buy_again,
         }),
-    }
+    };
+    (rule, measured)
 }
 
 /// What the manifest and the contract say of the view.

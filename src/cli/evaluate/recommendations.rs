@@ -20,6 +20,7 @@ pub(super) fn recommendations(card: &RecommendationsModel) -> anyhow::Result<()>
         ("customers with a history", table::count(card.customers_with_history)),
         ("customers without (best sellers)", table::count(card.customers_without_history)),
         ("buy_again holds at most", table::count(card.buy_again_length)),
+        ("buy_again is ranked by", card.buy_again_rule.clone()),
     ];
     let mut facts: Vec<Vec<String>> = facts.map(|(fact, value)| vec![fact.to_owned(), value]).to_vec();
     let Some(measured) = &card.measured else {

@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 
 use super::{
+    again::Rule,
     ledger::{Ledger, Shopper},
     neighbours::{Baskets, Neighbours, strongest},
     taste::{BASKET_CAP, LENGTH, Owned, Taste, Votes, owned},
@@ -13,7 +14,7 @@ use super::{
 use crate::snapshot::models::recommendations::{CandidateMeasured, ListMeasured};
 
 /// Customers measured at most.
-const SAMPLE: usize = 20_000;
+pub(super) const SAMPLE: usize = 20_000;
 /// With fewer customers than this, figures would be noise.
 pub(super) const FEWEST: usize = 30;
 /// Others that a product of the raw co-occurrence keeps.
@@ -45,7 +46,12 @@ struct Outcome {
 
 /// Learns from what was known at `split` and asks what was bought until `until`; the number of customers who count where they
 /// are too few.
-pub(super) fn measure(ledger: &Ledger, (split, until): (u32, u32), threads: usize) -> Result<Measured, usize> {
+pub(super) fn measure(
+    ledger: &Ledger,
+    (split, until): (u32, u32),
+    rule: Rule,
+    threads: usize,
+) -> Result<Measured, usize> {
     let counts = |shopper: &Shopper<'_>| {
         let bought = |purchase: &super::ledger::Purchase| purchase.at > split && purchase.holds(until);
         shopper.purchases.iter().any(|purchase| purchase.holds(split)) && shopper.purchases.iter().any(bought)
@@ -78,9 +84,8 @@ pub(super) fn measure(ledger: &Ledger, (split, until): (u32, u32), threads: usiz
             let mut own = owned.clone();
             own.sort_unstable_by_key(|one| (Reverse(one.last), Reverse(one.orders), one.product));
             let latest = own.iter().take(LENGTH).map(|one| one.product).collect();
-            own.sort_unstable_by_key(|one| (Reverse(one.orders), Reverse(one.last), one.product));
-            let often = own.iter().take(LENGTH).map(|one| one.product).collect();
-            let served = taste.buy_again(&owned, LENGTH).into_iter().map(|one| one.product).collect();
+            let often = Rule::Often.rank(&owned, &[], LENGTH);
+            let served = taste.buy_again(&owned, rule, LENGTH).into_iter().map(|one| one.product).collect();
             Outcome {
                 repeats: bought.len() - new.len(),
                 buy_again: [top, latest, often, served].map(|list| meet(&list, &bought)),
@@ -111,7 +116,7 @@ fn round(value: f64) -> f64 {
 }
 
 /// The products bought after `split` until `until`, by number.
-fn bought(shopper: &Shopper<'_>, split: u32, until: u32) -> Vec<u32> {
+pub(super) fn bought(shopper: &Shopper<'_>, split: u32, until: u32) -> Vec<u32> {
     let after = shopper.purchases.iter().filter(|purchase| purchase.at > split && purchase.holds(until));
     let mut products: Vec<u32> = after.map(|purchase| purchase.product).collect();
     products.dedup();
@@ -153,7 +158,7 @@ fn together(raw: &Neighbours, owned: &[Owned], votes: &mut Votes) -> Vec<u32> {
 }
 
 /// Hit, recall and normalised discounted cumulative gain of `list` where `truth` (sorted) was bought.
-fn meet(list: &[u32], truth: &[u32]) -> [f64; 3] {
+pub(super) fn meet(list: &[u32], truth: &[u32]) -> [f64; 3] {
     let gain = |place: f64| 1.0 / (place + 2.0).log2();
     let places = || (0_u8..).map(f64::from);
     let met = list.iter().zip(places()).filter(|(product, _)| truth.binary_search(product).is_ok());
@@ -212,7 +217,7 @@ mod tests {
             lines.push((name.as_str(), 2 * pair + 1, second));
         }
         let ledger = of_lines(&lines);
-        let measured = measure(&ledger, (30 * DAY, 60 * DAY), 2).expect("enough customers");
+        let measured = measure(&ledger, (30 * DAY, 60 * DAY), Rule::Selling, 2).expect("enough customers");
         assert_eq!(measured.products.customers, 200);
         let rates: Vec<f64> = measured.products.candidates.iter().map(|one| one.hit_rate).collect();
         assert!(rates[2] > 0.999 && rates[1] > 0.999, "{rates:?}");
@@ -224,9 +229,9 @@ mod tests {
             [(name.as_str(), 2 * pair, 10 * DAY), (name.as_str(), 2 * pair + 1, 40 * DAY)]
         });
         let late: Vec<_> = late.collect();
-        let measured = measure(&of_lines(&late), (30 * DAY, 60 * DAY), 2).expect("enough customers");
+        let measured = measure(&of_lines(&late), (30 * DAY, 60 * DAY), Rule::Selling, 2).expect("enough customers");
         assert!(measured.products.candidates[2].hit_rate < 1e-9, "{:?}", measured.products);
-        assert_eq!(measure(&of_lines(&lines[..40]), (30 * DAY, 60 * DAY), 1), Err(0));
+        assert_eq!(measure(&of_lines(&lines[..40]), (30 * DAY, 60 * DAY), Rule::Selling, 1), Err(0));
     }
 
     #[test]
@@ -243,7 +248,7 @@ mod tests {
                 ]
             })
             .collect();
-        let measured = measure(&of_lines(&lines), (30 * DAY, 60 * DAY), 2).expect("enough customers");
+        let measured = measure(&of_lines(&lines), (30 * DAY, 60 * DAY), Rule::Selling, 2).expect("enough customers");
         assert!((measured.repeat_share - 1.0 / 3.0).abs() < 1e-6, "{measured:?}");
         assert!((measured.repeats_per_customer - 1.0).abs() < 1e-6);
         assert!(measured.buy_again.candidates.iter().all(|one| (one.hit_rate - 1.0).abs() < 1e-6));

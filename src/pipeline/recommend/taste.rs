@@ -6,6 +6,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
+    again::Rule,
     ledger::{Ledger, NONE, Purchase, Shopper},
     neighbours::{Baskets, Counts, Neighbours, strongest},
 };
@@ -40,7 +41,7 @@ pub(super) struct Owned {
     pub(super) last: u32,
     pub(super) orders: u32,
     /// Orders, each fading with time.
-    weight: f64,
+    pub(super) weight: f64,
 }
 
 /// A product for a customer.
@@ -129,6 +130,26 @@ fn fade(age: u32, half_life: u32) -> f64 {
     (-f64::from(age) / (f64::from(half_life) * f64::from(DAY))).exp2()
 }
 
+/// A sale's part in what sells at present, so many seconds later.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the unit")]
+fn sale(age: u32) -> u64 {
+    (fade(age, TREND_HALF_LIFE) * UNIT) as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sums of parts of customers")]
+fn shares(sums: &[u64]) -> Vec<f64> {
+    sums.iter().map(|sum| *sum as f64 / UNIT).collect()
+}
+
+/// By product: the customers who bought it lately, as seen at `cut`.
+pub(super) fn lately(ledger: &Ledger, cut: u32) -> Vec<f64> {
+    let mut sums = vec![0; ledger.products.len()];
+    for one in ledger.shoppers().flat_map(|shopper| owned(shopper.purchases, cut)) {
+        sums[one.product as usize] += sale(cut - one.last);
+    }
+    shares(&sums)
+}
+
 /// What a customer has at `cut`, by product.
 pub(super) fn owned(purchases: &[Purchase], cut: u32) -> Vec<Owned> {
     let mut all: Vec<Owned> = Vec::new();
@@ -172,8 +193,7 @@ impl Taste {
             let country = lately_of.entry(shopper.country).or_default();
             for one in owned {
                 let place = one.product as usize;
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the unit")]
-                let sale = (fade(cut - one.last, TREND_HALF_LIFE) * UNIT) as u64;
+                let sale = sale(cut - one.last);
                 buyers[place] += 1;
                 lately[place] += sale;
                 // Old sales count a little, so that a country has best sellers at all.
@@ -184,8 +204,7 @@ impl Taste {
         }
         let strength = |counts: Counts| if counts.both < MIN_CUSTOMERS { 0.0 } else { counts.significance() };
         let neighbours = Neighbours::count(&baskets, products, (NEIGHBOURS, MIN_SIGNIFICANCE), strength, threads);
-        #[expect(clippy::cast_precision_loss, reason = "sums of parts of customers")]
-        let lately_shares = lately.iter().map(|sum| *sum as f64 / UNIT).collect();
+        let lately_shares = shares(&lately);
         let everywhere = (0..).zip(&lately).zip(&buyers).filter(|(_, buyers)| **buyers > 0);
         let everywhere: Vec<(u32, u64)> =
             everywhere.map(|((product, sum), buyers)| (product, sum + u64::from(*buyers))).collect();
@@ -277,14 +296,10 @@ impl Taste {
         ((self.lately[place] + 1.0) / (f64::from(self.buyers[place]) + 10.0)).sqrt()
     }
 
-    /// Products that a customer who has `owned` may buy again: often and lately ordered by the customer, and selling at present.
-    pub(super) fn buy_again(&self, owned: &[Owned], most: usize) -> Vec<Repeat> {
-        let score = |one: &Owned| one.weight * (self.lately[one.product as usize] + 1.0).sqrt();
-        let mut ranked: Vec<(u32, f64)> = owned.iter().map(|one| (one.product, score(one))).collect();
-        ranked.sort_unstable_by(strongest);
-        ranked.truncate(most);
+    /// Products that a customer who has `owned` may buy again, by `rule`.
+    pub(super) fn buy_again(&self, owned: &[Owned], rule: Rule, most: usize) -> Vec<Repeat> {
         let of = |product: u32| owned.iter().find(|one| one.product == product);
-        ranked.iter().filter_map(|(product, _)| of(*product)).map(|one| self.repeat(one)).collect()
+        rule.rank(owned, &self.lately, most).into_iter().filter_map(of).map(|one| self.repeat(one)).collect()
     }
 
     fn repeat(&self, owned: &Owned) -> Repeat {

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{
     COLUMNS, Job,
+    again::Rule,
     ledger::Ledger,
     taste::{DAY, Repeat, Suggestion, Taste, Votes, owned},
     threads::each,
@@ -49,12 +50,12 @@ struct Lists {
     buy_again: Vec<Repeat>,
 }
 
-/// Stages the lists of all customers as they are at `as_of`, with at most `buy_again` products to buy again.
+/// Stages the lists of all customers as they are at `as_of`, with at most `buy_again` products to buy again, ranked by `rule`.
 pub(super) fn view(
     ledger: &Ledger,
     taste: &Taste,
     as_of: u32,
-    buy_again: usize,
+    (rule, buy_again): (Rule, usize),
     job: &Job,
 ) -> Result<Staged, RawError> {
     let path = job.scratch.join("view-recommendations.arrow");
@@ -74,7 +75,7 @@ pub(super) fn view(
                 Lists {
                     with_history: !owned.is_empty(),
                     products: taste.products(&shopper, &owned, votes),
-                    buy_again: taste.buy_again(&owned, buy_again),
+                    buy_again: taste.buy_again(&owned, rule, buy_again),
                 }
             },
         );

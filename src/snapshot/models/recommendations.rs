@@ -36,6 +36,11 @@ pub struct RecommendationsModel {
     /// `buy_again` holds at most this many: as many as a customer who came back bought again on average, rounded up.
     #[schema(example = 8)]
     pub buy_again_length: u64,
+    /// How `buy_again` is ranked: the rule that met best what customers bought within the horizon before the split of the measurement;
+    /// the simplest where too few bought.
+    #[serde(default)]
+    #[schema(example = "often and lately ordered, and selling at present")]
+    pub buy_again_rule: String,
     /// Only the latest products of a customer, this many, are counted as bought together.
     #[schema(example = 100)]
     pub basket_cap: u64,
