@@ -1,4 +1,4 @@
-//! A snapshot written anew without forgotten customers: parts that hold one are filtered block by block, all others copied.
+//! A snapshot written anew without forgotten customers: parts that hold one are filtered, all others copied.
 //!
 //! The new one has an id of its own and the instant, models and counts of the old one; the manifest goes last, as a build's does.
 //! Figures of segments are counted anew from the typed parts. What they were counted with, quintile edges and the models, stays.
@@ -15,12 +15,14 @@ use arrow::{
     datatypes::{DataType, Decimal128Type, Int64Type},
 };
 use futures::StreamExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use sha2::{Digest, Sha256};
 
 use super::{
     FileEntry, FileKind, Forgotten, Manifest, SegmentStats, SnapshotError, SnapshotId,
     blocks::Footer,
     columns::{self, columns},
-    erasure, random, retention,
+    erasure, hex, random, retention,
     tally::Tally,
     writer::{PartWriter, customers_properties, ranking_properties, rows_properties},
 };
@@ -45,7 +47,7 @@ pub async fn rewrite(
 ) -> Result<Manifest, SnapshotError> {
     let id = SnapshotId::new(manifest.as_of, random());
     progress.enter("rewrite", manifest.files.iter().map(|file| file.bytes).sum());
-    let written = write(lake, manifest, forgotten, id.clone(), progress).await;
+    let written = Box::pin(write(lake, manifest, forgotten, id.clone(), progress)).await;
     if written.is_err()
         && let Err(error) = retention::remove_folder(lake, id.as_str()).await
     {
@@ -99,7 +101,7 @@ fn spans(entry: &FileEntry, id: &str) -> bool {
     entry.first.as_deref().is_some_and(|first| first <= id) && entry.last.as_deref().is_some_and(|last| last >= id)
 }
 
-/// Writes the file of `entry` anew, block by block; nothing where nobody is left.
+/// Writes the file of `entry` anew; nothing where nobody is left.
 async fn filter(
     lake: &Lake,
     manifest: &Manifest,
@@ -109,37 +111,70 @@ async fn filter(
 ) -> Result<Option<FileEntry>, SnapshotError> {
     let path = manifest.id.path(&entry.path);
     let damaged = |why: String| SnapshotError::Damaged { object: path.to_string(), why };
+    let mut new = New { lake, id, entry, part: None };
+    if entry.kind == FileKind::Customers {
+        // A part of its own size has one block, and its footer need not list it: it is read whole.
+        let bytes = lake.get(&path).await?;
+        if hex(&Sha256::digest(&bytes)) != entry.sha256 {
+            return Err(damaged("its checksum is wrong".to_owned()));
+        }
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(ParquetRecordBatchReaderBuilder::build);
+        for batch in reader.map_err(|error| damaged(error.to_string()))? {
+            let batch = batch.map_err(|error| damaged(error.to_string()))?;
+            new.write(&without(&batch, forgotten).map_err(damaged)?)?;
+        }
+        return new.finish().await;
+    }
     let footer = Footer::read(lake, &path, entry).await?;
-    let mut writer: Option<PartWriter> = None;
     for at in 0..footer.blocks() {
         let block = footer.block(at);
         let bytes = lake.get_range(&path, block.offset..block.offset + block.length).await?;
         let batch = footer.decode_block(at, bytes).map_err(damaged)?;
-        let kept = without(&batch, forgotten).map_err(damaged)?;
-        if kept.num_rows() == 0 {
-            continue;
+        new.write(&without(&batch, forgotten).map_err(damaged)?)?;
+        if let Some(part) = &mut new.part {
+            part.end_block().await?;
         }
-        let writer = match &mut writer {
-            Some(writer) => writer,
+    }
+    new.finish().await
+}
+
+/// A file that is written anew, once there is anybody to write.
+struct New<'a> {
+    lake: &'a Lake,
+    id: &'a SnapshotId,
+    entry: &'a FileEntry,
+    part: Option<PartWriter>,
+}
+
+impl New<'_> {
+    fn write(&mut self, kept: &RecordBatch) -> Result<(), SnapshotError> {
+        if kept.num_rows() == 0 {
+            return Ok(());
+        }
+        let part = match &mut self.part {
+            Some(part) => part,
             none => {
-                let properties = match entry.kind {
+                let properties = match self.entry.kind {
                     FileKind::Customers => customers_properties(),
                     FileKind::Ranking => ranking_properties(),
                     FileKind::Rows | FileKind::Products => rows_properties(),
                 };
-                let part = PartWriter::new(lake, id, entry.path.clone(), entry.kind, kept.schema(), properties)?;
-                none.insert(match &entry.segment {
+                let (path, kind) = (self.entry.path.clone(), self.entry.kind);
+                let part = PartWriter::new(self.lake, self.id, path, kind, kept.schema(), properties)?;
+                none.insert(match &self.entry.segment {
                     Some(segment) => part.of_segment(segment),
                     None => part,
                 })
             }
         };
-        writer.write(&kept)?;
-        writer.end_block().await?;
+        part.write(kept)
     }
-    match writer {
-        Some(writer) => writer.finish().await.map(Some),
-        None => Ok(None),
+
+    async fn finish(self) -> Result<Option<FileEntry>, SnapshotError> {
+        match self.part {
+            Some(part) => part.finish().await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 

@@ -1,18 +1,22 @@
 //! Erasure in Tair, in builds and in the snapshots that there were: nothing of a forgotten customer is left, wherever it is looked for.
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
     time::Duration,
 };
 
-use arrow::util::display::array_value_to_string;
+use arrow::{compute::concat_batches, util::display::array_value_to_string};
 use larder::{
     publish::{Options, Publisher, Report},
-    snapshot::{Manifest, SnapshotId, read_current},
+    snapshot::{
+        FileKind, Manifest, SnapshotId, read_current,
+        writer::{PartWriter, rows_properties},
+    },
 };
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, file::properties::WriterProperties};
 use serde_json::Value;
 
 use super::{assert_gone, crowd, done, forget, lists, said, tier, without};
@@ -364,5 +368,88 @@ async fn snapshots_are_written_anew_and_nothing_is_left_anywhere() {
     assert_clean(&shop).await;
     let previous = of(&ids[1]).id.to_string();
     eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == previous.as_str()).await;
+    assert_figures(&service).await;
+}
+
+/// The snapshot `of` with its customers in parts of so many, a large typed one with a row group that the encoder ended by itself, of
+/// which its footer lists nothing.
+async fn in_parts(shop: &Shop, of: &Manifest, sizes: &[usize]) -> Manifest {
+    let (lake, id) = (shop.lake(), SnapshotId::new(of.as_of, 7));
+    let mut files = Vec::new();
+    for file in &of.files {
+        let (folder, properties) = match file.kind {
+            FileKind::Rows => ("rows", rows_properties()),
+            FileKind::Customers => {
+                ("customers", WriterProperties::builder().set_max_row_group_row_count(Some(66)).build())
+            }
+            _ => {
+                lake.copy(&of.id.path(&file.path), &id.path(&file.path)).await.unwrap();
+                files.push(file.clone());
+                continue;
+            }
+        };
+        let whole = shop.path().join("lake").join(of.id.path(&file.path).as_ref());
+        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(whole).unwrap()).unwrap();
+        let schema = reader.schema().clone();
+        let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+        let (all, mut start) = (concat_batches(&schema, &batches).unwrap(), 0);
+        for (number, size) in sizes.iter().enumerate() {
+            let path = format!("{folder}/part-{number:05}.parquet");
+            let mut part = PartWriter::new(&lake, &id, path, file.kind, schema.clone(), properties.clone()).unwrap();
+            part.write(&all.slice(start, *size)).unwrap();
+            files.push(part.finish().await.unwrap());
+            start += size;
+        }
+        assert_eq!(start, all.num_rows());
+    }
+    let manifest = Manifest { id, fingerprint: Manifest::fingerprint_of(&files), files, ..of.clone() };
+    manifest.write(&lake).await.unwrap();
+    manifest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_that_nobody_forgotten_is_in_are_copied_and_empty_ones_go() {
+    let shop = crowd("[serving]\npoll = \"100ms\"\n", 120);
+    let built = shop.build().await.manifest;
+    let old = in_parts(&shop, &built, &[50, 3, 67]).await;
+    std::fs::remove_dir_all(shop.path().join("lake/snapshots").join(built.id.as_str())).unwrap();
+    shop.publish(&old.id).await;
+    let service = shop.serve().await;
+    let before = lists(&service, 30).await;
+    let gone = ["who-0050", "who-0051", "who-0052", "who-0100"];
+    let mut child = shop
+        .command(&["forget", "--file", "-", "--rewrite"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(gone.join("\n").as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let current = read_current(&shop.lake()).await.unwrap().unwrap();
+    let new = Manifest::read(&shop.lake(), &current.snapshot).await.unwrap();
+    assert_eq!((new.rewritten_from.as_ref(), new.customers, current.previous), (Some(&old.id), 116, None));
+    assert_ne!(new.fingerprint, old.fingerprint);
+    for folder in ["rows", "customers"] {
+        let part = |of: &Manifest, number: u32| {
+            let path = format!("{folder}/part-{number:05}.parquet");
+            of.files.iter().find(|file| file.path == path).cloned()
+        };
+        assert_eq!(part(&new, 0), part(&old, 0), "{folder}");
+        assert!(part(&old, 1).is_some() && part(&new, 1).is_none(), "{folder}");
+        let last = part(&new, 2).unwrap();
+        assert_eq!((last.rows, last.first.as_deref()), (66, Some("who-0053")), "{folder}");
+    }
+    for id in gone {
+        assert_eq!(objects_with(&shop, id, None), Vec::<PathBuf>::new());
+        assert_gone(&service, id, "who-0049", &[]).await;
+    }
+    eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == new.id.to_string()).await;
+    for at in 0..120 {
+        let id = format!("who-{at:04}");
+        let status = if gone.contains(&id.as_str()) { 404 } else { 200 };
+        assert_eq!(service.get(&format!("/v1/customers/{id}")).await.status, status, "{id}");
+    }
+    let sizes = |lists: &super::Lists| lists.values().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!(sizes(&lists(&service, 30).await), sizes(&without(&before, &gone)));
     assert_figures(&service).await;
 }
