@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The storeys, each of which imports only from those above it in this list:
-//! - [`feature`] (the nouns), [`config`] (all settings), [`telemetry`] (log and metrics);
+//! - [`feature`] (the nouns), [`config`] (all settings), [`telemetry`] (log and metrics), [`workers`] (threads of their own);
 //! - [`lake`] (the object store), [`views`] (the registry of SQL views), [`tair`] (the online store), [`audience`] (expressions and sets);
 //! - [`snapshot`] (ids, manifest, Parquet parts, `CURRENT`);
 //! - `pipeline` (raw data → snapshot, with the cargo feature `build`), [`publish`] (snapshot → Tair), [`serving`] (the tiered read);
@@ -30,3 +30,4 @@ pub mod snapshot;
 pub mod tair;
 pub mod telemetry;
 pub mod views;
+pub mod workers;

@@ -32,6 +32,7 @@ use larder::{
     serving::{AudienceRequest, Serving},
     snapshot::sets::Sets,
     telemetry::Metrics,
+    workers::Workers,
 };
 
 use redis::{Commands, Redis};
@@ -140,7 +141,8 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/v1/audiences", listener.local_addr()?);
     let app = App::new(Arc::clone(&serving), metrics, &Config::default());
-    let running = tokio::spawn(http::serve(listener, app, std::future::pending()));
+    let workers = Workers::start(std::thread::available_parallelism()?.get())?;
+    let running = tokio::spawn(async move { http::serve(listener, app, &workers, std::future::pending()).await });
     let client = reqwest::Client::new();
     let body = serde_json::json!({"where": SETS, "limit": 100}).to_string();
     let mut over_http = Vec::new();

@@ -13,6 +13,7 @@ use crate::{
     serving::Serving,
     tair::{Tair, TairError},
     telemetry::Metrics,
+    workers::Workers,
 };
 
 /// Answer REST reads from the current snapshot
@@ -50,7 +51,12 @@ pub(super) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 /// Serves until the process is told to stop.
 pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new()?);
-    let tair = config.tair.as_ref().map(|config| Ok::<_, TairError>((Tair::connect(config)?, config))).transpose()?;
+    let workers = Workers::start(super::runtime_threads(config)).context("cannot start threads")?;
+    let tair = config
+        .tair
+        .as_ref()
+        .map(|config| Ok::<_, TairError>((Tair::connect(config, Some(&workers))?, config)))
+        .transpose()?;
     let serving = Arc::new(Serving::with_tair(lake, tair, &config.serving, Arc::clone(&metrics)));
     if let Err(error) = serving.refresh().await {
         tracing::error!(%error, "cannot open the current snapshot; it is tried again");
@@ -58,7 +64,7 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
     let app = http::App::new(Arc::clone(&serving), metrics, config);
     let poll = config.serving.poll;
     let polling = tokio::spawn(async move { serving.poll(poll).await });
-    http::serve(listener, app, stop_signal()?).await;
+    http::serve(listener, app, &workers, stop_signal()?).await;
     polling.abort();
     Ok(())
 }

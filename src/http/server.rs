@@ -11,30 +11,34 @@ use std::{
     time::Duration,
 };
 
-use axum::body::{Body, Bytes};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+};
 use hyper::{
     body::{Body as HttpBody, Frame, SizeHint},
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
-use tokio::net::TcpListener;
+use hyper_util::{
+    rt::TokioIo,
+    server::graceful::{GracefulShutdown, Watcher},
+};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{App, observe, router};
+use crate::workers::Workers;
 
 /// The longest that a client may take for the head of a request; an idle connection is closed after it too.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// The pause after an accept that failed, as it does when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves on `listener` until `stop` ends; then `/readyz` says no, open requests finish, and what is still open after the
-/// configured time is dropped.
-pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) {
+/// Serves on `listener`, each connection on one of the `workers`, until `stop` ends; then `/readyz` says no, open requests finish, and what is
+/// still open after the configured time is dropped.
+pub async fn serve(listener: TcpListener, app: Arc<App>, workers: &Workers, stop: impl Future<Output = ()>) {
     let router = router(Arc::clone(&app));
     let graceful = GracefulShutdown::new();
-    let mut connections = http1::Builder::new();
-    // The watch below does it: a timer for each request's head costs more than many an answer.
-    connections.header_read_timeout(None);
     let draining = async {
         stop.await;
         tracing::info!("stops: not ready any more");
@@ -44,41 +48,47 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
     tokio::pin!(draining);
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
+            accepted = listener.accept() => accepted.and_then(|(stream, _)| stream.into_std()),
             () = &mut draining => break,
         };
-        let _ = stream.set_nodelay(true);
-        let (router, served) = (router.clone(), Arc::clone(&app));
-        let turns = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&turns);
-        let service = service_fn(move |request| {
-            let (served, router, turn) = (Arc::clone(&served), router.clone(), Turn::begin(&counted));
-            async move {
-                let answer = observe::answer(served, router, request).await?;
-                Ok::<_, Infallible>(answer.map(|body| Answered { body, _turn: turn }))
+        match stream {
+            Ok(stream) => workers.spawn(connection(stream, router.clone(), Arc::clone(&app), graceful.watcher())),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-        });
-        let connection = connections.serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection broke");
-                },
-                () = idle(&turns) => tracing::debug!("closed a connection that sent no request"),
-            }
-        });
+        }
     }
     drop(listener);
     if tokio::time::timeout(app.config.drain, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = app.config.drain.as_secs(), "stopped while requests were open");
+    }
+}
+
+/// Answers the requests of one connection.
+async fn connection(stream: std::net::TcpStream, router: Router, app: Arc<App>, watcher: Watcher) {
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "cannot take a connection over"),
+    };
+    let _ = stream.set_nodelay(true);
+    let turns = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&turns);
+    let service = service_fn(move |request| {
+        let (app, router, turn) = (Arc::clone(&app), router.clone(), Turn::begin(&counted));
+        async move {
+            let answer = observe::answer(app, router, request).await?;
+            Ok::<_, Infallible>(answer.map(|body| Answered { body, _turn: turn }))
+        }
+    });
+    let mut connections = http1::Builder::new();
+    // The watch below does it: a timer for each request's head costs more than many an answer.
+    connections.header_read_timeout(None);
+    tokio::select! {
+        ended = watcher.watch(connections.serve_connection(TokioIo::new(stream), service)) => if let Err(error) = ended {
+            tracing::debug!(%error, "a connection broke");
+        },
+        () = idle(&turns) => tracing::debug!("closed a connection that sent no request"),
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     connect::{Manner, Settings},
     wire::{self, Answer, Found, Wire},
 };
-use crate::{config::TairConfig, feature::FeatureView};
+use crate::{config::TairConfig, feature::FeatureView, workers::Workers};
 
 /// Customers of one pipeline.
 const PIPELINE: usize = 250;
@@ -85,16 +85,17 @@ pub struct Connections {
 }
 
 impl Tair {
-    /// Begins to connect to the Tair of `config`, and goes on until it succeeds. Must be called within the runtime.
+    /// Begins to connect to the Tair of `config`, and goes on until it succeeds. Rows are read over connections
+    /// that live on the `workers`, if there are any, by turns. Must be called within the runtime.
     ///
     /// # Errors
     /// [`TairError::Setting`].
-    pub fn connect(config: &TairConfig) -> Result<Arc<Self>, TairError> {
+    pub fn connect(config: &TairConfig, workers: Option<&Workers>) -> Result<Arc<Self>, TairError> {
         let settings = Settings::new(config)?;
         let losses = Losses::default();
         let wire = settings.plain.clone().map(|address| {
             let (connect_timeout, unresponsive) = (settings.connect_timeout, config.unresponsive);
-            Wire::connect(&wire::Manner { address, connect_timeout, unresponsive }, config.pool, &losses)
+            Wire::connect(&wire::Manner { address, connect_timeout, unresponsive }, config.pool, &losses, workers)
         });
         let clients = if wire.is_some() { 1 } else { config.pool };
         let manner = Manner { timeout: config.timeout, attempts: 1, clients, unresponsive: config.unresponsive };

@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
     time::Duration,
 };
 
@@ -14,6 +15,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    runtime::{Handle, RuntimeFlavor},
     sync::{Notify, oneshot},
     task::JoinHandle,
     time::Instant,
@@ -24,6 +26,7 @@ use super::{
     codec::{self, StoredRow},
     connect::Address,
 };
+use crate::workers::Workers;
 
 pub(super) mod resp;
 
@@ -70,10 +73,13 @@ pub(super) struct Manner {
 
 impl Wire {
     /// Begins to connect `lines` times, and goes on for ever. What breaks is noted in `losses`.
-    pub(super) fn connect(manner: &Manner, lines: usize, losses: &Losses) -> Self {
+    pub(super) fn connect(manner: &Manner, lines: usize, losses: &Losses, workers: Option<&Workers>) -> Self {
         let lines: Vec<Arc<Line>> = (0..lines.max(1)).map(|_| Arc::default()).collect();
-        let keep = |line: &Arc<Line>| tokio::spawn(Arc::clone(line).keep_up(manner.clone(), losses.clone()));
-        let tasks = lines.iter().map(keep).collect();
+        let keep = |(number, line): (usize, &Arc<Line>)| {
+            let handle = workers.map_or_else(Handle::current, |workers| workers.handle(number).clone());
+            handle.spawn(Arc::clone(line).keep_up(manner.clone(), losses.clone()))
+        };
+        let tasks = lines.iter().enumerate().map(keep).collect();
         Self { lines, tasks }
     }
 
@@ -84,13 +90,18 @@ impl Wire {
 
     /// The answers to the `count` commands that `write` appends, over one of the connections.
     pub(super) async fn call(&self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Answer>, TairError> {
-        // The first line takes what it can: the more commands go at once, the less each costs, here and in the server.
+        self.line().ok_or_else(no_connection)?.call(count, write).await
+    }
+
+    /// The line that costs the least: one of this thread, else the first that has room, since the more commands go at once, the less each
+    /// costs, here and in the server.
+    fn line(&self) -> Option<&Line> {
         let load = |line: &Arc<Line>| {
             let queue = line.queue();
-            queue.up.then_some(queue.owed / FULL)
+            queue.up.then_some((queue.home != Some(here()), queue.owed / FULL))
         };
         let lines = self.lines.iter().filter_map(|line| Some((load(line)?, line)));
-        lines.min_by_key(|(load, _)| *load).ok_or_else(no_connection)?.1.call(count, write).await
+        lines.min_by_key(|(load, _)| *load).map(|(_, line)| line.as_ref())
     }
 
     /// The text of `key`, asked for over each of the connections that stand: behind them may be different servers.
@@ -113,6 +124,12 @@ impl Drop for Wire {
     }
 }
 
+/// The thread that asks.
+fn here() -> ThreadId {
+    thread_local!(static HERE: ThreadId = thread::current().id());
+    HERE.with(|id| *id)
+}
+
 fn no_connection() -> TairError {
     TairError::Unreachable("there is no connection".to_owned())
 }
@@ -129,6 +146,8 @@ struct Line {
 #[derive(Debug, Default)]
 struct Queue {
     up: bool,
+    /// The thread that serves it, where that is always the same.
+    home: Option<ThreadId>,
     out: Vec<u8>,
     callers: Vec<Caller>,
     /// Commands sent or to be sent that have no answer yet.
@@ -169,12 +188,17 @@ impl Line {
 
     /// Connects, serves the queue until the connection breaks, and so on for ever.
     async fn keep_up(self: Arc<Self>, manner: Manner, losses: Losses) {
+        let stays = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
         let mut pause = FIRST_PAUSE;
         loop {
             match tokio::time::timeout(manner.connect_timeout, open(&manner.address)).await {
                 Ok(Ok(stream)) => {
                     pause = FIRST_PAUSE;
-                    self.queue().up = true;
+                    {
+                        let mut queue = self.queue();
+                        queue.up = true;
+                        queue.home = stays.then(here);
+                    }
                     let mut sent = VecDeque::new();
                     let why = self.serve(stream, &manner, &mut sent).await;
                     // First of all, so that nobody believes what was known of the server.

@@ -18,6 +18,7 @@ use larder::{
     snapshot::{Current, SnapshotId},
     tair::Tair,
     telemetry::{Metrics, Progress},
+    workers::Workers,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -89,7 +90,8 @@ impl Shop {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
-        let tair = self.config.tair.as_ref().map(|config| (Tair::connect(config).unwrap(), config));
+        let workers = Workers::start(2).unwrap();
+        let tair = self.config.tair.as_ref().map(|config| (Tair::connect(config, Some(&workers)).unwrap(), config));
         let serving = Arc::new(Serving::with_tair(self.lake(), tair, &self.config.serving, Arc::clone(&metrics)));
         let _ = serving.refresh().await;
         let poll = self.config.serving.poll;
@@ -98,7 +100,7 @@ impl Shop {
         let app = App::new(serving, metrics, &self.config);
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
-            http::serve(listener, app, async {
+            http::serve(listener, app, &workers, async {
                 let _ = stopped.await;
             })
             .await;
