@@ -8,6 +8,8 @@ use axum::{
     http::{HeaderMap, header},
     response::Response,
 };
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -22,6 +24,8 @@ use crate::feature::{CustomerId, Tier};
 
 /// The most ids of one batch.
 pub(super) const MAX_IDS: usize = 1_000;
+/// Of a body that is too large, so many times the limit is taken in before the connection is cut.
+const TAKEN: usize = 16;
 
 /// Which customers, with which features.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -163,7 +167,7 @@ pub(super) fn id(value: &str) -> Result<CustomerId, String> {
 }
 
 /// The body of a request that must be JSON.
-pub(super) async fn json_body(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, Problem> {
+pub(super) async fn json_body(headers: &HeaderMap, mut body: Body, limit: u64) -> Result<Bytes, Problem> {
     if let Some(given) = headers.get(header::CONTENT_TYPE) {
         let media =
             given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -171,11 +175,21 @@ pub(super) async fn json_body(headers: &HeaderMap, body: Body, limit: u64) -> Re
             return Err(Problem::bad_media_type("the body must be application/json"));
         }
     }
-    axum::body::to_bytes(body, usize::try_from(limit).unwrap_or(usize::MAX)).await.map_err(|error| {
-        let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
-        if causes.into_iter().any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {
-            return Problem::body_too_large(format!("the body may have {limit} bytes"));
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut text, mut length) = (BytesMut::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(Problem::bad_body("the body did not arrive whole")) };
+        let Ok(data) = frame.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length <= limit {
+            text.extend_from_slice(&data);
+        } else if length > limit.saturating_mul(TAKEN) {
+            break;
         }
-        Problem::bad_body("the body did not arrive whole")
-    })
+    }
+    // What is too large is taken in all the same, within bounds: whoever is cut off while sending does not see the answer.
+    if length > limit {
+        return Err(Problem::body_too_large(format!("the body may have {limit} bytes")));
+    }
+    Ok(text.freeze())
 }
