@@ -1,0 +1,87 @@
+//! A stored JSON array, split where its elements end. Pure; decodes nothing.
+
+/// Splits a JSON array into the texts of its elements, without decoding them.
+///
+/// The array is trusted to be well formed and without spaces, as Larder's own writer makes it; of a malformed text the split is
+/// arbitrary, but it never panics.
+pub fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let text = inner(array);
+    let mut at = usize::from(text.is_empty());
+    std::iter::from_fn(move || {
+        let from = at;
+        let end = (from <= text.len()).then(|| element_end(text, from))?;
+        at = end + 1;
+        Some(&text[from..end])
+    })
+}
+
+/// An array without its brackets.
+fn inner(array: &[u8]) -> &[u8] {
+    let text = array.strip_prefix(b"[").unwrap_or(array);
+    text.strip_suffix(b"]").unwrap_or(text)
+}
+
+/// The place of the comma that ends the element of `text` at `from`, or the text's length.
+fn element_end(text: &[u8], from: usize) -> usize {
+    let mut at = match text.get(from) {
+        Some(b'"') => string_end(text, from + 1) + 1,
+        Some(b'[' | b'{') => nested_end(text, from),
+        _ => from,
+    };
+    while text.get(at).is_some_and(|byte| *byte != b',') {
+        at += 1;
+    }
+    at.min(text.len())
+}
+
+/// The place behind the array or object that begins at `from`.
+fn nested_end(text: &[u8], from: usize) -> usize {
+    let (mut depth, mut at) = (0_usize, from);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => at = string_end(text, at + 1),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' if depth == 1 => return at + 1,
+            b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    text.len()
+}
+
+/// The place of the quote that ends the string whose first character is at `start`, or the text's length.
+fn string_end(text: &[u8], start: usize) -> usize {
+    /// Longer ones are searched by many bytes at a time.
+    const SHORT: usize = 24;
+    let mut at = start;
+    while at < start + SHORT {
+        match text.get(at) {
+            Some(b'"') => return at,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+            None => return text.len(),
+        }
+    }
+    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        if text[at + found] == b'"' {
+            return at + found;
+        }
+        at += found + 2;
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_split_at_their_own_commas_only() {
+        let text = br#"[1,"a,\"b\\",[2,{"k":"]"}],null,-3.5]"#;
+        let found: Vec<_> = elements(text).map(|e| std::str::from_utf8(e).expect("text")).collect();
+        assert_eq!(found, ["1", r#""a,\"b\\""#, r#"[2,{"k":"]"}]"#, "null", "-3.5"]);
+        assert_eq!(elements(b"[]").count(), 0);
+        assert_eq!(elements(br#"["unterminated"#).count(), 1);
+    }
+}
