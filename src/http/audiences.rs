@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
@@ -130,13 +130,26 @@ pub(super) struct BreakdownAnswer {
     null: u64,
 }
 
+/// A value of a feature: text, a number, or a truth value.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(example = "Germany")]
+#[expect(dead_code, reason = "for the contract")]
+pub(super) enum FeatureValue {
+    /// Text; an instant is text in RFC 3339.
+    Text(String),
+    /// A number.
+    Number(f64),
+    /// A truth value.
+    Truth(bool),
+}
+
 /// A value, and how many members have it.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "for the contract")]
 pub(super) struct ValueCount {
     /// The value.
-    #[schema(value_type = Value, example = "Germany")]
-    value: serde_json::Value,
+    value: FeatureValue,
     /// Members.
     #[schema(example = 41)]
     customers: u64,
@@ -159,11 +172,9 @@ pub(super) struct OtherCount {
 #[expect(dead_code, reason = "for the contract")]
 pub(super) struct BucketCount {
     /// The least value that a member in it has.
-    #[schema(value_type = Value, example = 1_001.5)]
-    from: serde_json::Value,
+    from: FeatureValue,
     /// The greatest.
-    #[schema(value_type = Value, example = 2_250.0)]
-    to: serde_json::Value,
+    to: FeatureValue,
     /// Members.
     #[schema(example = 31)]
     customers: u64,
