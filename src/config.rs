@@ -25,7 +25,7 @@ mod units;
 pub use audiences::AudienceConfig;
 pub use churn::{Actions, ByValue, ChurnConfig, level};
 pub use feast::{FeastConfig, FeatureRef};
-pub use http::HttpConfig;
+pub use http::{HttpConfig, Origin, TlsConfig};
 pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest};
 pub use log::{LogConfig, LogFormat};
 pub use recommendations::RecommendationsConfig;
@@ -327,6 +327,9 @@ impl Config {
         let place = found.map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
         let mut config = Self::parse(&text, &place, vars)?;
         config.base = found.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
+        let base = config.base.clone();
+        let tls = config.http.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
+        tls.chain(&mut config.log.audit).for_each(|path| *path = base.join(&path));
         Ok(config)
     }
 

@@ -15,10 +15,13 @@ use crate::{
 
 mod access;
 mod audiences;
+mod audit;
 mod batch;
 mod catalog;
 mod churn;
+mod compress;
 mod conditional;
+mod cors;
 mod cursor;
 mod customer_history;
 mod customers;
@@ -38,9 +41,11 @@ mod select;
 mod server;
 mod service;
 mod span;
+mod tls;
 
 pub use problem::Problem;
 pub use server::serve;
+pub use tls::{Tls, TlsError};
 
 /// What every handler sees.
 #[derive(Debug)]
@@ -52,6 +57,7 @@ pub struct App {
     request_ids: observe::RequestIds,
     routes: observe::Routes,
     gate: access::Gate,
+    caching: observe::Caching,
     draining: AtomicBool,
 }
 
@@ -64,9 +70,10 @@ impl App {
         let templates = document.paths.paths.into_keys().chain(openapi::DOCS.map(str::to_owned));
         let routes = observe::Routes::new(templates, &metrics);
         let gate = access::Gate::new(&config.keys, &config.http, &metrics);
+        let caching = observe::Caching::new(&config.http, gate.has_keys());
         let feast = feast::Feast::new(config.feast.clone());
         let (config, draining) = (config.http.clone(), AtomicBool::new(false));
-        Arc::new(Self { serving, metrics, config, feast, request_ids, routes, gate, draining })
+        Arc::new(Self { serving, metrics, config, feast, request_ids, routes, gate, caching, draining })
     }
 }
 

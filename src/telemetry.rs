@@ -1,7 +1,7 @@
 //! The log and the metrics. Knows nothing of the rest of the crate; everything else may count here.
 //!
 //! One log line looks like `2026-01-02T03:04:05Z INFO request method=GET route=/v1/segments status=200 …`, as text or JSON.
-//! Never in it: feature values, tokens, bodies.
+//! Never in it: feature values, keys, bodies; ids of customers only in the lines of the audit, which can have a file of their own.
 
 use std::sync::{
     Arc, Mutex,
@@ -15,7 +15,7 @@ use prometheus::{
 
 mod log;
 
-pub use log::{Log, LogError, start_log};
+pub use log::{AUDIT, Log, LogError, start_log};
 
 /// Buckets from 100 µs to 10 s.
 const SECONDS: &[f64] =

@@ -142,7 +142,7 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     let url = format!("http://{}/v1/audiences", listener.local_addr()?);
     let app = App::new(Arc::clone(&serving), metrics, &Config::default());
     let workers = Workers::start(std::thread::available_parallelism()?.get())?;
-    let running = tokio::spawn(async move { http::serve(listener, app, &workers, std::future::pending()).await });
+    let running = tokio::spawn(async move { http::serve(listener, None, app, &workers, std::future::pending()).await });
     let client = reqwest::Client::new();
     let body = serde_json::json!({"where": SETS, "limit": 100}).to_string();
     let mut over_http = Vec::new();

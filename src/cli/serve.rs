@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::{App, table};
 use crate::{
     config::Config,
-    http,
+    http::{self, Tls},
     lake::Lake,
     serving::Serving,
     tair::{Tair, TairError},
@@ -32,7 +32,8 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let mut config = app.config.clone();
     config.http.listen = args.listen.unwrap_or(config.http.listen);
     let listener = listen(&config).await?;
-    table::line(&format!("listening on http://{}", listener.local_addr()?))?;
+    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+    table::line(&format!("listening on {scheme}://{}", listener.local_addr()?))?;
     serve(listener, app.lake()?, &config).await
 }
 
@@ -50,6 +51,7 @@ pub(super) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 
 /// Serves until the process is told to stop.
 pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) -> anyhow::Result<()> {
+    let tls = config.http.tls.as_ref().map(Tls::open).transpose()?;
     let metrics = Arc::new(Metrics::new()?);
     let workers = Workers::start(super::runtime_threads(config)).context("cannot start threads")?;
     let tair = config
@@ -64,7 +66,7 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
     let app = http::App::new(Arc::clone(&serving), metrics, config);
     let poll = config.serving.poll;
     let polling = tokio::spawn(async move { serving.poll(poll).await });
-    http::serve(listener, app, &workers, stop_signal()?).await;
+    http::serve(listener, tls, app, &workers, stop_signal()?).await;
     polling.abort();
     Ok(())
 }

@@ -26,6 +26,8 @@ pub const NAMES: &[&str] = &[
     "http.body_limit",
     "http.drain",
     "http.drain_delay",
+    "http.max_age",
+    "!http.compression",
     "serving.cache",
     "serving.audience_memory",
     "serving.memory",
@@ -53,6 +55,7 @@ pub const NAMES: &[&str] = &[
     "!churn.training_rows",
     "log.format",
     "log.level",
+    "log.audit",
 ];
 
 /// The names of the variables, for messages and help.

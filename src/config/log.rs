@@ -1,5 +1,7 @@
 //! `[log]`
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 /// `[log]`
@@ -10,6 +12,8 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// A level or a filter such as `info,larder=debug`; default `info`.
     pub level: String,
+    /// A file for the lines of who was shown whose personal data, apart from the log; default: the log.
+    pub audit: Option<PathBuf>,
 }
 
 /// The form of a log line.
@@ -24,6 +28,6 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
+        Self { format: LogFormat::Text, level: "info".to_owned(), audit: None }
     }
 }

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::{
     App, Problem,
     access::Access,
-    conditional, customers,
+    audit, conditional, customers,
     select::{self, Selection},
 };
 use crate::feature::{CustomerId, Tier};
@@ -153,7 +153,9 @@ pub(super) async fn customers(
         customers::result(&served, &selection, id, answer, &mut out);
     }
     out.extend_from_slice(b"]}");
-    Ok(conditional::json(&served, &access, conditional::whole(&answers), out))
+    let mut response = conditional::json(&served, &access, conditional::whole(&answers), out);
+    audit::note(&mut response, &access, selection.personal(&served), || audit::found(&answers));
+    Ok(response)
 }
 
 /// The id that a JSON value means: a text, or an integer by its digits.

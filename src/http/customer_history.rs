@@ -19,6 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     App, Problem,
     access::Access,
+    audit,
     customers::not_utf8,
     select::{self, Selection},
     span,
@@ -131,7 +132,9 @@ pub(super) async fn customer(
     select::text(id.as_str(), &mut out);
     out.push(b',');
     select::freshness(&served, &mut out);
-    select::masked(wanted.masked(past.iter().flatten().map(|(then, _)| then.as_ref())), &mut out);
+    if wanted.masked {
+        select::masked(wanted.personal(past.iter().flatten().map(|(then, _)| then.as_ref())), &mut out);
+    }
     out.extend_from_slice(b",\"history\":[");
     for (at, (manifest, then)) in snapshots.iter().zip(&past).enumerate() {
         out.extend_from_slice(if at > 0 { b",{" } else { b"{" });
@@ -147,7 +150,10 @@ pub(super) async fn customer(
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
-    Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], out).into_response();
+    let shown = wanted.personal(past.iter().flatten().map(|(then, _)| then.as_ref()));
+    audit::note(&mut response, &access, shown, || vec![id]);
+    Ok(response)
 }
 
 /// Views and features by name, since each snapshot may have them in other places, or not at all.
@@ -188,11 +194,13 @@ impl<'a> Wanted<'a> {
         self.views.get(view).is_some_and(|features| features.as_ref().is_none_or(|names| names.contains(&feature)))
     }
 
-    /// What is masked of any of `snapshots`, as `view.feature`.
-    fn masked<'s>(&self, snapshots: impl Iterator<Item = &'s Served>) -> BTreeSet<String> {
-        let personal = snapshots.filter(|_| self.masked).flat_map(|served| served.manifest.personal());
-        let masked = personal.filter(|(view, feature)| self.wants(view, feature));
-        masked.map(|(view, feature)| format!("{view}.{feature}")).collect()
+    /// The personal features that are wanted, of any of `snapshots`, as `view.feature`.
+    fn personal<'s>(&self, snapshots: impl Iterator<Item = &'s Served>) -> BTreeSet<String> {
+        let personal = snapshots.flat_map(|served| served.manifest.personal());
+        personal
+            .filter(|(view, feature)| self.wants(view, feature))
+            .map(|(view, feature)| format!("{view}.{feature}"))
+            .collect()
     }
 
     /// Appends `{"rfm":{…},"churn":null}`.

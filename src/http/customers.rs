@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     App, Problem,
     access::Access,
-    conditional,
+    audit, conditional,
     select::{self, Selection},
 };
 use crate::{
@@ -154,7 +154,9 @@ async fn answer(
     out.extend_from_slice(b",\"views\":");
     selection.write(&served, &row, answer.tier == Tier::Memory, &mut out);
     out.push(b'}');
-    Ok(conditional::json(&served, access, answer.label.is_none(), out))
+    let mut response = conditional::json(&served, access, answer.label.is_none(), out);
+    audit::note(&mut response, access, selection.personal(&served), || vec![id]);
+    Ok(response)
 }
 
 /// Appends `,"tier":"memory"`.

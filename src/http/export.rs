@@ -187,7 +187,7 @@ fn audit(access: &Access, list: &str, served: &Served, rows: u64, personal: &[(S
         names.collect::<Vec<_>>().join(",")
     };
     tracing::info!(
-        target: "larder::audit",
+        target: crate::telemetry::AUDIT,
         key = access.key().unwrap_or("anonymous"),
         list,
         customers = rows,

@@ -19,7 +19,7 @@ use axum::{
 };
 use utoipa::ToSchema;
 
-use super::{App, Problem, access::Access, batch, service};
+use super::{App, Problem, access::Access, audit, batch, service};
 use crate::{config::FeastConfig, serving::Served};
 
 mod answer;
@@ -140,7 +140,7 @@ pub(super) enum FieldStatus {
     request_body(content = OnlineFeaturesRequest, description = "Which features of which customers; unknown fields are ignored"),
     responses(
         (status = 200, description = "A result per feature, with the values of all customers", body = OnlineFeatures),
-        (status = 404, description = "An unknown view, feature, feature service or entity, as JSON in a text", body = String,
+        (status = 404, description = "An unknown view, feature, feature service or entity, as JSON in a text", body = String, content_type = "application/json",
             example = json!("{\"module\":\"feast.errors\",\"class\":\"FeatureViewNotFoundException\",\"message\":\"Feature view nope does not exist\"}")),
         (status = 413, description = "The body is over the limit", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
@@ -167,6 +167,7 @@ pub(super) async fn online_features(
     let found = Found { served: &served, answers: &answers, given: &request.given, now: chrono::Utc::now() };
     let mut response = Response::new(Body::from(answer::write(&columns, &found)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    audit::note(&mut response, &access, columns.personal(views), || audit::found(&answers));
     Ok(response)
 }
 

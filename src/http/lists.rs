@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 
-use super::{App, Problem, access::Access, conditional, cursor::Cursor, select, select::Selection};
+use super::{App, Problem, access::Access, audit, conditional, cursor::Cursor, select, select::Selection};
 use crate::{
     feature::{CustomerId, Tier},
     serving::{Members, ReadError, Served},
@@ -80,6 +80,8 @@ impl Page<'_> {
             out.push(b'}');
         }
         out.extend_from_slice(b"]}");
-        Ok(conditional::json(served, access, conditional::whole(&rows), out))
+        let mut response = conditional::json(served, access, conditional::whole(&rows), out);
+        audit::note(&mut response, access, selection.personal(served), || audit::found(&rows));
+        Ok(response)
     }
 }

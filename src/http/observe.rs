@@ -31,9 +31,11 @@ use tower_service::Service;
 use super::{
     App, Problem,
     access::{self, Access, Admission, Need},
-    customers, problem,
+    audit::Shown,
+    compress::compress,
+    cors, customers, problem,
 };
-use crate::telemetry::Metrics;
+use crate::{config::HttpConfig, telemetry::Metrics};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The name, as a route, of all paths that there are not.
@@ -137,11 +139,18 @@ pub(super) async fn answer(
     let id = given.unwrap_or_else(|| app.request_ids.make());
     let method = request.method().clone();
     let route = app.routes.of(request.uri().path());
+    let origin = cors::origin(&app.config.cors_origins, request.headers());
+    let encoding = if app.config.compression { request.headers().get(header::ACCEPT_ENCODING).cloned() } else { None };
     let open = Open::new(&app);
     let (mut parts, body) = request.into_parts();
-    let Admission { access, refused } = app.gate.admit(route.need, &parts.headers, since);
+    let preflight = origin.as_ref().and_then(|_| cors::preflight(&parts));
+    let need = if preflight.is_some() { Need::Public } else { route.need };
+    let Admission { access, refused } = app.gate.admit(need, &parts.headers, since);
     let key = access.clone();
     let handling = async {
+        if let Some(preflight) = preflight {
+            return Ok(preflight);
+        }
         if let Some(problem) = refused {
             return Ok(problem.into_response());
         }
@@ -185,11 +194,48 @@ pub(super) async fn answer(
         micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "request"
     );
-    if app.gate.has_keys() && route.need != Need::Public {
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("authorization, x-api-key"));
+    let shown = response.extensions_mut().remove::<Shown>();
+    if let Some(shown) = &shown {
+        shown.log(&id, key.as_ref(), &route.template);
+    }
+    if route.need != Need::Public {
+        app.caching.mark(&mut response, shown.is_some());
+    }
+    cors::mark(&app.config.cors_origins, origin, &mut response);
+    if let Some(accepted) = encoding {
+        response = compress(accepted, response).await;
     }
     response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)
+}
+
+/// What answers say of being kept, by what was configured.
+#[derive(Debug)]
+pub(super) struct Caching {
+    vary: Option<HeaderValue>,
+    control: HeaderValue,
+}
+
+impl Caching {
+    pub(super) fn new(config: &HttpConfig, has_keys: bool) -> Self {
+        let vary = has_keys.then_some(HeaderValue::from_static("authorization, x-api-key"));
+        let control = match config.max_age.as_secs() {
+            0 => HeaderValue::from_static("private, no-cache"),
+            seconds => HeaderValue::try_from(format!("private, max-age={seconds}"))
+                .unwrap_or(HeaderValue::from_static("no-store")),
+        };
+        Self { vary, control }
+    }
+
+    /// Says of `response` how it may be kept; one that shows personal data, not at all.
+    fn mark(&self, response: &mut Response, shows: bool) {
+        if let Some(vary) = &self.vary {
+            response.headers_mut().insert(header::VARY, vary.clone());
+        }
+        let keeps = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
+        let control = if shows || !keeps { HeaderValue::from_static("no-store") } else { self.control.clone() };
+        response.headers_mut().insert(header::CACHE_CONTROL, control);
+    }
 }
 
 /// Counts a request as open, also when its client goes away.

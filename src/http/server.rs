@@ -24,9 +24,12 @@ use hyper_util::{
     rt::TokioIo,
     server::graceful::{GracefulShutdown, Watcher},
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
 
-use super::{App, observe, router};
+use super::{App, Tls, observe, router};
 use crate::workers::Workers;
 
 /// The longest that a client may take for the head of a request; an idle connection is closed after it too.
@@ -36,9 +39,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves on `listener`, each connection on one of the `workers`, until `stop` ends; then `/readyz` says no, open requests finish, and what is
 /// still open after the configured time is dropped.
-pub async fn serve(listener: TcpListener, app: Arc<App>, workers: &Workers, stop: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    app: Arc<App>,
+    workers: &Workers,
+    stop: impl Future<Output = ()>,
+) {
     let router = router(Arc::clone(&app));
     let graceful = GracefulShutdown::new();
+    let tls = tls.map(Arc::new);
+    let watched = tls.clone().map(|tls| tokio::spawn(async move { tls.watch().await }));
     let draining = async {
         stop.await;
         tracing::info!("stops: not ready any more");
@@ -52,7 +63,10 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, workers: &Workers, stop
             () = &mut draining => break,
         };
         match stream {
-            Ok(stream) => workers.spawn(connection(stream, router.clone(), Arc::clone(&app), graceful.watcher())),
+            Ok(stream) => {
+                let connection = connection(stream, tls.clone(), graceful.watcher(), Arc::clone(&app), router.clone());
+                workers.spawn(connection);
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -63,15 +77,40 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, workers: &Workers, stop
     if tokio::time::timeout(app.config.drain, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = app.config.drain.as_secs(), "stopped while requests were open");
     }
+    if let Some(watched) = watched {
+        watched.abort();
+    }
 }
 
-/// Answers the requests of one connection.
-async fn connection(stream: std::net::TcpStream, router: Router, app: Arc<App>, watcher: Watcher) {
+/// Takes one connection over, by TLS where that is configured.
+async fn connection(
+    stream: std::net::TcpStream,
+    tls: Option<Arc<Tls>>,
+    watcher: Watcher,
+    app: Arc<App>,
+    router: Router,
+) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "cannot take a connection over"),
     };
     let _ = stream.set_nodelay(true);
+    match tls {
+        None => attend(stream, watcher, app, router).await,
+        Some(tls) => match tls.accept(stream).await {
+            Ok(stream) => attend(stream, watcher, app, router).await,
+            Err(error) => tracing::debug!(%error, "a client did not come to terms"),
+        },
+    }
+}
+
+/// Answers what comes on one connection.
+async fn attend(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    watcher: Watcher,
+    app: Arc<App>,
+    router: Router,
+) {
     let turns = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&turns);
     let service = service_fn(move |request| {
@@ -81,11 +120,12 @@ async fn connection(stream: std::net::TcpStream, router: Router, app: Arc<App>, 
             Ok::<_, Infallible>(answer.map(|body| Answered { body, _turn: turn }))
         }
     });
-    let mut connections = http1::Builder::new();
+    let mut connection = http1::Builder::new();
     // The watch below does it: a timer for each request's head costs more than many an answer.
-    connections.header_read_timeout(None);
+    connection.header_read_timeout(None);
+    let connection = watcher.watch(connection.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
-        ended = watcher.watch(connections.serve_connection(TokioIo::new(stream), service)) => if let Err(error) = ended {
+        ended = connection => if let Err(error) = ended {
             tracing::debug!(%error, "a connection broke");
         },
         () = idle(&turns) => tracing::debug!("closed a connection that sent no request"),

@@ -1,19 +1,33 @@
-//! The log: lines on standard error, gathered for a moment so that a line costs no system call of its own.
+//! The log: lines on standard error, gathered for a moment so that a line costs no system call of its own. The lines of the audit
+//! may go to a file of their own.
 
 use std::{
-    io::Write,
+    fs::OpenOptions,
+    io::{self, Write},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tracing_subscriber::EnvFilter;
+use tracing::Metadata;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{LevelFilter, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::config::{LogConfig, LogFormat};
+
+/// The target of the lines that tell who was shown whose personal data.
+pub const AUDIT: &str = "larder::audit";
 
 /// How long lines are gathered.
 const GATHER: Duration = Duration::from_millis(50);
 /// How many bytes are, at the most.
 const GATHER_BYTES: usize = 64 << 10;
+/// How many bytes wait for a file that cannot be written, at the most.
+const WAITING_BYTES: usize = 64 << 20;
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +40,14 @@ pub enum LogError {
         /// Why not.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The file of the audit cannot be written.
+    #[error("cannot write {path}, the file that `audit` in [log] names")]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// There is a log already.
     #[error("the log is set up already")]
     Twice,
@@ -34,58 +56,114 @@ pub enum LogError {
 /// The log of this process. When it is dropped, all lines are written.
 #[derive(Debug)]
 #[must_use = "the last lines are written when it is dropped"]
-pub struct Log(Arc<Gathered>);
+pub struct Log(Vec<Arc<Gathered>>);
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.write_out();
+        self.0.iter().for_each(|gathered| gathered.write_out());
     }
 }
 
-/// Sends the log of this process to standard error.
+/// Sends the log of this process to standard error, and the audit where `config` says.
 ///
 /// # Errors
-/// Of a filter that is none, or a second call.
+/// Of a filter that is none, a file that cannot be written, or a second call.
 pub fn start_log(config: &LogConfig) -> Result<Log, LogError> {
-    let filter =
-        EnvFilter::try_new(&config.level).map_err(|source| LogError::Level { level: config.level.clone(), source })?;
-    let gathered = Arc::new(Gathered::default());
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(Arc::clone(&gathered));
-    let started = match config.format {
-        LogFormat::Text => log.with_target(false).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
+    let wrong = |source| LogError::Level { level: config.level.clone(), source };
+    let mut filter = EnvFilter::try_new(&config.level).map_err(wrong)?;
+    // What the log leaves out, the audit does not, unless it is named.
+    if !config.level.contains(AUDIT) {
+        filter = filter.add_directive(format!("{AUDIT}=info").parse().map_err(wrong)?);
+    }
+    let stderr = Arc::new(Gathered::new(Sink::Stderr));
+    let mut all = vec![Arc::clone(&stderr)];
+    let colours = io::IsTerminal::is_terminal(&io::stderr());
+    let started = if let Some(path) = &config.audit {
+        let audited = |metadata: &Metadata<'_>| metadata.target() == AUDIT;
+        let sink = Sink::File(path.clone());
+        sink.write(b"").map_err(|source| LogError::Audit { path: path.clone(), source })?;
+        let file = Arc::new(Gathered::new(sink));
+        let audit = layer(config.format, false, &file).with_filter(filter_fn(audited)).with_filter(LevelFilter::INFO);
+        let rest = layer(config.format, colours, &stderr).with_filter(filter_fn(move |metadata| !audited(metadata)));
+        all.push(file);
+        tracing_subscriber::registry().with(vec![rest.with_filter(filter).boxed(), audit.boxed()]).try_init()
+    } else {
+        tracing_subscriber::registry().with(layer(config.format, colours, &stderr)).with(filter).try_init()
     };
     started.map_err(|_| LogError::Twice)?;
-    let log = Log(Arc::clone(&gathered));
+    let log = Log(all.clone());
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(GATHER);
-            gathered.write_out();
+            for gathered in &all {
+                gathered.write_out();
+            }
         }
     });
     Ok(log)
 }
 
-/// Lines on their way to standard error.
-#[derive(Debug, Default)]
-struct Gathered(Mutex<Vec<u8>>);
+/// Lines in the configured form.
+fn layer(format: LogFormat, colours: bool, to: &Arc<Gathered>) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(Arc::clone(to));
+    match format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+    }
+}
+
+/// Where lines go.
+#[derive(Debug)]
+enum Sink {
+    Stderr,
+    /// It is opened each time, so that it may be moved away when it is large.
+    File(PathBuf),
+}
+
+impl Sink {
+    fn write(&self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stderr => io::stderr().write_all(lines),
+            Self::File(path) => OpenOptions::new().create(true).append(true).open(path)?.write_all(lines),
+        }
+    }
+}
+
+/// Lines on their way.
+#[derive(Debug)]
+struct Gathered {
+    sink: Sink,
+    lines: Mutex<Vec<u8>>,
+}
 
 impl Gathered {
+    fn new(sink: Sink) -> Self {
+        Self { sink, lines: Mutex::default() }
+    }
+
     fn write_out(&self) {
         // Held while writing, so that lines stay in order.
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Where standard error is gone, there is nobody to tell.
-        let _ = std::io::stderr().write_all(&lines);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_empty() {
+            return;
+        }
+        if let (Err(error), Sink::File(path)) = (self.sink.write(&lines), &self.sink) {
+            // They wait for the file to come back, and somebody should know. Where standard error is gone, there is nobody to tell.
+            let _ = writeln!(io::stderr(), "cannot write {}: {error}; {} bytes wait", path.display(), lines.len());
+            if lines.len() < WAITING_BYTES {
+                return;
+            }
+        }
         lines.clear();
     }
 }
 
 impl Write for &Gathered {
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.extend_from_slice(line);
-        let full = lines.len() >= GATHER_BYTES;
+        // Once for each time that so many have come: a file that is not there should not be tried at each line.
+        let full = lines.len() / GATHER_BYTES > (lines.len() - line.len()) / GATHER_BYTES;
         drop(lines);
         if full {
             self.write_out();
@@ -93,7 +171,7 @@ impl Write for &Gathered {
         Ok(line.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

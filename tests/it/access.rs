@@ -18,7 +18,7 @@ const CONTACT: &str = "-- How to reach a customer.\n-- phone (personal): The num
 const PERSONAL: [&str; 2] = ["@example.com", "phone-"];
 
 /// A caller: its key's name and scopes.
-type Caller<'a> = (&'a str, &'a [Scope]);
+pub(crate) type Caller<'a> = (&'a str, &'a [Scope]);
 
 const CALLERS: &[Caller<'_>] = &[
     ("features", &[Scope::Features]),
@@ -30,12 +30,12 @@ const CALLERS: &[Caller<'_>] = &[
     ("all", &Scope::ALL),
 ];
 
-fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     format!("lrd_the-key-of-{name}")
 }
 
 /// `[[keys]]` of `callers`.
-fn keys(callers: &[Caller<'_>]) -> String {
+pub(crate) fn keys(callers: &[Caller<'_>]) -> String {
     let key = |(name, scopes): &Caller<'_>| {
         let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
         format!(
@@ -47,7 +47,7 @@ fn keys(callers: &[Caller<'_>]) -> String {
 }
 
 /// A shop with personal columns and the settings `toml`.
-fn shop(toml: &str) -> Shop {
+pub(crate) fn shop(toml: &str) -> Shop {
     let shop = corners_with(&format!("[views]\nfolder = \"views\"\n{toml}"));
     fs::create_dir(shop.path().join("views")).unwrap();
     fs::write(shop.path().join("views/contact.sql"), CONTACT).unwrap();

@@ -13,6 +13,8 @@ mod bucket;
 mod build;
 mod churn;
 mod cli;
+mod contract;
+mod delivery;
 mod deploy;
 mod export;
 mod faults;

@@ -10,7 +10,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use larder::{
     config::Config,
-    http::{self, App},
+    http::{self, App, Tls},
     lake::Lake,
     pipeline::{self, Built},
     publish::{Options, Publisher},
@@ -98,9 +98,10 @@ impl Shop {
         let polled = Arc::clone(&serving);
         let polling = tokio::spawn(async move { polled.poll(poll).await });
         let app = App::new(serving, metrics, &self.config);
+        let tls = self.config.http.tls.as_ref().map(|config| Tls::open(config).unwrap());
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
-            http::serve(listener, app, &workers, async {
+            http::serve(listener, tls, app, &workers, async {
                 let _ = stopped.await;
             })
             .await;

@@ -85,6 +85,14 @@ impl Columns {
         Ok(columns)
     }
 
+    /// The personal features among them, as `view.feature`.
+    pub(super) fn personal<'a>(&'a self, views: &'a [FeatureView]) -> impl Iterator<Item = String> + 'a {
+        let all = self.views.iter().flat_map(|wants| wants.places.iter().map(|(place, _)| (&views[wants.at], *place)));
+        let named = |(view, place): (&'a FeatureView, usize)| (view, &view.features[place]);
+        let personal = all.map(named).filter(|(_, feature)| feature.personal);
+        personal.map(|(view, feature)| format!("{}.{}", view.name, feature.name))
+    }
+
     fn add(&mut self, views: &[FeatureView], at: usize, place: usize, full_names: bool, config: &FeastConfig) {
         let (view, feature) = (&views[at], &views[at].features[place]);
         let number = self.views.iter().position(|wants| wants.at == at).unwrap_or_else(|| {

@@ -1,0 +1,64 @@
+//! The audit log: which key was shown which personal features of whom.
+//!
+//! One line for each answer with personal values, under the target `larder::audit`. A handler puts beside its answer what it shows;
+//! `observe`, which knows the request, writes the line; an export, whose customers the snapshot tells, has a line of its own. The values themselves are never in it.
+
+use axum::{http::HeaderValue, response::Response};
+
+use super::access::Access;
+use crate::{
+    config::Scope,
+    feature::CustomerId,
+    serving::{Answer, ReadError},
+};
+
+/// The target of audit lines.
+pub(super) const TARGET: &str = crate::telemetry::AUDIT;
+
+/// The personal data that an answer shows.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    /// As `view.feature`.
+    features: Vec<String>,
+    whose: Vec<CustomerId>,
+}
+
+/// Notes beside `response` that it shows the personal `features` of `whose`; nothing where there are none, or they are masked.
+pub(super) fn note<T: Into<String>>(
+    response: &mut Response,
+    access: &Access,
+    features: impl IntoIterator<Item = T>,
+    whose: impl FnOnce() -> Vec<CustomerId>,
+) {
+    let mut features = features.into_iter().map(Into::into).peekable();
+    if features.peek().is_none() || !access.may(Scope::Pii) {
+        return;
+    }
+    let whose = whose();
+    if !whose.is_empty() {
+        response.extensions_mut().insert(Shown { features: features.collect(), whose });
+    }
+}
+
+/// The customers that `answers` found.
+pub(super) fn found(answers: &[Result<Answer, ReadError>]) -> Vec<CustomerId> {
+    let rows = answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
+    rows.map(|row| row.customer_id.clone()).collect()
+}
+
+impl Shown {
+    /// Writes the line, if it was a key's holder who asked: others have no name to be held to.
+    pub(super) fn log(&self, request_id: &HeaderValue, access: Option<&Access>, route: &str) {
+        let Some(key) = access.and_then(Access::key) else { return };
+        tracing::info!(
+            target: TARGET,
+            request_id = request_id.to_str().unwrap_or_default(),
+            key,
+            route,
+            features = self.features.join(","),
+            customers = self.whose.len(),
+            ids = serde_json::to_string(&self.whose).ok(),
+            "personal data read"
+        );
+    }
+}

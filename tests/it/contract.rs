@@ -1,0 +1,46 @@
+//! The contract against the service: schemathesis asks every operation for what the document allows and for what it does not, and
+//! compares each answer with it.
+//!
+//! A longer run: `SECONDS=300 cargo test --test it -- contract --nocapture`.
+
+use std::process::Command;
+
+use crate::{access, python, shop::Service};
+
+/// The pins of schemathesis and all that it needs.
+const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/requirements.txt");
+
+/// Runs it against `service`.
+fn schemathesis(service: &Service, keys: bool, arguments: &[&str]) {
+    let mut command = Command::new(python::installed("contract", REQUIREMENTS).join("schemathesis"));
+    command.arg("--config-file").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/schemathesis.toml"));
+    command.args(["run", &format!("{}/openapi.json", service.url), "--no-color", "--generation-database=none"]);
+    // `GET /v1/customers/batch` is documented as that of any customer.
+    command.args(["--request-timeout=20", "--warnings=off"]).args(arguments);
+    let without = if keys { "allow_header_conformance" } else { "allow_header_conformance,ignored_auth" };
+    command.args(["--exclude-checks", without]);
+    let folder = tempfile::tempdir().unwrap();
+    command.current_dir(folder.path()).env("HOME", folder.path());
+    // Without a limit of its own it is a quick look.
+    match std::env::var("SECONDS") {
+        Ok(seconds) => command.args(["--max-time", &seconds, "--continue-on-failure"]),
+        Err(_) => command.args(["--max-examples=5", "--seed=1", "--phases=examples,coverage,fuzzing"]),
+    };
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    println!("{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_keeps_its_contract() {
+    let service = access::shop("").open().await;
+    schemathesis(&service, false, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_keeps_its_contract_with_keys() {
+    let service = access::shop(&access::keys(&[("all", &larder::config::Scope::ALL)])).open().await;
+    let header = format!("Authorization: Bearer {}", access::key("all"));
+    schemathesis(&service, true, &["--header", &header]);
+}
