@@ -406,6 +406,8 @@ fn peak(shop: &Shop, args: &[&str]) -> u64 {
     let export = shop.command(&[&["export", "segment", "all"], args].concat());
     let mut python = Command::new("python3");
     python.args(["-c", measure]).arg(export.get_program()).args(export.get_args());
+    // What is freed counts as free at once, whichever thread's heap it was on.
+    python.env("MIMALLOC_PURGE_DELAY", "0");
     let output = crate::python::run(&mut python);
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
@@ -416,7 +418,8 @@ fn size(file: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_does_not_grow_with_an_export() {
-    let (small, great) = (large(15_000).await, large(200_000).await);
+    // Four times the customers; the fewer of them fill every buffer already.
+    let (small, great) = (large(80_000).await, large(320_000).await);
     for args in [&["--format", "csv"][..], &["--format", "ndjson", "--order", "rank"], &["--format", "parquet"]] {
         let [few, many] = [&small, &great].map(|shop| {
             let out = shop.path().join("out");
@@ -430,7 +433,7 @@ async fn memory_does_not_grow_with_an_export() {
             many.0 >> 10,
             many.1 >> 20
         );
-        assert!(many.1 > 12 * few.1, "{few:?} {many:?}");
+        assert!(many.1 > 3 * few.1, "{few:?} {many:?}");
         assert!(many.0 < few.0 * 2, "{few:?} {many:?}");
     }
     let out = great.path().join("ranked.csv");
@@ -447,7 +450,7 @@ async fn memory_does_not_grow_with_an_export() {
     ]);
     assert!(output.status.success());
     let rows = csv(&std::fs::read(&out).unwrap());
-    assert_eq!(rows.len(), 200_000);
+    assert_eq!(rows.len(), 320_000);
     let monetary = |row: &BTreeMap<String, String>| row["rfm.monetary"].parse::<f64>().unwrap();
     assert!(rows.iter().enumerate().all(|(at, row)| row["rank"] == (at + 1).to_string()));
     assert!(rows.windows(2).all(|two| monetary(&two[0]) >= monetary(&two[1])));
