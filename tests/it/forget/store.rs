@@ -290,7 +290,7 @@ async fn assert_figures(service: &Service) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn snapshots_are_written_anew_and_nothing_is_left_anywhere() {
     let redis = Redis::start();
-    let shop = crowd_with(&redis, "400ms");
+    let shop = crowd_with(&redis, "2s");
     let mut ids = Vec::new();
     for name in ["late-1", "late-2", "late-3"] {
         one_more(&shop, name);
