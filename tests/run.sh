@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to hold: format, lints, docs, every test. Installs what the tests need from Debian's packages; the tests of
-# Feast's SDK and of exports install that and DuckDB from PyPI, into target/tmp.
+# Everything that has to hold: format, lints, docs, every test. Installs what the tests need from Debian's packages, and
+# Feast's SDK, DuckDB and schemathesis from PyPI into target/tmp.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
