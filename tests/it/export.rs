@@ -19,7 +19,6 @@ mod large;
 
 use large::large;
 
-const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/export/requirements.txt");
 /// printf %s ada@example.com | sha256sum
 const EMAIL: &str = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72";
 /// printf %s +4915112345 | sha256sum
@@ -45,7 +44,7 @@ fn shop() -> Shop {
 
 /// What DuckDB answers to `queries`.
 fn duck(queries: &[String]) -> Vec<Value> {
-    let python = installed("duckdb", REQUIREMENTS).join("python");
+    let python = installed("duckdb").join("python");
     let mut child = Command::new(python)
         .arg(SCRIPT)
         .stdin(Stdio::piped())

@@ -17,7 +17,6 @@ use crate::{
     shop::{Service, Shop},
 };
 
-const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audiences/requirements.txt");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audiences/counts.py");
 
 /// Types that the built-in views lack, and values that quoting has to bear.
@@ -209,7 +208,7 @@ async fn features(manifest: &Manifest, service: &Service) -> Vec<Feature> {
 
 /// What DuckDB answers to `questions`.
 fn duckdb(folder: &std::path::Path, questions: &[Value]) -> Vec<Value> {
-    let python = python::installed("audiences", REQUIREMENTS).join("python");
+    let python = python::installed("duckdb").join("python");
     let input = tempfile::NamedTempFile::new().unwrap();
     let lines: String = questions.iter().map(|question| question.to_string() + "\n").collect();
     input.as_file().write_all(lines.as_bytes()).unwrap();

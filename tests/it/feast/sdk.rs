@@ -16,8 +16,6 @@ use crate::{
     shop::{Service, Shop, corners_with},
 };
 
-/// The pins of Feast and all that it needs.
-const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/feast/requirements.txt");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/feast/sdk.py");
 
 /// A program of Feast's that does not look for settings or leave any at home.
@@ -29,7 +27,7 @@ fn program(shop: &Shop, program: &Path) -> Command {
 
 /// What Feast's SDK answers to `questions`, from a Larder that it knows by `larder feast-repo` alone.
 fn answers(shop: &Shop, service: &Service, questions: &[Value]) -> Vec<Value> {
-    let programs = installed("feast", REQUIREMENTS);
+    let programs = installed("feast");
     let repository = shop.path().join("repository");
     run(&mut shop.command(&["feast-repo", repository.to_str().unwrap(), "--url", &service.url]));
     run(program(shop, &programs.join("feast")).arg("apply").current_dir(&repository));
