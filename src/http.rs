@@ -91,6 +91,7 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(audiences::audience))
         .routes(routes!(export::segment))
         .routes(routes!(export::churn))
+        .routes(routes!(export::audience))
         .routes(routes!(history::segment))
         .routes(routes!(migration::migration))
         .routes(routes!(overlap::overlap))

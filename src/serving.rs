@@ -42,7 +42,7 @@ mod sets;
 mod timeline;
 
 pub use crate::snapshot::reader::Members;
-pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts};
+pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Ranked};
 use compare::Comparisons;
 pub use compare::{Cell, Changes, Moved, Place};
 use counted::Counted;

@@ -5,6 +5,22 @@ use super::{
     column::{Values, integers},
 };
 
+/// The order where none is given.
+pub const DEFAULT: &str = "rfm.monetary desc";
+
+/// The feature that a text such as `rfm.monetary desc` names, and whether the greatest comes first.
+#[must_use]
+pub fn parse(text: &str) -> Option<(&str, bool)> {
+    let mut words = text.split_whitespace();
+    let name = words.next()?;
+    match (words.next(), words.next()) {
+        (None, _) => Some((name, false)),
+        (Some(word), None) if word.eq_ignore_ascii_case("asc") => Some((name, false)),
+        (Some(word), None) if word.eq_ignore_ascii_case("desc") => Some((name, true)),
+        _ => None,
+    }
+}
+
 /// Customers by a feature, then by id; those without a value last.
 #[derive(Debug, Clone)]
 pub struct Order {
@@ -58,7 +74,7 @@ impl Order {
     }
 
     /// All of `members`, in order.
-    pub(super) fn walk(&self, members: &Bitmap) -> impl Iterator<Item = usize> {
+    pub fn walk(&self, members: &Bitmap) -> impl Iterator<Item = usize> {
         self.customers.iter().map(|customer| *customer as usize).filter(|customer| members.contains(*customer))
     }
 }

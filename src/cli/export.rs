@@ -12,9 +12,10 @@ use tokio::io::AsyncWriteExt;
 
 use super::{App, progress, table};
 use crate::{
+    audience::{Expression, FeatureName, order},
     lake::Lake,
     serving::{
-        Serving,
+        Ranked, Serving,
         export::{Columns, Export, Exporting, Format, List, Order, Treatment},
     },
     snapshot::{SnapshotError, SnapshotId, read_current, reader::ChurnFilter},
@@ -29,7 +30,8 @@ use crate::{
 #[command(after_help = "Examples:
   larder export segment champions --out champions.csv
   larder export churn --risk high --order rank --columns customer_id,rank,churn --format parquet --out high.parquet
-  larder export segment loyal --columns profile.email --out lake:exports/loyal.csv")]
+  larder export segment loyal --columns profile.email --out lake:exports/loyal.csv
+  larder export audience 'churn.risk:high and rfm.monetary >= 1000' --limit 5000 --out call.csv")]
 pub(super) struct Args {
     #[command(subcommand)]
     list: Which,
@@ -58,6 +60,20 @@ enum Which {
         /// Only those whose value at risk is so great at least
         #[arg(long, value_name = "NUMBER")]
         min_value: Option<f64>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// The members of an audience
+    Audience {
+        /// The expression, such as `segment:loyal and rfm.monetary >= 1000`
+        #[arg(allow_hyphen_values = true)]
+        expression: String,
+        /// A number or time that the ranks go by, then asc or desc
+        #[arg(long, value_name = "FEATURE", default_value = order::DEFAULT, value_parser = parse_order_by)]
+        order_by: (FeatureName, bool),
+        /// Only so many, the first by rank
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
         #[command(flatten)]
         how: How,
     },
@@ -102,6 +118,11 @@ fn parse_order(name: &str) -> Result<Order, String> {
     }
 }
 
+fn parse_order_by(text: &str) -> Result<(FeatureName, bool), String> {
+    let parsed = order::parse(text).and_then(|(name, descending)| Some((FeatureName::parse(name)?, descending)));
+    parsed.ok_or_else(|| "expected a feature as view.feature, then asc or desc or nothing".to_owned())
+}
+
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let (list, how) = match args.list {
@@ -110,6 +131,10 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
             let [min_probability, min_value] =
                 [min_probability, min_value].map(|least| least.map(ChurnFilter::at_least));
             (List::Churn(ChurnFilter { risk, segment, min_probability, min_value }), how)
+        }
+        Which::Audience { expression, order_by, limit, how } => {
+            let expression = Expression::parse(&expression).context("the expression cannot be read")?;
+            (List::Audience(Ranked { expression, order_by, limit }), how)
         }
     };
     let lake = app.lake()?;
@@ -128,6 +153,12 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
             bail!("there is no segment `{name}`; there are {}", known.join(", "));
         }
         List::Churn(_) if manifest.models.churn.is_none() => bail!("snapshot {id} has no churn model"),
+        List::Audience(audience) if !how.pii => {
+            let asked = audience.expression.features().into_iter().chain([&audience.order_by.0]);
+            if let Some(name) = asked.into_iter().find(|name| manifest.is_personal(&name.view, &name.feature)) {
+                bail!("{name} is personal, and may be asked by with --pii only");
+            }
+        }
         _ => {}
     }
     let columns = if how.columns.is_empty() {
@@ -137,6 +168,9 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     };
     let export = Export { list, columns: columns.clone(), format: how.format, order: how.order };
     let exporting = serving.export(&served, export).await?;
+    for (position, hint) in &exporting.hints {
+        table::line(&format!("at character {position}: {hint}"))?;
+    }
     let (rows, progress) = (exporting.rows, Arc::new(Progress::default()));
     progress.enter("export", 0);
     let bytes = match how.out.strip_prefix("lake:") {

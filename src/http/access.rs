@@ -55,6 +55,7 @@ const ROUTES: &[(&str, Need)] = &[
     ("/v1/audiences", Need::Scope(Scope::Features)),
     ("/v1/segments/{name}/export", Need::Scope(Scope::Export)),
     ("/v1/churn/export", Need::Scope(Scope::Export)),
+    ("/v1/audiences/export", Need::Scope(Scope::Export)),
     ("/v1/segments/{name}/history", Need::Scope(Scope::Features)),
     ("/v1/customers/{id}/history", Need::Scope(Scope::Features)),
     ("/v1/migration", Need::Scope(Scope::Features)),

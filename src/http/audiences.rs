@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
@@ -16,8 +16,8 @@ use super::{
     select::Selection,
 };
 use crate::{
-    audience::{Expression, FeatureName},
-    serving::{Audience, AudienceError, AudienceRequest, Breakdown, Parts},
+    audience::{Expression, FeatureName, order},
+    serving::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Served},
     snapshot::hex,
 };
 
@@ -213,16 +213,13 @@ pub(super) async fn audience(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let body = json_body(&headers, body, app.config.body_limit).await?;
-    let body: AudienceBody = serde_json::from_slice(&body).map_err(|error| Problem::bad_body(error.to_string()))?;
+    let body: AudienceBody = read(&app, &headers, body).await?;
     let mut asked = request(&body)?;
     let list = list_name(&asked);
     let (served, offset) = lists::resume(&app, body.cursor.as_deref(), &list).await?;
     asked.offset = offset;
     let others = asked.breakdown.iter().map(|by| &by.feature).chain([&asked.order_by.0]);
-    for name in asked.expression.features().into_iter().chain(others) {
-        access.may_ask_by(&served.manifest, &name.view, &name.feature)?;
-    }
+    may_ask(&access, &served, asked.expression.features().into_iter().chain(others))?;
     let selection = Selection::named(&served, &access, body.views.iter().flatten().map(String::as_str), [])?;
     let audience = app.serving.audience(&served, &asked).await?;
     let figures = figures_of(&audience, asked.breakdown.as_ref());
@@ -230,10 +227,29 @@ pub(super) async fn audience(
     page.answer(&app, &access, &selection).await
 }
 
+/// The body of a request, in the form `T`.
+pub(super) async fn read<T: DeserializeOwned>(app: &App, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    let body = json_body(headers, body, app.config.body_limit).await?;
+    serde_json::from_slice(&body).map_err(|error| Problem::bad_body(error.to_string()))
+}
+
+/// Whether the caller may ask by all of `features`.
+pub(super) fn may_ask<'a>(
+    access: &Access,
+    served: &Served,
+    features: impl IntoIterator<Item = &'a FeatureName>,
+) -> Result<(), Problem> {
+    features.into_iter().try_for_each(|name| access.may_ask_by(&served.manifest, &name.view, &name.feature))
+}
+
+/// The expression in `text`.
+pub(super) fn expression(text: &str) -> Result<Expression, Problem> {
+    Expression::parse(text).map_err(|error| AudienceError::from(error).into())
+}
+
 /// The request, which nothing has been looked up of.
 fn request(body: &AudienceBody) -> Result<AudienceRequest, Problem> {
-    let expression = Expression::parse(&body.r#where).map_err(AudienceError::from)?;
-    let order_by = body.order_by.as_deref().unwrap_or("rfm.monetary desc");
+    let expression = expression(&body.r#where)?;
     let breakdown = body.breakdown.as_ref().map(|breakdown| {
         let feature = feature("breakdown", &breakdown.feature)?;
         if breakdown.top.is_some() && breakdown.buckets.is_some() {
@@ -245,14 +261,14 @@ fn request(body: &AudienceBody) -> Result<AudienceRequest, Problem> {
     });
     Ok(AudienceRequest {
         expression,
-        order_by: order(order_by)?,
+        order_by: order_by(body.order_by.as_deref())?,
         offset: 0,
         limit: number("limit", body.limit.unwrap_or(100), 0, 1_000)?,
         breakdown: breakdown.transpose()?,
     })
 }
 
-fn number(name: &str, number: u64, least: u64, most: u64) -> Result<usize, Problem> {
+pub(super) fn number(name: &str, number: u64, least: u64, most: u64) -> Result<usize, Problem> {
     let fits = usize::try_from(number).ok().filter(|_| (least..=most).contains(&number));
     fits.ok_or_else(|| Problem::bad_body(format!("`{name}` must be a number from {least} to {most}")))
 }
@@ -263,17 +279,11 @@ fn feature(part: &str, text: &str) -> Result<FeatureName, Problem> {
         .ok_or_else(|| Problem::unknown_feature(format!("`{part}`: `{shown}` is no feature; write view.feature")))
 }
 
-/// `rfm.monetary desc`
-fn order(text: &str) -> Result<(FeatureName, bool), Problem> {
-    let mut words = text.split_whitespace();
-    let name = feature("order_by", words.next().unwrap_or_default())?;
-    let descending = match (words.next(), words.next()) {
-        (None, _) => false,
-        (Some(word), None) if word.eq_ignore_ascii_case("asc") => false,
-        (Some(word), None) if word.eq_ignore_ascii_case("desc") => true,
-        _ => return Err(Problem::bad_body("`order_by` is a feature, then `asc` or `desc` or nothing")),
-    };
-    Ok((name, descending))
+/// `rfm.monetary desc`, as it is unless given.
+pub(super) fn order_by(text: Option<&str>) -> Result<(FeatureName, bool), Problem> {
+    let bad = || Problem::bad_body("`order_by` is a feature, then `asc` or `desc` or nothing");
+    let (name, descending) = order::parse(text.unwrap_or(order::DEFAULT)).ok_or_else(bad)?;
+    Ok((feature("order_by", name)?, descending))
 }
 
 /// The list of a request, as cursors name it; a cursor goes on with the expression and order that it began with.

@@ -8,17 +8,18 @@ use axum::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::Response,
 };
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{App, Problem, access::Access, churn, segments};
+use super::{App, Problem, access::Access, audiences, churn, segments};
 use crate::{
+    audience::Expression,
     config::Scope,
     serving::{
-        Served,
+        Ranked, Served,
         export::{Columns, Export, Format, List, Order, Treatment},
     },
 };
@@ -71,6 +72,34 @@ pub(super) struct ChurnExportQuery {
     order: Option<String>,
 }
 
+/// Which audience is wanted as a file, and what of each member.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AudienceExportBody {
+    /// The expression, as `POST /v1/audiences` takes it.
+    #[schema(
+        max_length = 8192,
+        example = "segment:champions and not profile.country:\"United Kingdom\" and rfm.monetary >= 1000"
+    )]
+    r#where: String,
+    /// A number or time that the ranks go by, then `asc` (as without a word) or `desc`; `rfm.monetary desc` unless given.
+    #[schema(example = "rfm.monetary desc")]
+    order_by: Option<String>,
+    /// Only so many, the first by rank; all of them unless given.
+    #[schema(minimum = 1, maximum = 4_294_967_295_u64, example = 5000)]
+    limit: Option<u64>,
+    /// `csv`, `ndjson` or `parquet`; `csv` unless given.
+    #[schema(example = "csv")]
+    format: Option<String>,
+    /// `customer_id`, `rank`, features as `view.feature` and whole views; all of them unless given.
+    #[schema(example = json!(["customer_id", "rank", "rfm.segment", "profile.email"]))]
+    columns: Option<Vec<String>>,
+    /// `id`, which reads the snapshot once, or `rank`, which reads it once for every 65,536 members; `rank` where `order_by` is given,
+    /// else `id`.
+    #[schema(example = "rank")]
+    order: Option<String>,
+}
+
 /// The members of a segment as a file
 ///
 /// Streamed, and never short: when something goes wrong on the way the connection is broken off before the end of the body. `larder-rows`
@@ -101,7 +130,8 @@ pub(super) async fn segment(
     let Path(name) = name.map_err(|_| segments::unknown("?"))?;
     let served = app.serving.current()?;
     served.manifest.segment(&name).ok_or_else(|| segments::unknown(&name))?;
-    export(&app, &access, &served, &name.clone(), List::Segment(name), &query).await
+    let how = How::of_query(&served, &access, &query)?;
+    export(&app, &access, &served, &name.clone(), List::Segment(name), how).await
 }
 
 /// The customers by value at risk as a file
@@ -130,7 +160,96 @@ pub(super) async fn churn(
     let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order } = query;
     let served = app.serving.current()?;
     let filter = churn::filter(&served, risk, segment, min_probability.as_deref(), min_value.as_deref())?;
-    export(&app, &access, &served, "churn", List::Churn(filter), &ExportQuery { format, columns, order }).await
+    let how = How::of_query(&served, &access, &ExportQuery { format, columns, order })?;
+    export(&app, &access, &served, "churn", List::Churn(filter), how).await
+}
+
+/// The members of an audience as a file
+///
+/// As the export of a segment, for any expression that `POST /v1/audiences` counts. Without the scope `pii` one may not ask by a personal
+/// feature.
+#[utoipa::path(
+    post, path = "/v1/audiences/export", tag = "exports", operation_id = "export_audience",
+    request_body = AudienceExportBody,
+    responses(
+        (status = 200, description = "The members; rank 1 is the first by `order_by`", content(
+            (String = "text/csv", example = "customer_id,rank,rfm.segment\r\n14646,1,champions\r\n"),
+            (String = "application/x-ndjson"),
+            (String = "application/vnd.apache.parquet"),
+        )),
+        (status = 400, description = "A bad expression, with its `position`; another bad part of the body, an unknown feature or column", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is over the limit", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The lake cannot be read, or too many exports are under way", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn audience(
+    State(app): State<Arc<App>>,
+    access: Access,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let body: AudienceExportBody = audiences::read(&app, &headers, body).await?;
+    let expression = audiences::expression(&body.r#where)?;
+    let order_by = audiences::order_by(body.order_by.as_deref())?;
+    if let Some(limit) = body.limit {
+        audiences::number("limit", limit, 1, u64::from(u32::MAX))?;
+    }
+    let served = app.serving.current()?;
+    audiences::may_ask(&access, &served, expression.features().into_iter().chain([&order_by.0]))?;
+    let order = body.order.as_deref().or(body.order_by.as_ref().map(|_| "rank"));
+    let columns = body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect());
+    let how = How::new(&served, &access, body.format.as_deref(), order, columns).map_err(Problem::bad_body)?;
+    let list = List::Audience(Ranked { expression, order_by, limit: body.limit });
+    export(&app, &access, &served, "audience", list, how).await
+}
+
+/// What is wanted of each member, and how.
+struct How {
+    columns: Columns,
+    format: Format,
+    order: Order,
+}
+
+impl How {
+    /// What the words of a request mean; else what is wrong with them.
+    fn new(
+        served: &Served,
+        access: &Access,
+        format: Option<&str>,
+        order: Option<&str>,
+        columns: Option<Vec<&str>>,
+    ) -> Result<Self, String> {
+        let format = match format {
+            None | Some("csv") => Format::Csv,
+            Some("ndjson") => Format::Ndjson,
+            Some("parquet") => Format::Parquet,
+            Some(_) => return Err("`format` must be csv, ndjson or parquet".to_owned()),
+        };
+        let order = match order {
+            None | Some("id") => Order::Id,
+            Some("rank") => Order::Rank,
+            Some(_) => return Err("`order` must be id or rank".to_owned()),
+        };
+        let pii = access.may(Scope::Pii);
+        let columns = match columns {
+            None => Columns::all(&served.manifest, pii),
+            Some(names) => Columns::named(&served.manifest, names, pii).map_err(|error| error.to_string())?,
+        };
+        if columns.is_empty() {
+            return Err("`columns` names none".to_owned());
+        }
+        Ok(Self { columns, format, order })
+    }
+
+    fn of_query(served: &Served, access: &Access, query: &ExportQuery) -> Result<Self, Problem> {
+        let columns = query
+            .columns
+            .as_deref()
+            .map(|names| names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect());
+        Self::new(served, access, query.format.as_deref(), query.order.as_deref(), columns)
+            .map_err(Problem::bad_parameter)
+    }
 }
 
 async fn export(
@@ -139,33 +258,17 @@ async fn export(
     served: &Arc<Served>,
     name: &str,
     list: List,
-    query: &ExportQuery,
+    how: How,
 ) -> Result<Response, Problem> {
-    let (format, media, extension) = match query.format.as_deref() {
-        None | Some("csv") => (Format::Csv, "text/csv; charset=utf-8; header=present", "csv"),
-        Some("ndjson") => (Format::Ndjson, "application/x-ndjson", "ndjson"),
-        Some("parquet") => (Format::Parquet, "application/vnd.apache.parquet", "parquet"),
-        Some(_) => return Err(Problem::bad_parameter("`format` must be csv, ndjson or parquet")),
+    let How { columns, format, order } = how;
+    let (media, extension) = match format {
+        Format::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
+        Format::Ndjson => ("application/x-ndjson", "ndjson"),
+        Format::Parquet => ("application/vnd.apache.parquet", "parquet"),
     };
-    let order = match query.order.as_deref() {
-        None | Some("id") => Order::Id,
-        Some("rank") => Order::Rank,
-        Some(_) => return Err(Problem::bad_parameter("`order` must be id or rank")),
-    };
-    let pii = access.may(Scope::Pii);
-    let columns = match &query.columns {
-        None => Columns::all(&served.manifest, pii),
-        Some(names) => {
-            let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
-            Columns::named(&served.manifest, names, pii).map_err(|error| Problem::bad_parameter(error.to_string()))?
-        }
-    };
-    if columns.is_empty() {
-        return Err(Problem::bad_parameter("`columns` names none"));
-    }
-    let personal = columns.personal();
-    let exporting = app.serving.export(served, Export { list, columns, format, order }).await?;
-    audit(access, name, served, exporting.rows, &personal);
+    let export = Export { list, columns, format, order };
+    let exporting = app.serving.export(served, export.clone()).await?;
+    audit(access, name, served, exporting.rows, &export);
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("export"));
     let (snapshot, rows) = (served.manifest.id.to_string(), exporting.rows.to_string());
     let file = format!("attachment; filename=\"{name}-{snapshot}.{extension}\"");
@@ -180,16 +283,30 @@ async fn export(
     Ok(response)
 }
 
-/// One line in the log for each export: who takes how many of which list, and which personal features as they are or hashed.
-fn audit(access: &Access, list: &str, served: &Served, rows: u64, personal: &[(String, Treatment)]) {
+/// One line in the log for each export: who takes how many of which list, and which personal features as they are or hashed. An
+/// expression that asks by personal features has values of theirs in it, and only their names are written.
+fn audit(access: &Access, list: &str, served: &Served, rows: u64, export: &Export) {
+    let personal = export.columns.personal();
     let names = |wanted: fn(&Treatment) -> bool| {
         let names = personal.iter().filter(|(_, treatment)| wanted(treatment)).map(|(name, _)| name.as_str());
         names.collect::<Vec<_>>().join(",")
     };
+    let expression = match &export.list {
+        List::Audience(audience) => Some(&audience.expression),
+        List::Segment(_) | List::Churn(_) => None,
+    };
+    let asked_by: Vec<String> = expression
+        .into_iter()
+        .flat_map(Expression::features)
+        .filter(|name| served.manifest.is_personal(&name.view, &name.feature))
+        .map(ToString::to_string)
+        .collect();
     tracing::info!(
         target: crate::telemetry::AUDIT,
         key = access.key().unwrap_or("anonymous"),
         list,
+        expression = expression.filter(|_| asked_by.is_empty()).map(ToString::to_string),
+        asked_by = (!asked_by.is_empty()).then(|| asked_by.join(",")),
         customers = rows,
         snapshot = served.manifest.id.as_str(),
         shown = names(|treatment| *treatment == Treatment::Shown),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Members, ReadError, Served, Serving};
+use super::{Members, ReadError, Served, Serving, sets::Set};
 use crate::{
     audience::{
         Bitmap, Column, Dictionary, Expression, ExpressionError, FeatureName, Order, Plan,
@@ -27,6 +27,17 @@ pub struct AudienceRequest {
     pub limit: usize,
     /// What to divide them by.
     pub breakdown: Option<Breakdown>,
+}
+
+/// All members of an audience, each with a rank.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ranked {
+    /// Who.
+    pub expression: Expression,
+    /// What they are ordered by, and whether the greatest comes first.
+    pub order_by: (FeatureName, bool),
+    /// How many of them, the first ones; all unless given.
+    pub limit: Option<u64>,
 }
 
 /// How an audience is divided.
@@ -90,16 +101,10 @@ impl Serving {
     pub async fn audience(&self, served: &Served, asked: &AudienceRequest) -> Result<Audience, AudienceError> {
         let plan = served.plan(&asked.expression)?;
         served.check(asked)?;
+        let counting = served.counting(plan).await?;
         let sets = &served.sets;
-        let customers = sets.customers();
-        let mut leaves = Vec::with_capacity(plan.leaves.len());
-        for leaf in &plan.leaves {
-            leaves.push(sets.leaf(leaf).await?);
-        }
-        let hints = plan.leaves.iter().zip(&leaves).flat_map(|(leaf, set)| plan::hints(leaf, &set.absent)).collect();
         let monetary = served.rfm("monetary").await?;
         let scores = [served.rfm("r_score").await?, served.rfm("f_score").await?, served.rfm("m_score").await?];
-        let forgotten = served.forgotten_here().await?;
         let (ids, order) = if asked.limit > 0 {
             let (feature, descending) = &asked.order_by;
             (Some(sets.ids().await?), Some(sets.order(feature, *descending).await?))
@@ -114,13 +119,10 @@ impl Serving {
             }
         };
         let (offset, limit) = (usize::try_from(asked.offset).unwrap_or(usize::MAX), asked.limit);
+        let hints = counting.hints();
         let count = move || {
-            let all = plan.members(&leaves.iter().map(|set| &set.customers).collect::<Vec<_>>(), customers);
-            let mut members = all.clone();
-            if let Some(forgotten) = &forgotten {
-                members.remove_all(forgotten);
-            }
-            let left = customers - forgotten.as_ref().map_or(0, Bitmap::count);
+            let (all, members) = counting.members();
+            let left = counting.customers - counting.forgotten.as_ref().map_or(0, Bitmap::count);
             let figures = Figures::of(&members, left, monetary.as_deref(), scores.each_ref().map(Option::as_deref));
             let page = ids.zip(order).map(|(ids, order)| page(&all, &members, (&ids, &order), offset, limit));
             let parts = divided.map(|(by, column, order)| match (by.buckets, order) {
@@ -155,7 +157,64 @@ fn page(all: &Bitmap, members: &Bitmap, (ids, order): (&Dictionary, &Order), off
     (found.into_iter().map(|(rank, customer)| (rank, ids.get(customer).to_owned())).collect(), next)
 }
 
+/// What an expression is counted with.
+struct Counting {
+    plan: Plan,
+    /// The set of each leaf of the plan.
+    leaves: Vec<Arc<Set>>,
+    /// Who is forgotten; nothing where nobody is.
+    forgotten: Option<Bitmap>,
+    /// All customers of the snapshot.
+    customers: usize,
+}
+
+impl Counting {
+    /// All members, and those of them who are not forgotten.
+    fn members(&self) -> (Bitmap, Bitmap) {
+        let leaves: Vec<&Bitmap> = self.leaves.iter().map(|set| &set.customers).collect();
+        let all = self.plan.members(&leaves, self.customers);
+        let mut members = all.clone();
+        if let Some(forgotten) = &self.forgotten {
+            members.remove_all(forgotten);
+        }
+        (all, members)
+    }
+
+    fn hints(&self) -> Vec<(usize, String)> {
+        let leaves = self.plan.leaves.iter().zip(&self.leaves);
+        leaves.flat_map(|(leaf, set)| plan::hints(leaf, &set.absent)).collect()
+    }
+}
+
 impl Served {
+    async fn counting(&self, plan: Plan) -> Result<Counting, Arc<SnapshotError>> {
+        let mut leaves = Vec::with_capacity(plan.leaves.len());
+        for leaf in &plan.leaves {
+            leaves.push(self.sets.leaf(leaf).await?);
+        }
+        let forgotten = self.forgotten_here().await?;
+        Ok(Counting { plan, leaves, forgotten, customers: self.sets.customers() })
+    }
+
+    /// The ranks of the members of an audience by the places of the customers in the snapshot, counted from 1; 0 for those who are no
+    /// members, or are beyond the limit. And what the caller may have meant otherwise.
+    pub(super) async fn ranks(&self, asked: &Ranked) -> Result<(Vec<u32>, Vec<(usize, String)>), AudienceError> {
+        let plan = self.plan(&asked.expression)?;
+        let (feature, descending) = &asked.order_by;
+        self.check_order(feature)?;
+        let counting = self.counting(plan).await?;
+        let (hints, order) = (counting.hints(), self.sets.order(feature, *descending).await?);
+        let limit = asked.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let rank = move || {
+            let (all, members) = counting.members();
+            let mut ranks = vec![0; counting.customers];
+            let ranked = (1..).zip(order.walk(&all)).filter(|(_, customer)| members.contains(*customer));
+            ranked.take(limit).for_each(|(rank, customer)| ranks[customer] = rank);
+            ranks
+        };
+        Ok((self.sets.cache.compute(rank).await?, hints))
+    }
+
     /// The plan of `expression` in this snapshot.
     fn plan(&self, expression: &Expression) -> Result<Plan, ExpressionError> {
         let segments: Vec<&str> = self.manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
@@ -190,24 +249,31 @@ impl Served {
         Known { views: &self.manifest.views, segments: &[] }.kind(name)
     }
 
+    /// Checks the feature that is ordered by.
+    fn check_order(&self, feature: &FeatureName) -> Result<(), AudienceError> {
+        let wrong = |why: String| Err(AudienceError::Request("order_by", why));
+        match self.kind(feature) {
+            Err(error) => wrong(error.message),
+            Ok(kind) if breakdown::is_ordered(kind) => Ok(()),
+            Ok(_) => wrong(format!("members can be ordered by numbers and times; {feature} is neither")),
+        }
+    }
+
     /// Checks the features that are ordered and divided by.
     fn check(&self, asked: &AudienceRequest) -> Result<(), AudienceError> {
-        let wrong = |part: &'static str, why: String| Err(AudienceError::Request(part, why));
-        let kind = |part: &'static str, name: &FeatureName| {
-            self.kind(name).map_err(|error| AudienceError::Request(part, error.message))
-        };
-        let (feature, _) = &asked.order_by;
-        if asked.limit > 0 && !breakdown::is_ordered(kind("order_by", feature)?) {
-            return wrong("order_by", format!("members can be ordered by numbers and times; {feature} is neither"));
+        if asked.limit > 0 {
+            self.check_order(&asked.order_by.0)?;
         }
+        let wrong = |why: String| AudienceError::Request("breakdown", why);
         let Some(by) = &asked.breakdown else { return Ok(()) };
-        let (feature, kind) = (&by.feature, kind("breakdown", &by.feature)?);
+        let feature = &by.feature;
+        let kind = self.kind(feature).map_err(|error| wrong(error.message))?;
         if by.buckets.is_some() && !breakdown::is_ordered(kind) {
-            return wrong("breakdown", format!("only numbers and times have `buckets`; {feature} is neither"));
+            return Err(wrong(format!("only numbers and times have `buckets`; {feature} is neither")));
         }
         if by.buckets.is_none() && !breakdown::is_counted(kind) {
             let what = "only text, whole numbers, and true or false are counted value by value";
-            return wrong("breakdown", format!("{what}; ask for `buckets` of {feature}"));
+            return Err(wrong(format!("{what}; ask for `buckets` of {feature}")));
         }
         Ok(())
     }

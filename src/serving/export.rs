@@ -17,30 +17,29 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::{ReadError, Served, Serving, compare::apart};
+use super::{AudienceError, ReadError, Served, Serving, compare::apart};
 use crate::{
-    feature::CustomerId,
     lake::Lake,
-    snapshot::{
-        CHURN_LIST, SnapshotError,
-        columns::columns,
-        reader::{ChurnFilter, ReadStretch},
-    },
+    snapshot::{SnapshotError, columns::columns, reader::ReadStretch},
 };
 
 mod columns;
+mod list;
 mod parquet;
 mod personal;
 mod ranks;
 mod text;
 
-pub use self::columns::{Columns, RANK, UnknownColumn};
+pub use self::{
+    columns::{Columns, RANK, UnknownColumn},
+    list::List,
+    personal::Treatment,
+};
 use self::{
     parquet::Table,
     ranks::Ranks,
     text::{Form, Lines},
 };
-pub use personal::Treatment;
 
 /// Stretches of the snapshot that are read and written ahead.
 const AHEAD: usize = 2;
@@ -50,15 +49,6 @@ const ORDERED: u32 = 65_536;
 const PIECE: usize = 64 << 10;
 /// Pieces that wait to be taken.
 const WAITING: usize = 16;
-
-/// What is exported.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum List {
-    /// The members of a segment.
-    Segment(String),
-    /// The customers by value at risk.
-    Churn(ChurnFilter),
-}
 
 /// The form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +119,8 @@ impl From<Arc<SnapshotError>> for ExportError {
 pub struct Exporting {
     /// How many customers it will have.
     pub rows: u64,
+    /// What may have been meant otherwise in an audience's expression, by place.
+    pub hints: Vec<(usize, String)>,
     pieces: mpsc::Receiver<Result<Bytes, ExportError>>,
     ended: bool,
 }
@@ -152,49 +144,27 @@ impl Stream for Exporting {
     }
 }
 
-impl List {
-    /// Some of its customers with their ranks, counted from 0: those from rank `first` on, about `limit`; and where to go on.
-    async fn page(
-        &self,
-        served: &Served,
-        first: u64,
-        limit: usize,
-    ) -> Result<(Vec<(u64, CustomerId)>, Option<u64>), Arc<SnapshotError>> {
-        let list = match self {
-            Self::Churn(filter) if !filter.is_by_risk_alone() => {
-                let members = served.reader.churn(filter, &served.forgotten, first, limit).await?;
-                return Ok((members.customers, members.next));
-            }
-            Self::Churn(filter) => by_risk(filter),
-            Self::Segment(name) => name.clone(),
-        };
-        let members = served.reader.members(&list, first, limit).await?;
-        let next = (members.len() == limit).then_some(first + limit as u64);
-        let members = (first..).zip(members).filter(|(_, id)| !served.forgets(id.as_str()));
-        Ok((members.collect(), next))
-    }
-}
-
-fn by_risk(filter: &ChurnFilter) -> String {
-    filter.risk.as_ref().map_or_else(|| CHURN_LIST.to_owned(), |risk| format!("{CHURN_LIST}_{risk}"))
-}
-
 impl Serving {
     /// Begins an export from a snapshot.
     ///
     /// # Errors
-    /// [`ReadError::Busy`] where as many are under way as may be, [`ReadError::Unavailable`].
-    pub async fn export(&self, served: &Arc<Served>, export: Export) -> Result<Exporting, ReadError> {
+    /// [`ReadError::Busy`] where as many are under way as may be, [`ReadError::Unavailable`]; of an audience as [`Serving::audience`].
+    pub async fn export(&self, served: &Arc<Served>, export: Export) -> Result<Exporting, AudienceError> {
         let turn = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ReadError::Busy("exports"))?;
         // Without a member to look for, only the number is brought.
-        let rows = match &export.list {
-            List::Segment(name) => self.members(served, name, 0, 0).await?.total,
-            List::Churn(filter) => self.churn(served, filter, 0, 0).await?.total,
+        let (rows, ranks, hints) = match &export.list {
+            List::Segment(name) => (self.members(served, name, 0, 0).await?.total, None, Vec::new()),
+            List::Churn(filter) => (self.churn(served, filter, 0, 0).await?.total, None, Vec::new()),
+            List::Audience(audience) => {
+                let (ranks, hints) = served.ranks(audience).await?;
+                let ranks = Ranks::new(ranks);
+                (ranks.count(), Some(Arc::new(ranks)), hints)
+            }
         };
         let (sender, pieces) = mpsc::channel(WAITING);
         let (deadline, idle) = self.export_limits;
         let out = Out { sender, idle, piece: Vec::new() };
-        let work = Work { lake: self.lake.clone(), deadline, served: Arc::clone(served), export, rows };
+        let work = Work { lake: self.lake.clone(), deadline, served: Arc::clone(served), export, rows, ranks };
         let metrics = Arc::clone(&self.metrics);
         metrics.exports_open.inc();
         tokio::spawn(async move {
@@ -222,7 +192,7 @@ impl Serving {
                 }
             }
         });
-        Ok(Exporting { rows, pieces, ended: false })
+        Ok(Exporting { rows, hints, pieces, ended: false })
     }
 }
 
@@ -266,6 +236,8 @@ struct Work {
     served: Arc<Served>,
     export: Export,
     rows: u64,
+    /// Those that are known already.
+    ranks: Option<Arc<Ranks>>,
 }
 
 impl Work {
@@ -282,7 +254,10 @@ impl Work {
     }
 
     async fn ranks(&self) -> Result<Arc<Ranks>, ExportError> {
-        Ok(Arc::new(Ranks::of(&self.lake, self.deadline, &self.served, &self.export.list).await?))
+        match &self.ranks {
+            Some(ranks) => Ok(Arc::clone(ranks)),
+            None => Ok(Arc::new(Ranks::of(&self.lake, self.deadline, &self.served, &self.export.list).await?)),
+        }
     }
 
     /// The ranks that are written one after the other, in each of the passes through the snapshot.

@@ -122,6 +122,7 @@ fn requests(document: &Value, snapshot: &str) -> Vec<Request> {
                 "/v1/audiences" => {
                     json!({"where": "segment:loyal or rfm.monetary > 0", "views": ["profile", "contact"]})
                 }
+                "/v1/audiences/export" => json!({"where": "segment:loyal or rfm.monetary > 0"}),
                 other => panic!("say here how {other} is asked, for all personal values it can give"),
             });
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
@@ -201,6 +202,7 @@ async fn every_route_as_every_caller(toml: &str, keyless: &[Scope]) {
     shown.dedup();
     let writing = [
         "/get-online-features",
+        "/v1/audiences/export",
         "/v1/churn",
         "/v1/churn/export",
         "/v1/customers/batch",

@@ -15,6 +15,7 @@ use crate::{
     shop::{Answer, CORNERS, CORNERS_TOML, Service, Shop, eventually},
 };
 
+mod audience;
 mod large;
 
 use large::large;
@@ -67,6 +68,12 @@ fn write(shop: &Shop, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
 async fn bytes(service: &Service, path: &str) -> Vec<u8> {
     let response = service.client.get(format!("{}{path}", service.url)).send().await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
+    response.bytes().await.unwrap().to_vec()
+}
+
+async fn bytes_of(service: &Service, path: &str, body: &Value) -> Vec<u8> {
+    let response = service.client.post(format!("{}{path}", service.url)).json(body).send().await.unwrap();
+    assert_eq!(response.status(), 200, "{path} {body}");
     response.bytes().await.unwrap().to_vec()
 }
 
@@ -402,7 +409,7 @@ async fn work_ends_with_the_wish_for_it() {
 /// The most memory that `larder export` held at a time, in KiB.
 fn peak(shop: &Shop, args: &[&str]) -> u64 {
     let measure = "import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\nprint(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
-    let export = shop.command(&[&["export", "segment", "all"], args].concat());
+    let export = shop.command(&[&["export"], args].concat());
     let mut python = Command::new("python3");
     python.args(["-c", measure]).arg(export.get_program()).args(export.get_args());
     // What is freed counts as free at once, whichever thread's heap it was on.
@@ -419,7 +426,12 @@ fn size(file: &Path) -> u64 {
 async fn memory_does_not_grow_with_an_export() {
     // Four times the customers; the fewer of them fill every buffer already.
     let (small, great) = (large(80_000).await, large(320_000).await);
-    for args in [&["--format", "csv"][..], &["--format", "ndjson", "--order", "rank"], &["--format", "parquet"]] {
+    for args in [
+        &["segment", "all", "--format", "csv"][..],
+        &["segment", "all", "--format", "ndjson", "--order", "rank"],
+        &["segment", "all", "--format", "parquet"],
+        &["audience", "rfm.monetary >= 10", "--format", "csv", "--order", "rank"],
+    ] {
         let [few, many] = [&small, &great].map(|shop| {
             let out = shop.path().join("out");
             let peak = peak(shop, &[args, &["--out", out.to_str().unwrap()]].concat());

@@ -30,6 +30,10 @@ const SORTED: usize = 1 << 20;
 pub(super) struct Ranks(Vec<u32>);
 
 impl Ranks {
+    pub(super) fn new(ranks: Vec<u32>) -> Self {
+        Self(ranks)
+    }
+
     /// The ranks of `list`.
     pub(super) async fn of(
         lake: &Lake,
@@ -65,6 +69,11 @@ impl Ranks {
     pub(super) fn any(&self, places: Range<u64>, wanted: Range<u32>) -> bool {
         let length = usize::try_from(places.end - places.start).unwrap_or(usize::MAX);
         self.from(places.start, wanted).take(length).any(|rank| rank > 0)
+    }
+
+    /// How many have one.
+    pub(super) fn count(&self) -> u64 {
+        self.0.iter().map(|rank| u64::from(*rank > 0)).sum()
     }
 
     /// The greatest rank.
