@@ -19,6 +19,7 @@ mod feast;
 mod http;
 mod keys;
 mod log;
+mod personal;
 mod recommendations;
 mod units;
 
@@ -28,6 +29,7 @@ pub use feast::{FeastConfig, FeatureRef};
 pub use http::{HttpConfig, Origin, TlsConfig};
 pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest};
 pub use log::{LogConfig, LogFormat};
+pub use personal::ColumnRef;
 pub use recommendations::RecommendationsConfig;
 pub use units::{parse_bytes, parse_duration};
 
@@ -181,7 +183,7 @@ pub struct TableConfig {
     pub delimiter: Option<char>,
     /// Types of extra columns: `text` (the default), `integer`, `decimal`, `boolean`, `date`, `timestamp`.
     pub types: BTreeMap<String, String>,
-    /// Columns that hold personal data (customers).
+    /// Columns that hold personal data (customers); also in other views that read the table, where they have the same name.
     pub personal: Vec<String>,
 }
 
@@ -193,6 +195,8 @@ pub struct ViewsConfig {
     pub folder: Option<PathBuf>,
     /// View → a folder or file of Parquet that another engine wrote, in the lake or elsewhere.
     pub parquet: BTreeMap<String, String>,
+    /// Columns of any view that hold personal data, as `view.column`, beside those that the view's own head declares.
+    pub personal: Vec<ColumnRef>,
 }
 
 /// `[build]`

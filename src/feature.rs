@@ -92,6 +92,14 @@ pub fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
+/// A feature's name made from a column's: lower case, `_` for all but letters and digits.
+#[must_use]
+pub fn feature_name(column: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let name: String = column.trim().chars().take(64).map(letter).collect();
+    if name.is_empty() { "_".to_owned() } else { name }
+}
+
 /// A named group of features of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FeatureView {

@@ -5,7 +5,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use arrow::datatypes::DataType;
 use chrono::{DateTime, Utc};
 
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
     lake::Lake,
     snapshot::{FORMAT, Forgotten, Manifest, SnapshotId, Stage, TableCounts, models::Models, rfc3339},
     telemetry::Progress,
-    views::{self, ViewDefinition},
+    views::{self, ViewDefinition, ViewFileError},
 };
 
 mod assemble;
@@ -23,7 +22,9 @@ mod churn;
 mod encode;
 mod error;
 mod features;
+mod needed;
 mod past;
+mod personal;
 mod query;
 pub mod raw;
 mod recommend;
@@ -35,6 +36,7 @@ pub use audiences::AudienceError;
 pub use error::{BuildError, ViewError};
 pub use features::features;
 use past::{Derivation, Past, Spilled};
+use personal::Personal;
 use raw::{RawError, Table, TableSpec, files::RawFile};
 use staging::{Scratch, derive, lines};
 use table::StagedTable;
@@ -103,9 +105,7 @@ async fn build_into(
     progress: &Progress,
 ) -> Result<Built, BuildError> {
     let mut clock = Clock::default();
-    let folder = config.views.folder.as_ref().map(|folder| config.resolve(folder));
-    let mut views = views::load(folder.as_deref(), config.views.parquet.keys())?;
-    views.extend(config.views.parquet.keys().map(|name| parquet_view(name)));
+    let mut views = definitions(config)?;
     let audiences = audiences::read(&config.audiences)?;
     let specs = table_specs(config)?;
     let scratch = scratch(config)?;
@@ -122,6 +122,7 @@ async fn build_into(
         reads.collect::<Result<BTreeMap<_, _>, ViewError>>()?
     };
     let order = query::run_order(&views, &reads)?;
+    let personal = Personal::new(config, &views, &reads)?;
 
     progress.enter("raw", files.iter().map(|file| file.bytes).sum());
     let mut lines = lines::read(
@@ -138,8 +139,9 @@ async fn build_into(
     let as_of = as_of.or_else(|| lines.newest.and_then(DateTime::from_timestamp_micros)).ok_or(BuildError::NoEvents)?;
 
     progress.enter("staging", partitions as u64);
+    let people = specs.get(&Table::Customers);
     let spilled = Arc::new(Spilled {
-        extras: derive::extra_columns(&lines.extras, specs.get(&Table::Customers)),
+        extras: personal.checked(derive::extra_columns(&lines.extras, people), people)?,
         spills: std::mem::take(&mut lines.spills),
         specs,
         has_created_at: lines.has_created_at,
@@ -162,7 +164,7 @@ async fn build_into(
         let folder = assemble::copy_parquet(from, view, place, scratch.path()).await?;
         session.register_parquet(view, &parquet_table(view), &folder).await?;
     }
-    let mut staged = run_views(&session, &views, &order, progress, &mut clock).await?;
+    let mut staged = run_views(&session, &mut views, (&order, &personal), progress, &mut clock).await?;
     let mut made = Made::default();
     if config.churn.enabled {
         progress.enter("model churn", 0);
@@ -210,17 +212,18 @@ async fn build_into(
 /// Runs the views in `order`, and makes each known to those that read it.
 async fn run_views(
     session: &query::Session,
-    views: &[ViewDefinition],
-    order: &[usize],
+    views: &mut [ViewDefinition],
+    (order, personal): (&[usize], &Personal<'_>),
     progress: &Progress,
     clock: &mut Clock,
 ) -> Result<BTreeMap<usize, derive::StagedFile>, BuildError> {
     let mut staged: BTreeMap<usize, derive::StagedFile> = BTreeMap::new();
     for at in order {
-        let view = &views[*at];
+        let view = &mut views[*at];
         progress.enter(&format!("view {}", view.name), 0);
         let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
-        check_needed(view, &file)?;
+        personal.note(view, &file.schema)?;
+        needed::check(view, &file.schema)?;
         session.register(&view.name, StagedTable::whole(file.clone(), !view.step))?;
         staged.insert(*at, file);
         clock.lap(&format!("view {}", view.name));
@@ -377,6 +380,14 @@ pub fn threads(config: &Config) -> usize {
     config.build.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
 }
 
+/// All views that the configuration knows.
+fn definitions(config: &Config) -> Result<Vec<ViewDefinition>, ViewFileError> {
+    let folder = config.views.folder.as_ref().map(|folder| config.resolve(folder));
+    let mut views = views::load(folder.as_deref(), config.views.parquet.keys())?;
+    views.extend(config.views.parquet.keys().map(|name| parquet_view(name)));
+    Ok(views)
+}
+
 /// The name under which the files of a Parquet view are known to its SQL.
 fn parquet_table(view: &str) -> String {
     format!("parquet_{view}")
@@ -391,33 +402,6 @@ fn parquet_view(name: &str) -> ViewDefinition {
         sql: format!("SELECT * FROM {}", parquet_table(name)),
         file: None,
     }
-}
-
-/// The columns of built-in views that Larder itself reads: a replacement keeps them.
-fn check_needed(view: &ViewDefinition, file: &derive::StagedFile) -> Result<(), ViewError> {
-    const TEXT: &str = "text";
-    const NUMBER: &str = "a decimal or an integer";
-    const INTEGER: &str = "an integer";
-    let needed: &[(&'static str, &'static str)] = match view.name.as_str() {
-        "rfm" => {
-            &[("segment", TEXT), ("monetary", NUMBER), ("r_score", INTEGER), ("f_score", INTEGER), ("m_score", INTEGER)]
-        }
-        "rfm_edges" => &[("measure", TEXT), ("k", INTEGER), ("edge", NUMBER)],
-        _ => &[],
-    };
-    for (column, expected) in needed {
-        let found = file.schema.field_with_name(column).ok().map(arrow::datatypes::Field::data_type);
-        let fits = matches!(
-            (found, *expected),
-            (Some(DataType::Utf8), TEXT)
-                | (Some(DataType::Int32 | DataType::Int64), NUMBER | INTEGER)
-                | (Some(DataType::Decimal128(..)), NUMBER)
-        );
-        if !fits {
-            return Err(ViewError::MissingColumn { view: view.name.clone(), column, expected });
-        }
-    }
-    Ok(())
 }
 
 /// Times the stages of a build.

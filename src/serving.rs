@@ -17,7 +17,7 @@ use moka::future::Cache;
 use tokio::sync::Semaphore;
 
 use crate::{
-    config::{ServingConfig, TairConfig},
+    config::{ColumnRef, ServingConfig, TairConfig},
     feature::{CustomerId, Row, Tier},
     lake::Lake,
     snapshot::{
@@ -88,6 +88,8 @@ pub struct Serving {
     export_limits: (Duration, Duration),
     /// Whether the last look at `CURRENT` succeeded.
     lake_answers: AtomicBool,
+    /// What the configuration declares personal.
+    personal: Vec<ColumnRef>,
     metrics: Arc<Metrics>,
     counted: Counted,
 }
@@ -188,8 +190,15 @@ impl Serving {
             exports: Arc::new(Semaphore::new(config.exports)),
             export_limits: (config.lake_timeout, config.export_idle),
             counted: Counted::new(&metrics),
+            personal: Vec::new(),
             metrics,
         }
+    }
+
+    /// The same, taking `personal` columns for such in every snapshot, whatever was declared when it was built.
+    #[must_use]
+    pub fn declaring(self, personal: Vec<ColumnRef>) -> Self {
+        Self { personal, ..self }
     }
 
     /// Looks at `CURRENT` and opens the snapshot that it names, if that is a new one; and at the list of the forgotten. What was
@@ -261,7 +270,9 @@ impl Serving {
                 return Ok(Refreshed::Unchanged);
             }
         }
-        let manifest = Arc::new(Manifest::read(&self.lake, &current.snapshot).await?);
+        let mut manifest = Manifest::read(&self.lake, &current.snapshot).await?;
+        manifest.declare_personal(&self.personal);
+        let manifest = Arc::new(manifest);
         let served = Served::open(&self.lake, manifest, Some(current), self.blocks.clone(), &self.sets);
         served.reader.warm_up().await;
         let served = served.without(forgotten);
@@ -349,6 +360,7 @@ impl Serving {
             if let Some(current) = current {
                 Arc::make_mut(&mut manifest).mark_personal(&current.manifest);
             }
+            Arc::make_mut(&mut manifest).declare_personal(&self.personal);
             let served = Served::open(&self.lake, manifest, None, self.blocks.clone(), &self.sets);
             Ok::<_, SnapshotError>(Arc::new(served.without(forgotten)))
         };

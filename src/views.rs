@@ -186,12 +186,18 @@ fn parse(name: &str, sql: &str, file: Option<PathBuf>) -> ViewDefinition {
     ViewDefinition { name, description: description.join(" "), columns, step, sql, file }
 }
 
-/// ` spend: Revenue …` or ` email (personal): The address …`.
+/// ` spend: Revenue …` or ` email (personal): The address …`. What is called personal needs no description and no colon.
 fn column_note(text: &str) -> Option<(String, ColumnNote)> {
-    let (name, description) = text.trim().split_once(": ")?;
-    let (name, personal) = name.strip_suffix(" (personal)").map_or((name, false), |name| (name, true));
-    let note = ColumnNote { description: description.trim().to_owned(), personal };
-    is_name(name).then(|| (name.to_owned(), note))
+    let text = text.trim();
+    let described = text.split_once(": ").or_else(|| Some((text.strip_suffix(':')?, "")));
+    let (head, description) = described.unwrap_or((text, ""));
+    let marked =
+        head.split_once('(').and_then(|(name, mark)| Some((name.trim_end(), mark.trim_end().strip_suffix(')')?)));
+    let marked = marked.filter(|(_, mark)| mark.trim().eq_ignore_ascii_case("personal"));
+    let name = marked.map_or(head, |(name, _)| name);
+    let note = ColumnNote { description: description.trim().to_owned(), personal: marked.is_some() };
+    let is_note = is_name(name) && (marked.is_some() || described.is_some_and(|(_, text)| !text.is_empty()));
+    is_note.then(|| (name.to_owned(), note))
 }
 
 #[cfg(test)]
@@ -206,6 +212,17 @@ mod tests {
         assert_eq!(view.columns["spend"].description, "Revenue of a month.");
         assert!(view.columns["email"].personal && !view.columns["spend"].personal && !view.step);
         assert!(parse("v", "-- step\nSELECT 1", None).step);
+    }
+
+    #[test]
+    fn what_is_called_personal_is_so_however_it_is_written() {
+        for head in ["email (personal): The address.", "email (Personal)", "email(personal):", "email ( personal ) : x"]
+        {
+            let view = parse("v", &format!("-- What it is.\n-- {head}\nSELECT 1"), None);
+            assert!(view.columns.get("email").is_some_and(|note| note.personal), "{head}");
+        }
+        let view = parse("v", "-- What it is (personal).\n-- email\n-- note (of the shop): x\nSELECT 1", None);
+        assert!(view.columns.is_empty(), "{view:?}");
     }
 
     #[test]

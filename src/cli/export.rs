@@ -143,6 +143,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         None => read_current(&lake).await?.ok_or(SnapshotError::NoCurrent)?.snapshot,
     };
     let serving = Serving::new(lake.clone(), &app.config.serving, Arc::new(Metrics::new()?));
+    let serving = serving.declaring(app.config.personal());
     let served = serving.snapshot(&id).await?;
     let manifest = &served.manifest;
     match &list {

@@ -59,7 +59,8 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
         .as_ref()
         .map(|config| Ok::<_, TairError>((Tair::connect(config, Some(&workers))?, config)))
         .transpose()?;
-    let serving = Arc::new(Serving::with_tair(lake, tair, &config.serving, Arc::clone(&metrics)));
+    let serving = Serving::with_tair(lake, tair, &config.serving, Arc::clone(&metrics));
+    let serving = Arc::new(serving.declaring(config.personal()));
     if let Err(error) = serving.refresh().await {
         tracing::error!(%error, "cannot open the current snapshot; it is tried again");
     }

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::{App, Problem, access::Access, conditional};
 use crate::{
+    config::Scope,
     feature::FeatureView,
     snapshot::{Manifest, SnapshotId, rfc3339},
 };
@@ -119,6 +120,7 @@ pub(super) async fn snapshots(State(app): State<Arc<App>>) -> Result<Json<Snapsh
 )]
 pub(super) async fn snapshot(
     State(app): State<Arc<App>>,
+    access: Access,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Manifest>, Problem> {
     let Path(id) = id.map_err(|_| Problem::snapshot_not_found("there is no such snapshot"))?;
@@ -126,6 +128,11 @@ pub(super) async fn snapshot(
         id.parse().map_err(|error: crate::snapshot::SnapshotError| Problem::snapshot_not_found(error.to_string()))?;
     let served = app.serving.snapshot(&id).await?;
     let mut manifest = served.manifest.as_ref().clone();
+    if !access.may(Scope::Pii) {
+        for segment in &mut manifest.segments {
+            segment.definition = served.manifest.definition_masked(segment).to_owned();
+        }
+    }
     // Parts are named by their first and last customers.
     for id in manifest.files.iter_mut().flat_map(|file| [&mut file.first, &mut file.last]) {
         *id = id.take().filter(|id| !served.forgets(id));

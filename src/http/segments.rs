@@ -23,6 +23,7 @@ use super::{
     select::Selection,
 };
 use crate::{
+    config::Scope,
     feature::SegmentKind,
     serving::Served,
     snapshot::{Manifest, SegmentStats, reader::Gaps},
@@ -36,7 +37,7 @@ pub(super) struct Segment {
     name: String,
     /// Its kind.
     kind: SegmentKind,
-    /// Who is in it.
+    /// Who is in it; without the scope `pii` not of an audience that asks by personal features.
     #[schema(example = "R 5 and F 4 to 5")]
     definition: String,
     /// How many customers are in it.
@@ -62,14 +63,16 @@ pub(super) struct Segment {
 impl Segment {
     /// Size and share are less the forgotten customers; sums and means are the build's.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
-    fn new(stats: &SegmentStats, manifest: &Manifest, gaps: &Gaps) -> Self {
+    fn new(stats: &SegmentStats, manifest: &Manifest, gaps: &Gaps, access: &Access) -> Self {
+        let definition =
+            if access.may(Scope::Pii) { &stats.definition } else { manifest.definition_masked(stats) }.to_owned();
         let stats = stats.clone();
         let (size, all) =
             (stats.size.saturating_sub(gaps.of(&stats.name).len() as u64), manifest.customers - gaps.customers());
         Self {
             name: stats.name,
             kind: stats.kind,
-            definition: stats.definition,
+            definition,
             share: if gaps.customers() == 0 { stats.share } else { size as f64 / all.max(1) as f64 },
             size,
             revenue: RawValue::from_string(stats.revenue).unwrap_or_else(|_| RawValue::NULL.to_owned()),
@@ -187,7 +190,10 @@ pub(super) async fn segments(
         snapshot: served.manifest.id.to_string(),
         as_of: served.as_of.clone(),
         customers: served.manifest.customers - gaps.customers(),
-        segments: served.manifest.segments.iter().map(|stats| Segment::new(stats, &served.manifest, gaps)).collect(),
+        segments: {
+            let segments = served.manifest.segments.iter();
+            segments.map(|stats| Segment::new(stats, &served.manifest, gaps, &access)).collect()
+        },
     };
     Ok(([(header::ETAG, conditional::tag(&served, &access))], Json(segments)).into_response())
 }
@@ -216,7 +222,7 @@ pub(super) async fn segment(
     let segment = OneSegment {
         snapshot: served.manifest.id.to_string(),
         as_of: served.as_of.clone(),
-        segment: Segment::new(stats, &served.manifest, served.gaps().await?),
+        segment: Segment::new(stats, &served.manifest, served.gaps().await?, &access),
     };
     Ok(([(header::ETAG, conditional::tag(&served, &access))], Json(segment)).into_response())
 }

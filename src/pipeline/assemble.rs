@@ -41,15 +41,13 @@ pub(super) struct Parts {
 
 /// What the manifest says of a view.
 pub(super) fn feature_view(view: &ViewDefinition, file: &StagedFile, config: &Config) -> FeatureView {
-    let personal =
-        |name: &str| view.name == "profile" && config.raw.customers.personal.iter().any(|column| column == name);
     let features = file.schema.fields().iter().skip(1).map(|field| {
         let note = view.columns.get(field.name());
         Feature {
             name: field.name().clone(),
             data_type: field.data_type().to_string(),
             description: note.map(|note| note.description.clone()).unwrap_or_default(),
-            personal: note.is_some_and(|note| note.personal) || personal(field.name()),
+            personal: note.is_some_and(|note| note.personal),
         }
     });
     let source = if views::is_model(&view.name) {

@@ -77,10 +77,15 @@ pub(super) async fn model(
     }
     let timed: BTreeSet<&str> = known.past.timed().iter().map(|view| view.name.as_str()).collect();
     let of_past = known.schemas.iter().filter(|(view, _)| timed.contains(*view)).map(|(view, schema)| (*view, *schema));
-    let sources = sources(of_past);
+    let personal = |view: &str, column: &str| {
+        let definition = known.past.views.iter().find(|known| known.name == view);
+        definition.and_then(|view| view.columns.get(column)).is_some_and(|note| note.personal)
+    };
+    let sources = sources(of_past, personal);
     let columns: BTreeSet<String> = sources
         .iter()
         .filter(|source| timed.contains(source.view.as_str()) && has(&source.view, &source.column))
+        .filter(|source| !personal(&source.view, &source.column))
         .map(Source::name)
         .collect();
     let inputs = inputs::read(known.session, known.as_of, &sources, &columns, 1).await?;

@@ -58,6 +58,12 @@ pub enum ViewError {
     ColumnType { view: String, column: String, found: String },
     #[error("view {view}: Larder itself needs its column `{column}` as {expected}")]
     MissingColumn { view: String, column: &'static str, expected: &'static str },
+    #[error("`{name}` is declared personal, and there is no such column{near}")]
+    UnknownPersonal { name: String, near: String },
+    #[error(
+        "view {view}: its column `{column}` cannot be personal, since lists and segments tell it; name it otherwise"
+    )]
+    Personal { view: String, column: &'static str },
     #[error("view rfm: `{name}` is no segment name; use a to z, 0 to 9 and _, at most 64")]
     SegmentName { name: String },
     #[error("views {} read each other in a circle", views.join(", "))]

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 
 use crate::{
     config::{RawConfig, TableConfig},
-    feature::is_name,
+    feature::{feature_name, is_name},
     lake::LakeError,
 };
 
@@ -287,7 +287,7 @@ impl TableSpec {
         };
         let declared = if self.types.is_empty() { &[] } else { extras };
         for extra in declared.iter().filter(|extra| !extra.text.trim().is_empty()) {
-            let Some(kind) = self.types.get(&value::feature_name(extra.name)) else { continue };
+            let Some(kind) = self.types.get(&feature_name(extra.name)) else { continue };
             if !self.fits(*kind, extra.text.trim()) {
                 return Err(unexpected(extra.name, kind.expected(), &extra.text));
             }
@@ -334,8 +334,8 @@ impl TableSpec {
 }
 
 fn unexpected(column: &str, expected: &str, found: &str) -> String {
-    let shown: String = found.chars().take(40).collect();
-    let found = if shown.trim().is_empty() { "nothing".to_owned() } else { format!("`{shown}`") };
+    let found =
+        if found.trim().is_empty() { "nothing".to_owned() } else { format!("a value like `{}`", value::form(found)) };
     format!("column `{column}`: expected {expected}, found {found}")
 }
 

@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use super::{SnapshotError, SnapshotId, models::Models, rfc3339};
 use crate::{
-    feature::{FeatureView, SegmentKind},
+    config::ColumnRef,
+    feature::{FeatureView, SegmentKind, feature_name},
     lake::Lake,
 };
 
@@ -114,8 +115,10 @@ pub struct TableCounts {
     /// Lines that equal an earlier one; they are kept.
     #[schema(example = 5_225)]
     pub duplicates: u64,
-    /// The first few bad lines, each with file, line and what was expected.
+    /// The first few bad lines, each with file, line, column and what was expected. Of the values, which may be personal, there is the form:
+    /// letters as `a` or `A`, digits as `9`.
     #[serde(default)]
+    #[schema(example = json!(["raw/transactions/2011-12.csv.gz, line 17: column `Quantity`: expected a whole number, found a value like `9.9`"]))]
     pub bad_examples: Vec<String>,
 }
 
@@ -282,11 +285,36 @@ impl Manifest {
 
     /// Takes for personal what is so in `newer` too: what somebody has declared personal since should not be read from an older snapshot.
     pub fn mark_personal(&mut self, newer: &Self) {
+        self.mark(|view, feature| newer.is_personal(view, feature));
+    }
+
+    /// Takes for personal what the configuration declares so.
+    pub fn declare_personal(&mut self, columns: &[ColumnRef]) {
+        self.mark(|view, feature| {
+            columns.iter().any(|column| column.view == view && feature_name(&column.column) == feature)
+        });
+    }
+
+    fn mark(&mut self, personal: impl Fn(&str, &str) -> bool) {
         for view in &mut self.views {
             for feature in &mut view.features {
-                feature.personal |= newer.is_personal(&view.name, &feature.name);
+                feature.personal |= personal(&view.name, &feature.name);
             }
         }
+    }
+
+    /// What is said of who is in `segment` to those who may not see personal data: an audience that asks by personal features names values
+    /// of theirs.
+    #[must_use]
+    pub fn definition_masked<'a>(&self, segment: &'a SegmentStats) -> &'a str {
+        let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        let names = |(view, feature): (&str, &str)| {
+            let name = format!("{view}.{feature}");
+            let mut found = segment.definition.match_indices(&name);
+            found.any(|(at, _)| !goes_on(&segment.definition[at + name.len()..]))
+        };
+        let asks = segment.kind == SegmentKind::Audience && self.personal().any(names);
+        if asks { "an expression over personal features" } else { &segment.definition }
     }
 
     /// How many members the ranking of `list` has: that of a segment, or another list that is kept in order.

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::shop::{Answer, CORNERS_TOML, Service, Shop, corners_with, eventually};
 
+mod roads;
+
 /// A view with a personal column and one that is not.
 const CONTACT: &str = "-- How to reach a customer.\n-- phone (personal): The number.\n-- orders: Orders.\n\
     SELECT customer_id, 'phone-' || customer_id AS phone, count(*) AS orders FROM orders GROUP BY customer_id";

@@ -220,10 +220,18 @@ async fn bad_raw_data_is_refused_by_name_and_nothing_is_written() {
         (
             "x.csv",
             format!("{header}a,1,p,1,abc,2024-07-01\n{good}"),
-            &["x.csv, line 2", "unit_price", "found `abc`", "1 of 2 lines"],
+            &["x.csv, line 2", "unit_price", "found a value like `aaa`", "1 of 2 lines"],
         ),
-        ("x.csv", format!("{header}a,1,p,1.5,2.5,2024-07-01\n{good}"), &["quantity", "a whole number", "1.5"]),
-        ("x.csv", format!("{header}a,1,p,1,2.5,31/12/2024\n{good}"), &["ordered_at", "31/12/2024"]),
+        (
+            "x.csv",
+            format!("{header}a,1,p,1.5,2.5,2024-07-01\n{good}"),
+            &["quantity", "a whole number", "found a value like `9.9`"],
+        ),
+        (
+            "x.csv",
+            format!("{header}a,1,p,1,2.5,31/12/2024\n{good}"),
+            &["ordered_at", "found a value like `99/99/9999`"],
+        ),
         ("x.csv", format!("{header}a,1,p,1,2.5\n{good}"), &["it has 5 fields, the header 6"]),
         ("x.csv", String::new(), &["no transactions"]),
         ("x.csv.gz", good.to_owned(), &["x.csv.gz", "cannot read on"]),

@@ -92,7 +92,8 @@ impl Shop {
         let metrics = Arc::new(Metrics::new().unwrap());
         let workers = Workers::start(2).unwrap();
         let tair = self.config.tair.as_ref().map(|config| (Tair::connect(config, Some(&workers)).unwrap(), config));
-        let serving = Arc::new(Serving::with_tair(self.lake(), tair, &self.config.serving, Arc::clone(&metrics)));
+        let serving = Serving::with_tair(self.lake(), tair, &self.config.serving, Arc::clone(&metrics));
+        let serving = Arc::new(serving.declaring(self.config.personal()));
         let _ = serving.refresh().await;
         let poll = self.config.serving.poll;
         let polled = Arc::clone(&serving);

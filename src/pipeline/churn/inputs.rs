@@ -83,8 +83,12 @@ pub(super) struct Inputs {
     days: Vec<f64>,
 }
 
-/// The features to read: the built-in ones, and every number in views of the user's own that have one.
-pub(super) fn sources<'a>(views: impl IntoIterator<Item = (&'a str, &'a Schema)>) -> Vec<Source> {
+/// The features to read: the built-in ones, and every number in views of the user's own that have one. What is `personal` is none: reasons
+/// would tell it.
+pub(super) fn sources<'a>(
+    views: impl IntoIterator<Item = (&'a str, &'a Schema)>,
+    personal: impl Fn(&str, &str) -> bool,
+) -> Vec<Source> {
     let mut sources: Vec<Source> =
         BUILT_IN.iter().map(|(view, column)| Source { view: (*view).into(), column: (*column).into() }).collect();
     for (view, schema) in views.into_iter().filter(|(view, _)| !["profile", "rfm", "behavior"].contains(view)) {
@@ -93,7 +97,7 @@ pub(super) fn sources<'a>(views: impl IntoIterator<Item = (&'a str, &'a Schema)>
                 field.data_type(),
                 DataType::Int32 | DataType::Int64 | DataType::Float64 | DataType::Decimal128(..) | DataType::Boolean
             );
-            if number {
+            if number && !personal(view, field.name()) {
                 sources.push(Source { view: view.to_owned(), column: field.name().clone() });
             }
         }
@@ -236,5 +240,20 @@ impl Inputs {
         let own = raw[BUILT_IN.len()..].iter();
         columns.extend(own.map(|values| values.iter().map(|v| v.signum() * v.abs().ln_1p()).collect()));
         columns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    #[test]
+    fn what_is_personal_is_no_input() {
+        let schema = Schema::new(["income", "visits"].map(|name| Field::new(name, DataType::Int64, true)).to_vec());
+        let found = sources([("household", &schema)], |view, column| (view, column) == ("household", "income"));
+        let own: Vec<String> = found[BUILT_IN.len()..].iter().map(Source::name).collect();
+        assert_eq!(own, ["household.visits"]);
     }
 }

@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn reasons_are_the_greatest_movers_with_their_direction() {
-        let (sources, mut inputs) = (super::super::inputs::sources([]), Inputs::default());
+        let (sources, mut inputs) = (super::super::inputs::sources([], |_, _| false), Inputs::default());
         inputs.ids = vec!["a".to_owned()];
         inputs.raw = sources.iter().map(|_| vec![f64::NAN]).collect();
         inputs.raw[RECENCY] = vec![1.0];

@@ -179,6 +179,8 @@ impl Reading<'_> {
                         &"it holds one JSON array; expected a JSON object on each line",
                     ));
                 }
+                // What another kind of value is, the error would quote.
+                Err(error) if error.is_data() => self.line(Line::Bad("it is no JSON object".to_owned()))?,
                 Err(error) => self.line(Line::Bad(format!("it is no JSON object: {error}")))?,
             }
         }

@@ -79,15 +79,17 @@ pub(crate) fn price(text: &str) -> Option<i64> {
     (seen_digit && value < LIMIT).then_some(if negative { -value } else { value })
 }
 
-/// A feature's name made from a column's: lower case, `_` for all but letters and digits.
-pub(crate) fn feature_name(column: &str) -> String {
-    let name: String = column
-        .trim()
-        .chars()
-        .take(64)
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
-        .collect();
-    if name.is_empty() { "_".to_owned() } else { name }
+/// What `text` looks like: letters as `a` or `A`, digits as `9`. It tells an operator what is wrong with a value without the value, which may be
+/// personal whatever its column is called, since a line may be cut wrongly.
+pub(crate) fn form(text: &str) -> String {
+    let sign = |c: char| match c {
+        _ if c.is_uppercase() => 'A',
+        _ if c.is_alphabetic() => 'a',
+        _ if c.is_numeric() => '9',
+        _ if c.is_ascii_graphic() || c == ' ' => c,
+        _ => '?',
+    };
+    text.chars().take(40).map(sign).collect()
 }
 
 /// How the times of a table are written.
@@ -284,6 +286,14 @@ mod tests {
         ] {
             assert_eq!(utc.parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_form_tells_no_value() {
+        assert_eq!(form("Ada.L@example.com"), "Aaa.A@aaaaaaa.aaa");
+        assert_eq!(form("+49 151 1234-5"), "+99 999 9999-9");
+        assert_eq!(form("Zoë\t٣Ж"), "Aaa?9A");
+        assert_eq!(form(&"1".repeat(50)).len(), 40);
     }
 
     #[test]

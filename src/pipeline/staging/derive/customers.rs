@@ -19,10 +19,13 @@ use super::{
     Derived, Partition,
     write::{BATCH, TableWriter},
 };
-use crate::pipeline::raw::{
-    Kind, RawError, Table, TableSpec,
-    object::{Object, Text},
-    value::{self, PRICE_DIGITS, PRICE_SCALE},
+use crate::{
+    feature::feature_name,
+    pipeline::raw::{
+        Kind, RawError, Table, TableSpec,
+        object::{Object, Text},
+        value::{self, PRICE_DIGITS, PRICE_SCALE},
+    },
 };
 
 /// A column of the `customers` files that Larder has no name for.
@@ -40,7 +43,7 @@ pub(crate) struct ExtraColumn {
 pub(crate) fn extra_columns(seen: &[(String, BTreeSet<Kind>)], spec: Option<&TableSpec>) -> Vec<ExtraColumn> {
     let mut columns: Vec<(ExtraColumn, BTreeSet<Kind>)> = Vec::new();
     for (source, kinds) in seen {
-        let name = value::feature_name(source);
+        let name = feature_name(source);
         if let Some((column, all)) = columns.iter_mut().find(|(column, _)| column.name == name) {
             column.sources.push(source.clone());
             all.extend(kinds);

@@ -1,0 +1,195 @@
+//! Other roads by which a personal value might come to somebody without the scope `pii` than the answers with features.
+
+use std::fs;
+
+use larder::config::Scope;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{CALLERS, ask, get, keys, larder_cursor, shop, shows};
+use crate::shop::{CORNERS, Shop, eventually};
+
+/// A view of the shop.
+fn view(shop: &Shop, name: &str, sql: &str) {
+    fs::write(shop.path().join(format!("views/{name}.sql")), sql).unwrap();
+}
+
+/// A key that may all but see what is personal.
+const OPERATOR: &[(&str, &[Scope])] = &[("operator", &[Scope::Features, Scope::Export, Scope::Metrics, Scope::Admin])];
+
+#[tokio::test]
+async fn bad_lines_are_told_without_their_values() {
+    let shop = shop(&format!("{}{}[raw]\nmax_bad_share = 0.5\n", keys(CALLERS), keys(OPERATOR)));
+    let cut_wrongly = "17850,A9,p1,Lamp,eve@example.com,10.00,2024-01-01 10:00:00,UK\n\
+        17850,A9,p1,Lamp,1,phone-17850,2024-01-01 10:00:00,UK\n17850,A9,p1,Lamp,1,1,phone-12 of January,UK\n";
+    shop.raw("transactions/all.csv", format!("{CORNERS}{cut_wrongly}"));
+    shop.raw("customers/more.jsonl", "\"mallory@example.com\"\n[\"phone-1\"]\n{\"customer_id\": phone-1}\n{\"customer_id\": \"x\", \"email\": \"x@example.com\"}\n");
+    let output = shop.larder(&["build"]);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    let service = shop.serve().await;
+    let snapshots = get(&service, "/v1/snapshots", "operator").await.json();
+    let path = format!("/v1/snapshots/{}", snapshots["snapshots"][0]["id"].as_str().unwrap());
+    for text in [said, get(&service, &path, "operator").await.text, get(&service, &path, "all").await.text] {
+        for value in ["@example.com", "phone-", "mallory", "January"] {
+            assert!(!text.contains(value), "{value} is in {text}");
+        }
+        for told in [
+            "all.csv, line 25: column `Qty`: expected a whole number, found a value like `aaa@aaaaaaa.aaa`",
+            "line 26: column `Price`",
+            "found a value like `aaaaa-99999`",
+            "line 27: column `When`",
+            "more.jsonl, line 1: it is no JSON object",
+        ] {
+            assert!(text.contains(told), "{told} is not in {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn audiences_by_personal_features_do_not_say_by_which_values() {
+    let named = "[audiences.ours]\nwhere = 'profile.email:\"new@example.com\" or profile.email:\"nwe@example.com\"'\n\
+        [audiences.old]\nwhere = 'profile.age > 30'\n";
+    let shop = shop(&format!("{named}{}{}", keys(CALLERS), keys(OPERATOR)));
+    let built = shop.build().await;
+    let warnings = built.warnings.join("\n");
+    assert!(warnings.contains("nwe@example.com") && !warnings.contains("mean"), "{warnings}");
+    shop.publish(&built.manifest.id).await;
+    let service = shop.serve().await;
+    let manifest = format!("/v1/snapshots/{}", built.manifest.id);
+    for path in ["/v1/segments", "/v1/segments/ours", "/v1/segments/ours/history", manifest.as_str()] {
+        let answer = get(&service, path, "operator").await;
+        assert!(answer.status == 200 && !shows(&answer), "{path}: {}", answer.text);
+        // One who may see, sees it.
+        let whole = get(&service, path, "all").await;
+        assert_eq!(shows(&whole), !path.ends_with("history"), "{path}: {}", whole.text);
+    }
+    assert_eq!(get(&service, "/v1/segments/old", "operator").await.json()["definition"], "profile.age > 30");
+}
+
+#[tokio::test]
+async fn what_is_declared_personal_is_there() {
+    let built = async |toml: &str, views: &[(&str, &str)]| {
+        let shop = shop(toml);
+        for (name, sql) in views {
+            view(&shop, name, sql);
+        }
+        let built = shop.try_build(None).await;
+        assert_eq!(shop.snapshot_folders().len(), usize::from(built.is_ok()), "{toml} {views:?}");
+        built
+    };
+    let refused = async |toml: &str, views: &[(&str, &str)], word: &str| {
+        let error = built(toml, views).await.expect_err(word);
+        assert!(error.contains(word), "{error}");
+    };
+    let sql = "SELECT customer_id, email FROM customers";
+    let head = format!("-- Mail.\n-- emial (personal): The address.\n{sql}");
+    refused(
+        "",
+        &[("mail", &head)],
+        "`mail.emial` is declared personal, and there is no such column; did you mean email",
+    )
+    .await;
+    // The shop's own settings are in [raw.customers] before, and in [views] after.
+    refused("personal = [\"contact.fone\"]\n", &[], "`contact.fone` is declared personal").await;
+    refused("personal = [\"contcat.phone\"]\n", &[], "did you mean contact").await;
+    let rfm = "-- RFM.\n-- segment (personal): Which.\nSELECT customer_id, 1.0 AS monetary, 1 AS r_score, 1 AS f_score, 1 AS m_score, \
+        'x' AS segment FROM orders GROUP BY customer_id";
+    refused("", &[("rfm", rfm)], "`segment` cannot be personal").await;
+
+    let mut misspelt = shop("");
+    misspelt.config.raw.customers.personal = vec!["emial".to_owned()];
+    let error = misspelt.try_build(None).await.expect_err("a typing error");
+    assert!(error.contains("`emial`, and no file has such a column; did you mean email"), "{error}");
+
+    // A column of the files is personal also under the name that the files have for it, and in whatever view takes it over.
+    let mut shop = shop("personal = [\"contact.orders\"]\n");
+    shop.config.raw.customers.personal = vec![" EMAIL".to_owned()];
+    view(&shop, "mail", sql);
+    view(&shop, "again", "SELECT customer_id, email, email IS NULL AS hidden FROM mail");
+    view(&shop, "land", "SELECT customer_id, min(country) AS email FROM transactions GROUP BY customer_id");
+    let manifest = shop.build().await.manifest;
+    let found: Vec<String> = manifest.personal().map(|(view, feature)| format!("{view}.{feature}")).collect();
+    assert_eq!(found, ["profile.email", "again.email", "contact.phone", "contact.orders", "mail.email"]);
+}
+
+/// Nobody has to wait for the next build, and a rollback opens nothing.
+#[tokio::test]
+async fn what_the_service_is_told_is_personal_counts_at_once() {
+    let mut shop = shop(&keys(CALLERS));
+    shop.config.raw.customers.personal.clear();
+    let built = shop.build().await;
+    shop.publish(&built.manifest.id).await;
+    assert!(get(&shop.serve().await, "/v1/customers/17850", "features").await.text.contains("new@example.com"));
+    shop.config.raw.customers.personal.push("email".to_owned());
+    let service = shop.serve().await;
+    let masked = get(&service, "/v1/customers/17850", "features").await;
+    assert!(!shows(&masked) && masked.json()["masked"][0] == "profile.email", "{}", masked.text);
+    let by_mail = json!({"where": "profile.email is not null", "limit": 0});
+    let asked = ask(&service, &Method::POST, "/v1/audiences", Some(&by_mail), Some(&super::key("features"))).await;
+    assert_eq!(asked.status, 403, "{}", asked.text);
+    let next = shop.build().await;
+    shop.publish(&next.manifest.id).await;
+    let of_next = |answer: &crate::shop::Answer| answer.json()["snapshot"] == next.manifest.id.as_str();
+    eventually(|| get(&service, "/v1/customers/17850", "features"), of_next).await;
+    shop.publish(&built.manifest.id).await;
+    let of_first = |answer: &crate::shop::Answer| !of_next(answer);
+    let back = eventually(|| get(&service, "/v1/customers/17850", "features"), of_first).await;
+    assert!(!shows(&back), "{}", back.text);
+}
+
+/// Errors, near misses, counts, orders, cursors and tags: what one asks by a personal feature tells nothing.
+#[tokio::test]
+async fn nothing_is_told_by_asking() {
+    let sql = "-- born (personal): The year.\nSELECT customer_id, 1900 + CAST(age AS BIGINT) AS born, 1 AS one FROM profile WHERE age IS NOT NULL";
+    let shop = shop(&keys(CALLERS));
+    view(&shop, "birth", sql);
+    let service = shop.open().await;
+    let asked = async |body: &Value, name: &str| {
+        ask(&service, &Method::POST, "/v1/audiences", Some(body), Some(&super::key(name))).await
+    };
+    let bodies = [
+        json!({"where": "birth.born = 1931"}),
+        json!({"where": "birth.born is null", "limit": 0}),
+        json!({"where": "birth.one = 2 and birth.born in (1931, 1941)", "limit": 0}),
+        json!({"where": "birth.born = \"soon\""}),
+        json!({"where": "profile.email:\"new@example.con\"", "limit": 0}),
+        json!({"where": "birth.one = 1", "order_by": "birth.born"}),
+        json!({"where": "birth.one = 1", "order_by": "birth.born", "limit": 0}),
+        json!({"where": "birth.one = 1", "breakdown": {"feature": "birth.born"}}),
+        json!({"where": "birth.one = 1", "breakdown": {"feature": "birth.born", "buckets": 2}}),
+    ];
+    for body in &bodies {
+        let answer = asked(body, "features").await;
+        assert_eq!(answer.status, 403, "{body}: {}", answer.text);
+        assert!(!shows(&answer) && !answer.text.contains("1941"), "{body}: {}", answer.text);
+    }
+    // A page that somebody else turned is no way around it.
+    let mut body = json!({"where": "birth.one = 1", "order_by": "birth.born", "limit": 1});
+    let first = asked(&body, "reader").await;
+    body["cursor"] = first.json()["next"].clone();
+    assert!(body["cursor"].is_string(), "{}", first.text);
+    assert_eq!(asked(&body, "reader").await.status, 200);
+    assert_eq!(asked(&body, "features").await.status, 403);
+    body["order_by"] = json!("birth.one");
+    assert_eq!(asked(&body, "features").await.problem(), "bad-cursor");
+    // Nor does a cursor tell what the page was ordered by.
+    let cursor = larder_cursor(first.json()["snapshot"].as_str().unwrap());
+    assert_eq!(
+        get(&service, &format!("/v1/segments/prospect/customers?cursor={cursor}"), "features").await.status,
+        200
+    );
+    // Other spellings of an export's columns, and what is wrong with them.
+    for columns in ["birth.born", "birth", "birth.bron", "customer_id,birth.born,birth.born"] {
+        for format in ["csv", "ndjson"] {
+            let path = format!("/v1/segments/prospect/export?format={format}&columns={columns}");
+            let answer = get(&service, &path, "all").await;
+            assert!(answer.status == 400 || answer.text.contains("1941"), "{path}: {}", answer.text);
+            let treated = get(&service, &path, "export").await;
+            assert!(treated.status == answer.status && !treated.text.contains("1941"), "{path}: {}", treated.text);
+        }
+    }
+    // The tag of a masked answer is the same whatever the values are: it does not hang on the customer.
+    let tag = get(&service, "/v1/customers/17850", "features").await.header("etag").to_owned();
+    assert_eq!(get(&service, "/v1/customers/prospect", "features").await.header("etag"), tag);
+}
