@@ -16,6 +16,7 @@ use crate::{
     telemetry::Progress,
 };
 
+mod changes;
 mod erase;
 mod index;
 mod online;

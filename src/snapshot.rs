@@ -38,6 +38,7 @@ mod retention;
 mod rewrite;
 pub mod scan;
 pub mod sets;
+pub mod stretches;
 mod tally;
 pub mod writer;
 

@@ -10,18 +10,21 @@ use std::sync::{
 
 use fred::error::{Error as FredError, ErrorKind};
 
+mod batch;
 pub mod codec;
 mod connect;
 mod keys;
 mod lease;
+mod pipelines;
 mod read;
 mod wire;
 mod write;
 
+pub use batch::{Args, Batch, Encoded, Reply};
 pub use keys::{Keys, PAGE};
 pub use lease::Lease;
 pub use read::{Connections, Fields, Tair};
-pub use write::{Reply, Write, Writer};
+pub use write::Writer;
 
 /// Why Tair did not do as it was told.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -5,14 +5,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{PublishError, Publisher, token};
 use crate::{
     feature::CustomerId,
     snapshot::{Forgotten, SnapshotId, read_current, replace_previous},
-    tair::{Lease, PAGE, Reply, TairError, Write, Writer},
+    tair::{Batch, Lease, PAGE, Reply, TairError, Writer},
 };
 
 /// Commands of one pipeline, and ids of one command.
@@ -99,30 +98,34 @@ async fn everywhere(writer: &Writer, lease: &Lease, forgotten: &Forgotten) -> Re
     let mut erased = Erased::default();
     let ids: Vec<&str> = forgotten.ids().map(CustomerId::as_str).collect();
     for ids in ids.chunks(TOGETHER) {
-        let removals = ids.iter().map(|id| Write::remove(keys.customer(id))).collect();
+        let mut removals = Batch::default();
+        ids.iter().for_each(|id| removals.remove(&keys.customer(id)));
         erased.rows += removed(&ask(writer, lease, removals).await?);
     }
     for (number, index) in writer.indexes().await? {
+        // It is not any more what its snapshot and the list of its time say.
+        lease.check()?;
+        writer.forget_whole(number).await?;
         for (list, size) in index {
-            let set = Bytes::from(keys.segment(number, &list));
-            let members = ids.chunks(TOGETHER).map(|ids| {
-                let ids = ids.iter().map(|id| Bytes::copy_from_slice(id.as_bytes()));
-                Write { command: "SREM", args: std::iter::once(set.clone()).chain(ids).collect() }
-            });
-            erased.places += removed(&ask(writer, lease, members.collect()).await?);
+            let set = keys.segment(number, &list);
+            let mut members = Batch::default();
+            for ids in ids.chunks(TOGETHER) {
+                let begun = members.command("SREM", 1 + ids.len()).text(set.as_bytes());
+                let _ = ids.iter().fold(begun, |begun, id| begun.text(id.as_bytes()));
+            }
+            erased.places += removed(&ask(writer, lease, members).await?);
             let pages = usize::try_from(size).unwrap_or(usize::MAX).div_ceil(PAGE);
-            let pages: Vec<Bytes> = (0..pages).map(|page| keys.ranking(number, &list, page).into()).collect();
+            let pages: Vec<String> = (0..pages).map(|page| keys.ranking(number, &list, page)).collect();
             for pages in pages.chunks(PAGES) {
-                let whole = |page: &Bytes| vec![page.clone(), Bytes::from_static(b"0"), Bytes::from_static(b"-1")];
-                let reads = pages.iter().map(|page| Write { command: "LRANGE", args: whole(page) }).collect();
-                let mut empty = Vec::new();
+                let mut reads = Batch::default();
+                pages.iter().for_each(|page| reads.push("LRANGE", &[page.as_bytes(), b"0", b"-1"]));
+                let mut empty = Batch::default();
                 for (page, found) in pages.iter().zip(ask(writer, lease, reads).await?) {
                     let members = found.map(Reply::texts).unwrap_or_default();
                     for (at, id) in members.iter().enumerate() {
                         let id = id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
                         if id.is_some_and(|id| forgotten.contains(id)) {
-                            let args = vec![page.clone(), at.to_string().into(), Bytes::new()];
-                            empty.push(Write { command: "LSET", args });
+                            empty.push("LSET", &[page.as_bytes(), at.to_string().as_bytes(), b""]);
                         }
                     }
                 }
@@ -137,9 +140,9 @@ async fn everywhere(writer: &Writer, lease: &Lease, forgotten: &Forgotten) -> Re
 }
 
 /// The answers to `commands`; none of a key that is of another type and so holds nobody.
-async fn ask(writer: &Writer, lease: &Lease, commands: Vec<Write>) -> Result<Vec<Option<Reply>>, TairError> {
+async fn ask(writer: &Writer, lease: &Lease, commands: Batch) -> Result<Vec<Option<Reply>>, TairError> {
     lease.check()?;
-    let answers = writer.pipeline(&commands).await?.into_iter().map(|answer| match answer {
+    let answers = writer.answers(&commands).await?.into_iter().map(|answer| match answer {
         Ok(reply) => Ok(Some(reply)),
         Err(error) if error.is_wrong_type() => Ok(None),
         Err(error) => Err(error),

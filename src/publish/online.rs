@@ -8,7 +8,8 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    PublishError, Published, Publisher, index,
+    PublishError, Published, Publisher,
+    index::{self, Source},
     plan::{Base, Found},
     rows,
     sender::Sender,
@@ -119,9 +120,11 @@ impl Publisher {
         };
         let (written, ()) = tokio::join!(writing, self.note_progress(writer, lease, publishing, &ended));
         let mut written = written?;
+        sender.settle().await?;
+        let source = Source::find(&self.lake, writer, &base, &found, &forgotten).await?;
         written.members =
-            index::publish(&self.lake, manifest, writer, &mut sender, number, &self.progress, &forgotten).await?;
-        sender.finish().await?;
+            index::publish((&self.lake, manifest, &forgotten), writer, &mut sender, number, source, &self.progress)
+                .await?;
         self.progress.enter("change over", 0);
         lease.check()?;
         let views: Vec<(String, String)> =
@@ -135,7 +138,7 @@ impl Publisher {
         let mut sender = Sender::new(writer, lease, self.options.max_ops);
         let previous = found.marker.as_ref().map_or(0, |marker| marker.publish);
         index::remove_others(writer, &mut sender, &[number, previous]).await?;
-        sender.finish().await?;
+        sender.settle().await?;
         self.catch_up(writer, lease, &forgotten).await?;
         Ok(Published { current, written: Some(written) })
     }

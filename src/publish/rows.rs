@@ -1,4 +1,4 @@
-//! The customers' rows: the new snapshot's against those that Tair holds, in one pass over sorted parts.
+//! The customers' rows: the new snapshot's against those that Tair holds, stretch by stretch.
 
 use std::{
     collections::HashSet,
@@ -6,22 +6,21 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use bytes::Bytes;
-use futures::{StreamExt, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 
-use super::{PublishError, online::Written, plan::Base, sender::Sender};
+use super::{PublishError, changes::Comparison, online::Written, plan::Base, sender::Sender};
 use crate::{
     lake::Lake,
-    snapshot::{Forgotten, Manifest, SnapshotError, scan},
+    snapshot::{Forgotten, Manifest, SnapshotError, scan, stretches::stretches},
     tair::{
-        Keys, Write, Writer,
+        Batch, Encoded, Keys, Writer,
         codec::{self, PUBLISH},
     },
     telemetry::Progress,
 };
 
 /// The ids of customers as hashes of 128 bits: 16 bytes a customer instead of the id.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct IdSet(HashSet<u128>);
 
 impl IdSet {
@@ -73,39 +72,48 @@ pub(super) async fn remove(writer: &Writer, sender: &mut Sender, strays: &IdSet)
         })
         .await?;
     for key in found {
-        sender.push([Write::remove(key)]).await?;
+        sender.batch().remove(&key);
+        sender.advance().await?;
     }
     Ok(())
 }
 
 /// Commands that write customers under one publish.
+#[derive(Debug, Clone)]
 pub(super) struct RowWriter {
-    keys: Keys,
-    fields: Vec<Bytes>,
-    publish: Bytes,
+    prefix: Vec<u8>,
+    fields: Vec<Encoded>,
+    publish: Encoded,
 }
 
 impl RowWriter {
     pub(super) fn new(keys: &Keys, manifest: &Manifest, number: u64) -> Self {
-        let fields = manifest.views.iter().map(|view| codec::field(view).into()).collect();
-        Self { keys: keys.clone(), fields, publish: number.to_string().into() }
+        let fields = manifest.views.iter().map(|view| Encoded::of(codec::field(view).as_bytes())).collect();
+        let mut publish = Encoded::of(PUBLISH.as_bytes());
+        publish.push(itoa::Buffer::new().format(number).as_bytes());
+        Self { prefix: keys.customer("").into_bytes(), fields, publish }
     }
 
-    /// The command that writes the views of `row` that `wanted` says.
-    pub(super) fn write(&self, rows: &scan::Rows, row: usize, wanted: impl Fn(usize) -> bool) -> Write {
-        let mut args = Vec::with_capacity(3 + 2 * self.fields.len());
-        args.push(self.keys.customer(rows.id(row)).into());
-        for (view, field) in self.fields.iter().enumerate().filter(|(view, _)| wanted(*view)) {
-            args.push(field.clone());
-            args.push(codec::value(&rows.bytes(row, view)));
-        }
-        args.push(Bytes::from_static(PUBLISH.as_bytes()));
-        args.push(self.publish.clone());
-        Write { command: "HSET", args }
+    /// Adds the command that writes the views of `wanted`, whose values `text` tells, of the customer `id`.
+    pub(super) fn write<'a>(
+        &self,
+        batch: &mut Batch,
+        id: &str,
+        wanted: impl Fn(usize) -> bool,
+        text: impl Fn(usize) -> Option<&'a str>,
+    ) {
+        let wanted = || (0..self.fields.len()).filter(|view| wanted(*view));
+        let count = 1 + 2 * wanted().count() + self.publish.count();
+        let command = batch.command("HSET", count).joined(&self.prefix, id.as_bytes());
+        let views = wanted().fold(command, |command, view| {
+            command.encoded(&self.fields[view]).text(text(view).map_or(codec::ABSENT, str::as_bytes))
+        });
+        let _ = views.encoded(&self.publish);
     }
 
-    pub(super) fn removal(&self, id: &str) -> Write {
-        Write::remove(self.keys.customer(id))
+    /// Adds the command that removes the customer `id`.
+    pub(super) fn remove(&self, batch: &mut Batch, id: &str) {
+        let _ = batch.command("UNLINK", 1).joined(&self.prefix, id.as_bytes());
     }
 }
 
@@ -119,79 +127,41 @@ pub(super) async fn publish(
     number: u64,
     progress: &Progress,
 ) -> Result<Written, PublishError> {
+    let (bases, everything) = match base {
+        Base::Known(bases) => (bases.as_slice(), None),
+        Base::Unknown(why) => (&[][..], Some(*why)),
+    };
+    let mut strays = if everything.is_some() { existing(writer).await? } else { IdSet::default() };
+    progress.enter("write customers", target.customers);
     let row_writer = RowWriter::new(writer.keys(), target, number);
-    let views = target.views.len();
-    let mut written = Written::default();
-    match base {
-        Base::Unknown(why) => {
-            written.everything = Some(why);
-            let mut strays = existing(writer).await?;
-            progress.enter("write customers", target.customers);
-            let mut cursor = Cursor::open(lake, target).await?;
-            while let Some((rows, row)) = cursor.row() {
-                if forgotten.contains(rows.id(row)) {
-                    written.forgotten += 1;
-                    cursor.advance().await?;
-                    continue;
-                }
-                let write = row_writer.write(rows, row, |_| true);
-                // Whatever fields the key has, they are of no use.
-                let replaced = strays.remove(rows.id(row)).then(|| row_writer.removal(rows.id(row)));
-                written.rows += 1;
-                sender.push(replaced.into_iter().chain([write])).await?;
-                progress.done.fetch_add(1, Ordering::Relaxed);
-                cursor.advance().await?;
-            }
-            written.removed = strays.len() as u64;
-            remove(writer, sender, &strays).await?;
+    let comparison = Comparison {
+        row_writer,
+        views: target.views.len(),
+        limit: sender.limit(),
+        there: strays.clone(),
+        forgotten: forgotten.ids().map(|id| id.as_str().to_owned()).collect(),
+    };
+    let snapshots: Vec<&Arc<Manifest>> = std::iter::once(target).chain(bases).collect();
+    let (unchanged, mut stretches) =
+        stretches(lake, &snapshots, forgotten.is_empty(), move |stretch| comparison.of(&stretch)).await?;
+    let mut written = Written { unchanged, everything, ..Written::default() };
+    progress.done.fetch_add(unchanged, Ordering::Relaxed);
+    while let Some(changes) = stretches.try_next().await? {
+        written.forgotten += changes.forgotten;
+        for (batch, customers) in changes.batches {
+            sender.send(batch).await?;
+            progress.done.fetch_add(customers, Ordering::Relaxed);
         }
-        Base::Known(bases) => {
-            progress.enter("write customers", target.customers);
-            let mut cursor = Cursor::open(lake, target).await?;
-            let mut bases = open_all(lake, bases).await?;
-            loop {
-                let ids = bases.iter().map(Cursor::id).chain([cursor.id()]).flatten();
-                let Some(id) = ids.min().map(str::to_owned) else { break };
-                let is_forgotten = forgotten.contains(&id);
-                match cursor.row().filter(|_| cursor.id() == Some(&id) && !is_forgotten) {
-                    None => {
-                        let counter = if is_forgotten { &mut written.forgotten } else { &mut written.removed };
-                        *counter += 1;
-                        sender.push([row_writer.removal(&id)]).await?;
-                    }
-                    Some((rows, row)) => {
-                        let differs = |view: usize| {
-                            bases.iter().any(|base| match base.row().filter(|_| base.id() == Some(&id)) {
-                                None => true,
-                                Some((before, at)) => before.text(at, view) != rows.text(row, view),
-                            })
-                        };
-                        if (0..views).any(differs) {
-                            written.rows += 1;
-                            sender.push([row_writer.write(rows, row, differs)]).await?;
-                        } else {
-                            written.unchanged += 1;
-                        }
-                        progress.done.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                for cursor in bases.iter_mut().chain([&mut cursor]) {
-                    if cursor.id() == Some(&id) {
-                        cursor.advance().await?;
-                    }
-                }
-            }
+        written.rows += changes.rows;
+        written.unchanged += changes.unchanged;
+        written.removed += changes.removed;
+        for id in &changes.replaced.0 {
+            strays.0.remove(id);
         }
     }
+    written.removed += strays.len() as u64;
+    remove(writer, sender, &strays).await?;
     Ok(written)
-}
-
-async fn open_all(lake: &Lake, manifests: &[Arc<Manifest>]) -> Result<Vec<Cursor>, SnapshotError> {
-    let mut cursors = Vec::new();
-    for manifest in manifests {
-        cursors.push(Cursor::open(lake, manifest).await?);
-    }
-    Ok(cursors)
 }
 
 /// A place in the rows of a snapshot.
@@ -222,10 +192,6 @@ impl Cursor {
     /// The customer here, unless it is the end.
     pub(super) fn row(&self) -> Option<(&scan::Rows, usize)> {
         self.rows.as_ref().map(|rows| (rows, self.at))
-    }
-
-    fn id(&self) -> Option<&str> {
-        self.row().map(|(rows, row)| rows.id(row))
     }
 
     pub(super) async fn advance(&mut self) -> Result<(), SnapshotError> {

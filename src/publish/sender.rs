@@ -1,16 +1,16 @@
-//! Commands on their way: gathered into pipelines of bounded size, a few of them under way, paced, tried again, never without the lease.
+//! Commands on their way: gathered into batches of bounded size, a few of them under way, paced, tried again, never without the lease.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::Instant};
 
-use crate::tair::{Lease, TairError, Write, Writer};
+use crate::tair::{Batch, Lease, Reply, TairError, Writer};
 
-/// Commands of one pipeline.
+/// Commands of one batch.
 const COMMANDS: usize = 500;
-/// Bytes of one pipeline.
+/// Bytes from which a batch goes.
 const BYTES: usize = 512 << 10;
-/// Pipelines under way.
+/// Batches under way.
 const UNDER_WAY: usize = 4;
 /// The pause before the second try; it doubles.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -19,8 +19,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Sender {
     writer: Arc<Writer>,
     lease: Arc<Lease>,
-    pending: Vec<Write>,
-    bytes: usize,
+    open: Batch,
     under_way: JoinSet<Result<(), TairError>>,
     pace: Option<Pace>,
 }
@@ -31,46 +30,80 @@ struct Pace {
     next: Instant,
 }
 
+/// How much goes in one batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) commands: usize,
+}
+
+impl Limit {
+    /// Whether nothing more should be added to `batch`.
+    pub(super) fn is_reached(self, batch: &Batch) -> bool {
+        batch.len() >= self.commands || batch.bytes().len() >= BYTES
+    }
+}
+
 impl Sender {
     pub(super) fn new(writer: &Arc<Writer>, lease: &Arc<Lease>, max_ops: Option<u32>) -> Self {
         let pace = max_ops.map(|ops| Pace { per_second: f64::from(ops.max(1)), next: Instant::now() });
         Self {
             writer: Arc::clone(writer),
             lease: Arc::clone(lease),
-            pending: Vec::new(),
-            bytes: 0,
+            open: Batch::default(),
             under_way: JoinSet::new(),
             pace,
         }
     }
 
-    /// Commands that must go together, in this order: they end up in one pipeline.
-    pub(super) async fn push(&mut self, writes: impl IntoIterator<Item = Write>) -> Result<(), TairError> {
-        for write in writes {
-            self.bytes += write.args.iter().map(|arg| arg.len() + 16).sum::<usize>();
-            self.pending.push(write);
-        }
-        let commands = self.pace.as_ref().map_or(COMMANDS, |pace| COMMANDS.min(1 + to_count(pace.per_second / 20.0)));
-        if self.pending.len() >= commands || self.bytes >= BYTES { self.flush().await } else { Ok(()) }
+    pub(super) fn limit(&self) -> Limit {
+        let paced = self.pace.as_ref().map(|pace| 1 + to_count(pace.per_second / 20.0));
+        Limit { commands: paced.unwrap_or(COMMANDS).min(COMMANDS) }
+    }
+
+    /// Where commands are added. Those added before the next [`Sender::advance`] stay together and in their order.
+    pub(super) fn batch(&mut self) -> &mut Batch {
+        &mut self.open
+    }
+
+    /// Sends what was added once it is enough.
+    pub(super) async fn advance(&mut self) -> Result<(), TairError> {
+        if self.limit().is_reached(&self.open) { self.flush().await } else { Ok(()) }
     }
 
     async fn flush(&mut self) -> Result<(), TairError> {
-        if self.pending.is_empty() {
+        let batch = std::mem::take(&mut self.open);
+        self.send(batch).await
+    }
+
+    /// The answer to each command of `batch`, which is sent once, after what was added.
+    pub(super) async fn ask(&mut self, batch: &Batch) -> Result<Vec<Result<Reply, TairError>>, TairError> {
+        self.flush().await?;
+        self.wait(batch).await;
+        self.lease.check()?;
+        self.writer.answers(batch).await
+    }
+
+    /// Waits until `batch` may go.
+    async fn wait(&mut self, batch: &Batch) {
+        if let Some(pace) = &mut self.pace {
+            tokio::time::sleep_until(pace.next).await;
+            #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+            let time = Duration::from_secs_f64(batch.len() as f64 / pace.per_second);
+            pace.next = pace.next.max(Instant::now()) + time;
+        }
+    }
+
+    /// Sends `batch`. What is under way at the same time may arrive in any order.
+    pub(super) async fn send(&mut self, batch: Batch) -> Result<(), TairError> {
+        if batch.is_empty() {
             return Ok(());
         }
         while self.under_way.len() >= UNDER_WAY {
             self.join().await?;
         }
-        if let Some(pace) = &mut self.pace {
-            tokio::time::sleep_until(pace.next).await;
-            #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-            let time = Duration::from_secs_f64(self.pending.len() as f64 / pace.per_second);
-            pace.next = pace.next.max(Instant::now()) + time;
-        }
-        let (writes, writer, lease) =
-            (std::mem::take(&mut self.pending), Arc::clone(&self.writer), Arc::clone(&self.lease));
-        self.bytes = 0;
-        self.under_way.spawn(async move { send(&writer, &lease, &writes).await });
+        self.wait(&batch).await;
+        let (writer, lease) = (Arc::clone(&self.writer), Arc::clone(&self.lease));
+        self.under_way.spawn(async move { send(&writer, &lease, &batch).await });
         Ok(())
     }
 
@@ -83,7 +116,7 @@ impl Sender {
     }
 
     /// Sends what is left and waits until everything has arrived.
-    pub(super) async fn finish(mut self) -> Result<(), TairError> {
+    pub(super) async fn settle(&mut self) -> Result<(), TairError> {
         self.flush().await?;
         while !self.under_way.is_empty() {
             self.join().await?;
@@ -98,14 +131,14 @@ fn to_count(number: f64) -> usize {
 }
 
 /// Until it succeeds or the lease ends: all commands give the same however often they are carried out.
-async fn send(writer: &Writer, lease: &Lease, writes: &[Write]) -> Result<(), TairError> {
+async fn send(writer: &Writer, lease: &Lease, batch: &Batch) -> Result<(), TairError> {
     let mut pause = PAUSE;
     let mut last = None;
     loop {
         if let Err(lost) = lease.check() {
             return Err(last.unwrap_or(lost));
         }
-        match writer.send(writes).await {
+        match writer.send(batch).await {
             Err(error) if error.is_passing() => last = Some(error),
             done => return done,
         }

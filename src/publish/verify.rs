@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use bytes::Bytes;
-
 use super::{
-    PublishError, Publisher, index,
+    PublishError, Publisher,
+    index::{self, Lists, has_set},
     rows::{self, IdSet, RowWriter},
     sender::Sender,
     token,
@@ -14,7 +13,7 @@ use crate::{
     feature::CustomerId,
     snapshot::{Forgotten, Manifest, SnapshotError, read_current, scan},
     tair::{
-        PAGE, Reply, TairError, Write, Writer,
+        Batch, Encoded, PAGE, Reply, TairError, Writer,
         codec::{self, PUBLISH},
     },
 };
@@ -77,8 +76,8 @@ impl Publisher {
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
-        if let Some(sender) = mending {
-            sender.finish().await?;
+        if let Some(mut sender) = mending {
+            sender.settle().await?;
             report.repaired = report.differences > 0 && result.is_ok();
         }
         if let Some(lease) = lease.and_then(Arc::into_inner) {
@@ -118,10 +117,10 @@ impl Publisher {
             if let Some(why) = wrong {
                 report.tell(format!("segment {segment}: {why}"));
                 if let Some(sender) = mending {
-                    sender.push([Write::remove(writer.keys().segment(publish, &segment))]).await?;
                     writer.note_index(publish, &index::of(manifest)).await?;
-                    index::segment_of(&reader, writer.keys(), sender, publish, &segment, (&forgotten, &self.progress))
-                        .await?;
+                    let (lake, keys, forgotten) = (&self.lake, writer.keys(), &forgotten);
+                    let mut lists = Lists { lake, manifest, forgotten, keys, number: publish, source: None };
+                    lists.write(&segment, sender, &self.progress).await?;
                 }
             }
         }
@@ -140,8 +139,9 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         let step = if all { 1 } else { (manifest.customers / SAMPLE).max(1) };
         let row_writer = RowWriter::new(writer.keys(), manifest, report.publish);
-        let mut fields: Vec<Bytes> = manifest.views.iter().map(|view| codec::field(view).into()).collect();
-        fields.push(Bytes::from_static(PUBLISH.as_bytes()));
+        let mut fields = Encoded::default();
+        manifest.views.iter().for_each(|view| fields.push(codec::field(view).as_bytes()));
+        fields.push(PUBLISH.as_bytes());
         let mut cursor = rows::Cursor::open(&self.lake, manifest).await?;
         let (mut at, mut asked) = (0_u64, Vec::new());
         loop {
@@ -153,7 +153,8 @@ impl Publisher {
                 } else if !there.remove(rows.id(row)) {
                     report.tell(format!("customer {} is missing", rows.id(row)));
                     if let Some(sender) = mending {
-                        sender.push([row_writer.write(&rows, row, |_| true)]).await?;
+                        row_writer.write(sender.batch(), rows.id(row), |_| true, |view| rows.text(row, view));
+                        sender.advance().await?;
                     }
                 } else if at.is_multiple_of(step) {
                     asked.push((rows, row));
@@ -164,20 +165,19 @@ impl Publisher {
             }
             if asked.len() == PIPELINE || end {
                 report.compared += asked.len() as u64;
-                let reads: Vec<Write> = asked
-                    .iter()
-                    .map(|(rows, row)| {
-                        let key = Bytes::from(writer.keys().customer(rows.id(*row)));
-                        Write { command: "HMGET", args: std::iter::once(key).chain(fields.clone()).collect() }
-                    })
-                    .collect();
-                let answers = writer.pipeline(&reads).await?;
+                let mut reads = Batch::default();
+                for (rows, row) in &asked {
+                    let key = writer.keys().customer(rows.id(*row));
+                    let _ = reads.command("HMGET", 1 + fields.count()).text(key.as_bytes()).encoded(&fields);
+                }
+                let answers = writer.answers(&reads).await?;
                 for ((rows, row), answer) in asked.drain(..).zip(answers) {
                     if let Some(why) = difference(&rows, row, answer, report.publish)? {
                         report.tell(format!("customer {}: {why}", rows.id(row)));
                         if let Some(sender) = mending {
-                            let writes = [row_writer.removal(rows.id(row)), row_writer.write(&rows, row, |_| true)];
-                            sender.push(writes).await?;
+                            row_writer.remove(sender.batch(), rows.id(row));
+                            row_writer.write(sender.batch(), rows.id(row), |_| true, |view| rows.text(row, view));
+                            sender.advance().await?;
                         }
                     }
                 }
@@ -241,11 +241,16 @@ async fn lists(
     (size, gaps): (u64, &[u64]),
     all: bool,
 ) -> Result<Option<String>, PublishError> {
-    let set = Bytes::from(writer.keys().segment(publish, segment));
+    let set = writer.keys().segment(publish, segment);
     let number = |answer: Answer| answer.ok().and_then(|reply| reply.number());
-    let one = |command: &'static str, key: &Bytes| [Write { command, args: vec![key.clone()] }];
-    let there = writer.pipeline(&one("SCARD", &set)).await?.into_iter().next().and_then(number);
+    let count = async |command: &'static str, key: &str| -> Result<Option<u64>, TairError> {
+        let mut batch = Batch::default();
+        batch.push(command, &[key.as_bytes()]);
+        Ok(writer.answers(&batch).await?.into_iter().next().and_then(number))
+    };
     let members = size.saturating_sub(gaps.len() as u64);
+    let members = if has_set(segment) { members } else { 0 };
+    let there = count("SCARD", &set).await?;
     if there != Some(members) {
         return Ok(Some(format!(
             "its Set has {} members, not {members}",
@@ -254,20 +259,17 @@ async fn lists(
     }
     let (mut offset, mut page) = (0, 0);
     while offset < size {
-        let list = Bytes::from(writer.keys().ranking(publish, segment, page));
+        let list = writer.keys().ranking(publish, segment, page);
         let expected = (size - offset).min(PAGE as u64);
-        if all {
+        // Where no Set tells by its size that somebody is missing, the places themselves must.
+        if all || !has_set(segment) {
             let ids = reader.members(segment, offset, PAGE).await.map_err(shared)?;
-            let mut reads: Vec<Write> = ids
-                .iter()
-                .map(|id| Write {
-                    command: "SISMEMBER",
-                    args: vec![set.clone(), Bytes::copy_from_slice(id.as_str().as_bytes())],
-                })
-                .collect();
-            let bounds = [Bytes::from_static(b"0"), Bytes::from_static(b"-1")];
-            reads.push(Write { command: "LRANGE", args: std::iter::once(list).chain(bounds).collect() });
-            let mut answers = writer.pipeline(&reads).await?;
+            let mut reads = Batch::default();
+            for id in ids.iter().filter(|_| has_set(segment)) {
+                reads.push("SISMEMBER", &[set.as_bytes(), id.as_str().as_bytes()]);
+            }
+            reads.push("LRANGE", &[list.as_bytes(), b"0", b"-1"]);
+            let mut answers = writer.answers(&reads).await?;
             let ranking = answers.pop().and_then(Result::ok).map(Reply::texts).unwrap_or_default();
             let there = |rank: u64| gaps.binary_search(&rank).is_err();
             let places: Vec<(&CustomerId, bool)> = ids.iter().zip((offset..).map(there)).collect();
@@ -283,7 +285,7 @@ async fn lists(
                 return Ok(Some("its Set has other members".to_owned()));
             }
         } else {
-            let there = writer.pipeline(&one("LLEN", &list)).await?.into_iter().next().and_then(number);
+            let there = count("LLEN", &list).await?;
             if there != Some(expected) {
                 return Ok(Some(format!("page {page} of its ranking has not {expected} members")));
             }

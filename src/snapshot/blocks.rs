@@ -8,7 +8,11 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::{Buf, Bytes};
 use parquet::{
-    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+    },
+    basic::Compression,
     errors::{ParquetError, Result as ParquetResult},
     file::{
         metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
@@ -168,27 +172,72 @@ impl Footer {
         self.blocks[at]
     }
 
+    /// The greatest id of block `at`.
+    #[must_use]
+    pub fn last_id(&self, at: usize) -> &[u8] {
+        self.last_ids.get(at)
+    }
+
     /// The number of rows of block `at`.
     #[must_use]
     pub fn rows_of(&self, at: usize) -> u64 {
         self.starts[at + 1] - self.starts[at]
     }
 
-    /// Checks and decodes the bytes of block `at`.
+    /// Where the encoded `column` lies in the bytes of block `at`, and how it is compressed.
+    #[must_use]
+    pub fn column(&self, at: usize, column: usize) -> Option<(Range<usize>, Compression)> {
+        let chunk = self.metadata.metadata().row_group(at).columns().get(column)?;
+        let (start, length) = chunk.byte_range();
+        let start = usize::try_from(start.checked_sub(self.blocks[at].offset)?).ok()?;
+        let end = start.checked_add(usize::try_from(length).ok()?)?;
+        (end as u64 <= self.blocks[at].length).then(|| (start..end, chunk.compression()))
+    }
+
+    /// Checks the bytes of block `at`.
     ///
     /// # Errors
     /// A sentence that says what is wrong with them.
-    pub fn decode_block(&self, at: usize, bytes: Bytes) -> Result<RecordBatch, String> {
+    pub fn check_block(&self, at: usize, bytes: &[u8]) -> Result<(), String> {
         let block = self.blocks[at];
-        if crc32fast::hash(&bytes) != block.crc32 {
-            return Err(format!("the checksum of the {} bytes at {} is wrong", block.length, block.offset));
+        if crc32fast::hash(bytes) == block.crc32 {
+            Ok(())
+        } else {
+            Err(format!("the checksum of the {} bytes at {} is wrong", block.length, block.offset))
         }
+    }
+
+    /// Checks and decodes the bytes of block `at`.
+    ///
+    /// # Errors
+    /// As [`Footer::check_block`].
+    pub fn decode_block(&self, at: usize, bytes: Bytes) -> Result<RecordBatch, String> {
+        self.check_block(at, &bytes)?;
+        self.decode_columns(at, bytes, ProjectionMask::all())
+    }
+
+    /// Decodes one column of block `at`, whose bytes were checked.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with them.
+    pub fn decode_column(&self, at: usize, bytes: Bytes, column: usize) -> Result<RecordBatch, String> {
+        let schema = self.metadata.metadata().file_metadata().schema_descr();
+        self.decode_columns(at, bytes, ProjectionMask::roots(schema, [column]))
+    }
+
+    /// Decodes `columns` of block `at`, whose bytes were checked.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with them.
+    pub fn decode_columns(&self, at: usize, bytes: Bytes, columns: ProjectionMask) -> Result<RecordBatch, String> {
+        let block = self.blocks[at];
         let rows = usize::try_from(self.rows_of(at)).map_err(|error| error.to_string())?;
         let window = Window { start: block.offset, bytes };
         let text = |error: ParquetError| error.to_string();
         let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(window, self.metadata.clone())
             .with_row_groups(vec![at])
             .with_batch_size(rows)
+            .with_projection(columns)
             .build()
             .map_err(text)?;
         let batch = reader.next().ok_or("a block is empty")?.map_err(|error| error.to_string())?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -11,7 +11,7 @@ use crate::feature::{FeatureView, ViewRow};
 /// The field that holds the number of the publish that wrote a customer.
 pub const PUBLISH: &str = "_publish";
 /// The value of a view that the customer is absent from.
-const ABSENT: &[u8] = b"null";
+pub const ABSENT: &[u8] = b"null";
 
 /// `larder:current`: the publish that readers get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,12 +65,6 @@ pub fn field(view: &FeatureView) -> String {
 pub fn columns(view: &FeatureView) -> String {
     let names: Vec<&str> = view.features.iter().map(|feature| feature.name.as_str()).collect();
     serde_json::json!({ "field": field(view), "columns": names }).to_string()
-}
-
-/// The value that stands for a view of a customer.
-#[must_use]
-pub fn value(view: &ViewRow) -> Bytes {
-    view.clone().unwrap_or(Bytes::from_static(ABSENT))
 }
 
 /// A customer's row as it was found.
@@ -139,7 +133,7 @@ mod tests {
     fn rows_are_whole_or_not_at_all() {
         let text = |text: &'static str| Some(text.as_bytes());
         let found = row(&[text("[1,2]"), text("null"), text("7")]).expect("a row");
-        assert_eq!(found, StoredRow { publish: 7, views: vec![Some(Bytes::from_static(b"[1,2]")), None] });
+        assert_eq!(found, StoredRow { publish: 7, views: vec![Some(bytes::Bytes::from_static(b"[1,2]")), None] });
         assert_eq!(row(&[text("[1,2]"), None, text("7")]), None);
         assert_eq!(row(&[text("[1,2]"), text("[3]"), None]), None);
         assert_eq!(row(&[text("[1,2]"), text("[3]"), text("x")]), None);

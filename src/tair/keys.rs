@@ -50,6 +50,12 @@ impl Keys {
         format!("{}:forgotten", self.0)
     }
 
+    /// Those of them whose index is there whole, with their snapshot.
+    #[must_use]
+    pub fn whole_indexes(&self) -> String {
+        format!("{}:indexes:whole", self.0)
+    }
+
     /// One customer.
     #[must_use]
     pub fn customer(&self, id: &str) -> String {

@@ -17,7 +17,7 @@ use super::{
     Keys, Losses, PAGE, TairError,
     codec::{self, Marker, PUBLISH, Publishing, StoredRow},
     connect::{Manner, Settings},
-    wire::{self, Answer, Found, Wire},
+    wire::{self, Wire, resp},
 };
 use crate::{config::TairConfig, feature::FeatureView, workers::Workers};
 
@@ -37,8 +37,30 @@ pub struct Tair {
     pool: ArcSwap<Pool>,
     options: Options,
     /// For rows, where one server is spoken to without TLS.
-    wire: Option<Wire>,
+    wire: Option<Wire<Found>>,
     losses: Losses,
+}
+
+/// An answer to one command over the wire.
+type Answer = Result<Found, TairError>;
+
+/// What a command over the wire found.
+#[derive(Debug, Clone)]
+enum Found {
+    /// By `HMGET`.
+    Row(Option<StoredRow>),
+    /// By `GET`.
+    Text(Option<Bytes>),
+}
+
+impl wire::Answered for Found {
+    fn take(reply: resp::Reply<'_>) -> Result<Self, &'static str> {
+        match reply {
+            resp::Reply::Array(parts) => Ok(Self::Row(codec::row(&parts))),
+            resp::Reply::Text(text) => Ok(Self::Text(text.map(Bytes::copy_from_slice))),
+            _ => Err("the server answers with what nobody asked for"),
+        }
+    }
 }
 
 /// The fields of a customer that hold the views of a snapshot, in its order.
@@ -56,7 +78,7 @@ impl Fields {
         let names = views.iter().map(codec::field).chain([PUBLISH.to_owned()]);
         let mut fields = Self { keys: Vec::new(), wire: Vec::new() };
         for name in names {
-            wire::resp::text(name.as_bytes(), &mut fields.wire);
+            resp::text(name.as_bytes(), &mut fields.wire);
             fields.keys.push(name.into());
         }
         fields
@@ -68,9 +90,9 @@ impl Fields {
 
     /// Appends the command that asks for them in `key`.
     fn hmget(&self, key: &str, out: &mut Vec<u8>) {
-        wire::resp::head(b'*', 2 + self.keys.len(), out);
-        wire::resp::text(b"HMGET", out);
-        wire::resp::text(key.as_bytes(), out);
+        resp::head(b'*', 2 + self.keys.len(), out);
+        resp::text(b"HMGET", out);
+        resp::text(key.as_bytes(), out);
         out.extend_from_slice(&self.wire);
     }
 }
@@ -134,7 +156,7 @@ impl Tair {
     }
 
     /// The answers to the `count` commands that `write` appends.
-    async fn ask(&self, wire: &Wire, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<Answer> {
+    async fn ask(&self, wire: &Wire<Found>, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<Answer> {
         let answers = tokio::time::timeout(self.manner.timeout, wire.call(count, write)).await;
         answers.unwrap_or(Err(TairError::Timeout)).unwrap_or_else(|error| vec![Err(error); count])
     }
@@ -144,8 +166,13 @@ impl Tair {
         let found = match &self.wire {
             None => vec![self.bounded(self.client().get(&key)).await],
             Some(wire) => {
-                let found = tokio::time::timeout(self.manner.timeout, wire.texts(&key)).await;
-                found.map_err(|_| TairError::Timeout)?
+                let found = tokio::time::timeout(self.manner.timeout, wire.get(&key)).await;
+                let text = |found| match found {
+                    Ok(Found::Text(text)) => Ok(text),
+                    Ok(Found::Row(_)) => Err(TairError::Content { key: key.clone(), why: "it is no text".to_owned() }),
+                    Err(error) => Err(error),
+                };
+                found.map_err(|_| TairError::Timeout)?.into_iter().map(text).collect()
             }
         };
         if found.is_empty() {

@@ -1,17 +1,18 @@
-//! Rows over connections of our own: the commands of all callers go in one write, and answers are taken apart where they lie.
+//! Connections of our own: the commands of all callers go in one write, and answers are taken apart where they lie.
 //!
-//! `fred` does everything else in this room, and rows too in a cluster and over TLS. But one of its commands costs several times what
-//! the server needs for it, and reading rows is what Larder is for. Only RESP2 and only what a reader sends: `HMGET` and `GET`.
-//! As with `fred`, nothing waits for a connection: without one a call fails at once, and the snapshot answers.
+//! `fred` does everything in a cluster and over TLS, and what is rare elsewhere. But one of its commands costs several times what
+//! the server needs for it, and reading and writing rows is what Larder is for. Only RESP2.
+//! As with `fred`, nothing waits for a connection: without one a call fails at once; a reader has the snapshot, a publisher tries again.
 
 use std::{
     collections::VecDeque,
+    io::ErrorKind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -21,11 +22,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    Losses, TairError,
-    codec::{self, StoredRow},
-    connect::Address,
-};
+use super::{Losses, TairError, connect::Address};
 use crate::workers::Workers;
 
 pub(super) mod resp;
@@ -42,23 +39,20 @@ const FULL: usize = 128;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often is looked whether there is a first connection.
+const LOOK: Duration = Duration::from_millis(2);
+const OVERDUE: &str = "the server owes an answer for too long";
 
-/// An answer to one command.
-pub(super) type Answer = Result<Found, TairError>;
-
-/// What a command found.
-#[derive(Debug, Clone)]
-pub(super) enum Found {
-    /// By `HMGET`.
-    Row(Option<StoredRow>),
-    /// By `GET`.
-    Text(Option<Bytes>),
+/// What a caller makes of an answer that is no error; it lies in the connection's buffer.
+pub(super) trait Answered: Sized + Send + 'static {
+    /// Takes what is of use, or says why the server cannot be understood.
+    fn take(reply: Reply<'_>) -> Result<Self, &'static str>;
 }
 
 /// Connections that are kept up for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Wire {
-    lines: Vec<Arc<Line>>,
+pub(super) struct Wire<T> {
+    lines: Vec<Arc<Line<T>>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -67,15 +61,15 @@ pub(super) struct Wire {
 pub(super) struct Manner {
     pub(super) address: Address,
     pub(super) connect_timeout: Duration,
-    /// How long the server may owe an answer.
+    /// How long the server may owe an answer. After that nothing that waits is sent any more, even where the process itself was stopped.
     pub(super) unresponsive: Duration,
 }
 
-impl Wire {
+impl<T: Answered> Wire<T> {
     /// Begins to connect `lines` times, and goes on for ever. What breaks is noted in `losses`.
     pub(super) fn connect(manner: &Manner, lines: usize, losses: &Losses, workers: Option<&Workers>) -> Self {
-        let lines: Vec<Arc<Line>> = (0..lines.max(1)).map(|_| Arc::default()).collect();
-        let keep = |(number, line): (usize, &Arc<Line>)| {
+        let lines: Vec<Arc<Line<T>>> = (0..lines.max(1)).map(|_| Arc::default()).collect();
+        let keep = |(number, line): (usize, &Arc<Line<T>>)| {
             let handle = workers.map_or_else(Handle::current, |workers| workers.handle(number).clone());
             handle.spawn(Arc::clone(line).keep_up(manner.clone(), losses.clone()))
         };
@@ -88,15 +82,26 @@ impl Wire {
         (self.lines.len(), self.lines.iter().filter(|line| line.queue().up).count())
     }
 
+    /// Waits until there is a connection.
+    pub(super) async fn up(&self) {
+        while self.connections().1 == 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// The answers to the `count` commands that `write` appends, over one of the connections.
-    pub(super) async fn call(&self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Answer>, TairError> {
+    pub(super) async fn call(
+        &self,
+        count: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Vec<Result<T, TairError>>, TairError> {
         self.line().ok_or_else(no_connection)?.call(count, write).await
     }
 
     /// The line that costs the least: one of this thread, else the first that has room, since the more commands go at once, the less each
     /// costs, here and in the server.
-    fn line(&self) -> Option<&Line> {
-        let load = |line: &Arc<Line>| {
+    fn line(&self) -> Option<&Line<T>> {
+        let load = |line: &Arc<Line<T>>| {
             let queue = line.queue();
             queue.up.then_some((queue.home != Some(here()), queue.owed / FULL))
         };
@@ -104,21 +109,17 @@ impl Wire {
         lines.min_by_key(|(load, _)| *load).map(|(_, line)| line.as_ref())
     }
 
-    /// The text of `key`, asked for over each of the connections that stand: behind them may be different servers.
-    pub(super) async fn texts(&self, key: &str) -> Vec<Result<Option<Bytes>, TairError>> {
+    /// What `key` holds, asked for over each of the connections that stand: behind them may be different servers.
+    pub(super) async fn get(&self, key: &str) -> Vec<Result<T, TairError>> {
         let asked = self.lines.iter().filter(|line| line.queue().up).map(|line| async move {
             let answers = line.call(1, |out| resp::command(&[b"GET", key.as_bytes()], out)).await?;
-            match answers.into_iter().next() {
-                Some(Ok(Found::Text(text))) => Ok(text),
-                Some(Err(error)) => Err(error),
-                _ => Err(TairError::Content { key: key.to_owned(), why: "it is no text".to_owned() }),
-            }
+            answers.into_iter().next().unwrap_or_else(|| Err(no_connection()))
         });
         futures::future::join_all(asked).await
     }
 }
 
-impl Drop for Wire {
+impl<T> Drop for Wire<T> {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
@@ -135,40 +136,59 @@ fn no_connection() -> TairError {
 }
 
 /// One connection.
-#[derive(Debug, Default)]
-struct Line {
-    queue: Mutex<Queue>,
+#[derive(Debug)]
+struct Line<T> {
+    queue: Mutex<Queue<T>>,
     /// There is something to send.
     wake: Notify,
 }
 
+impl<T> Default for Line<T> {
+    fn default() -> Self {
+        Self { queue: Mutex::default(), wake: Notify::default() }
+    }
+}
+
 /// What is to be sent.
-#[derive(Debug, Default)]
-struct Queue {
+#[derive(Debug)]
+struct Queue<T> {
     up: bool,
     /// The thread that serves it, where that is always the same.
     home: Option<ThreadId>,
     out: Vec<u8>,
-    callers: Vec<Caller>,
+    callers: Vec<Caller<T>>,
     /// Commands sent or to be sent that have no answer yet.
     owed: usize,
 }
 
-/// Who waits for some answers.
-#[derive(Debug)]
-struct Caller {
-    since: Instant,
-    count: usize,
-    answers: Vec<Answer>,
-    done: oneshot::Sender<Result<Vec<Answer>, TairError>>,
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { up: false, home: None, out: Vec::new(), callers: Vec::new(), owed: 0 }
+    }
 }
 
-impl Line {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+/// Who waits for some answers.
+#[derive(Debug)]
+struct Caller<T> {
+    since: Instant,
+    count: usize,
+    answers: Vec<Result<T, TairError>>,
+    done: oneshot::Sender<Result<Vec<Result<T, TairError>>, TairError>>,
+}
+
+/// Commands sent that have no answer yet, the oldest first.
+type Sent<T> = VecDeque<Caller<T>>;
+
+impl<T: Answered> Line<T> {
+    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn call(&self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Answer>, TairError> {
+    async fn call(
+        &self,
+        count: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Vec<Result<T, TairError>>, TairError> {
         let (done, answers) = oneshot::channel();
         {
             let mut queue = self.queue();
@@ -218,8 +238,9 @@ impl Line {
     }
 
     /// Sends and receives, until something breaks; tells what.
-    async fn serve(&self, mut stream: TcpStream, manner: &Manner, sent: &mut VecDeque<Caller>) -> String {
-        let (mut reader, mut writer) = stream.split();
+    async fn serve(&self, mut stream: TcpStream, manner: &Manner, sent: &mut Sent<T>) -> String {
+        let overdue = |sent: &Sent<T>| sent.front().is_some_and(|caller| caller.since.elapsed() > manner.unresponsive);
+        let (mut reader, writer) = stream.split();
         let (mut out, mut done) = (Vec::new(), 0);
         let mut input = BytesMut::with_capacity(INPUT);
         let mut look = tokio::time::interval(manner.unresponsive / 4);
@@ -235,10 +256,16 @@ impl Line {
                     }
                     Err(error) => return error.to_string(),
                 },
-                written = writer.write(&out[done..]), if done < out.len() => match written {
-                    Ok(written) => done += written,
-                    Err(error) => return error.to_string(),
-                },
+                ready = writer.writable(), if done < out.len() => {
+                    if overdue(sent) {
+                        return OVERDUE.to_owned();
+                    }
+                    match ready.and_then(|()| writer.try_write(&out[done..])) {
+                        Ok(written) => done += written,
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        Err(error) => return error.to_string(),
+                    }
+                }
                 () = self.wake.notified(), if done == out.len() => {
                     // Others who are about to ask may come along.
                     tokio::task::yield_now().await;
@@ -249,11 +276,13 @@ impl Line {
                     sent.extend(queue.callers.drain(..));
                     drop(queue);
                     // Nearly always it all goes at once.
-                    done += writer.try_write(&out).unwrap_or(0);
+                    if !overdue(sent) {
+                        done += writer.try_write(&out).unwrap_or(0);
+                    }
                 }
                 _ = look.tick() => {
-                    if sent.front().is_some_and(|caller| caller.since.elapsed() > manner.unresponsive) {
-                        return "the server owes an answer for too long".to_owned();
+                    if overdue(sent) {
+                        return OVERDUE.to_owned();
                     }
                 }
             }
@@ -261,17 +290,15 @@ impl Line {
     }
 
     /// Hands the answers that have arrived whole to those who wait for them.
-    fn take_answers(&self, input: &mut BytesMut, sent: &mut VecDeque<Caller>) -> Result<(), &'static str> {
+    fn take_answers(&self, input: &mut BytesMut, sent: &mut Sent<T>) -> Result<(), &'static str> {
         let (mut taken, mut answered) = (0, 0);
         while let Some((reply, length)) = resp::reply(&input[taken..])? {
             taken += length;
             answered += 1;
             let caller = sent.front_mut().ok_or("the server answers what nobody asked")?;
             caller.answers.push(match reply {
-                Reply::Array(parts) => Ok(Found::Row(codec::row(&parts))),
-                Reply::Text(text) => Ok(Found::Text(text.map(Bytes::copy_from_slice))),
                 Reply::Error(text) => Err(TairError::Refused(String::from_utf8_lossy(text).into_owned())),
-                Reply::Status => return Err("the server answers with what nobody asked for"),
+                reply => Ok(T::take(reply)?),
             });
             if caller.answers.len() == caller.count
                 && let Some(caller) = sent.pop_front()

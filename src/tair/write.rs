@@ -4,17 +4,17 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use fred::{
-    clients::{Pipeline, Pool},
-    prelude::{Client, ClientLike, ClusterInterface, HashesInterface, KeysInterface, Value},
-    types::{ClusterHash, CustomCommand, config::Server},
+    prelude::{Client, ClientLike, ClusterInterface, HashesInterface, KeysInterface},
+    types::config::Server,
 };
 use futures::future::join_all;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Keys, Lease, Losses, TairError,
+    Batch, Keys, Lease, Losses, Reply, TairError,
     codec::{Index, Marker, Publishing},
     connect::{Manner, Settings},
+    pipelines::Pipelines,
     read::parse,
 };
 use crate::config::TairConfig;
@@ -23,51 +23,15 @@ use crate::config::TairConfig;
 const CONNECT: Duration = Duration::from_secs(5);
 /// The deadline of one pipeline.
 const TIMEOUT: Duration = Duration::from_secs(10);
-const CLIENTS: usize = 2;
 /// Keys of one step of a scan.
 const SCAN: u32 = 1_000;
-
-/// One command of a pipeline; the first argument is its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Write {
-    /// The command's name.
-    pub command: &'static str,
-    /// The key and what follows it.
-    pub args: Vec<Bytes>,
-}
-
-impl Write {
-    /// The command that removes `key`.
-    #[must_use]
-    pub fn remove(key: String) -> Self {
-        Self { command: "UNLINK", args: vec![key.into()] }
-    }
-}
-
-/// The answer to one command.
-#[derive(Debug, Clone)]
-pub struct Reply(Value);
-
-impl Reply {
-    /// The number that it is.
-    #[must_use]
-    pub fn number(&self) -> Option<u64> {
-        self.0.as_u64()
-    }
-
-    /// The texts of the list that it is.
-    #[must_use]
-    pub fn texts(self) -> Vec<Option<Bytes>> {
-        self.0.into_array().into_iter().map(Value::into_bytes).collect()
-    }
-}
 
 /// Writes into Tair.
 #[derive(Debug)]
 pub struct Writer {
     keys: Keys,
     settings: Settings,
-    pool: Pool,
+    pipelines: Pipelines,
     /// For what needs one connection.
     single: Client,
     losses: Losses,
@@ -81,22 +45,23 @@ impl Writer {
     /// [`TairError::Setting`], [`TairError::Unreachable`].
     pub async fn connect(config: &TairConfig) -> Result<Self, TairError> {
         let settings = Settings::new(config)?;
-        let manner = Manner { timeout: TIMEOUT, attempts: 2, clients: CLIENTS, unresponsive: TIMEOUT };
+        let manner = Manner { timeout: TIMEOUT, attempts: 2, clients: 1, unresponsive: TIMEOUT };
         let losses = Losses::default();
-        let pool = settings.pool(&manner, &losses)?;
+        // Where the lease is lost, another waits as long before it writes: nothing may be sent after that.
+        let pipelines = Pipelines::connect(&settings, &manner, config.lease * 3 / 4)?;
         // No second try: what was sent must not be sent again on another connection.
-        let single = settings.client(&Manner { attempts: 1, clients: 1, ..manner }, &losses);
+        let single = settings.client(&Manner { attempts: 1, ..manner }, &losses);
         let connected = async {
-            pool.wait_for_connect().await?;
-            single.wait_for_connect().await
+            single.wait_for_connect().await?;
+            pipelines.connected().await
         };
         match tokio::time::timeout(CONNECT, connected).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(error.into()),
+            Ok(Err(error)) => return Err(error),
             Err(_) => return Err(TairError::Unreachable(format!("no connection within {} s", CONNECT.as_secs()))),
         }
         let keys = Keys::new(&config.namespace);
-        Ok(Self { keys, settings, pool, single, losses, lease: config.lease })
+        Ok(Self { keys, settings, pipelines, single, losses, lease: config.lease })
     }
 
     /// The keys.
@@ -179,18 +144,62 @@ impl Writer {
     /// Of the server, or of a record that is none.
     pub async fn indexes(&self) -> Result<BTreeMap<u64, Index>, TairError> {
         let key = self.keys.indexes();
-        let publishes: Vec<String> = self.single.hkeys(&key).await?;
         let mut indexes = BTreeMap::new();
-        if publishes.is_empty() {
-            return Ok(indexes);
-        }
-        let found: Vec<Option<Bytes>> = self.single.hmget(&key, publishes.clone()).await?;
-        for (publish, index) in publishes.into_iter().zip(found) {
-            let wrong = || TairError::Content { key: key.clone(), why: format!("`{publish}` is no publish number") };
-            let number = publish.parse().map_err(|_| wrong())?;
+        for (number, index) in self.by_publish(&key).await? {
             indexes.insert(number, parse(&key, index)?.unwrap_or_default());
         }
         Ok(indexes)
+    }
+
+    /// The publishes whose index is there whole, each with its snapshot and the version of the list of the forgotten.
+    ///
+    /// # Errors
+    /// As [`Writer::indexes`].
+    pub async fn whole_indexes(&self) -> Result<BTreeMap<u64, (String, String)>, TairError> {
+        let found = self.by_publish(&self.keys.whole_indexes()).await?;
+        let of = |(number, entry): (u64, Option<Bytes>)| {
+            let entry = String::from_utf8_lossy(&entry.unwrap_or_default()).into_owned();
+            entry.split_once(' ').map(|(snapshot, list)| (number, (snapshot.to_owned(), list.to_owned())))
+        };
+        Ok(found.into_iter().filter_map(of).collect())
+    }
+
+    /// What the Hash `key` holds by publish.
+    async fn by_publish(&self, key: &str) -> Result<Vec<(u64, Option<Bytes>)>, TairError> {
+        let publishes: Vec<String> = self.single.hkeys(key).await?;
+        if publishes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found: Vec<Option<Bytes>> = self.single.hmget(key, publishes.clone()).await?;
+        let number = |(publish, found): (String, Option<Bytes>)| {
+            let wrong =
+                |_| TairError::Content { key: key.to_owned(), why: format!("`{publish}` is no publish number") };
+            Ok((publish.parse::<u64>().map_err(wrong)?, found))
+        };
+        publishes.into_iter().zip(found).map(number).collect()
+    }
+
+    /// Whether a key can be given another name, or copied: in a cluster both lie in different slots.
+    #[must_use]
+    pub fn moves_keys(&self) -> bool {
+        !self.settings.clustered
+    }
+
+    /// Notes that the index of `publish` is there whole, as `snapshot` has it less the customers of the list of the version `forgotten`.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn note_whole(&self, publish: u64, snapshot: &str, forgotten: &str) -> Result<(), TairError> {
+        let entry = (publish.to_string(), format!("{snapshot} {forgotten}"));
+        Ok(self.single.hset::<(), _, _>(self.keys.whole_indexes(), entry).await?)
+    }
+
+    /// Notes that it is not so any more.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn forget_whole(&self, publish: u64) -> Result<(), TairError> {
+        Ok(self.single.hdel::<(), _, _>(self.keys.whole_indexes(), publish.to_string()).await?)
     }
 
     /// Notes what belongs to the index of `publish`, before it is written.
@@ -239,53 +248,28 @@ impl Writer {
         if gone.is_empty() { Ok(()) } else { Ok(self.single.hdel::<(), _, _>(&key, gone).await?) }
     }
 
-    /// Sends `writes` as one pipeline. A key of another type gives way.
+    /// Sends `batch`. A key of another type gives way.
     ///
     /// # Errors
     /// The first one; which of the others were carried out is not known.
-    pub async fn send(&self, writes: &[Write]) -> Result<(), TairError> {
-        let mut gone = Vec::new();
-        for (write, answer) in writes.iter().zip(self.pipeline(writes).await?) {
+    pub async fn send(&self, batch: &Batch) -> Result<(), TairError> {
+        let mut wrong = Batch::default();
+        for (at, answer) in self.pipelines.answers(batch).await?.into_iter().enumerate() {
             match answer {
                 Ok(_) => {}
-                Err(error) if error.is_wrong_type() => {
-                    gone.push(Write { command: "UNLINK", args: write.args[..1].to_vec() });
-                    gone.push(write.clone());
-                }
+                Err(error) if error.is_wrong_type() => wrong.replace(batch, at),
                 Err(error) => return Err(error),
             }
         }
-        if !gone.is_empty() {
-            self.pipeline(&gone).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
-        }
-        Ok(())
+        self.pipelines.answers(&wrong).await?.into_iter().try_for_each(|answer| answer.map(drop))
     }
 
-    /// Sends `commands` as one pipeline and gives the answer to each.
+    /// Sends `batch` and gives the answer to each command.
     ///
     /// # Errors
-    /// Of the connection, or of a pipeline that was not carried out as a whole.
-    pub async fn pipeline(&self, commands: &[Write]) -> Result<Vec<Result<Reply, TairError>>, TairError> {
-        if commands.is_empty() {
-            return Ok(Vec::new());
-        }
-        let pipeline = Pipeline::from(self.pool.next_connected().clone());
-        for write in commands {
-            let command = CustomCommand::new_static(write.command, ClusterHash::FirstKey, false);
-            // Only queued here.
-            let _: Value = pipeline.custom(command, write.args.clone()).await?;
-        }
-        let answers = pipeline.try_all::<Value>().await;
-        match (
-            answers.len() == commands.len(),
-            answers.into_iter().map(|answer| answer.map(Reply).map_err(TairError::from)),
-        ) {
-            (true, answers) => Ok(answers.collect()),
-            (false, mut answers) => match answers.next() {
-                Some(Err(error)) => Err(error),
-                _ => Err(TairError::Unreachable("answers are missing".to_owned())),
-            },
-        }
+    /// Of the connection, or of a batch that was not carried out as a whole.
+    pub async fn answers(&self, batch: &Batch) -> Result<Vec<Result<Reply, TairError>>, TairError> {
+        self.pipelines.answers(batch).await
     }
 
     /// All keys of customers, handed to `each` in bounded portions and in no order; a key may come twice.
@@ -322,7 +306,7 @@ impl Writer {
 
     /// Ends the connections.
     pub async fn quit(self) {
-        let _ = self.pool.quit().await;
+        self.pipelines.quit().await;
         let _ = self.single.quit().await;
     }
 }

@@ -1,4 +1,4 @@
-//! RESP2, as much of it as `HMGET`, `GET` and a greeting need. Pure. <https://redis.io/docs/latest/develop/reference/protocol-spec/>
+//! RESP2, as much of it as Larder needs. Pure. <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
 /// An answer as it lies in the buffer.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,7 +9,9 @@ pub(in crate::tair) enum Reply<'a> {
     Text(Option<&'a [u8]>),
     /// `-ERR …`
     Error(&'a [u8]),
-    /// `+OK`, `:1`
+    /// `:1`
+    Number(i64),
+    /// `+OK`
     Status,
 }
 
@@ -58,7 +60,8 @@ pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>,
             None => return Ok(None),
         },
         Some((b'-', text)) => Reply::Error(text),
-        Some((b'+' | b':', _)) => Reply::Status,
+        Some((b':', digits)) => Reply::Number(integer(digits)?),
+        Some((b'+', _)) => Reply::Status,
         _ => return Err("the server does not speak RESP2"),
     };
     Ok(Some((found, at)))
@@ -85,6 +88,11 @@ fn body<'a>(input: &'a [u8], at: &mut usize, length: Option<usize>) -> Result<Op
     Ok(Some(Some(text)))
 }
 
+fn integer(digits: &[u8]) -> Result<i64, &'static str> {
+    let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    number.ok_or("a number is none")
+}
+
 /// A length; −1 stands for what is absent.
 fn number(digits: &[u8]) -> Result<Option<usize>, &'static str> {
     if digits == b"-1" {
@@ -109,13 +117,14 @@ mod tests {
 
     #[test]
     fn answers_are_taken_whole_or_not_at_all() {
-        let text = b"*3\r\n$5\r\n[1,2]\r\n$-1\r\n$0\r\n\r\n$2\r\nab\r\n$-1\r\n-ERR no\r\n+PONG\r\n*-1\r\n";
+        let text = b"*3\r\n$5\r\n[1,2]\r\n$-1\r\n$0\r\n\r\n$2\r\nab\r\n$-1\r\n-ERR no\r\n+PONG\r\n:-7\r\n*-1\r\n";
         let expected = [
             Reply::Array(vec![Some(b"[1,2]"), None, Some(b"")]),
             Reply::Text(Some(b"ab")),
             Reply::Text(None),
             Reply::Error(b"ERR no"),
             Reply::Status,
+            Reply::Number(-7),
             Reply::Array(vec![]),
         ];
         let mut at = 0;
@@ -132,9 +141,16 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_an_error() {
-        for text in
-            ["HTTP/1.1 400\r\n", "$x\r\n", "$\r\n", "$2\r\nabc\r\n", "*1\r\n:1\r\n", "*1\r\n*1\r\n", "$99999999999\r\n"]
-        {
+        for text in [
+            "HTTP/1.1 400\r\n",
+            "$x\r\n",
+            "$\r\n",
+            "$2\r\nabc\r\n",
+            "*1\r\n:1\r\n",
+            "*1\r\n*1\r\n",
+            ":1x\r\n",
+            "$99999999999\r\n",
+        ] {
             assert!(reply(text.as_bytes()).is_err(), "{text}");
         }
     }
