@@ -4,7 +4,7 @@
 //! `redis-tools`, `webdis` and `wrk` bring what is needed. All contestants take turns in one run, and a ratio is the median of the
 //! rounds' ratios. *reads*: one customer with all views over HTTP, the memory tier off, against webdis with `HGETALL` and against
 //! `redis-benchmark` with `HMGET` and no pipeline; batches against pipelined `redis-benchmark`. *publish*: `larder publish` of a million
-//! customers against `redis-cli --pipe` fed the same commands; then with one customer in a hundred changed, and a day later. *memory*: bytes
+//! customers against `redis-cli --pipe` fed the very commands that it sends; then with the city of one customer in a hundred changed, and a day later. *memory*: bytes
 //! of Redis a customer, by layout. A number behind the word is the number of customers.
 
 #![expect(clippy::print_stdout, reason = "the table is what a benchmark is for")]

@@ -2,9 +2,11 @@
 
 use std::{
     fs::File,
-    io::{BufWriter, Write as _},
-    path::Path,
+    io::{BufWriter, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -74,6 +76,13 @@ impl Redis {
         figure.trim_matches('"').parse().with_context(|| format!("redis-benchmark said: {text}"))
     }
 
+    /// Commands that it carried out since its figures were reset.
+    pub(crate) fn commands(&self) -> anyhow::Result<u64> {
+        let info = self.cli(&["info", "stats"])?;
+        let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        Ok(line.context("no total_commands_processed")?.trim().parse()?)
+    }
+
     /// Bytes that the server's data takes.
     pub(crate) fn memory(&self) -> anyhow::Result<f64> {
         let info = self.cli(&["info", "memory"])?;
@@ -109,5 +118,62 @@ impl Commands {
 
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         Ok(self.0.flush()?)
+    }
+}
+
+/// A proxy that keeps what is said to a server, a file a connection.
+pub(crate) struct Recorder {
+    pub(crate) port: u16,
+    files: Arc<Mutex<Vec<PathBuf>>>,
+}
+
+impl Recorder {
+    pub(crate) fn before(server: u16, folder: &Path) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        let files: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
+        let (said, folder) = (Arc::clone(&files), folder.to_path_buf());
+        std::thread::spawn(move || {
+            for (number, client) in listener.incoming().flatten().enumerate() {
+                let file = folder.join(format!("said-{number}"));
+                if let Ok(mut files) = said.lock() {
+                    files.push(file.clone());
+                }
+                std::thread::spawn(move || record(client, server, &file));
+            }
+        });
+        Ok(Self { port, files })
+    }
+
+    /// Writes what was said on the connections that carried customers.
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let files = self.files.lock().map_err(|_| anyhow::anyhow!("the proxy died"))?;
+        let mut out = File::create(path)?;
+        for file in files.iter() {
+            let mut start = vec![0; 64 << 10];
+            let length = File::open(file)?.read(&mut start)?;
+            if start[..length].windows(8).any(|word| word == b"_publish") {
+                std::io::copy(&mut File::open(file)?, &mut out)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn record(mut client: TcpStream, server: u16, file: &Path) -> std::io::Result<()> {
+    let mut server = TcpStream::connect(("127.0.0.1", server))?;
+    server.set_nodelay(true)?;
+    let (mut answers, mut back) = (server.try_clone()?, client.try_clone()?);
+    back.set_nodelay(true)?;
+    std::thread::spawn(move || std::io::copy(&mut answers, &mut back));
+    let mut said = File::create(file)?;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let length = client.read(&mut buffer)?;
+        if length == 0 {
+            return server.shutdown(std::net::Shutdown::Both);
+        }
+        said.write_all(&buffer[..length])?;
+        server.write_all(&buffer[..length])?;
     }
 }

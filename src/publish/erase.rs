@@ -99,7 +99,9 @@ async fn everywhere(writer: &Writer, lease: &Lease, forgotten: &Forgotten) -> Re
     let ids: Vec<&str> = forgotten.ids().map(CustomerId::as_str).collect();
     for ids in ids.chunks(TOGETHER) {
         let mut removals = Batch::default();
-        ids.iter().for_each(|id| removals.remove(&keys.customer(id)));
+        for id in ids {
+            removals.remove(&keys.customer(id));
+        }
         erased.rows += removed(&ask(writer, lease, removals).await?);
     }
     for (number, index) in writer.indexes().await? {
@@ -118,7 +120,9 @@ async fn everywhere(writer: &Writer, lease: &Lease, forgotten: &Forgotten) -> Re
             let pages: Vec<String> = (0..pages).map(|page| keys.ranking(number, &list, page)).collect();
             for pages in pages.chunks(PAGES) {
                 let mut reads = Batch::default();
-                pages.iter().for_each(|page| reads.push("LRANGE", &[page.as_bytes(), b"0", b"-1"]));
+                for page in pages {
+                    reads.push("LRANGE", &[page.as_bytes(), b"0", b"-1"]);
+                }
                 let mut empty = Batch::default();
                 for (page, found) in pages.iter().zip(ask(writer, lease, reads).await?) {
                     let members = found.map(Reply::texts).unwrap_or_default();

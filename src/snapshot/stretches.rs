@@ -256,13 +256,13 @@ pub async fn stretches<T: Send + 'static>(
                 async move { Ok::<_, SnapshotError>(Side { blocks: blocks.read(lake, places).await?, begins_before }) }
             });
             let stretch = Stretch { after: plan.after, until: plan.until, sides: try_join_all(sides).await? };
-            tokio::task::spawn_blocking(move || work(stretch)).await.map_err(panicked)?
+            tokio::task::spawn_blocking(move || work(stretch)).await.map_err(|error| panicked(&error))?
         });
-        async move { task.await.map_err(panicked)? }
+        async move { task.await.map_err(|error| panicked(&error))? }
     });
     Ok((same, tasks.buffered(AHEAD).boxed()))
 }
 
-fn panicked(error: tokio::task::JoinError) -> SnapshotError {
+fn panicked(error: &tokio::task::JoinError) -> SnapshotError {
     SnapshotError::Damaged { object: "rows".to_owned(), why: error.to_string() }
 }
