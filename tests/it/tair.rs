@@ -36,7 +36,7 @@ async fn three(shop: &Shop) -> [SnapshotId; 3] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_differs_is_written_and_everything_where_nothing_is_certain() {
     let redis = Redis::start();
-    let shop = shop_with(&redis.url(), "2s");
+    let shop = shop_with(&redis.url(), "10s");
     let [fewer, plain, more] = three(&shop).await;
     let written = publish(&shop, &plain).await.unwrap().written.unwrap();
     let all = written.rows;
@@ -90,7 +90,7 @@ fn age(shop: &Shop) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_of_before_is_taken_over_where_it_is_whole() {
     let redis = Redis::start();
-    let shop = shop_with(&redis.url(), "2s");
+    let shop = shop_with(&redis.url(), "10s");
     let [fewer, plain, more] = three(&shop).await;
     let calls = |command: &str| {
         let done = redis.cli(&["info", "commandstats"]);
@@ -124,7 +124,7 @@ async fn an_index_of_before_is_taken_over_where_it_is_whole() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_view_makes_old_rows_a_miss_until_they_are_written_anew() {
     let redis = Redis::start();
-    let mut shop = shop_with(&redis.url(), "2s");
+    let mut shop = shop_with(&redis.url(), "10s");
     let first = shop.build().await.manifest.id;
     publish(&shop, &first).await.unwrap();
     let views = shop.path().join("views");
@@ -152,7 +152,7 @@ async fn a_changed_view_makes_old_rows_a_miss_until_they_are_written_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publish_killed_at_any_point_can_be_run_again() {
     let redis = Redis::start();
-    let shop = shop_with(&redis.url(), "400ms");
+    let shop = shop_with(&redis.url(), "800ms");
     let [fewer, plain, more] = three(&shop).await;
     publish(&shop, &plain).await.unwrap();
     let mut interrupted = 0;
@@ -207,7 +207,7 @@ async fn of_two_publishers_one_waits_or_gives_up_and_a_stopped_one_does_no_harm(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_never_see_a_customer_of_two_snapshots() {
     let redis = Redis::start();
-    let shop = shop_with(&redis.url(), "2s");
+    let shop = shop_with(&redis.url(), "10s");
     let [fewer, plain, more] = three(&shop).await;
     publish(&shop, &plain).await.unwrap();
     let truth = Arc::new(truth(&shop, &[&fewer, &plain, &more]).await);
@@ -233,7 +233,7 @@ async fn readers_never_see_a_customer_of_two_snapshots() {
 async fn metrics_tell_what_tair_holds_and_how_far_a_publish_is() {
     let redis = Redis::start();
     // In another database than the first, for once.
-    let shop = shop_with(&format!("{}/2", redis.url()), "2s");
+    let shop = shop_with(&format!("{}/2", redis.url()), "10s");
     let [_, plain, more] = three(&shop).await;
     publish(&shop, &plain).await.unwrap();
     let service = shop.serve().await;
@@ -263,7 +263,7 @@ async fn metrics_tell_what_tair_holds_and_how_far_a_publish_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn segments_come_from_tair_and_cursors_go_on_across_tiers() {
     let redis = Redis::start();
-    let shop = shop_with(&redis.url(), "2s");
+    let shop = shop_with(&redis.url(), "10s");
     let service = shop.open().await;
     eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
     let path = "/v1/segments/hibernating/customers?limit=1&views=rfm";
@@ -289,7 +289,7 @@ async fn a_cluster_is_published_to_and_read_from() {
         |ok| *ok,
     )
     .await;
-    let shop = shop_with(&format!("redis-cluster://127.0.0.1:{}", nodes[0].port), "2s");
+    let shop = shop_with(&format!("redis-cluster://127.0.0.1:{}", nodes[0].port), "10s");
     let [fewer, plain, more] = three(&shop).await;
     for id in [&plain, &fewer, &more] {
         publish(&shop, id).await.unwrap();
@@ -349,7 +349,7 @@ async fn tls_and_a_user_who_may_only_read_are_enough_to_serve() {
     ]);
     redis.cli(&["acl", "setuser", "default", "nopass", "on", "+@all", "~*"]);
     let url = |user: &str| format!("rediss://{user}@localhost:{}", redis.port);
-    let mut shop = shop_with(&url("writer:w%3Arite%40r"), "2s");
+    let mut shop = shop_with(&url("writer:w%3Arite%40r"), "10s");
     shop.config.tair.as_mut().unwrap().ca_file = Some(certificate.into());
     let id = shop.build().await.manifest.id;
     publish(&shop, &id).await.unwrap();
