@@ -5,14 +5,16 @@
 
 Builds Larder (`cargo bench --no-run --bench data`, which makes the binary too), makes up a year of raw data with N/10
 customers for each N, and runs `larder build` and a DuckDB script by turns, each in a process of its own, with the same number
-of threads. Time is wall time of the whole process, memory its peak resident set. Standard library only; DuckDB is installed
-from PyPI into a virtual environment in the working folder.
+of threads. Larder's time is that of the whole process; DuckDB's begins when Python has loaded it, since starting Python is
+nothing of its own. Memory is the peak resident set. The raw files were just written, so both read them from the page cache.
+Standard library only; DuckDB is installed from PyPI into a virtual environment in the working folder.
 
-What both do: read CSV and JSON lines, set bad lines aside, trim ids, keep lines without a customer out, exact decimals, the views
-profile, rfm (exact quintile edges) and behavior of src/views, and one Parquet row a customer, sorted by id. Larder's models, which
-the script has nothing to set against, are off. What Larder does and
-the DuckDB script does not: rows that are ready to serve, ranked members of each segment, counts of every line's fate, SHA-256 of
-every raw file and part, checksums of every block, the last of several lines of a customer. At the end the answers of both are compared customer by customer.
+What both do: read CSV and JSON lines, set bad lines aside and count them, trim ids, keep lines without a customer out, count what
+became of every line and the equal ones, exact decimals, the views profile, rfm (exact quintile edges) and behavior of src/views,
+and write Parquet: one typed row a customer, one row ready to serve (a JSON array per view), both sorted by id, and the members of
+each segment, best first. Larder's models, which the script has nothing to set against, are off. What Larder does and the DuckDB
+script does not: the reason of every bad line, SHA-256 of every raw file and part, checksums of every block, the last of several
+lines of a customer. At the end the answers of both are compared customer by customer.
 """
 
 import argparse
@@ -38,14 +40,14 @@ CREATE TABLE transactions AS
 SELECT {id} AS customer_id, order_id, product_id, product_name, category, quantity, unit_price, ordered_at, country,
     CAST(quantity * unit_price AS DECIMAL(38, 4)) AS amount
 FROM read_csv('{raw}/transactions/*.csv', header = true, auto_detect = false, delim = ',', quote = '"', escape = '"',
-    ignore_errors = true, columns = {{
+    store_rejects = true, columns = {{
         'customer_id': 'VARCHAR', 'order_id': 'VARCHAR', 'product_id': 'VARCHAR', 'product_name': 'VARCHAR',
         'category': 'VARCHAR', 'quantity': 'BIGINT', 'unit_price': 'DECIMAL(18, 4)', 'ordered_at': 'TIMESTAMP',
         'country': 'VARCHAR'}});
 CREATE TABLE interactions AS
 SELECT {id} AS customer_id, event, product_id, "at"
 FROM read_csv('{raw}/interactions/*.csv', header = true, auto_detect = false, delim = ',', quote = '"', escape = '"',
-    ignore_errors = true, columns = {{
+    store_rejects = true, columns = {{
         'customer_id': 'VARCHAR', 'event': 'VARCHAR', 'product_id': 'VARCHAR', 'at': 'TIMESTAMP'}});
 CREATE TABLE profiles AS
 SELECT {id} AS customer_id, name, email, country, city, CAST(signed_up_at AS TIMESTAMP) AS created_at,
@@ -56,6 +58,17 @@ FROM read_json('{raw}/customers/*.jsonl', format = 'newline_delimited', ignore_e
 """
 
 AS_OF = """SELECT greatest((SELECT max(ordered_at) FROM transactions), (SELECT max("at") FROM interactions))"""
+
+# What became of the lines: as in Larder's manifest. Equal lines are found by a hash of 64 bits.
+FATES = """
+SELECT count(*), count(*) FILTER (customer_id IS NULL),
+    count(*) FILTER (customer_id IS NOT NULL AND quantity > 0 AND unit_price > 0),
+    count(*) FILTER (customer_id IS NOT NULL AND quantity < 0 AND unit_price > 0),
+    count(*) - count(DISTINCT hash(customer_id, order_id, product_id, product_name, category, quantity, unit_price, ordered_at,
+        country)),
+    (SELECT count(DISTINCT (scan_id, file_id, line)) FROM reject_errors)
+FROM transactions
+"""
 
 # The tables that Larder's views read: one row an order, one a return, one a customer. Guests are out from here on.
 STAGE = """
@@ -192,7 +205,17 @@ COPY (
     JOIN (SELECT customer_id, struct_pack({rfm}) AS rfm FROM rfm) r ON r.customer_id = c.customer_id
     LEFT JOIN (SELECT customer_id, struct_pack({behavior}) AS behavior FROM behavior) b ON b.customer_id = c.customer_id
     ORDER BY c.customer_id
-) TO '{out}' (FORMAT parquet, COMPRESSION zstd);
+) TO '{out}.parquet' (FORMAT parquet, COMPRESSION zstd);
+COPY (
+    SELECT c.customer_id, profile, rfm, behavior
+    FROM (SELECT customer_id, to_json([{profile_values}]) AS profile FROM customers) c
+    JOIN (SELECT customer_id, to_json([{rfm_values}]) AS rfm FROM rfm) r ON r.customer_id = c.customer_id
+    LEFT JOIN (SELECT customer_id, to_json([{behavior_values}]) AS behavior FROM behavior) b ON b.customer_id = c.customer_id
+    ORDER BY c.customer_id
+) TO '{out}.rows.parquet' (FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE 2048);
+COPY (
+    SELECT segment, customer_id, monetary FROM rfm ORDER BY segment, monetary DESC, customer_id
+) TO '{out}.rankings.parquet' (FORMAT parquet, COMPRESSION lz4_raw);
 """
 
 
@@ -205,6 +228,7 @@ def peer(raw, out, threads, memory, scratch):
     """The DuckDB side; runs in the virtual environment."""
     import duckdb
 
+    began = time.perf_counter()
     db = duckdb.connect(config={"threads": threads, "memory_limit": memory, "temp_directory": scratch})
     # What the end needs sorted it sorts; the rest may come in any order, which is faster.
     db.execute("SET preserve_insertion_order = false")
@@ -218,6 +242,8 @@ def peer(raw, out, threads, memory, scratch):
     db.execute(LOAD.format(raw=raw, id=ID))
     (as_of,) = db.execute(AS_OF).fetchone()
     lap("load")
+    fates = db.execute(FATES).fetchone()
+    lap("fates")
     as_of = f"TIMESTAMP '{as_of}'"
     db.execute(STAGE.replace("$as_of", as_of))
     lap("orders, customers")
@@ -249,18 +275,21 @@ def peer(raw, out, threads, memory, scratch):
     for table, name in (("customers", "profile"), ("rfm", "rfm"), ("behavior", "behavior")):
         names = [row[0] for row in db.execute(f"DESCRIBE {table}").fetchall()]
         fields[name] = ", ".join(f"{column} := {column}" for column in names if column != "customer_id")
+        fields[f"{name}_values"] = ", ".join(f"to_json({column})" for column in names if column != "customer_id")
     db.execute(WRITE.format(out=out, **fields))
     lap("write")
-    print(json.dumps({"version": duckdb.__version__, "stages": stages}))
+    db.close()
+    print(json.dumps({"version": duckdb.__version__, "seconds": time.perf_counter() - began, "stages": stages, "fates": fates}))
 
 
 def compare(larder, duck, threads):
     """Whether both made the same features; runs in the virtual environment, outside of all times."""
     import duckdb
 
+    began = time.perf_counter()
     db = duckdb.connect(config={"threads": threads})
     db.execute(f"CREATE VIEW l AS SELECT * FROM read_parquet('{larder}/customers/*.parquet')")
-    db.execute(f"CREATE VIEW d AS SELECT * FROM read_parquet('{duck}')")
+    db.execute(f"CREATE VIEW d AS SELECT * FROM read_parquet('{duck}.parquet')")
 
     def figures(side):
         (customers, monetary) = db.execute(f"SELECT count(*), sum(rfm.monetary) FROM {side}").fetchone()
@@ -349,7 +378,7 @@ def measure(lines, arguments, generator, larder, python, folder):
     )
     config.write_text(f'[lake]\nurl = "lake"\n{files}\n[churn]\nenabled = false\n[recommendations]\nenabled = false\n[build]\nthreads = {arguments.threads}\nstaging = "staging"\n')
     (folder / "staging").mkdir(exist_ok=True)
-    lake, out, scratch = folder / "lake", folder / "duckdb.parquet", folder / "duckdb.tmp"
+    lake, out, scratch = folder / "lake", folder / "duckdb", folder / "duckdb.tmp"
     results = {"larder": [], "duckdb": []}
     for _ in range(arguments.runs):
         shutil.rmtree(lake, ignore_errors=True)
@@ -358,13 +387,19 @@ def measure(lines, arguments, generator, larder, python, folder):
         (manifest,) = lake.glob("snapshots/*/manifest.json")
         stages = {stage["name"]: stage["seconds"] for stage in json.loads(manifest.read_text())["stages"]}
         results["larder"].append({"seconds": seconds, "peak": peak, "stages": stages})
-        out.unlink(missing_ok=True)
+        for file in folder.glob("duckdb*.parquet"):
+            file.unlink()
         os.sync()
         command = [python, __file__, "--peer", raw, out, str(arguments.threads), "4GB", scratch]
-        seconds, peak, text = run(command, folder / "duckdb.log")
+        _, peak, text = run(command, folder / "duckdb.log")
         made = json.loads(text.splitlines()[-1])
-        results["duckdb"].append({"seconds": seconds, "peak": peak, "stages": made["stages"]})
+        results["duckdb"].append({"seconds": made["seconds"], "peak": peak, "stages": made["stages"]})
     version = made["version"]
+    counts = json.loads(manifest.read_text())["counts"]["transactions"]
+    fates = [counts["fates"].get(name, 0) for name in ("no_customer", "purchase", "return")]
+    mine = [counts["lines"] - counts["fates"].get("bad", 0), *fates, counts["duplicates"]]
+    if mine != made["fates"][:5]:
+        sys.exit(f"the lines differ: Larder {mine}, DuckDB {made['fates']}")
     (snapshot,) = (lake / "snapshots").iterdir()
     _, _, text = run([python, __file__, "--compare", snapshot, out, str(arguments.threads)], folder / "compare.log")
     same = json.loads(text.splitlines()[-1])
@@ -441,7 +476,8 @@ def main():
     report(sizes, arguments)
     for name in ("raw", "lake", "staging", "duckdb.tmp"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / "duckdb.parquet").unlink(missing_ok=True)
+    for file in folder.glob("duckdb*.parquet"):
+        file.unlink()
 
 
 if __name__ == "__main__":
