@@ -97,7 +97,7 @@ pub struct TairConfig {
     pub namespace: String,
     /// Connections to each server; default 2.
     pub pool: usize,
-    /// The deadline of a read; default `50ms`. What takes longer is read from the snapshot.
+    /// The deadline of a read; default `50ms`. A batch has as much for every 100 customers. What takes longer is read from the snapshot.
     #[serde(deserialize_with = "duration")]
     pub timeout: Duration,
     /// The deadline of a connection; default `1s`.

@@ -15,7 +15,7 @@ use larder::{
 };
 
 use crate::{
-    redis::{Redis, free_port},
+    redis::{Commands, Redis, free_port},
     shop::{Dice, Shop, quantile},
     wrk::{Load, Run, Server, batch_body, encoded, run, script},
 };
@@ -86,8 +86,9 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     let of_webdis = list("webdis", &|id| format!("/HGETALL/larder:customer:{}", encoded(id)))?;
     let keys = Keys::new("larder");
     let fields: Vec<String> = shop.manifest.views.iter().map(codec::field).collect();
-    let key = keys.customer(many[0].as_str());
-    let mut hmget: Vec<&str> = vec!["HMGET", &key];
+    copy_for_peer(&redis, folder.path(), &many, &keys)?;
+    let range = many.len().to_string();
+    let mut hmget: Vec<&str> = vec!["HMGET", "peer:__rand_int__"];
     hmget.extend(fields.iter().map(String::as_str).chain([codec::PUBLISH]));
 
     println!(
@@ -105,8 +106,9 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
         ours.push(run(&larder, &load(&of_larder), SECONDS)?);
         theirs.push(run(&webdis_server, &load(&of_webdis), SECONDS)?);
-        bare.push(redis.benchmark(150_000, &["-c", "64"], &hmget)?);
+        bare.push(redis.benchmark(150_000, &["-c", "64", "-r", &range], &hmget)?);
     }
+    ensure_tair(&larder.url).await?;
     let rate = |run: &Run| run.rate;
     let ratio =
         |theirs: &[f64]| quantile(&mut ours.iter().zip(theirs).map(|(a, b)| a.rate / b).collect::<Vec<_>>(), 0.5);
@@ -132,7 +134,8 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     );
 
     println!(
-        "\nBatches over HTTP by way of Tair, memory tier off; wrk with 16 connections, against redis-benchmark with HMGET in pipelines of as many.\n"
+        "\nBatches over HTTP by way of Tair, memory tier off; wrk with 16 connections, against redis-benchmark with HMGET in pipelines of as many; \
+         both with 10,000 customers by turns.\n"
     );
     println!("| ids of a batch | Larder, customers/s | redis-benchmark, customers/s | ratio | p50 ms | p99 ms |");
     println!("|---:|---:|---:|---:|---:|---:|");
@@ -145,8 +148,9 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             ours.push(run(&larder, &load, SECONDS)?);
-            theirs.push(redis.benchmark(1_000_000, &["-c", "16", "-P", &size.to_string()], &hmget)?);
+            theirs.push(redis.benchmark(1_000_000, &["-c", "16", "-P", &size.to_string(), "-r", &range], &hmget)?);
         }
+        ensure_tair(&larder.url).await?;
         let rates: Vec<f64> = ours.iter().map(|run| run.rate * size as f64).collect();
         let mut ratios: Vec<f64> = rates.iter().zip(&theirs).map(|(a, b)| a / b).collect();
         println!(
@@ -158,6 +162,32 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
             median(&ours, p99)? / 1e3
         );
     }
+    Ok(())
+}
+
+/// Gives the customers of `many` a second key each, of the form that `redis-benchmark -r` draws from.
+fn copy_for_peer(redis: &Redis, folder: &Path, many: &[CustomerId], keys: &Keys) -> anyhow::Result<()> {
+    let file = folder.join("copies");
+    let mut copies = Commands::create(&file)?;
+    for (number, id) in many.iter().enumerate() {
+        copies.write(&[b"COPY", keys.customer(id.as_str()).as_bytes(), format!("peer:{number:012}").as_bytes()])?;
+    }
+    copies.finish()?;
+    redis.pipe(&file)?;
+    Ok(())
+}
+
+/// Fails unless all customers so far were read from Tair, but for those of the first moment.
+async fn ensure_tair(url: &str) -> anyhow::Result<()> {
+    let text = reqwest::get(format!("{url}/metrics")).await?.text().await?;
+    let hits = |tier: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("larder_reads_total{{outcome=\"hit\",tier=\"{tier}\"}} ")));
+        line.and_then(|count| count.parse::<f64>().ok()).context("no count of reads")
+    };
+    let (tair, snapshot) = (hits("tair")?, hits("snapshot")?);
+    ensure!(snapshot < 0.001 * tair, "{snapshot} customers were read from the snapshot, {tair} from Tair");
     Ok(())
 }
 

@@ -140,23 +140,19 @@ impl Online {
         Found::Row(Arc::new(Row::new(id.clone(), found.views)), label)
     }
 
-    fn judge<T>(&self, answer: Result<T, TairError>) -> Result<T, &'static str> {
-        match answer {
-            Ok(answer) => {
-                self.breaker.succeeded();
-                Ok(answer)
-            }
-            Err(error) => {
-                let reason = error.reason();
+    /// Lets the breaker know how a call went of which these are the answers: well, if the server gave one of them.
+    fn judge<'a, T: 'a>(&self, answers: impl IntoIterator<Item = &'a Result<T, TairError>>) {
+        let mut failed = None;
+        for answer in answers {
+            match answer {
                 // A key of another type is no sign of trouble with the server.
-                if error.is_wrong_type() {
-                    self.breaker.succeeded();
-                } else {
-                    self.breaker.failed(Instant::now());
-                }
-                tracing::debug!(%error, "a read from Tair failed");
-                Err(reason)
+                Err(error) if !error.is_wrong_type() => failed = Some(error),
+                _ => return self.breaker.succeeded(),
             }
+        }
+        if let Some(error) = failed {
+            self.breaker.failed(Instant::now());
+            tracing::debug!(%error, "a read from Tair failed");
         }
     }
 
@@ -167,14 +163,15 @@ impl Online {
         }
         // A caller that goes away must not leave the breaker waiting for the one that tries.
         let asked = Asked { breaker: &self.breaker, answered: false };
-        let answer = self.judge(self.tair.row(id.as_str(), fields).await);
+        let answer = self.tair.row(id.as_str(), fields).await;
         asked.answered();
+        self.judge([&answer]);
         match answer {
             // What was lost meanwhile may have been replaced by something older.
             Ok(found) => {
                 self.reason_against(publish).map_or_else(|| self.understand(publish, id, found), Found::Nothing)
             }
-            Err(reason) => Found::Nothing(reason),
+            Err(error) => Found::Nothing(error.reason()),
         }
     }
 
@@ -187,11 +184,12 @@ impl Online {
         let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
         let answers = self.tair.rows(&names, fields).await;
         asked.answered();
-        let answers: Vec<_> = answers.into_iter().map(|answer| self.judge(answer)).collect();
+        self.judge(&answers);
         let against = self.reason_against(publish);
         let found = ids.iter().zip(answers).map(|(id, answer)| match (answer, against) {
             (Ok(found), None) => self.understand(publish, id, found),
-            (Ok(_), Some(reason)) | (Err(reason), _) => Found::Nothing(reason),
+            (Ok(_), Some(reason)) => Found::Nothing(reason),
+            (Err(error), _) => Found::Nothing(error.reason()),
         });
         found.collect()
     }
@@ -206,9 +204,10 @@ impl Online {
     ) -> Result<Vec<Option<CustomerId>>, &'static str> {
         self.may_ask(publish)?;
         let asked = Asked { breaker: &self.breaker, answered: false };
-        let answer = self.judge(self.tair.members(publish, segment, offset, limit).await);
+        let answer = self.tair.members(publish, segment, offset, limit).await;
         asked.answered();
-        let found = answer?;
+        self.judge([&answer]);
+        let found = answer.map_err(|error| error.reason())?;
         if let Some(reason) = self.reason_against(publish) {
             return Err(reason);
         }

@@ -23,6 +23,8 @@ use crate::{config::TairConfig, feature::FeatureView, workers::Workers};
 
 /// Customers of one pipeline.
 const PIPELINE: usize = 250;
+/// Customers that may take as long as the deadline of a read.
+const TIMED: usize = 100;
 /// How often every connection is looked at.
 const WATCH: Duration = Duration::from_secs(1);
 /// How long a client may be without a good answer before it is thrown away.
@@ -155,9 +157,14 @@ impl Tair {
         tokio::time::timeout(self.manner.timeout, call).await.map_err(|_| TairError::Timeout)?.map_err(Into::into)
     }
 
+    /// How long `count` rows may take: a batch is more work than a row, here and in the server.
+    fn deadline(&self, count: usize) -> Duration {
+        self.manner.timeout * u32::try_from(count.div_ceil(TIMED)).unwrap_or(u32::MAX).max(1)
+    }
+
     /// The answers to the `count` commands that `write` appends.
     async fn ask(&self, wire: &Wire<Found>, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<Answer> {
-        let answers = tokio::time::timeout(self.manner.timeout, wire.call(count, write)).await;
+        let answers = tokio::time::timeout(self.deadline(count), wire.call(count, write)).await;
         answers.unwrap_or(Err(TairError::Timeout)).unwrap_or_else(|error| vec![Err(error); count])
     }
 
@@ -214,13 +221,14 @@ impl Tair {
             let write = |out: &mut Vec<u8>| ids.iter().for_each(|id| fields.hmget(&self.keys.customer(id), out));
             return self.ask(wire, ids.len(), write).await.into_iter().map(row_of).collect();
         }
+        let all = ids.len();
         let pipelines = ids.chunks(PIPELINE).map(|ids| async move {
             let pipeline = Pipeline::from(self.client());
             for id in ids {
                 // Only queued here.
                 let _: Result<(), _> = pipeline.hmget(self.keys.customer(id), fields.keys()).await;
             }
-            let answers = tokio::time::timeout(self.manner.timeout, pipeline.try_all::<Value>()).await;
+            let answers = tokio::time::timeout(self.deadline(all), pipeline.try_all::<Value>()).await;
             let mut answers = answers.unwrap_or_else(|_| vec![Err(timed_out())]).into_iter();
             let first = answers.next().unwrap_or_else(|| Err(timed_out()));
             match (first, answers.len() + 1 == ids.len()) {

@@ -59,6 +59,31 @@ async fn the_way_to_tair_stalls_slows_resets_and_cuts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_in_vain_is_one_failed_read() {
+    let redis = Redis::start();
+    let proxy = Proxy::before(redis.port).await;
+    let scene = scene(&redis, &proxy.url()).await;
+    let body = serde_json::json!({ "ids": vec!["loyal"; 50] }).to_string();
+    let batch = || async { scene.service.post("/v1/customers/batch", body.as_str()).await.json() };
+    let tier = |answer: &serde_json::Value| answer["results"][0]["tier"].clone();
+    eventually(batch, |answer| tier(answer) == "tair").await;
+    proxy.set(Fault::Slow(200));
+    eventually(batch, |answer| tier(answer) == "snapshot").await;
+    assert!(scene.service.metric("larder_tair_fallbacks_total{reason=\"timeout\"}").await > 49.0);
+    assert_eq!(scene.service.metric("larder_tair_breaker_open").await, 0.0);
+    eventually(
+        || async {
+            batch().await;
+            scene.service.metric("larder_tair_breaker_open").await
+        },
+        |open| *open == 1.0,
+    )
+    .await;
+    proxy.set(Fault::None);
+    eventually(batch, |answer| tier(answer) == "tair").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
     let redis = Redis::start();
     let scene = scene(&redis, &redis.url()).await;
