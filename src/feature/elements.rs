@@ -17,8 +17,10 @@ pub fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// An array without its brackets.
 fn inner(array: &[u8]) -> &[u8] {
-    let text = array.strip_prefix(b"[").unwrap_or(array);
-    text.strip_suffix(b"]").unwrap_or(text)
+    match array {
+        [b'[', inner @ .., b']'] | [b'[', inner @ ..] | [inner @ .., b']'] => inner,
+        _ => array,
+    }
 }
 
 /// The place of the comma that ends the element of `text` at `from`, or the text's length.

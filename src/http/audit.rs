@@ -15,8 +15,8 @@ use crate::{
 /// The target of audit lines.
 pub(super) const TARGET: &str = crate::telemetry::AUDIT;
 
-/// The personal data that an answer shows.
-#[derive(Debug, Clone)]
+/// The personal data that an answer shows; of answers to those who have no key, only that there is some.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Shown {
     /// As `view.feature`.
     features: Vec<String>,
@@ -24,19 +24,28 @@ pub(super) struct Shown {
 }
 
 /// Notes beside `response` that it shows the personal `features` of `whose`; nothing where there are none, or they are masked.
-pub(super) fn note<T: Into<String>>(
+pub(super) fn note<T: AsRef<str>, I: IntoIterator<Item = T>>(
     response: &mut Response,
     access: &Access,
-    features: impl IntoIterator<Item = T>,
+    features: impl FnOnce() -> I,
     whose: impl FnOnce() -> Vec<CustomerId>,
 ) {
-    let mut features = features.into_iter().map(Into::into).peekable();
-    if features.peek().is_none() || !access.may(Scope::Pii) {
+    if !access.may(Scope::Pii) {
+        return;
+    }
+    let mut features = features().into_iter().peekable();
+    if features.peek().is_none() {
+        return;
+    }
+    // Those without a key have no name to be held to.
+    if access.key().is_none() {
+        response.extensions_mut().insert(Shown::default());
         return;
     }
     let whose = whose();
     if !whose.is_empty() {
-        response.extensions_mut().insert(Shown { features: features.collect(), whose });
+        let features = features.map(|feature| feature.as_ref().to_owned()).collect();
+        response.extensions_mut().insert(Shown { features, whose });
     }
 }
 
@@ -47,7 +56,7 @@ pub(super) fn found(answers: &[Result<Answer, ReadError>]) -> Vec<CustomerId> {
 }
 
 impl Shown {
-    /// Writes the line, if it was a key's holder who asked: others have no name to be held to.
+    /// Writes the line, if it was a key's holder who asked.
     pub(super) fn log(&self, request_id: &HeaderValue, access: Option<&Access>, route: &str) {
         let Some(key) = access.and_then(Access::key) else { return };
         tracing::info!(

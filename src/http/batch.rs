@@ -1,6 +1,6 @@
 //! `POST /v1/customers/batch`
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
@@ -154,15 +154,19 @@ pub(super) async fn customers(
     }
     out.extend_from_slice(b"]}");
     let mut response = conditional::json(&served, &access, conditional::whole(&answers), out);
-    audit::note(&mut response, &access, selection.personal(&served), || audit::found(&answers));
+    audit::note(&mut response, &access, || selection.personal(&served), || audit::found(&answers));
     Ok(response)
 }
 
 /// The id that a JSON value means: a text, or an integer by its digits.
 pub(super) fn id(value: &str) -> Result<CustomerId, String> {
     let text = match value.as_bytes() {
-        [b'"', ..] => serde_json::from_str::<String>(value).map_err(|error| error.to_string())?,
-        [b'-', digits @ ..] | digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => value.to_owned(),
+        // Without escapes it is what stands between the quotes.
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Cow::Borrowed(&value[1..value.len() - 1]),
+        [b'"', ..] => Cow::Owned(serde_json::from_str::<String>(value).map_err(|error| error.to_string())?),
+        [b'-', digits @ ..] | digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+            Cow::Borrowed(value)
+        }
         _ => return Err("a customer id is a text or an integer".to_owned()),
     };
     CustomerId::parse(&text).map_err(|error| error.to_string())

@@ -151,7 +151,7 @@ pub(super) async fn customer(
     }
     out.extend_from_slice(b"]}");
     let mut response = ([(header::CONTENT_TYPE, "application/json")], out).into_response();
-    let shown = wanted.personal(past.iter().flatten().map(|(then, _)| then.as_ref()));
+    let shown = || wanted.personal(past.iter().flatten().map(|(then, _)| then.as_ref()));
     audit::note(&mut response, &access, shown, || vec![id]);
     Ok(response)
 }

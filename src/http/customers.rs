@@ -155,7 +155,7 @@ async fn answer(
     selection.write(&served, &row, answer.tier == Tier::Memory, &mut out);
     out.push(b'}');
     let mut response = conditional::json(&served, access, answer.label.is_none(), out);
-    audit::note(&mut response, access, selection.personal(&served), || vec![id]);
+    audit::note(&mut response, access, || selection.personal(&served), || vec![id]);
     Ok(response)
 }
 

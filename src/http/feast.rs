@@ -20,17 +20,21 @@ use axum::{
 use utoipa::ToSchema;
 
 use super::{App, Problem, access::Access, audit, batch, service};
-use crate::{config::FeastConfig, serving::Served};
+use crate::{
+    config::{FeastConfig, Scope},
+    serving::Served,
+};
 
 mod answer;
 mod columns;
+mod plans;
 mod refusal;
 mod request;
 
 pub use columns::{FeastType, misfits, resolve};
 
 use answer::Found;
-use columns::Columns;
+use plans::Plans;
 use refusal::{Refusal, Unprocessable};
 use request::Request;
 
@@ -39,16 +43,17 @@ pub const JOIN_KEY: &str = "customer_id";
 /// The most ids of one request, as of one batch.
 const MAX_IDS: usize = batch::MAX_IDS;
 
-/// `[feast]`, and the publish that it was last compared with.
+/// `[feast]`, the publish that it was last compared with, and what clients asked for of late.
 #[derive(Debug)]
 pub(super) struct Feast {
     config: FeastConfig,
     compared: AtomicU64,
+    plans: Plans,
 }
 
 impl Feast {
     pub(super) fn new(config: FeastConfig) -> Self {
-        Self { config, compared: AtomicU64::new(0) }
+        Self { config, compared: AtomicU64::new(0), plans: Plans::default() }
     }
 
     /// Complains in the log, once for each publish, of names that its snapshot does not have.
@@ -158,8 +163,8 @@ pub(super) async fn online_features(
     let request = Request::parse(&body)?;
     let served = app.serving.current()?;
     app.feast.compare(&served);
-    let views = &served.manifest.views;
-    let columns = Columns::find(&request.wanted, request.full_names, views, &app.feast.config, &access)?;
+    let form = (request.full_names, !access.may(Scope::Pii));
+    let columns = app.feast.plans.columns(&served.manifest, &request.asked, form, &app.feast.config)?;
     let answers = app.serving.customers(&served, &request.ids).await;
     if let Some(Err(error)) = answers.first().filter(|_| answers.iter().all(Result::is_err)) {
         return Err(error.clone().into());
@@ -167,7 +172,7 @@ pub(super) async fn online_features(
     let found = Found { served: &served, answers: &answers, given: &request.given, now: chrono::Utc::now() };
     let mut response = Response::new(Body::from(answer::write(&columns, &found)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    audit::note(&mut response, &access, columns.personal(views), || audit::found(&answers));
+    audit::note(&mut response, &access, || &columns.personal, || audit::found(&answers));
     Ok(response)
 }
 

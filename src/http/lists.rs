@@ -81,7 +81,7 @@ impl Page<'_> {
         }
         out.extend_from_slice(b"]}");
         let mut response = conditional::json(served, access, conditional::whole(&rows), out);
-        audit::note(&mut response, access, selection.personal(served), || audit::found(&rows));
+        audit::note(&mut response, access, || selection.personal(served), || audit::found(&rows));
         Ok(response)
     }
 }

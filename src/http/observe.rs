@@ -146,7 +146,6 @@ pub(super) async fn answer(
     let preflight = origin.as_ref().and_then(|_| cors::preflight(&parts));
     let need = if preflight.is_some() { Need::Public } else { route.need };
     let Admission { access, refused } = app.gate.admit(need, &parts.headers, since);
-    let key = access.clone();
     let handling = async {
         if let Some(preflight) = preflight {
             return Ok(preflight);
@@ -160,9 +159,9 @@ pub(super) async fn answer(
         }
         if let Some(access) = access {
             if let Some(customer) = customers::asked_for(&parts) {
-                return Ok(customers::direct(&app, &access, &customer, &parts.headers).await.into_response());
+                return Ok(customers::direct(&app, access, &customer, &parts.headers).await.into_response());
             }
-            parts.extensions.insert(access);
+            parts.extensions.insert(access.clone());
         }
         router.call(Request::from_parts(parts, Body::new(body))).await
     };
@@ -190,13 +189,13 @@ pub(super) async fn answer(
         method = method.as_str(),
         route = route.template,
         status = response.status().as_u16(),
-        key = key.as_ref().and_then(Access::key),
+        key = access.and_then(Access::key),
         micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "request"
     );
     let shown = response.extensions_mut().remove::<Shown>();
     if let Some(shown) = &shown {
-        shown.log(&id, key.as_ref(), &route.template);
+        shown.log(&id, access, &route.template);
     }
     if route.need != Need::Public {
         app.caching.mark(&mut response, shown.is_some());

@@ -49,10 +49,11 @@ impl Selection {
 
     /// Appends `,"masked":["profile.email"]`, or nothing where nothing is masked.
     pub(super) fn masked(&self, served: &Served, out: &mut Vec<u8>) {
-        if !self.masked || served.personal.is_empty() {
-            return;
+        match &self.views {
+            _ if !self.masked || served.personal.is_empty() => {}
+            None => masked(served.personal.iter(), out),
+            Some(_) => masked(self.personal(served), out),
         }
-        masked(self.personal(served), out);
     }
 
     /// The views that `?views=rfm,churn` names.
@@ -145,12 +146,16 @@ fn json(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, value);
 }
 
-/// Appends `,"masked":["profile.email"]`, or nothing where there are no `names`.
-pub(super) fn masked<T: Serialize>(names: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>, out: &mut Vec<u8>) {
-    let names = names.into_iter();
-    if names.len() > 0 {
-        out.extend_from_slice(b",\"masked\":");
-        json(&names.collect::<Vec<_>>(), out);
+/// Appends `,"masked":["profile.email"]`, or nothing where there are no `names`; views and features have names that JSON takes as they are.
+pub(super) fn masked<T: AsRef<str>>(names: impl IntoIterator<Item = T>, out: &mut Vec<u8>) {
+    let mut before: &[u8] = b",\"masked\":[\"";
+    for name in names {
+        out.extend_from_slice(before);
+        out.extend_from_slice(name.as_ref().as_bytes());
+        before = b"\",\"";
+    }
+    if before.len() == 3 {
+        out.extend_from_slice(b"\"]");
     }
 }
 

@@ -58,7 +58,7 @@ impl Gate {
     }
 
     /// Whether a request with `headers`, come at `now`, may have what has that `need`.
-    pub(in crate::http) fn admit(&self, need: Need, headers: &HeaderMap, now: Instant) -> Admission {
+    pub(in crate::http) fn admit(&self, need: Need, headers: &HeaderMap, now: Instant) -> Admission<'_> {
         let scope = match need {
             Need::Public => return Admission { access: None, refused: None },
             Need::Unknown => {
@@ -67,7 +67,7 @@ impl Gate {
             Need::Scope(scope) => scope,
         };
         match self.caller(scope, headers) {
-            Ok(access) => Admission { refused: access.0.check(scope, now).err(), access: Some(access.clone()) },
+            Ok(access) => Admission { refused: access.0.check(scope, now).err(), access: Some(access) },
             Err(problem) => Admission { access: None, refused: Some(problem) },
         }
     }
@@ -90,9 +90,9 @@ impl Gate {
 
 /// What the gate says of a request.
 #[derive(Debug)]
-pub(in crate::http) struct Admission {
+pub(in crate::http) struct Admission<'a> {
     /// Who asks; nobody where it makes no difference, or is not known.
-    pub(in crate::http) access: Option<Access>,
+    pub(in crate::http) access: Option<&'a Access>,
     /// Why the request may not pass.
     pub(in crate::http) refused: Option<Problem>,
 }

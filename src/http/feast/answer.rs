@@ -6,13 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
-use super::{
-    JOIN_KEY,
-    columns::{Columns, FeastType},
-};
+use super::columns::{Columns, FeastType};
 use crate::{
     feature::elements,
-    http::select,
     serving::{Answer, ReadError, Served},
 };
 
@@ -61,40 +57,49 @@ pub(super) fn write(columns: &Columns, found: &Found<'_>) -> Vec<u8> {
     let customers = found.given.len();
     let cells = transpose(columns, found.answers);
     let ages: Vec<Duration> = found.answers.iter().map(|answer| age(found, answer)).collect();
-    let mut out = Vec::with_capacity(256 + (columns.all.len() + 1) * (96 + customers * 48));
-    out.extend_from_slice(b"{\"metadata\":{\"feature_names\":[");
-    select::text(JOIN_KEY, &mut out);
-    for column in &columns.all {
-        out.push(b',');
-        select::text(&column.name, &mut out);
-    }
-    out.extend_from_slice(b"]},\"results\":[{\"values\":[");
+    let rows = found.answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
+    let texts: usize = rows.map(|row| row.texts()).sum();
+    let mut out =
+        Vec::with_capacity(columns.head.len() + (columns.all.len() + 1) * (96 + customers * 40) + texts * 5 / 4);
+    out.extend_from_slice(&columns.head);
     list(found.given, &mut out, |id, out| out.extend_from_slice(id.get().as_bytes()));
     let mut before = vec![Status::Present; customers];
-    let mut tail = Vec::new();
+    let mut tail = Vec::with_capacity(96 + customers * 40);
     write_tail(&before, |_| NEVER, &mut tail);
     out.extend_from_slice(&tail);
     tail.clear();
+    let absent = memchr::memmem::Finder::new(b"null");
     let mut statuses = Vec::with_capacity(customers);
     for (number, column) in columns.all.iter().enumerate() {
-        let cells = &cells[number * customers..(number + 1) * customers];
         let max_age = columns.views[column.view].max_age;
-        statuses.clear();
-        statuses.extend(cells.iter().zip(found.answers).zip(&ages).map(|((cell, answer), age)| match cell {
-            _ if answer.is_err() => Status::Unavailable,
+        let status = |at: usize, cell: Option<&[u8]>| match cell {
+            _ if found.answers[at].is_err() => Status::Unavailable,
             None => Status::NotFound,
-            Some(_) if max_age.is_some_and(|max_age| *age > max_age) => Status::TooOld,
-            Some(b"null") => Status::Null,
+            Some(_) if max_age.is_some_and(|max_age| ages[at] > max_age) => Status::TooOld,
+            // Nothing else in JSON begins so.
+            Some([b'n', ..]) => Status::Null,
             Some(_) if column.masked => Status::Null,
-            Some(b"[]") if matches!(column.feast_type, FeastType::Array(_)) => Status::Null,
+            Some([b'[', b']']) if matches!(column.feast_type, FeastType::Array(_)) => Status::Null,
             Some(_) => Status::Present,
-        }));
+        };
+        statuses.clear();
         out.extend_from_slice(b",{\"values\":[");
-        let values = cells.iter().zip(&statuses);
-        list(values, &mut out, |(cell, status), out| match cell {
-            Some(text) if *status == Status::Present => write_value(text, &column.feast_type, out),
-            _ => out.extend_from_slice(b"null"),
-        });
+        let cells = &cells[number * customers..(number + 1) * customers];
+        for (at, cell) in cells.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            let status = status(at, *cell);
+            match (cell, status, &column.feast_type) {
+                (Some(text), Status::Present, FeastType::JsonText) => write_text(text, &mut out),
+                (Some(text), Status::Present, FeastType::Array("String")) if absent.find(text).is_some() => {
+                    write_texts(text, &mut out);
+                }
+                (Some(text), Status::Present, _) => out.extend_from_slice(text),
+                _ => out.extend_from_slice(b"null"),
+            }
+            statuses.push(status);
+        }
         // Features beside each other mostly have the same statuses, and so the same times.
         if tail.is_empty() || statuses != before {
             tail.clear();
@@ -111,18 +116,25 @@ pub(super) fn write(columns: &Columns, found: &Found<'_>) -> Vec<u8> {
     out
 }
 
-/// A value in the form that Feast's type for it can hold.
-fn write_value(text: &[u8], feast_type: &FeastType, out: &mut Vec<u8>) {
-    match feast_type {
-        FeastType::JsonText => select::text(&String::from_utf8_lossy(text), out),
-        FeastType::Array("String") if memchr::memmem::find(text, b"null").is_some() => {
-            out.push(b'[');
-            let texts = elements(text).map(|text| if text == b"null" { b"\"\"".as_slice() } else { text });
-            list(texts, out, |text, out| out.extend_from_slice(text));
-            out.push(b']');
-        }
-        _ => out.extend_from_slice(text),
+/// Appends JSON as a text: of what may stand in JSON, only quotes and backslashes need a backslash.
+fn write_text(json: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut from = 0;
+    for at in memchr::memchr2_iter(b'"', b'\\', json) {
+        out.extend_from_slice(&json[from..at]);
+        out.push(b'\\');
+        from = at;
     }
+    out.extend_from_slice(&json[from..]);
+    out.push(b'"');
+}
+
+/// Appends an array of texts with empty ones for those that are absent, which Feast's type cannot hold.
+fn write_texts(array: &[u8], out: &mut Vec<u8>) {
+    out.push(b'[');
+    let texts = elements(array).map(|text| if text == b"null" { b"\"\"".as_slice() } else { text });
+    list(texts, out, |text, out| out.extend_from_slice(text));
+    out.push(b']');
 }
 
 /// The text of each value, feature by feature; nothing where the customer is not in the view, or is not known.
@@ -133,13 +145,13 @@ fn transpose<'a>(columns: &Columns, answers: &'a [Result<Answer, ReadError>]) ->
         let Ok(Answer { row: Some(row), .. }) = answer else { continue };
         for view in &columns.views {
             let Some(Some(array)) = row.views.get(view.at) else { continue };
-            let mut wanted = view.places.iter().peekable();
+            let mut wanted = view.places.iter();
+            let mut next = wanted.next();
             for (place, text) in elements(array).enumerate() {
-                if let Some((_, column)) = wanted.next_if(|(next, _)| *next == place) {
+                let Some((at, column)) = next else { break };
+                if *at == place {
                     cells[column * customers + customer] = Some(text);
-                }
-                if wanted.peek().is_none() {
-                    break;
+                    next = wanted.next();
                 }
             }
         }

@@ -8,9 +8,9 @@ use super::{
     request::{Name, Wanted},
 };
 use crate::{
-    config::{FeastConfig, FeatureRef, Scope},
+    config::{FeastConfig, FeatureRef},
     feature::FeatureView,
-    http::access::Access,
+    http::select,
 };
 
 /// The columns of an answer, in its order.
@@ -20,8 +20,10 @@ pub(super) struct Columns {
     pub(super) all: Vec<Column>,
     /// The views that they are of.
     pub(super) views: Vec<Wants>,
-    /// Whether the caller may not see what is personal.
-    masked: bool,
+    /// What an answer begins with, up to the ids.
+    pub(super) head: Vec<u8>,
+    /// The personal features among them, as `view.feature`.
+    pub(super) personal: Vec<String>,
 }
 
 /// A column of an answer.
@@ -55,14 +57,14 @@ impl Columns {
         full_names: bool,
         views: &[FeatureView],
         config: &FeastConfig,
-        access: &Access,
+        masked: bool,
     ) -> Result<Self, Refusal> {
-        let mut columns = Self { all: Vec::new(), views: Vec::new(), masked: !access.may(Scope::Pii) };
+        let mut columns = Self { all: Vec::new(), views: Vec::new(), head: Vec::new(), personal: Vec::new() };
         match wanted {
             Wanted::Features(names) => {
                 for (view, feature) in names.iter().filter_map(Name::parts) {
                     let (at, place) = find(views, view, feature)?;
-                    columns.add(views, at, place, full_names, config);
+                    columns.add(views, (at, place), full_names, masked, config);
                 }
             }
             Wanted::Service(name) => {
@@ -70,7 +72,7 @@ impl Columns {
                 let places = resolve(features, views)
                     .map_err(|why| Refusal::unfit_service(format!("Feature service {name} does not fit: {why}")))?;
                 for (at, place) in places {
-                    columns.add(views, at, place, full_names, config);
+                    columns.add(views, (at, place), full_names, masked, config);
                 }
             }
         }
@@ -82,18 +84,24 @@ impl Columns {
         for view in &mut columns.views {
             view.places.sort_unstable();
         }
+        columns.head.extend_from_slice(b"{\"metadata\":{\"feature_names\":[");
+        select::text(JOIN_KEY, &mut columns.head);
+        for column in &columns.all {
+            columns.head.push(b',');
+            select::text(&column.name, &mut columns.head);
+        }
+        columns.head.extend_from_slice(b"]},\"results\":[{\"values\":[");
         Ok(columns)
     }
 
-    /// The personal features among them, as `view.feature`.
-    pub(super) fn personal<'a>(&'a self, views: &'a [FeatureView]) -> impl Iterator<Item = String> + 'a {
-        let all = self.views.iter().flat_map(|wants| wants.places.iter().map(|(place, _)| (&views[wants.at], *place)));
-        let named = |(view, place): (&'a FeatureView, usize)| (view, &view.features[place]);
-        let personal = all.map(named).filter(|(_, feature)| feature.personal);
-        personal.map(|(view, feature)| format!("{}.{}", view.name, feature.name))
-    }
-
-    fn add(&mut self, views: &[FeatureView], at: usize, place: usize, full_names: bool, config: &FeastConfig) {
+    fn add(
+        &mut self,
+        views: &[FeatureView],
+        (at, place): (usize, usize),
+        full_names: bool,
+        masked: bool,
+        config: &FeastConfig,
+    ) {
         let (view, feature) = (&views[at], &views[at].features[place]);
         let number = self.views.iter().position(|wants| wants.at == at).unwrap_or_else(|| {
             let max_age = config.max_age.get(&view.name).copied();
@@ -102,7 +110,10 @@ impl Columns {
         });
         self.views[number].places.push((place, self.all.len()));
         let name = if full_names { format!("{}__{}", view.name, feature.name) } else { feature.name.clone() };
-        let masked = feature.personal && self.masked;
+        if feature.personal {
+            self.personal.push(format!("{}.{}", view.name, feature.name));
+        }
+        let masked = feature.personal && masked;
         self.all.push(Column { name, view: number, masked, feast_type: FeastType::of(&feature.data_type) });
     }
 }

@@ -21,10 +21,19 @@ pub(super) struct Request<'a> {
     pub(super) ids: Vec<CustomerId>,
     /// Their ids as the client wrote them.
     pub(super) given: Vec<&'a RawValue>,
-    /// Which features.
-    pub(super) wanted: Wanted<'a>,
+    /// Which features, as the client wrote it: a service, else names.
+    pub(super) asked: Asked<'a>,
     /// Whether the answer's names are `view__feature`.
     pub(super) full_names: bool,
+}
+
+/// The fields that tell which features a client wants, not read yet: most clients ask for the same again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked<'a> {
+    /// `feature_service`
+    pub(super) service: Option<&'a str>,
+    /// `features`
+    pub(super) features: Option<&'a str>,
 }
 
 /// Which features a client wants.
@@ -57,19 +66,23 @@ impl<'a> Request<'a> {
             id(value.get()).map_err(|why| Detail::new("value_error", &["entities", JOIN_KEY], why).at(at))
         };
         let ids = given.iter().enumerate().map(id).collect::<Result<_, Detail>>()?;
-        let full_names = optional(&fields, "full_feature_names", "bool_type", "a valid boolean")?.unwrap_or(false);
-        Ok(Self { ids, given, wanted: Wanted::of(&fields)?, full_names })
+        let full_names = fields.get("full_feature_names").map(|value| value.get());
+        let full_names = read(full_names, "full_feature_names", "bool_type", "a valid boolean")?.unwrap_or(false);
+        let text = |name: &str| fields.get(name).map(|value| value.get());
+        let asked = Asked { service: text("feature_service"), features: text("features") };
+        Ok(Self { ids, given, asked, full_names })
     }
 }
 
 impl<'a> Wanted<'a> {
-    fn of(fields: &Fields<'a>) -> Result<Self, Refusal> {
-        let service: Option<Option<String>> = optional(fields, "feature_service", "string_type", "a valid string")?;
+    /// Reads what is asked for.
+    pub(super) fn of(asked: &Asked<'a>) -> Result<Self, Refusal> {
+        let service: Option<Option<String>> = read(asked.service, "feature_service", "string_type", "a valid string")?;
         if let Some(service) = service.flatten().filter(|service| !service.is_empty()) {
             return Ok(Self::Service(service));
         }
         let names: Vec<Name<'a>> =
-            optional(fields, "features", "list_type", "a valid list of strings")?.unwrap_or_default();
+            read(asked.features, "features", "list_type", "a valid list of strings")?.unwrap_or_default();
         if names.is_empty() {
             return Err(Detail::new("missing", &["features"], "Name features, or a feature_service").into());
         }
@@ -105,16 +118,15 @@ fn id(value: &str) -> Result<CustomerId, String> {
     batch::id(whole.map_or(value, |(whole, _)| whole))
 }
 
-fn optional<'a, T: Deserialize<'a>>(
-    fields: &Fields<'a>,
+/// The field `name`, where it is there.
+fn read<'a, T: Deserialize<'a>>(
+    field: Option<&'a str>,
     name: &str,
     kind: &'static str,
     expected: &str,
 ) -> Result<Option<T>, Detail> {
-    let Some(value) = fields.get(name).copied() else { return Ok(None) };
-    serde_json::from_str(value.get())
-        .map(Some)
-        .map_err(|_| Detail::new(kind, &[name], format!("Input should be {expected}")))
+    let read = field.map(serde_json::from_str).transpose();
+    read.map_err(|_| Detail::new(kind, &[name], format!("Input should be {expected}")))
 }
 
 fn missing(fields: &[&str]) -> Detail {
