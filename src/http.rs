@@ -35,6 +35,7 @@ mod observe;
 pub mod openapi;
 mod overlap;
 mod problem;
+mod query;
 mod recommendations;
 mod segments;
 mod select;

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Query, State, rejection::QueryRejection},
-    http::HeaderMap,
-    response::Response,
-};
+use axum::{extract::State, http::HeaderMap, response::Response};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,6 +11,7 @@ use super::{
     access::Access,
     conditional,
     lists::{self, Page},
+    query::Query,
     segments::Member,
     select::Selection,
 };
@@ -88,10 +85,9 @@ pub(super) struct ChurnList {
 pub(super) async fn churn(
     State(app): State<Arc<App>>,
     access: Access,
-    query: Result<Query<ChurnQuery>, QueryRejection>,
+    Query(query): Query<ChurnQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
     let limit = lists::limit(query.limit.as_deref())?;
     let filter = parse(query.risk, query.segment, query.min_probability.as_deref(), query.min_value.as_deref())?;
     let list = list_name(&filter);

@@ -6,10 +6,7 @@ use std::{
 };
 
 use axum::{
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::header,
     response::{IntoResponse, Response},
 };
@@ -21,6 +18,7 @@ use super::{
     access::Access,
     audit,
     customers::not_utf8,
+    query::Query,
     select::{self, Selection},
     span,
 };
@@ -111,10 +109,9 @@ pub(super) async fn customer(
     State(app): State<Arc<App>>,
     access: Access,
     id: Result<Path<String>, PathRejection>,
-    query: Result<Query<CustomerHistoryQuery>, QueryRejection>,
+    Query(query): Query<CustomerHistoryQuery>,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| not_utf8())?;
-    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
     let id = CustomerId::parse(&id).map_err(|error| Problem::bad_id(error.to_string()))?;
     let served = app.serving.current()?;
     let wanted = Wanted::new(&served, &access, query.views.as_deref(), query.features.as_deref())?;

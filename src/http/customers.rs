@@ -3,10 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use axum::{
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, Method},
     response::Response,
 };
@@ -18,6 +15,7 @@ use super::{
     App, Problem,
     access::Access,
     audit, conditional,
+    query::Query,
     select::{self, Selection},
 };
 use crate::{
@@ -74,11 +72,11 @@ pub(super) async fn customer(
     State(app): State<Arc<App>>,
     access: Access,
     id: Result<Path<String>, PathRejection>,
-    query: Result<Query<ViewsQuery>, QueryRejection>,
+    Query(query): Query<ViewsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| not_utf8())?;
-    read(&app, &access, &id, query, &headers).await
+    answer(&app, &access, &id, query.views.as_deref(), &headers).await
 }
 
 /// The customer that `GET /v1/customers/{id}` without a query asks for, seen before the router: this is nearly all there is to do, and
@@ -103,21 +101,10 @@ pub(super) fn not_utf8() -> Problem {
 pub(super) async fn customer_named_batch(
     State(app): State<Arc<App>>,
     access: Access,
-    query: Result<Query<ViewsQuery>, QueryRejection>,
+    Query(query): Query<ViewsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    read(&app, &access, "batch", query, &headers).await
-}
-
-async fn read(
-    app: &App,
-    access: &Access,
-    id: &str,
-    query: Result<Query<ViewsQuery>, QueryRejection>,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
-    answer(app, access, id, query.views.as_deref(), headers).await
+    answer(&app, &access, "batch", query.views.as_deref(), &headers).await
 }
 
 async fn answer(

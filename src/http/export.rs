@@ -4,17 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::Response,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, Problem, access::Access, audiences, churn, segments};
+use super::{App, Problem, access::Access, audiences, churn, query::Query, segments};
 use crate::{
     audience::Expression,
     config::Scope,
@@ -124,9 +121,8 @@ pub(super) async fn segment(
     State(app): State<Arc<App>>,
     access: Access,
     name: Result<Path<String>, PathRejection>,
-    query: Result<Query<ExportQuery>, QueryRejection>,
+    Query(query): Query<ExportQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
     let Path(name) = name.map_err(|_| segments::unknown("?"))?;
     let served = app.serving.current()?;
     served.manifest.segment(&name).ok_or_else(|| segments::unknown(&name))?;
@@ -154,9 +150,8 @@ pub(super) async fn segment(
 pub(super) async fn churn(
     State(app): State<Arc<App>>,
     access: Access,
-    query: Result<Query<ChurnExportQuery>, QueryRejection>,
+    Query(query): Query<ChurnExportQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
     let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order } = query;
     let served = app.serving.current()?;
     let filter = churn::filter(&served, risk, segment, min_probability.as_deref(), min_value.as_deref())?;

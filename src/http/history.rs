@@ -4,17 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, Problem, segments, span};
+use super::{App, Problem, query::Query, segments, span};
 use crate::{
     feature::SegmentKind,
     serving::{Moved, ReadError, Serving, Timeline},
@@ -104,9 +101,8 @@ pub(super) struct SegmentThen {
 pub(super) async fn segment(
     State(app): State<Arc<App>>,
     name: Result<Path<String>, PathRejection>,
-    query: Result<Query<SpanQuery>, QueryRejection>,
+    Query(query): Query<SpanQuery>,
 ) -> Result<Json<SegmentHistory>, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
     let Path(name) = name.map_err(|_| segments::unknown("?"))?;
     let served = app.serving.current()?;
     let timeline = app.serving.timeline(&served).await?;

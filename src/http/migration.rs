@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Query, State, rejection::QueryRejection},
-};
+use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     App, Problem,
+    query::Query,
     span::{self, End},
 };
 use crate::{
@@ -123,9 +121,8 @@ impl Instant {
 )]
 pub(super) async fn migration(
     State(app): State<Arc<App>>,
-    query: Result<Query<MigrationQuery>, QueryRejection>,
+    Query(query): Query<MigrationQuery>,
 ) -> Result<Json<Migration>, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
     let kind = match query.kind.as_deref() {
         None | Some("rfm") => "rfm",
         Some("churn") => "churn",

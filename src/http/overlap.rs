@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Query, State, rejection::QueryRejection},
-};
+use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, Problem, segments};
+use super::{App, Problem, query::Query, segments};
 use crate::snapshot::SnapshotId;
 
 /// The most segments of a question.
@@ -83,9 +80,8 @@ pub(super) struct SegmentPair {
 )]
 pub(super) async fn overlap(
     State(app): State<Arc<App>>,
-    query: Result<Query<OverlapQuery>, QueryRejection>,
+    Query(query): Query<OverlapQuery>,
 ) -> Result<Json<Overlaps>, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
     let names: Vec<&str> = query.segments.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     if !(2..=MOST).contains(&names.len()) {
         return Err(Problem::bad_parameter(format!("`segments` must name 2 to {MOST} segments, separated by commas")));

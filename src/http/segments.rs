@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
@@ -20,6 +17,7 @@ use super::{
     access::Access,
     conditional,
     lists::{self, Page},
+    query::Query,
     select::Selection,
 };
 use crate::{
@@ -243,10 +241,9 @@ pub(super) async fn members(
     State(app): State<Arc<App>>,
     access: Access,
     name: Result<Path<String>, PathRejection>,
-    query: Result<Query<PageQuery>, QueryRejection>,
+    Query(query): Query<PageQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_parameter(error.body_text()))?;
     let limit = lists::limit(query.limit.as_deref())?;
     let Path(name) = name.map_err(|_| unknown("?"))?;
     let list = format!("segment:{name}");
