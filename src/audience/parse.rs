@@ -38,7 +38,7 @@ pub(super) fn expression(text: &str) -> Parsed<Expression> {
     let expression = parser.any()?;
     parser.space();
     if parser.at < text.len() {
-        return Err(parser.expected("`and`, `or` or the end"));
+        return Err(parser.expected_next("`and`, `or` or the end"));
     }
     Ok(expression)
 }
@@ -90,6 +90,15 @@ impl<'a> Parser<'a> {
             Some(_) => format!("`{}`", shown(word)),
         };
         self.error(self.at, format!("expected {what}, found {found}"))
+    }
+
+    /// The same behind a value, which may have been meant to go on.
+    fn expected_next(&self, what: &str) -> ExpressionError {
+        let (mut error, word) = (self.expected(what), self.run(is_word));
+        if !word.is_empty() && !word.contains('.') && !word.eq_ignore_ascii_case("segment") {
+            error.message.push_str("; text of several words goes in quotes");
+        }
+        error
     }
 
     /// Takes `symbol` if it is next.
@@ -150,7 +159,7 @@ impl<'a> Parser<'a> {
         } else {
             let inner = self.any()?;
             if !self.symbol(")") {
-                return Err(self.expected("`and`, `or` or `)`"));
+                return Err(self.expected_next("`and`, `or` or `)`"));
             }
             inner
         };
@@ -244,7 +253,7 @@ impl<'a> Parser<'a> {
             values.push(one(self)?);
         }
         if !self.symbol(")") {
-            return Err(self.expected("`,` or `)`"));
+            return Err(self.expected_next("`,` or `)`"));
         }
         Ok(values)
     }

@@ -210,7 +210,11 @@ fn fitting(feature: &FeatureName, kind: ValueKind, value: &Value) -> Result<Valu
         _ => None,
     };
     fits.ok_or_else(|| {
-        let advice = if kind == ValueKind::Text { "; put text in quotes" } else { "" };
+        let advice = match kind {
+            ValueKind::Text => "; put text in quotes",
+            ValueKind::Time => "; write a date, or a time with its zone such as 2011-12-09T12:50:00Z",
+            _ => "",
+        };
         let (noun, found) = (kind.noun(), shown(&value.literal.to_string()));
         let message = match kind {
             ValueKind::Nested => format!("{feature} is {noun}, which can be compared with null only"),

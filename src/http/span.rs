@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 
 use super::Problem;
 use crate::serving::Timeline;
@@ -22,8 +22,10 @@ pub(super) fn instant(text: &str, end: End) -> Option<DateTime<Utc>> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.to_utc());
     }
-    let midnight = text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc();
-    Some(if end == End::First { midnight } else { midnight + TimeDelta::days(1) - TimeDelta::microseconds(1) })
+    let date = text.parse::<NaiveDate>().ok()?;
+    let time =
+        if end == End::First { Some(NaiveTime::MIN) } else { NaiveTime::from_hms_micro_opt(23, 59, 59, 999_999) };
+    Some(date.and_time(time?).and_utc())
 }
 
 /// The places of the snapshots of `timeline` that are wanted: the newest `limit` of those from `from` to `to`.
@@ -58,6 +60,7 @@ mod tests {
         assert_eq!(text("2011-12-09", End::First).as_deref(), Some("2011-12-09T00:00:00+00:00"));
         assert_eq!(text("2011-12-09", End::Last).as_deref(), Some("2011-12-09T23:59:59.999999+00:00"));
         assert_eq!(text("2011-12-09T14:50:00+02:00", End::Last).as_deref(), Some("2011-12-09T12:50:00+00:00"));
+        assert!(text("+262142-12-31", End::Last).is_some_and(|last| last.ends_with("23:59:59.999999+00:00")));
         assert_eq!(text("yesterday", End::Last), None);
     }
 }

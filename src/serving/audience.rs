@@ -150,11 +150,11 @@ type Page = (Vec<(u64, String)>, Option<u64>);
 fn page(all: &Bitmap, members: &Bitmap, (ids, order): (&Dictionary, &Order), offset: usize, limit: usize) -> Page {
     let (ranks, gaps) = (all.count(), all.count() - members.count());
     // One more than is wanted, and as many as may be forgotten.
-    let ranked = (offset as u64..).zip(order.page(all, ranks, offset, limit + gaps + 1));
-    let mut found: Vec<_> = ranked.filter(|(_, customer)| members.contains(*customer)).take(limit + 1).collect();
-    let next = found.get(limit).map(|(rank, _)| *rank);
+    let ranked = order.page(all, ranks, offset, limit + gaps + 1).into_iter().zip(offset as u64..);
+    let mut found: Vec<_> = ranked.filter(|(customer, _)| members.contains(*customer)).take(limit + 1).collect();
+    let next = found.get(limit).map(|(_, rank)| *rank);
     found.truncate(limit);
-    (found.into_iter().map(|(rank, customer)| (rank, ids.get(customer).to_owned())).collect(), next)
+    (found.into_iter().map(|(customer, rank)| (rank, ids.get(customer).to_owned())).collect(), next)
 }
 
 /// What an expression is counted with.

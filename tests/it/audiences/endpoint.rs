@@ -1,5 +1,6 @@
 //! `POST /v1/audiences`: its form, its pages, its errors.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::shop::{Answer, Service, corners, corners_with, eventually};
@@ -60,6 +61,12 @@ async fn an_audience_is_counted_listed_and_divided() {
     assert!(buckets[0]["to"].as_f64() < buckets[1]["from"].as_f64());
 }
 
+/// `cursor`, but `offset` members on.
+fn beyond(cursor: &Value, offset: &str) -> String {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor.as_str().unwrap()).unwrap()).unwrap();
+    URL_SAFE_NO_PAD.encode(format!("{} {offset}", text.rsplit_once(' ').unwrap().0))
+}
+
 #[tokio::test]
 async fn pages_hold_everybody_once_in_every_order() {
     let shop = corners();
@@ -98,8 +105,15 @@ async fn pages_hold_everybody_once_in_every_order() {
         json!({"where": "rfm.monetary > 1", "cursor": cursor}),
         json!({"where": "rfm.monetary > 0", "order_by": "rfm.monetary", "cursor": cursor}),
         json!({"where": "rfm.monetary > 0", "cursor": "x"}),
+        json!({"where": "rfm.monetary > 0", "cursor": beyond(cursor, "18446744073709551616")}),
     ] {
         assert_eq!(ask(&service, body).await.problem(), "bad-cursor");
+    }
+    // Beyond the last there is nobody, however far.
+    for offset in ["1000", "18446744073709551614", "18446744073709551615"] {
+        let page = ask(&service, json!({"where": "rfm.monetary > 0", "cursor": beyond(cursor, offset)})).await;
+        assert_eq!(page.status, 200, "{}", page.text);
+        assert_eq!((ids(&page.json()), &page.json()["next"]), (vec![""; 0], &Value::Null), "{}", page.text);
     }
 }
 
@@ -144,6 +158,9 @@ async fn mistakes_are_named_with_their_place() {
         ("behavior.first_purchase_at < 2011", 29, "is a time"),
         ("profile.vip > true", 0, "true or false, which are not less or greater"),
         ("recommendations.products = x", 27, "can be compared with null only"),
+        ("profile.country:United Kingdom", 23, "text of several words goes in quotes"),
+        ("profile.country in (UK, United Kingdom)", 31, "text of several words goes in quotes"),
+        ("behavior.first_purchase_at > \"2011-12-09 12:50\"", 29, "a time with its zone"),
     ] {
         let answer = ask(&service, json!({ "where": expression })).await;
         assert_eq!(
