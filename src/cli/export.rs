@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::{App, progress, table};
 use crate::{
-    audience::{Expression, FeatureName, order},
+    audience::{Expression, FeatureName, near, order},
     lake::Lake,
     serving::{
         Ranked, Serving,
@@ -68,9 +68,9 @@ enum Which {
         /// The expression, such as `segment:loyal and rfm.monetary >= 1000`
         #[arg(allow_hyphen_values = true)]
         expression: String,
-        /// A number or time that the ranks go by, then asc or desc
-        #[arg(long, value_name = "FEATURE", default_value = order::DEFAULT, value_parser = parse_order_by)]
-        order_by: (FeatureName, bool),
+        /// A number or time that the ranks go by, then asc or desc [default: rfm.monetary desc]
+        #[arg(long, value_name = "FEATURE", value_parser = parse_order_by)]
+        order_by: Option<(FeatureName, bool)>,
         /// Only so many, the first by rank
         #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
         limit: Option<u64>,
@@ -87,9 +87,10 @@ struct How {
     /// `customer_id`, rank, features as view.feature and whole views [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     columns: Vec<String>,
-    /// id, which reads the snapshot once, or rank, which reads it once for every 65,536 members
-    #[arg(long, default_value = "id", value_parser = parse_order)]
-    order: Order,
+    /// id, which reads the snapshot once, or rank, which reads it once for every 65,536 members [default: rank where --order-by is
+    /// given, else id]
+    #[arg(long, value_parser = parse_order)]
+    order: Option<Order>,
     /// The snapshot [default: the current one]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<SnapshotId>,
@@ -132,8 +133,10 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
                 [min_probability, min_value].map(|least| least.map(ChurnFilter::at_least));
             (List::Churn(ChurnFilter { risk, segment, min_probability, min_value }), how)
         }
-        Which::Audience { expression, order_by, limit, how } => {
+        Which::Audience { expression, order_by, limit, mut how } => {
             let expression = Expression::parse(&expression).context("the expression cannot be read")?;
+            how.order = how.order.or(order_by.as_ref().map(|_| Order::Rank));
+            let order_by = order_by.map_or_else(|| parse_order_by(order::DEFAULT), Ok).map_err(anyhow::Error::msg)?;
             (List::Audience(Ranked { expression, order_by, limit }), how)
         }
     };
@@ -151,7 +154,8 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
             if manifest.segment(name).is_none() =>
         {
             let known: Vec<&str> = manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
-            bail!("there is no segment `{name}`; there are {}", known.join(", "));
+            let hint = near::hint(name, known.iter().copied());
+            bail!("there is no segment `{name}`{hint}; there are {}", known.join(", "));
         }
         List::Churn(_) if manifest.models.churn.is_none() => bail!("snapshot {id} has no churn model"),
         List::Audience(audience) if !how.pii => {
@@ -167,7 +171,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     } else {
         Columns::named(manifest, how.columns.iter().map(String::as_str), how.pii)?
     };
-    let export = Export { list, columns: columns.clone(), format: how.format, order: how.order };
+    let export = Export { list, columns: columns.clone(), format: how.format, order: how.order.unwrap_or(Order::Id) };
     let exporting = serving.export(&served, export).await?;
     for (position, hint) in &exporting.hints {
         table::line(&format!("at character {position}: {hint}"))?;

@@ -16,6 +16,8 @@ use super::{
     select::Selection,
 };
 use crate::{
+    audience::near,
+    feature::SegmentKind,
     serving::Served,
     snapshot::{CHURN_LIST, reader::ChurnFilter},
 };
@@ -143,11 +145,14 @@ fn check(served: &Served, filter: &ChurnFilter) -> Result<(), Problem> {
         return Err(Problem::model_not_found("the snapshot has no churn model"));
     }
     let Some(segment) = &filter.segment else { return Ok(()) };
-    let known = served.manifest.segment(segment).is_some_and(|found| found.kind == crate::feature::SegmentKind::Rfm);
+    let known = || served.manifest.segments.iter().filter(|known| known.kind == SegmentKind::Rfm);
+    if known().any(|known| known.name == *segment) {
+        return Ok(());
+    }
     let shown: String = segment.chars().filter(|c| !c.is_control()).take(64).collect();
-    let problem =
-        || Problem::bad_parameter(format!("`{shown}` is no segment of kind rfm; GET /v1/segments lists them"));
-    if known { Ok(()) } else { Err(problem()) }
+    let hint = near::hint(segment, known().map(|known| known.name.as_str()));
+    let hint = if hint.is_empty() { "; GET /v1/segments lists them" } else { &hint };
+    Err(Problem::bad_parameter(format!("`{shown}` is no segment of kind rfm{hint}")))
 }
 
 /// The list of a filter, as cursors name it; a cursor goes on with the filter that it began with.

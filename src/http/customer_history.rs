@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     extract::{Path, State, rejection::PathRejection},
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     App, Problem,
     access::Access,
-    audit,
+    audit, conditional,
     customers::not_utf8,
     query::Query,
     select::{self, Selection},
@@ -100,6 +100,7 @@ pub(super) struct CustomerThen {
     params(("id" = String, Path, description = "The customer's id, URL-encoded", example = "17850"), CustomerHistoryQuery),
     responses(
         (status = 200, description = "The features by snapshot, newest first", body = CustomerHistory),
+        (status = 304, description = "The caller has it already, by If-None-Match"),
         (status = 400, description = "No customer id, a bad time or limit, an unknown view or feature", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No snapshot of the span knows the customer", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The lake cannot be read", body = Problem, content_type = "application/problem+json"),
@@ -110,6 +111,7 @@ pub(super) async fn customer(
     access: Access,
     id: Result<Path<String>, PathRejection>,
     Query(query): Query<CustomerHistoryQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| not_utf8())?;
     let id = CustomerId::parse(&id).map_err(|error| Problem::bad_id(error.to_string()))?;
@@ -117,6 +119,11 @@ pub(super) async fn customer(
     let wanted = Wanted::new(&served, &access, query.views.as_deref(), query.features.as_deref())?;
     let timeline = app.serving.timeline(&served).await?;
     let places = span::places(&timeline, query.from.as_deref(), query.to.as_deref(), query.limit.as_deref())?;
+    let tag = conditional::tag_over_time(&served, &access, &timeline);
+    // Whatever a caller still has of a forgotten customer, it is not confirmed.
+    if let Some(response) = conditional::has(&headers, &tag).filter(|_| !served.forgets(id.as_str())) {
+        return Ok(response);
+    }
     let snapshots: Vec<_> = timeline.all()[places].iter().rev().cloned().collect();
     let past = app.serving.past(&snapshots, &id).await;
     if past.iter().all(|then| !matches!(then, Ok((_, Some(_))))) {
@@ -148,6 +155,10 @@ pub(super) async fn customer(
     }
     out.extend_from_slice(b"]}");
     let mut response = ([(header::CONTENT_TYPE, "application/json")], out).into_response();
+    // What could not be read may be there the next time.
+    if past.iter().all(Result::is_ok) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
     let shown = || wanted.personal(past.iter().flatten().map(|(then, _)| then.as_ref()));
     audit::note(&mut response, &access, shown, || vec![id]);
     Ok(response)

@@ -123,9 +123,9 @@ pub(super) async fn segment(
     name: Result<Path<String>, PathRejection>,
     Query(query): Query<ExportQuery>,
 ) -> Result<Response, Problem> {
-    let Path(name) = name.map_err(|_| segments::unknown("?"))?;
+    let Path(name) = name.map_err(|_| segments::unknown("?", []))?;
     let served = app.serving.current()?;
-    served.manifest.segment(&name).ok_or_else(|| segments::unknown(&name))?;
+    served.manifest.segment(&name).ok_or_else(|| segments::unknown(&name, &served.manifest.segments))?;
     let how = How::of_query(&served, &access, &query)?;
     export(&app, &access, &served, &name.clone(), List::Segment(name), how).await
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, Problem, query::Query, segments, span};
+use super::{App, Problem, access::Access, conditional, query::Query, segments, span};
 use crate::{
     feature::SegmentKind,
     serving::{Moved, ReadError, Serving, Timeline},
@@ -93,6 +95,7 @@ pub(super) struct SegmentThen {
     params(("name" = String, Path, description = "The segment's name", example = "champions"), SpanQuery),
     responses(
         (status = 200, description = "Its size, share and revenue by snapshot, and who came and went", body = SegmentHistory),
+        (status = 304, description = "The caller has it already, by If-None-Match"),
         (status = 400, description = "A bad time or limit", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No retained snapshot has such a segment", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The lake cannot be read", body = Problem, content_type = "application/problem+json"),
@@ -100,19 +103,27 @@ pub(super) struct SegmentThen {
 )]
 pub(super) async fn segment(
     State(app): State<Arc<App>>,
+    access: Access,
     name: Result<Path<String>, PathRejection>,
     Query(query): Query<SpanQuery>,
-) -> Result<Json<SegmentHistory>, Problem> {
-    let Path(name) = name.map_err(|_| segments::unknown("?"))?;
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Path(name) = name.map_err(|_| segments::unknown("?", []))?;
     let served = app.serving.current()?;
     let timeline = app.serving.timeline(&served).await?;
     let places = span::places(&timeline, query.from.as_deref(), query.to.as_deref(), query.limit.as_deref())?;
     let newest = timeline.all().iter().rev().find_map(|manifest| manifest.segment(&name));
-    let kind = newest.ok_or_else(|| segments::unknown(&name))?.kind;
+    let known = || timeline.all().iter().flat_map(|manifest| &manifest.segments);
+    let kind = newest.ok_or_else(|| segments::unknown(&name, known()))?.kind;
+    let tag = conditional::tag_over_time(&served, &access, &timeline);
+    if let Some(response) = conditional::has(&headers, &tag) {
+        return Ok(response);
+    }
     let entries = places.map(|place| then(&app.serving, &timeline, place, &name)).collect::<Vec<_>>();
     let history = stream::iter(entries).buffered(COMPARISONS).try_collect().await?;
     let (snapshot, as_of) = (served.manifest.id.to_string(), served.as_of.clone());
-    Ok(Json(SegmentHistory { segment: name, kind, snapshot, as_of, history }))
+    let history = SegmentHistory { segment: name, kind, snapshot, as_of, history };
+    Ok(([(header::ETAG, tag)], Json(history)).into_response())
 }
 
 async fn then(serving: &Serving, timeline: &Timeline, place: usize, name: &str) -> Result<SegmentThen, ReadError> {

@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     App, Problem,
+    access::Access,
+    conditional,
     query::Query,
     span::{self, End},
 };
@@ -114,6 +121,7 @@ impl Instant {
     params(MigrationQuery),
     responses(
         (status = 200, description = "The migration matrix", body = Migration),
+        (status = 304, description = "The caller has it already, by If-None-Match"),
         (status = 400, description = "A bad time or kind, or a later snapshot than `to`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such snapshot, or none before", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The lake cannot be read", body = Problem, content_type = "application/problem+json"),
@@ -121,12 +129,16 @@ impl Instant {
 )]
 pub(super) async fn migration(
     State(app): State<Arc<App>>,
+    access: Access,
     Query(query): Query<MigrationQuery>,
-) -> Result<Json<Migration>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let kind = match query.kind.as_deref() {
         None | Some("rfm") => "rfm",
         Some("churn") => "churn",
-        Some(_) => return Err(Problem::bad_parameter("`kind` must be rfm or churn")),
+        Some(_) => {
+            return Err(Problem::bad_parameter("`kind` must be rfm or churn, whose segments have each customer once"));
+        }
     };
     let served = app.serving.current()?;
     let timeline = app.serving.timeline(&served).await?;
@@ -143,10 +155,15 @@ pub(super) async fn migration(
     if from.as_of > to.as_of {
         return Err(Problem::bad_parameter("`from` must not be later than `to`"));
     }
+    let tag = conditional::tag_over_time(&served, &access, &timeline);
+    if let Some(response) = conditional::has(&headers, &tag) {
+        return Ok(response);
+    }
     let changes = app.serving.changes(&from, &to).await?;
     let cells = if kind == "churn" { &changes.churn } else { &changes.rfm };
     let cells = cells.iter().map(MigrationCell::new).collect();
-    Ok(Json(Migration { kind, from: Instant::new(&from), to: Instant::new(&to), cells }))
+    let migration = Migration { kind, from: Instant::new(&from), to: Instant::new(&to), cells };
+    Ok(([(header::ETAG, tag)], Json(migration)).into_response())
 }
 
 /// The snapshot that `text` means: by its id, or the last one up to a time.

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, Problem, query::Query, segments};
+use super::{App, Problem, access::Access, conditional, query::Query, segments};
 use crate::snapshot::SnapshotId;
 
 /// The most segments of a question.
@@ -73,6 +78,7 @@ pub(super) struct SegmentPair {
     params(OverlapQuery),
     responses(
         (status = 200, description = "Every pair of the segments", body = Overlaps),
+        (status = 304, description = "The caller has it already, by If-None-Match"),
         (status = 400, description = "Too few segments or too many, or one twice", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such segment or snapshot", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The lake cannot be read", body = Problem, content_type = "application/problem+json"),
@@ -80,8 +86,10 @@ pub(super) struct SegmentPair {
 )]
 pub(super) async fn overlap(
     State(app): State<Arc<App>>,
+    access: Access,
     Query(query): Query<OverlapQuery>,
-) -> Result<Json<Overlaps>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let names: Vec<&str> = query.segments.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     if !(2..=MOST).contains(&names.len()) {
         return Err(Problem::bad_parameter(format!("`segments` must name 2 to {MOST} segments, separated by commas")));
@@ -98,7 +106,10 @@ pub(super) async fn overlap(
         }
     };
     if let Some(name) = names.iter().find(|name| served.manifest.segment(name).is_none()) {
-        return Err(segments::unknown(name));
+        return Err(segments::unknown(name, &served.manifest.segments));
+    }
+    if let Some(response) = conditional::not_modified(&headers, &served, &access) {
+        return Ok(response);
     }
     let overlaps = app.serving.overlaps(&served, &names).await?;
     let pairs = (0..names.len()).flat_map(|a| (a + 1..names.len()).map(move |b| (a, b)));
@@ -113,7 +124,8 @@ pub(super) async fn overlap(
         jaccard: share(overlap.both, overlap.a + overlap.b - overlap.both),
     });
     let (snapshot, as_of) = (served.manifest.id.to_string(), served.as_of.clone());
-    Ok(Json(Overlaps { snapshot, as_of, pairs: pairs.collect() }))
+    let overlaps = Overlaps { snapshot, as_of, pairs: pairs.collect() };
+    Ok(([(header::ETAG, conditional::tag(&served, &access))], Json(overlaps)).into_response())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share")]

@@ -21,6 +21,7 @@ use super::{
     select::Selection,
 };
 use crate::{
+    audience::near,
     config::Scope,
     feature::SegmentKind,
     serving::Served,
@@ -245,10 +246,10 @@ pub(super) async fn members(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let limit = lists::limit(query.limit.as_deref())?;
-    let Path(name) = name.map_err(|_| unknown("?"))?;
+    let Path(name) = name.map_err(|_| unknown("?", []))?;
     let list = format!("segment:{name}");
     let (served, offset) = lists::resume(&app, query.cursor.as_deref(), &list).await?;
-    served.manifest.segment(&name).ok_or_else(|| unknown(&name))?;
+    served.manifest.segment(&name).ok_or_else(|| unknown(&name, &served.manifest.segments))?;
     let selection = query
         .views
         .as_deref()
@@ -262,11 +263,14 @@ pub(super) async fn members(
 }
 
 fn find(served: &Served, name: Result<Path<String>, PathRejection>) -> Result<&SegmentStats, Problem> {
-    let Path(name) = name.map_err(|_| unknown("?"))?;
-    served.manifest.segment(&name).ok_or_else(|| unknown(&name))
+    let Path(name) = name.map_err(|_| unknown("?", []))?;
+    served.manifest.segment(&name).ok_or_else(|| unknown(&name, &served.manifest.segments))
 }
 
-pub(super) fn unknown(name: &str) -> Problem {
-    let shown: String = name.chars().take(64).collect();
-    Problem::segment_not_found(format!("there is no segment `{shown}`; GET /v1/segments lists them"))
+/// That there is no segment `name`, and which of those that are `known` may have been meant.
+pub(super) fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a SegmentStats>) -> Problem {
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    let hint = near::hint(name, known.into_iter().map(|segment| segment.name.as_str()));
+    let hint = if hint.is_empty() { "; GET /v1/segments lists them" } else { &hint };
+    Problem::segment_not_found(format!("there is no segment `{shown}`{hint}"))
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Problem, access::Access};
 use crate::{
+    audience::near,
     config::Scope,
     feature::{FeatureView, Row, is_name},
     serving::Served,
@@ -80,10 +81,11 @@ impl Selection {
                 Problem::unknown_feature(format!("`{}` is no feature; write view.feature", shown(name)))
             })?;
             let at = manifest.view(view).ok_or_else(|| unknown_view(&manifest.views, view))?;
-            let place =
-                manifest.views[at].features.iter().position(|known| known.name == feature).ok_or_else(|| {
-                    Problem::unknown_feature(format!("there is no feature `{}` in view {view}", shown(feature)))
-                })?;
+            let known = &manifest.views[at].features;
+            let place = known.iter().position(|known| known.name == feature).ok_or_else(|| {
+                let hint = near::hint(feature, known.iter().map(|known| known.name.as_str()));
+                Problem::unknown_feature(format!("there is no feature `{}` in view {view}{hint}", shown(feature)))
+            })?;
             match wanted.iter_mut().find(|(known, _)| *known == at) {
                 Some((_, Some(places))) => places.push(place),
                 Some((_, None)) => {}

@@ -5,10 +5,10 @@ use std::{
     fmt::Write as _,
 };
 
-use larder::snapshot::SnapshotId;
+use larder::{config::Config, snapshot::SnapshotId};
 use serde_json::{Value, json};
 
-use crate::shop::{Service, Shop, corners};
+use crate::shop::{Service, Shop, corners, eventually};
 
 /// More customers than a batch of columns has.
 const CUSTOMERS: usize = 8_500;
@@ -54,17 +54,34 @@ async fn truth(shop: &Shop, id: &SnapshotId) -> Truth {
 
 /// The members of a segment by what the customers say.
 fn members(truth: &Truth, segment: &str) -> BTreeSet<String> {
-    let risk = segment.strip_prefix("churn_");
-    let here = |standing: &(Option<String>, i64, Option<String>)| match risk {
-        Some(risk) => standing.2.as_deref() == Some(risk),
-        None => standing.0.as_deref() == Some(segment),
+    let here = |(place, monetary, risk): &(Option<String>, i64, Option<String>)| match segment {
+        "spenders" => (500_000..900_000).contains(monetary),
+        "best" => *monetary >= 900_000,
+        // Unknown is not "not low".
+        "slow" => place.as_deref() == Some("hibernating") || risk.as_deref().is_some_and(|risk| risk != "low"),
+        _ => match segment.strip_prefix("churn_") {
+            Some(level) => risk.as_deref() == Some(level),
+            None => place.as_deref() == Some(segment),
+        },
     };
     truth.iter().filter(|(_, standing)| here(standing)).map(|(id, _)| id.clone()).collect()
 }
 
+/// Audiences, of which the first by priority has its customers for itself.
+const AUDIENCES: &str = "\
+[audiences.spenders]
+where = \"rfm.monetary >= 50\"
+priority = 2
+[audiences.best]
+where = \"rfm.monetary >= 90\"
+priority = 1
+[audiences.slow]
+where = \"segment:hibernating or not churn.risk:low\"
+";
+
 /// A shop with three snapshots, of which the last does not know some of the customers any more; one of them was built twice.
 async fn three() -> (Shop, Vec<SnapshotId>, Vec<Truth>, Service) {
-    let shop = Shop::new("");
+    let shop = Shop::new(AUDIENCES);
     shop.raw("transactions/x.csv", lines(|_| true));
     let mut ids = Vec::new();
     for as_of in ["2024-01-31T00:00:00Z", "2024-02-20T00:00:00Z"] {
@@ -158,6 +175,12 @@ async fn segments_move_as_their_members_do() {
         assert_eq!(history[2]["size"], segment["size"]);
     }
     assert!(moves > 1_000, "{moves}");
+    let slow = service.get("/v1/segments/slow/history").await.json();
+    assert_eq!(
+        (&slow["kind"], slow["history"][2]["dropped"].as_u64() > Some(100)),
+        (&json!("audience"), true),
+        "{slow}"
+    );
 
     let matrix = service.get("/v1/migration").await.json();
     assert_eq!((&matrix["from"]["snapshot"], &matrix["to"]["snapshot"]), (&json!(ids[1]), &json!(ids[2])));
@@ -168,11 +191,11 @@ async fn segments_move_as_their_members_do() {
     let far = format!("/v1/migration?from={}&to={}", ids[0], ids[2]);
     check_migration(&service.get(&far).await.json(), &truths[0], &truths[2], false);
 
-    let names = ["hibernating", "at_risk", "churn_high", "champions", "churn_low"];
+    let names = ["hibernating", "at_risk", "churn_high", "champions", "churn_low", "spenders", "best", "slow"];
     let list = format!("/v1/overlap?segments={}&snapshot={}", names.join(","), ids[1]);
     let overlap = service.get(&list).await.json();
     let pairs = overlap["pairs"].as_array().unwrap();
-    assert_eq!((pairs.len(), &overlap["as_of"]), (10, &json!("2024-02-20T00:00:00Z")));
+    assert_eq!((pairs.len(), &overlap["as_of"]), (28, &json!("2024-02-20T00:00:00Z")));
     #[expect(clippy::cast_precision_loss, reason = "shares")]
     for pair in pairs {
         let [a, b] = ["a", "b"].map(|side| members(&truths[1], pair[side].as_str().unwrap()));
@@ -181,11 +204,17 @@ async fn segments_move_as_their_members_do() {
             (&pair["size_a"], &pair["size_b"], &pair["customers"]),
             (&json!(a.len()), &json!(b.len()), &json!(both))
         );
-        let share = |whole: usize| if whole == 0 { Value::Null } else { json!(both as f64 / whole as f64) };
-        assert_eq!((&pair["share_of_a"], &pair["share_of_b"]), (&share(a.len()), &share(b.len())));
-        assert_eq!(pair["jaccard"], share(a.union(&b).count()));
+        // What is read of a number in JSON may be a last bit off.
+        let same = |found: &Value, whole: usize| match found.as_f64() {
+            None => found.is_null() && whole == 0,
+            Some(found) => (found - both as f64 / whole as f64).abs() < 1e-15,
+        };
+        assert!(same(&pair["share_of_a"], a.len()) && same(&pair["share_of_b"], b.len()), "{pair}");
+        assert!(same(&pair["jaccard"], a.union(&b).count()), "{pair}");
     }
-    assert!(pairs.iter().any(|pair| pair["customers"].as_u64() > Some(0)), "{overlap}");
+    let both =
+        |a: &str, b: &str| pairs.iter().find(|pair| pair["a"] == a && pair["b"] == b).unwrap()["customers"].clone();
+    assert!(both("hibernating", "slow").as_u64() > Some(0) && both("spenders", "best") == 0, "{overlap}");
 
     // What was found is kept: it is there when the columns are not.
     std::fs::remove_dir_all(shop.path().join(format!("lake/snapshots/{}/customers", ids[0]))).unwrap();
@@ -256,6 +285,15 @@ async fn what_a_snapshot_does_not_have_is_null_and_not_nought() {
         ("/v1/overlap?segments=champions,loyal,champions", 400, "bad-parameter"),
         ("/v1/overlap?segments=a,b,c,d,e,f,g,h,i,j,k", 400, "bad-parameter"),
         ("/v1/overlap?segments=champions,nope", 404, "segment-not-found"),
+        ("/v1/overlap?segments=champions,%20%E2%80%AEnope%00", 404, "segment-not-found"),
+        ("/v1/segments/%FF/history", 404, "segment-not-found"),
+        ("/v1/segments/champions/history?from=99999-01-01", 400, "bad-parameter"),
+        ("/v1/segments/champions/history?from=%2B262142-12-31&to=2024-01-01", 400, "bad-parameter"),
+        ("/v1/migration?to=-262143-01-01", 404, "snapshot-not-found"),
+        ("/v1/migration?from=%2B262142-12-31&to=2024-02-05", 400, "bad-parameter"),
+        ("/v1/segments/champions/history?limit=0", 400, "bad-parameter"),
+        ("/v1/segments/champions/history?since=2024-01-01", 400, "bad-parameter"),
+        ("/v1/migration?kind=rfm&kind=churn", 400, "bad-parameter"),
         ("/v1/overlap?segments=champions,loyal&snapshot=nope", 404, "snapshot-not-found"),
         ("/v1/customers/nobody/history", 404, "customer-not-found"),
         ("/v1/customers/batch/history?to=2024-03-01", 404, "customer-not-found"),
@@ -266,4 +304,113 @@ async fn what_a_snapshot_does_not_have_is_null_and_not_nought() {
         let answer = service.get(path).await;
         assert_eq!((answer.status, answer.problem().as_str()), (status, kind), "{path}: {}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn an_audience_is_followed_from_when_it_was_configured() {
+    let mut shop = corners();
+    let mut ids = Vec::new();
+    for (as_of, toml) in [
+        ("2024-02-05T00:00:00Z", ""),
+        ("2024-02-25T00:00:00Z", "[audiences.spenders]\nwhere = \"rfm.monetary >= 20\"\n"),
+        ("2024-03-10T11:30:00Z", "[audiences.spenders]\nwhere = \"rfm.monetary >= 12\"\n"),
+    ] {
+        shop.config.audiences = Config::parse(toml, "audiences", []).unwrap().audiences;
+        ids.push(shop.try_build(Some(as_of)).await.unwrap().manifest.id);
+    }
+    shop.publish(&ids[2]).await;
+    let service = shop.serve().await;
+    let history = service.get("/v1/segments/spenders/history").await.json();
+    assert_eq!(history["kind"], "audience", "{history}");
+    let told: Vec<[Value; 3]> = history["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|then| ["size", "added", "dropped"].map(|key| then[key].clone()))
+        .collect();
+    // 17850, loyal, tie-a and tie-b; then two of the last day as well.
+    let none = Value::Null;
+    assert_eq!(
+        told,
+        [[none.clone(), none.clone(), none.clone()], [json!(4), none.clone(), none], [json!(6), json!(2), json!(0)]]
+    );
+    let overlap = service.get("/v1/overlap?segments=spenders,champions").await.json();
+    assert_eq!(
+        (&overlap["pairs"][0]["size_a"], &overlap["pairs"][0]["customers"]),
+        (&json!(6), &json!(1)),
+        "{overlap}"
+    );
+    let before = service.get(&format!("/v1/overlap?segments=spenders,champions&snapshot={}", ids[0])).await;
+    assert_eq!(before.problem(), "segment-not-found");
+    // Audiences may share customers, so there is no matrix of them.
+    let matrix = service.get("/v1/migration?kind=audience").await;
+    assert!(matrix.problem() == "bad-parameter" && matrix.text.contains("rfm or churn"), "{}", matrix.text);
+}
+
+#[tokio::test]
+async fn what_the_caller_has_already_is_not_told_again() {
+    let shop = corners();
+    shop.try_build(Some("2024-02-05T00:00:00Z")).await.unwrap();
+    let service = shop.open().await;
+    let has = async |service: &Service, path: &str, tag: &str| {
+        service.send(service.client.get(format!("{}{path}", service.url)).header("if-none-match", tag)).await
+    };
+    let over_time = ["/v1/segments/champions/history", "/v1/migration", "/v1/customers/loyal/history"];
+    let overlap = "/v1/overlap?segments=champions,loyal";
+    let mut tags = BTreeMap::new();
+    // Another replica has the same tags.
+    let replica = shop.serve().await;
+    for path in over_time.into_iter().chain([overlap]) {
+        let answer = service.get(path).await;
+        let tag = answer.header("etag").to_owned();
+        assert!(answer.status == 200 && tag.starts_with("W/\""), "{path}: {:?}", answer.headers);
+        for (service, given) in
+            [(&service, tag.clone()), (&replica, format!("\"x\", {tag}")), (&service, "*".to_owned())]
+        {
+            let again = has(service, path, &given).await;
+            assert_eq!((again.status, again.text.as_str(), again.header("etag")), (304, "", tag.as_str()), "{path}");
+        }
+        assert_eq!(has(&service, path, "W/\"other\"").await.text, answer.text);
+        tags.insert(path, tag);
+    }
+    for path in ["/v1/segments/nope/history", "/v1/overlap?segments=champions,nope", "/v1/migration?to=2023-01-01"] {
+        assert_eq!(has(&service, path, "*").await.status, 404, "{path}");
+    }
+    // One more snapshot of the past changes what is over time, and nothing else.
+    shop.try_build(Some("2024-02-25T00:00:00Z")).await.unwrap();
+    let service = shop.serve().await;
+    for (path, tag) in &tags {
+        let status = if *path == overlap { 304 } else { 200 };
+        assert_eq!(has(&service, path, tag).await.status, status, "{path}");
+    }
+    // Nothing of a forgotten customer is confirmed.
+    let path = "/v1/customers/loyal/history";
+    let tag = service.get(path).await.header("etag").to_owned();
+    assert!(shop.larder(&["forget", "loyal"]).status.success());
+    let gone = eventually(|| has(&service, path, &tag), |answer| answer.status != 304).await;
+    assert_eq!(gone.problem(), "customer-not-found");
+    assert_eq!(has(&service, path, "*").await.status, 404);
+}
+
+#[tokio::test]
+async fn near_names_of_segments_are_told_on_every_road() {
+    let service = corners().open().await;
+    for path in [
+        "/v1/segments/champoins",
+        "/v1/segments/champoins/customers",
+        "/v1/segments/champoins/export",
+        "/v1/segments/champoins/history",
+        "/v1/segments/Champions/history",
+        "/v1/overlap?segments=loyal,champoins",
+        "/v1/churn?segment=champoins",
+        "/v1/churn/export?segment=champoins",
+    ] {
+        let answer = service.get(path).await;
+        assert!((400..=404).contains(&answer.status), "{path}");
+        assert!(answer.text.contains("did you mean champions?"), "{path}: {}", answer.text);
+    }
+    let feature = service.get("/v1/customers/loyal/history?features=rfm.segmnt").await;
+    assert!(feature.text.contains("in view rfm; did you mean segment?"), "{}", feature.text);
+    let far = service.get("/v1/segments/whales").await;
+    assert!(far.text.contains("there is no segment `whales`; GET /v1/segments lists them"), "{}", far.text);
 }
