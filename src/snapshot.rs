@@ -55,6 +55,13 @@ pub const CHURN_LIST: &str = "churn";
 /// The folder of all snapshots.
 pub const FOLDER: &str = "snapshots";
 
+/// Whether `path` is a place of Larder's own in the lake, or the one of the raw files that it reads: nothing else may be written there.
+#[must_use]
+pub fn is_own(path: &Path) -> bool {
+    let first = path.parts().next();
+    first.is_none_or(|first| [FOLDER, current::OBJECT, forgotten::FOLDER, "raw"].contains(&first.as_ref()))
+}
+
 /// A snapshot's id: `<as_of>-<random>`, for example `20111209T125000Z-5f0c2a9e`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]

@@ -18,7 +18,7 @@ use crate::{
         Ranked, Serving,
         export::{Columns, Export, Exporting, Format, List, Order, Treatment},
     },
-    snapshot::{SnapshotError, SnapshotId, read_current, reader::ChurnFilter},
+    snapshot::{SnapshotError, SnapshotId, is_own, read_current, reader::ChurnFilter},
     telemetry::{Metrics, Progress},
 };
 
@@ -154,8 +154,9 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
             if manifest.segment(name).is_none() =>
         {
             let known: Vec<&str> = manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
-            let hint = near::hint(name, known.iter().copied());
-            bail!("there is no segment `{name}`{hint}; there are {}", known.join(", "));
+            let near = near::hint(name, known.iter().copied());
+            let hint = if near.is_empty() { format!("; there are {}", known.join(", ")) } else { near };
+            bail!("there is no segment `{name}`{hint}");
         }
         List::Churn(_) if manifest.models.churn.is_none() => bail!("snapshot {id} has no churn model"),
         List::Audience(audience) if !how.pii => {
@@ -181,6 +182,9 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let bytes = match how.out.strip_prefix("lake:") {
         Some(path) => {
             let path = ObjectPath::parse(path).with_context(|| format!("{path} is no place in the lake"))?;
+            if is_own(&path) {
+                bail!("{} is Larder's own place; choose another, such as lake:exports/{}", how.out, file_name(&path));
+            }
             progress::watch(&progress, into_lake(exporting, &lake, &path, &progress)).await?
         }
         None => progress::watch(&progress, into_file(exporting, Path::new(&how.out), &progress)).await?,
@@ -199,6 +203,11 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a file at `path` may be called elsewhere.
+fn file_name(path: &ObjectPath) -> &str {
+    path.filename().filter(|name| name.contains('.')).unwrap_or("members.csv")
 }
 
 /// Writes beside the place of `file` and renames.

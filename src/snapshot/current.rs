@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Manifest, SnapshotError, SnapshotId, rfc3339};
 use crate::lake::Lake;
 
-const OBJECT: &str = "CURRENT";
+pub(super) const OBJECT: &str = "CURRENT";
 
 /// What `CURRENT` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

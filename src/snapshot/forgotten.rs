@@ -18,7 +18,7 @@ use super::{SnapshotError, hex, random, rfc3339};
 use crate::{feature::CustomerId, lake::Lake};
 
 /// The folder of the list.
-const FOLDER: &str = "forgotten";
+pub(super) const FOLDER: &str = "forgotten";
 /// How often the list is read anew when one of its objects goes meanwhile.
 const TRIES: usize = 5;
 

@@ -260,12 +260,28 @@ async fn the_command_exports_audiences() {
         (&["segment:new", "--limit", "0"], "--limit"),
         (&[personal], "profile.email is personal"),
         (&["segment:new", "--order-by", "profile.email"], "profile.email is personal"),
+        (&["profile.country:United Kingdom"], "text of several words goes in quotes"),
     ] {
         let output = run(args, out);
         assert!(!output.status.success(), "{args:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(part), "{args:?}: {output:?}");
         assert!(!file.exists(), "{args:?}");
     }
+}
+
+#[tokio::test]
+async fn an_export_takes_no_place_of_larders_own() {
+    let shop = shop();
+    let service = shop.open().await;
+    let current = fs::read(shop.path().join("lake/CURRENT")).unwrap();
+    for place in ["CURRENT", "/CURRENT", "snapshots/x.csv", "forgotten/x.csv", "raw/transactions/x.csv", "", "/"] {
+        let output = shop.larder(&["export", "audience", "segment:new", "--out", &format!("lake:{place}")]);
+        assert!(!output.status.success(), "{place}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains("Larder's own place; choose another, such as lake:exports/"), "{place}: {told}");
+    }
+    assert_eq!(fs::read(shop.path().join("lake/CURRENT")).unwrap(), current);
+    assert_eq!(service.get("/readyz").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
