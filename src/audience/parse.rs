@@ -282,6 +282,9 @@ impl<'a> Parser<'a> {
         let Some(first) = word.chars().next() else {
             return Err(self.expected("a value: a word, text in quotes, a number, true, false, or a time"));
         };
+        if matches!(first, '\u{201c}'..='\u{201e}' | '\u{2018}'..='\u{201a}' | '\u{ab}') {
+            return Err(self.error(begun, "text goes in straight quotes, \" or '"));
+        }
         let is = |keyword: &str| word.eq_ignore_ascii_case(keyword);
         if is("null") {
             return Err(self.error(begun, "nothing equals null; write `is null` or `is not null`"));

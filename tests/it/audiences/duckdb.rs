@@ -219,6 +219,15 @@ fn duckdb(folder: &std::path::Path, questions: &[Value]) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// The ids of the export of what `body` asks for.
+async fn exported_ids(service: &Service, body: &Value) -> Vec<Value> {
+    let (expression, order_by, limit) = (&body["where"], &body["order_by"], &body["limit"]);
+    let asked = json!({"where": expression, "order_by": order_by, "limit": limit, "columns": ["customer_id"], "format": "ndjson"});
+    let file = service.post("/v1/audiences/export", asked.to_string()).await;
+    assert_eq!(file.status, 200, "{}", file.text);
+    file.text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["customer_id"].clone()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_duckdbs() {
     // The budget holds none of the columns, so that each is read again and again.
@@ -260,8 +269,8 @@ async fn every_answer_is_duckdbs() {
     let folder = shop.path().join("lake/snapshots").join(manifest.id.as_str());
     let expected = duckdb(&folder, &questions);
     assert_eq!(expected.len(), asked.len());
-    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
-    for ((body, question), expected) in asked.iter().zip(&questions).zip(&expected) {
+    let (mut sizes, mut exported): (BTreeMap<&str, usize>, usize) = (BTreeMap::new(), 0);
+    for (at, ((body, question), expected)) in asked.iter().zip(&questions).zip(&expected).enumerate() {
         let answer = service.post("/v1/audiences", body.to_string()).await;
         let told = || format!("{body}\n{question}\nDuckDB: {expected}\nLarder: {}", answer.text);
         assert_eq!(answer.status, 200, "{}", told());
@@ -276,6 +285,12 @@ async fn every_answer_is_duckdbs() {
         }
         let members: Vec<&Value> = found["customers"].as_array().unwrap().iter().map(|c| &c["customer_id"]).collect();
         assert_eq!(json!(members), expected["members"], "{}", told());
+        // So does a file of the same.
+        if at % 20 == 0 && body["limit"] != 0 {
+            let ids = exported_ids(&service, body).await;
+            assert_eq!(json!(ids), expected["members"], "{}", told());
+            exported += ids.len();
+        }
         let rows = |of: &Value, keys: &[&str]| -> Vec<Vec<Value>> {
             let row = |row: &Value| keys.iter().map(|key| row[key].clone()).collect();
             of.as_array().unwrap().iter().map(row).collect()
@@ -313,6 +328,6 @@ async fn every_answer_is_duckdbs() {
         *sizes.entry(size).or_default() += 1;
     }
     // A test of nothing but empty audiences would be none.
-    assert!(sizes["some"] > 1_000, "{sizes:?}");
+    assert!(sizes["some"] > 1_000 && exported > 500, "{sizes:?} {exported}");
     assert!(service.metric("larder_audience_bytes").await <= 8_192.0);
 }

@@ -158,6 +158,7 @@ async fn mistakes_are_named_with_their_place() {
         ("behavior.first_purchase_at < 2011", 29, "is a time"),
         ("profile.vip > true", 0, "true or false, which are not less or greater"),
         ("recommendations.products = x", 27, "can be compared with null only"),
+        ("profile.country:\u{201c}United Kingdom\u{201d}", 16, "straight quotes"),
         ("profile.country:United Kingdom", 23, "text of several words goes in quotes"),
         ("profile.country in (UK, United Kingdom)", 31, "text of several words goes in quotes"),
         ("behavior.first_purchase_at > \"2011-12-09 12:50\"", 29, "a time with its zone"),
