@@ -54,7 +54,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let kept = store.exists();
     let url = args.url.unwrap_or_else(|| url_of(app));
     if !kept {
-        write(&store, &definitions::store(&url))?;
+        write(&store, &definitions::store(&url, !app.config.keys.is_empty()))?;
     }
     let mut rows = Vec::new();
     for view in &manifest.views {
@@ -80,5 +80,6 @@ fn url_of(app: &App) -> String {
     if listen.ip().is_unspecified() {
         listen.set_ip(Ipv4Addr::LOCALHOST.into());
     }
-    format!("http://{listen}")
+    let scheme = if app.config.http.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{listen}")
 }

@@ -15,8 +15,18 @@ use crate::{
 /// What the file with the definitions begins with.
 pub(super) const HEAD: &str = "\"\"\"Larder's feature views, as `larder feast-repo` writes them.";
 
-/// The configuration of a repository whose online store is the Larder at `url`.
-pub(super) fn store(url: &str) -> String {
+/// The environment variable that Feast's SDK takes its key from.
+const KEY: &str = "LARDER_KEY";
+
+/// The configuration of a repository whose online store is the Larder at `url`, which may want a key.
+pub(super) fn store(url: &str, key: bool) -> String {
+    let auth = format!(
+        "# What Feast calls so sends the variable's value as `Authorization: Bearer …`.
+auth:
+  type: oidc
+  token_env_var: {KEY}
+"
+    );
     format!(
         "# Written by `larder feast-repo`, which leaves it alone from now on.
 project: larder
@@ -26,8 +36,9 @@ online_store:
   type: remote
   path: {url}
 entity_key_serialization_version: 3
-",
-        url = Text(url)
+{auth}",
+        url = Text(url),
+        auth = if key { &auth } else { "" }
     )
 }
 

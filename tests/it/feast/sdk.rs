@@ -9,9 +9,11 @@ use std::{
     process::{Command, Stdio},
 };
 
+use larder::config::Scope;
 use serde_json::{Value, json};
 
 use crate::{
+    access,
     python::{installed, run},
     shop::{Service, Shop, corners_with},
 };
@@ -25,13 +27,14 @@ fn program(shop: &Shop, program: &Path) -> Command {
     command
 }
 
-/// What Feast's SDK answers to `questions`, from a Larder that it knows by `larder feast-repo` alone.
-fn answers(shop: &Shop, service: &Service, questions: &[Value]) -> Vec<Value> {
+/// What Feast's SDK answers to `questions`, from a Larder that it knows by `larder feast-repo` alone; with a `key` in its environment.
+fn answers(shop: &Shop, service: &Service, key: Option<&str>, questions: &[Value]) -> Vec<Value> {
     let programs = installed("feast");
     let repository = shop.path().join("repository");
     run(&mut shop.command(&["feast-repo", repository.to_str().unwrap(), "--url", &service.url]));
     run(program(shop, &programs.join("feast")).arg("apply").current_dir(&repository));
     let mut sdk = program(shop, &programs.join("python"));
+    sdk.envs(key.map(|key| ("LARDER_KEY", key)));
     sdk.arg(SCRIPT).arg(&repository).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = sdk.spawn().unwrap();
     let lines: String = questions.iter().map(|question| question.to_string() + "\n").collect();
@@ -72,7 +75,7 @@ async fn feasts_own_sdk_reads_from_larder() {
         json!({"ask": "online", "ids": [""], "features": ["rfm:segment"]}),
     ];
     let [schema, online, served, rows, nested, unknown, bad] =
-        answers(&shop, &service, &questions).try_into().unwrap_or_else(|found| panic!("{found:?}"));
+        answers(&shop, &service, None, &questions).try_into().unwrap_or_else(|found| panic!("{found:?}"));
 
     assert_eq!(schema["views"]["rfm"]["recency_days"], "Int64", "{schema}");
     assert_eq!(schema["views"]["rfm"]["monetary"], "Float64");
@@ -123,4 +126,24 @@ async fn feasts_own_sdk_reads_from_larder() {
     assert_eq!(unknown["error"], "FeatureViewNotFoundException", "{unknown}");
     assert!(unknown["message"].as_str().unwrap().contains("nope"), "{unknown}");
     assert!(bad["message"].as_str().unwrap().contains("422"), "{bad}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn feasts_own_sdk_brings_a_key() {
+    let shop =
+        access::shop(&access::keys(&[("reader", &[Scope::Features, Scope::Pii]), ("features", &[Scope::Features])]));
+    let service = shop.open().await;
+    let question = json!({"ask": "online", "ids": ["17850"], "features": ["contact:phone", "contact:orders"]});
+    for (key, phone, status) in [("reader", json!("phone-17850"), "PRESENT"), ("features", Value::Null, "NULL_VALUE")] {
+        let answers = answers(&shop, &service, Some(&access::key(key)), std::slice::from_ref(&question));
+        let answer = &answers[0];
+        assert_eq!(
+            (&answer["values"]["phone"][0], &answer["statuses"]["phone"][0]),
+            (&phone, &json!(status)),
+            "{answer}"
+        );
+        assert_eq!(answer["values"]["orders"], json!([2]), "{answer}");
+    }
+    let refused = answers(&shop, &service, Some("lrd_nobodys"), &[question]);
+    assert!(refused[0]["message"].as_str().unwrap().contains("401"), "{refused:?}");
 }
