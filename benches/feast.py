@@ -142,7 +142,9 @@ def load(repository, url):
         for view in store.list_feature_views():
             rows = [(r["customer_id"], r["views"][view.name]) for r in answer["results"] if r["views"][view.name]]
             columns = {
-                field.name: python_values_to_proto_values([row[field.name] for _, row in rows], field.dtype.to_value_type())
+                field.name: python_values_to_proto_values(
+                    [held(row[field.name], str(field.dtype)) for _, row in rows], field.dtype.to_value_type()
+                )
                 for field in view.features
             }
             key = lambda id: EntityKey(join_keys=["customer_id"], entity_values=[Value(string_val=id)])
@@ -152,6 +154,21 @@ def load(repository, url):
             ]
             if data:
                 store._get_provider().online_write_batch(store.config, view, data, None)
+
+
+def held(value, dtype):
+    """A value as Feast's type for it can hold it, which is how Larder answers Feast's clients too."""
+    if value is None or value == []:
+        return None
+    if dtype == "String" and not isinstance(value, str):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    if dtype == "Float64":
+        return float(value)
+    if dtype == "Array(Float64)":
+        return [float(item) for item in value]
+    if dtype == "Array(String)":
+        return [item or "" for item in value]
+    return value
 
 
 def all_ids(url):

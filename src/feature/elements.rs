@@ -27,13 +27,32 @@ fn inner(array: &[u8]) -> &[u8] {
 fn element_end(text: &[u8], from: usize) -> usize {
     let mut at = match text.get(from) {
         Some(b'"') => string_end(text, from + 1) + 1,
-        Some(b'[' | b'{') => nested_end(text, from),
+        Some(b'[') => list_end(text, from).unwrap_or_else(|| nested_end(text, from)),
+        Some(b'{') => nested_end(text, from),
         _ => from,
     };
     while text.get(at).is_some_and(|byte| *byte != b',') {
         at += 1;
     }
     at.min(text.len())
+}
+
+/// The place behind the array that begins at `from`, found many bytes at a time: its first `]` that is in no string. Nothing where there
+/// are arrays in it, or escapes.
+fn list_end(text: &[u8], from: usize) -> Option<usize> {
+    let (mut at, mut quotes) = (from + 1, 0);
+    loop {
+        let end = at + memchr::memchr(b']', text.get(at..)?)?;
+        let piece = &text[at..end];
+        if memchr::memchr2(b'[', b'\\', piece).is_some() {
+            return None;
+        }
+        quotes += memchr::memchr_iter(b'"', piece).count();
+        if quotes % 2 == 0 {
+            return Some(end + 1);
+        }
+        at = end + 1;
+    }
 }
 
 /// The place behind the array or object that begins at `from`.
@@ -76,7 +95,22 @@ fn string_end(text: &[u8], start: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn lists_end_where_their_brackets_say(texts in prop::collection::vec(r#"[\[\]{}",a\\]{0,6}"#, 0..6), deep in any::<bool>()) {
+            let list = serde_json::json!(texts).to_string();
+            let list = if deep { format!("[{{\"k\":{list},\"l\":1}}]") } else { list };
+            let row = format!("[{list},1,{list}]");
+            let found: Vec<_> = elements(row.as_bytes()).collect();
+            prop_assert_eq!(found, [list.as_bytes(), b"1", list.as_bytes()]);
+            let end = list_end(list.as_bytes(), 0);
+            prop_assert!(end.is_none_or(|end| end == nested_end(list.as_bytes(), 0)));
+        }
+    }
 
     #[test]
     fn arrays_split_at_their_own_commas_only() {
