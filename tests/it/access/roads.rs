@@ -164,6 +164,13 @@ async fn nothing_is_told_by_asking() {
         assert_eq!(answer.status, 403, "{body}: {}", answer.text);
         assert!(!shows(&answer) && !answer.text.contains("1941"), "{body}: {}", answer.text);
     }
+    // Nor as a file.
+    for body in bodies.iter().filter(|body| body.get("breakdown").is_none()) {
+        let file = json!({"where": body["where"], "order_by": body.get("order_by").unwrap_or(&json!("birth.one"))});
+        let answer =
+            ask(&service, &Method::POST, "/v1/audiences/export", Some(&file), Some(&super::key("export"))).await;
+        assert_eq!(answer.status, 403, "{file}: {}", answer.text);
+    }
     // A page that somebody else turned is no way around it.
     let mut body = json!({"where": "birth.one = 1", "order_by": "birth.born", "limit": 1});
     let first = asked(&body, "reader").await;
