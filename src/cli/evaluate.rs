@@ -56,12 +56,13 @@ fn churn(card: &ChurnModel) -> std::io::Result<()> {
         return Ok(());
     }
     table::line(&format!(
-        "trained on {} rows ({}) of {} cuts from {} to {}, {:.1} % churned; calibration slope {:.3}\n",
+        "trained on {} rows ({}) of {} cuts from {} to {}, on what was done within {} days; {:.1} % churned; calibration slope {:.3}\n",
         table::count(card.training_rows),
         card.sampling,
         card.training_cuts.len(),
         card.training_cuts.first().map_or("", String::as_str),
         card.training_cuts.last().map_or("", String::as_str),
+        card.learned_days.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         card.base_rate * 100.0,
         card.calibration_slope,
     ))?;

@@ -16,9 +16,10 @@ pub struct ChurnConfig {
     pub high: f64,
     /// Probability from which it is medium; default 0.3.
     pub medium: f64,
-    /// At how many earlier instants customers are looked at for training, at most; default 9.
+    /// At how many instants of the last year customers are looked at for training, at most, besides a younger one whose horizon has ended
+    /// by half; default 12.
     pub cuts: usize,
-    /// Rows to train on, at most, over all cuts; default 200,000. Where there are more customers, some are drawn by their ids.
+    /// Rows to train on, at most, over all cuts; default 100,000. Where there are more customers, some are drawn by their ids.
     pub training_rows: u64,
     /// `[churn.actions]`: risk × value → action.
     pub actions: Actions,
@@ -85,8 +86,8 @@ impl Default for Raw {
             horizon: Duration::from_hours(90 * 24),
             high: 0.6,
             medium: 0.3,
-            cuts: 9,
-            training_rows: 200_000,
+            cuts: 12,
+            training_rows: 100_000,
             actions: Actions::default(),
         }
     }
@@ -175,7 +176,7 @@ mod tests {
         let config: ChurnConfig =
             toml::from_str("horizon = \"30d\"\nhigh = 0.8\n[actions.low]\nhigh = \"a\"\nmedium = \"b\"\nlow = \"c\"")
                 .expect("valid");
-        assert_eq!((config.horizon_days(), config.cuts), (30, 9));
+        assert_eq!((config.horizon_days(), config.cuts), (30, 12));
         assert_eq!([0.8, 0.79, 0.3, 0.29].map(|p| config.risk(p)), ["high", "medium", "medium", "low"]);
         assert_eq!((config.action("low", "low"), config.action("high", "high")), ("c", "call"));
         assert_eq!((config.action("medium", "low"), config.action("low", "medium")), ("newsletter", "b"));

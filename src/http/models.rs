@@ -19,9 +19,9 @@ use crate::snapshot::models::{ChurnModel, RecommendationsModel};
 #[serde(untagged)]
 pub(super) enum Card {
     /// That of the view `churn`.
-    Churn(ChurnModel),
+    Churn(Box<ChurnModel>),
     /// That of the view `recommendations`.
-    Recommendations(RecommendationsModel),
+    Recommendations(Box<RecommendationsModel>),
 }
 
 /// A model and its card.
@@ -62,9 +62,9 @@ pub(super) async fn model(
     let Path(name) = name.map_err(|_| unknown())?;
     let models = &served.manifest.models;
     let found = match name.as_str() {
-        "churn" => models.churn.clone().map(|card| ("churn", Card::Churn(card))),
+        "churn" => models.churn.clone().map(|card| ("churn", Card::Churn(Box::new(card)))),
         "recommendations" => {
-            models.recommendations.clone().map(|card| ("recommendations", Card::Recommendations(card)))
+            models.recommendations.clone().map(|card| ("recommendations", Card::Recommendations(Box::new(card))))
         }
         _ => None,
     };

@@ -23,6 +23,7 @@ mod ascent;
 mod candidates;
 mod choose;
 mod cuts;
+mod demand;
 mod inputs;
 mod logistic;
 mod measure;
@@ -34,8 +35,9 @@ mod value;
 mod view;
 
 use candidates::Rows;
-use choose::{Choice, Cut, choose, rule, share};
-use cuts::{Sample, Seen, cut_times, first_order, look_back, too_little};
+use choose::{Choice, Cut, choose, days, rule, share};
+use cuts::{Sample, Seen, cut_times, look_back, too_little};
+use demand::Look;
 use inputs::{BUILT_IN, COLUMNS, Inputs, RECENCY, Source, rhythm, sources};
 use measure::{mean, rounded};
 use purchasing::Purchasing;
@@ -88,26 +90,28 @@ pub(super) async fn model(
         .filter(|source| !personal(&source.view, &source.column))
         .map(Source::name)
         .collect();
-    let inputs = inputs::read(known.session, known.as_of, &sources, &columns, 1).await?;
     let horizon = TimeDelta::days(config.horizon_days().into());
-    let ends = match first_order(known.session).await? {
-        Some(first) => cut_times(first, known.as_of, horizon, config.cuts),
-        None => Vec::new(),
-    };
-    let sample = Sample::new(inputs.len(), ends.len(), known.past.spilled.partitions, config.training_rows);
-    let mut seen = Vec::new();
+    let (customers, first) = cuts::customers(known.session).await?;
+    let ends = first.map(|first| cut_times(first, known.as_of, horizon, config.cuts)).unwrap_or_default();
+    let partitions = known.past.spilled.partitions;
+    let sample = Sample::new(customers, ends.len(), partitions, config.training_rows);
+    let look = Look { at: known.as_of, horizon, share: sample.filled(partitions) };
+    let inputs = inputs::read(known.session, look, &sources, &columns, 1).await?;
+    let (mut seen, mut younger) = (Vec::new(), Vec::new());
     for at in &ends {
-        seen.push(look_back(known, *at, horizon, (&sources, &columns), sample).await?);
+        let cut = look_back(known, *at, horizon, (&sources, &columns), sample).await?;
+        if *at + horizon <= known.as_of { seen.push(cut) } else { younger.push(cut.cut) }
     }
     let (mut reasons, mut caveats) = (too_little(&seen, horizon), Vec::new());
     let choice = if reasons.is_empty() {
-        let cuts: Vec<Cut> = seen.iter().map(|seen| seen.cut.clone()).collect();
-        tokio::task::spawn_blocking(move || choose(&cuts, horizon)).await?
+        let cuts: Vec<Cut> = seen.iter().map(|seen| seen.cut.clone()).chain(younger).collect();
+        let as_of = known.as_of;
+        tokio::task::spawn_blocking(move || choose(&cuts, horizon, as_of)).await?
     } else {
         None
     };
     match &choice {
-        Some(choice) => doubts(choice, &seen, &mut reasons, &mut caveats),
+        Some(choice) => doubts(choice, &seen, horizon, &mut reasons, &mut caveats),
         None if reasons.is_empty() => reasons.push(format!(
             "no cut has {} customers who churned and as many who stayed, in itself and before it",
             choose::LEAST_OF_A_CLASS
@@ -126,6 +130,7 @@ pub(super) async fn model(
         reasons,
         caveats,
         training_cuts: if choice.is_some() { ends.iter().map(|at| rfc3339::format(*at)).collect() } else { Vec::new() },
+        learned_days: choice.as_ref().map(|choice| choice.parts.clone()).unwrap_or_default(),
         training_rows: choice.as_ref().map_or(0, |choice| choice.rows as u64),
         sampling: sample.text(known.past.spilled.partitions),
         base_rate: rounded(choice.as_ref().map_or(0.0, |choice| choice.base_rate)),
@@ -153,7 +158,7 @@ fn definition() -> ViewDefinition {
 }
 
 /// What the measurements say against the model, and what is to be kept in mind.
-fn doubts(choice: &Choice, seen: &[Seen], reasons: &mut Vec<String>, caveats: &mut Vec<String>) {
+fn doubts(choice: &Choice, seen: &[Seen], horizon: TimeDelta, reasons: &mut Vec<String>, caveats: &mut Vec<String>) {
     let Some(latest) = choice.cuts.last() else { return };
     let figures = latest.candidates.iter().find(|figures| figures.name == "model");
     if let Some(figures) = figures {
@@ -175,7 +180,7 @@ fn doubts(choice: &Choice, seen: &[Seen], reasons: &mut Vec<String>, caveats: &m
         caveats
             .push("there was one cut to measure on, which the choice rests on as well: its figures flatter".to_owned());
     }
-    let shares: Vec<f64> = seen.iter().map(|seen| share(&seen.cut.rows.churned)).collect();
+    let shares: Vec<f64> = seen.iter().map(|seen| share(&seen.cut.rows.churned(days(horizon)))).collect();
     let (least, most) = shares.iter().fold((1.0_f64, 0.0_f64), |(low, high), s| (low.min(*s), high.max(*s)));
     if most - least > 0.05 {
         caveats.push(format!(
@@ -208,7 +213,7 @@ fn make(
     let expected: Vec<f64> =
         own.iter().zip(&histories).map(|(own, history)| rounded(values.expected(*own, history))).collect();
     let levels = levels(&expected);
-    let rows = Rows { columns: inputs.columns(), histories, churned: Vec::new() };
+    let rows = Rows { columns: inputs.columns(), histories, next: Vec::new() };
     let scored = choice.map(|choice| (choice, choice.fitted.scores(&rows), choice.fitted.scaled(&rows)));
     let base = scored.as_ref().map(|(choice, _, scaled)| usual(choice, scaled, sources, inputs.len()));
     let file = view::stage(inputs, known.past.scratch, |row| {
@@ -237,7 +242,7 @@ fn make(
 }
 
 /// What each source adds to the log-odds of `row`: columns made of one feature are taken together.
-fn by_source(choice: &Choice, scaled: &[Vec<f64>], sources: &[Source], row: usize) -> Vec<f64> {
+fn by_source(choice: &Choice, scaled: &[Vec<Vec<f64>>], sources: &[Source], row: usize) -> Vec<f64> {
     let mut moved = vec![0.0; sources.len()];
     for (column, part) in choice.fitted.contributions(scaled, row).into_iter().enumerate() {
         moved[source_of(column, sources.len())] += part;
@@ -246,7 +251,7 @@ fn by_source(choice: &Choice, scaled: &[Vec<f64>], sources: &[Source], row: usiz
 }
 
 /// The mean of that over customers, so that a reason is what sets a customer apart from the others.
-fn usual(choice: &Choice, scaled: &[Vec<f64>], sources: &[Source], rows: usize) -> Vec<f64> {
+fn usual(choice: &Choice, scaled: &[Vec<Vec<f64>>], sources: &[Source], rows: usize) -> Vec<f64> {
     let looked: Vec<Vec<f64>> =
         (0..rows).step_by((rows / 2_000).max(1)).map(|row| by_source(choice, scaled, sources, row)).collect();
     (0..sources.len()).map(|at| mean(looked.iter().map(|moved| moved[at]))).collect()

@@ -1,6 +1,6 @@
 //! Choosing among candidates and calibrating the chosen, on cuts in time that nothing was learned from.
 //!
-//! For a cut, candidates learn from the cuts whose horizon had ended by then: what a build at that instant could have known. The
+//! For a cut, candidates learn from what a build at that instant could have known: cuts whose horizon, or part of it, had ended by then. The
 //! latest cut is kept out of the choice and of the calibration where there are others, so that its figures are those of a
 //! stranger. The slope of the calibration comes from such cuts, its level from all training rows: a single cut's level is its
 //! season's.
@@ -8,7 +8,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    candidates::{Candidate, Fitted, Rows},
+    candidates::{Candidate, Fitted, Lessons, Rows},
     logistic::{Logistic, logit, sigmoid},
     measure::{auc, bins, figures, mean, rounded},
     purchasing::Fits,
@@ -21,6 +21,9 @@ pub(super) const LEAST_OF_A_CLASS: usize = 30;
 const MEASURED: usize = 3;
 /// By so much the area under the curve must be greater for a candidate that is less simple.
 const MARGIN: f64 = 0.001;
+
+/// Into how many parts of the horizon learning is divided.
+const PARTS: i32 = 2;
 
 /// The customers of a cut, and what became of them.
 #[derive(Debug, Clone)]
@@ -40,6 +43,9 @@ pub(super) struct Choice {
     pub(super) weights: Vec<f64>,
     pub(super) importance: Vec<f64>,
     pub(super) cuts: Vec<ChurnCut>,
+    /// The parts of the horizon that were learned, in days.
+    pub(super) parts: Vec<u32>,
+    /// Customers, once per cut.
     pub(super) rows: usize,
     pub(super) base_rate: f64,
 }
@@ -71,7 +77,8 @@ impl Calibration {
 /// A measured cut: what was learned from before it, and the log-odds that each candidate gave.
 struct Measured<'a> {
     cut: &'a Cut,
-    before: Rows,
+    churned: Vec<bool>,
+    before: Lessons,
     fitted: Vec<Option<Fitted>>,
     /// Nothing for a candidate that is degenerate.
     scores: Vec<Option<Vec<f64>>>,
@@ -91,40 +98,62 @@ fn both_classes(churned: &[bool]) -> bool {
     gone.min(churned.len() - gone) >= LEAST_OF_A_CLASS
 }
 
-/// The cuts that something can be learned before, thinned to the number that is measured; the latest is among them.
-fn measured(cuts: &[Cut], horizon: TimeDelta) -> Vec<Measured<'_>> {
-    let known = |cut: &Cut| cuts.iter().filter(|c| c.at + horizon <= cut.at).map(|c| &c.rows).collect::<Vec<&Rows>>();
-    let before = |cut: &Cut| Rows::of(known(cut));
-    let able: Vec<(&Cut, Rows)> = cuts
-        .iter()
-        .map(|cut| (cut, before(cut)))
-        .filter(|(cut, before)| both_classes(&cut.rows.churned) && both_classes(&before.churned))
-        .collect();
+/// The parts of `horizon` in whole days, least first; the horizon is the last.
+pub(super) fn parts(horizon: TimeDelta) -> Vec<TimeDelta> {
+    let mut parts: Vec<TimeDelta> =
+        (1..=PARTS).map(|part| TimeDelta::days((horizon * part / PARTS).num_days().max(1))).collect();
+    parts.dedup();
+    parts
+}
+
+/// What is known at `until`; a part of the horizon after which everybody had bought, or nobody, teaches nothing.
+fn lessons(cuts: &[Cut], horizon: TimeDelta, until: DateTime<Utc>) -> Lessons {
+    let of_part =
+        |part: TimeDelta| (days(part), Rows::of(cuts.iter().filter(|cut| cut.at + part <= until).map(|cut| &cut.rows)));
+    let teaches = |(days, rows): &(f64, Rows)| *days >= self::days(horizon) || both_classes(&rows.churned(*days));
+    Lessons(parts(horizon).into_iter().map(of_part).filter(teaches).collect())
+}
+
+/// The latest cut whose horizon had ended by `until`, as far as purchases go.
+fn fits(cuts: &[Cut], horizon: TimeDelta, until: DateTime<Utc>) -> Fits {
+    let latest = cuts.iter().rfind(|cut| cut.at + horizon <= until);
+    Fits::of(latest.map_or(&[], |cut| &cut.rows.histories))
+}
+
+/// Those of `cuts` that something can be learned before and whose horizon ended by `as_of`, thinned to the number that is
+/// measured; the latest is among them.
+fn measured(cuts: &[Cut], horizon: TimeDelta, as_of: DateTime<Utc>) -> Vec<Measured<'_>> {
+    let whole = days(horizon);
+    let able = |cut: &&Cut| {
+        let known = cuts.iter().filter(|one| one.at + horizon <= cut.at).flat_map(|one| one.rows.churned(whole));
+        cut.at + horizon <= as_of
+            && both_classes(&cut.rows.churned(whole))
+            && both_classes(&known.collect::<Vec<bool>>())
+    };
+    let able: Vec<&Cut> = cuts.iter().filter(able).collect();
     let count = able.len().min(MEASURED);
     let mut wanted: Vec<usize> = (1..=count).map(|k| able.len() * k / count - 1).collect();
     wanted.dedup();
-    let chosen = able.into_iter().enumerate().filter(|(at, _)| wanted.contains(at));
-    chosen
-        .map(|(_, (cut, before))| {
-            let fits = Fits::of(known(cut).last().map_or(&[], |rows| &rows.histories));
-            let fitted = Fitted::all(&before, &fits, days(horizon));
-            let scores = fitted.iter().map(|fitted| Some(fitted.as_ref()?.scores(&cut.rows))).collect();
-            Measured { cut, before, fitted, scores }
-        })
-        .collect()
+    let measure = |place: usize| {
+        let cut = able[place];
+        let before = lessons(cuts, horizon, cut.at);
+        let fitted = Fitted::all(&before, &fits(cuts, horizon, cut.at));
+        let scores = fitted.iter().map(|fitted| Some(fitted.as_ref()?.scores(&cut.rows))).collect();
+        Measured { cut, churned: cut.rows.churned(whole), before, fitted, scores }
+    };
+    wanted.into_iter().map(measure).collect()
 }
 
-/// Chooses, calibrates, and fits to all `cuts`, which are ordered in time; nothing where none can be measured.
-pub(super) fn choose(cuts: &[Cut], horizon: TimeDelta) -> Option<Choice> {
-    let measured = measured(cuts, horizon);
+/// Chooses, calibrates, and fits to all that is known of `cuts` at `as_of`; they are ordered in time. Nothing where none can be measured.
+pub(super) fn choose(cuts: &[Cut], horizon: TimeDelta, as_of: DateTime<Utc>) -> Option<Choice> {
+    let measured = measured(cuts, horizon, as_of);
     let kept_out = usize::from(measured.len() > 1);
     let basis = &measured[..measured.len() - kept_out];
     if basis.is_empty() {
         return None;
     }
-    let rows = Rows::of(cuts.iter().map(|cut| &cut.rows));
-    let fits = Fits::of(cuts.last().map_or(&[], |cut| &cut.rows.histories));
-    let mut all = Fitted::all(&rows, &fits, days(horizon));
+    let (lessons, fits) = (lessons(cuts, horizon, as_of), fits(cuts, horizon, as_of));
+    let mut all = Fitted::all(&lessons, &fits);
     // What is degenerate anywhere is never chosen.
     let able = |place: usize| all[place].is_some() && measured.iter().all(|cut| cut.fitted[place].is_some());
     let place = best(basis, able);
@@ -134,21 +163,26 @@ pub(super) fn choose(cuts: &[Cut], horizon: TimeDelta) -> Option<Choice> {
     let described = described.collect::<Option<Vec<ChurnCut>>>()?;
     let final_slope = if kept_out == 1 { self::slope(&measured, place) } else { 1.0 };
     let of = |candidate: Candidate| all.iter().flatten().find(|fitted| fitted.candidate == candidate);
-    let weights = of(Candidate::Logistic)?.logistic.clone()?.weights;
-    let boosted = of(Candidate::Boosted)?;
-    let importance = boosted.trees.as_ref()?.importance(&boosted.scaled(&rows), rows.churned.len());
+    let (weights, (whole, rows)) = (of(Candidate::Logistic)?.weights(), lessons.whole()?);
+    let importance = of(Candidate::Boosted)?.importance(rows);
     let fitted = all.swap_remove(place)?;
-    let base_rate = share(&rows.churned);
-    let calibration = Calibration::level(final_slope, &fitted.scores(&rows), base_rate);
-    let rows = rows.churned.len();
-    Some(Choice { fitted, fits, calibration, weights, importance, cuts: described, rows, base_rate })
+    let base_rate = share(&rows.churned(whole));
+    let calibration = Calibration::level(final_slope, &fitted.scores(rows), base_rate);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole days")]
+    let parts = lessons.0.iter().map(|(days, _)| *days as u32).collect();
+    let rows = learned_from(&lessons);
+    Some(Choice { fitted, fits, calibration, weights, importance, cuts: described, parts, rows, base_rate })
+}
+
+/// Rows that anything was learned from: those of the shortest part hold the others.
+fn learned_from(lessons: &Lessons) -> usize {
+    lessons.0.first().map_or(0, |(_, rows)| rows.next.len())
 }
 
 /// The place of the candidate whose mean area under the curve is greatest; a simpler one that is nearly as good wins.
 fn best(basis: &[Measured<'_>], able: impl Fn(usize) -> bool) -> usize {
-    let of = |cut: &Measured<'_>, place: usize| {
-        cut.scores[place].as_ref().map_or(0.0, |scores| auc(scores, &cut.cut.rows.churned))
-    };
+    let of =
+        |cut: &Measured<'_>, place: usize| cut.scores[place].as_ref().map_or(0.0, |scores| auc(scores, &cut.churned));
     let area = |place: usize| if able(place) { mean(basis.iter().map(|cut| of(cut, place))) } else { 0.0 };
     let areas: Vec<f64> = (0..Candidate::ALL.len()).map(area).collect();
     (1..areas.len()).fold(0, |best, place| if areas[place] > areas[best] + MARGIN { place } else { best })
@@ -164,28 +198,29 @@ fn slope(basis: &[Measured<'_>], place: usize) -> f64 {
         for (at, column) in columns.iter_mut().enumerate().skip(1) {
             column.extend(std::iter::repeat_n(f64::from(u8::from(at == number)), scores.len()));
         }
-        churned.extend_from_slice(&measured.cut.rows.churned);
+        churned.extend_from_slice(&measured.churned);
     }
     Logistic::fit(&columns, &churned, 1e-3).weights[0].clamp(0.5, 1.5)
 }
 
 fn describe(measured: &Measured<'_>, place: usize, slope: f64, used_to_choose: bool) -> Option<ChurnCut> {
-    let churned = &measured.cut.rows.churned;
+    let churned = &measured.churned;
     let of = |scores: &[f64]| scores.iter().map(|score| sigmoid(*score)).collect::<Vec<f64>>();
     let mut candidates: Vec<_> = Candidate::ALL
         .iter()
         .zip(&measured.scores)
         .filter_map(|(candidate, scores)| Some(figures(candidate.name(), &of(scores.as_ref()?), churned)))
         .collect();
-    let learned = measured.fitted[place].as_ref()?.scores(&measured.before);
-    let calibration = Calibration::level(slope, &learned, share(&measured.before.churned));
+    let (whole, rows) = measured.before.whole()?;
+    let learned = measured.fitted[place].as_ref()?.scores(rows);
+    let calibration = Calibration::level(slope, &learned, share(&rows.churned(whole)));
     let model: Vec<f64> =
         measured.scores[place].as_ref()?.iter().map(|score| calibration.probability(*score)).collect();
     candidates.push(figures("model", &model, churned));
     Some(ChurnCut {
         at: measured.cut.at,
         used_to_choose,
-        training_rows: measured.before.churned.len() as u64,
+        training_rows: learned_from(&measured.before) as u64,
         customers: churned.len() as u64,
         churned: rounded(share(churned)),
         candidates,

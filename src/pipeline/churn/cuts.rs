@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use arrow::{
     array::{Array, AsArray},
-    datatypes::{Float64Type, TimestampMicrosecondType},
+    datatypes::{Float64Type, Int64Type, TimestampMicrosecondType},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
@@ -14,7 +14,8 @@ use futures::StreamExt;
 use super::{
     Known, VIEW,
     candidates::Rows,
-    choose::{Cut, days},
+    choose::{Cut, days, parts},
+    demand::Look,
     inputs::{self, Source},
     value::{Stayed, own_rate},
 };
@@ -27,6 +28,8 @@ use crate::{
 const LEAST_CUSTOMERS: usize = 200;
 /// The least time between cuts: nearer ones hold nearly the same rows.
 const LEAST_STEP: TimeDelta = TimeDelta::days(7);
+/// Older customers have less to tell of today's, but every season should be there.
+const YEAR: TimeDelta = TimeDelta::days(365);
 
 /// A cut with what only the value model needs.
 pub(super) struct Seen {
@@ -34,16 +37,23 @@ pub(super) struct Seen {
     pub(super) stayed: Stayed,
 }
 
-pub(super) async fn first_order(session: &Session) -> Result<Option<DateTime<Utc>>, ViewError> {
+/// How many customers have ordered, and when the first one did.
+pub(super) async fn customers(session: &Session) -> Result<(usize, Option<DateTime<Utc>>), ViewError> {
     let failed = |source| ViewError::Sql { view: VIEW.to_owned(), source: Box::new(source) };
-    let mut rows = session.query(VIEW, "SELECT min(ordered_at) AS first FROM orders").await?;
-    let Some(batch) = rows.next().await.transpose().map_err(failed)? else { return Ok(None) };
-    let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
-    let first = (batch.num_rows() > 0 && times.is_valid(0)).then(|| times.value(0));
-    Ok(first.and_then(DateTime::from_timestamp_micros))
+    let sql = "SELECT count(*) AS customers, min(first) AS first \
+               FROM (SELECT min(ordered_at) AS first FROM orders GROUP BY customer_id)";
+    let mut rows = session.query(VIEW, sql).await?;
+    let batch = rows.next().await.transpose().map_err(failed)?;
+    let Some(batch) = batch.filter(|batch| batch.num_rows() > 0) else { return Ok((0, None)) };
+    let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+    let count = batch.column(0).as_primitive::<Int64Type>().value(0);
+    let first = times.is_valid(0).then(|| times.value(0)).and_then(DateTime::from_timestamp_micros);
+    Ok((usize::try_from(count).unwrap_or(0), first))
 }
 
-/// The instants to look back at, oldest first: evenly from a third of a horizon after the first order to a horizon before `as_of`.
+/// The instants to look back at, oldest first. `most` of them, at most, are a horizon before `as_of` or earlier, and not before a third
+/// of a horizon after the first order: spread over the last year, but no nearer than a third of a horizon. Younger ones follow, after
+/// which only a part of the horizon has ended.
 pub(super) fn cut_times(
     first: DateTime<Utc>,
     as_of: DateTime<Utc>,
@@ -55,10 +65,12 @@ pub(super) fn cut_times(
         return Vec::new();
     }
     let span = newest - oldest;
-    let steps = i32::try_from(most.saturating_sub(1)).unwrap_or(i32::MAX);
-    let fit = i32::try_from(span.num_seconds() / LEAST_STEP.num_seconds()).unwrap_or(i32::MAX).min(steps);
-    let step = if fit > 0 { span / fit } else { TimeDelta::zero() };
-    (0..=fit).rev().map(|back| newest - step * back).collect()
+    let steps = i32::try_from(most.saturating_sub(1)).unwrap_or(i32::MAX).max(1);
+    let step = (span.min(YEAR) / steps).max(horizon / 3).max(LEAST_STEP);
+    let fit = i32::try_from(span.num_seconds() / step.num_seconds()).unwrap_or(i32::MAX).min(steps);
+    let parts = parts(horizon);
+    let younger = parts[..parts.len() - 1].iter().rev().map(|part| as_of - *part);
+    (0..=fit).rev().map(|back| newest - step * back).chain(younger).collect()
 }
 
 /// Which customers are looked at in earlier cuts, so that there are no more rows than wanted.
@@ -84,6 +96,12 @@ impl Sample {
         Self { partitions: filled, one_in, most }
     }
 
+    /// The share of the customers in the sessions of the past.
+    #[expect(clippy::cast_precision_loss, reason = "numbers of partitions")]
+    pub(super) fn filled(self, partitions: usize) -> f64 {
+        self.partitions as f64 / partitions as f64
+    }
+
     pub(super) fn text(self, partitions: usize) -> String {
         match self {
             Self { partitions: filled, one_in: 1, .. } if filled == partitions => "all customers".to_owned(),
@@ -103,33 +121,38 @@ pub(super) async fn look_back(
     sample: Sample,
 ) -> Result<Seen, BuildError> {
     let (session, folder) = known.past.at(at, sample.partitions).await?;
-    let mut inputs = inputs::read(&session, at, sources, columns, sample.one_in).await?;
+    let mut inputs = inputs::read(&session, Look { at, horizon, share: 1.0 }, sources, columns, sample.one_in).await?;
     inputs.thin(sample.most);
     drop((session, folder));
     let spent = spent(known.session, at, at + horizon).await?;
-    let churned: Vec<bool> = inputs.ids.iter().map(|id| !spent.contains_key(id)).collect();
+    let next = |id| spent.get(id).map_or(f64::INFINITY, |(next, _)| *next);
+    let next: Vec<f64> = inputs.ids.iter().map(next).collect();
     let (mut stayed, histories) = (Stayed::default(), inputs.histories());
     for (row, id) in inputs.ids.iter().enumerate() {
-        if let Some(amount) = spent.get(id) {
+        if let Some((_, amount)) = spent.get(id) {
             stayed.own.push(own_rate(&inputs.raw, row, days(horizon)));
             stayed.histories.push(histories[row]);
             stayed.seen.push(*amount);
         }
     }
-    Ok(Seen { cut: Cut { at, rows: Rows { columns: inputs.columns(), histories, churned } }, stayed })
+    Ok(Seen { cut: Cut { at, rows: Rows { columns: inputs.columns(), histories, next } }, stayed })
 }
 
-/// Who ordered after `from` and up to `to`, and for how much, less what was given back by then.
-async fn spent(session: &Session, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<HashMap<String, f64>, ViewError> {
+/// Who ordered after `from` and up to `to`: after how many days, and for how much, less what was given back by then.
+async fn spent(
+    session: &Session,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<HashMap<String, (f64, f64)>, ViewError> {
     let instant = |at| format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", rfc3339::format(at));
     let sum = |amount, table, at| {
         let (from, to) = (instant(from), instant(to));
         format!(
-            "SELECT customer_id, sum({amount}) AS amount FROM {table} WHERE {at} > {from} AND {at} <= {to} GROUP BY customer_id"
+            "SELECT customer_id, min({at}) AS next, sum({amount}) AS amount FROM {table} WHERE {at} > {from} AND {at} <= {to} GROUP BY customer_id"
         )
     };
     let sql = format!(
-        "SELECT o.customer_id, CAST(greatest(o.amount - coalesce(r.amount, 0), 0) AS DOUBLE) AS spent \
+        "SELECT o.customer_id, o.next, CAST(greatest(o.amount - coalesce(r.amount, 0), 0) AS DOUBLE) AS spent \
          FROM ({}) o LEFT JOIN ({}) r ON r.customer_id = o.customer_id",
         sum("revenue", "orders", "ordered_at"),
         sum("amount", "returns", "returned_at"),
@@ -138,8 +161,11 @@ async fn spent(session: &Session, from: DateTime<Utc>, to: DateTime<Utc>) -> Res
     let mut spent = HashMap::new();
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|source| ViewError::Sql { view: VIEW.to_owned(), source: Box::new(source) })?;
-        let (ids, amounts) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Float64Type>());
-        spent.extend((0..batch.num_rows()).map(|row| (ids.value(row).to_owned(), amounts.value(row))));
+        let (ids, amounts) = (batch.column(0).as_string::<i32>(), batch.column(2).as_primitive::<Float64Type>());
+        let next = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+        #[expect(clippy::cast_precision_loss, reason = "times of our age fit to the microsecond")]
+        let after = |row| (next.value(row) - from.timestamp_micros()) as f64 / 86_400e6;
+        spent.extend((0..batch.num_rows()).map(|row| (ids.value(row).to_owned(), (after(row), amounts.value(row)))));
     }
     Ok(spent)
 }
@@ -159,9 +185,35 @@ pub(super) fn too_little(seen: &[Seen], horizon: TimeDelta) -> Vec<String> {
             days * 7 / 3
         )];
     }
-    let customers = latest.cut.rows.churned.len();
+    let customers = latest.cut.rows.next.len();
     if customers < LEAST_CUSTOMERS {
         return vec![format!("{customers} customers had an order a horizon before as_of; it takes {LEAST_CUSTOMERS}")];
     }
     Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(first: &str, as_of: &str, horizon: i64, most: usize) -> Vec<String> {
+        let (first, as_of) = (format!("{first}T00:00:00Z"), format!("{as_of}T00:00:00Z"));
+        let times =
+            cut_times(first.parse().expect("a time"), as_of.parse().expect("a time"), TimeDelta::days(horizon), most);
+        times.into_iter().map(|at| at.format("%m-%d").to_string()).collect()
+    }
+
+    #[test]
+    fn cuts_are_a_third_of_a_horizon_apart_and_a_younger_one_follows() {
+        assert_eq!(
+            times("2011-01-01", "2011-12-08", 90, 12),
+            ["02-11", "03-13", "04-12", "05-12", "06-11", "07-11", "08-10", "09-09", "10-24"]
+        );
+        // No more than wanted, and with room to spare over a year.
+        assert_eq!(times("2011-01-01", "2011-12-08", 90, 2), ["01-31", "09-09", "10-24"]);
+        assert_eq!(times("2001-01-01", "2011-12-31", 10, 2), ["12-21", "12-21", "12-26"]);
+        // Parts are whole days, each once.
+        assert_eq!(times("2011-12-01", "2011-12-31", 2, 2), ["12-01", "12-29", "12-30"]);
+        assert!(times("2011-12-01", "2011-12-31", 30, 9).is_empty());
+    }
 }

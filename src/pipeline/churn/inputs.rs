@@ -6,10 +6,14 @@ use arrow::{
     array::{Array, AsArray},
     datatypes::{DataType, Float64Type, Schema},
 };
-use chrono::{DateTime, Utc};
 use futures::StreamExt;
 
-use super::purchasing::History;
+use super::{
+    choose::days,
+    demand::{self, Look},
+    measure::mean,
+    purchasing::History,
+};
 use crate::pipeline::{ViewError, query::Session};
 
 /// A feature of a view.
@@ -25,8 +29,10 @@ impl Source {
     }
 }
 
-/// The features of built-in views, by their places in [`Inputs::raw`].
-pub(super) const BUILT_IN: [(&str, &str); 12] = [
+/// Where [`demand`] takes a view's place.
+const DEMAND: &str = "demand";
+/// The features of built-in views and of [`demand`], by their places in [`Inputs::raw`].
+pub(super) const BUILT_IN: [(&str, &str); 14] = [
     ("rfm", "recency_days"),
     ("rfm", "frequency"),
     ("rfm", "monetary"),
@@ -39,6 +45,8 @@ pub(super) const BUILT_IN: [(&str, &str); 12] = [
     ("behavior", "spend_30d"),
     ("behavior", "spend_90d"),
     ("behavior", "spend_365d"),
+    (DEMAND, "late_sales"),
+    (DEMAND, "active_buyers"),
 ];
 pub(super) const RECENCY: usize = 0;
 pub(super) const FREQUENCY: usize = 1;
@@ -52,9 +60,11 @@ const RETURN_RATE: usize = 8;
 const SPEND_30: usize = 9;
 const SPEND_90: usize = 10;
 pub(super) const SPEND_365: usize = 11;
+pub(super) const LATE_SALES: usize = 12;
+pub(super) const ACTIVE_BUYERS: usize = 13;
 
 /// The columns that models learn from, each with the place of the feature that it is made of; a user's follow.
-pub(super) const COLUMNS: [(&str, usize); 14] = [
+pub(super) const COLUMNS: [(&str, usize); 16] = [
     ("log_recency", RECENCY),
     ("log_frequency", FREQUENCY),
     ("overdue", GAP),
@@ -69,6 +79,8 @@ pub(super) const COLUMNS: [(&str, usize); 14] = [
     ("log_spend_30d", SPEND_30),
     ("log_spend_90d", SPEND_90),
     ("log_purchase_days", FREQUENCY),
+    ("log_late_sales", LATE_SALES),
+    ("active_buyers", ACTIVE_BUYERS),
 ];
 pub(super) const OF_RECENCY: usize = 0;
 pub(super) const OF_FREQUENCY: usize = 1;
@@ -79,6 +91,8 @@ pub(super) const OF_OVERDUE: usize = 2;
 pub(super) struct Inputs {
     pub(super) ids: Vec<String>,
     pub(super) raw: Vec<Vec<f64>>,
+    /// The horizon in days, which [`demand`] goes by.
+    pub(super) horizon: f64,
     /// On how many days (UTC) each of them ordered: several orders of a day are one purchase to those who model purchases.
     days: Vec<f64>,
 }
@@ -105,11 +119,11 @@ pub(super) fn sources<'a>(
     sources
 }
 
-/// Reads the features of the customers with an order, as `session` has them at `at`. A customer whose id's hash is no multiple of
-/// `one_in` is left out. `known` tells which columns there are: a replaced view may lack some.
+/// Reads the features of the customers with an order, as `session` has them at the instant of `look`. A customer whose id's hash is
+/// no multiple of `one_in` is left out. `known` tells which columns there are: a replaced view may lack some.
 pub(super) async fn read(
     session: &Session,
-    at: DateTime<Utc>,
+    look: Look,
     sources: &[Source],
     known: &BTreeSet<String>,
     one_in: u64,
@@ -143,20 +157,28 @@ pub(super) async fn read(
         numbered.join(", ")
     );
     let mut rows = session.query("churn", &sql).await?;
-    let mut inputs = Inputs { raw: vec![Vec::new(); sources.len()], ..Inputs::default() };
+    let demand = demand::demand(session, look).await?;
+    let horizon = days(look.horizon);
+    let mut inputs = Inputs { raw: vec![Vec::new(); sources.len()], horizon, ..Inputs::default() };
     #[expect(clippy::cast_precision_loss, reason = "times of our age fit to the microsecond")]
-    let now = at.timestamp_micros() as f64;
+    let now = look.at.timestamp_micros() as f64;
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|source| ViewError::Sql { view: "churn".to_owned(), source: Box::new(source) })?;
         let ids = batch.column(0).as_string::<i32>();
         let columns: Vec<_> = batch.columns()[1..].iter().map(AsArray::as_primitive::<Float64Type>).collect();
         for row in (0..batch.num_rows()).filter(|row| hash(ids.value(*row)).is_multiple_of(one_in)) {
             inputs.ids.push(ids.value(row).to_owned());
+            let of_products = demand.get(ids.value(row));
             let days = &columns[sources.len()];
             inputs.days.push(if days.is_valid(row) { days.value(row) } else { 1.0 });
             for (place, (column, values)) in columns.iter().zip(&mut inputs.raw).enumerate() {
                 let value = if column.is_valid(row) { column.value(row) } else { f64::NAN };
-                values.push(if place == TENURE { (now - value) / 86_400e6 } else { value });
+                values.push(match place {
+                    TENURE => (now - value) / 86_400e6,
+                    LATE_SALES => of_products.map_or(f64::NAN, |demand| demand.late_sales),
+                    ACTIVE_BUYERS => of_products.map_or(f64::NAN, |demand| demand.active_buyers),
+                    _ => value,
+                });
             }
         }
     }
@@ -166,6 +188,15 @@ pub(super) async fn read(
 /// FNV-1a: the same on every machine and in every version.
 fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Less the mean of those known. Shares of all there ever was shrink as the history grows: left as they are, they tell the learners the date.
+fn centred(mut values: Vec<f64>) -> Vec<f64> {
+    let usual = mean(values.iter().copied().filter(|value| value.is_finite()));
+    for value in &mut values {
+        *value -= usual;
+    }
+    values
 }
 
 /// The time between orders that a customer is used to: their own mean, else the time since the first order.
@@ -235,6 +266,8 @@ impl Inputs {
             log(SPEND_30),
             log(SPEND_90),
             self.days.iter().map(|days| days.ln_1p()).collect(),
+            centred(raw[LATE_SALES].iter().map(|share| share.ln()).collect()),
+            centred(raw[ACTIVE_BUYERS].clone()),
         ];
         // Of a user's numbers nothing is known; the logarithm tames large ones of either sign.
         let own = raw[BUILT_IN.len()..].iter();

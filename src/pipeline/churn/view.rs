@@ -129,6 +129,16 @@ fn sentence(inputs: &Inputs, source: &Source, at: usize, row: usize) -> String {
         "return_rate" => format!("returned {} % of the purchases' worth", number(raw(at) * 100.0)),
         "spend_30d" => format!("spent {value} within the last 30 days"),
         "spend_90d" => format!("spent {value} within the last 90 days"),
+        "late_sales" => format!(
+            "of all sales of the products bought, {} % were within the last {} days",
+            number(raw(at) * 100.0),
+            number(inputs.horizon)
+        ),
+        "active_buyers" => format!(
+            "of others who bought the same products, {} % ordered within the last {} days",
+            number(raw(at) * 100.0),
+            number(inputs.horizon / 2.0)
+        ),
         _ => format!("{} is {value}", source.name()),
     }
 }

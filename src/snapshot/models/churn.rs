@@ -27,13 +27,18 @@ pub struct ChurnModel {
     /// The instants at which customers were looked at to train the model that serves, oldest first.
     #[schema(example = json!(["2011-01-12T00:00:00Z", "2011-02-11T00:00:00Z"]))]
     pub training_cuts: Vec<String>,
+    /// The parts of the horizon that learners learn, in days, the whole one last: the mean of their log-odds makes the score. After the
+    /// youngest cuts only shorter parts have ended.
+    #[serde(default)]
+    #[schema(example = json!([45, 90]))]
+    pub learned_days: Vec<u32>,
     /// Rows that the serving model was trained on: customers, once per cut.
     #[schema(example = 14_321)]
     pub training_rows: u64,
     /// How customers were sampled for training.
     #[schema(example = "all customers")]
     pub sampling: String,
-    /// Share of the training rows that churned.
+    /// Share that churned of the training rows whose horizon has ended.
     #[schema(example = 0.466)]
     pub base_rate: f64,
     /// By how much the log-odds are stretched, as learned from cuts the model had not seen; 1 leaves them alone.
