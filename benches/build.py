@@ -208,9 +208,9 @@ COPY (
 ) TO '{out}.parquet' (FORMAT parquet, COMPRESSION zstd);
 COPY (
     SELECT c.customer_id, profile, rfm, behavior
-    FROM (SELECT customer_id, to_json([{profile_values}]) AS profile FROM customers) c
-    JOIN (SELECT customer_id, to_json([{rfm_values}]) AS rfm FROM rfm) r ON r.customer_id = c.customer_id
-    LEFT JOIN (SELECT customer_id, to_json([{behavior_values}]) AS behavior FROM behavior) b ON b.customer_id = c.customer_id
+    FROM (SELECT customer_id, json_array({profile_values}) AS profile FROM customers) c
+    JOIN (SELECT customer_id, json_array({rfm_values}) AS rfm FROM rfm) r ON r.customer_id = c.customer_id
+    LEFT JOIN (SELECT customer_id, json_array({behavior_values}) AS behavior FROM behavior) b ON b.customer_id = c.customer_id
     ORDER BY c.customer_id
 ) TO '{out}.rows.parquet' (FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE 2048);
 COPY (
@@ -275,7 +275,7 @@ def peer(raw, out, threads, memory, scratch):
     for table, name in (("customers", "profile"), ("rfm", "rfm"), ("behavior", "behavior")):
         names = [row[0] for row in db.execute(f"DESCRIBE {table}").fetchall()]
         fields[name] = ", ".join(f"{column} := {column}" for column in names if column != "customer_id")
-        fields[f"{name}_values"] = ", ".join(f"to_json({column})" for column in names if column != "customer_id")
+        fields[f"{name}_values"] = ", ".join(column for column in names if column != "customer_id")
     db.execute(WRITE.format(out=out, **fields))
     lap("write")
     db.close()
