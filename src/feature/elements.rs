@@ -25,16 +25,13 @@ fn inner(array: &[u8]) -> &[u8] {
 
 /// The place of the comma that ends the element of `text` at `from`, or the text's length.
 fn element_end(text: &[u8], from: usize) -> usize {
-    let mut at = match text.get(from) {
+    let at = match text.get(from) {
         Some(b'"') => string_end(text, from + 1) + 1,
         Some(b'[') => list_end(text, from).unwrap_or_else(|| nested_end(text, from)),
         Some(b'{') => nested_end(text, from),
         _ => from,
     };
-    while text.get(at).is_some_and(|byte| *byte != b',') {
-        at += 1;
-    }
-    at.min(text.len())
+    find(text, at, [b','])
 }
 
 /// The place behind the array that begins at `from`, found many bytes at a time: its first `]` that is in no string. Nothing where there
@@ -58,39 +55,51 @@ fn list_end(text: &[u8], from: usize) -> Option<usize> {
 /// The place behind the array or object that begins at `from`.
 fn nested_end(text: &[u8], from: usize) -> usize {
     let (mut depth, mut at) = (0_usize, from);
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b'"' => at = string_end(text, at + 1),
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' if depth == 1 => return at + 1,
-            b']' | b'}' => depth -= 1,
-            _ => {}
+    loop {
+        at = find(text, at, [b'"', b'[', b'{', b']', b'}']);
+        match text.get(at) {
+            Some(b'"') => at = string_end(text, at + 1),
+            Some(b'[' | b'{') => depth += 1,
+            Some(_) if depth <= 1 => return at + 1,
+            Some(_) => depth -= 1,
+            None => return text.len(),
         }
         at += 1;
     }
-    text.len()
 }
 
 /// The place of the quote that ends the string whose first character is at `start`, or the text's length.
 fn string_end(text: &[u8], start: usize) -> usize {
-    /// Longer ones are searched by many bytes at a time.
-    const SHORT: usize = 24;
     let mut at = start;
-    while at < start + SHORT {
+    loop {
+        at = find(text, at, [b'"', b'\\']);
         match text.get(at) {
-            Some(b'"') => return at,
             Some(b'\\') => at += 2,
-            Some(_) => at += 1,
-            None => return text.len(),
+            _ => return at,
         }
     }
-    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
-        if text[at + found] == b'"' {
-            return at + found;
+}
+
+/// The place of the first of `bytes` in `text` from `from` on, or the text's length. Eight bytes are looked at together: elements
+/// are so short that a search by many more at a time costs more than it saves.
+fn find<const N: usize>(text: &[u8], from: usize, bytes: [u8; N]) -> usize {
+    let mut at = from;
+    while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        let found = bytes.iter().fold(0, |found, byte| found | first_in(u64::from_le_bytes(*word), *byte));
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
         }
-        at += found + 2;
+        at += 8;
     }
-    text.len()
+    let rest = text.get(at..).unwrap_or_default();
+    rest.iter().position(|byte| bytes.contains(byte)).map_or(text.len(), |place| at + place)
+}
+
+/// A number whose lowest bit that is set is the highest one of the first `byte` in `word`; 0 where there is none.
+fn first_in(word: u64, byte: u8) -> u64 {
+    const LOW: u64 = u64::MAX / 255;
+    let zero_where_found = word ^ (LOW * u64::from(byte));
+    zero_where_found.wrapping_sub(LOW) & !zero_where_found & (LOW << 7)
 }
 
 #[cfg(test)]
@@ -98,6 +107,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// A JSON text with the trouble that a split may have.
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        let text = || r#"[ab,:"\\\\\[\]{}ä]{0,20}"#.prop_map(serde_json::Value::from);
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            text(),
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            let object = prop::collection::btree_map("[a,\"\\]}]{0,9}", inner.clone(), 0..4);
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(serde_json::Value::from),
+                object.prop_map(|object| serde_json::Value::Object(object.into_iter().collect())),
+            ]
+        })
+    }
 
     proptest! {
         #[test]
@@ -109,6 +136,20 @@ mod tests {
             prop_assert_eq!(found, [list.as_bytes(), b"1", list.as_bytes()]);
             let end = list_end(list.as_bytes(), 0);
             prop_assert!(end.is_none_or(|end| end == nested_end(list.as_bytes(), 0)));
+        }
+
+        #[test]
+        fn elements_are_those_that_were_written(values in prop::collection::vec(value(), 0..6)) {
+            let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
+            let array = serde_json::Value::from(values).to_string();
+            let found: Vec<_> = elements(array.as_bytes()).map(|e| std::str::from_utf8(e).expect("text")).collect();
+            prop_assert_eq!(found, texts);
+        }
+
+        #[test]
+        fn whatever_is_no_array_does_no_harm(text in r#"[\[\]{},"\\a]{0,30}"#) {
+            let length: usize = elements(text.as_bytes()).map(<[u8]>::len).sum();
+            prop_assert!(length <= text.len());
         }
     }
 

@@ -100,10 +100,7 @@ impl Args<'_> {
     /// Adds one that consists of two.
     #[must_use]
     pub fn joined(self, first: &[u8], second: &[u8]) -> Self {
-        resp::head(b'$', first.len() + second.len(), self.0);
-        self.0.extend_from_slice(first);
-        self.0.extend_from_slice(second);
-        self.0.extend_from_slice(b"\r\n");
+        resp::joined(first, second, self.0);
         self
     }
 

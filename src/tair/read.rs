@@ -34,6 +34,8 @@ const STUCK: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Tair {
     keys: Keys,
+    /// What the keys of customers begin with.
+    prefix: String,
     settings: Settings,
     manner: Manner,
     pool: ArcSwap<Pool>,
@@ -90,11 +92,11 @@ impl Fields {
         MultipleKeys::from(self.keys.clone())
     }
 
-    /// Appends the command that asks for them in `key`.
-    fn hmget(&self, key: &str, out: &mut Vec<u8>) {
+    /// Appends the command that asks for them of the customer `id`, whose key begins with `prefix`.
+    fn hmget(&self, prefix: &str, id: &str, out: &mut Vec<u8>) {
         resp::head(b'*', 2 + self.keys.len(), out);
         resp::text(b"HMGET", out);
-        resp::text(key.as_bytes(), out);
+        resp::joined(prefix.as_bytes(), id.as_bytes(), out);
         out.extend_from_slice(&self.wire);
     }
 }
@@ -127,7 +129,8 @@ impl Tair {
         // What waits for a connection is of no use: the snapshot answers meanwhile.
         let options = Options { fail_fast: true, timeout: Some(config.timeout), ..Options::default() };
         let keys = Keys::new(&config.namespace);
-        Ok(Arc::new(Self { keys, settings, manner, pool, options, wire, losses }))
+        let prefix = keys.customer("");
+        Ok(Arc::new(Self { keys, prefix, settings, manner, pool, options, wire, losses }))
     }
 
     /// How often a connection broke so far. What was read before may be of another server than what is read now.
@@ -205,20 +208,19 @@ impl Tair {
     /// # Errors
     /// Of the server.
     pub async fn row(&self, id: &str, fields: &Fields) -> Result<Option<StoredRow>, TairError> {
-        let key = self.keys.customer(id);
         if let Some(wire) = &self.wire {
-            let answer = self.ask(wire, 1, |out| fields.hmget(&key, out)).await.pop();
+            let answer = self.ask(wire, 1, |out| fields.hmget(&self.prefix, id, out)).await.pop();
             return answer.map_or(Err(TairError::Timeout), row_of);
         }
         let client = self.client();
-        let found: Value = self.bounded(client.hmget(key, fields.keys())).await?;
+        let found: Value = self.bounded(client.hmget(self.keys.customer(id), fields.keys())).await?;
         Ok(stored(found))
     }
 
     /// Several customers, in the order of `ids`.
     pub async fn rows(&self, ids: &[&str], fields: &Fields) -> Vec<Result<Option<StoredRow>, TairError>> {
         if let Some(wire) = &self.wire {
-            let write = |out: &mut Vec<u8>| ids.iter().for_each(|id| fields.hmget(&self.keys.customer(id), out));
+            let write = |out: &mut Vec<u8>| ids.iter().for_each(|id| fields.hmget(&self.prefix, id, out));
             return self.ask(wire, ids.len(), write).await.into_iter().map(row_of).collect();
         }
         let all = ids.len();

@@ -37,6 +37,14 @@ pub(in crate::tair) fn text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends a text that consists of two.
+pub(in crate::tair) fn joined(first: &[u8], second: &[u8], out: &mut Vec<u8>) {
+    head(b'$', first.len() + second.len(), out);
+    out.extend_from_slice(first);
+    out.extend_from_slice(second);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// The answer at the start of `input` and its length, if it has arrived whole.
 pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>, &'static str> {
     let mut at = 0;
