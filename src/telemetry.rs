@@ -14,8 +14,10 @@ use prometheus::{
 };
 
 mod log;
+mod request;
 
 pub use log::{AUDIT, Log, LogError, start_log};
+pub use request::Answered;
 
 /// Buckets from 100 µs to 10 s.
 const SECONDS: &[f64] =

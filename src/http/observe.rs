@@ -35,7 +35,10 @@ use super::{
     compress::compress,
     cors, customers, problem,
 };
-use crate::{config::HttpConfig, telemetry::Metrics};
+use crate::{
+    config::HttpConfig,
+    telemetry::{Answered, Metrics},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The name, as a route, of all paths that there are not.
@@ -183,16 +186,15 @@ pub(super) async fn answer(
     let elapsed = since.elapsed();
     route.count(&app.metrics, &method, response.status());
     route.seconds.observe(elapsed.as_secs_f64());
-    // The template, not the path: ids are personal data.
-    tracing::info!(
-        request_id = id.to_str().unwrap_or_default(),
-        method = method.as_str(),
-        route = route.template,
-        status = response.status().as_u16(),
-        key = access.and_then(Access::key),
-        micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-        "request"
-    );
+    let request = Answered {
+        request_id: id.to_str().unwrap_or_default(),
+        method: method.as_str(),
+        route: &route.template,
+        status: response.status().as_u16(),
+        key: access.and_then(Access::key),
+        micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+    };
+    request.log();
     let shown = response.extensions_mut().remove::<Shown>();
     if let Some(shown) = &shown {
         shown.log(&id, access, &route.template);

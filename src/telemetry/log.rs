@@ -17,6 +17,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use super::request;
 use crate::config::{LogConfig, LogFormat};
 
 /// The target of the lines that tell who was shown whose personal data.
@@ -91,6 +92,7 @@ pub fn start_log(config: &LogConfig) -> Result<Log, LogError> {
         tracing_subscriber::registry().with(layer(config.format, colours, &stderr)).with(filter).try_init()
     };
     started.map_err(|_| LogError::Twice)?;
+    request::start(&stderr, config.format);
     let log = Log(all.clone());
     std::thread::spawn(move || {
         loop {
@@ -131,7 +133,7 @@ impl Sink {
 
 /// Lines on their way.
 #[derive(Debug)]
-struct Gathered {
+pub(super) struct Gathered {
     sink: Sink,
     lines: Mutex<Vec<u8>>,
 }
