@@ -12,7 +12,7 @@ use std::{
 use tracing::Metadata;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{LevelFilter, filter_fn},
+    filter::{FilterExt, LevelFilter, filter_fn},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
@@ -84,10 +84,12 @@ pub fn start_log(config: &LogConfig) -> Result<Log, LogError> {
         let sink = Sink::File(path.clone());
         sink.write(b"").map_err(|source| LogError::Audit { path: path.clone(), source })?;
         let file = Arc::new(Gathered::new(sink));
-        let audit = layer(config.format, false, &file).with_filter(filter_fn(audited)).with_filter(LevelFilter::INFO);
-        let rest = layer(config.format, colours, &stderr).with_filter(filter_fn(move |metadata| !audited(metadata)));
+        // One filter for each: whether a line is enabled is asked of all filters, and one of them is enough.
+        let audit = layer(config.format, false, &file).with_filter(LevelFilter::INFO.and(filter_fn(audited)));
+        let rest = filter.and(filter_fn(move |metadata| !audited(metadata)));
+        let rest = layer(config.format, colours, &stderr).with_filter(rest);
         all.push(file);
-        tracing_subscriber::registry().with(vec![rest.with_filter(filter).boxed(), audit.boxed()]).try_init()
+        tracing_subscriber::registry().with(vec![rest.boxed(), audit.boxed()]).try_init()
     } else {
         tracing_subscriber::registry().with(layer(config.format, colours, &stderr)).with(filter).try_init()
     };

@@ -126,6 +126,39 @@ async fn the_audit_tells_who_was_shown_whose_personal_data() {
     assert!(!text.contains("example.com") && !text.contains("lrd_"), "{text}");
 }
 
+#[tokio::test]
+async fn a_request_has_a_line_in_the_log_unless_it_is_filtered_out() {
+    for (level, audit) in [("info", ""), ("info", "audit = \"audit.log\"\n"), ("info,larder::request=off", "")] {
+        let shop = shop(&format!("[log]\nlevel = \"{level}\"\nformat = \"json\"\n{audit}"));
+        drop(shop.open().await);
+        let log = shop.path().join("log");
+        let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.stderr(fs::File::create(&log).unwrap());
+        let mut program = Program::start(command);
+        let client = reqwest::Client::new();
+        let path = format!("{}/v1/customers/nobody%20here", program.url);
+        let answer = client.get(path).header("x-request-id", "\"one\"").send().await.unwrap();
+        assert_eq!(answer.status(), 404);
+        drop((answer, client));
+        // Ended in an orderly way, it has written everything.
+        assert!(Command::new("kill").arg(program.child.id().to_string()).status().unwrap().success());
+        program.child.wait().unwrap();
+        let told = lines(&log);
+        let requests: Vec<_> = told.iter().filter(|line| line["target"] == "larder::request").collect();
+        if level != "info" {
+            assert!(requests.is_empty() && !told.is_empty(), "{told:?}");
+            continue;
+        }
+        let [line] = requests[..] else { panic!("{told:?}") };
+        let expected = [("level", json!("INFO")), ("message", json!("request")), ("request_id", json!("\"one\""))];
+        let route = [("method", json!("GET")), ("route", json!("/v1/customers/{id}")), ("status", json!(404))];
+        for (name, value) in expected.into_iter().chain(route) {
+            assert_eq!(line[name], value, "{name} of {line}");
+        }
+        assert!(line["micros"].is_u64() && line["timestamp"].is_string(), "{line}");
+    }
+}
+
 /// Writes a new certificate and its key, and gives the certificate.
 fn certify(config: &TlsConfig) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
