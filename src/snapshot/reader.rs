@@ -69,7 +69,8 @@ struct Key {
 #[derive(Debug, Clone)]
 enum Entry {
     Footer(Arc<Footer>),
-    Block(RecordBatch),
+    /// One count of references for all of its columns, which lie far apart in memory.
+    Block(Arc<RecordBatch>),
 }
 
 impl BlockCache {
@@ -276,14 +277,21 @@ impl SnapshotReader {
         }
     }
 
-    async fn block(&self, file: usize, footer: &Arc<Footer>, at: usize) -> Result<RecordBatch, Arc<SnapshotError>> {
+    async fn block(
+        &self,
+        file: usize,
+        footer: &Arc<Footer>,
+        at: usize,
+    ) -> Result<Arc<RecordBatch>, Arc<SnapshotError>> {
         let key = Key { snapshot: self.number, file, block: Some(at) };
         let load = async {
             let path = self.manifest.id.path(&self.manifest.files[file].path);
             let block = footer.block(at);
             let bytes = self.cache.read(&self.lake, &path, block.offset..block.offset + block.length).await?;
             let batch = footer.decode_block(at, bytes);
-            batch.map(Entry::Block).map_err(|why| SnapshotError::Damaged { object: path.to_string(), why })
+            batch
+                .map(|batch| Entry::Block(Arc::new(batch)))
+                .map_err(|why| SnapshotError::Damaged { object: path.to_string(), why })
         };
         match self.entry(key, load).await? {
             Entry::Block(batch) => Ok(batch),
