@@ -10,15 +10,16 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 mod elements;
 mod money;
+mod view_rows;
 
 pub use elements::elements;
 pub use money::money;
+pub use view_rows::{ViewRow, ViewRows};
 
 /// A customer's id: text of 1 to 256 bytes of UTF-8, trimmed, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -136,17 +137,13 @@ pub struct Feature {
     pub personal: bool,
 }
 
-/// The values of one view for one customer: a JSON array in the order of the view's features, or nothing where the
-/// customer is absent from the view.
-pub type ViewRow = Option<Bytes>;
-
-/// One customer's features as every tier hands them on: a [`ViewRow`] per view, in the order of the manifest's views.
+/// One customer's features as every tier hands them on, in the order of the manifest's views.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The customer.
     pub customer_id: CustomerId,
     /// The JSON array of each view.
-    pub views: Vec<ViewRow>,
+    pub views: ViewRows,
     /// All views as one JSON object, once it was asked for.
     object: OnceLock<Object>,
 }
@@ -154,20 +151,14 @@ pub struct Row {
 impl Row {
     /// The row of a customer.
     #[must_use]
-    pub fn new(customer_id: CustomerId, views: Vec<ViewRow>) -> Self {
+    pub fn new(customer_id: CustomerId, views: ViewRows) -> Self {
         Self { customer_id, views, object: OnceLock::new() }
     }
 
     /// How many bytes the row keeps in memory, about. The object counts as if it were there: names are about twice the values.
     #[must_use]
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.customer_id.0.len() + self.views.len() * size_of::<ViewRow>() + 4 * self.texts()
-    }
-
-    /// How many bytes its values have as JSON.
-    #[must_use]
-    pub fn texts(&self) -> usize {
-        self.views.iter().flatten().map(Bytes::len).sum()
+        size_of::<Self>() + self.customer_id.0.len() + self.views.len() * size_of::<u32>() + 4 * self.views.bytes()
     }
 
     /// Appends all views as one JSON object, which is kept for the next time; personal values as `null` where they are `masked`. The
@@ -184,10 +175,11 @@ impl Row {
     }
 
     fn object(&self, keys: &[ViewKeys]) -> Object {
-        let mut text = Vec::with_capacity(2 + self.texts() + keys.iter().map(|keys| 1 + keys.bytes()).sum::<usize>());
+        let mut text =
+            Vec::with_capacity(2 + self.views.bytes() + keys.iter().map(|keys| 1 + keys.bytes()).sum::<usize>());
         let mut personal = Vec::new();
         text.push(b'{');
-        for (at, (keys, view)) in keys.iter().zip(&self.views).enumerate() {
+        for (at, (keys, view)) in keys.iter().zip(self.views.iter()).enumerate() {
             if at > 0 {
                 text.push(b',');
             }
@@ -204,7 +196,7 @@ impl Row {
 /// A customer's views as one JSON object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Object {
-    text: Bytes,
+    text: Box<[u8]>,
     /// Where in it the personal values stand.
     personal: Box<[Range<usize>]>,
 }
@@ -245,12 +237,12 @@ impl ViewKeys {
 
     /// Appends `"rfm":{"recency_days":371,…}`, or `"rfm":null` where the customer is absent from the view; personal values as `null`
     /// where they are `masked`.
-    pub fn write(&self, row: &ViewRow, masked: bool, out: &mut Vec<u8>) {
+    pub fn write(&self, row: ViewRow<'_>, masked: bool, out: &mut Vec<u8>) {
         self.write_with(row, out, |value, out| out.extend_from_slice(if masked { b"null" } else { value }));
     }
 
     /// The same, with `write` for the personal values.
-    fn write_with(&self, row: &ViewRow, out: &mut Vec<u8>, mut write: impl FnMut(&[u8], &mut Vec<u8>)) {
+    fn write_with(&self, row: ViewRow<'_>, out: &mut Vec<u8>, mut write: impl FnMut(&[u8], &mut Vec<u8>)) {
         out.extend_from_slice(&self.name);
         let Some(array) = row else { return out.extend_from_slice(b"null") };
         out.push(b'{');
@@ -266,7 +258,7 @@ impl ViewKeys {
     }
 
     /// As [`ViewKeys::write`], with the features of the places `wanted` (ascending) only.
-    pub fn write_some(&self, row: &ViewRow, wanted: &[usize], masked: bool, out: &mut Vec<u8>) {
+    pub fn write_some(&self, row: ViewRow<'_>, wanted: &[usize], masked: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.name);
         let Some(array) = row else { return out.extend_from_slice(b"null") };
         out.push(b'{');
@@ -355,21 +347,21 @@ mod tests {
         ];
         let keys = views.each_ref().map(ViewKeys::new);
         let texts: [Option<&str>; 3] = [Some(r#"["a,b@x","Oslo",null]"#), None, Some(r#"[5,["n",{"k":1}]]"#)];
-        let rows = texts.map(|text| text.map(|text| Bytes::copy_from_slice(text.as_bytes())));
-        let row = Row::new(CustomerId::parse("a").expect("an id"), rows.to_vec());
+        let rows = ViewRows::new(texts.iter().map(|text| text.map(str::as_bytes))).expect("short");
+        let row = Row::new(CustomerId::parse("a").expect("an id"), rows);
         let shown = r#"{"profile":{"email":"a,b@x","city":"Oslo","born":null},"absent":null,"rfm":{"score":5,"note":["n",{"k":1}]}}"#;
         let masked =
             r#"{"profile":{"email":null,"city":"Oslo","born":null},"absent":null,"rfm":{"score":5,"note":null}}"#;
         for (mask, expected) in [(false, shown), (true, masked), (false, shown)] {
             let (mut kept, mut single, mut some) = (Vec::new(), b"{".to_vec(), Vec::new());
             row.write(&keys, mask, &mut kept);
-            for (at, (keys, view)) in keys.iter().zip(&row.views).enumerate() {
+            for (at, (keys, view)) in keys.iter().zip(row.views.iter()).enumerate() {
                 single.extend_from_slice(if at > 0 { b"," } else { b"" });
                 keys.write(view, mask, &mut single);
             }
             single.push(b'}');
             assert_eq!((std::str::from_utf8(&kept), std::str::from_utf8(&single)), (Ok(expected), Ok(expected)));
-            keys[0].write_some(&row.views[0], &[0, 1], mask, &mut some);
+            keys[0].write_some(row.views.get(0), &[0, 1], mask, &mut some);
             let email = if mask { "null" } else { r#""a,b@x""# };
             let expected = format!(r#""profile":{{"email":{email},"city":"Oslo"}}"#);
             assert_eq!(std::str::from_utf8(&some), Ok(expected.as_str()));

@@ -85,12 +85,12 @@ impl Reads {
 }
 
 pub(crate) fn length(row: &Row) -> usize {
-    black_box(row).views.iter().flatten().map(Bytes::len).sum()
+    black_box(row).views.bytes()
 }
 
 /// All that a row holds, in one piece.
 pub(crate) fn content(row: &Row) -> Bytes {
-    row.views.iter().flatten().flat_map(|view| view.iter().copied()).collect()
+    row.views.iter().flatten().flatten().copied().collect()
 }
 
 /// Settings with nothing in the way: a cache that is large enough, and rows kept for `memory` bytes.

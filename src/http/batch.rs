@@ -140,7 +140,7 @@ pub(super) async fn customers(
         return Err(error.clone().into());
     }
     let rows = answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
-    let size: usize = rows.map(|row| served.keys_bytes + row.texts()).sum();
+    let size: usize = rows.map(|row| served.keys_bytes + row.views.bytes()).sum();
     let mut out = Vec::with_capacity(256 + ids.len() * 128 + size);
     out.push(b'{');
     select::freshness(&served, &mut out);

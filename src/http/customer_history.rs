@@ -219,10 +219,10 @@ impl<'a> Wanted<'a> {
                 out.push(b',');
             }
             let place = served.manifest.view(view);
-            let values = place.and_then(|place| row.views.get(place)?.as_ref());
+            let values = place.and_then(|place| row.views.get(place));
             match (place, features) {
                 (Some(place), None) => {
-                    served.keys[place].write(row.views.get(place).unwrap_or(&None), self.masked, out);
+                    served.keys[place].write(row.views.get(place), self.masked, out);
                 }
                 (Some(place), Some(features)) if values.is_some() => {
                     select::text(view, out);

@@ -127,7 +127,7 @@ async fn answer(
     let Some(row) = answer.row else {
         return Err(Problem::customer_not_found(format!("there is no customer `{id}` in the snapshot")));
     };
-    let mut out = Vec::with_capacity(256 + served.keys_bytes + row.texts());
+    let mut out = Vec::with_capacity(256 + served.keys_bytes + row.views.bytes());
     out.push(b'{');
     out.extend_from_slice(b"\"customer_id\":");
     select::text(id.as_str(), &mut out);

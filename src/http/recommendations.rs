@@ -239,7 +239,7 @@ struct Lists {
 impl Lists {
     /// A customer who is absent from the view has empty lists.
     fn read(served: &Served, view: usize, row: &Row) -> Result<Self, Problem> {
-        let Some(array) = row.views.get(view).and_then(Option::as_ref) else { return Ok(Self::default()) };
+        let Some(array) = row.views.get(view) else { return Ok(Self::default()) };
         let features = &served.manifest.views[view].features;
         let values: Vec<&[u8]> = elements(array).collect();
         let value = |name: &str| {

@@ -108,7 +108,7 @@ impl Selection {
         }
         let mut write = |number: usize, at: usize, places: Option<&Vec<usize>>| {
             out.push(if number > 0 { b',' } else { b'{' });
-            let (keys, view) = (&served.keys[at], row.views.get(at).unwrap_or(&None));
+            let (keys, view) = (&served.keys[at], row.views.get(at));
             match places {
                 None => keys.write(view, self.masked, out),
                 Some(places) => keys.write_some(view, places, self.masked, out),

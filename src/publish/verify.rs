@@ -228,7 +228,7 @@ fn difference(rows: &scan::Rows, row: usize, answer: Answer, publish: u64) -> Re
         return Ok(Some(format!("it is of publish {}", found.publish)));
     }
     let differs =
-        (0..found.views.len()).find(|view| found.views[*view].as_deref() != rows.text(row, *view).map(str::as_bytes));
+        (0..found.views.len()).find(|view| found.views.get(*view) != rows.text(row, *view).map(str::as_bytes));
     Ok(differs.map(|view| format!("the values of view number {} differ", view + 1)))
 }
 

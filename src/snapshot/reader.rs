@@ -1,19 +1,20 @@
 //! Reading a snapshot by point: footers and decoded blocks in memory under one byte budget, one read per block at a time.
 //!
-//! A warm lookup is a binary search for the block, one in the block, and a copy of the customer's texts; a cold one adds
-//! one range read. What is read is checked against the checksums that the writer left. Knows nothing of HTTP or Tair.
+//! A warm lookup is a binary search for the block, a look into the block's hash table, and a copy of the customer's texts; a cold one
+//! adds one range read. What is read is checked against the checksums that the writer left. Knows nothing of HTTP or Tair.
 
 use std::{
     ops::Range,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use arrow::array::{Array, RecordBatch, StringArray};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use moka::future::Cache;
 use object_store::path::Path;
@@ -21,10 +22,12 @@ use tokio::sync::Semaphore;
 
 mod churn;
 mod forgotten;
+mod row_block;
 mod sweep;
 
 pub use churn::ChurnFilter;
 pub use forgotten::Gaps;
+use row_block::RowBlock;
 pub use sweep::{ReadStretch, Stretch};
 
 use super::{
@@ -32,7 +35,7 @@ use super::{
     blocks::{Footer, footer_range},
 };
 use crate::{
-    feature::{CustomerId, Row, ViewRow},
+    feature::{CustomerId, Row, ViewRows},
     lake::{Lake, LakeError},
     telemetry::Metrics,
 };
@@ -69,8 +72,10 @@ struct Key {
 #[derive(Debug, Clone)]
 enum Entry {
     Footer(Arc<Footer>),
-    /// One count of references for all of its columns, which lie far apart in memory.
-    Block(Arc<RecordBatch>),
+    /// A block that is read by point.
+    Rows(Arc<RowBlock>),
+    /// A block that is read through.
+    Columns(Arc<RecordBatch>),
 }
 
 impl BlockCache {
@@ -131,7 +136,8 @@ impl Entry {
     fn weight(&self) -> usize {
         match self {
             Self::Footer(footer) => footer.weight(),
-            Self::Block(batch) => batch.get_array_memory_size(),
+            Self::Rows(rows) => rows.weight(),
+            Self::Columns(batch) => batch.get_array_memory_size(),
         }
     }
 }
@@ -148,6 +154,8 @@ pub struct SnapshotReader {
     parts: Vec<usize>,
     /// Those of `products`, likewise.
     products: Vec<usize>,
+    /// The footers of the manifest's files while the cache holds them: every read needs one, and this way is shorter.
+    footers: Box<[ArcSwap<Weak<Footer>>]>,
 }
 
 /// What a snapshot says of a product.
@@ -184,7 +192,8 @@ impl SnapshotReader {
             parts
         };
         let (parts, products) = (parts(FileKind::Rows), parts(FileKind::Products));
-        Self { manifest, lake, cache, number, parts, products }
+        let footers = manifest.files.iter().map(|_| ArcSwap::default()).collect();
+        Self { manifest, lake, cache, number, parts, products, footers }
     }
 
     /// The snapshot's manifest.
@@ -204,11 +213,8 @@ impl SnapshotReader {
     /// # Errors
     /// Of the lake, or of a damaged file, which it names.
     pub async fn row(&self, id: &CustomerId) -> Result<Option<Row>, Arc<SnapshotError>> {
-        let Some(file) = self.part_of(&self.parts, id.as_str()) else { return Ok(None) };
-        let footer = self.footer(file).await?;
-        let Some(at) = footer.block_of_id(id.as_str()) else { return Ok(None) };
-        let block = self.block(file, &footer, at).await?;
-        self.row_in(file, &block, id)
+        let texts = self.texts_of(&self.parts, id.as_str()).await?;
+        Ok(texts.map(|(_, texts)| Row::new(id.clone(), texts)))
     }
 
     /// A product, or nothing where the snapshot does not know it.
@@ -216,16 +222,12 @@ impl SnapshotReader {
     /// # Errors
     /// As [`SnapshotReader::row`].
     pub async fn product(&self, id: &str) -> Result<Option<ProductRow>, Arc<SnapshotError>> {
-        let Some(file) = self.part_of(&self.products, id) else { return Ok(None) };
-        let footer = self.footer(file).await?;
-        let Some(at) = footer.block_of_id(id) else { return Ok(None) };
-        let block = self.block(file, &footer, at).await?;
-        let Some(row) = position(self.texts(file, &block, 0)?, id) else { return Ok(None) };
-        let text = |column: usize| -> Result<Option<String>, Arc<SnapshotError>> {
-            let texts = self.texts(file, &block, column)?;
-            Ok(texts.is_valid(row).then(|| texts.value(row).to_owned()))
-        };
-        Ok(Some(ProductRow { name: text(1)?, category: text(2)?, similar: text(3)?.unwrap_or_default() }))
+        let Some((file, texts)) = self.texts_of(&self.products, id).await? else { return Ok(None) };
+        if texts.len() < 3 {
+            return Err(self.damaged(file, "a column is missing"));
+        }
+        let text = |column| texts.get(column).map(|text| String::from_utf8_lossy(text).into_owned());
+        Ok(Some(ProductRow { name: text(0), category: text(1), similar: text(2).unwrap_or_default() }))
     }
 
     /// The ids of the members of `segment` of the ranks from `offset` (counted from 0), at most `limit`.
@@ -245,7 +247,7 @@ impl SnapshotReader {
         while members.len() < limit {
             let next = offset + members.len() as u64;
             let Some((at, first)) = footer.block_of_row(next) else { break };
-            let block = self.block(file, &footer, at).await?;
+            let block = self.columns(file, &footer, at).await?;
             let ids = self.texts(file, &block, 0)?;
             let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
             for id in ids.iter().skip(skip).take(limit - members.len()).flatten() {
@@ -253,6 +255,17 @@ impl SnapshotReader {
             }
         }
         Ok(members)
+    }
+
+    /// What stands beside `id` in one of `parts`, and which that is.
+    async fn texts_of(&self, parts: &[usize], id: &str) -> Result<Option<(usize, ViewRows)>, Arc<SnapshotError>> {
+        let Some(file) = self.part_of(parts, id) else { return Ok(None) };
+        let footer = self.footer(file).await?;
+        let Some(at) = footer.block_of_id(id) else { return Ok(None) };
+        match self.block(file, &footer, at).await? {
+            Entry::Rows(rows) => Ok(rows.get(id).map(|texts| (file, texts))),
+            _ => Err(self.damaged(file, "a block was taken for one of another kind")),
+        }
     }
 
     /// The one of `parts` that may hold `id`.
@@ -263,7 +276,10 @@ impl SnapshotReader {
     }
 
     async fn footer(&self, file: usize) -> Result<Arc<Footer>, Arc<SnapshotError>> {
-        let key = Key { snapshot: self.number, file, block: None };
+        if let Some(footer) = self.footers[file].load().upgrade() {
+            self.cache.metrics.cache_hits.inc();
+            return Ok(footer);
+        }
         let load = async {
             let entry = &self.manifest.files[file];
             let path = self.manifest.id.path(&entry.path);
@@ -271,32 +287,43 @@ impl SnapshotReader {
             let footer = Footer::check(&path, entry, &bytes)?;
             Ok(Entry::Footer(Arc::new(footer)))
         };
-        match self.entry(key, load).await? {
-            Entry::Footer(footer) => Ok(footer),
-            Entry::Block(_) => Err(self.damaged(file, "its footer was taken for a block")),
+        match self.entry(self.key(file, None), load).await? {
+            Entry::Footer(footer) => {
+                self.footers[file].store(Arc::new(Arc::downgrade(&footer)));
+                Ok(footer)
+            }
+            _ => Err(self.damaged(file, "its footer was taken for a block")),
         }
     }
 
-    async fn block(
-        &self,
-        file: usize,
-        footer: &Arc<Footer>,
-        at: usize,
-    ) -> Result<Arc<RecordBatch>, Arc<SnapshotError>> {
-        let key = Key { snapshot: self.number, file, block: Some(at) };
+    /// Block `at`, as its file's kind of reads wants it.
+    async fn block(&self, file: usize, footer: &Footer, at: usize) -> Result<Entry, Arc<SnapshotError>> {
         let load = async {
-            let path = self.manifest.id.path(&self.manifest.files[file].path);
+            // A new block drives out what was not asked for, and the cache knows only what it is asked for itself.
+            self.cache.entries.get(&self.key(file, None)).await;
+            let entry = &self.manifest.files[file];
+            let path = self.manifest.id.path(&entry.path);
             let block = footer.block(at);
             let bytes = self.cache.read(&self.lake, &path, block.offset..block.offset + block.length).await?;
-            let batch = footer.decode_block(at, bytes);
-            batch
-                .map(|batch| Entry::Block(Arc::new(batch)))
-                .map_err(|why| SnapshotError::Damaged { object: path.to_string(), why })
+            let decoded = footer.decode_block(at, bytes).and_then(|batch| match entry.kind {
+                FileKind::Rows | FileKind::Products => Ok(Entry::Rows(Arc::new(RowBlock::new(&batch)?))),
+                FileKind::Ranking | FileKind::Customers => Ok(Entry::Columns(Arc::new(batch))),
+            });
+            decoded.map_err(|why| SnapshotError::Damaged { object: path.to_string(), why })
         };
-        match self.entry(key, load).await? {
-            Entry::Block(batch) => Ok(batch),
-            Entry::Footer(_) => Err(self.damaged(file, "a block was taken for its footer")),
+        self.entry(self.key(file, Some(at)), load).await
+    }
+
+    /// A block that is read through.
+    async fn columns(&self, file: usize, footer: &Footer, at: usize) -> Result<Arc<RecordBatch>, Arc<SnapshotError>> {
+        match self.block(file, footer, at).await? {
+            Entry::Columns(batch) => Ok(batch),
+            _ => Err(self.damaged(file, "a block was taken for one of another kind")),
         }
+    }
+
+    fn key(&self, file: usize, block: Option<usize>) -> Key {
+        Key { snapshot: self.number, file, block }
     }
 
     /// From the cache, or loaded once however many ask.
@@ -313,25 +340,6 @@ impl SnapshotReader {
         let load = async { load.await.inspect_err(|error| self.cache.count_error(error)) };
         // On the heap, so that the way of a hit stays small.
         Box::pin(self.cache.entries.try_get_with(key, load)).await
-    }
-
-    fn row_in(&self, file: usize, block: &RecordBatch, id: &CustomerId) -> Result<Option<Row>, Arc<SnapshotError>> {
-        let ids = self.texts(file, block, 0)?;
-        let Some(at) = position(ids, id.as_str()) else { return Ok(None) };
-        let columns: Vec<&StringArray> =
-            (1..block.num_columns()).map(|column| self.texts(file, block, column)).collect::<Result<_, _>>()?;
-        // All texts in one allocation, so that a row kept in memory does not keep the block.
-        let length = columns.iter().map(|texts| texts.value(at).len()).sum();
-        let mut all = BytesMut::with_capacity(length);
-        for texts in &columns {
-            all.extend_from_slice(texts.value(at).as_bytes());
-        }
-        let mut all = all.freeze();
-        let views = columns.iter().map(|texts| -> ViewRow {
-            let text = all.split_to(texts.value(at).len());
-            texts.is_valid(at).then_some(text)
-        });
-        Ok(Some(Row::new(id.clone(), views.collect())))
     }
 
     fn texts<'a>(
@@ -360,14 +368,4 @@ impl Drop for SnapshotReader {
         // Fails only without support for closures, which the cache is built with.
         let _ = self.cache.entries.invalidate_entries_if(move |key, _| key.snapshot == number);
     }
-}
-
-/// The place of `id` in the sorted `ids`.
-fn position(ids: &StringArray, id: &str) -> Option<usize> {
-    let (mut low, mut high) = (0, ids.len());
-    while low < high {
-        let middle = low.midpoint(high);
-        if ids.value(middle) < id { low = middle + 1 } else { high = middle }
-    }
-    (low < ids.len() && ids.value(low) == id).then_some(low)
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::feature::{FeatureView, ViewRow};
+use crate::feature::{FeatureView, ViewRows};
 
 /// The field that holds the number of the publish that wrote a customer.
 pub const PUBLISH: &str = "_publish";
@@ -73,7 +72,7 @@ pub struct StoredRow {
     /// The number of the publish that wrote it.
     pub publish: u64,
     /// A value for each field that was asked for.
-    pub views: Vec<ViewRow>,
+    pub views: ViewRows,
 }
 
 /// The row of the answers to the asked fields, the last of them [`PUBLISH`]. A field that is missing makes the whole row one: it
@@ -82,15 +81,11 @@ pub struct StoredRow {
 pub fn row(answers: &[Option<&[u8]>]) -> Option<StoredRow> {
     let (publish, values) = answers.split_last()?;
     let publish = std::str::from_utf8((*publish)?).ok()?.parse().ok()?;
-    let length = values.iter().flatten().map(|value| value.len()).sum();
-    // All texts in one allocation, so that a row kept in memory does not keep the connection's buffer.
-    let mut all = BytesMut::with_capacity(length);
-    for value in values {
-        all.extend_from_slice((*value)?);
+    if values.iter().any(Option::is_none) {
+        return None;
     }
-    let mut all = all.freeze();
-    let views = values.iter().flatten().map(|value| Some(all.split_to(value.len())).filter(|text| text != ABSENT));
-    Some(StoredRow { publish, views: views.collect() })
+    let views = ViewRows::new(values.iter().map(|value| value.filter(|value| *value != ABSENT)))?;
+    Some(StoredRow { publish, views })
 }
 
 #[cfg(test)]
@@ -133,7 +128,7 @@ mod tests {
     fn rows_are_whole_or_not_at_all() {
         let text = |text: &'static str| Some(text.as_bytes());
         let found = row(&[text("[1,2]"), text("null"), text("7")]).expect("a row");
-        assert_eq!(found, StoredRow { publish: 7, views: vec![Some(bytes::Bytes::from_static(b"[1,2]")), None] });
+        assert_eq!((found.publish, found.views.iter().collect()), (7, vec![Some(b"[1,2]".as_slice()), None]));
         assert_eq!(row(&[text("[1,2]"), None, text("7")]), None);
         assert_eq!(row(&[text("[1,2]"), text("[3]"), None]), None);
         assert_eq!(row(&[text("[1,2]"), text("[3]"), text("x")]), None);

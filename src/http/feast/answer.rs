@@ -58,7 +58,7 @@ pub(super) fn write(columns: &Columns, found: &Found<'_>) -> Vec<u8> {
     let cells = transpose(columns, found.answers);
     let ages: Vec<Duration> = found.answers.iter().map(|answer| age(found, answer)).collect();
     let rows = found.answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
-    let texts: usize = rows.map(|row| row.texts()).sum();
+    let texts: usize = rows.map(|row| row.views.bytes()).sum();
     let mut out =
         Vec::with_capacity(columns.head.len() + (columns.all.len() + 1) * (96 + customers * 40) + texts * 5 / 4);
     out.extend_from_slice(&columns.head);
@@ -144,7 +144,7 @@ fn transpose<'a>(columns: &Columns, answers: &'a [Result<Answer, ReadError>]) ->
     for (customer, answer) in answers.iter().enumerate() {
         let Ok(Answer { row: Some(row), .. }) = answer else { continue };
         for view in &columns.views {
-            let Some(Some(array)) = row.views.get(view.at) else { continue };
+            let Some(array) = row.views.get(view.at) else { continue };
             let mut wanted = view.places.iter();
             let mut next = wanted.next();
             for (place, text) in elements(array).enumerate() {

@@ -92,7 +92,7 @@ impl SnapshotReader {
         let Some(file) = files.iter().position(of_list) else { return Ok(found) };
         let footer = self.footer(file).await?;
         for at in 0..footer.blocks() {
-            let block = self.block(file, &footer, at).await?;
+            let block = self.columns(file, &footer, at).await?;
             let columns = Columns::of(&block).ok_or_else(|| self.damaged(file, "a column of the list is missing"))?;
             for row in 0..block.num_rows() {
                 // From here on everybody has less.

@@ -62,7 +62,7 @@ impl SnapshotReader {
             let footer = self.footer(at).await?;
             let (mut rank, mut empty) = (0, Vec::new());
             for block in 0..footer.blocks() {
-                let block = self.block(at, &footer, block).await?;
+                let block = self.columns(at, &footer, block).await?;
                 for id in self.texts(at, &block, 0)? {
                     if id.is_some_and(|id| forgotten.contains(id)) {
                         empty.push(rank);

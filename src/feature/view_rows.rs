@@ -1,0 +1,110 @@
+//! The values of a customer's views in one piece of memory: what is read for each request is waited for, allocated and let go once.
+
+/// The values of one view for one customer: a JSON array in the order of the view's features, or nothing where the customer is
+/// absent from the view.
+pub type ViewRow<'a> = Option<&'a [u8]>;
+
+/// A [`ViewRow`] for each view of a snapshot, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewRows {
+    views: usize,
+    /// The lengths of all in little endian, and the values.
+    bytes: Box<[u8]>,
+}
+
+/// A length as it is kept.
+type Length = [u8; size_of::<u32>()];
+/// That of an absent one.
+const ABSENT: u32 = u32::MAX;
+
+impl ViewRows {
+    /// Those of `rows`; nothing where one of them is 4 GiB long.
+    pub fn new<'a>(rows: impl ExactSizeIterator<Item = ViewRow<'a>> + Clone) -> Option<Self> {
+        let views = rows.len();
+        let values = rows.clone().flatten().map(<[u8]>::len).sum::<usize>();
+        let mut bytes = Vec::with_capacity(views * size_of::<Length>() + values);
+        Self::append(rows, &mut bytes)?;
+        Some(Self { views, bytes: bytes.into() })
+    }
+
+    /// Appends `rows` in the form in which [`ViewRows::first_of`] finds them.
+    pub(crate) fn append<'a>(rows: impl Iterator<Item = ViewRow<'a>> + Clone, out: &mut Vec<u8>) -> Option<()> {
+        for row in rows.clone() {
+            let length =
+                row.map_or(Some(ABSENT), |row| u32::try_from(row.len()).ok().filter(|length| *length != ABSENT));
+            out.extend_from_slice(&length?.to_le_bytes());
+        }
+        rows.flatten().for_each(|row| out.extend_from_slice(row));
+        Some(())
+    }
+
+    /// A copy of the `views` rows that `bytes` begins with.
+    pub(crate) fn first_of(bytes: &[u8], views: usize) -> Option<Self> {
+        let (lengths, _) = bytes.get(..views * size_of::<Length>())?.as_chunks();
+        let values = lengths.iter().copied().filter_map(length).sum::<usize>();
+        Some(Self { views, bytes: bytes.get(..size_of_val(lengths) + values)?.into() })
+    }
+
+    /// How many views there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.views
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.views == 0
+    }
+
+    /// The row of the view at `view`; nothing where there is no such view either.
+    #[must_use]
+    pub fn get(&self, view: usize) -> ViewRow<'_> {
+        self.iter().nth(view).flatten()
+    }
+
+    /// All rows.
+    pub fn iter(&self) -> impl Iterator<Item = ViewRow<'_>> {
+        let (lengths, mut values) = self.bytes.split_at(self.views * size_of::<Length>());
+        let (lengths, _) = lengths.as_chunks();
+        lengths.iter().map(move |bytes| values.split_off(..length(*bytes)?))
+    }
+
+    /// How many bytes all of them have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() - self.views * size_of::<Length>()
+    }
+}
+
+fn length(bytes: Length) -> Option<usize> {
+    let length = u32::from_le_bytes(bytes);
+    (length != ABSENT).then_some(length as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_those_that_were_given() {
+        let lists: [&[ViewRow<'_>]; 5] =
+            [&[], &[None], &[Some(b"")], &[Some(b"[1]"), None, Some(b""), Some(b"[2,3]")], &[None, Some(b"[]"), None]];
+        for rows in lists {
+            let kept = ViewRows::new(rows.iter().copied()).expect("short");
+            assert_eq!(kept.iter().collect::<Vec<_>>(), rows);
+            assert_eq!((kept.len(), kept.is_empty()), (rows.len(), rows.is_empty()));
+            assert_eq!(kept.bytes(), rows.iter().flatten().map(|row| row.len()).sum::<usize>());
+            for at in 0..rows.len() + 2 {
+                assert_eq!(kept.get(at), rows.get(at).copied().flatten());
+            }
+            let mut longer = Vec::new();
+            ViewRows::append(rows.iter().copied(), &mut longer).expect("short");
+            for cut in 0..longer.len() {
+                assert_eq!(ViewRows::first_of(&longer[..cut], rows.len()), None);
+            }
+            longer.extend_from_slice(b"more");
+            assert_eq!(ViewRows::first_of(&longer, rows.len()), Some(kept));
+        }
+    }
+}
