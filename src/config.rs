@@ -358,9 +358,10 @@ impl Config {
         let mut table: toml::Table = toml::from_str(text).map_err(wrong)?;
         match env::overlay(&mut table, vars)? {
             0 => Ok(from_file),
-            _ => table
-                .try_into()
-                .map_err(|source| ConfigError::Parse { place: "environment".to_owned(), source: Box::new(source) }),
+            _ => toml::from_str(&table.to_string()).map_err(|mut source: toml::de::Error| {
+                source.set_input(None);
+                ConfigError::Parse { place: "environment".to_owned(), source: Box::new(source) }
+            }),
         }
     }
 
