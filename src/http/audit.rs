@@ -3,7 +3,10 @@
 //! One line for each answer with personal values, under the target `larder::audit`. A handler puts beside its answer what it shows;
 //! `observe`, which knows the request, writes the line; an export, whose customers the snapshot tells, has a line of its own. The values themselves are never in it.
 
-use axum::{http::HeaderValue, response::Response};
+use axum::{
+    http::{HeaderValue, header},
+    response::Response,
+};
 
 use super::access::Access;
 use crate::{
@@ -15,8 +18,11 @@ use crate::{
 /// The target of audit lines.
 pub(super) const TARGET: &str = crate::telemetry::AUDIT;
 
-/// The personal data that an answer shows; of answers to those who have no key, only that there is some.
-#[derive(Debug, Clone, Default)]
+/// How an answer with personal data is kept.
+pub(super) const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
+
+/// The personal data that an answer shows.
+#[derive(Debug, Clone)]
 pub(super) struct Shown {
     /// As `view.feature`.
     features: Vec<String>,
@@ -37,9 +43,9 @@ pub(super) fn note<T: AsRef<str>, I: IntoIterator<Item = T>>(
     if features.peek().is_none() {
         return;
     }
-    // Those without a key have no name to be held to.
+    // Those without a key have no name to be held to; their answers are only not to be kept.
     if access.key().is_none() {
-        response.extensions_mut().insert(Shown::default());
+        response.headers_mut().insert(header::CACHE_CONTROL, NOT_KEPT);
         return;
     }
     let whose = whose();

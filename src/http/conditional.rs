@@ -32,6 +32,7 @@ pub(super) fn tag_over_time(served: &Served, access: &Access, timeline: &Timelin
 
 /// 304 where the caller has what `served` would answer.
 pub(super) fn not_modified(headers: &HeaderMap, served: &Served, access: &Access) -> Option<Response> {
+    headers.get(header::IF_NONE_MATCH)?;
     has(headers, &tag(served, access))
 }
 

@@ -9,7 +9,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{
-        Arc, OnceLock,
+        OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     task::Poll,
@@ -31,7 +31,7 @@ use tower_service::Service;
 use super::{
     App, Problem,
     access::{self, Access, Admission, Need},
-    audit::Shown,
+    audit::{self, Shown},
     compress::compress,
     cors, customers, problem,
 };
@@ -130,11 +130,7 @@ impl Route {
 }
 
 /// Answers one request.
-pub(super) async fn answer(
-    app: Arc<App>,
-    mut router: Router,
-    request: Request<Incoming>,
-) -> Result<Response, Infallible> {
+pub(super) async fn answer(app: &App, router: &Router, request: Request<Incoming>) -> Result<Response, Infallible> {
     let since = Instant::now();
     let given = request.headers().get(&REQUEST_ID);
     let given =
@@ -144,7 +140,7 @@ pub(super) async fn answer(
     let route = app.routes.of(request.uri().path());
     let origin = cors::origin(&app.config.cors_origins, request.headers());
     let encoding = if app.config.compression { request.headers().get(header::ACCEPT_ENCODING).cloned() } else { None };
-    let open = Open::new(&app);
+    let open = Open::new(app);
     let (mut parts, body) = request.into_parts();
     let preflight = origin.as_ref().and_then(|_| cors::preflight(&parts));
     let need = if preflight.is_some() { Need::Public } else { route.need };
@@ -162,11 +158,11 @@ pub(super) async fn answer(
         }
         if let Some(access) = access {
             if let Some(customer) = customers::asked_for(&parts) {
-                return Ok(customers::direct(&app, access, &customer, &parts.headers).await.into_response());
+                return Ok(customers::direct(app, access, &customer, &parts.headers).await.into_response());
             }
             parts.extensions.insert(access.clone());
         }
-        router.call(Request::from_parts(parts, Body::new(body))).await
+        router.clone().call(Request::from_parts(parts, Body::new(body))).await
     };
     let mut handled = pin!(AssertUnwindSafe(handling).catch_unwind());
     // Most answers are there at once, and need no deadline.
@@ -228,14 +224,17 @@ impl Caching {
         Self { vary, control }
     }
 
-    /// Says of `response` how it may be kept; one that shows personal data, not at all.
+    /// Says of `response` how it may be kept, unless it does so itself; one that shows personal data, not at all.
     fn mark(&self, response: &mut Response, shows: bool) {
         if let Some(vary) = &self.vary {
             response.headers_mut().insert(header::VARY, vary.clone());
         }
         let keeps = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
-        let control = if shows || !keeps { HeaderValue::from_static("no-store") } else { self.control.clone() };
-        response.headers_mut().insert(header::CACHE_CONTROL, control);
+        if shows || !keeps {
+            response.headers_mut().insert(header::CACHE_CONTROL, audit::NOT_KEPT);
+        } else {
+            response.headers_mut().entry(header::CACHE_CONTROL).or_insert_with(|| self.control.clone());
+        }
     }
 }
 

@@ -111,12 +111,12 @@ async fn attend(
     app: Arc<App>,
     router: Router,
 ) {
-    let turns = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&turns);
+    let shared = Arc::new(Connection { app, router, turns: AtomicU64::new(0) });
+    let turns = Arc::clone(&shared);
     let service = service_fn(move |request| {
-        let (app, router, turn) = (Arc::clone(&app), router.clone(), Turn::begin(&counted));
+        let turn = Turn::begin(&shared);
         async move {
-            let answer = observe::answer(app, router, request).await?;
+            let answer = observe::answer(&turn.0.app, &turn.0.router, request).await?;
             Ok::<_, Infallible>(answer.map(|body| Answered { body, _turn: turn }))
         }
     });
@@ -128,11 +128,20 @@ async fn attend(
         ended = connection => if let Err(error) = ended {
             tracing::debug!(%error, "a connection broke");
         },
-        () = idle(&turns) => tracing::debug!("closed a connection that sent no request"),
+        () = idle(&turns.turns) => tracing::debug!("closed a connection that sent no request"),
     }
 }
 
-/// Ends when no request began or ended for the time that a client may take for a request's head. `turns` is odd while one is open.
+/// What the requests of one connection share. They are counted as references to this, which no other core does, and not as such to
+/// what all connections share.
+struct Connection {
+    app: Arc<App>,
+    router: Router,
+    /// Requests that began or ended: odd while one is open.
+    turns: AtomicU64,
+}
+
+/// Ends when no request began or ended for the time that a client may take for a request's head.
 async fn idle(turns: &AtomicU64) {
     let mut before = turns.load(Ordering::Relaxed);
     loop {
@@ -146,18 +155,18 @@ async fn idle(turns: &AtomicU64) {
 }
 
 /// A request that is open, until its answer is on its way to the last byte.
-struct Turn(Arc<AtomicU64>);
+struct Turn(Arc<Connection>);
 
 impl Turn {
-    fn begin(turns: &Arc<AtomicU64>) -> Self {
-        turns.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(turns))
+    fn begin(connection: &Arc<Connection>) -> Self {
+        connection.turns.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(connection))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.turns.fetch_add(1, Ordering::Relaxed);
     }
 }
 

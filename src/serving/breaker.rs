@@ -34,10 +34,10 @@ impl Breaker {
     }
 
     /// Whether a call may go. After the pause one may, whose end decides about the others.
-    pub(super) fn allows(&self, now: Instant) -> bool {
+    pub(super) fn allows(&self, now: impl FnOnce() -> Instant) -> bool {
         match self.open_until.load(Ordering::Acquire) {
             0 => true,
-            until => self.millis(now) >= until && !self.trying.swap(true, Ordering::AcqRel),
+            until => self.millis(now()) >= until && !self.trying.swap(true, Ordering::AcqRel),
         }
     }
 
@@ -79,18 +79,18 @@ mod tests {
         breaker.succeeded();
         for _ in 0..2 {
             breaker.failed(now);
-            assert!(breaker.allows(now));
+            assert!(breaker.allows(|| now));
         }
         breaker.failed(now);
-        assert!(!breaker.allows(now) && breaker.is_open());
+        assert!(!breaker.allows(|| now) && breaker.is_open());
         now += Duration::from_millis(501);
-        assert!(breaker.allows(now));
-        assert!(!breaker.allows(now), "one tries, the others wait for it");
+        assert!(breaker.allows(|| now));
+        assert!(!breaker.allows(|| now), "one tries, the others wait for it");
         breaker.failed(now);
-        assert!(!breaker.allows(now));
+        assert!(!breaker.allows(|| now));
         now += Duration::from_millis(501);
-        assert!(breaker.allows(now));
+        assert!(breaker.allows(|| now));
         breaker.succeeded();
-        assert!(breaker.allows(now) && breaker.allows(now) && !breaker.is_open());
+        assert!(breaker.allows(|| now) && breaker.allows(|| now) && !breaker.is_open());
     }
 }

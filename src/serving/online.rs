@@ -113,7 +113,7 @@ impl Online {
     fn may_ask(&self, publish: u64) -> Result<(), &'static str> {
         match self.reason_against(publish) {
             Some(reason) => Err(reason),
-            None if self.breaker.allows(Instant::now()) => Ok(()),
+            None if self.breaker.allows(Instant::now) => Ok(()),
             None => Err("breaker"),
         }
     }

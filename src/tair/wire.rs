@@ -7,8 +7,10 @@
 use std::{
     collections::VecDeque,
     io::ErrorKind,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::{self, ThreadId},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -53,8 +55,13 @@ pub(super) trait Answered: Sized + Send + 'static {
 #[derive(Debug)]
 pub(super) struct Wire<T> {
     lines: Vec<Arc<Line<T>>>,
+    homes: Arc<[Home]>,
     tasks: Vec<JoinHandle<()>>,
 }
+
+/// The number of the thread that serves a line, where that is always the same and the line stands; 0 otherwise. Each is found without a
+/// look at the line, which its own thread writes to all the time.
+type Home = AtomicUsize;
 
 /// How a connection is to behave.
 #[derive(Debug, Clone)]
@@ -69,12 +76,15 @@ impl<T: Answered> Wire<T> {
     /// Begins to connect `lines` times, and goes on for ever. What breaks is noted in `losses`.
     pub(super) fn connect(manner: &Manner, lines: usize, losses: &Losses, workers: Option<&Workers>) -> Self {
         let lines: Vec<Arc<Line<T>>> = (0..lines.max(1)).map(|_| Arc::default()).collect();
+        let homes: Arc<[Home]> = lines.iter().map(|_| Home::default()).collect();
         let keep = |(number, line): (usize, &Arc<Line<T>>)| {
             let handle = workers.map_or_else(Handle::current, |workers| workers.handle(number).clone());
-            handle.spawn(Arc::clone(line).keep_up(manner.clone(), losses.clone()))
+            let (line, homes) = (Arc::clone(line), Arc::clone(&homes));
+            let (manner, losses) = (manner.clone(), losses.clone());
+            handle.spawn(async move { line.keep_up(&homes[number], manner, losses).await })
         };
         let tasks = lines.iter().enumerate().map(keep).collect();
-        Self { lines, tasks }
+        Self { lines, homes, tasks }
     }
 
     /// How many connections there should be, and how many stand.
@@ -101,9 +111,13 @@ impl<T: Answered> Wire<T> {
     /// The line that costs the least: one of this thread, else the first that has room, since the more commands go at once, the less each
     /// costs, here and in the server.
     fn line(&self) -> Option<&Line<T>> {
-        let load = |line: &Arc<Line<T>>| {
+        let mine = self.homes.iter().position(|home| home.load(Ordering::Relaxed) == here());
+        if let Some(line) = mine.map(|at| &self.lines[at]) {
+            return Some(line);
+        }
+        let load = |line: &Line<T>| {
             let queue = line.queue();
-            queue.up.then_some((queue.home != Some(here()), queue.owed / FULL))
+            queue.up.then_some(queue.owed / FULL)
         };
         let lines = self.lines.iter().filter_map(|line| Some((load(line)?, line)));
         lines.min_by_key(|(load, _)| *load).map(|(_, line)| line.as_ref())
@@ -125,10 +139,11 @@ impl<T> Drop for Wire<T> {
     }
 }
 
-/// The thread that asks.
-fn here() -> ThreadId {
-    thread_local!(static HERE: ThreadId = thread::current().id());
-    HERE.with(|id| *id)
+/// The number of this thread, from 1.
+fn here() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static HERE: usize = 1 + THREADS.fetch_add(1, Ordering::Relaxed));
+    HERE.with(|number| *number)
 }
 
 fn no_connection() -> TairError {
@@ -153,8 +168,6 @@ impl<T> Default for Line<T> {
 #[derive(Debug)]
 struct Queue<T> {
     up: bool,
-    /// The thread that serves it, where that is always the same.
-    home: Option<ThreadId>,
     out: Vec<u8>,
     callers: Vec<Caller<T>>,
     /// Commands sent or to be sent that have no answer yet.
@@ -163,7 +176,7 @@ struct Queue<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { up: false, home: None, out: Vec::new(), callers: Vec::new(), owed: 0 }
+        Self { up: false, out: Vec::new(), callers: Vec::new(), owed: 0 }
     }
 }
 
@@ -207,22 +220,22 @@ impl<T: Answered> Line<T> {
     }
 
     /// Connects, serves the queue until the connection breaks, and so on for ever.
-    async fn keep_up(self: Arc<Self>, manner: Manner, losses: Losses) {
+    async fn keep_up(&self, home: &Home, manner: Manner, losses: Losses) {
         let stays = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
         let mut pause = FIRST_PAUSE;
         loop {
             match tokio::time::timeout(manner.connect_timeout, open(&manner.address)).await {
                 Ok(Ok(stream)) => {
                     pause = FIRST_PAUSE;
-                    {
-                        let mut queue = self.queue();
-                        queue.up = true;
-                        queue.home = stays.then(here);
+                    self.queue().up = true;
+                    if stays {
+                        home.store(here(), Ordering::Relaxed);
                     }
                     let mut sent = VecDeque::new();
                     let why = self.serve(stream, &manner, &mut sent).await;
                     // First of all, so that nobody believes what was known of the server.
                     losses.note();
+                    home.store(0, Ordering::Relaxed);
                     let queue = std::mem::take(&mut *self.queue());
                     tracing::warn!(why, "a connection to Tair broke");
                     for caller in sent.into_iter().chain(queue.callers) {
