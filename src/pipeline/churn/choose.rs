@@ -1,9 +1,9 @@
 //! Choosing among candidates and calibrating the chosen, on cuts in time that nothing was learned from.
 //!
 //! For a cut, candidates learn from what a build at that instant could have known: cuts whose horizon, or part of it, had ended by then. The
-//! latest cut is kept out of the choice and of the calibration where there are others, so that its figures are those of a
-//! stranger. The slope of the calibration comes from such cuts, its level from all training rows: a single cut's level is its
-//! season's.
+//! latest cut is kept out of the choice where there are others, so that its figures are those of a stranger. Calibration, too, is of
+//! what was known at the cut: its slope comes from measured cuts whose horizon had ended, its level from all training rows, since a
+//! single cut's level is its season's.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -157,17 +157,17 @@ pub(super) fn choose(cuts: &[Cut], horizon: TimeDelta, as_of: DateTime<Utc>) -> 
     // What is degenerate anywhere is never chosen.
     let able = |place: usize| all[place].is_some() && measured.iter().all(|cut| cut.fitted[place].is_some());
     let place = best(basis, able);
-    // With one cut only, the slope cannot be learned from one and measured on another.
-    let slope = if kept_out == 1 { slope(basis, place) } else { 1.0 };
-    let described = measured.iter().enumerate().map(|(at, cut)| describe(cut, place, slope, at < basis.len()));
+    let slope =
+        |until: DateTime<Utc>| slope(measured.iter().filter(|measured| measured.cut.at + horizon <= until), place);
+    let described =
+        measured.iter().enumerate().map(|(at, cut)| describe(cut, place, slope(cut.cut.at), at < basis.len()));
     let described = described.collect::<Option<Vec<ChurnCut>>>()?;
-    let final_slope = if kept_out == 1 { self::slope(&measured, place) } else { 1.0 };
     let of = |candidate: Candidate| all.iter().flatten().find(|fitted| fitted.candidate == candidate);
     let (weights, (whole, rows)) = (of(Candidate::Logistic)?.weights(), lessons.whole()?);
     let importance = of(Candidate::Boosted)?.importance(rows);
     let fitted = all.swap_remove(place)?;
     let base_rate = share(&rows.churned(whole));
-    let calibration = Calibration::level(final_slope, &fitted.scores(rows), base_rate);
+    let calibration = Calibration::level(slope(as_of), &fitted.scores(rows), base_rate);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole days")]
     let parts = lessons.0.iter().map(|(days, _)| *days as u32).collect();
     let rows = learned_from(&lessons);
@@ -188,8 +188,13 @@ fn best(basis: &[Measured<'_>], able: impl Fn(usize) -> bool) -> usize {
     (1..areas.len()).fold(0, |best, place| if areas[place] > areas[best] + MARGIN { place } else { best })
 }
 
-/// By how much the log-odds must be stretched to fit what was seen, each cut with a level of its own.
-fn slope(basis: &[Measured<'_>], place: usize) -> f64 {
+/// By how much the log-odds must be stretched to fit what was seen on `basis`, each cut with a level of its own; not at all where
+/// there is none.
+fn slope<'a>(basis: impl Iterator<Item = &'a Measured<'a>>, place: usize) -> f64 {
+    let basis: Vec<_> = basis.collect();
+    if basis.is_empty() {
+        return 1.0;
+    }
     let (mut columns, mut churned) = (vec![Vec::new(); basis.len()], Vec::new());
     for (number, measured) in basis.iter().enumerate() {
         let Some(scores) = &measured.scores[place] else { continue };
