@@ -11,7 +11,7 @@ use axum::{
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, Problem, access::Access, audiences, churn, query::Query, segments};
+use super::{App, Problem, access::Access, audiences, audit::NOT_KEPT, churn, query::Query, segments};
 use crate::{
     audience::Expression,
     config::Scope,
@@ -271,7 +271,7 @@ async fn export(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(header::CONTENT_DISPOSITION, value(file));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, NOT_KEPT);
     headers.insert(SNAPSHOT, value(snapshot));
     headers.insert(AS_OF, value(served.as_of.clone()));
     headers.insert(ROWS, value(rows));

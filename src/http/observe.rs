@@ -218,8 +218,7 @@ impl Caching {
         let vary = has_keys.then_some(HeaderValue::from_static("authorization, x-api-key"));
         let control = match config.max_age.as_secs() {
             0 => HeaderValue::from_static("private, no-cache"),
-            seconds => HeaderValue::try_from(format!("private, max-age={seconds}"))
-                .unwrap_or(HeaderValue::from_static("no-store")),
+            seconds => HeaderValue::try_from(format!("private, max-age={seconds}")).unwrap_or(audit::NOT_KEPT),
         };
         Self { vary, control }
     }

@@ -125,6 +125,7 @@ async fn what_is_exported_is_what_is_served() {
         let answer = service.get(&format!("/v1/{list}/export?format=ndjson&order=rank")).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/x-ndjson"));
         assert_eq!(answer.header("larder-rows"), expected.len().to_string());
+        assert_eq!(answer.header("cache-control"), "no-store");
         assert_eq!(answer.header("larder-snapshot"), page["snapshot"].as_str().unwrap());
         let found: Vec<Value> = answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(&found, expected, "{list}");
