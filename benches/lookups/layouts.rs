@@ -72,7 +72,7 @@ async fn rewrite(shop: &Shop, number: u32, block: usize, compression: Compressio
     Ok(manifest)
 }
 
-/// As the writer's `block_ends`, with any size.
+/// As the writer cuts blocks, but by size alone, whatever it is.
 fn ends(batch: &RecordBatch, block: usize, filled: &mut usize) -> Vec<usize> {
     let texts: Vec<_> = batch.columns().iter().filter_map(|column| column.as_string_opt::<i32>()).collect();
     let mut ends = Vec::new();

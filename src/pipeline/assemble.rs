@@ -25,7 +25,7 @@ use crate::{
     lake::Lake,
     snapshot::{
         FileEntry, FileKind, Forgotten, SnapshotError, SnapshotId,
-        writer::{ID, PART_ROWS, PartWriter, block_ends, customers_properties, rows_properties, rows_schema},
+        writer::{ID, PART_ROWS, PartWriter, customers_properties, rows_properties, rows_schema},
     },
     telemetry::Progress,
     views::{self, ViewDefinition},
@@ -147,7 +147,7 @@ async fn write_customers(
             columns.push(Arc::new(StructArray::new(fields.clone(), view.clone(), Some(present.clone()))));
         }
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
-        parts.write(batch, &mut |_| Vec::new()).await?;
+        parts.write(batch).await?;
     }
     parts.finish().await
 }
@@ -160,7 +160,6 @@ async fn write_rows(
 ) -> Result<Vec<FileEntry>, BuildError> {
     let schema = rows_schema(views.iter().map(String::as_str));
     let mut parts = PartFiles::new(lake, id, FileKind::Rows, "rows", Arc::clone(&schema));
-    let mut filled = 0;
     while let Some(chunk) = chunks.recv().await {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
         for (view, present) in &chunk.views {
@@ -168,12 +167,7 @@ async fn write_rows(
             columns.push(Arc::new(texts));
         }
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
-        let mut ends = |batch: &RecordBatch| {
-            let ends;
-            (ends, filled) = block_ends(batch, filled);
-            ends
-        };
-        parts.write(batch, &mut ends).await?;
+        parts.write(batch).await?;
     }
     parts.finish().await
 }
@@ -198,12 +192,7 @@ impl PartFiles {
         SnapshotError::Write { object: self.folder.to_owned(), source: error.into() }
     }
 
-    /// Writes `batch`; `ends` tells after which of its rows a block ends. A part's end ends a block too.
-    async fn write(
-        &mut self,
-        batch: RecordBatch,
-        ends: &mut (dyn FnMut(&RecordBatch) -> Vec<usize> + Send),
-    ) -> Result<(), BuildError> {
+    async fn write(&mut self, batch: RecordBatch) -> Result<(), BuildError> {
         let mut start = 0;
         while start < batch.num_rows() {
             let part = match &mut self.open {
@@ -224,14 +213,10 @@ impl PartFiles {
             };
             let room = PART_ROWS - usize::try_from(part.rows()).unwrap_or(PART_ROWS).min(PART_ROWS);
             let slice = batch.slice(start, room.min(batch.num_rows() - start));
-            let mut written = 0;
-            for end in ends(&slice) {
-                part.write(&slice.slice(written, end - written))?;
-                part.end_block().await?;
-                written = end;
-            }
-            if written < slice.num_rows() {
-                part.write(&slice.slice(written, slice.num_rows() - written))?;
+            if self.kind == FileKind::Rows {
+                part.write_in_blocks(&slice).await?;
+            } else {
+                part.write(&slice)?;
             }
             start += slice.num_rows();
             if part.rows() >= PART_ROWS as u64 {

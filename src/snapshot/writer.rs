@@ -32,8 +32,13 @@ use crate::lake::Lake;
 
 /// The customers of a part. Parts are cut by count, so that the same customers give the same parts.
 pub const PART_ROWS: usize = 131_072;
-/// A block of `rows` ends with the row that makes its texts this long: what a cold lookup reads and decodes, before compression.
+/// The texts of a block of `rows` are at least this long, unless its part ends: what a cold lookup reads and decodes, before
+/// compression.
 pub const ROWS_BLOCK_BYTES: usize = 160 << 10;
+/// No block of `rows` goes on with texts this long.
+const ROWS_BLOCK_MOST_BYTES: usize = ROWS_BLOCK_BYTES / 4 * 5;
+/// One id in this many may end a block of `rows`.
+const ENDING_IDS: u32 = 8;
 /// The members of a block of a ranking.
 pub const RANKING_BLOCK_ROWS: usize = 4_096;
 /// The most that a column's dictionary in a part of `customers` may hold.
@@ -122,6 +127,8 @@ pub struct PartWriter {
     out: BufWriter,
     hash: Sha256,
     blocks: Vec<Block>,
+    /// The bytes of the texts of the block under way, where it is cut by them.
+    filled: usize,
     offset: u64,
     rows: u64,
     ids: Option<(String, String)>,
@@ -144,7 +151,7 @@ impl PartWriter {
             ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(|error| failed(&path, error))?;
         let out = lake.writer(&id.path(&path));
         let (hash, blocks) = (Sha256::new(), Vec::new());
-        Ok(Self { path, kind, segment: None, encoder, out, hash, blocks, offset: 0, rows: 0, ids: None })
+        Ok(Self { path, kind, segment: None, encoder, out, hash, blocks, filled: 0, offset: 0, rows: 0, ids: None })
     }
 
     /// Names the segment that a ranking is of.
@@ -177,11 +184,37 @@ impl PartWriter {
         self.encoder.write(batch).map_err(|error| failed(&self.path, error))
     }
 
+    /// Adds rows of texts, such as those of `rows`, and ends blocks by their size, each with an id that [`ends_blocks`].
+    ///
+    /// Were it the size alone, a text that grows would move the ends of all blocks behind it, and two snapshots that differ in
+    /// little would have few blocks in common.
+    ///
+    /// # Errors
+    /// Of the encoder or the lake.
+    pub async fn write_in_blocks(&mut self, batch: &RecordBatch) -> Result<(), SnapshotError> {
+        let texts = |column: &Arc<dyn Array>| column.as_any().downcast_ref::<StringArray>().cloned();
+        let texts: Vec<StringArray> = batch.columns().iter().filter_map(texts).collect();
+        let mut written = 0;
+        for row in 0..batch.num_rows() {
+            self.filled += texts.iter().map(|text| text.value(row).len() + size_of::<i32>()).sum::<usize>();
+            let ends = self.filled >= ROWS_BLOCK_BYTES
+                && (self.filled >= ROWS_BLOCK_MOST_BYTES
+                    || texts.first().is_some_and(|ids| ends_blocks(ids.value(row))));
+            if ends {
+                self.write(&batch.slice(written, row + 1 - written))?;
+                self.end_block().await?;
+                written = row + 1;
+            }
+        }
+        if written < batch.num_rows() { self.write(&batch.slice(written, batch.num_rows() - written)) } else { Ok(()) }
+    }
+
     /// Ends the block under way and hands its bytes to the lake.
     ///
     /// # Errors
     /// Of the encoder or the lake.
     pub async fn end_block(&mut self) -> Result<(), SnapshotError> {
+        self.filled = 0;
         // The magic number at the start of the file belongs to no block.
         self.drain().await?;
         self.encoder.flush().map_err(|error| failed(&self.path, error))?;
@@ -234,19 +267,59 @@ fn failed(path: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>
     SnapshotError::Write { object: path.to_owned(), source: error.into() }
 }
 
-/// Where the blocks of `batch` end, as row numbers, when `filled` bytes of a block are there already; returns what the last,
-/// open block holds.
-#[must_use]
-pub fn block_ends(batch: &RecordBatch, mut filled: usize) -> (Vec<usize>, usize) {
-    let texts: Vec<&StringArray> =
-        batch.columns().iter().filter_map(|column| column.as_any().downcast_ref::<StringArray>()).collect();
-    let mut ends = Vec::new();
-    for row in 0..batch.num_rows() {
-        filled += texts.iter().map(|text| text.value(row).len() + size_of::<i32>()).sum::<usize>();
-        if filled >= ROWS_BLOCK_BYTES {
-            ends.push(row + 1);
-            filled = 0;
+/// Whether a block may end with the customer or product `id`.
+fn ends_blocks(id: &str) -> bool {
+    // Spread, since the checksums of ids that are counted up have a pattern.
+    let spread = crc32fast::hash(id.as_bytes()).wrapping_mul(0x9E37_79B1);
+    (spread >> 16).is_multiple_of(ENDING_IDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::LakeConfig, snapshot::blocks::Footer};
+
+    /// The last id of each block of a part of `texts`, written in batches of `size`.
+    async fn ends(texts: &[(String, String)], size: usize) -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lake = Lake::open(&LakeConfig::default(), folder.path()).expect("a lake");
+        let (id, schema) = (SnapshotId::new(chrono::DateTime::UNIX_EPOCH, 1), rows_schema(["one"]));
+        let path = "rows/part-00000.parquet".to_owned();
+        let properties = rows_properties();
+        let mut part =
+            PartWriter::new(&lake, &id, path, FileKind::Rows, Arc::clone(&schema), properties).expect("a part");
+        for some in texts.chunks(size) {
+            let (ids, texts): (Vec<_>, Vec<_>) = some.iter().map(|(id, text)| (id.as_str(), text.as_str())).unzip();
+            let columns = [ids, texts].map(|column| Arc::new(StringArray::from(column)) as _).to_vec();
+            let batch = RecordBatch::try_new(Arc::clone(&schema), columns).expect("rows");
+            part.write_in_blocks(&batch).await.expect("written");
         }
+        let entry = part.finish().await.expect("a file");
+        let footer = Footer::read(&lake, &id.path(&entry.path), &entry).await.expect("a footer");
+        (0..footer.blocks()).map(|at| String::from_utf8_lossy(footer.last_id(at)).into_owned()).collect()
     }
-    (ends, filled)
+
+    #[tokio::test]
+    async fn blocks_end_with_the_same_ids_though_texts_differ() {
+        let row = |number: usize| (format!("C{number:07}"), "x".repeat(300 + number * 7919 % 200));
+        let mut texts: Vec<_> = (0..20_000).map(row).collect();
+        let before = ends(&texts, 8_192).await;
+        assert_eq!(before, ends(&texts, 777).await, "batches decide nothing");
+        let bytes: usize = texts.iter().map(|(id, text)| id.len() + text.len() + 8).sum();
+        assert!((bytes / ROWS_BLOCK_MOST_BYTES..=bytes / ROWS_BLOCK_BYTES + 1).contains(&before.len()));
+        // One more customer, and longer texts here and there.
+        texts.insert(1_000, ("C0000999a".to_owned(), "y".repeat(400)));
+        texts.iter_mut().step_by(100).for_each(|(_, text)| text.push_str("zzz"));
+        let after = ends(&texts, 8_192).await;
+        let kept = before.iter().filter(|end| after.contains(end)).count();
+        assert!(kept * 10 >= before.len() * 9, "{kept} of {} blocks end where they did", before.len());
+    }
+
+    #[tokio::test]
+    async fn a_block_of_long_texts_ends_whatever_its_ids() {
+        let row = |number: usize| (format!("C{number:07}"), "x".repeat(ROWS_BLOCK_MOST_BYTES / 2));
+        let texts: Vec<_> = (0..200).map(row).collect();
+        let ends = ends(&texts, 200).await;
+        assert_eq!(ends.len(), 100);
+    }
 }

@@ -25,7 +25,7 @@ use crate::{
     },
     snapshot::{
         FileEntry, FileKind, SnapshotError, SnapshotId,
-        writer::{ID, PART_ROWS, PartWriter, block_ends, products_properties, products_schema},
+        writer::{ID, PART_ROWS, PartWriter, products_properties, products_schema},
     },
 };
 
@@ -169,14 +169,7 @@ impl ProductRows {
             let rows = self.0.slice(start, PART_ROWS.min(self.0.num_rows() - start));
             let path = format!("products/part-{:05}.parquet", files.len());
             let mut part = PartWriter::new(lake, id, path, FileKind::Products, rows.schema(), products_properties())?;
-            let mut written = 0;
-            for end in block_ends(&rows, 0).0.into_iter().chain([rows.num_rows()]).filter(|end| *end > 0) {
-                if end > written {
-                    part.write(&rows.slice(written, end - written))?;
-                    part.end_block().await?;
-                    written = end;
-                }
-            }
+            part.write_in_blocks(&rows).await?;
             files.push(part.finish().await?);
         }
         Ok(files)

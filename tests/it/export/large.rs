@@ -14,8 +14,8 @@ use larder::{
         Edges, FileEntry, FileKind, Manifest, SegmentStats, SnapshotId,
         models::Models,
         writer::{
-            PART_ROWS, PartWriter, RANKING_BLOCK_ROWS, block_ends, customers_properties, ranking_properties,
-            rows_properties, rows_schema,
+            PART_ROWS, PartWriter, RANKING_BLOCK_ROWS, customers_properties, ranking_properties, rows_properties,
+            rows_schema,
         },
     },
 };
@@ -133,7 +133,6 @@ async fn parts(lake: &Lake, snapshot: &SnapshotId, customers: usize) -> Vec<File
             rows_properties(),
         )
         .unwrap();
-        let mut filled = 0;
         for first in all.clone().step_by(8_192) {
             let some: Vec<usize> = (first..all.end.min(first + 8_192)).collect();
             let ids: ArrayRef = Arc::new(some.iter().map(|at| Some(id(*at))).collect::<StringArray>());
@@ -150,17 +149,7 @@ async fn parts(lake: &Lake, snapshot: &SnapshotId, customers: usize) -> Vec<File
                 Arc::new(some.iter().map(|at| Some(format!("[\"{}\"]", note(*at)))).collect::<StringArray>()),
             ];
             let batch = RecordBatch::try_new(rows_schema(["rfm", "notes"]), columns).unwrap();
-            let (ends, rest) = block_ends(&batch, filled);
-            filled = rest;
-            let mut written = 0;
-            for end in ends {
-                rows_out.write(&batch.slice(written, end - written)).unwrap();
-                rows_out.end_block().await.unwrap();
-                written = end;
-            }
-            if written < batch.num_rows() {
-                rows_out.write(&batch.slice(written, batch.num_rows() - written)).unwrap();
-            }
+            rows_out.write_in_blocks(&batch).await.unwrap();
         }
         files.push(customers_out.finish().await.unwrap());
         files.push(rows_out.finish().await.unwrap());
