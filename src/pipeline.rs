@@ -23,6 +23,7 @@ mod encode;
 mod error;
 mod features;
 mod needed;
+mod parquet_files;
 mod past;
 mod personal;
 mod query;
@@ -161,8 +162,8 @@ async fn build_into(
         session.register(name, StagedTable::divided(table))?;
     }
     for (view, place) in &config.views.parquet {
-        let folder = assemble::copy_parquet(from, view, place, scratch.path()).await?;
-        session.register_parquet(view, &parquet_table(view), &folder).await?;
+        let table = parquet_files::stage(from, view, place, threads, scratch.path()).await?;
+        session.register(&parquet_files::table_name(view), table)?;
     }
     let mut staged = run_views(&session, &mut views, (&order, &personal), progress, &mut clock).await?;
     let mut made = Made::default();
@@ -384,24 +385,8 @@ pub fn threads(config: &Config) -> usize {
 fn definitions(config: &Config) -> Result<Vec<ViewDefinition>, ViewFileError> {
     let folder = config.views.folder.as_ref().map(|folder| config.resolve(folder));
     let mut views = views::load(folder.as_deref(), config.views.parquet.keys())?;
-    views.extend(config.views.parquet.keys().map(|name| parquet_view(name)));
+    views.extend(config.views.parquet.keys().map(|name| parquet_files::view(name)));
     Ok(views)
-}
-
-/// The name under which the files of a Parquet view are known to its SQL.
-fn parquet_table(view: &str) -> String {
-    format!("parquet_{view}")
-}
-
-fn parquet_view(name: &str) -> ViewDefinition {
-    ViewDefinition {
-        name: name.to_owned(),
-        description: "Parquet files of another engine.".to_owned(),
-        columns: BTreeMap::new(),
-        step: false,
-        sql: format!("SELECT * FROM {}", parquet_table(name)),
-        file: None,
-    }
 }
 
 /// Times the stages of a build.

@@ -1,9 +1,6 @@
 //! From the staged views to the parts of a snapshot: all views side by side, customer by customer, typed and ready to serve.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray, UInt32Array},
@@ -317,32 +314,4 @@ impl Cursor {
 fn last_id(batch: &RecordBatch) -> Option<&str> {
     let last = batch.num_rows().checked_sub(1)?;
     batch.column(0).as_string_opt::<i32>().map(|ids| ids.value(last))
-}
-
-/// Copies the Parquet files of a view into the staging; returns their folder.
-pub(super) async fn copy_parquet(lake: &Lake, view: &str, place: &str, scratch: &Path) -> Result<String, ViewError> {
-    let failed = |why: String| ViewError::Parquet { view: view.to_owned(), place: place.to_owned(), why };
-    let (store, path) = lake.locate(place).map_err(|error| failed(error.to_string()))?;
-    let single = store.head(&path).await.map_err(|error| failed(error.to_string()))?;
-    let listed = match single {
-        Some(file) => vec![file],
-        None => store.list(&path).await.map_err(|error| failed(error.to_string()))?,
-    };
-    let folder = scratch.join(format!("parquet-{view}"));
-    std::fs::create_dir_all(&folder).map_err(|error| staging(&folder, error))?;
-    let mut copied = 0;
-    for file in listed.iter().filter(|file| file.location.extension() == Some("parquet")) {
-        let target = folder.join(format!("{copied:05}.parquet"));
-        let mut out = std::fs::File::create(&target).map_err(|error| staging(&target, error))?;
-        let mut chunks = store.stream(&file.location).await.map_err(|error| failed(error.to_string()))?;
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| failed(error.to_string()))?;
-            std::io::Write::write_all(&mut out, &chunk).map_err(|error| staging(&target, error))?;
-        }
-        copied += 1;
-    }
-    if copied == 0 {
-        return Err(failed("there are none".to_owned()));
-    }
-    Ok(format!("{}/", folder.display()))
 }

@@ -25,7 +25,7 @@ use datafusion::{
     },
     logical_expr::LogicalPlan,
     physical_plan::execute_stream,
-    prelude::{ParquetReadOptions, col},
+    prelude::col,
     sql::{
         parser::Statement,
         sqlparser::ast::{Expr, Statement as SqlStatement, Value, visit_expressions_mut},
@@ -85,12 +85,6 @@ impl Session {
     pub(crate) fn register(&self, name: &str, table: StagedTable) -> Result<(), ViewError> {
         let registered = self.context.register_table(name, Arc::new(table));
         registered.map(drop).map_err(|source| ViewError::Session { source: Box::new(source) })
-    }
-
-    /// Makes the Parquet files of `folder` known to views as `name`.
-    pub(crate) async fn register_parquet(&self, view: &str, name: &str, folder: &str) -> Result<(), ViewError> {
-        let registered = self.context.register_parquet(name, folder, ParquetReadOptions::default()).await;
-        registered.map_err(|source| failed(view, source))
     }
 
     /// The tables and views that `view` reads.
@@ -262,7 +256,7 @@ fn resident_bytes() -> Option<u64> {
 }
 
 /// The schema in which a view's rows are kept: one text type, times in UTC; what cannot be served is refused.
-fn schema_of(view: &str, schema: &Schema) -> Result<SchemaRef, ViewError> {
+pub(super) fn schema_of(view: &str, schema: &Schema) -> Result<SchemaRef, ViewError> {
     let field = |field: &Arc<Field>| {
         let normal = normal_type(field.data_type()).ok_or_else(|| ViewError::ColumnType {
             view: view.to_owned(),

@@ -28,13 +28,14 @@ use super::staging::{derive::StagedFile, open};
 
 const ID: &str = "customer_id";
 
-/// A staged table: one file per partition, each sorted by customer.
+/// A staged table: one file per partition.
 #[derive(Debug, Clone)]
 pub(crate) struct StagedTable {
     schema: SchemaRef,
     files: Arc<[StagedFile]>,
-    /// Whether the files are the partitions of DataFusion's hash of the id; else there is one file.
+    /// Whether the files are the partitions of DataFusion's hash of the id.
     divided: bool,
+    /// Whether each file is sorted by customer.
     sorted: bool,
 }
 
@@ -48,6 +49,11 @@ impl StagedTable {
     /// A table in one file, `sorted` by customer or not.
     pub(crate) fn whole(file: StagedFile, sorted: bool) -> Self {
         Self { schema: Arc::clone(&file.schema), files: Arc::new([file]), divided: false, sorted }
+    }
+
+    /// A table of files whose rows are in no order.
+    pub(crate) fn unordered(files: Vec<StagedFile>) -> Self {
+        Self { divided: false, sorted: false, ..Self::divided(files) }
     }
 }
 

@@ -303,16 +303,25 @@ async fn parquet_of_another_engine_is_a_view() {
     use std::sync::Arc;
     let shop = Shop::new(&format!("{CORNERS_TOML}[views]\nparquet = {{ clv = \"clv/\" }}\n"));
     shop.raw("transactions/all.csv", CORNERS);
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("clv", Arc::new(Float32Array::from(vec![Some(1.5), None, Some(f32::NAN)]))),
-        ("customer_id", Arc::new(StringArray::from(vec!["loyal", "whale", "stranger"]))),
-    ];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    std::fs::create_dir_all(shop.path().join("lake/clv")).unwrap();
-    let file = std::fs::File::create(shop.path().join("lake/clv/part.parquet")).unwrap();
-    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
+    let folder = shop.path().join("lake/clv");
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, columns: Vec<(&str, ArrayRef)>| {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let file = std::fs::File::create(folder.join(name)).unwrap();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    };
+    let texts = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
+    write(
+        "part-1.parquet",
+        vec![
+            ("clv", Arc::new(Float32Array::from(vec![Some(1.5), None, Some(f32::NAN)]))),
+            ("customer_id", texts(vec!["loyal", "whale", "stranger"])),
+        ],
+    );
+    // A later run has one column more, and another order.
+    write("part-2.parquet", vec![("customer_id", texts(vec!["edge-1"])), ("band", texts(vec!["gold"]))]);
     let built = shop.build().await;
     // The other is that of the churn model, which has too little data here.
     assert_eq!(built.warnings.iter().filter(|warning| !warning.starts_with("churn: ")).count(), 1);
@@ -323,9 +332,27 @@ async fn parquet_of_another_engine_is_a_view() {
     );
     shop.publish(&built.manifest.id).await;
     let service = shop.serve().await;
-    assert_eq!(service.get("/v1/customers/loyal?views=clv").await.json()["views"]["clv"], json!({"clv": 1.5}));
-    assert_eq!(service.get("/v1/customers/whale?views=clv").await.json()["views"]["clv"], json!({"clv": null}));
+    assert_eq!(
+        service.get("/v1/customers/loyal?views=clv").await.json()["views"]["clv"],
+        json!({"clv": 1.5, "band": null})
+    );
+    assert_eq!(
+        service.get("/v1/customers/whale?views=clv").await.json()["views"]["clv"],
+        json!({"clv": null, "band": null})
+    );
+    assert_eq!(
+        service.get("/v1/customers/edge-1?views=clv").await.json()["views"]["clv"],
+        json!({"clv": null, "band": "gold"})
+    );
     assert_eq!(service.get("/v1/customers/zero?views=clv").await.json()["views"]["clv"], Value::Null);
+
+    // Files that do not fit together, and one that is none, are named.
+    write("part-3.parquet", vec![("customer_id", texts(vec!["zero"])), ("clv", texts(vec!["much"]))]);
+    let error = shop.try_build(None).await.unwrap_err();
+    assert!(error.contains("view clv") && error.contains("clv/part-3.parquet") && error.contains("Utf8"), "{error}");
+    std::fs::write(folder.join("part-3.parquet"), "customer_id,clv\n").unwrap();
+    let error = shop.try_build(None).await.unwrap_err();
+    assert!(error.contains("view clv") && error.contains("clv/part-3.parquet"), "{error}");
 }
 
 #[tokio::test]

@@ -1,0 +1,161 @@
+//! A view that another engine wrote as Parquet files: they are copied out of the lake and staged, and nothing later reads Parquet.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{RecordBatch, new_null_array},
+    compute::cast,
+    datatypes::{Field, Schema, SchemaRef},
+    error::ArrowError,
+};
+use futures::StreamExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::{
+    ViewError,
+    query::schema_of,
+    staging::{create, derive::StagedFile, staging},
+    table::StagedTable,
+};
+use crate::{lake::Lake, views::ViewDefinition};
+
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8_192;
+
+/// The definition of the view `name`, which takes all that its files hold.
+pub(super) fn view(name: &str) -> ViewDefinition {
+    ViewDefinition {
+        name: name.to_owned(),
+        description: "Parquet files of another engine.".to_owned(),
+        columns: BTreeMap::new(),
+        step: false,
+        sql: format!("SELECT * FROM {}", table_name(name)),
+        file: None,
+    }
+}
+
+/// The name under which the files of `view` are known to its SQL.
+pub(super) fn table_name(view: &str) -> String {
+    format!("parquet_{view}")
+}
+
+/// Stages what the Parquet files in `place` hold as a table of `partitions`. A column that only some of them have is null in the
+/// others.
+pub(super) async fn stage(
+    lake: &Lake,
+    view: &str,
+    place: &str,
+    partitions: usize,
+    scratch: &Path,
+) -> Result<StagedTable, ViewError> {
+    let files = Files {
+        view: view.to_owned(),
+        place: place.to_owned(),
+        folder: scratch.join(format!("parquet-{view}")),
+        copies: Vec::new(),
+    };
+    let files = files.copy(lake).await?;
+    let staged = tokio::task::spawn_blocking(move || files.stage(partitions.max(1))).await;
+    let staged = staged.unwrap_or_else(|panicked| {
+        Err(ViewError::Parquet { view: view.to_owned(), place: place.to_owned(), why: panicked.to_string() })
+    });
+    Ok(StagedTable::unordered(staged?))
+}
+
+/// The Parquet files of a view.
+struct Files {
+    view: String,
+    place: String,
+    folder: PathBuf,
+    /// What they are called in the lake, and where their copies lie.
+    copies: Vec<(String, PathBuf)>,
+}
+
+impl Files {
+    fn failed(&self, why: impl Into<String>) -> ViewError {
+        ViewError::Parquet { view: self.view.clone(), place: self.place.clone(), why: why.into() }
+    }
+
+    /// Copies them into the folder.
+    async fn copy(mut self, lake: &Lake) -> Result<Self, ViewError> {
+        let (store, path) = lake.locate(&self.place).map_err(|error| self.failed(error.to_string()))?;
+        let single = store.head(&path).await.map_err(|error| self.failed(error.to_string()))?;
+        let listed = match single {
+            Some(file) => vec![file],
+            None => store.list(&path).await.map_err(|error| self.failed(error.to_string()))?,
+        };
+        std::fs::create_dir_all(&self.folder).map_err(|error| staging(&self.folder, error))?;
+        for file in listed.iter().filter(|file| file.location.extension() == Some("parquet")) {
+            let target = self.folder.join(format!("{:05}.parquet", self.copies.len()));
+            let mut out = File::create(&target).map_err(|error| staging(&target, error))?;
+            let mut chunks = store.stream(&file.location).await.map_err(|error| self.failed(error.to_string()))?;
+            while let Some(chunk) = chunks.next().await {
+                let chunk = chunk.map_err(|error| self.failed(error.to_string()))?;
+                std::io::Write::write_all(&mut out, &chunk).map_err(|error| staging(&target, error))?;
+            }
+            self.copies.push((file.location.to_string(), target));
+        }
+        if self.copies.is_empty() { Err(self.failed("there are none")) } else { Ok(self) }
+    }
+
+    /// Their rows by turns in `partitions` Arrow files; the copies go.
+    fn stage(&self, partitions: usize) -> Result<Vec<StagedFile>, ViewError> {
+        let schema = self.schema()?;
+        let path = |partition: usize| self.folder.join(format!("{partition:05}.arrow"));
+        let writers = (0..partitions).map(|partition| Ok((create(&path(partition), &schema)?, 0)));
+        let mut writers = writers.collect::<Result<Vec<_>, ViewError>>()?;
+        let mut next = 0;
+        for (name, copy) in &self.copies {
+            let broken = |error: &dyn std::fmt::Display| self.failed(format!("{name}: {error}"));
+            let reader = open(copy).and_then(|file| Ok(file.with_batch_size(BATCH_ROWS).build()?));
+            for batch in reader.map_err(|error| broken(&error))? {
+                let batch = batch.and_then(|batch| fit(&batch, &schema)).map_err(|error| broken(&error))?;
+                let (writer, rows) = &mut writers[next % partitions];
+                writer.write(&batch).map_err(|error| staging(&path(next % partitions), error))?;
+                *rows += batch.num_rows();
+                next += 1;
+            }
+            std::fs::remove_file(copy).map_err(|error| staging(copy, error))?;
+        }
+        let files = writers.into_iter().enumerate().map(|(partition, (mut writer, rows))| {
+            let path = path(partition);
+            writer.finish().map_err(|error| staging(&path, error))?;
+            Ok(StagedFile { path, schema: Arc::clone(&schema), rows })
+        });
+        files.collect()
+    }
+
+    /// All columns of all files, in types that are served.
+    fn schema(&self) -> Result<SchemaRef, ViewError> {
+        let mut all = Schema::empty();
+        for (name, copy) in &self.copies {
+            let schema = open(copy).map(|file| {
+                let plain = |field: &Arc<Field>| Field::new(field.name(), field.data_type().clone(), true);
+                Schema::new(file.schema().fields().iter().map(plain).collect::<Vec<_>>())
+            });
+            let merged = schema.and_then(|schema| Schema::try_merge([all, schema]));
+            all = merged.map_err(|error| self.failed(format!("{name}: {error}")))?;
+        }
+        let served = schema_of(&self.view, &all)?;
+        let nullable = served.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        Ok(Arc::new(Schema::new(nullable.collect::<Vec<_>>())))
+    }
+}
+
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ArrowError> {
+    Ok(ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?)
+}
+
+/// The columns of `schema`, as far as `batch` has them.
+fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) => cast(column, field.data_type()),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    });
+    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+}
