@@ -1,7 +1,8 @@
 //! The lists of a publish: a Set and a ranking in pages for each segment, and what is to be removed of older publishes.
 //!
 //! A Set of many members is the dearest thing that the server is asked for. So what an index of before has in common with this one is
-//! taken over by the server itself, and only the rest is sent.
+//! taken over by the server itself, and only the rest is sent. The index of the publish before the previous one is used up by that,
+//! so there are always two; where there is no other, a publish leaves a spare one for the next.
 
 use std::{
     collections::HashSet,
@@ -31,6 +32,8 @@ use crate::{
 const COPIED: u64 = 20_000;
 /// How long an index is kept after it stopped being the current one, so that whoever read it may come to an end.
 const KEPT: TimeDelta = TimeDelta::minutes(1);
+/// The number of the spare index. No publish has it, so nobody reads it.
+const SPARE: u64 = 0;
 /// Keys that are taken over in one batch.
 const TAKEN: usize = 200;
 
@@ -83,7 +86,8 @@ impl Source {
             .current
             .as_ref()
             .is_some_and(|current| current.publish == marker.publish && Utc::now() - current.published_at >= KEPT);
-        if let Some((number, (snapshot, _))) = whole.range(..marker.publish).next_back().filter(|_| retired)
+        if let Some((number, (snapshot, _))) =
+            whole.range(..marker.publish).next_back().filter(|(number, _)| **number == SPARE || retired)
             && let Some(manifest) = known(lake, snapshot).await?
         {
             writer.forget_whole(*number).await?;
@@ -114,6 +118,22 @@ async fn known(lake: &Lake, snapshot: &str) -> Result<Option<Manifest>, PublishE
     }
 }
 
+/// Leaves a copy of the index of publish `number` for the next one to use up, where there is no other.
+pub(super) async fn spare(
+    (lake, manifest, forgotten): (&Lake, &Manifest, &Forgotten),
+    writer: &Writer,
+    sender: &mut Sender,
+    number: u64,
+    progress: &Progress,
+) -> Result<(), PublishError> {
+    if !writer.moves_keys() || writer.indexes().await?.len() > 1 {
+        return Ok(());
+    }
+    let source = Source { number, manifest: manifest.clone(), command: "COPY" };
+    publish((lake, manifest, forgotten), writer, sender, SPARE, Some(source), progress).await?;
+    Ok(())
+}
+
 /// Writes the index of `manifest` as that of publish `number`; returns how many members it has.
 pub(super) async fn publish(
     (lake, manifest, forgotten): (&Lake, &Manifest, &Forgotten),
@@ -124,7 +144,8 @@ pub(super) async fn publish(
     progress: &Progress,
 ) -> Result<u64, PublishError> {
     let index = of(manifest);
-    progress.enter("write segments", index.values().sum());
+    let stage = if number == SPARE { "prepare the next publish" } else { "write segments" };
+    progress.enter(stage, index.values().sum());
     writer.note_index(number, &index).await?;
     let mut lists = Lists { lake, manifest, forgotten, keys: writer.keys(), number, source };
     let mut members = 0;

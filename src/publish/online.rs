@@ -136,9 +136,14 @@ impl Publisher {
         writer.clear_publishing().await?;
         self.progress.enter("tidy up", 0);
         let mut sender = Sender::new(writer, lease, self.options.max_ops);
-        let previous = found.marker.as_ref().map_or(0, |marker| marker.publish);
-        index::remove_others(writer, &mut sender, &[number, previous]).await?;
+        let kept: Vec<u64> = found.marker.iter().map(|previous| previous.publish).chain([number]).collect();
+        index::remove_others(writer, &mut sender, &kept).await?;
         sender.settle().await?;
+        let copied = (&self.lake, &**manifest, &forgotten);
+        if let Err(error) = index::spare(copied, writer, &mut sender, number, &self.progress).await {
+            // Readers have everything; the next publish will take longer.
+            tracing::warn!(%error, "no spare lists were left for the next publish");
+        }
         self.catch_up(writer, lease, &forgotten).await?;
         Ok(Published { current, written: Some(written) })
     }

@@ -56,9 +56,7 @@ async fn only_what_differs_is_written_and_everything_where_nothing_is_certain() 
     assert!(written.rows > 0 && written.everything.is_none(), "{written:?}");
     assert_clean(&shop).await;
     // The index of the publish before stays, those before it go.
-    let mut kept: Vec<String> = redis.cli(&["hkeys", "larder:indexes"]).lines().map(str::to_owned).collect();
-    kept.sort();
-    assert_eq!(kept, ["3", "4"]);
+    assert_eq!(indexes(&redis), ["3", "4"]);
     assert_eq!(redis.cli(&["exists", "larder:segment:4:prospect", "larder:segment:3:prospect"]), "2");
     assert_eq!(redis.cli(&["exists", "larder:segment:2:prospect", "larder:ranking:2:prospect:0"]), "0");
     assert_eq!(redis.cli(&["lrange", "larder:ranking:4:prospect:0", "0", "0"]), "prospect");
@@ -76,6 +74,13 @@ async fn only_what_differs_is_written_and_everything_where_nothing_is_certain() 
     let written = publish(&shop, &more).await.unwrap().written.unwrap();
     assert!(written.everything.is_some(), "{written:?}");
     assert_clean(&shop).await;
+}
+
+/// The numbers of the indexes there are.
+fn indexes(redis: &Redis) -> Vec<String> {
+    let mut numbers: Vec<String> = redis.cli(&["hkeys", "larder:indexes"]).lines().map(str::to_owned).collect();
+    numbers.sort();
+    numbers
 }
 
 /// Lets the current publish be some minutes old.
@@ -96,23 +101,33 @@ async fn an_index_of_before_is_taken_over_where_it_is_whole() {
         let done = redis.cli(&["info", "commandstats"]);
         done.lines().any(|line| line.starts_with(&format!("cmdstat_{command}:")))
     };
+    let clear = || redis.cli(&["config", "resetstat"]);
+    // Where there is no other, a spare one is left for the next publish.
+    publish(&shop, &fewer).await.unwrap();
+    assert!(calls("copy") && !calls("rename"));
+    assert_eq!(indexes(&redis), ["0", "1"]);
+    clear();
     publish(&shop, &plain).await.unwrap();
-    assert!(!calls("copy"));
+    assert!(calls("rename") && !calls("copy"), "the spare index is used up");
+    assert_clean(&shop).await;
+    assert_eq!(indexes(&redis), ["1", "2"]);
+    assert_eq!(redis.cli(&["keys", "larder:*:0:*"]), "");
+    clear();
     publish(&shop, &more).await.unwrap();
     assert!(calls("copy") && !calls("rename"), "the index is too young to be used up");
     assert_clean(&shop).await;
-    assert_eq!(redis.cli(&["exists", "larder:segment:1:prospect"]), "1");
+    assert_eq!(redis.cli(&["exists", "larder:segment:2:prospect"]), "1");
     age(&shop);
     // One that has lost a member is not taken over.
-    assert_eq!(redis.cli(&["srem", "larder:segment:1:prospect", "prospect"]), "1");
+    assert_eq!(redis.cli(&["srem", "larder:segment:2:prospect", "prospect"]), "1");
     publish(&shop, &fewer).await.unwrap();
     assert!(calls("rename"));
     assert_clean(&shop).await;
-    assert_eq!(redis.cli(&["exists", "larder:segment:1:prospect", "larder:ranking:1:prospect:0"]), "0");
+    assert_eq!(redis.cli(&["exists", "larder:segment:2:prospect", "larder:ranking:2:prospect:0"]), "0");
     age(&shop);
     // One that has another member instead is, and a comparison finds it.
-    assert_eq!(redis.cli(&["srem", "larder:segment:2:prospect", "prospect"]), "1");
-    assert_eq!(redis.cli(&["sadd", "larder:segment:2:prospect", "somebody"]), "1");
+    assert_eq!(redis.cli(&["srem", "larder:segment:3:prospect", "prospect"]), "1");
+    assert_eq!(redis.cli(&["sadd", "larder:segment:3:prospect", "somebody"]), "1");
     publish(&shop, &plain).await.unwrap();
     let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), Options::default());
     let report = publisher.verify(true, true).await.unwrap();
@@ -174,6 +189,25 @@ async fn a_publish_killed_at_any_point_can_be_run_again() {
         assert_eq!(read_current(&shop.lake()).await.unwrap().unwrap().snapshot, *next);
     }
     assert!(interrupted > 2, "no publish was interrupted in the middle");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publish_killed_while_it_leaves_a_spare_index_is_whole() {
+    let redis = Redis::start();
+    let shop = shop_with(&redis.url(), "800ms");
+    let [fewer, plain, _] = three(&shop).await;
+    let args = ["publish", plain.as_str(), "--force", "--max-ops", "60"];
+    let mut child = shop.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually(|| async { indexes(&redis) }, |there| there == &["0", "1"]).await;
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(redis.cli(&["hkeys", "larder:indexes:whole"]), "1", "it had ended already");
+    assert_clean(&shop).await;
+    let written = publish(&shop, &fewer).await.unwrap().written.unwrap();
+    assert_eq!(written.everything, None);
+    assert_clean(&shop).await;
+    assert_eq!(indexes(&redis), ["1", "2"]);
+    assert_eq!(redis.cli(&["keys", "larder:*:0:*"]), "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
