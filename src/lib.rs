@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The storeys, each of which imports only from those above it in this list:
-//! - [`feature`] (the nouns), [`config`] (all settings), [`telemetry`] (log and metrics), [`workers`] (threads of their own);
+//! - [`feature`] (the nouns), [`config`] (all settings), [`telemetry`] (log and metrics), [`workers`] (threads of their own),
+//!   [`cache`] (values within a budget);
 //! - [`lake`] (the object store), [`views`] (the registry of SQL views), [`tair`] (the online store), [`audience`] (expressions and sets);
 //! - [`snapshot`] (ids, manifest, Parquet parts, `CURRENT`);
 //! - `pipeline` (raw data → snapshot, with the cargo feature `build`), [`publish`] (snapshot → Tair), [`serving`] (the tiered read);
@@ -15,6 +16,7 @@
 //! - [`cli`] (the subcommands, where the parts are wired together).
 
 pub mod audience;
+pub mod cache;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "build")]

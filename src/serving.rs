@@ -13,10 +13,10 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use chrono::{DateTime, Utc};
-use moka::future::Cache;
 use tokio::sync::Semaphore;
 
 use crate::{
+    cache::Cache,
     config::{ColumnRef, ServingConfig, TairConfig},
     feature::{CustomerId, Row, Tier},
     lake::Lake,
@@ -50,6 +50,7 @@ pub use history::Past;
 use online::Online;
 pub use online::OnlineState;
 pub use overlap::Overlap;
+use reads::NotKept;
 pub use served::Served;
 use sets::SetCache;
 pub use timeline::Timeline;
@@ -59,9 +60,13 @@ const CATALOG_TTL: Duration = Duration::from_secs(10);
 /// How many snapshots that are not the current one are kept open, for cursors and histories. What they hold are manifests; their
 /// blocks share the one budget.
 const OPEN_SNAPSHOTS: u64 = 128;
+/// How long they are.
+const OPEN_FOR: Duration = Duration::from_mins(10);
+/// What a row in memory takes, about.
+const ROW_BYTES: u64 = 768;
 
 /// Rows, absent ones too, by publish number and id.
-type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>>;
+type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>, NotKept>;
 
 /// Answers reads.
 #[derive(Debug)]
@@ -78,8 +83,8 @@ pub struct Serving {
     forgotten: ArcSwapOption<Forgotten>,
     /// Snapshots that cursors still point at, or that histories go through, by what they depend on beside themselves: the publish that
     /// was current when they were opened, and the list of the forgotten that they leave out.
-    older: Cache<(SnapshotId, u64, Arc<str>), Arc<Served>>,
-    catalog: Cache<(), Arc<Vec<Arc<Manifest>>>>,
+    older: Cache<(SnapshotId, u64, Arc<str>), Arc<Served>, SnapshotError>,
+    catalog: Cache<(), Arc<Vec<Arc<Manifest>>>, SnapshotError>,
     /// What was found by comparing snapshots.
     comparisons: Comparisons,
     /// The right to export, which few have at a time.
@@ -168,12 +173,11 @@ impl Serving {
     ) -> Self {
         let limits =
             ReadLimits { cache: config.cache, lake_reads: config.lake_reads, lake_timeout: config.lake_timeout };
-        let weight = |key: &(u64, CustomerId), row: &Option<Arc<Row>>| {
-            let bytes = 64 + key.1.as_str().len() + row.as_ref().map_or(0, |row| row.weight());
-            u32::try_from(bytes).unwrap_or(u32::MAX)
-        };
         let memory = (config.memory > 0).then(|| {
-            Cache::builder().max_capacity(config.memory).weigher(weight).time_to_live(config.memory_ttl).build()
+            let weight = |key: &(u64, CustomerId), row: &Option<Arc<Row>>| {
+                64 + key.1.as_str().len() + row.as_ref().map_or(0, |row| row.weight())
+            };
+            RowCache::new(config.memory, config.memory / ROW_BYTES, weight).keeping_for(config.memory_ttl)
         });
         Self {
             blocks: BlockCache::new(&limits, Arc::clone(&metrics)),
@@ -182,8 +186,8 @@ impl Serving {
             memory,
             served: ArcSwapOption::empty(),
             forgotten: ArcSwapOption::empty(),
-            older: Cache::builder().max_capacity(OPEN_SNAPSHOTS).time_to_idle(Duration::from_mins(10)).build(),
-            catalog: Cache::builder().max_capacity(1).time_to_live(CATALOG_TTL).build(),
+            older: Cache::new(OPEN_SNAPSHOTS, OPEN_SNAPSHOTS, |_, _| 1).keeping_for(OPEN_FOR),
+            catalog: Cache::new(1, 1, |(), _| 1).keeping_for(CATALOG_TTL),
             lake_answers: AtomicBool::new(false),
             online: tair.map(|(tair, config)| Online::new(tair, config, Arc::clone(&metrics))),
             comparisons: Comparisons::new(config.comparisons, config.lake_timeout),
@@ -245,7 +249,7 @@ impl Serving {
         };
         if let Some(memory) = &self.memory {
             for id in forgotten.ids().filter(|id| !served.forgets(id.as_str())) {
-                memory.invalidate(&(served.publish, id.clone())).await;
+                memory.remove(&(served.publish, id.clone()));
             }
         }
         let served = Arc::new(served.without(Arc::clone(&forgotten)));
@@ -364,7 +368,7 @@ impl Serving {
             let served = Served::open(&self.lake, manifest, None, self.blocks.clone(), &self.sets);
             Ok::<_, SnapshotError>(Arc::new(served.without(forgotten)))
         };
-        Ok(self.older.try_get_with(key, open).await?)
+        Ok(self.older.get_or_make(&key, open).await?)
     }
 
     /// How Tair is, where there is one.
@@ -383,19 +387,15 @@ impl Serving {
             let manifests = snapshot::list(&self.lake).await?;
             Ok::<_, SnapshotError>(Arc::new(manifests.into_iter().map(Arc::new).collect()))
         };
-        Ok(self.catalog.try_get_with((), list).await?)
+        Ok(self.catalog.get_or_make(&(), list).await?)
     }
 
     /// Brings the metrics that are read off, not counted, up to date.
-    pub async fn observe(&self) {
-        self.blocks.settle().await;
-        if let Some(memory) = &self.memory {
-            memory.run_pending_tasks().await;
-        }
-        self.sets.settle().await;
+    pub fn observe(&self) {
+        self.older.remove_where(|_| false);
         self.metrics.cache_bytes.set(gauge(self.blocks.bytes()));
         self.metrics.audience_bytes.set(gauge(self.sets.bytes()));
-        self.metrics.memory_bytes.set(gauge(self.memory.as_ref().map_or(0, Cache::weighted_size)));
+        self.metrics.memory_bytes.set(gauge(self.memory.as_ref().map_or(0, Cache::weight)));
         if let Some(online) = &self.online {
             let publish = self.served.load().as_deref().map_or(0, |served| served.publish);
             online.observe(publish);

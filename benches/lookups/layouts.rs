@@ -115,7 +115,6 @@ pub(crate) async fn layouts(customers: u32) -> anyhow::Result<()> {
             let cache = BlockCache::new(&limits, Arc::clone(&metrics));
             let reader = SnapshotReader::new(shop.lake.clone(), Arc::clone(&layout.manifest), cache.clone());
             reader.warm_up().await;
-            cache.settle().await;
             layout.footers = cache.bytes();
             let reads = Reads::Reader(Box::new(reader));
             let files = open_rows(&shop, &layout.manifest)?;

@@ -127,6 +127,6 @@ pub(super) fn ready(app: &App) -> bool {
     responses((status = 200, description = "All metrics", body = String, content_type = "text/plain; version=0.0.4"))
 )]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    app.serving.observe().await;
+    app.serving.observe();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render()).into_response()
 }

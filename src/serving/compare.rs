@@ -12,11 +12,11 @@ use arrow::{
     datatypes::{DataType, Decimal128Type},
 };
 use futures::StreamExt;
-use moka::future::Cache;
 use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{ReadError, Served, Serving, overlap::Set};
 use crate::{
+    cache::Cache,
     feature::{SegmentKind, money},
     lake::Lake,
     snapshot::{
@@ -102,7 +102,7 @@ impl Changes {
 /// What was found by comparing snapshots.
 #[derive(Debug)]
 pub(super) struct Comparisons {
-    found: Cache<Key, Found>,
+    found: Arc<Cache<Key, Found, Arc<SnapshotError>>>,
     turns: Arc<Semaphore>,
     pub(super) deadline: Duration,
 }
@@ -141,10 +141,9 @@ impl Found {
 
 impl Comparisons {
     pub(super) fn new(budget: u64, deadline: Duration) -> Self {
-        let weigher = |_: &Key, found: &Found| u32::try_from(found.weight()).unwrap_or(u32::MAX);
         // Half of the processors at most, so that reads always find one.
         let turns = std::thread::available_parallelism().map_or(1, |processors| processors.get() / 2).max(1);
-        let found = Cache::builder().max_capacity(budget).weigher(weigher).build();
+        let found = Arc::new(Cache::new(budget, 1, |_, found: &Found| found.weight()));
         Self { found, turns: Arc::new(Semaphore::new(turns)), deadline }
     }
 
@@ -154,13 +153,13 @@ impl Comparisons {
         key: Key,
         find: impl Future<Output = Result<Found, Arc<SnapshotError>>> + Send + 'static,
     ) -> Result<Found, Arc<SnapshotError>> {
-        if let Some(found) = self.found.get(&key).await {
+        if let Some(found) = self.found.get(&key) {
             return Ok(found);
         }
         let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else { return find.await };
-        let kept = self.found.clone();
+        let kept = Arc::clone(&self.found);
         let finding = tokio::spawn(async move {
-            let found = kept.try_get_with(key, find).await;
+            let found = kept.get_or_make(&key, find).await;
             drop(turn);
             found
         });

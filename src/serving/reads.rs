@@ -28,7 +28,7 @@ const FORGOTTEN: Answer = Answer { row: None, tier: Tier::Memory, label: None };
 
 /// Why the memory tier has nothing to keep.
 #[derive(Debug)]
-enum NotKept {
+pub(super) enum NotKept {
     /// The row is of a publish under way.
     Ahead(Arc<Row>, Label),
     /// No tier could tell.
@@ -50,7 +50,7 @@ impl Serving {
         };
         let since = Instant::now();
         let key = (served.publish, id.clone());
-        if let Some(row) = memory.get(&key).await {
+        if let Some(row) = memory.get(&key) {
             self.counted.memory.hits.inc();
             self.counted.memory.seconds.observe(since.elapsed().as_secs_f64());
             return Ok(Answer { row, tier: Tier::Memory, label: None });
@@ -66,7 +66,7 @@ impl Serving {
             }
         };
         // On the heap, so that the way of a hit stays small.
-        match Box::pin(memory.try_get_with(key, load)).await {
+        match Box::pin(memory.get_or_make(&key, load)).await {
             Ok(row) => Ok(Answer { row, tier, label: None }),
             Err(not_kept) => match not_kept.as_ref() {
                 NotKept::Ahead(row, label) => {
@@ -131,7 +131,7 @@ impl Serving {
                 answers.push(None);
                 continue;
             };
-            let found = memory.get(&(served.publish, id.clone())).await;
+            let found = memory.get(&(served.publish, id.clone()));
             let counter = if found.is_some() { &self.counted.memory.hits } else { &self.counted.memory.misses };
             counter.inc();
             answers.push(found.map(|row| Ok(Answer { row, tier: Tier::Memory, label: None })));
@@ -158,7 +158,7 @@ impl Serving {
         if let Some(memory) = memory {
             for at in wanted {
                 if let Some(Ok(Answer { row, label: None, .. })) = &answers[at] {
-                    memory.insert((served.publish, ids[at].clone()), row.clone()).await;
+                    memory.insert((served.publish, ids[at].clone()), row.clone());
                 }
             }
         }

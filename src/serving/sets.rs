@@ -1,4 +1,4 @@
-//! Ids, columns, orders and sets of the open snapshots, in memory under one byte budget: what was not used for longest goes first.
+//! Ids, columns, orders and sets of the open snapshots, in memory under one byte budget: what is used least makes room.
 //!
 //! Each is made when it is first asked for, once however many ask. What does not fit is made, used and let go.
 
@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use moka::{future::Cache, policy::EvictionPolicy};
 use tokio::sync::Semaphore;
 
 use crate::{
     audience::{Bitmap, Column, Dictionary, FeatureName, Leaf, Order, plan::Test},
+    cache::Cache,
     lake::Lake,
     snapshot::{Manifest, SnapshotError, sets::Sets},
 };
@@ -22,7 +22,7 @@ use crate::{
 /// What all open snapshots have in memory for audiences, and the right to compute.
 #[derive(Debug, Clone)]
 pub(super) struct SetCache {
-    entries: Cache<(u64, Key), Entry>,
+    entries: Arc<Cache<(u64, Key), Entry, Loading>>,
     computing: Arc<Semaphore>,
     deadline: Duration,
     next_snapshot: Arc<AtomicU64>,
@@ -66,15 +66,8 @@ impl Entry {
 impl SetCache {
     /// Holds `budget` bytes at most.
     pub(super) fn new(budget: u64, deadline: Duration) -> Self {
-        // In KiB, since a weight has 32 bits.
-        let weigher =
-            |_: &(u64, Key), entry: &Entry| u32::try_from(entry.bytes().div_ceil(1 << 10)).unwrap_or(u32::MAX);
-        let entries = Cache::builder()
-            .max_capacity(budget >> 10)
-            .weigher(weigher)
-            .eviction_policy(EvictionPolicy::lru())
-            .support_invalidation_closures()
-            .build();
+        // One of them may take all of it.
+        let entries = Arc::new(Cache::new(budget, 1, |_, entry: &Entry| entry.bytes()));
         // Half of the cores, so that reads by point have the others.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let computing = Arc::new(Semaphore::new((cores / 2).max(1)));
@@ -92,12 +85,7 @@ impl SetCache {
 
     /// Bytes held now.
     pub(super) fn bytes(&self) -> u64 {
-        self.entries.weighted_size() << 10
-    }
-
-    /// Carries out what the cache has put off.
-    pub(super) async fn settle(&self) {
-        self.entries.run_pending_tasks().await;
+        self.entries.weight()
     }
 
     /// Runs `work` away from those who answer requests, when it is its turn.
@@ -181,7 +169,7 @@ impl SnapshotSets {
         key: Key,
         load: impl Future<Output = Result<Entry, Loading>>,
     ) -> Result<Entry, Arc<SnapshotError>> {
-        let loaded = Box::pin(self.cache.entries.try_get_with((self.number, key), load)).await;
+        let loaded = Box::pin(self.cache.entries.get_or_make(&(self.number, key), load)).await;
         loaded.map_err(|error| Arc::clone(&error.0))
     }
 }
@@ -210,8 +198,6 @@ fn broken(why: &str) -> Arc<SnapshotError> {
 
 impl Drop for SnapshotSets {
     fn drop(&mut self) {
-        let snapshot = self.number;
-        // Fails only without support for closures, which the cache is built with.
-        let _ = self.cache.entries.invalidate_entries_if(move |(number, _), _| *number == snapshot);
+        self.cache.entries.remove_where(|(number, _)| *number == self.number);
     }
 }

@@ -16,7 +16,6 @@ use arc_swap::ArcSwap;
 use arrow::array::{Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use moka::future::Cache;
 use object_store::path::Path;
 use tokio::sync::Semaphore;
 
@@ -35,10 +34,14 @@ use super::{
     blocks::{Footer, footer_range},
 };
 use crate::{
+    cache::Cache,
     feature::{CustomerId, Row, ViewRows},
     lake::{Lake, LakeError},
     telemetry::Metrics,
 };
+
+/// A decoded block, about.
+const BLOCK_BYTES: u64 = 192 << 10;
 
 /// What readers of snapshots may use, shared by all snapshots that a process has open.
 #[derive(Debug, Clone)]
@@ -54,7 +57,7 @@ pub struct ReadLimits {
 /// Footers and blocks of all open snapshots, and the right to read from the lake.
 #[derive(Debug, Clone)]
 pub struct BlockCache {
-    entries: Cache<Key, Entry>,
+    entries: Arc<Cache<Key, Entry, SnapshotError>>,
     reads: Arc<Semaphore>,
     timeout: Duration,
     metrics: Arc<Metrics>,
@@ -82,24 +85,15 @@ impl BlockCache {
     /// An empty cache.
     #[must_use]
     pub fn new(limits: &ReadLimits, metrics: Arc<Metrics>) -> Self {
-        let entries = Cache::builder()
-            .max_capacity(limits.cache)
-            .weigher(|_, entry: &Entry| u32::try_from(entry.weight()).unwrap_or(u32::MAX))
-            .support_invalidation_closures()
-            .build();
+        let entries = Arc::new(Cache::new(limits.cache, limits.cache / BLOCK_BYTES, |_, entry: &Entry| entry.weight()));
         let reads = Arc::new(Semaphore::new(limits.lake_reads.max(1)));
         Self { entries, reads, timeout: limits.lake_timeout, metrics, next_snapshot: Arc::default() }
-    }
-
-    /// Carries out what the cache has put off, so that its size is right.
-    pub async fn settle(&self) {
-        self.entries.run_pending_tasks().await;
     }
 
     /// Bytes held now.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.entries.weighted_size()
+        self.entries.weight()
     }
 
     /// Exactly `range` of the object at `path`, within the deadline and the number of reads at a time.
@@ -300,7 +294,7 @@ impl SnapshotReader {
     async fn block(&self, file: usize, footer: &Footer, at: usize) -> Result<Entry, Arc<SnapshotError>> {
         let load = async {
             // A new block drives out what was not asked for, and the cache knows only what it is asked for itself.
-            self.cache.entries.get(&self.key(file, None)).await;
+            let _ = self.cache.entries.get(&self.key(file, None));
             let entry = &self.manifest.files[file];
             let path = self.manifest.id.path(&entry.path);
             let block = footer.block(at);
@@ -332,14 +326,14 @@ impl SnapshotReader {
         key: Key,
         load: impl Future<Output = Result<Entry, SnapshotError>>,
     ) -> Result<Entry, Arc<SnapshotError>> {
-        if let Some(entry) = self.cache.entries.get(&key).await {
+        if let Some(entry) = self.cache.entries.get(&key) {
             self.cache.metrics.cache_hits.inc();
             return Ok(entry);
         }
         self.cache.metrics.cache_misses.inc();
         let load = async { load.await.inspect_err(|error| self.cache.count_error(error)) };
         // On the heap, so that the way of a hit stays small.
-        Box::pin(self.cache.entries.try_get_with(key, load)).await
+        Box::pin(self.cache.entries.get_or_make(&key, load)).await
     }
 
     fn texts<'a>(
@@ -364,8 +358,6 @@ impl SnapshotReader {
 
 impl Drop for SnapshotReader {
     fn drop(&mut self) {
-        let number = self.number;
-        // Fails only without support for closures, which the cache is built with.
-        let _ = self.cache.entries.invalidate_entries_if(move |key, _| key.snapshot == number);
+        self.cache.entries.remove_where(|key| key.snapshot == self.number);
     }
 }

@@ -33,7 +33,7 @@ fn room(file: &str) -> &str {
 
 /// The storeys from the ground up. A room imports from lower storeys only, and not from its own.
 const STOREYS: &[&[&str]] = &[
-    &["feature", "config", "workers"],
+    &["feature", "config", "workers", "cache"],
     &["telemetry", "demo"],
     &["lake", "views", "tair", "audience"],
     &["snapshot"],
