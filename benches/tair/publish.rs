@@ -99,9 +99,7 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
         Ok(std::fs::write(raw.join("interactions/zzz.csv"), line)?)
     })
     .await?;
-    println!(
-        "\nPublishing again and again. The first one after the first has no index to use up, only one to copy from.\n"
-    );
+    println!("\nPublishing again and again. Each leaves the lists of before for the next one to use up.\n");
     println!("| what changed | customers written | unchanged | s | of the first publish |");
     println!("|---|---:|---:|---:|---:|");
     let cases = [

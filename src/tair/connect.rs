@@ -23,9 +23,11 @@ use url::Url;
 use super::{Losses, TairError};
 use crate::config::TairConfig;
 
-/// The first pause before connecting anew, in milliseconds; it doubles, with jitter, up to the second.
-const FIRST_PAUSE: u32 = 100;
+/// The first pause before connecting, in milliseconds, which `fred` waits for the first time too; it doubles up to the second.
+const FIRST_PAUSE: u32 = 1;
 const LONGEST_PAUSE: u32 = 1_000;
+/// What is added to each pause at most, so that not all replicas come at once.
+const JITTER: u32 = 10;
 /// Commands that may wait for a connection before more are refused.
 const QUEUE: usize = 50_000;
 
@@ -157,7 +159,15 @@ impl Settings {
             tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
             ..ConnectionConfig::default()
         };
-        (performance, connection, ReconnectPolicy::new_exponential(0, FIRST_PAUSE, LONGEST_PAUSE, 2))
+        let policy = ReconnectPolicy::Exponential {
+            attempts: 0,
+            max_attempts: 0,
+            min_delay: FIRST_PAUSE,
+            max_delay: LONGEST_PAUSE,
+            base: 2,
+            jitter: JITTER,
+        };
+        (performance, connection, policy)
     }
 }
 
