@@ -43,7 +43,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E> Cache<K, V, E> {
             options,
             Weighter,
             quick_cache::DefaultHashBuilder::default(),
-            Default::default(),
+            sync::DefaultLifecycle::default(),
         );
         Self { slots, weight, kept_for: None }
     }

@@ -134,7 +134,7 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
         page.push(time);
     }
     let [warm, anew, page] = [quantile(&mut warm, 0.5)?, quantile(&mut anew, 0.5)?, quantile(&mut page, 0.5)?];
-    serving.observe().await;
+    serving.observe();
     let memory = metrics.audience_bytes.get() as f64;
 
     // And over HTTP.

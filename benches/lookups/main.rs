@@ -125,7 +125,7 @@ async fn measure(customers: u32) -> anyhow::Result<Figures> {
         let (reads, ready) = Reads::open(&shop, &settings(0), &metrics).await?;
         figures.ready.0.push(micros(ready));
         if let Reads::Serving(serving, _) = &reads {
-            serving.observe().await;
+            serving.observe();
             figures.footers = metrics.cache_bytes.get();
         }
         let ids = far_apart(&shop, &mut dice);
