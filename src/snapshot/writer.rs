@@ -184,7 +184,7 @@ impl PartWriter {
         self.encoder.write(batch).map_err(|error| failed(&self.path, error))
     }
 
-    /// Adds rows of texts, such as those of `rows`, and ends blocks by their size, each with an id that [`ends_blocks`].
+    /// Adds rows of texts, such as those of `rows`, and ends blocks by their size, and by the ids, of which some may end one.
     ///
     /// Were it the size alone, a text that grows would move the ends of all blocks behind it, and two snapshots that differ in
     /// little would have few blocks in common.
