@@ -287,6 +287,9 @@ impl Serving {
             self.metrics.build_seconds.with_label_values(&[&stage.name]).set(stage.seconds);
         }
         self.served.store(Some(Arc::new(served)));
+        if let Some(memory) = &self.memory {
+            memory.remove_where(|(publish, _)| *publish < current.publish);
+        }
         Ok(Refreshed::Swapped)
     }
 

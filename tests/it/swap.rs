@@ -172,6 +172,18 @@ async fn old_snapshots_go_and_needed_ones_stay() {
 }
 
 #[tokio::test]
+async fn rows_of_an_older_publish_leave_memory() {
+    let shop = corners();
+    let service = shop.open().await;
+    service.get("/v1/customers/loyal").await;
+    assert!(service.metric("larder_memory_bytes").await > 0.0);
+    shop.publish(&shop.build().await.manifest.id).await;
+    eventually(|| service.metric("larder_memory_bytes"), |bytes| *bytes == 0.0).await;
+    let answer = service.get("/v1/customers/loyal").await;
+    assert_eq!((answer.status, answer.json()["tier"].as_str()), (200, Some("snapshot")), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn a_rollback_publishes_the_previous_snapshot_under_a_new_number() {
     let shop = corners();
     let service = shop.open().await;
