@@ -21,6 +21,10 @@ mod shop;
 #[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod wrk;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let customers = arguments.get(1).map(|number| number.parse()).transpose()?;

@@ -43,42 +43,9 @@ async fn build_again(shop: &Shop, change: impl FnOnce(&Path) -> anyhow::Result<(
     Ok(pipeline::build(&shop.lake, &config, None, &Progress::default()).await?.manifest)
 }
 
-pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
-    let shop = Shop::keep_raw(customers).await?;
-    let redis = Redis::start()?;
-    // What is sent is what was sent, and not what this file believes.
-    let recorder = Recorder::before(redis.port, shop.folder.path())?;
-    publish(&shop, recorder.port, &shop.manifest).await?;
-    let file = shop.folder.path().join("commands");
-    recorder.write(&file)?;
-    let (mut ours, mut theirs, mut count) = (Vec::new(), Vec::new(), 0);
-    for _ in 0..ROUNDS {
-        redis.cli(&["flushall", "sync"])?;
-        redis.cli(&["config", "resetstat"])?;
-        theirs.push(redis.pipe(&file)?);
-        count = redis.commands()?;
-        redis.cli(&["flushall", "sync"])?;
-        let (seconds, written) = publish(&shop, redis.port, &shop.manifest).await?;
-        ensure!(written.rows == shop.manifest.customers, "not everything was written: {written:?}");
-        ours.push(seconds);
-    }
-    let mut ratios: Vec<f64> = theirs.iter().zip(&ours).map(|(theirs, ours)| theirs / ours).collect();
-    let (first, piped) = (quantile(&mut ours, 0.5)?, quantile(&mut theirs, 0.5)?);
-    println!(
-        "\nA first publish of {} customers into an empty server, {count} commands, {ROUNDS} rounds by turns.\n",
-        shop.manifest.customers
-    );
-    println!("| | s | customers/s | of redis-cli --pipe |");
-    println!("|---|---:|---:|---:|");
-    let rate = |seconds: f64| shop.manifest.customers as f64 / seconds;
-    println!(
-        "| larder publish, from the lake | {first:.2} | {:.0} | {:.2} |",
-        rate(first),
-        quantile(&mut ratios, 0.5)?
-    );
-    println!("| redis-cli --pipe, from a file | {piped:.2} | {:.0} | 1.00 |", rate(piped));
-
-    let changed = build_again(&shop, |raw| {
+/// The shop's snapshot once more with the city of one customer in a hundred changed.
+async fn other_cities(shop: &Shop) -> anyhow::Result<Manifest> {
+    build_again(shop, |raw| {
         // Their own lines once more, with another city.
         let mut lines = String::new();
         for file in std::fs::read_dir(raw.join("customers"))? {
@@ -91,27 +58,76 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
         }
         Ok(std::fs::write(raw.join("customers/zzz.jsonl"), lines)?)
     })
-    .await?;
-    let later = build_again(&shop, |raw| {
+    .await
+}
+
+/// The shop's snapshot of a day later, in which nothing was bought.
+async fn a_day_later(shop: &Shop) -> anyhow::Result<Manifest> {
+    build_again(shop, |raw| {
         let at = shop.manifest.as_of + chrono::TimeDelta::days(1);
         let line =
             format!("customer_id,event,product_id,at\n{},view,,{}\n", shop.ids[0], at.format("%Y-%m-%dT%H:%M:%SZ"));
         Ok(std::fs::write(raw.join("interactions/zzz.csv"), line)?)
     })
-    .await?;
+    .await
+}
+
+pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
+    let shop = Shop::keep_raw(customers).await?;
+    let (changed, later) = (other_cities(&shop).await?, a_day_later(&shop).await?);
+    let redis = Redis::start()?;
+    // What is sent is what was sent, and not what this file believes.
+    let recorder = Recorder::before(redis.port, shop.folder.path())?;
+    publish(&shop, recorder.port, &shop.manifest).await?;
+    let file = shop.folder.path().join("commands");
+    recorder.write(&file)?;
+    let (mut firsts, mut seconds, mut pipes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut count, mut second) = (0, Written::default());
+    for _ in 0..ROUNDS {
+        redis.cli(&["flushall", "sync"])?;
+        redis.cli(&["config", "resetstat"])?;
+        pipes.push(redis.pipe(&file)?);
+        count = redis.commands()?;
+        redis.cli(&["flushall", "sync"])?;
+        let (time, written) = publish(&shop, redis.port, &shop.manifest).await?;
+        ensure!(written.rows == shop.manifest.customers, "not everything was written: {written:?}");
+        firsts.push(time);
+        let (time, written) = publish(&shop, redis.port, &changed).await?;
+        ensure!(written.everything.is_none(), "everything was written: {written:?}");
+        seconds.push(time);
+        second = written;
+    }
+    let of = |times: &[f64], others: &[f64]| {
+        let mut ratios: Vec<f64> = times.iter().zip(others).map(|(time, other)| time / other).collect();
+        quantile(&mut ratios, 0.5)
+    };
+    let (as_fast, part) = (of(&pipes, &firsts)?, of(&seconds, &firsts)?);
+    let (first, piped) = (quantile(&mut firsts, 0.5)?, quantile(&mut pipes, 0.5)?);
+    println!(
+        "\nA first publish of {} customers into an empty server, {count} commands, {ROUNDS} rounds by turns.\n",
+        shop.manifest.customers
+    );
+    println!("| | s | customers/s | of redis-cli --pipe |");
+    println!("|---|---:|---:|---:|");
+    let rate = |seconds: f64| shop.manifest.customers as f64 / seconds;
+    println!("| larder publish, from the lake | {first:.2} | {:.0} | {as_fast:.2} |", rate(first));
+    println!("| redis-cli --pipe, from a file | {piped:.2} | {:.0} | 1.00 |", rate(piped));
+
     println!("\nPublishing again and again. Each leaves the lists of before for the next one to use up.\n");
     println!("| what changed | customers written | unchanged | s | of the first publish |");
     println!("|---|---:|---:|---:|---:|");
-    let cases = [
-        ("the city of one customer in a hundred, second publish", &changed),
-        ("the same back again, third publish", &shop.manifest),
-        ("a day has passed, fourth publish", &later),
-    ];
-    for (name, manifest) in cases {
+    let row = |name: &str, written: &Written, seconds: f64, part: f64| {
+        println!("| {name} | {} | {} | {seconds:.2} | {part:.3} |", written.rows, written.unchanged);
+    };
+    let name = "the city of one customer in a hundred, second publish of each round";
+    row(name, &second, quantile(&mut seconds, 0.5)?, part);
+    for (name, manifest) in
+        [("the same back again, third publish", &shop.manifest), ("a day has passed, fourth publish", &later)]
+    {
+        tokio::time::sleep(KEPT).await;
         let (seconds, written) = publish(&shop, redis.port, manifest).await?;
         ensure!(written.everything.is_none(), "everything was written: {written:?}");
-        println!("| {name} | {} | {} | {seconds:.2} | {:.3} |", written.rows, written.unchanged, seconds / first);
-        tokio::time::sleep(KEPT).await;
+        row(name, &written, seconds, seconds / first);
     }
     Ok(())
 }
