@@ -40,6 +40,7 @@ pub mod scan;
 pub mod sets;
 pub mod stretches;
 mod tally;
+pub mod texts;
 pub mod writer;
 
 pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous};

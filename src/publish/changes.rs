@@ -4,8 +4,6 @@
 
 use std::{collections::BTreeSet, ops::Bound};
 
-use arrow::array::{Array, StringArray};
-
 use super::{
     rows::{IdSet, RowWriter},
     sender::Limit,
@@ -15,6 +13,7 @@ use crate::{
         SnapshotError,
         scan::Rows,
         stretches::{EncodedBlock, Side, Stretch},
+        texts::Texts,
     },
     tair::Batch,
 };
@@ -101,7 +100,7 @@ impl Comparison {
         batch: &mut Batch,
         changes: &mut Changes,
     ) -> Result<(), SnapshotError> {
-        let mut columns: Vec<Option<(StringArray, StringArray)>> = Vec::with_capacity(self.views);
+        let mut columns: Vec<Option<(Texts, Texts)>> = Vec::with_capacity(self.views);
         for column in 1..=self.views {
             let same = new.has_same(old, column);
             columns.push(if same { None } else { Some((new.column(column)?, old.column(column)?)) });
@@ -112,11 +111,10 @@ impl Comparison {
         }
         let ids = new.column(0)?;
         for row in 0..ids.len() {
-            let differs =
-                |view: usize| columns[view].as_ref().is_some_and(|(new, old)| text(new, row) != text(old, row));
+            let differs = |view: usize| columns[view].as_ref().is_some_and(|(new, old)| new.get(row) != old.get(row));
             if (0..self.views).any(differs) {
-                let new = |view: usize| columns[view].as_ref().and_then(|(new, _)| text(new, row));
-                self.row_writer.write(batch, ids.value(row), differs, new);
+                let text = |view: usize| columns[view].as_ref().and_then(|(new, _)| new.get(row));
+                self.row_writer.write(batch, new.text(ids.get(row).unwrap_or_default())?, differs, text);
                 changes.rows += 1;
                 self.cut(batch, changes);
             } else {
@@ -144,7 +142,7 @@ impl Comparison {
                         self.row_writer.remove(batch, id);
                         changes.replaced.insert(id);
                     }
-                    self.row_writer.write(batch, id, differs, |view| target.text(view));
+                    self.row_writer.write(batch, id, differs, |view| target.text(view).map(str::as_bytes));
                     changes.rows += 1;
                 } else {
                     changes.unchanged += 1;
@@ -169,10 +167,6 @@ impl Comparison {
             changes.end(std::mem::take(batch));
         }
     }
-}
-
-fn text(texts: &StringArray, row: usize) -> Option<&str> {
-    texts.is_valid(row).then(|| texts.value(row))
 }
 
 /// A place in one side of a stretch.
@@ -247,7 +241,7 @@ mod tests {
         sync::Arc,
     };
 
-    use arrow::array::RecordBatch;
+    use arrow::array::{RecordBatch, StringArray};
     use futures::TryStreamExt;
     use proptest::{collection::btree_map, prelude::*};
 

@@ -100,13 +100,13 @@ impl RowWriter {
         batch: &mut Batch,
         id: &str,
         wanted: impl Fn(usize) -> bool,
-        text: impl Fn(usize) -> Option<&'a str>,
+        text: impl Fn(usize) -> Option<&'a [u8]>,
     ) {
         let wanted = || (0..self.fields.len()).filter(|view| wanted(*view));
         let count = 1 + 2 * wanted().count() + self.publish.count();
         let command = batch.command("HSET", count).joined(&self.prefix, id.as_bytes());
         let views = wanted().fold(command, |command, view| {
-            command.encoded(&self.fields[view]).text(text(view).map_or(codec::ABSENT, str::as_bytes))
+            command.encoded(&self.fields[view]).text(text(view).unwrap_or(codec::ABSENT))
         });
         let _ = views.encoded(&self.publish);
     }

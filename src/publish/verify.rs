@@ -153,7 +153,12 @@ impl Publisher {
                 } else if !there.remove(rows.id(row)) {
                     report.tell(format!("customer {} is missing", rows.id(row)));
                     if let Some(sender) = mending {
-                        row_writer.write(sender.batch(), rows.id(row), |_| true, |view| rows.text(row, view));
+                        row_writer.write(
+                            sender.batch(),
+                            rows.id(row),
+                            |_| true,
+                            |view| rows.text(row, view).map(str::as_bytes),
+                        );
                         sender.advance().await?;
                     }
                 } else if at.is_multiple_of(step) {
@@ -176,7 +181,12 @@ impl Publisher {
                         report.tell(format!("customer {}: {why}", rows.id(row)));
                         if let Some(sender) = mending {
                             row_writer.remove(sender.batch(), rows.id(row));
-                            row_writer.write(sender.batch(), rows.id(row), |_| true, |view| rows.text(row, view));
+                            row_writer.write(
+                                sender.batch(),
+                                rows.id(row),
+                                |_| true,
+                                |view| rows.text(row, view).map(str::as_bytes),
+                            );
                             sender.advance().await?;
                         }
                     }

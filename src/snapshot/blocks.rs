@@ -17,13 +17,14 @@ use parquet::{
     file::{
         metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
         reader::{ChunkReader, Length},
+        serialized_reader::SerializedPageReader,
     },
 };
 
 use arrow::array::RecordBatch;
 use object_store::path::Path;
 
-use super::{FileEntry, FileKind, SnapshotError};
+use super::{FileEntry, FileKind, SnapshotError, texts::Texts};
 use crate::lake::Lake;
 
 /// The key of the block list in a footer.
@@ -223,6 +224,18 @@ impl Footer {
     pub fn decode_column(&self, at: usize, bytes: Bytes, column: usize) -> Result<RecordBatch, String> {
         let schema = self.metadata.metadata().file_metadata().schema_descr();
         self.decode_columns(at, bytes, ProjectionMask::roots(schema, [column]))
+    }
+
+    /// The texts of one column of block `at`, whose bytes were checked, where they lie.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with them.
+    pub fn texts(&self, at: usize, bytes: Bytes, column: usize) -> Result<Texts, String> {
+        let rows = usize::try_from(self.rows_of(at)).map_err(|error| error.to_string())?;
+        let chunk = self.metadata.metadata().row_group(at).columns().get(column).ok_or("it has too few columns")?;
+        let window = Arc::new(Window { start: self.blocks[at].offset, bytes });
+        let mut pages = SerializedPageReader::new(window, chunk, rows, None).map_err(|error| error.to_string())?;
+        Texts::read(&mut pages, rows, chunk.column_descr().max_def_level() > 0)
     }
 
     /// Decodes `columns` of block `at`, whose bytes were checked.

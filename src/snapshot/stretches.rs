@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use arrow::array::StringArray;
 use bytes::Bytes;
 use futures::{
     StreamExt, TryStreamExt,
@@ -15,13 +14,13 @@ use futures::{
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
 
-use super::{FileEntry, FileKind, Manifest, SnapshotError, blocks::Footer, scan::Rows};
+use super::{FileEntry, FileKind, Manifest, SnapshotError, blocks::Footer, scan::Rows, texts::Texts};
 use crate::lake::Lake;
 
 /// What one read of a snapshot brings, about.
 const READ_BYTES: u64 = if cfg!(test) { 400 } else { 4 << 20 };
 /// Stretches under way.
-const AHEAD: usize = 3;
+const AHEAD: usize = 4;
 /// Footers read at a time.
 const FOOTERS: usize = 8;
 
@@ -85,11 +84,16 @@ impl EncodedBlock {
     ///
     /// # Errors
     /// As [`EncodedBlock::check`].
-    pub fn column(&self, column: usize) -> Result<StringArray, SnapshotError> {
-        let batch = self.part.footer.decode_column(self.at, self.bytes.clone(), column);
-        let batch = batch.map_err(|why| self.damaged(why))?;
-        let texts = batch.columns().first().and_then(|texts| texts.as_any().downcast_ref::<StringArray>());
-        texts.cloned().ok_or_else(|| self.damaged("a column that should hold text does not".to_owned()))
+    pub fn column(&self, column: usize) -> Result<Texts, SnapshotError> {
+        self.part.footer.texts(self.at, self.bytes.clone(), column).map_err(|why| self.damaged(why))
+    }
+
+    /// The text in `bytes`, which are some of its.
+    ///
+    /// # Errors
+    /// As [`EncodedBlock::check`].
+    pub fn text<'a>(&self, bytes: &'a [u8]) -> Result<&'a str, SnapshotError> {
+        std::str::from_utf8(bytes).map_err(|error| self.damaged(error.to_string()))
     }
 
     fn damaged(&self, why: String) -> SnapshotError {
@@ -132,10 +136,14 @@ struct Blocks {
 
 impl Blocks {
     async fn open(lake: &Lake, manifest: &Manifest, files: Vec<FileEntry>) -> Result<Self, SnapshotError> {
-        let part = |file: FileEntry| async move {
-            let path = manifest.id.path(&file.path);
-            let footer = Footer::read(lake, &path, &file).await?;
-            Ok::<_, SnapshotError>(Arc::new(Part { path, footer }))
+        let part = |file: FileEntry| {
+            let (lake, path) = (lake.clone(), manifest.id.path(&file.path));
+            // Decoding is most of it.
+            let reading = tokio::spawn(async move {
+                let footer = Footer::read(&lake, &path, &file).await?;
+                Ok::<_, SnapshotError>(Arc::new(Part { path, footer }))
+            });
+            async move { reading.await.map_err(|error| panicked(&error))? }
         };
         let parts: Vec<Arc<Part>> = stream::iter(files).map(part).buffered(FOOTERS).try_collect().await?;
         let of = |(number, part): (usize, &Arc<Part>)| (0..part.footer.blocks()).map(move |at| (number, at));
@@ -240,11 +248,10 @@ pub async fn stretches<T: Send + 'static>(
     let same = manifests
         .first()
         .map_or(0, |first| parts(first).iter().filter(|file| in_all(file)).map(|file| file.rows).sum());
-    let mut snapshots = Vec::new();
-    for manifest in manifests {
-        let files = parts(manifest).into_iter().filter(|file| !in_all(file)).collect();
-        snapshots.push(Blocks::open(lake, manifest, files).await?);
-    }
+    let opened = manifests.iter().map(|manifest| {
+        Blocks::open(lake, manifest, parts(manifest).into_iter().filter(|file| !in_all(file)).collect())
+    });
+    let snapshots = try_join_all(opened).await?;
     let (plans, snapshots, work) = (plan(&snapshots), Arc::new(snapshots), Arc::new(work));
     let lake = lake.clone();
     let tasks = stream::iter(plans).map(move |plan| {
