@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 
-use super::{App, Problem, access::Access, audit, conditional, cursor::Cursor, select, select::Selection};
+use super::{App, Problem, access::Access, audit, conditional, cursor::Cursor, customers, select, select::Selection};
 use crate::{
     feature::{CustomerId, Tier},
     serving::{Members, ReadError, Served},
@@ -46,8 +46,8 @@ impl Page<'_> {
     /// Reads what `selection` wants of the members, and writes the page.
     pub(super) async fn answer(self, app: &App, access: &Access, selection: &Selection) -> Result<Response, Problem> {
         let Self { list, head, figures, served, members } = self;
-        let Members { customers, total, next } = members;
-        let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
+        let Members { customers: members, total, next, tier } = members;
+        let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = members.into_iter().unzip();
         let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await };
         if let Some(Err(error)) = rows.first().filter(|_| rows.iter().all(Result::is_err)) {
             return Err(error.clone().into());
@@ -57,6 +57,7 @@ impl Page<'_> {
         out.push(b'{');
         out.extend_from_slice(head.as_bytes());
         select::freshness(served, &mut out);
+        customers::tier(tier, &mut out);
         selection.masked(served, &mut out);
         out.extend_from_slice(format!(",\"total\":{total}{figures},\"next\":").as_bytes());
         match next {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     audience::near,
     config::Scope,
-    feature::SegmentKind,
+    feature::{SegmentKind, Tier},
     serving::Served,
     snapshot::{Manifest, SegmentStats, reader::Gaps},
 };
@@ -140,6 +140,8 @@ pub(super) struct Members {
     /// The instant that it describes.
     #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
     as_of: String,
+    /// The tier that told who they are.
+    tier: Tier,
     /// Personal features that were asked for and are null because the caller lacks the scope `pii`; absent where there are none.
     #[schema(nullable = false, example = json!(["profile.email"]))]
     masked: Option<Vec<String>>,

@@ -10,7 +10,7 @@ use crate::{
         figures::Figures,
         plan::{self, Known, ValueKind},
     },
-    feature::{CustomerId, InvalidId},
+    feature::{CustomerId, InvalidId, Tier},
     snapshot::SnapshotError,
 };
 
@@ -137,7 +137,7 @@ impl Serving {
             let object = served.manifest.id.path("customers").to_string();
             Arc::new(SnapshotError::Damaged { object, why: error.to_string() })
         })?;
-        let members = Members { customers, total: figures.size as u64, next };
+        let members = Members { customers, total: figures.size as u64, next, tier: Tier::Snapshot };
         Ok(Audience { figures, members, parts, hints })
     }
 }

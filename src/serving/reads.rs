@@ -199,11 +199,13 @@ impl Serving {
         limit: usize,
     ) -> Result<Members, ReadError> {
         let (size, gaps) = (served.manifest.ranked(segment), served.gaps().await?.of(segment));
-        let (mut customers, mut at) = (Vec::new(), offset);
+        let (mut customers, mut at, mut tier) = (Vec::new(), offset, None);
         // One round, unless there were forgotten ones among them.
         while at < size && customers.len() < limit {
             let wanted = usize::try_from(size - at).unwrap_or(usize::MAX).min(limit - customers.len());
-            let stretch = self.stretch(served, (segment, gaps), at, wanted).await?;
+            let (stretch, from) = self.stretch(served, (segment, gaps), at, wanted).await?;
+            // Of more than one, the one that was asked last.
+            tier = tier.max(Some(from));
             if stretch.is_empty() {
                 break;
             }
@@ -214,7 +216,12 @@ impl Serving {
         }
         let left = size.saturating_sub(at) > (gaps.len() - gaps.partition_point(|gap| *gap < at)) as u64;
         let next = (left && !customers.is_empty()).then_some(at);
-        Ok(Members { customers, total: size.saturating_sub(gaps.len() as u64), next })
+        Ok(Members {
+            customers,
+            total: size.saturating_sub(gaps.len() as u64),
+            next,
+            tier: tier.unwrap_or(Tier::Snapshot),
+        })
     }
 
     /// The places of a list from rank `at` on, `wanted` of them where it goes so far.
@@ -224,18 +231,19 @@ impl Serving {
         (list, gaps): (&str, &[u64]),
         at: u64,
         wanted: usize,
-    ) -> Result<Vec<Option<CustomerId>>, ReadError> {
+    ) -> Result<(Vec<Option<CustomerId>>, Tier), ReadError> {
         if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0) {
             match online.members(served.publish, list, at, wanted).await {
                 // An empty place of somebody who is not forgotten any more is only Tair's.
                 Ok(found) if (at..).zip(&found).all(|(rank, id)| id.is_some() || gaps.binary_search(&rank).is_ok()) => {
-                    return Ok(found);
+                    return Ok((found, Tier::Tair));
                 }
                 Ok(_) => online.count("miss"),
                 Err(reason) => online.count(reason),
             }
         }
-        Ok(served.reader.members(list, at, wanted).await?.into_iter().map(Some).collect())
+        let members = served.reader.members(list, at, wanted).await?;
+        Ok((members.into_iter().map(Some).collect(), Tier::Snapshot))
     }
 
     /// The customers that `filter` wants, by value at risk, from rank `offset` (counted from 0) on, at most `limit`. What is kept

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     cache::Cache,
-    feature::{CustomerId, Row, ViewRows},
+    feature::{CustomerId, Row, Tier, ViewRows},
     lake::{Lake, LakeError},
     telemetry::Metrics,
 };
@@ -164,7 +164,7 @@ pub struct ProductRow {
 }
 
 /// A stretch of a list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Members {
     /// Customers with their ranks, counted from 0. Forgotten ones are left out, and nobody takes their ranks.
     pub customers: Vec<(u64, CustomerId)>,
@@ -172,6 +172,8 @@ pub struct Members {
     pub total: u64,
     /// The rank to go on from; nothing where nobody is left.
     pub next: Option<u64>,
+    /// The tier that told who they are.
+    pub tier: Tier,
 }
 
 impl SnapshotReader {

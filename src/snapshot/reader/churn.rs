@@ -9,7 +9,10 @@ use arrow::{
 };
 
 use super::{Members, SnapshotReader};
-use crate::snapshot::{CHURN_LIST, FileKind, Forgotten, SnapshotError};
+use crate::{
+    feature::Tier,
+    snapshot::{CHURN_LIST, FileKind, Forgotten, SnapshotError},
+};
 
 /// Which customers are wanted; all, unless something is said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,7 +88,8 @@ impl SnapshotReader {
         offset: u64,
         limit: usize,
     ) -> Result<Members, Arc<SnapshotError>> {
-        let (mut found, mut rank) = (Members::default(), 0);
+        let mut found = Members { customers: Vec::new(), total: 0, next: None, tier: Tier::Snapshot };
+        let mut rank = 0;
         let files = &self.manifest.files;
         let of_list =
             |file: &super::FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(CHURN_LIST);
