@@ -3,10 +3,7 @@
 //! Knows snapshots, the lake and Tair; nothing of how a snapshot is built or read. Killed at any moment it can be run again:
 //! what was under way is written down before it begins, and what is not known for certain is written anew.
 
-use std::{
-    hash::{BuildHasher, Hasher, RandomState},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use crate::{
     config::TairConfig,
@@ -67,6 +64,17 @@ pub enum PublishError {
         number: u64,
         /// Why.
         source: SnapshotError,
+    },
+    /// Tair serves another lake.
+    #[error(
+        "Tair has publish {publish} of {snapshot}, from another lake; give each lake its own `namespace` in [tair], or publish \
+         with --full to put this one's customers in the place of the other's"
+    )]
+    OtherLake {
+        /// The other's publish.
+        publish: u64,
+        /// Of which snapshot it is.
+        snapshot: String,
     },
     /// There is nothing to compare with the snapshot.
     #[error("there is no [tair] in the configuration")]
@@ -144,10 +152,4 @@ impl Publisher {
         let named = under_way.chain(marker).filter_map(|marker| marker.snapshot.parse().ok());
         Ok(named.collect())
     }
-}
-
-/// A text that nobody else has.
-fn token() -> String {
-    let random = || RandomState::new().build_hasher().finish();
-    format!("{:016x}{:016x}", random(), random())
 }

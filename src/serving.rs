@@ -286,6 +286,9 @@ impl Serving {
         for stage in &served.manifest.stages {
             self.metrics.build_seconds.with_label_values(&[&stage.name]).set(stage.seconds);
         }
+        if let Some(online) = &self.online {
+            online.serves(current.lake.as_ref());
+        }
         self.served.store(Some(Arc::new(served)));
         if let Some(memory) = &self.memory {
             memory.remove_where(|(publish, _)| *publish < current.publish);

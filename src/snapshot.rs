@@ -43,7 +43,7 @@ mod tally;
 pub mod texts;
 pub mod writer;
 
-pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous};
+pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous, token};
 pub use erasure::{Holding, holdings};
 pub use forgotten::{Call, Forgotten};
 pub use manifest::{Edges, FORMAT, FileEntry, FileKind, Manifest, SegmentStats, Source, Stage, TableCounts, hex};

@@ -1,20 +1,26 @@
 //! `larder publish` and `larder rollback`
 
+use anyhow::bail;
+
 use super::{App, progress, table};
 use crate::{
     publish::{Options, PublishError, Published, Publisher},
-    snapshot::SnapshotId,
+    snapshot::{SnapshotError, SnapshotId, read_current},
 };
 
 /// Make a snapshot the current one
 ///
-/// Without a name it is the newest build. Its rows and lists go into Tair, where there is one, and only what differs is written.
+/// Without a name it is the newest build; with --current the one that readers get already. Its rows and lists go into Tair, where there is one, and only what differs is written.
 /// Readers change over within seconds and without a failed read. Killed at any moment it can be run again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder publish 20111209T125000Z-5f0c2a9e --max-ops 20000")]
 pub(super) struct PublishArgs {
     /// The snapshot, as `larder snapshots` lists it
+    #[arg(conflicts_with = "current")]
     snapshot: Option<SnapshotId>,
+    /// The one that is current already, for a Tair that has lost it
+    #[arg(long)]
+    current: bool,
     /// Publish although the current snapshot has a later `as_of`
     #[arg(long)]
     force: bool,
@@ -53,7 +59,16 @@ impl Into {
 pub(super) async fn publish(args: PublishArgs, app: &App) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let publisher = app.publisher(args.into.options(args.force))?;
-    done(&run(&publisher, args.snapshot.as_ref()).await?)
+    let named = match args.snapshot {
+        None if args.current => Some(read_current(&app.lake()?).await?.ok_or(SnapshotError::NoCurrent)?.snapshot),
+        named => named,
+    };
+    match run(&publisher, named.as_ref()).await {
+        Err(PublishError::Snapshot(error @ SnapshotError::Older { .. })) if named.is_none() => {
+            bail!("{error}, --current publishes the current one again")
+        }
+        published => done(&published?),
+    }
 }
 
 pub(super) async fn rollback(args: RollbackArgs, app: &App) -> anyhow::Result<()> {

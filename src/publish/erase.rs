@@ -7,11 +7,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{PublishError, Publisher, token};
+use super::{PublishError, Publisher};
 use crate::{
     feature::CustomerId,
-    snapshot::{Forgotten, SnapshotId, read_current, replace_previous},
-    tair::{Batch, Lease, PAGE, Reply, TairError, Writer},
+    snapshot::{Forgotten, SnapshotId, read_current, replace_previous, token},
+    tair::{Batch, Lease, PAGE, Reply, TairError, Writer, codec::Marker},
 };
 
 /// Commands of one pipeline, and ids of one command.
@@ -40,10 +40,24 @@ impl Publisher {
         let writer = Writer::connect(tair).await?;
         let lease = self.patiently(&writer).await?;
         self.progress.enter("remove from Tair", 0);
-        let erased = everywhere(&writer, &lease, forgotten).await;
+        let erased = match self.refuse_another_lake(&writer).await {
+            Ok(()) => everywhere(&writer, &lease, forgotten).await,
+            Err(error) => Err(error),
+        };
         lease.release().await;
         writer.quit().await;
         erased.map(Some)
+    }
+
+    /// Refuses a Tair whose customers are those of another lake.
+    async fn refuse_another_lake(&self, writer: &Writer) -> Result<(), PublishError> {
+        let ours = read_current(&self.lake).await?.and_then(|current| current.lake);
+        match writer.marker().await? {
+            Some(Marker { publish, snapshot, lake: Some(theirs), .. }) if ours.is_some_and(|ours| ours != theirs) => {
+                Err(PublishError::OtherLake { publish, snapshot })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The lease, also after a publish under way.

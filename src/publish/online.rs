@@ -13,10 +13,9 @@ use super::{
     plan::{Base, Found},
     rows,
     sender::Sender,
-    token,
 };
 use crate::{
-    snapshot::{Current, Forgotten, Manifest, publish_to_lake, rfc3339},
+    snapshot::{Current, Forgotten, Manifest, publish_to_lake, rfc3339, token},
     tair::{
         Lease, Writer,
         codec::{self, Marker, Publishing},
@@ -53,8 +52,9 @@ impl Publisher {
     ) -> Result<Published, PublishError> {
         self.progress.enter("wait for the lease", 0);
         let lease = Arc::new(writer.lease(token()).await?);
-        let published = self.under_lease(writer, &lease, &manifest, before).await;
-        if published.is_err() && lease.check().is_ok() {
+        let mut begun = false;
+        let published = self.under_lease(writer, &lease, &manifest, before, &mut begun).await;
+        if published.is_err() && begun && lease.check().is_ok() {
             // Nobody needs to wait for a publisher that gave up.
             if let Ok(Some(left)) = writer.publishing().await {
                 let _ = writer.set_publishing(&Publishing { released: true, ..left }).await;
@@ -72,11 +72,13 @@ impl Publisher {
         lease: &Arc<Lease>,
         manifest: &Arc<Manifest>,
         current: Option<Current>,
+        begun: &mut bool,
     ) -> Result<Published, PublishError> {
         let forgotten = Forgotten::read(&self.lake).await?;
         let indexed = writer.indexes().await?.into_keys().max().unwrap_or(0);
         let (marker, publishing) = (writer.marker().await?, writer.publishing().await?);
         let found = Found { current, marker, publishing, indexed };
+        let lake_name = found.lake_name(&self.lake, self.options.full).await?;
         if let Some(current) = found.current.as_ref().filter(|_| found.is_done(manifest) && !self.options.full) {
             self.catch_up(writer, lease, &forgotten).await?;
             let written = Written { unchanged: manifest.customers, ..Written::default() };
@@ -93,8 +95,12 @@ impl Publisher {
             base = Base::Unknown("a publisher before did not end");
         }
         let number = found.number();
-        let marker =
-            Marker { publish: number, snapshot: manifest.id.to_string(), as_of: rfc3339::format(manifest.as_of) };
+        let marker = Marker {
+            publish: number,
+            snapshot: manifest.id.to_string(),
+            as_of: rfc3339::format(manifest.as_of),
+            lake: Some(lake_name.clone()),
+        };
         let from = match &base {
             Base::Known(_) => found.marker.as_ref().map(|marker| marker.snapshot.clone()),
             Base::Unknown(_) => None,
@@ -108,6 +114,7 @@ impl Publisher {
             customers: manifest.customers,
         };
         lease.check()?;
+        *begun = true;
         writer.set_publishing(&publishing).await?;
         let mut sender = Sender::new(writer, lease, self.options.max_ops);
         let ended = Notify::new();
@@ -131,7 +138,7 @@ impl Publisher {
             manifest.views.iter().map(|view| (view.name.clone(), codec::columns(view))).collect();
         writer.set_views(&views).await?;
         writer.flip(lease, &marker).await?;
-        let current = publish_to_lake(&self.lake, manifest, Some(number), true).await;
+        let current = publish_to_lake(&self.lake, manifest, Some((number, lake_name)), true).await;
         let current = current.map_err(|source| PublishError::HalfWay { number, source })?;
         writer.clear_publishing().await?;
         self.progress.enter("tidy up", 0);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::PublishError;
 use crate::{
     lake::Lake,
-    snapshot::{Current, Manifest, SnapshotError},
+    snapshot::{Current, Manifest, SnapshotError, token},
     tair::codec::{Marker, Publishing, field},
 };
 
@@ -35,6 +36,33 @@ impl Found {
     pub(super) fn is_done(&self, manifest: &Manifest) -> bool {
         let (Some(current), Some(marker), None) = (&self.current, &self.marker, &self.publishing) else { return false };
         current.snapshot == manifest.id && marker.publish == current.publish && marker.snapshot == manifest.id.as_str()
+    }
+
+    /// The name by which what is written into Tair is known as this lake's. What is there already may be another's only where it is
+    /// all to be written anew.
+    pub(super) async fn lake_name(&self, lake: &Lake, full: bool) -> Result<String, PublishError> {
+        let ours = self.current.as_ref().and_then(|current| current.lake.clone());
+        let mut there: Vec<Marker> = self.marker.iter().cloned().collect();
+        if let Some(publishing) = &self.publishing {
+            there.extend(publishing.unfinished.iter().chain([&publishing.marker]).cloned());
+        }
+        if full {
+            there.clear();
+        }
+        let mut adopted = None;
+        for marker in there {
+            let Some(theirs) = marker.lake else { continue };
+            let is_ours = match &ours {
+                Some(ours) => *ours == theirs,
+                // A publish that ended before `CURRENT` was written the first time left its name in Tair alone.
+                None => has(lake, &marker.snapshot).await?,
+            };
+            if !is_ours {
+                return Err(PublishError::OtherLake { publish: marker.publish, snapshot: marker.snapshot });
+            }
+            adopted = Some(theirs);
+        }
+        Ok(ours.or(adopted).unwrap_or_else(token))
     }
 
     /// One more than any number seen.
@@ -83,5 +111,14 @@ impl Found {
         }
         bases.dedup_by(|a, b| a.id == b.id);
         Ok(Base::Known(bases))
+    }
+}
+
+/// Whether `lake` has the snapshot of this name.
+async fn has(lake: &Lake, snapshot: &str) -> Result<bool, SnapshotError> {
+    let Ok(id) = snapshot.parse() else { return Ok(false) };
+    match Manifest::read(lake, &id).await {
+        Err(SnapshotError::Lake(error)) => Err(error.into()),
+        found => Ok(found.is_ok()),
     }
 }

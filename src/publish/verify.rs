@@ -7,11 +7,10 @@ use super::{
     index::{self, Lists, has_set},
     rows::{self, IdSet, RowWriter},
     sender::Sender,
-    token,
 };
 use crate::{
     feature::CustomerId,
-    snapshot::{Forgotten, Manifest, SnapshotError, read_current, scan},
+    snapshot::{Forgotten, Manifest, SnapshotError, read_current, scan, token},
     tair::{
         Batch, Encoded, PAGE, Reply, TairError, Writer,
         codec::{self, PUBLISH},
@@ -71,6 +70,7 @@ impl Publisher {
         let records = Box::pin(records(&writer, &manifest, current.publish, &mut report)).await;
         let mut mending = lease.as_ref().map(|lease| Sender::new(&writer, lease, self.options.max_ops));
         // What belongs to another publish is not this one's to mend.
+        let mends = matches!(records, Ok(true));
         let result = match records {
             Ok(true) => Box::pin(self.contents(&writer, &manifest, all, &mut mending, &mut report)).await,
             Ok(false) => Ok(()),
@@ -78,7 +78,7 @@ impl Publisher {
         };
         if let Some(mut sender) = mending {
             sender.settle().await?;
-            report.repaired = report.differences > 0 && result.is_ok();
+            report.repaired = mends && report.differences > 0 && result.is_ok();
         }
         if let Some(lease) = lease.and_then(Arc::into_inner) {
             lease.release().await;
@@ -208,17 +208,23 @@ async fn records(
 ) -> Result<bool, PublishError> {
     let marker = writer.marker().await?;
     if let Some(publishing) = writer.publishing().await? {
-        report.tell(format!("publish {} was left unfinished; publish again", publishing.marker.publish));
+        report.tell(format!(
+            "publish {} was left unfinished; `larder publish --current` puts it right",
+            publishing.marker.publish
+        ));
     }
     match marker {
         Some(marker) if marker.publish == publish && marker.snapshot == manifest.id.as_str() => Ok(true),
         Some(marker) => {
             let there = (marker.publish, marker.snapshot);
-            report.tell(format!("Tair has publish {} of {}, CURRENT {publish} of {}", there.0, there.1, manifest.id));
+            report.tell(format!(
+                "Tair has publish {} of {}, CURRENT {publish} of {}; `larder publish --current` puts it right",
+                there.0, there.1, manifest.id
+            ));
             Ok(false)
         }
         None => {
-            report.tell("Tair has no snapshot; publish again".to_owned());
+            report.tell("Tair has no snapshot; `larder publish --current` writes it".to_owned());
             Ok(false)
         }
     }

@@ -1,7 +1,10 @@
 //! The tier of Tair: whether it may be believed at the moment, and what its rows are rows of.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,13 +24,19 @@ use crate::{
 
 /// How often Tair is asked what it holds.
 const POLL: Duration = Duration::from_millis(250);
+/// How often it is asked in vain before the log says so.
+const TOLD: u32 = 4;
 
 /// Tair as a tier.
 #[derive(Debug)]
 pub(super) struct Online {
     tair: Arc<Tair>,
     state: ArcSwapOption<State>,
+    /// The lake that is served, by the name in its `CURRENT`.
+    lake: ArcSwapOption<String>,
     breaker: Breaker,
+    /// How often Tair was asked in vain since it last said what it holds.
+    failures: AtomicU32,
     metrics: Arc<Metrics>,
 }
 
@@ -38,6 +47,8 @@ struct State {
     losses: u64,
     marker: Option<Marker>,
     publishing: Option<Publishing>,
+    /// Whether the marker names another lake than the one that is served.
+    is_anothers: bool,
 }
 
 /// What Tair has of one customer.
@@ -67,7 +78,14 @@ pub struct OnlineState {
 impl Online {
     pub(super) fn new(tair: Arc<Tair>, config: &TairConfig, metrics: Arc<Metrics>) -> Self {
         let breaker = Breaker::new(config.breaker_failures, config.breaker_pause);
-        Self { tair, state: ArcSwapOption::empty(), breaker, metrics }
+        Self {
+            tair,
+            state: ArcSwapOption::empty(),
+            lake: ArcSwapOption::empty(),
+            breaker,
+            failures: AtomicU32::new(0),
+            metrics,
+        }
     }
 
     /// Asks Tair what it holds.
@@ -76,16 +94,50 @@ impl Online {
         match Box::pin(self.tair.markers()).await {
             Ok((marker, publishing)) => {
                 self.breaker.succeeded();
-                self.state.store(Some(Arc::new(State { losses, marker, publishing })));
+                if self.failures.swap(0, Ordering::Relaxed) >= TOLD {
+                    tracing::info!(server = self.tair.server(), "Tair answers");
+                }
+                self.settle(losses, marker, publishing);
             }
             Err(error @ (TairError::Timeout | TairError::Unreachable(_))) => {
-                tracing::debug!(%error, "cannot ask Tair what it holds");
+                if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == TOLD {
+                    tracing::warn!(server = self.tair.server(), %error, "Tair does not answer; the snapshot does");
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "Tair does not say what it holds");
                 self.state.store(None);
             }
         }
+    }
+
+    /// From now on the lake of this name is served, where it has one.
+    pub(super) fn serves(&self, lake: Option<&String>) {
+        let known = self.lake.load_full();
+        if known.as_deref() != lake {
+            self.lake.store(lake.cloned().map(Arc::new));
+            if let Some(state) = self.state.load_full() {
+                self.settle(state.losses, state.marker.clone(), state.publishing.clone());
+            }
+        }
+    }
+
+    /// What Tair said, less what is none of the served lake's.
+    fn settle(&self, losses: u64, marker: Option<Marker>, publishing: Option<Publishing>) {
+        let ours = self.lake.load();
+        let is_anothers = |marker: &Marker| match (&marker.lake, ours.as_deref()) {
+            (Some(theirs), Some(ours)) => theirs != ours,
+            _ => false,
+        };
+        let publishing = publishing.filter(|publishing| !is_anothers(&publishing.marker));
+        let is_anothers = marker.as_ref().is_some_and(is_anothers);
+        if let Some(marker) = marker.as_ref().filter(|_| is_anothers)
+            && !self.state.load().as_deref().is_some_and(|before| before.is_anothers)
+        {
+            let (publish, snapshot) = (marker.publish, &marker.snapshot);
+            tracing::error!(publish, %snapshot, "Tair has the customers of another lake; the snapshot answers");
+        }
+        self.state.store(Some(Arc::new(State { losses, marker, publishing, is_anothers })));
     }
 
     /// Keeps what is known of Tair fresh, for ever.
@@ -103,11 +155,19 @@ impl Online {
     fn reason_against(&self, publish: u64) -> Option<&'static str> {
         let state = self.state.load();
         match state.as_deref() {
+            None if self.is_cut_off() => Some("unreachable"),
             None => Some("unknown"),
-            Some(state) if state.losses != self.tair.losses() => Some("reconnected"),
+            Some(state) if state.is_anothers => Some("another_lake"),
+            Some(state) if state.losses != self.tair.losses() => {
+                Some(if self.is_cut_off() { "unreachable" } else { "reconnected" })
+            }
             Some(State { marker: Some(marker), .. }) if marker.publish >= publish => None,
             Some(_) => Some("behind"),
         }
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.tair.connections().connected == 0
     }
 
     fn may_ask(&self, publish: u64) -> Result<(), &'static str> {

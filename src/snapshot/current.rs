@@ -1,6 +1,9 @@
 //! `CURRENT`: the number of the last publish and the snapshot that it made the current one.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, Hasher, RandomState},
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -24,6 +27,9 @@ pub struct Current {
     /// When it was published.
     #[serde(with = "rfc3339")]
     pub published_at: DateTime<Utc>,
+    /// A text that no other lake has, by which a publisher and a service know what in Tair is of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lake: Option<String>,
     /// The snapshots that stopped being current within the hour before, which readers may still hold.
     #[serde(default)]
     pub recent: Vec<Retired>,
@@ -94,26 +100,34 @@ async fn write(lake: &Lake, current: &Current) -> Result<(), SnapshotError> {
     Ok(lake.put(&Path::from(OBJECT), Bytes::from(text)).await?)
 }
 
-/// Makes `manifest` the current snapshot, under the number `number` or else the next one. Publishing the current snapshot again
-/// without a number changes nothing.
+/// A text that nobody else has.
+#[must_use]
+pub fn token() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", random(), random())
+}
+
+/// Makes `manifest` the current snapshot, under the number that Tair has it under, in the name of the lake that is written there,
+/// or else under the next one. Publishing the current snapshot again without a number changes nothing.
 ///
 /// # Errors
 /// [`SnapshotError::Older`] unless `force`, [`SnapshotError::Overtaken`], or of the lake.
 pub async fn publish_to_lake(
     lake: &Lake,
     manifest: &Manifest,
-    number: Option<u64>,
+    online: Option<(u64, String)>,
     force: bool,
 ) -> Result<Current, SnapshotError> {
     let _lock = lake.publish_lock().await?;
     let before = read_current(lake).await?;
-    if let Some(before) = before.as_ref().filter(|before| before.snapshot == manifest.id && number.is_none()) {
+    if let Some(before) = before.as_ref().filter(|before| before.snapshot == manifest.id && online.is_none()) {
         return Ok(before.clone());
     }
     if !force {
         check_newer(lake, before.as_ref(), manifest).await?;
     }
     let next = before.as_ref().map_or(1, |before| before.publish + 1);
+    let (number, named) = online.unzip();
     if let Some(number) = number.filter(|number| *number < next) {
         return Err(SnapshotError::Overtaken { number, found: next - 1 });
     }
@@ -124,10 +138,17 @@ pub async fn publish_to_lake(
     recent.extend(retired.map(|before| Retired { snapshot: before.snapshot.clone(), until: now }));
     // What was written anew takes the place of what it was written from.
     let in_place = |before: &SnapshotId| *before == manifest.id || manifest.rewritten_from.as_ref() == Some(before);
+    let lake_name = before.as_ref().and_then(|before| before.lake.clone());
     let previous =
         before.and_then(|before| if in_place(&before.snapshot) { before.previous } else { Some(before.snapshot) });
-    let current =
-        Current { publish: number.unwrap_or(next), snapshot: manifest.id.clone(), previous, published_at: now, recent };
+    let current = Current {
+        publish: number.unwrap_or(next),
+        snapshot: manifest.id.clone(),
+        previous,
+        published_at: now,
+        lake: named.or(lake_name).or_else(|| Some(token())),
+        recent,
+    };
     write(lake, &current).await?;
     Ok(current)
 }

@@ -21,6 +21,9 @@ pub struct Marker {
     pub snapshot: String,
     /// Its instant, in RFC 3339.
     pub as_of: String,
+    /// The lake that the snapshot is in, by the name that its `CURRENT` has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lake: Option<String>,
 }
 
 /// `larder:publishing`: a publish under way, or left unfinished.

@@ -47,6 +47,8 @@ pub(super) struct Manner {
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     config: Config,
+    /// Host and port, for messages.
+    pub(super) server: String,
     pub(super) connect_timeout: Duration,
     pub(super) clustered: bool,
     /// Where the one server is that is spoken to without TLS, if it is so.
@@ -119,7 +121,8 @@ impl Settings {
             password: config_.password.clone(),
             database,
         });
-        Ok(Self { config: config_, connect_timeout: config.connect_timeout, clustered, plain })
+        let (server, connect_timeout) = (format!("{host}:{port}"), config.connect_timeout);
+        Ok(Self { config: config_, server, connect_timeout, clustered, plain })
     }
 
     /// A pool whose clients connect from now on, and for ever again. What breaks is noted in `losses`.

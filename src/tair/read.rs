@@ -133,6 +133,12 @@ impl Tair {
         Ok(Arc::new(Self { keys, prefix, settings, manner, pool, options, wire, losses }))
     }
 
+    /// Host and port of the server, or of the one that is asked for the others first.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.settings.server
+    }
+
     /// How often a connection broke so far. What was read before may be of another server than what is read now.
     #[must_use]
     pub fn losses(&self) -> u64 {

@@ -58,7 +58,10 @@ impl Writer {
         match tokio::time::timeout(CONNECT, connected).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(TairError::Unreachable(format!("no connection within {} s", CONNECT.as_secs()))),
+            Err(_) => {
+                let why = format!("no connection to {} within {} s", settings.server, CONNECT.as_secs());
+                return Err(TairError::Unreachable(why));
+            }
         }
         let keys = Keys::new(&config.namespace);
         Ok(Self { keys, settings, pipelines, single, losses, lease: config.lease })

@@ -76,6 +76,72 @@ async fn only_what_differs_is_written_and_everything_where_nothing_is_certain() 
     assert_clean(&shop).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_lakes_do_not_mix_in_one_namespace() {
+    let redis = Redis::start();
+    let (ours, theirs) = (shop_with(&redis.url(), "10s"), shop_with(&redis.url(), "10s"));
+    theirs.raw("transactions/more.csv", MORE);
+    let service = ours.open().await;
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
+    let (before, other) = (redis.cli(&["get", "larder:current"]), theirs.build().await.manifest.id);
+    // A publish that is refused touches nothing.
+    let refused = publish(&theirs, &other).await.unwrap_err();
+    assert!(matches!(&refused, PublishError::OtherLake { publish: 1, .. }), "{refused}");
+    assert_eq!(
+        (redis.cli(&["get", "larder:current"]), redis.cli(&["exists", "larder:publishing"])),
+        (before, "0".into())
+    );
+    assert!(read_current(&theirs.lake()).await.unwrap().is_none());
+    assert_clean(&ours).await;
+    // Where it is told to, it takes Tair over, and the other service answers from its own snapshot.
+    let full = Options { full: true, ..Options::default() };
+    let publisher = Publisher::new(theirs.lake(), theirs.config.tair.clone(), full);
+    publisher.publish(Some(&other)).await.unwrap();
+    assert_clean(&theirs).await;
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "snapshot").await;
+    let expected = service.get("/v1/segments").await.json()["snapshot"].clone();
+    for id in ["loyal", "batch", "prospect"] {
+        let answer = service.get(&format!("/v1/customers/{id}")).await;
+        assert_eq!((answer.status, &answer.json()["snapshot"]), (200, &expected), "{}", answer.text);
+    }
+    let told = || async {
+        service.get("/v1/customers/loyal").await;
+        service.metric("larder_tair_fallbacks_total{reason=\"another_lake\"}").await
+    };
+    eventually(told, |count| *count > 0.0).await;
+    let forgotten = larder::snapshot::Forgotten::read(&ours.lake()).await.unwrap();
+    let erased = Publisher::new(ours.lake(), ours.config.tair.clone(), Options::default()).erase(&forgotten).await;
+    assert!(matches!(erased, Err(PublishError::OtherLake { publish: 2, .. })), "{erased:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_publish_that_died_before_current_was_written_is_the_lakes_own() {
+    let redis = Redis::start();
+    let shop = shop_with(&redis.url(), "10s");
+    let id = shop.build().await.manifest.id;
+    publish(&shop, &id).await.unwrap();
+    std::fs::remove_file(shop.path().join("lake/CURRENT")).unwrap();
+    publish(&shop, &id).await.unwrap();
+    assert_clean(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flushed_tair_gets_the_current_snapshot_and_not_the_newest_build() {
+    let redis = Redis::start();
+    let shop = shop_with(&redis.url(), "10s");
+    let [fewer, plain, _] = three(&shop).await;
+    publish(&shop, &plain).await.unwrap();
+    redis.cli(&["flushall"]);
+    let verify = shop.larder(&["verify", "--all", "--repair"]);
+    let told = String::from_utf8(verify.stdout).unwrap();
+    assert!(!verify.status.success() && told.contains("publish --current") && !told.contains("repaired"), "{told}");
+    assert!(shop.larder(&["publish", "--current"]).status.success());
+    assert_eq!(read_current(&shop.lake()).await.unwrap().unwrap().snapshot, plain);
+    assert_clean(&shop).await;
+    let refused = shop.larder(&["publish", fewer.as_str()]);
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("--force"));
+}
+
 /// The numbers of the indexes there are.
 fn indexes(redis: &Redis) -> Vec<String> {
     let mut numbers: Vec<String> = redis.cli(&["hkeys", "larder:indexes"]).lines().map(str::to_owned).collect();
