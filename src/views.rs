@@ -189,15 +189,19 @@ fn parse(name: &str, sql: &str, file: Option<PathBuf>) -> ViewDefinition {
 /// ` spend: Revenue …` or ` email (personal): The address …`. What is called personal needs no description and no colon.
 fn column_note(text: &str) -> Option<(String, ColumnNote)> {
     let text = text.trim();
-    let described = text.split_once(": ").or_else(|| Some((text.strip_suffix(':')?, "")));
-    let (head, description) = described.unwrap_or((text, ""));
-    let marked =
-        head.split_once('(').and_then(|(name, mark)| Some((name.trim_end(), mark.trim_end().strip_suffix(')')?)));
-    let marked = marked.filter(|(_, mark)| mark.trim().eq_ignore_ascii_case("personal"));
-    let name = marked.map_or(head, |(name, _)| name);
-    let note = ColumnNote { description: description.trim().to_owned(), personal: marked.is_some() };
-    let is_note = is_name(name) && (marked.is_some() || described.is_some_and(|(_, text)| !text.is_empty()));
-    is_note.then(|| (name.to_owned(), note))
+    let note = |name: &str, description: &str, personal| {
+        (name.to_owned(), ColumnNote { description: description.trim().to_owned(), personal })
+    };
+    if let Some((name, mark)) = text.split_once('(').map(|(name, mark)| (name.trim_end(), mark.trim_start()))
+        && is_name(name)
+        // However the word goes on: a slip must not make a column one for everybody.
+        && mark.get(..4).is_some_and(|begin| begin.eq_ignore_ascii_case("pers"))
+    {
+        let description = mark.split_once(')').map_or("", |(_, text)| text.trim_start().trim_start_matches(':'));
+        return Some(note(name, description, true));
+    }
+    let (name, description) = text.split_once(": ")?;
+    (is_name(name) && !description.is_empty()).then(|| note(name, description, false))
 }
 
 #[cfg(test)]
@@ -216,10 +220,18 @@ mod tests {
 
     #[test]
     fn what_is_called_personal_is_so_however_it_is_written() {
-        for head in ["email (personal): The address.", "email (Personal)", "email(personal):", "email ( personal ) : x"]
-        {
+        for head in [
+            "email (personal): The address.",
+            "email (Personal)",
+            "email(personal):",
+            "email ( personal ) : x",
+            "email (persnal): The address.",
+            "email (personal) The address.",
+            "email (personal",
+        ] {
             let view = parse("v", &format!("-- What it is.\n-- {head}\nSELECT 1"), None);
-            assert!(view.columns.get("email").is_some_and(|note| note.personal), "{head}");
+            let note = view.columns.get("email").expect(head);
+            assert!(note.personal && ["The address.", "x", ""].contains(&note.description.as_str()), "{note:?}");
         }
         let view = parse("v", "-- What it is (personal).\n-- email\n-- note (of the shop): x\nSELECT 1", None);
         assert!(view.columns.is_empty(), "{view:?}");
