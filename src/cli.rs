@@ -119,11 +119,18 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough of it, `head` for one; other tools end without a word by a signal that gives this.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             report(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+    error.downcast_ref().is_some_and(broken)
 }
 
 #[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
@@ -168,6 +175,14 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Openapi(args) => openapi::run(args),
         }
     })
+}
+
+/// An instant on the command line.
+#[cfg(feature = "build")]
+fn instant(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
+    let date = || Some(text.parse::<chrono::NaiveDate>().ok()?.and_time(chrono::NaiveTime::MIN).and_utc());
+    let time = chrono::DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok().or_else(date);
+    time.ok_or_else(|| "expected a time such as 2011-09-09T00:00:00Z, or a date such as 2011-09-09".to_owned())
 }
 
 fn runtime_threads(config: &Config) -> usize {

@@ -401,9 +401,14 @@ mod tests {
     #[test]
     fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
         let text = "[http]\nlisten = \"127.0.0.1:1\"\ntimeout = \"3s\"\n[serving]\ncache = \"1GiB\"";
-        let config =
-            parse(text, &[("LARDER_HTTP_LISTEN", "127.0.0.1:2"), ("LARDER_BUILD_THREADS", "3"), ("PATH", "x")])
-                .expect("valid");
+        let vars = [
+            ("LARDER_HTTP_LISTEN", "127.0.0.1:2"),
+            ("LARDER_BUILD_THREADS", "3"),
+            ("PATH", "x"),
+            // A client's.
+            ("LARDER_KEY", "lrd_x"),
+        ];
+        let config = parse(text, &vars).expect("valid");
         assert_eq!(config.http.listen.port(), 2);
         assert_eq!(config.http.timeout, Duration::from_secs(3));
         assert_eq!(config.serving.cache, 1 << 30);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 
 use super::{App, progress, publish, table};
@@ -20,8 +20,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder build --as-of 2011-09-09T00:00:00Z --no-publish")]
 pub(super) struct Args {
-    /// Build what was known at this instant (RFC 3339) [default: the newest event]
-    #[arg(long, value_name = "TIME")]
+    /// Build what was known at this instant: RFC 3339, or a date for its first moment in UTC [default: the newest event]
+    #[arg(long, value_name = "TIME", value_parser = super::instant)]
     as_of: Option<DateTime<Utc>>,
     /// Leave the current snapshot as it is
     #[arg(long)]
@@ -34,6 +34,10 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let lake = app.lake()?;
+    if let Some(as_of) = args.as_of.filter(|as_of| *as_of > Utc::now()) {
+        // It would keep every later build from being published.
+        bail!("--as-of {} is still to come", rfc3339::format(as_of));
+    }
     if let (Some(as_of), false, false) = (args.as_of, args.no_publish, args.force) {
         check_as_of(&lake, as_of).await?;
     }

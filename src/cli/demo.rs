@@ -42,6 +42,9 @@ pub(super) struct Args {
     /// Build and stop
     #[arg(long)]
     no_serve: bool,
+    /// Replace another demo that the folder has
+    #[arg(long)]
+    force: bool,
 }
 
 /// What a demo folder was made with.
@@ -70,7 +73,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let retail =
         Retail { customers: args.customers, lines: u64::from(args.customers) * 25, seed: args.seed, compress: true };
     let made = Made { retail, version: env!("CARGO_PKG_VERSION").to_owned() };
-    let same = prepare(&args.dir, &made)?;
+    let same = prepare(&args.dir, &made, args.force)?;
     let config_file = args.dir.join("larder.toml");
     let mut config = Config::load(Some(&config_file), std::env::vars())?;
     config.http.listen = args.listen;
@@ -122,8 +125,8 @@ async fn found_in(lake: &Lake, made: &Made) -> anyhow::Result<bool> {
     }
 }
 
-/// Makes the folder one for `made`; tells whether it was that before.
-fn prepare(folder: &Path, made: &Made) -> anyhow::Result<bool> {
+/// Makes the folder one for `made`; tells whether it was that before. Another demo goes where it is to be replaced.
+fn prepare(folder: &Path, made: &Made, replaces: bool) -> anyhow::Result<bool> {
     let marker = folder.join("demo.json");
     let found = std::fs::read(&marker).ok().and_then(|text| serde_json::from_slice::<Made>(&text).ok());
     if found.as_ref() == Some(made) {
@@ -133,6 +136,18 @@ fn prepare(folder: &Path, made: &Made) -> anyhow::Result<bool> {
     let empty = std::fs::read_dir(folder)?.next().is_none();
     if !marker.exists() && !empty {
         bail!("{} is not empty and no folder of a demo; name another with --dir", folder.display());
+    }
+    if marker.exists() && !replaces {
+        let of = found.map_or(String::new(), |found| {
+            format!(
+                " (--customers {} --seed {}, by Larder {})",
+                found.retail.customers, found.retail.seed, found.version
+            )
+        });
+        bail!(
+            "{} has another demo{of}; name another folder with --dir, or replace the demo and all else in its lake with --force",
+            folder.display()
+        );
     }
     let lake = folder.join("lake");
     if lake.exists() {

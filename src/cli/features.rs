@@ -14,8 +14,8 @@ use crate::{pipeline, snapshot::rfc3339, telemetry::Progress};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder features --as-of 2011-09-09T00:00:00Z --out features.parquet")]
 pub(super) struct Args {
-    /// The instant (RFC 3339)
-    #[arg(long, value_name = "TIME")]
+    /// The instant: RFC 3339, or a date for its first moment in UTC
+    #[arg(long, value_name = "TIME", value_parser = super::instant)]
     as_of: DateTime<Utc>,
     /// The file
     #[arg(long, value_name = "FILE")]

@@ -47,10 +47,13 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let lake = app.lake()?;
     // All are checked before the first is written.
-    let mut checked = Vec::new();
+    let mut checked: Vec<(&PathBuf, ObjectPath, _, _)> = Vec::new();
     let mut rows = Vec::new();
     for path in &args.files {
         let (file, target) = prepare(&lake, args.table, path, app)?;
+        if let Some((other, ..)) = checked.iter().find(|(_, taken, ..)| *taken == target) {
+            bail!("{} and {} would both be {target}; rename one", other.display(), path.display());
+        }
         let fate = fate(&lake, &target, path, args.force).await?;
         let progress = Arc::new(Progress::default());
         let counts = progress::watch(&progress, pipeline::check_file(&file, &app.config, &progress)).await?;

@@ -68,15 +68,17 @@ fn variable(name: &str) -> String {
     format!("LARDER_{}", name.trim_start_matches('!').replace('.', "_").to_uppercase())
 }
 
-/// Lays the `LARDER_…` among `vars` over `table`; returns how many there were. `LARDER_CONFIG` names the configuration
-/// file and is the command line's.
+/// Variables that are no settings: the command line's, and the key that clients of the service send.
+const OTHERS: [&str; 2] = ["LARDER_CONFIG", "LARDER_KEY"];
+
+/// Lays the `LARDER_…` among `vars` over `table`; returns how many there were.
 pub(super) fn overlay(
     table: &mut toml::Table,
     vars: impl IntoIterator<Item = (String, String)>,
 ) -> Result<usize, ConfigError> {
     let mut count = 0;
     for (name, value) in vars {
-        if !name.starts_with("LARDER_") || name == "LARDER_CONFIG" {
+        if !name.starts_with("LARDER_") || OTHERS.contains(&name.as_str()) {
             continue;
         }
         let Some(setting) = NAMES.iter().find(|setting| variable(setting) == name) else {

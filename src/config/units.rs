@@ -27,7 +27,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 /// # Errors
 /// A sentence that shows the text.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration; write e.g. 250ms, 5s, 10m or 1h");
+    let wrong = || format!("`{text}` is no duration; write e.g. 250ms, 5s, 10m, 1h or 90d");
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let millis = match unit {
         "ms" => 1,

@@ -42,7 +42,12 @@ fn a_user_uploads_builds_lists_and_prunes() {
     let older = shop.larder(&["build", "--as-of", "2024-02-01T00:00:00Z"]);
     assert!(!older.status.success() && text(&older).1.contains("--force"), "{older:?}");
     assert_eq!(shop.snapshot_folders().len(), 2, "an as_of that will not be published costs no build");
-    ok(&shop.larder(&["build", "--as-of", "2024-02-01T00:00:00Z", "--no-publish"]));
+    ok(&shop.larder(&["build", "--as-of", "2024-02-01", "--no-publish"]));
+    for (as_of, word) in [("2124-02-01T00:00:00Z", "still to come"), ("yesterday", "2011-09-09T00:00:00Z")] {
+        let refused = shop.larder(&["build", "--as-of", as_of]);
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && told.contains(word), "{told}");
+    }
     ok(&shop.larder(&["rollback"]));
     let listed = ok(&shop.larder(&["snapshots", "--keep", "1"]));
     assert_eq!(listed.lines().filter(|line| line.contains("2024-0")).count(), 3, "{listed}");
@@ -134,6 +139,22 @@ fn a_build_killed_at_any_moment_leaves_nothing_to_read() {
 }
 
 #[test]
+fn an_upload_of_two_files_of_one_name_is_refused_before_anything_is_written() {
+    let shop = Shop::new("");
+    let lines = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n1,1,p,1,2.50,2024-03-01 10:00:00\n";
+    for folder in ["one", "two"] {
+        std::fs::create_dir_all(shop.path().join(folder)).unwrap();
+        std::fs::write(shop.path().join(folder).join("x.csv"), lines).unwrap();
+    }
+    let paths = ["one/x.csv", "two/x.csv"].map(|file| shop.path().join(file).display().to_string());
+    let refused = shop.larder(&["upload", "transactions", &paths[0], &paths[1]]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && paths.iter().all(|path| told.contains(path.as_str())), "{told}");
+    assert!(!std::fs::exists(shop.path().join("lake/raw/transactions/x.csv")).unwrap());
+    ok(&shop.larder(&["upload", "transactions", &paths[0]]));
+}
+
+#[test]
 fn two_builds_at_a_time_do_not_harm_each_other() {
     let shop = corners();
     let children: Vec<Child> = (0..3)
@@ -172,6 +193,13 @@ fn the_demo_serves_what_it_says_and_stops_gently() {
     let shop = Shop::new("");
     let first = ok(&shop.larder(&["demo", "--customers", "300", "--dir", dir, "--no-serve"]));
     assert!(first.contains("champions") && first.contains("larder --config"), "{first}");
+    // Another demo does not take its place unasked.
+    let note = format!("{dir}/lake/note.txt");
+    std::fs::write(&note, "mine").unwrap();
+    let refused = shop.larder(&["demo", "--customers", "400", "--dir", dir, "--no-serve"]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && told.contains("--customers 300") && told.contains("--force"), "{told}");
+    assert!(std::fs::exists(&note).unwrap());
     let mut command = shop.command(&["demo", "--customers", "300", "--dir", dir, "--listen", "127.0.0.1:0"]);
     let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
