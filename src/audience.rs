@@ -17,7 +17,6 @@ pub mod breakdown;
 pub mod column;
 pub mod figures;
 mod literal;
-pub mod near;
 pub mod order;
 mod parse;
 pub mod plan;

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 mod elements;
 mod money;
+pub mod near;
 mod view_rows;
 
 pub use elements::elements;

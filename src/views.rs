@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::feature::is_name;
+use crate::feature::{is_name, near};
 
 /// A view, or a step of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +186,9 @@ fn parse(name: &str, sql: &str, file: Option<PathBuf>) -> ViewDefinition {
     ViewDefinition { name, description: description.join(" "), columns, step, sql, file }
 }
 
+/// What marks a column as personal.
+const PERSONAL: &str = "personal";
+
 /// ` spend: Revenue …` or ` email (personal): The address …`. What is called personal needs no description and no colon.
 fn column_note(text: &str) -> Option<(String, ColumnNote)> {
     let text = text.trim();
@@ -194,10 +197,13 @@ fn column_note(text: &str) -> Option<(String, ColumnNote)> {
     };
     if let Some((name, mark)) = text.split_once('(').map(|(name, mark)| (name.trim_end(), mark.trim_start()))
         && is_name(name)
-        // However the word goes on: a slip must not make a column one for everybody.
-        && mark.get(..4).is_some_and(|begin| begin.eq_ignore_ascii_case("pers"))
     {
-        let description = mark.split_once(')').map_or("", |(_, text)| text.trim_start().trim_start_matches(':'));
+        let (word, description) = mark.split_once(')').unwrap_or((mark, ""));
+        let (word, description) = (word.trim(), description.trim_start().trim_start_matches(':'));
+        // A slip in the word must not make a column one for everybody.
+        if word.len().abs_diff(PERSONAL.len()) > 2 || near::misses(word, [PERSONAL]).is_empty() {
+            return None;
+        }
         return Some(note(name, description, true));
     }
     let (name, description) = text.split_once(": ")?;
@@ -231,9 +237,15 @@ mod tests {
         ] {
             let view = parse("v", &format!("-- What it is.\n-- {head}\nSELECT 1"), None);
             let note = view.columns.get("email").expect(head);
-            assert!(note.personal && ["The address.", "x", ""].contains(&note.description.as_str()), "{note:?}");
+            let expected =
+                if head.contains("The") { "The address." } else { head.split_once(": ").map_or("", |(_, x)| x) };
+            assert!(note.personal && note.description == expected, "{head}: {note:?}");
         }
-        let view = parse("v", "-- What it is (personal).\n-- email\n-- note (of the shop): x\nSELECT 1", None);
+        let view = parse(
+            "v",
+            "-- What it is (personal).\n-- email\n-- note (of the shop): x\n-- offers (personalised): x\nSELECT 1",
+            None,
+        );
         assert!(view.columns.is_empty(), "{view:?}");
     }
 

@@ -15,6 +15,7 @@ use arrow::{
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{Bitmap, Decimal, Literal, bitmap::bits};
+use crate::feature::near;
 
 /// A feature of all customers.
 #[derive(Debug)]
@@ -228,7 +229,7 @@ impl Column {
         let Kind::Text(dictionary) = &self.kind else { return Vec::new() };
         let absent = values.iter().enumerate().filter_map(|(at, value)| {
             let Literal::Text(text) = &value.literal else { return None };
-            let near = if dictionary.len() <= FEW { super::near::misses(text, dictionary.iter()) } else { Vec::new() };
+            let near = if dictionary.len() <= FEW { near::misses(text, dictionary.iter()) } else { Vec::new() };
             (!dictionary.search(text).1).then(|| (at, near.into_iter().map(str::to_owned).collect()))
         });
         absent.collect()

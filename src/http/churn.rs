@@ -16,8 +16,7 @@ use super::{
     select::Selection,
 };
 use crate::{
-    audience::near,
-    feature::{SegmentKind, Tier},
+    feature::{SegmentKind, Tier, near},
     serving::Served,
     snapshot::{CHURN_LIST, reader::ChurnFilter},
 };

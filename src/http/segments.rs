@@ -21,9 +21,8 @@ use super::{
     select::Selection,
 };
 use crate::{
-    audience::near,
     config::Scope,
-    feature::{SegmentKind, Tier},
+    feature::{SegmentKind, Tier, near},
     serving::Served,
     snapshot::{Manifest, SegmentStats, reader::Gaps},
 };

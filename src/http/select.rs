@@ -4,9 +4,8 @@ use serde::Serialize;
 
 use super::{Problem, access::Access};
 use crate::{
-    audience::near,
     config::Scope,
-    feature::{FeatureView, Row, is_name},
+    feature::{FeatureView, Row, is_name, near},
     serving::Served,
 };
 

@@ -12,9 +12,8 @@ use super::{
     staging::derive::ExtraColumn,
 };
 use crate::{
-    audience::near,
     config::{ColumnRef, Config},
-    feature::feature_name,
+    feature::{feature_name, near},
     views::ViewDefinition,
 };
 
