@@ -12,7 +12,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::{App, progress, table};
 use crate::{
-    audience::{Expression, FeatureName, near, order},
+    audience::{Expression, FeatureName, order},
+    feature::near,
     lake::Lake,
     serving::{
         Ranked, Serving,
@@ -55,10 +56,10 @@ enum Which {
         #[arg(long, value_name = "NAME")]
         segment: Option<String>,
         /// Only those whose probability of churn is so great at least
-        #[arg(long, value_name = "NUMBER")]
+        #[arg(long, value_name = "NUMBER", value_parser = |text: &str| parse_least(text, 1.0))]
         min_probability: Option<f64>,
         /// Only those whose value at risk is so great at least
-        #[arg(long, value_name = "NUMBER")]
+        #[arg(long, value_name = "NUMBER", value_parser = |text: &str| parse_least(text, 1e15))]
         min_value: Option<f64>,
         #[command(flatten)]
         how: How,
@@ -81,14 +82,14 @@ enum Which {
 
 #[derive(Debug, clap::Args)]
 struct How {
-    /// csv, ndjson or parquet
-    #[arg(long, default_value = "csv", value_parser = parse_format)]
-    format: Format,
+    /// csv, ndjson or parquet [default: as the name of --out ends, else csv]
+    #[arg(long, value_parser = parse_format)]
+    format: Option<Format>,
     /// `customer_id`, rank, features as view.feature and whole views [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     columns: Vec<String>,
-    /// id, which reads the snapshot once, or rank, which reads it once for every 65,536 members [default: rank where --order-by is
-    /// given, else id]
+    /// id, which reads the snapshot once, or rank, which reads it once for every 65,536 members [default: id, but rank where an
+    /// audience has --order-by]
     #[arg(long, value_parser = parse_order)]
     order: Option<Order>,
     /// The snapshot [default: the current one]
@@ -102,6 +103,14 @@ struct How {
     out: String,
 }
 
+impl How {
+    fn format(&self) -> Format {
+        let ending =
+            Path::new(&self.out).extension().and_then(|ending| parse_format(&ending.to_str()?.to_lowercase()).ok());
+        self.format.or(ending).unwrap_or(Format::Csv)
+    }
+}
+
 fn parse_format(name: &str) -> Result<Format, String> {
     match name {
         "csv" => Ok(Format::Csv),
@@ -109,6 +118,11 @@ fn parse_format(name: &str) -> Result<Format, String> {
         "parquet" => Ok(Format::Parquet),
         _ => Err("expected csv, ndjson or parquet".to_owned()),
     }
+}
+
+fn parse_least(text: &str, most: f64) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=most).contains(number));
+    number.ok_or_else(|| format!("expected a number from 0 to {most}"))
 }
 
 fn parse_order(name: &str) -> Result<Order, String> {
@@ -141,6 +155,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         }
     };
     let lake = app.lake()?;
+    let format = how.format();
     let id = match how.snapshot {
         Some(id) => id,
         None => read_current(&lake).await?.ok_or(SnapshotError::NoCurrent)?.snapshot,
@@ -172,7 +187,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     } else {
         Columns::named(manifest, how.columns.iter().map(String::as_str), how.pii)?
     };
-    let export = Export { list, columns: columns.clone(), format: how.format, order: how.order.unwrap_or(Order::Id) };
+    let export = Export { list, columns: columns.clone(), format, order: how.order.unwrap_or(Order::Id) };
     let exporting = serving.export(&served, export).await?;
     for (position, hint) in &exporting.hints {
         table::line(&format!("at character {position}: {hint}"))?;

@@ -275,8 +275,10 @@ async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
     for format in ["ndjson", "parquet"] {
         let file = shop.path().join(format!("lake/exports/out.{format}"));
         let place = format!("lake:exports/out.{format}");
-        let output =
-            shop.larder(&["export", "churn", "--format", format, "--columns", "customer_id,profile", "--out", &place]);
+        // Said, or by the name of the file.
+        let said: &[&str] = if format == "ndjson" { &["--format", format] } else { &[] };
+        let args = ["export", "churn", "--columns", "customer_id,profile", "--out", &place];
+        let output = shop.larder(&[&args, said].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let from = if format == "ndjson" {
             format!("(SELECT views.profile, customer_id FROM read_ndjson('{}'))", file.display())
@@ -299,6 +301,8 @@ async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
     assert!(String::from_utf8_lossy(&failed.stderr).contains("there is no segment `nope`; there are champions"));
     let failed = shop.larder(&["export", "churn", "--columns", "rfm.nope", "--out", "x.csv"]);
     assert!(String::from_utf8_lossy(&failed.stderr).contains("`rfm.nope`"), "{failed:?}");
+    let failed = shop.larder(&["export", "churn", "--min-probability", "2", "--out", "x.csv"]);
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("from 0 to 1"), "{failed:?}");
 }
 
 #[tokio::test]
