@@ -117,10 +117,11 @@ impl App {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let only_prints = matches!(cli.command, Command::Openapi(_) | Command::Evaluate(_));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough of it, `head` for one; other tools end without a word by a signal that gives this.
-        Err(error) if is_broken_pipe(&error) => ExitCode::from(141),
+        Err(error) if only_prints && is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             report(&error);
             ExitCode::FAILURE

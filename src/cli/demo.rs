@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     demo::{self, Retail},
     lake::Lake,
-    publish::Options,
+    publish::{Options, PublishError},
     serving::Serving,
     snapshot::{Manifest, SnapshotId, read_current},
     telemetry::{Metrics, Progress},
@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// Build and stop
     #[arg(long)]
     no_serve: bool,
-    /// Replace another demo that the folder has
+    /// Replace another demo in the folder, and what another lake has in Tair
     #[arg(long)]
     force: bool,
 }
@@ -73,7 +73,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let retail =
         Retail { customers: args.customers, lines: u64::from(args.customers) * 25, seed: args.seed, compress: true };
     let made = Made { retail, version: env!("CARGO_PKG_VERSION").to_owned() };
-    let same = prepare(&args.dir, &made, args.force)?;
+    let same = prepare(&args.dir, &made, app.overrides.lake.is_none(), args.force)?;
     let config_file = args.dir.join("larder.toml");
     let mut config = Config::load(Some(&config_file), std::env::vars())?;
     config.http.listen = args.listen;
@@ -88,14 +88,14 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
             table::line(&format!("{} has the demo already", args.dir.display()))?;
             if app.config.tair.is_some() {
                 // A Tair that was emptied or is another one gets it too; one that has it is left as it is.
-                publish(&app, &current.snapshot).await?;
+                publish(&app, &current.snapshot, args.force).await?;
             }
             Manifest::read(&lake, &current.snapshot).await?
         }
         _ => {
-            let manifest = Box::pin(make(&made.retail, &app)).await?;
+            // First, so that a demo that was not finished is known for one.
             lake.put(&ObjectPath::from(MARKER), serde_json::to_vec(&made)?.into()).await?;
-            manifest
+            Box::pin(make(&made.retail, &app, args.force)).await?
         }
     };
     let Some(listener) = listener else {
@@ -125,8 +125,9 @@ async fn found_in(lake: &Lake, made: &Made) -> anyhow::Result<bool> {
     }
 }
 
-/// Makes the folder one for `made`; tells whether it was that before. Another demo goes where it is to be replaced.
-fn prepare(folder: &Path, made: &Made, replaces: bool) -> anyhow::Result<bool> {
+/// Makes the folder one for `made`; tells whether it was that before. Another demo goes where it is to be replaced, and stays where the
+/// lake is not in the folder (`local`).
+fn prepare(folder: &Path, made: &Made, local: bool, replaces: bool) -> anyhow::Result<bool> {
     let marker = folder.join("demo.json");
     let found = std::fs::read(&marker).ok().and_then(|text| serde_json::from_slice::<Made>(&text).ok());
     if found.as_ref() == Some(made) {
@@ -136,6 +137,9 @@ fn prepare(folder: &Path, made: &Made, replaces: bool) -> anyhow::Result<bool> {
     let empty = std::fs::read_dir(folder)?.next().is_none();
     if !marker.exists() && !empty {
         bail!("{} is not empty and no folder of a demo; name another with --dir", folder.display());
+    }
+    if marker.exists() && !local {
+        return Ok(false);
     }
     if marker.exists() && !replaces {
         let of = found.map_or(String::new(), |found| {
@@ -159,7 +163,7 @@ fn prepare(folder: &Path, made: &Made, replaces: bool) -> anyhow::Result<bool> {
     Ok(false)
 }
 
-async fn make(retail: &Retail, app: &App) -> anyhow::Result<Manifest> {
+async fn make(retail: &Retail, app: &App, replaces: bool) -> anyhow::Result<Manifest> {
     let lake = app.lake()?;
     let folder = tempfile::tempdir()?;
     let watched = Arc::new(Progress::default());
@@ -184,13 +188,18 @@ async fn make(retail: &Retail, app: &App) -> anyhow::Result<Manifest> {
     table::line(&format!("made up {lines} lines in {} files, {bytes}, in {}/raw\n", files.len(), lake.url()))?;
     let built = build::build(app, None).await?;
     build::summary(&built)?;
-    publish(app, &built.manifest.id).await?;
+    publish(app, &built.manifest.id, replaces).await?;
     Ok(built.manifest)
 }
 
-async fn publish(app: &App, id: &SnapshotId) -> anyhow::Result<()> {
-    let publisher = app.publisher(Options { force: true, ..Options::default() })?;
-    publish::done(&publish::run(&publisher, Some(id)).await?)
+async fn publish(app: &App, id: &SnapshotId, replaces: bool) -> anyhow::Result<()> {
+    let publisher = app.publisher(Options { force: true, full: replaces, ..Options::default() })?;
+    match publish::run(&publisher, Some(id)).await {
+        Err(PublishError::OtherLake { snapshot, .. }) => {
+            bail!("Tair has {snapshot} of another lake; --force puts the demo in its place")
+        }
+        published => publish::done(&published?),
+    }
 }
 
 async fn what_to_try(lake: &Lake, manifest: &Manifest, url: &str, app: &App) -> anyhow::Result<()> {

@@ -52,6 +52,9 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     for path in &args.files {
         let (file, target) = prepare(&lake, args.table, path, app)?;
         if let Some((other, ..)) = checked.iter().find(|(_, taken, ..)| *taken == target) {
+            if other.canonicalize()? == path.canonicalize()? {
+                continue;
+            }
             bail!("{} and {} would both be {target}; rename one", other.display(), path.display());
         }
         let fate = fate(&lake, &target, path, args.force).await?;
