@@ -67,8 +67,8 @@ pub enum PublishError {
     },
     /// Tair serves another lake.
     #[error(
-        "Tair has publish {publish} of {snapshot}, from another lake; give each lake its own `namespace` in [tair], or publish \
-         with --full to put this one's customers in the place of the other's"
+        "Tair has publish {publish} of {snapshot}, from another lake; give each lake its own `namespace` in [tair], or \
+         `larder publish --current --full` puts this one's customers in the place of the other's"
     )]
     OtherLake {
         /// The other's publish.

@@ -83,7 +83,8 @@ metrics! {
     /// Bytes that rows of the memory tier hold.
     memory_bytes: IntGauge = "memory_bytes" [];
     /// Reads that Tair could not answer, by reason: miss, timeout, unreachable, refused, content, breaker, behind (it holds an older
-    /// publish), reconnected (it has not said yet what it holds), unknown (it never said), ahead (a publish under way it has not told of).
+    /// publish), reconnected (it has not said yet what it holds), unknown (it never said), ahead (a publish under way it has not told of),
+    /// foreign (it holds the customers of another lake).
     fallbacks: IntCounterVec = "tair_fallbacks_total" ["reason"];
     /// Connections to Tair by state: connected or broken.
     tair_connections: IntGaugeVec = "tair_connections" ["state"];

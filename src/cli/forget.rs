@@ -75,11 +75,13 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
             table::count(erased.places)
         ))?,
         Ok(None) => {}
+        // Whoever is there is not this lake's to forget.
+        Err(error @ PublishError::OtherLake { .. }) => table::line(&format!("nothing was removed from Tair: {error}"))?,
         Err(error) => table::line(&format!("Tair still holds them: {error}"))?,
     }
     let found = holdings(&lake, &forgotten).await?;
     tell(&lake, &found, &ids).await?;
-    erased.context(
+    erased.map(drop).or_else(|error| if matches!(error, PublishError::OtherLake { .. }) { Ok(()) } else { Err(error) }).context(
         "no service tells of them any more, but Tair holds them; `larder forget` without ids, or the next publish, removes them",
     )?;
     if args.rewrite { Box::pin(rewrite(app, &lake, &forgotten, found)).await } else { Ok(()) }

@@ -7,11 +7,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{PublishError, Publisher};
+use super::{PublishError, Publisher, plan::Found};
 use crate::{
     feature::CustomerId,
     snapshot::{Forgotten, SnapshotId, read_current, replace_previous, token},
-    tair::{Batch, Lease, PAGE, Reply, TairError, Writer, codec::Marker},
+    tair::{Batch, Lease, PAGE, Reply, TairError, Writer},
 };
 
 /// Commands of one pipeline, and ids of one command.
@@ -51,13 +51,9 @@ impl Publisher {
 
     /// Refuses a Tair whose customers are those of another lake.
     async fn refuse_another_lake(&self, writer: &Writer) -> Result<(), PublishError> {
-        let ours = read_current(&self.lake).await?.and_then(|current| current.lake);
-        match writer.marker().await? {
-            Some(Marker { publish, snapshot, lake: Some(theirs), .. }) if ours.is_some_and(|ours| ours != theirs) => {
-                Err(PublishError::OtherLake { publish, snapshot })
-            }
-            _ => Ok(()),
-        }
+        let (current, marker) = (read_current(&self.lake).await?, writer.marker().await?);
+        let found = Found { current, marker, publishing: None, indexed: 0 };
+        found.lake_name(&self.lake, false).await.map(drop)
     }
 
     /// The lease, also after a publish under way.

@@ -51,16 +51,12 @@ impl Found {
         }
         let mut adopted = None;
         for marker in there {
-            let Some(theirs) = marker.lake else { continue };
-            let is_ours = match &ours {
-                Some(ours) => *ours == theirs,
-                // A publish that ended before `CURRENT` was written the first time left its name in Tair alone.
-                None => has(lake, &marker.snapshot).await?,
-            };
-            if !is_ours {
+            // A publish that ended before `CURRENT` had a name left one in Tair alone; publishes of older versions have none.
+            let is_named_alike = marker.lake.is_some() && marker.lake == ours;
+            if !is_named_alike && !has(lake, &marker.snapshot).await? {
                 return Err(PublishError::OtherLake { publish: marker.publish, snapshot: marker.snapshot });
             }
-            adopted = Some(theirs);
+            adopted = marker.lake.or(adopted);
         }
         Ok(ours.or(adopted).unwrap_or_else(token))
     }

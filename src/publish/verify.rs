@@ -5,12 +5,14 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{
     PublishError, Publisher,
     index::{self, Lists, has_set},
+    plan::Found,
     rows::{self, IdSet, RowWriter},
     sender::Sender,
 };
 use crate::{
     feature::CustomerId,
-    snapshot::{Forgotten, Manifest, SnapshotError, read_current, scan, token},
+    lake::Lake,
+    snapshot::{Current, Forgotten, Manifest, SnapshotError, read_current, scan, token},
     tair::{
         Batch, Encoded, PAGE, Reply, TairError, Writer,
         codec::{self, PUBLISH},
@@ -67,7 +69,7 @@ impl Publisher {
         let writer = Arc::new(Writer::connect(tair).await?);
         let lease = if repair { Some(Arc::new(writer.lease(token()).await?)) } else { None };
         let mut report = Report { publish: current.publish, ..Report::default() };
-        let records = Box::pin(records(&writer, &manifest, current.publish, &mut report)).await;
+        let records = Box::pin(records(&writer, &self.lake, (&manifest, &current), &mut report)).await;
         let mut mending = lease.as_ref().map(|lease| Sender::new(&writer, lease, self.options.max_ops));
         // What belongs to another publish is not this one's to mend.
         let mends = matches!(records, Ok(true));
@@ -202,12 +204,21 @@ impl Publisher {
 /// Whether Tair has the publish that `CURRENT` names, whole.
 async fn records(
     writer: &Writer,
-    manifest: &Manifest,
-    publish: u64,
+    lake: &Lake,
+    (manifest, current): (&Manifest, &Current),
     report: &mut Report,
 ) -> Result<bool, PublishError> {
-    let marker = writer.marker().await?;
-    if let Some(publishing) = writer.publishing().await? {
+    let publish = current.publish;
+    let (marker, publishing) = (writer.marker().await?, writer.publishing().await?);
+    let found = Found { current: Some(current.clone()), marker: marker.clone(), publishing: None, indexed: 0 };
+    match found.lake_name(lake, false).await {
+        Err(error @ PublishError::OtherLake { .. }) => {
+            report.tell(error.to_string());
+            return Ok(false);
+        }
+        name => drop(name?),
+    }
+    if let Some(publishing) = publishing {
         report.tell(format!(
             "publish {} was left unfinished; `larder publish --current` puts it right",
             publishing.marker.publish

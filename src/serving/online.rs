@@ -125,11 +125,12 @@ impl Online {
     /// What Tair said, less what is none of the served lake's.
     fn settle(&self, losses: u64, marker: Option<Marker>, publishing: Option<Publishing>) {
         let ours = self.lake.load();
-        let is_anothers = |marker: &Marker| match (&marker.lake, ours.as_deref()) {
-            (Some(theirs), Some(ours)) => theirs != ours,
-            _ => false,
-        };
-        let publishing = publishing.filter(|publishing| !is_anothers(&publishing.marker));
+        // A lake that was never published under a name has no rows under one.
+        let is_anothers = |marker: &Marker| marker.lake.as_ref().is_some_and(|theirs| ours.as_deref() != Some(theirs));
+        let publishing = publishing.filter(|publishing| !is_anothers(&publishing.marker)).map(|mut publishing| {
+            publishing.unfinished.retain(|marker| !is_anothers(marker));
+            publishing
+        });
         let is_anothers = marker.as_ref().is_some_and(is_anothers);
         if let Some(marker) = marker.as_ref().filter(|_| is_anothers)
             && !self.state.load().as_deref().is_some_and(|before| before.is_anothers)
@@ -157,7 +158,7 @@ impl Online {
         match state.as_deref() {
             None if self.is_cut_off() => Some("unreachable"),
             None => Some("unknown"),
-            Some(state) if state.is_anothers => Some("another_lake"),
+            Some(state) if state.is_anothers => Some("foreign"),
             Some(state) if state.losses != self.tair.losses() => {
                 Some(if self.is_cut_off() { "unreachable" } else { "reconnected" })
             }
@@ -284,7 +285,7 @@ impl Online {
         let breaker_open = self.breaker.is_open();
         OnlineState {
             connections: self.tair.connections(),
-            marker: state.as_deref().and_then(|state| state.marker.clone()),
+            marker: state.as_deref().filter(|state| !state.is_anothers).and_then(|state| state.marker.clone()),
             publishing: state.as_deref().and_then(|state| state.publishing.clone()),
             used: self.reason_against(publish).is_none() && !breaker_open,
             breaker_open,

@@ -27,7 +27,7 @@ pub struct Current {
     /// When it was published.
     #[serde(with = "rfc3339")]
     pub published_at: DateTime<Utc>,
-    /// A text that no other lake has, by which a publisher and a service know what in Tair is of this one.
+    /// A text that no other lake has but a copy of this one, by which a publisher and a service know what in Tair is of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lake: Option<String>,
     /// The snapshots that stopped being current within the hour before, which readers may still hold.

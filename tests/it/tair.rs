@@ -106,30 +106,96 @@ async fn two_lakes_do_not_mix_in_one_namespace() {
     }
     let told = || async {
         service.get("/v1/customers/loyal").await;
-        service.metric("larder_tair_fallbacks_total{reason=\"another_lake\"}").await
+        service.metric("larder_tair_fallbacks_total{reason=\"foreign\"}").await
     };
     eventually(told, |count| *count > 0.0).await;
     let forgotten = larder::snapshot::Forgotten::read(&ours.lake()).await.unwrap();
     let erased = Publisher::new(ours.lake(), ours.config.tair.clone(), Options::default()).erase(&forgotten).await;
     assert!(matches!(erased, Err(PublishError::OtherLake { publish: 2, .. })), "{erased:?}");
+    let verify = ours.larder(&["verify"]);
+    assert!(!verify.status.success() && String::from_utf8(verify.stdout).unwrap().contains("another lake"));
+    // A customer of this lake is forgotten all the same, in the snapshots too.
+    let forget = ours.larder(&["forget", "loyal", "--rewrite"]);
+    let told = String::from_utf8([forget.stdout, forget.stderr].concat()).unwrap();
+    assert!(told.contains("nothing was removed from Tair") && told.contains("written anew"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_publish_that_died_before_current_was_written_is_the_lakes_own() {
+async fn a_lake_knows_its_own_customers_whatever_names_were_lost() {
     let redis = Redis::start();
     let shop = shop_with(&redis.url(), "10s");
     let id = shop.build().await.manifest.id;
     publish(&shop, &id).await.unwrap();
-    std::fs::remove_file(shop.path().join("lake/CURRENT")).unwrap();
+    let there = || {
+        let marker: serde_json::Value = serde_json::from_str(&redis.cli(&["get", "larder:current"])).unwrap();
+        marker["lake"].as_str().unwrap().to_owned()
+    };
+    let name = there();
+    assert_eq!(read_current(&shop.lake()).await.unwrap().unwrap().lake, Some(name.clone()));
+    // A first publish that died before `CURRENT` was written.
+    let current = shop.path().join("lake/CURRENT");
+    std::fs::remove_file(&current).unwrap();
     publish(&shop, &id).await.unwrap();
+    assert_eq!((there(), read_current(&shop.lake()).await.unwrap().unwrap().lake), (name.clone(), Some(name.clone())));
+    // The same, and then one into the lake alone, which makes up another name.
+    std::fs::remove_file(&current).unwrap();
+    let lake_only = Options { lake_only: true, ..Options::default() };
+    Publisher::new(shop.lake(), shop.config.tair.clone(), lake_only).publish(Some(&id)).await.unwrap();
+    publish(&shop, &id).await.unwrap();
+    assert!(there() != name && read_current(&shop.lake()).await.unwrap().unwrap().lake == Some(there()));
     assert_clean(&shop).await;
+    // What an older version has left has no names, and is known by its snapshot.
+    let unnamed = |text: &str| {
+        let mut record: serde_json::Value = serde_json::from_str(text).unwrap();
+        record.as_object_mut().unwrap().remove("lake");
+        record.to_string()
+    };
+    std::fs::write(&current, unnamed(&std::fs::read_to_string(&current).unwrap())).unwrap();
+    redis.cli(&["set", "larder:current", &unnamed(&redis.cli(&["get", "larder:current"]))]);
+    let other = shop_with(&redis.url(), "10s");
+    other.raw("transactions/more.csv", MORE);
+    let refused = publish(&other, &other.build().await.manifest.id).await;
+    assert!(matches!(refused, Err(PublishError::OtherLake { .. })), "{refused:?}");
+    let again = shop.build().await.manifest.id;
+    let written = publish(&shop, &again).await.unwrap().written.unwrap();
+    assert_eq!(written.everything, None);
+    assert_clean(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_another_lakes_publish_left_behind_are_not_believed() {
+    let redis = Redis::start();
+    let shop = shop_with(&redis.url(), "10s");
+    let service = shop.open().await;
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
+    // The lake's own publish goes on after one of another lake, which was killed among the rows.
+    let record = |publish: u64, lake: &str| {
+        serde_json::json!({
+            "publish": publish, "snapshot": "20240101T000000Z-0000000a", "as_of": "2024-01-01T00:00:00Z", "lake": lake,
+        })
+    };
+    let name = read_current(&shop.lake()).await.unwrap().unwrap().lake.unwrap();
+    let mut publishing = record(3, &name);
+    publishing["unfinished"] = serde_json::json!([record(2, "another")]);
+    redis.cli(&["set", "larder:publishing", &publishing.to_string()]);
+    redis.cli(&["hset", "larder:customer:loyal", "_publish", "2"]);
+    let ahead = || async {
+        let answer = service.get("/v1/customers/loyal").await;
+        assert_ne!(answer.json()["snapshot"], "20240101T000000Z-0000000a", "{}", answer.text);
+        service.metric("larder_tair_fallbacks_total{reason=\"ahead\"}").await
+    };
+    eventually(ahead, |count| *count > 20.0).await;
+    // Of its own it is.
+    redis.cli(&["hset", "larder:customer:loyal", "_publish", "3"]);
+    let own = |answer: &crate::shop::Answer| answer.json()["snapshot"] == "20240101T000000Z-0000000a";
+    eventually(|| service.get("/v1/customers/loyal"), own).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flushed_tair_gets_the_current_snapshot_and_not_the_newest_build() {
     let redis = Redis::start();
     let shop = shop_with(&redis.url(), "10s");
-    let [fewer, plain, _] = three(&shop).await;
+    let [_, plain, _] = three(&shop).await;
     publish(&shop, &plain).await.unwrap();
     redis.cli(&["flushall"]);
     let verify = shop.larder(&["verify", "--all", "--repair"]);
@@ -138,8 +204,10 @@ async fn a_flushed_tair_gets_the_current_snapshot_and_not_the_newest_build() {
     assert!(shop.larder(&["publish", "--current"]).status.success());
     assert_eq!(read_current(&shop.lake()).await.unwrap().unwrap().snapshot, plain);
     assert_clean(&shop).await;
-    let refused = shop.larder(&["publish", fewer.as_str()]);
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("--force"));
+    // Without a name it is the newest build, here one that is older than what readers have.
+    shop.try_build(Some("2024-03-05T12:00:00Z")).await.unwrap();
+    let refused = shop.larder(&["publish"]);
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("--current publishes the current one again"));
 }
 
 /// The numbers of the indexes there are.
