@@ -26,9 +26,8 @@ const FILES: usize = 20;
 /// Forget customers for good
 ///
 /// Puts them on a list in the lake. Services leave them out of every answer within seconds, every build and publish from then on; and
-/// they are removed from Tair. Told is which snapshots and raw files still hold them; --rewrite writes those
-/// snapshots anew. Without ids it goes through the whole list again, and so
-/// finishes what an earlier call could not.
+/// they are removed from Tair. Told is which snapshots still hold them, and which raw files those were built from; --rewrite writes
+/// those snapshots anew. Without ids it goes through the whole list again, and so finishes what an earlier call could not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  larder forget 17850 14646\n  larder forget --file ids.txt --rewrite")]
 pub(super) struct Args {
