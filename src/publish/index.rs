@@ -13,14 +13,14 @@ use chrono::{TimeDelta, Utc};
 
 use super::{
     PublishError,
-    plan::{Base, Found},
+    plan::{Base, Found, known},
     sender::Sender,
 };
 use crate::{
     config::ServingConfig,
     lake::Lake,
     snapshot::{
-        CHURN_LIST, FileEntry, FileKind, Forgotten, Manifest, SnapshotError, SnapshotId,
+        CHURN_LIST, FileEntry, FileKind, Forgotten, Manifest,
         reader::{BlockCache, ReadLimits, SnapshotReader},
         scan::Pages,
     },
@@ -105,16 +105,6 @@ impl Source {
     /// Whether the server may take over a Set of `size` members at once.
     fn takes_set(&self, size: u64) -> bool {
         self.command == "RENAME" || size <= COPIED
-    }
-}
-
-/// The manifest of `snapshot`, unless it is gone.
-async fn known(lake: &Lake, snapshot: &str) -> Result<Option<Manifest>, PublishError> {
-    let Ok(id) = snapshot.parse::<SnapshotId>() else { return Ok(None) };
-    match Manifest::read(lake, &id).await {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(SnapshotError::Lake(error)) => Err(SnapshotError::from(error).into()),
-        Err(_) => Ok(None),
     }
 }
 

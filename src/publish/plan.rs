@@ -53,7 +53,7 @@ impl Found {
         for marker in there {
             // A publish that ended before `CURRENT` had a name left one in Tair alone; publishes of older versions have none.
             let is_named_alike = marker.lake.is_some() && marker.lake == ours;
-            if !is_named_alike && !has(lake, &marker.snapshot).await? {
+            if !is_named_alike && known(lake, &marker.snapshot).await?.is_none() {
                 return Err(PublishError::OtherLake { publish: marker.publish, snapshot: marker.snapshot });
             }
             adopted = marker.lake.or(adopted);
@@ -110,11 +110,12 @@ impl Found {
     }
 }
 
-/// Whether `lake` has the snapshot of this name.
-async fn has(lake: &Lake, snapshot: &str) -> Result<bool, SnapshotError> {
-    let Ok(id) = snapshot.parse() else { return Ok(false) };
+/// The manifest of `snapshot`, unless the lake has none that can be read.
+pub(super) async fn known(lake: &Lake, snapshot: &str) -> Result<Option<Manifest>, SnapshotError> {
+    let Ok(id) = snapshot.parse() else { return Ok(None) };
     match Manifest::read(lake, &id).await {
+        Ok(manifest) => Ok(Some(manifest)),
         Err(SnapshotError::Lake(error)) => Err(error.into()),
-        found => Ok(found.is_ok()),
+        Err(_) => Ok(None),
     }
 }
