@@ -181,8 +181,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 /// An instant on the command line.
 #[cfg(feature = "build")]
 fn instant(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
-    let date = || Some(text.parse::<chrono::NaiveDate>().ok()?.and_time(chrono::NaiveTime::MIN).and_utc());
-    let time = chrono::DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok().or_else(date);
+    let time = crate::snapshot::rfc3339::instant(text);
     time.ok_or_else(|| "expected a time such as 2011-09-09T00:00:00Z, or a date such as 2011-09-09".to_owned())
 }
 

@@ -221,7 +221,7 @@ impl SnapshotError {
 
 /// Times in RFC 3339, UTC, `Z`, with as many digits of a second as there are.
 pub mod rfc3339 {
-    use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
+    use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, SubsecRound, Utc};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     /// Now, to the millisecond: finer is of no use in papers.
@@ -234,6 +234,13 @@ pub mod rfc3339 {
     #[must_use]
     pub fn format(time: DateTime<Utc>) -> String {
         time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+    }
+
+    /// The instant that `text` says, or the first of the date that it says, in UTC.
+    #[must_use]
+    pub fn instant(text: &str) -> Option<DateTime<Utc>> {
+        let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
+        DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok().or_else(date)
     }
 
     /// For serde.

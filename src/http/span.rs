@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::Problem;
-use crate::serving::Timeline;
+use crate::{serving::Timeline, snapshot::rfc3339};
 
 /// The most snapshots of an answer.
 pub(super) const MOST: usize = 100;
@@ -19,13 +19,9 @@ pub(super) enum End {
 
 /// An instant (RFC 3339), or a date, which is its first instant or its last.
 pub(super) fn instant(text: &str, end: End) -> Option<DateTime<Utc>> {
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Some(time.to_utc());
-    }
-    let date = text.parse::<NaiveDate>().ok()?;
-    let time =
-        if end == End::First { Some(NaiveTime::MIN) } else { NaiveTime::from_hms_micro_opt(23, 59, 59, 999_999) };
-    Some(date.and_time(time?).and_utc())
+    let first = rfc3339::instant(text)?;
+    let is_date = end == End::Last && text.parse::<NaiveDate>().is_ok();
+    if is_date { first.checked_add_signed(TimeDelta::days(1) - TimeDelta::microseconds(1)) } else { Some(first) }
 }
 
 /// The places of the snapshots of `timeline` that are wanted: the newest `limit` of those from `from` to `to`.
