@@ -11,8 +11,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{BuildError, past::Past, query::Session, staging::derive::StagedFile};
 use crate::{
-    config::{ChurnConfig, level},
+    config::ChurnConfig,
     snapshot::{
+        Warning,
         models::{ChurnModel, GammaGammaFit, ModelFeature, PurchaseFit, PurchaseModels, RiskThresholds, ValueLevels},
         rfc3339,
     },
@@ -69,12 +70,13 @@ pub(super) struct Known<'a> {
 pub(super) async fn model(
     known: &Known<'_>,
     config: &ChurnConfig,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Option<Model>, BuildError> {
     let has =
         |view: &str, column: &str| known.schemas.get(view).is_some_and(|schema| schema.field_with_name(column).is_ok());
     if !has("rfm", "recency_days") || !has("rfm", "frequency") {
-        warnings.push("the view rfm has no recency_days or no frequency: there is no view churn".to_owned());
+        warnings
+            .push(Warning::new("churn", "the view rfm has no recency_days or no frequency: there is no view churn"));
         return Ok(None);
     }
     let timed: BTreeSet<&str> = known.past.timed().iter().map(|view| view.name.as_str()).collect();
@@ -119,10 +121,11 @@ pub(super) async fn model(
         None => {}
     }
     for reason in &reasons {
-        warnings.push(format!("churn: {reason}; its probabilities are not to be trusted"));
+        warnings.push(Warning::new("churn", format!("churn: {reason}; its probabilities are not to be trusted")));
     }
     let made = make(known, config, &inputs, &sources, choice.as_ref(), &seen)?;
     let (file, values, value_levels) = made;
+    caveats.extend(value_levels.caveat());
     let card = ChurnModel {
         horizon_days: config.horizon_days(),
         chosen: choice.as_ref().map_or("rule", |choice| choice.fitted.candidate.name()).to_owned(),
@@ -212,7 +215,7 @@ fn make(
     };
     let expected: Vec<f64> =
         own.iter().zip(&histories).map(|(own, history)| rounded(values.expected(*own, history))).collect();
-    let levels = levels(&expected);
+    let levels = ValueLevels::of(&expected);
     let rows = Rows { columns: inputs.columns(), histories, next: Vec::new() };
     let scored = choice.map(|choice| (choice, choice.fitted.scores(&rows), choice.fitted.scaled(&rows)));
     let base = scored.as_ref().map(|(choice, _, scaled)| usual(choice, scaled, sources, inputs.len()));
@@ -235,7 +238,7 @@ fn make(
             risk,
             expected_value: view::fixed(expected[row]),
             reasons: view::reasons(inputs, sources, row, &moved),
-            action: config.action(risk, level(expected[row], levels.high, levels.medium)).to_owned(),
+            action: config.action(risk, levels.level(expected[row])).to_owned(),
         }
     })?;
     Ok((file, values, levels))
@@ -289,14 +292,6 @@ fn purchases(choice: &Choice, values: &Values) -> PurchaseModels {
         }),
         degenerate: degenerate.into_iter().flatten().collect(),
     }
-}
-
-/// The greatest fifth of values is high, the next three tenths medium.
-fn levels(expected: &[f64]) -> ValueLevels {
-    let mut sorted = expected.to_vec();
-    sorted.sort_by(|a, b| b.total_cmp(a));
-    let from = |place: usize| sorted.get(place).copied().unwrap_or(0.0);
-    ValueLevels { high: from(sorted.len() / 5), medium: from(sorted.len() / 2) }
 }
 
 fn features(choice: &Choice, sources: &[Source]) -> Vec<ModelFeature> {

@@ -166,7 +166,7 @@ fn every_customer_has_consistent_columns() {
         let risk = level(probability, 0.6, 0.3);
         assert_eq!(churn["risk"], risk, "{id}");
         *levels.entry(risk).or_default() += 1;
-        let value = level(expected, card.value_levels.high, card.value_levels.medium);
+        let value = card.value_levels.level(expected);
         let table = [
             ["call", "win_back_offer", "win_back_email"],
             ["check_in", "reminder", "newsletter"],
@@ -356,7 +356,7 @@ async fn too_little_data_is_said_aloud_and_a_rule_serves() {
     let card = card(&built.manifest);
     assert!(!card.trusted && card.chosen == "rule" && card.cuts.is_empty());
     assert!(card.reasons[0].contains("too short"), "{:?}", card.reasons);
-    assert!(built.warnings.iter().any(|warning| warning.contains("not to be trusted")), "{:?}", built.warnings);
+    assert!(built.warnings().iter().any(|warning| warning.contains("not to be trusted")), "{:?}", built.warnings());
     shop.publish(&built.manifest.id).await;
     let service = shop.serve().await;
     let of =

@@ -127,7 +127,7 @@ fn parts(value: f64) -> i64 {
 pub(super) async fn demand(session: &Session, look: Look) -> Result<HashMap<String, Demand>, ViewError> {
     let back = |part: i32| (look.at - look.horizon / part).timestamp_micros();
     let (late, active) = (back(1), back(2));
-    let sql = "SELECT customer_id, product_id, ordered_at FROM transactions WHERE quantity > 0 AND unit_price > 0";
+    let sql = "SELECT customer_id, product_id, ordered_at FROM transactions WHERE is_purchase";
     let mut rows = session.query("churn", sql).await?;
     let mut lines = Lines::default();
     while let Some(batch) = rows.next().await {

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::snapshot::models::{ExpectedValueModel, ValueFigures};
 
-/// Weights of the own rate that are tried.
-const OWN: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
+/// Weights of the own rate that are tried. It always counts a little, so that customers of different spending do not have one value.
+const OWN: [f64; 6] = [0.1, 0.2, 0.4, 0.6, 0.8, 1.0];
 /// Cuts that candidates are measured on, at most.
 const MEASURED: usize = 3;
 /// By so much of the error the gamma-gamma model must be better.
@@ -45,15 +45,24 @@ impl Stayed {
     }
 }
 
-/// Spending within `horizon` days at the rate of the last year, or of the time since the first order where that is shorter. What was
-/// given back was not spent: the last year counts no more than all purchases less returns.
+/// By how much the rate of all the time since the first order counts beside that of the last year: who bought nothing lately is not worth
+/// the same whatever they bought before.
+const LIFETIME: f64 = 0.1;
+
+/// Returns the spending within `horizon` days at the rate of the last year, or of the time since the first order where that is shorter,
+/// and, to a tenth, of all that time. What was given back was not spent: the last year counts no more than all purchases less returns.
 pub(super) fn own_rate(raw: &[Vec<f64>], row: usize, horizon: f64) -> f64 {
+    let (all, tenure) = (raw[MONETARY][row], raw[TENURE][row]);
+    let rate = |spent: f64, most: f64| {
+        // Shorter than a horizon, the time since the first order says little: a first order is no rate.
+        let days = tenure.clamp(horizon, horizon.max(most));
+        let rate = spent.max(0.0) / if days.is_nan() { horizon } else { days };
+        if rate.is_finite() { rate * horizon } else { 0.0 }
+    };
     // Of a number and what is not known, the number.
-    let spent = raw[SPEND_365][row].min(raw[MONETARY][row]);
-    // Shorter than a horizon, the time since the first order says little: a first order is no rate.
-    let days = raw[TENURE][row].clamp(horizon, horizon.max(365.0));
-    let rate = spent.max(0.0) / if days.is_nan() { horizon } else { days };
-    if rate.is_finite() { rate * horizon } else { 0.0 }
+    let lately = rate(raw[SPEND_365][row].min(all), 365.0);
+    let ever = if all.is_nan() { lately } else { rate(all, f64::MAX) };
+    (1.0 - LIFETIME) * lately + LIFETIME * ever
 }
 
 /// The own rate, drawn to the mean.
@@ -231,7 +240,13 @@ mod tests {
         raw[MONETARY][0] = f64::NAN;
         assert!((own_rate(&raw, 0, 90.0) - 23_100.0).abs() < 1e-6);
         (raw[SPEND_365][0], raw[MONETARY][0]) = (300.0, 1_000.0);
-        assert!((own_rate(&raw, 0, 90.0) - 90.0).abs() < 1e-9);
+        // 300 in the last 300 days, 1,000 in all.
+        assert!((own_rate(&raw, 0, 90.0) - (0.9 * 90.0 + 0.1 * 300.0)).abs() < 1e-9);
+        // Nothing for a year: worth what was bought before.
+        (raw[SPEND_365][0], raw[MONETARY][0], raw[TENURE][0]) = (0.0, 4.83, 1_000.0);
+        let little = own_rate(&raw, 0, 90.0);
+        raw[MONETARY][0] = 14_595.0;
+        assert!(little > 0.0 && own_rate(&raw, 0, 90.0) > 1_000.0 * little);
     }
 
     #[test]
@@ -243,6 +258,10 @@ mod tests {
         assert!((model.own - 1.0).abs() < 1e-9 && (model.scale - 2.0).abs() < 1e-3, "{model:?}");
         let blind = Stayed { own, seen: vec![300.0; 100], ..Stayed::default() };
         let model = OwnRate::fit(&blind, &blind);
-        assert!(model.own.abs() < 1e-9 && (model.expected(990.0) - 300.0).abs() < 1e-3, "{model:?}");
+        assert!((model.own - 0.1).abs() < 1e-9, "{model:?}");
+        assert!(
+            (model.expected(990.0) - 300.0).abs() < 100.0 && model.expected(990.0) > model.expected(4.0),
+            "{model:?}"
+        );
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::snapshot::rfc3339;
+use crate::{config::level, snapshot::rfc3339};
 
 /// The churn model: what it foretells, what it was made from, how good it was on customers and times it had not seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -247,13 +247,93 @@ pub struct RiskThresholds {
     pub medium: f64,
 }
 
-/// Where value levels begin: the greatest fifth is high, the next three tenths medium.
+/// Where value levels begin: the greatest fifth is high, the next three tenths medium. Customers of equal expected values have one level,
+/// the lower one where they are too many for the higher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ValueLevels {
-    /// Expected value from which it is high.
+    /// Expected value from which it is high; null where nobody's is.
     #[schema(example = 1_204.5)]
-    pub high: f64,
-    /// Expected value from which it is medium.
+    pub high: Option<f64>,
+    /// Expected value from which it is medium; null where nobody's is.
     #[schema(example = 402.1)]
-    pub medium: f64,
+    pub medium: Option<f64>,
+    /// The share of the customers whose level is high.
+    #[serde(default)]
+    #[schema(example = 0.2)]
+    pub high_share: f64,
+    /// The share of the customers whose level is medium.
+    #[serde(default)]
+    #[schema(example = 0.3)]
+    pub medium_share: f64,
+}
+
+impl ValueLevels {
+    /// Returns the levels of `expected` values.
+    #[must_use]
+    pub fn of(expected: &[f64]) -> Self {
+        let mut sorted = expected.to_vec();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        let (high, highs) = level_from(&sorted, sorted.len() / 5);
+        let (medium, mediums) = level_from(&sorted, sorted.len() / 2);
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let share = |customers: usize| (customers as f64 / sorted.len().max(1) as f64 * 1e4).round() / 1e4;
+        Self { high, medium, high_share: share(highs), medium_share: share(mediums - highs) }
+    }
+
+    /// Returns the level of `value`: `high`, `medium` or `low`.
+    #[must_use]
+    pub fn level(&self, value: f64) -> &'static str {
+        level(value, self.high.unwrap_or(f64::INFINITY), self.medium.unwrap_or(f64::INFINITY))
+    }
+
+    /// Says why the levels have other shares than a fifth and three tenths, if they have.
+    #[must_use]
+    pub fn caveat(&self) -> Option<String> {
+        const SLACK: f64 = 0.02;
+        ((0.2 - self.high_share).abs() > SLACK || (0.5 - self.high_share - self.medium_share).abs() > SLACK).then(|| {
+            format!(
+                "customers have equal expected values, or are few, so that the levels do not have the shares of 20 % and 30 %: {:.1} % \
+                 are high, {:.1} % medium",
+                self.high_share * 100.0,
+                self.medium_share * 100.0
+            )
+        })
+    }
+}
+
+/// Returns the value from which on at most `count` of `sorted` values are, the greatest first, and how many they are. Equal ones stay
+/// together.
+fn level_from(sorted: &[f64], count: usize) -> (Option<f64>, usize) {
+    let tied = |count: usize| count > 0 && sorted.get(count).is_some_and(|next| *next >= sorted[count - 1]);
+    let mut count = count;
+    while tied(count) {
+        count -= 1;
+    }
+    (count.checked_sub(1).map(|last| sorted[last]), count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_have_one_level() {
+        let levels = |values: &[f64]| {
+            let levels = ValueLevels::of(values);
+            (levels.high, levels.medium, levels.high_share, levels.medium_share, levels.caveat().is_some())
+        };
+        let ten: Vec<f64> = (0..100).map(f64::from).collect();
+        assert_eq!(levels(&ten), (Some(80.0), Some(50.0), 0.2, 0.3, false));
+        assert_eq!(levels(&[7.0; 100]), (None, None, 0.0, 0.0, true));
+        // Four fifths have the least value.
+        let mut few = vec![1.0; 80];
+        few.extend((0..20).map(|at| f64::from(at) + 2.0));
+        assert_eq!(levels(&few), (Some(2.0), Some(2.0), 0.2, 0.0, true));
+        // A quarter shares the greatest.
+        let mut many = vec![9.0; 25];
+        many.extend((0..75).map(|at| f64::from(at) / 100.0));
+        assert_eq!(levels(&many), (None, Some(0.5), 0.0, 0.5, true));
+        assert_eq!(ValueLevels::of(&many).level(9.0), "medium");
+        assert_eq!(levels(&[]), (None, None, 0.0, 0.0, true));
+    }
 }
