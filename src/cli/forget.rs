@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Read,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -17,6 +18,8 @@ use crate::{
     snapshot::{self, Forgotten, Holding, SnapshotId, holdings, read_current, rfc3339},
     telemetry::Progress,
 };
+
+mod ids;
 
 /// How much longer than two polls services may take to follow a publish.
 const SLACK: Duration = Duration::from_secs(1);
@@ -34,7 +37,7 @@ pub(super) struct Args {
     /// The customers' ids
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// A file with one id a line; `-` is standard input
+    /// A file with one id a line, or a table (CSV) with a column `customer_id`; `-` is standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Show who is forgotten, and since when; nothing else
@@ -43,6 +46,9 @@ pub(super) struct Args {
     /// Write the snapshots that still hold any of the list anew, without them, and remove the old ones
     #[arg(long, conflicts_with = "undo")]
     rewrite: bool,
+    /// Succeed also where no retained snapshot knows an id; the id goes on the list in any case
+    #[arg(long)]
+    unknown_ok: bool,
     /// Take them off the list again: for a wrong id, or one who came back
     #[arg(long)]
     undo: bool,
@@ -54,7 +60,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     if args.list {
         return show(&Forgotten::read(&lake).await?);
     }
-    let ids = ids(&args)?;
+    let ids = ids(&args, app)?;
     let publisher = app.publisher(Options::default())?;
     if args.undo {
         return Box::pin(undo(&lake, &publisher, &ids)).await;
@@ -79,11 +85,21 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         Err(error) => table::line(&format!("Tair still holds them: {error}"))?,
     }
     let found = holdings(&lake, &forgotten).await?;
-    tell(&lake, &found, &ids).await?;
+    let new: BTreeSet<CustomerId> = ids.iter().filter(|id| !before.contains(id.as_str())).cloned().collect();
+    let unknown = tell(&lake, &found, &new).await?;
     erased.map(drop).or_else(|error| if matches!(error, PublishError::OtherLake { .. }) { Ok(()) } else { Err(error) }).context(
         "no service tells of them any more, but Tair holds them; `larder forget` without ids, or the next publish, removes them",
     )?;
-    if args.rewrite { Box::pin(rewrite(app, &lake, &forgotten, found)).await } else { Ok(()) }
+    if args.rewrite {
+        Box::pin(rewrite(app, &lake, &forgotten, found)).await?;
+    }
+    if unknown > 0 && !args.unknown_ok {
+        bail!(
+            "no retained snapshot knows {unknown} of the ids, named above; they are on the list all the same. Check how they are \
+             written, or say --unknown-ok"
+        );
+    }
+    Ok(())
 }
 
 /// Writes the snapshots anew that hold anybody, puts them in the place of the old ones, and removes these.
@@ -137,20 +153,23 @@ async fn rewrite(app: &App, lake: &Lake, forgotten: &Forgotten, found: Vec<Holdi
 }
 
 /// The ids of the command line and of the file.
-fn ids(args: &Args) -> anyhow::Result<BTreeSet<CustomerId>> {
+fn ids(args: &Args, app: &App) -> anyhow::Result<BTreeSet<CustomerId>> {
     let named = args.ids.iter().map(|text| CustomerId::parse(text).with_context(|| format!("`{text}`")));
     let mut ids: BTreeSet<CustomerId> = named.collect::<Result<_, _>>()?;
     if let Some(file) = &args.file {
         let shown = file.display();
+        let mut bytes = Vec::new();
         let read = if file.as_os_str() == "-" {
-            std::io::read_to_string(std::io::stdin())
+            std::io::stdin().read_to_end(&mut bytes).map(drop)
         } else {
-            std::fs::read_to_string(file)
+            std::fs::read(file).map(|read| bytes = read)
         };
-        let text = read.with_context(|| format!("cannot read {shown}"))?;
-        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            ids.insert(CustomerId::parse(line).with_context(|| format!("{shown}, line {}", at + 1))?);
-        }
+        read.with_context(|| format!("cannot read {shown}"))?;
+        let raw = &app.config.raw;
+        let columns = [&raw.transactions, &raw.customers, &raw.interactions];
+        let columns: Vec<&str> =
+            columns.iter().filter_map(|table| table.columns.get("customer_id")).map(String::as_str).collect();
+        ids.extend(ids::read(file, &bytes, &columns)?);
         if ids.is_empty() {
             bail!("{shown} names nobody");
         }
@@ -192,8 +211,8 @@ async fn undo(lake: &Lake, publisher: &Publisher, ids: &BTreeSet<CustomerId>) ->
     }
 }
 
-/// Tells who still holds whom.
-async fn tell(lake: &Lake, holdings: &[Holding], ids: &BTreeSet<CustomerId>) -> anyhow::Result<()> {
+/// Tells which snapshots hold whom, and returns how many of `ids` no snapshot knows.
+async fn tell(lake: &Lake, holdings: &[Holding], ids: &BTreeSet<CustomerId>) -> anyhow::Result<usize> {
     let current = read_current(lake).await?;
     let role = |id: &SnapshotId| match &current {
         Some(current) if current.snapshot == *id => "current",
@@ -217,7 +236,8 @@ async fn tell(lake: &Lake, holdings: &[Holding], ids: &BTreeSet<CustomerId>) -> 
     }
     let held = |id: &&CustomerId| holdings.iter().any(|h| h.customers.as_ref().is_ok_and(|held| held.contains(id)));
     let readable = holdings.iter().all(|holding| holding.customers.is_ok());
-    for id in ids.iter().filter(|id| readable && !held(id)) {
+    let unknown: Vec<&CustomerId> = ids.iter().filter(|id| readable && !held(id)).collect();
+    for id in &unknown {
         table::line(&format!("no snapshot knows `{id}`; is that the id?"))?;
     }
     let files: BTreeSet<(&str, &str)> = holdings
@@ -236,5 +256,5 @@ async fn tell(lake: &Lake, holdings: &[Holding], ids: &BTreeSet<CustomerId>) -> 
             table::line(&format!("and {} more", table::count((files.len() - FILES) as u64)))?;
         }
     }
-    Ok(())
+    Ok(unknown.len())
 }
