@@ -113,7 +113,7 @@ impl App {
     }
 }
 
-/// Parses the command line, runs it, and gives the exit code: 0 only on success.
+/// Parses the command line, runs it, and returns the exit code: 0 only on success, 3 of a build that was kept and not published.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -124,10 +124,18 @@ pub fn main() -> ExitCode {
         Err(error) if only_prints && is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             report(&error);
+            #[cfg(feature = "build")]
+            if error.is::<build::Implausible>() {
+                return ExitCode::from(NOT_PUBLISHED);
+            }
             ExitCode::FAILURE
         }
     }
 }
+
+/// The exit code of a build that was kept and not published.
+#[cfg(feature = "build")]
+const NOT_PUBLISHED: u8 = 3;
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;

@@ -20,6 +20,8 @@ mod http;
 mod keys;
 mod log;
 mod personal;
+mod quality;
+mod raw;
 mod recommendations;
 mod units;
 
@@ -30,6 +32,8 @@ pub use http::{HttpConfig, Origin, TlsConfig};
 pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest};
 pub use log::{LogConfig, LogFormat};
 pub use personal::ColumnRef;
+pub use quality::{Comparison, Metric, QualityConfig, Rule};
+pub use raw::{RawConfig, TableConfig};
 pub use recommendations::RecommendationsConfig;
 pub use units::{parse_bytes, parse_duration};
 
@@ -49,6 +53,8 @@ pub struct Config {
     pub serving: ServingConfig,
     /// `[raw]`: where raw data lies and how it is to be read.
     pub raw: RawConfig,
+    /// `[quality]`: when a build is too unlike the snapshot before to be published.
+    pub quality: QualityConfig,
     /// `[views]`: views of the user's own.
     pub views: ViewsConfig,
     /// `[recommendations]`: what is recommended and how it is measured.
@@ -153,40 +159,6 @@ pub struct ServingConfig {
     pub export_idle: Duration,
 }
 
-/// `[raw]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawConfig {
-    /// The IANA time zone of times without one, and of weekdays and hours; default `UTC`.
-    pub zone: String,
-    /// The share of bad lines of a table above which a build fails; default 0.01.
-    pub max_bad_share: f64,
-    /// `[raw.transactions]`, required data.
-    pub transactions: TableConfig,
-    /// `[raw.customers]`, optional data.
-    pub customers: TableConfig,
-    /// `[raw.interactions]`, optional data.
-    pub interactions: TableConfig,
-}
-
-/// `[raw.transactions]`, `[raw.customers]`, `[raw.interactions]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TableConfig {
-    /// A folder (ends with `/`) or a file: a path in the lake, a `file://` URL or an absolute path; default `raw/<table>/`.
-    pub files: Option<String>,
-    /// Larder's column name → the column's name in the files; a column not named here is looked for by its own name.
-    pub columns: BTreeMap<String, String>,
-    /// A `strftime` format for times that are not ISO 8601 or epoch seconds or milliseconds, e.g. `%d/%m/%Y %H:%M`.
-    pub time_format: Option<String>,
-    /// What separates the fields of CSV; default `,`.
-    pub delimiter: Option<char>,
-    /// Types of extra columns: `text` (the default), `integer`, `decimal`, `boolean`, `date`, `timestamp`.
-    pub types: BTreeMap<String, String>,
-    /// Columns that hold personal data (customers); also in other views that read the table, where they have the same name.
-    pub personal: Vec<String>,
-}
-
 /// `[views]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -258,18 +230,6 @@ impl Default for ServingConfig {
             lake_timeout: Duration::from_secs(5),
             exports: 2,
             export_idle: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Default for RawConfig {
-    fn default() -> Self {
-        Self {
-            zone: "UTC".to_owned(),
-            max_bad_share: 0.01,
-            transactions: TableConfig::default(),
-            customers: TableConfig::default(),
-            interactions: TableConfig::default(),
         }
     }
 }

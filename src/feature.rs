@@ -3,104 +3,23 @@
 //! Pure: no I/O, no clock, and nothing of Parquet, Redis, SQL or HTTP. A row's values are kept as the JSON text that
 //! every tier stores, for example `[371,34,5288.63,1,5,5,"155","cant_lose"]` for the view `rfm`.
 
-use std::{
-    borrow::Borrow,
-    fmt,
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+use std::{ops::Range, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 mod elements;
+mod id;
 mod money;
+mod name;
 pub mod near;
 mod view_rows;
 
 pub use elements::elements;
+pub use id::{CustomerId, InvalidId, MAX_ID_BYTES, check_id, normal_id};
 pub use money::money;
+pub use name::{feature_name, is_feature_name, is_name, is_name_char};
 pub use view_rows::{ViewRow, ViewRows};
-
-/// A customer's id: text of 1 to 256 bytes of UTF-8, trimmed, without control characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct CustomerId(Arc<str>);
-
-/// What is wrong with a text that should have been a customer's id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidId {
-    /// Nothing is left after trimming.
-    #[error("a customer id must not be empty")]
-    Empty,
-    /// More than 256 bytes.
-    #[error("a customer id must not be longer than 256 bytes, this one has {0}")]
-    TooLong(usize),
-    /// A control character inside.
-    #[error("a customer id must not contain control characters")]
-    Control,
-}
-
-/// The longest customer id in bytes.
-pub const MAX_ID_BYTES: usize = 256;
-
-impl CustomerId {
-    /// Trims and checks `text`.
-    ///
-    /// # Errors
-    /// Says which of the rules the text breaks.
-    pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        check_id(text).map(|id| Self(id.into()))
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for CustomerId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for CustomerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Trims `text` and checks that it may be a customer's id, without making one.
-///
-/// # Errors
-/// Says which of the rules the text breaks.
-pub fn check_id(text: &str) -> Result<&str, InvalidId> {
-    let id = text.trim();
-    match id {
-        "" => Err(InvalidId::Empty),
-        _ if id.len() > MAX_ID_BYTES => Err(InvalidId::TooLong(id.len())),
-        _ if !id.bytes().all(|byte| matches!(byte, b' '..=b'~')) && id.chars().any(char::is_control) => {
-            Err(InvalidId::Control)
-        }
-        _ => Ok(id),
-    }
-}
-
-/// Whether `name` may name a view, a feature or a segment: `[a-z0-9_]{1,64}`.
-#[must_use]
-pub fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-}
-
-/// A feature's name made from a column's: lower case, `_` for all but letters and digits.
-#[must_use]
-pub fn feature_name(column: &str) -> String {
-    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    let name: String = column.trim().chars().take(64).map(letter).collect();
-    if name.is_empty() { "_".to_owned() } else { name }
-}
 
 /// A named group of features of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -159,7 +78,10 @@ impl Row {
     /// How many bytes the row keeps in memory, about. The object counts as if it were there: names are about twice the values.
     #[must_use]
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.customer_id.0.len() + self.views.len() * size_of::<u32>() + 4 * self.views.bytes()
+        size_of::<Self>()
+            + self.customer_id.as_str().len()
+            + self.views.len() * size_of::<u32>()
+            + 4 * self.views.bytes()
     }
 
     /// Appends all views as one JSON object, which is kept for the next time; personal values as `null` where they are `masked`. The
@@ -319,15 +241,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_trimmed_and_checked() {
-        assert_eq!(CustomerId::parse(" 17850 ").expect("valid").as_str(), "17850");
-        assert_eq!(CustomerId::parse("   "), Err(InvalidId::Empty));
-        assert_eq!(CustomerId::parse(&"ä".repeat(129)), Err(InvalidId::TooLong(258)));
-        assert_eq!(CustomerId::parse("a\u{7}b"), Err(InvalidId::Control));
-        assert!(CustomerId::parse(&"ä".repeat(128)).is_ok());
-    }
-
-    #[test]
     fn personal_values_are_masked_at_their_places_only() {
         let feature = |name: &str, personal| Feature {
             name: name.to_owned(),
@@ -367,11 +280,5 @@ mod tests {
             let expected = format!(r#""profile":{{"email":{email},"city":"Oslo"}}"#);
             assert_eq!(std::str::from_utf8(&some), Ok(expected.as_str()));
         }
-    }
-
-    #[test]
-    fn names_are_lower_case_words() {
-        assert!(is_name("about_to_sleep") && is_name("v2"));
-        assert!(!is_name("") && !is_name("Upper") && !is_name("a-b") && !is_name(&"x".repeat(65)));
     }
 }

@@ -9,9 +9,11 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     config::Config,
-    feature::FeatureView,
+    feature::{FeatureView, money},
     lake::Lake,
-    snapshot::{FORMAT, Forgotten, Manifest, SnapshotId, Stage, TableCounts, models::Models, rfc3339},
+    snapshot::{
+        FORMAT, Forgotten, Manifest, Quality, SnapshotId, Stage, TableCounts, Warning, models::Models, rfc3339,
+    },
     telemetry::Progress,
     views::{self, ViewDefinition, ViewFileError},
 };
@@ -23,6 +25,8 @@ mod encode;
 mod error;
 mod features;
 mod needed;
+mod notice;
+mod open_files;
 mod parquet_files;
 mod past;
 mod personal;
@@ -47,20 +51,28 @@ use table::StagedTable;
 pub struct Built {
     /// The snapshot's manifest.
     pub manifest: Manifest,
-    /// What the user should know although it is no error.
-    pub warnings: Vec<String>,
 }
 
-/// The raw files of all tables.
+impl Built {
+    /// Returns what the user should know although it is no error.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.manifest.warnings.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Finds the raw files of all tables, and says which were skipped.
 ///
 /// # Errors
-/// Of tables without files, and of names that tell no format.
-pub async fn raw_files(lake: &Lake, config: &Config) -> Result<Vec<RawFile>, RawError> {
-    let mut files = Vec::new();
+/// Of tables without files, and of tables that another engine keeps.
+pub async fn raw_files(lake: &Lake, config: &Config) -> Result<(Vec<RawFile>, Vec<Warning>), RawError> {
+    let (mut files, mut warnings) = (Vec::new(), Vec::new());
     for table in Table::ALL {
-        files.extend(raw::files::find(lake, table, &config.raw).await?);
+        let found = raw::files::find(lake, table, &config.raw).await?;
+        files.extend(found.files);
+        warnings.extend(found.warnings.into_iter().map(|message| Warning::new("skipped_files", message)));
     }
-    Ok(files)
+    Ok((files, warnings))
 }
 
 /// Reads `file` as a build would and tells what became of its lines; nothing is kept.
@@ -110,10 +122,11 @@ async fn build_into(
     let audiences = audiences::read(&config.audiences)?;
     let specs = table_specs(config)?;
     let scratch = scratch(config)?;
-    let files = raw_files(from, config).await?;
+    let (files, mut noticed) = raw_files(from, config).await?;
     let forgotten = Arc::new(Forgotten::read(from).await?);
     let partitions = partitions(&files);
     let threads = threads(config);
+    open_files::check(threads)?;
     let memory = (config.build.memory, config.build.memory_limit);
     let session = |at| query::Session::new(partitions, memory, scratch.path().to_path_buf(), at);
     // What can be known of the views without data is checked before the data is read.
@@ -144,14 +157,19 @@ async fn build_into(
     let spilled = Arc::new(Spilled {
         extras: personal.checked(derive::extra_columns(&lines.extras, people), people)?,
         spills: std::mem::take(&mut lines.spills),
+        guests: std::mem::take(&mut lines.guests),
         specs,
         has_created_at: lines.has_created_at,
         partitions,
         threads,
     });
     let folder = scratch.path().to_path_buf();
-    let what = Derivation { as_of, folder, filled: partitions, keep: config.churn.enabled };
-    let tables = derive_all(&mut lines, &spilled, what, progress).await?;
+    let what = Derivation { as_of, folder, filled: partitions };
+    let (tables, found) = derive_all(&mut lines, &spilled, what, progress).await?;
+    noticed.extend(notice::warnings(&lines, &spilled, &found, &config.raw));
+    if !config.churn.enabled {
+        spilled.remove()?;
+    }
     clock.lap("staging");
 
     let recommending = config.recommendations.enabled;
@@ -197,9 +215,11 @@ async fn build_into(
     if written.is_err() {
         assemble::discard(lake, &id).await;
     }
-    let (mut manifest, mut warnings) = written?;
-    warnings.extend(made.warnings);
-    warnings.extend(named_meanwhile(&forgotten, from).await?);
+    let (mut manifest, warnings) = written?;
+    noticed.extend(warnings);
+    noticed.extend(made.warnings);
+    noticed.extend(named_meanwhile(&forgotten, from).await?);
+    manifest.warnings = noticed;
     manifest.models = made.models;
     manifest.as_of = as_of;
     manifest.counts = lines.counts;
@@ -207,7 +227,7 @@ async fn build_into(
     manifest.created_at = rfc3339::now();
     manifest.stages = clock.stages;
     manifest.write(lake).await?;
-    Ok(Built { manifest, warnings })
+    Ok(Built { manifest })
 }
 
 /// Runs the views in `order`, and makes each known to those that read it.
@@ -237,7 +257,7 @@ async fn run_views(
 struct Made {
     models: Models,
     views: Vec<(ViewDefinition, derive::StagedFile)>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl Made {
@@ -283,7 +303,7 @@ async fn write(
     audiences: &[audiences::Audience],
     progress: &Progress,
     clock: &mut Clock,
-) -> Result<(Manifest, Vec<String>), BuildError> {
+) -> Result<(Manifest, Vec<Warning>), BuildError> {
     let features: Vec<FeatureView> =
         views.iter().zip(&staged.0).map(|(view, file)| assemble::feature_view(view, file, config)).collect();
     progress.enter("rows", 0);
@@ -319,6 +339,8 @@ async fn write(
         models: Models::default(),
         segments,
         counts: BTreeMap::new(),
+        warnings: Vec::new(),
+        quality: Quality { null_shares: parts.null_shares },
         sources: Vec::new(),
         files,
         stages: Vec::new(),
@@ -337,23 +359,32 @@ async fn write(
 }
 
 /// What to tell where the list of the forgotten is not `known` any more.
-async fn named_meanwhile(known: &Forgotten, lake: &Lake) -> Result<Option<String>, BuildError> {
+async fn named_meanwhile(known: &Forgotten, lake: &Lake) -> Result<Option<Warning>, BuildError> {
     let changed = known.refreshed(lake).await?.is_some();
-    Ok(changed.then(|| {
-        "the list of the forgotten changed meanwhile: who was put on it since the start is left out of answers, but is in this build"
-            .to_owned()
-    }))
+    let message = "the list of the forgotten changed meanwhile: who was put on it since the start is left out of answers, but is in \
+        this build";
+    Ok(changed.then(|| Warning::new("forgotten_meanwhile", message)))
 }
 
-/// Derives the tables at `as_of`, and counts what became of their lines.
+/// Derives the tables at `as_of`, counts what became of their lines, and says what was noticed.
 async fn derive_all(
     lines: &mut lines::Lines,
     spilled: &Arc<Spilled>,
     what: Derivation,
     progress: &Progress,
-) -> Result<BTreeMap<&'static str, Vec<derive::StagedFile>>, BuildError> {
-    let all = spilled.derive(what, &progress.done).await?;
-    for derived in &all {
+) -> Result<(BTreeMap<&'static str, Vec<derive::StagedFile>>, derive::Noticed), BuildError> {
+    let mut all = spilled.derive(what, &progress.done).await?;
+    let mut noticed = derive::Noticed::default();
+    let mut amounts: BTreeMap<&str, i128> = BTreeMap::new();
+    let guests: i128 = spilled.guests.values().map(|guests| guests.amount).sum();
+    if !spilled.guests.is_empty() {
+        amounts.insert("no_customer", guests);
+    }
+    for derived in &mut all {
+        noticed.add(std::mem::take(&mut derived.noticed));
+        for (fate, amount) in &derived.amounts {
+            *amounts.entry(fate).or_default() += amount;
+        }
         for ((table, fate), count) in &derived.fates {
             if let Some(counts) = lines.counts.get_mut(table.name()) {
                 *counts.fates.entry((*fate).to_owned()).or_default() += count;
@@ -365,7 +396,10 @@ async fn derive_all(
             }
         }
     }
-    Ok(past::tables(all))
+    if let Some(counts) = lines.counts.get_mut(Table::Transactions.name()) {
+        counts.amounts = amounts.into_iter().map(|(fate, amount)| (fate.to_owned(), money(amount))).collect();
+    }
+    Ok((past::tables(all), noticed))
 }
 
 /// How many parts the staging has: by the size of the raw data alone, so that it never depends on the machine.

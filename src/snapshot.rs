@@ -33,6 +33,7 @@ mod erasure;
 mod forgotten;
 mod manifest;
 pub mod models;
+mod quality;
 pub mod reader;
 mod retention;
 mod rewrite;
@@ -46,7 +47,10 @@ pub mod writer;
 pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous, token};
 pub use erasure::{Holding, holdings};
 pub use forgotten::{Call, Forgotten};
-pub use manifest::{Edges, FORMAT, FileEntry, FileKind, Manifest, SegmentStats, Source, Stage, TableCounts, hex};
+pub use manifest::{
+    BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, SegmentStats, Source, Stage, TableCounts, Warning,
+    hex,
+};
 pub use retention::{Pruned, list, prune, remove};
 pub use rewrite::rewrite;
 pub use tally::Tally;

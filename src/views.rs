@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::feature::{is_name, near};
+use crate::feature::{is_feature_name, is_name, near};
 
 /// A view, or a step of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,7 +196,7 @@ fn column_note(text: &str) -> Option<(String, ColumnNote)> {
         (name.to_owned(), ColumnNote { description: description.trim().to_owned(), personal })
     };
     if let Some((name, mark)) = text.split_once('(').map(|(name, mark)| (name.trim_end(), mark.trim_start()))
-        && is_name(name)
+        && is_feature_name(name)
     {
         let (word, description) = mark.split_once(')').unwrap_or((mark, ""));
         let (word, description) = (word.trim(), description.trim_start().trim_start_matches(':'));
@@ -207,7 +207,7 @@ fn column_note(text: &str) -> Option<(String, ColumnNote)> {
         return Some(note(name, description, true));
     }
     let (name, description) = text.split_once(": ")?;
-    (is_name(name) && !description.is_empty()).then(|| note(name, description, false))
+    (is_feature_name(name) && !description.is_empty()).then(|| note(name, description, false))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{
     At, Expression, ExpressionError, FeatureName, Literal, MAX_BYTES, MAX_DEPTH, Operator, Value,
     literal::{self, Decimal},
 };
+use crate::feature::is_name_char;
 
 type Parsed<T> = Result<T, ExpressionError>;
 
@@ -51,7 +52,7 @@ struct Parser<'a> {
 }
 
 fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '.')
+    c == '.' || is_name_char(c)
 }
 
 fn is_keyword(word: &str) -> bool {

@@ -211,6 +211,9 @@ fn fitting(feature: &FeatureName, kind: ValueKind, value: &Value) -> Result<Valu
     };
     fits.ok_or_else(|| {
         let advice = match kind {
+            ValueKind::Text if matches!(value.literal, Literal::Number(_)) && feature.view == "profile" => {
+                "; put text in quotes, or give the column a type by `types` in [raw.customers]: columns of CSV are text unless typed"
+            }
             ValueKind::Text => "; put text in quotes",
             ValueKind::Time => "; write a date, or a time with its zone such as 2011-12-09T12:50:00Z",
             _ => "",

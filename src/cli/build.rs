@@ -7,9 +7,10 @@ use chrono::{DateTime, Utc};
 
 use super::{App, progress, publish, table};
 use crate::{
+    lake::Lake,
     pipeline::{self, Built},
     publish::Options,
-    snapshot::{Manifest, SnapshotError, read_current, rfc3339},
+    snapshot::{Manifest, SnapshotError, SnapshotId, TableCounts, read_current, rfc3339},
     telemetry::Progress,
 };
 
@@ -17,6 +18,9 @@ use crate::{
 ///
 /// Reads the raw tables that the configuration names, runs all views, writes an immutable snapshot into the lake and makes it the
 /// current one. What became of every line is printed and kept in the manifest.
+///
+/// A build that is implausible beside the current snapshot (no customers; customers, revenue or the customers with a feature down by
+/// more than half; a rule of [quality] broken) is kept and not published: exit code 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder build --as-of 2011-09-09T00:00:00Z --no-publish")]
 pub(super) struct Args {
@@ -26,7 +30,7 @@ pub(super) struct Args {
     /// Leave the current snapshot as it is
     #[arg(long)]
     no_publish: bool,
-    /// Publish although the current snapshot has a later `as_of`
+    /// Publish although the current snapshot has a later `as_of`, or the build is implausible beside it
     #[arg(long)]
     force: bool,
 }
@@ -50,16 +54,42 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         ))?;
         return Ok(());
     }
+    if !args.force {
+        check_plausible(&lake, &built.manifest, app).await?;
+    }
     let publisher = app.publisher(Options { force: args.force, ..Options::default() })?;
     let published = publish::run(&publisher, Some(&built.manifest.id)).await;
     publish::done(&published.with_context(|| format!("snapshot {} is built, but not published", built.manifest.id))?)
 }
 
+/// A snapshot that was built and is not published, since it is implausible beside the current one.
+#[derive(Debug, thiserror::Error)]
+#[error("snapshot {id} is built and not published: {}; if that is right, `larder publish {id}` publishes it", reasons.join("; "))]
+pub(super) struct Implausible {
+    id: SnapshotId,
+    reasons: Vec<String>,
+}
+
+/// Compares the build with the current snapshot.
+async fn check_plausible(lake: &Lake, manifest: &Manifest, app: &App) -> anyhow::Result<()> {
+    let before = match read_current(lake).await? {
+        Some(current) => match Manifest::read(lake, &current.snapshot).await {
+            Ok(before) => Some(before),
+            Err(SnapshotError::Lake(error)) => return Err(error.into()),
+            // What cannot be read any more says nothing against a new one.
+            Err(_) => None,
+        },
+        None => None,
+    };
+    let reasons = manifest.implausible(before.as_ref(), &app.config.quality.rules);
+    if reasons.is_empty() { Ok(()) } else { Err(Implausible { id: manifest.id.clone(), reasons }.into()) }
+}
+
 /// An `as_of` that will not be published is refused before the work, not after it.
-async fn check_as_of(lake: &crate::lake::Lake, as_of: DateTime<Utc>) -> Result<(), SnapshotError> {
+async fn check_as_of(lake: &Lake, as_of: DateTime<Utc>) -> Result<(), SnapshotError> {
     let Some(current) = read_current(lake).await? else { return Ok(()) };
     match Manifest::read(lake, &current.snapshot).await {
-        Ok(manifest) if as_of < manifest.as_of => {
+        Ok(manifest) if as_of < manifest.as_of && manifest.as_of <= Utc::now() => {
             Err(SnapshotError::Older { id: current.snapshot, as_of, current: manifest.as_of })
         }
         _ => Ok(()),
@@ -73,29 +103,48 @@ pub(super) async fn build(app: &App, as_of: Option<DateTime<Utc>>) -> anyhow::Re
     Ok(progress::watch(&progress, pipeline::build(&lake, &app.config, as_of, &progress)).await?)
 }
 
+/// Says why lines are bad, with examples.
+pub(super) fn bad_lines(counts: &TableCounts) -> anyhow::Result<()> {
+    for cause in &counts.bad_causes {
+        let lines =
+            if cause.lines == 1 { "1 bad line".to_owned() } else { format!("{} bad lines", table::count(cause.lines)) };
+        table::line(&format!("{lines}: {}", cause.cause))?;
+        for example in &cause.examples {
+            table::line(&format!("  {example}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// What became of the raw data, and what the snapshot holds.
 pub(super) fn summary(built: &Built) -> anyhow::Result<()> {
     let manifest = &built.manifest;
     let mut rows = Vec::new();
     for (name, counts) in &manifest.counts {
-        rows.push(vec![name.clone(), "lines".to_owned(), table::count(counts.lines)]);
+        let row = |table: &str, fate: &str, lines: u64, amount: &str| {
+            vec![table.to_owned(), fate.to_owned(), table::count(lines), amount.to_owned()]
+        };
+        rows.push(row(name, "lines", counts.lines, ""));
         for (fate, lines) in counts.fates.iter().filter(|(_, lines)| **lines > 0) {
-            rows.push(vec![String::new(), fate.clone(), table::count(*lines)]);
+            rows.push(row("", fate, *lines, counts.amounts.get(fate).map_or("", String::as_str)));
         }
         if counts.duplicates > 0 {
-            rows.push(vec![String::new(), "(equal to another)".to_owned(), table::count(counts.duplicates)]);
+            rows.push(row("", "(equal to another)", counts.duplicates, ""));
+        }
+        if counts.physical_lines != counts.lines {
+            rows.push(row("", "(lines of the files, as wc -l counts)", counts.physical_lines, ""));
         }
     }
-    table::print(&["table", "fate", "lines"], &rows)?;
+    table::print(&["table", "fate", "lines", "amount"], &rows)?;
     for source in &manifest.sources {
         if let Some(first) = &source.same_as {
             table::line(&format!("{} has the content of {first} and was read once", source.path))?;
         }
     }
-    for example in manifest.counts.values().flat_map(|counts| &counts.bad_examples) {
-        table::line(&format!("bad line: {example}"))?;
+    for counts in manifest.counts.values() {
+        bad_lines(counts)?;
     }
-    for warning in &built.warnings {
+    for warning in built.warnings() {
         table::line(&format!("warning: {warning}"))?;
     }
     table::line("")?;

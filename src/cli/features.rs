@@ -28,7 +28,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let lake = app.lake()?;
     let writing = pipeline::features(&lake, &app.config, args.as_of, &args.out, &progress);
     let built = progress::watch(&progress, writing).await?;
-    for warning in &built.warnings {
+    for warning in built.warnings() {
         table::line(&format!("warning: {warning}"))?;
     }
     Ok(table::line(&format!(

@@ -61,9 +61,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         let progress = Arc::new(Progress::default());
         let counts = progress::watch(&progress, pipeline::check_file(&file, &app.config, &progress)).await?;
         let bad = counts.fates.get("bad").copied().unwrap_or(0);
-        for example in &counts.bad_examples {
-            table::line(&format!("bad line: {example}"))?;
-        }
+        super::build::bad_lines(&counts)?;
         rows.push(vec![
             target.to_string(),
             table::bytes(file.bytes),

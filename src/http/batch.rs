@@ -158,16 +158,20 @@ pub(super) async fn customers(
     Ok(response)
 }
 
-/// The id that a JSON value means: a text, or an integer by its digits.
+const NO_ID: &str = "a customer id is a text or an integer";
+
+/// Reads the id that a JSON value stands for: a text, or a whole number by its digits.
 pub(super) fn id(value: &str) -> Result<CustomerId, String> {
     let text = match value.as_bytes() {
         // Without escapes it is what stands between the quotes.
         [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Cow::Borrowed(&value[1..value.len() - 1]),
         [b'"', ..] => Cow::Owned(serde_json::from_str::<String>(value).map_err(|error| error.to_string())?),
-        [b'-', digits @ ..] | digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
-            Cow::Borrowed(value)
+        [b'-' | b'0'..=b'9', ..] => {
+            let id = CustomerId::parse(value).map_err(|error| error.to_string())?;
+            let digits = id.as_str().strip_prefix('-').unwrap_or(id.as_str());
+            return if digits.bytes().all(|byte| byte.is_ascii_digit()) { Ok(id) } else { Err(NO_ID.to_owned()) };
         }
-        _ => return Err("a customer id is a text or an integer".to_owned()),
+        _ => return Err(NO_ID.to_owned()),
     };
     CustomerId::parse(&text).map_err(|error| error.to_string())
 }

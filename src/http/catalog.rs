@@ -128,7 +128,10 @@ pub(super) async fn snapshot(
         id.parse().map_err(|error: crate::snapshot::SnapshotError| Problem::snapshot_not_found(error.to_string()))?;
     let served = app.serving.snapshot(&id).await?;
     let mut manifest = served.manifest.as_ref().clone();
+    manifest.warnings.retain(|warning| warning.customer_id.as_ref().is_none_or(|id| !served.forgets(id)));
     if !access.may(Scope::Pii) {
+        // Hints on an audience may name a value that it asks for.
+        manifest.warnings.retain(|warning| warning.kind != "audience");
         for segment in &mut manifest.segments {
             segment.definition = served.manifest.definition_masked(segment).to_owned();
         }

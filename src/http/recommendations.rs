@@ -1,6 +1,6 @@
 //! `GET /v1/customers/{id}/recommendations` and `/v1/products/{id}/similar`: the next products, with names.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::{App, Problem, access::Access, conditional, customers::not_utf8};
 use crate::{
-    feature::{CustomerId, Row, Tier, elements},
+    feature::{CustomerId, Row, Tier, elements, normal_id},
     serving::Served,
 };
 
@@ -208,13 +208,14 @@ pub(super) async fn similar(
     if let Some(response) = conditional::not_modified(&headers, &served, &access) {
         return Ok(response);
     }
-    let product = app.serving.product(&served, id.trim()).await?;
+    let product_id = normal_id(&id).unwrap_or(Cow::Borrowed(&id));
+    let product = app.serving.product(&served, &product_id).await?;
     let Some(product) = product else {
         let shown: String = id.chars().filter(|c| !c.is_control()).take(64).collect();
         return Err(Problem::product_not_found(format!("there is no product `{shown}` in the snapshot")));
     };
     let body = SimilarProducts {
-        product_id: id.trim().to_owned(),
+        product_id: product_id.into_owned(),
         name: product.name,
         category: product.category,
         snapshot: served.manifest.id.to_string(),

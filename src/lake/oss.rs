@@ -99,6 +99,7 @@ impl Oss {
         let page = request.set_continuation_token(token).send().await;
         let page = page.map_err(|error| failed(&Path::from(prefix.unwrap_or_default()), &error))?;
         let mut result = ListResult { objects: Vec::new(), common_prefixes: Vec::new() };
+        let mut odd = Vec::new();
         for object in page.contents() {
             let key = object.key().unwrap_or_default();
             // Consoles make empty objects of such names to show a folder.
@@ -107,10 +108,19 @@ impl Oss {
             }
             let size = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
             let e_tag = object.e_tag().map(str::to_owned);
-            result.objects.push(meta(&Path::parse(key)?, size, object.last_modified(), e_tag, None));
+            match Path::parse(key) {
+                Ok(path) => result.objects.push(meta(&path, size, object.last_modified(), e_tag, None)),
+                Err(_) => odd.push(key),
+            }
         }
         for common in page.common_prefixes() {
-            result.common_prefixes.push(Path::parse(common.prefix().unwrap_or_default())?);
+            let prefix = common.prefix().unwrap_or_default();
+            Path::parse(prefix).map_or_else(|_| odd.push(prefix), |path| result.common_prefixes.push(path));
+        }
+        if let Some(first) = odd.first() {
+            // Other tools can write `a//b` or `a/./b`, which no path can name.
+            let (bucket, keys) = (&self.bucket, odd.len());
+            tracing::warn!(bucket, keys, first, "skipped objects whose keys are not valid paths");
         }
         let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
         Ok((result, next))

@@ -1,6 +1,9 @@
 //! From the staged views to the parts of a snapshot: all views side by side, customer by customer, typed and ready to serve.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray, UInt32Array},
@@ -21,7 +24,7 @@ use crate::{
     feature::{Feature, FeatureView},
     lake::Lake,
     snapshot::{
-        FileEntry, FileKind, Forgotten, SnapshotError, SnapshotId,
+        FileEntry, FileKind, Forgotten, SnapshotError, SnapshotId, Warning,
         writer::{ID, PART_ROWS, PartWriter, customers_properties, rows_properties, rows_schema},
     },
     telemetry::Progress,
@@ -33,7 +36,9 @@ use crate::{
 pub(super) struct Parts {
     pub(super) customers: u64,
     pub(super) files: Vec<FileEntry>,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
+    /// The share of customers for whom a feature is null, by `view.feature`.
+    pub(super) null_shares: BTreeMap<String, f64>,
 }
 
 /// What the manifest says of a view.
@@ -106,10 +111,12 @@ pub(super) async fn write_parts(
     }
     drop((typed_send, rows_send));
     let (typed, rows) = (typed.await?, rows.await?);
+    let null_shares =
+        cursors.iter().zip(views).flat_map(|(cursor, view)| cursor.null_shares(view, customers)).collect();
     let mut files = typed?;
     files.extend(rows?);
     let warnings = cursors.into_iter().zip(views).filter_map(|(cursor, view)| cursor.warning(&view.name)).collect();
-    Ok(Parts { customers, files, warnings })
+    Ok(Parts { customers, files, warnings, null_shares })
 }
 
 /// Removes what a failed build wrote.
@@ -246,6 +253,8 @@ struct Cursor {
     /// Rows of customers that nobody knows.
     strangers: u64,
     stranger: Option<String>,
+    /// For how many customers each feature is null.
+    nulls: Vec<u64>,
     /// Who is no stranger, but not to be spoken of.
     forgotten: Arc<Forgotten>,
 }
@@ -255,7 +264,8 @@ impl Cursor {
         let reader = Box::new(open(&file.path, None)?);
         let rest = RecordBatch::new_empty(Arc::clone(&file.schema));
         let forgotten = Arc::clone(forgotten);
-        Ok(Self { schema: file.schema, path: file.path, reader, rest, strangers: 0, stranger: None, forgotten })
+        let nulls = vec![0; file.schema.fields().len() - 1];
+        Ok(Self { schema: file.schema, path: file.path, reader, rest, strangers: 0, stranger: None, nulls, forgotten })
     }
 
     fn stranger(&mut self, id: &str) {
@@ -294,19 +304,35 @@ impl Cursor {
         let present = places.iter().map(Option::is_some).collect::<NullBuffer>();
         let places = UInt32Array::from(places);
         let features = rows.columns()[1..].iter().map(|column| take(column, &places, None));
-        Ok((features.collect::<Result<_, _>>().map_err(failed)?, present))
+        let features: Vec<ArrayRef> = features.collect::<Result<_, _>>().map_err(failed)?;
+        for (nulls, feature) in self.nulls.iter_mut().zip(&features) {
+            *nulls += feature.null_count() as u64;
+        }
+        Ok((features, present))
+    }
+
+    /// Returns the share of `customers` for whom each feature of `view` is null.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    fn null_shares(&self, view: &FeatureView, customers: u64) -> Vec<(String, f64)> {
+        let share = |nulls: &u64| (*nulls as f64 / customers.max(1) as f64 * 1e6).round() / 1e6;
+        let features = view.features.iter().zip(&self.nulls);
+        features.map(|(feature, nulls)| (format!("{}.{}", view.name, feature.name), share(nulls))).collect()
     }
 
     /// What to tell of rows that belong to nobody.
-    fn warning(mut self, view: &str) -> Option<String> {
+    fn warning(mut self, view: &str) -> Option<Warning> {
         let mut left = Some(self.rest.clone());
         while let Some(batch) = left {
             batch.column(0).as_string::<i32>().iter().flatten().for_each(|id| self.stranger(id));
             left = self.reader.by_ref().flatten().next();
         }
-        let (strangers, first) = (self.strangers, self.stranger.unwrap_or_default());
-        (strangers > 0).then(|| {
-            format!("view {view}: {strangers} rows of customers that are not known at as_of are left out, for example `{first}`")
+        let strangers = self.strangers;
+        (strangers > 0).then(|| Warning {
+            kind: "unknown_customers".to_owned(),
+            message: format!(
+                "view {view}: {strangers} rows of customers that are not known at as_of are left out, for example"
+            ),
+            customer_id: self.stranger,
         })
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     config::AudienceConfig,
     feature::{SegmentKind, is_name},
     lake::Lake,
-    snapshot::{FileEntry, Manifest, SegmentStats, SnapshotError, sets::Sets},
+    snapshot::{FileEntry, Manifest, SegmentStats, SnapshotError, Warning, sets::Sets},
 };
 
 /// What one read on the lake may take.
@@ -123,7 +123,7 @@ pub(super) fn read(configured: &BTreeMap<String, AudienceConfig>) -> Result<Vec<
 pub(super) struct Written {
     pub(super) segments: Vec<SegmentStats>,
     pub(super) files: Vec<FileEntry>,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// Counts `audiences` in the snapshot of `manifest`, whose other files are written, and writes their rankings.
@@ -156,7 +156,9 @@ pub(super) async fn write(lake: &Lake, manifest: &Manifest, audiences: &[Audienc
         for leaf in &plan.leaves {
             let (leaf, hints) = memory.leaf(leaf).await?;
             leaves.push(leaf);
-            written.warnings.extend(hints.into_iter().map(|hint| format!("audience {name}, at character {hint}")));
+            written.warnings.extend(
+                hints.into_iter().map(|hint| Warning::new("audience", format!("audience {name}, at character {hint}"))),
+            );
         }
         let leaves: Vec<&Bitmap> = leaves.iter().map(AsRef::as_ref).collect();
         let mut members = plan.members(&leaves, memory.sets.customers());

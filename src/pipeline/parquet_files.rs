@@ -19,6 +19,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::{
     ViewError,
     query::schema_of,
+    raw::files::data_files,
     staging::{create, derive::StagedFile, staging},
     table::StagedTable,
 };
@@ -87,7 +88,7 @@ impl Files {
         let single = store.head(&path).await.map_err(|error| self.failed(error.to_string()))?;
         let listed = match single {
             Some(file) => vec![file],
-            None => store.list(&path).await.map_err(|error| self.failed(error.to_string()))?,
+            None => data_files(&store, &path).await.map_err(|error| self.failed(error.to_string()))?,
         };
         std::fs::create_dir_all(&self.folder).map_err(|error| staging(&self.folder, error))?;
         for file in listed.iter().filter(|file| file.location.extension() == Some("parquet")) {

@@ -3,7 +3,7 @@
 //! Training data is made by the very views that serve, at earlier instants. Knows tables and views, nothing of models.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -17,7 +17,7 @@ use super::{
     BuildError,
     query::Session,
     raw::{RawError, Table, TableSpec},
-    staging::{derive, staging},
+    staging::{derive, lines::Guests, spill::SpillFile, staging},
     table::StagedTable,
 };
 use crate::views::ViewDefinition;
@@ -25,7 +25,9 @@ use crate::views::ViewDefinition;
 /// The spilled lines of all partitions.
 #[derive(Debug)]
 pub(super) struct Spilled {
-    pub(super) spills: BTreeMap<Table, Vec<Vec<PathBuf>>>,
+    pub(super) spills: BTreeMap<Table, Vec<SpillFile>>,
+    /// Lines without a customer, by a hash of their order.
+    pub(super) guests: HashMap<u64, Guests>,
     pub(super) specs: BTreeMap<Table, TableSpec>,
     pub(super) extras: Vec<derive::ExtraColumn>,
     pub(super) has_created_at: bool,
@@ -40,8 +42,6 @@ pub(super) struct Derivation {
     pub(super) folder: PathBuf,
     /// The first so many partitions; the others are there, and empty.
     pub(super) filled: usize,
-    /// Whether the lines are needed once more.
-    pub(super) keep: bool,
 }
 
 impl Spilled {
@@ -77,25 +77,22 @@ impl Spilled {
     }
 
     fn partition(&self, number: usize, what: &Derivation) -> Result<derive::Derived, RawError> {
-        let filled = self.spills.iter().filter(|_| number < what.filled);
         derive::derive(&derive::Partition {
             number,
             as_of: what.as_of.timestamp_micros(),
             specs: &self.specs,
-            spills: filled.map(|(table, parts)| (*table, parts[number].clone())).collect(),
+            spills: &self.spills,
+            filled: number < what.filled,
             extras: &self.extras,
             has_created_at: self.has_created_at,
+            guests: &self.guests,
             scratch: &what.folder,
-            keep: what.keep,
         })
     }
 
     /// Removes the lines.
     pub(super) fn remove(&self) -> Result<(), RawError> {
-        for path in self.spills.values().flatten().flatten().filter(|path| path.exists()) {
-            std::fs::remove_file(path).map_err(|error| staging(path, error))?;
-        }
-        Ok(())
+        self.spills.values().flatten().try_for_each(SpillFile::remove)
     }
 }
 
@@ -151,7 +148,7 @@ impl Past<'_> {
         filled: usize,
     ) -> Result<(Session, tempfile::TempDir), BuildError> {
         let folder = tempfile::tempdir_in(self.scratch).map_err(|error| staging(self.scratch, error))?;
-        let what = Derivation { as_of: at, folder: folder.path().to_path_buf(), filled, keep: true };
+        let what = Derivation { as_of: at, folder: folder.path().to_path_buf(), filled };
         let derived = self.spilled.derive(what, &Arc::default()).await?;
         let session = Session::new(self.spilled.partitions, self.memory, folder.path().to_path_buf(), at)?;
         for (name, files) in tables(derived) {

@@ -59,7 +59,7 @@ impl<'a> Personal<'a> {
         Ok(Self { raw, declared, readers })
     }
 
-    /// The columns `extras` of the customers' raw data, which has others by its `spec`: all that is declared personal is among them. Without
+    /// The columns `extras` of the customers' raw data, which has others by its `spec`: all that is declared personal or typed is among them. Without
     /// files of customers there is nothing to check.
     ///
     /// # Errors
@@ -71,10 +71,12 @@ impl<'a> Personal<'a> {
     ) -> Result<Vec<ExtraColumn>, RawError> {
         let named = spec.into_iter().flat_map(|spec| &spec.columns).map(|column| column.name.as_str());
         let known: Vec<&str> = extras.iter().map(|column| column.name.as_str()).chain(named).collect();
-        match self.raw.iter().find(|name| !known.contains(&name.as_str())) {
-            Some(name) if !extras.is_empty() => {
+        let typed = spec.into_iter().flat_map(|spec| spec.types.keys());
+        let mut wanted = self.raw.iter().map(|name| ("personal", name)).chain(typed.map(|name| ("types", name)));
+        match wanted.find(|(_, name)| !known.contains(&name.as_str())) {
+            Some((setting, name)) if !extras.is_empty() => {
                 let hint = near::hint(name, known.iter().copied());
-                let why = format!("`personal` names `{name}`, and no file has such a column{hint}");
+                let why = format!("`{setting}` names `{name}`, and no file has such a column{hint}");
                 Err(RawError::Setting { table: Table::Customers.name(), why })
             }
             _ => Ok(extras),

@@ -150,7 +150,7 @@ impl Session {
         }
         let mut names = BTreeSet::new();
         for field in schema.fields() {
-            if !names.insert(field.name().clone()) || !crate::feature::is_name(field.name()) {
+            if !names.insert(field.name().clone()) || !crate::feature::is_feature_name(field.name()) {
                 return Err(ViewError::ColumnName { view: view.name.clone(), column: field.name().clone() });
             }
         }

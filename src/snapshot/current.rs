@@ -69,7 +69,8 @@ pub async fn read_current(lake: &Lake) -> Result<Option<Current>, SnapshotError>
 pub async fn check_newer(lake: &Lake, before: Option<&Current>, manifest: &Manifest) -> Result<(), SnapshotError> {
     let Some(before) = before else { return Ok(()) };
     match Manifest::read(lake, &before.snapshot).await {
-        Ok(current) if manifest.as_of < current.as_of => {
+        // One from the future, by a wrong date in its raw data, must not keep the repaired one out.
+        Ok(current) if manifest.as_of < current.as_of && current.as_of <= Utc::now() => {
             let (id, as_of) = (manifest.id.clone(), manifest.as_of);
             Err(SnapshotError::Older { id, as_of, current: current.as_of })
         }

@@ -59,6 +59,12 @@ pub struct Manifest {
     pub segments: Vec<SegmentStats>,
     /// What became of every line of raw data, by table.
     pub counts: BTreeMap<String, TableCounts>,
+    /// What the build noticed.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+    /// What the next build is compared with before it is published.
+    #[serde(default)]
+    pub quality: Quality,
     /// The raw files that were read.
     pub sources: Vec<Source>,
     /// The files of this snapshot.
@@ -105,21 +111,80 @@ pub struct SegmentStats {
 /// kept and in a fate as well.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TableCounts {
-    /// Lines read.
+    /// Records read, and the lines that are none.
     #[schema(example = 541_909)]
     pub lines: u64,
-    /// Fate → lines: `purchase`, `return`, `neither`, `no_customer`, `bad`, `after_as_of`, `kept`, `replaced`,
-    /// `forgotten` (of a customer who is to be forgotten).
+    /// Lines of the files as `wc -l` counts them, with headers, empty lines and line breaks within quotes; rows of Parquet.
+    #[serde(default)]
+    #[schema(example = 541_922)]
+    pub physical_lines: u64,
+    /// Fate → lines: `purchase`, `return`, `reduction` (a negative price), `neither`, `no_customer`, `bad`, `after_as_of`, `kept`,
+    /// `replaced`, `forgotten` (of a customer who is to be forgotten).
     #[schema(example = json!({"purchase": 397_884, "return": 8_905, "no_customer": 135_080, "neither": 40}))]
     pub fates: BTreeMap<String, u64>,
+    /// Fate → sum of quantity times price, of transactions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"purchase": "8911407.904", "return": "-611342.09"}))]
+    pub amounts: BTreeMap<String, String>,
     /// Lines that equal an earlier one; they are kept.
     #[schema(example = 5_225)]
     pub duplicates: u64,
-    /// The first few bad lines, each with file, line, column and what was expected. Of the values, which may be personal, there is the form:
-    /// letters as `a` or `A`, digits as `9`.
+    /// Why lines are bad, the most frequent cause first.
     #[serde(default)]
-    #[schema(example = json!(["raw/transactions/2011-12.csv.gz, line 17: column `Quantity`: expected a whole number, found a value like `9.9`"]))]
-    pub bad_examples: Vec<String>,
+    pub bad_causes: Vec<BadCause>,
+}
+
+/// Why lines of a raw table are bad.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BadCause {
+    /// What is wrong with them.
+    #[schema(example = "column `Quantity`: expected a whole number")]
+    pub cause: String,
+    /// How many lines.
+    #[schema(example = 17)]
+    pub lines: u64,
+    /// The first few, each with file, line and what was found. Of the values, which may be personal, there is the form: letters as `a` or
+    /// `A`, digits as `9`.
+    #[schema(example = json!(["raw/transactions/2011-12.csv.gz, line 17: found a value like `9.9`"]))]
+    pub examples: Vec<String>,
+}
+
+/// What a build noticed that is no error, but may be a mistake in the raw data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Warning {
+    /// Its kind, a word for programs.
+    #[schema(example = "overlapping_files")]
+    pub kind: String,
+    /// What was noticed, with counts and sums.
+    #[schema(example = "70 lines of transactions (1234.5 in all) equal a line of another file and count again")]
+    pub message: String,
+    /// The customer whom the message is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "17850")]
+    pub customer_id: Option<String>,
+}
+
+impl Warning {
+    /// Makes a warning of `kind` that is about no one customer.
+    #[must_use]
+    pub fn new(kind: &str, message: impl Into<String>) -> Self {
+        Self { kind: kind.to_owned(), message: message.into(), customer_id: None }
+    }
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        self.customer_id.as_ref().map_or(Ok(()), |id| write!(f, ": `{id}`"))
+    }
+}
+
+/// What tells a build that went wrong from one that did not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Quality {
+    /// The share of customers for whom a feature is null, by `view.feature`.
+    #[schema(example = json!({"profile.email": 0.12}))]
+    pub null_shares: BTreeMap<String, f64>,
 }
 
 /// A raw file.
@@ -137,9 +202,13 @@ pub struct Source {
     /// SHA-256 of its content.
     #[schema(example = "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c")]
     pub sha256: String,
-    /// Its lines of data.
+    /// Its records, and the lines that are none.
     #[schema(example = 25_525)]
     pub lines: u64,
+    /// Its lines as `wc -l` counts them; rows of Parquet.
+    #[serde(default)]
+    #[schema(example = 25_526)]
+    pub physical_lines: u64,
     /// The file with the same content that was read in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "raw/transactions/2011-12.csv.gz")]

@@ -91,6 +91,8 @@ async fn write(
         files,
         ..manifest.as_ref().clone()
     };
+    // Warnings, too, name nobody who is forgotten.
+    new.warnings.retain(|warning| warning.customer_id.as_ref().is_none_or(|id| !forgotten.contains(id)));
     new.segments = segments(lake, &Arc::new(new.clone())).await?;
     new.write(lake).await?;
     Ok(new)

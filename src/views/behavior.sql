@@ -1,7 +1,7 @@
 -- How the customer buys: cadence, basket, favourites, spending and returns. Customers without a purchase are absent.
 --
 -- first_purchase_at: Time of the first order.
--- last_purchase_at: Time of the last order.
+-- last_purchase_at: Time of the newest purchase line.
 -- days_between_orders: Mean days from one order to the next; null with one order.
 -- items: Items bought.
 -- products: Distinct products bought.
@@ -15,13 +15,14 @@
 -- spend_90d: Revenue of the 90 days up to as_of.
 -- spend_365d: Revenue of the 365 days up to as_of.
 -- spend_trend: Revenue of the last 90 days less that of the 90 before, over both; -1 to 1, null where both are 0.
--- return_rate: Returned amount over revenue.
+-- return_rate: Returned and reduced amount over revenue; null without revenue.
 WITH buying AS (
     SELECT
         customer_id,
         count(*) AS orders,
         min(ordered_at) AS first_at,
         max(ordered_at) AS last_at,
+        max(last_line_at) AS last_line_at,
         sum(items) AS items,
         sum(revenue) AS revenue,
         sum(CASE WHEN ordered_at > $as_of - INTERVAL '30 days' THEN revenue ELSE 0 END) AS spend_30d,
@@ -34,7 +35,7 @@ WITH buying AS (
 by_product AS (
     SELECT customer_id, product_id, count(*) AS lines, sum(quantity) AS items
     FROM transactions
-    WHERE quantity > 0 AND unit_price > 0
+    WHERE is_purchase
     GROUP BY customer_id, product_id
 ),
 favourite_product AS (
@@ -46,7 +47,7 @@ favourite_product AS (
 by_category AS (
     SELECT customer_id, category, count(*) AS lines, sum(quantity) AS items
     FROM transactions
-    WHERE quantity > 0 AND unit_price > 0 AND category IS NOT NULL
+    WHERE is_purchase AND category IS NOT NULL
     GROUP BY customer_id, category
 ),
 favourite_category AS (
@@ -82,7 +83,7 @@ returned AS (
 SELECT
     b.customer_id,
     b.first_at AS first_purchase_at,
-    b.last_at AS last_purchase_at,
+    b.last_line_at AS last_purchase_at,
     CASE WHEN b.orders > 1 THEN
         CAST(CAST((CAST(b.last_at AS BIGINT) - CAST(b.first_at AS BIGINT)) / 1000000 AS DECIMAL(20, 2))
             / (86400 * (b.orders - 1)) AS DECIMAL(18, 2))
@@ -101,7 +102,7 @@ SELECT
     CASE WHEN b.spend_180d > 0 THEN
         CAST((2 * b.spend_90d - b.spend_180d) / b.spend_180d AS DECIMAL(9, 4))
     END AS spend_trend,
-    CAST(coalesce(r.amount, 0) / b.revenue AS DECIMAL(38, 4)) AS return_rate
+    CAST(coalesce(r.amount, 0) / nullif(b.revenue, 0) AS DECIMAL(38, 4)) AS return_rate
 FROM buying b
 JOIN favourite_product p ON p.customer_id = b.customer_id
 JOIN favourite_weekday w ON w.customer_id = b.customer_id

@@ -1,8 +1,8 @@
 -- Recency, frequency and monetary value, their quintile scores and the segment.
 --
--- recency_days: Whole days from the last purchase to as_of; null without a purchase.
+-- recency_days: Whole days from the newest purchase line to as_of; null without a purchase.
 -- frequency: Distinct orders with a purchase line.
--- monetary: Purchases less returns, in the currency of the raw data; may be negative.
+-- monetary: Purchases less returns and reductions, in the currency of the raw data; may be negative.
 -- r_score: 5 less the number of recency edges below recency_days, 1 to 5; null without a purchase.
 -- f_score: 1 and the number of frequency edges below frequency, 1 to 5; null without a purchase.
 -- m_score: 1 and the number of monetary edges below monetary, 1 to 5; null without a purchase.

@@ -1,7 +1,7 @@
 -- step
 -- The three measures of every customer, before they are scored.
 WITH bought AS (
-    SELECT customer_id, count(*) AS frequency, sum(revenue) AS revenue, max(ordered_at) AS last_at
+    SELECT customer_id, count(*) AS frequency, sum(revenue) AS revenue, max(last_line_at) AS last_at
     FROM orders
     GROUP BY customer_id
 ),

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt;
-use object_store::path::Path;
+use object_store::{ObjectMeta, path::Path};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -149,50 +149,91 @@ impl Read for HashingReader {
     }
 }
 
-/// The files of `table`, by path. An optional table that nothing configures may have none.
+/// The files of a table, and what was left out of them.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) files: Vec<RawFile>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Finds the files of `table`, by path. An optional table that nothing configures may have none.
 ///
 /// # Errors
-/// Of a required or configured table without files, of a name that tells no format, of the lake.
-pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<Vec<RawFile>, RawError> {
+/// Of a required or configured table without files, of another engine's table, of the lake.
+pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<Found, RawError> {
     let configured = table_config(table, raw).files.as_deref();
     let default = format!("raw/{}/", table.name());
     let place = configured.unwrap_or(&default);
-    let mut found = Vec::new();
+    let elsewhere = place.contains("://") || place.starts_with('/');
+    let mut found = Found::default();
     let located = match lake.locate(place) {
         Ok(located) => Some(located),
         Err(error) if configured.is_some() => return Err(error.into()),
         Err(_) => None,
     };
+    let shown = |path: &Path| if elsewhere { format!("/{path}") } else { path.to_string() };
     if let Some((store, path)) = located {
         let named = if place.ends_with('/') { None } else { store.head(&path).await? };
-        let listed = match named {
-            Some(file) => vec![file],
-            None => store.list(&path).await?,
-        };
-        for file in listed {
-            let hidden = |name: &str| name.starts_with(['_', '.']);
-            if file.size > 0 && !file.location.filename().is_some_and(hidden) {
-                let shown = if place.contains("://") || place.starts_with('/') {
-                    format!("/{}", file.location)
-                } else {
-                    file.location.to_string()
-                };
-                found.push(RawFile::new(table, store.clone(), file.location, shown, file.size)?);
+        if let Some(file) = named {
+            found.files.push(RawFile::new(table, store, file.location.clone(), shown(&file.location), file.size)?);
+        } else {
+            let listed = data_files(&store, &path).await?;
+            let mut skipped = Vec::new();
+            for file in listed {
+                match RawFile::new(table, store.clone(), file.location.clone(), shown(&file.location), file.size) {
+                    Ok(file) => found.files.push(file),
+                    Err(_) => skipped.push(shown(&file.location)),
+                }
             }
+            found.warnings.extend(skipped_warning(table, &skipped));
         }
     }
-    if found.is_empty() && (configured.is_some() || table == Table::Transactions) {
-        let place = if place.contains("://") || place.starts_with('/') {
-            place.to_owned()
-        } else {
-            format!("{}/{place}", lake.url())
-        };
-        return Err(RawError::NoFiles { table: table.name(), place });
+    if found.files.is_empty() && (configured.is_some() || table == Table::Transactions) {
+        let place = if elsewhere { place.to_owned() } else { format!("{}/{place}", lake.url()) };
+        let skipped = found.warnings.first().map(|warning| format!(" ({warning})")).unwrap_or_default();
+        return Err(RawError::NoFiles { table: table.name(), place: place + &skipped });
     }
     Ok(found)
 }
 
-/// Of files with the same content, the first one by path: the place of each later one → the name of the first.
+fn skipped_warning(table: Table, names: &[String]) -> Option<String> {
+    let first = names.first()?;
+    let files = if names.len() == 1 { "1 file" } else { &format!("{} files", names.len()) };
+    Some(format!("skipped {files} of {} whose names tell no known format, for example {first}", table.name()))
+}
+
+/// Lists the objects below `folder` that hold data: not those in files or folders whose names begin with `_` or `.`, where engines keep
+/// what is temporary or their own, nor empty ones.
+///
+/// # Errors
+/// Of a folder that another engine keeps a table in, and of the lake.
+pub(crate) async fn data_files(lake: &Lake, folder: &Path) -> Result<Vec<ObjectMeta>, RawError> {
+    let mut files = Vec::new();
+    for file in lake.list(folder).await? {
+        let inside = file.location.prefix_match(folder).into_iter().flatten();
+        let parts: Vec<String> = inside.map(|part| part.as_ref().to_owned()).collect();
+        if let Some((depth, format)) = table_format(&parts) {
+            let place = parts[..depth].iter().fold(folder.clone(), |place, part| place.join(part.as_str()));
+            return Err(RawError::TableFormat { place: format!("{}/{place}", lake.url()), format });
+        }
+        if file.size > 0 && !parts.iter().any(|part| part.starts_with(['_', '.'])) {
+            files.push(file);
+        }
+    }
+    Ok(files)
+}
+
+/// Returns the depth and the format of the table of another engine to which the object of the path `parts` belongs.
+fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
+    let folder = |name: &str| parts.iter().rev().skip(1).rev().position(|part| part == name);
+    let is_metadata = parts.last().is_some_and(|name| name.ends_with(".metadata.json") || name == "version-hint.text");
+    folder("_delta_log")
+        .map(|depth| (depth, "Delta Lake"))
+        .or_else(|| folder(".hoodie").map(|depth| (depth, "Apache Hudi")))
+        .or_else(|| folder("metadata").filter(|_| is_metadata).map(|depth| (depth, "Apache Iceberg")))
+}
+
+/// Returns, of files with the same content, the first one by path: the place of each later one → the name of the first.
 pub(crate) async fn same_content(files: &[RawFile]) -> Result<BTreeMap<usize, String>, RawError> {
     let mut by_size: BTreeMap<(Table, u64), Vec<usize>> = BTreeMap::new();
     for (at, file) in files.iter().enumerate() {

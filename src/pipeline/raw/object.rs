@@ -9,16 +9,20 @@ use serde::{
 
 /// The members of an object, sorted by name; of several with one name the last.
 #[derive(Debug)]
-pub(crate) struct Object<'a, V>(pub(crate) Vec<(Text<'a>, V)>);
+pub(crate) struct Object<'a, V> {
+    pub(crate) members: Vec<(Text<'a>, V)>,
+    /// A name that several members had.
+    pub(crate) twice: Option<Text<'a>>,
+}
 
 /// A JSON text; borrowed where it holds no escapes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
 impl<V> Object<'_, V> {
-    /// The member called `name`.
+    /// Returns the member called `name`.
     pub(crate) fn get(&self, name: &str) -> Option<&V> {
-        self.0.iter().find(|(known, _)| known.0 == name).map(|(_, value)| value)
+        self.members.iter().find(|(known, _)| known.0 == name).map(|(_, value)| value)
     }
 }
 
@@ -41,8 +45,15 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Object<'a, V> {
                 // The last of equal names comes first, and stays.
                 members.reverse();
                 members.sort_by(|(a, _), (b, _)| a.cmp(b));
-                members.dedup_by(|(later, _), (kept, _)| later == kept);
-                Ok(Object(members))
+                let mut twice = None;
+                members.dedup_by(|(later, _), (kept, _)| {
+                    let same = later == kept;
+                    if same {
+                        twice = Some(kept.clone());
+                    }
+                    same
+                });
+                Ok(Object { members, twice })
             }
         }
 
@@ -82,10 +93,11 @@ mod tests {
     fn members_are_sorted_and_the_last_of_a_name_holds() {
         let object: Object<'_, Text<'_>> =
             serde_json::from_str(r#"{"b":"1","a":"x\ny","b":"2","c":"3"}"#).expect("an object");
-        let members: Vec<(&str, &str)> = object.0.iter().map(|(name, text)| (&*name.0, &*text.0)).collect();
+        let members: Vec<(&str, &str)> = object.members.iter().map(|(name, text)| (&*name.0, &*text.0)).collect();
         assert_eq!(members, [("a", "x\ny"), ("b", "2"), ("c", "3")]);
+        assert_eq!(object.twice.as_ref().map(|name| &*name.0), Some("b"));
         assert_eq!(object.get("b").map(|text| &*text.0), Some("2"));
-        assert!(matches!(object.0[1].1.0, Cow::Borrowed(_)));
+        assert!(matches!(object.members[1].1.0, Cow::Borrowed(_)));
         assert!(serde_json::from_str::<Object<'_, Text<'_>>>("[1]").is_err());
     }
 }

@@ -18,10 +18,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::value::RawValue;
 
 use super::{
-    Extra, Kind, Line, MAX_COLUMNS, RawError, TableSpec,
+    Kind, MAX_COLUMNS, RawError, TableSpec,
+    check::{Extra, Fault, Fields, Line},
     files::{Format, RawFile},
+    header::{Columns, Header, Keys},
     object::{Object, Text},
-    records::Records,
+    records::{Quotes, Records},
+    stray::Shape,
 };
 
 /// What reading a file told.
@@ -29,12 +32,11 @@ use super::{
 pub(crate) struct FileRead {
     /// SHA-256 of its content.
     pub(crate) sha256: String,
-    /// Its lines of data.
+    /// Its records, and the lines that are none.
     pub(crate) lines: u64,
+    /// Its lines as `wc -l` counts them, headers and empty lines included; of Parquet its rows.
+    pub(crate) physical_lines: u64,
 }
-
-/// A line break within this many lines of one broken record is taken for a quote that was never closed.
-const MOST_LINES_OF_A_RECORD: usize = 1_000;
 
 /// Reads `file` and hands every line, with its number, to `sink`. Blocks; call it outside the runtime's own threads but
 /// within the runtime. `scratch` is a folder for temporary files.
@@ -46,24 +48,35 @@ pub(crate) fn read_file(
     sink: &mut dyn FnMut(u64, Line<'_>) -> Result<(), RawError>,
 ) -> Result<FileRead, RawError> {
     let mut source = file.open(progress).map_err(|error| unreadable(&file.shown, 0, &error))?;
-    let mut reading = Reading { file: &file.shown, spec, lines: 0, at: 0, sink };
+    let mut reading = Reading { file: &file.shown, spec, lines: 0, at: 0, physical_lines: 0, sink };
     match (file.format, file.gzip) {
         (Format::Parquet, _) => reading.parquet(&mut source, scratch)?,
-        (Format::Csv, false) => reading.csv(&mut source)?,
-        (Format::Csv, true) => reading.csv(MultiGzDecoder::new(BufReader::with_capacity(1 << 18, &mut source)))?,
-        (Format::Json, false) => reading.json(BufReader::with_capacity(1 << 18, &mut source))?,
-        (Format::Json, true) => {
+        (format, false) => reading.text(format, BufReader::with_capacity(1 << 18, &mut source))?,
+        (format, true) => {
             let unpacked = MultiGzDecoder::new(BufReader::with_capacity(1 << 18, &mut source));
-            reading.json(BufReader::with_capacity(1 << 18, unpacked))?;
+            reading.text(format, BufReader::with_capacity(1 << 18, unpacked))?;
         }
     }
-    let (lines, at) = (reading.lines, reading.at);
+    let (lines, physical_lines, at) = (reading.lines, reading.physical_lines, reading.at);
     let sha256 = source.finish().map_err(|error| unreadable(&file.shown, at, &error))?;
-    Ok(FileRead { sha256, lines })
+    Ok(FileRead { sha256, lines, physical_lines })
 }
 
 fn unreadable(file: &str, line: u64, why: &dyn std::fmt::Display) -> RawError {
     RawError::Unreadable { file: file.to_owned(), line, why: why.to_string() }
+}
+
+/// Says what a file holds that its name does not tell, by its first bytes.
+fn disguise(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0x1f, 0x8b, ..] => Some("its content is gzip; give it a name that ends in .gz"),
+        [b'P', b'K', 3, 4, ..] => Some("its content is a ZIP archive or an Excel workbook; save it as CSV"),
+        [b'P', b'A', b'R', b'1', ..] => Some("its content is Parquet; give it a name that ends in .parquet"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, ..] | [0, _, ..] => {
+            Some("its content is no UTF-8 text but seems to be UTF-16; save it as UTF-8")
+        }
+        _ => None,
+    }
 }
 
 /// A file being read.
@@ -71,151 +84,144 @@ struct Reading<'a> {
     file: &'a str,
     spec: &'a TableSpec,
     lines: u64,
+    physical_lines: u64,
     /// The line reached.
     at: u64,
     sink: &'a mut dyn FnMut(u64, Line<'_>) -> Result<(), RawError>,
 }
 
 impl Reading<'_> {
-    fn line(&mut self, line: Line<'_>) -> Result<(), RawError> {
+    fn record(&mut self, fields: Fields<'_>, extras: Vec<Extra<'_>>) -> Result<(), RawError> {
         self.lines += 1;
-        (self.sink)(self.at, line)
+        (self.sink)(self.at, Line::Record { fields, extras })
+    }
+
+    fn bad(&mut self, fault: Fault, lines: u64) -> Result<(), RawError> {
+        self.lines += lines;
+        (self.sink)(self.at, Line::Bad { fault, lines })
+    }
+
+    fn text(&mut self, format: Format, mut source: impl BufRead) -> Result<(), RawError> {
+        let start = source.fill_buf().map_err(|error| unreadable(self.file, 0, &error))?;
+        if let Some(why) = disguise(start) {
+            return Err(unreadable(self.file, 0, &why));
+        }
+        if format == Format::Csv { self.csv(source) } else { self.json(source) }
     }
 
     fn csv(&mut self, source: impl Read) -> Result<(), RawError> {
-        let mut records = Records::new(source, self.spec.delimiter);
+        let mut records = Records::new(source, self.spec.delimiter, self.spec.quote);
         let Some(first) = records.next().map_err(|error| unreadable(self.file, 0, &error))? else {
             return Err(unreadable(self.file, 0, &"it is empty, not even a header"));
         };
         let header: Vec<String> =
             (0..first.len()).map(|at| String::from_utf8_lossy(first.bytes(at)).trim().to_owned()).collect();
-        let places = self.places(&header)?;
-        let extras: Vec<usize> = self.extras(&header, &places);
+        let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
+        if header.iter().any(|name| name.contains('\u{fffd}')) {
+            return Err(unreadable(self.file, 0, &"the header is no UTF-8; save the file as UTF-8"));
+        }
+        let shape = Shape { spec: self.spec, columns: header.len(), places: &columns.places };
         let file = self.file;
         while let Some(record) = records.next().map_err(|error| unreadable(file, self.at, &error))? {
             self.at = record.line;
+            let covered = record.covered();
+            if (covered > 1 || record.quotes == Quotes::Open)
+                && let Some(fault) = shape.stray_quote(&record)
+            {
+                self.bad(fault, covered)?;
+                continue;
+            }
             if record.len() != header.len() {
-                if record.line_breaks() > MOST_LINES_OF_A_RECORD {
-                    let why = format!("a quote opened at line {} or shortly after is never closed", self.at);
-                    return Err(unreadable(self.file, self.at, &why));
-                }
-                let (found, expected) = (record.len(), header.len());
-                self.line(Line::Bad(format!("it has {found} fields, the header {expected}")))?;
+                let found = format!("it has {} fields, the header {}", record.len(), header.len());
+                self.bad(Fault { cause: "another number of fields than the header".to_owned(), found }, covered)?;
                 continue;
             }
-            let mut fields = [""; MAX_COLUMNS];
-            let mut valid = true;
             let texts = record.texts();
-            for (field, place) in fields.iter_mut().zip(&places) {
-                let Some(place) = place else { continue };
-                match &texts {
-                    Some(texts) => *field = texts.get(*place),
-                    None => match std::str::from_utf8(record.bytes(*place)) {
-                        Ok(text) => *field = text,
-                        Err(_) => valid = false,
-                    },
-                }
-            }
-            if !valid {
-                self.line(Line::Bad("it is not UTF-8".to_owned()))?;
+            let text = |place: usize| match &texts {
+                Some(texts) => Some(texts.get(place)),
+                None => std::str::from_utf8(record.bytes(place)).ok(),
+            };
+            let mut fields = [""; MAX_COLUMNS];
+            let named = fields.iter_mut().zip(&columns.places).map(|(field, place)| {
+                *field = place.map_or(Some(""), text)?;
+                Some(())
+            });
+            let kept = columns.kept.iter().map(|column| {
+                let text = Cow::Borrowed(text(column.place)?);
+                Some(Extra { name: &column.name, text, kind: Kind::Text, declared: column.declared })
+            });
+            let (Some(()), Some(kept)) = (named.collect(), kept.collect::<Option<Vec<_>>>()) else {
+                self.bad(not_utf8("the line"), covered)?;
                 continue;
-            }
-            let kept: Vec<Extra<'_>> = extras
-                .iter()
-                .map(|place| Extra {
-                    name: &header[*place],
-                    text: String::from_utf8_lossy(record.bytes(*place)),
-                    kind: Kind::Text,
-                })
-                .collect();
-            self.line(Line::Record { fields: &fields[..places.len()], extras: &kept })?;
+            };
+            self.record(Fields { texts: &fields[..columns.places.len()], typed: 0 }, kept)?;
         }
+        self.physical_lines = records.lines();
         Ok(())
     }
 
-    /// Where each of the spec's columns stands in `header`.
-    fn places(&self, header: &[String]) -> Result<Vec<Option<usize>>, RawError> {
-        let place = |column: &super::Column| match header.iter().position(|name| *name == column.source) {
-            None if column.required => Err(RawError::MissingColumn {
-                file: self.file.to_owned(),
-                table: self.spec.table.name(),
-                column: column.name.clone(),
-                source_name: column.source.clone(),
-                found: header.join(", "),
-            }),
-            place => Ok(place),
-        };
-        self.spec.columns.iter().map(place).collect()
-    }
-
-    /// Where the columns stand that are kept without being named.
-    fn extras(&self, header: &[String], places: &[Option<usize>]) -> Vec<usize> {
-        if !self.spec.keeps_extras() {
-            return Vec::new();
-        }
-        (0..header.len()).filter(|at| !places.contains(&Some(*at)) && !header[*at].is_empty()).collect()
-    }
-
     fn json(&mut self, mut source: impl BufRead) -> Result<(), RawError> {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
+        let mut keys = Keys::new(self.spec);
         loop {
-            text.clear();
-            match source.read_line(&mut text) {
-                Ok(0) => return Ok(()),
+            bytes.clear();
+            match source.read_until(b'\n', &mut bytes) {
+                Ok(0) => break,
                 Ok(_) => {}
                 Err(error) => return Err(unreadable(self.file, self.at, &error)),
             }
             self.at += 1;
+            let Ok(text) = std::str::from_utf8(&bytes) else {
+                self.bad(not_utf8("the line"), 1)?;
+                continue;
+            };
             let line = text.trim_start_matches('\u{feff}').trim();
             if line.is_empty() {
                 continue;
             }
             match serde_json::from_str::<Object<'_, &RawValue>>(line) {
-                Ok(object) => self.object(&object)?,
+                Ok(object) => self.object(&object, &mut keys)?,
                 Err(_) if self.at == 1 && line.starts_with('[') => {
-                    return Err(unreadable(
-                        self.file,
-                        0,
-                        &"it holds one JSON array; expected a JSON object on each line",
-                    ));
+                    let why = "it holds one JSON array; expected a JSON object on each line";
+                    return Err(unreadable(self.file, 0, &why));
                 }
                 // What another kind of value is, the error would quote.
-                Err(error) if error.is_data() => self.line(Line::Bad("it is no JSON object".to_owned()))?,
-                Err(error) => self.line(Line::Bad(format!("it is no JSON object: {error}")))?,
+                Err(error) => {
+                    let found = if error.is_data() { "found another value".to_owned() } else { error.to_string() };
+                    self.bad(Fault { cause: "no JSON object".to_owned(), found }, 1)?;
+                }
             }
         }
+        self.physical_lines = self.at;
+        keys.check(self.file)
     }
 
-    fn object(&mut self, object: &Object<'_, &RawValue>) -> Result<(), RawError> {
+    fn object(&mut self, object: &Object<'_, &RawValue>, keys: &mut Keys<'_>) -> Result<(), RawError> {
+        keys.see(object);
+        if let Some(name) = object.twice.as_ref().map(|name| &*name.0).filter(|name| self.spec.reads(name)) {
+            let found = "found two values".to_owned();
+            return self.bad(Fault { cause: format!("the key `{name}` stands twice in one object"), found }, 1);
+        }
         let mut texts: [Cow<'_, str>; MAX_COLUMNS] = [const { Cow::Borrowed("") }; MAX_COLUMNS];
-        for (text, column) in texts.iter_mut().zip(&self.spec.columns) {
+        let mut typed = 0;
+        for (at, (text, column)) in texts.iter_mut().zip(&self.spec.columns).enumerate() {
             match object.get(&column.source).map(|value| scalar(value)) {
                 None => {}
-                Some((_, Some(found))) => *text = found,
+                Some((kind, Some(found))) => {
+                    let is_number = matches!(kind, Kind::Integer | Kind::Number);
+                    typed |= u32::from(is_number && column.kind != Kind::Timestamp) << at;
+                    *text = found;
+                }
                 Some((_, None)) => {
-                    let why = format!(
-                        "column `{}`: expected {}, found a list or an object",
-                        column.source,
-                        column.kind.expected()
-                    );
-                    return self.line(Line::Bad(why));
+                    let cause = format!("column `{}`: expected {}", column.source, column.kind.expected());
+                    return self.bad(Fault { cause, found: "found a list or an object".to_owned() }, 1);
                 }
             }
         }
         let mut fields = [""; MAX_COLUMNS];
         fields.iter_mut().zip(&texts).for_each(|(field, text)| *field = text);
-        let kept: Vec<Extra<'_>> = object
-            .0
-            .iter()
-            .filter(|(Text(name), _)| {
-                self.spec.keeps_extras() && !self.spec.columns.iter().any(|column| column.source == *name)
-            })
-            .map(|(Text(name), value)| {
-                let (kind, text) = scalar(value);
-                Extra { name, text: text.unwrap_or(Cow::Borrowed(value.get())), kind }
-            })
-            .collect();
-        self.line(Line::Record { fields: &fields[..self.spec.columns.len()], extras: &kept })
+        let kept = if self.spec.keeps_extras() { kept(self.spec, object) } else { Vec::new() };
+        self.record(Fields { texts: &fields[..self.spec.columns.len()], typed }, kept)
     }
 
     fn parquet(&mut self, source: &mut impl Read, scratch: &Path) -> Result<(), RawError> {
@@ -230,46 +236,76 @@ impl Reading<'_> {
             .map_err(|error| unreadable(self.file, 0, &format!("it is no Parquet file: {error}")))?;
         let schema = builder.schema().clone();
         let header: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-        let places = self.places(&header)?;
-        self.check_types(&schema, &places)?;
-        let extras = self.extras(&header, &places);
+        let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
+        self.check_types(&schema, &columns.places)?;
         let (file, mut reader) = (self.file, builder.build().map_err(|error| unreadable(self.file, 0, &error))?);
         while let Some(batch) = reader.next().transpose().map_err(|error| unreadable(file, self.at, &error))? {
-            self.batch(&batch, &places, &extras)?;
+            self.batch(&batch, &columns)?;
+        }
+        self.physical_lines = self.at;
+        Ok(())
+    }
+
+    /// Hands on the rows of `batch`, every value as text; Parquet's own types are exact in it.
+    fn batch(&mut self, batch: &RecordBatch, columns: &Columns) -> Result<(), RawError> {
+        let schema = batch.schema_ref();
+        let text = |place: usize| -> Result<StringArray, RawError> {
+            let texts = cast(batch.column(place), &DataType::Utf8)
+                .map_err(|_| self.column_type(schema, place, "a plain value"))?;
+            Ok(texts.as_string::<i32>().clone())
+        };
+        let named: Vec<Option<StringArray>> =
+            columns.places.iter().map(|place| place.map(text).transpose()).collect::<Result<_, _>>()?;
+        let kept: Vec<StringArray> =
+            columns.kept.iter().map(|column| text(column.place)).collect::<Result<_, RawError>>()?;
+        let places = || columns.places.iter().copied().flatten().chain(columns.kept.iter().map(|column| column.place));
+        // Bytes that are no text, and times that no calendar has, are null as texts.
+        let unreadable = |row: usize| {
+            let mut texts = places().zip(named.iter().flatten().chain(&kept));
+            texts
+                .find(|(place, texts)| texts.is_null(row) && batch.column(*place).is_valid(row))
+                .map(|(place, _)| place)
+        };
+        let lossy = places().zip(named.iter().flatten().chain(&kept));
+        let lossy = lossy.into_iter().any(|(place, texts)| texts.null_count() > batch.column(place).null_count());
+        let typed = self.typed(schema, &columns.places);
+        for row in 0..batch.num_rows() {
+            self.at += 1;
+            if let Some(place) = lossy.then(|| unreadable(row)).flatten() {
+                self.bad(not_utf8(&format!("column `{}`", schema.field(place).name())), 1)?;
+                continue;
+            }
+            let mut fields = [""; MAX_COLUMNS];
+            for (field, column) in fields.iter_mut().zip(&named) {
+                *field = column.as_ref().filter(|column| column.is_valid(row)).map_or("", |column| column.value(row));
+            }
+            let extras = columns.kept.iter().zip(&kept).filter(|(_, texts)| texts.is_valid(row));
+            let extras: Vec<Extra<'_>> = extras
+                .map(|(column, texts)| Extra {
+                    name: &column.name,
+                    text: Cow::Borrowed(texts.value(row)),
+                    kind: kind(schema.field(column.place).data_type()),
+                    declared: column.declared,
+                })
+                .collect();
+            self.record(Fields { texts: &fields[..columns.places.len()], typed }, extras)?;
         }
         Ok(())
     }
 
-    /// Every column as text; Parquet's own types are exact in it.
-    fn batch(&mut self, batch: &RecordBatch, places: &[Option<usize>], extras: &[usize]) -> Result<(), RawError> {
-        let text = |place: usize| -> Result<StringArray, RawError> {
-            let texts = cast(batch.column(place), &DataType::Utf8)
-                .map_err(|_| self.column_type(batch.schema_ref(), place, "a plain value"))?;
-            Ok(texts.as_string::<i32>().clone())
-        };
-        let columns: Vec<Option<StringArray>> =
-            places.iter().map(|place| place.map(text).transpose()).collect::<Result<_, _>>()?;
-        let kept: Vec<(&str, Kind, StringArray)> = extras
-            .iter()
-            .map(|place| {
-                let field = batch.schema_ref().field(*place);
-                Ok((field.name().as_str(), kind(field.data_type()), text(*place)?))
-            })
-            .collect::<Result<_, RawError>>()?;
-        for row in 0..batch.num_rows() {
-            self.at += 1;
-            let mut fields = [""; MAX_COLUMNS];
-            for (field, column) in fields.iter_mut().zip(&columns) {
-                *field = column.as_ref().filter(|column| column.is_valid(row)).map_or("", |column| column.value(row));
+    /// Returns a bit for each of the spec's columns whose values `schema` types as numbers or times.
+    fn typed(&self, schema: &Schema, places: &[Option<usize>]) -> u32 {
+        let typed = |column: &super::Column, place: usize| {
+            let found = kind(schema.field(place).data_type());
+            match column.kind {
+                Kind::Timestamp => matches!(found, Kind::Date | Kind::Timestamp),
+                _ => found != Kind::Text,
             }
-            let extras: Vec<Extra<'_>> = kept
-                .iter()
-                .filter(|(_, _, texts)| texts.is_valid(row))
-                .map(|(name, kind, texts)| Extra { name, text: Cow::Borrowed(texts.value(row)), kind: *kind })
-                .collect();
-            self.line(Line::Record { fields: &fields[..places.len()], extras: &extras })?;
-        }
-        Ok(())
+        };
+        let columns = self.spec.columns.iter().zip(places).enumerate();
+        columns.fold(0, |bits, (at, (column, place))| {
+            bits | u32::from(place.is_some_and(|place| typed(column, place))) << at
+        })
     }
 
     fn check_types(&self, schema: &Schema, places: &[Option<usize>]) -> Result<(), RawError> {
@@ -279,7 +315,9 @@ impl Reading<'_> {
             let nested = schema.field(place).data_type().is_nested();
             let fits = match column.kind {
                 Kind::Text => !nested,
-                Kind::Integer | Kind::Number => matches!(found, Kind::Integer | Kind::Number | Kind::Text) && !nested,
+                Kind::Integer | Kind::Number => {
+                    matches!(found, Kind::Integer | Kind::Decimal(_) | Kind::Number | Kind::Text) && !nested
+                }
                 _ => matches!(found, Kind::Date | Kind::Timestamp | Kind::Integer | Kind::Text) && !nested,
             };
             if !fits {
@@ -300,7 +338,24 @@ impl Reading<'_> {
     }
 }
 
-/// The kind of a JSON value and its text: empty for null, nothing for a list or an object.
+fn not_utf8(what: &str) -> Fault {
+    Fault { cause: format!("{what} holds bytes that are no UTF-8 text"), found: "save the file as UTF-8".to_owned() }
+}
+
+/// Returns the attributes of a customer's `object`.
+fn kept<'a>(spec: &'a TableSpec, object: &'a Object<'_, &RawValue>) -> Vec<Extra<'a>> {
+    let mut kept = Vec::with_capacity(object.members.len());
+    for (Text(key), value) in &object.members {
+        for name in spec.kept_as(key) {
+            let (kind, text) = scalar(value);
+            let text = text.unwrap_or(Cow::Borrowed(value.get()));
+            kept.push(Extra { name, text, kind, declared: spec.declared(name) });
+        }
+    }
+    kept
+}
+
+/// Returns the kind of a JSON value and its text: empty for null, nothing for a list or an object.
 fn scalar(value: &RawValue) -> (Kind, Option<Cow<'_, str>>) {
     let text = value.get();
     match text.as_bytes().first() {
@@ -323,6 +378,11 @@ fn kind(data_type: &DataType) -> Kind {
         {
             Kind::Integer
         }
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
+            Kind::Decimal(scale.unsigned_abs())
+        }
+        // Of more digits than can be served as a number.
+        DataType::Decimal256(..) => Kind::Text,
         DataType::Dictionary(_, value) => kind(value),
         other if other.is_integer() => Kind::Integer,
         other if other.is_numeric() => Kind::Number,

@@ -3,25 +3,31 @@
 
 use std::{
     cmp::Ordering,
-    collections::BTreeMap,
-    path::{Path, PathBuf},
+    collections::{BTreeMap, HashMap},
+    path::Path,
     sync::Arc,
 };
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array},
-    compute::{concat_batches, take_record_batch},
-    datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, RecordBatch, StringArray, UInt32Array},
+    compute::take_record_batch,
+    datatypes::{DataType, Decimal128Type, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
 };
 
-use super::{open, spill_schema, staging, time_type, times};
+use super::{
+    lines::Guests,
+    spill::{self, INTERACTION_COLUMNS, SpillFile, TRANSACTION_COLUMNS},
+    staging, time_type,
+};
 use crate::pipeline::raw::{RawError, Table, TableSpec};
 
 mod customers;
+mod orders;
 mod sort;
 mod write;
 
 pub(crate) use customers::{ExtraColumn, extra_columns};
+use orders::{Effect, Orders};
 use sort::{LineColumns, LineKey};
 pub(crate) use write::StagedFile;
 use write::TableWriter;
@@ -36,20 +42,61 @@ pub(crate) struct Partition<'a> {
     /// In microseconds, inclusive.
     pub(crate) as_of: i64,
     pub(crate) specs: &'a BTreeMap<Table, TableSpec>,
-    pub(crate) spills: BTreeMap<Table, Vec<PathBuf>>,
+    pub(crate) spills: &'a BTreeMap<Table, Vec<SpillFile>>,
+    /// Whether its lines are read; else it is empty.
+    pub(crate) filled: bool,
     pub(crate) extras: &'a [ExtraColumn],
     pub(crate) has_created_at: bool,
+    /// Lines without a customer, by a hash of their order.
+    pub(crate) guests: &'a HashMap<u64, Guests>,
     pub(crate) scratch: &'a Path,
-    /// Whether the spilled lines are needed once more.
-    pub(crate) keep: bool,
 }
 
 /// What became of a partition's lines, by table and fate, and the tables derived.
 #[derive(Debug, Default)]
 pub(crate) struct Derived {
     pub(crate) fates: BTreeMap<(Table, &'static str), u64>,
+    /// The sums of the amounts of `transactions` by fate, in ten-thousandths.
+    pub(crate) amounts: BTreeMap<&'static str, i128>,
     pub(crate) duplicates: BTreeMap<Table, u64>,
+    pub(crate) noticed: Noticed,
     pub(crate) tables: BTreeMap<&'static str, StagedFile>,
+}
+
+/// What may be a mistake in the raw data.
+#[derive(Debug, Default)]
+pub(crate) struct Noticed {
+    /// Lines that equal a line of another file, and the sum of their amounts.
+    pub(crate) overlapping: BTreeMap<Table, (u64, i128)>,
+    /// The hashes of orders that have lines without a customer too.
+    pub(crate) guest_orders: Vec<u64>,
+    /// Items of lines that are neither purchase nor return.
+    pub(crate) items_without_effect: u64,
+    /// Order ids that stand for several orders, and these orders.
+    pub(crate) divided_ids: u64,
+    pub(crate) divided_orders: u64,
+    pub(crate) orders: u64,
+    /// Orders whose lines lie more than a day apart.
+    pub(crate) long_orders: u64,
+    /// The customer of the most lines of `transactions`.
+    pub(crate) largest: Option<(u64, String)>,
+}
+
+impl Noticed {
+    /// Adds what was noticed in another partition.
+    pub(crate) fn add(&mut self, other: Self) {
+        for (table, (lines, amount)) in other.overlapping {
+            let all = self.overlapping.entry(table).or_default();
+            *all = (all.0 + lines, all.1 + amount);
+        }
+        self.guest_orders.extend(other.guest_orders);
+        self.items_without_effect += other.items_without_effect;
+        self.divided_ids += other.divided_ids;
+        self.divided_orders += other.divided_orders;
+        self.orders += other.orders;
+        self.long_orders += other.long_orders;
+        self.largest = self.largest.take().max(other.largest);
+    }
 }
 
 impl Derived {
@@ -58,35 +105,50 @@ impl Derived {
     }
 }
 
-/// Derives the tables of one partition, and removes its spilled lines unless they are to be kept.
+/// Derives the tables of one partition.
 pub(crate) fn derive(partition: &Partition<'_>) -> Result<Derived, RawError> {
     let mut derived = Derived::default();
     let transactions = partition.load(Table::Transactions)?;
     let interactions = partition.load(Table::Interactions)?;
     let profiles = partition.load(Table::Customers)?;
     let people = customers::People::new(&transactions, &interactions, &profiles, partition.as_of);
+    derived.noticed.largest = people.largest();
     partition.transactions(&transactions, &people, &mut derived)?;
     drop(transactions);
     partition.interactions(&interactions, &people, &mut derived)?;
     drop(interactions);
     customers::write(partition, &profiles, &people, &mut derived)?;
-    for path in partition.spills.values().flatten().filter(|_| !partition.keep) {
-        std::fs::remove_file(path).map_err(|error| staging(path, error))?;
-    }
     Ok(derived)
+}
+
+/// Counts how many lines of `runs` of equal ones are in other files than the file that has most of them.
+fn overlapping<'a, T: 'a>(
+    runs: impl Iterator<Item = &'a [T]>,
+    file: impl Fn(&T) -> i32,
+    mut each: impl FnMut(&T, u64),
+) {
+    let mut files: Vec<(i32, usize)> = Vec::new();
+    for run in runs.filter(|run| run.len() > 1) {
+        files.clear();
+        for line in run {
+            let file = file(line);
+            match files.iter_mut().find(|(known, _)| *known == file) {
+                Some((_, lines)) => *lines += 1,
+                None => files.push((file, 1)),
+            }
+        }
+        let most = files.iter().map(|(_, lines)| *lines).max().unwrap_or(0);
+        if run.len() > most {
+            each(&run[0], (run.len() - most) as u64);
+        }
+    }
 }
 
 impl Partition<'_> {
     fn load(&self, table: Table) -> Result<RecordBatch, RawError> {
         let Some(spec) = self.specs.get(&table) else { return Ok(RecordBatch::new_empty(Arc::new(Schema::empty()))) };
-        let schema = spill_schema(spec);
-        let mut batches = Vec::new();
-        for path in self.spills.get(&table).into_iter().flatten() {
-            for batch in open(path, None)? {
-                batches.push(batch.map_err(|error| staging(path, error))?);
-            }
-        }
-        concat_batches(&schema, &batches).map_err(|error| staging(self.scratch, error))
+        let files = self.spills.get(&table).filter(|_| self.filled).map_or(&[] as &[SpillFile], Vec::as_slice);
+        spill::load(spec, files, self.number, self.scratch)
     }
 
     fn transactions(
@@ -95,61 +157,53 @@ impl Partition<'_> {
         people: &customers::People,
         derived: &mut Derived,
     ) -> Result<(), RawError> {
-        let lines = LineColumns::new(lines);
+        let Some(spec) = self.specs.get(&Table::Transactions) else { return Ok(()) };
+        let lines = LineColumns::new(lines, &spec.order_scope);
         let sorted = lines.sorted(&people.transaction_ranks, people.count(), self.as_of);
         derived.count(Table::Transactions, "after_as_of", lines.batch.num_rows() - sorted.len());
-        let equal = sorted
-            .windows(2)
-            .filter(|pair| pair[0].rank == pair[1].rank && lines.compare(&pair[0], &pair[1]) == Ordering::Equal);
-        derived.duplicates.insert(Table::Transactions, equal.count() as u64);
-        self.write_lines(&lines, &sorted, derived)?;
-        self.write_orders(&lines, &sorted, derived)
+        let same = |a: &LineKey, b: &LineKey| a.rank == b.rank && lines.compare(a, b) == Ordering::Equal;
+        let runs = || sorted.chunk_by(same);
+        derived.duplicates.insert(Table::Transactions, runs().map(|run| run.len() as u64 - 1).sum());
+        let found = derived.noticed.overlapping.entry(Table::Transactions).or_default();
+        overlapping(
+            runs(),
+            |line| lines.files[line.row as usize],
+            |line, count| {
+                let (quantity, price) = (lines.quantities[line.row as usize], lines.prices[line.row as usize]);
+                let amount = Effect::of(quantity, price, spec.free_orders).amount(quantity, price);
+                *found = (found.0 + count, found.1 + amount * i128::from(count));
+            },
+        );
+        self.write_lines(&lines, &sorted, spec, derived)?;
+        Orders { partition: self, spec, lines: &lines }.write(&sorted, derived)
     }
 
-    fn write_lines(&self, lines: &LineColumns<'_>, order: &[LineKey], derived: &mut Derived) -> Result<(), RawError> {
+    fn write_lines(
+        &self,
+        lines: &LineColumns<'_>,
+        order: &[LineKey],
+        spec: &TableSpec,
+        derived: &mut Derived,
+    ) -> Result<(), RawError> {
         let schema = transactions_schema(lines.batch.schema_ref());
         let mut writer = TableWriter::new(self, "transactions", schema)?;
         for rows in order.chunks(write::BATCH) {
             let rows: UInt32Array = rows.iter().map(|line| line.row).collect::<Vec<_>>().into();
             let sorted = take_record_batch(lines.batch, &rows).map_err(|error| staging(self.scratch, error))?;
-            let quantities = sorted.column(3).as_primitive::<Int64Type>();
-            let prices = sorted.column(4).as_primitive::<Decimal128Type>();
-            let amounts = quantities.values().iter().zip(prices.values()).map(|(q, p)| i128::from(*q) * *p);
-            let mut columns = sorted.columns().to_vec();
-            columns.insert(5, money(amounts.collect()));
+            let quantities = sorted.column(3).as_primitive::<Int64Type>().values();
+            let prices = sorted.column(4).as_primitive::<Decimal128Type>().values();
+            let effects = quantities.iter().zip(prices).map(|(quantity, price)| {
+                let effect = Effect::of(*quantity, *price, spec.free_orders);
+                (effect.amount(*quantity, *price), effect == Effect::Purchase)
+            });
+            let (amounts, purchases): (Vec<i128>, Vec<bool>) = effects.unzip();
+            let mut columns = sorted.columns()[..TRANSACTION_COLUMNS - 1].to_vec();
+            columns.insert(5, money(amounts));
+            columns.push(Arc::new(BooleanArray::from(purchases)));
+            columns.extend_from_slice(&sorted.columns()[TRANSACTION_COLUMNS..]);
             writer.write(columns)?;
         }
         writer.finish(derived)
-    }
-
-    /// One pass over the sorted lines: a run of one customer and order id gives an order, a return, both or neither.
-    fn write_orders(&self, lines: &LineColumns<'_>, order: &[LineKey], derived: &mut Derived) -> Result<(), RawError> {
-        let mut purchases = Documents::default();
-        let mut returns = Documents::default();
-        let (mut purchase_lines, mut return_lines) = (0, 0);
-        let same = |a: &LineKey, b: &LineKey| a.rank == b.rank && lines.compare_orders(a, b) == Ordering::Equal;
-        for run in order.chunk_by(same) {
-            let (mut bought, mut returned) = (Document::default(), Document::default());
-            for line in run {
-                let row = line.row as usize;
-                let (quantity, price) = (lines.quantities[row], lines.prices[row]);
-                let document = match (quantity.cmp(&0), price > 0) {
-                    (Ordering::Greater, true) => &mut bought,
-                    (Ordering::Less, true) => &mut returned,
-                    _ => continue,
-                };
-                document.add(line, lines);
-            }
-            purchase_lines += bought.lines;
-            return_lines += returned.lines;
-            purchases.push(bought);
-            returns.push(returned);
-        }
-        derived.count(Table::Transactions, "purchase", purchase_lines);
-        derived.count(Table::Transactions, "return", return_lines);
-        derived.count(Table::Transactions, "neither", order.len() - purchase_lines - return_lines);
-        purchases.write(self, lines, ("orders", "ordered_at", "revenue"), derived)?;
-        returns.write(self, lines, ("returns", "returned_at", "amount"), derived)
     }
 
     fn interactions(
@@ -158,129 +212,56 @@ impl Partition<'_> {
         people: &customers::People,
         derived: &mut Derived,
     ) -> Result<(), RawError> {
-        let schema = Arc::new(Schema::new(vec![
+        let Some(spec) = self.specs.get(&Table::Interactions) else { return Ok(()) };
+        let texts = spec.texts().iter().map(|column| Field::new(&column.name, DataType::Utf8, true));
+        let fields = [
             Field::new("customer_id", DataType::Utf8, false),
             Field::new("event", DataType::Utf8, false),
             Field::new("at", time_type(), false),
             Field::new("product_id", DataType::Utf8, true),
-        ]));
+        ];
+        let schema = Arc::new(Schema::new(fields.into_iter().chain(texts).collect::<Vec<_>>()));
         let mut writer = TableWriter::new(self, "interactions", schema)?;
-        if lines.num_columns() > 0 {
-            let (events, products) = (lines.column(1).as_string::<i32>(), lines.column(3).as_string::<i32>());
-            let at = lines.column(2).as_primitive::<TimestampMicrosecondType>().values();
-            let ranks = &people.interaction_ranks;
-            let mut kept: Vec<usize> = (0..lines.num_rows()).filter(|row| at[*row] <= self.as_of).collect();
-            let text = |texts: &StringArray, row: usize| texts.is_valid(row).then(|| texts.value(row).to_owned());
-            kept.sort_unstable_by(|a, b| {
-                (ranks[*a], at[*a], events.value(*a))
-                    .cmp(&(ranks[*b], at[*b], events.value(*b)))
-                    .then_with(|| text(products, *a).cmp(&text(products, *b)))
-            });
-            let equal = kept.windows(2).filter(|p| {
-                let (a, b) = (p[0], p[1]);
-                (ranks[a], at[a], events.value(a), text(products, a))
-                    == (ranks[b], at[b], events.value(b), text(products, b))
-            });
-            derived.duplicates.insert(Table::Interactions, equal.count() as u64);
-            derived.count(Table::Interactions, "after_as_of", lines.num_rows() - kept.len());
-            derived.count(Table::Interactions, "kept", kept.len());
-            for rows in kept.chunks(write::BATCH) {
-                let rows: UInt32Array = rows.iter().map(|row| u32::try_from(*row).ok()).collect();
-                let sorted = take_record_batch(lines, &rows).map_err(|error| staging(self.scratch, error))?;
-                writer.write(sorted.columns().to_vec())?;
-            }
+        let at = lines.column(2).as_primitive::<TimestampMicrosecondType>().values();
+        let files = lines.column(4).as_primitive::<Int32Type>().values();
+        let columns = [1, 3].into_iter().chain(INTERACTION_COLUMNS..lines.num_columns());
+        let texts: Vec<&StringArray> = columns.map(|place| lines.column(place).as_string::<i32>()).collect();
+        let ranks = &people.interaction_ranks;
+        let compare = |a: &usize, b: &usize| {
+            let text = |texts: &&StringArray| {
+                let value = |row: usize| texts.is_valid(row).then(|| texts.value(row));
+                value(*a).cmp(&value(*b))
+            };
+            let texts = || texts.iter().map(text).find(|order| order.is_ne()).unwrap_or(Ordering::Equal);
+            (ranks[*a], at[*a]).cmp(&(ranks[*b], at[*b])).then_with(texts)
+        };
+        let mut kept: Vec<usize> = (0..lines.num_rows()).filter(|row| at[*row] <= self.as_of).collect();
+        kept.sort_unstable_by(compare);
+        let runs = || kept.chunk_by(|a, b| compare(a, b) == Ordering::Equal);
+        derived.duplicates.insert(Table::Interactions, runs().map(|run| run.len() as u64 - 1).sum());
+        let found = derived.noticed.overlapping.entry(Table::Interactions).or_default();
+        overlapping(runs(), |row| files[*row], |_, count| found.0 += count);
+        derived.count(Table::Interactions, "after_as_of", lines.num_rows() - kept.len());
+        derived.count(Table::Interactions, "kept", kept.len());
+        for rows in kept.chunks(write::BATCH) {
+            let rows: UInt32Array = rows.iter().map(|row| u32::try_from(*row).ok()).collect();
+            let sorted = take_record_batch(lines, &rows).map_err(|error| staging(self.scratch, error))?;
+            let mut columns = sorted.columns().to_vec();
+            columns.remove(INTERACTION_COLUMNS - 1);
+            writer.write(columns)?;
         }
         writer.finish(derived)
     }
 }
 
+/// Returns the schema of `transactions` as views see it: without the number of the file, with `amount` and `is_purchase`.
 fn transactions_schema(spilled: &Schema) -> SchemaRef {
     let mut fields: Vec<Field> = spilled.fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields[TRANSACTION_COLUMNS - 1] = Field::new("is_purchase", DataType::Boolean, false);
     fields.insert(5, Field::new("amount", MONEY, false));
     Arc::new(Schema::new(fields))
 }
 
 fn money(values: Vec<i128>) -> ArrayRef {
     Arc::new(Decimal128Array::from(values).with_data_type(MONEY))
-}
-
-/// The purchase lines, or the return lines, of one order id.
-#[derive(Debug, Default)]
-struct Document {
-    lines: usize,
-    first: usize,
-    last: Option<LineKey>,
-    at: i64,
-    items: i64,
-    products: i64,
-    amount: i128,
-}
-
-impl Document {
-    fn add(&mut self, line: &LineKey, lines: &LineColumns<'_>) {
-        let row = line.row as usize;
-        if self.lines == 0 {
-            (self.first, self.at) = (row, lines.times[row]);
-        }
-        if self.last.is_none_or(|last| lines.compare_products(&last, line) != Ordering::Equal) {
-            self.products += 1;
-        }
-        self.lines += 1;
-        self.last = Some(*line);
-        self.at = self.at.min(lines.times[row]);
-        let quantity = lines.quantities[row];
-        self.items = self.items.saturating_add(quantity.saturating_abs());
-        self.amount += i128::from(quantity).abs() * lines.prices[row];
-    }
-}
-
-/// Orders or returns, in the order of the lines.
-#[derive(Debug, Default)]
-struct Documents(Vec<Document>);
-
-impl Documents {
-    fn push(&mut self, document: Document) {
-        if document.lines > 0 {
-            self.0.push(document);
-        }
-    }
-
-    fn write(
-        self,
-        partition: &Partition<'_>,
-        lines: &LineColumns<'_>,
-        (table, time, amount): (&'static str, &str, &str),
-        derived: &mut Derived,
-    ) -> Result<(), RawError> {
-        let schema = Arc::new(Schema::new(vec![
-            Field::new("customer_id", DataType::Utf8, false),
-            Field::new("order_id", DataType::Utf8, false),
-            Field::new(time, time_type(), false),
-            Field::new("weekday", DataType::Int32, false),
-            Field::new("hour", DataType::Int32, false),
-            Field::new("items", DataType::Int64, false),
-            Field::new("products", DataType::Int64, false),
-            Field::new(amount, MONEY, false),
-        ]));
-        let rule = partition.specs.get(&Table::Transactions).map(|spec| &spec.times);
-        let mut writer = TableWriter::new(partition, table, schema)?;
-        for documents in self.0.chunks(write::BATCH) {
-            let text = |texts: &StringArray| -> ArrayRef {
-                Arc::new(StringArray::from_iter_values(documents.iter().map(|document| texts.value(document.first))))
-            };
-            let clock = |at: i64| rule.map_or((1, 0), |rule| rule.weekday_and_hour(at));
-            let (weekdays, hours): (Vec<i32>, Vec<i32>) = documents.iter().map(|document| clock(document.at)).unzip();
-            writer.write(vec![
-                text(lines.customers),
-                text(lines.orders),
-                Arc::new(times(documents.iter().map(|document| document.at).collect())),
-                Arc::new(Int32Array::from(weekdays)),
-                Arc::new(Int32Array::from(hours)),
-                Arc::new(Int64Array::from_iter_values(documents.iter().map(|document| document.items))),
-                Arc::new(Int64Array::from_iter_values(documents.iter().map(|document| document.products))),
-                money(documents.iter().map(|document| document.amount).collect()),
-            ])?;
-        }
-        writer.finish(derived)
-    }
 }

@@ -1,7 +1,7 @@
 //! Reads every raw file once, on several threads, and spills what passed; the rest is counted with its reason.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     sync::{
@@ -10,49 +10,73 @@ use std::{
     },
 };
 
-use super::{Spill, staging};
+use super::{
+    spill::{Spill, SpillFile},
+    staging,
+};
 use crate::{
     pipeline::raw::{
-        Extra, Kind, Line, RawError, Table, TableSpec,
+        Kind, RawError, Table, TableSpec,
+        check::{Extra, Fault, Fields, Line, Transaction},
         files::{RawFile, same_content},
-        read::read_file,
+        read::{FileRead, read_file},
     },
-    snapshot::{Forgotten, Source, TableCounts},
+    snapshot::{BadCause, Forgotten, Source, TableCounts},
 };
 
-/// How many bad lines of a table are shown.
+/// How many bad lines of one cause are shown.
 const EXAMPLES: usize = 5;
+/// Microseconds of the spans of time in which events are counted.
+const SPAN: i64 = 30 * 86_400_000_000;
 
 /// What reading all files gave.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    /// The spilled files by table and partition.
-    pub(crate) spills: BTreeMap<Table, Vec<Vec<PathBuf>>>,
+    /// The spilled lines by table.
+    pub(crate) spills: BTreeMap<Table, Vec<SpillFile>>,
     /// What became of the lines so far.
     pub(crate) counts: BTreeMap<String, TableCounts>,
     pub(crate) sources: Vec<Source>,
     /// The time of the newest event in microseconds.
     pub(crate) newest: Option<i64>,
+    /// How many events there are in each span of 30 days since 1970.
+    pub(crate) spans: BTreeMap<i64, u64>,
     /// Whether any customer has a `created_at`.
     pub(crate) has_created_at: bool,
     /// The columns of `customers` beside the named ones, in the order of their first file, with the kinds of values seen.
     pub(crate) extras: Vec<(String, BTreeSet<Kind>)>,
+    /// The lines without a customer of each order, by a hash of its id.
+    pub(crate) guests: HashMap<u64, Guests>,
+}
+
+/// Lines of `transactions` without a customer.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Guests {
+    pub(crate) lines: u64,
+    /// The sum of their amounts, in ten-thousandths.
+    pub(crate) amount: i128,
+}
+
+impl Guests {
+    fn add(&mut self, line: &Transaction<'_>) {
+        self.lines += 1;
+        self.amount += line.amount();
+    }
 }
 
 /// What one file gave.
 #[derive(Debug, Default)]
 struct FileOutcome {
-    sha256: String,
-    lines: u64,
-    bad: u64,
+    read: Option<FileRead>,
     no_customer: u64,
     forgotten: u64,
-    examples: Vec<String>,
+    bad: BTreeMap<String, BadCause>,
     newest: Option<i64>,
+    spans: BTreeMap<i64, u64>,
     has_created_at: bool,
     extras: Vec<(String, BTreeSet<Kind>)>,
     /// A hash of each line without a customer, to find the equal ones; the others are compared where they are sorted.
-    guests: Vec<u64>,
+    guest_lines: Vec<u64>,
 }
 
 /// What every reading thread shares.
@@ -96,34 +120,42 @@ pub(crate) async fn read(
     let mut outcomes: BTreeMap<usize, Result<FileOutcome, RawError>> = BTreeMap::new();
     let mut lines = Lines::default();
     for worker in workers {
-        let (read, spills) = worker.await.map_err(|error| staging(scratch, error))??;
-        outcomes.extend(read);
-        for (table, paths) in spills {
-            let all = lines.spills.entry(table).or_insert_with(|| vec![Vec::new(); partitions]);
-            all.iter_mut().zip(paths).for_each(|(all, path)| all.extend(path));
+        let done = worker.await.map_err(|error| staging(scratch, error))??;
+        outcomes.extend(done.outcomes);
+        for (table, file) in done.spills {
+            lines.spills.entry(table).or_default().push(file);
+        }
+        for (order, guests) in done.guests {
+            let all = lines.guests.entry(order).or_default();
+            all.lines += guests.lines;
+            all.amount += guests.amount;
         }
     }
     let mut guests: BTreeMap<Table, Vec<u64>> = BTreeMap::new();
     for (at, file) in job.files.iter().enumerate() {
-        let source = |lines, sha256, same_as| Source {
+        let mut source = Source {
             table: file.table.name().to_owned(),
             path: file.shown.clone(),
             bytes: file.bytes,
-            sha256,
-            lines,
-            same_as,
+            sha256: String::new(),
+            lines: 0,
+            physical_lines: 0,
+            same_as: None,
         };
         if let Some(outcome) = outcomes.remove(&at) {
             let outcome = outcome?;
-            lines.sources.push(source(outcome.lines, outcome.sha256.clone(), None));
-            guests.entry(file.table).or_default().extend(&outcome.guests);
+            if let Some(read) = &outcome.read {
+                source.sha256.clone_from(&read.sha256);
+                (source.lines, source.physical_lines) = (read.lines, read.physical_lines);
+            }
+            guests.entry(file.table).or_default().extend(&outcome.guest_lines);
             lines.add(file, outcome);
         } else {
-            let first = same.get(&at).cloned();
-            let twin = lines.sources.iter().find(|source| Some(&source.path) == first.as_ref());
-            let sha256 = twin.map(|twin| twin.sha256.clone()).unwrap_or_default();
-            lines.sources.push(source(0, sha256, first));
+            source.same_as = same.get(&at).cloned();
+            let twin = lines.sources.iter().find(|other| Some(&other.path) == source.same_as.as_ref());
+            source.sha256 = twin.map(|twin| twin.sha256.clone()).unwrap_or_default();
         }
+        lines.sources.push(source);
     }
     for (table, mut hashes) in guests {
         hashes.sort_unstable();
@@ -131,7 +163,8 @@ pub(crate) async fn read(
         lines.counts.entry(table.name().to_owned()).or_default().duplicates += equal as u64;
     }
     for table in Table::ALL {
-        let Some(counts) = lines.counts.get(table.name()) else { continue };
+        let Some(counts) = lines.counts.get_mut(table.name()) else { continue };
+        counts.bad_causes.sort_by(|a, b| b.lines.cmp(&a.lines).then_with(|| a.cause.cmp(&b.cause)));
         let bad = counts.fates.get("bad").copied().unwrap_or(0);
         #[expect(clippy::cast_precision_loss, reason = "a share")]
         if bad as f64 > max_bad_share * counts.lines as f64 {
@@ -140,7 +173,7 @@ pub(crate) async fn read(
                 bad,
                 lines: counts.lines,
                 limit: max_bad_share,
-                examples: counts.bad_examples.clone(),
+                causes: counts.bad_causes.clone(),
             });
         }
     }
@@ -150,14 +183,31 @@ pub(crate) async fn read(
 impl Lines {
     fn add(&mut self, file: &RawFile, outcome: FileOutcome) {
         let counts = self.counts.entry(file.table.name().to_owned()).or_default();
-        counts.lines += outcome.lines;
-        let fates = [("bad", outcome.bad), ("no_customer", outcome.no_customer), ("forgotten", outcome.forgotten)];
-        for (fate, lines) in fates {
+        if let Some(read) = &outcome.read {
+            counts.lines += read.lines;
+            counts.physical_lines += read.physical_lines;
+        }
+        let bad = outcome.bad.values().map(|cause| cause.lines).sum();
+        for (fate, lines) in [("bad", bad), ("no_customer", outcome.no_customer), ("forgotten", outcome.forgotten)] {
             *counts.fates.entry(fate.to_owned()).or_default() += lines;
         }
-        let room = EXAMPLES.saturating_sub(counts.bad_examples.len());
-        counts.bad_examples.extend(outcome.examples.into_iter().take(room));
+        for (text, cause) in outcome.bad {
+            let known = match counts.bad_causes.iter_mut().find(|known| known.cause == text) {
+                Some(known) => known,
+                None => {
+                    counts.bad_causes.push(BadCause { cause: text, ..BadCause::default() });
+                    let last = counts.bad_causes.len() - 1;
+                    &mut counts.bad_causes[last]
+                }
+            };
+            known.lines += cause.lines;
+            let room = EXAMPLES.saturating_sub(known.examples.len());
+            known.examples.extend(cause.examples.into_iter().take(room));
+        }
         self.newest = self.newest.max(outcome.newest);
+        for (span, events) in outcome.spans {
+            *self.spans.entry(span).or_default() += events;
+        }
         self.has_created_at |= outcome.has_created_at;
         for (name, kinds) in outcome.extras {
             match self.extras.iter_mut().find(|(known, _)| *known == name) {
@@ -168,13 +218,18 @@ impl Lines {
     }
 }
 
-type Spilled = Vec<(Table, Vec<Option<PathBuf>>)>;
+/// What one thread has read.
+#[derive(Default)]
+struct Done {
+    outcomes: Vec<(usize, Result<FileOutcome, RawError>)>,
+    spills: Vec<(Table, SpillFile)>,
+    guests: HashMap<u64, Guests>,
+}
 
 impl Job {
-    #[expect(clippy::type_complexity, reason = "what one thread hands back, taken apart at once")]
-    fn work(&self, thread: usize) -> Result<(Vec<(usize, Result<FileOutcome, RawError>)>, Spilled), RawError> {
+    fn work(&self, thread: usize) -> Result<Done, RawError> {
         let mut spills: BTreeMap<Table, Spill> = BTreeMap::new();
-        let mut outcomes = Vec::new();
+        let mut done = Done::default();
         while let Some(at) = self.queue.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let file = &self.files[*at];
             let Some(spec) = self.specs.get(&file.table) else { continue };
@@ -184,74 +239,101 @@ impl Job {
                     entry.insert(Spill::new(spec, self.partitions, &self.scratch, thread)?)
                 }
             };
-            let outcome = self.read(file, spec, *at, spill);
+            let outcome = self.read(file, spec, *at, spill, &mut done.guests);
             let failed = outcome.is_err();
-            outcomes.push((*at, outcome));
+            done.outcomes.push((*at, outcome));
             if failed {
                 break;
             }
         }
-        let spilled =
-            spills.into_iter().map(|(table, spill)| Ok((table, spill.finish()?))).collect::<Result<_, RawError>>()?;
-        Ok((outcomes, spilled))
+        for (table, spill) in spills {
+            done.spills.push((table, spill.finish()?));
+        }
+        Ok(done)
     }
 
-    fn read(&self, file: &RawFile, spec: &TableSpec, at: usize, spill: &mut Spill) -> Result<FileOutcome, RawError> {
+    fn read(
+        &self,
+        file: &RawFile,
+        spec: &TableSpec,
+        at: usize,
+        spill: &mut Spill,
+        guests: &mut HashMap<u64, Guests>,
+    ) -> Result<FileOutcome, RawError> {
         let mut outcome = FileOutcome::default();
         // Later files and later lines have the greater place.
         let place = i64::try_from(at).unwrap_or(i64::MAX >> 40) << 40;
+        let number = i32::try_from(at).unwrap_or(i32::MAX);
         let texts = spec.columns.len() - spec.texts().len();
         let forgotten = |id: Option<&str>| id.is_some_and(|id| self.forgotten.contains(id));
         let read = read_file(file, spec, Arc::clone(&self.progress), &self.scratch, &mut |line, content| {
-            let (fields, extras) = match content {
+            let (fields, mut extras) = match content {
                 Line::Record { fields, extras } => (fields, extras),
-                Line::Bad(why) => return outcome.bad(file, line, &why),
+                Line::Bad { fault, lines } => return outcome.bad(file, line, fault, lines),
             };
-            let passed = match spec.table {
+            match spec.table {
                 Table::Transactions => match spec.transaction(fields) {
-                    Err(why) => return outcome.bad(file, line, &why),
-                    Ok(passed) if forgotten(passed.customer_id) => return outcome.forget(),
+                    Err(fault) => outcome.bad(file, line, fault, 1),
+                    Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                     Ok(passed) => {
-                        outcome.newest = outcome.newest.max(Some(passed.ordered_at));
-                        passed.customer_id.map(|id| spill.transaction(id, &passed, &fields[texts..]))
+                        outcome.event(passed.ordered_at);
+                        let texts = &fields.texts[texts..];
+                        match passed.customer_id.as_deref() {
+                            Some(id) => spill.transaction(id, &passed, texts, number),
+                            None => {
+                                let order = order_hash(&passed.order_id, spec.order_scope.iter().map(|at| texts[*at]));
+                                guests.entry(order).or_default().add(&passed);
+                                outcome.guest(fields)
+                            }
+                        }
                     }
                 },
-                Table::Customers => match spec.customer(fields, extras) {
-                    Err(why) => return outcome.bad(file, line, &why),
-                    Ok(passed) if forgotten(passed.customer_id) => return outcome.forget(),
+                Table::Customers => match spec.customer(fields, &mut extras) {
+                    Err(fault) => outcome.bad(file, line, fault, 1),
+                    Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                     Ok(passed) => {
                         outcome.has_created_at |= passed.created_at.is_some();
-                        outcome.note_extras(spec, extras);
+                        outcome.note_extras(&extras);
                         let place = place + i64::try_from(line).unwrap_or(0);
-                        passed.customer_id.map(|id| spill.customer(id, &passed, extras, place))
+                        match passed.customer_id.as_deref() {
+                            Some(id) => spill.customer(id, &passed, &extras, place),
+                            None => outcome.guest(fields),
+                        }
                     }
                 },
                 Table::Interactions => match spec.interaction(fields) {
-                    Err(why) => return outcome.bad(file, line, &why),
-                    Ok(passed) if forgotten(passed.customer_id) => return outcome.forget(),
+                    Err(fault) => outcome.bad(file, line, fault, 1),
+                    Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                     Ok(passed) => {
-                        outcome.newest = outcome.newest.max(Some(passed.at));
-                        passed.customer_id.map(|id| spill.interaction(id, &passed))
+                        outcome.event(passed.at);
+                        match passed.customer_id.as_deref() {
+                            Some(id) => spill.interaction(id, &passed, &fields.texts[texts..], number),
+                            None => outcome.guest(fields),
+                        }
                     }
                 },
-            };
-            passed.unwrap_or_else(|| {
-                outcome.guest(fields);
-                Ok(())
-            })
+            }
         })?;
-        outcome.sha256 = read.sha256;
-        outcome.lines = read.lines;
+        outcome.read = Some(read);
         Ok(outcome)
     }
 }
 
+/// Returns a hash of an order's id and of the columns that belong to it.
+pub(crate) fn order_hash<'a>(id: &str, scope: impl Iterator<Item = &'a str>) -> u64 {
+    let mut hash = DefaultHasher::new();
+    id.hash(&mut hash);
+    scope.for_each(|text| text.trim().hash(&mut hash));
+    hash.finish()
+}
+
 impl FileOutcome {
     #[expect(clippy::unnecessary_wraps, reason = "the last word of a sink")]
-    fn bad(&mut self, file: &RawFile, line: u64, why: &str) -> Result<(), RawError> {
-        self.bad += 1;
-        if self.examples.len() < EXAMPLES {
-            self.examples.push(format!("{}, line {line}: {why}", file.shown));
+    fn bad(&mut self, file: &RawFile, line: u64, fault: Fault, lines: u64) -> Result<(), RawError> {
+        let cause = self.bad.entry(fault.cause).or_default();
+        cause.lines += lines;
+        if cause.examples.len() < EXAMPLES {
+            cause.examples.push(format!("{}, line {line}: {}", file.shown, fault.found));
         }
         Ok(())
     }
@@ -263,23 +345,34 @@ impl FileOutcome {
         Ok(())
     }
 
-    fn guest(&mut self, fields: &[&str]) {
-        self.no_customer += 1;
-        let mut hash = DefaultHasher::new();
-        fields.hash(&mut hash);
-        self.guests.push(hash.finish());
+    fn event(&mut self, micros: i64) {
+        self.newest = self.newest.max(Some(micros));
+        *self.spans.entry(micros.div_euclid(SPAN)).or_default() += 1;
     }
 
-    fn note_extras(&mut self, spec: &TableSpec, extras: &[Extra<'_>]) {
-        for extra in extras {
+    #[expect(clippy::unnecessary_wraps, reason = "the last word of a sink")]
+    fn guest(&mut self, fields: Fields<'_>) -> Result<(), RawError> {
+        self.no_customer += 1;
+        let mut hash = DefaultHasher::new();
+        fields.texts.hash(&mut hash);
+        self.guest_lines.push(hash.finish());
+        Ok(())
+    }
+
+    fn note_extras(&mut self, extras: &[Extra<'_>]) {
+        for (place, extra) in extras.iter().enumerate() {
+            // Lines of a file mostly have the same columns in the same order.
+            let at = match self.extras.get(place) {
+                Some((name, _)) if name == extra.name => place,
+                _ => self.extras.iter().position(|(name, _)| name == extra.name).unwrap_or_else(|| {
+                    self.extras.push((extra.name.to_owned(), BTreeSet::new()));
+                    self.extras.len() - 1
+                }),
+            };
             let text = extra.text.trim();
-            let at = self.extras.iter().position(|(name, _)| name == extra.name).unwrap_or_else(|| {
-                self.extras.push((extra.name.to_owned(), BTreeSet::new()));
-                self.extras.len() - 1
-            });
             if !text.is_empty() {
-                let fits = extra.kind == Kind::Number || spec.fits(extra.kind, text);
-                self.extras[at].1.insert(if fits { extra.kind } else { Kind::Text });
+                let kind = if TableSpec::fits(extra.kind, text) { extra.kind } else { Kind::Text };
+                self.extras[at].1.insert(kind);
             }
         }
     }

@@ -75,7 +75,7 @@ async fn a_bad_audience_fails_the_build_by_name() {
         assert!(shop.snapshot_folders().iter().all(|folder| !folder.join("manifest.json").exists()));
     }
     let shop = corners_with("[audiences.typo]\nwhere = \"not profile.country:Frnace\"\n");
-    let warnings = shop.build().await.warnings;
+    let warnings = shop.build().await.warnings();
     assert!(
         warnings
             .iter()

@@ -88,6 +88,8 @@ pub(super) async fn large(customers: usize) -> Shop {
             mean_m_score: None,
         }],
         counts: BTreeMap::default(),
+        warnings: Vec::new(),
+        quality: larder::snapshot::Quality::default(),
         sources: Vec::new(),
         files,
         stages: Vec::new(),

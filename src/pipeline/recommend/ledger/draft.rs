@@ -148,9 +148,13 @@ impl Draft {
         let text = |at: usize| batch.column(at).as_string::<i32>();
         let (customers, orders, products) = (text(0), text(1), text(2));
         let quantities = batch.column(3).as_primitive::<Int64Type>().values();
-        let prices = batch.column(4).as_primitive::<Decimal128Type>().values();
-        let Some(times) = batch.column_by_name("ordered_at") else { return };
+        let column = |name: &str| batch.column_by_name(name);
+        let Some(((times, amounts), purchases)) = column("ordered_at").zip(column("amount")).zip(column("is_purchase"))
+        else {
+            return;
+        };
         let times = times.as_primitive::<TimestampMicrosecondType>().values();
+        let (amounts, purchases) = (amounts.as_primitive::<Decimal128Type>().values(), purchases.as_boolean());
         let optional = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
         let (names, categories) = (optional("product_name"), optional("category"));
         for row in 0..batch.num_rows() {
@@ -161,14 +165,20 @@ impl Draft {
                 orders.value(row).clone_into(last_order);
                 *order += 1;
             }
-            if quantities[row] == 0 || prices[row] <= 0 || products.value(row).is_empty() {
+            let quantity = quantities[row].abs();
+            let quantity = match (purchases.value(row), amounts[row] < 0) {
+                (true, _) => quantity,
+                (false, true) => -quantity,
+                (false, false) => continue,
+            };
+            if products.value(row).is_empty() {
                 continue;
             }
             let product = self.product(products.value(row), exclude);
             if product == NONE {
                 continue;
             }
-            if quantities[row] > 0 {
+            if quantity > 0 {
                 let word = &mut self.words[product as usize];
                 if let Some(names) = names.filter(|names| names.is_valid(row)) {
                     word.names.add(names.value(row), 1);
@@ -178,7 +188,7 @@ impl Draft {
                 }
             }
             let at = u32::try_from(times[row].div_euclid(1_000_000)).unwrap_or(0);
-            self.lines.push(Line { product, order: *order, at, quantity: quantities[row] });
+            self.lines.push(Line { product, order: *order, at, quantity });
         }
     }
 

@@ -13,6 +13,7 @@ use arrow::{
     },
     datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType},
 };
+use chrono::NaiveDate;
 
 use super::{
     super::{UTC, time_type},
@@ -24,8 +25,9 @@ use crate::{
     pipeline::raw::{
         Kind, RawError, Table, TableSpec,
         object::{Object, Text},
-        value::{self, PRICE_DIGITS, PRICE_SCALE},
+        value::{self, NumberRule, PRICE_DIGITS, PRICE_SCALE},
     },
+    snapshot::rfc3339,
 };
 
 /// A column of the `customers` files that Larder has no name for.
@@ -52,12 +54,14 @@ pub(crate) fn extra_columns(seen: &[(String, BTreeSet<Kind>)], spec: Option<&Tab
             columns.push((column, kinds.clone()));
         }
     }
-    let declared = |name: &str| spec.and_then(|spec| spec.types.get(name)).copied();
+    let declared = |name: &str| spec.and_then(|spec| spec.declared(name));
     let typed = |(column, kinds): (ExtraColumn, BTreeSet<Kind>)| {
         let seen: Vec<Kind> = kinds.into_iter().collect();
         let inferred = match seen.as_slice() {
             [one] => *one,
             [Kind::Integer, Kind::Number] => Kind::Number,
+            // The last has most digits behind the point.
+            [Kind::Integer | Kind::Decimal(_), .., last @ Kind::Decimal(_)] => *last,
             _ => Kind::Text,
         };
         let declared = declared(&column.name);
@@ -73,32 +77,60 @@ impl ExtraColumn {
             Kind::Integer => DataType::Int64,
             Kind::Number if self.declared => DataType::Decimal128(PRICE_DIGITS, PRICE_SCALE),
             Kind::Number => DataType::Float64,
+            Kind::Decimal(scale) => DataType::Decimal128(38, i8::try_from(scale).unwrap_or(38)),
             Kind::Boolean => DataType::Boolean,
             Kind::Date => DataType::Date32,
             Kind::Timestamp => time_type(),
         }
     }
 
-    fn array(&self, texts: &[Option<Cow<'_, str>>], spec: &TableSpec) -> ArrayRef {
+    /// Makes a column of `texts`, which are in the form in which attributes are staged.
+    fn array(&self, texts: &[Option<Cow<'_, str>>]) -> Result<ArrayRef, RawError> {
         let texts = texts.iter().map(Option::as_deref);
-        match self.data_type() {
-            DataType::Int64 => Arc::new(texts.map(|text| value::integer(text?)).collect::<Int64Array>()),
-            DataType::Float64 => Arc::new(texts.map(|text| text?.parse().ok()).collect::<Float64Array>()),
-            DataType::Boolean => Arc::new(texts.map(|text| text?.parse().ok()).collect::<BooleanArray>()),
-            DataType::Decimal128(..) => {
-                let values: Decimal128Array = texts.map(|text| value::price(text?).map(i128::from)).collect();
-                Arc::new(values.with_data_type(self.data_type()))
+        Ok(match self.data_type() {
+            DataType::Int64 => {
+                Arc::new(self.values(texts, |text| NumberRule::TYPED.integer(text).ok())?.collect::<Int64Array>())
+            }
+            DataType::Float64 => Arc::new(self.values(texts, |text| text.parse().ok())?.collect::<Float64Array>()),
+            DataType::Boolean => Arc::new(self.values(texts, |text| text.parse().ok())?.collect::<BooleanArray>()),
+            DataType::Decimal128(digits, scale) => {
+                let values = self.values(texts, |text| {
+                    let value = value::decimal(text, scale.into())?;
+                    (value.unsigned_abs() < 10_u128.pow(digits.into())).then_some(value)
+                })?;
+                Arc::new(values.collect::<Decimal128Array>().with_data_type(self.data_type()))
             }
             DataType::Date32 => {
-                let days = texts.map(|text| i32::try_from(spec.times.parse(text?)?.div_euclid(86_400_000_000)).ok());
+                let days =
+                    self.values(texts, |text| text.parse::<NaiveDate>().ok().map(|date| date.to_epoch_days()))?;
                 Arc::new(days.collect::<Date32Array>())
             }
             DataType::Timestamp(..) => {
-                let micros = texts.map(|text| spec.times.parse(text?));
+                let micros = self.values(texts, |text| rfc3339::instant(text).map(|time| time.timestamp_micros()))?;
                 Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone(UTC))
             }
             _ => Arc::new(texts.collect::<StringArray>()),
-        }
+        })
+    }
+
+    /// Reads `texts` as values. All were checked as lines, but several files may have typed a column in ways that no one type holds.
+    fn values<'a, T>(
+        &self,
+        texts: impl Iterator<Item = Option<&'a str>>,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<impl Iterator<Item = Option<T>>, RawError> {
+        let read = |text: Option<&str>| match text {
+            None => Ok(None),
+            Some(text) => read(text).map(Some).ok_or_else(|| RawError::Setting {
+                table: Table::Customers.name(),
+                why: format!(
+                    "the column `{}` has values that {} cannot hold; set its type to text in `types`",
+                    self.name,
+                    self.data_type()
+                ),
+            }),
+        };
+        Ok(texts.map(read).collect::<Result<Vec<_>, _>>()?.into_iter())
     }
 }
 
@@ -117,7 +149,7 @@ pub(super) struct People {
 #[derive(Debug, Default, Clone)]
 struct Person {
     id: String,
-    /// The line of `customers` that holds: the last one.
+    /// The line of `customers` that holds: the newest by `updated_at`, of several the last.
     profile: Option<usize>,
     created_at: Option<i64>,
     /// The earliest event of all, after `as_of` too.
@@ -162,11 +194,13 @@ impl People {
         let mut replaced = 0;
         if profiles.num_columns() > 0 {
             let created_at = profiles.column(1).as_primitive::<TimestampMicrosecondType>();
+            let updated_at = profiles.column(4).as_primitive::<TimestampMicrosecondType>();
             let places = profiles.column(3).as_primitive::<Int64Type>().values();
+            let age = |row: usize| (updated_at.is_valid(row).then(|| updated_at.value(row)), places[row]);
             for (row, rank) in profile_ranks.iter().enumerate() {
                 let person = &mut people[*rank as usize];
                 replaced += usize::from(person.profile.is_some());
-                if person.profile.is_none_or(|other| places[other] < places[row]) {
+                if person.profile.is_none_or(|other| age(other) < age(row)) {
                     person.profile = Some(row);
                     person.created_at = created_at.is_valid(row).then(|| created_at.value(row));
                 }
@@ -175,7 +209,15 @@ impl People {
         Self { people, transaction_ranks, interaction_ranks, replaced }
     }
 
-    /// How many they are.
+    /// Returns the customer of the most transactions, with their number; of several the greatest id.
+    pub(super) fn largest(&self) -> Option<(u64, String)> {
+        let mut lines = vec![0_u64; self.people.len()];
+        self.transaction_ranks.iter().for_each(|rank| lines[*rank as usize] += 1);
+        let most = lines.iter().zip(&self.people).max_by_key(|(lines, _)| **lines)?;
+        Some((*most.0, most.1.id.clone()))
+    }
+
+    /// Returns the number of customers.
     pub(super) fn count(&self) -> usize {
         self.people.len()
     }
@@ -296,8 +338,8 @@ pub(super) fn write(
             });
         }
         let attributes = attributes(partition.extras, profiles, chunk);
-        if let Some(spec) = partition.specs.get(&Table::Customers) {
-            columns.extend(partition.extras.iter().zip(&attributes).map(|(column, texts)| column.array(texts, spec)));
+        for (column, texts) in partition.extras.iter().zip(&attributes) {
+            columns.push(column.array(texts)?);
         }
         writer.write(columns)?;
     }
@@ -322,7 +364,7 @@ fn attributes<'a>(
         .collect();
     for (row, (person, _)) in chunk.iter().enumerate() {
         let Some(profile) = person.profile else { continue };
-        let Ok(Object(members)) = serde_json::from_str::<Object<'_, Text<'_>>>(objects.value(profile)) else {
+        let Ok(Object { members, .. }) = serde_json::from_str::<Object<'_, Text<'_>>>(objects.value(profile)) else {
             continue;
         };
         for (name, text) in members {

@@ -4,8 +4,10 @@ use std::cmp::Ordering;
 
 use arrow::{
     array::{Array, AsArray, RecordBatch, StringArray},
-    datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
+    datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType},
 };
+
+use super::super::spill::TRANSACTION_COLUMNS;
 
 /// The columns of spilled transactions.
 pub(super) struct LineColumns<'a> {
@@ -16,7 +18,11 @@ pub(super) struct LineColumns<'a> {
     pub(super) quantities: &'a [i64],
     pub(super) prices: &'a [i128],
     pub(super) times: &'a [i64],
+    /// The number of the file that each line stands in; it has no part in the order.
+    pub(super) files: &'a [i32],
     texts: Vec<&'a StringArray>,
+    /// The columns that belong to an order's id.
+    pub(super) scope: Vec<&'a StringArray>,
 }
 
 /// What a line is sorted by, side by side, so that sorting need not look up the texts.
@@ -52,7 +58,9 @@ impl Prefix {
 }
 
 impl<'a> LineColumns<'a> {
-    pub(super) fn new(batch: &'a RecordBatch) -> Self {
+    /// Of `batch`, among whose texts `scope` has the places of the columns that belong to an order's id.
+    pub(super) fn new(batch: &'a RecordBatch, scope: &[usize]) -> Self {
+        let texts: Vec<&StringArray> = batch.columns()[TRANSACTION_COLUMNS..].iter().map(AsArray::as_string).collect();
         Self {
             batch,
             customers: batch.column(0).as_string(),
@@ -61,7 +69,9 @@ impl<'a> LineColumns<'a> {
             quantities: batch.column(3).as_primitive::<Int64Type>().values(),
             prices: batch.column(4).as_primitive::<Decimal128Type>().values(),
             times: batch.column(5).as_primitive::<TimestampMicrosecondType>().values(),
-            texts: batch.columns()[6..].iter().map(AsArray::as_string).collect(),
+            files: batch.column(6).as_primitive::<Int32Type>().values(),
+            scope: scope.iter().map(|at| texts[*at]).collect(),
+            texts,
         }
     }
 
@@ -92,25 +102,30 @@ impl<'a> LineColumns<'a> {
     /// A total order of one customer's lines; equal are lines that are the same in all.
     pub(super) fn compare(&self, a: &LineKey, b: &LineKey) -> Ordering {
         self.compare_orders(a, b).then_with(|| self.compare_products(a, b)).then_with(|| {
-            let (a, b) = (a.row as usize, b.row as usize);
-            let text = |texts: &StringArray| {
-                texts.is_valid(a).cmp(&texts.is_valid(b)).then_with(|| texts.value(a).cmp(texts.value(b)))
-            };
-            (self.times[a], self.quantities[a], self.prices[a])
-                .cmp(&(self.times[b], self.quantities[b], self.prices[b]))
-                .then_with(|| self.texts.iter().map(|texts| text(texts)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal))
+            let (row, other) = (a.row as usize, b.row as usize);
+            (self.times[row], self.quantities[row], self.prices[row])
+                .cmp(&(self.times[other], self.quantities[other], self.prices[other]))
+                .then_with(|| compare_texts(&self.texts, a, b))
         })
     }
 
-    /// By order id alone.
+    /// By order id and what belongs to it alone.
     pub(super) fn compare_orders(&self, a: &LineKey, b: &LineKey) -> Ordering {
-        compare(self.orders, (a.order, a.row), (b.order, b.row))
+        compare(self.orders, (a.order, a.row), (b.order, b.row)).then_with(|| compare_texts(&self.scope, a, b))
     }
 
     /// By product id alone.
     pub(super) fn compare_products(&self, a: &LineKey, b: &LineKey) -> Ordering {
         compare(self.products, (a.product, a.row), (b.product, b.row))
     }
+}
+
+fn compare_texts(columns: &[&StringArray], a: &LineKey, b: &LineKey) -> Ordering {
+    let (a, b) = (a.row as usize, b.row as usize);
+    let text = |texts: &StringArray| {
+        texts.is_valid(a).cmp(&texts.is_valid(b)).then_with(|| texts.value(a).cmp(texts.value(b)))
+    };
+    columns.iter().map(|texts| text(texts)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 fn compare(texts: &StringArray, a: (Prefix, u32), b: (Prefix, u32)) -> Ordering {

@@ -1,0 +1,151 @@
+//! What a build noticed in the raw data that is no error and may be a mistake: said with counts and sums, in words for whoever wrote
+//! the export.
+
+use std::collections::BTreeSet;
+
+use chrono::DateTime;
+
+use super::{
+    past::Spilled,
+    raw::{Table, TableSpec},
+    staging::{derive::Noticed, lines::Lines},
+};
+use crate::{
+    config::RawConfig,
+    feature::money,
+    snapshot::{Warning, rfc3339},
+};
+
+/// Lines of `transactions` from which on the share of one customer says something.
+const LINES_TO_COMPARE: u64 = 1_000;
+/// The share of orders over several days from which on order ids seem to come again.
+const LONG_ORDERS: u64 = 20;
+/// Events after a gap, as a share of all, that are too few to be the shop's own: one in so many.
+const FEW_EVENTS: u64 = 1_000;
+
+/// Returns what was noticed while `lines` were read, and while tables were derived from what of them was `spilled`.
+pub(super) fn warnings(lines: &Lines, spilled: &Spilled, noticed: &Noticed, raw: &RawConfig) -> Vec<Warning> {
+    let spec = spilled.specs.get(&Table::Transactions);
+    let counts = lines.counts.get(Table::Transactions.name());
+    let mut warnings = Vec::new();
+    warnings.extend(overlapping(noticed));
+    warnings.extend(guests(spilled, noticed));
+    warnings.extend(counts.and_then(|counts| without_effect(counts.fates.get("neither").copied()?, noticed, spec)));
+    warnings.extend(divided(noticed, spec));
+    warnings.extend(largest(counts.map_or(0, |counts| counts.lines), noticed, raw));
+    warnings.extend(late(lines));
+    warnings
+}
+
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+fn overlapping(noticed: &Noticed) -> Vec<Warning> {
+    let found = noticed.overlapping.iter().filter(|(_, (lines, _))| *lines > 0);
+    let warning = |(table, (lines, amount)): (&Table, &(u64, i128))| {
+        let sum = if *table == Table::Transactions { format!(" ({} in all)", money(*amount)) } else { String::new() };
+        let message = format!(
+            "{} of {}{sum} equal a line of another file and count again; do the exports overlap?",
+            count(*lines, "line"),
+            table.name()
+        );
+        Warning::new("overlapping_files", message)
+    };
+    found.map(warning).collect()
+}
+
+fn guests(spilled: &Spilled, noticed: &Noticed) -> Option<Warning> {
+    let orders: BTreeSet<u64> = noticed.guest_orders.iter().copied().collect();
+    let of_order = orders.iter().filter_map(|order| spilled.guests.get(order));
+    let (found, amount) = of_order.fold((0, 0), |(lines, sum), guests| (lines + guests.lines, sum + guests.amount));
+    (found > 0).then(|| {
+        let message = format!(
+            "{} of transactions without a customer ({} in all) belong to {} that other lines give a customer; fill the customer in on \
+             every line of an order",
+            count(found, "line"),
+            money(amount),
+            count(orders.len() as u64, "order")
+        );
+        Warning::new("guests_on_known_orders", message)
+    })
+}
+
+fn without_effect(lines: u64, noticed: &Noticed, spec: Option<&TableSpec>) -> Option<Warning> {
+    let free = spec.is_some_and(|spec| spec.free_orders);
+    let hint =
+        if free { "" } else { "; `free_orders = true` in [raw.transactions] takes orders of price 0 for purchases" };
+    (lines > 0).then(|| {
+        let message = format!(
+            "{} of transactions ({} in all, amount 0) have the price 0 or the quantity 0 and are neither purchase nor return{hint}",
+            count(lines, "line"),
+            count(noticed.items_without_effect, "item"),
+        );
+        Warning::new("without_effect", message)
+    })
+}
+
+fn divided(noticed: &Noticed, spec: Option<&TableSpec>) -> Vec<Warning> {
+    let days = spec.map_or(0, |spec| spec.order_span / 86_400_000_000);
+    let mut warnings = Vec::new();
+    if noticed.divided_ids > 0 {
+        let message = format!(
+            "{} of one customer stand for {}, since their lines lie more than order_span ({}) apart; where receipt numbers start \
+             anew, `order_scope` and `order_span` in [raw.transactions] say what an order is",
+            count(noticed.divided_ids, "order id"),
+            count(noticed.divided_orders, "order"),
+            count(u64::try_from(days).unwrap_or(0), "day"),
+        );
+        warnings.push(Warning::new("divided_orders", message));
+    }
+    if noticed.long_orders * LONG_ORDERS > noticed.orders {
+        let message = format!(
+            "{} of {} have lines more than a day apart; if receipt numbers start anew, set `order_span` or `order_scope` in \
+             [raw.transactions]",
+            noticed.long_orders,
+            count(noticed.orders, "order"),
+        );
+        warnings.push(Warning::new("long_orders", message));
+    }
+    warnings
+}
+
+fn largest(lines: u64, noticed: &Noticed, raw: &RawConfig) -> Option<Warning> {
+    let (most, id) = noticed.largest.as_ref()?;
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let share = *most as f64 / lines.max(1) as f64;
+    (lines >= LINES_TO_COMPARE && share > raw.max_customer_share).then(|| Warning {
+        kind: "large_customer".to_owned(),
+        message: format!(
+            "one customer has {:.1} % of the lines of transactions, more than max_customer_share; if the id stands for guests, add \
+             it to `nulls` in [raw]",
+            share * 100.0
+        ),
+        customer_id: Some(id.clone()),
+    })
+}
+
+/// Warns of a few events long after all others, which alone would make everybody look as if they had not come for long.
+fn late(lines: &Lines) -> Option<Warning> {
+    let newest = lines.newest?;
+    let all: u64 = lines.spans.values().sum();
+    let mut after = 0;
+    let mut spans = lines.spans.iter().rev().peekable();
+    while let Some((span, events)) = spans.next() {
+        after += events;
+        let (before, _) = spans.peek()?;
+        if after * FEW_EVENTS > all {
+            return None;
+        }
+        if span - *before > 1 {
+            let shown = DateTime::from_timestamp_micros(newest).map(rfc3339::format).unwrap_or_default();
+            let message = format!(
+                "the newest event, {shown}, is one of {} more than 30 days after all others; as_of follows the newest event unless \
+                 `--as-of` says otherwise",
+                count(after, "event")
+            );
+            return Some(Warning::new("late_events", message));
+        }
+    }
+    None
+}

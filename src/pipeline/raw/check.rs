@@ -1,0 +1,295 @@
+//! The checks of a line: from text fields to typed values, or to the reason why the line is bad.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, NaiveDate};
+
+use super::{
+    Kind, TableSpec,
+    time::NotTime,
+    value::{self, NotNumber, NumberRule, trimmed},
+};
+use crate::{feature::money, snapshot::rfc3339};
+
+/// One line of a file.
+#[derive(Debug)]
+pub(crate) enum Line<'a> {
+    /// The fields in the order of the spec's columns, and the columns beside them that are kept.
+    Record { fields: Fields<'a>, extras: Vec<Extra<'a>> },
+    /// What is no line of the table, why, and how many lines of the file it covers.
+    Bad { fault: Fault, lines: u64 },
+}
+
+/// The fields of a line in the order of the spec's columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fields<'a> {
+    pub(crate) texts: &'a [&'a str],
+    /// A bit for each column whose values the file types, so that no configured format or mark applies to them.
+    pub(crate) typed: u32,
+}
+
+impl Fields<'_> {
+    fn is_typed(self, at: usize) -> bool {
+        self.typed >> at & 1 == 1
+    }
+}
+
+/// A column that is kept without being named.
+#[derive(Debug)]
+pub(crate) struct Extra<'a> {
+    /// Its name in the file, or the one that `columns` gives it.
+    pub(crate) name: &'a str,
+    pub(crate) text: Cow<'a, str>,
+    /// The type that the file gives it, or that was declared.
+    pub(crate) kind: Kind,
+    /// The type declared in `types`.
+    pub(crate) declared: Option<Kind>,
+}
+
+/// Why a line is bad: the cause, which lines have in common, and what was found in this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) cause: String,
+    pub(crate) found: String,
+}
+
+/// A line of `transactions` that passed.
+#[derive(Debug)]
+pub(crate) struct Transaction<'a> {
+    pub(crate) customer_id: Option<Cow<'a, str>>,
+    pub(crate) order_id: Cow<'a, str>,
+    pub(crate) product_id: Cow<'a, str>,
+    pub(crate) quantity: i64,
+    /// In ten-thousandths.
+    pub(crate) unit_price: i64,
+    /// In microseconds since 1970.
+    pub(crate) ordered_at: i64,
+}
+
+impl Transaction<'_> {
+    /// Returns quantity times price, in ten-thousandths.
+    pub(crate) fn amount(&self) -> i128 {
+        i128::from(self.quantity) * i128::from(self.unit_price)
+    }
+}
+
+/// A line of `customers` that passed.
+#[derive(Debug)]
+pub(crate) struct Customer<'a> {
+    pub(crate) customer_id: Option<Cow<'a, str>>,
+    pub(crate) created_at: Option<i64>,
+    pub(crate) updated_at: Option<i64>,
+}
+
+/// A line of `interactions` that passed.
+#[derive(Debug)]
+pub(crate) struct Interaction<'a> {
+    pub(crate) customer_id: Option<Cow<'a, str>>,
+    pub(crate) event: &'a str,
+    pub(crate) product_id: Option<Cow<'a, str>>,
+    pub(crate) at: i64,
+}
+
+impl TableSpec {
+    /// Checks the fields of a line of `transactions`.
+    pub(crate) fn transaction<'a>(&self, fields: Fields<'a>) -> Result<Transaction<'a>, Fault> {
+        let quantity = self.numbers(fields, 3).quantity(fields.texts[3], self.max_quantity);
+        let price = self.numbers(fields, 4).price(fields.texts[4]);
+        Ok(Transaction {
+            customer_id: self.customer_id(fields)?,
+            order_id: self.key(fields, 1)?,
+            product_id: self.key(fields, 2)?,
+            quantity: quantity.map_err(|why| self.not_number(fields, 3, why))?,
+            unit_price: price.map_err(|why| self.not_number(fields, 4, why))?,
+            ordered_at: self.event(fields, 5)?,
+        })
+    }
+
+    /// Checks the fields of a line of `customers`, and brings its typed attributes into the form in which they are staged.
+    pub(crate) fn customer<'a>(&self, fields: Fields<'a>, extras: &mut [Extra<'_>]) -> Result<Customer<'a>, Fault> {
+        for extra in extras.iter_mut() {
+            self.attribute(extra)?;
+        }
+        Ok(Customer {
+            customer_id: self.customer_id(fields)?,
+            created_at: self.event_if_any(fields, 1)?,
+            updated_at: self.event_if_any(fields, 2)?,
+        })
+    }
+
+    /// Checks the fields of a line of `interactions`.
+    pub(crate) fn interaction<'a>(&self, fields: Fields<'a>) -> Result<Interaction<'a>, Fault> {
+        let event = trimmed(fields.texts[1]);
+        if event.is_empty() {
+            return Err(self.missing(1));
+        }
+        Ok(Interaction {
+            customer_id: self.customer_id(fields)?,
+            event,
+            at: self.event(fields, 2)?,
+            product_id: self.id(fields, 3)?,
+        })
+    }
+
+    /// Returns how the numbers of the column `at` are written.
+    fn numbers(&self, fields: Fields<'_>, at: usize) -> NumberRule {
+        if fields.is_typed(at) { NumberRule::TYPED } else { self.numbers }
+    }
+
+    fn customer_id<'a>(&self, fields: Fields<'a>) -> Result<Option<Cow<'a, str>>, Fault> {
+        self.nulls.customer_id(fields.texts[0]).map_err(|error| self.fault(0, &error.to_string(), fields.texts[0]))
+    }
+
+    fn id<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Option<Cow<'a, str>>, Fault> {
+        self.nulls.id(fields.texts[at]).map_err(|error| self.fault(at, &error.to_string(), fields.texts[at]))
+    }
+
+    /// Returns an id that must be there.
+    fn key<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Cow<'a, str>, Fault> {
+        self.id(fields, at)?.ok_or_else(|| self.missing(at))
+    }
+
+    fn event(&self, fields: Fields<'_>, at: usize) -> Result<i64, Fault> {
+        let text = fields.texts[at];
+        self.times.event(text, fields.is_typed(at)).map_err(|why| {
+            let (expected, found) = self.not_time(why, Kind::Timestamp, text);
+            Fault { cause: format!("column `{}`: {expected}", self.columns[at].source), found }
+        })
+    }
+
+    fn event_if_any(&self, fields: Fields<'_>, at: usize) -> Result<Option<i64>, Fault> {
+        if self.nulls.contains(trimmed(fields.texts[at])) {
+            return Ok(None);
+        }
+        self.event(fields, at).map(Some)
+    }
+
+    /// Checks an attribute of a customer whose type is known, and writes its value as it is staged.
+    fn attribute(&self, extra: &mut Extra<'_>) -> Result<(), Fault> {
+        let typed = extra.declared.is_none();
+        let kind = extra.declared.unwrap_or(extra.kind);
+        if kind == Kind::Text || (typed && !matches!(kind, Kind::Timestamp)) {
+            return Ok(());
+        }
+        let text = trimmed(&extra.text);
+        let staged = if self.nulls.contains(text) { String::new() } else { self.staged(kind, text, extra)? };
+        extra.text = Cow::Owned(staged);
+        extra.kind = kind;
+        Ok(())
+    }
+
+    fn staged(&self, kind: Kind, text: &str, extra: &Extra<'_>) -> Result<String, Fault> {
+        // A file that types its values leaves nothing to a configured format.
+        let typed = extra.kind != Kind::Text;
+        let numbers = if typed { NumberRule::TYPED } else { self.numbers };
+        let fault = |(expected, found): (String, String)| Fault {
+            cause: format!("column `{}`: {expected}", extra.name),
+            found,
+        };
+        let number = |why| fault(self.number_expected(kind, why, text));
+        let time = |why| fault(self.not_time(why, kind, text));
+        match kind {
+            Kind::Integer => numbers.integer(text).map(|number| number.to_string()).map_err(number),
+            Kind::Number => numbers.price(text).map(|price| money(price.into())).map_err(number),
+            Kind::Date => self.times.date(text, typed).map(date_text).map_err(time),
+            Kind::Timestamp => self.times.instant(text, typed).map(time_text).map_err(time),
+            Kind::Boolean if !matches!(text, "true" | "false") => {
+                Err(fault((format!("expected {}", kind.expected()), found(text))))
+            }
+            Kind::Boolean | Kind::Decimal(_) | Kind::Text => Ok(text.to_owned()),
+        }
+    }
+
+    fn missing(&self, at: usize) -> Fault {
+        self.fault(at, "expected a value", "")
+    }
+
+    fn fault(&self, at: usize, expected: &str, text: &str) -> Fault {
+        Fault { cause: format!("column `{}`: {expected}", self.columns[at].source), found: found(text) }
+    }
+
+    fn not_number(&self, fields: Fields<'_>, at: usize, why: NotNumber) -> Fault {
+        let column = &self.columns[at];
+        let (expected, found) = self.number_expected(column.kind, why, fields.texts[at]);
+        Fault { cause: format!("column `{}`: {expected}", column.source), found }
+    }
+
+    /// Says which number was expected, and what was found.
+    fn number_expected(&self, kind: Kind, why: NotNumber, text: &str) -> (String, String) {
+        let table = self.table.name();
+        match why {
+            NotNumber::Form => {
+                let marks = if text.contains(',') && self.numbers.decimal.is_none() {
+                    format!("; `decimal` and `thousands` in [raw.{table}] say what a comma means")
+                } else {
+                    String::new()
+                };
+                (format!("expected {}", kind.expected()), format!("{}{marks}", found(text)))
+            }
+            NotNumber::Thousands => (
+                format!(
+                    "a number such as 1.000 may be one or a thousand; set `decimal = \".\"`, or `decimal = \",\"` and \
+                     `thousands = \".\"`, in [raw.{table}]"
+                ),
+                found(text),
+            ),
+            NotNumber::TooGreat => {
+                (format!("a quantity greater than {}, which [raw] max_quantity allows", self.max_quantity), found(text))
+            }
+        }
+    }
+
+    /// Says which time was expected, and what was found.
+    fn not_time(&self, why: NotTime, kind: Kind, text: &str) -> (String, String) {
+        let formats: Vec<String> = self.times.formats.iter().map(|format| format!("`{}`", format.text)).collect();
+        let formats = match formats.as_slice() {
+            [] => String::new(),
+            formats => format!(", or of time_format {}", formats.join(", ")),
+        };
+        match why {
+            NotTime::Form => (format!("expected {}{formats}", kind.expected()), found(text)),
+            NotTime::Digits(format) => (
+                format!(
+                    "digits alone may be a date or an epoch; set `time_format = \"{format}\"` in [raw.{}]",
+                    self.table.name()
+                ),
+                found(text),
+            ),
+            NotTime::Range { year, limit } => {
+                let shown = DateTime::from_timestamp_micros(limit).map(rfc3339::format).unwrap_or_default();
+                let cause = if limit == self.times.oldest {
+                    format!("a time before {shown}, the earliest that [raw] oldest allows")
+                } else {
+                    format!("a time after {shown}, the latest that [raw] newest allows")
+                };
+                (cause, format!("found the year {year}"))
+            }
+        }
+    }
+
+    /// Whether `text` can be read as `kind`, which its file gives it.
+    pub(crate) fn fits(kind: Kind, text: &str) -> bool {
+        match kind {
+            Kind::Text | Kind::Decimal(_) | Kind::Date | Kind::Timestamp => true,
+            Kind::Integer => NumberRule::TYPED.integer(text).is_ok(),
+            Kind::Number => text.parse::<f64>().is_ok(),
+            Kind::Boolean => matches!(text, "true" | "false"),
+        }
+    }
+}
+
+fn found(text: &str) -> String {
+    if text.trim().is_empty() {
+        "found nothing".to_owned()
+    } else {
+        format!("found a value like `{}`", value::form(text))
+    }
+}
+
+fn date_text(days: i32) -> String {
+    NaiveDate::from_epoch_days(days).map(|date| date.to_string()).unwrap_or_default()
+}
+
+fn time_text(micros: i64) -> String {
+    DateTime::from_timestamp_micros(micros).map(rfc3339::format).unwrap_or_default()
+}

@@ -1,0 +1,268 @@
+//! How one table is to be read, as `[raw.<table>]` says it.
+
+use std::collections::BTreeMap;
+
+use chrono::{TimeDelta, Utc};
+use chrono_tz::Tz;
+
+use super::{
+    Column, Kind, MAX_COLUMNS, RawError, Table, table_config,
+    time::{TimeFormat, TimeRule},
+    value::{Nulls, NumberRule},
+};
+use crate::{
+    config::{RawConfig, TableConfig},
+    feature::{feature_name, is_feature_name},
+    snapshot::rfc3339,
+};
+
+/// How one table is to be read.
+#[derive(Debug, Clone)]
+pub struct TableSpec {
+    /// Which table.
+    pub table: Table,
+    /// The columns that lines are checked for; those of the configuration's own are last.
+    pub(crate) columns: Vec<Column>,
+    /// The attributes of customers to which `columns` gives names.
+    pub(crate) renamed: Vec<Column>,
+    pub(crate) delimiter: u8,
+    pub(crate) quote: bool,
+    pub(crate) numbers: NumberRule,
+    pub(crate) times: TimeRule,
+    pub(crate) nulls: Nulls,
+    /// Declared types of attributes of customers, by the names of their features.
+    pub(crate) types: BTreeMap<String, Kind>,
+    /// The greatest quantity of a line.
+    pub(crate) max_quantity: i64,
+    /// The places among [`TableSpec::texts`] of the columns that belong to an order's id.
+    pub(crate) order_scope: Vec<usize>,
+    /// The longest time from the first to the last line of an order, in microseconds.
+    pub(crate) order_span: i64,
+    /// Whether lines of price 0 are purchases.
+    pub(crate) free_orders: bool,
+}
+
+/// The earliest time of an event unless configured.
+const OLDEST: &str = "1900-01-01";
+/// How far beyond the clock an event may lie, for clocks that differ.
+const AHEAD: TimeDelta = TimeDelta::days(1);
+/// The greatest `max_quantity`: a billion times as much is still counted without overflow.
+const GREATEST_QUANTITY: i64 = 100_000_000;
+const DEFAULT_ORDER_SPAN: i64 = 30 * 86_400_000_000;
+
+impl TableSpec {
+    /// Returns how `[raw]` and `[raw.<table>]` say that `table` is to be read.
+    ///
+    /// # Errors
+    /// Names a setting that cannot be.
+    pub fn new(table: Table, raw: &RawConfig) -> Result<Self, RawError> {
+        let config = table_config(table, raw);
+        let wrong = |why: String| RawError::Setting { table: table.name(), why };
+        only_where_they_apply(table, config).map_err(wrong)?;
+        let (columns, renamed) = columns(table, config).map_err(wrong)?;
+        let types = types(config).map_err(wrong)?;
+        let spec = Self {
+            table,
+            renamed,
+            delimiter: ascii("delimiter", config.delimiter).map_err(wrong)?.unwrap_or(b','),
+            quote: config.quote.unwrap_or(true),
+            numbers: numbers(config).map_err(wrong)?,
+            times: times(config, raw, wrong)?,
+            nulls: Nulls(raw.nulls.iter().map(|word| word.trim().to_owned()).collect()),
+            types,
+            max_quantity: raw.max_quantity,
+            order_scope: Vec::new(),
+            order_span: config
+                .order_span
+                .map_or(DEFAULT_ORDER_SPAN, |span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+            free_orders: config.free_orders,
+            columns,
+        };
+        if !(1..=GREATEST_QUANTITY).contains(&raw.max_quantity) {
+            return Err(wrong(format!("`max_quantity` of [raw] must be 1 to {GREATEST_QUANTITY}")));
+        }
+        let place = |name: &String| spec.texts().iter().position(|column| column.name == *name);
+        let order_scope = config.order_scope.iter().filter_map(place).collect();
+        Ok(Self { order_scope, ..spec })
+    }
+
+    /// Whether columns that are not named are kept.
+    pub(crate) fn keeps_extras(&self) -> bool {
+        self.table == Table::Customers
+    }
+
+    /// Returns the columns that are plain text: names and categories of `transactions`, and what the configuration adds.
+    pub(crate) fn texts(&self) -> &[Column] {
+        let typed = match self.table {
+            Table::Transactions => self.table.required().len(),
+            Table::Customers => self.columns.len(),
+            Table::Interactions => self.table.required().len() + self.table.optional().len(),
+        };
+        &self.columns[typed..]
+    }
+
+    /// Returns the type that is declared for the attribute `name` of a customer.
+    pub(crate) fn declared(&self, name: &str) -> Option<Kind> {
+        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let found = if plain { self.types.get(name) } else { self.types.get(&feature_name(name)) };
+        // What decides between lines of a customer is checked as a time, and so it is served as one.
+        found.copied().or_else(|| (name == UPDATED_AT && self.table == Table::Customers).then_some(Kind::Timestamp))
+    }
+}
+
+/// The column of `customers` by which the newest of several lines of a customer is known.
+pub(crate) const UPDATED_AT: &str = "updated_at";
+
+/// Refuses settings that would do nothing for `table`.
+fn only_where_they_apply(table: Table, config: &TableConfig) -> Result<(), String> {
+    let only = |setting: &str, table: &str| Err(format!("`{setting}` is for {table} only"));
+    if table != Table::Customers {
+        if !config.types.is_empty() {
+            return only("types", "customers");
+        }
+        if !config.personal.is_empty() {
+            return only("personal", "customers");
+        }
+    }
+    if table != Table::Transactions {
+        if !config.order_scope.is_empty() {
+            return only("order_scope", "transactions");
+        }
+        if config.order_span.is_some() {
+            return only("order_span", "transactions");
+        }
+        if config.free_orders {
+            return only("free_orders", "transactions");
+        }
+    }
+    if config.personal.iter().any(|name| feature_name(name) == "customer_id") {
+        return Err(
+            "`personal` names customer_id, which every answer and every key in Tair holds; use pseudonymous ids in the raw \
+             data instead"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Returns the columns that lines are checked for, and the attributes that get other names.
+fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Column>), String> {
+    let mut columns = Vec::new();
+    let known = table.required().iter().map(|name| (*name, true)).chain(table.optional().iter().map(|n| (*n, false)));
+    for (name, required) in known {
+        let mapped = config.columns.get(name);
+        let source = mapped.map_or(name, String::as_str).to_owned();
+        columns.push(Column {
+            name: name.to_owned(),
+            source,
+            required: required || mapped.is_some(),
+            kind: kind_of(name),
+            kept: name == UPDATED_AT,
+        });
+    }
+    let mut others = Vec::new();
+    for (name, source) in &config.columns {
+        if columns.iter().any(|column| column.name == *name) {
+            continue;
+        }
+        if !is_feature_name(name) {
+            return Err(format!("`{name}` in `columns` is no column name; use lower-case letters, digits and _"));
+        }
+        others.push(Column {
+            name: name.clone(),
+            source: source.clone(),
+            required: true,
+            kind: Kind::Text,
+            kept: true,
+        });
+    }
+    if table == Table::Customers {
+        return Ok((columns, others));
+    }
+    columns.extend(others);
+    for name in &config.order_scope {
+        if columns.iter().any(|column| column.name == *name && column.kind == Kind::Text) {
+            continue;
+        }
+        if !is_feature_name(name) {
+            return Err(format!("`order_scope` names `{name}`; map that column to a lower-case name in `columns`"));
+        }
+        columns.push(Column { name: name.clone(), source: name.clone(), required: true, kind: Kind::Text, kept: true });
+    }
+    for column in columns.iter_mut().filter(|column| config.order_scope.contains(&column.name)) {
+        column.required = true;
+    }
+    if let Some(fixed) = config.order_scope.iter().find(|name| table.required().contains(&name.as_str())) {
+        return Err(format!(
+            "`order_scope` names `{fixed}`, which is no part of an order's id or belongs to it already"
+        ));
+    }
+    if columns.len() > MAX_COLUMNS {
+        return Err(format!("`columns` names more than {MAX_COLUMNS} columns"));
+    }
+    Ok((columns, Vec::new()))
+}
+
+fn types(config: &TableConfig) -> Result<BTreeMap<String, Kind>, String> {
+    let mut types = BTreeMap::new();
+    for (name, kind) in &config.types {
+        let kind = Kind::parse(kind).ok_or_else(|| {
+            format!("`{kind}` in `types` is none of text, integer, decimal, boolean, date, timestamp")
+        })?;
+        if types.insert(feature_name(name), kind).is_some() {
+            return Err(format!("`types` names the column `{}` twice", feature_name(name)));
+        }
+    }
+    if let Some(name) = types.keys().find(|name| matches!(name.as_str(), "customer_id" | "created_at")) {
+        return Err(format!("`types` names `{name}`, whose type is fixed"));
+    }
+    Ok(types)
+}
+
+fn numbers(config: &TableConfig) -> Result<NumberRule, String> {
+    let (decimal, thousands) = (ascii("decimal", config.decimal)?, ascii("thousands", config.thousands)?);
+    if decimal.is_some_and(|mark| !matches!(mark, b'.' | b',')) {
+        return Err("`decimal` must be \".\" or \",\"".to_owned());
+    }
+    if thousands.is_some_and(|mark| mark.is_ascii_alphanumeric() || matches!(mark, b'-' | b'+')) {
+        return Err("`thousands` must be a mark such as \".\", \",\", \"'\" or \" \"".to_owned());
+    }
+    if thousands.is_some() && thousands == Some(decimal.unwrap_or(b'.')) {
+        return Err("`decimal` and `thousands` must differ; the decimal mark is \".\" unless set".to_owned());
+    }
+    Ok(NumberRule { decimal: decimal.or(thousands.map(|_| b'.')), thousands })
+}
+
+fn times(config: &TableConfig, raw: &RawConfig, wrong: impl Fn(String) -> RawError) -> Result<TimeRule, RawError> {
+    let zone: Tz = raw.zone.parse().map_err(|_| RawError::Zone { zone: raw.zone.clone() })?;
+    let limit = |name: &str, text: &str| {
+        let time = rfc3339::instant(text);
+        time.ok_or_else(|| {
+            wrong(format!("`{name}` of [raw] is `{text}`, no date and no time such as 2011-09-09T00:00:00Z"))
+        })
+    };
+    let oldest = limit("oldest", raw.oldest.as_deref().unwrap_or(OLDEST))?;
+    let newest = raw.newest.as_deref().map_or_else(|| Ok(Utc::now() + AHEAD), |text| limit("newest", text))?;
+    let formats = config.time_format.iter().map(|text| TimeFormat::new(text)).collect::<Result<_, _>>();
+    Ok(TimeRule {
+        zone,
+        formats: formats.map_err(|why| wrong(format!("`time_format`: {why}")))?,
+        oldest: oldest.timestamp_micros(),
+        newest: newest.timestamp_micros(),
+    })
+}
+
+/// Returns the byte of a character that must be ASCII.
+fn ascii(name: &str, character: Option<char>) -> Result<Option<u8>, String> {
+    let byte = |c: char| u8::try_from(c).ok().filter(u8::is_ascii);
+    character.map(|c| byte(c).ok_or_else(|| format!("`{name}` must be one ASCII character"))).transpose()
+}
+
+fn kind_of(column: &str) -> Kind {
+    match column {
+        "quantity" => Kind::Integer,
+        "unit_price" => Kind::Number,
+        "ordered_at" | "at" | "created_at" | UPDATED_AT => Kind::Timestamp,
+        _ => Kind::Text,
+    }
+}

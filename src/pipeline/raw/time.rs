@@ -1,0 +1,396 @@
+//! Times and dates of raw data, from text to microseconds or days. Pure: the clock comes as a limit.
+
+use chrono::{
+    DateTime, Datelike, NaiveDate, NaiveTime, Offset, TimeZone, Timelike,
+    format::{Fixed, Item, Parsed, StrftimeItems, parse},
+};
+use chrono_tz::Tz;
+
+use super::value::trimmed;
+
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
+/// How the times of a table are written, and which of them an event may have.
+#[derive(Debug, Clone)]
+pub(crate) struct TimeRule {
+    /// The zone of times that name none.
+    pub(crate) zone: Tz,
+    /// `strftime` formats, tried in this order before the known forms.
+    pub(crate) formats: Vec<TimeFormat>,
+    /// The earliest and the latest time of an event, in microseconds.
+    pub(crate) oldest: i64,
+    pub(crate) newest: i64,
+}
+
+/// A `strftime` format.
+#[derive(Debug, Clone)]
+pub(crate) struct TimeFormat {
+    /// The format as it was configured.
+    pub(crate) text: String,
+    items: Vec<Item<'static>>,
+}
+
+impl TimeFormat {
+    /// Compiles `text`.
+    ///
+    /// # Errors
+    /// Says why times cannot be read by it.
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
+        let items = StrftimeItems::new(text).parse_to_owned().map_err(|_| format!("`{text}` is no strftime format"))?;
+        if items.iter().any(|item| matches!(item, Item::Fixed(Fixed::TimezoneName))) {
+            return Err(format!(
+                "`{text}` has %Z: names of zones such as EST are ambiguous and cannot be read; use %z for offsets, or leave the \
+                 name out of the data and set `zone` in [raw]"
+            ));
+        }
+        Ok(Self { text: text.to_owned(), items })
+    }
+
+    /// Reads `text`: an instant where the format has an offset or an epoch, else a time of some clock. Without minutes it is the full
+    /// hour, without a time midnight.
+    fn read(&self, text: &str) -> Option<Written> {
+        let mut parsed = Parsed::new();
+        parse(&mut parsed, text, self.items.iter()).ok()?;
+        if parsed.hour_mod_12().is_some() && parsed.minute().is_none() {
+            parsed.set_minute(0).ok()?;
+        }
+        if parsed.timestamp().is_some() && parsed.offset().is_none() {
+            parsed.set_offset(0).ok()?;
+        }
+        if parsed.offset().is_some() {
+            return Some(Written::Instant(parsed.to_datetime().ok()?.timestamp_micros()));
+        }
+        let has_time = parsed.hour_mod_12().is_some() || parsed.hour_div_12().is_some() || parsed.minute().is_some();
+        let time = if has_time { parsed.to_naive_time().ok()? } else { NaiveTime::MIN };
+        Some(Written::Local(parsed.to_naive_date().ok()?.and_time(time).and_utc().timestamp_micros()))
+    }
+}
+
+/// Why a text is not the time that was expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotTime {
+    /// In none of the forms known.
+    Form,
+    /// Digits alone that may be a date or epoch seconds.
+    Digits(&'static str),
+    /// Before the earliest or after the latest time of an event.
+    Range {
+        /// The year of the time.
+        year: i32,
+        /// The limit passed.
+        limit: i64,
+    },
+}
+
+/// A time as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// By the clocks of the rule's zone, in microseconds.
+    Local(i64),
+    /// In microseconds since 1970.
+    Instant(i64),
+}
+
+impl TimeRule {
+    /// Reads the time of an event, in microseconds since 1970: of one of the formats unless `typed`, ISO 8601, epoch seconds or
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub(crate) fn event(&self, text: &str, typed: bool) -> Result<i64, NotTime> {
+        let micros = self.instant(text, typed)?;
+        if (self.oldest..=self.newest).contains(&micros) {
+            return Ok(micros);
+        }
+        let year = DateTime::from_timestamp_micros(micros).map_or(i32::MAX, |time| time.year());
+        Err(NotTime::Range { year, limit: if micros < self.oldest { self.oldest } else { self.newest } })
+    }
+
+    /// Reads a time that is no event's: of any year from 1 to 9999.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub(crate) fn instant(&self, text: &str, typed: bool) -> Result<i64, NotTime> {
+        match self.written(trimmed(text), typed)? {
+            Written::Instant(micros) => Ok(micros),
+            Written::Local(local) => self.to_utc(local).ok_or(NotTime::Form),
+        }
+    }
+
+    /// Reads a date, in days since 1970. A date without a time is that date in every zone; an instant has the date of the rule's zone.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub(crate) fn date(&self, text: &str, typed: bool) -> Result<i32, NotTime> {
+        let local = match self.written(trimmed(text), typed)? {
+            Written::Local(local) => local,
+            Written::Instant(micros) => self.to_local(micros).ok_or(NotTime::Form)?,
+        };
+        i32::try_from(local.div_euclid(DAY)).map_err(|_| NotTime::Form)
+    }
+
+    fn written(&self, text: &str, typed: bool) -> Result<Written, NotTime> {
+        let formats = if typed { &[] } else { self.formats.as_slice() };
+        let found = formats.iter().find_map(|format| format.read(text));
+        let found = found.or_else(|| {
+            iso(text.as_bytes()).and_then(|(local, offset)| match offset {
+                Some(seconds) => local.checked_sub(i64::from(seconds) * 1_000_000).map(Written::Instant),
+                None => Some(Written::Local(local)),
+            })
+        });
+        let found = match found {
+            Some(found) => found,
+            None => epoch(text).map(Written::Instant)?,
+        };
+        let (Written::Local(micros) | Written::Instant(micros)) = found;
+        if (YEARS.0..YEARS.1).contains(&micros) { Ok(found) } else { Err(NotTime::Form) }
+    }
+
+    fn to_local(&self, micros: i64) -> Option<i64> {
+        let offset = self.zone.offset_from_utc_datetime(&DateTime::from_timestamp_micros(micros)?.naive_utc());
+        micros.checked_add(i64::from(offset.fix().local_minus_utc()) * 1_000_000)
+    }
+
+    /// Returns a time of the zone's clocks in UTC: the earlier of two, and one that the clocks skipped by the offset before the gap.
+    fn to_utc(&self, local: i64) -> Option<i64> {
+        if self.zone == Tz::UTC {
+            return Some(local);
+        }
+        let naive = DateTime::from_timestamp_micros(local)?.naive_utc();
+        let offset = match self.zone.offset_from_local_datetime(&naive).earliest() {
+            Some(offset) => offset,
+            None => self.zone.offset_from_utc_datetime(&(naive - chrono::TimeDelta::hours(12))),
+        };
+        local.checked_sub(i64::from(offset.fix().local_minus_utc()) * 1_000_000)
+    }
+
+    /// Returns weekday (1 is Monday) and hour of the zone's clocks at `micros`.
+    pub(crate) fn weekday_and_hour(&self, micros: i64) -> (i32, i32) {
+        if self.zone == Tz::UTC {
+            let days = micros.div_euclid(86_400_000_000);
+            let hour = micros.rem_euclid(86_400_000_000) / 3_600_000_000;
+            // 1970-01-01 was a Thursday.
+            return (i32::try_from((days + 3).rem_euclid(7)).unwrap_or(0) + 1, i32::try_from(hour).unwrap_or(0));
+        }
+        let Some(utc) = DateTime::from_timestamp_micros(micros) else { return (1, 0) };
+        let local = utc.with_timezone(&self.zone);
+        let weekday = i32::try_from(local.weekday().number_from_monday()).unwrap_or(1);
+        (weekday, i32::try_from(local.hour()).unwrap_or(0))
+    }
+}
+
+/// Microseconds at the start of the year 1 and of the year 10000.
+const YEARS: (i64, i64) = (-719_162 * DAY, 2_932_897 * DAY);
+
+/// Reads `2010-12-01`, `2010-12-01 08:26`, `2010-12-01T08:26:00.5Z`, `…+01:00`: microseconds by the clock it names, and the
+/// offset from UTC in seconds if it names one.
+fn iso(text: &[u8]) -> Option<(i64, Option<i32>)> {
+    let number = |from: usize, to: usize| -> Option<u32> {
+        let digits = text.get(from..to)?;
+        digits.iter().try_fold(0, |sum, b| b.is_ascii_digit().then(|| sum * 10 + u32::from(b - b'0')))
+    };
+    if text.get(4) != Some(&b'-') || text.get(7) != Some(&b'-') {
+        return None;
+    }
+    let date = NaiveDate::from_ymd_opt(i32::try_from(number(0, 4)?).ok()?, number(5, 7)?, number(8, 10)?)?;
+    let days = i64::from(date.num_days_from_ce()) - 719_163;
+    if text.len() == 10 {
+        return Some((days * 86_400_000_000, None));
+    }
+    if !matches!(text[10], b' ' | b'T' | b't') || text.get(13) != Some(&b':') {
+        return None;
+    }
+    let (hour, minute) = (number(11, 13)?, number(14, 16)?);
+    let (mut second, mut micros, mut at) = (0, 0, 16);
+    if text.get(at) == Some(&b':') {
+        second = number(17, 19)?;
+        at = 19;
+        if text.get(at) == Some(&b'.') {
+            let digits = text[20..].iter().take_while(|b| b.is_ascii_digit()).count();
+            if digits == 0 {
+                return None;
+            }
+            let kept = digits.min(6);
+            micros = number(20, 20 + kept)? * 10_u32.pow(u32::try_from(6 - kept).ok()?);
+            at = 20 + digits;
+        }
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = days * 86_400 + i64::from(hour * 3_600 + minute * 60 + second);
+    let local = seconds * 1_000_000 + i64::from(micros);
+    let rest = text.get(at..)?.trim_ascii_start();
+    Some((local, offset(rest)?))
+}
+
+/// Reads no offset, `Z`, `UTC`, `+01:00`, `+0100` or `+01`.
+fn offset(text: &[u8]) -> Option<Option<i32>> {
+    let (sign, digits) = match text {
+        [] => return Some(None),
+        b"Z" | b"z" | b"UTC" => return Some(Some(0)),
+        [b'+', rest @ ..] => (1, rest),
+        [b'-', rest @ ..] => (-1, rest),
+        _ => return None,
+    };
+    let two = |at: usize| -> Option<i32> {
+        let pair = digits.get(at..at + 2)?;
+        pair.iter().all(u8::is_ascii_digit).then(|| i32::from(pair[0] - b'0') * 10 + i32::from(pair[1] - b'0'))
+    };
+    let minutes = match digits.len() {
+        2 => 0,
+        4 => two(2)?,
+        5 if digits[2] == b':' => two(3)?,
+        _ => return None,
+    };
+    Some(Some(sign * (two(0)? * 3_600 + minutes * 60)))
+}
+
+/// Reads epoch seconds (9 or 10 digits) or milliseconds (12 or 13 digits), unless they may as well be a date without separators.
+fn epoch(text: &str) -> Result<i64, NotTime> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(NotTime::Form);
+    }
+    let digits = text.len();
+    let compact = [(8, "%Y%m%d"), (10, "%Y%m%d%H"), (12, "%Y%m%d%H%M"), (14, "%Y%m%d%H%M%S")];
+    if let Some((_, format)) = compact.iter().find(|(length, _)| *length == digits)
+        && is_compact(text.as_bytes())
+    {
+        return Err(NotTime::Digits(format));
+    }
+    let number: i64 = text.parse().map_err(|_| NotTime::Form)?;
+    let factor = match digits {
+        9..=10 => 1_000_000,
+        12..=13 => 1_000,
+        _ => return Err(NotTime::Form),
+    };
+    number.checked_mul(factor).ok_or(NotTime::Form)
+}
+
+/// Whether digits are a year from 1900 to 2099, month, day, and hour, minute, second as far as there are any.
+fn is_compact(digits: &[u8]) -> bool {
+    let number = |from: usize, to: usize| digits[from..to].iter().fold(0, |sum, b| sum * 10 + u32::from(b - b'0'));
+    let date = NaiveDate::from_ymd_opt(i32::try_from(number(0, 4)).unwrap_or(0), number(4, 6), number(6, 8));
+    let clock = digits[8..].chunks(2).map(|two| two.iter().fold(0, |sum, b| sum * 10 + u32::from(b - b'0')));
+    date.is_some_and(|date| (1900..2100).contains(&date.year()))
+        && clock.zip([23, 59, 59]).all(|(part, most)| part <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(zone: Tz, formats: &[&str]) -> TimeRule {
+        let formats = formats.iter().map(|format| TimeFormat::new(format).expect("a format")).collect();
+        TimeRule { zone, formats, oldest: -25_567 * DAY, newest: 30_000 * DAY }
+    }
+
+    /// 2010-12-01T08:26:00Z
+    const AT: i64 = 1_291_191_960_000_000;
+
+    #[test]
+    fn times_in_several_forms_are_the_same_instant() {
+        let utc = rule(Tz::UTC, &[]);
+        for text in [
+            "2010-12-01 08:26:00",
+            "2010-12-01T08:26",
+            "2010-12-01T09:26:00+01:00",
+            "2010-12-01T08:26:00.000Z",
+            "1291191960",
+            "1291191960000",
+        ] {
+            assert_eq!(utc.event(text, false), Ok(AT), "{text}");
+        }
+        assert_eq!(utc.event("2010-12-01T08:26:00.123456789Z", false), Ok(AT + 123_456));
+        for text in [
+            "2010-13-01",
+            "2010-02-30 08:00",
+            "01/12/2010 08:26",
+            "2010-12-01 25:00",
+            "soon",
+            "",
+            "2010-12-01 08:26:00 CEST",
+        ] {
+            assert_eq!(utc.event(text, false), Err(NotTime::Form), "{text}");
+        }
+    }
+
+    #[test]
+    fn formats_are_tried_in_order_before_iso_and_epoch() {
+        let mixed = rule(Tz::UTC, &["%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%s!"]);
+        for text in ["01/12/2010 08:26", "12/01/2010 08:26:00 AM", "2010-12-01 08:26", "1291191960", "1291191960!"] {
+            assert_eq!(mixed.event(text, false), Ok(AT), "{text}");
+        }
+        let east = rule(Tz::Asia__Shanghai, &["%s!", "%d.%m.%Y"]);
+        assert_eq!(east.event("1291191960!", false), Ok(AT), "an epoch has no zone");
+        assert_eq!(east.event("01.12.2010", false), Ok(1_291_132_800_000_000));
+        // A typed time is not a text that a format could misread.
+        let years = rule(Tz::UTC, &["%Y-%d-%m %H:%M:%S"]);
+        assert_eq!(years.event("2010-12-01 08:26:00", true), Ok(AT));
+        assert_eq!(years.event("2010-01-12 08:26:00", false), Ok(AT));
+    }
+
+    #[test]
+    fn formats_that_would_lose_something_are_refused() {
+        assert!(TimeFormat::new("%Y-%m-%d %H:%M:%S %Z").expect_err("a zone's name").contains("%z"));
+        assert!(TimeFormat::new("%Y-%Q").is_err());
+        // Half a day may be meant, or the other half.
+        assert_eq!(rule(Tz::UTC, &["%d/%m/%Y %I:%M"]).event("01/12/2010 08:26", false), Err(NotTime::Form));
+    }
+
+    #[test]
+    fn digits_that_may_be_a_date_are_no_epoch() {
+        let utc = rule(Tz::UTC, &[]);
+        for (text, format) in [
+            ("20111025", "%Y%m%d"),
+            ("2011102514", "%Y%m%d%H"),
+            ("201110251413", "%Y%m%d%H%M"),
+            ("20111025141315", "%Y%m%d%H%M%S"),
+        ] {
+            assert_eq!(utc.event(text, false), Err(NotTime::Digits(format)));
+            assert!(rule(Tz::UTC, &[format]).event(text, false).is_ok(), "{text}");
+        }
+        assert_eq!(utc.event("978307200", false), Ok(978_307_200_000_000));
+        assert_eq!(utc.event("978307200000", false), Ok(978_307_200_000_000));
+    }
+
+    #[test]
+    fn events_lie_between_the_limits() {
+        let utc = rule(Tz::UTC, &["%d/%m/%Y"]);
+        for (text, year) in
+            [("0001-01-01", 1), ("9999-12-31", 9999), ("1899-12-31T23:59:59Z", 1899), ("01/01/0011", 11)]
+        {
+            let found = utc.event(text, false);
+            assert!(matches!(found, Err(NotTime::Range { year: y, .. }) if y == year), "{text}: {found:?}");
+            assert!(utc.instant(text, false).is_ok(), "{text}");
+        }
+        assert!(utc.event("1900-01-01", false).is_ok());
+        assert_eq!(utc.instant("01/01/12345", false), Err(NotTime::Form));
+    }
+
+    #[test]
+    fn a_date_is_the_same_in_every_zone() {
+        let day = 7_425;
+        for zone in [Tz::UTC, Tz::Asia__Shanghai, Tz::Europe__Berlin, Tz::America__New_York] {
+            assert_eq!(rule(zone, &[]).date("1990-05-01", false), Ok(day), "{zone}");
+            assert_eq!(rule(zone, &["%d.%m.%Y"]).date("01.05.1990", false), Ok(day), "{zone}");
+        }
+        assert_eq!(rule(Tz::Asia__Shanghai, &[]).date("1990-04-30T16:00:00Z", false), Ok(day));
+        assert_eq!(rule(Tz::UTC, &[]).date("1990-04-30T16:00:00Z", false), Ok(day - 1));
+    }
+
+    #[test]
+    fn a_zone_moves_times_without_one() {
+        let (berlin, utc) = (rule(Tz::Europe__Berlin, &[]), rule(Tz::UTC, &[]));
+        let at = |rule: &TimeRule, text: &str| rule.event(text, false).expect("a time");
+        assert_eq!(at(&berlin, "2024-07-01 12:00"), at(&utc, "2024-07-01 10:00"));
+        assert_eq!(at(&berlin, "2024-07-01 12:00Z"), at(&utc, "2024-07-01 12:00"));
+        // The clocks skipped 02:30 and showed 02:30 twice.
+        assert_eq!(at(&berlin, "2024-03-31 02:30"), at(&utc, "2024-03-31 01:30"));
+        assert_eq!(at(&berlin, "2024-10-27 02:30"), at(&utc, "2024-10-27 00:30"));
+        let midnight = at(&utc, "2024-07-01 23:30");
+        assert_eq!(utc.weekday_and_hour(midnight), (1, 23));
+        assert_eq!(berlin.weekday_and_hour(midnight), (2, 1));
+    }
+}

@@ -1,0 +1,213 @@
+//! Orders and returns: the purchase lines, and the return lines, that belong together.
+//!
+//! An order is a customer's lines of one order id and of the same values in the columns of `order_scope`, from the first of them on for
+//! as long as `order_span` says. Tills count their receipts anew, and back orders follow months later.
+
+use std::{cmp::Ordering, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, Int32Array, Int64Array, StringArray},
+    datatypes::{DataType, Field, Schema},
+};
+
+use super::{
+    super::{lines::order_hash, time_type, times},
+    Derived, MONEY, Partition, money,
+    sort::{LineColumns, LineKey},
+    write::{self, TableWriter},
+};
+use crate::pipeline::raw::{RawError, Table, TableSpec};
+
+/// Microseconds of a day: who buys in person has an order within one.
+const DAY: i64 = 86_400_000_000;
+
+/// What a line does to what its customer has spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    Purchase,
+    /// Goods that came back.
+    Return,
+    /// A refund or a discount booked as a negative price.
+    Reduction,
+    Neither,
+}
+
+impl Effect {
+    /// Returns the effect of a line; one of price 0 is a purchase only where `free` orders are.
+    pub(super) fn of(quantity: i64, price: i128, free: bool) -> Self {
+        match (quantity.cmp(&0), price.cmp(&0)) {
+            (Ordering::Greater, Ordering::Greater) => Self::Purchase,
+            (Ordering::Greater, Ordering::Equal) if free => Self::Purchase,
+            (Ordering::Greater, Ordering::Less) => Self::Reduction,
+            (Ordering::Less, Ordering::Greater | Ordering::Less) => Self::Return,
+            _ => Self::Neither,
+        }
+    }
+
+    /// Returns what the line adds to its customer's spending.
+    pub(super) fn amount(self, quantity: i64, price: i128) -> i128 {
+        let amount = i128::from(quantity).abs() * price.abs();
+        match self {
+            Self::Purchase => amount,
+            Self::Return | Self::Reduction => -amount,
+            Self::Neither => 0,
+        }
+    }
+
+    fn fate(self) -> &'static str {
+        match self {
+            Self::Purchase => "purchase",
+            Self::Return => "return",
+            Self::Reduction => "reduction",
+            Self::Neither => "neither",
+        }
+    }
+}
+
+/// The tables that are made of runs of lines with one order id.
+pub(super) struct Orders<'a> {
+    pub(super) partition: &'a Partition<'a>,
+    pub(super) spec: &'a TableSpec,
+    pub(super) lines: &'a LineColumns<'a>,
+}
+
+impl Orders<'_> {
+    /// Writes `orders` and `returns` of the lines in `order`, in one pass.
+    pub(super) fn write(&self, order: &[LineKey], derived: &mut Derived) -> Result<(), RawError> {
+        let (mut purchases, mut returns) = (Vec::new(), Vec::new());
+        let same = |a: &LineKey, b: &LineKey| a.rank == b.rank && self.lines.compare_orders(a, b) == Ordering::Equal;
+        let (mut bought, mut returned) = (Vec::new(), Vec::new());
+        for run in order.chunk_by(same) {
+            bought.clear();
+            returned.clear();
+            for line in run {
+                let row = line.row as usize;
+                let (quantity, price) = (self.lines.quantities[row], self.lines.prices[row]);
+                let effect = Effect::of(quantity, price, self.spec.free_orders);
+                derived.count(Table::Transactions, effect.fate(), 1);
+                let amount = effect.amount(quantity, price);
+                match effect {
+                    Effect::Purchase => bought.push(*line),
+                    Effect::Return | Effect::Reduction => returned.push(*line),
+                    Effect::Neither => {
+                        derived.noticed.items_without_effect += quantity.unsigned_abs();
+                        continue;
+                    }
+                }
+                *derived.amounts.entry(effect.fate()).or_default() += amount;
+            }
+            let orders = self.divide(&mut bought, &mut purchases);
+            if orders > 1 {
+                derived.noticed.divided_ids += 1;
+                derived.noticed.divided_orders += orders;
+            }
+            self.divide(&mut returned, &mut returns);
+            self.note_guests(&run[0], derived);
+        }
+        derived.noticed.orders += purchases.len() as u64;
+        derived.noticed.long_orders += purchases.iter().filter(|order| order.last_at - order.at > DAY).count() as u64;
+        self.write_table(&purchases, ("orders", "ordered_at", "revenue"), derived)?;
+        self.write_table(&returns, ("returns", "returned_at", "amount"), derived)
+    }
+
+    /// Adds the documents that `lines` of one order id are, and returns how many.
+    fn divide(&self, lines: &mut [LineKey], documents: &mut Vec<Document>) -> u64 {
+        let time = |line: &LineKey| self.lines.times[line.row as usize];
+        let (Some(first), Some(last)) = (lines.iter().map(time).min(), lines.iter().map(time).max()) else { return 0 };
+        if last - first <= self.spec.order_span {
+            documents.push(self.document(lines));
+            return 1;
+        }
+        lines.sort_by_key(time);
+        let (mut rest, mut count) = (lines, 0);
+        while !rest.is_empty() {
+            let end = time(&rest[0]).saturating_add(self.spec.order_span);
+            let (document, later) = rest.split_at_mut(rest.partition_point(|line| time(line) <= end));
+            document.sort_by(|a, b| self.lines.compare(a, b));
+            documents.push(self.document(document));
+            (rest, count) = (later, count + 1);
+        }
+        count
+    }
+
+    /// Makes one document of `lines`, which are sorted by product.
+    fn document(&self, lines: &[LineKey]) -> Document {
+        let mut document =
+            Document { first: lines[0].row as usize, at: i64::MAX, last_at: i64::MIN, ..Document::default() };
+        let other = |pair: &[LineKey]| self.lines.compare_products(&pair[0], &pair[1]) != Ordering::Equal;
+        document.products = 1 + i64::try_from(lines.windows(2).filter(|pair| other(pair)).count()).unwrap_or(i64::MAX);
+        for line in lines {
+            let row = line.row as usize;
+            let quantity = self.lines.quantities[row].abs();
+            document.at = document.at.min(self.lines.times[row]);
+            document.last_at = document.last_at.max(self.lines.times[row]);
+            // Quantities are bounded, so that sums of them are too.
+            document.items += quantity;
+            document.amount += i128::from(quantity) * self.lines.prices[row].abs();
+        }
+        document
+    }
+
+    /// Notes whether the order of `line` has lines without a customer too.
+    fn note_guests(&self, line: &LineKey, derived: &mut Derived) {
+        if self.partition.guests.is_empty() {
+            return;
+        }
+        let row = line.row as usize;
+        let order = order_hash(self.lines.orders.value(row), self.lines.scope.iter().map(|texts| texts.value(row)));
+        if self.partition.guests.contains_key(&order) {
+            derived.noticed.guest_orders.push(order);
+        }
+    }
+
+    fn write_table(
+        &self,
+        documents: &[Document],
+        (table, time, amount): (&'static str, &str, &str),
+        derived: &mut Derived,
+    ) -> Result<(), RawError> {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("customer_id", DataType::Utf8, false),
+            Field::new("order_id", DataType::Utf8, false),
+            Field::new(time, time_type(), false),
+            Field::new("last_line_at", time_type(), false),
+            Field::new("weekday", DataType::Int32, false),
+            Field::new("hour", DataType::Int32, false),
+            Field::new("items", DataType::Int64, false),
+            Field::new("products", DataType::Int64, false),
+            Field::new(amount, MONEY, false),
+        ]));
+        let mut writer = TableWriter::new(self.partition, table, schema)?;
+        for documents in documents.chunks(write::BATCH) {
+            let text = |texts: &StringArray| -> ArrayRef {
+                Arc::new(StringArray::from_iter_values(documents.iter().map(|document| texts.value(document.first))))
+            };
+            let clock = |document: &Document| self.spec.times.weekday_and_hour(document.at);
+            let (weekdays, hours): (Vec<i32>, Vec<i32>) = documents.iter().map(clock).unzip();
+            writer.write(vec![
+                text(self.lines.customers),
+                text(self.lines.orders),
+                Arc::new(times(documents.iter().map(|document| document.at).collect())),
+                Arc::new(times(documents.iter().map(|document| document.last_at).collect())),
+                Arc::new(Int32Array::from(weekdays)),
+                Arc::new(Int32Array::from(hours)),
+                Arc::new(Int64Array::from_iter_values(documents.iter().map(|document| document.items))),
+                Arc::new(Int64Array::from_iter_values(documents.iter().map(|document| document.products))),
+                money(documents.iter().map(|document| document.amount).collect()),
+            ])?;
+        }
+        writer.finish(derived)
+    }
+}
+
+/// An order or a return.
+#[derive(Debug, Default)]
+struct Document {
+    /// The row of one of its lines.
+    first: usize,
+    at: i64,
+    last_at: i64,
+    items: i64,
+    products: i64,
+    amount: i128,
+}

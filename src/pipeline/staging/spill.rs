@@ -1,0 +1,341 @@
+//! The spilled lines: what every reading thread has checked, in blocks of one partition each.
+//!
+//! The partition of a customer is the one that DataFusion's own hash gives, so that no query has to divide the data again. A thread has
+//! one file per table, however many partitions there are, and an index of its blocks in memory.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{
+        ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
+        TimestampMicrosecondArray,
+    },
+    buffer::Buffer,
+    compute::concat_batches,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    error::ArrowError,
+};
+use arrow_ipc::{reader::StreamDecoder, writer::StreamWriter};
+use datafusion::physical_plan::{expressions::Column, metrics::Time, repartition::BatchPartitioner};
+use serde::Serializer as _;
+
+use super::{UTC, staging, time_type};
+use crate::pipeline::raw::{
+    RawError, Table, TableSpec,
+    check::{Customer, Extra, Interaction, Transaction},
+    value::{PRICE_DIGITS, PRICE_SCALE, trimmed},
+};
+
+/// Rows that a thread collects before it divides them.
+const ROWS: usize = 32_768;
+
+/// Returns the schema in which lines of `spec`'s table are spilled; the id comes first. `file` is the number of the file that a line
+/// stands in.
+pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    let file = Field::new("file", DataType::Int32, false);
+    let texts = spec.texts().iter().map(|column| text(&column.name, true));
+    let fields = match spec.table {
+        Table::Transactions => {
+            let mut fields = vec![
+                text("customer_id", false),
+                text("order_id", false),
+                text("product_id", false),
+                Field::new("quantity", DataType::Int64, false),
+                Field::new("unit_price", DataType::Decimal128(PRICE_DIGITS, PRICE_SCALE), false),
+                Field::new("ordered_at", time_type(), false),
+                file,
+            ];
+            fields.extend(texts);
+            fields
+        }
+        Table::Customers => vec![
+            text("customer_id", false),
+            Field::new("created_at", time_type(), true),
+            text("extras", false),
+            Field::new("place", DataType::Int64, false),
+            Field::new("updated_at", time_type(), true),
+        ],
+        Table::Interactions => {
+            let mut fields = vec![
+                text("customer_id", false),
+                text("event", false),
+                Field::new("at", time_type(), false),
+                text("product_id", true),
+                file,
+            ];
+            fields.extend(texts);
+            fields
+        }
+    };
+    Arc::new(Schema::new(fields))
+}
+
+/// The columns of spilled transactions before the texts.
+pub(crate) const TRANSACTION_COLUMNS: usize = 7;
+/// The columns of spilled interactions before the texts.
+pub(crate) const INTERACTION_COLUMNS: usize = 5;
+
+/// Collects the lines of one table in one thread, and spills them by partition.
+pub(crate) struct Spill {
+    schema: SchemaRef,
+    partitioner: BatchPartitioner,
+    out: Out,
+    rows: usize,
+    texts: Vec<StringBuilder>,
+    integers: Vec<i64>,
+    prices: Vec<i128>,
+    files: Vec<i32>,
+    times: [Vec<Option<i64>>; 2],
+}
+
+impl Spill {
+    /// Makes the file of the thread `thread` for lines of `spec`'s table in `folder`, in blocks of `partitions` partitions.
+    pub(crate) fn new(spec: &TableSpec, partitions: usize, folder: &Path, thread: usize) -> Result<Self, RawError> {
+        let schema = schema(spec);
+        let partitioner = BatchPartitioner::new_hash_partitioner(
+            vec![Arc::new(Column::new("customer_id", 0))],
+            partitions,
+            Time::new(),
+        )
+        .map_err(|error| staging(folder, error))?;
+        let texts = schema.fields().iter().filter(|field| *field.data_type() == DataType::Utf8).count();
+        let path = folder.join(format!("spill-{}-{thread}.arrow", spec.table.name()));
+        let out = Out::new(path, &schema, partitions)?;
+        Ok(Self {
+            schema,
+            partitioner,
+            out,
+            rows: 0,
+            texts: (0..texts).map(|_| StringBuilder::new()).collect(),
+            integers: Vec::new(),
+            prices: Vec::new(),
+            files: Vec::new(),
+            times: [Vec::new(), Vec::new()],
+        })
+    }
+
+    pub(crate) fn transaction(
+        &mut self,
+        id: &str,
+        line: &Transaction<'_>,
+        texts: &[&str],
+        file: i32,
+    ) -> Result<(), RawError> {
+        self.texts[0].append_value(id);
+        self.texts[1].append_value(&line.order_id);
+        self.texts[2].append_value(&line.product_id);
+        self.append_texts(3, texts);
+        self.integers.push(line.quantity);
+        self.prices.push(i128::from(line.unit_price));
+        self.times[0].push(Some(line.ordered_at));
+        self.files.push(file);
+        self.added()
+    }
+
+    pub(crate) fn customer(
+        &mut self,
+        id: &str,
+        line: &Customer<'_>,
+        extras: &[Extra<'_>],
+        place: i64,
+    ) -> Result<(), RawError> {
+        let members =
+            extras.iter().map(|extra| (extra.name, trimmed(&extra.text))).filter(|(_, text)| !text.is_empty());
+        let mut object = Vec::with_capacity(256);
+        let written = serde_json::Serializer::new(&mut object).collect_map(members);
+        written.map_err(|error| staging(&self.out.path, error))?;
+        self.texts[0].append_value(id);
+        self.texts[1].append_value(std::str::from_utf8(&object).map_err(|error| staging(&self.out.path, error))?);
+        self.times[0].push(line.created_at);
+        self.times[1].push(line.updated_at);
+        self.integers.push(place);
+        self.added()
+    }
+
+    pub(crate) fn interaction(
+        &mut self,
+        id: &str,
+        line: &Interaction<'_>,
+        texts: &[&str],
+        file: i32,
+    ) -> Result<(), RawError> {
+        self.texts[0].append_value(id);
+        self.texts[1].append_value(line.event);
+        self.texts[2].append_option(line.product_id.as_deref());
+        self.append_texts(3, texts);
+        self.times[0].push(Some(line.at));
+        self.files.push(file);
+        self.added()
+    }
+
+    fn append_texts(&mut self, from: usize, texts: &[&str]) {
+        for (builder, text) in self.texts[from..].iter_mut().zip(texts) {
+            builder.append_option(Some(trimmed(text)).filter(|text| !text.is_empty()));
+        }
+    }
+
+    fn added(&mut self) -> Result<(), RawError> {
+        self.rows += 1;
+        if self.rows >= ROWS { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), RawError> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        self.rows = 0;
+        let (mut texts, mut times) = (self.texts.iter_mut(), self.times.iter_mut());
+        let (mut integers, mut prices) = (std::mem::take(&mut self.integers), std::mem::take(&mut self.prices));
+        let mut files = std::mem::take(&mut self.files);
+        let columns: Vec<ArrayRef> = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| -> ArrayRef {
+                match field.data_type() {
+                    DataType::Int32 => Arc::new(Int32Array::from(std::mem::take(&mut files))),
+                    DataType::Int64 => Arc::new(Int64Array::from(std::mem::take(&mut integers))),
+                    DataType::Decimal128(..) => {
+                        let prices = Decimal128Array::from(std::mem::take(&mut prices));
+                        Arc::new(prices.with_data_type(DataType::Decimal128(PRICE_DIGITS, PRICE_SCALE)))
+                    }
+                    DataType::Timestamp(..) => {
+                        let times =
+                            TimestampMicrosecondArray::from(times.next().map(std::mem::take).unwrap_or_default());
+                        Arc::new(times.with_timezone(UTC))
+                    }
+                    _ => Arc::new(texts.next().map_or_else(|| StringArray::new_null(0), StringBuilder::finish)),
+                }
+            })
+            .collect();
+        let out = &mut self.out;
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| staging(&out.path, error);
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| failed(error.into()))?;
+        let parts = self.partitioner.partition_iter(batch).map_err(|error| failed(error.into()))?;
+        let parts = parts.collect::<Result<Vec<_>, _>>().map_err(|error| failed(error.into()))?;
+        for (partition, batch) in parts {
+            out.write(partition, &batch)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file.
+    pub(crate) fn finish(mut self) -> Result<SpillFile, RawError> {
+        self.flush()?;
+        self.out.finish()
+    }
+}
+
+/// A spill file being written: an Arrow stream, of which it is known where each batch stands.
+struct Out {
+    path: PathBuf,
+    stream: StreamWriter<Counted>,
+    /// The length of the head, which holds the schema.
+    head: usize,
+    blocks: Vec<Vec<Block>>,
+}
+
+/// Where a batch of one partition stands.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    at: u64,
+    length: usize,
+}
+
+/// Counts the bytes that are written.
+struct Counted {
+    file: BufWriter<File>,
+    bytes: u64,
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let length = self.file.write(bytes)?;
+        self.bytes += length as u64;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Out {
+    fn new(path: PathBuf, schema: &Schema, partitions: usize) -> Result<Self, RawError> {
+        let create = || -> Result<StreamWriter<Counted>, ArrowError> {
+            let file = BufWriter::with_capacity(1 << 18, File::create(&path)?);
+            StreamWriter::try_new(Counted { file, bytes: 0 }, schema)
+        };
+        let stream = create().map_err(|error| staging(&path, error))?;
+        let head = usize::try_from(stream.get_ref().bytes).unwrap_or(usize::MAX);
+        Ok(Self { path, stream, head, blocks: vec![Vec::new(); partitions] })
+    }
+
+    fn write(&mut self, partition: usize, batch: &RecordBatch) -> Result<(), RawError> {
+        let at = self.stream.get_ref().bytes;
+        self.stream.write(batch).map_err(|error| staging(&self.path, error))?;
+        let length = usize::try_from(self.stream.get_ref().bytes - at).unwrap_or(usize::MAX);
+        self.blocks[partition].push(Block { at, length });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<SpillFile, RawError> {
+        self.stream.finish().and_then(|()| self.stream.flush()).map_err(|error| staging(&self.path, error))?;
+        Ok(SpillFile { path: self.path, head: self.head, blocks: self.blocks })
+    }
+}
+
+/// The lines of one table that one thread has spilled.
+#[derive(Debug)]
+pub(crate) struct SpillFile {
+    path: PathBuf,
+    head: usize,
+    /// The batches of each partition.
+    blocks: Vec<Vec<Block>>,
+}
+
+impl SpillFile {
+    /// Removes the file.
+    pub(crate) fn remove(&self) -> Result<(), RawError> {
+        std::fs::remove_file(&self.path).map_err(|error| staging(&self.path, error))
+    }
+
+    fn read(&self, partition: usize, batches: &mut Vec<RecordBatch>) -> Result<(), ArrowError> {
+        let blocks = &self.blocks[partition];
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let mut file = File::open(&self.path)?;
+        let mut decoder = StreamDecoder::new();
+        for block in [Block { at: 0, length: self.head }].iter().chain(blocks) {
+            let mut bytes = vec![0; block.length];
+            file.seek(SeekFrom::Start(block.at))?;
+            file.read_exact(&mut bytes)?;
+            let mut bytes = Buffer::from(bytes);
+            while !bytes.is_empty() {
+                batches.extend(decoder.decode(&mut bytes)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Loads the lines of `partition` from the `files` of all threads.
+pub(crate) fn load(
+    spec: &TableSpec,
+    files: &[SpillFile],
+    partition: usize,
+    scratch: &Path,
+) -> Result<RecordBatch, RawError> {
+    let mut batches = Vec::new();
+    for file in files {
+        file.read(partition, &mut batches).map_err(|error| staging(&file.path, error))?;
+    }
+    concat_batches(&schema(spec), &batches).map_err(|error| staging(scratch, error))
+}
