@@ -2,9 +2,9 @@
 //!
 //! The only entity is the customer, by the join key `customer_id`. Where Feast's own server calls every value `PRESENT`, the statuses
 //! here tell: `NULL_VALUE` (in the view, without that value, or with one
-//! that the caller may not see), `NOT_FOUND` (not in the view, or no such customer), `OUTSIDE_MAX_AGE`
-//! (older than `max_age` in `[feast]` allows, and withheld), and `INVALID`, Feast's word for a status that is not set, where no tier
-//! could tell. Structs, and lists of them, are JSON in a text.
+//! that the caller may not see), `NOT_FOUND` (not in the view, no such customer, or an id that cannot be a
+//! customer's), `OUTSIDE_MAX_AGE` (older than `max_age` in `[feast]` allows, and withheld), and `INVALID`, Feast's word for
+//! a status that is not set, where no tier could tell. Structs, and lists of them, are JSON in a text.
 
 use std::sync::{
     Arc,
@@ -22,7 +22,8 @@ use utoipa::ToSchema;
 use super::{App, Problem, access::Access, audit, batch, service};
 use crate::{
     config::{FeastConfig, Scope},
-    serving::Served,
+    feature::{CustomerId, Tier},
+    serving::{Answer, ReadError, Served},
 };
 
 mod answer;
@@ -88,7 +89,7 @@ pub(super) struct OnlineFeaturesRequest {
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "the form of a body that is read field by field, for the contract")]
 pub(super) struct Entities {
-    /// At most 1,000 ids, as texts or integers; repeats stay.
+    /// At most 1,000 ids, as texts or integers; repeats stay. The values of an id that cannot be a customer's are `NOT_FOUND`.
     #[schema(max_items = 1000, example = json!(["17850", 14646, "nobody"]))]
     customer_id: Vec<batch::BatchId>,
 }
@@ -126,8 +127,8 @@ pub(super) struct FeatureVector {
     event_timestamps: Vec<String>,
 }
 
-/// What is known of a value: it is there; the customer is in the view without it, or the caller may not see it; the customer is not in the view; it is too old and
-/// withheld; no tier could tell.
+/// What is known of a value: it is there; the customer is in the view without it, or the caller may not see it; the customer
+/// is not in the view, or the id cannot be a customer's; it is too old and withheld; no tier could tell.
 #[derive(Debug, ToSchema)]
 #[schema(example = "PRESENT", rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(dead_code, reason = "the form of an answer that is written byte by byte, for the contract")]
@@ -165,15 +166,27 @@ pub(super) async fn online_features(
     app.feast.compare(&served);
     let form = (request.full_names, !access.may(Scope::Pii));
     let columns = app.feast.plans.columns(&served.manifest, &request.asked, form, &app.feast.config)?;
-    let answers = app.serving.customers(&served, &request.ids).await;
+    let ids: Vec<CustomerId> = request.ids.iter().flatten().cloned().collect();
+    let answers = app.serving.customers(&served, &ids).await;
     if let Some(Err(error)) = answers.first().filter(|_| answers.iter().all(Result::is_err)) {
         return Err(error.clone().into());
     }
+    let answers = in_place(&request.ids, answers);
     let found = Found { served: &served, answers: &answers, given: &request.given, now: chrono::Utc::now() };
     let mut response = Response::new(Body::from(answer::write(&columns, &found)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     audit::note(&mut response, &access, || &columns.personal, || audit::found(&answers));
     Ok(response)
+}
+
+/// The answers in the places of the ids that were asked for, and that there is no such customer in those of the others.
+fn in_place(ids: &[Option<CustomerId>], answers: Vec<Result<Answer, ReadError>>) -> Vec<Result<Answer, ReadError>> {
+    if answers.len() == ids.len() {
+        return answers;
+    }
+    let mut answers = answers.into_iter();
+    let nobody = || Ok(Answer { row: None, tier: Tier::Memory, label: None });
+    ids.iter().map(|id| id.as_ref().and_then(|_| answers.next()).unwrap_or_else(nobody)).collect()
 }
 
 /// Whether requests should be sent here, as Feast's clients ask

@@ -219,7 +219,6 @@ async fn mistakes_are_told_in_feasts_way() {
             json!(["body", "entities", "customer_id", 0]),
             "text or an integer",
         ),
-        (r#"{"entities": {"customer_id": [""]}}"#.to_owned(), json!(["body", "entities", "customer_id", 0]), "empty"),
         (r#"{"entities": {"customer_id": []}}"#.to_owned(), json!(["body", "features"]), "feature_service"),
         (with(json!("rfm:segment")), json!(["body", "features"]), "list"),
         (with(json!(["rfm:segment", "rfm"])), json!(["body", "features", 1]), "view:feature"),
@@ -305,6 +304,32 @@ async fn what_no_tier_can_tell_is_invalid_and_503_where_it_is_all() {
     let body = json!({"entities": {"customer_id": ["loyal"]}, "features": ["rfm:segment"]});
     let gone = service.post(URL, body.to_string()).await;
     assert_eq!((gone.status, gone.problem().as_str(), gone.header("retry-after")), (503, "unavailable", "1"));
+}
+
+/// One id that cannot be a customer's does not cost the others their values.
+#[tokio::test]
+async fn an_id_that_cannot_be_a_customers_is_not_found_in_its_place() {
+    let service = corners().open().await;
+    let (long, digits) = ("x".repeat(257), "1".repeat(257));
+    let ids = format!(r#"["loyal", "", "{long}", "a\u0000b", true, {digits}, "prospect"]"#);
+    let body = format!(r#"{{"entities": {{"customer_id": {ids}}}, "features": ["rfm:segment"]}}"#);
+    let answer = service.post(URL, body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    // Each comes back as it was sent.
+    assert!(answer.text.contains(&ids.replace(", ", ",")), "{}", answer.text);
+    let (found, none) = (("PRESENT", AS_OF), ("NOT_FOUND", EPOCH));
+    let expected = [found, none, none, none, none, none, found];
+    assert_eq!(
+        of(&answer.json(), "segment"),
+        &json!({
+            "values": ["champions", null, null, null, null, null, "prospect"],
+            "statuses": expected.map(|(status, _)| status),
+            "event_timestamps": expected.map(|(_, time)| time),
+        })
+    );
+    // Where none can be one, nothing has to be read.
+    let alone = ask(&service, json!({"entities": {"customer_id": ["", false]}, "features": ["rfm:segment"]})).await;
+    assert_eq!(of(&alone, "segment")["statuses"], json!(["NOT_FOUND", "NOT_FOUND"]));
 }
 
 /// While a publish runs, a row that is ahead has the time of its own snapshot.

@@ -22,7 +22,7 @@ enum Status {
     Present,
     /// The customer is in the view, and has no such value, or the caller may not see it.
     Null,
-    /// The customer is not in the view.
+    /// The customer is not in the view, or the id is nobody's.
     NotFound,
     /// It is older than the configuration allows, and withheld.
     TooOld,

@@ -17,8 +17,8 @@ type Fields<'a> = BTreeMap<String, &'a RawValue>;
 /// What a client asks for.
 #[derive(Debug)]
 pub(super) struct Request<'a> {
-    /// The customers.
-    pub(super) ids: Vec<CustomerId>,
+    /// The customers; nothing where an id cannot be one, so that it is nobody's.
+    pub(super) ids: Vec<Option<CustomerId>>,
     /// Their ids as the client wrote them.
     pub(super) given: Vec<&'a RawValue>,
     /// Which features, as the client wrote it: a service, else names.
@@ -111,11 +111,19 @@ fn ids_given(entities: &RawValue) -> Result<Vec<&RawValue>, Refusal> {
     Ok(values)
 }
 
-/// As in a batch; and a whole number as pandas writes it once a column had a gap, `17850.0`.
-fn id(value: &str) -> Result<CustomerId, String> {
+/// As in a batch; and a whole number as pandas writes it once a column had a gap, `17850.0`. A text, an integer or a
+/// truth value that cannot be an id is nobody's: one bad row of a client's table does not cost the others their values.
+fn id(value: &str) -> Result<Option<CustomerId>, String> {
     let zeros = |zeros: &str| !zeros.is_empty() && zeros.bytes().all(|b| b == b'0');
     let whole = value.split_once('.').filter(|(_, rest)| !value.starts_with('"') && zeros(rest));
-    batch::id(whole.map_or(value, |(whole, _)| whole))
+    let value = whole.map_or(value, |(whole, _)| whole);
+    let integer = value.bytes().all(|b| b == b'-' || b.is_ascii_digit());
+    let nobodys = integer || value.starts_with('"') || matches!(value, "true" | "false");
+    match batch::id(value) {
+        Ok(id) => Ok(Some(id)),
+        Err(_) if nobodys => Ok(None),
+        Err(why) => Err(why),
+    }
 }
 
 /// The field `name`, where it is there.
@@ -148,12 +156,21 @@ mod tests {
 
     #[test]
     fn numbers_and_texts_are_the_same_customer() {
+        let read = |value: &str| id(value).expect(value).map(|id| id.to_string());
         for value in ["17850", "\"17850\"", "17850.0", "17850.000", "\" 17850 \""] {
-            assert_eq!(id(value).expect(value).as_str(), "17850");
+            assert_eq!(read(value).as_deref(), Some("17850"));
         }
-        assert_eq!(id("\"17850.5\"").expect("a text may be anything").as_str(), "17850.5");
-        assert_eq!(id("\"a.0\"").expect("a text may be anything").as_str(), "a.0");
-        for value in ["1.5", "1.", "1e3", "null", "true", "[1]", "\"\"", "{\"a\": 1.0}"] {
+        assert_eq!(read("\"17850.5\"").as_deref(), Some("17850.5"));
+        assert_eq!(read("\"a.0\"").as_deref(), Some("a.0"));
+    }
+
+    #[test]
+    fn what_cannot_be_an_id_is_nobodys_and_what_is_no_id_at_all_an_error() {
+        let (text, digits) = (format!("\"{}\"", "x".repeat(257)), "1".repeat(257));
+        for value in ["\"\"", "\" \"", "\"a\\u0000b\"", "\"\\ud800\"", "true", "false", &text, &digits] {
+            assert_eq!(id(value), Ok(None), "{value}");
+        }
+        for value in ["1.5", "1.", "1e3", "null", "[1]", "{\"a\": 1.0}"] {
             assert!(id(value).is_err(), "{value}");
         }
     }
