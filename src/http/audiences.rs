@@ -206,7 +206,7 @@ pub(super) struct Hint {
         (status = 400, description = "A bad expression, with `position` in characters from 0, or another bad part of the request", body = Problem, content_type = "application/problem+json"),
         (status = 410, description = "The cursor's snapshot is gone", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over the limit", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not JSON, or it is compressed", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The snapshot cannot be read", body = Problem, content_type = "application/problem+json"),
     )
 )]

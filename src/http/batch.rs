@@ -105,7 +105,7 @@ pub(super) struct BatchResult {
         (status = 200, description = "A result per id, in order", body = BatchAnswer),
         (status = 400, description = "A bad id, too many ids, an unknown view or feature", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over the limit", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not JSON, or it is compressed", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "No id could be read", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -185,6 +185,9 @@ pub(super) async fn json_body(headers: &HeaderMap, mut body: Body, limit: u64) -
             return Err(Problem::bad_media_type("the body must be application/json"));
         }
     }
+    if !is_plain(headers) {
+        return Err(Problem::bad_content_encoding("the body must not be compressed: no Content-Encoding but identity"));
+    }
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (mut text, mut length) = (BytesMut::new(), 0_usize);
     while let Some(frame) = body.frame().await {
@@ -202,4 +205,38 @@ pub(super) async fn json_body(headers: &HeaderMap, mut body: Body, limit: u64) -
         return Err(Problem::body_too_large(format!("the body may have {limit} bytes")));
     }
     Ok(text.freeze())
+}
+
+/// Whether a body comes as it is, and not compressed.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let identity = |coding: &[u8]| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    };
+    headers.get_all(header::CONTENT_ENCODING).iter().all(|given| given.as_bytes().split(|b| *b == b',').all(identity))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_body_that_is_not_encoded_is_plain() {
+        for (given, plain) in [
+            (&[][..], true),
+            (&["identity"], true),
+            (&["Identity, identity"], true),
+            (&[""], true),
+            (&["gzip"], false),
+            (&["identity", "zstd"], false),
+            (&["identity, br"], false),
+            (&["x-unknown"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in given {
+                headers.append(header::CONTENT_ENCODING, value.parse().expect("a header's value"));
+            }
+            assert_eq!(is_plain(&headers), plain, "{given:?}");
+        }
+    }
 }

@@ -174,7 +174,7 @@ pub(super) async fn churn(
         )),
         (status = 400, description = "A bad expression, with its `position`; another bad part of the body, an unknown feature or column", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over the limit", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not JSON, or it is compressed", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The lake cannot be read, or too many exports are under way", body = Problem, content_type = "application/problem+json"),
     )
 )]

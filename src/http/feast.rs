@@ -149,7 +149,7 @@ pub(super) enum FieldStatus {
         (status = 404, description = "An unknown view, feature, feature service or entity, as JSON in a text", body = String, content_type = "application/json",
             example = json!("{\"module\":\"feast.errors\",\"class\":\"FeatureViewNotFoundException\",\"message\":\"Feature view nope does not exist\"}")),
         (status = 413, description = "The body is over the limit", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not JSON, or it is compressed", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The body is not of the form asked for, or two features have one name", body = Unprocessable),
         (status = 503, description = "No id could be read", body = Problem, content_type = "application/problem+json"),
     )

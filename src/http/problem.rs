@@ -95,6 +95,8 @@ problems! {
     body_too_large: PAYLOAD_TOO_LARGE "body-too-large" "Request body too large";
     /// A body that says it is no JSON.
     bad_media_type: UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "Unsupported media type";
+    /// A body that is compressed, or encoded in another way.
+    bad_content_encoding: UNSUPPORTED_MEDIA_TYPE "unsupported-content-encoding" "Unsupported content encoding";
     /// No snapshot is open yet.
     no_snapshot: SERVICE_UNAVAILABLE "no-snapshot" "No snapshot is served yet";
     /// More of the same than may be under way.

@@ -99,6 +99,34 @@ async fn errors_are_problems_of_a_stable_kind() {
 }
 
 #[tokio::test]
+async fn a_compressed_body_is_refused_as_such() {
+    let service = corners().open().await;
+    let feast = r#"{"entities": {"customer_id": ["loyal"]}, "features": ["rfm:segment"]}"#;
+    let bodies = [
+        ("/v1/customers/batch", r#"{"ids": ["loyal"]}"#),
+        ("/v1/audiences", r#"{"where": "segment:champions"}"#),
+        ("/v1/audiences/export", r#"{"where": "segment:champions"}"#),
+        ("/get-online-features", feast),
+    ];
+    // Every path of the contract that takes a body.
+    let contract = service.get("/openapi.json").await.json();
+    let posts = contract["paths"].as_object().unwrap().iter().filter(|(_, path)| path["post"].is_object());
+    let mut posts: Vec<&str> = posts.map(|(path, _)| path.as_str()).collect();
+    let mut known = bodies.map(|(path, _)| path);
+    posts.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(posts, known);
+    for (path, body) in bodies {
+        for (encoding, status) in [("gzip", 415), ("identity, zstd", 415), ("identity", 200)] {
+            let request = service.client.post(format!("{}{path}", service.url)).header("content-encoding", encoding);
+            let answer = service.send(request.header("content-type", "application/json").body(body)).await;
+            assert_eq!(answer.status, status, "{path} {encoding}: {}", answer.text);
+            assert!(status == 200 || answer.problem() == "unsupported-content-encoding", "{}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn segments_and_their_members() {
     let service = corners().open().await;
     let all = service.get("/v1/segments").await.json();
