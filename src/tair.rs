@@ -3,11 +3,6 @@
 //! Knows keys, fields and small records; nothing of Parquet, of the lake or of HTTP. The only place that knows `fred`.
 //! [`Tair`] reads, within tens of milliseconds or not at all; [`Writer`] is the publisher's side, patient and bounded.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
-
 use fred::error::{Error as FredError, ErrorKind};
 
 mod batch;
@@ -15,6 +10,7 @@ pub mod codec;
 mod connect;
 mod keys;
 mod lease;
+mod losses;
 mod pipelines;
 mod read;
 mod wire;
@@ -25,6 +21,13 @@ pub use keys::{Keys, PAGE};
 pub use lease::Lease;
 pub use read::{Connections, Fields, Tair};
 pub use write::Writer;
+
+use losses::Losses;
+
+/// What is said where a server knows only a part of all keys.
+const CLUSTER: &str = "this is a cluster; use a URL that begins with redis-cluster:// or rediss-cluster://";
+/// The opposite.
+const NO_CLUSTER: &str = "this is no cluster; use a URL that begins with redis:// or rediss://";
 
 /// Why Tair did not do as it was told.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -73,7 +76,7 @@ impl TairError {
     /// Whether trying again may help.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        let passing = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"];
+        let passing = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "ASK"];
         match self {
             Self::Timeout | Self::Unreachable(_) => true,
             Self::Refused(why) => passing.iter().any(|word| why.contains(word)),
@@ -86,31 +89,55 @@ impl TairError {
     pub fn is_wrong_type(&self) -> bool {
         matches!(self, Self::Refused(why) if why.contains("WRONGTYPE"))
     }
+
+    /// A command that the server refused, with a way out where it is the URL that is wrong. `fred` follows a cluster to
+    /// where keys have moved, so that what comes up to here was asked of a single server.
+    fn refused(why: &str) -> Self {
+        Self::Refused(hinted(why))
+    }
 }
 
 impl From<FredError> for TairError {
     fn from(error: FredError) -> Self {
-        let details = error.details().to_owned();
+        let details = losses::plain(error.details());
         match error.kind() {
             ErrorKind::Timeout => Self::Timeout,
             ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Tls | ErrorKind::Backpressure | ErrorKind::Routing => {
-                Self::Unreachable(details)
+                Self::Unreachable(details.to_owned())
             }
-            _ => Self::Refused(details),
+            _ => Self::refused(details),
         }
     }
 }
 
-/// Counts the connections that broke. Whoever trusts what Tair said before looks here whether it may still.
-#[derive(Debug, Clone, Default)]
-struct Losses(Arc<AtomicU64>);
-
-impl Losses {
-    fn count(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+/// What a server said, with a way out where it is the URL that is wrong.
+fn hinted(why: &str) -> String {
+    let first = why.split(' ').next().unwrap_or_default();
+    match first {
+        "MOVED" | "CROSSSLOT" => format!("{why}; {CLUSTER}"),
+        _ if why.contains("cluster support disabled") => format!("{why}; {NO_CLUSTER}"),
+        _ => why.to_owned(),
     }
+}
 
-    fn note(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_of_the_wrong_kind_is_told_and_not_tried_again() {
+        for (why, hint) in [
+            ("MOVED 3999 127.0.0.1:6381", Some("redis-cluster://")),
+            ("CROSSSLOT Keys in request don't hash to the same slot", Some("redis-cluster://")),
+            ("ERR This instance has cluster support disabled", Some("redis://")),
+            ("WRONGTYPE Operation against a key", None),
+        ] {
+            let error = TairError::refused(why);
+            let text = error.to_string();
+            assert!(text.contains(why) && hint.is_none_or(|hint| text.contains(hint)), "{text}");
+            assert_eq!(text.ends_with(why), hint.is_none(), "{text}");
+            assert!(!error.is_passing(), "{text}");
+        }
+        assert!(TairError::refused("LOADING Redis is loading the dataset in memory").is_passing());
     }
 }

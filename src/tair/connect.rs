@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use fred::{
     clients::Pool,
+    error::ErrorKind,
     prelude::{Client, ClientLike, EventInterface},
     rustls::{
         ClientConfig, RootCertStore,
@@ -20,7 +21,7 @@ use fred::{
 };
 use url::Url;
 
-use super::{Losses, TairError};
+use super::{Losses, TairError, hinted, losses::words};
 use crate::config::TairConfig;
 
 /// The first pause before connecting, in milliseconds, which `fred` waits for the first time too; it doubles up to the second.
@@ -132,7 +133,7 @@ impl Settings {
             Pool::new(self.config.clone(), Some(performance), Some(connection), Some(policy), manner.clients.max(1))
                 .map_err(|error| TairError::Setting(error.details().to_owned()))?;
         for client in pool.clients() {
-            note_losses(client, losses);
+            self.note_losses(client, losses);
         }
         pool.connect();
         Ok(pool)
@@ -142,9 +143,30 @@ impl Settings {
     pub(super) fn client(&self, manner: &Manner, losses: &Losses) -> Client {
         let (performance, connection, policy) = self.parts(manner);
         let client = Client::new(self.config.clone(), Some(performance), Some(connection), Some(policy));
-        note_losses(&client, losses);
+        self.note_losses(&client, losses);
         client.connect();
         client
+    }
+
+    /// Notes in `losses` what breaks, and what was said then.
+    fn note_losses(&self, client: &Client, losses: &Losses) {
+        use tokio::sync::broadcast::error::RecvError;
+        let (mut errors, losses, password) = (client.error_rx(), losses.clone(), self.config.password.clone());
+        tokio::spawn(async move {
+            loop {
+                match errors.recv().await {
+                    // It tells of the others that wait, and not why.
+                    Ok((error, _)) if *error.kind() == ErrorKind::Canceled => losses.note(),
+                    Ok((error, _)) => {
+                        losses.remember(&hinted(&words(reason(&error), password.as_deref())));
+                        losses.note();
+                    }
+                    Err(RecvError::Lagged(_)) => losses.note(),
+                    // Ends with the client.
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
     }
 
     fn parts(&self, manner: &Manner) -> (PerformanceConfig, ConnectionConfig, ReconnectPolicy) {
@@ -174,15 +196,14 @@ impl Settings {
     }
 }
 
-fn note_losses(client: &Client, losses: &Losses) {
-    let (mut errors, losses) = (client.error_rx(), losses.clone());
-    tokio::spawn(async move {
-        use tokio::sync::broadcast::error::RecvError;
-        // Ends with the client.
-        while !matches!(errors.recv().await, Err(RecvError::Closed)) {
-            losses.note();
-        }
-    });
+/// Why a connection failed, in the server's words where `fred` has others for them.
+fn reason(error: &fred::error::Error) -> &str {
+    match error.details() {
+        _ if *error.kind() == ErrorKind::Timeout => "the server does not answer",
+        "Invalid or missing cluster state." => "CLUSTERDOWN The cluster is down: its state is not ok",
+        details if details.contains("InvalidContentType") => "the server does not speak TLS",
+        details => details,
+    }
 }
 
 fn tls_config(ca_file: Option<&PathBuf>) -> Result<TlsConfig, TairError> {

@@ -26,15 +26,20 @@ pub(super) enum Pipelines {
 }
 
 impl Pipelines {
-    /// Begins to connect. What was not sent `stale` after it was handed over is not sent any more.
-    pub(super) fn connect(settings: &Settings, manner: &Manner, stale: Duration) -> Result<Self, TairError> {
-        let losses = Losses::default();
+    /// Begins to connect. What was not sent `stale` after it was handed over is not sent any more. What breaks is noted in
+    /// `losses`.
+    pub(super) fn connect(
+        settings: &Settings,
+        manner: &Manner,
+        stale: Duration,
+        losses: &Losses,
+    ) -> Result<Self, TairError> {
         let Some(address) = settings.plain.clone() else {
-            return Ok(Self::Fred(settings.pool(&Manner { clients: CLIENTS, ..manner.clone() }, &losses)?));
+            return Ok(Self::Fred(settings.pool(&Manner { clients: CLIENTS, ..manner.clone() }, losses)?));
         };
         let unresponsive = manner.unresponsive.min(stale);
         let wire = wire::Manner { address, connect_timeout: settings.connect_timeout, unresponsive };
-        Ok(Self::Wire { wire: Wire::connect(&wire, CLIENTS, &losses, None), timeout: manner.timeout })
+        Ok(Self::Wire { wire: Wire::connect(&wire, CLIENTS, losses, None), timeout: manner.timeout })
     }
 
     /// Waits until there is a connection.

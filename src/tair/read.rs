@@ -191,8 +191,10 @@ impl Tair {
                 found.map_err(|_| TairError::Timeout)?.into_iter().map(text).collect()
             }
         };
-        if found.is_empty() {
-            return Err(TairError::Unreachable("there is no connection".to_owned()));
+        let cut_off = self.connections().connected == 0 && found.iter().all(Result::is_err);
+        if found.is_empty() || cut_off {
+            let last = self.losses.last().map(|last| format!(": {last}")).unwrap_or_default();
+            return Err(TairError::Unreachable(format!("there is no connection{last}")));
         }
         found.into_iter().map(|found| parse(&key, found?)).collect()
     }

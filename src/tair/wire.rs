@@ -24,7 +24,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Losses, TairError, connect::Address};
+use super::{Losses, TairError, connect::Address, losses::words};
 use crate::workers::Workers;
 
 pub(super) mod resp;
@@ -235,6 +235,7 @@ impl<T: Answered> Line<T> {
                     let why = self.serve(stream, &manner, &mut sent).await;
                     // First of all, so that nobody believes what was known of the server.
                     losses.note();
+                    losses.remember(&why);
                     home.store(0, Ordering::Relaxed);
                     let queue = std::mem::take(&mut *self.queue());
                     tracing::warn!(why, "a connection to Tair broke");
@@ -242,8 +243,14 @@ impl<T: Answered> Line<T> {
                         let _ = caller.done.send(Err(TairError::Unreachable(why.clone())));
                     }
                 }
-                Ok(Err(why)) => tracing::debug!(why, "cannot connect to Tair"),
-                Err(_) => tracing::debug!("cannot connect to Tair in time"),
+                Ok(Err(why)) => {
+                    losses.remember(&why);
+                    tracing::debug!(why, "cannot connect to Tair");
+                }
+                Err(_) => {
+                    losses.remember("the server does not answer");
+                    tracing::debug!("cannot connect to Tair in time");
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -310,7 +317,7 @@ impl<T: Answered> Line<T> {
             answered += 1;
             let caller = sent.front_mut().ok_or("the server answers what nobody asked")?;
             caller.answers.push(match reply {
-                Reply::Error(text) => Err(TairError::Refused(String::from_utf8_lossy(text).into_owned())),
+                Reply::Error(text) => Err(TairError::refused(&String::from_utf8_lossy(text))),
                 reply => Ok(T::take(reply)?),
             });
             if caller.answers.len() == caller.count
@@ -346,22 +353,23 @@ async fn open(address: &Address) -> Result<TcpStream, String> {
     for command in &commands {
         resp::command(command, &mut out);
     }
-    stream.write_all(&out).await.map_err(|error| error.to_string())?;
+    // A server that is full says so and closes: what it said is still to be read.
+    let written = stream.write_all(&out).await.map_err(|error| error.to_string());
     let mut input = BytesMut::new();
     for command in &commands {
         loop {
             let Some((reply, length)) = resp::reply(&input)? else {
                 match stream.read_buf(&mut input).await {
-                    Ok(0) => return Err("the server closed the connection".to_owned()),
+                    Ok(0) => return written.and(Err("the server closed the connection".to_owned())),
                     Ok(_) => continue,
-                    Err(error) => return Err(error.to_string()),
+                    Err(error) => return written.and(Err(error.to_string())),
                 }
             };
             // A user who may not PING has shown that the server answers.
             if let Reply::Error(text) = reply
-                && command.as_slice() != [b"PING"]
+                && (command.as_slice() != [b"PING"] || is_farewell(text))
             {
-                let text = String::from_utf8_lossy(text).into_owned();
+                let text = words(&String::from_utf8_lossy(text), address.password.as_deref());
                 tracing::warn!(why = text, "Tair does not let us in");
                 return Err(text);
             }
@@ -370,4 +378,9 @@ async fn open(address: &Address) -> Result<TcpStream, String> {
         }
     }
     Ok(stream)
+}
+
+/// Whether a server closes the connection after this error.
+fn is_farewell(text: &[u8]) -> bool {
+    text.starts_with(b"DENIED") || text.starts_with(b"ERR max number of clients")
 }

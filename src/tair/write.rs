@@ -46,9 +46,10 @@ impl Writer {
     pub async fn connect(config: &TairConfig) -> Result<Self, TairError> {
         let settings = Settings::new(config)?;
         let manner = Manner { timeout: TIMEOUT, attempts: 2, clients: 1, unresponsive: TIMEOUT };
-        let losses = Losses::default();
+        // Apart, since the lease must not be given up for a connection that it does not use.
+        let (losses, others) = (Losses::default(), Losses::default());
         // Where the lease is lost, another waits as long before it writes: nothing may be sent after that.
-        let pipelines = Pipelines::connect(&settings, &manner, config.lease * 3 / 4)?;
+        let pipelines = Pipelines::connect(&settings, &manner, config.lease * 3 / 4, &others)?;
         // No second try: what was sent must not be sent again on another connection.
         let single = settings.client(&Manner { attempts: 1, ..manner }, &losses);
         let connected = async {
@@ -59,7 +60,9 @@ impl Writer {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(error),
             Err(_) => {
-                let why = format!("no connection to {} within {} s", settings.server, CONNECT.as_secs());
+                let last = losses.last().or_else(|| others.last());
+                let last = last.map(|last| format!(": {last}")).unwrap_or_default();
+                let why = format!("no connection to {} within {} s{last}", settings.server, CONNECT.as_secs());
                 return Err(TairError::Unreachable(why));
             }
         }

@@ -158,6 +158,44 @@ impl Drop for Redis {
     }
 }
 
+/// A server that answers every command with the same line.
+pub(crate) struct Refusing {
+    pub(crate) port: u16,
+    server: JoinHandle<()>,
+}
+
+impl Refusing {
+    /// One that answers with the error `why`.
+    pub(crate) async fn with(why: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(refuse(client, why));
+            }
+        });
+        Self { port, server }
+    }
+}
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn refuse(mut client: TcpStream, why: &str) {
+    let mut buffer = vec![0; 4 << 10];
+    while let Ok(read @ 1..) = client.read(&mut buffer).await {
+        // As many answers as commands that have come, each of which begins with the number of its parts.
+        let commands = buffer[..read].iter().filter(|byte| **byte == b'*').count();
+        if client.write_all(format!("-{why}\r\n").repeat(commands).as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// What the proxy does to what the server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {

@@ -6,13 +6,13 @@ use larder::{
     config::TairConfig,
     publish::{Options, PublishError, Published, Publisher},
     snapshot::{SnapshotId, read_current},
-    tair::TairError,
+    tair::{TairError, Writer},
 };
 
 use crate::{
     faults::{MORE, assert_clean},
     readers::{Readers, truth},
-    redis::{Redis, free_port},
+    redis::{Redis, Refusing, free_port},
     shop::{Shop, corners_with, eventually},
 };
 
@@ -465,6 +465,14 @@ async fn a_cluster_is_published_to_and_read_from() {
         publish(&shop, id).await.unwrap();
         assert_clean(&shop).await;
     }
+    // Who is sent from one node to another without knowing that it is a cluster is told so.
+    let mut hints = 0;
+    for node in &nodes {
+        let config = TairConfig { url: node.url(), ..TairConfig::default() };
+        let told = Writer::connect(&config).await.unwrap().marker().await.map_err(|error| error.to_string());
+        hints += u32::from(told.is_err_and(|told| told.contains("use a URL that begins with redis-cluster://")));
+    }
+    assert_eq!(hints, 2, "one node has the key");
     let spread = nodes.iter().filter(|node| node.cli(&["dbsize"]) != "0").count();
     assert_eq!(spread, 3, "the keys lie on one node");
     let truth = Arc::new(truth(&shop, &[&more]).await);
@@ -534,4 +542,45 @@ async fn tls_and_a_user_who_may_only_read_are_enough_to_serve() {
     let wrong = TairConfig { url: url("writer:topsecret"), ..writer.unwrap() };
     let error = Publisher::new(shop.lake(), Some(wrong), Options::default()).verify(false, false).await.unwrap_err();
     assert!(!error.to_string().contains("topsecret"), "{error}");
+}
+
+/// Why there is no connection to `url`.
+async fn why_not(url: String) -> String {
+    let config = TairConfig { url, ..TairConfig::default() };
+    let error = Writer::connect(&config).await.unwrap_err();
+    assert!(matches!(error, TairError::Unreachable(_)), "{error}");
+    error.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_says_reaches_whoever_waits_in_vain() {
+    let locked = Redis::with(&["--requirepass", "open-sesame"], &["-a", "open-sesame", "--no-auth-warning"]);
+    let answers = [
+        "LOADING Redis is loading the dataset in memory",
+        "MISCONF Redis is configured to save RDB snapshots, but it is currently unable to persist to disk.",
+        "ERR max number of clients reached",
+        "CLUSTERDOWN Hash slot not served",
+        "DENIED Redis is running in protected mode because protected mode is enabled",
+    ];
+    let servers = futures::future::join_all(answers.map(Refusing::with)).await;
+    let mut asked = vec![
+        (locked.url(), "NOAUTH Authentication required."),
+        (format!("redis://:wrong-secret@127.0.0.1:{}", locked.port), "WRONGPASS"),
+        (format!("rediss://:wrong-secret@127.0.0.1:{}", locked.port), "the server does not answer"),
+        (format!("redis://127.0.0.1:{}", free_port()), "Connection refused"),
+    ];
+    for (server, answer) in servers.iter().zip(answers) {
+        for scheme in ["redis", "redis-cluster"] {
+            asked.push((format!("{scheme}://127.0.0.1:{}", server.port), answer));
+        }
+    }
+    // Each takes as long as a publisher waits.
+    let told = futures::future::join_all(asked.iter().map(|(url, _)| why_not(url.clone()))).await;
+    for ((url, word), told) in asked.iter().zip(told) {
+        assert!(told.contains("within 5 s: ") && told.contains(word), "{url}: {told}");
+        assert!(!told.contains("secret"), "{told}");
+    }
+    let url = format!("redis-cluster://:open-sesame@127.0.0.1:{}", locked.port);
+    let error = Writer::connect(&TairConfig { url, ..TairConfig::default() }).await.unwrap_err().to_string();
+    assert!(error.contains("use a URL that begins with redis://") && !error.contains("sesame"), "{error}");
 }
