@@ -25,7 +25,7 @@ use crate::{
         reader::{BlockCache, ReadLimits},
     },
     tair::Tair,
-    telemetry::Metrics,
+    telemetry::{Metrics, Seldom},
 };
 
 mod audience;
@@ -95,6 +95,8 @@ pub struct Serving {
     lake_answers: AtomicBool,
     /// What the configuration declares personal.
     personal: Vec<ColumnRef>,
+    /// What the log was told of late.
+    told: Seldom,
     metrics: Arc<Metrics>,
     counted: Counted,
 }
@@ -195,6 +197,7 @@ impl Serving {
             export_limits: (config.lake_timeout, config.export_idle),
             counted: Counted::new(&metrics),
             personal: Vec::new(),
+            told: Seldom::default(),
             metrics,
         }
     }
@@ -266,11 +269,10 @@ impl Serving {
                 return Ok(Refreshed::Unchanged);
             }
             if current.publish < served.publish {
-                tracing::warn!(
-                    served = served.publish,
-                    found = current.publish,
-                    "CURRENT went back; it is not followed"
-                );
+                let (served, found) = (served.publish, current.publish);
+                self.told.tell("went back", |suppressed| {
+                    tracing::warn!(served, found, suppressed, "CURRENT went back; it is not followed");
+                });
                 return Ok(Refreshed::Unchanged);
             }
         }

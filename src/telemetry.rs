@@ -15,9 +15,11 @@ use prometheus::{
 
 mod log;
 mod request;
+mod seldom;
 
 pub use log::{AUDIT, Log, LogError, start_log};
 pub use request::Answered;
+pub use seldom::Seldom;
 
 /// Buckets from 100 µs to 10 s.
 const SECONDS: &[f64] =

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use super::{App, Tls, observe, router};
-use crate::workers::Workers;
+use crate::{telemetry::Seldom, workers::Workers};
 
 /// The longest that a client may take for the head of a request; an idle connection is closed after it too.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
@@ -57,6 +57,7 @@ pub async fn serve(
         tokio::time::sleep(app.config.drain_delay).await;
     };
     tokio::pin!(draining);
+    let told = Seldom::default();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted.and_then(|(stream, _)| stream.into_std()),
@@ -68,7 +69,9 @@ pub async fn serve(
                 workers.spawn(connection);
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                told.tell(&error.to_string(), |suppressed| {
+                    tracing::warn!(%error, suppressed, "cannot accept a connection");
+                });
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

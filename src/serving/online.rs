@@ -19,7 +19,7 @@ use crate::{
         Connections, Fields, Tair, TairError,
         codec::{Marker, Publishing, StoredRow},
     },
-    telemetry::Metrics,
+    telemetry::{Metrics, Seldom},
 };
 
 /// How often Tair is asked what it holds.
@@ -37,6 +37,7 @@ pub(super) struct Online {
     breaker: Breaker,
     /// How often Tair was asked in vain since it last said what it holds.
     failures: AtomicU32,
+    told: Seldom,
     metrics: Arc<Metrics>,
 }
 
@@ -84,6 +85,7 @@ impl Online {
             lake: ArcSwapOption::empty(),
             breaker,
             failures: AtomicU32::new(0),
+            told: Seldom::default(),
             metrics,
         }
     }
@@ -101,11 +103,16 @@ impl Online {
             }
             Err(error @ (TairError::Timeout | TairError::Unreachable(_))) => {
                 if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == TOLD {
-                    tracing::warn!(server = self.tair.server(), %error, "Tair does not answer; the snapshot does");
+                    let server = self.tair.server();
+                    self.told.tell(&error.to_string(), |suppressed| {
+                        tracing::warn!(server, %error, suppressed, "Tair does not answer; the snapshot does");
+                    });
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "Tair does not say what it holds");
+                self.told.tell(&error.to_string(), |suppressed| {
+                    tracing::warn!(%error, suppressed, "Tair does not say what it holds");
+                });
                 self.state.store(None);
             }
         }

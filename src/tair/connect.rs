@@ -157,9 +157,15 @@ impl Settings {
                 match errors.recv().await {
                     // It tells of the others that wait, and not why.
                     Ok((error, _)) if *error.kind() == ErrorKind::Canceled => losses.note(),
-                    Ok((error, _)) => {
-                        losses.remember(&hinted(&words(reason(&error), password.as_deref())));
+                    Ok((error, server)) => {
                         losses.note();
+                        let why = hinted(&words(reason(&error), password.as_deref()));
+                        losses.remember(&why);
+                        if server.is_some() {
+                            losses.tell(&why);
+                        } else {
+                            tracing::debug!(why, "cannot connect to Tair");
+                        }
                     }
                     Err(RecvError::Lagged(_)) => losses.note(),
                     // Ends with the client.

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use crate::telemetry::Seldom;
+
 /// The most characters of what a server says that are shown: some answers are a page long.
 const LONGEST: usize = 240;
 /// What servers put before the arguments of a command that they do not know, and those of `AUTH` are secret.
@@ -21,6 +23,7 @@ pub(super) struct Losses(Arc<Inner>);
 struct Inner {
     count: AtomicU64,
     last: Mutex<Option<String>>,
+    told: Seldom,
 }
 
 impl Losses {
@@ -35,6 +38,16 @@ impl Losses {
     /// Remembers why there is no connection, in words that hold no secret.
     pub(super) fn remember(&self, why: &str) {
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+
+    /// Tells the log that a connection broke, and why.
+    pub(super) fn tell(&self, why: &str) {
+        self.0.told.tell(why, |suppressed| tracing::warn!(why, suppressed, "a connection to Tair broke"));
+    }
+
+    /// Tells the log that the server refuses to speak with Larder, and why.
+    pub(super) fn tell_refused(&self, why: &str) {
+        self.0.told.tell(why, |suppressed| tracing::warn!(why, suppressed, "Tair does not let us in"));
     }
 
     /// What was remembered last.

@@ -19,7 +19,7 @@ use super::{
     connect::{Manner, Settings},
     wire::{self, Wire, resp},
 };
-use crate::{config::TairConfig, feature::FeatureView, workers::Workers};
+use crate::{config::TairConfig, feature::FeatureView, telemetry::Seldom, workers::Workers};
 
 /// Customers of one pipeline.
 const PIPELINE: usize = 250;
@@ -277,7 +277,7 @@ impl Tair {
 
     /// Throws clients away that stay without a good answer, for ever. `fred` heals nearly all by itself; this is for the rest.
     pub async fn watch(&self) {
-        let mut good = Instant::now();
+        let (mut good, told) = (Instant::now(), Seldom::default());
         loop {
             tokio::time::sleep(WATCH).await;
             let pool = self.pool.load_full();
@@ -289,7 +289,9 @@ impl Tair {
                 good = Instant::now();
             } else if good.elapsed() > STUCK {
                 good = Instant::now();
-                tracing::warn!("the connections to Tair stayed without an answer and are made anew");
+                told.tell("", |suppressed| {
+                    tracing::warn!(suppressed, "the connections to Tair stayed without an answer and are made anew");
+                });
                 match self.settings.pool(&self.manner, &self.losses) {
                     Ok(fresh) => {
                         self.losses.note();

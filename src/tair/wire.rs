@@ -224,7 +224,7 @@ impl<T: Answered> Line<T> {
         let stays = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
         let mut pause = FIRST_PAUSE;
         loop {
-            match tokio::time::timeout(manner.connect_timeout, open(&manner.address)).await {
+            match tokio::time::timeout(manner.connect_timeout, open(&manner.address, &losses)).await {
                 Ok(Ok(stream)) => {
                     pause = FIRST_PAUSE;
                     self.queue().up = true;
@@ -238,7 +238,7 @@ impl<T: Answered> Line<T> {
                     losses.remember(&why);
                     home.store(0, Ordering::Relaxed);
                     let queue = std::mem::take(&mut *self.queue());
-                    tracing::warn!(why, "a connection to Tair broke");
+                    losses.tell(&why);
                     for caller in sent.into_iter().chain(queue.callers) {
                         let _ = caller.done.send(Err(TairError::Unreachable(why.clone())));
                     }
@@ -334,7 +334,7 @@ impl<T: Answered> Line<T> {
 }
 
 /// Connects and introduces itself.
-async fn open(address: &Address) -> Result<TcpStream, String> {
+async fn open(address: &Address, losses: &Losses) -> Result<TcpStream, String> {
     let mut stream =
         TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
@@ -370,7 +370,7 @@ async fn open(address: &Address) -> Result<TcpStream, String> {
                 && (command.as_slice() != [b"PING"] || is_farewell(text))
             {
                 let text = words(&String::from_utf8_lossy(text), address.password.as_deref());
-                tracing::warn!(why = text, "Tair does not let us in");
+                losses.tell_refused(&text);
                 return Err(text);
             }
             input.advance(length);

@@ -23,6 +23,10 @@ use crate::config::{LogConfig, LogFormat};
 /// The target of the lines that tell who was shown whose personal data.
 pub const AUDIT: &str = "larder::audit";
 
+/// What Larder tells in words of its own, and at most once a minute, unless the configuration names it: `fred` warns of every
+/// connection that breaks, a few times a second where none holds.
+const OTHERS: [&str; 1] = ["fred"];
+
 /// How long lines are gathered.
 const GATHER: Duration = Duration::from_millis(50);
 /// How many bytes are, at the most.
@@ -75,6 +79,11 @@ pub fn start_log(config: &LogConfig) -> Result<Log, LogError> {
     // What the log leaves out, the audit does not, unless it is named.
     if !config.level.contains(AUDIT) {
         filter = filter.add_directive(format!("{AUDIT}=info").parse().map_err(wrong)?);
+    }
+    for other in OTHERS.iter().filter(|other| !config.level.contains(*other)) {
+        if filter.max_level_hint().is_none_or(|level| level > LevelFilter::ERROR) {
+            filter = filter.add_directive(format!("{other}=error").parse().map_err(wrong)?);
+        }
     }
     let stderr = Arc::new(Gathered::new(Sink::Stderr));
     let mut all = vec![Arc::clone(&stderr)];

@@ -1,7 +1,10 @@
 //! Everything that can go wrong with a tier, under constant reads: no wrong value, no failed read of a known customer while one
 //! tier lives, and back to Tair by itself.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    process::Stdio,
+    sync::{Arc, atomic::Ordering},
+};
 
 use larder::{
     publish::{Options, Publisher},
@@ -11,7 +14,7 @@ use larder::{
 use crate::{
     bucket::Bucket,
     readers::{Readers, Truth, truth},
-    redis::{Fault, Proxy, Redis},
+    redis::{Fault, Proxy, Redis, Refusing},
     shop::{CORNERS, CORNERS_TOML, PEOPLE, Service, Shop, corners_with, eventually},
 };
 
@@ -255,4 +258,24 @@ async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
     );
     bucket.moods.forbidding.store(false, Ordering::Relaxed);
     eventually(|| service.get("/readyz"), |ready| ready.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tair_that_refuses_everything_does_not_fill_the_log() {
+    let tair = Refusing::with("LOADING Redis is loading the dataset in memory").await;
+    let shop = Shop::new(&format!("[tair]\nurl = \"redis://127.0.0.1:{}\"\n", tair.port));
+    let mut serve = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut child = serve.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually(|| async { tair.commands.load(Ordering::Relaxed) }, |commands| *commands > 60).await;
+    let stopped = std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(stopped.success());
+    let output = tokio::task::spawn_blocking(move || {
+        let mut log = String::new();
+        std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut log).unwrap();
+        child.wait().unwrap();
+        log
+    });
+    let log = output.await.unwrap();
+    assert_eq!(log.lines().filter(|line| line.contains("WARN") && line.contains("LOADING")).count(), 1, "{log}");
+    assert_eq!(log.lines().filter(|line| line.contains("WARN")).count(), 1, "{log}");
 }

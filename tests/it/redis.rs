@@ -161,6 +161,8 @@ impl Drop for Redis {
 /// A server that answers every command with the same line.
 pub(crate) struct Refusing {
     pub(crate) port: u16,
+    /// Commands that came.
+    pub(crate) commands: Arc<AtomicU64>,
     server: JoinHandle<()>,
 }
 
@@ -169,13 +171,15 @@ impl Refusing {
     pub(crate) async fn with(why: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
+        let commands = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&commands);
         let server = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(refuse(client, why));
+                tokio::spawn(refuse(client, why, Arc::clone(&seen)));
             }
         });
-        Self { port, server }
+        Self { port, commands, server }
     }
 }
 
@@ -185,11 +189,12 @@ impl Drop for Refusing {
     }
 }
 
-async fn refuse(mut client: TcpStream, why: &str) {
+async fn refuse(mut client: TcpStream, why: &str, seen: Arc<AtomicU64>) {
     let mut buffer = vec![0; 4 << 10];
     while let Ok(read @ 1..) = client.read(&mut buffer).await {
         // As many answers as commands that have come, each of which begins with the number of its parts.
         let commands = buffer[..read].iter().filter(|byte| **byte == b'*').count();
+        seen.fetch_add(commands as u64, Ordering::Relaxed);
         if client.write_all(format!("-{why}\r\n").repeat(commands).as_bytes()).await.is_err() {
             return;
         }
