@@ -12,6 +12,7 @@ mod keys;
 mod lease;
 mod losses;
 mod pipelines;
+mod probe;
 mod read;
 mod wire;
 mod write;

@@ -1,6 +1,6 @@
 //! From settings to connected clients.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fred::{
     clients::Pool,
@@ -14,14 +14,14 @@ use fred::{
     types::{
         RespVersion,
         config::{
-            Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, ServerConfig, TcpConfig, TlsConfig,
-            UnresponsiveConfig,
+            ClusterDiscoveryPolicy, Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, ServerConfig,
+            TcpConfig, TlsConfig, UnresponsiveConfig,
         },
     },
 };
 use url::Url;
 
-use super::{Losses, TairError, hinted, losses::words};
+use super::{Losses, TairError, hinted, losses::words, probe};
 use crate::config::TairConfig;
 
 /// The first pause before connecting, in milliseconds, which `fred` waits for the first time too; it doubles up to the second.
@@ -51,9 +51,11 @@ pub(super) struct Settings {
     /// Host and port, for messages.
     pub(super) server: String,
     pub(super) connect_timeout: Duration,
+    /// Whether keys lie in slots, even if all of them are on one server.
     pub(super) clustered: bool,
-    /// Where the one server is that is spoken to without TLS, if it is so.
-    pub(super) plain: Option<Address>,
+    /// Where the server is, or the one that is asked for the others first.
+    pub(super) address: Address,
+    pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
 /// A server, and how to introduce oneself.
@@ -102,6 +104,7 @@ impl Settings {
         if config.namespace.is_empty() || config.namespace.contains(['{', '}']) {
             return Err(wrong("`namespace` must not be empty nor hold braces"));
         }
+        let tls = if tls { Some(Arc::new(tls_config(config.ca_file.as_ref())?)) } else { None };
         let config_ = Config {
             username: decoded(url.username()),
             password: url.password().and_then(decoded),
@@ -111,19 +114,46 @@ impl Settings {
             version: RespVersion::RESP2,
             // The service starts while Tair is down.
             fail_fast: false,
-            tls: if tls { Some(tls_config(config.ca_file.as_ref())?) } else { None },
+            tls: tls.as_ref().map(|tls| TlsConfig::from(tls.as_ref().clone())),
             ..Config::default()
         };
-        let plain = (!clustered && !tls).then(|| Address {
+        let address = Address {
             // An IPv6 address stands in brackets in a URL.
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
             user: config_.username.clone(),
             password: config_.password.clone(),
-            database,
-        });
+            // A cluster has only one.
+            database: database.filter(|_| !clustered),
+        };
         let (server, connect_timeout) = (format!("{host}:{port}"), config.connect_timeout);
-        Ok(Self { config: config_, server, connect_timeout, clustered, plain })
+        Ok(Self { config: config_, server, connect_timeout, clustered, address, tls })
+    }
+
+    /// Where the one server is that is spoken to without TLS, if it is so.
+    pub(super) fn plain(&self) -> Option<&Address> {
+        Some(&self.address).filter(|_| !self.clustered && self.tls.is_none())
+    }
+
+    /// Whether keys may lie on several servers.
+    pub(super) fn is_spread(&self) -> bool {
+        self.config.server.is_clustered()
+    }
+
+    /// The same, for a cluster as it turns out to be; nothing where it does not say.
+    pub(super) async fn look(&self) -> Option<Self> {
+        if !self.clustered {
+            return Some(self.clone());
+        }
+        let lone = probe::is_lone(self).await?;
+        let host = self.config.server.hosts().into_iter().next()?;
+        let server = if lone {
+            ServerConfig::Centralized { server: host }
+        } else {
+            ServerConfig::Clustered { hosts: vec![host], policy: ClusterDiscoveryPolicy::default() }
+        };
+        let config = Config { server, database: None, ..self.config.clone() };
+        Some(Self { config, ..self.clone() })
     }
 
     /// A pool whose clients connect from now on, and for ever again. What breaks is noted in `losses`.
@@ -212,7 +242,7 @@ fn reason(error: &fred::error::Error) -> &str {
     }
 }
 
-fn tls_config(ca_file: Option<&PathBuf>) -> Result<TlsConfig, TairError> {
+fn tls_config(ca_file: Option<&PathBuf>) -> Result<ClientConfig, TairError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(file) => {
@@ -233,7 +263,7 @@ fn tls_config(ca_file: Option<&PathBuf>) -> Result<TlsConfig, TairError> {
     let config = ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()
         .map_err(|error| TairError::Setting(error.to_string()))?;
-    Ok(TlsConfig::from(config.with_root_certificates(roots).with_no_client_auth()))
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

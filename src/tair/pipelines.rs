@@ -34,7 +34,7 @@ impl Pipelines {
         stale: Duration,
         losses: &Losses,
     ) -> Result<Self, TairError> {
-        let Some(address) = settings.plain.clone() else {
+        let Some(address) = settings.plain().cloned() else {
             return Ok(Self::Fred(settings.pool(&Manner { clients: CLIENTS, ..manner.clone() }, losses)?));
         };
         let unresponsive = manner.unresponsive.min(stale);

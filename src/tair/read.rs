@@ -119,7 +119,7 @@ impl Tair {
     pub fn connect(config: &TairConfig, workers: Option<&Workers>) -> Result<Arc<Self>, TairError> {
         let settings = Settings::new(config)?;
         let losses = Losses::default();
-        let wire = settings.plain.clone().map(|address| {
+        let wire = settings.plain().cloned().map(|address| {
             let (connect_timeout, unresponsive) = (settings.connect_timeout, config.unresponsive);
             Wire::connect(&wire::Manner { address, connect_timeout, unresponsive }, config.pool, &losses, workers)
         });
@@ -275,9 +275,11 @@ impl Tair {
         pages.into_iter().collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
     }
 
-    /// Throws clients away that stay without a good answer, for ever. `fred` heals nearly all by itself; this is for the rest.
+    /// Throws clients away that stay without a good answer, for ever. `fred` heals nearly all by itself; this is for the rest,
+    /// and for a cluster that turns out to be one node, or no longer is.
     pub async fn watch(&self) {
         let (mut good, told) = (Instant::now(), Seldom::default());
+        let mut settings = self.settings.clone();
         loop {
             tokio::time::sleep(WATCH).await;
             let pool = self.pool.load_full();
@@ -287,20 +289,34 @@ impl Tair {
             });
             if join_all(asked).await.iter().all(Result::is_ok) {
                 good = Instant::now();
+            } else if let Some(other) = settings.look().await.filter(|other| other.is_spread() != settings.is_spread())
+            {
+                good = Instant::now();
+                settings = other;
+                tracing::info!(
+                    nodes = if settings.is_spread() { "several" } else { "one" },
+                    "looked at the cluster of Tair"
+                );
+                self.renew(&settings);
             } else if good.elapsed() > STUCK {
                 good = Instant::now();
                 told.tell("", |suppressed| {
                     tracing::warn!(suppressed, "the connections to Tair stayed without an answer and are made anew");
                 });
-                match self.settings.pool(&self.manner, &self.losses) {
-                    Ok(fresh) => {
-                        self.losses.note();
-                        self.pool.store(Arc::new(fresh));
-                        tokio::spawn(async move { drop(pool.quit().await) });
-                    }
-                    Err(error) => tracing::error!(%error, "no new connections to Tair"),
-                }
+                self.renew(&settings);
             }
+        }
+    }
+
+    /// Takes other clients in the place of those there are.
+    fn renew(&self, settings: &Settings) {
+        match settings.pool(&self.manner, &self.losses) {
+            Ok(fresh) => {
+                self.losses.note();
+                let pool = self.pool.swap(Arc::new(fresh));
+                tokio::spawn(async move { drop(pool.quit().await) });
+            }
+            Err(error) => tracing::error!(%error, "no new connections to Tair"),
         }
     }
 }

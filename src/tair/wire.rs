@@ -16,7 +16,7 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     runtime::{Handle, RuntimeFlavor},
     sync::{Notify, oneshot},
@@ -224,7 +224,7 @@ impl<T: Answered> Line<T> {
         let stays = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
         let mut pause = FIRST_PAUSE;
         loop {
-            match tokio::time::timeout(manner.connect_timeout, open(&manner.address, &losses)).await {
+            match tokio::time::timeout(manner.connect_timeout, open(&manner.address)).await {
                 Ok(Ok(stream)) => {
                     pause = FIRST_PAUSE;
                     self.queue().up = true;
@@ -243,7 +243,11 @@ impl<T: Answered> Line<T> {
                         let _ = caller.done.send(Err(TairError::Unreachable(why.clone())));
                     }
                 }
-                Ok(Err(why)) => {
+                Ok(Err(Failed::Refused(why))) => {
+                    losses.remember(&why);
+                    losses.tell_refused(&why);
+                }
+                Ok(Err(Failed::Broken(why))) => {
                     losses.remember(&why);
                     tracing::debug!(why, "cannot connect to Tair");
                 }
@@ -333,11 +337,39 @@ impl<T: Answered> Line<T> {
     }
 }
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The server said so.
+    Refused(String),
+    /// The way there is broken.
+    Broken(String),
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
 /// Connects and introduces itself.
-async fn open(address: &Address, losses: &Losses) -> Result<TcpStream, String> {
-    let mut stream =
-        TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+async fn open(address: &Address) -> Result<TcpStream, Failed> {
+    let mut stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+    stream.set_nodelay(true)?;
+    // A server that hangs takes connections all the same.
+    match introduce(&mut stream, address, &[b"PING"]).await? {
+        Err(why) if is_farewell(&why) => Err(Failed::Refused(why)),
+        // A user who may not PING has shown that the server answers.
+        _ => Ok(stream),
+    }
+}
+
+/// Introduces itself, and asks for one thing more: the text that is the answer to that, or the error.
+pub(super) async fn introduce(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    address: &Address,
+    last: &[&[u8]],
+) -> Result<Result<Vec<u8>, String>, Failed> {
     let mut commands: Vec<Vec<&[u8]>> = Vec::new();
     if let Some(password) = &address.password {
         let user = address.user.as_ref().map(String::as_bytes);
@@ -347,40 +379,47 @@ async fn open(address: &Address, losses: &Losses) -> Result<TcpStream, String> {
     if let Some(number) = &database {
         commands.push(vec![b"SELECT", number.as_bytes()]);
     }
-    // A server that hangs takes connections all the same.
-    commands.push(vec![b"PING"]);
+    let before = commands.len();
+    commands.push(last.to_vec());
     let mut out = Vec::new();
     for command in &commands {
         resp::command(command, &mut out);
     }
     // A server that is full says so and closes: what it said is still to be read.
-    let written = stream.write_all(&out).await.map_err(|error| error.to_string());
+    let written = stream.write_all(&out).await;
     let mut input = BytesMut::new();
-    for command in &commands {
-        loop {
-            let Some((reply, length)) = resp::reply(&input)? else {
-                match stream.read_buf(&mut input).await {
-                    Ok(0) => return written.and(Err("the server closed the connection".to_owned())),
-                    Ok(_) => continue,
-                    Err(error) => return written.and(Err(error.to_string())),
-                }
-            };
-            // A user who may not PING has shown that the server answers.
-            if let Reply::Error(text) = reply
-                && (command.as_slice() != [b"PING"] || is_farewell(text))
-            {
-                let text = words(&String::from_utf8_lossy(text), address.password.as_deref());
-                losses.tell_refused(&text);
-                return Err(text);
-            }
-            input.advance(length);
-            break;
+    for _ in 0..before {
+        if let Err(why) = answer(stream, &mut input, address).await? {
+            return Err(Failed::Refused(why));
         }
     }
-    Ok(stream)
+    let answer = answer(stream, &mut input, address).await?;
+    written.map(|()| answer).map_err(Failed::from)
+}
+
+/// The next answer: its text, if it has one, or the error.
+async fn answer(
+    stream: &mut (impl AsyncRead + Unpin),
+    input: &mut BytesMut,
+    address: &Address,
+) -> Result<Result<Vec<u8>, String>, Failed> {
+    loop {
+        if let Some((reply, length)) = resp::reply(input).map_err(|why| Failed::Broken(why.to_owned()))? {
+            let answer = match reply {
+                Reply::Error(text) => Err(words(&String::from_utf8_lossy(text), address.password.as_deref())),
+                Reply::Text(text) => Ok(text.unwrap_or_default().to_vec()),
+                _ => Ok(Vec::new()),
+            };
+            input.advance(length);
+            return Ok(answer);
+        }
+        if stream.read_buf(input).await? == 0 {
+            return Err(Failed::Broken("the server closed the connection".to_owned()));
+        }
+    }
 }
 
 /// Whether a server closes the connection after this error.
-fn is_farewell(text: &[u8]) -> bool {
-    text.starts_with(b"DENIED") || text.starts_with(b"ERR max number of clients")
+fn is_farewell(why: &str) -> bool {
+    why.starts_with("DENIED") || why.starts_with("ERR max number of clients")
 }

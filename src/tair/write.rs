@@ -45,6 +45,7 @@ impl Writer {
     /// [`TairError::Setting`], [`TairError::Unreachable`].
     pub async fn connect(config: &TairConfig) -> Result<Self, TairError> {
         let settings = Settings::new(config)?;
+        let settings = settings.look().await.unwrap_or(settings);
         let manner = Manner { timeout: TIMEOUT, attempts: 2, clients: 1, unresponsive: TIMEOUT };
         // Apart, since the lease must not be given up for a connection that it does not use.
         let (losses, others) = (Losses::default(), Losses::default());
@@ -284,7 +285,7 @@ impl Writer {
     /// Of the servers.
     pub async fn scan_customers(&self, mut each: impl FnMut(Vec<String>)) -> Result<(), TairError> {
         let pattern = self.keys.customers_pattern();
-        let nodes: Vec<Option<Server>> = if self.settings.clustered {
+        let nodes: Vec<Option<Server>> = if self.settings.is_spread() {
             let state = self.single.cached_cluster_state();
             state.iter().flat_map(fred::types::cluster::ClusterRouting::unique_primary_nodes).map(Some).collect()
         } else {

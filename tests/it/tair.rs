@@ -486,6 +486,32 @@ async fn a_cluster_is_published_to_and_read_from() {
     readers.end().await;
 }
 
+/// A node that never met another does not know its own address, and tells clients none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_one_node_that_knows_no_address_is_published_to_and_read_from() {
+    let redis = Redis::with(&["--cluster-enabled", "yes"], &[]);
+    redis.cli(&["cluster", "addslotsrange", "0", "16383"]);
+    eventually(|| async { redis.cli(&["cluster", "info"]) }, |info| info.contains("cluster_state:ok")).await;
+    assert!(redis.cli(&["cluster", "nodes"]).contains(&format!(" :{}@", redis.port)), "it knows its address");
+    let shop = shop_with(&format!("redis-cluster://127.0.0.1:{}", redis.port), "10s");
+    let [fewer, plain, _] = three(&shop).await;
+    for id in [&plain, &fewer] {
+        publish(&shop, id).await.unwrap();
+        assert_clean(&shop).await;
+    }
+    let service = shop.serve().await;
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
+    let members = "/v1/segments/prospect/customers";
+    eventually(|| service.get(members), |answer| answer.json()["tier"] == "tair").await;
+    // It finds the node again, also where there is nobody to ask for a while.
+    redis.kill();
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "snapshot").await;
+    redis.run_again();
+    eventually(|| async { redis.cli(&["cluster", "info"]) }, |info| info.contains("cluster_state:ok")).await;
+    publish(&shop, &plain).await.unwrap();
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_and_a_user_who_may_only_read_are_enough_to_serve() {
     let folder = tempfile::tempdir().unwrap();
