@@ -23,6 +23,7 @@ mod personal;
 mod quality;
 mod raw;
 mod recommendations;
+mod secrets;
 mod units;
 
 pub use audiences::AudienceConfig;
@@ -35,6 +36,7 @@ pub use personal::ColumnRef;
 pub use quality::{Comparison, Metric, QualityConfig, Rule};
 pub use raw::{RawConfig, TableConfig};
 pub use recommendations::RecommendationsConfig;
+pub use secrets::{Mistake, shown_url};
 pub use units::{parse_bytes, parse_duration};
 
 /// Everything that can be set.
@@ -257,7 +259,7 @@ pub enum ConfigError {
         /// The file, or the environment.
         place: String,
         /// What and where.
-        source: Box<toml::de::Error>,
+        source: Mistake,
     },
     /// A key is not as it should be.
     #[error("in the configuration {place}: {why}")]
@@ -306,23 +308,19 @@ impl Config {
         place: &str,
         vars: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let wrong = |mut source: toml::de::Error| {
-            source.set_input(Some(&keys::hidden(text)));
-            ConfigError::Parse { place: place.to_owned(), source: Box::new(source) }
-        };
+        let wrong = |place: &str, source: Mistake| ConfigError::Parse { place: place.to_owned(), source };
+        let mut table: toml::Table =
+            toml::from_str(text).map_err(|error| wrong(place, Mistake::of_form(text, error)))?;
         // Once by itself, so that an error shows the line in the file.
-        let from_file: Self = toml::from_str(text).map_err(wrong)?;
+        let from_file: Self = toml::from_str(text).map_err(|error| wrong(place, Mistake::of_content(text, error)))?;
         if let Some(why) = keys::wrong(&from_file.keys) {
             return Err(ConfigError::Key { place: place.to_owned(), why });
         }
-        let mut table: toml::Table = toml::from_str(text).map_err(wrong)?;
-        match env::overlay(&mut table, vars)? {
-            0 => Ok(from_file),
-            _ => toml::from_str(&table.to_string()).map_err(|mut source: toml::de::Error| {
-                source.set_input(None);
-                ConfigError::Parse { place: "environment".to_owned(), source: Box::new(source) }
-            }),
+        if env::overlay(&mut table, vars)? == 0 {
+            return Ok(from_file);
         }
+        let text = table.to_string();
+        toml::from_str(&text).map_err(|error| wrong("environment", Mistake::of_environment(&text, &error)))
     }
 
     /// `path`, seen from the folder of the configuration file.

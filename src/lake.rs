@@ -17,7 +17,7 @@ use object_store::{
     path::Path, prefix::PrefixStore,
 };
 
-use crate::config::LakeConfig;
+use crate::config::{LakeConfig, shown_url};
 
 mod oss;
 
@@ -113,7 +113,7 @@ impl Lake {
             return Ok(Self::bucket(client, bucket, prefix));
         }
         let folder = local_path(url, base)?;
-        let wrong = |why: String| LakeError::Url { url: url.clone(), why };
+        let wrong = |why: String| LakeError::Url { url: shown_url(url), why };
         std::fs::create_dir_all(&folder).map_err(|error| wrong(format!("cannot make the folder: {error}")))?;
         let folder = folder.canonicalize().map_err(|error| wrong(error.to_string()))?;
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(error.to_string()))?;
@@ -145,7 +145,7 @@ impl Lake {
     /// # Errors
     /// Of a URL that names no store.
     pub fn locate(&self, files: &str) -> Result<(Self, Path), LakeError> {
-        let wrong = |why: String| LakeError::Url { url: files.to_owned(), why };
+        let wrong = |why: String| LakeError::Url { url: shown_url(files), why };
         if !files.contains("://") && !FsPath::new(files).is_absolute() {
             let path = Path::parse(files.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;
             return Ok((self.clone(), path));
@@ -320,7 +320,7 @@ fn failed(action: &'static str, path: &Path, source: object_store::Error) -> Lak
 
 /// The local path that a `file://` URL or a plain path means.
 fn local_path(url: &str, base: &FsPath) -> Result<PathBuf, LakeError> {
-    let wrong = |why: &str| LakeError::Url { url: url.to_owned(), why: why.to_owned() };
+    let wrong = |why: &str| LakeError::Url { url: shown_url(url), why: why.to_owned() };
     match url.split_once("://") {
         None if url.is_empty() => Err(wrong("it is empty")),
         None => Ok(base.join(url)),
@@ -334,7 +334,7 @@ fn local_path(url: &str, base: &FsPath) -> Result<PathBuf, LakeError> {
 
 /// Bucket and path of an `s3://bucket/path` URL; nothing for any other URL.
 fn bucket(url: &str) -> Result<Option<(&str, Path)>, LakeError> {
-    let wrong = |why: String| LakeError::Url { url: url.to_owned(), why };
+    let wrong = |why: String| LakeError::Url { url: shown_url(url), why };
     let Some(rest) = url.strip_prefix("s3://") else { return Ok(None) };
     let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() || bucket.contains(['@', ':', '?', '#']) {

@@ -100,25 +100,14 @@ impl KeyConfig {
 pub fn check_name(name: &str) -> Result<(), String> {
     let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
     let well_formed = (1..=64).contains(&name.len()) && name.bytes().all(letters) && name != ANONYMOUS;
-    well_formed.then_some(()).ok_or_else(|| {
-        format!("a key's name has 1 to 64 of the characters a-z, 0-9, _ and -, and is not `{ANONYMOUS}`")
+    // A name is shown, and a key must not be.
+    (well_formed && !name.starts_with(KEY_START)).then_some(()).ok_or_else(|| {
+        format!("a key's name has 1 to 64 of the characters a-z, 0-9, _ and -, is not `{ANONYMOUS}`, and begins not with {KEY_START}")
     })
 }
 
 /// What every key begins with, so that one is known where it should not be.
 pub const KEY_START: &str = "lrd_";
-
-/// `text` with stars in place of keys, which somebody may have put where their hashes belong.
-pub(super) fn hidden(text: &str) -> String {
-    let mut parts = text.split(KEY_START);
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let letters = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'_';
-        let secret = part.bytes().take_while(letters).count();
-        out.extend([KEY_START, &"*".repeat(secret), &part[secret..]]);
-    }
-    out
-}
 
 /// What is wrong with the first key of `keys` that is not as it should be. It does not show what was given as the hash, since that may be
 /// the key itself.
@@ -152,12 +141,6 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_wrong_place_is_not_shown() {
-        let hash = "hash = \"lrd_Ab-c_1\"\nscopes = \"lrd_2\" # lrd";
-        assert_eq!(hidden(hash), "hash = \"lrd_******\"\nscopes = \"lrd_*\" # lrd");
-    }
-
-    #[test]
     fn keys_have_names_of_their_own_and_hashes() {
         let (a, b) = (format!("sha256:{}", "0a".repeat(32)), format!("sha256:{}", "0B".repeat(32)));
         assert_eq!(wrong(&[key("dashboard", &a), key("mail-2", &b)]), None);
@@ -168,6 +151,7 @@ mod tests {
             (vec![key("Upper", &a)], "1 to 64"),
             (vec![key(&long, &a)], "1 to 64"),
             (vec![key(ANONYMOUS, &a)], "anonymous"),
+            (vec![key("lrd_secret", &a)], "1 to 64"),
             (vec![key("x", "lrd_secret")], "64 hex"),
             (vec![key("x", &a[..70])], "64 hex"),
             (vec![key("x", &format!("sha256:{}", "é".repeat(32)))], "64 hex"),
@@ -176,7 +160,7 @@ mod tests {
             (vec![KeyConfig { scopes: Vec::new(), ..key("x", &a) }], "empty"),
         ] {
             let why = wrong(&keys).unwrap_or_else(|| panic!("{keys:?} passes"));
-            assert!(why.contains(word) && !why.contains("lrd_"), "{why}");
+            assert!(why.contains(word) && !why.contains("secret"), "{why}");
         }
     }
 }
