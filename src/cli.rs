@@ -28,6 +28,7 @@ mod publish;
 mod serve;
 mod snapshots;
 mod table;
+mod terminal;
 #[cfg(feature = "build")]
 mod upload;
 mod verify;
@@ -151,7 +152,7 @@ fn report(error: &anyhow::Error) {
             shown.push(cause);
         }
     }
-    eprintln!("error: {}", shown.join(": "));
+    eprintln!("error: {}", terminal::plain(&shown.join(": ")));
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

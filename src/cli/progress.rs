@@ -9,6 +9,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
+use super::terminal;
 use crate::telemetry::Progress;
 
 /// Runs `work` while showing `progress`.
@@ -34,7 +35,7 @@ async fn show(progress: &Progress) -> Infallible {
         }
         bar.set_length(total.max(1));
         bar.set_position(progress.done.load(Ordering::Relaxed).min(total));
-        bar.set_message(progress.stage());
+        bar.set_message(terminal::plain_line(&progress.stage()));
         bar.tick();
     }
 }

@@ -2,8 +2,12 @@
 
 use std::io::{self, Write};
 
+use super::terminal;
+
 /// Prints `rows` under `header`; columns whose cells are numbers are right-aligned. A closed pipe ends the printing quietly.
 pub(super) fn print(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    let shown = |row: &Vec<String>| row.iter().map(|cell| terminal::plain_line(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let widths: Vec<usize> = (0..header.len())
         .map(|at| {
             rows.iter()
@@ -31,7 +35,7 @@ pub(super) fn print(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     };
     let mut out = io::stdout().lock();
     writeln!(out, "{}", line(&mut header.iter().map(|cell| (*cell).to_owned())))?;
-    for row in rows {
+    for row in &rows {
         writeln!(out, "{}", line(&mut row.iter().cloned()))?;
     }
     Ok(())
@@ -39,7 +43,7 @@ pub(super) fn print(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
 
 /// Prints a line.
 pub(super) fn line(text: &str) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{text}")
+    writeln!(io::stdout().lock(), "{}", terminal::plain(text))
 }
 
 /// `541909` as `541,909`.
