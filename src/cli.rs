@@ -165,7 +165,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     runtime.context("cannot start the runtime")?.block_on(async move {
         match cli.command {
             #[cfg(feature = "build")]
-            Command::Demo(args) => demo::run(args, &app).await,
+            Command::Demo(args) => Box::pin(demo::run(args, &app)).await,
             #[cfg(feature = "build")]
             Command::Upload(args) => upload::run(args, &app).await,
             #[cfg(feature = "build")]

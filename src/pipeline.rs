@@ -130,11 +130,7 @@ async fn build_into(
     let memory = (config.build.memory, config.build.memory_limit);
     let session = |at| query::Session::new(partitions, memory, scratch.path().to_path_buf(), at);
     // What can be known of the views without data is checked before the data is read.
-    let reads = {
-        let session = session(DateTime::UNIX_EPOCH)?;
-        let reads = views.iter().map(|view| Ok((view.name.clone(), session.reads(view)?)));
-        reads.collect::<Result<BTreeMap<_, _>, ViewError>>()?
-    };
+    let reads = session(DateTime::UNIX_EPOCH)?.all_reads(&views)?;
     let order = query::run_order(&views, &reads)?;
     let personal = Personal::new(config, &views, &reads)?;
 
@@ -193,12 +189,7 @@ async fn build_into(
         spilled.remove()?;
         clock.lap("model churn");
     }
-    let mut recommended = None;
-    if let Some(job) = job {
-        progress.enter("recommendations", 0);
-        recommended = Some(made.recommend(job).await?);
-        clock.lap("recommendations");
-    }
+    let recommended = made.recommend(job, progress, &mut clock).await?;
     let (views, staged): (Vec<ViewDefinition>, Vec<derive::StagedFile>) = views
         .into_iter()
         .enumerate()
@@ -261,12 +252,20 @@ struct Made {
 }
 
 impl Made {
-    /// The view of recommendations.
-    async fn recommend(&mut self, job: recommend::Job) -> Result<recommend::Recommended, BuildError> {
+    /// Makes the view of recommendations, where there is a `job`.
+    async fn recommend(
+        &mut self,
+        job: Option<recommend::Job>,
+        progress: &Progress,
+        clock: &mut Clock,
+    ) -> Result<Option<recommend::Recommended>, BuildError> {
+        let Some(job) = job else { return Ok(None) };
+        progress.enter("recommendations", 0);
         let made = tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??;
         self.views.push((made.view.clone(), made.file.clone()));
         self.models.recommendations = Some(made.card.clone());
-        Ok(made)
+        clock.lap("recommendations");
+        Ok(Some(made))
     }
 
     /// The churn model and its view, over the views in `staged`.

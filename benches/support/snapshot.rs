@@ -121,6 +121,8 @@ impl Made {
             models: Models::default(),
             segments: stats.collect(),
             counts: std::collections::BTreeMap::new(),
+            warnings: Vec::new(),
+            quality: larder::snapshot::Quality::default(),
             sources: Vec::new(),
             files,
             stages: Vec::new(),

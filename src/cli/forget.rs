@@ -32,6 +32,7 @@ const FILES: usize = 20;
 /// they are removed from Tair. Told is which snapshots still hold them, and which raw files those were built from; --rewrite writes
 /// those snapshots anew. Without ids it goes through the whole list again, and so finishes what an earlier call could not.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(after_help = "Examples:\n  larder forget 17850 14646\n  larder forget --file ids.txt --rewrite")]
 pub(super) struct Args {
     /// The customers' ids

@@ -100,7 +100,7 @@ impl FromStr for Rule {
         let (factor, of_previous) = match right.split_once('*').map(|(a, b)| (a.trim(), b.trim())) {
             None if right == "previous" => ("1", true),
             None => (right, false),
-            Some((factor, "previous")) | Some(("previous", factor)) => (factor, true),
+            Some((factor, "previous") | ("previous", factor)) => (factor, true),
             Some(_) => return Err(wrong("only `previous` can be multiplied")),
         };
         let factor: f64 =

@@ -87,6 +87,11 @@ impl Session {
         registered.map(drop).map_err(|source| ViewError::Session { source: Box::new(source) })
     }
 
+    /// Returns what each of `views` reads.
+    pub(crate) fn all_reads(&self, views: &[ViewDefinition]) -> Result<BTreeMap<String, BTreeSet<String>>, ViewError> {
+        views.iter().map(|view| Ok((view.name.clone(), self.reads(view)?))).collect()
+    }
+
     /// The tables and views that `view` reads.
     pub(crate) fn reads(&self, view: &ViewDefinition) -> Result<BTreeSet<String>, ViewError> {
         let statement = self.parse(view)?;

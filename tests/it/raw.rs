@@ -4,7 +4,7 @@
 //! where `\r`, `\t`, `\\` and `\xNN` stand for bytes), and `expect.toml`:
 //!
 //! - `error`: words of the message by which the build is refused; without it the build succeeds, and what follows holds.
-//! - `customers`, `as_of`, `lines.TABLE` (lines, physical_lines, duplicates, and fates), `amounts.TABLE`, `bad` (words of causes and
+//! - `customers`, `as_of`, `lines.TABLE` (`lines`, `physical_lines`, `duplicates`, and fates), `amounts.TABLE`, `bad` (words of causes and
 //!   examples), `warnings` (their kinds, no others), `values.ID` (`view.feature = value`; `null = […]` for nulls), `absent` (ids).
 
 use std::{collections::BTreeSet, path::Path};
@@ -13,7 +13,7 @@ use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::shop::Shop;
+use crate::shop::{Service, Shop};
 
 mod parquet;
 mod variations;
@@ -135,7 +135,18 @@ impl Case {
             kinds(expected.warnings.iter().map(String::as_str).collect()),
         );
         shop.publish(&manifest.id).await;
-        let service = shop.serve().await;
+        wrong.extend(self.ask(&shop.serve().await).await);
+        wrong
+    }
+
+    /// Asks for the customers of the case, and returns what of their features is not as expected.
+    async fn ask(&self, service: &Service) -> Vec<String> {
+        let (expected, mut wrong) = (&self.expected, Vec::new());
+        let mut same = |what: String, found: String, expected: String| {
+            if found != expected {
+                wrong.push(format!("{what} is {found}, expected {expected}"));
+            }
+        };
         for (id, values) in &expected.values {
             let path =
                 format!("/v1/customers/{}", url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>());

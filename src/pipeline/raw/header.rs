@@ -206,12 +206,11 @@ impl<'a> Keys<'a> {
         if self.objects == 0 {
             return Ok(());
         }
-        let wanted = self.spec.columns.iter().chain(&self.spec.renamed).filter(|column| column.required);
-        for column in wanted.filter(|column| !self.seen.contains(&column.source)) {
+        let mut wanted = self.spec.columns.iter().chain(&self.spec.renamed).filter(|column| column.required);
+        if let Some(column) = wanted.find(|column| !self.seen.contains(&column.source)) {
             let shown: Vec<&str> = self.seen.iter().take(SHOWN).map(String::as_str).collect();
-            let nested = column.source.contains('.').then_some("; paths into nested objects are not read");
-            let found =
-                format!("no object has such a key; their keys are {}{}", shown.join(", "), nested.unwrap_or_default());
+            let nested = if column.source.contains('.') { "; paths into nested objects are not read" } else { "" };
+            let found = format!("no object has such a key; their keys are {}{nested}", shown.join(", "));
             return Err(missing(file, self.spec, column, found));
         }
         if self.spec.keeps_extras() {

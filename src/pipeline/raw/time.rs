@@ -68,7 +68,7 @@ impl TimeFormat {
 }
 
 /// Why a text is not the time that was expected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotTime {
     /// In none of the forms known.
     Form,

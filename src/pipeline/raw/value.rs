@@ -204,8 +204,7 @@ pub(crate) fn decimal(text: &str, scale: i32) -> Option<i128> {
     };
     let (mut mantissa, mut digits, mut behind, mut seen_point, mut seen_digit) = (0_u128, 0_u32, 0_i32, false, false);
     let mut exponent = 0_i32;
-    let mut bytes = rest.iter().enumerate();
-    while let Some((at, byte)) = bytes.next() {
+    for (at, byte) in rest.iter().enumerate() {
         match byte {
             b'.' if !seen_point => seen_point = true,
             b'0'..=b'9' => {

@@ -192,14 +192,12 @@ impl Lines {
             *counts.fates.entry(fate.to_owned()).or_default() += lines;
         }
         for (text, cause) in outcome.bad {
-            let known = match counts.bad_causes.iter_mut().find(|known| known.cause == text) {
-                Some(known) => known,
-                None => {
-                    counts.bad_causes.push(BadCause { cause: text, ..BadCause::default() });
-                    let last = counts.bad_causes.len() - 1;
-                    &mut counts.bad_causes[last]
-                }
-            };
+            let causes = &mut counts.bad_causes;
+            let place = causes.iter().position(|known| known.cause == text).unwrap_or_else(|| {
+                causes.push(BadCause { cause: text, ..BadCause::default() });
+                causes.len() - 1
+            });
+            let known = &mut causes[place];
             known.lines += cause.lines;
             let room = EXAMPLES.saturating_sub(known.examples.len());
             known.examples.extend(cause.examples.into_iter().take(room));
@@ -278,14 +276,12 @@ impl Job {
                     Ok(passed) => {
                         outcome.event(passed.ordered_at);
                         let texts = &fields.texts[texts..];
-                        match passed.customer_id.as_deref() {
-                            Some(id) => spill.transaction(id, &passed, texts, number),
-                            None => {
-                                let order = order_hash(&passed.order_id, spec.order_scope.iter().map(|at| texts[*at]));
-                                guests.entry(order).or_default().add(&passed);
-                                outcome.guest(fields)
-                            }
+                        if let Some(id) = passed.customer_id.as_deref() {
+                            return spill.transaction(id, &passed, texts, number);
                         }
+                        let order = order_hash(&passed.order_id, spec.order_scope.iter().map(|at| texts[*at]));
+                        guests.entry(order).or_default().add(&passed);
+                        outcome.guest(fields)
                     }
                 },
                 Table::Customers => match spec.customer(fields, &mut extras) {

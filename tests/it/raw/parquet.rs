@@ -88,7 +88,7 @@ async fn decimals_and_dates_of_customers_keep_every_digit() {
         "customers/1.parquet",
         vec![
             ("customer_id", texts(&["a"])),
-            ("credit", Arc::new(decimals(vec![12_345_678_901_234_567_890_234_567_8], 4))),
+            ("credit", Arc::new(decimals(vec![123_456_789_012_345_678_902_345_678], 4))),
             ("birthday", Arc::new(Date32Array::from(vec![7_425]))),
             ("seen_at", Arc::new(TimestampMicrosecondArray::from(vec![JANUARY]).with_timezone("Europe/Berlin"))),
             ("points", Arc::new(Int64Array::from(vec![7]))),

@@ -24,6 +24,7 @@ struct Line {
 
 /// How a file is written.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 struct Style {
     json: bool,
     gzip: bool,
