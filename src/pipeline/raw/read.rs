@@ -124,8 +124,8 @@ impl Reading<'_> {
         let file = self.file;
         while let Some(record) = records.next().map_err(|error| unreadable(file, self.at, &error))? {
             self.at = record.line;
-            let covered = record.covered();
-            if (covered > 1 || record.quotes == Quotes::Open)
+            let covered = record.covered;
+            if (covered > 1 || (record.is_last && record.quotes() == Quotes::Open))
                 && let Some(fault) = shape.stray_quote(&record)
             {
                 self.bad(fault, covered)?;

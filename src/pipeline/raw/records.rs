@@ -1,14 +1,15 @@
-//! CSV records, cut where delimiters and line breaks stand, without copying what is not quoted.
+//! CSV records: `csv-core` finds the fields, and this file feeds it, counts lines and keeps the text of each record.
 //!
 //! The grammar is that of the `csv` crate: a quote counts at the start of a field only, a doubled one in quotes is one, a
-//! record ends with `\n`, `\r` or both, empty lines are none. `benches/records.rs` compares both. Knows no tables.
+//! record ends with `\n`, `\r` or both, empty lines are none. `benches/records.rs` measures what is added to `csv-core`. Knows no tables.
 
 use std::{
     io::{self, Read},
     ops::Range,
 };
 
-use memchr::{memchr, memchr_iter, memchr2, memchr3};
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use memchr::{memchr, memchr_iter, memchr3};
 
 /// How much is read at a time.
 const BUFFER: usize = 1 << 18;
@@ -19,28 +20,33 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Reads the records of a CSV file.
 pub struct Records<R> {
     source: R,
+    core: Reader,
     delimiter: u8,
-    /// Whether `"` quotes fields.
     quote: bool,
     buffer: Vec<u8>,
-    /// What of the buffer is read and not yet passed.
+    /// The part of the buffer that is read and not yet passed.
     rest: Range<usize>,
     ended: bool,
-    /// The line reached.
-    line: u64,
-    fields: Vec<Field>,
-    /// The text of quoted fields, without their quotes.
-    unquoted: Vec<u8>,
-    quotes: Quotes,
-    /// The last byte that was passed.
-    last: u8,
+    /// The fields of the record, one after the other, without their quotes.
+    fields: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
 }
 
-/// Where a field stands: in the record, or in what was unquoted.
-#[derive(Debug, Clone)]
-struct Field {
-    place: Range<usize>,
-    quoted: bool,
+/// A record of a file.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// The line that it starts on.
+    pub(super) line: u64,
+    /// The number of lines of the file that it covers.
+    pub(super) covered: u64,
+    /// Whether nothing follows.
+    pub(super) is_last: bool,
+    delimiter: u8,
+    quote: bool,
+    raw: &'a [u8],
+    fields: &'a [u8],
+    ends: &'a [usize],
 }
 
 /// How the quoted fields of a record end.
@@ -54,37 +60,18 @@ pub(super) enum Quotes {
     Open,
 }
 
-/// A record of a file.
-#[derive(Debug)]
-pub struct Record<'a> {
-    /// The line that it starts on.
-    pub(super) line: u64,
-    pub(super) quotes: Quotes,
-    raw: &'a [u8],
-    unquoted: &'a [u8],
-    fields: &'a [Field],
-}
-
 impl<'a> Record<'a> {
     /// Returns the number of its fields.
     #[expect(clippy::len_without_is_empty, reason = "a record has a field at least")]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.fields.len()
+        self.ends.len()
     }
 
     /// Returns the field `at`; an empty one beyond the end.
     #[must_use]
     pub fn bytes(&self, at: usize) -> &'a [u8] {
-        let Some(field) = self.fields.get(at) else { return &[] };
-        &(if field.quoted { self.unquoted } else { self.raw })[field.place.clone()]
-    }
-
-    /// Returns the number of lines of the file that the record covers.
-    pub(super) fn covered(&self) -> u64 {
-        let breaks = memchr_iter(b'\n', self.unquoted).count() as u64;
-        // A quote that is never closed takes the last line break of the file too.
-        1 + breaks - u64::from(self.raw.ends_with(b"\n"))
+        self.fields.get(place(self.ends, at)).unwrap_or_default()
     }
 
     /// Returns the lines of the file that the record covers.
@@ -94,25 +81,56 @@ impl<'a> Record<'a> {
 
     /// Returns the fields as texts, if all are UTF-8.
     pub(super) fn texts(&self) -> Option<Texts<'a>> {
-        let raw = std::str::from_utf8(self.raw).ok()?;
-        Some(Texts { raw, unquoted: std::str::from_utf8(self.unquoted).ok()?, fields: self.fields })
+        let texts = Texts { fields: std::str::from_utf8(self.fields).ok()?, ends: self.ends };
+        // A character could begin in one field and end in the next.
+        self.ends.iter().all(|end| texts.fields.is_char_boundary(*end)).then_some(texts)
+    }
+
+    /// Says how its quoted fields end.
+    pub(super) fn quotes(&self) -> Quotes {
+        if !self.quote {
+            return Quotes::Sound;
+        }
+        let (raw, mut at, mut found) = (self.raw, 0, Quotes::Sound);
+        while at < raw.len() {
+            if raw[at] == b'"' {
+                at += 1;
+                loop {
+                    let Some(length) = memchr(b'"', &raw[at..]) else { return Quotes::Open };
+                    at += length + 1;
+                    if raw.get(at) != Some(&b'"') {
+                        break;
+                    }
+                    at += 1;
+                }
+                if raw.get(at).is_some_and(|next| *next != self.delimiter && !matches!(next, b'\r' | b'\n')) {
+                    found = Quotes::Early;
+                }
+            }
+            at += memchr3(self.delimiter, b'\n', b'\r', &raw[at..]).map_or(raw.len() - at, |length| length) + 1;
+        }
+        found
     }
 }
 
 /// The fields of a record that is UTF-8, which is looked at once for all of them.
 #[derive(Debug)]
 pub(super) struct Texts<'a> {
-    raw: &'a str,
-    unquoted: &'a str,
-    fields: &'a [Field],
+    fields: &'a str,
+    ends: &'a [usize],
 }
 
 impl<'a> Texts<'a> {
-    /// The field `at`; an empty one beyond the end.
+    /// Returns the field `at`; an empty one beyond the end.
     pub(super) fn get(&self, at: usize) -> &'a str {
-        let Some(field) = self.fields.get(at) else { return "" };
-        (if field.quoted { self.unquoted } else { self.raw }).get(field.place.clone()).unwrap_or_default()
+        self.fields.get(place(self.ends, at)).unwrap_or_default()
     }
+}
+
+/// Returns the place of the field `at` among fields that end at `ends`.
+fn place(ends: &[usize], at: usize) -> Range<usize> {
+    let end = |at: usize| ends.get(at).copied().unwrap_or(0);
+    at.checked_sub(1).map_or(0, end)..end(at)
 }
 
 impl Records<io::Empty> {
@@ -126,24 +144,15 @@ impl Records<io::Empty> {
 impl<R: Read> Records<R> {
     /// Reads `source`, whose fields `delimiter` separates and, with `quote`, `"` may quote.
     pub fn new(source: R, delimiter: u8, quote: bool) -> Self {
-        Self {
-            source,
-            delimiter,
-            quote,
-            buffer: Vec::new(),
-            rest: 0..0,
-            ended: false,
-            line: 1,
-            fields: Vec::new(),
-            unquoted: Vec::new(),
-            quotes: Quotes::Sound,
-            last: b'\n',
-        }
+        let core = ReaderBuilder::new().delimiter(delimiter).quoting(quote).build();
+        let (buffer, fields, ends) = (Vec::new(), vec![0; 256], vec![0; 32]);
+        Self { source, core, delimiter, quote, buffer, rest: 0..0, ended: false, fields, ends }
     }
 
     /// Returns the number of lines passed so far, as `wc -l` counts them, and one more for a last line without a line break.
     pub(super) fn lines(&self) -> u64 {
-        self.line - 1 + u64::from(self.last != b'\n')
+        let last = self.rest.start.checked_sub(1).map(|last| self.buffer[last]);
+        self.core.line() - 1 + u64::from(last.is_some_and(|last| last != b'\n'))
     }
 
     /// Reads the next record.
@@ -158,35 +167,57 @@ impl<R: Read> Records<R> {
                 self.rest.start += BYTE_ORDER_MARK.len();
             }
         }
-        let length = loop {
-            self.skip_empty_lines();
-            if let Some(length) = self.split() {
-                break length;
+        let (mut line, mut read, mut written, mut fields) = (self.core.line(), 0, 0, 0);
+        loop {
+            let input = &self.buffer[self.rest.start + read..self.rest.end];
+            let (result, took, wrote, ended) =
+                self.core.read_record(input, &mut self.fields[written..], &mut self.ends[fields..]);
+            (read, written, fields) = (read + took, written + wrote, fields + ended);
+            match result {
+                ReadRecordResult::InputEmpty if !self.ended => self.fill()?,
+                // An empty input tells the end.
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => self.fields.resize(self.fields.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::Record => break,
+                ReadRecordResult::End => {
+                    self.rest.start += read;
+                    return Ok(None);
+                }
             }
-            if self.ended {
-                return Ok(None);
-            }
-            self.fill()?;
-        };
-        let (start, line) = (self.rest.start, self.line);
-        self.rest.start += length;
-        // Its own end is among the empty lines before the next one.
-        self.line += memchr_iter(b'\n', &self.unquoted).count() as u64;
-        let raw = &self.buffer[start..start + length];
-        self.last = raw.last().copied().unwrap_or(self.last);
-        Ok(Some(Record { line, quotes: self.quotes, raw, unquoted: &self.unquoted, fields: &self.fields }))
+        }
+        let passed = self.rest.start..self.rest.start + read;
+        self.rest.start = passed.end;
+        let mut raw = &self.buffer[passed];
+        while let Some((byte @ (b'\n' | b'\r'), after)) = raw.split_first() {
+            (raw, line) = (after, line + u64::from(*byte == b'\n'));
+        }
+        raw = raw.strip_suffix(b"\n").unwrap_or(raw);
+        raw = raw.strip_suffix(b"\r").unwrap_or(raw);
+        let several = self.core.line() > line + 1;
+        let covered = 1 + if several { memchr_iter(b'\n', raw).count() as u64 } else { 0 };
+        Ok(Some(Record {
+            line,
+            covered,
+            is_last: self.ended && self.rest.is_empty(),
+            delimiter: self.delimiter,
+            quote: self.quote,
+            raw,
+            fields: &self.fields[..written],
+            ends: &self.ends[..fields],
+        }))
     }
 
-    /// Reads until the buffer is full or the source at its end; what is left over moves to the front first.
+    /// Reads until the buffer is full or the source at its end; the part that is not yet passed moves to the front first.
     fn fill(&mut self) -> io::Result<()> {
         self.buffer.copy_within(self.rest.clone(), 0);
         self.rest = 0..self.rest.len();
         if self.rest.len() == self.buffer.len() {
             if self.buffer.len() >= LONGEST_RECORD {
                 let why = format!(
-                    "a quote opened at line {} or shortly after is not closed within {} MiB; set `quote = false` for files \
+                    "a quote opened at line {} or shortly before is not closed within {} MiB; set `quote = false` for files \
                      without quotes",
-                    self.line,
+                    self.core.line(),
                     LONGEST_RECORD >> 20
                 );
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
@@ -202,90 +233,6 @@ impl<R: Read> Records<R> {
             }
         }
         Ok(())
-    }
-
-    fn skip_empty_lines(&mut self) {
-        while let Some(byte @ (b'\n' | b'\r')) = self.buffer[self.rest.clone()].first() {
-            self.line += u64::from(*byte == b'\n');
-            self.last = *byte;
-            self.rest.start += 1;
-        }
-    }
-
-    /// Finds the fields of the record at the start of what is left, and its length without the line break; nothing where its
-    /// end is not read yet, or where nothing is left.
-    fn split(&mut self) -> Option<usize> {
-        let rest = &self.buffer[self.rest.clone()];
-        self.fields.clear();
-        self.unquoted.clear();
-        self.quotes = Quotes::Sound;
-        let length = match memchr(b'\n', rest) {
-            Some(length) => length,
-            None if self.ended && !rest.is_empty() => rest.len(),
-            None if self.ended => return None,
-            // Perhaps one that `\r` ends.
-            None => return self.split_quoted(),
-        };
-        let line = &rest[..length];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if if self.quote { memchr2(b'"', b'\r', line) } else { memchr(b'\r', line) }.is_some() {
-            return self.split_quoted();
-        }
-        let mut start = 0;
-        for end in memchr_iter(self.delimiter, line) {
-            self.fields.push(Field { place: start..end, quoted: false });
-            start = end + 1;
-        }
-        self.fields.push(Field { place: start..line.len(), quoted: false });
-        Some(line.len())
-    }
-
-    /// The same, by the whole grammar.
-    fn split_quoted(&mut self) -> Option<usize> {
-        let rest = &self.buffer[self.rest.clone()];
-        let more = !self.ended;
-        let mut at = 0;
-        self.quotes = Quotes::Sound;
-        loop {
-            let (start, from, quoted) = (at, self.unquoted.len(), self.quote && rest.get(at) == Some(&b'"'));
-            if quoted {
-                at += 1;
-                loop {
-                    let Some(length) = memchr(b'"', &rest[at..]) else {
-                        self.unquoted.extend_from_slice(&rest[at..]);
-                        at = rest.len();
-                        self.quotes = Quotes::Open;
-                        break;
-                    };
-                    self.unquoted.extend_from_slice(&rest[at..at + length]);
-                    at += length + 1;
-                    if rest.get(at) != Some(&b'"') {
-                        break;
-                    }
-                    self.unquoted.push(b'"');
-                    at += 1;
-                }
-            }
-            let length = memchr3(self.delimiter, b'\n', b'\r', &rest[at..]);
-            if length.is_none() && more {
-                return None;
-            }
-            let end = length.map_or(rest.len(), |length| at + length);
-            if quoted {
-                // What stands between a closing quote and the next delimiter belongs to the field.
-                if end > at {
-                    self.quotes = self.quotes.max(Quotes::Early);
-                }
-                self.unquoted.extend_from_slice(&rest[at..end]);
-                self.fields.push(Field { place: from..self.unquoted.len(), quoted });
-            } else {
-                self.fields.push(Field { place: start..end, quoted });
-            }
-            if rest.get(end) != Some(&self.delimiter) {
-                return Some(end);
-            }
-            at = end + 1;
-        }
     }
 }
 
@@ -369,7 +316,7 @@ mod tests {
         };
         assert_eq!(fields("1\t\"24 inch\t\"x\"\n", false), [b"1".to_vec(), b"\"24 inch".to_vec(), b"\"x\"".to_vec()]);
         let quotes =
-            |text: &str| Records::new(text.as_bytes(), b',', true).next().expect("reads").expect("a record").quotes;
+            |text: &str| Records::new(text.as_bytes(), b',', true).next().expect("reads").expect("a record").quotes();
         for (text, found) in [
             ("a,\"b", Quotes::Open),
             ("a,\"b\"c,d", Quotes::Early),
@@ -387,7 +334,10 @@ mod tests {
         let mut records = Records::new(b"\xc3\xbc,\"a\"\"b\"\n\xff,b\n".as_slice(), b',', true);
         let record = records.next().expect("reads").expect("a record");
         let texts = record.texts().expect("UTF-8");
-        assert_eq!((texts.get(0), texts.get(1), texts.get(2)), ("ü", "a\"b", ""));
+        assert_eq!((texts.get(0), texts.get(1)), ("ü", "a\"b"));
+        assert!(records.next().expect("reads").expect("a record").texts().is_none());
+        // The halves of one character.
+        let mut records = Records::new(b"\xc3,\xbc\n".as_slice(), b',', true);
         assert!(records.next().expect("reads").expect("a record").texts().is_none());
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Shape<'a> {
 impl Shape<'_> {
     /// Returns why `record`, which covers several lines, is no record of the file, if it is none.
     pub(super) fn stray_quote(&self, record: &Record<'_>) -> Option<Fault> {
-        let last = record.line + record.covered() - 1;
+        let last = record.line + record.covered - 1;
         let found = |what: &str| Fault {
             cause: format!(
                 "a stray quote; double quotes within quoted fields, or set `quote = false` in [raw.{}] if the file has none",
@@ -31,7 +31,7 @@ impl Shape<'_> {
             ),
             found: format!("a quote opened in this line {what}; lines {} to {last} are set aside", record.line),
         };
-        if record.quotes != Quotes::Sound {
+        if record.quotes() != Quotes::Sound {
             return Some(found("is not closed at the end of its field"));
         }
         let mut lines = record.lines();
@@ -44,7 +44,7 @@ impl Shape<'_> {
         let mut records = Records::of(line, self.spec.delimiter);
         let Ok(Some(record)) = records.next() else { return false };
         // Of one column, every line is a record.
-        if record.len() != self.columns || self.columns < 2 || record.quotes != Quotes::Sound {
+        if record.len() != self.columns || self.columns < 2 || record.quotes() != Quotes::Sound {
             return false;
         }
         let mut texts = [""; MAX_COLUMNS];
