@@ -70,7 +70,7 @@ pub async fn raw_files(lake: &Lake, config: &Config) -> Result<(Vec<RawFile>, Ve
     for table in Table::ALL {
         let found = raw::files::find(lake, table, &config.raw).await?;
         files.extend(found.files);
-        warnings.extend(found.warnings.into_iter().map(|message| Warning::new("skipped_files", message)));
+        warnings.extend(found.warnings);
     }
     Ok((files, warnings))
 }

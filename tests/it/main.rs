@@ -26,6 +26,7 @@ mod over_time;
 mod paging;
 mod purchases;
 mod python;
+mod quality;
 mod raw;
 mod readers;
 mod recommend;

@@ -20,7 +20,7 @@ use super::{RawError, Table, table_config};
 use crate::{
     config::RawConfig,
     lake::{Content, Lake},
-    snapshot::hex,
+    snapshot::{Warning, hex},
 };
 
 /// The format of a file, by its name.
@@ -153,7 +153,7 @@ impl Read for HashingReader {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) files: Vec<RawFile>,
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// Finds the files of `table`, by path. An optional table that nothing configures may have none.
@@ -186,6 +186,13 @@ pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<F
                 }
             }
             found.warnings.extend(skipped_warning(table, &skipped));
+            found.warnings.extend(folder_column(&found.files, &path).map(|column| {
+                let message = format!(
+                    "folders of {} are named {column}=…, which is not read as a column; write its values into the files",
+                    table.name()
+                );
+                Warning::new("folder_columns", message)
+            }));
         }
     }
     if found.files.is_empty() && (configured.is_some() || table == Table::Transactions) {
@@ -196,10 +203,20 @@ pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<F
     Ok(found)
 }
 
-fn skipped_warning(table: Table, names: &[String]) -> Option<String> {
+fn skipped_warning(table: Table, names: &[String]) -> Option<Warning> {
     let first = names.first()?;
     let files = if names.len() == 1 { "1 file" } else { &format!("{} files", names.len()) };
-    Some(format!("skipped {files} of {} whose names tell no known format, for example {first}", table.name()))
+    let message = format!("skipped {files} of {} whose names tell no known format, for example {first}", table.name());
+    Some(Warning::new("skipped_files", message))
+}
+
+/// Returns the column that a folder below `place` names, `country` of `country=UK/`, as Hive and Spark write partitions.
+fn folder_column(files: &[RawFile], place: &Path) -> Option<String> {
+    files.iter().find_map(|file| {
+        let mut folders: Vec<_> = file.path.prefix_match(place)?.map(|part| part.as_ref().to_owned()).collect();
+        folders.pop();
+        folders.iter().find_map(|folder| Some(folder.split_once('=')?.0.to_owned()))
+    })
 }
 
 /// Lists the objects below `folder` that hold data: not those in files or folders whose names begin with `_` or `.`, where engines keep

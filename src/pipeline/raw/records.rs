@@ -169,13 +169,15 @@ impl<R: Read> Records<R> {
         }
         let (mut line, mut read, mut written, mut fields) = (self.core.line(), 0, 0, 0);
         loop {
+            // An empty input tells csv-core that the file ends.
+            if self.rest.len() == read && !self.ended {
+                self.fill()?;
+            }
             let input = &self.buffer[self.rest.start + read..self.rest.end];
             let (result, took, wrote, ended) =
                 self.core.read_record(input, &mut self.fields[written..], &mut self.ends[fields..]);
             (read, written, fields) = (read + took, written + wrote, fields + ended);
             match result {
-                ReadRecordResult::InputEmpty if !self.ended => self.fill()?,
-                // An empty input tells the end.
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull => self.fields.resize(self.fields.len() * 2, 0),
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
@@ -288,6 +290,23 @@ mod tests {
             read(&long, 10_000).iter().map(|(line, fields)| (*line, fields.len())).collect::<Vec<_>>(),
             [(1, 2), (2, 2)]
         );
+    }
+
+    #[test]
+    fn records_go_on_where_a_buffer_ends() {
+        // Lines whose ends are those of the buffer, and lines whose ends are not.
+        for length in [64, 61, 4_096, 100_000] {
+            let line =
+                [vec![b'a'; length / 2], b",".to_vec(), vec![b'b'; length - length / 2 - 2], b"\n".to_vec()].concat();
+            let text = line.repeat(5 * BUFFER / length);
+            let mut records = Records::new(Slow(&text, 10_007), b',', true);
+            let mut found = 0;
+            while let Some(record) = records.next().expect("reads") {
+                found += 1;
+                assert_eq!((record.line, record.len(), record.bytes(0).len()), (found, 2, length / 2));
+            }
+            assert_eq!((found as usize, records.lines()), (5 * BUFFER / length, found), "lines of {length}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::{
@@ -242,7 +242,8 @@ fn times(config: &TableConfig, raw: &RawConfig, wrong: impl Fn(String) -> RawErr
         })
     };
     let oldest = limit("oldest", raw.oldest.as_deref().unwrap_or(OLDEST))?;
-    let newest = raw.newest.as_deref().map_or_else(|| Ok(Utc::now() + AHEAD), |text| limit("newest", text))?;
+    let newest =
+        raw.newest.as_deref().map_or_else(|| Ok(Utc::now().trunc_subsecs(0) + AHEAD), |text| limit("newest", text))?;
     let formats = config.time_format.iter().map(|text| TimeFormat::new(text)).collect::<Result<_, _>>();
     Ok(TimeRule {
         zone,
