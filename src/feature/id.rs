@@ -70,6 +70,9 @@ impl fmt::Display for CustomerId {
 /// # Errors
 /// Says which of the rules the text breaks.
 pub fn check_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
+    if is_plain(text) && text.len() <= MAX_ID_BYTES {
+        return Ok(Cow::Borrowed(text));
+    }
     let id = normal_id(text)?;
     match &*id {
         "" => Err(InvalidId::Empty),
@@ -88,6 +91,9 @@ pub fn check_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
 /// [`InvalidId::Ambiguous`] for a number in scientific notation (`1.79E+04`) and for a decimal beyond the whole numbers that
 /// doubles can tell apart.
 pub fn normal_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
+    if is_plain(text) {
+        return Ok(Cow::Borrowed(text));
+    }
     if text.is_ascii() {
         return whole_number(text.trim_ascii()).map(Cow::Borrowed);
     }
@@ -97,6 +103,12 @@ pub fn normal_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
         // Composing changes no ASCII text, so there is no number in it.
         Cow::Owned(id) => Ok(Cow::Owned(id)),
     }
+}
+
+/// Whether `text` is an id as it stands: ASCII characters that show, and no number.
+fn is_plain(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(|first| !first.is_ascii_digit()) && bytes.iter().all(u8::is_ascii_graphic)
 }
 
 /// Whether `c` takes no place on a screen: zero-width spaces and joiners, marks of direction, the byte order mark, soft hyphens.

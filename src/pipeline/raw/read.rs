@@ -138,19 +138,22 @@ impl Reading<'_> {
             }
             let texts = record.texts();
             let text = |place: usize| match &texts {
-                Some(texts) => Some(texts.get(place)),
+                Some(texts) => texts.get(place),
                 None => std::str::from_utf8(record.bytes(place)).ok(),
             };
-            let mut fields = [""; MAX_COLUMNS];
-            let named = fields.iter_mut().zip(&columns.places).map(|(field, place)| {
-                *field = place.map_or(Some(""), text)?;
-                Some(())
-            });
+            let (mut fields, mut is_text) = ([""; MAX_COLUMNS], true);
+            for (field, place) in fields.iter_mut().zip(&columns.places) {
+                let Some(place) = *place else { continue };
+                match text(place) {
+                    Some(text) => *field = text,
+                    None => is_text = false,
+                }
+            }
             let kept = columns.kept.iter().map(|column| {
                 let text = Cow::Borrowed(text(column.place)?);
                 Some(Extra { name: &column.name, text, kind: Kind::Text, declared: column.declared })
             });
-            let (Some(()), Some(kept)) = (named.collect(), kept.collect::<Option<Vec<_>>>()) else {
+            let Some(kept) = kept.collect::<Option<Vec<_>>>().filter(|_| is_text) else {
                 self.bad(not_utf8("the line"), covered)?;
                 continue;
             };

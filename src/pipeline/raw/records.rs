@@ -79,11 +79,9 @@ impl<'a> Record<'a> {
         self.raw.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
     }
 
-    /// Returns the fields as texts, if all are UTF-8.
+    /// Returns the fields as texts, if all together are UTF-8.
     pub(super) fn texts(&self) -> Option<Texts<'a>> {
-        let texts = Texts { fields: std::str::from_utf8(self.fields).ok()?, ends: self.ends };
-        // A character could begin in one field and end in the next.
-        self.ends.iter().all(|end| texts.fields.is_char_boundary(*end)).then_some(texts)
+        Some(Texts { fields: std::str::from_utf8(self.fields).ok()?, ends: self.ends })
     }
 
     /// Says how its quoted fields end.
@@ -121,9 +119,9 @@ pub(super) struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    /// Returns the field `at`; an empty one beyond the end.
-    pub(super) fn get(&self, at: usize) -> &'a str {
-        self.fields.get(place(self.ends, at)).unwrap_or_default()
+    /// Returns the field `at`; nothing where a character begins in one field and ends in the next.
+    pub(super) fn get(&self, at: usize) -> Option<&'a str> {
+        self.fields.get(place(self.ends, at))
     }
 }
 
@@ -353,10 +351,11 @@ mod tests {
         let mut records = Records::new(b"\xc3\xbc,\"a\"\"b\"\n\xff,b\n".as_slice(), b',', true);
         let record = records.next().expect("reads").expect("a record");
         let texts = record.texts().expect("UTF-8");
-        assert_eq!((texts.get(0), texts.get(1)), ("ü", "a\"b"));
+        assert_eq!((texts.get(0), texts.get(1)), (Some("ü"), Some("a\"b")));
         assert!(records.next().expect("reads").expect("a record").texts().is_none());
         // The halves of one character.
         let mut records = Records::new(b"\xc3,\xbc\n".as_slice(), b',', true);
-        assert!(records.next().expect("reads").expect("a record").texts().is_none());
+        let texts = records.next().expect("reads").expect("a record").texts().expect("together they are one");
+        assert_eq!((texts.get(0), texts.get(1)), (None, None));
     }
 }

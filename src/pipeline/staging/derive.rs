@@ -121,14 +121,17 @@ pub(crate) fn derive(partition: &Partition<'_>) -> Result<Derived, RawError> {
     Ok(derived)
 }
 
-/// Counts how many lines of `runs` of equal ones are in other files than the file that has most of them.
-fn overlapping<'a, T: 'a>(
+/// Looks at `runs` of equal lines: returns how many lines equal an earlier one, and calls `each` with a line and how many of its equals are
+/// in other files than the file that has most of them.
+fn equal_lines<'a, T: 'a>(
     runs: impl Iterator<Item = &'a [T]>,
     file: impl Fn(&T) -> i32,
     mut each: impl FnMut(&T, u64),
-) {
+) -> u64 {
     let mut files: Vec<(i32, usize)> = Vec::new();
+    let mut equal = 0;
     for run in runs.filter(|run| run.len() > 1) {
+        equal += run.len() as u64 - 1;
         files.clear();
         for line in run {
             let file = file(line);
@@ -142,6 +145,7 @@ fn overlapping<'a, T: 'a>(
             each(&run[0], (run.len() - most) as u64);
         }
     }
+    equal
 }
 
 impl Partition<'_> {
@@ -162,11 +166,9 @@ impl Partition<'_> {
         let sorted = lines.sorted(&people.transaction_ranks, people.count(), self.as_of);
         derived.count(Table::Transactions, "after_as_of", lines.batch.num_rows() - sorted.len());
         let same = |a: &LineKey, b: &LineKey| a.rank == b.rank && lines.compare(a, b) == Ordering::Equal;
-        let runs = || sorted.chunk_by(same);
-        derived.duplicates.insert(Table::Transactions, runs().map(|run| run.len() as u64 - 1).sum());
         let found = derived.noticed.overlapping.entry(Table::Transactions).or_default();
-        overlapping(
-            runs(),
+        let equal = equal_lines(
+            sorted.chunk_by(same),
             |line| lines.files[line.row as usize],
             |line, count| {
                 let (quantity, price) = (lines.quantities[line.row as usize], lines.prices[line.row as usize]);
@@ -174,6 +176,7 @@ impl Partition<'_> {
                 *found = (found.0 + count, found.1 + amount * i128::from(count));
             },
         );
+        derived.duplicates.insert(Table::Transactions, equal);
         self.write_lines(&lines, &sorted, spec, derived)?;
         Orders { partition: self, spec, lines: &lines }.write(&sorted, derived)
     }
@@ -237,10 +240,10 @@ impl Partition<'_> {
         };
         let mut kept: Vec<usize> = (0..lines.num_rows()).filter(|row| at[*row] <= self.as_of).collect();
         kept.sort_unstable_by(compare);
-        let runs = || kept.chunk_by(|a, b| compare(a, b) == Ordering::Equal);
-        derived.duplicates.insert(Table::Interactions, runs().map(|run| run.len() as u64 - 1).sum());
         let found = derived.noticed.overlapping.entry(Table::Interactions).or_default();
-        overlapping(runs(), |row| files[*row], |_, count| found.0 += count);
+        let runs = kept.chunk_by(|a, b| compare(a, b) == Ordering::Equal);
+        let equal = equal_lines(runs, |row| files[*row], |_, count| found.0 += count);
+        derived.duplicates.insert(Table::Interactions, equal);
         derived.count(Table::Interactions, "after_as_of", lines.num_rows() - kept.len());
         derived.count(Table::Interactions, "kept", kept.len());
         for rows in kept.chunks(write::BATCH) {

@@ -58,9 +58,33 @@ pub(crate) struct Guests {
 }
 
 impl Guests {
-    fn add(&mut self, line: &Transaction<'_>) {
-        self.lines += 1;
-        self.amount += line.amount();
+    fn add(&mut self, other: Self) {
+        self.lines += other.lines;
+        self.amount += other.amount;
+    }
+}
+
+/// The lines without a customer that one thread has read. Those of an order follow each other, so the last order is kept apart.
+#[derive(Debug, Default)]
+struct GuestOrders {
+    last: (u64, Guests),
+    orders: HashMap<u64, Guests>,
+}
+
+impl GuestOrders {
+    fn add(&mut self, order: u64, line: &Transaction<'_>) {
+        if self.last.0 != order {
+            self.flush();
+            self.last.0 = order;
+        }
+        self.last.1.add(Guests { lines: 1, amount: line.amount() });
+    }
+
+    fn flush(&mut self) {
+        let (order, guests) = std::mem::take(&mut self.last);
+        if guests.lines > 0 {
+            self.orders.entry(order).or_default().add(guests);
+        }
     }
 }
 
@@ -73,6 +97,8 @@ struct FileOutcome {
     bad: BTreeMap<String, BadCause>,
     newest: Option<i64>,
     spans: BTreeMap<i64, u64>,
+    /// The span of the last event, and the events in it that are not yet counted.
+    span: (i64, u64),
     has_created_at: bool,
     extras: Vec<(String, BTreeSet<Kind>)>,
     /// A hash of each line without a customer, to find the equal ones; the others are compared where they are sorted.
@@ -125,10 +151,8 @@ pub(crate) async fn read(
         for (table, file) in done.spills {
             lines.spills.entry(table).or_default().push(file);
         }
-        for (order, guests) in done.guests {
-            let all = lines.guests.entry(order).or_default();
-            all.lines += guests.lines;
-            all.amount += guests.amount;
+        for (order, guests) in done.guests.orders {
+            lines.guests.entry(order).or_default().add(guests);
         }
     }
     let mut guests: BTreeMap<Table, Vec<u64>> = BTreeMap::new();
@@ -203,7 +227,7 @@ impl Lines {
             known.examples.extend(cause.examples.into_iter().take(room));
         }
         self.newest = self.newest.max(outcome.newest);
-        for (span, events) in outcome.spans {
+        for (span, events) in outcome.spans.into_iter().chain([outcome.span]).filter(|(_, events)| *events > 0) {
             *self.spans.entry(span).or_default() += events;
         }
         self.has_created_at |= outcome.has_created_at;
@@ -221,7 +245,7 @@ impl Lines {
 struct Done {
     outcomes: Vec<(usize, Result<FileOutcome, RawError>)>,
     spills: Vec<(Table, SpillFile)>,
-    guests: HashMap<u64, Guests>,
+    guests: GuestOrders,
 }
 
 impl Job {
@@ -244,6 +268,7 @@ impl Job {
                 break;
             }
         }
+        done.guests.flush();
         for (table, spill) in spills {
             done.spills.push((table, spill.finish()?));
         }
@@ -256,7 +281,7 @@ impl Job {
         spec: &TableSpec,
         at: usize,
         spill: &mut Spill,
-        guests: &mut HashMap<u64, Guests>,
+        guests: &mut GuestOrders,
     ) -> Result<FileOutcome, RawError> {
         let mut outcome = FileOutcome::default();
         // Later files and later lines have the greater place.
@@ -280,7 +305,7 @@ impl Job {
                             return spill.transaction(id, &passed, texts, number);
                         }
                         let order = order_hash(&passed.order_id, spec.order_scope.iter().map(|at| texts[*at]));
-                        guests.entry(order).or_default().add(&passed);
+                        guests.add(order, &passed);
                         outcome.guest(fields)
                     }
                 },
@@ -343,7 +368,15 @@ impl FileOutcome {
 
     fn event(&mut self, micros: i64) {
         self.newest = self.newest.max(Some(micros));
-        *self.spans.entry(micros.div_euclid(SPAN)).or_default() += 1;
+        let span = micros.div_euclid(SPAN);
+        // Files are mostly in the order of time.
+        match &mut self.span {
+            (last, events) if *last == span => *events += 1,
+            last => {
+                let (before, events) = std::mem::replace(last, (span, 1));
+                *self.spans.entry(before).or_default() += events;
+            }
+        }
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the last word of a sink")]

@@ -314,9 +314,9 @@ impl SpillFile {
         let mut file = File::open(&self.path)?;
         let mut decoder = StreamDecoder::new();
         for block in [Block { at: 0, length: self.head }].iter().chain(blocks) {
-            let mut bytes = vec![0; block.length];
+            let mut bytes = Vec::with_capacity(block.length);
             file.seek(SeekFrom::Start(block.at))?;
-            file.read_exact(&mut bytes)?;
+            (&mut file).take(block.length as u64).read_to_end(&mut bytes)?;
             let mut bytes = Buffer::from(bytes);
             while !bytes.is_empty() {
                 batches.extend(decoder.decode(&mut bytes)?);

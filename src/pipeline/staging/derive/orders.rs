@@ -54,14 +54,13 @@ impl Effect {
         }
     }
 
-    fn fate(self) -> &'static str {
-        match self {
-            Self::Purchase => "purchase",
-            Self::Return => "return",
-            Self::Reduction => "reduction",
-            Self::Neither => "neither",
-        }
-    }
+    /// All effects, each with its fate in the counts of lines.
+    const FATES: [(Self, &'static str); 4] = [
+        (Self::Purchase, "purchase"),
+        (Self::Return, "return"),
+        (Self::Reduction, "reduction"),
+        (Self::Neither, "neither"),
+    ];
 }
 
 /// The tables that are made of runs of lines with one order id.
@@ -77,32 +76,35 @@ impl Orders<'_> {
         let (mut purchases, mut returns) = (Vec::new(), Vec::new());
         let same = |a: &LineKey, b: &LineKey| a.rank == b.rank && self.lines.compare_orders(a, b) == Ordering::Equal;
         let (mut bought, mut returned) = (Vec::new(), Vec::new());
+        let mut sums = [(0_usize, 0_i128); Effect::FATES.len()];
         for run in order.chunk_by(same) {
-            bought.clear();
-            returned.clear();
+            let mut found = [0; Effect::FATES.len()];
             for line in run {
-                let row = line.row as usize;
-                let (quantity, price) = (self.lines.quantities[row], self.lines.prices[row]);
-                let effect = Effect::of(quantity, price, self.spec.free_orders);
-                derived.count(Table::Transactions, effect.fate(), 1);
-                let amount = effect.amount(quantity, price);
-                match effect {
-                    Effect::Purchase => bought.push(*line),
-                    Effect::Return | Effect::Reduction => returned.push(*line),
-                    Effect::Neither => {
-                        derived.noticed.items_without_effect += quantity.unsigned_abs();
-                        continue;
-                    }
-                }
-                *derived.amounts.entry(effect.fate()).or_default() += amount;
+                let (effect, amount) = self.effect(line);
+                found[effect as usize] += 1;
+                let (lines, sum) = &mut sums[effect as usize];
+                (*lines, *sum) = (*lines + 1, *sum + amount);
             }
-            let orders = self.divide(&mut bought, &mut purchases);
+            // Most runs are of one effect, and need not be parted.
+            let (bought, returned) = if found[Effect::Purchase as usize] == run.len() {
+                (run, &[] as &[LineKey])
+            } else {
+                self.part(run, &mut bought, &mut returned, derived);
+                (bought.as_slice(), returned.as_slice())
+            };
+            let orders = self.divide(bought, &mut purchases);
             if orders > 1 {
                 derived.noticed.divided_ids += 1;
                 derived.noticed.divided_orders += orders;
             }
-            self.divide(&mut returned, &mut returns);
+            self.divide(returned, &mut returns);
             self.note_guests(&run[0], derived);
+        }
+        for ((effect, fate), (lines, amount)) in Effect::FATES.into_iter().zip(sums) {
+            derived.count(Table::Transactions, fate, lines);
+            if lines > 0 && effect != Effect::Neither {
+                *derived.amounts.entry(fate).or_default() += amount;
+            }
         }
         derived.noticed.orders += purchases.len() as u64;
         derived.noticed.long_orders += purchases.iter().filter(|order| order.last_at - order.at > DAY).count() as u64;
@@ -110,16 +112,44 @@ impl Orders<'_> {
         self.write_table(&returns, ("returns", "returned_at", "amount"), derived)
     }
 
+    fn effect(&self, line: &LineKey) -> (Effect, i128) {
+        let row = line.row as usize;
+        let (quantity, price) = (self.lines.quantities[row], self.lines.prices[row]);
+        let effect = Effect::of(quantity, price, self.spec.free_orders);
+        (effect, effect.amount(quantity, price))
+    }
+
+    /// Parts the lines of `run` into those of purchases, and those of returns and reductions.
+    fn part(&self, run: &[LineKey], bought: &mut Vec<LineKey>, returned: &mut Vec<LineKey>, derived: &mut Derived) {
+        bought.clear();
+        returned.clear();
+        for line in run {
+            match self.effect(line).0 {
+                Effect::Purchase => bought.push(*line),
+                Effect::Return | Effect::Reduction => returned.push(*line),
+                Effect::Neither => {
+                    let items = self.lines.quantities[line.row as usize].unsigned_abs();
+                    derived.noticed.items_without_effect += items;
+                }
+            }
+        }
+    }
+
     /// Adds the documents that `lines` of one order id are, and returns how many.
-    fn divide(&self, lines: &mut [LineKey], documents: &mut Vec<Document>) -> u64 {
+    fn divide(&self, lines: &[LineKey], documents: &mut Vec<Document>) -> u64 {
+        let Some((first, rest)) = lines.split_first() else { return 0 };
         let time = |line: &LineKey| self.lines.times[line.row as usize];
-        let (Some(first), Some(last)) = (lines.iter().map(time).min(), lines.iter().map(time).max()) else { return 0 };
-        if last - first <= self.spec.order_span {
+        let (mut earliest, mut latest) = (time(first), time(first));
+        for at in rest.iter().map(time) {
+            (earliest, latest) = (earliest.min(at), latest.max(at));
+        }
+        if latest - earliest <= self.spec.order_span {
             documents.push(self.document(lines));
             return 1;
         }
+        let mut lines = lines.to_vec();
         lines.sort_by_key(time);
-        let (mut rest, mut count) = (lines, 0);
+        let (mut rest, mut count) = (lines.as_mut_slice(), 0);
         while !rest.is_empty() {
             let end = time(&rest[0]).saturating_add(self.spec.order_span);
             let (document, later) = rest.split_at_mut(rest.partition_point(|line| time(line) <= end));
