@@ -1,7 +1,8 @@
-//! Splitting CSV into records: what Larder adds to `csv-core`, which finds the fields: a buffer, line numbers, the text of each record.
+//! Splitting CSV into records: what Larder adds to `csv-core`, which finds the fields: a buffer, line
+//! numbers, the text of each record.
 //!
-//! `cargo bench --bench records -- [LINES]`. Larder reads through its buffer, bare `csv-core` from one slice of memory; by turns, the best
-//! of five rounds each.
+//! `cargo bench --bench records -- [LINES]`. Larder reads through its buffer, bare `csv-core` from one
+//! slice of memory; by turns, the best of five rounds each.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 

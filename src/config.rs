@@ -1,7 +1,8 @@
 //! All settings: flag over environment (`LARDER_…`) over `larder.toml` over the default written here.
 //!
-//! Nothing else in the crate reads the environment, and this file knows nothing of what the settings are used for.
-//! `LARDER_HTTP_LISTEN=0.0.0.0:80` sets `listen` in `[http]`; the names that the environment may set are [`env::NAMES`].
+//! Nothing else in the crate reads the environment, and this file knows nothing of what the settings are
+//! used for. `LARDER_HTTP_LISTEN=0.0.0.0:80` sets `listen` in `[http]`; the names that the environment may
+//! set are [`env::NAMES`].
 
 use std::{
     collections::BTreeMap,
@@ -82,16 +83,20 @@ pub struct Config {
 pub struct LakeConfig {
     /// `s3://bucket/path`, `file:///var/lib/larder` or a path; default `lake` beside the configuration file.
     pub url: String,
-    /// Where the S3 API of the bucket is, `https://s3.oss-cn-hangzhou-internal.aliyuncs.com`; default: Amazon's.
+    /// Where the S3 API of the bucket is, `https://s3.oss-cn-hangzhou-internal.aliyuncs.com`; default:
+    /// Amazon's.
     pub endpoint: Option<String>,
     /// The region that requests are signed for; default: that of the environment or profile.
     pub region: Option<String>,
-    /// Whether the bucket stands in the path of a URL and not in the name of the host; default false, as OSS wants it.
+    /// Whether the bucket stands in the path of a URL and not in the name of the host; default false, as
+    /// OSS wants it.
     pub path_style: bool,
-    /// A file with keys as the AWS tools keep them (`[default]`, `aws_access_key_id`, `aws_secret_access_key`), e.g. a mounted
-    /// secret; default: the usual chain of environment, profile, container and instance.
+    /// A file with keys as the AWS tools keep them (`[default]`, `aws_access_key_id`,
+    /// `aws_secret_access_key`), e.g. a mounted secret; default: the usual chain of environment, profile,
+    /// container and instance.
     pub credentials_file: Option<PathBuf>,
-    /// The address that every name of a host stands for, e.g. of a tunnel to the endpoint; default: what DNS says.
+    /// The address that every name of a host stands for, e.g. of a tunnel to the endpoint; default: what
+    /// DNS says.
     pub resolve: Option<IpAddr>,
 }
 
@@ -99,13 +104,15 @@ pub struct LakeConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TairConfig {
-    /// `redis://`, `rediss://` (TLS), `redis-cluster://` or `rediss-cluster://` with user, password, host and port.
+    /// `redis://`, `rediss://` (TLS), `redis-cluster://` or `rediss-cluster://` with user, password, host
+    /// and port.
     pub url: String,
     /// What all keys begin with; default `larder`.
     pub namespace: String,
     /// Connections to each server; default 2.
     pub pool: usize,
-    /// The deadline of a read; default `50ms`. A batch has as much for every 100 customers. What takes longer is read from the snapshot.
+    /// The deadline of a read; default `50ms`. A batch has as much for every 100 customers. What takes
+    /// longer is read from the snapshot.
     #[serde(deserialize_with = "duration")]
     pub timeout: Duration,
     /// The deadline of a connection; default `1s`.
@@ -133,8 +140,8 @@ pub struct ServingConfig {
     /// Memory for Parquet footers and decoded blocks of the snapshot; default `512MiB`.
     #[serde(deserialize_with = "bytes")]
     pub cache: u64,
-    /// Memory for the columns and sets that audiences are counted with; default `512MiB`. What was not used for longest goes first, and
-    /// what goes is read again.
+    /// Memory for the columns and sets that audiences are counted with; default `512MiB`. What was not used
+    /// for longest goes first, and what goes is read again.
     #[serde(deserialize_with = "bytes")]
     pub audience_memory: u64,
     /// Memory for rows read lately, the memory tier; default `64MiB`, `0` turns it off.
@@ -169,7 +176,8 @@ pub struct ViewsConfig {
     pub folder: Option<PathBuf>,
     /// View → a folder or file of Parquet that another engine wrote, in the lake or elsewhere.
     pub parquet: BTreeMap<String, String>,
-    /// Columns of any view that hold personal data, as `view.column`, beside those that the view's own head declares.
+    /// Columns of any view that hold personal data, as `view.column`, beside those that the view's own head
+    /// declares.
     pub personal: Vec<ColumnRef>,
 }
 
@@ -278,7 +286,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads `path`, or `larder.toml` in the current folder where there is one, and lays the environment over it.
+    /// Reads `path`, or `larder.toml` in the current folder where there is one, and lays the environment
+    /// over it.
     ///
     /// # Errors
     /// Names the file or the variable, and the place in it.

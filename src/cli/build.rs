@@ -16,15 +16,17 @@ use crate::{
 
 /// Compute a snapshot from the raw data and publish it
 ///
-/// Reads the raw tables that the configuration names, runs all views, writes an immutable snapshot into the lake and makes it the
-/// current one. What became of every line is printed and kept in the manifest.
+/// Reads the raw tables that the configuration names, runs all views, writes an immutable snapshot into the
+/// lake and makes it the current one. What became of every line is printed and kept in the manifest.
 ///
-/// A build that is implausible beside the current snapshot (no customers; customers, revenue or the customers with a feature down by
-/// more than half; a rule of [quality] broken) is kept and not published: exit code 3.
+/// A build that is implausible beside the current snapshot (no customers; customers, revenue or the
+/// customers with a feature down by more than half; a rule of [quality] broken) is kept and not published:
+/// exit code 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder build --as-of 2011-09-09T00:00:00Z --no-publish")]
 pub(super) struct Args {
-    /// Build what was known at this instant: RFC 3339, or a date for its first moment in UTC [default: the newest event]
+    /// Build what was known at this instant: RFC 3339, or a date for its first moment in UTC [default: the
+    /// newest event]
     #[arg(long, value_name = "TIME", value_parser = super::instant)]
     as_of: Option<DateTime<Utc>>,
     /// Leave the current snapshot as it is
@@ -76,7 +78,7 @@ async fn check_plausible(lake: &Lake, manifest: &Manifest, app: &App) -> anyhow:
         Some(current) => match Manifest::read(lake, &current.snapshot).await {
             Ok(before) => Some(before),
             Err(SnapshotError::Lake(error)) => return Err(error.into()),
-            // What cannot be read any more says nothing against a new one.
+            // A snapshot that cannot be read any more says nothing against a new one.
             Err(_) => None,
         },
         None => None,

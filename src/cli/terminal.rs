@@ -1,5 +1,5 @@
-//! Texts for a terminal: names of columns, products and files come from outside, and must not move the cursor, recolour what
-//! stands there or turn the direction of a line.
+//! Texts for a terminal: names of columns, products and files come from outside, and must not move the
+//! cursor, recolour what stands there or turn the direction of a line.
 
 use std::{borrow::Cow, fmt::Write};
 

@@ -8,17 +8,17 @@ use serde::{Deserialize, Deserializer, de::Error};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QualityConfig {
-    /// What must hold of a build, beside the built-in checks, for it to be published, e.g. `customers >= 0.9 * previous` or
-    /// `null_share(profile.email) <= 0.2`.
+    /// What must hold of a build, beside the built-in checks, for it to be published, e.g. `customers >=
+    /// 0.9 * previous` or `null_share(profile.email) <= 0.2`.
     pub rules: Vec<Rule>,
 }
 
-/// What must hold of a build: `METRIC OP NUMBER`, `METRIC OP NUMBER * previous` or `METRIC OP previous`.
+/// A condition on a build: `METRIC OP NUMBER`, `METRIC OP NUMBER * previous` or `METRIC OP previous`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     /// The rule as it was configured.
     pub text: String,
-    /// What is compared.
+    /// The number that is compared.
     pub metric: Metric,
     /// How.
     pub comparison: Comparison,
@@ -28,7 +28,7 @@ pub struct Rule {
     pub of_previous: bool,
 }
 
-/// What a rule compares.
+/// The numbers of a snapshot that rules can compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Metric {
     /// `customers`: all of the snapshot.

@@ -1,7 +1,7 @@
 //! What of a configuration is shown where it is wrong: names and places, and no value that may be secret.
 //!
-//! URLs hold passwords, somebody may have put a key where its hash belongs, and a mistake may be a value in the wrong
-//! place. So it is said which sections are harmless, and of all others only the names are shown.
+//! URLs hold passwords, somebody may have put a key where its hash belongs, and a mistake may be a value in
+//! the wrong place. So it is said which sections are harmless, and of all others only the names are shown.
 
 use std::{fmt, ops::Range};
 
@@ -66,7 +66,8 @@ pub fn shown_url(url: &str) -> String {
     parts.map_or_else(|| url.to_owned(), |(scheme, rest)| format!("{scheme}://***@{rest}"))
 }
 
-/// The message of `error`, without the value where that is hidden, and with the name of the key whose value it is about.
+/// The message of `error`, without the value where that is hidden, and with the name of the key whose value
+/// it is about.
 fn message(text: &str, error: &toml::de::Error) -> String {
     let hidden = hidden(text);
     let is_shown = |span: &Range<usize>| line_at(text, span) == line_at(&hidden, span);
@@ -135,7 +136,8 @@ fn section_at<'a>(text: &'a str, span: &Range<usize>) -> Option<&'a str> {
     text[..end].lines().rev().find_map(|line| header(line.trim()))
 }
 
-/// `text` with stars in place of all values that may be secret, byte for byte, so that every place in it stays.
+/// `text` with stars in place of all values that may be secret, byte for byte, so that every place in it
+/// stays.
 fn hidden(text: &str) -> String {
     let mut lines = Lines::default();
     text.split('\n').map(|line| lines.next(line)).collect::<Vec<_>>().join("\n")
@@ -160,7 +162,8 @@ impl<'a> Lines<'a> {
         let inside = self.until.is_some();
         self.note_texts(line);
         match header(line.trim()) {
-            // What stands in a text is no header, but nothing that follows should be shown because of an odd quote.
+            // What stands in a text is no header, but nothing that follows should be shown because of an
+            // odd quote.
             Some(section) if !inside || !is_harmless(section) => {
                 (self.section, self.key) = (section, None);
                 self.hides = !is_harmless(section);
@@ -233,7 +236,8 @@ fn stars(line: &str, inside: bool) -> String {
     name.chars().chain(value.bytes().map(star)).collect()
 }
 
-/// How much of `line` is a name and what belongs to it: `[[keys]]`, `url = `, also where the `=` was left out.
+/// How much of `line` is a name and what belongs to it: `[[keys]]`, `url = `, also where the `=` was left
+/// out.
 fn name_length(line: &str) -> usize {
     let indent = line.len() - line.trim_start().len();
     let rest = &line[indent..];

@@ -1,7 +1,7 @@
 //! Customer ids: the one rule by which a text becomes an id, whoever wrote the text.
 //!
-//! Raw files, REST, batches, Feast's contract, `forget` and exports all read ids by [`normal_id`], so that an id found in one
-//! place can be asked for in another.
+//! Raw files, REST, batches, Feast's contract, `forget` and exports all read ids by [`normal_id`], so that
+//! an id found in one place can be asked for in another.
 
 use std::{borrow::Borrow, borrow::Cow, fmt, sync::Arc};
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 #[serde(transparent)]
 pub struct CustomerId(Arc<str>);
 
-/// What is wrong with a text that should have been a customer's id.
+/// The reasons why a text is no customer id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// Nothing is left after trimming.
@@ -65,7 +65,8 @@ impl fmt::Display for CustomerId {
     }
 }
 
-/// Returns the customer id that `text` stands for: the text of [`normal_id`], checked for length and control characters.
+/// Returns the customer id that `text` stands for: the text of [`normal_id`], checked for length and
+/// control characters.
 ///
 /// # Errors
 /// Says which of the rules the text breaks.
@@ -84,12 +85,13 @@ pub fn check_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
     }
 }
 
-/// Returns the id of a customer, an order or a product that `text` stands for: without blanks and invisible characters around it,
-/// in Unicode's composed form (NFC), and of a whole number written as a decimal (`17850.0`) the digits. It may be empty.
+/// Returns the id of a customer, an order or a product that `text` stands for: without blanks and invisible
+/// characters around it, in Unicode's composed form (NFC), and of a whole number written as a decimal
+/// (`17850.0`) the digits. It may be empty.
 ///
 /// # Errors
-/// [`InvalidId::Ambiguous`] for a number in scientific notation (`1.79E+04`) and for a decimal beyond the whole numbers that
-/// doubles can tell apart.
+/// [`InvalidId::Ambiguous`] for a number in scientific notation (`1.79E+04`) and for a decimal beyond the
+/// whole numbers that doubles can tell apart.
 pub fn normal_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
     if is_plain(text) {
         return Ok(Cow::Borrowed(text));
@@ -111,7 +113,8 @@ fn is_plain(text: &str) -> bool {
     bytes.first().is_some_and(|first| !first.is_ascii_digit()) && bytes.iter().all(u8::is_ascii_graphic)
 }
 
-/// Whether `c` takes no place on a screen: zero-width spaces and joiners, marks of direction, the byte order mark, soft hyphens.
+/// Whether `c` takes no place on a screen: zero-width spaces and joiners, marks of direction, the byte
+/// order mark, soft hyphens.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -137,8 +140,8 @@ fn whole_number(text: &str) -> Result<&str, InvalidId> {
     }
 }
 
-/// Whether `rest`, which follows digits, makes a number in scientific notation: `.79E+04`, `e+16`, `.5e7`. Digits and a bare `e`
-/// alone, as in `12e4`, may be an id in hexadecimal.
+/// Whether `rest`, which follows digits, makes a number in scientific notation: `.79E+04`, `e+16`, `.5e7`.
+/// Digits and a bare `e` alone, as in `12e4`, may be an id in hexadecimal.
 fn is_scientific(rest: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let Some((fraction, exponent)) = rest.split_once(['e', 'E']) else { return false };

@@ -1,4 +1,5 @@
-//! Names: of views and segments, which are ASCII words, and of features, which keep the letters of any script.
+//! Names: of views and segments, which are ASCII words, and of features, which keep the letters of any
+//! script.
 
 use std::borrow::Cow;
 
@@ -20,14 +21,15 @@ pub fn is_feature_name(name: &str) -> bool {
     !name.is_empty() && feature_name(name) == name
 }
 
-/// Whether `c` may stand in the name of a feature: letters, digits, the marks that belong to letters, and `_`.
+/// Whether `c` may stand in the name of a feature: letters, digits, the marks that belong to letters, and
+/// `_`.
 #[must_use]
 pub fn is_name_char(c: char) -> bool {
     c == '_' || c.is_alphanumeric() || (!c.is_ascii() && CanonicalCombiningClassMapBorrowed::new().get_u8(c) != 0)
 }
 
-/// Returns the name of the feature that a column called `column` becomes: lower case, composed (NFC), at most 64 characters, with
-/// `_` for all but letters, digits and the marks that belong to them.
+/// Returns the name of the feature that a column called `column` becomes: lower case, composed (NFC), at
+/// most 64 characters, with `_` for all but letters, digits and the marks that belong to them.
 #[must_use]
 pub fn feature_name(column: &str) -> String {
     let letter = |c: char| if is_name_char(c) { c } else { '_' };

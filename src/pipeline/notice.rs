@@ -1,5 +1,5 @@
-//! What a build noticed in the raw data that is no error and may be a mistake: said with counts and sums, in words for whoever wrote
-//! the export.
+//! Warnings about raw data that can be read and may be mistaken: said with counts and sums,
+//! in words for whoever wrote the export.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,8 @@ const LONG_ORDERS: u64 = 20;
 /// Events after a gap, as a share of all, that are too few to be the shop's own: one in so many.
 const FEW_EVENTS: u64 = 1_000;
 
-/// Returns what was noticed while `lines` were read, and while tables were derived from what of them was `spilled`.
+/// Returns what was noticed while `lines` were read, and while tables were derived from what of them was
+/// `spilled`.
 pub(super) fn warnings(lines: &Lines, spilled: &Spilled, noticed: &Noticed, raw: &RawConfig) -> Vec<Warning> {
     let spec = spilled.specs.get(&Table::Transactions);
     let counts = lines.counts.get(Table::Transactions.name());
@@ -125,7 +126,8 @@ fn largest(lines: u64, noticed: &Noticed, raw: &RawConfig) -> Option<Warning> {
     })
 }
 
-/// Warns of a few events long after all others, which alone would make everybody look as if they had not come for long.
+/// Warns of a few events long after all others, which alone would make everybody look as if they had not
+/// come for long.
 fn late(lines: &Lines) -> Option<Warning> {
     let newest = lines.newest?;
     let all: u64 = lines.spans.values().sum();

@@ -6,10 +6,12 @@ use super::raw::RawError;
 
 /// Files that a thread has open: those that it spills lines into and derives tables into, and what it reads.
 const OF_A_THREAD: u64 = 16;
-/// All others: sockets of the lake, the log, temporary files of sorts that spill, Parquet files being written.
+/// All others: sockets of the lake, the log, temporary files of sorts that spill, Parquet files being
+/// written.
 const OTHERS: u64 = 128;
 
-/// Raises the limit of open files as far as the system allows, and checks that it is enough for a build on `threads` threads.
+/// Raises the limit of open files as far as the system allows, and checks that it is enough for a build on
+/// `threads` threads.
 ///
 /// # Errors
 /// [`RawError::OpenFiles`], before anything is read.

@@ -1,7 +1,8 @@
 //! The staging: raw lines, checked and typed, in temporary Arrow files, divided by customer.
 //!
-//! First every reading thread spills its lines into one file per table, in blocks of one partition each ([`spill`]). Then each
-//! partition is loaded, cut at `as_of`, sorted by customer and order, and written as the tables that views see ([`mod@derive`]).
+//! First every reading thread spills its lines into one file per table, in blocks of one partition each
+//! ([`spill`]). Then each partition is loaded, cut at `as_of`, sorted by customer and order, and written as
+//! the tables that views see ([`mod@derive`]).
 
 use std::{
     fs::File,
@@ -34,7 +35,8 @@ pub(crate) fn times(micros: Vec<i64>) -> TimestampMicrosecondArray {
     TimestampMicrosecondArray::from(micros).with_timezone(UTC)
 }
 
-/// The temporary folder of one build, removed when dropped. The lock tells a later build whether its owner still lives.
+/// The temporary folder of one build, removed when dropped. The lock tells a later build whether its owner
+/// still lives.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     folder: tempfile::TempDir,
@@ -87,8 +89,8 @@ pub(crate) fn open(path: &Path, projection: Option<Vec<usize>>) -> Result<Stream
     StreamReader::try_new(BufReader::with_capacity(1 << 18, file), projection).map_err(|error| staging(path, error))
 }
 
-/// A file that is open only while it is read from: a query has a reader for each partition of each table, far more than a process may
-/// have files open.
+/// A file that is open only while it is read from: a query has a reader for each partition of each table,
+/// far more than a process may have files open.
 #[derive(Debug)]
 pub(crate) struct Reopened {
     path: PathBuf,

@@ -48,7 +48,8 @@ pub struct Manifest {
     pub customers: u64,
     /// The views with their features, in the order in which rows store them.
     pub views: Vec<FeatureView>,
-    /// The quintile edges that RFM scores were counted with, by measure; absent where the snapshot has no `rfm` steps.
+    /// The quintile edges that RFM scores were counted with, by measure; absent where the snapshot has no
+    /// `rfm` steps.
     #[serde(default)]
     #[schema(value_type = HashMap<String, Vec<String>>, example = json!({"recency_days": ["17", "33.6", "72.2", "180.2"]}))]
     pub edges: Edges,
@@ -59,10 +60,10 @@ pub struct Manifest {
     pub segments: Vec<SegmentStats>,
     /// What became of every line of raw data, by table.
     pub counts: BTreeMap<String, TableCounts>,
-    /// What the build noticed.
+    /// Warnings of the build.
     #[serde(default)]
     pub warnings: Vec<Warning>,
-    /// What the next build is compared with before it is published.
+    /// Figures that the next build is compared with before it is published.
     #[serde(default)]
     pub quality: Quality,
     /// The raw files that were read.
@@ -107,19 +108,20 @@ pub struct SegmentStats {
     pub mean_m_score: Option<f64>,
 }
 
-/// What became of the lines of a raw table. Every line is in exactly one of the fates; `duplicate` counts lines that are
-/// kept and in a fate as well.
+/// What became of the lines of a raw table. Every line is in exactly one of the fates; `duplicate` counts
+/// lines that are kept and in a fate as well.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TableCounts {
     /// Records read, and the lines that are none.
     #[schema(example = 541_909)]
     pub lines: u64,
-    /// Lines of the files as `wc -l` counts them, with headers, empty lines and line breaks within quotes; rows of Parquet.
+    /// Lines of the files as `wc -l` counts them, with headers, empty lines and line breaks within quotes;
+    /// rows of Parquet.
     #[serde(default)]
     #[schema(example = 541_922)]
     pub physical_lines: u64,
-    /// Fate → lines: `purchase`, `return`, `reduction` (a negative price), `neither`, `no_customer`, `bad`, `after_as_of`, `kept`,
-    /// `replaced`, `forgotten` (of a customer who is to be forgotten).
+    /// Fate → lines: `purchase`, `return`, `reduction` (a negative price), `neither`, `no_customer`, `bad`,
+    /// `after_as_of`, `kept`, `replaced`, `forgotten` (of a customer who is to be forgotten).
     #[schema(example = json!({"purchase": 397_884, "return": 8_905, "no_customer": 135_080, "neither": 40}))]
     pub fates: BTreeMap<String, u64>,
     /// Fate → sum of quantity times price, of transactions.
@@ -137,25 +139,25 @@ pub struct TableCounts {
 /// Why lines of a raw table are bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BadCause {
-    /// What is wrong with them.
+    /// The reason that they share.
     #[schema(example = "column `Quantity`: expected a whole number")]
     pub cause: String,
     /// How many lines.
     #[schema(example = 17)]
     pub lines: u64,
-    /// The first few, each with file, line and what was found. Of the values, which may be personal, there is the form: letters as `a` or
-    /// `A`, digits as `9`.
+    /// The first few, each with file, line and what was found. Of the values, which may be personal, there
+    /// is the form: letters as `a` or `A`, digits as `9`.
     #[schema(example = json!(["raw/transactions/2011-12.csv.gz, line 17: found a value like `9.9`"]))]
     pub examples: Vec<String>,
 }
 
-/// What a build noticed that is no error, but may be a mistake in the raw data.
+/// An observation of a build that is no error and may point to a mistake in the raw data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
     /// Its kind, a word for programs.
     #[schema(example = "overlapping_files")]
     pub kind: String,
-    /// What was noticed, with counts and sums.
+    /// The observation, with counts and sums.
     #[schema(example = "70 lines of transactions (1234.5 in all) equal a line of another file and count again")]
     pub message: String,
     /// The customer whom the message is about, if it is about one.
@@ -179,7 +181,7 @@ impl std::fmt::Display for Warning {
     }
 }
 
-/// What tells a build that went wrong from one that did not.
+/// Figures by which an implausible build is recognised.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Quality {
     /// The share of customers for whom a feature is null, by `view.feature`.
@@ -352,7 +354,8 @@ impl Manifest {
         self.personal().any(|personal| personal == (view, feature))
     }
 
-    /// Takes for personal what is so in `newer` too: what somebody has declared personal since should not be read from an older snapshot.
+    /// Takes for personal what is so in `newer` too: what somebody has declared personal since should not
+    /// be read from an older snapshot.
     pub fn mark_personal(&mut self, newer: &Self) {
         self.mark(|view, feature| newer.is_personal(view, feature));
     }
@@ -372,8 +375,8 @@ impl Manifest {
         }
     }
 
-    /// What is said of who is in `segment` to those who may not see personal data: an audience that asks by personal features names values
-    /// of theirs.
+    /// What is said of who is in `segment` to those who may not see personal data: an audience that asks by
+    /// personal features names values of theirs.
     #[must_use]
     pub fn definition_masked<'a>(&self, segment: &'a SegmentStats) -> &'a str {
         let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');

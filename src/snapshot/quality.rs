@@ -1,4 +1,5 @@
-//! Whether a snapshot is plausible beside the one before: an export that was cut off, or lost a column, should not reach readers.
+//! Whether a snapshot is plausible beside the one before: an export that was cut off, or lost a column,
+//! should not reach readers.
 
 use super::{Manifest, Quality, SegmentStats};
 use crate::{
@@ -12,7 +13,8 @@ const FALL: f64 = 0.5;
 const FEWEST: f64 = 5.0;
 
 impl Manifest {
-    /// Returns why the snapshot should not be published: what of it is implausible beside `before`, and which of `rules` it breaks.
+    /// Returns why the snapshot should not be published: what of it is implausible beside `before`, and
+    /// which of `rules` it breaks.
     #[must_use]
     pub fn implausible(&self, before: Option<&Self>, rules: &[Rule]) -> Vec<String> {
         let mut reasons = Vec::new();
@@ -57,7 +59,8 @@ impl Manifest {
         emptied.collect()
     }
 
-    /// Says how the snapshot breaks `rule`, if it does. A rule about the snapshot before holds where there is none.
+    /// Says how the snapshot breaks `rule`, if it does. A rule about the snapshot before holds where there
+    /// is none.
     fn broken(&self, rule: &Rule, before: Option<&Self>) -> Option<String> {
         let Some(value) = self.metric(&rule.metric) else {
             return Some(format!("the rule `{}` cannot be checked: the snapshot has no {}", rule.text, rule.metric));

@@ -1,4 +1,5 @@
-//! Connections that broke or could not be made: how many there were, and what was said last, for whoever waits in vain.
+//! Connections that broke or could not be made: how many there were, and what was said last, for whoever
+//! waits in vain.
 
 use std::sync::{
     Arc, Mutex, PoisonError,

@@ -1,8 +1,9 @@
 //! A first look at a cluster: whether it is one node and no more.
 //!
-//! A node that was never told its address names none in `CLUSTER SLOTS`, and `fred` takes the empty name for that of a host.
-//! Only a node by itself can be without one: when nodes meet, each learns the address that it was met at. So a cluster of one
-//! node is spoken to as the server that it is, at the address in the URL, as other clients do.
+//! A node that was never told its address names none in `CLUSTER SLOTS`, and `fred` takes the empty name
+//! for that of a host. Only a node by itself can be without one: when nodes meet, each learns the address
+//! that it was met at. So a cluster of one node is spoken to as the server that it is, at the address in
+//! the URL, as other clients do.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Lines of the log that would come again and again while something is wrong: each kind at most once a minute.
+//! Lines of the log that would come again and again while something is wrong: each kind at most once a
+//! minute.
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,8 @@ use std::{
 const PAUSE: Duration = Duration::from_mins(1);
 /// How long it is remembered that lines were kept back, where there is no room for others.
 const FORGOTTEN: Duration = Duration::from_mins(10);
-/// Kinds that are told apart at the most; all others are one, since what tells kinds apart may be a text from outside.
+/// Kinds that are told apart at the most; all others are one, since what tells kinds apart may be a text
+/// from outside.
 const KINDS: usize = 16;
 
 /// Lets the first line of a kind through, and another a minute later. Clones count together.
@@ -25,8 +27,8 @@ struct Told {
 }
 
 impl Seldom {
-    /// Calls `tell`, unless it was called for this `kind` less than a minute ago. It gets the number of calls that were
-    /// left out since then, where there were any.
+    /// Calls `tell`, unless it was called for this `kind` less than a minute ago. It gets the number of
+    /// calls that were left out since then, where there were any.
     pub fn tell(&self, kind: &str, tell: impl FnOnce(Option<u64>)) {
         if let Some(suppressed) = self.pass(kind, Instant::now()) {
             tell(Some(suppressed).filter(|suppressed| *suppressed > 0));

@@ -171,7 +171,7 @@ async fn a_running_service_forgets_by_every_road() {
     assert!(!unknown.status.success() && told.contains("--unknown-ok"), "{told}");
     assert!(told.contains("12 customers are forgotten, 1 of them since now"), "{told}");
     assert!(told.contains("no snapshot knows `who-9999`") && !told.contains(&format!("knows `{}`", gone[0])), "{told}");
-    // What a spreadsheet writes is read as raw data are, and what is on the list already is nothing new.
+    // Ids of a spreadsheet are read as raw data are, and ids that are on the list already are not new.
     std::fs::write(&file, "\u{feff}customer_id;name\r\n\"who-9999\";x\r\nwho-9998;y\r\n").unwrap();
     let told = done(&forget(&shop, &["--unknown-ok", "--file", file.to_str().unwrap()]));
     assert!(told.contains("13 customers are forgotten, 1 of them since now"), "{told}");

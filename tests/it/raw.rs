@@ -1,11 +1,14 @@
-//! Raw data as shops write it: each file of `tests/raw` is one kind of input, with the numbers or the message that it must give.
+//! Raw data as shops write it: each file of `tests/raw` is one kind of input, with the numbers or the
+//! message that it must give.
 //!
-//! A case holds files, each after a line `--- NAME`: `larder.toml`, raw files (`transactions/a.csv`, with ` escaped` behind the name
-//! where `\r`, `\t`, `\\` and `\xNN` stand for bytes), and `expect.toml`:
+//! A case holds files, each after a line `--- NAME`: `larder.toml`, raw files (`transactions/a.csv`, with `
+//! escaped` behind the name where `\r`, `\t`, `\\` and `\xNN` stand for bytes), and `expect.toml`:
 //!
-//! - `error`: words of the message by which the build is refused; without it the build succeeds, and what follows holds.
-//! - `customers`, `as_of`, `lines.TABLE` (`lines`, `physical_lines`, `duplicates`, and fates), `amounts.TABLE`, `bad` (words of causes and
-//!   examples), `warnings` (their kinds, no others), `values.ID` (`view.feature = value`; `null = […]` for nulls), `absent` (ids).
+//! - `error`: words of the message by which the build is refused; without it the build succeeds, and what
+//!   follows holds.
+//! - `customers`, `as_of`, `lines.TABLE` (`lines`, `physical_lines`, `duplicates`, and fates),
+//!   `amounts.TABLE`, `bad` (words of causes and examples), `warnings` (their kinds, no others),
+//!   `values.ID` (`view.feature = value`; `null = […]` for nulls), `absent` (ids).
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -1,4 +1,5 @@
-//! Reads the ids of customers from a file as people have it: one id a line, or a table saved by a spreadsheet or pandas.
+//! Reads the ids of customers from a file as people have it: one id a line, or a table saved by a
+//! spreadsheet or pandas.
 
 use std::path::Path;
 
@@ -6,10 +7,11 @@ use anyhow::{Context, bail};
 
 use crate::feature::{CustomerId, feature_name};
 
-/// What may separate the columns of a table.
+/// The delimiters that are tried.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
-/// Reads the ids in `bytes`, the content of `file`, of a table those in the column `customer_id` or of one of the names `columns`.
+/// Reads the ids in `bytes`, the content of `file`, of a table those in the column `customer_id` or of one
+/// of the names `columns`.
 ///
 /// # Errors
 /// Names the line of what is no id.

@@ -1,8 +1,9 @@
 //! What a customer is expected to spend within the horizon if they stay.
 //!
-//! Two candidates: the customer's own rate, drawn towards the mean as far as that was seen to help; and the gamma-gamma model's worth
-//! of a purchase times the purchase model's number of them, over the probability that there is one at all, for it is asked of those who
-//! stay. The better on cuts that it did not learn from is taken. Arithmetic on numbers alone.
+//! Two candidates: the customer's own rate, drawn towards the mean as far as that was seen to help; and the
+//! gamma-gamma model's worth of a purchase times the purchase model's number of them, over the probability
+//! that there is one at all, for it is asked of those who stay. The better on cuts that it did not learn
+//! from is taken. Arithmetic on numbers alone.
 
 use chrono::TimeDelta;
 
@@ -16,7 +17,8 @@ use super::{
 };
 use crate::snapshot::models::{ExpectedValueModel, ValueFigures};
 
-/// Weights of the own rate that are tried. It always counts a little, so that customers of different spending do not have one value.
+/// Weights of the own rate that are tried. It always counts a little, so that customers of different
+/// spending do not have one value.
 const OWN: [f64; 6] = [0.1, 0.2, 0.4, 0.6, 0.8, 1.0];
 /// Cuts that candidates are measured on, at most.
 const MEASURED: usize = 3;
@@ -25,7 +27,8 @@ const MARGIN: f64 = 0.005;
 const OWN_RATE: &str = "own_rate";
 const GAMMA_GAMMA: &str = "gamma_gamma";
 
-/// Customers who stayed: the spending that their own rate gives for the horizon, their purchases, and the spending seen.
+/// Customers who stayed: the spending that their own rate gives for the horizon, their purchases, and the
+/// spending seen.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stayed {
     pub(super) own: Vec<f64>,
@@ -45,12 +48,13 @@ impl Stayed {
     }
 }
 
-/// By how much the rate of all the time since the first order counts beside that of the last year: who bought nothing lately is not worth
-/// the same whatever they bought before.
+/// By how much the rate of all the time since the first order counts beside that of the last year: who
+/// bought nothing lately is not worth the same whatever they bought before.
 const LIFETIME: f64 = 0.1;
 
-/// Returns the spending within `horizon` days at the rate of the last year, or of the time since the first order where that is shorter,
-/// and, to a tenth, of all that time. What was given back was not spent: the last year counts no more than all purchases less returns.
+/// Returns the spending within `horizon` days at the rate of the last year, or of the time since the first
+/// order where that is shorter, and, to a tenth, of all that time. What was given back was not spent: the
+/// last year counts no more than all purchases less returns.
 pub(super) fn own_rate(raw: &[Vec<f64>], row: usize, horizon: f64) -> f64 {
     let (all, tenure) = (raw[MONETARY][row], raw[TENURE][row]);
     let rate = |spent: f64, most: f64| {
@@ -138,7 +142,8 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// Chooses on cuts that were not learned from, and fits to all `seen`, which are ordered in time; `fits` are of the latest.
+    /// Chooses on cuts that were not learned from, and fits to all `seen`, which are ordered in time;
+    /// `fits` are of the latest.
     pub(super) fn fit(seen: &[Seen], fits: &Fits, horizon: TimeDelta) -> Self {
         let before =
             |at: usize| seen.iter().filter(|one| one.cut.at + horizon <= seen[at].cut.at).collect::<Vec<&Seen>>();

@@ -16,7 +16,7 @@ use crate::{feature::money, snapshot::rfc3339};
 pub(crate) enum Line<'a> {
     /// The fields in the order of the spec's columns, and the columns beside them that are kept.
     Record { fields: Fields<'a>, extras: Vec<Extra<'a>> },
-    /// What is no line of the table, why, and how many lines of the file it covers.
+    /// A part of the file that is no line of the table: the reason, and the number of lines that it covers.
     Bad { fault: Fault, lines: u64 },
 }
 
@@ -24,7 +24,8 @@ pub(crate) enum Line<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'a> {
     pub(crate) texts: &'a [&'a str],
-    /// A bit for each column whose values the file types, so that no configured format or mark applies to them.
+    /// A bit for each column whose values the file types, so that no configured format or mark applies to
+    /// them.
     pub(crate) typed: u32,
 }
 
@@ -105,7 +106,8 @@ impl TableSpec {
         })
     }
 
-    /// Checks the fields of a line of `customers`, and brings its typed attributes into the form in which they are staged.
+    /// Checks the fields of a line of `customers`, and brings its typed attributes into the form in which
+    /// they are staged.
     pub(crate) fn customer<'a>(&self, fields: Fields<'a>, extras: &mut [Extra<'_>]) -> Result<Customer<'a>, Fault> {
         for extra in extras.iter_mut() {
             self.attribute(extra)?;

@@ -2,7 +2,7 @@
 
 use crate::{lake::LakeError, snapshot::BadCause};
 
-/// What is wrong with raw data.
+/// The reasons why raw data cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RawError {
     /// `[raw]` names a zone that does not exist.
@@ -48,7 +48,7 @@ pub enum RawError {
         column: String,
         /// The name looked for.
         source_name: String,
-        /// What there is instead.
+        /// The columns found, or why they are not shown.
         found: String,
     },
     /// A header that has a column twice.
@@ -91,7 +91,7 @@ pub enum RawError {
          {needed}`, LimitNOFILE={needed} of a systemd unit), or lower `threads` in [build]"
     )]
     OpenFiles {
-        /// What a build of this size needs.
+        /// The number that a build of this size needs.
         needed: u64,
         /// The hard limit.
         allowed: u64,

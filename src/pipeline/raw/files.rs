@@ -63,8 +63,8 @@ impl RawFile {
         Ok(Self { table, shown, bytes, lake, path, format, gzip })
     }
 
-    /// The file as a reader for a thread that may block; `progress` counts the bytes that passed. Call it on a blocking
-    /// thread of the runtime.
+    /// The file as a reader for a thread that may block; `progress` counts the bytes that passed. Call it
+    /// on a blocking thread of the runtime.
     pub(crate) fn open(&self, progress: Arc<AtomicU64>) -> io::Result<HashingReader> {
         let runtime = tokio::runtime::Handle::current();
         let source = match runtime.block_on(self.lake.content(&self.path)).map_err(io::Error::other)? {
@@ -159,7 +159,7 @@ pub(crate) struct Found {
 /// Finds the files of `table`, by path. An optional table that nothing configures may have none.
 ///
 /// # Errors
-/// Of a required or configured table without files, of another engine's table, of the lake.
+/// Fails for a required or configured table without files, for another engine's table, and if the lake fails.
 pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<Found, RawError> {
     let configured = table_config(table, raw).files.as_deref();
     let default = format!("raw/{}/", table.name());
@@ -210,7 +210,8 @@ fn skipped_warning(table: Table, names: &[String]) -> Option<Warning> {
     Some(Warning::new("skipped_files", message))
 }
 
-/// Returns the column that a folder below `place` names, `country` of `country=UK/`, as Hive and Spark write partitions.
+/// Returns the column that a folder below `place` names, `country` of `country=UK/`, as Hive and Spark
+/// write partitions.
 fn folder_column(files: &[RawFile], place: &Path) -> Option<String> {
     files.iter().find_map(|file| {
         let mut folders: Vec<_> = file.path.prefix_match(place)?.map(|part| part.as_ref().to_owned()).collect();
@@ -219,11 +220,11 @@ fn folder_column(files: &[RawFile], place: &Path) -> Option<String> {
     })
 }
 
-/// Lists the objects below `folder` that hold data: not those in files or folders whose names begin with `_` or `.`, where engines keep
-/// what is temporary or their own, nor empty ones.
+/// Lists the objects below `folder` that hold data: not those in files or folders whose names begin with
+/// `_` or `.`, where engines keep what is temporary or their own, nor empty ones.
 ///
 /// # Errors
-/// Of a folder that another engine keeps a table in, and of the lake.
+/// Fails for a folder that another engine keeps a table in, and if the lake fails.
 pub(crate) async fn data_files(lake: &Lake, folder: &Path) -> Result<Vec<ObjectMeta>, RawError> {
     let mut files = Vec::new();
     for file in lake.list(folder).await? {
@@ -240,7 +241,8 @@ pub(crate) async fn data_files(lake: &Lake, folder: &Path) -> Result<Vec<ObjectM
     Ok(files)
 }
 
-/// Returns the depth and the format of the table of another engine to which the object of the path `parts` belongs.
+/// Returns the depth and the format of the table of another engine to which the object of the path `parts`
+/// belongs.
 fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
     let folder = |name: &str| parts.iter().rev().skip(1).rev().position(|part| part == name);
     let is_metadata = parts.last().is_some_and(|name| name.ends_with(".metadata.json") || name == "version-hint.text");
@@ -250,7 +252,8 @@ fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
         .or_else(|| folder("metadata").filter(|_| is_metadata).map(|depth| (depth, "Apache Iceberg")))
 }
 
-/// Returns, of files with the same content, the first one by path: the place of each later one → the name of the first.
+/// Returns, of files with the same content, the first one by path: the place of each later one → the name
+/// of the first.
 pub(crate) async fn same_content(files: &[RawFile]) -> Result<BTreeMap<usize, String>, RawError> {
     let mut by_size: BTreeMap<(Table, u64), Vec<usize>> = BTreeMap::new();
     for (at, file) in files.iter().enumerate() {

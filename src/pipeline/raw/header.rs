@@ -1,4 +1,5 @@
-//! The columns of a file: where each column of a table stands in it, which others are kept, and what is said of those that are missing.
+//! The columns of a file: where each column of a table stands in it, which others are kept, and what is
+//! said of those that are missing.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +54,7 @@ impl Header<'_> {
     /// Finds the columns of the table.
     ///
     /// # Errors
-    /// Of a column that is missing, that stands twice, or that would have the name of another.
+    /// Names a column that is missing, that stands twice, or that would have the name of another.
     pub(super) fn columns(&self) -> Result<Columns, RawError> {
         let places = self.spec.columns.iter().map(|column| self.place(column)).collect::<Result<_, _>>()?;
         for column in &self.spec.renamed {
@@ -119,7 +120,8 @@ impl Header<'_> {
         missing(self.file, self.spec, column, shown + &hint.unwrap_or_default())
     }
 
-    /// Whether the first line seems to be a line of data, whose values, perhaps personal, no message may show.
+    /// Whether the first line seems to be a line of data, whose values, perhaps personal, no message may
+    /// show.
     fn looks_like_values(&self, parts: &[&str]) -> bool {
         let value = |part: &&str| {
             part.contains('@')

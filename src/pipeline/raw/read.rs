@@ -1,4 +1,5 @@
-//! Reading a raw file line by line: CSV, JSON lines and Parquet become text fields in the order of the table's columns.
+//! Reading a raw file line by line: CSV, JSON lines and Parquet become text fields in the order of the
+//! table's columns.
 
 use std::{
     borrow::Cow,
@@ -38,8 +39,8 @@ pub(crate) struct FileRead {
     pub(crate) physical_lines: u64,
 }
 
-/// Reads `file` and hands every line, with its number, to `sink`. Blocks; call it outside the runtime's own threads but
-/// within the runtime. `scratch` is a folder for temporary files.
+/// Reads `file` and hands every line, with its number, to `sink`. Blocks; call it outside the runtime's own
+/// threads but within the runtime. `scratch` is a folder for temporary files.
 pub(crate) fn read_file(
     file: &RawFile,
     spec: &TableSpec,
@@ -384,7 +385,7 @@ fn kind(data_type: &DataType) -> Kind {
         DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
             Kind::Decimal(scale.unsigned_abs())
         }
-        // Of more digits than can be served as a number.
+        // More digits than can be served as a number.
         DataType::Decimal256(..) => Kind::Text,
         DataType::Dictionary(_, value) => kind(value),
         other if other.is_integer() => Kind::Integer,

@@ -1,7 +1,9 @@
-//! CSV records: `csv-core` finds the fields, and this file feeds it, counts lines and keeps the text of each record.
+//! CSV records: `csv-core` finds the fields, and this file feeds it, counts lines and keeps the text of
+//! each record.
 //!
-//! The grammar is that of the `csv` crate: a quote counts at the start of a field only, a doubled one in quotes is one, a
-//! record ends with `\n`, `\r` or both, empty lines are none. `benches/records.rs` measures what is added to `csv-core`. Knows no tables.
+//! The grammar is that of the `csv` crate: a quote counts at the start of a field only, a doubled one in
+//! quotes is one, a record ends with `\n`, `\r` or both, empty lines are none. `benches/records.rs`
+//! measures what is added to `csv-core`. Knows no tables.
 
 use std::{
     io::{self, Read},
@@ -147,7 +149,8 @@ impl<R: Read> Records<R> {
         Self { source, core, delimiter, quote, buffer, rest: 0..0, ended: false, fields, ends }
     }
 
-    /// Returns the number of lines passed so far, as `wc -l` counts them, and one more for a last line without a line break.
+    /// Returns the number of lines passed so far, as `wc -l` counts them, and one more for a last line
+    /// without a line break.
     pub(super) fn lines(&self) -> u64 {
         let last = self.rest.start.checked_sub(1).map(|last| self.buffer[last]);
         self.core.line() - 1 + u64::from(last.is_some_and(|last| last != b'\n'))
@@ -208,7 +211,8 @@ impl<R: Read> Records<R> {
         }))
     }
 
-    /// Reads until the buffer is full or the source at its end; the part that is not yet passed moves to the front first.
+    /// Reads until the buffer is full or the source at its end; the part that is not yet passed moves to
+    /// the front first.
     fn fill(&mut self) -> io::Result<()> {
         self.buffer.copy_within(self.rest.clone(), 0);
         self.rest = 0..self.rest.len();

@@ -91,7 +91,8 @@ impl TableSpec {
         self.table == Table::Customers
     }
 
-    /// Returns the columns that are plain text: names and categories of `transactions`, and what the configuration adds.
+    /// Returns the columns that are plain text: names and categories of `transactions`, and what the
+    /// configuration adds.
     pub(crate) fn texts(&self) -> &[Column] {
         let typed = match self.table {
             Table::Transactions => self.table.required().len(),
@@ -105,7 +106,7 @@ impl TableSpec {
     pub(crate) fn declared(&self, name: &str) -> Option<Kind> {
         let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         let found = if plain { self.types.get(name) } else { self.types.get(&feature_name(name)) };
-        // What decides between lines of a customer is checked as a time, and so it is served as one.
+        // Lines of a customer are compared by this column as a time, so it is served as one.
         found.copied().or_else(|| (name == UPDATED_AT && self.table == Table::Customers).then_some(Kind::Timestamp))
     }
 }

@@ -1,7 +1,9 @@
-//! Stray quotes in CSV: a `"` that stands at the start of a field and is no quote takes all lines up to the next `"` for one field.
+//! Stray quotes in CSV: a `"` that stands at the start of a field and is no quote takes all lines up to the
+//! next `"` for one field.
 //!
-//! A record of several lines is taken for such an accident where a quote is not closed at the end of its field, or where one of the
-//! lines that it encloses is a whole record by itself: as many fields as the header has, and typed ones that can be read.
+//! A record of several lines is taken for such an accident where a quote is not closed at the end of its
+//! field, or where one of the lines that it encloses is a whole record by itself: as many fields as the
+//! header has, and typed ones that can be read.
 
 use std::str;
 
@@ -11,7 +13,7 @@ use super::{
     records::{Quotes, Record, Records},
 };
 
-/// What a header says of the lines below it.
+/// The shape that a header gives to the lines below it.
 pub(super) struct Shape<'a> {
     pub(super) spec: &'a TableSpec,
     /// The number of columns.
@@ -43,7 +45,7 @@ impl Shape<'_> {
     fn is_record(&self, line: &[u8], first: Option<IdClass>) -> bool {
         let mut records = Records::of(line, self.spec.delimiter);
         let Ok(Some(record)) = records.next() else { return false };
-        // Of one column, every line is a record.
+        // In a file of one column, every line is a record.
         if record.len() != self.columns || self.columns < 2 || record.quotes() != Quotes::Sound {
             return false;
         }
@@ -67,7 +69,8 @@ impl Shape<'_> {
         }
     }
 
-    /// Returns what the customer's id of the record that begins with `line` looks like, where it stands before the quote.
+    /// Returns what the customer's id of the record that begins with `line` looks like, where it stands
+    /// before the quote.
     fn id_class(&self, line: &[u8]) -> Option<IdClass> {
         let place = (*self.places.first()?)?;
         let mut records = Records::of(line, self.spec.delimiter);
@@ -77,7 +80,7 @@ impl Shape<'_> {
     }
 }
 
-/// What an id looks like.
+/// The look of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IdClass {
     Digits,

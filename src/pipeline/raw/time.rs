@@ -47,8 +47,8 @@ impl TimeFormat {
         Ok(Self { text: text.to_owned(), items })
     }
 
-    /// Reads `text`: an instant where the format has an offset or an epoch, else a time of some clock. Without minutes it is the full
-    /// hour, without a time midnight.
+    /// Reads `text`: an instant where the format has an offset or an epoch, else a time of some clock.
+    /// Without minutes it is the full hour, without a time midnight.
     fn read(&self, text: &str) -> Option<Written> {
         let mut parsed = Parsed::new();
         parse(&mut parsed, text, self.items.iter()).ok()?;
@@ -93,8 +93,8 @@ enum Written {
 }
 
 impl TimeRule {
-    /// Reads the time of an event, in microseconds since 1970: of one of the formats unless `typed`, ISO 8601, epoch seconds or
-    /// milliseconds.
+    /// Reads the time of an event, in microseconds since 1970: of one of the formats unless `typed`, ISO
+    /// 8601, epoch seconds or milliseconds.
     ///
     /// # Errors
     /// Says what is wrong with the text.
@@ -118,7 +118,8 @@ impl TimeRule {
         }
     }
 
-    /// Reads a date, in days since 1970. A date without a time is that date in every zone; an instant has the date of the rule's zone.
+    /// Reads a date, in days since 1970. A date without a time is that date in every zone; an instant has
+    /// the date of the rule's zone.
     ///
     /// # Errors
     /// Says what is wrong with the text.
@@ -152,7 +153,8 @@ impl TimeRule {
         micros.checked_add(i64::from(offset.fix().local_minus_utc()) * 1_000_000)
     }
 
-    /// Returns a time of the zone's clocks in UTC: the earlier of two, and one that the clocks skipped by the offset before the gap.
+    /// Returns a time of the zone's clocks in UTC: the earlier of two, and one that the clocks skipped by
+    /// the offset before the gap.
     fn to_utc(&self, local: i64) -> Option<i64> {
         if self.zone == Tz::UTC {
             return Some(local);
@@ -183,8 +185,8 @@ impl TimeRule {
 /// Microseconds at the start of the year 1 and of the year 10000.
 const YEARS: (i64, i64) = (-719_162 * DAY, 2_932_897 * DAY);
 
-/// Reads `2010-12-01`, `2010-12-01 08:26`, `2010-12-01T08:26:00.5Z`, `…+01:00`: microseconds by the clock it names, and the
-/// offset from UTC in seconds if it names one.
+/// Reads `2010-12-01`, `2010-12-01 08:26`, `2010-12-01T08:26:00.5Z`, `…+01:00`: microseconds by the clock
+/// it names, and the offset from UTC in seconds if it names one.
 fn iso(text: &[u8]) -> Option<(i64, Option<i32>)> {
     let number = |from: usize, to: usize| -> Option<u32> {
         let digits = text.get(from..to)?;
@@ -247,7 +249,8 @@ fn offset(text: &[u8]) -> Option<Option<i32>> {
     Some(Some(sign * (two(0)? * 3_600 + minutes * 60)))
 }
 
-/// Reads epoch seconds (9 or 10 digits) or milliseconds (12 or 13 digits), unless they may as well be a date without separators.
+/// Reads epoch seconds (9 or 10 digits) or milliseconds (12 or 13 digits), unless they may as well be a
+/// date without separators.
 fn epoch(text: &str) -> Result<i64, NotTime> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(NotTime::Form);

@@ -1,4 +1,5 @@
-//! The values of raw fields other than times: ids, quantities and prices, from text to what the staging keeps. Pure.
+//! The values of raw fields other than times: ids, quantities and prices, from text to what the staging
+//! keeps. Pure.
 
 use std::borrow::Cow;
 
@@ -17,7 +18,7 @@ pub(crate) fn trimmed(text: &str) -> &str {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Nulls(pub(crate) Vec<String>);
 
-/// What databases, pandas, spreadsheets and JavaScript write for nothing, in any case.
+/// Words that databases, pandas, spreadsheets and JavaScript write for a missing value, in any case.
 const NULLS: [&str; 9] = ["nan", "null", "none", "\\n", "n/a", "#n/a", "<na>", "(null)", "undefined"];
 
 impl Nulls {
@@ -36,7 +37,7 @@ impl Nulls {
     /// Returns the customer's id that `text` stands for, or nothing.
     ///
     /// # Errors
-    /// What keeps the text from being an id.
+    /// Says why the text is no id.
     pub(crate) fn customer_id<'a>(&self, text: &'a str) -> Result<Option<Cow<'a, str>>, InvalidId> {
         match check_id(text) {
             Ok(id) => Ok(Some(id).filter(|id| !self.contains(id))),
@@ -59,7 +60,7 @@ impl Nulls {
 pub(crate) struct NumberRule {
     /// The decimal mark that the configuration names.
     pub(crate) decimal: Option<u8>,
-    /// What stands between thousands.
+    /// The mark between thousands.
     pub(crate) thousands: Option<u8>,
 }
 
@@ -109,7 +110,8 @@ impl NumberRule {
         if (-limit..=limit).contains(&number) { Ok(number) } else { Err(NotNumber::TooGreat) }
     }
 
-    /// Reads a DECIMAL(18,4), in ten-thousandths. More digits are accepted only as the noise of a double, `64.42000000000001`.
+    /// Reads a DECIMAL(18,4), in ten-thousandths. More digits are accepted only as the noise of a double,
+    /// `64.42000000000001`.
     ///
     /// # Errors
     /// Says what is wrong with the text.
@@ -126,7 +128,8 @@ impl NumberRule {
         number.filter(|number| number.abs() < PRICE_LIMIT).ok_or(NotNumber::Form)
     }
 
-    /// Returns the number with a decimal point and without marks between thousands; nothing where those stand in wrong places.
+    /// Returns the number with a decimal point and without marks between thousands; nothing where those
+    /// stand in wrong places.
     fn plain(self, text: &str) -> Option<Cow<'_, str>> {
         let decimal = self.decimal.unwrap_or(b'.');
         if decimal == b'.' && self.thousands.is_none() {
@@ -195,8 +198,8 @@ const DOUBLE_DIGITS: u32 = 15;
 /// How far, in parts of one, such a number may be from one of fewer digits to be taken for it.
 const NOISE: u128 = 1_000_000_000;
 
-/// Reads a decimal number, also in scientific notation, times ten to the `scale`. What does not come out even is rounded where it
-/// is the noise of a double, and else refused.
+/// Reads a decimal number, also in scientific notation, times ten to the `scale`. What does not come out
+/// even is rounded where it is the noise of a double, and else refused.
 pub(crate) fn decimal(text: &str, scale: i32) -> Option<i128> {
     let (negative, rest) = match text.as_bytes() {
         [b'-', rest @ ..] => (true, rest),
@@ -245,8 +248,9 @@ pub(crate) fn decimal(text: &str, scale: i32) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// Returns what `text` looks like: letters as `a` or `A`, digits as `9`. It tells an operator what is wrong with a value without the
-/// value, which may be personal whatever its column is called, since a line may be cut wrongly.
+/// Returns what `text` looks like: letters as `a` or `A`, digits as `9`. It tells an operator what is wrong
+/// with a value without the value, which may be personal whatever its column is called, since a line may be
+/// cut wrongly.
 pub(crate) fn form(text: &str) -> String {
     let sign = |c: char| match c {
         _ if c.is_uppercase() => 'A',

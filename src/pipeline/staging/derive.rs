@@ -1,5 +1,6 @@
-//! From the spilled lines of one partition to the tables that views see: cut at `as_of`, sorted by customer, with one row an
-//! order in `orders`, one a return in `returns`, and one a known customer in `customers`.
+//! From the spilled lines of one partition to the tables that views see: cut at `as_of`, sorted by
+//! customer, with one row an order in `orders`, one a return in `returns`, and one a known customer in
+//! `customers`.
 
 use std::{
     cmp::Ordering,
@@ -63,7 +64,7 @@ pub(crate) struct Derived {
     pub(crate) tables: BTreeMap<&'static str, StagedFile>,
 }
 
-/// What may be a mistake in the raw data.
+/// Observations that may point to mistakes in the raw data.
 #[derive(Debug, Default)]
 pub(crate) struct Noticed {
     /// Lines that equal a line of another file, and the sum of their amounts.
@@ -121,8 +122,8 @@ pub(crate) fn derive(partition: &Partition<'_>) -> Result<Derived, RawError> {
     Ok(derived)
 }
 
-/// Looks at `runs` of equal lines: returns how many lines equal an earlier one, and calls `each` with a line and how many of its equals are
-/// in other files than the file that has most of them.
+/// Looks at `runs` of equal lines: returns how many lines equal an earlier one, and calls `each` with a
+/// line and how many of its equals are in other files than the file that has most of them.
 fn equal_lines<'a, T: 'a>(
     runs: impl Iterator<Item = &'a [T]>,
     file: impl Fn(&T) -> i32,
@@ -257,7 +258,8 @@ impl Partition<'_> {
     }
 }
 
-/// Returns the schema of `transactions` as views see it: without the number of the file, with `amount` and `is_purchase`.
+/// Returns the schema of `transactions` as views see it: without the number of the file, with `amount` and
+/// `is_purchase`.
 fn transactions_schema(spilled: &Schema) -> SchemaRef {
     let mut fields: Vec<Field> = spilled.fields().iter().map(|field| field.as_ref().clone()).collect();
     fields[TRANSACTION_COLUMNS - 1] = Field::new("is_purchase", DataType::Boolean, false);

@@ -1,4 +1,5 @@
-//! Reads every raw file once, on several threads, and spills what passed; the rest is counted with its reason.
+//! Reads every raw file once, on several threads, and spills what passed; the rest is counted with its
+//! reason.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -43,7 +44,8 @@ pub(crate) struct Lines {
     pub(crate) spans: BTreeMap<i64, u64>,
     /// Whether any customer has a `created_at`.
     pub(crate) has_created_at: bool,
-    /// The columns of `customers` beside the named ones, in the order of their first file, with the kinds of values seen.
+    /// The columns of `customers` beside the named ones, in the order of their first file, with the kinds
+    /// of values seen.
     pub(crate) extras: Vec<(String, BTreeSet<Kind>)>,
     /// The lines without a customer of each order, by a hash of its id.
     pub(crate) guests: HashMap<u64, Guests>,
@@ -64,7 +66,8 @@ impl Guests {
     }
 }
 
-/// The lines without a customer that one thread has read. Those of an order follow each other, so the last order is kept apart.
+/// The lines without a customer that one thread has read. Those of an order follow each other, so the last
+/// order is kept apart.
 #[derive(Debug, Default)]
 struct GuestOrders {
     last: (u64, Guests),
@@ -101,7 +104,8 @@ struct FileOutcome {
     span: (i64, u64),
     has_created_at: bool,
     extras: Vec<(String, BTreeSet<Kind>)>,
-    /// A hash of each line without a customer, to find the equal ones; the others are compared where they are sorted.
+    /// A hash of each line without a customer, to find the equal ones; the others are compared where they
+    /// are sorted.
     guest_lines: Vec<u64>,
 }
 
@@ -240,7 +244,7 @@ impl Lines {
     }
 }
 
-/// What one thread has read.
+/// The result of one reading thread.
 #[derive(Default)]
 struct Done {
     outcomes: Vec<(usize, Result<FileOutcome, RawError>)>,

@@ -1,7 +1,8 @@
 //! The spilled lines: what every reading thread has checked, in blocks of one partition each.
 //!
-//! The partition of a customer is the one that DataFusion's own hash gives, so that no query has to divide the data again. A thread has
-//! one file per table, however many partitions there are, and an index of its blocks in memory.
+//! The partition of a customer is the one that DataFusion's own hash gives, so that no query has to divide
+//! the data again. A thread has one file per table, however many partitions there are, and an index of its
+//! blocks in memory.
 
 use std::{
     fs::File,
@@ -34,8 +35,8 @@ use crate::pipeline::raw::{
 /// Rows that a thread collects before it divides them.
 const ROWS: usize = 32_768;
 
-/// Returns the schema in which lines of `spec`'s table are spilled; the id comes first. `file` is the number of the file that a line
-/// stands in.
+/// Returns the schema in which lines of `spec`'s table are spilled; the id comes first. `file` is the
+/// number of the file that a line stands in.
 pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
     let file = Field::new("file", DataType::Int32, false);
@@ -95,7 +96,8 @@ pub(crate) struct Spill {
 }
 
 impl Spill {
-    /// Makes the file of the thread `thread` for lines of `spec`'s table in `folder`, in blocks of `partitions` partitions.
+    /// Makes the file of the thread `thread` for lines of `spec`'s table in `folder`, in blocks of
+    /// `partitions` partitions.
     pub(crate) fn new(spec: &TableSpec, partitions: usize, folder: &Path, thread: usize) -> Result<Self, RawError> {
         let schema = schema(spec);
         let partitioner = BatchPartitioner::new_hash_partitioner(

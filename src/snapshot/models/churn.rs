@@ -6,13 +6,15 @@ use utoipa::ToSchema;
 
 use crate::{config::level, snapshot::rfc3339};
 
-/// The churn model: what it foretells, what it was made from, how good it was on customers and times it had not seen.
+/// The churn model: what it foretells, what it was made from, how good it was on customers and times it had
+/// not seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChurnModel {
     /// Churn is: no purchase within so many days after `as_of`.
     #[schema(example = 90)]
     pub horizon_days: u32,
-    /// The candidate that makes the probabilities: `logistic`, `boosted`, `blend`, …, or `rule` where there was too little data.
+    /// The candidate that makes the probabilities: `logistic`, `boosted`, `blend`, …, or `rule` where there
+    /// was too little data.
     #[schema(example = "blend")]
     pub chosen: String,
     /// Whether the probabilities may be believed.
@@ -27,8 +29,8 @@ pub struct ChurnModel {
     /// The instants at which customers were looked at to train the model that serves, oldest first.
     #[schema(example = json!(["2011-01-12T00:00:00Z", "2011-02-11T00:00:00Z"]))]
     pub training_cuts: Vec<String>,
-    /// The parts of the horizon that learners learn, in days, the whole one last: the mean of their log-odds makes the score. After the
-    /// youngest cuts only shorter parts have ended.
+    /// The parts of the horizon that learners learn, in days, the whole one last: the mean of their
+    /// log-odds makes the score. After the youngest cuts only shorter parts have ended.
     #[serde(default)]
     #[schema(example = json!([45, 90]))]
     pub learned_days: Vec<u32>,
@@ -41,15 +43,17 @@ pub struct ChurnModel {
     /// Share that churned of the training rows whose horizon has ended.
     #[schema(example = 0.466)]
     pub base_rate: f64,
-    /// By how much the log-odds are stretched, as learned from cuts the model had not seen; 1 leaves them alone.
+    /// By how much the log-odds are stretched, as learned from cuts the model had not seen; 1 leaves them
+    /// alone.
     #[schema(example = 0.94)]
     pub calibration_slope: f64,
-    /// The cuts it was measured on, oldest first; each candidate was trained on what was known at that cut alone.
+    /// The cuts it was measured on, oldest first; each candidate was trained on what was known at that cut
+    /// alone.
     pub cuts: Vec<ChurnCut>,
     /// The features, the weightiest first.
     pub features: Vec<ModelFeature>,
-    /// The models of coming and going that are candidates, or inputs of candidates, as fitted to the latest training cut, where
-    /// each customer counts once; absent where there was too little data.
+    /// The models of coming and going that are candidates, or inputs of candidates, as fitted to the latest
+    /// training cut, where each customer counts once; absent where there was too little data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purchases: Option<PurchaseModels>,
     /// The model of `expected_value`.
@@ -67,7 +71,8 @@ pub struct ChurnCut {
     #[serde(with = "rfc3339")]
     #[schema(value_type = String, format = DateTime, example = "2011-09-09T00:00:00Z")]
     pub at: DateTime<Utc>,
-    /// Whether the choice among candidates, or the calibration, rests on this cut; the latest is kept out of both where there are others.
+    /// Whether the choice among candidates, or the calibration, rests on this cut; the latest is kept out
+    /// of both where there are others.
     #[schema(example = false)]
     pub used_to_choose: bool,
     /// Rows that candidates were trained on for it.
@@ -91,7 +96,8 @@ pub struct CandidateFigures {
     /// The candidate.
     #[schema(example = "logistic")]
     pub name: String,
-    /// Area under the ROC curve: how often of two customers, of whom one churned, that one had the greater probability.
+    /// Area under the ROC curve: how often of two customers, of whom one churned, that one had the greater
+    /// probability.
     #[schema(example = 0.745)]
     pub auc: f64,
     /// Mean log loss.
@@ -190,8 +196,9 @@ pub struct GammaGammaFit {
     pub gamma: f64,
 }
 
-/// How `expected_value` is made. `own_rate`: scale × (own × the customer's spending rate + (1 − own) × the mean), over the horizon.
-/// `gamma_gamma`: scale × the worth expected of a purchase × the number of them expected of those who stay.
+/// How `expected_value` is made. `own_rate`: scale × (own × the customer's spending rate + (1 − own) × the
+/// mean), over the horizon. `gamma_gamma`: scale × the worth expected of a purchase × the number of them
+/// expected of those who stay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ExpectedValueModel {
     /// The candidate that makes the values: `own_rate` or `gamma_gamma`.
@@ -247,8 +254,8 @@ pub struct RiskThresholds {
     pub medium: f64,
 }
 
-/// Where value levels begin: the greatest fifth is high, the next three tenths medium. Customers of equal expected values have one level,
-/// the lower one where they are too many for the higher.
+/// Where value levels begin: the greatest fifth is high, the next three tenths medium. Customers of equal
+/// expected values have one level, the lower one where they are too many for the higher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ValueLevels {
     /// Expected value from which it is high; null where nobody's is.
@@ -301,8 +308,8 @@ impl ValueLevels {
     }
 }
 
-/// Returns the value from which on at most `count` of `sorted` values are, the greatest first, and how many they are. Equal ones stay
-/// together.
+/// Returns the value from which on at most `count` of `sorted` values are, the greatest first, and how many
+/// they are. Equal ones stay together.
 fn level_from(sorted: &[f64], count: usize) -> (Option<f64>, usize) {
     let tied = |count: usize| count > 0 && sorted.get(count).is_some_and(|next| *next >= sorted[count - 1]);
     let mut count = count;

@@ -113,7 +113,8 @@ impl ExtraColumn {
         })
     }
 
-    /// Reads `texts` as values. All were checked as lines, but several files may have typed a column in ways that no one type holds.
+    /// Reads `texts` as values. All were checked as lines, but several files may have typed a column in
+    /// ways that no one type holds.
     fn values<'a, T>(
         &self,
         texts: impl Iterator<Item = Option<&'a str>>,
@@ -159,7 +160,8 @@ struct Person {
 }
 
 impl Person {
-    /// When the customer was first seen, if it was by `as_of`: `Some(None)` is known, but nobody knows since when.
+    /// When the customer was first seen, if it was by `as_of`: `Some(None)` is known, but nobody knows
+    /// since when.
     fn first_seen(&self, as_of: i64) -> Option<Option<i64>> {
         let by_then = |time: Option<i64>| time.filter(|time| *time <= as_of);
         let times = [by_then(self.created_at), by_then(self.first_event)];
@@ -231,7 +233,8 @@ struct Ranks<'a> {
 }
 
 impl<'a> Ranks<'a> {
-    /// The number of each id. Lines of one customer mostly follow each other, so a look at the last one saves the search.
+    /// The number of each id. Lines of one customer mostly follow each other, so a look at the last one
+    /// saves the search.
     fn add(&mut self, ids: &'a StringArray) -> Vec<u32> {
         let mut last = ("", u32::MAX);
         let numbers = (0..ids.len()).map(|row| {

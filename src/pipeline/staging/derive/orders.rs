@@ -1,7 +1,8 @@
 //! Orders and returns: the purchase lines, and the return lines, that belong together.
 //!
-//! An order is a customer's lines of one order id and of the same values in the columns of `order_scope`, from the first of them on for
-//! as long as `order_span` says. Tills count their receipts anew, and back orders follow months later.
+//! An order is a customer's lines of one order id and of the same values in the columns of `order_scope`,
+//! from the first of them on for as long as `order_span` says. Tills count their receipts anew, and back
+//! orders follow months later.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -21,7 +22,7 @@ use crate::pipeline::raw::{RawError, Table, TableSpec};
 /// Microseconds of a day: who buys in person has an order within one.
 const DAY: i64 = 86_400_000_000;
 
-/// What a line does to what its customer has spent.
+/// The effect of a line on its customer's spending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     Purchase,
