@@ -93,6 +93,11 @@ fn prepare(lake: &Lake, table: Table, path: &Path, app: &App) -> anyhow::Result<
     let file = RawFile::new(table, store, inside, shown.clone(), size.len())?;
     let name =
         path.file_name().and_then(|name| name.to_str()).with_context(|| format!("{shown} has no name in UTF-8"))?;
+    if name.starts_with(['_', '.']) {
+        bail!(
+            "{shown}: names that begin with _ or . are those of temporary files, which a build does not read; rename it"
+        );
+    }
     let raw = &app.config.raw;
     let configured = match table {
         Table::Transactions => &raw.transactions,

@@ -99,18 +99,24 @@ pub fn normal_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
     if text.is_ascii() {
         return whole_number(text.trim_ascii()).map(Cow::Borrowed);
     }
-    let trimmed = text.trim_matches(|c: char| c.is_whitespace() || is_invisible(c));
-    match ComposingNormalizerBorrowed::new_nfc().normalize(trimmed) {
+    match ComposingNormalizerBorrowed::new_nfc().normalize(trim(text)) {
         Cow::Borrowed(id) => whole_number(id).map(Cow::Borrowed),
         // Composing changes no ASCII text, so there is no number in it.
         Cow::Owned(id) => Ok(Cow::Owned(id)),
     }
 }
 
+/// Returns `text` without blanks and invisible characters around it.
+#[must_use]
+pub fn trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || is_invisible(c))
+}
+
 /// Whether `text` is an id as it stands: ASCII characters that show, and no number.
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.first().is_some_and(|first| !first.is_ascii_digit()) && bytes.iter().all(u8::is_ascii_graphic)
+    bytes.first().is_some_and(|first| !first.is_ascii_digit() && *first != b'-')
+        && bytes.iter().all(u8::is_ascii_graphic)
 }
 
 /// Whether `c` takes no place on a screen: zero-width spaces and joiners, marks of direction, the byte
@@ -121,16 +127,18 @@ fn is_invisible(c: char) -> bool {
 
 /// Returns the digits of `17850.0`, and any other text as it is.
 fn whole_number(text: &str) -> Result<&str, InvalidId> {
-    let Some(end) = text.bytes().position(|byte| !byte.is_ascii_digit()).filter(|end| *end > 0) else {
+    let sign = usize::from(text.starts_with('-'));
+    let digits = text[sign..].bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 {
         return Ok(text);
-    };
-    let (whole, rest) = text.split_at(end);
+    }
+    let (whole, rest) = text.split_at(sign + digits);
     if is_scientific(rest) {
         return Err(InvalidId::Ambiguous);
     }
     match rest.strip_prefix('.') {
         Some(zeros) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => {
-            match whole.trim_start_matches('0').parse::<u64>() {
+            match whole[sign..].trim_start_matches('0').parse::<u64>() {
                 Ok(number) if number > MAX_EXACT_DOUBLE => Err(InvalidId::Ambiguous),
                 Err(_) if whole.len() > 15 => Err(InvalidId::Ambiguous),
                 _ => Ok(whole),
@@ -177,12 +185,20 @@ mod tests {
             ("12E5", "12E5"),
             ("1.2.3", "1.2.3"),
             ("-1", "-1"),
+            ("-1.0", "-1"),
+            ("-a.0", "-a.0"),
         ] {
             assert_eq!(normal_id(text).as_deref(), Ok(id), "{text}");
         }
-        for text in
-            ["1.79E+04", "1.785e4", "1e+16", "9.0000000017857e16", "9007199254740993.0", "123456789012345678901.0"]
-        {
+        for text in [
+            "1.79E+04",
+            "-1.79E+04",
+            "1.785e4",
+            "1e+16",
+            "9.0000000017857e16",
+            "9007199254740993.0",
+            "123456789012345678901.0",
+        ] {
             assert_eq!(normal_id(text), Err(InvalidId::Ambiguous), "{text}");
         }
     }

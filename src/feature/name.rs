@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::trim;
 use icu_normalizer::{ComposingNormalizerBorrowed, properties::CanonicalCombiningClassMapBorrowed};
 
 /// The most characters of a name.
@@ -33,7 +34,7 @@ pub fn is_name_char(c: char) -> bool {
 #[must_use]
 pub fn feature_name(column: &str) -> String {
     let letter = |c: char| if is_name_char(c) { c } else { '_' };
-    let lower: Cow<'_, str> = column.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}').to_lowercase().into();
+    let lower: Cow<'_, str> = trim(column).to_lowercase().into();
     let name: String =
         ComposingNormalizerBorrowed::new_nfc().normalize(&lower).chars().take(LONGEST).map(letter).collect();
     if name.is_empty() { "_".to_owned() } else { name }

@@ -23,6 +23,9 @@ const LONG_ORDERS: u64 = 20;
 /// Events after a gap, as a share of all, that are too few to be the shop's own: one in so many.
 const FEW_EVENTS: u64 = 1_000;
 
+/// Days without an event from which on a few events after them are suspicious.
+const GAP: i64 = 30;
+
 /// Returns what was noticed while `lines` were read, and while tables were derived from what of them was
 /// `spilled`.
 pub(super) fn warnings(lines: &Lines, spilled: &Spilled, noticed: &Noticed, raw: &RawConfig) -> Vec<Warning> {
@@ -139,7 +142,7 @@ fn late(lines: &Lines) -> Option<Warning> {
         if after * FEW_EVENTS > all {
             return None;
         }
-        if span - *before > 1 {
+        if span - *before > GAP {
             let shown = DateTime::from_timestamp_micros(newest).map(rfc3339::format).unwrap_or_default();
             let message = format!(
                 "the newest event, {shown}, is one of {} more than 30 days after all others; as_of follows the newest event unless \

@@ -101,19 +101,19 @@ fn a_build_works_with_few_open_files_or_is_refused_before_it_reads() {
         let lines = (0..400).map(|at| format!("c{at},{file}-{at},p{},1,10,2024-01-{:02}\n", at % 7, 1 + at % 28));
         shop.raw(&format!("transactions/{file}.csv"), format!("{HEADER}{}", lines.collect::<String>()));
     }
-    let limited = |limit: u32| {
+    let limited = |limit: &str| {
         let binary = env!("CARGO_BIN_EXE_larder");
         let config = shop.path().join("larder.toml");
-        let command = format!("ulimit -Hn {limit} && exec {binary} --config {} build", config.display());
+        let command = format!("ulimit {limit} && exec {binary} --config {} build", config.display());
         std::process::Command::new("bash")
             .args(["-c", &command])
             .env("LARDER_BUILD_STAGING", shop.path().join("staging"))
             .output()
             .unwrap()
     };
-    let built = limited(256);
+    let built = limited("-n 256");
     assert!(built.status.success(), "{}", said(&built));
-    let refused = limited(128);
+    let refused = limited("-n 128");
     assert!(!refused.status.success(), "{}", said(&refused));
     assert!(
         said(&refused).contains("256 files open") && said(&refused).contains("ulimit -n 256"),

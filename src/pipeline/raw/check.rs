@@ -1,6 +1,6 @@
 //! The checks of a line: from text fields to typed values, or to the reason why the line is bad.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use chrono::{DateTime, NaiveDate};
 
@@ -9,7 +9,10 @@ use super::{
     time::NotTime,
     value::{self, NotNumber, NumberRule, trimmed},
 };
-use crate::{feature::money, snapshot::rfc3339};
+use crate::{
+    feature::{InvalidId, money},
+    snapshot::rfc3339,
+};
 
 /// One line of a file.
 #[derive(Debug)]
@@ -67,10 +70,53 @@ pub(crate) struct Transaction<'a> {
     pub(crate) ordered_at: i64,
 }
 
+/// The effect of a line on its customer's spending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Purchase,
+    /// Goods that came back.
+    Return,
+    /// A refund or a discount booked as a negative price.
+    Reduction,
+    Neither,
+}
+
+impl Effect {
+    /// Returns the effect of a line; one of price 0 is a purchase only where `free` orders are.
+    pub(crate) fn of(quantity: i64, price: i128, free: bool) -> Self {
+        match (quantity.cmp(&0), price.cmp(&0)) {
+            (Ordering::Greater, Ordering::Greater) => Self::Purchase,
+            (Ordering::Greater, Ordering::Equal) if free => Self::Purchase,
+            (Ordering::Greater, Ordering::Less) => Self::Reduction,
+            (Ordering::Less, Ordering::Greater | Ordering::Less) => Self::Return,
+            _ => Self::Neither,
+        }
+    }
+
+    /// Returns what the line adds to its customer's spending.
+    pub(crate) fn amount(self, quantity: i64, price: i128) -> i128 {
+        let amount = i128::from(quantity).abs() * price.abs();
+        match self {
+            Self::Purchase => amount,
+            Self::Return | Self::Reduction => -amount,
+            Self::Neither => 0,
+        }
+    }
+
+    /// All effects, each with its fate in the counts of lines.
+    pub(crate) const FATES: [(Self, &'static str); 4] = [
+        (Self::Purchase, "purchase"),
+        (Self::Return, "return"),
+        (Self::Reduction, "reduction"),
+        (Self::Neither, "neither"),
+    ];
+}
+
 impl Transaction<'_> {
-    /// Returns quantity times price, in ten-thousandths.
+    /// Returns what the line adds to its customer's spending, in ten-thousandths.
     pub(crate) fn amount(&self) -> i128 {
-        i128::from(self.quantity) * i128::from(self.unit_price)
+        let price = i128::from(self.unit_price);
+        Effect::of(self.quantity, price, false).amount(self.quantity, price)
     }
 }
 
@@ -139,11 +185,30 @@ impl TableSpec {
     }
 
     fn customer_id<'a>(&self, fields: Fields<'a>) -> Result<Option<Cow<'a, str>>, Fault> {
+        self.check_exact(fields, 0)?;
         self.nulls.customer_id(fields.texts[0]).map_err(|error| self.fault(0, &error.to_string(), fields.texts[0]))
     }
 
     fn id<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Option<Cow<'a, str>>, Fault> {
+        self.check_exact(fields, at)?;
         self.nulls.id(fields.texts[at]).map_err(|error| self.fault(at, &error.to_string(), fields.texts[at]))
+    }
+
+    /// Refuses the id in the column `at` where it is a number that its file writes in scientific notation, as `1e16`; a text may be so in
+    /// hexadecimal.
+    fn check_exact(&self, fields: Fields<'_>, at: usize) -> Result<(), Fault> {
+        if fields.is_typed(at) && fields.texts[at].contains(['e', 'E']) && fields.texts[at].parse::<f64>().is_ok() {
+            return Err(self.fault(at, &InvalidId::Ambiguous.to_string(), fields.texts[at]));
+        }
+        Ok(())
+    }
+
+    /// Counts the fields of a line of `transactions` among quantity, price and time that can be read.
+    pub(crate) fn typed_fields(&self, fields: Fields<'_>) -> usize {
+        let quantity = self.numbers(fields, 3).quantity(fields.texts[3], self.max_quantity).is_ok();
+        let price = self.numbers(fields, 4).price(fields.texts[4]).is_ok();
+        let time = self.times.event(fields.texts[5], fields.is_typed(5)).is_ok();
+        [quantity, price, time].into_iter().filter(|read| *read).count()
     }
 
     /// Returns an id that must be there.
@@ -182,7 +247,10 @@ impl TableSpec {
 
     fn staged(&self, kind: Kind, text: &str, extra: &Extra<'_>) -> Result<String, Fault> {
         // A file that types its values leaves nothing to a configured format.
-        let typed = extra.kind != Kind::Text;
+        let typed = match kind {
+            Kind::Date | Kind::Timestamp => matches!(extra.kind, Kind::Date | Kind::Timestamp),
+            _ => extra.kind != Kind::Text,
+        };
         let numbers = if typed { NumberRule::TYPED } else { self.numbers };
         let fault = |(expected, found): (String, String)| Fault {
             cause: format!("column `{}`: {expected}", extra.name),

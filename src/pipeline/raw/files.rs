@@ -252,23 +252,23 @@ fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
         .or_else(|| folder("metadata").filter(|_| is_metadata).map(|depth| (depth, "Apache Iceberg")))
 }
 
-/// Returns, of files with the same content, the first one by path: the place of each later one → the name
-/// of the first.
+/// Returns, of files with the same content, the one that is read: the place of each other one → the name of that one. It is the first by
+/// path, and of customers the last, since their last line holds.
 pub(crate) async fn same_content(files: &[RawFile]) -> Result<BTreeMap<usize, String>, RawError> {
     let mut by_size: BTreeMap<(Table, u64), Vec<usize>> = BTreeMap::new();
     for (at, file) in files.iter().enumerate() {
         by_size.entry((file.table, file.bytes)).or_default().push(at);
     }
     let mut same = BTreeMap::new();
-    for candidates in by_size.values().filter(|candidates| candidates.len() > 1) {
-        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for ((table, _), candidates) in by_size.iter().filter(|(_, candidates)| candidates.len() > 1) {
+        let mut by_hash: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for at in candidates {
-            match seen.entry(files[*at].hash().await?) {
-                std::collections::btree_map::Entry::Occupied(first) => {
-                    same.insert(*at, files[*first.get()].shown.clone());
-                }
-                std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(*at)),
-            }
+            by_hash.entry(files[*at].hash().await?).or_default().push(*at);
+        }
+        for places in by_hash.values() {
+            let read = if *table == Table::Customers { places[places.len() - 1] } else { places[0] };
+            let others = places.iter().filter(|at| **at != read);
+            same.extend(others.map(|at| (*at, files[read].shown.clone())));
         }
     }
     Ok(same)

@@ -107,7 +107,7 @@ impl Header<'_> {
                 parts.len()
             )
         } else {
-            format!("its columns are {}", parts.join(", "))
+            self.columns_shown(&parts)
         };
         let hint = other.map(|mark| {
             format!(
@@ -118,6 +118,15 @@ impl Header<'_> {
             )
         });
         missing(self.file, self.spec, column, shown + &hint.unwrap_or_default())
+    }
+
+    /// Names the columns of the file; of customers' only those that are surely names and no values.
+    fn columns_shown(&self, parts: &[&str]) -> String {
+        if self.spec.table != Table::Customers {
+            return format!("its columns are {}", parts.join(", "));
+        }
+        let usual: Vec<&str> = parts.iter().copied().filter(|part| is_usual(part)).collect();
+        format!("{} of its {} columns may identify customers: {}", usual.len(), parts.len(), usual.join(", "))
     }
 
     /// Whether the first line seems to be a line of data, whose values, perhaps personal, no message may
@@ -135,10 +144,7 @@ impl Header<'_> {
 
 /// Whether `name` has a word that is usual in the names of columns that identify customers.
 fn is_usual(name: &str) -> bool {
-    const WORDS: [&str; 14] = [
-        "id", "no", "nr", "number", "customer", "client", "user", "member", "account", "code", "key", "email", "mail",
-        "客户",
-    ];
+    const WORDS: [&str; 9] = ["id", "customer", "client", "user", "member", "account", "email", "mail", "客户"];
     const ENDS: [&str; 6] = ["customerid", "clientid", "userid", "memberid", "accountid", "kundennummer"];
     let name = feature_name(name);
     name.split('_').any(|word| WORDS.contains(&word)) || ENDS.iter().any(|end| name.ends_with(end))

@@ -10,12 +10,13 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch, StringArray},
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
+    buffer::NullBuffer,
     compute::cast,
-    datatypes::{DataType, Schema},
+    datatypes::{DataType, Field, Schema},
 };
 use flate2::bufread::MultiGzDecoder;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use serde_json::value::RawValue;
 
 use super::{
@@ -24,9 +25,10 @@ use super::{
     files::{Format, RawFile},
     header::{Columns, Header, Keys},
     object::{Object, Text},
-    records::{Quotes, Records},
+    records::{Quotes, Record, Records},
     stray::Shape,
 };
+use crate::feature::trim;
 
 /// What reading a file told.
 #[derive(Debug)]
@@ -80,6 +82,19 @@ fn disguise(start: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// Says what is wrong with the quotes of a header.
+fn broken_header(header: &Record<'_>, delimiter: u8) -> Option<&'static str> {
+    if (header.covered > 1 || header.is_last) && header.quotes() != Quotes::Sound {
+        return Some("a quote in the header is not closed at the end of its field");
+    }
+    let is_whole = |line: &[u8]| {
+        let mut records = Records::of(line, delimiter);
+        records.next().is_ok_and(|record| record.is_some_and(|record| record.len() == header.len()))
+    };
+    let swallows = header.covered > 1 && header.len() > 1 && header.lines().skip(1).any(is_whole);
+    swallows.then_some("a quote in the header encloses whole records")
+}
+
 /// A file being read.
 struct Reading<'a> {
     file: &'a str,
@@ -115,8 +130,11 @@ impl Reading<'_> {
         let Some(first) = records.next().map_err(|error| unreadable(self.file, 0, &error))? else {
             return Err(unreadable(self.file, 0, &"it is empty, not even a header"));
         };
+        if let Some(why) = broken_header(&first, self.spec.delimiter) {
+            return Err(unreadable(self.file, 0, &why));
+        }
         let header: Vec<String> =
-            (0..first.len()).map(|at| String::from_utf8_lossy(first.bytes(at)).trim().to_owned()).collect();
+            (0..first.len()).map(|at| trim(&String::from_utf8_lossy(first.bytes(at))).to_owned()).collect();
         let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
         if header.iter().any(|name| name.contains('\u{fffd}')) {
             return Err(unreadable(self.file, 0, &"the header is no UTF-8; save the file as UTF-8"));
@@ -142,6 +160,12 @@ impl Reading<'_> {
                 Some(texts) => texts.get(place),
                 None => std::str::from_utf8(record.bytes(place)).ok(),
             };
+            if columns.places.first().copied().flatten().and_then(text) == Some(&self.spec.columns[0].source) {
+                let fault =
+                    Fault { cause: "the header again".to_owned(), found: "found the names of columns".to_owned() };
+                self.bad(fault, covered)?;
+                continue;
+            }
             let (mut fields, mut is_text) = ([""; MAX_COLUMNS], true);
             for (field, place) in fields.iter_mut().zip(&columns.places) {
                 let Some(place) = *place else { continue };
@@ -216,15 +240,22 @@ impl Reading<'_> {
                     typed |= u32::from(is_number && column.kind != Kind::Timestamp) << at;
                     *text = found;
                 }
-                Some((_, None)) => {
+                Some((kind, None)) => {
                     let cause = format!("column `{}`: expected {}", column.source, column.kind.expected());
-                    return self.bad(Fault { cause, found: "found a list or an object".to_owned() }, 1);
+                    let found = if kind == Kind::Text {
+                        "found a text with half a character"
+                    } else {
+                        "found a list or an object"
+                    };
+                    return self.bad(Fault { cause, found: found.to_owned() }, 1);
                 }
             }
         }
         let mut fields = [""; MAX_COLUMNS];
         fields.iter_mut().zip(&texts).for_each(|(field, text)| *field = text);
-        let kept = if self.spec.keeps_extras() { kept(self.spec, object) } else { Vec::new() };
+        let Some(kept) = (if self.spec.keeps_extras() { kept(self.spec, object) } else { Some(Vec::new()) }) else {
+            return self.bad(not_utf8("the line"), 1);
+        };
         self.record(Fields { texts: &fields[..self.spec.columns.len()], typed }, kept)
     }
 
@@ -236,7 +267,9 @@ impl Reading<'_> {
             Ok(spool)
         };
         let spooled = spooled().map_err(|error| unreadable(self.file, 0, &error))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(spooled)
+        // Types of Parquet alone: a writer's own types, such as dictionaries with small keys, hold less than other row groups may need.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(spooled, options)
             .map_err(|error| unreadable(self.file, 0, &format!("it is no Parquet file: {error}")))?;
         let schema = builder.schema().clone();
         let header: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
@@ -254,9 +287,7 @@ impl Reading<'_> {
     fn batch(&mut self, batch: &RecordBatch, columns: &Columns) -> Result<(), RawError> {
         let schema = batch.schema_ref();
         let text = |place: usize| -> Result<StringArray, RawError> {
-            let texts = cast(batch.column(place), &DataType::Utf8)
-                .map_err(|_| self.column_type(schema, place, "a plain value"))?;
-            Ok(texts.as_string::<i32>().clone())
+            texts(batch.column(place)).ok_or_else(|| self.column_type(schema, place, "a plain value"))
         };
         let named: Vec<Option<StringArray>> =
             columns.places.iter().map(|place| place.map(text).transpose()).collect::<Result<_, _>>()?;
@@ -264,19 +295,19 @@ impl Reading<'_> {
             columns.kept.iter().map(|column| text(column.place)).collect::<Result<_, RawError>>()?;
         let places = || columns.places.iter().copied().flatten().chain(columns.kept.iter().map(|column| column.place));
         // Bytes that are no text, and times that no calendar has, are null as texts.
-        let unreadable = |row: usize| {
-            let mut texts = places().zip(named.iter().flatten().chain(&kept));
-            texts
-                .find(|(place, texts)| texts.is_null(row) && batch.column(*place).is_valid(row))
-                .map(|(place, _)| place)
-        };
-        let lossy = places().zip(named.iter().flatten().chain(&kept));
-        let lossy = lossy.into_iter().any(|(place, texts)| texts.null_count() > batch.column(place).null_count());
+        let lossy: Vec<(usize, NullBuffer)> = places()
+            .zip(named.iter().flatten().chain(&kept))
+            .filter(|(place, texts)| texts.null_count() > batch.column(*place).logical_null_count())
+            .map(|(place, texts)| {
+                let lost = |row| texts.is_null(row) && !is_null(batch.column(place), row);
+                (place, (0..batch.num_rows()).map(lost).collect())
+            })
+            .collect();
         let typed = self.typed(schema, &columns.places);
         for row in 0..batch.num_rows() {
             self.at += 1;
-            if let Some(place) = lossy.then(|| unreadable(row)).flatten() {
-                self.bad(not_utf8(&format!("column `{}`", schema.field(place).name())), 1)?;
+            if let Some((place, _)) = lossy.iter().find(|(_, lost)| lost.is_valid(row)) {
+                self.bad(lost_value(schema.field(*place)), 1)?;
                 continue;
             }
             let mut fields = [""; MAX_COLUMNS];
@@ -303,7 +334,7 @@ impl Reading<'_> {
             let found = kind(schema.field(place).data_type());
             match column.kind {
                 Kind::Timestamp => matches!(found, Kind::Date | Kind::Timestamp),
-                _ => found != Kind::Text,
+                _ => found != Kind::Text || matches!(schema.field(place).data_type(), DataType::Decimal256(..)),
             }
         };
         let columns = self.spec.columns.iter().zip(places).enumerate();
@@ -342,31 +373,67 @@ impl Reading<'_> {
     }
 }
 
+/// Returns the values of `column` as texts, null where a value has no text; nothing where the type has none.
+fn texts(column: &ArrayRef) -> Option<StringArray> {
+    if let Ok(texts) = cast(column, &DataType::Utf8) {
+        return Some(texts.as_string::<i32>().clone());
+    }
+    if !matches!(kind(column.data_type()), Kind::Timestamp | Kind::Date) {
+        return None;
+    }
+    // One value that no calendar has must not hide the others.
+    let text = |row| {
+        let text = cast(&column.slice(row, 1), &DataType::Utf8).ok()?;
+        let text = text.as_string::<i32>();
+        text.is_valid(0).then(|| text.value(0).to_owned())
+    };
+    Some((0..column.len()).map(text).collect())
+}
+
+fn is_null(column: &ArrayRef, row: usize) -> bool {
+    column.logical_nulls().is_some_and(|nulls| nulls.is_null(row))
+}
+
+fn lost_value(field: &Field) -> Fault {
+    match kind(field.data_type()) {
+        Kind::Timestamp | Kind::Date => Fault {
+            cause: format!("column `{}`: a time that no calendar has", field.name()),
+            found: "found a value that cannot be shown".to_owned(),
+        },
+        _ => not_utf8(&format!("column `{}`", field.name())),
+    }
+}
+
 fn not_utf8(what: &str) -> Fault {
     Fault { cause: format!("{what} holds bytes that are no UTF-8 text"), found: "save the file as UTF-8".to_owned() }
 }
 
-/// Returns the attributes of a customer's `object`.
-fn kept<'a>(spec: &'a TableSpec, object: &'a Object<'_, &RawValue>) -> Vec<Extra<'a>> {
+/// Returns the attributes of a customer's `object`; nothing where one is a text with half a character.
+fn kept<'a>(spec: &'a TableSpec, object: &'a Object<'_, &RawValue>) -> Option<Vec<Extra<'a>>> {
     let mut kept = Vec::with_capacity(object.members.len());
     for (Text(key), value) in &object.members {
         for name in spec.kept_as(key) {
-            let (kind, text) = scalar(value);
-            let text = text.unwrap_or(Cow::Borrowed(value.get()));
+            let (kind, text) = match scalar(value) {
+                (Kind::Text, None) => return None,
+                // Lists and objects are kept as JSON.
+                (_, None) => (Kind::Text, Cow::Borrowed(value.get())),
+                (kind, Some(text)) => (kind, text),
+            };
             kept.push(Extra { name, text, kind, declared: spec.declared(name) });
         }
     }
-    kept
+    Some(kept)
 }
 
-/// Returns the kind of a JSON value and its text: empty for null, nothing for a list or an object.
+/// Returns the kind of a JSON value and its text: empty for null; no text, and no text's kind, for a list or an object; no text for one that
+/// is not Unicode.
 fn scalar(value: &RawValue) -> (Kind, Option<Cow<'_, str>>) {
     let text = value.get();
     match text.as_bytes().first() {
         Some(b'"') => (Kind::Text, serde_json::from_str::<Text<'_>>(text).ok().map(|text| text.0)),
         Some(b'n') => (Kind::Text, Some(Cow::Borrowed(""))),
         Some(b't' | b'f') => (Kind::Boolean, Some(Cow::Borrowed(text))),
-        Some(b'[' | b'{') => (Kind::Text, None),
+        Some(b'[' | b'{') => (Kind::Number, None),
         _ if text.contains(['.', 'e', 'E']) => (Kind::Number, Some(Cow::Borrowed(text))),
         _ => (Kind::Integer, Some(Cow::Borrowed(text))),
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
-use memchr::{memchr, memchr_iter, memchr3};
+use memchr::{memchr, memchr2_iter, memchr3};
 
 /// How much is read at a time.
 const BUFFER: usize = 1 << 18;
@@ -29,6 +29,9 @@ pub struct Records<R> {
     /// The part of the buffer that is read and not yet passed.
     rest: Range<usize>,
     ended: bool,
+    /// The line that is next, and the byte before it.
+    line: u64,
+    last: u8,
     /// The fields of the record, one after the other, without their quotes.
     fields: Vec<u8>,
     /// Where each of them ends.
@@ -76,9 +79,9 @@ impl<'a> Record<'a> {
         self.fields.get(place(self.ends, at)).unwrap_or_default()
     }
 
-    /// Returns the lines of the file that the record covers.
+    /// Returns the lines of the file that the record covers, without empty ones.
     pub(super) fn lines(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.raw.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        self.raw.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty())
     }
 
     /// Returns the fields as texts, if all together are UTF-8.
@@ -127,6 +130,12 @@ impl<'a> Texts<'a> {
     }
 }
 
+/// Counts the line breaks in `bytes`, which `last` comes before: LF, CRLF or CR.
+fn breaks(bytes: &[u8], last: u8) -> u64 {
+    let before = |at: usize| at.checked_sub(1).map_or(last, |before| bytes[before]);
+    memchr2_iter(b'\n', b'\r', bytes).filter(|at| bytes[*at] == b'\r' || before(*at) != b'\r').count() as u64
+}
+
 /// Returns the place of the field `at` among fields that end at `ends`.
 fn place(ends: &[usize], at: usize) -> Range<usize> {
     let end = |at: usize| ends.get(at).copied().unwrap_or(0);
@@ -146,7 +155,7 @@ impl<R: Read> Records<R> {
     pub fn new(source: R, delimiter: u8, quote: bool) -> Self {
         let core = ReaderBuilder::new().delimiter(delimiter).quoting(quote).build();
         let (buffer, fields, ends) = (Vec::new(), vec![0; 256], vec![0; 32]);
-        Self { source, core, delimiter, quote, buffer, rest: 0..0, ended: false, fields, ends }
+        Self { source, core, delimiter, quote, buffer, rest: 0..0, ended: false, line: 1, last: b'\n', fields, ends }
     }
 
     /// Returns the number of lines passed so far, as `wc -l` counts them, and one more for a last line
@@ -168,7 +177,7 @@ impl<R: Read> Records<R> {
                 self.rest.start += BYTE_ORDER_MARK.len();
             }
         }
-        let (mut line, mut read, mut written, mut fields) = (self.core.line(), 0, 0, 0);
+        let (mut read, mut written, mut fields) = (0, 0, 0);
         loop {
             // An empty input tells csv-core that the file ends.
             if self.rest.len() == read && !self.ended {
@@ -192,13 +201,16 @@ impl<R: Read> Records<R> {
         let passed = self.rest.start..self.rest.start + read;
         self.rest.start = passed.end;
         let mut raw = &self.buffer[passed];
-        while let Some((byte @ (b'\n' | b'\r'), after)) = raw.split_first() {
-            (raw, line) = (after, line + u64::from(*byte == b'\n'));
-        }
+        let before = raw.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+        self.line += breaks(&raw[..before], self.last);
+        raw = &raw[before..];
+        self.last = raw.last().copied().unwrap_or(self.last);
+        let (line, passed) = (self.line, breaks(raw, b' '));
+        self.line += passed;
+        let end = raw;
         raw = raw.strip_suffix(b"\n").unwrap_or(raw);
         raw = raw.strip_suffix(b"\r").unwrap_or(raw);
-        let several = self.core.line() > line + 1;
-        let covered = 1 + if several { memchr_iter(b'\n', raw).count() as u64 } else { 0 };
+        let covered = 1 + passed - u64::from(end.len() > raw.len());
         Ok(Some(Record {
             line,
             covered,
@@ -219,9 +231,9 @@ impl<R: Read> Records<R> {
         if self.rest.len() == self.buffer.len() {
             if self.buffer.len() >= LONGEST_RECORD {
                 let why = format!(
-                    "a quote opened at line {} or shortly before is not closed within {} MiB; set `quote = false` for files \
+                    "a quote opened at line {} or shortly after is not closed within {} MiB; set `quote = false` for files \
                      without quotes",
-                    self.core.line(),
+                    self.line,
                     LONGEST_RECORD >> 20
                 );
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
@@ -302,12 +314,16 @@ mod tests {
                 [vec![b'a'; length / 2], b",".to_vec(), vec![b'b'; length - length / 2 - 2], b"\n".to_vec()].concat();
             let text = line.repeat(5 * BUFFER / length);
             let mut records = Records::new(Slow(&text, 10_007), b',', true);
-            let mut found = 0;
+            let mut found = 0_u64;
             while let Some(record) = records.next().expect("reads") {
                 found += 1;
                 assert_eq!((record.line, record.len(), record.bytes(0).len()), (found, 2, length / 2));
             }
-            assert_eq!((found as usize, records.lines()), (5 * BUFFER / length, found), "lines of {length}");
+            assert_eq!(
+                (usize::try_from(found), records.lines()),
+                (Ok(5 * BUFFER / length), found),
+                "lines of {length}"
+            );
         }
     }
 

@@ -1,6 +1,6 @@
 //! How one table is to be read, as `[raw.<table>]` says it.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use chrono::{SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{RawConfig, TableConfig},
-    feature::{feature_name, is_feature_name},
+    feature::{feature_name, is_feature_name, normal_id},
     snapshot::rfc3339,
 };
 
@@ -68,7 +68,9 @@ impl TableSpec {
             quote: config.quote.unwrap_or(true),
             numbers: numbers(config).map_err(wrong)?,
             times: times(config, raw, wrong)?,
-            nulls: Nulls(raw.nulls.iter().map(|word| word.trim().to_owned()).collect()),
+            nulls: Nulls(
+                raw.nulls.iter().map(|word| normal_id(word).map_or_else(|_| word.clone(), Cow::into_owned)).collect(),
+            ),
             types,
             max_quantity: raw.max_quantity,
             order_scope: Vec::new(),

@@ -36,9 +36,36 @@ impl Shape<'_> {
         if record.quotes() != Quotes::Sound {
             return Some(found("is not closed at the end of its field"));
         }
-        let mut lines = record.lines();
-        let first = lines.next().and_then(|line| self.id_class(line));
-        lines.any(|line| self.is_record(line, first)).then(|| found("encloses whole records"))
+        let lines: Vec<&[u8]> = record.lines().collect();
+        let (first, rest) = lines.split_first()?;
+        let class = self.id_class(first);
+        // The last line ends with the quote, as the last line of an address does; it is a record only if the first one is.
+        let within =
+            if self.fields_if_plain(first) == self.columns { rest } else { &rest[..rest.len().saturating_sub(1)] };
+        within.iter().any(|line| self.is_record(line, class)).then(|| found("encloses whole records"))
+    }
+
+    /// Returns the number of fields of `line` if a quote that is not closed in it is a character like any other.
+    fn fields_if_plain(&self, line: &[u8]) -> usize {
+        let delimiter = self.spec.delimiter;
+        let (mut fields, mut at) = (1, 0);
+        while at < line.len() {
+            let end = |at: usize| memchr::memchr(delimiter, &line[at..]).map_or(line.len(), |length| at + length);
+            let mut next = end(at);
+            if line[at] == b'"' {
+                let closed = |next: &usize| *next > at + 1 && line[*next - 1] == b'"';
+                let mut candidate = next;
+                while !closed(&candidate) && candidate < line.len() {
+                    candidate = end(candidate + 1);
+                }
+                if closed(&candidate) {
+                    next = candidate;
+                }
+            }
+            fields += usize::from(next < line.len());
+            at = next + 1;
+        }
+        fields
     }
 
     /// Whether `line` alone is a record of the file, as far as can be told.
@@ -57,7 +84,8 @@ impl Shape<'_> {
         }
         let fields = Fields { texts: &texts[..self.places.len()], typed: 0 };
         match self.spec.table {
-            Table::Transactions => self.spec.transaction(fields).is_ok(),
+            // One of the three may itself be wrong.
+            Table::Transactions => self.spec.typed_fields(fields) >= 2,
             Table::Interactions => self.spec.interaction(fields).is_ok(),
             // Only the id tells a customer's line from a line of an address.
             Table::Customers => {

@@ -2,7 +2,7 @@
 
 use chrono::{
     DateTime, Datelike, NaiveDate, NaiveTime, Offset, TimeZone, Timelike,
-    format::{Fixed, Item, Parsed, StrftimeItems, parse},
+    format::{Fixed, Item, Numeric, Parsed, StrftimeItems, parse},
 };
 use chrono_tz::Tz;
 
@@ -29,6 +29,8 @@ pub(crate) struct TimeFormat {
     /// The format as it was configured.
     pub(crate) text: String,
     items: Vec<Item<'static>>,
+    /// Whether it ends with a `Z` of its own, which stands for UTC.
+    utc: bool,
 }
 
 impl TimeFormat {
@@ -44,7 +46,12 @@ impl TimeFormat {
                  name out of the data and set `zone` in [raw]"
             ));
         }
-        Ok(Self { text: text.to_owned(), items })
+        if items.iter().any(|item| matches!(item, Item::Numeric(Numeric::Nanosecond, _))) {
+            return Err(format!("`{text}` has %f, which reads nanoseconds; write %.f for a fraction of a second"));
+        }
+        let utc = matches!(items.last(), Some(Item::Literal(end)) if end.ends_with(['Z', 'z']))
+            || matches!(items.last(), Some(Item::OwnedLiteral(end)) if end.ends_with(['Z', 'z']));
+        Ok(Self { text: text.to_owned(), items, utc })
     }
 
     /// Reads `text`: an instant where the format has an offset or an epoch, else a time of some clock.
@@ -55,7 +62,7 @@ impl TimeFormat {
         if parsed.hour_mod_12().is_some() && parsed.minute().is_none() {
             parsed.set_minute(0).ok()?;
         }
-        if parsed.timestamp().is_some() && parsed.offset().is_none() {
+        if (parsed.timestamp().is_some() || self.utc) && parsed.offset().is_none() {
             parsed.set_offset(0).ok()?;
         }
         if parsed.offset().is_some() {
@@ -227,6 +234,9 @@ fn iso(text: &[u8]) -> Option<(i64, Option<i32>)> {
     Some((local, offset(rest)?))
 }
 
+/// The hours by which no clock is farther from UTC.
+const FARTHEST_OFFSET: i32 = 18;
+
 /// Reads no offset, `Z`, `UTC`, `+01:00`, `+0100` or `+01`.
 fn offset(text: &[u8]) -> Option<Option<i32>> {
     let (sign, digits) = match text {
@@ -246,7 +256,8 @@ fn offset(text: &[u8]) -> Option<Option<i32>> {
         5 if digits[2] == b':' => two(3)?,
         _ => return None,
     };
-    Some(Some(sign * (two(0)? * 3_600 + minutes * 60)))
+    let hours = two(0)?;
+    (hours <= FARTHEST_OFFSET && minutes < 60).then_some(Some(sign * (hours * 3_600 + minutes * 60)))
 }
 
 /// Reads epoch seconds (9 or 10 digits) or milliseconds (12 or 13 digits), unless they may as well be a
@@ -314,6 +325,8 @@ mod tests {
             "soon",
             "",
             "2010-12-01 08:26:00 CEST",
+            "2010-12-01T08:26:00-99:00",
+            "2010-12-01T08:26:00+02:99",
         ] {
             assert_eq!(utc.event(text, false), Err(NotTime::Form), "{text}");
         }
@@ -328,6 +341,7 @@ mod tests {
         let east = rule(Tz::Asia__Shanghai, &["%s!", "%d.%m.%Y"]);
         assert_eq!(east.event("1291191960!", false), Ok(AT), "an epoch has no zone");
         assert_eq!(east.event("01.12.2010", false), Ok(1_291_132_800_000_000));
+        assert_eq!(rule(Tz::Asia__Shanghai, &["%Y-%m-%dT%H:%M:%SZ"]).event("2010-12-01T08:26:00Z", false), Ok(AT));
         // A typed time is not a text that a format could misread.
         let years = rule(Tz::UTC, &["%Y-%d-%m %H:%M:%S"]);
         assert_eq!(years.event("2010-12-01 08:26:00", true), Ok(AT));
@@ -338,6 +352,7 @@ mod tests {
     fn formats_that_would_lose_something_are_refused() {
         assert!(TimeFormat::new("%Y-%m-%d %H:%M:%S %Z").expect_err("a zone's name").contains("%z"));
         assert!(TimeFormat::new("%Y-%Q").is_err());
+        assert!(TimeFormat::new("%H:%M:%S.%f").expect_err("nanoseconds").contains("%.f"));
         // Half a day may be meant, or the other half.
         assert_eq!(rule(Tz::UTC, &["%d/%m/%Y %I:%M"]).event("01/12/2010 08:26", false), Err(NotTime::Form));
     }

@@ -159,7 +159,7 @@ impl NumberRule {
 
 /// Whether `text` is one to three digits, a point and three zeros.
 fn is_grouped(text: &[u8]) -> bool {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let digits = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
     let Some(point) = digits.iter().position(|byte| *byte == b'.') else { return false };
     (1..=3).contains(&point) && digits[..point].iter().all(u8::is_ascii_digit) && &digits[point + 1..] == b"000"
 }
@@ -316,7 +316,7 @@ mod tests {
         for (text, number) in [("6", 6), ("-6.0", -6), ("6.00", 6), ("1234.000", 1_234), ("1e3", 1_000), ("-0", 0)] {
             assert_eq!(PLAIN.integer(text), Ok(number), "{text}");
         }
-        for text in ["1.000", "-12.000", "999.000"] {
+        for text in ["1.000", "+1.000", "-12.000", "999.000"] {
             assert_eq!(PLAIN.integer(text), Err(NotNumber::Thousands), "{text}");
             assert!(NumberRule::TYPED.integer(text).is_ok(), "{text}");
         }

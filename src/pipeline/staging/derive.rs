@@ -20,7 +20,7 @@ use super::{
     spill::{self, INTERACTION_COLUMNS, SpillFile, TRANSACTION_COLUMNS},
     staging, time_type,
 };
-use crate::pipeline::raw::{RawError, Table, TableSpec};
+use crate::pipeline::raw::{RawError, Table, TableSpec, check::Effect};
 
 mod customers;
 mod orders;
@@ -28,7 +28,7 @@ mod sort;
 mod write;
 
 pub(crate) use customers::{ExtraColumn, extra_columns};
-use orders::{Effect, Orders};
+use orders::Orders;
 use sort::{LineColumns, LineKey};
 pub(crate) use write::StagedFile;
 use write::TableWriter;

@@ -27,8 +27,8 @@ use crate::{
 
 /// How many bad lines of one cause are shown.
 const EXAMPLES: usize = 5;
-/// Microseconds of the spans of time in which events are counted.
-const SPAN: i64 = 30 * 86_400_000_000;
+/// Microseconds of the spans of time in which events are counted: days.
+const SPAN: i64 = 86_400_000_000;
 
 /// What reading all files gave.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub(crate) struct Lines {
     pub(crate) sources: Vec<Source>,
     /// The time of the newest event in microseconds.
     pub(crate) newest: Option<i64>,
-    /// How many events there are in each span of 30 days since 1970.
+    /// How many events there are on each day since 1970.
     pub(crate) spans: BTreeMap<i64, u64>,
     /// Whether any customer has a `created_at`.
     pub(crate) has_created_at: bool,
@@ -180,10 +180,15 @@ pub(crate) async fn read(
             lines.add(file, outcome);
         } else {
             source.same_as = same.get(&at).cloned();
-            let twin = lines.sources.iter().find(|other| Some(&other.path) == source.same_as.as_ref());
-            source.sha256 = twin.map(|twin| twin.sha256.clone()).unwrap_or_default();
         }
         lines.sources.push(source);
+    }
+    let hashes: BTreeMap<String, String> =
+        lines.sources.iter().map(|source| (source.path.clone(), source.sha256.clone())).collect();
+    for source in &mut lines.sources {
+        if let Some(hash) = source.same_as.as_ref().and_then(|twin| hashes.get(twin)) {
+            source.sha256.clone_from(hash);
+        }
     }
     for (table, mut hashes) in guests {
         hashes.sort_unstable();

@@ -4,10 +4,10 @@ use std::{fs::File, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, BinaryArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
-        TimestampMicrosecondArray,
+        ArrayRef, BinaryArray, Date32Array, Decimal128Array, Decimal256Array, DictionaryArray, Float64Array,
+        Int64Array, NullArray, RecordBatch, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray,
     },
-    datatypes::Schema,
+    datatypes::{Int8Type, Schema, i256},
 };
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
@@ -106,6 +106,45 @@ async fn decimals_and_dates_of_customers_keep_every_digit() {
     assert!(profile.contains("\"seen_at\":\"2024-01-05T00:00:00Z\"") && profile.contains("\"points\":7"), "{profile}");
     let profile = service.get("/v1/customers/b?views=profile").await.json();
     assert_eq!(profile["views"]["profile"]["credit"], json!(1.5));
+}
+
+/// What pandas writes for a column of gaps alone and for categories, and a time in the wrong unit.
+#[tokio::test]
+async fn odd_types_are_read_or_told_line_by_line() {
+    let shop = Shop::new(&format!(
+        "[raw]\nmax_bad_share = 0.9\n[raw.transactions]\ndecimal = \",\"\nthousands = \".\"\n{QUICK}"
+    ));
+    let file = shop.raw("transactions/a.parquet", "");
+    let batch = |name: &str| {
+        let categories: DictionaryArray<Int8Type> = (0..100)
+            .map(|at| format!("{name}{at}"))
+            .collect::<Vec<_>>()
+            .iter()
+            .map(|text| Some(text.as_str()))
+            .collect();
+        let prices = Decimal256Array::from(vec![i256::from(234_500); 100]).with_precision_and_scale(40, 3).unwrap();
+        let times = (0..100).map(|at| if at == 7 { 100_000_000_000_000_000 } else { JANUARY / 1_000 });
+        RecordBatch::try_from_iter([
+            ("customer_id", texts(&["a"; 100])),
+            ("order_id", Arc::new(categories) as ArrayRef),
+            ("product_id", texts(&["p"; 100])),
+            ("category", Arc::new(NullArray::new(100))),
+            ("quantity", Arc::new(Int64Array::from(vec![2; 100]))),
+            ("unit_price", Arc::new(prices)),
+            ("ordered_at", Arc::new(TimestampMillisecondArray::from(times.collect::<Vec<i64>>()))),
+        ])
+        .unwrap()
+    };
+    let (first, second) = (batch("x"), batch("y"));
+    let mut writer = ArrowWriter::try_new(File::create(file).unwrap(), first.schema(), None).unwrap();
+    writer.write(&first).unwrap();
+    writer.flush().unwrap();
+    writer.write(&second).unwrap();
+    writer.close().unwrap();
+    let counts = shop.build().await.manifest.counts["transactions"].clone();
+    assert_eq!((counts.fates["purchase"], counts.fates["bad"]), (198, 2), "{counts:?}");
+    assert_eq!(counts.amounts["purchase"], "92862");
+    assert!(counts.bad_causes[0].cause.contains("column `ordered_at`"), "{counts:?}");
 }
 
 #[tokio::test]

@@ -17,52 +17,10 @@ use super::{
     sort::{LineColumns, LineKey},
     write::{self, TableWriter},
 };
-use crate::pipeline::raw::{RawError, Table, TableSpec};
+use crate::pipeline::raw::{RawError, Table, TableSpec, check::Effect};
 
 /// Microseconds of a day: who buys in person has an order within one.
 const DAY: i64 = 86_400_000_000;
-
-/// The effect of a line on its customer's spending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    Purchase,
-    /// Goods that came back.
-    Return,
-    /// A refund or a discount booked as a negative price.
-    Reduction,
-    Neither,
-}
-
-impl Effect {
-    /// Returns the effect of a line; one of price 0 is a purchase only where `free` orders are.
-    pub(super) fn of(quantity: i64, price: i128, free: bool) -> Self {
-        match (quantity.cmp(&0), price.cmp(&0)) {
-            (Ordering::Greater, Ordering::Greater) => Self::Purchase,
-            (Ordering::Greater, Ordering::Equal) if free => Self::Purchase,
-            (Ordering::Greater, Ordering::Less) => Self::Reduction,
-            (Ordering::Less, Ordering::Greater | Ordering::Less) => Self::Return,
-            _ => Self::Neither,
-        }
-    }
-
-    /// Returns what the line adds to its customer's spending.
-    pub(super) fn amount(self, quantity: i64, price: i128) -> i128 {
-        let amount = i128::from(quantity).abs() * price.abs();
-        match self {
-            Self::Purchase => amount,
-            Self::Return | Self::Reduction => -amount,
-            Self::Neither => 0,
-        }
-    }
-
-    /// All effects, each with its fate in the counts of lines.
-    const FATES: [(Self, &'static str); 4] = [
-        (Self::Purchase, "purchase"),
-        (Self::Return, "return"),
-        (Self::Reduction, "reduction"),
-        (Self::Neither, "neither"),
-    ];
-}
 
 /// The tables that are made of runs of lines with one order id.
 pub(super) struct Orders<'a> {
