@@ -1,7 +1,7 @@
 //! Raw tables: which columns they have, how a line is checked, and what may be wrong with a file.
 //!
 //! Every line of every format arrives as text fields in the order of the table's columns, and leaves as a
-//! typed record or with the reason why it is bad ([`check`]). Knows nothing of the staging or of SQL.
+//! typed record or with the reason why it is bad (`check`). Knows nothing of the staging or of SQL.
 
 use crate::config::{RawConfig, TableConfig};
 
