@@ -91,7 +91,18 @@ pub(super) struct OnlineFeaturesRequest {
 pub(super) struct Entities {
     /// At most 1,000 ids, as texts or integers; repeats stay. The values of an id that cannot be a customer's are `NOT_FOUND`.
     #[schema(max_items = 1000, example = json!(["17850", 14646, "nobody"]))]
-    customer_id: Vec<batch::BatchId>,
+    customer_id: Vec<EntityId>,
+}
+
+/// A value of the join key.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the form of a value that is read by hand, for the contract")]
+enum EntityId {
+    /// A customer's id.
+    Id(batch::BatchId),
+    /// No customer's id, as Feast's own server takes it.
+    Boolean(bool),
 }
 
 /// Features, each with the values of all customers.

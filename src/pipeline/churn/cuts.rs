@@ -175,13 +175,13 @@ pub(super) fn too_little(seen: &[Seen], horizon: TimeDelta) -> Vec<String> {
     let days = horizon.num_days();
     let Some(latest) = seen.last() else {
         return vec![format!(
-            "the purchases reach back too little for a horizon of {days} days: it takes more than {} days",
+            "the history of purchases is too short for a horizon of {days} days: it takes more than {} days",
             days * 4 / 3
         )];
     };
     if latest.cut.at - seen[0].cut.at < horizon {
         return vec![format!(
-            "the purchases reach back too little to measure a model on a horizon of {days} days: it takes more than {} days",
+            "the history of purchases is too short to measure a model on a horizon of {days} days: it takes more than {} days",
             days * 7 / 3
         )];
     }

@@ -122,16 +122,24 @@ impl Header<'_> {
 
     /// Names the columns of the file; of customers' only those that are surely names and no values.
     fn columns_shown(&self, parts: &[&str]) -> String {
-        if self.spec.table != Table::Customers {
+        if self.spec.table != Table::Customers || self.is_header() {
             return format!("its columns are {}", parts.join(", "));
         }
         let usual: Vec<&str> = parts.iter().copied().filter(|part| is_usual(part)).collect();
         format!("{} of its {} columns may identify customers: {}", usual.len(), parts.len(), usual.join(", "))
     }
 
+    /// Whether the first line has the column of the customer's id, and so is a header.
+    fn is_header(&self) -> bool {
+        self.names.contains(&self.spec.columns[0].source)
+    }
+
     /// Whether the first line seems to be a line of data, whose values, perhaps personal, no message may
     /// show.
     fn looks_like_values(&self, parts: &[&str]) -> bool {
+        if self.is_header() {
+            return false;
+        }
         let value = |part: &&str| {
             part.contains('@')
                 || NumberRule::TYPED.price(part).is_ok()

@@ -1,0 +1,191 @@
+//! Reading Parquet: every value becomes a text, with a note of the columns that the file itself types.
+
+use std::{
+    borrow::Cow,
+    fs::File,
+    io::{self, Read, Seek},
+    path::Path,
+};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
+    buffer::NullBuffer,
+    compute::cast,
+    datatypes::{DataType, Field, Schema},
+};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+
+use super::{Reading, not_utf8, unreadable};
+use crate::pipeline::raw::{
+    Column, Kind, MAX_COLUMNS, RawError,
+    check::{Extra, Fault, Fields},
+    header::{Columns, Header},
+};
+
+impl Reading<'_> {
+    pub(super) fn parquet(&mut self, source: &mut impl Read, scratch: &Path) -> Result<(), RawError> {
+        let mut spooled = || -> io::Result<File> {
+            let mut spool = tempfile::tempfile_in(scratch)?;
+            io::copy(source, &mut spool)?;
+            spool.rewind()?;
+            Ok(spool)
+        };
+        let spooled = spooled().map_err(|error| unreadable(self.file, 0, &error))?;
+        // Types of Parquet alone: a writer's own types, such as dictionaries with small keys, hold less than other row groups may need.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(spooled, options)
+            .map_err(|error| unreadable(self.file, 0, &format!("it is no Parquet file: {error}")))?;
+        let schema = builder.schema().clone();
+        let header: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
+        self.check_types(&schema, &columns.places)?;
+        let (file, mut reader) = (self.file, builder.build().map_err(|error| unreadable(self.file, 0, &error))?);
+        while let Some(batch) = reader.next().transpose().map_err(|error| unreadable(file, self.at, &error))? {
+            self.batch(&batch, &columns)?;
+        }
+        self.physical_lines = self.at;
+        Ok(())
+    }
+
+    /// Hands on the rows of `batch`, every value as text; Parquet's own types are exact in it.
+    fn batch(&mut self, batch: &RecordBatch, columns: &Columns) -> Result<(), RawError> {
+        let schema = batch.schema_ref();
+        let text = |place: usize| -> Result<StringArray, RawError> {
+            texts(batch.column(place)).ok_or_else(|| self.column_type(schema, place, "a plain value"))
+        };
+        let named: Vec<Option<StringArray>> =
+            columns.places.iter().map(|place| place.map(text).transpose()).collect::<Result<_, _>>()?;
+        let kept: Vec<StringArray> =
+            columns.kept.iter().map(|column| text(column.place)).collect::<Result<_, RawError>>()?;
+        let places = || columns.places.iter().copied().flatten().chain(columns.kept.iter().map(|column| column.place));
+        // Bytes that are no text, and times that no calendar has, are null as texts.
+        let lossy: Vec<(usize, NullBuffer)> = places()
+            .zip(named.iter().flatten().chain(&kept))
+            .filter(|(place, texts)| texts.null_count() > batch.column(*place).logical_null_count())
+            .map(|(place, texts)| {
+                let lost = |row| texts.is_null(row) && !is_null(batch.column(place), row);
+                (place, (0..batch.num_rows()).map(lost).collect())
+            })
+            .collect();
+        let typed = self.typed(schema, &columns.places);
+        for row in 0..batch.num_rows() {
+            self.at += 1;
+            if let Some((place, _)) = lossy.iter().find(|(_, lost)| lost.is_valid(row)) {
+                self.bad(lost_value(schema.field(*place)), 1)?;
+                continue;
+            }
+            let mut fields = [""; MAX_COLUMNS];
+            for (field, column) in fields.iter_mut().zip(&named) {
+                *field = column.as_ref().filter(|column| column.is_valid(row)).map_or("", |column| column.value(row));
+            }
+            let extras = columns.kept.iter().zip(&kept).filter(|(_, texts)| texts.is_valid(row));
+            let extras: Vec<Extra<'_>> = extras
+                .map(|(column, texts)| Extra {
+                    name: &column.name,
+                    text: Cow::Borrowed(texts.value(row)),
+                    kind: kind(schema.field(column.place).data_type()),
+                    declared: column.declared,
+                })
+                .collect();
+            self.record(Fields { texts: &fields[..columns.places.len()], typed }, extras)?;
+        }
+        Ok(())
+    }
+
+    /// Returns a bit for each of the spec's columns whose values `schema` types as numbers or times.
+    fn typed(&self, schema: &Schema, places: &[Option<usize>]) -> u32 {
+        let typed = |column: &Column, place: usize| {
+            let found = kind(schema.field(place).data_type());
+            match column.kind {
+                Kind::Timestamp => matches!(found, Kind::Date | Kind::Timestamp),
+                _ => found != Kind::Text || matches!(schema.field(place).data_type(), DataType::Decimal256(..)),
+            }
+        };
+        let columns = self.spec.columns.iter().zip(places).enumerate();
+        columns.fold(0, |bits, (at, (column, place))| {
+            bits | u32::from(place.is_some_and(|place| typed(column, place))) << at
+        })
+    }
+
+    fn check_types(&self, schema: &Schema, places: &[Option<usize>]) -> Result<(), RawError> {
+        for (column, place) in self.spec.columns.iter().zip(places) {
+            let Some(place) = *place else { continue };
+            let found = kind(schema.field(place).data_type());
+            let nested = schema.field(place).data_type().is_nested();
+            let fits = match column.kind {
+                Kind::Text => !nested,
+                Kind::Integer | Kind::Number => {
+                    matches!(found, Kind::Integer | Kind::Decimal(_) | Kind::Number | Kind::Text) && !nested
+                }
+                _ => matches!(found, Kind::Date | Kind::Timestamp | Kind::Integer | Kind::Text) && !nested,
+            };
+            if !fits {
+                return Err(self.column_type(schema, place, column.kind.expected()));
+            }
+        }
+        Ok(())
+    }
+
+    fn column_type(&self, schema: &Schema, place: usize, expected: &'static str) -> RawError {
+        let field = schema.field(place);
+        RawError::ColumnType {
+            file: self.file.to_owned(),
+            column: field.name().clone(),
+            expected,
+            found: field.data_type().to_string(),
+        }
+    }
+}
+
+/// Returns the values of `column` as texts, null where a value has no text; nothing where the type has none.
+fn texts(column: &ArrayRef) -> Option<StringArray> {
+    if let Ok(texts) = cast(column, &DataType::Utf8) {
+        return Some(texts.as_string::<i32>().clone());
+    }
+    if !matches!(kind(column.data_type()), Kind::Timestamp | Kind::Date) {
+        return None;
+    }
+    // One value that no calendar has must not hide the others.
+    let text = |row| {
+        let text = cast(&column.slice(row, 1), &DataType::Utf8).ok()?;
+        let text = text.as_string::<i32>();
+        text.is_valid(0).then(|| text.value(0).to_owned())
+    };
+    Some((0..column.len()).map(text).collect())
+}
+
+fn is_null(column: &ArrayRef, row: usize) -> bool {
+    column.logical_nulls().is_some_and(|nulls| nulls.is_null(row))
+}
+
+fn lost_value(field: &Field) -> Fault {
+    match kind(field.data_type()) {
+        Kind::Timestamp | Kind::Date => Fault {
+            cause: format!("column `{}`: a time that no calendar has", field.name()),
+            found: "found a value that cannot be shown".to_owned(),
+        },
+        _ => not_utf8(&format!("column `{}`", field.name())),
+    }
+}
+
+fn kind(data_type: &DataType) -> Kind {
+    match data_type {
+        DataType::Boolean => Kind::Boolean,
+        DataType::Date32 | DataType::Date64 => Kind::Date,
+        DataType::Timestamp(..) => Kind::Timestamp,
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale)
+            if *scale <= 0 =>
+        {
+            Kind::Integer
+        }
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
+            Kind::Decimal(scale.unsigned_abs())
+        }
+        // More digits than can be served as a number.
+        DataType::Decimal256(..) => Kind::Text,
+        DataType::Dictionary(_, value) => kind(value),
+        other if other.is_integer() => Kind::Integer,
+        other if other.is_numeric() => Kind::Number,
+        _ => Kind::Text,
+    }
+}
