@@ -154,7 +154,11 @@ async fn mistakes_are_named_with_their_place() {
         ("rfm.monetarry > 1", 0, "did you mean monetary?"),
         ("rfm.country:UK", 0, "did you mean profile.country?"),
         ("rfm.monetary > lots", 15, "rfm.monetary is a number, and cannot be compared with \"lots\""),
-        ("profile.country = 1", 18, "profile.country is text, and cannot be compared with 1; put text in quotes, or give the column a type by `types`"),
+        (
+            "profile.country = 1",
+            18,
+            "profile.country is text, and cannot be compared with 1; put text in quotes, or give the column a type by `types`",
+        ),
         ("behavior.first_purchase_at < 2011", 29, "is a time"),
         ("profile.vip > true", 0, "true or false, which are not less or greater"),
         ("recommendations.products = x", 27, "can be compared with null only"),
