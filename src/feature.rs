@@ -16,7 +16,7 @@ pub mod near;
 mod view_rows;
 
 pub use elements::elements;
-pub use id::{CustomerId, InvalidId, MAX_ID_BYTES, check_id, normal_id, trim};
+pub use id::{CustomerId, InvalidId, MAX_ID_BYTES, check_id, is_null_word, normal_id, trim};
 pub use money::money;
 pub use name::{feature_name, is_feature_name, is_name, is_name_char};
 pub use view_rows::{ViewRow, ViewRows};

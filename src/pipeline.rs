@@ -150,8 +150,9 @@ async fn build_into(
 
     progress.enter("staging", partitions as u64);
     let people = specs.get(&Table::Customers);
+    let has_people = lines.counts.contains_key(Table::Customers.name());
     let spilled = Arc::new(Spilled {
-        extras: personal.checked(derive::extra_columns(&lines.extras, people), people)?,
+        extras: personal.checked(derive::extra_columns(&lines.extras, people), people, has_people)?,
         spills: std::mem::take(&mut lines.spills),
         guests: std::mem::take(&mut lines.guests),
         specs,

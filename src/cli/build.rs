@@ -20,7 +20,7 @@ use crate::{
 /// lake and makes it the current one. What became of every line is printed and kept in the manifest.
 ///
 /// A build that is implausible beside the current snapshot (no customers; customers, revenue or the
-/// customers with a feature down by more than half; a rule of `quality` broken) is kept and not published:
+/// share of customers with a feature down by more than half; a rule of `quality` broken) is kept and not published:
 /// exit code 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder build --as-of 2011-09-09T00:00:00Z --no-publish")]

@@ -20,7 +20,7 @@ pub struct RawConfig {
     /// The latest time that an event may have; a later one makes a bad line; default: a day after the start
     /// of the build.
     pub newest: Option<String>,
-    /// Words that stand for no id and no value, beside `NULL`, `None`, `NaN`, `N/A`, `\\N`, `undefined` and
+    /// Words that stand for no id, beside `NULL`, `None`, `NaN`, `N/A`, `\\N`, `undefined` and
     /// the like.
     pub nulls: Vec<String>,
     /// The greatest quantity of a line, either way; a greater one makes a bad line; default 10,000,000, at

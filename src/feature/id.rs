@@ -34,7 +34,7 @@ pub enum InvalidId {
 
 /// The longest customer id in bytes.
 pub const MAX_ID_BYTES: usize = 256;
-/// The greatest whole number up to which a double holds each one, 2^53.
+/// The whole number from which on doubles do not tell neighbours apart, 2^53.
 const MAX_EXACT_DOUBLE: u64 = 1 << 53;
 
 impl CustomerId {
@@ -112,6 +112,21 @@ pub fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || is_invisible(c))
 }
 
+/// Words that databases, pandas, spreadsheets and JavaScript write for a missing value, in any case.
+const NULLS: [&str; 9] = ["nan", "null", "none", "\\n", "n/a", "#n/a", "<na>", "(null)", "undefined"];
+
+/// Whether `text`, trimmed, is empty or a usual word for a missing value.
+#[must_use]
+pub fn is_null_word(text: &str) -> bool {
+    match text.as_bytes() {
+        [] => true,
+        [b'n' | b'N' | b'\\' | b'#' | b'<' | b'(' | b'u' | b'U', ..] => {
+            NULLS.iter().any(|word| word.eq_ignore_ascii_case(text))
+        }
+        _ => false,
+    }
+}
+
 /// Whether `text` is an id as it stands: ASCII characters that show, and no number.
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -139,7 +154,7 @@ fn whole_number(text: &str) -> Result<&str, InvalidId> {
     match rest.strip_prefix('.') {
         Some(zeros) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => {
             match whole[sign..].trim_start_matches('0').parse::<u64>() {
-                Ok(number) if number > MAX_EXACT_DOUBLE => Err(InvalidId::Ambiguous),
+                Ok(number) if number >= MAX_EXACT_DOUBLE => Err(InvalidId::Ambiguous),
                 Err(_) if whole.len() > 15 => Err(InvalidId::Ambiguous),
                 _ => Ok(whole),
             }
@@ -178,7 +193,7 @@ mod tests {
             ("0017850.00", "0017850"),
             ("17850.5", "17850.5"),
             ("A.0", "A.0"),
-            ("9007199254740992.0", "9007199254740992"),
+            ("9007199254740991.0", "9007199254740991"),
             ("123456789012345678901", "123456789012345678901"),
             ("0.0", "0"),
             ("123e4567", "123e4567"),
@@ -196,7 +211,7 @@ mod tests {
             "1.785e4",
             "1e+16",
             "9.0000000017857e16",
-            "9007199254740993.0",
+            "9007199254740992.0",
             "123456789012345678901.0",
         ] {
             assert_eq!(normal_id(text), Err(InvalidId::Ambiguous), "{text}");

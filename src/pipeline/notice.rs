@@ -90,7 +90,8 @@ fn without_effect(lines: u64, noticed: &Noticed, spec: Option<&TableSpec>) -> Op
 }
 
 fn divided(noticed: &Noticed, spec: Option<&TableSpec>) -> Vec<Warning> {
-    let days = spec.map_or(0, |spec| spec.order_span / 86_400_000_000);
+    let hours = spec.map_or(0, |spec| spec.order_span / 3_600_000_000).unsigned_abs();
+    let span = if hours % 24 == 0 { count(hours / 24, "day") } else { count(hours, "hour") };
     let mut warnings = Vec::new();
     if noticed.divided_ids > 0 {
         let message = format!(
@@ -98,7 +99,7 @@ fn divided(noticed: &Noticed, spec: Option<&TableSpec>) -> Vec<Warning> {
              anew, `order_scope` and `order_span` in [raw.transactions] say what an order is",
             count(noticed.divided_ids, "order id"),
             count(noticed.divided_orders, "order"),
-            count(u64::try_from(days).unwrap_or(0), "day"),
+            span,
         );
         warnings.push(Warning::new("divided_orders", message));
     }

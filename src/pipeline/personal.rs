@@ -68,13 +68,14 @@ impl<'a> Personal<'a> {
         &self,
         extras: Vec<ExtraColumn>,
         spec: Option<&TableSpec>,
+        has_files: bool,
     ) -> Result<Vec<ExtraColumn>, RawError> {
         let named = spec.into_iter().flat_map(|spec| &spec.columns).map(|column| column.name.as_str());
         let known: Vec<&str> = extras.iter().map(|column| column.name.as_str()).chain(named).collect();
         let typed = spec.into_iter().flat_map(|spec| spec.types.keys());
         let mut wanted = self.raw.iter().map(|name| ("personal", name)).chain(typed.map(|name| ("types", name)));
         match wanted.find(|(_, name)| !known.contains(&name.as_str())) {
-            Some((setting, name)) if !extras.is_empty() => {
+            Some((setting, name)) if has_files => {
                 let hint = near::hint(name, known.iter().copied());
                 let why = format!("`{setting}` names `{name}`, and no file has such a column{hint}");
                 Err(RawError::Setting { table: Table::Customers.name(), why })

@@ -78,6 +78,7 @@ impl Manifest {
             Metric::Customers => Some(self.customers as f64),
             Metric::Revenue => {
                 let rfm = self.segments.iter().filter(|segment| segment.kind == SegmentKind::Rfm);
+                rfm.clone().next()?;
                 let revenue = |segment: &SegmentStats| segment.revenue.parse::<f64>().unwrap_or(0.0);
                 Some((rfm.map(revenue).sum::<f64>() * 1e4).round() / 1e4)
             }

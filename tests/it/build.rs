@@ -230,7 +230,7 @@ async fn bad_raw_data_is_refused_by_name_and_nothing_is_written() {
         ),
         ("x.csv", format!("{header}a,1,p,1,2.5\n{good}"), &["it has 5 fields, the header 6"]),
         ("x.csv", String::new(), &["no transactions"]),
-        ("x.csv.gz", good.to_owned(), &["x.csv.gz", "cannot read on"]),
+        ("x.csv.gz", good.to_owned(), &["x.csv.gz", "cannot be read"]),
         ("x.jsonl", "[{}]".to_owned(), &["x.jsonl", "a JSON object on each line"]),
         ("x.parquet", "PAR1".to_owned(), &["x.parquet", "no Parquet file"]),
         ("x.xlsx", "?".to_owned(), &["x.xlsx", "format"]),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::feature::{CustomerId, feature_name};
+use crate::feature::{CustomerId, feature_name, is_null_word};
 
 /// The delimiters that are tried.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
@@ -26,7 +26,7 @@ pub(super) fn read(file: &Path, bytes: &[u8], columns: &[&str]) -> anyhow::Resul
     });
     let mut ids = Vec::new();
     let mut add = |line: u64, id: &str| {
-        if !id.trim().is_empty() {
+        if !is_null_word(id.trim()) {
             ids.push(CustomerId::parse(id).with_context(|| format!("{shown}, line {line}"))?);
         }
         anyhow::Ok(())
@@ -43,6 +43,12 @@ pub(super) fn read(file: &Path, bytes: &[u8], columns: &[&str]) -> anyhow::Resul
             }
         }
         None => {
+            if let Some(delimiter) = columns_of(text) {
+                bail!(
+                    "{shown} has several columns, separated by `{}`, and none is called customer_id; name that of the ids so",
+                    char::from(delimiter).escape_default()
+                );
+            }
             for (line, text) in (1..).zip(text.lines()) {
                 add(line, &unquoted(text.trim()))?;
             }
@@ -55,6 +61,13 @@ fn records(text: &str, delimiter: u8) -> csv::StringRecordsIntoIter<&[u8]> {
     let reader =
         csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
     reader.into_records()
+}
+
+/// Returns the delimiter of a text of several lines that has one in every line.
+fn columns_of(text: &str) -> Option<u8> {
+    let lines = || text.lines().filter(|line| !line.trim().is_empty());
+    let divides = |delimiter: &u8| lines().all(|line| line.contains(char::from(*delimiter)));
+    DELIMITERS.into_iter().find(|delimiter| lines().count() > 1 && divides(delimiter))
 }
 
 fn unquoted(text: &str) -> String {
@@ -96,6 +109,7 @@ mod tests {
             ("17850\n1.79E+04\n".as_bytes(), ["line 2", "rounded"]),
             (b"customer_id\n17850\n1.79E+04\n", ["line 3", "rounded"]),
             (b"name,customer_id\na\n", ["line 2", "no field"]),
+            (b"id,name\n17850,Ada\n", ["several columns", "customer_id"]),
             (b"\xff\xfe1\0", ["ids.csv", "UTF-8"]),
         ] {
             let error = ids(text).expect_err("no ids");

@@ -10,7 +10,7 @@ use super::{
     value::{self, NotNumber, NumberRule, trimmed},
 };
 use crate::{
-    feature::{InvalidId, money},
+    feature::{InvalidId, MAX_ID_BYTES, is_null_word, money},
     snapshot::rfc3339,
 };
 
@@ -186,7 +186,13 @@ impl TableSpec {
 
     fn customer_id<'a>(&self, fields: Fields<'a>) -> Result<Option<Cow<'a, str>>, Fault> {
         self.check_exact(fields, 0)?;
-        self.nulls.customer_id(fields.texts[0]).map_err(|error| self.fault(0, &error.to_string(), fields.texts[0]))
+        self.nulls.customer_id(fields.texts[0]).map_err(|error| match error {
+            InvalidId::TooLong(bytes) => Fault {
+                cause: format!("column `{}`: an id of more than {MAX_ID_BYTES} bytes", self.columns[0].source),
+                found: format!("found {bytes} bytes"),
+            },
+            error => self.fault(0, &error.to_string(), fields.texts[0]),
+        })
     }
 
     fn id<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Option<Cow<'a, str>>, Fault> {
@@ -225,7 +231,7 @@ impl TableSpec {
     }
 
     fn event_if_any(&self, fields: Fields<'_>, at: usize) -> Result<Option<i64>, Fault> {
-        if self.nulls.contains(trimmed(fields.texts[at])) {
+        if is_null_word(trimmed(fields.texts[at])) {
             return Ok(None);
         }
         self.event(fields, at).map(Some)
@@ -239,7 +245,7 @@ impl TableSpec {
             return Ok(());
         }
         let text = trimmed(&extra.text);
-        let staged = if self.nulls.contains(text) { String::new() } else { self.staged(kind, text, extra)? };
+        let staged = if is_null_word(text) { String::new() } else { self.staged(kind, text, extra)? };
         extra.text = Cow::Owned(staged);
         extra.kind = kind;
         Ok(())

@@ -109,7 +109,7 @@ pub enum RawError {
         found: String,
     },
     /// A file that cannot be read on.
-    #[error("{file}, after line {line}: cannot read on: {why}")]
+    #[error("{file}{}: cannot be read: {why}", after(*line))]
     Unreadable {
         /// The file.
         file: String,
@@ -146,6 +146,10 @@ pub enum RawError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+fn after(line: u64) -> String {
+    if line == 0 { String::new() } else { format!(", after line {line}") }
 }
 
 /// Causes that an error names.

@@ -40,6 +40,11 @@ impl TableSpec {
         self.keeps_extras() || self.columns.iter().any(|column| column.source == name)
     }
 
+    /// Whether the configuration, or Larder itself, knows the file's column `name`.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.columns.iter().chain(&self.renamed).any(|column| column.source == name)
+    }
+
     /// Returns the names under which the file's column `name` is kept as an attribute.
     pub(super) fn kept_as<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let of_file = move |column: &&Column| column.source == name;
@@ -155,7 +160,12 @@ fn is_usual(name: &str) -> bool {
     const WORDS: [&str; 9] = ["id", "customer", "client", "user", "member", "account", "email", "mail", "客户"];
     const ENDS: [&str; 6] = ["customerid", "clientid", "userid", "memberid", "accountid", "kundennummer"];
     let name = feature_name(name);
-    name.split('_').any(|word| WORDS.contains(&word)) || ENDS.iter().any(|end| name.ends_with(end))
+    let words: Vec<&str> = name.split('_').filter(|word| !word.is_empty()).collect();
+    match words.as_slice() {
+        [word] => WORDS.contains(word) || ENDS.iter().any(|end| word.ends_with(end)),
+        [.., last] if words.len() <= 3 => *last == "id",
+        _ => false,
+    }
 }
 
 fn missing(file: &str, spec: &TableSpec, column: &Column, found: String) -> RawError {

@@ -11,8 +11,8 @@ use serde::{
 #[derive(Debug)]
 pub(crate) struct Object<'a, V> {
     pub(crate) members: Vec<(Text<'a>, V)>,
-    /// A name that several members had.
-    pub(crate) twice: Option<Text<'a>>,
+    /// The names that several members had.
+    pub(crate) twice: Vec<Text<'a>>,
 }
 
 /// A JSON text; borrowed where it holds no escapes.
@@ -45,11 +45,11 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Object<'a, V> {
                 // The last of equal names comes first, and stays.
                 members.reverse();
                 members.sort_by(|(a, _), (b, _)| a.cmp(b));
-                let mut twice = None;
+                let mut twice = Vec::new();
                 members.dedup_by(|(later, _), (kept, _)| {
                     let same = later == kept;
                     if same {
-                        twice = Some(kept.clone());
+                        twice.push(kept.clone());
                     }
                     same
                 });
@@ -95,7 +95,7 @@ mod tests {
             serde_json::from_str(r#"{"b":"1","a":"x\ny","b":"2","c":"3"}"#).expect("an object");
         let members: Vec<(&str, &str)> = object.members.iter().map(|(name, text)| (&*name.0, &*text.0)).collect();
         assert_eq!(members, [("a", "x\ny"), ("b", "2"), ("c", "3")]);
-        assert_eq!(object.twice.as_ref().map(|name| &*name.0), Some("b"));
+        assert_eq!(object.twice.first().map(|name| &*name.0), Some("b"));
         assert_eq!(object.get("b").map(|text| &*text.0), Some("2"));
         assert!(matches!(object.members[1].1.0, Cow::Borrowed(_)));
         assert!(serde_json::from_str::<Object<'_, Text<'_>>>("[1]").is_err());

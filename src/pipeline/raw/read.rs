@@ -18,7 +18,7 @@ use super::{
     header::{Header, Keys},
     object::{Object, Text},
     records::{Quotes, Record, Records},
-    stray::Shape,
+    stray::{self, Shape},
 };
 use crate::feature::trim;
 
@@ -85,7 +85,14 @@ fn broken_header(header: &Record<'_>, delimiter: u8) -> Option<&'static str> {
         let mut records = Records::of(line, delimiter);
         records.next().is_ok_and(|record| record.is_some_and(|record| record.len() == header.len()))
     };
-    let swallows = header.covered > 1 && header.len() > 1 && header.lines().skip(1).any(is_whole);
+    let lines: Vec<&[u8]> = header.lines().collect();
+    // As of a record: the last line ends with the quote, and is whole only if the first one is.
+    let within = match lines.split_first() {
+        Some((first, rest)) if stray::fields_if_plain(first, delimiter) == header.len() => rest,
+        Some((_, rest)) => &rest[..rest.len().saturating_sub(1)],
+        None => &[],
+    };
+    let swallows = header.covered > 1 && header.len() > 1 && within.iter().any(|line| is_whole(line));
     swallows.then_some("a quote in the header encloses whole records")
 }
 
@@ -129,10 +136,10 @@ impl Reading<'_> {
         }
         let header: Vec<String> =
             (0..first.len()).map(|at| trim(&String::from_utf8_lossy(first.bytes(at))).to_owned()).collect();
-        let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
         if header.iter().any(|name| name.contains('\u{fffd}')) {
             return Err(unreadable(self.file, 0, &"the header is no UTF-8; save the file as UTF-8"));
         }
+        let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
         let shape = Shape { spec: self.spec, columns: header.len(), places: &columns.places };
         let file = self.file;
         while let Some(record) = records.next().map_err(|error| unreadable(file, self.at, &error))? {
@@ -154,7 +161,8 @@ impl Reading<'_> {
                 Some(texts) => texts.get(place),
                 None => std::str::from_utf8(record.bytes(place)).ok(),
             };
-            if columns.places.first().copied().flatten().and_then(text) == Some(&self.spec.columns[0].source) {
+            if columns.places.first().copied().flatten().and_then(text).map(trim) == Some(&self.spec.columns[0].source)
+            {
                 let fault =
                     Fault { cause: "the header again".to_owned(), found: "found the names of columns".to_owned() };
                 self.bad(fault, covered)?;
@@ -220,9 +228,11 @@ impl Reading<'_> {
 
     fn object(&mut self, object: &Object<'_, &RawValue>, keys: &mut Keys<'_>) -> Result<(), RawError> {
         keys.see(object);
-        if let Some(name) = object.twice.as_ref().map(|name| &*name.0).filter(|name| self.spec.reads(name)) {
+        if let Some(name) = object.twice.iter().map(|name| &*name.0).find(|name| self.spec.reads(name)) {
+            // A key that the configuration does not know may be anything.
+            let key = if self.spec.names(name) { format!("the key `{name}`") } else { "a key".to_owned() };
             let found = "found two values".to_owned();
-            return self.bad(Fault { cause: format!("the key `{name}` stands twice in one object"), found }, 1);
+            return self.bad(Fault { cause: format!("{key} stands twice in one object"), found }, 1);
         }
         let mut texts: [Cow<'_, str>; MAX_COLUMNS] = [const { Cow::Borrowed("") }; MAX_COLUMNS];
         let mut typed = 0;

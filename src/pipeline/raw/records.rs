@@ -161,8 +161,7 @@ impl<R: Read> Records<R> {
     /// Returns the number of lines passed so far, as `wc -l` counts them, and one more for a last line
     /// without a line break.
     pub(super) fn lines(&self) -> u64 {
-        let last = self.rest.start.checked_sub(1).map(|last| self.buffer[last]);
-        self.core.line() - 1 + u64::from(last.is_some_and(|last| last != b'\n'))
+        self.core.line() - 1 + u64::from(self.last != b'\n')
     }
 
     /// Reads the next record.
@@ -193,6 +192,8 @@ impl<R: Read> Records<R> {
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
                 ReadRecordResult::Record => break,
                 ReadRecordResult::End => {
+                    let passed = &self.buffer[self.rest.start..self.rest.start + read];
+                    self.last = passed.last().copied().unwrap_or(self.last);
                     self.rest.start += read;
                     return Ok(None);
                 }

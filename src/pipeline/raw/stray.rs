@@ -40,32 +40,12 @@ impl Shape<'_> {
         let (first, rest) = lines.split_first()?;
         let class = self.id_class(first);
         // The last line ends with the quote, as the last line of an address does; it is a record only if the first one is.
-        let within =
-            if self.fields_if_plain(first) == self.columns { rest } else { &rest[..rest.len().saturating_sub(1)] };
+        let within = if fields_if_plain(first, self.spec.delimiter) == self.columns {
+            rest
+        } else {
+            &rest[..rest.len().saturating_sub(1)]
+        };
         within.iter().any(|line| self.is_record(line, class)).then(|| found("encloses whole records"))
-    }
-
-    /// Returns the number of fields of `line` if a quote that is not closed in it is a character like any other.
-    fn fields_if_plain(&self, line: &[u8]) -> usize {
-        let delimiter = self.spec.delimiter;
-        let (mut fields, mut at) = (1, 0);
-        while at < line.len() {
-            let end = |at: usize| memchr::memchr(delimiter, &line[at..]).map_or(line.len(), |length| at + length);
-            let mut next = end(at);
-            if line[at] == b'"' {
-                let closed = |next: &usize| *next > at + 1 && line[*next - 1] == b'"';
-                let mut candidate = next;
-                while !closed(&candidate) && candidate < line.len() {
-                    candidate = end(candidate + 1);
-                }
-                if closed(&candidate) {
-                    next = candidate;
-                }
-            }
-            fields += usize::from(next < line.len());
-            at = next + 1;
-        }
-        fields
     }
 
     /// Whether `line` alone is a record of the file, as far as can be told.
@@ -106,6 +86,28 @@ impl Shape<'_> {
         let id = str::from_utf8(record.bytes(place)).ok()?.trim();
         Some(IdClass::of(id)).filter(|_| place + 1 < record.len() && !id.is_empty())
     }
+}
+
+/// Returns the number of fields of `line` if a quote that is not closed in it is a character like any other.
+pub(super) fn fields_if_plain(line: &[u8], delimiter: u8) -> usize {
+    let (mut fields, mut at) = (1, 0);
+    while at < line.len() {
+        let end = |at: usize| memchr::memchr(delimiter, &line[at..]).map_or(line.len(), |length| at + length);
+        let mut next = end(at);
+        if line[at] == b'"' {
+            let closed = |next: &usize| *next > at + 1 && line[*next - 1] == b'"';
+            let mut candidate = next;
+            while !closed(&candidate) && candidate < line.len() {
+                candidate = end(candidate + 1);
+            }
+            if closed(&candidate) {
+                next = candidate;
+            }
+        }
+        fields += usize::from(next < line.len());
+        at = next + 1;
+    }
+    fields
 }
 
 /// The look of an id.

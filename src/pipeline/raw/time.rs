@@ -65,10 +65,13 @@ impl TimeFormat {
         if (parsed.timestamp().is_some() || self.utc) && parsed.offset().is_none() {
             parsed.set_offset(0).ok()?;
         }
+        let has_time = parsed.hour_mod_12().is_some() || parsed.hour_div_12().is_some() || parsed.minute().is_some();
         if parsed.offset().is_some() {
+            if !has_time && parsed.timestamp().is_none() {
+                parsed.set_hour(0).and_then(|()| parsed.set_minute(0)).ok()?;
+            }
             return Some(Written::Instant(parsed.to_datetime().ok()?.timestamp_micros()));
         }
-        let has_time = parsed.hour_mod_12().is_some() || parsed.hour_div_12().is_some() || parsed.minute().is_some();
         let time = if has_time { parsed.to_naive_time().ok()? } else { NaiveTime::MIN };
         Some(Written::Local(parsed.to_naive_date().ok()?.and_time(time).and_utc().timestamp_micros()))
     }
@@ -121,7 +124,9 @@ impl TimeRule {
     pub(crate) fn instant(&self, text: &str, typed: bool) -> Result<i64, NotTime> {
         match self.written(trimmed(text), typed)? {
             Written::Instant(micros) => Ok(micros),
-            Written::Local(local) => self.to_utc(local).ok_or(NotTime::Form),
+            Written::Local(local) => {
+                self.to_utc(local).filter(|micros| (YEARS.0..YEARS.1).contains(micros)).ok_or(NotTime::Form)
+            }
         }
     }
 
@@ -341,6 +346,9 @@ mod tests {
         let east = rule(Tz::Asia__Shanghai, &["%s!", "%d.%m.%Y"]);
         assert_eq!(east.event("1291191960!", false), Ok(AT), "an epoch has no zone");
         assert_eq!(east.event("01.12.2010", false), Ok(1_291_132_800_000_000));
+        let dated = rule(Tz::Asia__Shanghai, &["%Y-%m-%dZ"]).event("2010-12-01Z", false);
+        assert_eq!(dated, Ok(1_291_161_600_000_000));
+        assert!(rule(Tz::America__New_York, &[]).instant("9999-12-31 23:59:59", false).is_err());
         assert_eq!(rule(Tz::Asia__Shanghai, &["%Y-%m-%dT%H:%M:%SZ"]).event("2010-12-01T08:26:00Z", false), Ok(AT));
         // A typed time is not a text that a format could misread.
         let years = rule(Tz::UTC, &["%Y-%d-%m %H:%M:%S"]);

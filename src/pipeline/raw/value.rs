@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::feature::{InvalidId, check_id, normal_id};
+use crate::feature::{InvalidId, check_id, is_null_word, normal_id};
 
 /// Trims `text` as `str::trim` does, and at once where there is nothing to trim.
 pub(crate) fn trimmed(text: &str) -> &str {
@@ -14,24 +14,14 @@ pub(crate) fn trimmed(text: &str) -> &str {
     }
 }
 
-/// Words that stand for no value: the usual ones, and what `nulls` adds.
+/// Words that stand for no id: the usual ones, and those of `nulls`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Nulls(pub(crate) Vec<String>);
 
-/// Words that databases, pandas, spreadsheets and JavaScript write for a missing value, in any case.
-const NULLS: [&str; 9] = ["nan", "null", "none", "\\n", "n/a", "#n/a", "<na>", "(null)", "undefined"];
-
 impl Nulls {
-    /// Whether `text`, trimmed, stands for no value.
+    /// Whether the id `text` stands for nothing.
     pub(crate) fn contains(&self, text: &str) -> bool {
-        let usual = match text.as_bytes() {
-            [] => return true,
-            [b'n' | b'N' | b'\\' | b'#' | b'<' | b'(' | b'u' | b'U', ..] => {
-                NULLS.iter().any(|word| word.eq_ignore_ascii_case(text))
-            }
-            _ => false,
-        };
-        usual || (!self.0.is_empty() && self.0.iter().any(|word| word == text))
+        is_null_word(text) || (!self.0.is_empty() && self.0.iter().any(|word| word == text))
     }
 
     /// Returns the customer's id that `text` stands for, or nothing.
@@ -125,7 +115,7 @@ impl NumberRule {
         }
         let plain = self.plain(text).ok_or(NotNumber::Form)?;
         let number = decimal(&plain, PRICE_SCALE.into()).and_then(|number| i64::try_from(number).ok());
-        number.filter(|number| number.abs() < PRICE_LIMIT).ok_or(NotNumber::Form)
+        number.filter(|number| number.unsigned_abs() < PRICE_LIMIT.unsigned_abs()).ok_or(NotNumber::Form)
     }
 
     /// Returns the number with a decimal point and without marks between thousands; nothing where those
@@ -144,7 +134,8 @@ impl NumberRule {
         for (at, group) in groups.iter().enumerate() {
             let digits = if at == 0 { group.trim_start_matches(['+', '-']) } else { group };
             let fits = if at == 0 { groups.len() == 1 || (1..=3).contains(&digits.len()) } else { group.len() == 3 };
-            if !fits || group.contains('.') {
+            let all_digits = groups.len() == 1 || digits.bytes().all(|byte| byte.is_ascii_digit());
+            if !fits || !all_digits || group.contains('.') {
                 return None;
             }
             plain.push_str(group);
@@ -286,9 +277,22 @@ mod tests {
         ] {
             assert_eq!(PLAIN.price(text), Ok(price), "{text}");
         }
-        for text in
-            ["1.23451", "100000000000000", "NaN", "inf", "", ".", "e3", "1e", "1,5", "--1", "1.2.3", "1e99", "1e-5"]
-        {
+        for text in [
+            "1.23451",
+            "100000000000000",
+            "NaN",
+            "inf",
+            "",
+            ".",
+            "e3",
+            "1e",
+            "1,5",
+            "--1",
+            "1.2.3",
+            "1e99",
+            "1e-5",
+            "-922337203685477.5808",
+        ] {
             assert_eq!(PLAIN.price(text), Err(NotNumber::Form), "{text}");
         }
     }
@@ -337,7 +341,7 @@ mod tests {
         assert_eq!(AMERICAN.price("1,234.50"), Ok(12_345_000));
         assert_eq!(AMERICAN.integer("-1,000,000"), Ok(-1_000_000));
         assert_eq!(AMERICAN.price("64.42000000000001"), Ok(644_200));
-        for text in ["1.23", "12.34,5", "1234.567,8", ".123"] {
+        for text in ["1.23", "12.34,5", "1234.567,8", ".123", "1.5e2"] {
             assert_eq!(GERMAN.price(text), Err(NotNumber::Form), "{text}");
         }
         for text in ["1,23", "1234,567", "1.234,5", ",123"] {

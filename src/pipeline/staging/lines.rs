@@ -125,7 +125,7 @@ struct Job {
 /// Reads `files` on `threads` threads. Lines of `forgotten` customers are only counted.
 ///
 /// # Errors
-/// Of the first file by name that cannot be read, or of too many bad lines.
+/// Names a file that cannot be read, or the causes of too many bad lines.
 pub(crate) async fn read(
     files: Vec<RawFile>,
     specs: BTreeMap<Table, TableSpec>,

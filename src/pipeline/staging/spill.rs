@@ -34,6 +34,8 @@ use crate::pipeline::raw::{
 
 /// Rows that a thread collects before it divides them.
 const ROWS: usize = 32_768;
+/// Bytes of text from which on fewer rows do: a column of a batch holds 2 GiB at most.
+const BYTES: usize = 64 << 20;
 
 /// Returns the schema in which lines of `spec`'s table are spilled; the id comes first. `file` is the
 /// number of the file that a line stands in.
@@ -184,7 +186,8 @@ impl Spill {
 
     fn added(&mut self) -> Result<(), RawError> {
         self.rows += 1;
-        if self.rows >= ROWS { self.flush() } else { Ok(()) }
+        let bytes: usize = self.texts.iter().map(|texts| texts.values_slice().len()).sum();
+        if self.rows >= ROWS || bytes >= BYTES { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<(), RawError> {

@@ -79,7 +79,7 @@ async fn ids_that_a_double_has_rounded_are_bad_lines() {
 
 #[tokio::test]
 async fn decimals_and_dates_of_customers_keep_every_digit() {
-    let shop = Shop::new(&format!("[raw]\nzone = \"Asia/Shanghai\"\n{QUICK}"));
+    let shop = Shop::new(&format!("[raw]\nzone = \"Asia/Shanghai\"\n[raw.customers]\npersonal = [\"phone\"]\n{QUICK}"));
     transactions(&shop, "transactions/a.parquet", texts(&["a", "b"]), &[JANUARY; 2]);
     let decimals =
         |values: Vec<i128>, scale| Decimal128Array::from(values).with_precision_and_scale(38, scale).unwrap();
@@ -97,7 +97,12 @@ async fn decimals_and_dates_of_customers_keep_every_digit() {
     write(
         &shop,
         "customers/2.parquet",
-        vec![("customer_id", texts(&["b"])), ("credit", Arc::new(decimals(vec![15], 1)))],
+        vec![
+            ("customer_id", texts(&["b"])),
+            ("credit", Arc::new(decimals(vec![15], 1))),
+            // A column of gaps alone is a column.
+            ("phone", Arc::new(StringArray::from(vec![None::<&str>]))),
+        ],
     );
     let service = shop.open().await;
     let profile = service.get("/v1/customers/a?views=profile").await.text;
@@ -106,6 +111,7 @@ async fn decimals_and_dates_of_customers_keep_every_digit() {
     assert!(profile.contains("\"seen_at\":\"2024-01-05T00:00:00Z\"") && profile.contains("\"points\":7"), "{profile}");
     let profile = service.get("/v1/customers/b?views=profile").await.json();
     assert_eq!(profile["views"]["profile"]["credit"], json!(1.5));
+    assert_eq!(profile["views"]["profile"].get("phone"), Some(&serde_json::Value::Null));
 }
 
 /// What pandas writes for a column of gaps alone and for categories, and a time in the wrong unit.

@@ -78,11 +78,11 @@ impl Reading<'_> {
             for (field, column) in fields.iter_mut().zip(&named) {
                 *field = column.as_ref().filter(|column| column.is_valid(row)).map_or("", |column| column.value(row));
             }
-            let extras = columns.kept.iter().zip(&kept).filter(|(_, texts)| texts.is_valid(row));
+            let extras = columns.kept.iter().zip(&kept);
             let extras: Vec<Extra<'_>> = extras
                 .map(|(column, texts)| Extra {
                     name: &column.name,
-                    text: Cow::Borrowed(texts.value(row)),
+                    text: Cow::Borrowed(if texts.is_valid(row) { texts.value(row) } else { "" }),
                     kind: kind(schema.field(column.place).data_type()),
                     declared: column.declared,
                 })

@@ -166,7 +166,8 @@ impl Draft {
                 *order += 1;
             }
             let quantity = quantities[row].abs();
-            let quantity = match (purchases.value(row), amounts[row] < 0) {
+            // A discount on a product does not give the product back.
+            let quantity = match (purchases.value(row), quantities[row] < 0 && amounts[row] < 0) {
                 (true, _) => quantity,
                 (false, true) => -quantity,
                 (false, false) => continue,
