@@ -91,7 +91,7 @@ fn without_effect(lines: u64, noticed: &Noticed, spec: Option<&TableSpec>) -> Op
 
 fn divided(noticed: &Noticed, spec: Option<&TableSpec>) -> Vec<Warning> {
     let hours = spec.map_or(0, |spec| spec.order_span / 3_600_000_000).unsigned_abs();
-    let span = if hours % 24 == 0 { count(hours / 24, "day") } else { count(hours, "hour") };
+    let span = if hours.is_multiple_of(24) { count(hours / 24, "day") } else { count(hours, "hour") };
     let mut warnings = Vec::new();
     if noticed.divided_ids > 0 {
         let message = format!(

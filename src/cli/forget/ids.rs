@@ -31,28 +31,25 @@ pub(super) fn read(file: &Path, bytes: &[u8], columns: &[&str]) -> anyhow::Resul
         }
         anyhow::Ok(())
     };
-    match table {
-        Some((delimiter, place)) => {
-            for record in records(text, delimiter).skip(1) {
-                let record = record.with_context(|| format!("cannot read {shown}"))?;
-                let line = record.position().map_or(0, csv::Position::line);
-                let Some(id) = record.get(place) else {
-                    bail!("{shown}, line {line}: it has no field for the customer id")
-                };
-                add(line, id)?;
-            }
+    if let Some((delimiter, place)) = table {
+        for record in records(text, delimiter).skip(1) {
+            let record = record.with_context(|| format!("cannot read {shown}"))?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let Some(id) = record.get(place) else {
+                bail!("{shown}, line {line}: it has no field for the customer id")
+            };
+            add(line, id)?;
         }
-        None => {
-            if let Some(delimiter) = columns_of(text) {
-                bail!(
-                    "{shown} has several columns, separated by `{}`, and none is called customer_id; name that of the ids so",
-                    char::from(delimiter).escape_default()
-                );
-            }
-            for (line, text) in (1..).zip(text.lines()) {
-                add(line, &unquoted(text.trim()))?;
-            }
-        }
+        return Ok(ids);
+    }
+    if let Some(delimiter) = columns_of(text) {
+        bail!(
+            "{shown} has several columns, separated by `{}`, and none is called customer_id; name that of the ids so",
+            char::from(delimiter).escape_default()
+        );
+    }
+    for (line, text) in (1..).zip(text.lines()) {
+        add(line, &unquoted(text.trim()))?;
     }
     Ok(ids)
 }
