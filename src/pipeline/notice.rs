@@ -8,7 +8,10 @@ use chrono::DateTime;
 use super::{
     past::Spilled,
     raw::{Table, TableSpec},
-    staging::{derive::Noticed, lines::Lines},
+    staging::{
+        derive::Noticed,
+        lines::{Lines, Span},
+    },
 };
 use crate::{
     config::RawConfig,
@@ -23,8 +26,8 @@ const LONG_ORDERS: u64 = 20;
 /// Events after a gap, as a share of all, that are too few to be the shop's own: one in so many.
 const FEW_EVENTS: u64 = 1_000;
 
-/// Days without an event from which on a few events after them are suspicious.
-const GAP: i64 = 30;
+/// Microseconds without an event from which on a few events after them are suspicious: 30 days.
+const GAP: i64 = 30 * 86_400_000_000;
 
 /// Returns what was noticed while `lines` were read, and while tables were derived from what of them was
 /// `spilled`.
@@ -134,16 +137,15 @@ fn largest(lines: u64, noticed: &Noticed, raw: &RawConfig) -> Option<Warning> {
 /// come for long.
 fn late(lines: &Lines) -> Option<Warning> {
     let newest = lines.newest?;
-    let all: u64 = lines.spans.values().sum();
+    let spans: Vec<&Span> = lines.spans.values().filter(|span| span.events > 0).rev().collect();
+    let all: u64 = spans.iter().map(|span| span.events).sum();
     let mut after = 0;
-    let mut spans = lines.spans.iter().rev().peekable();
-    while let Some((span, events)) = spans.next() {
-        after += events;
-        let (before, _) = spans.peek()?;
+    for pair in spans.windows(2) {
+        after += pair[0].events;
         if after * FEW_EVENTS > all {
             return None;
         }
-        if span - *before > GAP {
+        if pair[0].first - pair[1].last > GAP {
             let shown = DateTime::from_timestamp_micros(newest).map(rfc3339::format).unwrap_or_default();
             let message = format!(
                 "the newest event, {shown}, is one of {} more than 30 days after all others; as_of follows the newest event unless \

@@ -161,8 +161,9 @@ impl Reading<'_> {
                 Some(texts) => texts.get(place),
                 None => std::str::from_utf8(record.bytes(place)).ok(),
             };
-            if columns.places.first().copied().flatten().and_then(text).map(trim) == Some(&self.spec.columns[0].source)
-            {
+            let id = columns.places.first().copied().flatten().and_then(text);
+            let id_column = &self.spec.columns[0].source;
+            if id.is_some_and(|id| id.len() >= id_column.len() && trim(id) == id_column) {
                 let fault =
                     Fault { cause: "the header again".to_owned(), found: "found the names of columns".to_owned() };
                 self.bad(fault, covered)?;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
-use memchr::{memchr, memchr2_iter, memchr3};
+use memchr::{memchr, memchr_iter, memchr2_iter, memchr3};
 
 /// How much is read at a time.
 const BUFFER: usize = 1 << 18;
@@ -177,6 +177,7 @@ impl<R: Read> Records<R> {
             }
         }
         let (mut read, mut written, mut fields) = (0, 0, 0);
+        let lines = self.core.line();
         loop {
             // An empty input tells csv-core that the file ends.
             if self.rest.len() == read && !self.ended {
@@ -203,10 +204,18 @@ impl<R: Read> Records<R> {
         self.rest.start = passed.end;
         let mut raw = &self.buffer[passed];
         let before = raw.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
-        self.line += breaks(&raw[..before], self.last);
-        raw = &raw[before..];
+        let (empty, after) = raw.split_at(before);
+        self.line += breaks(empty, self.last);
+        raw = after;
         self.last = raw.last().copied().unwrap_or(self.last);
-        let (line, passed) = (self.line, breaks(raw, b' '));
+        // All line breaks are known from csv-core but for CR, which mostly is the record's end.
+        let newlines = self.core.line() - lines - memchr_iter(b'\n', empty).count() as u64;
+        let passed = match memchr(b'\r', raw) {
+            None => newlines,
+            Some(at) if at + 1 == raw.len() && newlines == 0 => 1,
+            Some(_) => breaks(raw, b' '),
+        };
+        let line = self.line;
         self.line += passed;
         let end = raw;
         raw = raw.strip_suffix(b"\n").unwrap_or(raw);

@@ -27,8 +27,8 @@ use crate::{
 
 /// How many bad lines of one cause are shown.
 const EXAMPLES: usize = 5;
-/// Microseconds of the spans of time in which events are counted: days.
-const SPAN: i64 = 86_400_000_000;
+/// Microseconds of the spans of time in which events are counted: 30 days.
+const SPAN: i64 = 30 * 86_400_000_000;
 
 /// What reading all files gave.
 #[derive(Debug, Default)]
@@ -40,8 +40,8 @@ pub(crate) struct Lines {
     pub(crate) sources: Vec<Source>,
     /// The time of the newest event in microseconds.
     pub(crate) newest: Option<i64>,
-    /// How many events there are on each day since 1970.
-    pub(crate) spans: BTreeMap<i64, u64>,
+    /// The events of each span of 30 days since 1970.
+    pub(crate) spans: BTreeMap<i64, Span>,
     /// Whether any customer has a `created_at`.
     pub(crate) has_created_at: bool,
     /// The columns of `customers` beside the named ones, in the order of their first file, with the kinds
@@ -49,6 +49,28 @@ pub(crate) struct Lines {
     pub(crate) extras: Vec<(String, BTreeSet<Kind>)>,
     /// The lines without a customer of each order, by a hash of its id.
     pub(crate) guests: HashMap<u64, Guests>,
+}
+
+/// The events of a span of time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) events: u64,
+    /// The times of the earliest and of the latest, in microseconds.
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self { events: 0, first: i64::MAX, last: i64::MIN }
+    }
+}
+
+impl Span {
+    fn add(&mut self, other: Self) {
+        self.events += other.events;
+        (self.first, self.last) = (self.first.min(other.first), self.last.max(other.last));
+    }
 }
 
 /// Lines of `transactions` without a customer.
@@ -99,9 +121,9 @@ struct FileOutcome {
     forgotten: u64,
     bad: BTreeMap<String, BadCause>,
     newest: Option<i64>,
-    spans: BTreeMap<i64, u64>,
+    spans: BTreeMap<i64, Span>,
     /// The span of the last event, and the events in it that are not yet counted.
-    span: (i64, u64),
+    span: (i64, Span),
     has_created_at: bool,
     extras: Vec<(String, BTreeSet<Kind>)>,
     /// A hash of each line without a customer, to find the equal ones; the others are compared where they
@@ -236,8 +258,8 @@ impl Lines {
             known.examples.extend(cause.examples.into_iter().take(room));
         }
         self.newest = self.newest.max(outcome.newest);
-        for (span, events) in outcome.spans.into_iter().chain([outcome.span]).filter(|(_, events)| *events > 0) {
-            *self.spans.entry(span).or_default() += events;
+        for (span, events) in outcome.spans.into_iter().chain([outcome.span]).filter(|(_, span)| span.events > 0) {
+            self.spans.entry(span).or_default().add(events);
         }
         self.has_created_at |= outcome.has_created_at;
         for (name, kinds) in outcome.extras {
@@ -378,13 +400,13 @@ impl FileOutcome {
     fn event(&mut self, micros: i64) {
         self.newest = self.newest.max(Some(micros));
         let span = micros.div_euclid(SPAN);
+        let event = Span { events: 1, first: micros, last: micros };
         // Files are mostly in the order of time.
-        match &mut self.span {
-            (last, events) if *last == span => *events += 1,
-            last => {
-                let (before, events) = std::mem::replace(last, (span, 1));
-                *self.spans.entry(before).or_default() += events;
-            }
+        if self.span.0 == span {
+            self.span.1.add(event);
+        } else {
+            let (before, events) = std::mem::replace(&mut self.span, (span, event));
+            self.spans.entry(before).or_default().add(events);
         }
     }
 

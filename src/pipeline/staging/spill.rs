@@ -34,6 +34,8 @@ use crate::pipeline::raw::{
 
 /// Rows that a thread collects before it divides them.
 const ROWS: usize = 32_768;
+/// How many rows are added before their bytes are looked at.
+const LOOKED_AT: usize = 16;
 /// Bytes of text from which on fewer rows do: a column of a batch holds 2 GiB at most.
 const BYTES: usize = 64 << 20;
 
@@ -186,8 +188,10 @@ impl Spill {
 
     fn added(&mut self) -> Result<(), RawError> {
         self.rows += 1;
-        let bytes: usize = self.texts.iter().map(|texts| texts.values_slice().len()).sum();
-        if self.rows >= ROWS || bytes >= BYTES { self.flush() } else { Ok(()) }
+        let is_full = || self.texts.iter().map(|texts| texts.values_slice().len()).sum::<usize>() >= BYTES;
+        // A record has 64 MiB at most, so that few are looked at together.
+        let full = self.rows >= ROWS || (self.rows.is_multiple_of(LOOKED_AT) && is_full());
+        if full { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<(), RawError> {
