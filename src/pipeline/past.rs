@@ -17,7 +17,7 @@ use super::{
     BuildError,
     query::Session,
     raw::{RawError, Table, TableSpec},
-    staging::{derive, lines::Guests, spill::SpillFile, staging},
+    staging::{derive, guests::Guests, spill::SpillFile, staging},
     table::StagedTable,
 };
 use crate::views::ViewDefinition;

@@ -16,7 +16,7 @@ use arrow::{
 };
 
 use super::{
-    lines::Guests,
+    guests::Guests,
     spill::{self, INTERACTION_COLUMNS, SpillFile, TRANSACTION_COLUMNS},
     staging, time_type,
 };

@@ -12,13 +12,14 @@ use std::{
 };
 
 use super::{
+    guests::{GuestOrders, Guests, order_hash},
     spill::{Spill, SpillFile},
     staging,
 };
 use crate::{
     pipeline::raw::{
         Kind, RawError, Table, TableSpec,
-        check::{Extra, Fault, Fields, Line, Transaction},
+        check::{Extra, Fault, Fields, Line},
         files::{RawFile, same_content},
         read::{FileRead, read_file},
     },
@@ -70,46 +71,6 @@ impl Span {
     fn add(&mut self, other: Self) {
         self.events += other.events;
         (self.first, self.last) = (self.first.min(other.first), self.last.max(other.last));
-    }
-}
-
-/// Lines of `transactions` without a customer.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Guests {
-    pub(crate) lines: u64,
-    /// The sum of their amounts, in ten-thousandths.
-    pub(crate) amount: i128,
-}
-
-impl Guests {
-    fn add(&mut self, other: Self) {
-        self.lines += other.lines;
-        self.amount += other.amount;
-    }
-}
-
-/// The lines without a customer that one thread has read. Those of an order follow each other, so the last
-/// order is kept apart.
-#[derive(Debug, Default)]
-struct GuestOrders {
-    last: (u64, Guests),
-    orders: HashMap<u64, Guests>,
-}
-
-impl GuestOrders {
-    fn add(&mut self, order: u64, line: &Transaction<'_>) {
-        if self.last.0 != order {
-            self.flush();
-            self.last.0 = order;
-        }
-        self.last.1.add(Guests { lines: 1, amount: line.amount() });
-    }
-
-    fn flush(&mut self) {
-        let (order, guests) = std::mem::take(&mut self.last);
-        if guests.lines > 0 {
-            self.orders.entry(order).or_default().add(guests);
-        }
     }
 }
 
@@ -369,14 +330,6 @@ impl Job {
         outcome.read = Some(read);
         Ok(outcome)
     }
-}
-
-/// Returns a hash of an order's id and of the columns that belong to it.
-pub(crate) fn order_hash<'a>(id: &str, scope: impl Iterator<Item = &'a str>) -> u64 {
-    let mut hash = DefaultHasher::new();
-    id.hash(&mut hash);
-    scope.for_each(|text| text.trim().hash(&mut hash));
-    hash.finish()
 }
 
 impl FileOutcome {

@@ -12,7 +12,7 @@ use arrow::{
 };
 
 use super::{
-    super::{lines::order_hash, time_type, times},
+    super::{guests::order_hash, time_type, times},
     Derived, MONEY, Partition, money,
     sort::{LineColumns, LineKey},
     write::{self, TableWriter},
