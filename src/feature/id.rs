@@ -116,6 +116,7 @@ pub fn trim(text: &str) -> &str {
 const NULLS: [&str; 9] = ["nan", "null", "none", "\\n", "n/a", "#n/a", "<na>", "(null)", "undefined"];
 
 /// Whether `text`, trimmed, is empty or a usual word for a missing value.
+#[inline]
 #[must_use]
 pub fn is_null_word(text: &str) -> bool {
     match text.as_bytes() {
@@ -130,8 +131,10 @@ pub fn is_null_word(text: &str) -> bool {
 /// Whether `text` is an id as it stands: ASCII characters that show, and no number.
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.first().is_some_and(|first| !first.is_ascii_digit() && *first != b'-')
-        && bytes.iter().all(u8::is_ascii_graphic)
+    let Some(first) = bytes.first() else { return false };
+    // Without a point or a sign it is no number that could be written otherwise.
+    bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        || (!first.is_ascii_digit() && *first != b'-' && bytes.iter().all(u8::is_ascii_graphic))
 }
 
 /// Whether `c` takes no place on a screen: zero-width spaces and joiners, marks of direction, the byte

@@ -48,10 +48,10 @@ pub(crate) fn read_file(
     let mut reading = Reading { file: &file.shown, spec, lines: 0, at: 0, physical_lines: 0, sink };
     match (file.format, file.gzip) {
         (Format::Parquet, _) => reading.parquet(&mut source, scratch)?,
-        (format, false) => reading.text(format, BufReader::with_capacity(1 << 18, &mut source))?,
+        (format, false) => reading.text(format, &mut source)?,
         (format, true) => {
             let unpacked = MultiGzDecoder::new(BufReader::with_capacity(1 << 18, &mut source));
-            reading.text(format, BufReader::with_capacity(1 << 18, unpacked))?;
+            reading.text(format, unpacked)?;
         }
     }
     let (lines, physical_lines, at) = (reading.lines, reading.physical_lines, reading.at);
@@ -118,12 +118,17 @@ impl Reading<'_> {
         (self.sink)(self.at, Line::Bad { fault, lines })
     }
 
-    fn text(&mut self, format: Format, mut source: impl BufRead) -> Result<(), RawError> {
+    fn text(&mut self, format: Format, source: impl Read) -> Result<(), RawError> {
+        // Small, so that what reads much at a time reads past it.
+        let mut source = BufReader::with_capacity(1 << 12, source);
         let start = source.fill_buf().map_err(|error| unreadable(self.file, 0, &error))?;
         if let Some(why) = disguise(start) {
             return Err(unreadable(self.file, 0, &why));
         }
-        if format == Format::Csv { self.csv(source) } else { self.json(source) }
+        match format {
+            Format::Csv => self.csv(source),
+            _ => self.json(BufReader::with_capacity(1 << 18, source)),
+        }
     }
 
     fn csv(&mut self, source: impl Read) -> Result<(), RawError> {
