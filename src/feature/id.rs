@@ -70,6 +70,7 @@ impl fmt::Display for CustomerId {
 ///
 /// # Errors
 /// Says which of the rules the text breaks.
+#[inline]
 pub fn check_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
     if is_plain(text) && text.len() <= MAX_ID_BYTES {
         return Ok(Cow::Borrowed(text));
@@ -92,6 +93,7 @@ pub fn check_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
 /// # Errors
 /// [`InvalidId::Ambiguous`] for a number in scientific notation (`1.79E+04`) and for a decimal beyond the
 /// whole numbers that doubles can tell apart.
+#[inline]
 pub fn normal_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
     if is_plain(text) {
         return Ok(Cow::Borrowed(text));
@@ -129,6 +131,7 @@ pub fn is_null_word(text: &str) -> bool {
 }
 
 /// Whether `text` is an id as it stands: ASCII characters that show, and no number.
+#[inline]
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(first) = bytes.first() else { return false };
@@ -144,6 +147,7 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// Returns the digits of `17850.0`, and any other text as it is.
+#[inline]
 fn whole_number(text: &str) -> Result<&str, InvalidId> {
     let sign = usize::from(text.starts_with('-'));
     let digits = text[sign..].bytes().take_while(u8::is_ascii_digit).count();

@@ -33,6 +33,7 @@ pub(crate) struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    #[inline]
     fn is_typed(self, at: usize) -> bool {
         self.typed >> at & 1 == 1
     }
@@ -180,10 +181,12 @@ impl TableSpec {
     }
 
     /// Returns how the numbers of the column `at` are written.
+    #[inline]
     fn numbers(&self, fields: Fields<'_>, at: usize) -> NumberRule {
         if fields.is_typed(at) { NumberRule::TYPED } else { self.numbers }
     }
 
+    #[inline]
     fn customer_id<'a>(&self, fields: Fields<'a>) -> Result<Option<Cow<'a, str>>, Fault> {
         self.check_exact(fields, 0)?;
         self.nulls.customer_id(fields.texts[0]).map_err(|error| match error {
@@ -195,6 +198,7 @@ impl TableSpec {
         })
     }
 
+    #[inline]
     fn id<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Option<Cow<'a, str>>, Fault> {
         self.check_exact(fields, at)?;
         self.nulls.id(fields.texts[at]).map_err(|error| self.fault(at, &error.to_string(), fields.texts[at]))
@@ -202,6 +206,7 @@ impl TableSpec {
 
     /// Refuses the id in the column `at` where it is a number that its file writes in scientific notation, as `1e16`; a text may be so in
     /// hexadecimal.
+    #[inline]
     fn check_exact(&self, fields: Fields<'_>, at: usize) -> Result<(), Fault> {
         if fields.is_typed(at) && fields.texts[at].contains(['e', 'E']) && fields.texts[at].parse::<f64>().is_ok() {
             return Err(self.fault(at, &InvalidId::Ambiguous.to_string(), fields.texts[at]));
@@ -218,6 +223,7 @@ impl TableSpec {
     }
 
     /// Returns an id that must be there.
+    #[inline]
     fn key<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Cow<'a, str>, Fault> {
         self.id(fields, at)?.ok_or_else(|| self.missing(at))
     }

@@ -75,6 +75,7 @@ impl<'a> Record<'a> {
 
     /// Returns the field `at`; an empty one beyond the end.
     #[must_use]
+    #[inline]
     pub fn bytes(&self, at: usize) -> &'a [u8] {
         self.fields.get(place(self.ends, at)).unwrap_or_default()
     }
@@ -125,6 +126,7 @@ pub(super) struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     /// Returns the field `at`; nothing where a character begins in one field and ends in the next.
+    #[inline]
     pub(super) fn get(&self, at: usize) -> Option<&'a str> {
         self.fields.get(place(self.ends, at))
     }
@@ -137,6 +139,7 @@ fn breaks(bytes: &[u8], last: u8) -> u64 {
 }
 
 /// Returns the place of the field `at` among fields that end at `ends`.
+#[inline]
 fn place(ends: &[usize], at: usize) -> Range<usize> {
     let end = |at: usize| ends.get(at).copied().unwrap_or(0);
     at.checked_sub(1).map_or(0, end)..end(at)

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use crate::feature::{InvalidId, check_id, is_null_word, normal_id};
 
 /// Trims `text` as `str::trim` does, and at once where there is nothing to trim.
+#[inline]
 pub(crate) fn trimmed(text: &str) -> &str {
     match text.as_bytes() {
         [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
@@ -20,6 +21,7 @@ pub(crate) struct Nulls(pub(crate) Vec<String>);
 
 impl Nulls {
     /// Whether the id `text` stands for nothing.
+    #[inline]
     pub(crate) fn contains(&self, text: &str) -> bool {
         is_null_word(text) || (!self.0.is_empty() && self.0.iter().any(|word| word == text))
     }
@@ -28,6 +30,7 @@ impl Nulls {
     ///
     /// # Errors
     /// Says why the text is no id.
+    #[inline]
     pub(crate) fn customer_id<'a>(&self, text: &'a str) -> Result<Option<Cow<'a, str>>, InvalidId> {
         match check_id(text) {
             Ok(id) => Ok(Some(id).filter(|id| !self.contains(id))),
@@ -40,6 +43,7 @@ impl Nulls {
     ///
     /// # Errors
     /// [`InvalidId::Ambiguous`]
+    #[inline]
     pub(crate) fn id<'a>(&self, text: &'a str) -> Result<Option<Cow<'a, str>>, InvalidId> {
         Ok(Some(normal_id(text)?).filter(|id| !self.contains(id)))
     }
