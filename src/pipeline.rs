@@ -64,7 +64,7 @@ impl Built {
 /// Finds the raw files of all tables, and says which were skipped.
 ///
 /// # Errors
-/// Of tables without files, and of tables that another engine keeps.
+/// Fails for required tables without files, and for tables that another engine keeps.
 pub async fn raw_files(lake: &Lake, config: &Config) -> Result<(Vec<RawFile>, Vec<Warning>), RawError> {
     let (mut files, mut warnings) = (Vec::new(), Vec::new());
     for table in Table::ALL {

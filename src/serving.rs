@@ -95,7 +95,7 @@ pub struct Serving {
     lake_answers: AtomicBool,
     /// What the configuration declares personal.
     personal: Vec<ColumnRef>,
-    /// What the log was told of late.
+    /// The lines logged of late.
     told: Seldom,
     metrics: Arc<Metrics>,
     counted: Counted,

@@ -25,7 +25,7 @@ pub use write::Writer;
 
 use losses::Losses;
 
-/// What is said where a server knows only a part of all keys.
+/// The hint for a server that knows only a part of all keys.
 const CLUSTER: &str = "this is a cluster; use a URL that begins with redis-cluster:// or rediss-cluster://";
 /// The opposite.
 const NO_CLUSTER: &str = "this is no cluster; use a URL that begins with redis:// or rediss://";
@@ -111,7 +111,7 @@ impl From<FredError> for TairError {
     }
 }
 
-/// What a server said, with a way out where it is the URL that is wrong.
+/// Returns the words of a server, with a way out where it is the URL that is wrong.
 fn hinted(why: &str) -> String {
     let first = why.split(' ').next().unwrap_or_default();
     match first {

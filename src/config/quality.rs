@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QualityConfig {
-    /// What must hold of a build, beside the built-in checks, for it to be published, e.g. `customers >=
+    /// Conditions on a build, beside the built-in checks, for it to be published, e.g. `customers >=
     /// 0.9 * previous` or `null_share(profile.email) <= 0.2`.
     pub rules: Vec<Rule>,
 }

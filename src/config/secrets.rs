@@ -1,4 +1,4 @@
-//! What of a configuration is shown where it is wrong: names and places, and no value that may be secret.
+//! The parts of a wrong configuration that are shown: names and places, and no value that may be secret.
 //!
 //! URLs hold passwords, somebody may have put a key where its hash belongs, and a mistake may be a value in
 //! the wrong place. So it is said which sections are harmless, and of all others only the names are shown.
@@ -10,14 +10,14 @@ use super::keys::KEY_START;
 /// The sections whose values are shown.
 const HARMLESS: [&str; 10] =
     ["http", "serving", "raw", "views", "recommendations", "build", "churn", "audiences", "feast", "log"];
-/// What is not shown even there: it stands in the wrong section.
+/// A value that is not shown even there, since it stands in the wrong section.
 const SECRET: [&str; 10] =
     ["tair", "lake", "keys", "url", "hash", "endpoint", "password", "secret", "namespace", "scopes"];
 
-/// What texts of several lines begin and end with.
+/// The marks that texts of several lines begin and end with.
 const TEXTS: [&str; 2] = ["\"\"\"", "'''"];
 
-/// What is wrong with a text in TOML, and where.
+/// A mistake in a TOML text, with its place.
 #[derive(Debug)]
 pub struct Mistake(String);
 
@@ -143,7 +143,7 @@ fn hidden(text: &str) -> String {
     text.split('\n').map(|line| lines.next(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// What is known of a text, line by line. In doubt a line is hidden.
+/// The state of a text, line by line. In doubt a line is hidden.
 #[derive(Debug, Default)]
 struct Lines<'a> {
     number: usize,
@@ -152,7 +152,7 @@ struct Lines<'a> {
     key: Option<(&'a str, usize)>,
     /// Whether the value of the last key is hidden, which may go on for some lines.
     hides: bool,
-    /// What ends the text of several lines that has begun.
+    /// The mark that ends the text of several lines that has begun.
     until: Option<&'static str>,
 }
 

@@ -51,7 +51,7 @@ impl Losses {
         self.0.told.tell(why, |suppressed| tracing::warn!(why, suppressed, "Tair does not let us in"));
     }
 
-    /// What was remembered last.
+    /// The message remembered last.
     pub(super) fn last(&self) -> Option<String> {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -465,7 +465,7 @@ async fn a_cluster_is_published_to_and_read_from() {
         publish(&shop, id).await.unwrap();
         assert_clean(&shop).await;
     }
-    // Who is sent from one node to another without knowing that it is a cluster is told so.
+    // A client that is sent from one node to another without knowing of a cluster is told so.
     let mut hints = 0;
     for node in &nodes {
         let config = TairConfig { url: node.url(), ..TairConfig::default() };

@@ -114,7 +114,7 @@ async fn decimals_and_dates_of_customers_keep_every_digit() {
     assert_eq!(profile["views"]["profile"].get("phone"), Some(&serde_json::Value::Null));
 }
 
-/// What pandas writes for a column of gaps alone and for categories, and a time in the wrong unit.
+/// Columns as pandas writes them for gaps alone and for categories, and a time in the wrong unit.
 #[tokio::test]
 async fn odd_types_are_read_or_told_line_by_line() {
     let shop = Shop::new(&format!(
