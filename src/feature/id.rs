@@ -123,11 +123,14 @@ const NULLS: [&str; 9] = ["nan", "null", "none", "\\n", "n/a", "#n/a", "<na>", "
 pub fn is_null_word(text: &str) -> bool {
     match text.as_bytes() {
         [] => true,
-        [b'n' | b'N' | b'\\' | b'#' | b'<' | b'(' | b'u' | b'U', ..] => {
-            NULLS.iter().any(|word| word.eq_ignore_ascii_case(text))
-        }
+        [b'n' | b'N' | b'\\' | b'#' | b'<' | b'(' | b'u' | b'U', ..] => is_listed(text),
         _ => false,
     }
+}
+
+/// Kept apart so that the first byte alone is looked at where [`is_null_word`] is inlined.
+fn is_listed(text: &str) -> bool {
+    NULLS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
 /// Whether `text` is an id as it stands: ASCII characters that show, and no number.
@@ -136,9 +139,28 @@ fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(first) = bytes.first() else { return false };
     // Without a point or a sign it is no number that could be written otherwise.
-    bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
-        || (!first.is_ascii_digit() && *first != b'-' && bytes.iter().all(u8::is_ascii_graphic))
+    match bytes.iter().fold(0, |classes, byte| classes | CLASSES[usize::from(*byte)]) {
+        WORD => true,
+        classes => classes < OTHER && !first.is_ascii_digit() && *first != b'-',
+    }
 }
+
+/// The class of a letter, a digit or `_`, of any other character that shows, and of the rest.
+const WORD: u8 = 1;
+const SIGN: u8 = 2;
+const OTHER: u8 = 4;
+const CLASSES: [u8; 256] = {
+    let (mut classes, mut byte) = ([OTHER; 256], 0);
+    while byte < 128_u8 {
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            classes[byte as usize] = WORD;
+        } else if byte.is_ascii_graphic() {
+            classes[byte as usize] = SIGN;
+        }
+        byte += 1;
+    }
+    classes
+};
 
 /// Whether `c` takes no place on a screen: zero-width spaces and joiners, marks of direction, the byte
 /// order mark, soft hyphens.

@@ -140,7 +140,7 @@ pub(crate) struct Interaction<'a> {
 
 impl TableSpec {
     /// Checks the fields of a line of `transactions`.
-    pub(crate) fn transaction<'a>(&self, fields: Fields<'a>) -> Result<Transaction<'a>, Fault> {
+    pub(crate) fn transaction<'a>(&self, fields: Fields<'a>) -> Result<Transaction<'a>, Box<Fault>> {
         let quantity = self.numbers(fields, 3).quantity(fields.texts[3], self.max_quantity);
         let price = self.numbers(fields, 4).price(fields.texts[4]);
         Ok(Transaction {
@@ -155,7 +155,11 @@ impl TableSpec {
 
     /// Checks the fields of a line of `customers`, and brings its typed attributes into the form in which
     /// they are staged.
-    pub(crate) fn customer<'a>(&self, fields: Fields<'a>, extras: &mut [Extra<'_>]) -> Result<Customer<'a>, Fault> {
+    pub(crate) fn customer<'a>(
+        &self,
+        fields: Fields<'a>,
+        extras: &mut [Extra<'_>],
+    ) -> Result<Customer<'a>, Box<Fault>> {
         for extra in extras.iter_mut() {
             self.attribute(extra)?;
         }
@@ -167,7 +171,7 @@ impl TableSpec {
     }
 
     /// Checks the fields of a line of `interactions`.
-    pub(crate) fn interaction<'a>(&self, fields: Fields<'a>) -> Result<Interaction<'a>, Fault> {
+    pub(crate) fn interaction<'a>(&self, fields: Fields<'a>) -> Result<Interaction<'a>, Box<Fault>> {
         let event = trimmed(fields.texts[1]);
         if event.is_empty() {
             return Err(self.missing(1));
@@ -187,28 +191,31 @@ impl TableSpec {
     }
 
     #[inline]
-    fn customer_id<'a>(&self, fields: Fields<'a>) -> Result<Option<Cow<'a, str>>, Fault> {
-        self.check_exact(fields, 0)?;
+    fn customer_id<'a>(&self, fields: Fields<'a>) -> Result<Option<Cow<'a, str>>, Box<Fault>> {
+        if fields.is_typed(0) {
+            self.check_exact(fields, 0)?;
+        }
         self.nulls.customer_id(fields.texts[0]).map_err(|error| match error {
-            InvalidId::TooLong(bytes) => Fault {
+            InvalidId::TooLong(bytes) => Box::new(Fault {
                 cause: format!("column `{}`: an id of more than {MAX_ID_BYTES} bytes", self.columns[0].source),
                 found: format!("found {bytes} bytes"),
-            },
+            }),
             error => self.fault(0, &error.to_string(), fields.texts[0]),
         })
     }
 
     #[inline]
-    fn id<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Option<Cow<'a, str>>, Fault> {
-        self.check_exact(fields, at)?;
+    fn id<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Option<Cow<'a, str>>, Box<Fault>> {
+        if fields.is_typed(at) {
+            self.check_exact(fields, at)?;
+        }
         self.nulls.id(fields.texts[at]).map_err(|error| self.fault(at, &error.to_string(), fields.texts[at]))
     }
 
-    /// Refuses the id in the column `at` where it is a number that its file writes in scientific notation, as `1e16`; a text may be so in
-    /// hexadecimal.
-    #[inline]
-    fn check_exact(&self, fields: Fields<'_>, at: usize) -> Result<(), Fault> {
-        if fields.is_typed(at) && fields.texts[at].contains(['e', 'E']) && fields.texts[at].parse::<f64>().is_ok() {
+    /// Refuses an id of a typed column that its file writes in scientific notation, as `1e16`. In a text
+    /// column `1e16` may be hexadecimal.
+    fn check_exact(&self, fields: Fields<'_>, at: usize) -> Result<(), Box<Fault>> {
+        if fields.texts[at].contains(['e', 'E']) && fields.texts[at].parse::<f64>().is_ok() {
             return Err(self.fault(at, &InvalidId::Ambiguous.to_string(), fields.texts[at]));
         }
         Ok(())
@@ -224,19 +231,19 @@ impl TableSpec {
 
     /// Returns an id that must be there.
     #[inline]
-    fn key<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Cow<'a, str>, Fault> {
+    fn key<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Cow<'a, str>, Box<Fault>> {
         self.id(fields, at)?.ok_or_else(|| self.missing(at))
     }
 
-    fn event(&self, fields: Fields<'_>, at: usize) -> Result<i64, Fault> {
+    fn event(&self, fields: Fields<'_>, at: usize) -> Result<i64, Box<Fault>> {
         let text = fields.texts[at];
         self.times.event(text, fields.is_typed(at)).map_err(|why| {
             let (expected, found) = self.not_time(why, Kind::Timestamp, text);
-            Fault { cause: format!("column `{}`: {expected}", self.columns[at].source), found }
+            Box::new(Fault { cause: format!("column `{}`: {expected}", self.columns[at].source), found })
         })
     }
 
-    fn event_if_any(&self, fields: Fields<'_>, at: usize) -> Result<Option<i64>, Fault> {
+    fn event_if_any(&self, fields: Fields<'_>, at: usize) -> Result<Option<i64>, Box<Fault>> {
         if is_null_word(trimmed(fields.texts[at])) {
             return Ok(None);
         }
@@ -244,7 +251,7 @@ impl TableSpec {
     }
 
     /// Checks an attribute of a customer whose type is known, and writes its value as it is staged.
-    fn attribute(&self, extra: &mut Extra<'_>) -> Result<(), Fault> {
+    fn attribute(&self, extra: &mut Extra<'_>) -> Result<(), Box<Fault>> {
         let typed = extra.declared.is_none();
         let kind = extra.declared.unwrap_or(extra.kind);
         if kind == Kind::Text || (typed && !matches!(kind, Kind::Timestamp)) {
@@ -257,16 +264,15 @@ impl TableSpec {
         Ok(())
     }
 
-    fn staged(&self, kind: Kind, text: &str, extra: &Extra<'_>) -> Result<String, Fault> {
+    fn staged(&self, kind: Kind, text: &str, extra: &Extra<'_>) -> Result<String, Box<Fault>> {
         // A file that types its values leaves nothing to a configured format.
         let typed = match kind {
             Kind::Date | Kind::Timestamp => matches!(extra.kind, Kind::Date | Kind::Timestamp),
             _ => extra.kind != Kind::Text,
         };
         let numbers = if typed { NumberRule::TYPED } else { self.numbers };
-        let fault = |(expected, found): (String, String)| Fault {
-            cause: format!("column `{}`: {expected}", extra.name),
-            found,
+        let fault = |(expected, found): (String, String)| {
+            Box::new(Fault { cause: format!("column `{}`: {expected}", extra.name), found })
         };
         let number = |why| fault(self.number_expected(kind, why, text));
         let time = |why| fault(self.not_time(why, kind, text));
@@ -282,18 +288,18 @@ impl TableSpec {
         }
     }
 
-    fn missing(&self, at: usize) -> Fault {
+    fn missing(&self, at: usize) -> Box<Fault> {
         self.fault(at, "expected a value", "")
     }
 
-    fn fault(&self, at: usize, expected: &str, text: &str) -> Fault {
-        Fault { cause: format!("column `{}`: {expected}", self.columns[at].source), found: found(text) }
+    fn fault(&self, at: usize, expected: &str, text: &str) -> Box<Fault> {
+        Box::new(Fault { cause: format!("column `{}`: {expected}", self.columns[at].source), found: found(text) })
     }
 
-    fn not_number(&self, fields: Fields<'_>, at: usize, why: NotNumber) -> Fault {
+    fn not_number(&self, fields: Fields<'_>, at: usize, why: NotNumber) -> Box<Fault> {
         let column = &self.columns[at];
         let (expected, found) = self.number_expected(column.kind, why, fields.texts[at]);
-        Fault { cause: format!("column `{}`: {expected}", column.source), found }
+        Box::new(Fault { cause: format!("column `{}`: {expected}", column.source), found })
     }
 
     /// Says which number was expected, and what was found.

@@ -146,7 +146,7 @@ impl Reading<'_> {
         }
         let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
         let shape = Shape { spec: self.spec, columns: header.len(), places: &columns.places };
-        let file = self.file;
+        let (file, id_column) = (self.file, self.spec.columns[0].source.as_str());
         while let Some(record) = records.next().map_err(|error| unreadable(file, self.at, &error))? {
             self.at = record.line;
             let covered = record.covered;
@@ -166,14 +166,6 @@ impl Reading<'_> {
                 Some(texts) => texts.get(place),
                 None => std::str::from_utf8(record.bytes(place)).ok(),
             };
-            let id = columns.places.first().copied().flatten().and_then(text);
-            let id_column = &self.spec.columns[0].source;
-            if id.is_some_and(|id| id.len() >= id_column.len() && trim(id) == id_column) {
-                let fault =
-                    Fault { cause: "the header again".to_owned(), found: "found the names of columns".to_owned() };
-                self.bad(fault, covered)?;
-                continue;
-            }
             let (mut fields, mut is_text) = ([""; MAX_COLUMNS], true);
             for (field, place) in fields.iter_mut().zip(&columns.places) {
                 let Some(place) = *place else { continue };
@@ -182,11 +174,18 @@ impl Reading<'_> {
                     None => is_text = false,
                 }
             }
+            if fields[0].len() >= id_column.len() && trim(fields[0]) == id_column {
+                let fault =
+                    Fault { cause: "the header again".to_owned(), found: "found the names of columns".to_owned() };
+                self.bad(fault, covered)?;
+                continue;
+            }
             let kept = columns.kept.iter().map(|column| {
                 let text = Cow::Borrowed(text(column.place)?);
                 Some(Extra { name: &column.name, text, kind: Kind::Text, declared: column.declared })
             });
-            let Some(kept) = kept.collect::<Option<Vec<_>>>().filter(|_| is_text) else {
+            let kept = if columns.kept.is_empty() { Some(Vec::new()) } else { kept.collect() };
+            let Some(kept) = kept.filter(|_| is_text) else {
                 self.bad(not_utf8("the line"), covered)?;
                 continue;
             };

@@ -205,17 +205,23 @@ impl<R: Read> Records<R> {
         }
         let passed = self.rest.start..self.rest.start + read;
         self.rest.start = passed.end;
+        let is_last = self.ended && self.rest.is_empty();
         let mut raw = &self.buffer[passed];
         let before = raw.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
-        let (empty, after) = raw.split_at(before);
-        self.line += breaks(empty, self.last);
-        raw = after;
+        let mut newlines = self.core.line() - lines;
+        if before > 0 {
+            let (empty, after) = raw.split_at(before);
+            self.line += breaks(empty, self.last);
+            newlines -= memchr_iter(b'\n', empty).count() as u64;
+            raw = after;
+        }
         self.last = raw.last().copied().unwrap_or(self.last);
-        // All line breaks are known from csv-core but for CR, which mostly is the record's end.
-        let newlines = self.core.line() - lines - memchr_iter(b'\n', empty).count() as u64;
-        let passed = match memchr(b'\r', raw) {
+        // Every byte of a record without quotes is a field's, a delimiter or the line break at the end. Of others
+        // csv-core has counted the LF.
+        let has_quotes = is_last || raw.len() != written + fields;
+        let passed = match if has_quotes { memchr(b'\r', raw) } else { Some(raw.len() - 1) } {
             None => newlines,
-            Some(at) if at + 1 == raw.len() && newlines == 0 => 1,
+            Some(at) if at + 1 == raw.len() && (newlines == 0 || !has_quotes) => 1,
             Some(_) => breaks(raw, b' '),
         };
         let line = self.line;
@@ -227,7 +233,7 @@ impl<R: Read> Records<R> {
         Ok(Some(Record {
             line,
             covered,
-            is_last: self.ended && self.rest.is_empty(),
+            is_last,
             delimiter: self.delimiter,
             quote: self.quote,
             raw,

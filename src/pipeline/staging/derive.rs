@@ -12,7 +12,7 @@ use std::{
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, RecordBatch, StringArray, UInt32Array},
     compute::take_record_batch,
-    datatypes::{DataType, Decimal128Type, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
+    datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
 };
 
 use super::{
@@ -20,7 +20,11 @@ use super::{
     spill::{self, INTERACTION_COLUMNS, SpillFile, TRANSACTION_COLUMNS},
     staging, time_type,
 };
-use crate::pipeline::raw::{RawError, Table, TableSpec, check::Effect};
+use crate::pipeline::raw::{
+    RawError, Table, TableSpec,
+    check::Effect,
+    value::{PRICE_DIGITS, PRICE_SCALE},
+};
 
 mod customers;
 mod orders;
@@ -35,6 +39,7 @@ use write::TableWriter;
 
 /// DECIMAL(38,4)
 pub(crate) const MONEY: DataType = DataType::Decimal128(38, 4);
+const PRICE: DataType = DataType::Decimal128(PRICE_DIGITS, PRICE_SCALE);
 
 /// What one partition is derived from.
 #[derive(Debug)]
@@ -172,7 +177,8 @@ impl Partition<'_> {
             sorted.chunk_by(same),
             |line| lines.files[line.row as usize],
             |line, count| {
-                let (quantity, price) = (lines.quantities[line.row as usize], lines.prices[line.row as usize]);
+                let row = line.row as usize;
+                let (quantity, price) = (lines.quantities[row], i128::from(lines.prices[row]));
                 let amount = Effect::of(quantity, price, spec.free_orders).amount(quantity, price);
                 *found = (found.0 + count, found.1 + amount * i128::from(count));
             },
@@ -195,13 +201,15 @@ impl Partition<'_> {
             let rows: UInt32Array = rows.iter().map(|line| line.row).collect::<Vec<_>>().into();
             let sorted = take_record_batch(lines.batch, &rows).map_err(|error| staging(self.scratch, error))?;
             let quantities = sorted.column(3).as_primitive::<Int64Type>().values();
-            let prices = sorted.column(4).as_primitive::<Decimal128Type>().values();
-            let effects = quantities.iter().zip(prices).map(|(quantity, price)| {
+            let prices: Vec<i128> =
+                sorted.column(4).as_primitive::<Int64Type>().values().iter().map(|price| i128::from(*price)).collect();
+            let effects = quantities.iter().zip(&prices).map(|(quantity, price)| {
                 let effect = Effect::of(*quantity, *price, spec.free_orders);
                 (effect.amount(*quantity, *price), effect == Effect::Purchase)
             });
             let (amounts, purchases): (Vec<i128>, Vec<bool>) = effects.unzip();
             let mut columns = sorted.columns()[..TRANSACTION_COLUMNS - 1].to_vec();
+            columns[4] = Arc::new(Decimal128Array::from(prices).with_data_type(PRICE));
             columns.insert(5, money(amounts));
             columns.push(Arc::new(BooleanArray::from(purchases)));
             columns.extend_from_slice(&sorted.columns()[TRANSACTION_COLUMNS..]);
@@ -263,6 +271,7 @@ impl Partition<'_> {
 fn transactions_schema(spilled: &Schema) -> SchemaRef {
     let mut fields: Vec<Field> = spilled.fields().iter().map(|field| field.as_ref().clone()).collect();
     fields[TRANSACTION_COLUMNS - 1] = Field::new("is_purchase", DataType::Boolean, false);
+    fields[4] = Field::new("unit_price", PRICE, false);
     fields.insert(5, Field::new("amount", MONEY, false));
     Arc::new(Schema::new(fields))
 }

@@ -288,7 +288,7 @@ impl Job {
             };
             match spec.table {
                 Table::Transactions => match spec.transaction(fields) {
-                    Err(fault) => outcome.bad(file, line, fault, 1),
+                    Err(fault) => outcome.bad(file, line, *fault, 1),
                     Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                     Ok(passed) => {
                         outcome.event(passed.ordered_at);
@@ -302,7 +302,7 @@ impl Job {
                     }
                 },
                 Table::Customers => match spec.customer(fields, &mut extras) {
-                    Err(fault) => outcome.bad(file, line, fault, 1),
+                    Err(fault) => outcome.bad(file, line, *fault, 1),
                     Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                     Ok(passed) => {
                         outcome.has_created_at |= passed.created_at.is_some();
@@ -315,7 +315,7 @@ impl Job {
                     }
                 },
                 Table::Interactions => match spec.interaction(fields) {
-                    Err(fault) => outcome.bad(file, line, fault, 1),
+                    Err(fault) => outcome.bad(file, line, *fault, 1),
                     Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                     Ok(passed) => {
                         outcome.event(passed.at);

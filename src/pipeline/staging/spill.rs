@@ -12,10 +12,7 @@ use std::{
 };
 
 use arrow::{
-    array::{
-        ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
-        TimestampMicrosecondArray,
-    },
+    array::{ArrayRef, Int32Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder},
     buffer::Buffer,
     compute::concat_batches,
     datatypes::{DataType, Field, Schema, SchemaRef},
@@ -29,7 +26,7 @@ use super::{UTC, staging, time_type};
 use crate::pipeline::raw::{
     RawError, Table, TableSpec,
     check::{Customer, Extra, Interaction, Transaction},
-    value::{PRICE_DIGITS, PRICE_SCALE, trimmed},
+    value::trimmed,
 };
 
 /// Rows that a thread collects before it divides them.
@@ -52,7 +49,8 @@ pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
                 text("order_id", false),
                 text("product_id", false),
                 Field::new("quantity", DataType::Int64, false),
-                Field::new("unit_price", DataType::Decimal128(PRICE_DIGITS, PRICE_SCALE), false),
+                // In ten-thousandths, half as long as a decimal.
+                Field::new("unit_price", DataType::Int64, false),
                 Field::new("ordered_at", time_type(), false),
                 file,
             ];
@@ -92,11 +90,55 @@ pub(crate) struct Spill {
     partitioner: BatchPartitioner,
     out: Out,
     rows: usize,
+    columns: Columns,
+}
+
+/// The columns of the rows that are collected, those of one type in the order of the schema.
+struct Columns {
     texts: Vec<StringBuilder>,
-    integers: Vec<i64>,
-    prices: Vec<i128>,
-    files: Vec<i32>,
-    times: [Vec<Option<i64>>; 2],
+    integers: [Int64Builder; 2],
+    files: Int32Builder,
+    times: [TimestampMicrosecondBuilder; 2],
+}
+
+impl Columns {
+    /// Makes columns with room for [`ROWS`] rows, and for `bytes` in each column of text.
+    fn new(schema: &Schema, bytes: impl Iterator<Item = usize>) -> Self {
+        let has = |kind: &DataType| schema.fields().iter().any(|field| field.data_type() == kind);
+        let room = |kind: &DataType| if has(kind) { ROWS } else { 0 };
+        let times = || TimestampMicrosecondBuilder::with_capacity(room(&time_type())).with_timezone(UTC);
+        let integers = || Int64Builder::with_capacity(room(&DataType::Int64));
+        Self {
+            texts: bytes.map(|bytes| StringBuilder::with_capacity(ROWS, bytes)).collect(),
+            integers: [integers(), integers()],
+            files: Int32Builder::with_capacity(room(&DataType::Int32)),
+            times: [times(), times()],
+        }
+    }
+
+    fn append_texts(&mut self, from: usize, texts: &[&str]) {
+        for (builder, text) in self.texts[from..].iter_mut().zip(texts) {
+            let text = trimmed(text);
+            builder.append_option((!text.is_empty()).then_some(text));
+        }
+    }
+
+    /// Takes the columns and leaves room for as many rows.
+    fn take(&mut self, schema: &Schema) -> Vec<ArrayRef> {
+        let room = Self::new(schema, self.texts.iter().map(|texts| texts.values_slice().len()));
+        let mut full = std::mem::replace(self, room);
+        let (mut texts, mut times) = (full.texts.iter_mut(), full.times.iter_mut());
+        let mut integers = full.integers.iter_mut();
+        let column = |field: &Arc<Field>| -> Option<ArrayRef> {
+            Some(match field.data_type() {
+                DataType::Int32 => Arc::new(full.files.finish()),
+                DataType::Int64 => Arc::new(integers.next()?.finish()),
+                DataType::Timestamp(..) => Arc::new(times.next()?.finish()),
+                _ => Arc::new(texts.next()?.finish()),
+            })
+        };
+        schema.fields().iter().filter_map(column).collect()
+    }
 }
 
 impl Spill {
@@ -111,19 +153,10 @@ impl Spill {
         )
         .map_err(|error| staging(folder, error))?;
         let texts = schema.fields().iter().filter(|field| *field.data_type() == DataType::Utf8).count();
+        let columns = Columns::new(&schema, std::iter::repeat_n(0, texts));
         let path = folder.join(format!("spill-{}-{thread}.arrow", spec.table.name()));
         let out = Out::new(path, &schema, partitions)?;
-        Ok(Self {
-            schema,
-            partitioner,
-            out,
-            rows: 0,
-            texts: (0..texts).map(|_| StringBuilder::new()).collect(),
-            integers: Vec::new(),
-            prices: Vec::new(),
-            files: Vec::new(),
-            times: [Vec::new(), Vec::new()],
-        })
+        Ok(Self { schema, partitioner, out, rows: 0, columns })
     }
 
     pub(crate) fn transaction(
@@ -133,14 +166,15 @@ impl Spill {
         texts: &[&str],
         file: i32,
     ) -> Result<(), RawError> {
-        self.texts[0].append_value(id);
-        self.texts[1].append_value(&line.order_id);
-        self.texts[2].append_value(&line.product_id);
-        self.append_texts(3, texts);
-        self.integers.push(line.quantity);
-        self.prices.push(i128::from(line.unit_price));
-        self.times[0].push(Some(line.ordered_at));
-        self.files.push(file);
+        let columns = &mut self.columns;
+        columns.texts[0].append_value(id);
+        columns.texts[1].append_value(&line.order_id);
+        columns.texts[2].append_value(&line.product_id);
+        columns.append_texts(3, texts);
+        columns.integers[0].append_value(line.quantity);
+        columns.integers[1].append_value(line.unit_price);
+        columns.times[0].append_value(line.ordered_at);
+        columns.files.append_value(file);
         self.added()
     }
 
@@ -156,11 +190,12 @@ impl Spill {
         let mut object = Vec::with_capacity(256);
         let written = serde_json::Serializer::new(&mut object).collect_map(members);
         written.map_err(|error| staging(&self.out.path, error))?;
-        self.texts[0].append_value(id);
-        self.texts[1].append_value(std::str::from_utf8(&object).map_err(|error| staging(&self.out.path, error))?);
-        self.times[0].push(line.created_at);
-        self.times[1].push(line.updated_at);
-        self.integers.push(place);
+        let columns = &mut self.columns;
+        columns.texts[0].append_value(id);
+        columns.texts[1].append_value(std::str::from_utf8(&object).map_err(|error| staging(&self.out.path, error))?);
+        columns.times[0].append_option(line.created_at);
+        columns.times[1].append_option(line.updated_at);
+        columns.integers[0].append_value(place);
         self.added()
     }
 
@@ -171,24 +206,19 @@ impl Spill {
         texts: &[&str],
         file: i32,
     ) -> Result<(), RawError> {
-        self.texts[0].append_value(id);
-        self.texts[1].append_value(line.event);
-        self.texts[2].append_option(line.product_id.as_deref());
-        self.append_texts(3, texts);
-        self.times[0].push(Some(line.at));
-        self.files.push(file);
+        let columns = &mut self.columns;
+        columns.texts[0].append_value(id);
+        columns.texts[1].append_value(line.event);
+        columns.texts[2].append_option(line.product_id.as_deref());
+        columns.append_texts(3, texts);
+        columns.times[0].append_value(line.at);
+        columns.files.append_value(file);
         self.added()
-    }
-
-    fn append_texts(&mut self, from: usize, texts: &[&str]) {
-        for (builder, text) in self.texts[from..].iter_mut().zip(texts) {
-            builder.append_option(Some(trimmed(text)).filter(|text| !text.is_empty()));
-        }
     }
 
     fn added(&mut self) -> Result<(), RawError> {
         self.rows += 1;
-        let is_full = || self.texts.iter().map(|texts| texts.values_slice().len()).sum::<usize>() >= BYTES;
+        let is_full = || self.columns.texts.iter().map(|texts| texts.values_slice().len()).sum::<usize>() >= BYTES;
         // A record has 64 MiB at most, so that few are looked at together.
         let full = self.rows >= ROWS || (self.rows.is_multiple_of(LOOKED_AT) && is_full());
         if full { self.flush() } else { Ok(()) }
@@ -199,30 +229,7 @@ impl Spill {
             return Ok(());
         }
         self.rows = 0;
-        let (mut texts, mut times) = (self.texts.iter_mut(), self.times.iter_mut());
-        let (mut integers, mut prices) = (std::mem::take(&mut self.integers), std::mem::take(&mut self.prices));
-        let mut files = std::mem::take(&mut self.files);
-        let columns: Vec<ArrayRef> = self
-            .schema
-            .fields()
-            .iter()
-            .map(|field| -> ArrayRef {
-                match field.data_type() {
-                    DataType::Int32 => Arc::new(Int32Array::from(std::mem::take(&mut files))),
-                    DataType::Int64 => Arc::new(Int64Array::from(std::mem::take(&mut integers))),
-                    DataType::Decimal128(..) => {
-                        let prices = Decimal128Array::from(std::mem::take(&mut prices));
-                        Arc::new(prices.with_data_type(DataType::Decimal128(PRICE_DIGITS, PRICE_SCALE)))
-                    }
-                    DataType::Timestamp(..) => {
-                        let times =
-                            TimestampMicrosecondArray::from(times.next().map(std::mem::take).unwrap_or_default());
-                        Arc::new(times.with_timezone(UTC))
-                    }
-                    _ => Arc::new(texts.next().map_or_else(|| StringArray::new_null(0), StringBuilder::finish)),
-                }
-            })
-            .collect();
+        let columns = self.columns.take(&self.schema);
         let out = &mut self.out;
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| staging(&out.path, error);
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| failed(error.into()))?;

@@ -73,7 +73,7 @@ impl Orders<'_> {
 
     fn effect(&self, line: &LineKey) -> (Effect, i128) {
         let row = line.row as usize;
-        let (quantity, price) = (self.lines.quantities[row], self.lines.prices[row]);
+        let (quantity, price) = (self.lines.quantities[row], i128::from(self.lines.prices[row]));
         let effect = Effect::of(quantity, price, self.spec.free_orders);
         (effect, effect.amount(quantity, price))
     }
@@ -132,7 +132,7 @@ impl Orders<'_> {
             document.last_at = document.last_at.max(self.lines.times[row]);
             // Quantities are bounded, so that sums of them are too.
             document.items += quantity;
-            document.amount += i128::from(quantity) * self.lines.prices[row].abs();
+            document.amount += i128::from(quantity) * i128::from(self.lines.prices[row].abs());
         }
         document
     }

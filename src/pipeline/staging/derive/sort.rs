@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use arrow::{
     array::{Array, AsArray, RecordBatch, StringArray},
-    datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType},
+    datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
 
 use super::super::spill::TRANSACTION_COLUMNS;
@@ -16,7 +16,8 @@ pub(super) struct LineColumns<'a> {
     pub(super) orders: &'a StringArray,
     products: &'a StringArray,
     pub(super) quantities: &'a [i64],
-    pub(super) prices: &'a [i128],
+    /// In ten-thousandths.
+    pub(super) prices: &'a [i64],
     pub(super) times: &'a [i64],
     /// The number of the file that each line stands in; it has no part in the order.
     pub(super) files: &'a [i32],
@@ -67,7 +68,7 @@ impl<'a> LineColumns<'a> {
             orders: batch.column(1).as_string(),
             products: batch.column(2).as_string(),
             quantities: batch.column(3).as_primitive::<Int64Type>().values(),
-            prices: batch.column(4).as_primitive::<Decimal128Type>().values(),
+            prices: batch.column(4).as_primitive::<Int64Type>().values(),
             times: batch.column(5).as_primitive::<TimestampMicrosecondType>().values(),
             files: batch.column(6).as_primitive::<Int32Type>().values(),
             scope: scope.iter().map(|at| texts[*at]).collect(),
