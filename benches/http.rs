@@ -145,7 +145,10 @@ async fn check(larder: &Server, peer: &Server, path: &str) -> anyhow::Result<usi
         // The first of two: what the memory has lost meanwhile comes from the snapshot, and says so.
         for _ in 0..2 {
             let answer = client.get(format!("{}{path}", server.url)).send().await?.error_for_status()?;
-            ensure!(answer.headers().get("content-type").is_some_and(|kind| kind == "application/json"), "no JSON");
+            ensure!(
+                answer.headers().get("content-type").is_some_and(|kind| kind == "application/json"),
+                "no JSON"
+            );
             answers.push(answer.bytes().await?);
         }
     }
@@ -154,7 +157,8 @@ async fn check(larder: &Server, peer: &Server, path: &str) -> anyhow::Result<usi
 }
 
 fn setting(name: &str, default: u64) -> anyhow::Result<u64> {
-    std::env::var(name).map_or(Ok(default), |text| text.parse().with_context(|| format!("{name} is a number")))
+    std::env::var(name)
+        .map_or(Ok(default), |text| text.parse().with_context(|| format!("{name} is a number")))
 }
 
 async fn compare() -> anyhow::Result<()> {
@@ -170,7 +174,8 @@ async fn compare() -> anyhow::Result<()> {
     let info = larder("Larder, access log on", "info")?;
     let warn = larder("Larder, access log off", "warn")?;
     let loads = prepare(&shop, &info, folder.path()).await?;
-    let bare = Server::start("bare axum", Command::new(std::env::current_exe()?).arg(PEER).arg(folder.path()))?;
+    let bare =
+        Server::start("bare axum", Command::new(std::env::current_exe()?).arg(PEER).arg(folder.path()))?;
     let bytes = check(&info, &bare, &loads[0].path).await?;
     check(&warn, &bare, &loads[0].path).await?;
     let servers = [&bare, &info, &warn];
@@ -179,7 +184,9 @@ async fn compare() -> anyhow::Result<()> {
          one customer is {bytes} bytes of JSON. The aim is at least 0.85 of the bare handler for one customer with everything on.\n",
         std::thread::available_parallelism()?,
     );
-    println!("| load | connections | server | requests/s | of bare axum | p50 µs | p99 µs | CPU µs a request |");
+    println!(
+        "| load | connections | server | requests/s | of bare axum | p50 µs | p99 µs | CPU µs a request |"
+    );
     println!("|---|---:|---|---:|---:|---:|---:|---:|");
     for load in &loads {
         for server in servers {
@@ -192,8 +199,10 @@ async fn compare() -> anyhow::Result<()> {
             }
         }
         for (server, of_server) in servers.iter().zip(&runs) {
-            let median = |value: fn(&Run) -> f64| quantile(&mut of_server.iter().map(value).collect::<Vec<_>>(), 0.5);
-            let mut ratios: Vec<f64> = of_server.iter().zip(&runs[0]).map(|(run, bare)| run.rate / bare.rate).collect();
+            let median =
+                |value: fn(&Run) -> f64| quantile(&mut of_server.iter().map(value).collect::<Vec<_>>(), 0.5);
+            let mut ratios: Vec<f64> =
+                of_server.iter().zip(&runs[0]).map(|(run, bare)| run.rate / bare.rate).collect();
             println!(
                 "| {} | {} | {} | {:.0} | {:.2} | {:.0} | {:.0} | {:.1} |",
                 load.name,

@@ -35,7 +35,12 @@ fn main() -> anyhow::Result<()> {
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let rate = |time: Duration| bytes.len() as f64 / 1e6 / time.as_secs_f64();
         let ratio = rate(own) / rate(peer);
-        println!("| {name} | {} | {:.0} | {:.0} | {ratio:.2} |", bytes.len() / 1_000_000, rate(peer), rate(own));
+        println!(
+            "| {name} | {} | {:.0} | {:.0} | {ratio:.2} |",
+            bytes.len() / 1_000_000,
+            rate(peer),
+            rate(own)
+        );
     }
     Ok(())
 }
@@ -61,7 +66,8 @@ fn by_csv_core(bytes: &[u8]) -> u64 {
     let (mut output, mut ends) = (vec![0; 1 << 16], vec![0; 64]);
     let (mut rest, mut written, mut fields, mut found) = (bytes, 0, 0, 0);
     loop {
-        let (result, read, wrote, ended) = reader.read_record(rest, &mut output[written..], &mut ends[fields..]);
+        let (result, read, wrote, ended) =
+            reader.read_record(rest, &mut output[written..], &mut ends[fields..]);
         rest = &rest[read..];
         (written, fields) = (written + wrote, fields + ended);
         match result {
@@ -75,7 +81,9 @@ fn by_csv_core(bytes: &[u8]) -> u64 {
             }
             ReadRecordResult::InputEmpty => rest = &[],
             ReadRecordResult::End => return found,
-            ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => unreachable!("records are short"),
+            ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
+                unreachable!("records are short")
+            }
         }
     }
 }

@@ -37,7 +37,9 @@ impl<K: Hash + Eq + Clone, V: Clone, E> Cache<K, V, E> {
     #[must_use]
     pub fn new(budget: u64, count: u64, weight: fn(&K, &V) -> usize) -> Self {
         let mut options = OptionsBuilder::new();
-        options.weight_capacity(budget).estimated_items_capacity(usize::try_from(count).unwrap_or(usize::MAX));
+        options
+            .weight_capacity(budget)
+            .estimated_items_capacity(usize::try_from(count).unwrap_or(usize::MAX));
         let options = options.build().unwrap_or_else(|_| unreachable!("both capacities are set"));
         let slots = sync::Cache::with_options(
             options,
@@ -158,7 +160,10 @@ mod tests {
             }
         };
         let answers = join_all((0..20).map(|_| ask(true))).await;
-        assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(|error| **error == "no 0")), "{answers:?}");
+        assert!(
+            answers.iter().all(|answer| answer.as_ref().is_err_and(|error| **error == "no 0")),
+            "{answers:?}"
+        );
         assert_eq!((cache.get(&7), cache.weight()), (None, 0));
         let answers = join_all((0..20).map(|_| ask(false))).await;
         assert!(answers.iter().all(|answer| answer.as_deref() == Ok("yes 1")), "{answers:?}");

@@ -77,7 +77,10 @@ enum Command {
 #[derive(Debug)]
 struct App {
     config: Config,
-    #[cfg_attr(not(feature = "build"), expect(dead_code, reason = "the demo's, which has a configuration of its own"))]
+    #[cfg_attr(
+        not(feature = "build"),
+        expect(dead_code, reason = "the demo's, which has a configuration of its own")
+    )]
     overrides: Overrides,
 }
 
@@ -191,7 +194,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 #[cfg(feature = "build")]
 fn instant(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
     let time = crate::snapshot::rfc3339::instant(text);
-    time.ok_or_else(|| "expected a time such as 2011-09-09T00:00:00Z, or a date such as 2011-09-09".to_owned())
+    time.ok_or_else(|| {
+        "expected a time such as 2011-09-09T00:00:00Z, or a date such as 2011-09-09".to_owned()
+    })
 }
 
 fn runtime_threads(config: &Config) -> usize {

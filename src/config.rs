@@ -291,7 +291,10 @@ impl Config {
     ///
     /// # Errors
     /// Names the file or the variable, and the place in it.
-    pub fn load(path: Option<&Path>, vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+    pub fn load(
+        path: Option<&Path>,
+        vars: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let default = Path::new("larder.toml");
         let found = path.or_else(|| default.exists().then_some(default));
         let text = match found {
@@ -321,7 +324,8 @@ impl Config {
         let mut table: toml::Table =
             toml::from_str(text).map_err(|error| wrong(place, Mistake::of_form(text, error)))?;
         // Once by itself, so that an error shows the line in the file.
-        let from_file: Self = toml::from_str(text).map_err(|error| wrong(place, Mistake::of_content(text, error)))?;
+        let from_file: Self =
+            toml::from_str(text).map_err(|error| wrong(place, Mistake::of_content(text, error)))?;
         if let Some(why) = keys::wrong(&from_file.keys) {
             return Err(ConfigError::Key { place: place.to_owned(), why });
         }

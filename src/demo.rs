@@ -85,8 +85,16 @@ pub fn generate(retail: &Retail, dir: &Path, progress: &(dyn Fn(u64, u64) + Sync
     make(retail, dir, progress, thread::available_parallelism().map_or(1, NonZero::get))
 }
 
-fn make(retail: &Retail, dir: &Path, progress: &(dyn Fn(u64, u64) + Sync), threads: usize) -> Result<Vec<RawFile>> {
-    ensure!(retail.customers >= 10 && retail.lines >= 100, "made-up data has at least 10 customers and 100 lines");
+fn make(
+    retail: &Retail,
+    dir: &Path,
+    progress: &(dyn Fn(u64, u64) + Sync),
+    threads: usize,
+) -> Result<Vec<RawFile>> {
+    ensure!(
+        retail.customers >= 10 && retail.lines >= 100,
+        "made-up data has at least 10 customers and 100 lines"
+    );
     ensure!(dir.is_dir(), "no folder {}", dir.display());
     for table in ["transactions", "customers", "interactions"] {
         let folder = dir.join(table);
@@ -219,7 +227,10 @@ mod tests {
         share("gifts", 0.001..0.006, &|line| line[line.len() - 3] == "0.00");
         share("services", 0.006..0.015, &|line| ["POSTAGE", "GIFT-WRAP", "MANUAL"].contains(&line[2]));
         share("bad lines", 0.0003..0.001, &|line| {
-            line.len() < 9 || line.contains(&"n/a") || line.contains(&"x") || line.contains(&"2025-02-30 25:61:00")
+            line.len() < 9
+                || line.contains(&"n/a")
+                || line.contains(&"x")
+                || line.contains(&"2025-02-30 25:61:00")
         });
         let repeated = all.len() - all.iter().collect::<HashSet<_>>().len();
         assert!((15..80).contains(&repeated), "{repeated} repeated lines");
@@ -227,7 +238,8 @@ mod tests {
             assert!(all.iter().any(|line| line.contains(signs)), "{signs}");
         }
 
-        let quantity = |line: &str| line.rsplit(',').nth(3).and_then(|it| it.parse::<i32>().ok()).unwrap_or(0);
+        let quantity =
+            |line: &str| line.rsplit(',').nth(3).and_then(|it| it.parse::<i32>().ok()).unwrap_or(0);
         let ids = |sign: i32| -> HashSet<&str> {
             let lines = all.iter().filter(|line| quantity(line).signum() == sign);
             lines.filter_map(|line| line.split(',').next()).map(str::trim).collect()
@@ -245,7 +257,8 @@ mod tests {
     fn lines_are_in_the_order_of_time() {
         let made = made(&SMALL, 2);
         for table in ["transactions", "interactions"] {
-            let times = lines(&made, table).filter_map(|line| line.split(',').find(|field| field.starts_with("2025-")));
+            let times = lines(&made, table)
+                .filter_map(|line| line.split(',').find(|field| field.starts_with("2025-")));
             let times: Vec<&str> = times.filter(|time| !time.ends_with("25:61:00")).collect();
             assert!(times.len() > 1_000 && times.is_sorted(), "{table}");
         }

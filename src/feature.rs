@@ -98,8 +98,9 @@ impl Row {
     }
 
     fn object(&self, keys: &[ViewKeys]) -> Object {
-        let mut text =
-            Vec::with_capacity(2 + self.views.bytes() + keys.iter().map(|keys| 1 + keys.bytes()).sum::<usize>());
+        let mut text = Vec::with_capacity(
+            2 + self.views.bytes() + keys.iter().map(|keys| 1 + keys.bytes()).sum::<usize>(),
+        );
         let mut personal = Vec::new();
         text.push(b'{');
         for (at, (keys, view)) in keys.iter().zip(self.views.iter()).enumerate() {
@@ -139,10 +140,13 @@ impl ViewKeys {
     /// The keys of `view`.
     #[must_use]
     pub fn new(view: &FeatureView) -> Self {
-        let key = |name: &str, comma: &str| format!("{comma}{}:", serde_json::Value::from(name)).into_bytes().into();
+        let key = |name: &str, comma: &str| {
+            format!("{comma}{}:", serde_json::Value::from(name)).into_bytes().into()
+        };
         let features = view.features.iter().enumerate();
         let personal = features.clone().filter(|(_, feature)| feature.personal).map(|(at, _)| at).collect();
-        let features = features.map(|(at, feature)| key(&feature.name, if at == 0 { "" } else { "," })).collect();
+        let features =
+            features.map(|(at, feature)| key(&feature.name, if at == 0 { "" } else { "," })).collect();
         Self { name: key(&view.name, ""), features, personal }
     }
 
@@ -264,8 +268,7 @@ mod tests {
         let rows = ViewRows::new(texts.iter().map(|text| text.map(str::as_bytes))).expect("short");
         let row = Row::new(CustomerId::parse("a").expect("an id"), rows);
         let shown = r#"{"profile":{"email":"a,b@x","city":"Oslo","born":null},"absent":null,"rfm":{"score":5,"note":["n",{"k":1}]}}"#;
-        let masked =
-            r#"{"profile":{"email":null,"city":"Oslo","born":null},"absent":null,"rfm":{"score":5,"note":null}}"#;
+        let masked = r#"{"profile":{"email":null,"city":"Oslo","born":null},"absent":null,"rfm":{"score":5,"note":null}}"#;
         for (mask, expected) in [(false, shown), (true, masked), (false, shown)] {
             let (mut kept, mut single, mut some) = (Vec::new(), b"{".to_vec(), Vec::new());
             row.write(&keys, mask, &mut kept);
@@ -274,7 +277,10 @@ mod tests {
                 keys.write(view, mask, &mut single);
             }
             single.push(b'}');
-            assert_eq!((std::str::from_utf8(&kept), std::str::from_utf8(&single)), (Ok(expected), Ok(expected)));
+            assert_eq!(
+                (std::str::from_utf8(&kept), std::str::from_utf8(&single)),
+                (Ok(expected), Ok(expected))
+            );
             keys[0].write_some(row.views.get(0), &[0, 1], mask, &mut some);
             let email = if mask { "null" } else { r#""a,b@x""# };
             let expected = format!(r#""profile":{{"email":{email},"city":"Oslo"}}"#);

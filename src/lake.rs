@@ -13,8 +13,8 @@ use std::{
 use bytes::Bytes;
 use futures::{TryStreamExt, stream::BoxStream};
 use object_store::{
-    GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, buffered::BufWriter, local::LocalFileSystem,
-    path::Path, prefix::PrefixStore,
+    GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, buffered::BufWriter,
+    local::LocalFileSystem, path::Path, prefix::PrefixStore,
 };
 
 use crate::config::{LakeConfig, shown_url};
@@ -114,7 +114,8 @@ impl Lake {
         }
         let folder = local_path(url, base)?;
         let wrong = |why: String| LakeError::Url { url: shown_url(url), why };
-        std::fs::create_dir_all(&folder).map_err(|error| wrong(format!("cannot make the folder: {error}")))?;
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| wrong(format!("cannot make the folder: {error}")))?;
         let folder = folder.canonicalize().map_err(|error| wrong(error.to_string()))?;
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(error.to_string()))?;
         let shown = url::Url::from_directory_path(&folder).map_or_else(|()| url.clone(), String::from);
@@ -128,7 +129,11 @@ impl Lake {
 
     fn bucket(client: Arc<LazyClient>, bucket: &str, prefix: Path) -> Self {
         let oss = Oss::new(Arc::clone(&client), bucket.to_owned());
-        let url = if prefix.as_ref().is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
+        let url = if prefix.as_ref().is_empty() {
+            format!("s3://{bucket}")
+        } else {
+            format!("s3://{bucket}/{prefix}")
+        };
         let store: Arc<dyn ObjectStore> =
             if prefix.as_ref().is_empty() { Arc::new(oss) } else { Arc::new(PrefixStore::new(oss, prefix)) };
         Self { store, url: url.into(), folder: None, client }
@@ -186,7 +191,11 @@ impl Lake {
             Err(source) => return Err(self.range_error(path, &range, source).await),
         };
         let got = bytes.len() as u64;
-        if got == expected { Ok(bytes) } else { Err(LakeError::Length { path: path.to_string(), expected, got }) }
+        if got == expected {
+            Ok(bytes)
+        } else {
+            Err(LakeError::Length { path: path.to_string(), expected, got })
+        }
     }
 
     /// Tells an object that is too short from a store that failed.
@@ -205,7 +214,10 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Lake::get`]; the stream's own errors are the store's.
-    pub async fn stream(&self, path: &Path) -> Result<BoxStream<'static, object_store::Result<Bytes>>, LakeError> {
+    pub async fn stream(
+        &self,
+        path: &Path,
+    ) -> Result<BoxStream<'static, object_store::Result<Bytes>>, LakeError> {
         let result = self.store.get(path).await.map_err(|source| failed("read", path, source))?;
         Ok(result.into_stream())
     }
@@ -227,7 +239,10 @@ impl Lake {
     /// # Errors
     /// What failed.
     pub async fn put(&self, path: &Path, bytes: Bytes) -> Result<(), LakeError> {
-        self.store.put(path, PutPayload::from(bytes)).await.map_err(|source| failed("write", path, source))?;
+        self.store
+            .put(path, PutPayload::from(bytes))
+            .await
+            .map_err(|source| failed("write", path, source))?;
         Ok(())
     }
 
@@ -261,8 +276,12 @@ impl Lake {
     /// # Errors
     /// What failed.
     pub async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>, LakeError> {
-        let mut found: Vec<ObjectMeta> =
-            self.store.list(Some(folder)).try_collect().await.map_err(|source| failed("list", folder, source))?;
+        let mut found: Vec<ObjectMeta> = self
+            .store
+            .list(Some(folder))
+            .try_collect()
+            .await
+            .map_err(|source| failed("list", folder, source))?;
         found.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
     }
@@ -272,8 +291,11 @@ impl Lake {
     /// # Errors
     /// What failed.
     pub async fn folders(&self, folder: &Path) -> Result<Vec<String>, LakeError> {
-        let listed =
-            self.store.list_with_delimiter(Some(folder)).await.map_err(|source| failed("list", folder, source))?;
+        let listed = self
+            .store
+            .list_with_delimiter(Some(folder))
+            .await
+            .map_err(|source| failed("list", folder, source))?;
         let names = listed.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned));
         let mut names: Vec<String> = names.collect();
         names.sort();
@@ -338,7 +360,9 @@ fn bucket(url: &str) -> Result<Option<(&str, Path)>, LakeError> {
     let Some(rest) = url.strip_prefix("s3://") else { return Ok(None) };
     let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() || bucket.contains(['@', ':', '?', '#']) {
-        return Err(wrong("it must be s3://bucket or s3://bucket/path; keys come from the environment".to_owned()));
+        return Err(wrong(
+            "it must be s3://bucket or s3://bucket/path; keys come from the environment".to_owned(),
+        ));
     }
     let path = Path::parse(path.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;
     Ok(Some((bucket, path)))

@@ -12,7 +12,8 @@ use crate::{
     feature::{FeatureView, money},
     lake::Lake,
     snapshot::{
-        FORMAT, Forgotten, Manifest, Quality, SnapshotId, Stage, TableCounts, Warning, models::Models, rfc3339,
+        FORMAT, Forgotten, Manifest, Quality, SnapshotId, Stage, TableCounts, Warning, models::Models,
+        rfc3339,
     },
     telemetry::Progress,
     views::{self, ViewDefinition, ViewFileError},
@@ -79,7 +80,11 @@ pub async fn raw_files(lake: &Lake, config: &Config) -> Result<(Vec<RawFile>, Ve
 ///
 /// # Errors
 /// Of what a build would refuse.
-pub async fn check_file(file: &RawFile, config: &Config, progress: &Progress) -> Result<TableCounts, RawError> {
+pub async fn check_file(
+    file: &RawFile,
+    config: &Config,
+    progress: &Progress,
+) -> Result<TableCounts, RawError> {
     progress.enter("check", file.bytes);
     let spec = TableSpec::new(file.table, &config.raw)?;
     lines::check(file, &spec, config.raw.max_bad_share, Arc::clone(&progress.done)).await
@@ -101,7 +106,9 @@ pub async fn build(
 
 /// The temporary folder of a build.
 fn scratch(config: &Config) -> Result<Scratch, RawError> {
-    Scratch::new(&config.build.staging.as_ref().map_or_else(std::env::temp_dir, |folder| config.resolve(folder)))
+    Scratch::new(
+        &config.build.staging.as_ref().map_or_else(std::env::temp_dir, |folder| config.resolve(folder)),
+    )
 }
 
 /// What is to be known of each raw table.
@@ -146,7 +153,9 @@ async fn build_into(
     )
     .await?;
     clock.lap("raw");
-    let as_of = as_of.or_else(|| lines.newest.and_then(DateTime::from_timestamp_micros)).ok_or(BuildError::NoEvents)?;
+    let as_of = as_of
+        .or_else(|| lines.newest.and_then(DateTime::from_timestamp_micros))
+        .ok_or(BuildError::NoEvents)?;
 
     progress.enter("staging", partitions as u64);
     let people = specs.get(&Table::Customers);
@@ -170,8 +179,8 @@ async fn build_into(
     clock.lap("staging");
 
     let recommending = config.recommendations.enabled;
-    let job =
-        recommending.then(|| recommend::Job::new(&tables, &config.recommendations, as_of, threads, scratch.path()));
+    let job = recommending
+        .then(|| recommend::Job::new(&tables, &config.recommendations, as_of, threads, scratch.path()));
     let session = session(as_of)?;
     for (name, table) in tables {
         session.register(name, StagedTable::divided(table))?;
@@ -184,8 +193,14 @@ async fn build_into(
     let mut made = Made::default();
     if config.churn.enabled {
         progress.enter("model churn", 0);
-        let past =
-            Past { spilled: &spilled, views: &views, order: &order, reads: &reads, memory, scratch: scratch.path() };
+        let past = Past {
+            spilled: &spilled,
+            views: &views,
+            order: &order,
+            reads: &reads,
+            memory,
+            scratch: scratch.path(),
+        };
         made.churn(&session, as_of, &staged, &past, config).await?;
         spilled.remove()?;
         clock.lap("model churn");
@@ -203,7 +218,8 @@ async fn build_into(
     let staged = (staged, Arc::clone(&forgotten));
     let recommended = recommended.as_ref();
     let written =
-        write(lake, &id, &session, config, &views, staged, recommended, &audiences, progress, &mut clock).await;
+        write(lake, &id, &session, config, &views, staged, recommended, &audiences, progress, &mut clock)
+            .await;
     if written.is_err() {
         assemble::discard(lake, &id).await;
     }
@@ -279,7 +295,8 @@ impl Made {
         config: &Config,
     ) -> Result<(), BuildError> {
         let served = past.views.iter().enumerate().filter(|(_, view)| !view.step);
-        let schemas = served.filter_map(|(at, view)| Some((view.name.as_str(), staged.get(&at)?.schema.as_ref())));
+        let schemas =
+            served.filter_map(|(at, view)| Some((view.name.as_str(), staged.get(&at)?.schema.as_ref())));
         let known = churn::Known { session, as_of, schemas: schemas.collect(), past };
         if let Some(model) = Box::pin(churn::model(&known, &config.churn, &mut self.warnings)).await? {
             session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
@@ -291,7 +308,10 @@ impl Made {
 }
 
 /// Everything but the manifest.
-#[expect(clippy::too_many_arguments, reason = "one step of `build`, apart only so that its failure can be undone")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of `build`, apart only so that its failure can be undone"
+)]
 async fn write(
     lake: &Lake,
     id: &SnapshotId,
@@ -311,9 +331,11 @@ async fn write(
     clock.lap("rows");
     progress.enter("rankings", 0);
     let built_in = views.iter().any(|view| view.name == "rfm" && view.file.is_none());
-    let (mut segments, mut rankings) = segments::write_rankings(lake, id, session, parts.customers, built_in).await?;
+    let (mut segments, mut rankings) =
+        segments::write_rankings(lake, id, session, parts.customers, built_in).await?;
     if views.iter().any(|view| view.name == churn::VIEW) {
-        let (levels, lists) = segments::write_churn(lake, id, session, parts.customers, &config.churn).await?;
+        let (levels, lists) =
+            segments::write_churn(lake, id, session, parts.customers, &config.churn).await?;
         segments.extend(levels);
         rankings.extend(lists);
     }
@@ -405,7 +427,8 @@ async fn derive_all(
 /// How many parts the staging has: by the size of the raw data alone, so that it never depends on the machine.
 fn partitions(files: &[RawFile]) -> usize {
     const PART_BYTES: u64 = 64 << 20;
-    let bytes: u64 = files.iter().map(|file| if file.gzip { file.bytes.saturating_mul(8) } else { file.bytes }).sum();
+    let bytes: u64 =
+        files.iter().map(|file| if file.gzip { file.bytes.saturating_mul(8) } else { file.bytes }).sum();
     usize::try_from(bytes / PART_BYTES).unwrap_or(usize::MAX).clamp(4, 256).next_power_of_two()
 }
 

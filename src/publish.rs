@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::{
     config::TairConfig,
     lake::Lake,
-    snapshot::{Current, Manifest, SnapshotError, SnapshotId, check_newer, list, publish_to_lake, read_current},
+    snapshot::{
+        Current, Manifest, SnapshotError, SnapshotId, check_newer, list, publish_to_lake, read_current,
+    },
     tair::{TairError, Writer},
     telemetry::Progress,
 };

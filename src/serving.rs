@@ -173,8 +173,11 @@ impl Serving {
         config: &ServingConfig,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let limits =
-            ReadLimits { cache: config.cache, lake_reads: config.lake_reads, lake_timeout: config.lake_timeout };
+        let limits = ReadLimits {
+            cache: config.cache,
+            lake_reads: config.lake_reads,
+            lake_timeout: config.lake_timeout,
+        };
         let memory = (config.memory > 0).then(|| {
             let weight = |key: &(u64, CustomerId), row: &Option<Arc<Row>>| {
                 64 + key.1.as_str().len() + row.as_ref().map_or(0, |row| row.weight())
@@ -321,7 +324,8 @@ impl Serving {
                 Ok(_) => failing = false,
                 Err(error) if !failing => {
                     failing = true;
-                    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                    let source =
+                        std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                     tracing::error!(%error, source, "cannot look at CURRENT and the list of the forgotten; what is served stays");
                 }
                 Err(_) => {}

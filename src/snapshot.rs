@@ -44,12 +44,14 @@ mod tally;
 pub mod texts;
 pub mod writer;
 
-pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous, token};
+pub use current::{
+    Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous, token,
+};
 pub use erasure::{Holding, holdings};
 pub use forgotten::{Call, Forgotten};
 pub use manifest::{
-    BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, SegmentStats, Source, Stage, TableCounts, Warning,
-    hex,
+    BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, SegmentStats, Source, Stage,
+    TableCounts, Warning, hex,
 };
 pub use retention::{Pruned, list, prune, remove};
 pub use rewrite::rewrite;
@@ -275,7 +277,9 @@ mod tests {
         let id = SnapshotId::new(as_of, 0x5f0c_2a9e);
         assert_eq!(id.as_str(), "20111209T125000Z-5f0c2a9e");
         assert_eq!(id.as_str().parse::<SnapshotId>().expect("its own text"), id);
-        for text in ["", "latest", "../../etc/passwd", "20111209T125000Z-5f0c2a9", "20111209T125000Z-5f0c2a9e/x"] {
+        for text in
+            ["", "latest", "../../etc/passwd", "20111209T125000Z-5f0c2a9", "20111209T125000Z-5f0c2a9e/x"]
+        {
             assert!(text.parse::<SnapshotId>().is_err(), "{text}");
         }
     }

@@ -103,9 +103,11 @@ impl From<FredError> for TairError {
         let details = losses::plain(error.details());
         match error.kind() {
             ErrorKind::Timeout => Self::Timeout,
-            ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Tls | ErrorKind::Backpressure | ErrorKind::Routing => {
-                Self::Unreachable(details.to_owned())
-            }
+            ErrorKind::IO
+            | ErrorKind::Canceled
+            | ErrorKind::Tls
+            | ErrorKind::Backpressure
+            | ErrorKind::Routing => Self::Unreachable(details.to_owned()),
             _ => Self::refused(details),
         }
     }

@@ -117,8 +117,8 @@ pub fn load<'a>(
             return Err(ViewFileError::Name { path, name });
         }
         check_free(&name)?;
-        let sql =
-            std::fs::read_to_string(&path).map_err(|source| ViewFileError::Read { path: path.clone(), source })?;
+        let sql = std::fs::read_to_string(&path)
+            .map_err(|source| ViewFileError::Read { path: path.clone(), source })?;
         let view = parse(&name, &sql, Some(path));
         match views.iter_mut().find(|built_in| built_in.name == name) {
             Some(built_in) => *built_in = view,
@@ -237,8 +237,11 @@ mod tests {
         ] {
             let view = parse("v", &format!("-- What it is.\n-- {head}\nSELECT 1"), None);
             let note = view.columns.get("email").expect(head);
-            let expected =
-                if head.contains("The") { "The address." } else { head.split_once(": ").map_or("", |(_, x)| x) };
+            let expected = if head.contains("The") {
+                "The address."
+            } else {
+                head.split_once(": ").map_or("", |(_, x)| x)
+            };
             assert!(note.personal && note.description == expected, "{head}: {note:?}");
         }
         let view = parse(

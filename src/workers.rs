@@ -80,7 +80,9 @@ impl Drop for Worker {
     fn drop(&mut self) {
         drop(self.end.take());
         // Not of the thread itself, which cannot wait for its own end.
-        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id()) {
+        if let Some(thread) =
+            self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id())
+        {
             let _ = thread.join();
         }
     }

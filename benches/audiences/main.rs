@@ -127,13 +127,15 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     timed(&request(SETS, 100)?).await?;
     for round in 0..ROUNDS {
         warm.push(timed(&request(&features(1_000), 100)?).await?.0);
-        let other = features(2_000 + round).replace("churn.risk:high", &format!("churn.risk in (high, a{round})"));
+        let other =
+            features(2_000 + round).replace("churn.risk:high", &format!("churn.risk in (high, a{round})"));
         anew.push(timed(&request(&other, 100)?).await?.0);
         let (time, count) = timed(&request(SETS, 100)?).await?;
         ensure!(count == redis_count, "Larder counts {count}, Redis {redis_count}");
         page.push(time);
     }
-    let [warm, anew, page] = [quantile(&mut warm, 0.5)?, quantile(&mut anew, 0.5)?, quantile(&mut page, 0.5)?];
+    let [warm, anew, page] =
+        [quantile(&mut warm, 0.5)?, quantile(&mut anew, 0.5)?, quantile(&mut page, 0.5)?];
     serving.observe();
     let memory = metrics.audience_bytes.get() as f64;
 
@@ -142,13 +144,15 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     let url = format!("http://{}/v1/audiences", listener.local_addr()?);
     let app = App::new(Arc::clone(&serving), metrics, &Config::default());
     let workers = Workers::start(std::thread::available_parallelism()?.get())?;
-    let running = tokio::spawn(async move { http::serve(listener, None, app, &workers, std::future::pending()).await });
+    let running =
+        tokio::spawn(async move { http::serve(listener, None, app, &workers, std::future::pending()).await });
     let client = reqwest::Client::new();
     let body = serde_json::json!({"where": SETS, "limit": 100}).to_string();
     let mut over_http = Vec::new();
     for _ in 0..ROUNDS {
         let begun = Instant::now();
-        let sent = client.post(&url).header("content-type", "application/json").body(body.clone()).send().await?;
+        let sent =
+            client.post(&url).header("content-type", "application/json").body(body.clone()).send().await?;
         let text = sent.text().await?;
         over_http.push(micros(begun.elapsed()));
         ensure!(text.contains(&format!("\"total\":{redis_count},")), "Larder says {text}");
@@ -194,7 +198,11 @@ fn in_redis(made: &Made, server: &Redis) -> anyhow::Result<(f64, usize, f64)> {
         let mut line = String::new();
         writer.write_all(command.as_bytes())?;
         reader.read_line(&mut line)?;
-        line.trim().strip_prefix(':').with_context(|| format!("Redis said {line}"))?.parse().context("no count")
+        line.trim()
+            .strip_prefix(':')
+            .with_context(|| format!("Redis said {line}"))?
+            .parse()
+            .context("no count")
     };
     let mut count = 0;
     let mut times = Vec::new();

@@ -24,7 +24,8 @@ use parquet::{
 
 use crate::{
     reads::{
-        CACHE, COLD, Cold, KIB, LOOKUPS, MIB, Reads, Times, everybody, far_apart, mean, most, open_rows, settings,
+        CACHE, COLD, Cold, KIB, LOOKUPS, MIB, Reads, Times, everybody, far_apart, mean, most, open_rows,
+        settings,
     },
     shop::{Dice, Shop},
 };
@@ -41,18 +42,28 @@ struct Layout {
 }
 
 /// Writes the `rows` of a snapshot once more with other blocks, into a snapshot of their own.
-async fn rewrite(shop: &Shop, number: u32, block: usize, compression: Compression) -> anyhow::Result<Manifest> {
+async fn rewrite(
+    shop: &Shop,
+    number: u32,
+    block: usize,
+    compression: Compression,
+) -> anyhow::Result<Manifest> {
     let mut manifest = shop.manifest.clone();
     manifest.id = SnapshotId::new(manifest.as_of, number);
     let views: Vec<&str> = manifest.views.iter().map(|view| view.name.as_str()).collect();
     let schema: SchemaRef = rows_schema(views);
     let properties = rows_properties().into_builder().set_compression(compression).build();
     let mut written = Vec::new();
-    for (entry, file) in
-        shop.manifest.files.iter().filter(|file| file.kind == FileKind::Rows).zip(open_rows(shop, &shop.manifest)?)
+    for (entry, file) in shop
+        .manifest
+        .files
+        .iter()
+        .filter(|file| file.kind == FileKind::Rows)
+        .zip(open_rows(shop, &shop.manifest)?)
     {
         let (path, schema) = (entry.path.clone(), Arc::clone(&schema));
-        let mut part = PartWriter::new(&shop.lake, &manifest.id, path, FileKind::Rows, schema, properties.clone())?;
+        let mut part =
+            PartWriter::new(&shop.lake, &manifest.id, path, FileKind::Rows, schema, properties.clone())?;
         let mut filled = 0;
         for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(PART_ROWS).build()? {
             let batch = batch?;

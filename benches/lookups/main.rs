@@ -21,8 +21,8 @@ mod reads;
 mod shop;
 
 use reads::{
-    CACHE, COLD, Cold, KIB, LOOKUPS, MIB, PREAD, Reads, Times, content, everybody, far_apart, length, mean, most,
-    open_rows, settings,
+    CACHE, COLD, Cold, KIB, LOOKUPS, MIB, PREAD, Reads, Times, content, everybody, far_apart, length, mean,
+    most, open_rows, settings,
 };
 use shop::{Dice, Shop, micros};
 
@@ -34,7 +34,8 @@ const OPENED: usize = 9;
 fn main() -> anyhow::Result<()> {
     // Cargo adds `--bench` to what it was given.
     let sizes = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
-    let sizes: Vec<u32> = sizes.map(|size| size.parse()).collect::<Result<_, _>>().context("sizes are customers")?;
+    let sizes: Vec<u32> =
+        sizes.map(|size| size.parse()).collect::<Result<_, _>>().context("sizes are customers")?;
     let layouts_wanted = std::env::var_os("LAYOUTS").is_some();
     tokio::runtime::Runtime::new()?.block_on(async {
         // In a task, as a server would.
@@ -185,8 +186,16 @@ async fn by_size(sizes: &[u32]) -> anyhow::Result<()> {
     }
     println!();
     let aims = [
-        ("warm median at most 5 µs", all.iter_mut().map(|f| f.warm.median()).collect::<Result<Vec<_>, _>>()?, 5.0),
-        ("cold median at most 1 ms", all.iter_mut().map(|f| f.cold.times.median()).collect::<Result<_, _>>()?, 1e3),
+        (
+            "warm median at most 5 µs",
+            all.iter_mut().map(|f| f.warm.median()).collect::<Result<Vec<_>, _>>()?,
+            5.0,
+        ),
+        (
+            "cold median at most 1 ms",
+            all.iter_mut().map(|f| f.cold.times.median()).collect::<Result<_, _>>()?,
+            1e3,
+        ),
         ("cold reads at most 256 KiB", all.iter().map(|f| most(&f.cold.bytes)).collect(), PREAD as f64),
         ("ready within 1 s", all.iter().map(|f| most(&f.ready.0)).collect(), 1e6),
     ];

@@ -124,7 +124,10 @@ impl Cold {
             let found = reads.length(id).await?;
             let time = micros(since.elapsed());
             let after = (metrics.lake_reads.get(), metrics.lake_read_bytes.get());
-            ensure!(expected.get(id.as_str()).map(Bytes::len) == Some(found), "{id} has other features than before");
+            ensure!(
+                expected.get(id.as_str()).map(Bytes::len) == Some(found),
+                "{id} has other features than before"
+            );
             match after.0 - before.0 {
                 0 => continue,
                 1 => self.times.0.push(time),
@@ -159,12 +162,15 @@ pub(crate) fn far_apart(shop: &Shop, dice: &mut Dice) -> Vec<CustomerId> {
 pub(crate) fn open_rows(shop: &Shop, manifest: &Manifest) -> anyhow::Result<Vec<File>> {
     let rows = manifest.files.iter().filter(|file| file.kind == FileKind::Rows);
     let folder = shop.folder.path().join("lake");
-    let open = |path: &str| File::open(folder.join(manifest.id.path(path).as_ref())).context("cannot open a part");
+    let open =
+        |path: &str| File::open(folder.join(manifest.id.path(path).as_ref())).context("cannot open a part");
     rows.map(|file| open(&file.path)).collect()
 }
 
 pub(crate) async fn everybody(shop: &Shop, reads: &Reads) -> anyhow::Result<HashMap<String, Bytes>> {
-    let Reads::Serving(serving, served) = reads else { anyhow::bail!("everybody is asked for by way of serving") };
+    let Reads::Serving(serving, served) = reads else {
+        anyhow::bail!("everybody is asked for by way of serving")
+    };
     let mut all = HashMap::with_capacity(shop.ids.len());
     for id in &shop.ids {
         let row = serving.customer(served, id).await?.row.with_context(|| format!("{id} is not found"))?;

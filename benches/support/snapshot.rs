@@ -207,7 +207,8 @@ async fn ranking(
 ) -> anyhow::Result<FileEntry> {
     let schema = Arc::new(Schema::new(vec![Field::new("customer_id", DataType::Utf8, true)]));
     let path = format!("rankings/{name}.parquet");
-    let writer = PartWriter::new(lake, snapshot, path, FileKind::Ranking, Arc::clone(&schema), ranking_properties())?;
+    let writer =
+        PartWriter::new(lake, snapshot, path, FileKind::Ranking, Arc::clone(&schema), ranking_properties())?;
     let mut writer = writer.of_segment(name);
     let mut ranked = members.to_vec();
     ranked.sort_by_key(|customer| std::cmp::Reverse(made.monetary[*customer as usize]));

@@ -45,7 +45,8 @@ impl Server {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
         // The name in parentheses may hold anything; user and system time are the 12th and 13th fields behind it.
         let (_, fields) = stat.rsplit_once(')').context("no process status")?;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+        let ticks =
+            fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
         Ok(ticks / TICKS)
     }
 }
@@ -99,7 +100,8 @@ pub(crate) fn run(server: &Server, load: &Load, seconds: u64) -> anyhow::Result<
     let used = server.cpu()? - before;
     let text = String::from_utf8_lossy(&output.stdout);
     let result = text.lines().find_map(|line| line.strip_prefix("result "));
-    let result = result.with_context(|| format!("wrk said: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
+    let result =
+        result.with_context(|| format!("wrk said: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
     let figures: Vec<f64> = result.split(' ').map(str::parse).collect::<Result<_, _>>()?;
     let [requests, micros, median, p99, errors] = figures.as_slice() else { bail!("wrk said: {result}") };
     ensure!(*errors == 0.0, "{errors} of {requests} requests to {} failed", server.name);

@@ -56,7 +56,9 @@ fn objects(out: &mut Commands, manifest: &Manifest, key: &str, row: &[Option<&st
 fn named<'a>(manifest: &Manifest, row: &[Option<&'a str>]) -> Vec<(usize, String, &'a [u8])> {
     let mut all = Vec::new();
     for (at, (view, text)) in manifest.views.iter().zip(row).enumerate() {
-        for (feature, value) in view.features.iter().zip(text.iter().flat_map(|text| elements(text.as_bytes()))) {
+        for (feature, value) in
+            view.features.iter().zip(text.iter().flat_map(|text| elements(text.as_bytes())))
+        {
             if value != b"null" {
                 all.push((at, feature.name.clone(), value));
             }
@@ -114,7 +116,10 @@ fn feast(out: &mut Commands, manifest: &Manifest, key: &str, row: &[Option<&str>
         all.push((format!("_ts:{}", view.name).into_bytes(), time.clone()));
         for (feature, value) in view.features.iter().zip(elements(text.as_bytes())) {
             let hash = crc32fast::hash(format!("{}:{}", view.name, feature.name).as_bytes());
-            all.push((hash.to_le_bytes().to_vec(), protobuf(&serde_json::from_slice(value)?, &feature.data_type)?));
+            all.push((
+                hash.to_le_bytes().to_vec(),
+                protobuf(&serde_json::from_slice(value)?, &feature.data_type)?,
+            ));
         }
     }
     let mut parts: Vec<&[u8]> = vec![b"HSET", &name];
@@ -159,7 +164,8 @@ fn protobuf(value: &serde_json::Value, data_type: &str) -> anyhow::Result<Vec<u8
         Value::String(text) if data_type.starts_with("Timestamp") || data_type.starts_with("Date") => {
             let time = chrono::DateTime::parse_from_rfc3339(text).map(|time| time.timestamp());
             let time = time.or_else(|_| {
-                text.parse().map(|day: chrono::NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp())
+                text.parse()
+                    .map(|day: chrono::NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp())
             });
             out.push(0x40);
             varint(time?.cast_unsigned(), &mut out);
@@ -193,7 +199,8 @@ async fn write(shop: &Shop, file: &Path, layout: &Layout) -> anyhow::Result<()> 
     let mut blocks = scan::rows(&shop.lake, &Arc::new(shop.manifest.clone()));
     while let Some(rows) = blocks.try_next().await? {
         for row in 0..rows.len() {
-            let texts: Vec<Option<&str>> = (0..shop.manifest.views.len()).map(|view| rows.text(row, view)).collect();
+            let texts: Vec<Option<&str>> =
+                (0..shop.manifest.views.len()).map(|view| rows.text(row, view)).collect();
             layout.1(&mut out, &shop.manifest, &keys.customer(rows.id(row)), &texts)?;
         }
     }

@@ -35,7 +35,10 @@ async fn publish(shop: &Shop, port: u16, manifest: &Manifest) -> anyhow::Result<
 }
 
 /// Another snapshot of the shop, after `change` has changed its raw data.
-async fn build_again(shop: &Shop, change: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<Manifest> {
+async fn build_again(
+    shop: &Shop,
+    change: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<Manifest> {
     let folder = shop.folder.path();
     change(&folder.join("lake/raw"))?;
     let mut config = Config::load(Some(&folder.join("larder.toml")), [])?;
@@ -65,8 +68,11 @@ async fn other_cities(shop: &Shop) -> anyhow::Result<Manifest> {
 async fn a_day_later(shop: &Shop) -> anyhow::Result<Manifest> {
     build_again(shop, |raw| {
         let at = shop.manifest.as_of + chrono::TimeDelta::days(1);
-        let line =
-            format!("customer_id,event,product_id,at\n{},view,,{}\n", shop.ids[0], at.format("%Y-%m-%dT%H:%M:%SZ"));
+        let line = format!(
+            "customer_id,event,product_id,at\n{},view,,{}\n",
+            shop.ids[0],
+            at.format("%Y-%m-%dT%H:%M:%SZ")
+        );
         Ok(std::fs::write(raw.join("interactions/zzz.csv"), line)?)
     })
     .await

@@ -72,7 +72,10 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
     command.arg("--config").arg(shop.folder.path().join("larder.toml"));
     command.args(["serve", "--listen", "127.0.0.1:0"]);
-    command.env("LARDER_TAIR_URL", redis.url()).env("LARDER_SERVING_MEMORY", "0").env("LARDER_LOG_LEVEL", "warn");
+    command
+        .env("LARDER_TAIR_URL", redis.url())
+        .env("LARDER_SERVING_MEMORY", "0")
+        .env("LARDER_LOG_LEVEL", "warn");
     let larder = Server::start("Larder", &mut command)?;
     let (_webdis, webdis_url) = webdis(&redis, folder.path()).await?;
     let mut dice = Dice::new();
@@ -98,7 +101,12 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     );
     println!("| server | requests/s | of webdis | p50 µs | p99 µs |");
     println!("|---|---:|---:|---:|---:|");
-    let load = |script: &Path| Load { name: "", connections: 64, path: "/".to_owned(), script: script.to_path_buf() };
+    let load = |script: &Path| Load {
+        name: "",
+        connections: 64,
+        path: "/".to_owned(),
+        script: script.to_path_buf(),
+    };
     let webdis_server = Server::elsewhere("webdis", webdis_url);
     let (mut ours, mut theirs, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     run(&larder, &load(&of_larder), 1)?;
@@ -110,8 +118,9 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     }
     ensure_tair(&larder.url).await?;
     let rate = |run: &Run| run.rate;
-    let ratio =
-        |theirs: &[f64]| quantile(&mut ours.iter().zip(theirs).map(|(a, b)| a.rate / b).collect::<Vec<_>>(), 0.5);
+    let ratio = |theirs: &[f64]| {
+        quantile(&mut ours.iter().zip(theirs).map(|(a, b)| a.rate / b).collect::<Vec<_>>(), 0.5)
+    };
     let of_webdis: Vec<f64> = theirs.iter().map(rate).collect();
     let (p50, p99) = (|run: &Run| run.median, |run: &Run| run.p99);
     println!(
@@ -137,18 +146,29 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
         "\nBatches over HTTP by way of Tair, memory tier off; wrk with 16 connections, against redis-benchmark with HMGET in pipelines of as many; \
          both with 10,000 customers by turns.\n"
     );
-    println!("| ids of a batch | Larder, customers/s | redis-benchmark, customers/s | ratio | p50 ms | p99 ms |");
+    println!(
+        "| ids of a batch | Larder, customers/s | redis-benchmark, customers/s | ratio | p50 ms | p99 ms |"
+    );
     println!("|---:|---:|---:|---:|---:|---:|");
     for size in [100_usize, 1_000] {
         let bodies: Vec<String> = (0..50).map(|_| batch_body(&dice.some(&many, size))).collect();
         std::fs::create_dir_all(folder.path().join(size.to_string()))?;
         let script = script(&folder.path().join(size.to_string()), "batches", &bodies)?;
-        let load = Load { name: "", connections: 16, path: "/v1/customers/batch".to_owned(), script: script.clone() };
+        let load = Load {
+            name: "",
+            connections: 16,
+            path: "/v1/customers/batch".to_owned(),
+            script: script.clone(),
+        };
         run(&larder, &load, 1)?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             ours.push(run(&larder, &load, SECONDS)?);
-            theirs.push(redis.benchmark(1_000_000, &["-c", "16", "-P", &size.to_string(), "-r", &range], &hmget)?);
+            theirs.push(redis.benchmark(
+                1_000_000,
+                &["-c", "16", "-P", &size.to_string(), "-r", &range],
+                &hmget,
+            )?);
         }
         ensure_tair(&larder.url).await?;
         let rates: Vec<f64> = ours.iter().map(|run| run.rate * size as f64).collect();
@@ -170,7 +190,11 @@ fn copy_for_peer(redis: &Redis, folder: &Path, many: &[CustomerId], keys: &Keys)
     let file = folder.join("copies");
     let mut copies = Commands::create(&file)?;
     for (number, id) in many.iter().enumerate() {
-        copies.write(&[b"COPY", keys.customer(id.as_str()).as_bytes(), format!("peer:{number:012}").as_bytes()])?;
+        copies.write(&[
+            b"COPY",
+            keys.customer(id.as_str()).as_bytes(),
+            format!("peer:{number:012}").as_bytes(),
+        ])?;
     }
     copies.finish()?;
     redis.pipe(&file)?;
@@ -181,9 +205,9 @@ fn copy_for_peer(redis: &Redis, folder: &Path, many: &[CustomerId], keys: &Keys)
 async fn ensure_tair(url: &str) -> anyhow::Result<()> {
     let text = reqwest::get(format!("{url}/metrics")).await?.text().await?;
     let hits = |tier: &str| {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("larder_reads_total{{outcome=\"hit\",tier=\"{tier}\"}} ")));
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix(&format!("larder_reads_total{{outcome=\"hit\",tier=\"{tier}\"}} "))
+        });
         line.and_then(|count| count.parse::<f64>().ok()).context("no count of reads")
     };
     let (tair, snapshot) = (hits("tair")?, hits("snapshot")?);

@@ -29,7 +29,16 @@ impl Redis {
     pub(crate) fn start() -> anyhow::Result<Self> {
         let (port, folder) = (free_port()?, tempfile::tempdir()?);
         let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]);
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--bind",
+            "127.0.0.1",
+        ]);
         let child = command.arg("--dir").arg(folder.path()).stdout(Stdio::null()).spawn();
         let redis = Self { port, child: child.context("cannot run redis-server")?, _folder: folder };
         let begun = Instant::now();
@@ -86,7 +95,8 @@ impl Redis {
     /// Bytes that the server's data takes.
     pub(crate) fn memory(&self) -> anyhow::Result<f64> {
         let info = self.cli(&["info", "memory"])?;
-        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).context("no used_memory")?;
+        let line =
+            info.lines().find_map(|line| line.strip_prefix("used_memory:")).context("no used_memory")?;
         Ok(line.trim().parse()?)
     }
 }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use arrow::{
     array::{Array, AsArray},
     datatypes::{
-        DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+        DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit,
+        TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
     },
 };
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -229,7 +229,8 @@ impl Column {
         let Kind::Text(dictionary) = &self.kind else { return Vec::new() };
         let absent = values.iter().enumerate().filter_map(|(at, value)| {
             let Literal::Text(text) = &value.literal else { return None };
-            let near = if dictionary.len() <= FEW { near::misses(text, dictionary.iter()) } else { Vec::new() };
+            let near =
+                if dictionary.len() <= FEW { near::misses(text, dictionary.iter()) } else { Vec::new() };
             (!dictionary.search(text).1).then(|| (at, near.into_iter().map(str::to_owned).collect()))
         });
         absent.collect()

@@ -18,7 +18,12 @@ pub struct Figures {
 impl Figures {
     /// Those of `members` among `customers`, given the columns where there are such.
     #[must_use]
-    pub fn of(members: &Bitmap, customers: usize, monetary: Option<&Column>, scores: [Option<&Column>; 3]) -> Self {
+    pub fn of(
+        members: &Bitmap,
+        customers: usize,
+        monetary: Option<&Column>,
+        scores: [Option<&Column>; 3],
+    ) -> Self {
         let size = members.count();
         let mean = |scores: &Column| {
             let (sum, count) = scores.sum(members);

@@ -62,7 +62,8 @@ impl Decimal {
             mantissa = mantissa.checked_mul(10)?;
             scale += 1;
         }
-        let number = Self::new(if negative { -mantissa } else { mantissa }, u32::try_from(scale).unwrap_or(0));
+        let number =
+            Self::new(if negative { -mantissa } else { mantissa }, u32::try_from(scale).unwrap_or(0));
         let fits = number.scale <= MAX_DIGITS && number.mantissa.unsigned_abs() < 10_u128.pow(MAX_DIGITS);
         fits.then_some(number)
     }

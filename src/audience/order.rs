@@ -37,7 +37,9 @@ impl Order {
         let with_value = (0..count).filter(|customer| !column.nulls.contains(*customer as usize));
         let mut customers = match &column.values {
             Values::Float(values) => sorted(with_value, descending, |at| total(values[at])),
-            of => integers!(of, values => sorted(with_value, descending, |at| values[at]), with_value.collect()),
+            of => {
+                integers!(of, values => sorted(with_value, descending, |at| values[at]), with_value.collect())
+            }
         };
         customers.extend((0..count).filter(|customer| column.nulls.contains(*customer as usize)));
         let mut places = vec![0; customers.len()];
@@ -75,11 +77,18 @@ impl Order {
 
     /// All of `members`, in order.
     pub fn walk(&self, members: &Bitmap) -> impl Iterator<Item = usize> {
-        self.customers.iter().map(|customer| *customer as usize).filter(|customer| members.contains(*customer))
+        self.customers
+            .iter()
+            .map(|customer| *customer as usize)
+            .filter(|customer| members.contains(*customer))
     }
 }
 
-fn sorted<T: Ord>(customers: impl Iterator<Item = u32>, descending: bool, value: impl Fn(usize) -> T) -> Vec<u32> {
+fn sorted<T: Ord>(
+    customers: impl Iterator<Item = u32>,
+    descending: bool,
+    value: impl Fn(usize) -> T,
+) -> Vec<u32> {
     let mut pairs: Vec<(T, u32)> = customers.map(|customer| (value(customer as usize), customer)).collect();
     if descending {
         pairs.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));

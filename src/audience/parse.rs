@@ -208,7 +208,8 @@ impl<'a> Parser<'a> {
                 Ok(negate(operator == Operator::NotEqual, segment))
             }
             Some(_) => {
-                Err(self.error(begun, "a customer is in a segment or not; write segment:name or segment != name"))
+                Err(self
+                    .error(begun, "a customer is in a segment or not; write segment:name or segment != name"))
             }
             None => {
                 let not = self.membership("`:`, `=`, `!=` or `in`")?;
@@ -273,8 +274,9 @@ impl<'a> Parser<'a> {
 
     /// Takes what stands without quotes.
     fn bare(&mut self) -> &'a str {
-        let word =
-            self.run(|c| !c.is_whitespace() && !matches!(c, '(' | ')' | ',' | '"' | '\'' | '<' | '>' | '=' | '!'));
+        let word = self.run(|c| {
+            !c.is_whitespace() && !matches!(c, '(' | ')' | ',' | '"' | '\'' | '<' | '>' | '=' | '!')
+        });
         self.at += word.len();
         word
     }
@@ -307,8 +309,7 @@ impl<'a> Parser<'a> {
         {
             return Ok(Literal::Text(word.to_owned()));
         }
-        let what =
-            "neither a number of at most 38 digits, a date, nor a time with its zone such as 2011-12-09T12:50:00Z";
+        let what = "neither a number of at most 38 digits, a date, nor a time with its zone such as 2011-12-09T12:50:00Z";
         Err(self.error(begun, format!("`{}` is {what}; put text in quotes", shown(word))))
     }
 
@@ -326,7 +327,10 @@ impl<'a> Parser<'a> {
             text.push(match c {
                 '\\' => match chars.next() {
                     Some((_, escaped @ ('"' | '\'' | '\\'))) => escaped,
-                    _ => return Err(self.error(begun + at, "a backslash in quotes goes before a quote or a backslash")),
+                    _ => {
+                        return Err(self
+                            .error(begun + at, "a backslash in quotes goes before a quote or a backslash"));
+                    }
                 },
                 c => c,
             });

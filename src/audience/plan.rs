@@ -109,10 +109,12 @@ impl Known<'_> {
             return Err(error(format!("there is no view `{}`{hint}", shown(&name.view))));
         };
         let Some(feature) = view.features.iter().find(|feature| feature.name == name.feature) else {
-            let mut hint = near::hint(&name.feature, view.features.iter().map(|feature| feature.name.as_str()));
+            let mut hint =
+                near::hint(&name.feature, view.features.iter().map(|feature| feature.name.as_str()));
             if hint.is_empty() {
                 let elsewhere = self.views.iter().flat_map(names);
-                let same = elsewhere.filter(|known| known.split_once('.').is_some_and(|(_, f)| f == name.feature));
+                let same =
+                    elsewhere.filter(|known| known.split_once('.').is_some_and(|(_, f)| f == name.feature));
                 let same: Vec<String> = same.take(3).collect();
                 hint = if same.is_empty() { hint } else { format!("; did you mean {}?", same.join(" or ")) };
             }
@@ -132,11 +134,17 @@ impl Known<'_> {
         Ok(Plan { root, leaves })
     }
 
-    fn node(&self, expression: &Expression, not: bool, leaves: &mut Vec<Leaf>) -> Result<Node, ExpressionError> {
+    fn node(
+        &self,
+        expression: &Expression,
+        not: bool,
+        leaves: &mut Vec<Leaf>,
+    ) -> Result<Node, ExpressionError> {
         let leaf = match expression {
             Expression::Not(part) => return self.node(part, !not, leaves),
             Expression::All(parts) | Expression::Any(parts) => {
-                let nodes = parts.iter().map(|part| self.node(part, not, leaves)).collect::<Result<_, _>>()?;
+                let nodes =
+                    parts.iter().map(|part| self.node(part, not, leaves)).collect::<Result<_, _>>()?;
                 let all = matches!(expression, Expression::All(_)) != not;
                 return Ok(if all { Node::All(nodes) } else { Node::Any(nodes) });
             }
@@ -162,7 +170,8 @@ impl Known<'_> {
                 if *operator == Operator::Equal {
                     Leaf::Test(feature.clone(), Test::Any(vec![value]))
                 } else if kind == ValueKind::Boolean {
-                    let message = format!("{feature} is true or false, which are not less or greater; use `=` or `!=`");
+                    let message =
+                        format!("{feature} is true or false, which are not less or greater; use `=` or `!=`");
                     return Err(ExpressionError { position: feature.at.0, message });
                 } else {
                     Leaf::Test(feature.clone(), Test::Ordered(*operator, value))
@@ -170,7 +179,8 @@ impl Known<'_> {
             }
             Expression::In(feature, values) => {
                 let kind = self.kind(feature)?;
-                let values = values.iter().map(|value| fitting(feature, kind, value)).collect::<Result<_, _>>()?;
+                let values =
+                    values.iter().map(|value| fitting(feature, kind, value)).collect::<Result<_, _>>()?;
                 Leaf::Test(feature.clone(), Test::Any(values))
             }
         };
@@ -283,7 +293,8 @@ pub fn hints(leaf: &Leaf, absent: &[(usize, Vec<String>)]) -> Vec<(usize, String
     let hint = |(at, near): &(usize, Vec<String>)| {
         let value = values.get(*at)?;
         let near: Vec<String> = near.iter().map(|text| format!("`{text}`")).collect();
-        let meant = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+        let meant =
+            if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
         Some((value.at.0, format!("no customer has {name} {}{meant}", value.literal)))
     };
     absent.iter().filter_map(hint).collect()

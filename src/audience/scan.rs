@@ -50,7 +50,8 @@ impl Column {
                 None => (if number.is_negative() { i128::MIN } else { i128::MAX }, false),
             },
             (Kind::Time(unit), Literal::Time(time)) => {
-                let nanos = i128::from(time.timestamp()) * 1_000_000_000 + i128::from(time.timestamp_subsec_nanos());
+                let nanos =
+                    i128::from(time.timestamp()) * 1_000_000_000 + i128::from(time.timestamp_subsec_nanos());
                 (nanos.div_euclid(*unit), nanos.rem_euclid(*unit) == 0)
             }
             (Kind::Boolean, Literal::Boolean(value)) => (i128::from(*value), true),
@@ -106,9 +107,11 @@ fn within<T: Integer>(values: &[T], ranges: &[RangeInclusive<i128>], out: &mut [
         [(low, high)] => scan(values, |value| (*low..=*high).contains(&value), out),
         several => {
             let (first, last) = (several[0].0.into(), several[several.len() - 1].1.into());
-            if let Some(span) = usize::try_from(last.saturating_sub(first)).ok().filter(|span| *span < TABLE) {
+            if let Some(span) = usize::try_from(last.saturating_sub(first)).ok().filter(|span| *span < TABLE)
+            {
                 let mut table = vec![false; span + 1];
-                let place = |value: T| usize::try_from(value.into().saturating_sub(first)).unwrap_or(usize::MAX);
+                let place =
+                    |value: T| usize::try_from(value.into().saturating_sub(first)).unwrap_or(usize::MAX);
                 for (low, high) in several {
                     table[place(*low)..=place(*high)].fill(true);
                 }

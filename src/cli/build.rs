@@ -61,7 +61,9 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     }
     let publisher = app.publisher(Options { force: args.force, ..Options::default() })?;
     let published = publish::run(&publisher, Some(&built.manifest.id)).await;
-    publish::done(&published.with_context(|| format!("snapshot {} is built, but not published", built.manifest.id))?)
+    publish::done(
+        &published.with_context(|| format!("snapshot {} is built, but not published", built.manifest.id))?,
+    )
 }
 
 /// A snapshot that was built and is not published, since it is implausible beside the current one.
@@ -108,8 +110,11 @@ pub(super) async fn build(app: &App, as_of: Option<DateTime<Utc>>) -> anyhow::Re
 /// Says why lines are bad, with examples.
 pub(super) fn bad_lines(counts: &TableCounts) -> anyhow::Result<()> {
     for cause in &counts.bad_causes {
-        let lines =
-            if cause.lines == 1 { "1 bad line".to_owned() } else { format!("{} bad lines", table::count(cause.lines)) };
+        let lines = if cause.lines == 1 {
+            "1 bad line".to_owned()
+        } else {
+            format!("{} bad lines", table::count(cause.lines))
+        };
         table::line(&format!("{lines}: {}", cause.cause))?;
         for example in &cause.examples {
             table::line(&format!("  {example}"))?;

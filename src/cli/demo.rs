@@ -70,8 +70,12 @@ personal = [\"name\", \"email\"]
 
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
-    let retail =
-        Retail { customers: args.customers, lines: u64::from(args.customers) * 25, seed: args.seed, compress: true };
+    let retail = Retail {
+        customers: args.customers,
+        lines: u64::from(args.customers) * 25,
+        seed: args.seed,
+        compress: true,
+    };
     let made = Made { retail, version: env!("CARGO_PKG_VERSION").to_owned() };
     let same = prepare(&args.dir, &made, app.overrides.lake.is_none(), args.force)?;
     let config_file = args.dir.join("larder.toml");
@@ -133,7 +137,8 @@ fn prepare(folder: &Path, made: &Made, local: bool, replaces: bool) -> anyhow::R
     if found.as_ref() == Some(made) {
         return Ok(true);
     }
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let empty = std::fs::read_dir(folder)?.next().is_none();
     if !marker.exists() && !empty {
         bail!("{} is not empty and no folder of a demo; name another with --dir", folder.display());
@@ -183,9 +188,14 @@ async fn make(retail: &Retail, app: &App, replaces: bool) -> anyhow::Result<Mani
         let target = ObjectPath::from(format!("raw/{}", inside.display()));
         upload::copy(&lake, &file.path, &target, file.bytes).await?;
     }
-    let (lines, bytes) = files.iter().fold((0, 0), |(lines, bytes), file| (lines + file.lines, bytes + file.bytes));
+    let (lines, bytes) =
+        files.iter().fold((0, 0), |(lines, bytes), file| (lines + file.lines, bytes + file.bytes));
     let (lines, bytes) = (table::count(lines), table::bytes(bytes));
-    table::line(&format!("made up {lines} lines in {} files, {bytes}, in {}/raw\n", files.len(), lake.url()))?;
+    table::line(&format!(
+        "made up {lines} lines in {} files, {bytes}, in {}/raw\n",
+        files.len(),
+        lake.url()
+    ))?;
     let built = build::build(app, None).await?;
     build::summary(&built)?;
     publish(app, &built.manifest.id, replaces).await?;

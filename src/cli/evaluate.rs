@@ -103,7 +103,10 @@ fn churn(card: &ChurnModel) -> std::io::Result<()> {
         &rows,
     )?;
     if let Some(cut) = card.cuts.last() {
-        table::line(&format!("\nthe model on the cut {}, by tenths of probability", rfc3339::format(cut.at)))?;
+        table::line(&format!(
+            "\nthe model on the cut {}, by tenths of probability",
+            rfc3339::format(cut.at)
+        ))?;
         let tenths = cut.bins.iter().enumerate().map(|(at, bin)| {
             vec![
                 (at + 1).to_string(),
@@ -133,10 +136,9 @@ fn churn(card: &ChurnModel) -> std::io::Result<()> {
         "\nexpected value: made by {}; own rate counts {:.1}, mean of those who stayed {:.2}\n",
         value.chosen, value.own, value.mean
     ))?;
-    let rows = value
-        .candidates
-        .iter()
-        .map(|one| vec![one.name.clone(), format!("{:.2}", one.error_to_choose), format!("{:.2}", one.error)]);
+    let rows = value.candidates.iter().map(|one| {
+        vec![one.name.clone(), format!("{:.2}", one.error_to_choose), format!("{:.2}", one.error)]
+    });
     table::print(&["candidate", "mean error, chosen on", "kept out"], &rows.collect::<Vec<_>>())
 }
 

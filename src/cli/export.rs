@@ -105,8 +105,9 @@ struct How {
 
 impl How {
     fn format(&self) -> Format {
-        let ending =
-            Path::new(&self.out).extension().and_then(|ending| parse_format(&ending.to_str()?.to_lowercase()).ok());
+        let ending = Path::new(&self.out)
+            .extension()
+            .and_then(|ending| parse_format(&ending.to_str()?.to_lowercase()).ok());
         self.format.or(ending).unwrap_or(Format::Csv)
     }
 }
@@ -134,7 +135,8 @@ fn parse_order(name: &str) -> Result<Order, String> {
 }
 
 fn parse_order_by(text: &str) -> Result<(FeatureName, bool), String> {
-    let parsed = order::parse(text).and_then(|(name, descending)| Some((FeatureName::parse(name)?, descending)));
+    let parsed =
+        order::parse(text).and_then(|(name, descending)| Some((FeatureName::parse(name)?, descending)));
     parsed.ok_or_else(|| "expected a feature as view.feature, then asc or desc or nothing".to_owned())
 }
 
@@ -150,7 +152,8 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         Which::Audience { expression, order_by, limit, mut how } => {
             let expression = Expression::parse(&expression).context("the expression cannot be read")?;
             how.order = how.order.or(order_by.as_ref().map(|_| Order::Rank));
-            let order_by = order_by.map_or_else(|| parse_order_by(order::DEFAULT), Ok).map_err(anyhow::Error::msg)?;
+            let order_by =
+                order_by.map_or_else(|| parse_order_by(order::DEFAULT), Ok).map_err(anyhow::Error::msg)?;
             (List::Audience(Ranked { expression, order_by, limit }), how)
         }
     };
@@ -176,7 +179,8 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         List::Churn(_) if manifest.models.churn.is_none() => bail!("snapshot {id} has no churn model"),
         List::Audience(audience) if !how.pii => {
             let asked = audience.expression.features().into_iter().chain([&audience.order_by.0]);
-            if let Some(name) = asked.into_iter().find(|name| manifest.is_personal(&name.view, &name.feature)) {
+            if let Some(name) = asked.into_iter().find(|name| manifest.is_personal(&name.view, &name.feature))
+            {
                 bail!("{name} is personal, and may be asked by with --pii only");
             }
         }
@@ -198,14 +202,22 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         Some(path) => {
             let path = ObjectPath::parse(path).with_context(|| format!("{path} is no place in the lake"))?;
             if is_own(&path) {
-                bail!("{} is Larder's own place; choose another, such as lake:exports/{}", how.out, file_name(&path));
+                bail!(
+                    "{} is Larder's own place; choose another, such as lake:exports/{}",
+                    how.out,
+                    file_name(&path)
+                );
             }
             progress::watch(&progress, into_lake(exporting, &lake, &path, &progress)).await?
         }
         None => progress::watch(&progress, into_file(exporting, Path::new(&how.out), &progress)).await?,
     };
     let (customers, of) = (table::count(rows), columns.names().len());
-    table::line(&format!("{}: {customers} customers, {of} columns, {}, of {id}", how.out, table::bytes(bytes)))?;
+    table::line(&format!(
+        "{}: {customers} customers, {of} columns, {}, of {id}",
+        how.out,
+        table::bytes(bytes)
+    ))?;
     for (what, hashed) in [("hashed", true), ("left out", false)] {
         let personal = columns.personal().into_iter().filter(|(_, treatment)| match treatment {
             Treatment::Shown => false,

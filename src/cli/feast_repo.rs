@@ -35,7 +35,8 @@ const DEFINITIONS: &str = "larder.py";
 
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let lake = app.lake()?;
-    let current = read_current(&lake).await?.context("there is no current snapshot; `larder build` makes one")?;
+    let current =
+        read_current(&lake).await?.context("there is no current snapshot; `larder build` makes one")?;
     let manifest = Manifest::read(&lake, &current.snapshot).await?;
     let misfits = feast::misfits(&app.config.feast, &manifest.views);
     if !misfits.is_empty() {
@@ -65,7 +66,11 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         rows.push(vec![name.clone(), "service".to_owned(), table::count(places as u64)]);
     }
     table::print(&["name", "", "features"], &rows)?;
-    let told = if kept { format!("{STORE} was there and is as it was") } else { format!("{STORE} reads from {url}") };
+    let told = if kept {
+        format!("{STORE} was there and is as it was")
+    } else {
+        format!("{STORE} reads from {url}")
+    };
     table::line(&format!("\nwrote {}; {told}", file.display()))?;
     Ok(table::line(&format!("next: cd {} && feast apply", args.folder.display()))?)
 }

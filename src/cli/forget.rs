@@ -82,7 +82,9 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         ))?,
         Ok(None) => {}
         // Whoever is there is not this lake's to forget.
-        Err(error @ PublishError::OtherLake { .. }) => table::line(&format!("nothing was removed from Tair: {error}"))?,
+        Err(error @ PublishError::OtherLake { .. }) => {
+            table::line(&format!("nothing was removed from Tair: {error}"))?
+        }
         Err(error) => table::line(&format!("Tair still holds them: {error}"))?,
     }
     let found = holdings(&lake, &forgotten).await?;
@@ -111,11 +113,14 @@ async fn rewrite(app: &App, lake: &Lake, forgotten: &Forgotten, found: Vec<Holdi
         let held = match customers {
             Ok(held) if held.is_empty() => continue,
             Ok(held) => held.len() as u64,
-            Err(error) => bail!("{old} cannot be read, and so not be written anew: {error}; nothing was removed"),
+            Err(error) => {
+                bail!("{old} cannot be read, and so not be written anew: {error}; nothing was removed")
+            }
         };
         // What an interrupted call has left is as good.
         let left = |other: &&Holding| {
-            other.manifest.rewritten_from.as_ref() == Some(old) && other.customers.as_ref().is_ok_and(Vec::is_empty)
+            other.manifest.rewritten_from.as_ref() == Some(old)
+                && other.customers.as_ref().is_ok_and(Vec::is_empty)
         };
         let new = if let Some(left) = found.iter().find(left) {
             left.manifest.id.clone()
@@ -226,7 +231,9 @@ async fn tell(lake: &Lake, holdings: &[Holding], ids: &BTreeSet<CustomerId>) -> 
         match customers {
             Ok(held) if held.is_empty() => {}
             Ok(held) => rows.push(vec![id.to_string(), table::count(held.len() as u64), role(id).to_owned()]),
-            Err(error) => rows.push(vec![id.to_string(), format!("cannot be told: {error}"), role(id).to_owned()]),
+            Err(error) => {
+                rows.push(vec![id.to_string(), format!("cannot be told: {error}"), role(id).to_owned()])
+            }
         }
     }
     if rows.is_empty() {
@@ -235,7 +242,8 @@ async fn tell(lake: &Lake, holdings: &[Holding], ids: &BTreeSet<CustomerId>) -> 
         table::line("\nsnapshots that still hold them")?;
         table::print(&["snapshot", "customers", ""], &rows)?;
     }
-    let held = |id: &&CustomerId| holdings.iter().any(|h| h.customers.as_ref().is_ok_and(|held| held.contains(id)));
+    let held =
+        |id: &&CustomerId| holdings.iter().any(|h| h.customers.as_ref().is_ok_and(|held| held.contains(id)));
     let readable = holdings.iter().all(|holding| holding.customers.is_ok());
     let unknown: Vec<&CustomerId> = ids.iter().filter(|id| readable && !held(id)).collect();
     for id in &unknown {
@@ -250,8 +258,11 @@ async fn tell(lake: &Lake, holdings: &[Holding], ids: &BTreeSet<CustomerId>) -> 
         table::line(
             "\nraw data are yours to clean: only the list keeps what these files say of them out of the next build",
         )?;
-        let shown: Vec<Vec<String>> =
-            files.iter().take(FILES).map(|(name, path)| vec![(*name).to_owned(), (*path).to_owned()]).collect();
+        let shown: Vec<Vec<String>> = files
+            .iter()
+            .take(FILES)
+            .map(|(name, path)| vec![(*name).to_owned(), (*path).to_owned()])
+            .collect();
         table::print(&["table", "file"], &shown)?;
         if files.len() > FILES {
             table::line(&format!("and {} more", table::count((files.len() - FILES) as u64)))?;

@@ -34,7 +34,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, app: &App) -> anyhow::Result<()> {
     check_name(&args.name).map_err(anyhow::Error::msg)?;
     if app.config.keys.iter().any(|key| key.name == args.name) {
-        bail!("the configuration has a key `{}` already; take another name, and remove the old one later", args.name);
+        bail!(
+            "the configuration has a key `{}` already; take another name, and remove the old one later",
+            args.name
+        );
     }
     let mut random = [0; KEY_BYTES];
     getrandom::fill(&mut random).context("the operating system has no randomness to give")?;
@@ -46,7 +49,11 @@ pub(super) fn run(args: &Args, app: &App) -> anyhow::Result<()> {
     table::line(&format!(
         "The key, which is shown this once:\n\n{key}\n\nFor the configuration; `serve` reads it at its start:\n"
     ))?;
-    table::line(&format!("[[keys]]\nname = \"{}\"\nhash = \"sha256:{}\"", args.name, hex(&digest(key.as_bytes()))))?;
+    table::line(&format!(
+        "[[keys]]\nname = \"{}\"\nhash = \"sha256:{}\"",
+        args.name,
+        hex(&digest(key.as_bytes()))
+    ))?;
     table::line(&format!("scopes = [{}]", scopes.join(", ")))?;
     if let Some(rate) = args.rate {
         table::line(&format!("rate = {rate}"))?;

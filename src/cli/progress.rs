@@ -22,7 +22,8 @@ pub(super) async fn watch<T>(progress: &Progress, work: impl Future<Output = T>)
 
 /// Draws `progress` until it is dropped.
 async fn show(progress: &Progress) -> Infallible {
-    let target = if stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target =
+        if stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target).with_finish(ProgressFinish::AndClear);
     let known = ProgressStyle::with_template("{spinner} {msg:<24} {bar:32} {percent:>3} %  {elapsed}");
     let unknown = ProgressStyle::with_template("{spinner} {msg:<24} {elapsed}");

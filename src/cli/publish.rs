@@ -60,7 +60,9 @@ pub(super) async fn publish(args: PublishArgs, app: &App) -> anyhow::Result<()> 
     let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let publisher = app.publisher(args.into.options(args.force))?;
     let named = match args.snapshot {
-        None if args.current => Some(read_current(&app.lake()?).await?.ok_or(SnapshotError::NoCurrent)?.snapshot),
+        None if args.current => {
+            Some(read_current(&app.lake()?).await?.ok_or(SnapshotError::NoCurrent)?.snapshot)
+        }
         named => named,
     };
     match run(&publisher, named.as_ref()).await {

@@ -19,17 +19,25 @@ pub(super) fn print(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
         })
         .collect();
     let number = |cell: &String| {
-        let amount =
-            cell.trim_end_matches(" B").trim_end_matches(" KiB").trim_end_matches(" MiB").trim_end_matches(" GiB");
+        let amount = cell
+            .trim_end_matches(" B")
+            .trim_end_matches(" KiB")
+            .trim_end_matches(" MiB")
+            .trim_end_matches(" GiB");
         amount.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b',' | b'-'))
     };
-    let right: Vec<bool> =
-        (0..header.len()).map(|at| !rows.is_empty() && rows.iter().filter_map(|row| row.get(at)).all(number)).collect();
+    let right: Vec<bool> = (0..header.len())
+        .map(|at| !rows.is_empty() && rows.iter().filter_map(|row| row.get(at)).all(number))
+        .collect();
     let line = |cells: &mut dyn Iterator<Item = String>| -> String {
         let padded: Vec<String> = cells
             .zip(&widths)
             .zip(&right)
-            .map(|((cell, width), right)| if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") })
+            .map(
+                |((cell, width), right)| {
+                    if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                },
+            )
             .collect();
         padded.join("  ").trim_end().to_owned()
     };

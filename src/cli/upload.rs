@@ -91,8 +91,10 @@ fn prepare(lake: &Lake, table: Table, path: &Path, app: &App) -> anyhow::Result<
     let absolute = path.canonicalize().with_context(|| format!("cannot read {shown}"))?;
     let (store, inside) = lake.locate(&absolute.display().to_string())?;
     let file = RawFile::new(table, store, inside, shown.clone(), size.len())?;
-    let name =
-        path.file_name().and_then(|name| name.to_str()).with_context(|| format!("{shown} has no name in UTF-8"))?;
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .with_context(|| format!("{shown} has no name in UTF-8"))?;
     if name.starts_with(['_', '.']) {
         bail!(
             "{shown}: names that begin with _ or . are those of temporary files, which a build does not read; rename it"
@@ -106,7 +108,10 @@ fn prepare(lake: &Lake, table: Table, path: &Path, app: &App) -> anyhow::Result<
     };
     let folder = configured.files.clone().unwrap_or_else(|| format!("raw/{}/", table.name()));
     if folder.contains("://") || folder.starts_with('/') || !folder.ends_with('/') {
-        bail!("[raw.{}] files is `{folder}`, no folder in the lake that files could be uploaded to", table.name());
+        bail!(
+            "[raw.{}] files is `{folder}`, no folder in the lake that files could be uploaded to",
+            table.name()
+        );
     }
     Ok((file, ObjectPath::from(format!("{}/{name}", folder.trim_matches('/')))))
 }
@@ -114,12 +119,14 @@ fn prepare(lake: &Lake, table: Table, path: &Path, app: &App) -> anyhow::Result<
 /// What is to become of the file; an error where another one is in its place.
 async fn fate(lake: &Lake, target: &ObjectPath, path: &Path, force: bool) -> anyhow::Result<&'static str> {
     let Some(there) = lake.head(target).await? else { return Ok("uploaded") };
-    let same =
-        there.size == std::fs::metadata(path)?.len() && hash_there(lake, target).await? == hash_here(path).await?;
+    let same = there.size == std::fs::metadata(path)?.len()
+        && hash_there(lake, target).await? == hash_here(path).await?;
     match (same, force) {
         (true, _) => Ok(UNCHANGED),
         (false, true) => Ok("overwritten"),
-        (false, false) => bail!("{target} is in the lake already with another content; --force overwrites it"),
+        (false, false) => {
+            bail!("{target} is in the lake already with another content; --force overwrites it")
+        }
     }
 }
 
@@ -162,5 +169,7 @@ pub(super) async fn copy(lake: &Lake, path: &Path, target: &ObjectPath, bytes: u
         tokio::io::AsyncWriteExt::shutdown(&mut out).await?;
         anyhow::Ok(())
     };
-    progress::watch(&progress, copying).await.with_context(|| format!("cannot upload {} to {target}", path.display()))
+    progress::watch(&progress, copying)
+        .await
+        .with_context(|| format!("cannot upload {} to {target}", path.display()))
 }

@@ -134,7 +134,8 @@ impl ChurnConfig {
     /// What is to be done at a level of `risk` and a level of `value`.
     #[must_use]
     pub fn action(&self, risk: &str, value: &str) -> &str {
-        let of = |levels: &[&'static str; 2], at: &str| levels.iter().position(|level| *level == at).unwrap_or(2);
+        let of =
+            |levels: &[&'static str; 2], at: &str| levels.iter().position(|level| *level == at).unwrap_or(2);
         let levels = ["high", "medium"];
         let row = [&self.actions.high, &self.actions.medium, &self.actions.low][of(&levels, risk)];
         [&row.high, &row.medium, &row.low][of(&levels, value)]
@@ -173,9 +174,10 @@ mod tests {
 
     #[test]
     fn the_policy_and_the_levels_are_looked_up() {
-        let config: ChurnConfig =
-            toml::from_str("horizon = \"30d\"\nhigh = 0.8\n[actions.low]\nhigh = \"a\"\nmedium = \"b\"\nlow = \"c\"")
-                .expect("valid");
+        let config: ChurnConfig = toml::from_str(
+            "horizon = \"30d\"\nhigh = 0.8\n[actions.low]\nhigh = \"a\"\nmedium = \"b\"\nlow = \"c\"",
+        )
+        .expect("valid");
         assert_eq!((config.horizon_days(), config.cuts), (30, 12));
         assert_eq!([0.8, 0.79, 0.3, 0.29].map(|p| config.risk(p)), ["high", "medium", "medium", "low"]);
         assert_eq!((config.action("low", "low"), config.action("high", "high")), ("c", "call"));

@@ -35,7 +35,9 @@ impl TryFrom<String> for FeatureRef {
             text.split_once(':').map_or((text.as_str(), None), |(view, feature)| (view, Some(feature)));
         let named = |name: &str| !name.is_empty() && !name.contains(':') && name.trim() == name;
         if !named(view) || !feature.is_none_or(named) {
-            return Err(format!("`{text}` is no feature; write view:feature, or view for all of its features"));
+            return Err(format!(
+                "`{text}` is no feature; write view:feature, or view for all of its features"
+            ));
         }
         Ok(Self { view: view.to_owned(), feature: feature.map(str::to_owned) })
     }

@@ -104,7 +104,9 @@ mod tests {
         for right in ["*", "https://dashboard.example", "http://localhost:3000"] {
             assert!(parse(right).is_ok(), "{right}");
         }
-        for wrong in ["https://dashboard.example/", "https://Dashboard.example", "https://a:443", "a.example", "null"] {
+        for wrong in
+            ["https://dashboard.example/", "https://Dashboard.example", "https://a:443", "a.example", "null"]
+        {
             assert!(parse(wrong).is_err_and(|why| why.contains("write e.g.")), "{wrong}");
         }
         let origin = parse("https://a.example").expect("valid");

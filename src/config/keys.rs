@@ -49,7 +49,9 @@ impl FromStr for Scope {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
-        known.ok_or_else(|| format!("`{text}` is no scope; there are {}", Self::ALL.map(Self::as_str).join(", ")))
+        known.ok_or_else(|| {
+            format!("`{text}` is no scope; there are {}", Self::ALL.map(Self::as_str).join(", "))
+        })
     }
 }
 

@@ -21,7 +21,8 @@ impl TryFrom<String> for ColumnRef {
 
     fn try_from(text: String) -> Result<Self, String> {
         let parts = text.split_once('.').filter(|(view, column)| !view.is_empty() && !column.is_empty());
-        let (view, column) = parts.ok_or_else(|| format!("`{text}` is no column of a view; write view.column"))?;
+        let (view, column) =
+            parts.ok_or_else(|| format!("`{text}` is no column of a view; write view.column"))?;
         Ok(Self { view: view.to_owned(), column: column.to_owned() })
     }
 }
@@ -55,7 +56,10 @@ mod tests {
             ["profile.email", "crm.mail"]
         );
         for wrong in ["", "mail", ".mail", "crm."] {
-            assert!(ColumnRef::try_from(wrong.to_owned()).is_err_and(|why| why.contains("view.column")), "{wrong}");
+            assert!(
+                ColumnRef::try_from(wrong.to_owned()).is_err_and(|why| why.contains("view.column")),
+                "{wrong}"
+            );
         }
     }
 }

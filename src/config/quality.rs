@@ -89,11 +89,15 @@ impl FromStr for Rule {
         };
         let at = text.find(['<', '>']).ok_or_else(|| wrong("it has none of >=, <=, > and <"))?;
         let (left, right) = text.split_at(at);
-        let (comparison, right) =
-            [(">=", Comparison::AtLeast), ("<=", Comparison::AtMost), (">", Comparison::More), ("<", Comparison::Less)]
-                .into_iter()
-                .find_map(|(sign, comparison)| Some((comparison, right.strip_prefix(sign)?.trim())))
-                .ok_or_else(|| wrong("it has none of >=, <=, > and <"))?;
+        let (comparison, right) = [
+            (">=", Comparison::AtLeast),
+            ("<=", Comparison::AtMost),
+            (">", Comparison::More),
+            ("<", Comparison::Less),
+        ]
+        .into_iter()
+        .find_map(|(sign, comparison)| Some((comparison, right.strip_prefix(sign)?.trim())))
+        .ok_or_else(|| wrong("it has none of >=, <=, > and <"))?;
         let metric = metric(left.trim()).ok_or_else(|| {
             wrong("it compares none of customers, revenue, lines(TABLE), null_share(VIEW.FEATURE) and segment(NAME)")
         })?;
@@ -103,8 +107,11 @@ impl FromStr for Rule {
             Some((factor, "previous") | ("previous", factor)) => (factor, true),
             Some(_) => return Err(wrong("only `previous` can be multiplied")),
         };
-        let factor: f64 =
-            factor.parse().ok().filter(|factor: &f64| factor.is_finite()).ok_or_else(|| wrong("it has no number"))?;
+        let factor: f64 = factor
+            .parse()
+            .ok()
+            .filter(|factor: &f64| factor.is_finite())
+            .ok_or_else(|| wrong("it has no number"))?;
         Ok(Self { text: text.to_owned(), metric, comparison, factor, of_previous })
     }
 }
@@ -142,9 +149,15 @@ mod tests {
     fn rules_are_read() {
         let rule = |text: &str| text.parse::<Rule>().expect(text);
         let one = rule("customers >= 0.9 * previous");
-        assert_eq!((one.metric, one.comparison, one.of_previous), (Metric::Customers, Comparison::AtLeast, true));
+        assert_eq!(
+            (one.metric, one.comparison, one.of_previous),
+            (Metric::Customers, Comparison::AtLeast, true)
+        );
         assert!((one.factor - 0.9).abs() < 1e-12);
-        assert_eq!(rule("null_share( profile.email )<=0.2").metric, Metric::NullShare("profile.email".to_owned()));
+        assert_eq!(
+            rule("null_share( profile.email )<=0.2").metric,
+            Metric::NullShare("profile.email".to_owned())
+        );
         assert!(!rule("revenue > 1000").of_previous && rule("segment(champions) < previous * 2").of_previous);
         assert!(rule("lines(transactions) >= previous").of_previous);
         for text in [

@@ -92,7 +92,8 @@ fn without_value(message: &str) -> String {
     if let Some((_, kind)) = message.rsplit_once("` is no ") {
         return format!("the value is no {kind}");
     }
-    let known = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant ", "unknown field "];
+    let known =
+        ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant ", "unknown field "];
     match message.rsplit_once(", expected ") {
         Some((value, expected)) if known.iter().any(|start| value.starts_with(start)) => {
             let kind = value.split(['`', '"', '\'']).next().unwrap_or_default();
@@ -245,7 +246,8 @@ fn name_length(line: &str) -> usize {
         let name = rest.bytes().take_while(|byte| is_bare(*byte) || *byte == b'[').count();
         let end = rest[name..].bytes().take_while(|byte| *byte == b']').count();
         let word = rest[..name].trim_start_matches('[');
-        let whole = end > 0 || (rest.trim_end().len() == name && (is_harmless(word) || SECRET.contains(&word)));
+        let whole =
+            end > 0 || (rest.trim_end().len() == name && (is_harmless(word) || SECRET.contains(&word)));
         return if whole { indent + name + end } else { 0 };
     }
     let name = rest.bytes().take_while(|byte| is_bare(*byte)).count();
@@ -363,13 +365,17 @@ mod tests {
     #[test]
     fn what_is_harmless_is_shown() {
         let told = told("[serving] # memory\n# poll = \"5s\"\nlake_reads = 3\ncache = \"12 bananas\"", &[]);
-        assert!(told.contains("4 | cache = \"12 bananas\"") && told.contains("`12 bananas` is no size"), "{told}");
+        assert!(
+            told.contains("4 | cache = \"12 bananas\"") && told.contains("`12 bananas` is no size"),
+            "{told}"
+        );
     }
 
     #[test]
     fn every_place_stays_the_same() {
         let text = "[tair]\r\nurl = \"rédis://ü\" # x\n\n[http]\nlisten = \"é\"\n[[keys]]\nhash = \"lrd_x\"";
-        let expected = "[tair]\r\nurl = ****************\n\n[http]\nlisten = \"é\"\n[[keys]]\nhash = ********";
+        let expected =
+            "[tair]\r\nurl = ****************\n\n[http]\nlisten = \"é\"\n[[keys]]\nhash = ********";
         let found = hidden(text);
         let lengths = |text: &str| text.split('\n').map(str::len).collect::<Vec<_>>();
         assert_eq!(lengths(&found), lengths(text));

@@ -81,7 +81,8 @@ pub(super) fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let exponent = (bits >> 52) as i64 - 1023;
     let mantissa = f64::from_bits(bits & 0x000F_FFFF_FFFF_FFFF | 0x3FF0_0000_0000_0000);
-    let (mantissa, exponent) = if mantissa > 1.5 { (mantissa / 2.0, exponent + 1) } else { (mantissa, exponent) };
+    let (mantissa, exponent) =
+        if mantissa > 1.5 { (mantissa / 2.0, exponent + 1) } else { (mantissa, exponent) };
     let s = (mantissa - 1.0) / (mantissa + 1.0);
     let series = (0..11_u32).rev().fold(0.0, |sum, k| sum * s * s + 1.0 / f64::from(2 * k + 1));
     exponent as f64 * LN_2 + 2.0 * s * series
@@ -130,7 +131,8 @@ mod tests {
     #[test]
     fn throws_have_the_expected_means() {
         let mut dice = Dice::new(1, 2);
-        let mut mean = |throw: fn(&mut Dice) -> f64| (0..40_000).map(|_| throw(&mut dice)).sum::<f64>() / 40_000.0;
+        let mut mean =
+            |throw: fn(&mut Dice) -> f64| (0..40_000).map(|_| throw(&mut dice)).sum::<f64>() / 40_000.0;
         assert!((mean(Dice::exponential) - 1.0).abs() < 0.03);
         assert!(mean(Dice::normal).abs() < 0.03);
         assert!((mean(|dice| dice.gamma(0.7)) - 1.0).abs() < 0.04);

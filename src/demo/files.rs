@@ -54,7 +54,11 @@ struct CustomerRow<'a> {
 }
 
 impl<'a> Books<'a> {
-    pub(super) fn close(shop: &'a Shop<'a>, shards: Vec<Shard>, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
+    pub(super) fn close(
+        shop: &'a Shop<'a>,
+        shards: Vec<Shard>,
+        progress: &'a (dyn Fn(u64, u64) + Sync),
+    ) -> Self {
         let mut numbers = [500_000; 12];
         for order in shards.iter().flat_map(|shard| &shard.orders) {
             let following = &mut numbers[month(order.at) + 1..];
@@ -246,7 +250,11 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn fill(books: &'a Books<'a>, file: &'a mut dyn Write, fill: impl FnOnce(&mut Page) -> Result<u64>) -> Result<u64> {
+    fn fill(
+        books: &'a Books<'a>,
+        file: &'a mut dyn Write,
+        fill: impl FnOnce(&mut Page) -> Result<u64>,
+    ) -> Result<u64> {
         let mut page = Page { text: Vec::with_capacity(PAGE * 2), lines: 0, books, file };
         let lines = fill(&mut page)?;
         page.flush()?;

@@ -28,8 +28,14 @@ const MODIFIERS: usize = 8;
 const NOUNS: usize = 10;
 const VARIANTS: usize = 6;
 const CATEGORIES: usize = SHELVES.len();
-const DURABLE: [(&str, f64); VARIANTS] =
-    [("", 1.0), (", large", 1.4), (", small", 0.7), (", set of 4", 2.6), (" \"Classic\"", 1.2), (" in gift box", 1.3)];
+const DURABLE: [(&str, f64); VARIANTS] = [
+    ("", 1.0),
+    (", large", 1.4),
+    (", small", 0.7),
+    (", set of 4", 2.6),
+    (" \"Classic\"", 1.2),
+    (" in gift box", 1.3),
+];
 const CONSUMABLE: [(&str, f64); VARIANTS] = [
     ("", 1.0),
     (", family size", 1.8),
@@ -40,8 +46,11 @@ const CONSUMABLE: [(&str, f64); VARIANTS] = [
 ];
 const SERIES: [&str; 5] = ["", "Nordlys ", "Ashgrove ", "Petit Jardin ", "Hearth & Co. "];
 /// Lines of a bill that are no products.
-const SERVICES: [(&str, &str, u32); 3] =
-    [("POSTAGE", "Postage", 495), ("GIFT-WRAP", "Gift wrapping", 350), ("MANUAL", "Manual adjustment", 1_000)];
+const SERVICES: [(&str, &str, u32); 3] = [
+    ("POSTAGE", "Postage", 495),
+    ("GIFT-WRAP", "Gift wrapping", 350),
+    ("MANUAL", "Manual adjustment", 1_000),
+];
 
 #[rustfmt::skip]
 const SHELVES: [Category; 12] = [
@@ -246,8 +255,12 @@ mod tests {
     fn the_largest_catalogue_has_distinct_ids_and_names() {
         let catalogue = Catalogue::new(20_000, &mut Dice::new(42, 0));
         assert!((20_000..=20_020).contains(&catalogue.products.len()));
-        let names: HashSet<&str> =
-            catalogue.products.iter().filter_map(|product| product.csv.split_once(',')).map(|it| it.1).collect();
+        let names: HashSet<&str> = catalogue
+            .products
+            .iter()
+            .filter_map(|product| product.csv.split_once(','))
+            .map(|it| it.1)
+            .collect();
         let ids: HashSet<&str> = catalogue.products.iter().map(|product| product.id.as_str()).collect();
         assert_eq!((names.len(), ids.len()), (catalogue.products.len(), catalogue.products.len()));
         assert!(catalogue.products.iter().any(|product| product.csv.contains("\"\"Classic\"\"")));

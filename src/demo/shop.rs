@@ -250,7 +250,9 @@ impl Life<'_> {
                 let due = today + interval * (0.85 + 0.3 * self.dice.unit());
                 match self.repeats.iter().position(|repeat| repeat.0 == product) {
                     Some(place) => self.repeats[place].1 = due,
-                    None if self.repeats.len() < 5 && self.dice.chance(0.5) => self.repeats.push((product, due)),
+                    None if self.repeats.len() < 5 && self.dice.chance(0.5) => {
+                        self.repeats.push((product, due))
+                    }
                     None => {}
                 }
             }
@@ -326,7 +328,13 @@ impl Life<'_> {
     fn happen(&mut self, act: Act, product: u16, at: i64) {
         let mark = self.dice.below(1 << 16) as u16;
         if at >= i64::from(month_start(9)).max(self.customer.joined) && at < i64::from(END) {
-            self.shard.events.push(Event { at: at as u32, customer: self.customer.index, product, act, mark });
+            self.shard.events.push(Event {
+                at: at as u32,
+                customer: self.customer.index,
+                product,
+                act,
+                mark,
+            });
         }
     }
 

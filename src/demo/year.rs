@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn the_calendar_holds_together() {
         assert_eq!(rfc3339(i64::from(END) - 1), "2025-12-31T23:59:59Z");
-        assert_eq!((month(0), month(month_start(1) - 1), month(month_start(1)), month(END - 1)), (0, 0, 1, 11));
+        assert_eq!(
+            (month(0), month(month_start(1) - 1), month(month_start(1)), month(END - 1)),
+            (0, 0, 1, 11)
+        );
         assert_eq!(weekday(5), 0);
         assert!((300.0..365.0).contains(&later(0.0, shop_time() * 0.9)));
         assert!(later(0.0, shop_time() * 0.999) < 365.0 && later(364.0, 3.0) > 365.0);

@@ -26,7 +26,9 @@ pub fn is_feature_name(name: &str) -> bool {
 /// `_`.
 #[must_use]
 pub fn is_name_char(c: char) -> bool {
-    c == '_' || c.is_alphanumeric() || (!c.is_ascii() && CanonicalCombiningClassMapBorrowed::new().get_u8(c) != 0)
+    c == '_'
+        || c.is_alphanumeric()
+        || (!c.is_ascii() && CanonicalCombiningClassMapBorrowed::new().get_u8(c) != 0)
 }
 
 /// Returns the name of the feature that a column called `column` becomes: lower case, composed (NFC), at

@@ -28,10 +28,13 @@ impl ViewRows {
     }
 
     /// Appends `rows` in the form in which [`ViewRows::first_of`] finds them.
-    pub(crate) fn append<'a>(rows: impl Iterator<Item = ViewRow<'a>> + Clone, out: &mut Vec<u8>) -> Option<()> {
+    pub(crate) fn append<'a>(
+        rows: impl Iterator<Item = ViewRow<'a>> + Clone,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
         for row in rows.clone() {
-            let length =
-                row.map_or(Some(ABSENT), |row| u32::try_from(row.len()).ok().filter(|length| *length != ABSENT));
+            let length = row
+                .map_or(Some(ABSENT), |row| u32::try_from(row.len()).ok().filter(|length| *length != ABSENT));
             out.extend_from_slice(&length?.to_le_bytes());
         }
         rows.flatten().for_each(|row| out.extend_from_slice(row));
@@ -88,8 +91,13 @@ mod tests {
 
     #[test]
     fn rows_are_those_that_were_given() {
-        let lists: [&[ViewRow<'_>]; 5] =
-            [&[], &[None], &[Some(b"")], &[Some(b"[1]"), None, Some(b""), Some(b"[2,3]")], &[None, Some(b"[]"), None]];
+        let lists: [&[ViewRow<'_>]; 5] = [
+            &[],
+            &[None],
+            &[Some(b"")],
+            &[Some(b"[1]"), None, Some(b""), Some(b"[2,3]")],
+            &[None, Some(b"[]"), None],
+        ];
         for rows in lists {
             let kept = ViewRows::new(rows.iter().copied()).expect("short");
             assert_eq!(kept.iter().collect::<Vec<_>>(), rows);

@@ -231,7 +231,11 @@ pub(super) async fn audience(
 }
 
 /// The body of a request, in the form `T`.
-pub(super) async fn read<T: DeserializeOwned>(app: &App, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+pub(super) async fn read<T: DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
     let body = json_body(headers, body, app.config.body_limit).await?;
     serde_json::from_slice(&body).map_err(|error| Problem::bad_body(error.to_string()))
 }
@@ -259,7 +263,8 @@ fn request(body: &AudienceBody) -> Result<AudienceRequest, Problem> {
             return Err(Problem::bad_body("`breakdown` takes `top` or `buckets`, not both"));
         }
         let top = number("breakdown.top", breakdown.top.unwrap_or(20), 1, 1_000)?;
-        let buckets = breakdown.buckets.map(|buckets| number("breakdown.buckets", buckets, 2, 100)).transpose()?;
+        let buckets =
+            breakdown.buckets.map(|buckets| number("breakdown.buckets", buckets, 2, 100)).transpose()?;
         Ok(Breakdown { feature, top, buckets })
     });
     Ok(AudienceRequest {
@@ -278,8 +283,9 @@ pub(super) fn number(name: &str, number: u64, least: u64, most: u64) -> Result<u
 
 fn feature(part: &str, text: &str) -> Result<FeatureName, Problem> {
     let shown: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
-    FeatureName::parse(text)
-        .ok_or_else(|| Problem::unknown_feature(format!("`{part}`: `{shown}` is no feature; write view.feature")))
+    FeatureName::parse(text).ok_or_else(|| {
+        Problem::unknown_feature(format!("`{part}`: `{shown}` is no feature; write view.feature"))
+    })
 }
 
 /// `rfm.monetary desc`, as it is unless given.
@@ -312,10 +318,14 @@ fn figures_of(audience: &Audience, by: Option<&Breakdown>) -> String {
         let null = match parts {
             Parts::Values(counts) => {
                 let values = counts.values.iter();
-                let values =
-                    values.map(|(value, count)| format!("{{\"value\":{value},\"customers\":{count}}}")).collect();
+                let values = values
+                    .map(|(value, count)| format!("{{\"value\":{value},\"customers\":{count}}}"))
+                    .collect();
                 let (values, (others, count)) = (listed(values), counts.other);
-                let _ = write!(out, ",\"values\":[{values}],\"other\":{{\"values\":{others},\"customers\":{count}}}");
+                let _ = write!(
+                    out,
+                    ",\"values\":[{values}],\"other\":{{\"values\":{others},\"customers\":{count}}}"
+                );
                 counts.null
             }
             Parts::Ranges(ranges) => {
@@ -330,7 +340,8 @@ fn figures_of(audience: &Audience, by: Option<&Breakdown>) -> String {
         let _ = write!(out, ",\"null\":{null}}}");
     }
     let hints = audience.hints.iter();
-    let hints = hints.map(|(position, text)| format!("{{\"position\":{position},\"message\":{}}}", json(text)));
+    let hints =
+        hints.map(|(position, text)| format!("{{\"position\":{position},\"message\":{}}}", json(text)));
     let _ = write!(out, ",\"hints\":[{}]", listed(hints.collect()));
     out
 }

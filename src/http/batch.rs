@@ -169,7 +169,11 @@ pub(super) fn id(value: &str) -> Result<CustomerId, String> {
         [b'-' | b'0'..=b'9', ..] => {
             let id = CustomerId::parse(value).map_err(|error| error.to_string())?;
             let digits = id.as_str().strip_prefix('-').unwrap_or(id.as_str());
-            return if digits.bytes().all(|byte| byte.is_ascii_digit()) { Ok(id) } else { Err(NO_ID.to_owned()) };
+            return if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                Ok(id)
+            } else {
+                Err(NO_ID.to_owned())
+            };
         }
         _ => return Err(NO_ID.to_owned()),
     };
@@ -179,14 +183,22 @@ pub(super) fn id(value: &str) -> Result<CustomerId, String> {
 /// The body of a request that must be JSON.
 pub(super) async fn json_body(headers: &HeaderMap, mut body: Body, limit: u64) -> Result<Bytes, Problem> {
     if let Some(given) = headers.get(header::CONTENT_TYPE) {
-        let media =
-            given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let media = given
+            .to_str()
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         if media != "application/json" && !media.ends_with("+json") {
             return Err(Problem::bad_media_type("the body must be application/json"));
         }
     }
     if !is_plain(headers) {
-        return Err(Problem::bad_content_encoding("the body must not be compressed: no Content-Encoding but identity"));
+        return Err(Problem::bad_content_encoding(
+            "the body must not be compressed: no Content-Encoding but identity",
+        ));
     }
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (mut text, mut length) = (BytesMut::new(), 0_usize);
@@ -213,7 +225,10 @@ fn is_plain(headers: &HeaderMap) -> bool {
         let coding = coding.trim_ascii();
         coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
     };
-    headers.get_all(header::CONTENT_ENCODING).iter().all(|given| given.as_bytes().split(|b| *b == b',').all(identity))
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .all(|given| given.as_bytes().split(|b| *b == b',').all(identity))
 }
 
 #[cfg(test)]

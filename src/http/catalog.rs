@@ -124,8 +124,9 @@ pub(super) async fn snapshot(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Manifest>, Problem> {
     let Path(id) = id.map_err(|_| Problem::snapshot_not_found("there is no such snapshot"))?;
-    let id: SnapshotId =
-        id.parse().map_err(|error: crate::snapshot::SnapshotError| Problem::snapshot_not_found(error.to_string()))?;
+    let id: SnapshotId = id
+        .parse()
+        .map_err(|error: crate::snapshot::SnapshotError| Problem::snapshot_not_found(error.to_string()))?;
     let served = app.serving.snapshot(&id).await?;
     let mut manifest = served.manifest.as_ref().clone();
     manifest.warnings.retain(|warning| warning.customer_id.as_ref().is_none_or(|id| !served.forgets(id)));

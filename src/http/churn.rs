@@ -92,7 +92,8 @@ pub(super) async fn churn(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let limit = lists::limit(query.limit.as_deref())?;
-    let filter = parse(query.risk, query.segment, query.min_probability.as_deref(), query.min_value.as_deref())?;
+    let filter =
+        parse(query.risk, query.segment, query.min_probability.as_deref(), query.min_value.as_deref())?;
     let list = list_name(&filter);
     let (served, offset) = lists::resume(&app, query.cursor.as_deref(), &list).await?;
     check(&served, &filter)?;
@@ -137,7 +138,8 @@ fn parse(
 fn at_least(name: &str, text: Option<&str>, most: f64) -> Result<Option<i128>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let number = text.parse::<f64>().ok().filter(|number| (0.0..=most).contains(number));
-    let number = number.ok_or_else(|| Problem::bad_parameter(format!("`{name}` must be a number from 0 to {most}")))?;
+    let number = number
+        .ok_or_else(|| Problem::bad_parameter(format!("`{name}` must be a number from 0 to {most}")))?;
     Ok(Some(ChurnFilter::at_least(number)))
 }
 
@@ -173,7 +175,10 @@ mod tests {
     #[test]
     fn bounds_are_taken_as_they_are_written() {
         let of = |text| at_least("x", Some(text), 1.0).ok().flatten();
-        assert_eq!([of("0.3"), of("0.30001"), of("0"), of("1")], [Some(3_000), Some(3_001), Some(0), Some(10_000)]);
+        assert_eq!(
+            [of("0.3"), of("0.30001"), of("0"), of("1")],
+            [Some(3_000), Some(3_001), Some(0), Some(10_000)]
+        );
         assert_eq!([of("-0.1"), of("1.1"), of("NaN"), of("half")], [None; 4]);
     }
 }

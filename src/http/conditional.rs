@@ -40,7 +40,8 @@ pub(super) fn not_modified(headers: &HeaderMap, served: &Served, access: &Access
 pub(super) fn has(headers: &HeaderMap, tag: &HeaderValue) -> Option<Response> {
     let given = headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
     let known = tag.to_str().ok()?.trim_start_matches("W/");
-    let same = given.trim() == "*" || given.split(',').any(|one| one.trim().trim_start_matches("W/") == known);
+    let same =
+        given.trim() == "*" || given.split(',').any(|one| one.trim().trim_start_matches("W/") == known);
     same.then(|| (StatusCode::NOT_MODIFIED, [(header::ETAG, tag.clone())]).into_response())
 }
 

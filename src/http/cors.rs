@@ -13,7 +13,10 @@ use crate::config::Origin;
 /// How a page may ask.
 const PREFLIGHT: [(HeaderName, &str); 3] = [
     (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST"),
-    (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, x-api-key, content-type, if-none-match, x-request-id"),
+    (
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        "authorization, x-api-key, content-type, if-none-match, x-request-id",
+    ),
     (header::ACCESS_CONTROL_MAX_AGE, "600"),
 ];
 /// What a page may read of an answer beside its body.
@@ -30,7 +33,8 @@ pub(super) fn origin(allowed: &[Origin], headers: &HeaderMap) -> Option<HeaderVa
 
 /// The answer to a preflight.
 pub(super) fn preflight(request: &Parts) -> Option<Response> {
-    let asks = request.method == Method::OPTIONS && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let asks = request.method == Method::OPTIONS
+        && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     asks.then(|| (StatusCode::NO_CONTENT, PREFLIGHT, Body::empty()).into_response())
 }
 

@@ -25,8 +25,11 @@ impl Cursor {
     /// The cursor in `text`, which must be one of `list`.
     pub(super) fn decode(text: &str, list: &str) -> Result<Self, Problem> {
         let bad = || Problem::bad_cursor("it is not a cursor of this list; take it from `next` as it is");
-        let decoded =
-            URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(bad)?;
+        let decoded = URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or_else(bad)?;
         let fields: Vec<&str> = decoded.split(' ').collect();
         let ["1", snapshot, of, offset] = fields.as_slice() else { return Err(bad()) };
         let cursor = Self {

@@ -183,10 +183,12 @@ impl<'a> Wanted<'a> {
         let mut views: Vec<&str> = list(views).filter(|name| !name.is_empty()).collect();
         let features: Vec<&str> = list(features).filter(|name| !name.is_empty()).collect();
         if views.is_empty() && features.is_empty() {
-            views = ["rfm", "churn"].into_iter().filter(|name| served.manifest.view(name).is_some()).collect();
+            views =
+                ["rfm", "churn"].into_iter().filter(|name| served.manifest.view(name).is_some()).collect();
         }
         Selection::named(served, access, views.iter().copied(), features.iter().copied())?;
-        let mut wanted: BTreeMap<&str, Option<Vec<&str>>> = views.into_iter().map(|view| (view, None)).collect();
+        let mut wanted: BTreeMap<&str, Option<Vec<&str>>> =
+            views.into_iter().map(|view| (view, None)).collect();
         for (view, feature) in features.into_iter().filter_map(|name| name.split_once('.')) {
             if let Some(features) = wanted.entry(view).or_insert_with(|| Some(Vec::new()))
                 && !features.contains(&feature)
@@ -199,7 +201,9 @@ impl<'a> Wanted<'a> {
 
     /// Whether `feature` of `view` is wanted.
     fn wants(&self, view: &str, feature: &str) -> bool {
-        self.views.get(view).is_some_and(|features| features.as_ref().is_none_or(|names| names.contains(&feature)))
+        self.views
+            .get(view)
+            .is_some_and(|features| features.as_ref().is_none_or(|names| names.contains(&feature)))
     }
 
     /// The personal features that are wanted, of any of `snapshots`, as `view.feature`.

@@ -83,12 +83,18 @@ pub(super) async fn customer(
 /// the general way costs more than the answer. The same request by way of the router gets the same answer.
 pub(super) fn asked_for(request: &axum::http::request::Parts) -> Option<Cow<'_, [u8]>> {
     let id = request.uri.path().strip_prefix("/v1/customers/")?;
-    let direct = request.method == Method::GET && request.uri.query().is_none() && !id.is_empty() && !id.contains('/');
+    let direct =
+        request.method == Method::GET && request.uri.query().is_none() && !id.is_empty() && !id.contains('/');
     direct.then(|| percent_encoding::percent_decode_str(id).into())
 }
 
 /// Answers what [`asked_for`] found.
-pub(super) async fn direct(app: &App, access: &Access, id: &[u8], headers: &HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn direct(
+    app: &App,
+    access: &Access,
+    id: &[u8],
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let id = std::str::from_utf8(id).map_err(|_| not_utf8())?;
     answer(app, access, id, None, headers).await
 }

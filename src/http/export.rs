@@ -194,7 +194,8 @@ pub(super) async fn audience(
     audiences::may_ask(&access, &served, expression.features().into_iter().chain([&order_by.0]))?;
     let order = body.order.as_deref().or(body.order_by.as_ref().map(|_| "rank"));
     let columns = body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect());
-    let how = How::new(&served, &access, body.format.as_deref(), order, columns).map_err(Problem::bad_body)?;
+    let how =
+        How::new(&served, &access, body.format.as_deref(), order, columns).map_err(Problem::bad_body)?;
     let list = List::Audience(Ranked { expression, order_by, limit: body.limit });
     export(&app, &access, &served, "audience", list, how).await
 }

@@ -191,7 +191,10 @@ pub(super) async fn online_features(
 }
 
 /// The answers in the places of the ids that were asked for, and that there is no such customer in those of the others.
-fn in_place(ids: &[Option<CustomerId>], answers: Vec<Result<Answer, ReadError>>) -> Vec<Result<Answer, ReadError>> {
+fn in_place(
+    ids: &[Option<CustomerId>],
+    answers: Vec<Result<Answer, ReadError>>,
+) -> Vec<Result<Answer, ReadError>> {
     if answers.len() == ids.len() {
         return answers;
     }

@@ -126,7 +126,12 @@ pub(super) async fn segment(
     Ok(([(header::ETAG, tag)], Json(history)).into_response())
 }
 
-async fn then(serving: &Serving, timeline: &Timeline, place: usize, name: &str) -> Result<SegmentThen, ReadError> {
+async fn then(
+    serving: &Serving,
+    timeline: &Timeline,
+    place: usize,
+    name: &str,
+) -> Result<SegmentThen, ReadError> {
     let manifest = &timeline.all()[place];
     let moved = match place.checked_sub(1) {
         None => None,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::response::Response;
 
-use super::{App, Problem, access::Access, audit, conditional, cursor::Cursor, customers, select, select::Selection};
+use super::{
+    App, Problem, access::Access, audit, conditional, cursor::Cursor, customers, select, select::Selection,
+};
 use crate::{
     feature::{CustomerId, Tier},
     serving::{Members, ReadError, Served},
@@ -31,12 +33,18 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
 }
 
 /// The snapshot that a list is read from, and how many members have been given.
-pub(super) async fn resume(app: &App, cursor: Option<&str>, list: &str) -> Result<(Arc<Served>, u64), Problem> {
+pub(super) async fn resume(
+    app: &App,
+    cursor: Option<&str>,
+    list: &str,
+) -> Result<(Arc<Served>, u64), Problem> {
     let current = app.serving.current()?;
     let Some(cursor) = cursor else { return Ok((current, 0)) };
     let cursor = Cursor::decode(cursor, list)?;
     let served = app.serving.snapshot(&cursor.snapshot).await.map_err(|error| match error {
-        ReadError::UnknownSnapshot(id) => Problem::cursor_gone(format!("snapshot {id} is gone; start the list anew")),
+        ReadError::UnknownSnapshot(id) => {
+            Problem::cursor_gone(format!("snapshot {id} is gone; start the list anew"))
+        }
         other => other.into(),
     })?;
     Ok((served, cursor.offset))
@@ -44,7 +52,12 @@ pub(super) async fn resume(app: &App, cursor: Option<&str>, list: &str) -> Resul
 
 impl Page<'_> {
     /// Reads what `selection` wants of the members, and writes the page.
-    pub(super) async fn answer(self, app: &App, access: &Access, selection: &Selection) -> Result<Response, Problem> {
+    pub(super) async fn answer(
+        self,
+        app: &App,
+        access: &Access,
+        selection: &Selection,
+    ) -> Result<Response, Problem> {
         let Self { list, head, figures, served, members } = self;
         let Members { customers: members, total, next, tier } = members;
         let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = members.into_iter().unzip();

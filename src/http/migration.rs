@@ -137,7 +137,9 @@ pub(super) async fn migration(
         None | Some("rfm") => "rfm",
         Some("churn") => "churn",
         Some(_) => {
-            return Err(Problem::bad_parameter("`kind` must be rfm or churn, whose segments have each customer once"));
+            return Err(Problem::bad_parameter(
+                "`kind` must be rfm or churn, whose segments have each customer once",
+            ));
         }
     };
     let served = app.serving.current()?;
@@ -148,7 +150,10 @@ pub(super) async fn migration(
     };
     let from = match &query.from {
         None => timeline.before(&to).cloned().ok_or_else(|| {
-            Problem::snapshot_not_found(format!("there is no snapshot before {}; a migration needs two", to.id))
+            Problem::snapshot_not_found(format!(
+                "there is no snapshot before {}; a migration needs two",
+                to.id
+            ))
         })?,
         Some(text) => snapshot(&app, &timeline, "from", text).await?,
     };
@@ -171,8 +176,10 @@ async fn snapshot(app: &App, timeline: &Timeline, name: &str, text: &str) -> Res
     if let Ok(id) = text.parse::<SnapshotId>() {
         return Ok(Arc::clone(&app.serving.snapshot(&id).await?.manifest));
     }
-    let bad = || Problem::bad_parameter(format!("`{name}` must be a snapshot's id, a time (RFC 3339) or a date"));
+    let bad =
+        || Problem::bad_parameter(format!("`{name}` must be a snapshot's id, a time (RFC 3339) or a date"));
     let time = span::instant(text, End::Last).ok_or_else(bad)?;
-    let none = || Problem::snapshot_not_found(format!("there is no snapshot up to {}", rfc3339::format(time)));
+    let none =
+        || Problem::snapshot_not_found(format!("there is no snapshot up to {}", rfc3339::format(time)));
     timeline.at(time).cloned().ok_or_else(none)
 }

@@ -57,15 +57,17 @@ pub(super) async fn model(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let served = app.serving.current()?;
-    let unknown =
-        || Problem::model_not_found("the snapshot has no such model; GET /v1/snapshots/{id} shows those it has");
+    let unknown = || {
+        Problem::model_not_found("the snapshot has no such model; GET /v1/snapshots/{id} shows those it has")
+    };
     let Path(name) = name.map_err(|_| unknown())?;
     let models = &served.manifest.models;
     let found = match name.as_str() {
         "churn" => models.churn.clone().map(|card| ("churn", Card::Churn(Box::new(card)))),
-        "recommendations" => {
-            models.recommendations.clone().map(|card| ("recommendations", Card::Recommendations(Box::new(card))))
-        }
+        "recommendations" => models
+            .recommendations
+            .clone()
+            .map(|card| ("recommendations", Card::Recommendations(Box::new(card)))),
         _ => None,
     };
     let (name, card) = found.ok_or_else(unknown)?;

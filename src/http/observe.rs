@@ -95,10 +95,12 @@ impl Routes {
     /// The routes of `templates`.
     pub(super) fn new(templates: impl IntoIterator<Item = String>, metrics: &Metrics) -> Self {
         let route = |template: String| {
-            let (need, seconds) = (access::need(&template), metrics.http_seconds.with_label_values(&[&template]));
+            let (need, seconds) =
+                (access::need(&template), metrics.http_seconds.with_label_values(&[&template]));
             Route { template, need, seconds, read: OnceLock::new() }
         };
-        let mut routes = Self { templates: matchit::Router::new(), routes: vec![route(UNMATCHED.to_owned())] };
+        let mut routes =
+            Self { templates: matchit::Router::new(), routes: vec![route(UNMATCHED.to_owned())] };
         for template in templates {
             // A template twice is the same route.
             if routes.templates.insert(&template, routes.routes.len()).is_ok() {
@@ -120,7 +122,8 @@ impl Route {
     }
 
     fn count(&self, metrics: &Metrics, method: &Method, status: StatusCode) {
-        let counter = || metrics.http_requests.with_label_values(&[known(method), &self.template, status.as_str()]);
+        let counter =
+            || metrics.http_requests.with_label_values(&[known(method), &self.template, status.as_str()]);
         if *method == Method::GET && status == StatusCode::OK {
             self.read.get_or_init(counter).inc();
         } else {
@@ -130,16 +133,22 @@ impl Route {
 }
 
 /// Answers one request.
-pub(super) async fn answer(app: &App, router: &Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+pub(super) async fn answer(
+    app: &App,
+    router: &Router,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let since = Instant::now();
     let given = request.headers().get(&REQUEST_ID);
-    let given =
-        given.filter(|id| id.len() <= MAX_REQUEST_ID && id.as_bytes().iter().all(u8::is_ascii_graphic)).cloned();
+    let given = given
+        .filter(|id| id.len() <= MAX_REQUEST_ID && id.as_bytes().iter().all(u8::is_ascii_graphic))
+        .cloned();
     let id = given.unwrap_or_else(|| app.request_ids.make());
     let method = request.method().clone();
     let route = app.routes.of(request.uri().path());
     let origin = cors::origin(&app.config.cors_origins, request.headers());
-    let encoding = if app.config.compression { request.headers().get(header::ACCEPT_ENCODING).cloned() } else { None };
+    let encoding =
+        if app.config.compression { request.headers().get(header::ACCEPT_ENCODING).cloned() } else { None };
     let open = Open::new(app);
     let (mut parts, body) = request.into_parts();
     let preflight = origin.as_ref().and_then(|_| cors::preflight(&parts));
@@ -175,9 +184,8 @@ pub(super) async fn answer(app: &App, router: &Router, request: Request<Incoming
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
         Ok(Err(cause)) => problem::panicked(cause.as_ref()),
-        Err(_) => {
-            Problem::timeout(format!("it took longer than {} ms", app.config.timeout.as_millis())).into_response()
-        }
+        Err(_) => Problem::timeout(format!("it took longer than {} ms", app.config.timeout.as_millis()))
+            .into_response(),
     };
     let elapsed = since.elapsed();
     route.count(&app.metrics, &method, response.status());
@@ -218,7 +226,9 @@ impl Caching {
         let vary = has_keys.then_some(HeaderValue::from_static("authorization, x-api-key"));
         let control = match config.max_age.as_secs() {
             0 => HeaderValue::from_static("private, no-cache"),
-            seconds => HeaderValue::try_from(format!("private, max-age={seconds}")).unwrap_or(audit::NOT_KEPT),
+            seconds => {
+                HeaderValue::try_from(format!("private, max-age={seconds}")).unwrap_or(audit::NOT_KEPT)
+            }
         };
         Self { vary, control }
     }

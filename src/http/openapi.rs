@@ -73,7 +73,8 @@ pub fn with_views(views: &[FeatureView]) -> Value {
         }
     }
     // An id may have any number of digits.
-    if let Some(ids) = document.pointer_mut("/components/schemas/BatchId/oneOf").and_then(Value::as_array_mut) {
+    if let Some(ids) = document.pointer_mut("/components/schemas/BatchId/oneOf").and_then(Value::as_array_mut)
+    {
         ids.iter_mut().filter_map(Value::as_object_mut).for_each(|id| drop(id.remove("format")));
     }
     contract::secure(&mut document);
@@ -86,7 +87,8 @@ fn of_view(view: &FeatureView) -> Value {
         .iter()
         .map(|feature| {
             let mut schema = of_type(&feature.data_type);
-            let personal = if feature.personal { "Personal: null for callers without the scope `pii`." } else { "" };
+            let personal =
+                if feature.personal { "Personal: null for callers without the scope `pii`." } else { "" };
             let description = format!("{} {personal}", feature.description);
             if !description.trim().is_empty() {
                 schema["description"] = json!(description.trim());

@@ -92,7 +92,9 @@ pub(super) async fn overlap(
 ) -> Result<Response, Problem> {
     let names: Vec<&str> = query.segments.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     if !(2..=MOST).contains(&names.len()) {
-        return Err(Problem::bad_parameter(format!("`segments` must name 2 to {MOST} segments, separated by commas")));
+        return Err(Problem::bad_parameter(format!(
+            "`segments` must name 2 to {MOST} segments, separated by commas"
+        )));
     }
     if let Some((_, twice)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
         let shown: String = twice.chars().filter(|c| !c.is_control()).take(64).collect();
@@ -101,7 +103,8 @@ pub(super) async fn overlap(
     let served = match &query.snapshot {
         None => app.serving.current()?,
         Some(text) => {
-            let id = text.parse::<SnapshotId>().map_err(|error| Problem::snapshot_not_found(error.to_string()))?;
+            let id =
+                text.parse::<SnapshotId>().map_err(|error| Problem::snapshot_not_found(error.to_string()))?;
             app.serving.snapshot(&id).await?
         }
     };

@@ -129,8 +129,10 @@ impl IntoResponse for Problem {
         // A key's rate is at least one request a second, so that a second is enough for both.
         let later = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
         let retry = later.then_some([(header::RETRY_AFTER, "1")]);
-        let challenge = (status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
-        (status, retry, challenge, [(header::CONTENT_TYPE, "application/problem+json")], Json(self)).into_response()
+        let challenge =
+            (status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
+        (status, retry, challenge, [(header::CONTENT_TYPE, "application/problem+json")], Json(self))
+            .into_response()
     }
 }
 

@@ -148,7 +148,8 @@ pub(super) async fn of_customer(
         return Ok(response);
     }
     let view = served.manifest.view("recommendations");
-    let view = view.ok_or_else(|| Problem::unknown_view("this snapshot was built without recommendations"))?;
+    let view =
+        view.ok_or_else(|| Problem::unknown_view("this snapshot was built without recommendations"))?;
     let answer = app.serving.customer(&served, &id).await?;
     let Some(row) = answer.row else {
         return Err(Problem::customer_not_found(format!("there is no customer `{id}` in the snapshot")));

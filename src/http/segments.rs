@@ -63,10 +63,13 @@ impl Segment {
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     fn new(stats: &SegmentStats, manifest: &Manifest, gaps: &Gaps, access: &Access) -> Self {
         let definition =
-            if access.may(Scope::Pii) { &stats.definition } else { manifest.definition_masked(stats) }.to_owned();
+            if access.may(Scope::Pii) { &stats.definition } else { manifest.definition_masked(stats) }
+                .to_owned();
         let stats = stats.clone();
-        let (size, all) =
-            (stats.size.saturating_sub(gaps.of(&stats.name).len() as u64), manifest.customers - gaps.customers());
+        let (size, all) = (
+            stats.size.saturating_sub(gaps.of(&stats.name).len() as u64),
+            manifest.customers - gaps.customers(),
+        );
         Self {
             name: stats.name,
             kind: stats.kind,
@@ -260,7 +263,9 @@ pub(super) async fn members(
     }
     let members = app.serving.members(&served, &name, offset, limit).await?;
     let head = format!("\"segment\":{},", serde_json::Value::from(name));
-    Page { list, head, figures: String::new(), served: &served, members }.answer(&app, &access, &selection).await
+    Page { list, head, figures: String::new(), served: &served, members }
+        .answer(&app, &access, &selection)
+        .await
 }
 
 fn find(served: &Served, name: Result<Path<String>, PathRejection>) -> Result<&SegmentStats, Problem> {

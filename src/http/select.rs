@@ -83,7 +83,10 @@ impl Selection {
             let known = &manifest.views[at].features;
             let place = known.iter().position(|known| known.name == feature).ok_or_else(|| {
                 let hint = near::hint(feature, known.iter().map(|known| known.name.as_str()));
-                Problem::unknown_feature(format!("there is no feature `{}` in view {view}{hint}", shown(feature)))
+                Problem::unknown_feature(format!(
+                    "there is no feature `{}` in view {view}{hint}",
+                    shown(feature)
+                ))
             })?;
             match wanted.iter_mut().find(|(known, _)| *known == at) {
                 Some((_, Some(places))) => places.push(place),

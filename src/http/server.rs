@@ -65,7 +65,8 @@ pub async fn serve(
         };
         match stream {
             Ok(stream) => {
-                let connection = connection(stream, tls.clone(), graceful.watcher(), Arc::clone(&app), router.clone());
+                let connection =
+                    connection(stream, tls.clone(), graceful.watcher(), Arc::clone(&app), router.clone());
                 workers.spawn(connection);
             }
             Err(error) => {

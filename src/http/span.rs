@@ -21,7 +21,11 @@ pub(super) enum End {
 pub(super) fn instant(text: &str, end: End) -> Option<DateTime<Utc>> {
     let first = rfc3339::instant(text)?;
     let is_date = end == End::Last && text.parse::<NaiveDate>().is_ok();
-    if is_date { first.checked_add_signed(TimeDelta::days(1) - TimeDelta::microseconds(1)) } else { Some(first) }
+    if is_date {
+        first.checked_add_signed(TimeDelta::days(1) - TimeDelta::microseconds(1))
+    } else {
+        Some(first)
+    }
 }
 
 /// The places of the snapshots of `timeline` that are wanted: the newest `limit` of those from `from` to `to`.
@@ -40,8 +44,9 @@ pub(super) fn places(
         return Err(Problem::bad_parameter("`from` must not be later than `to`"));
     }
     let bad = || Problem::bad_parameter(format!("`limit` must be a number from 1 to {MOST}"));
-    let limit =
-        limit.map_or(Ok(30), |text| text.parse().ok().filter(|limit| (1..=MOST).contains(limit)).ok_or_else(bad))?;
+    let limit = limit.map_or(Ok(30), |text| {
+        text.parse().ok().filter(|limit| (1..=MOST).contains(limit)).ok_or_else(bad)
+    })?;
     let wanted = timeline.between(from, to);
     Ok(wanted.start.max(wanted.end.saturating_sub(limit))..wanted.end)
 }
@@ -55,7 +60,10 @@ mod tests {
         let text = |text, end| instant(text, end).map(|time| time.to_rfc3339());
         assert_eq!(text("2011-12-09", End::First).as_deref(), Some("2011-12-09T00:00:00+00:00"));
         assert_eq!(text("2011-12-09", End::Last).as_deref(), Some("2011-12-09T23:59:59.999999+00:00"));
-        assert_eq!(text("2011-12-09T14:50:00+02:00", End::Last).as_deref(), Some("2011-12-09T12:50:00+00:00"));
+        assert_eq!(
+            text("2011-12-09T14:50:00+02:00", End::Last).as_deref(),
+            Some("2011-12-09T12:50:00+00:00")
+        );
         assert!(text("+262142-12-31", End::Last).is_some_and(|last| last.ends_with("23:59:59.999999+00:00")));
         assert_eq!(text("yesterday", End::Last), None);
     }

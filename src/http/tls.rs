@@ -85,7 +85,8 @@ impl Tls {
                     known = Some(found);
                 }
                 Err(error) => {
-                    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                    let source =
+                        std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                     tracing::error!(%error, source, "cannot take the new certificate; the old one stays");
                 }
             }
@@ -107,7 +108,9 @@ struct Files {
 
 impl Files {
     fn read(config: &TlsConfig) -> Result<Self, TlsError> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|source| TlsError::Read { path: path.clone(), source });
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|source| TlsError::Read { path: path.clone(), source })
+        };
         Ok(Self { certificate: read(&config.certificate)?, key: read(&config.key)? })
     }
 

@@ -17,9 +17,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::{
-    Attribute, Attributes, CopyMode, CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
-    MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-    path::Path,
+    Attribute, Attributes, CopyMode, CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload,
+    ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result, path::Path,
 };
 
 mod client;
@@ -65,8 +65,10 @@ impl Oss {
 
     /// Asks for an object, or for the part of it that `range` names.
     async fn ask(&self, path: &Path, options: &GetOptions, range: Option<String>) -> Result<GetObjectOutput> {
-        let request = self.client().await.get_object().bucket(&self.bucket).key(path.as_ref()).set_range(range);
-        let request = request.set_if_match(options.if_match.clone()).set_if_none_match(options.if_none_match.clone());
+        let request =
+            self.client().await.get_object().bucket(&self.bucket).key(path.as_ref()).set_range(range);
+        let request =
+            request.set_if_match(options.if_match.clone()).set_if_none_match(options.if_none_match.clone());
         let request = request.set_if_modified_since(options.if_modified_since.map(sdk_time));
         let request = request.set_if_unmodified_since(options.if_unmodified_since.map(sdk_time));
         let request = request.set_version_id(options.version.clone());
@@ -94,8 +96,10 @@ impl Oss {
         after: Option<&str>,
         token: Option<String>,
     ) -> Result<(ListResult, Option<String>)> {
-        let request = self.client().await.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
-        let request = request.set_delimiter(delimiter.map(str::to_owned)).set_start_after(after.map(str::to_owned));
+        let request =
+            self.client().await.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
+        let request =
+            request.set_delimiter(delimiter.map(str::to_owned)).set_start_after(after.map(str::to_owned));
         let page = request.set_continuation_token(token).send().await;
         let page = page.map_err(|error| failed(&Path::from(prefix.unwrap_or_default()), &error))?;
         let mut result = ListResult { objects: Vec::new(), common_prefixes: Vec::new() };
@@ -175,7 +179,11 @@ impl ObjectStore for Oss {
         Ok(PutResult { e_tag: put.e_tag, version: put.version_id })
     }
 
-    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
         if !options.attributes.is_empty() || !options.tags.encoded().is_empty() {
             return Err(self.not_implemented("attributes of an object of several parts"));
         }
@@ -220,7 +228,11 @@ impl ObjectStore for Oss {
         let body = Body {
             oss: self.clone(),
             path: path.clone(),
-            options: GetOptions { if_match: meta.e_tag.clone(), version: options.version, ..GetOptions::default() },
+            options: GetOptions {
+                if_match: meta.e_tag.clone(),
+                version: options.version,
+                ..GetOptions::default()
+            },
             left: range.clone(),
             body: Some(output.body),
             resumes: 0,
@@ -250,7 +262,11 @@ impl ObjectStore for Oss {
         pages.map_ok(|page| stream::iter(page.objects).map(Ok)).try_flatten().boxed()
     }
 
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         let pages = self.pages(folder(prefix), None, Some(offset.to_string()));
         pages.map_ok(|page| stream::iter(page.objects).map(Ok)).try_flatten().boxed()
     }
@@ -275,7 +291,8 @@ impl ObjectStore for Oss {
         let source: String = url::form_urlencoded::byte_serialize(from.as_ref().as_bytes()).collect();
         // In a path a blank is no plus sign, and the slashes stay.
         let source = format!("{}/{}", self.bucket, source.replace('+', "%20").replace("%2F", "/"));
-        let request = self.client().await.copy_object().copy_source(source).bucket(&self.bucket).key(to.as_ref());
+        let request =
+            self.client().await.copy_object().copy_source(source).bucket(&self.bucket).key(to.as_ref());
         request.send().await.map(drop).map_err(|error| failed(from, &error))
     }
 }
@@ -302,7 +319,8 @@ impl Found {
             let (first, last) = range.split_once('-')?;
             Some((first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?, size.parse().ok()?))
         };
-        let (range, size) = parse().ok_or_else(|| generic(format!("{path}: `{text}` is no Content-Range")))?;
+        let (range, size) =
+            parse().ok_or_else(|| generic(format!("{path}: `{text}` is no Content-Range")))?;
         Ok(Self { size, range: Some(range), length })
     }
 }

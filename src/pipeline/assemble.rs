@@ -94,8 +94,8 @@ pub(super) async fn write_parts(
     let sql = "SELECT customer_id FROM customers ORDER BY customer_id";
     let mut known = session.query("customers", sql).await?;
     while let Some(batch) = known.next().await {
-        let batch =
-            batch.map_err(|source| ViewError::Sql { view: "customers".to_owned(), source: Box::new(source) })?;
+        let batch = batch
+            .map_err(|source| ViewError::Sql { view: "customers".to_owned(), source: Box::new(source) })?;
         let ids = batch.column(0).as_string::<i32>().clone();
         if ids.is_empty() {
             continue;
@@ -115,7 +115,8 @@ pub(super) async fn write_parts(
         cursors.iter().zip(views).flat_map(|(cursor, view)| cursor.null_shares(view, customers)).collect();
     let mut files = typed?;
     files.extend(rows?);
-    let warnings = cursors.into_iter().zip(views).filter_map(|(cursor, view)| cursor.warning(&view.name)).collect();
+    let warnings =
+        cursors.into_iter().zip(views).filter_map(|(cursor, view)| cursor.warning(&view.name)).collect();
     Ok(Parts { customers, files, warnings, null_shares })
 }
 
@@ -130,10 +131,13 @@ pub(super) async fn discard(lake: &Lake, id: &SnapshotId) {
 }
 
 fn customers_schema(views: &[FeatureView], cursors: &[Cursor]) -> SchemaRef {
-    let structs = views.iter().zip(cursors).filter(|(view, _)| !view.features.is_empty()).map(|(view, cursor)| {
-        Field::new(&view.name, DataType::Struct(cursor.schema.fields()[1..].to_vec().into()), true)
-    });
-    Arc::new(Schema::new([Field::new(ID, DataType::Utf8, false)].into_iter().chain(structs).collect::<Vec<_>>()))
+    let structs =
+        views.iter().zip(cursors).filter(|(view, _)| !view.features.is_empty()).map(|(view, cursor)| {
+            Field::new(&view.name, DataType::Struct(cursor.schema.fields()[1..].to_vec().into()), true)
+        });
+    Arc::new(Schema::new(
+        [Field::new(ID, DataType::Utf8, false)].into_iter().chain(structs).collect::<Vec<_>>(),
+    ))
 }
 
 async fn write_customers(
@@ -150,7 +154,8 @@ async fn write_customers(
             let DataType::Struct(fields) = field.data_type() else { continue };
             columns.push(Arc::new(StructArray::new(fields.clone(), view.clone(), Some(present.clone()))));
         }
-        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
+        let batch =
+            RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
         parts.write(batch).await?;
     }
     parts.finish().await
@@ -167,10 +172,12 @@ async fn write_rows(
     while let Some(chunk) = chunks.recv().await {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
         for (view, present) in &chunk.views {
-            let texts = encode::rows(view, |row| present.is_valid(row), chunk.ids.len()).map_err(ViewError::Encode)?;
+            let texts = encode::rows(view, |row| present.is_valid(row), chunk.ids.len())
+                .map_err(ViewError::Encode)?;
             columns.push(Arc::new(texts));
         }
-        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
+        let batch =
+            RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
         parts.write(batch).await?;
     }
     parts.finish().await
@@ -265,7 +272,16 @@ impl Cursor {
         let rest = RecordBatch::new_empty(Arc::clone(&file.schema));
         let forgotten = Arc::clone(forgotten);
         let nulls = vec![0; file.schema.fields().len() - 1];
-        Ok(Self { schema: file.schema, path: file.path, reader, rest, strangers: 0, stranger: None, nulls, forgotten })
+        Ok(Self {
+            schema: file.schema,
+            path: file.path,
+            reader,
+            rest,
+            strangers: 0,
+            stranger: None,
+            nulls,
+            forgotten,
+        })
     }
 
     fn stranger(&mut self, id: &str) {

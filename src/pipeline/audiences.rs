@@ -55,7 +55,9 @@ pub enum AudienceError {
         source: ExpressionError,
     },
     /// Two audiences of the same priority.
-    #[error("audiences {first} and {second} both have priority {priority}; of those that have one, each needs its own")]
+    #[error(
+        "audiences {first} and {second} both have priority {priority}; of those that have one, each needs its own"
+    )]
     Priority {
         /// The first by name.
         first: String,
@@ -95,7 +97,9 @@ pub(super) fn read(configured: &BTreeMap<String, AudienceConfig>) -> Result<Vec<
         waiting.push(Audience { name: name.clone(), expression, config: config.clone() });
     }
     let mut priorities: BTreeMap<u32, &str> = BTreeMap::new();
-    for (priority, name) in waiting.iter().filter_map(|audience| Some((audience.config.priority?, &audience.name))) {
+    for (priority, name) in
+        waiting.iter().filter_map(|audience| Some((audience.config.priority?, &audience.name)))
+    {
         if let Some(first) = priorities.insert(priority, name) {
             return Err(AudienceError::Priority { first: first.to_owned(), second: name.clone(), priority });
         }
@@ -127,7 +131,11 @@ pub(super) struct Written {
 }
 
 /// Counts `audiences` in the snapshot of `manifest`, whose other files are written, and writes their rankings.
-pub(super) async fn write(lake: &Lake, manifest: &Manifest, audiences: &[Audience]) -> Result<Written, BuildError> {
+pub(super) async fn write(
+    lake: &Lake,
+    manifest: &Manifest,
+    audiences: &[Audience],
+) -> Result<Written, BuildError> {
     let mut written = Written::default();
     if audiences.is_empty() {
         return Ok(written);
@@ -138,14 +146,20 @@ pub(super) async fn write(lake: &Lake, manifest: &Manifest, audiences: &[Audienc
     let shared = Arc::new(manifest.clone());
     let sets = Sets::new(lake.clone(), Arc::clone(&shared), DEADLINE);
     let ids = Arc::new(sets.ids().await?);
-    let mut memory = Memory { manifest: shared, ids, sets, columns: HashMap::new(), segments: HashMap::new() };
+    let mut memory =
+        Memory { manifest: shared, ids, sets, columns: HashMap::new(), segments: HashMap::new() };
     let segments = manifest.segments.iter().map(|segment| segment.name.as_str());
-    let segments: Vec<&str> = segments.chain(audiences.iter().map(|audience| audience.name.as_str())).collect();
+    let segments: Vec<&str> =
+        segments.chain(audiences.iter().map(|audience| audience.name.as_str())).collect();
     let known = Known { views: &manifest.views, segments: &segments };
     let rfm = |feature: &str| FeatureName::new("rfm", feature);
     let monetary = memory.column(&rfm("monetary")).await?;
     let scores = [rfm("r_score"), rfm("f_score"), rfm("m_score")];
-    let scores = [memory.column(&scores[0]).await?, memory.column(&scores[1]).await?, memory.column(&scores[2]).await?];
+    let scores = [
+        memory.column(&scores[0]).await?,
+        memory.column(&scores[1]).await?,
+        memory.column(&scores[2]).await?,
+    ];
     let order = Order::by(&monetary, true);
     let mut taken = Bitmap::empty(memory.sets.customers());
     for audience in audiences {
@@ -157,7 +171,9 @@ pub(super) async fn write(lake: &Lake, manifest: &Manifest, audiences: &[Audienc
             let (leaf, hints) = memory.leaf(leaf).await?;
             leaves.push(leaf);
             written.warnings.extend(
-                hints.into_iter().map(|hint| Warning::new("audience", format!("audience {name}, at character {hint}"))),
+                hints
+                    .into_iter()
+                    .map(|hint| Warning::new("audience", format!("audience {name}, at character {hint}"))),
             );
         }
         let leaves: Vec<&Bitmap> = leaves.iter().map(AsRef::as_ref).collect();
@@ -215,7 +231,8 @@ impl Memory {
             Leaf::Null(name) => self.column(name).await?.nulls.clone(),
             Leaf::Test(name, test) => {
                 let column = self.column(name).await?;
-                let mut absent = if let Test::Any(values) = test { column.absent(values) } else { Vec::new() };
+                let mut absent =
+                    if let Test::Any(values) = test { column.absent(values) } else { Vec::new() };
                 // What customers are called or where they live is not for those who read what a build says.
                 if self.manifest.is_personal(&name.view, &name.feature) {
                     absent = absent.into_iter().map(|(at, _)| (at, Vec::new())).collect();
@@ -263,11 +280,15 @@ async fn ranking(
     if total == 0 {
         return Ok(None);
     }
-    let schema =
-        Schema::new(vec![Field::new("customer_id", DataType::Utf8, true), Field::new("monetary", MONEY, true)]);
+    let schema = Schema::new(vec![
+        Field::new("customer_id", DataType::Utf8, true),
+        Field::new("monetary", MONEY, true),
+    ]);
     let schema = Arc::new(schema);
-    let failed =
-        |error: ArrowError| SnapshotError::Write { object: format!("rankings/{name}.parquet"), source: error.into() };
+    let failed = |error: ArrowError| SnapshotError::Write {
+        object: format!("rankings/{name}.parquet"),
+        source: error.into(),
+    };
     let mut writer = segments::writer(lake, &manifest.id, name, Arc::clone(&schema))?;
     let ranked = order.page(members, total, 0, total);
     for customers in ranked.chunks(BATCH) {
@@ -296,9 +317,11 @@ mod tests {
 
     #[test]
     fn audiences_come_after_those_that_they_need() {
-        let by_name = "a = { where = 'segment:b' }\nb = { where = 'segment:c' }\nc = { where = 'rfm.monetary > 0' }";
+        let by_name =
+            "a = { where = 'segment:b' }\nb = { where = 'segment:c' }\nc = { where = 'rfm.monetary > 0' }";
         assert_eq!(order(by_name), Ok(["c", "b", "a"].map(str::to_owned).to_vec()));
-        let by_priority = "a = { where = 'segment:new', priority = 2 }\nb = { where = 'segment:loyal', priority = 1 }";
+        let by_priority =
+            "a = { where = 'segment:new', priority = 2 }\nb = { where = 'segment:loyal', priority = 1 }";
         assert_eq!(order(by_priority), Ok(["b", "a"].map(str::to_owned).to_vec()));
     }
 
@@ -308,7 +331,10 @@ mod tests {
             let error = order(toml).expect_err(toml);
             assert!(error.contains(part), "{error}");
         };
-        refused("a = { where = 'segment:b' }\nb = { where = 'not segment:a' }", "audiences a, b refer to each other");
+        refused(
+            "a = { where = 'segment:b' }\nb = { where = 'not segment:a' }",
+            "audiences a, b refer to each other",
+        );
         refused("a = { where = 'segment:a' }", "circle");
         let waits = "a = { where = 'segment:b', priority = 1 }\nb = { where = 'segment:new', priority = 2 }";
         refused(waits, "circle");

@@ -14,7 +14,9 @@ use crate::{
     config::ChurnConfig,
     snapshot::{
         Warning,
-        models::{ChurnModel, GammaGammaFit, ModelFeature, PurchaseFit, PurchaseModels, RiskThresholds, ValueLevels},
+        models::{
+            ChurnModel, GammaGammaFit, ModelFeature, PurchaseFit, PurchaseModels, RiskThresholds, ValueLevels,
+        },
         rfc3339,
     },
     views::{ColumnNote, ViewDefinition},
@@ -72,15 +74,19 @@ pub(super) async fn model(
     config: &ChurnConfig,
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<Model>, BuildError> {
-    let has =
-        |view: &str, column: &str| known.schemas.get(view).is_some_and(|schema| schema.field_with_name(column).is_ok());
+    let has = |view: &str, column: &str| {
+        known.schemas.get(view).is_some_and(|schema| schema.field_with_name(column).is_ok())
+    };
     if !has("rfm", "recency_days") || !has("rfm", "frequency") {
-        warnings
-            .push(Warning::new("churn", "the view rfm has no recency_days or no frequency: there is no view churn"));
+        warnings.push(Warning::new(
+            "churn",
+            "the view rfm has no recency_days or no frequency: there is no view churn",
+        ));
         return Ok(None);
     }
     let timed: BTreeSet<&str> = known.past.timed().iter().map(|view| view.name.as_str()).collect();
-    let of_past = known.schemas.iter().filter(|(view, _)| timed.contains(*view)).map(|(view, schema)| (*view, *schema));
+    let of_past =
+        known.schemas.iter().filter(|(view, _)| timed.contains(*view)).map(|(view, schema)| (*view, *schema));
     let personal = |view: &str, column: &str| {
         let definition = known.past.views.iter().find(|known| known.name == view);
         definition.and_then(|view| view.columns.get(column)).is_some_and(|note| note.personal)
@@ -121,7 +127,8 @@ pub(super) async fn model(
         None => {}
     }
     for reason in &reasons {
-        warnings.push(Warning::new("churn", format!("churn: {reason}; its probabilities are not to be trusted")));
+        warnings
+            .push(Warning::new("churn", format!("churn: {reason}; its probabilities are not to be trusted")));
     }
     let made = make(known, config, &inputs, &sources, choice.as_ref(), &seen)?;
     let (file, values, value_levels) = made;
@@ -132,7 +139,11 @@ pub(super) async fn model(
         trusted: reasons.is_empty(),
         reasons,
         caveats,
-        training_cuts: if choice.is_some() { ends.iter().map(|at| rfc3339::format(*at)).collect() } else { Vec::new() },
+        training_cuts: if choice.is_some() {
+            ends.iter().map(|at| rfc3339::format(*at)).collect()
+        } else {
+            Vec::new()
+        },
         learned_days: choice.as_ref().map(|choice| choice.parts.clone()).unwrap_or_default(),
         training_rows: choice.as_ref().map_or(0, |choice| choice.rows as u64),
         sampling: sample.text(known.past.spilled.partitions),
@@ -161,7 +172,13 @@ fn definition() -> ViewDefinition {
 }
 
 /// What the measurements say against the model, and what is to be kept in mind.
-fn doubts(choice: &Choice, seen: &[Seen], horizon: TimeDelta, reasons: &mut Vec<String>, caveats: &mut Vec<String>) {
+fn doubts(
+    choice: &Choice,
+    seen: &[Seen],
+    horizon: TimeDelta,
+    reasons: &mut Vec<String>,
+    caveats: &mut Vec<String>,
+) {
     let Some(latest) = choice.cuts.last() else { return };
     let figures = latest.candidates.iter().find(|figures| figures.name == "model");
     if let Some(figures) = figures {
@@ -180,8 +197,10 @@ fn doubts(choice: &Choice, seen: &[Seen], horizon: TimeDelta, reasons: &mut Vec<
         }
     }
     if choice.cuts.len() == 1 {
-        caveats
-            .push("there was one cut to measure on, which the choice rests on as well: its figures flatter".to_owned());
+        caveats.push(
+            "there was one cut to measure on, which the choice rests on as well: its figures flatter"
+                .to_owned(),
+        );
     }
     let shares: Vec<f64> = seen.iter().map(|seen| share(&seen.cut.rows.churned(days(horizon)))).collect();
     let (least, most) = shares.iter().fold((1.0_f64, 0.0_f64), |(low, high), s| (low.min(*s), high.max(*s)));
@@ -222,7 +241,10 @@ fn make(
     let file = view::stage(inputs, known.past.scratch, |row| {
         let (probability, moved) = if let (Some((choice, scores, scaled)), Some(base)) = (&scored, &base) {
             let mut moved = by_source(choice, scaled, sources, row);
-            moved.iter_mut().zip(base).for_each(|(moved, base)| *moved = (*moved - base) * choice.calibration.slope);
+            moved
+                .iter_mut()
+                .zip(base)
+                .for_each(|(moved, base)| *moved = (*moved - base) * choice.calibration.slope);
             (choice.calibration.probability(scores[row]), moved)
         } else {
             let probability = rule(inputs.raw[RECENCY][row], rhythm(&inputs.raw, row));
@@ -263,7 +285,9 @@ fn usual(choice: &Choice, scaled: &[Vec<Vec<f64>>], sources: &[Source], rows: us
 /// The feature that a column is made of. The last column is the purchase model's, which goes by when and how often the customer bought.
 fn source_of(column: usize, sources: usize) -> usize {
     let own = || BUILT_IN.len() + column - COLUMNS.len();
-    COLUMNS.get(column).map_or_else(|| if own() < sources { own() } else { inputs::GAP }, |(_, source)| *source)
+    COLUMNS
+        .get(column)
+        .map_or_else(|| if own() < sources { own() } else { inputs::GAP }, |(_, source)| *source)
 }
 
 /// The parameters of the purchase models, and why one is degenerate.

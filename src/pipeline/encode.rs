@@ -5,10 +5,12 @@
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
-        ListArray, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
+        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array,
+        Int64Array, ListArray, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
     },
-    datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType},
+    datatypes::{
+        DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    },
 };
 use chrono::{Datelike, NaiveDate};
 
@@ -35,7 +37,8 @@ pub(crate) fn rows(
     present: impl Fn(usize) -> bool,
     rows: usize,
 ) -> Result<StringArray, DataType> {
-    let encoders: Vec<Encoder<'_>> = columns.iter().map(|column| Encoder::new(column)).collect::<Result<_, _>>()?;
+    let encoders: Vec<Encoder<'_>> =
+        columns.iter().map(|column| Encoder::new(column)).collect::<Result<_, _>>()?;
     let mut texts = StringBuilder::with_capacity(rows, rows * 64);
     let mut buffer = Vec::new();
     for row in 0..rows {
@@ -78,7 +81,8 @@ impl<'a> Encoder<'a> {
             DataType::Struct(fields) => {
                 let parts = column.as_struct();
                 let encoders = fields.iter().zip(parts.columns());
-                let encoders = encoders.map(|(field, part)| Ok((json_text(field.name()), Self::new(part.as_ref())?)));
+                let encoders =
+                    encoders.map(|(field, part)| Ok((json_text(field.name()), Self::new(part.as_ref())?)));
                 Self::Struct(parts, encoders.collect::<Result<_, _>>()?)
             }
             other => return Err(other.clone()),
@@ -105,7 +109,9 @@ impl<'a> Encoder<'a> {
             return out.extend_from_slice(b"null");
         }
         match self {
-            Self::Boolean(values) => out.extend_from_slice(if values.value(row) { b"true" } else { b"false" }),
+            Self::Boolean(values) => {
+                out.extend_from_slice(if values.value(row) { b"true" } else { b"false" })
+            }
             Self::Int32(values) => integer(values.value(row).into(), out),
             Self::Int64(values) => integer(values.value(row), out),
             Self::Float64(values) => {
@@ -124,7 +130,8 @@ impl<'a> Encoder<'a> {
             Self::Time(values) => time(values.value(row), out),
             Self::List(values, items) => {
                 let offsets = values.value_offsets();
-                let bounds = [offsets[row], offsets[row + 1]].map(|offset| usize::try_from(offset).unwrap_or(0));
+                let bounds =
+                    [offsets[row], offsets[row + 1]].map(|offset| usize::try_from(offset).unwrap_or(0));
                 out.push(b'[');
                 for item in bounds[0]..bounds[1] {
                     if item > bounds[0] {
@@ -226,8 +233,10 @@ fn time(micros: i64, out: &mut Vec<u8>) {
 }
 
 fn date(days: i64, out: &mut Vec<u8>) {
-    let date =
-        i32::try_from(days + 719_163).ok().and_then(NaiveDate::from_num_days_from_ce_opt).unwrap_or(NaiveDate::MIN);
+    let date = i32::try_from(days + 719_163)
+        .ok()
+        .and_then(NaiveDate::from_num_days_from_ce_opt)
+        .unwrap_or(NaiveDate::MIN);
     if !(0..=9_999).contains(&date.year()) {
         return out.extend_from_slice(date.to_string().as_bytes());
     }
@@ -283,7 +292,10 @@ mod tests {
             Arc::new(StringArray::from(vec![Some("a\"b\n"), Some("ü")])),
             Arc::new(Float64Array::from(vec![Some(0.1), Some(f64::NAN)])),
             Arc::new(BooleanArray::from(vec![Some(true), None])),
-            Arc::new(TimestampMicrosecondArray::from(vec![Some(1_323_435_000_000_000), Some(-1)]).with_timezone("UTC")),
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![Some(1_323_435_000_000_000), Some(-1)])
+                    .with_timezone("UTC"),
+            ),
             Arc::new(Date32Array::from(vec![Some(0), Some(-1)])),
         ];
         let texts = rows(&columns, |_| true, 2).expect("encodes");

@@ -50,7 +50,9 @@ pub enum ViewError {
     NullId { view: String },
     #[error("view {view}: it has more than one row for customer {id}")]
     DuplicateId { view: String, id: String },
-    #[error("view {view}, column `{column}`: names must be unique, of a to z, 0 to 9 and _; give it another with AS")]
+    #[error(
+        "view {view}, column `{column}`: names must be unique, of a to z, 0 to 9 and _; give it another with AS"
+    )]
     ColumnName { view: String, column: String },
     #[error(
         "view {view}, column `{column}`: values of type {found} cannot be served; cast it to text, a number, a boolean, a date or a timestamp"

@@ -32,10 +32,12 @@ pub async fn features(
     let scratch = scratch(config)?;
     let folder = scratch.path().join("features");
     let url = folder.display().to_string();
-    let local = Lake::open(&LakeConfig { url, ..LakeConfig::default() }, Path::new("")).map_err(SnapshotError::from)?;
+    let local = Lake::open(&LakeConfig { url, ..LakeConfig::default() }, Path::new(""))
+        .map_err(SnapshotError::from)?;
     let built = Box::pin(build_into(lake, &local, config, Some(as_of), progress)).await?;
     let (manifest, out) = (built.manifest.clone(), out.to_path_buf());
-    let failed = |object: &Path, source| SnapshotError::Write { object: object.display().to_string(), source };
+    let failed =
+        |object: &Path, source| SnapshotError::Write { object: object.display().to_string(), source };
     let shown = out.clone();
     let copied = tokio::task::spawn_blocking(move || copy(&folder, &manifest, &out)).await?;
     copied.map_err(|source| failed(&shown, source))?;
@@ -43,7 +45,11 @@ pub async fn features(
 }
 
 /// Copies the typed parts of `manifest` in the lake at `folder` into one file.
-fn copy(folder: &Path, manifest: &Manifest, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn copy(
+    folder: &Path,
+    manifest: &Manifest,
+    out: &Path,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let beside = PathBuf::from(format!("{}.part", out.display()));
     let mut writer = None;
     for part in manifest.files.iter().filter(|file| file.kind == FileKind::Customers) {
@@ -53,7 +59,8 @@ fn copy(folder: &Path, manifest: &Manifest, out: &Path) -> Result<(), Box<dyn st
         let writer = match &mut writer {
             Some(writer) => writer,
             none => {
-                let made = ArrowWriter::try_new(File::create(&beside)?, schema, Some(customers_properties()))?;
+                let made =
+                    ArrowWriter::try_new(File::create(&beside)?, schema, Some(customers_properties()))?;
                 none.insert(made)
             }
         };

@@ -14,9 +14,13 @@ pub(super) fn check(view: &ViewDefinition, schema: &Schema) -> Result<(), ViewEr
     const NUMBER: &str = "a decimal or an integer";
     const INTEGER: &str = "an integer";
     let needed: &[(&'static str, &'static str)] = match view.name.as_str() {
-        "rfm" => {
-            &[("segment", TEXT), ("monetary", NUMBER), ("r_score", INTEGER), ("f_score", INTEGER), ("m_score", INTEGER)]
-        }
+        "rfm" => &[
+            ("segment", TEXT),
+            ("monetary", NUMBER),
+            ("r_score", INTEGER),
+            ("f_score", INTEGER),
+            ("m_score", INTEGER),
+        ],
         "rfm_edges" => &[("measure", TEXT), ("k", INTEGER), ("edge", NUMBER)],
         _ => &[],
     };

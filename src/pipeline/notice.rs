@@ -37,7 +37,9 @@ pub(super) fn warnings(lines: &Lines, spilled: &Spilled, noticed: &Noticed, raw:
     let mut warnings = Vec::new();
     warnings.extend(overlapping(noticed));
     warnings.extend(guests(spilled, noticed));
-    warnings.extend(counts.and_then(|counts| without_effect(counts.fates.get("neither").copied()?, noticed, spec)));
+    warnings.extend(
+        counts.and_then(|counts| without_effect(counts.fates.get("neither").copied()?, noticed, spec)),
+    );
     warnings.extend(divided(noticed, spec));
     warnings.extend(largest(counts.map_or(0, |counts| counts.lines), noticed, raw));
     warnings.extend(late(lines));
@@ -51,7 +53,11 @@ fn count(number: u64, noun: &str) -> String {
 fn overlapping(noticed: &Noticed) -> Vec<Warning> {
     let found = noticed.overlapping.iter().filter(|(_, (lines, _))| *lines > 0);
     let warning = |(table, (lines, amount)): (&Table, &(u64, i128))| {
-        let sum = if *table == Table::Transactions { format!(" ({} in all)", money(*amount)) } else { String::new() };
+        let sum = if *table == Table::Transactions {
+            format!(" ({} in all)", money(*amount))
+        } else {
+            String::new()
+        };
         let message = format!(
             "{} of {}{sum} equal a line of another file and count again; do the exports overlap?",
             count(*lines, "line"),
@@ -65,7 +71,8 @@ fn overlapping(noticed: &Noticed) -> Vec<Warning> {
 fn guests(spilled: &Spilled, noticed: &Noticed) -> Option<Warning> {
     let orders: BTreeSet<u64> = noticed.guest_orders.iter().copied().collect();
     let of_order = orders.iter().filter_map(|order| spilled.guests.get(order));
-    let (found, amount) = of_order.fold((0, 0), |(lines, sum), guests| (lines + guests.lines, sum + guests.amount));
+    let (found, amount) =
+        of_order.fold((0, 0), |(lines, sum), guests| (lines + guests.lines, sum + guests.amount));
     (found > 0).then(|| {
         let message = format!(
             "{} of transactions without a customer ({} in all) belong to {} that other lines give a customer; fill the customer in on \
@@ -80,8 +87,11 @@ fn guests(spilled: &Spilled, noticed: &Noticed) -> Option<Warning> {
 
 fn without_effect(lines: u64, noticed: &Noticed, spec: Option<&TableSpec>) -> Option<Warning> {
     let free = spec.is_some_and(|spec| spec.free_orders);
-    let hint =
-        if free { "" } else { "; `free_orders = true` in [raw.transactions] takes orders of price 0 for purchases" };
+    let hint = if free {
+        ""
+    } else {
+        "; `free_orders = true` in [raw.transactions] takes orders of price 0 for purchases"
+    };
     (lines > 0).then(|| {
         let message = format!(
             "{} of transactions ({} in all, amount 0) have the price 0 or the quantity 0 and are neither purchase nor return{hint}",

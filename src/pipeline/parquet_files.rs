@@ -94,7 +94,8 @@ impl Files {
         for file in listed.iter().filter(|file| file.location.extension() == Some("parquet")) {
             let target = self.folder.join(format!("{:05}.parquet", self.copies.len()));
             let mut out = File::create(&target).map_err(|error| staging(&target, error))?;
-            let mut chunks = store.stream(&file.location).await.map_err(|error| self.failed(error.to_string()))?;
+            let mut chunks =
+                store.stream(&file.location).await.map_err(|error| self.failed(error.to_string()))?;
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk.map_err(|error| self.failed(error.to_string()))?;
                 std::io::Write::write_all(&mut out, &chunk).map_err(|error| staging(&target, error))?;

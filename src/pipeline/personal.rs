@@ -48,7 +48,8 @@ impl<'a> Personal<'a> {
         }
         let mut readers = BTreeSet::from([Table::Customers.name().to_owned()]);
         loop {
-            let more = reads.iter().filter(|(_, read)| !readers.is_disjoint(read)).map(|(view, _)| view.clone());
+            let more =
+                reads.iter().filter(|(_, read)| !readers.is_disjoint(read)).map(|(view, _)| view.clone());
             let more: Vec<String> = more.filter(|view| !readers.contains(view)).collect();
             if more.is_empty() {
                 break;
@@ -73,7 +74,8 @@ impl<'a> Personal<'a> {
         let named = spec.into_iter().flat_map(|spec| &spec.columns).map(|column| column.name.as_str());
         let known: Vec<&str> = extras.iter().map(|column| column.name.as_str()).chain(named).collect();
         let typed = spec.into_iter().flat_map(|spec| spec.types.keys());
-        let mut wanted = self.raw.iter().map(|name| ("personal", name)).chain(typed.map(|name| ("types", name)));
+        let mut wanted =
+            self.raw.iter().map(|name| ("personal", name)).chain(typed.map(|name| ("types", name)));
         match wanted.find(|(_, name)| !known.contains(&name.as_str())) {
             Some((setting, name)) if has_files => {
                 let hint = near::hint(name, known.iter().copied());

@@ -62,7 +62,8 @@ impl Session {
         as_of: DateTime<Utc>,
     ) -> Result<Self, ViewError> {
         let failed = |source: DataFusionError| ViewError::Session { source: Box::new(source) };
-        let mut config = SessionConfig::new().with_target_partitions(partitions).with_information_schema(false);
+        let mut config =
+            SessionConfig::new().with_target_partitions(partitions).with_information_schema(false);
         let options = config.options_mut();
         // The staging is divided by customer: what is grouped by customer and more needs no other division.
         options.optimizer.subset_repartition_threshold = 1;
@@ -88,7 +89,10 @@ impl Session {
     }
 
     /// Returns what each of `views` reads.
-    pub(crate) fn all_reads(&self, views: &[ViewDefinition]) -> Result<BTreeMap<String, BTreeSet<String>>, ViewError> {
+    pub(crate) fn all_reads(
+        &self,
+        views: &[ViewDefinition],
+    ) -> Result<BTreeMap<String, BTreeSet<String>>, ViewError> {
         views.iter().map(|view| Ok((view.name.clone(), self.reads(view)?))).collect()
     }
 
@@ -102,15 +106,19 @@ impl Session {
 
     fn parse(&self, view: &ViewDefinition) -> Result<Statement, ViewError> {
         let dialect = DIALECT.parse().map_err(|source| failed(&view.name, source))?;
-        let statement =
-            self.context.state().sql_to_statement(&view.sql, &dialect).map_err(|source| failed(&view.name, source))?;
+        let statement = self
+            .context
+            .state()
+            .sql_to_statement(&view.sql, &dialect)
+            .map_err(|source| failed(&view.name, source))?;
         let Statement::Statement(mut inner) = statement else {
             return Err(ViewError::NotQuery { view: view.name.clone() });
         };
         if !matches!(inner.as_ref(), SqlStatement::Query(_)) {
             return Err(ViewError::NotQuery { view: view.name.clone() });
         }
-        let instant = format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", rfc3339::format(self.as_of));
+        let instant =
+            format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", rfc3339::format(self.as_of));
         let literal = parse_expression(&instant).map_err(|source| failed(&view.name, source))?;
         let mut unknown = None;
         let _ = visit_expressions_mut(&mut inner, |expression| {
@@ -161,13 +169,9 @@ impl Session {
         }
         // The id first, the features in the view's own order.
         let mut order: Vec<_> = vec![col(ID)];
-        order.extend(
-            schema
-                .fields()
-                .iter()
-                .filter(|field| field.name() != ID)
-                .map(|field| datafusion::prelude::Expr::Column(datafusion::common::Column::from_name(field.name()))),
-        );
+        order.extend(schema.fields().iter().filter(|field| field.name() != ID).map(|field| {
+            datafusion::prelude::Expr::Column(datafusion::common::Column::from_name(field.name()))
+        }));
         let sorted = self
             .context
             .execute_logical_plan(plan)
@@ -231,9 +235,11 @@ impl Session {
     /// DataFusion's pool does not see every allocation; the process's own memory tells the truth.
     fn check_memory(&self, view: &str) -> Result<(), ViewError> {
         match resident_bytes() {
-            Some(bytes) if bytes > self.memory_limit => {
-                Err(ViewError::Memory { view: view.to_owned(), used: bytes >> 20, limit: self.memory_limit >> 20 })
-            }
+            Some(bytes) if bytes > self.memory_limit => Err(ViewError::Memory {
+                view: view.to_owned(),
+                used: bytes >> 20,
+                limit: self.memory_limit >> 20,
+            }),
             _ => Ok(()),
         }
     }
@@ -241,14 +247,17 @@ impl Session {
 
 fn parse_expression(text: &str) -> Result<Expr, DataFusionError> {
     use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
-    let parsed = Parser::new(&GenericDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_expr());
+    let parsed =
+        Parser::new(&GenericDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_expr());
     parsed.map_err(|error| DataFusionError::SQL(Box::new(error), None))
 }
 
 /// An error of DataFusion in `view`; one that the memory pool caused is named so.
 fn failed(view: &str, source: DataFusionError) -> ViewError {
     match source.find_root() {
-        DataFusionError::ResourcesExhausted(why) => ViewError::Exhausted { view: view.to_owned(), why: why.clone() },
+        DataFusionError::ResourcesExhausted(why) => {
+            ViewError::Exhausted { view: view.to_owned(), why: why.clone() }
+        }
         _ => ViewError::Sql { view: view.to_owned(), source: Box::new(source) },
     }
 }
@@ -274,7 +283,8 @@ pub(super) fn schema_of(view: &str, schema: &Schema) -> Result<SchemaRef, ViewEr
 }
 
 fn normal_type(found: &DataType) -> Option<DataType> {
-    let item = |field: &Arc<Field>| Some(Arc::new(Field::new(field.name(), normal_type(field.data_type())?, true)));
+    let item =
+        |field: &Arc<Field>| Some(Arc::new(Field::new(field.name(), normal_type(field.data_type())?, true)));
     Some(match found {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
         DataType::Dictionary(_, value) => normal_type(value)?,
@@ -294,7 +304,9 @@ fn normal_type(found: &DataType) -> Option<DataType> {
         DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
             DataType::List(item(field)?)
         }
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(item).collect::<Option<Vec<_>>>()?.into()),
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(item).collect::<Option<Vec<_>>>()?.into())
+        }
         DataType::Null => DataType::Utf8,
         _ => return None,
     })
@@ -307,7 +319,11 @@ fn normalize(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arr
 }
 
 /// Ids are sorted here, so equal ones are neighbours.
-fn check_unique(view: &str, batch: &RecordBatch, mut last: Option<String>) -> Result<Option<String>, ViewError> {
+fn check_unique(
+    view: &str,
+    batch: &RecordBatch,
+    mut last: Option<String>,
+) -> Result<Option<String>, ViewError> {
     let ids = batch.column(0).as_string::<i32>();
     if ids.null_count() > 0 {
         return Err(ViewError::NullId { view: view.to_owned() });

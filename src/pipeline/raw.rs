@@ -54,7 +54,9 @@ impl Table {
     /// Columns that every file must have.
     fn required(self) -> &'static [&'static str] {
         match self {
-            Self::Transactions => &["customer_id", "order_id", "product_id", "quantity", "unit_price", "ordered_at"],
+            Self::Transactions => {
+                &["customer_id", "order_id", "product_id", "quantity", "unit_price", "ordered_at"]
+            }
             Self::Customers => &["customer_id"],
             Self::Interactions => &["customer_id", "event", "at"],
         }

@@ -37,7 +37,9 @@ mod write;
 use again::Rule;
 use ledger::{Ledger, Tables};
 use measure::{FEWEST, measure};
-use taste::{BASKET_CAP, DAY, HALF_LIFE, LENGTH, MIN_CUSTOMERS, MIN_SIGNIFICANCE, NEIGHBOURS, TREND_HALF_LIFE, Taste};
+use taste::{
+    BASKET_CAP, DAY, HALF_LIFE, LENGTH, MIN_CUSTOMERS, MIN_SIGNIFICANCE, NEIGHBOURS, TREND_HALF_LIFE, Taste,
+};
 
 const METHOD: &str = "Products whose buyers overlap more than chance explains (log-likelihood ratio over customers) go together. A \
     customer's latest products vote for what goes with them in proportion to the significance, all votes of one being the fourth root of its whole; \
@@ -83,7 +85,8 @@ impl Job {
         scratch: &Path,
     ) -> Self {
         let table = |name: &str| tables.get(name).cloned().unwrap_or_default();
-        let [customers, transactions, interactions] = ["customers", "transactions", "interactions"].map(table);
+        let [customers, transactions, interactions] =
+            ["customers", "transactions", "interactions"].map(table);
         let tables = Tables { customers, transactions, interactions };
         Self { tables, config: config.clone(), as_of, threads, scratch: scratch.to_path_buf() }
     }
@@ -100,7 +103,11 @@ pub(super) struct Recommended {
 
 impl Recommended {
     /// Writes `products/*.parquet` of the snapshot `id`.
-    pub(super) async fn write_products(&self, lake: &Lake, id: &SnapshotId) -> Result<Vec<FileEntry>, SnapshotError> {
+    pub(super) async fn write_products(
+        &self,
+        lake: &Lake,
+        id: &SnapshotId,
+    ) -> Result<Vec<FileEntry>, SnapshotError> {
         self.products.write(lake, id).await
     }
 }
@@ -141,7 +148,9 @@ pub(super) fn recommend(job: &Job) -> Result<Recommended, RawError> {
 
 /// As many as a customer who came back bought again on average, rounded up.
 fn length(repeats: f64) -> usize {
-    (0..LENGTH).find(|length| u32::try_from(*length).is_ok_and(|length| f64::from(length) >= repeats)).unwrap_or(LENGTH)
+    (0..LENGTH)
+        .find(|length| u32::try_from(*length).is_ok_and(|length| f64::from(length) >= repeats))
+        .unwrap_or(LENGTH)
 }
 
 /// Chooses the rule of `buy_again` and measures, each over the configured horizon, or over a third of the history where that is shorter.

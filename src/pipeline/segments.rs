@@ -69,7 +69,9 @@ pub(super) async fn write_rankings(
 
 /// Whether Larder itself gives `name` to a segment or list.
 pub(super) fn is_built_in(name: &str) -> bool {
-    name == CHURN_LIST || GRID.iter().any(|(known, _)| *known == name) || levels().iter().any(|known| known == name)
+    name == CHURN_LIST
+        || GRID.iter().any(|(known, _)| *known == name)
+        || levels().iter().any(|known| known == name)
 }
 
 /// The names of the segments of churn risk.
@@ -91,8 +93,11 @@ pub(super) async fn write_churn(
     let (mut tallies, mut files) = rank(lake, id, session, (CHURN_LIST, sql)).await?;
     let (high, medium, days) = (config.high, config.medium, config.horizon_days());
     let of = format!("probability of no purchase within {days} days");
-    let definitions =
-        [format!("{of} from {high}"), format!("{of} from {medium} to {high}"), format!("{of} below {medium}")];
+    let definitions = [
+        format!("{of} from {high}"),
+        format!("{of} from {medium} to {high}"),
+        format!("{of} below {medium}"),
+    ];
     let stats = levels().into_iter().zip(definitions).map(|(name, definition)| {
         tallies.remove(&name).unwrap_or_default().stats(name, SegmentKind::Churn, definition, customers)
     });
@@ -165,7 +170,12 @@ fn runs(texts: &StringArray) -> Vec<(String, std::ops::Range<usize>)> {
     runs
 }
 
-fn ranking(lake: &Lake, id: &SnapshotId, segment: &str, batch: &RecordBatch) -> Result<PartWriter, BuildError> {
+fn ranking(
+    lake: &Lake,
+    id: &SnapshotId,
+    segment: &str,
+    batch: &RecordBatch,
+) -> Result<PartWriter, BuildError> {
     if !is_name(segment) {
         return Err(ViewError::SegmentName { name: segment.to_owned() }.into());
     }
@@ -173,7 +183,12 @@ fn ranking(lake: &Lake, id: &SnapshotId, segment: &str, batch: &RecordBatch) -> 
     Ok(writer(lake, id, segment, Arc::new(schema))?)
 }
 
-pub(super) fn writer(lake: &Lake, id: &SnapshotId, list: &str, schema: SchemaRef) -> Result<PartWriter, SnapshotError> {
+pub(super) fn writer(
+    lake: &Lake,
+    id: &SnapshotId,
+    list: &str,
+    schema: SchemaRef,
+) -> Result<PartWriter, SnapshotError> {
     let path = format!("rankings/{list}.parquet");
     let writer = PartWriter::new(lake, id, path, FileKind::Ranking, schema, ranking_properties())?;
     Ok(writer.of_segment(list))
@@ -215,8 +230,10 @@ pub(super) async fn edges(session: &Session) -> Result<Edges, BuildError> {
     let mut edges = Edges::new();
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(failed)?;
-        let values = cast(batch.column(1), &DataType::Decimal128(38, 5)).map_err(|error| failed(error.into()))?;
-        let (measures, values) = (batch.column(0).as_string::<i32>(), values.as_primitive::<Decimal128Type>());
+        let values =
+            cast(batch.column(1), &DataType::Decimal128(38, 5)).map_err(|error| failed(error.into()))?;
+        let (measures, values) =
+            (batch.column(0).as_string::<i32>(), values.as_primitive::<Decimal128Type>());
         for row in 0..batch.num_rows() {
             let mut text = Vec::new();
             encode::decimal(values.value(row), 5, &mut text);

@@ -81,13 +81,18 @@ pub(crate) type ArrowWriter = StreamWriter<BufWriter<File>>;
 
 pub(crate) fn create(path: &Path, schema: &Schema) -> Result<ArrowWriter, RawError> {
     let file = File::create(path).map_err(|error| staging(path, error))?;
-    StreamWriter::try_new(BufWriter::with_capacity(1 << 16, file), schema).map_err(|error| staging(path, error))
+    StreamWriter::try_new(BufWriter::with_capacity(1 << 16, file), schema)
+        .map_err(|error| staging(path, error))
 }
 
 /// Reads an Arrow stream file, of which `projection` names the columns wanted.
-pub(crate) fn open(path: &Path, projection: Option<Vec<usize>>) -> Result<StreamReader<BufReader<Reopened>>, RawError> {
+pub(crate) fn open(
+    path: &Path,
+    projection: Option<Vec<usize>>,
+) -> Result<StreamReader<BufReader<Reopened>>, RawError> {
     let file = Reopened { path: path.to_path_buf(), at: 0 };
-    StreamReader::try_new(BufReader::with_capacity(1 << 18, file), projection).map_err(|error| staging(path, error))
+    StreamReader::try_new(BufReader::with_capacity(1 << 18, file), projection)
+        .map_err(|error| staging(path, error))
 }
 
 /// A file that is open only while it is read from: a query has a reader for each partition of each table,

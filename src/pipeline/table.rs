@@ -16,7 +16,8 @@ use datafusion::{
     logical_expr::{Expr, TableType},
     physical_expr::{EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr},
     physical_plan::{
-        ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+        ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+        ReplaceChildrenOptions,
         execution_plan::{Boundedness, EmissionType},
         expressions::Column,
         stream::RecordBatchStreamAdapter,
@@ -96,8 +97,8 @@ impl StagedScan {
         let id = schema.index_of(ID).ok().map(|at| Arc::new(Column::new(ID, at)) as Arc<dyn PhysicalExpr>);
         let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
         let sorted = id.clone().filter(|_| table.sorted);
-        if let Some(order) =
-            sorted.and_then(|id| LexOrdering::new([PhysicalSortExpr::new(id, SortOptions::new(false, false))]))
+        if let Some(order) = sorted
+            .and_then(|id| LexOrdering::new([PhysicalSortExpr::new(id, SortOptions::new(false, false))]))
         {
             equivalence.add_orderings([order]);
         }
@@ -145,7 +146,10 @@ impl ExecutionPlan for StagedScan {
         Ok(self)
     }
 
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
     }
 

@@ -87,7 +87,10 @@ impl Comparison {
     }
 
     fn may_hold_forgotten(&self, block: &EncodedBlock) -> bool {
-        let after = block.after().and_then(|id| std::str::from_utf8(id).ok()).map_or(Bound::Unbounded, Bound::Excluded);
+        let after = block
+            .after()
+            .and_then(|id| std::str::from_utf8(id).ok())
+            .map_or(Bound::Unbounded, Bound::Excluded);
         let mut from = self.forgotten.range::<str, _>((after, Bound::Unbounded));
         from.next().is_some_and(|id| id.as_bytes() <= block.last_id())
     }
@@ -111,7 +114,8 @@ impl Comparison {
         }
         let ids = new.column(0)?;
         for row in 0..ids.len() {
-            let differs = |view: usize| columns[view].as_ref().is_some_and(|(new, old)| new.get(row) != old.get(row));
+            let differs =
+                |view: usize| columns[view].as_ref().is_some_and(|(new, old)| new.get(row) != old.get(row));
             if (0..self.views).any(differs) {
                 let text = |view: usize| columns[view].as_ref().and_then(|(new, _)| new.get(row));
                 self.row_writer.write(batch, new.text(ids.get(row).unwrap_or_default())?, differs, text);
@@ -134,7 +138,8 @@ impl Comparison {
             Some((_, [])) if is_forgotten => changes.forgotten += 1,
             Some((target, bases)) if is_here(target) && !is_forgotten => {
                 let differs = |view: usize| {
-                    bases.is_empty() || bases.iter().any(|base| !is_here(base) || base.text(view) != target.text(view))
+                    bases.is_empty()
+                        || bases.iter().any(|base| !is_here(base) || base.text(view) != target.text(view))
                 };
                 if (0..self.views).any(differs) {
                     // Whatever fields the key has, they are of no use.
@@ -314,7 +319,8 @@ mod tests {
         if let Some(part) = open {
             files.push(part.finish().await.expect("a file"));
         }
-        let view = |name: &str| serde_json::json!({ "name": name, "description": "", "source": "", "features": [] });
+        let view =
+            |name: &str| serde_json::json!({ "name": name, "description": "", "source": "", "features": [] });
         let manifest = serde_json::json!({
             "format": 1, "id": id, "larder": "", "as_of": "1970-01-01T00:00:00Z", "created_at": "1970-01-01T00:00:00Z",
             "fingerprint": "", "customers": customers.len(), "views": [view("one"), view("two")], "segments": [],
@@ -325,7 +331,8 @@ mod tests {
 
     fn carry_out(batch: &Batch, store: &mut Store) {
         for command in batch.commands() {
-            let words: Vec<&str> = command.iter().map(|word| std::str::from_utf8(word).expect("text")).collect();
+            let words: Vec<&str> =
+                command.iter().map(|word| std::str::from_utf8(word).expect("text")).collect();
             match words[0] {
                 "UNLINK" => drop(store.remove(words[1])),
                 "HSET" => {

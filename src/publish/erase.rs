@@ -72,9 +72,15 @@ impl Publisher {
     ///
     /// # Errors
     /// Of Tair, whose lease keeps publishers away meanwhile, or of the lake.
-    pub async fn replace_previous(&self, replaced: &BTreeMap<SnapshotId, SnapshotId>) -> Result<(), PublishError> {
+    pub async fn replace_previous(
+        &self,
+        replaced: &BTreeMap<SnapshotId, SnapshotId>,
+    ) -> Result<(), PublishError> {
         let current = read_current(&self.lake).await?;
-        if !current.and_then(|current| current.previous).is_some_and(|previous| replaced.contains_key(&previous)) {
+        if !current
+            .and_then(|current| current.previous)
+            .is_some_and(|previous| replaced.contains_key(&previous))
+        {
             return Ok(());
         }
         let Some(tair) = &self.tair else { return Ok(replace_previous(&self.lake, replaced).await?) };

@@ -39,7 +39,8 @@ const TAKEN: usize = 200;
 
 /// What the index of `manifest` consists of.
 pub(super) fn of(manifest: &Manifest) -> Index {
-    let mut index: Index = manifest.segments.iter().map(|segment| (segment.name.clone(), segment.size)).collect();
+    let mut index: Index =
+        manifest.segments.iter().map(|segment| (segment.name.clone(), segment.size)).collect();
     let all = manifest.ranked(CHURN_LIST);
     if all > 0 {
         index.insert(CHURN_LIST.to_owned(), all);
@@ -55,7 +56,8 @@ pub(super) fn has_set(list: &str) -> bool {
 /// A reader for the rankings of `manifest`, with a cache of its own.
 pub(super) fn reader(lake: &Lake, manifest: &Arc<Manifest>) -> SnapshotReader {
     let config = ServingConfig::default();
-    let limits = ReadLimits { cache: 64 << 20, lake_reads: config.lake_reads, lake_timeout: config.lake_timeout };
+    let limits =
+        ReadLimits { cache: 64 << 20, lake_reads: config.lake_reads, lake_timeout: config.lake_timeout };
     let metrics = Arc::new(Metrics::unobserved());
     SnapshotReader::new(lake.clone(), Arc::clone(manifest), BlockCache::new(&limits, metrics))
 }
@@ -78,14 +80,15 @@ impl Source {
         found: &Found,
         forgotten: &Forgotten,
     ) -> Result<Option<Self>, PublishError> {
-        let (Base::Known(_), Some(marker), true) = (base, &found.marker, writer.moves_keys()) else { return Ok(None) };
+        let (Base::Known(_), Some(marker), true) = (base, &found.marker, writer.moves_keys()) else {
+            return Ok(None);
+        };
         // With other customers forgotten, other places are empty.
         let mut whole = writer.whole_indexes().await?;
         whole.retain(|_, (_, list)| list == forgotten.version());
-        let retired = found
-            .current
-            .as_ref()
-            .is_some_and(|current| current.publish == marker.publish && Utc::now() - current.published_at >= KEPT);
+        let retired = found.current.as_ref().is_some_and(|current| {
+            current.publish == marker.publish && Utc::now() - current.published_at >= KEPT
+        });
         if let Some((number, (snapshot, _))) =
             whole.range(..marker.publish).next_back().filter(|(number, _)| **number == SPARE || retired)
             && let Some(manifest) = known(lake, snapshot).await?
@@ -206,13 +209,17 @@ impl Lists<'_> {
             let Some(ids) = read.next().await? else { break };
             if !taken.set {
                 members.clear();
-                ids.ids().filter(|id| !self.forgotten.contains(id)).for_each(|id| members.push(id.as_bytes()));
+                ids.ids()
+                    .filter(|id| !self.forgotten.contains(id))
+                    .for_each(|id| members.push(id.as_bytes()));
                 add(sender.batch(), "SADD", &set, &members);
             }
             if !taken.pages.contains(&page) {
                 let list = self.keys.ranking(self.number, segment, page);
                 members.clear();
-                ids.ids().for_each(|id| members.push(if self.forgotten.contains(id) { b"" } else { id.as_bytes() }));
+                ids.ids().for_each(|id| {
+                    members.push(if self.forgotten.contains(id) { b"" } else { id.as_bytes() })
+                });
                 // Sent again, it must not hold everybody twice.
                 sender.batch().remove(&list);
                 add(sender.batch(), "RPUSH", &list, &members);
@@ -258,7 +265,8 @@ impl Lists<'_> {
                 for id in now.difference(&before).filter(|id| !gone.remove(**id)).collect::<Vec<_>>() {
                     come.insert((*id).to_owned());
                 }
-                compares_members = gone.len() + come.len() < usize::try_from(file.rows / 2).unwrap_or(usize::MAX);
+                compares_members =
+                    gone.len() + come.len() < usize::try_from(file.rows / 2).unwrap_or(usize::MAX);
             }
         }
         same.truncate(pages);
@@ -341,7 +349,8 @@ async fn change(
 }
 
 fn file_of<'a>(manifest: &'a Manifest, segment: &str) -> Option<&'a FileEntry> {
-    let of_segment = |file: &&FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(segment);
+    let of_segment =
+        |file: &&FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(segment);
     manifest.files.iter().find(of_segment)
 }
 
@@ -357,7 +366,11 @@ fn keys_of(keys: &Keys, number: u64, index: &Index) -> Vec<String> {
 }
 
 /// Removes the indexes of all publishes but those of `kept`.
-pub(super) async fn remove_others(writer: &Writer, sender: &mut Sender, kept: &[u64]) -> Result<(), PublishError> {
+pub(super) async fn remove_others(
+    writer: &Writer,
+    sender: &mut Sender,
+    kept: &[u64],
+) -> Result<(), PublishError> {
     for (number, index) in writer.indexes().await? {
         if !kept.contains(&number) {
             writer.forget_whole(number).await?;

@@ -79,7 +79,9 @@ impl Publisher {
         let (marker, publishing) = (writer.marker().await?, writer.publishing().await?);
         let found = Found { current, marker, publishing, indexed };
         let lake_name = found.lake_name(&self.lake, self.options.full).await?;
-        if let Some(current) = found.current.as_ref().filter(|_| found.is_done(manifest) && !self.options.full) {
+        if let Some(current) =
+            found.current.as_ref().filter(|_| found.is_done(manifest) && !self.options.full)
+        {
             self.catch_up(writer, lease, &forgotten).await?;
             let written = Written { unchanged: manifest.customers, ..Written::default() };
             return Ok(Published { current: current.clone(), written: Some(written) });
@@ -119,9 +121,16 @@ impl Publisher {
         let mut sender = Sender::new(writer, lease, self.options.max_ops);
         let ended = Notify::new();
         let writing = async {
-            let written =
-                rows::publish(&self.lake, (manifest, &forgotten), &base, writer, &mut sender, number, &self.progress)
-                    .await;
+            let written = rows::publish(
+                &self.lake,
+                (manifest, &forgotten),
+                &base,
+                writer,
+                &mut sender,
+                number,
+                &self.progress,
+            )
+            .await;
             ended.notify_one();
             written
         };
@@ -129,9 +138,15 @@ impl Publisher {
         let mut written = written?;
         sender.settle().await?;
         let source = Source::find(&self.lake, writer, &base, &found, &forgotten).await?;
-        written.members =
-            index::publish((&self.lake, manifest, &forgotten), writer, &mut sender, number, source, &self.progress)
-                .await?;
+        written.members = index::publish(
+            (&self.lake, manifest, &forgotten),
+            writer,
+            &mut sender,
+            number,
+            source,
+            &self.progress,
+        )
+        .await?;
         self.progress.enter("change over", 0);
         lease.check()?;
         let views: Vec<(String, String)> =
@@ -156,7 +171,13 @@ impl Publisher {
     }
 
     /// Notes in Tair how far the rows are, until they have `ended`; readers show it in their metrics.
-    async fn note_progress(&self, writer: &Writer, lease: &Lease, mut publishing: Publishing, ended: &Notify) {
+    async fn note_progress(
+        &self,
+        writer: &Writer,
+        lease: &Lease,
+        mut publishing: Publishing,
+        ended: &Notify,
+    ) {
         while tokio::time::timeout(NOTED, ended.notified()).await.is_err() {
             publishing.done = self.progress.done.load(Ordering::Relaxed);
             if lease.check().is_err() {

@@ -34,8 +34,12 @@ pub(super) struct Found {
 impl Found {
     /// Whether Tair and the lake have `manifest` already, and nothing is left unfinished.
     pub(super) fn is_done(&self, manifest: &Manifest) -> bool {
-        let (Some(current), Some(marker), None) = (&self.current, &self.marker, &self.publishing) else { return false };
-        current.snapshot == manifest.id && marker.publish == current.publish && marker.snapshot == manifest.id.as_str()
+        let (Some(current), Some(marker), None) = (&self.current, &self.marker, &self.publishing) else {
+            return false;
+        };
+        current.snapshot == manifest.id
+            && marker.publish == current.publish
+            && marker.snapshot == manifest.id.as_str()
     }
 
     /// The name by which what is written into Tair is known as this lake's. What is there already may be another's only where it is
@@ -77,13 +81,19 @@ impl Found {
     }
 
     /// What Tair holds, as far as it is certain.
-    pub(super) async fn base(&self, lake: &Lake, target: &Manifest, full: bool) -> Result<Base, SnapshotError> {
+    pub(super) async fn base(
+        &self,
+        lake: &Lake,
+        target: &Manifest,
+        full: bool,
+    ) -> Result<Base, SnapshotError> {
         if full {
             return Ok(Base::Unknown("it was asked for"));
         }
         let Some(marker) = &self.marker else { return Ok(Base::Unknown("Tair has no snapshot")) };
-        let agrees =
-            |current: &Current| current.publish == marker.publish && current.snapshot.as_str() == marker.snapshot;
+        let agrees = |current: &Current| {
+            current.publish == marker.publish && current.snapshot.as_str() == marker.snapshot
+        };
         // Died between the two flips: Tair is ahead of the lake by the publish that it was.
         let ahead = self.publishing.as_ref().is_some_and(|publishing| publishing.marker == *marker)
             && self.current.as_ref().is_none_or(|current| current.publish < marker.publish);
@@ -97,7 +107,9 @@ impl Found {
         let fields = |manifest: &Manifest| manifest.views.iter().map(field).collect::<Vec<_>>();
         let mut bases = Vec::new();
         for name in unfinished.iter().chain([marker]).map(|marker| &marker.snapshot) {
-            let Ok(id) = name.parse() else { return Ok(Base::Unknown("the snapshot before has no known name")) };
+            let Ok(id) = name.parse() else {
+                return Ok(Base::Unknown("the snapshot before has no known name"));
+            };
             match Manifest::read(lake, &id).await {
                 Ok(base) if fields(&base) == fields(target) => bases.push(Arc::new(base)),
                 Ok(_) => return Ok(Base::Unknown("the columns changed")),

@@ -54,7 +54,9 @@ pub(super) async fn existing(writer: &Writer) -> Result<IdSet, PublishError> {
     let mut ids = IdSet::default();
     let keys = writer.keys();
     writer
-        .scan_customers(|page| page.iter().filter_map(|key| keys.customer_of(key)).for_each(|id| ids.insert(id)))
+        .scan_customers(|page| {
+            page.iter().filter_map(|key| keys.customer_of(key)).for_each(|id| ids.insert(id))
+        })
         .await?;
     Ok(ids)
 }
@@ -68,7 +70,9 @@ pub(super) async fn remove(writer: &Writer, sender: &mut Sender, strays: &IdSet)
     let keys = writer.keys();
     writer
         .scan_customers(|page| {
-            found.extend(page.into_iter().filter(|key| keys.customer_of(key).is_some_and(|id| strays.contains(id))));
+            found.extend(
+                page.into_iter().filter(|key| keys.customer_of(key).is_some_and(|id| strays.contains(id))),
+            );
         })
         .await?;
     for key in found {

@@ -104,7 +104,11 @@ impl Publisher {
         let forgotten = Forgotten::read(&self.lake).await?;
         self.customers(writer, (manifest, &forgotten), all, &mut there, mending, report).await?;
         if there.len() > 0 {
-            let who = if forgotten.is_empty() { "not in the snapshot" } else { "not in the snapshot, or forgotten" };
+            let who = if forgotten.is_empty() {
+                "not in the snapshot"
+            } else {
+                "not in the snapshot, or forgotten"
+            };
             report.tell(format!("{} customers are in Tair and {who}", there.len()));
             if let Some(sender) = mending {
                 rows::remove(writer, sender, &there).await?;
@@ -210,7 +214,8 @@ async fn records(
 ) -> Result<bool, PublishError> {
     let publish = current.publish;
     let (marker, publishing) = (writer.marker().await?, writer.publishing().await?);
-    let found = Found { current: Some(current.clone()), marker: marker.clone(), publishing: None, indexed: 0 };
+    let found =
+        Found { current: Some(current.clone()), marker: marker.clone(), publishing: None, indexed: 0 };
     match found.lake_name(lake, false).await {
         Err(error @ PublishError::OtherLake { .. }) => {
             report.tell(error.to_string());
@@ -242,7 +247,12 @@ async fn records(
 }
 
 /// What is wrong with the row found, if anything is.
-fn difference(rows: &scan::Rows, row: usize, answer: Answer, publish: u64) -> Result<Option<String>, TairError> {
+fn difference(
+    rows: &scan::Rows,
+    row: usize,
+    answer: Answer,
+    publish: u64,
+) -> Result<Option<String>, TairError> {
     let values = match answer {
         Ok(found) => found.texts(),
         Err(error) if error.is_wrong_type() => return Ok(Some("the key is of another type".to_owned())),
@@ -254,8 +264,8 @@ fn difference(rows: &scan::Rows, row: usize, answer: Answer, publish: u64) -> Re
     if found.publish > publish {
         return Ok(Some(format!("it is of publish {}", found.publish)));
     }
-    let differs =
-        (0..found.views.len()).find(|view| found.views.get(*view) != rows.text(row, *view).map(str::as_bytes));
+    let differs = (0..found.views.len())
+        .find(|view| found.views.get(*view) != rows.text(row, *view).map(str::as_bytes));
     Ok(differs.map(|view| format!("the values of view number {} differ", view + 1)))
 }
 
@@ -308,7 +318,11 @@ async fn lists(
             if !same {
                 return Ok(Some(format!("page {page} of its ranking differs")));
             }
-            if !answers.into_iter().zip(&places).all(|(answer, (_, there))| number(answer) == Some(u64::from(*there))) {
+            if !answers
+                .into_iter()
+                .zip(&places)
+                .all(|(answer, (_, there))| number(answer) == Some(u64::from(*there)))
+            {
                 return Ok(Some("its Set has other members".to_owned()));
             }
         } else {

@@ -98,13 +98,18 @@ impl Serving {
     ///
     /// # Errors
     /// [`AudienceError::Expression`] with the place, [`AudienceError::Request`] with the part, or [`AudienceError::Read`].
-    pub async fn audience(&self, served: &Served, asked: &AudienceRequest) -> Result<Audience, AudienceError> {
+    pub async fn audience(
+        &self,
+        served: &Served,
+        asked: &AudienceRequest,
+    ) -> Result<Audience, AudienceError> {
         let plan = served.plan(&asked.expression)?;
         served.check(asked)?;
         let counting = served.counting(plan).await?;
         let sets = &served.sets;
         let monetary = served.rfm("monetary").await?;
-        let scores = [served.rfm("r_score").await?, served.rfm("f_score").await?, served.rfm("m_score").await?];
+        let scores =
+            [served.rfm("r_score").await?, served.rfm("f_score").await?, served.rfm("m_score").await?];
         let (ids, order) = if asked.limit > 0 {
             let (feature, descending) = &asked.order_by;
             (Some(sets.ids().await?), Some(sets.order(feature, *descending).await?))
@@ -114,7 +119,8 @@ impl Serving {
         let divided = match &asked.breakdown {
             None => None,
             Some(by) => {
-                let ascending = if by.buckets.is_some() { Some(sets.order(&by.feature, false).await?) } else { None };
+                let ascending =
+                    if by.buckets.is_some() { Some(sets.order(&by.feature, false).await?) } else { None };
                 Some((by.clone(), sets.column(&by.feature).await?, ascending))
             }
         };
@@ -123,7 +129,8 @@ impl Serving {
         let count = move || {
             let (all, members) = counting.members();
             let left = counting.customers - counting.forgotten.as_ref().map_or(0, Bitmap::count);
-            let figures = Figures::of(&members, left, monetary.as_deref(), scores.each_ref().map(Option::as_deref));
+            let figures =
+                Figures::of(&members, left, monetary.as_deref(), scores.each_ref().map(Option::as_deref));
             let page = ids.zip(order).map(|(ids, order)| page(&all, &members, (&ids, &order), offset, limit));
             let parts = divided.map(|(by, column, order)| match (by.buckets, order) {
                 (Some(parts), Some(order)) => Parts::Ranges(Buckets::of(&column, &order, &members, parts)),
@@ -147,11 +154,18 @@ type Page = (Vec<(u64, String)>, Option<u64>);
 
 /// The first `limit` of `members` from the rank `offset` on. Ranks are those among `all`, of whom `members` are not forgotten: so a cursor
 /// goes on where it was although somebody is forgotten meanwhile.
-fn page(all: &Bitmap, members: &Bitmap, (ids, order): (&Dictionary, &Order), offset: usize, limit: usize) -> Page {
+fn page(
+    all: &Bitmap,
+    members: &Bitmap,
+    (ids, order): (&Dictionary, &Order),
+    offset: usize,
+    limit: usize,
+) -> Page {
     let (ranks, gaps) = (all.count(), all.count() - members.count());
     // One more than is wanted, and as many as may be forgotten.
     let ranked = order.page(all, ranks, offset, limit + gaps + 1).into_iter().zip(offset as u64..);
-    let mut found: Vec<_> = ranked.filter(|(customer, _)| members.contains(*customer)).take(limit + 1).collect();
+    let mut found: Vec<_> =
+        ranked.filter(|(customer, _)| members.contains(*customer)).take(limit + 1).collect();
     let next = found.get(limit).map(|(_, rank)| *rank);
     found.truncate(limit);
     (found.into_iter().map(|(customer, rank)| (rank, ids.get(customer).to_owned())).collect(), next)
@@ -198,7 +212,10 @@ impl Served {
 
     /// The ranks of the members of an audience by the places of the customers in the snapshot, counted from 1; 0 for those who are no
     /// members, or are beyond the limit. And what the caller may have meant otherwise.
-    pub(super) async fn ranks(&self, asked: &Ranked) -> Result<(Vec<u32>, Vec<(usize, String)>), AudienceError> {
+    pub(super) async fn ranks(
+        &self,
+        asked: &Ranked,
+    ) -> Result<(Vec<u32>, Vec<(usize, String)>), AudienceError> {
         let plan = self.plan(&asked.expression)?;
         let (feature, descending) = &asked.order_by;
         self.check_order(feature)?;
@@ -217,7 +234,8 @@ impl Served {
 
     /// The plan of `expression` in this snapshot.
     fn plan(&self, expression: &Expression) -> Result<Plan, ExpressionError> {
-        let segments: Vec<&str> = self.manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
+        let segments: Vec<&str> =
+            self.manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
         Known { views: &self.manifest.views, segments: &segments }.plan(expression)
     }
 

@@ -176,7 +176,10 @@ pub(super) async fn apart<T: Send + 'static>(
 }
 
 fn broken(error: &tokio::task::JoinError) -> Arc<SnapshotError> {
-    Arc::new(SnapshotError::Damaged { object: "a comparison of snapshots".to_owned(), why: error.to_string() })
+    Arc::new(SnapshotError::Damaged {
+        object: "a comparison of snapshots".to_owned(),
+        why: error.to_string(),
+    })
 }
 
 /// A column's texts by number. There are few, so looking through them is quick.
@@ -255,8 +258,11 @@ impl Side {
         };
         let [segments, risks] = names;
         let (rfm, churn) = (number(&self.rfm, segments), number(&self.risk, risks));
-        let monetary =
-            self.monetary.as_ref().filter(|column| column.is_valid(row)).map_or(0, |column| column.value(row));
+        let monetary = self
+            .monetary
+            .as_ref()
+            .filter(|column| column.is_valid(row))
+            .map_or(0, |column| column.value(row));
         Standing { rfm, churn, monetary }
     }
 }
@@ -314,7 +320,9 @@ impl Serving {
         let (lake, a, b) = (self.lake.clone(), Arc::clone(from), Arc::clone(to));
         let find = async move {
             let (before, after) = (Side::new(&lake, &a, deadline), Side::new(&lake, &b, deadline));
-            apart(move |handle| compare(before, after, handle)).await.map(|changes| Found::Changes(Arc::new(changes)))
+            apart(move |handle| compare(before, after, handle))
+                .await
+                .map(|changes| Found::Changes(Arc::new(changes)))
         };
         match self.comparisons.find(Key::Changes(from.id.clone(), to.id.clone()), find).await {
             Ok(Found::Changes(changes)) => Ok(changes),
@@ -341,7 +349,8 @@ impl Serving {
         let (before, after) = (self.opened(from).await?, self.opened(to).await?);
         let name = segment.to_owned();
         let find = async move {
-            let (before, after) = (sorted_members(&before, &name).await?, sorted_members(&after, &name).await?);
+            let (before, after) =
+                (sorted_members(&before, &name).await?, sorted_members(&after, &name).await?);
             Ok(Found::Moved(Moved { added: not_in(&after, &before), dropped: not_in(&before, &after) }))
         };
         let key = Key::Moved(from.id.clone(), to.id.clone(), segment.to_owned());
@@ -353,7 +362,11 @@ impl Serving {
     }
 
     /// `error`, or that a snapshot of `ids` was removed while it was read.
-    pub(super) async fn gone<const N: usize>(&self, ids: [&SnapshotId; N], error: Arc<SnapshotError>) -> ReadError {
+    pub(super) async fn gone<const N: usize>(
+        &self,
+        ids: [&SnapshotId; N],
+        error: Arc<SnapshotError>,
+    ) -> ReadError {
         if matches!(error.as_ref(), SnapshotError::Lake(error) if error.is_not_found()) {
             for id in ids {
                 if let Err(SnapshotError::Unknown { id }) = Manifest::read(&self.lake, id).await {
@@ -366,7 +379,10 @@ impl Serving {
 }
 
 /// The ids of the members of `segment`, sorted.
-pub(super) async fn sorted_members(served: &Served, segment: &str) -> Result<Vec<Box<str>>, Arc<SnapshotError>> {
+pub(super) async fn sorted_members(
+    served: &Served,
+    segment: &str,
+) -> Result<Vec<Box<str>>, Arc<SnapshotError>> {
     let members = served.reader.members(segment, 0, usize::MAX).await?;
     let mut members: Vec<Box<str>> = members.iter().map(|id| id.as_str().into()).collect();
     members.sort_unstable();

@@ -26,7 +26,12 @@ impl Counted {
         let of = |tier: Tier| {
             let counter = |outcome| metrics.reads.with_label_values(&[tier.as_str(), outcome]);
             let (hits, misses, errors) = (counter("hit"), counter("miss"), counter("error"));
-            TierCounters { hits, misses, errors, seconds: metrics.read_seconds.with_label_values(&[tier.as_str()]) }
+            TierCounters {
+                hits,
+                misses,
+                errors,
+                seconds: metrics.read_seconds.with_label_values(&[tier.as_str()]),
+            }
         };
         Self { memory: of(Tier::Memory), tair: of(Tier::Tair), snapshot: of(Tier::Snapshot) }
     }

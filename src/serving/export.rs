@@ -164,7 +164,8 @@ impl Serving {
         let (sender, pieces) = mpsc::channel(WAITING);
         let (deadline, idle) = self.export_limits;
         let out = Out { sender, idle, piece: Vec::new() };
-        let work = Work { lake: self.lake.clone(), deadline, served: Arc::clone(served), export, rows, ranks };
+        let work =
+            Work { lake: self.lake.clone(), deadline, served: Arc::clone(served), export, rows, ranks };
         let metrics = Arc::clone(&self.metrics);
         metrics.exports_open.inc();
         tokio::spawn(async move {
@@ -256,7 +257,9 @@ impl Work {
     async fn ranks(&self) -> Result<Arc<Ranks>, ExportError> {
         match &self.ranks {
             Some(ranks) => Ok(Arc::clone(ranks)),
-            None => Ok(Arc::new(Ranks::of(&self.lake, self.deadline, &self.served, &self.export.list).await?)),
+            None => {
+                Ok(Arc::new(Ranks::of(&self.lake, self.deadline, &self.served, &self.export.list).await?))
+            }
         }
     }
 
@@ -279,7 +282,8 @@ impl Work {
         for pass in self.passes(&ranks) {
             let stretches = self.served.reader.stretches(|places| ranks.any(places, pass.clone())).await?;
             let written = stretches.into_iter().map(|stretch| {
-                let (served, lines, ranks) = (Arc::clone(&self.served), Arc::clone(&lines), Arc::clone(&ranks));
+                let (served, lines, ranks) =
+                    (Arc::clone(&self.served), Arc::clone(&lines), Arc::clone(&ranks));
                 let pass = pass.clone();
                 async move {
                     let read = served.reader.stretch(stretch).await?;
@@ -307,7 +311,8 @@ impl Work {
 
     async fn typed(&self, out: &mut Out) -> Result<u64, ExportError> {
         let Self { served, export, .. } = self;
-        let notes = [("larder.snapshot", served.manifest.id.as_str()), ("larder.as_of", served.as_of.as_str())];
+        let notes =
+            [("larder.snapshot", served.manifest.id.as_str()), ("larder.as_of", served.as_of.as_str())];
         let mut table = Table::new(export.columns.clone(), notes);
         let sources = Table::sources(&export.columns);
         let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
@@ -373,7 +378,12 @@ struct Written {
 }
 
 impl Written {
-    fn new(read: &ReadStretch, lines: &Lines, ranks: &Ranks, pass: &Range<u32>) -> Result<Self, SnapshotError> {
+    fn new(
+        read: &ReadStretch,
+        lines: &Lines,
+        ranks: &Ranks,
+        pass: &Range<u32>,
+    ) -> Result<Self, SnapshotError> {
         let mut written = Self { text: Vec::new(), lines: Vec::new() };
         read.decode(|start, batch| {
             for (row, rank) in ranks.from(start, pass.clone()).take(batch.num_rows()).enumerate() {

@@ -133,11 +133,13 @@ impl Online {
     fn settle(&self, losses: u64, marker: Option<Marker>, publishing: Option<Publishing>) {
         let ours = self.lake.load();
         // A lake that was never published under a name has no rows under one.
-        let is_anothers = |marker: &Marker| marker.lake.as_ref().is_some_and(|theirs| ours.as_deref() != Some(theirs));
-        let publishing = publishing.filter(|publishing| !is_anothers(&publishing.marker)).map(|mut publishing| {
-            publishing.unfinished.retain(|marker| !is_anothers(marker));
-            publishing
-        });
+        let is_anothers =
+            |marker: &Marker| marker.lake.as_ref().is_some_and(|theirs| ours.as_deref() != Some(theirs));
+        let publishing =
+            publishing.filter(|publishing| !is_anothers(&publishing.marker)).map(|mut publishing| {
+                publishing.unfinished.retain(|marker| !is_anothers(marker));
+                publishing
+            });
         let is_anothers = marker.as_ref().is_some_and(is_anothers);
         if let Some(marker) = marker.as_ref().filter(|_| is_anothers)
             && !self.state.load().as_deref().is_some_and(|before| before.is_anothers)
@@ -236,9 +238,9 @@ impl Online {
         self.judge([&answer]);
         match answer {
             // What was lost meanwhile may have been replaced by something older.
-            Ok(found) => {
-                self.reason_against(publish).map_or_else(|| self.understand(publish, id, found), Found::Nothing)
-            }
+            Ok(found) => self
+                .reason_against(publish)
+                .map_or_else(|| self.understand(publish, id, found), Found::Nothing),
             Err(error) => Found::Nothing(error.reason()),
         }
     }
@@ -292,7 +294,10 @@ impl Online {
         let breaker_open = self.breaker.is_open();
         OnlineState {
             connections: self.tair.connections(),
-            marker: state.as_deref().filter(|state| !state.is_anothers).and_then(|state| state.marker.clone()),
+            marker: state
+                .as_deref()
+                .filter(|state| !state.is_anothers)
+                .and_then(|state| state.marker.clone()),
             publishing: state.as_deref().and_then(|state| state.publishing.clone()),
             used: self.reason_against(publish).is_none() && !breaker_open,
             breaker_open,
@@ -311,7 +316,9 @@ impl Online {
         metrics.tair_publish.set(gauge(state.marker.as_ref().map_or(0, |marker| marker.publish)));
         let as_of = state.marker.and_then(|marker| DateTime::parse_from_rfc3339(&marker.as_of).ok());
         metrics.tair_age.set(as_of.map_or(0.0, |as_of| seconds_since(as_of.to_utc())));
-        metrics.tair_publishing.set(state.publishing.as_ref().map_or(0, |publishing| gauge(publishing.marker.publish)));
+        metrics
+            .tair_publishing
+            .set(state.publishing.as_ref().map_or(0, |publishing| gauge(publishing.marker.publish)));
         metrics.tair_publishing_failed.set(i64::from(state.publishing.as_ref().is_some_and(|p| p.released)));
         #[expect(clippy::cast_precision_loss, reason = "a share for people")]
         let share = |publishing: &Publishing| publishing.done as f64 / publishing.customers.max(1) as f64;

@@ -74,9 +74,11 @@ impl Serving {
     }
 
     async fn set(&self, served: &Arc<Served>, segment: &str) -> Result<Arc<Set>, Arc<SnapshotError>> {
-        let (lake, manifest, deadline) = (self.lake.clone(), Arc::clone(&served.manifest), self.comparisons.deadline);
+        let (lake, manifest, deadline) =
+            (self.lake.clone(), Arc::clone(&served.manifest), self.comparisons.deadline);
         let id = manifest.id.clone();
-        let found = if manifest.segment(segment).is_some_and(|segment| segment.kind == SegmentKind::Audience) {
+        let found = if manifest.segment(segment).is_some_and(|segment| segment.kind == SegmentKind::Audience)
+        {
             let (served, name) = (Arc::clone(served), segment.to_owned());
             let find = async move {
                 let members = sorted_members(&served, &name).await?;
@@ -101,7 +103,8 @@ impl Serving {
 
 /// The sets of all segments that are columns.
 fn sets(mut batches: Batches, handle: &Handle) -> Result<HashMap<String, Arc<Set>>, SnapshotError> {
-    let mut columns_of = [("rfm.segment", Names::default(), Vec::new()), ("churn.risk", Names::default(), Vec::new())];
+    let mut columns_of =
+        [("rfm.segment", Names::default(), Vec::new()), ("churn.risk", Names::default(), Vec::new())];
     let mut start = 0;
     while let Some(batch) = handle.block_on(batches.next()).transpose()? {
         for (name, names, sets) in &mut columns_of {
@@ -156,6 +159,9 @@ mod tests {
             set
         };
         let (a, b) = (set(&[0, 63, 64, 200]), set(&[63, 64, 65]));
-        assert_eq!((a.len(), b.len(), a.common(&b), b.common(&a), a.common(&Set::default())), (4, 3, 2, 2, 0));
+        assert_eq!(
+            (a.len(), b.len(), a.common(&b), b.common(&a), a.common(&Set::default())),
+            (4, 3, 2, 2, 0)
+        );
     }
 }

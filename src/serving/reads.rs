@@ -132,7 +132,8 @@ impl Serving {
                 continue;
             };
             let found = memory.get(&(served.publish, id.clone()));
-            let counter = if found.is_some() { &self.counted.memory.hits } else { &self.counted.memory.misses };
+            let counter =
+                if found.is_some() { &self.counted.memory.hits } else { &self.counted.memory.misses };
             counter.inc();
             answers.push(found.map(|row| Ok(Answer { row, tier: Tier::Memory, label: None })));
         }
@@ -235,7 +236,11 @@ impl Serving {
         if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0) {
             match online.members(served.publish, list, at, wanted).await {
                 // An empty place of somebody who is not forgotten any more is only Tair's.
-                Ok(found) if (at..).zip(&found).all(|(rank, id)| id.is_some() || gaps.binary_search(&rank).is_ok()) => {
+                Ok(found)
+                    if (at..)
+                        .zip(&found)
+                        .all(|(rank, id)| id.is_some() || gaps.binary_search(&rank).is_ok()) =>
+                {
                     return Ok((found, Tier::Tair));
                 }
                 Ok(_) => online.count("miss"),
@@ -261,7 +266,8 @@ impl Serving {
         if !filter.is_by_risk_alone() {
             return Ok(served.reader.churn(filter, &served.forgotten, offset, limit).await?);
         }
-        let list = filter.risk.as_ref().map_or_else(|| CHURN_LIST.to_owned(), |risk| format!("{CHURN_LIST}_{risk}"));
+        let list =
+            filter.risk.as_ref().map_or_else(|| CHURN_LIST.to_owned(), |risk| format!("{CHURN_LIST}_{risk}"));
         self.members(served, &list, offset, limit).await
     }
 }

@@ -70,7 +70,8 @@ impl Served {
         sets: &SetCache,
     ) -> Self {
         let publish = current.map_or(0, |current| current.publish);
-        let personal: Arc<[String]> = manifest.personal().map(|(view, feature)| format!("{view}.{feature}")).collect();
+        let personal: Arc<[String]> =
+            manifest.personal().map(|(view, feature)| format!("{view}.{feature}")).collect();
         let keys: Vec<ViewKeys> = manifest.views.iter().map(ViewKeys::new).collect();
         Self {
             publish,

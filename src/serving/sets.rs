@@ -127,7 +127,11 @@ impl SnapshotSets {
         }
     }
 
-    pub(super) async fn order(&self, name: &FeatureName, descending: bool) -> Result<Arc<Order>, Arc<SnapshotError>> {
+    pub(super) async fn order(
+        &self,
+        name: &FeatureName,
+        descending: bool,
+    ) -> Result<Arc<Order>, Arc<SnapshotError>> {
         let load = async {
             let column = self.column(name).await?;
             Ok(Entry::Order(Arc::new(self.cache.compute(move || Order::by(&column, descending)).await?)))
@@ -145,11 +149,14 @@ impl SnapshotSets {
                     let ids = self.ids().await?;
                     Set { customers: self.files.segment(name, &ids).await?, absent: Vec::new() }
                 }
-                Leaf::Null(name) => Set { customers: self.column(name).await?.nulls.clone(), absent: Vec::new() },
+                Leaf::Null(name) => {
+                    Set { customers: self.column(name).await?.nulls.clone(), absent: Vec::new() }
+                }
                 Leaf::Test(name, test) => {
                     let (column, test) = (self.column(name).await?, test.clone());
                     let pass = move || {
-                        let absent = if let Test::Any(values) = &test { column.absent(values) } else { Vec::new() };
+                        let absent =
+                            if let Test::Any(values) = &test { column.absent(values) } else { Vec::new() };
                         Set { customers: column.passing(&test), absent }
                     };
                     self.cache.compute(pass).await?

@@ -121,7 +121,8 @@ impl Footer {
         let mut starts = vec![0];
         let mut last_ids = Ids::default();
         for group in metadata.row_groups() {
-            let rows = u64::try_from(group.num_rows()).map_err(|_| "its footer has a negative number of rows")?;
+            let rows =
+                u64::try_from(group.num_rows()).map_err(|_| "its footer has a negative number of rows")?;
             starts.push(starts.last().copied().unwrap_or(0) + rows);
             if sorted {
                 let last = group.column(0).statistics().and_then(|statistics| statistics.max_bytes_opt());
@@ -232,9 +233,11 @@ impl Footer {
     /// A sentence that says what is wrong with them.
     pub fn texts(&self, at: usize, bytes: Bytes, column: usize) -> Result<Texts, String> {
         let rows = usize::try_from(self.rows_of(at)).map_err(|error| error.to_string())?;
-        let chunk = self.metadata.metadata().row_group(at).columns().get(column).ok_or("it has too few columns")?;
+        let chunk =
+            self.metadata.metadata().row_group(at).columns().get(column).ok_or("it has too few columns")?;
         let window = Arc::new(Window { start: self.blocks[at].offset, bytes });
-        let mut pages = SerializedPageReader::new(window, chunk, rows, None).map_err(|error| error.to_string())?;
+        let mut pages =
+            SerializedPageReader::new(window, chunk, rows, None).map_err(|error| error.to_string())?;
         Texts::read(&mut pages, rows, chunk.column_descr().max_def_level() > 0)
     }
 
@@ -242,7 +245,12 @@ impl Footer {
     ///
     /// # Errors
     /// A sentence that says what is wrong with them.
-    pub fn decode_columns(&self, at: usize, bytes: Bytes, columns: ProjectionMask) -> Result<RecordBatch, String> {
+    pub fn decode_columns(
+        &self,
+        at: usize,
+        bytes: Bytes,
+        columns: ProjectionMask,
+    ) -> Result<RecordBatch, String> {
         let block = self.blocks[at];
         let rows = usize::try_from(self.rows_of(at)).map_err(|error| error.to_string())?;
         let window = Window { start: block.offset, bytes };
@@ -254,7 +262,11 @@ impl Footer {
             .build()
             .map_err(text)?;
         let batch = reader.next().ok_or("a block is empty")?.map_err(|error| error.to_string())?;
-        if batch.num_rows() == rows { Ok(batch) } else { Err("a block has fewer rows than its footer says".to_owned()) }
+        if batch.num_rows() == rows {
+            Ok(batch)
+        } else {
+            Err("a block has fewer rows than its footer says".to_owned())
+        }
     }
 }
 
@@ -297,7 +309,8 @@ fn schema(metadata: ParquetMetaData) -> Result<ArrowReaderMetadata, String> {
 pub fn footer_range(path: &Path, entry: &FileEntry) -> Result<Range<u64>, SnapshotError> {
     let start = entry.bytes.checked_sub(entry.footer_bytes);
     let why = "the manifest gives it a footer larger than itself";
-    let start = start.ok_or_else(|| SnapshotError::Damaged { object: path.to_string(), why: why.to_owned() })?;
+    let start =
+        start.ok_or_else(|| SnapshotError::Damaged { object: path.to_string(), why: why.to_owned() })?;
     Ok(start..entry.bytes)
 }
 
@@ -310,7 +323,8 @@ pub fn block_text(blocks: &[Block]) -> String {
 
 fn block_list(metadata: &ParquetMetaData) -> Result<Vec<Block>, String> {
     let pairs = metadata.file_metadata().key_value_metadata();
-    let text = pairs.into_iter().flatten().find(|pair| pair.key == KEY).and_then(|pair| pair.value.as_deref());
+    let text =
+        pairs.into_iter().flatten().find(|pair| pair.key == KEY).and_then(|pair| pair.value.as_deref());
     let text = text.ok_or_else(|| format!("its footer has no `{KEY}`"))?;
     let list: Vec<(u64, u64, u32)> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Ok(list.into_iter().map(|(offset, length, crc32)| Block { offset, length, crc32 }).collect())

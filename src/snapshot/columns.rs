@@ -81,7 +81,9 @@ pub fn texts(batch: &RecordBatch, name: &str) -> Option<StringArray> {
 pub fn column(batch: &RecordBatch, name: &str) -> Option<ArrayRef> {
     match name.split_once('.') {
         None => batch.column_by_name(name).cloned(),
-        Some((view, feature)) => batch.column_by_name(view)?.as_struct_opt()?.column_by_name(feature).cloned(),
+        Some((view, feature)) => {
+            batch.column_by_name(view)?.as_struct_opt()?.column_by_name(feature).cloned()
+        }
     }
 }
 
@@ -204,7 +206,8 @@ impl Pieces {
             let skip = usize::try_from(start - first).ok().filter(|skip| *skip <= bytes.len())?;
             Some(bytes.slice(skip..))
         });
-        found.ok_or_else(|| ParquetError::EOF(format!("byte {start} lies outside the columns that were read")))
+        found
+            .ok_or_else(|| ParquetError::EOF(format!("byte {start} lies outside the columns that were read")))
     }
 }
 

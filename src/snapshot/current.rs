@@ -66,7 +66,11 @@ pub async fn read_current(lake: &Lake) -> Result<Option<Current>, SnapshotError>
 ///
 /// # Errors
 /// [`SnapshotError::Older`], or of the lake.
-pub async fn check_newer(lake: &Lake, before: Option<&Current>, manifest: &Manifest) -> Result<(), SnapshotError> {
+pub async fn check_newer(
+    lake: &Lake,
+    before: Option<&Current>,
+    manifest: &Manifest,
+) -> Result<(), SnapshotError> {
     let Some(before) = before else { return Ok(()) };
     match Manifest::read(lake, &before.snapshot).await {
         // One from the future, by a wrong date in its raw data, must not keep the repaired one out.
@@ -75,7 +79,8 @@ pub async fn check_newer(lake: &Lake, before: Option<&Current>, manifest: &Manif
             Err(SnapshotError::Older { id, as_of, current: current.as_of })
         }
         // A current snapshot that is gone or unreadable must not keep a good one from taking its place.
-        Ok(_) | Err(SnapshotError::Unknown { .. } | SnapshotError::Damaged { .. } | SnapshotError::Format { .. }) => {
+        Ok(_)
+        | Err(SnapshotError::Unknown { .. } | SnapshotError::Damaged { .. } | SnapshotError::Format { .. }) => {
             Ok(())
         }
         Err(error) => Err(error),
@@ -86,7 +91,10 @@ pub async fn check_newer(lake: &Lake, before: Option<&Current>, manifest: &Manif
 ///
 /// # Errors
 /// Of the lake.
-pub async fn replace_previous(lake: &Lake, replaced: &BTreeMap<SnapshotId, SnapshotId>) -> Result<(), SnapshotError> {
+pub async fn replace_previous(
+    lake: &Lake,
+    replaced: &BTreeMap<SnapshotId, SnapshotId>,
+) -> Result<(), SnapshotError> {
     let _lock = lake.publish_lock().await?;
     let Some(current) = read_current(lake).await? else { return Ok(()) };
     match current.previous.as_ref().and_then(|previous| replaced.get(previous)) {
@@ -121,7 +129,8 @@ pub async fn publish_to_lake(
 ) -> Result<Current, SnapshotError> {
     let _lock = lake.publish_lock().await?;
     let before = read_current(lake).await?;
-    if let Some(before) = before.as_ref().filter(|before| before.snapshot == manifest.id && online.is_none()) {
+    if let Some(before) = before.as_ref().filter(|before| before.snapshot == manifest.id && online.is_none())
+    {
         return Ok(before.clone());
     }
     if !force {
@@ -138,10 +147,11 @@ pub async fn publish_to_lake(
     let retired = before.iter().filter(|before| before.snapshot != manifest.id);
     recent.extend(retired.map(|before| Retired { snapshot: before.snapshot.clone(), until: now }));
     // What was written anew takes the place of what it was written from.
-    let in_place = |before: &SnapshotId| *before == manifest.id || manifest.rewritten_from.as_ref() == Some(before);
+    let in_place =
+        |before: &SnapshotId| *before == manifest.id || manifest.rewritten_from.as_ref() == Some(before);
     let lake_name = before.as_ref().and_then(|before| before.lake.clone());
-    let previous =
-        before.and_then(|before| if in_place(&before.snapshot) { before.previous } else { Some(before.snapshot) });
+    let previous = before
+        .and_then(|before| if in_place(&before.snapshot) { before.previous } else { Some(before.snapshot) });
     let current = Current {
         publish: number.unwrap_or(next),
         snapshot: manifest.id.clone(),

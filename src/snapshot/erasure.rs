@@ -9,7 +9,8 @@ use super::{
 use crate::{feature::CustomerId, lake::Lake, telemetry::Metrics};
 
 /// What a look at a snapshot may use.
-const LIMITS: ReadLimits = ReadLimits { cache: 64 << 20, lake_reads: 16, lake_timeout: Duration::from_secs(30) };
+const LIMITS: ReadLimits =
+    ReadLimits { cache: 64 << 20, lake_reads: 16, lake_timeout: Duration::from_secs(30) };
 
 /// A snapshot, and who of the forgotten is in it.
 #[derive(Debug)]

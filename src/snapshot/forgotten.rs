@@ -171,7 +171,8 @@ fn path(name: &str) -> Path {
 async fn read_call(lake: &Lake, name: &str) -> Result<Call, SnapshotError> {
     let path = path(name);
     let damaged = |why: String| SnapshotError::Damaged { object: path.to_string(), why };
-    let stored: Stored = serde_json::from_slice(&lake.get(&path).await?).map_err(|error| damaged(error.to_string()))?;
+    let stored: Stored =
+        serde_json::from_slice(&lake.get(&path).await?).map_err(|error| damaged(error.to_string()))?;
     let ids = stored.ids.iter().map(|id| CustomerId::parse(id).map_err(|error| damaged(error.to_string())));
     Ok(Call { ids: ids.collect::<Result<_, _>>()?, at: stored.at })
 }

@@ -158,7 +158,9 @@ pub struct Warning {
     #[schema(example = "overlapping_files")]
     pub kind: String,
     /// The observation, with counts and sums.
-    #[schema(example = "70 lines of transactions (1234.5 in all) equal a line of another file and count again")]
+    #[schema(
+        example = "70 lines of transactions (1234.5 in all) equal a line of another file and count again"
+    )]
     pub message: String,
     /// The customer whom the message is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -302,8 +304,10 @@ impl Manifest {
         struct Head {
             format: u32,
         }
-        let damaged =
-            |error: serde_json::Error| SnapshotError::Damaged { object: object.to_owned(), why: error.to_string() };
+        let damaged = |error: serde_json::Error| SnapshotError::Damaged {
+            object: object.to_owned(),
+            why: error.to_string(),
+        };
         let Head { format: found } = serde_json::from_slice(bytes).map_err(damaged)?;
         if found != FORMAT {
             return Err(SnapshotError::Format { object: object.to_owned(), found, known: FORMAT });
@@ -392,7 +396,8 @@ impl Manifest {
     /// How many members the ranking of `list` has: that of a segment, or another list that is kept in order.
     #[must_use]
     pub fn ranked(&self, list: &str) -> u64 {
-        let of_list = |file: &&FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(list);
+        let of_list =
+            |file: &&FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(list);
         self.files.iter().find(of_list).map_or(0, |file| file.rows)
     }
 

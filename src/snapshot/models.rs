@@ -9,8 +9,8 @@ mod churn;
 pub mod recommendations;
 
 pub use churn::{
-    CandidateFigures, ChurnBin, ChurnCut, ChurnModel, ExpectedValueModel, GammaGammaFit, ModelFeature, PurchaseFit,
-    PurchaseModels, RiskThresholds, ValueFigures, ValueLevels,
+    CandidateFigures, ChurnBin, ChurnCut, ChurnModel, ExpectedValueModel, GammaGammaFit, ModelFeature,
+    PurchaseFit, PurchaseModels, RiskThresholds, ValueFigures, ValueLevels,
 };
 pub use recommendations::RecommendationsModel;
 

@@ -23,7 +23,9 @@ impl Manifest {
         }
         if let Some(before) = before {
             for metric in [Metric::Customers, Metric::Revenue] {
-                let (Some(now), Some(then)) = (self.metric(&metric), before.metric(&metric)) else { continue };
+                let (Some(now), Some(then)) = (self.metric(&metric), before.metric(&metric)) else {
+                    continue;
+                };
                 if then > 0.0 && now < then * FALL {
                     reasons.push(format!("{metric} fell from {then} to {now}"));
                 }
@@ -45,9 +47,10 @@ impl Manifest {
             let then = 1.0 - share;
             match now.get(feature) {
                 _ if customers < FEWEST => None,
-                None => {
-                    Some(format!("the feature {feature} is gone, which {:.1} % of the customers had", then * 100.0))
-                }
+                None => Some(format!(
+                    "the feature {feature} is gone, which {:.1} % of the customers had",
+                    then * 100.0
+                )),
                 Some(share) if 1.0 - share < then * FALL => Some(format!(
                     "{feature} is there for {:.1} % of the customers, before for {:.1} %",
                     (1.0 - share) * 100.0,
@@ -63,7 +66,10 @@ impl Manifest {
     /// is none.
     fn broken(&self, rule: &Rule, before: Option<&Self>) -> Option<String> {
         let Some(value) = self.metric(&rule.metric) else {
-            return Some(format!("the rule `{}` cannot be checked: the snapshot has no {}", rule.text, rule.metric));
+            return Some(format!(
+                "the rule `{}` cannot be checked: the snapshot has no {}",
+                rule.text, rule.metric
+            ));
         };
         let limit = if rule.of_previous { before?.metric(&rule.metric)? * rule.factor } else { rule.factor };
         (!rule.comparison.holds(value, limit)).then(|| {

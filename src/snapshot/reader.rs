@@ -85,7 +85,8 @@ impl BlockCache {
     /// An empty cache.
     #[must_use]
     pub fn new(limits: &ReadLimits, metrics: Arc<Metrics>) -> Self {
-        let entries = Arc::new(Cache::new(limits.cache, limits.cache / BLOCK_BYTES, |_, entry: &Entry| entry.weight()));
+        let entries =
+            Arc::new(Cache::new(limits.cache, limits.cache / BLOCK_BYTES, |_, entry: &Entry| entry.weight()));
         let reads = Arc::new(Semaphore::new(limits.lake_reads.max(1)));
         Self { entries, reads, timeout: limits.lake_timeout, metrics, next_snapshot: Arc::default() }
     }
@@ -109,7 +110,9 @@ impl BlockCache {
                 Ok(bytes)
             }
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(SnapshotError::Timeout { object: path.to_string(), millis: self.timeout.as_millis() }),
+            Err(_) => {
+                Err(SnapshotError::Timeout { object: path.to_string(), millis: self.timeout.as_millis() })
+            }
         }
     }
 
@@ -237,7 +240,8 @@ impl SnapshotReader {
         limit: usize,
     ) -> Result<Vec<CustomerId>, Arc<SnapshotError>> {
         let mut members = Vec::new();
-        let of_segment = |file: &FileEntry| file.segment.as_deref() == Some(segment) && file.kind == FileKind::Ranking;
+        let of_segment =
+            |file: &FileEntry| file.segment.as_deref() == Some(segment) && file.kind == FileKind::Ranking;
         let Some(file) = self.manifest.files.iter().position(of_segment) else { return Ok(members) };
         let footer = self.footer(file).await?;
         while members.len() < limit {
@@ -254,7 +258,11 @@ impl SnapshotReader {
     }
 
     /// What stands beside `id` in one of `parts`, and which that is.
-    async fn texts_of(&self, parts: &[usize], id: &str) -> Result<Option<(usize, ViewRows)>, Arc<SnapshotError>> {
+    async fn texts_of(
+        &self,
+        parts: &[usize],
+        id: &str,
+    ) -> Result<Option<(usize, ViewRows)>, Arc<SnapshotError>> {
         let Some(file) = self.part_of(parts, id) else { return Ok(None) };
         let footer = self.footer(file).await?;
         let Some(at) = footer.block_of_id(id) else { return Ok(None) };
@@ -311,7 +319,12 @@ impl SnapshotReader {
     }
 
     /// A block that is read through.
-    async fn columns(&self, file: usize, footer: &Footer, at: usize) -> Result<Arc<RecordBatch>, Arc<SnapshotError>> {
+    async fn columns(
+        &self,
+        file: usize,
+        footer: &Footer,
+        at: usize,
+    ) -> Result<Arc<RecordBatch>, Arc<SnapshotError>> {
         match self.block(file, footer, at).await? {
             Entry::Columns(batch) => Ok(batch),
             _ => Err(self.damaged(file, "a block was taken for one of another kind")),
@@ -344,7 +357,8 @@ impl SnapshotReader {
         block: &'a RecordBatch,
         column: usize,
     ) -> Result<&'a StringArray, Arc<SnapshotError>> {
-        let texts = block.columns().get(column).and_then(|column| column.as_any().downcast_ref::<StringArray>());
+        let texts =
+            block.columns().get(column).and_then(|column| column.as_any().downcast_ref::<StringArray>());
         texts.ok_or_else(|| self.damaged(file, "a column that should hold text does not"))
     }
 

@@ -30,14 +30,20 @@ pub struct Pruned {
 /// Of a lake that cannot be listed.
 pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
     let mut manifests = Vec::new();
-    let ids = lake.folders(&Path::from(FOLDER)).await?.into_iter().filter_map(|name| name.parse::<SnapshotId>().ok());
+    let ids = lake
+        .folders(&Path::from(FOLDER))
+        .await?
+        .into_iter()
+        .filter_map(|name| name.parse::<SnapshotId>().ok());
     let reads = stream::iter(ids).map(|id| async { (Manifest::read(lake, &id).await, id) });
     let mut reads = reads.buffer_unordered(MANIFEST_READS);
     while let Some((read, id)) = reads.next().await {
         match read {
             Ok(manifest) => manifests.push(manifest),
             Err(SnapshotError::Unknown { .. }) => {}
-            Err(error) => tracing::warn!(snapshot = %id, %error, "left a snapshot out whose manifest cannot be read"),
+            Err(error) => {
+                tracing::warn!(snapshot = %id, %error, "left a snapshot out whose manifest cannot be read")
+            }
         }
     }
     manifests.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
@@ -50,7 +56,11 @@ pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
 ///
 /// # Errors
 /// Of the lake; what was removed until then is gone.
-pub async fn prune(lake: &Lake, keep: Option<usize>, protected: &[SnapshotId]) -> Result<Pruned, SnapshotError> {
+pub async fn prune(
+    lake: &Lake,
+    keep: Option<usize>,
+    protected: &[SnapshotId],
+) -> Result<Pruned, SnapshotError> {
     let _lock = lake.publish_lock().await?;
     let mut pruned = Pruned::default();
     let now = Utc::now();

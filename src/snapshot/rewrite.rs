@@ -100,7 +100,8 @@ async fn write(
 
 /// Whether the part of `entry` may hold `id`.
 fn spans(entry: &FileEntry, id: &str) -> bool {
-    entry.first.as_deref().is_some_and(|first| first <= id) && entry.last.as_deref().is_some_and(|last| last >= id)
+    entry.first.as_deref().is_some_and(|first| first <= id)
+        && entry.last.as_deref().is_some_and(|last| last >= id)
 }
 
 /// Writes the file of `entry` anew; nothing where nobody is left.
@@ -120,7 +121,8 @@ async fn filter(
         if hex(&Sha256::digest(&bytes)) != entry.sha256 {
             return Err(damaged("its checksum is wrong".to_owned()));
         }
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(ParquetRecordBatchReaderBuilder::build);
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(ParquetRecordBatchReaderBuilder::build);
         for batch in reader.map_err(|error| damaged(error.to_string()))? {
             let batch = batch.map_err(|error| damaged(error.to_string()))?;
             new.write(&without(&batch, forgotten).map_err(damaged)?)?;
@@ -182,8 +184,10 @@ impl New<'_> {
 
 /// The rows of `batch`, whose first column is the id, that are not of `forgotten` customers.
 fn without(batch: &RecordBatch, forgotten: &Forgotten) -> Result<RecordBatch, String> {
-    let ids = batch.column(0).as_any().downcast_ref::<StringArray>().ok_or("its first column holds no ids")?;
-    let kept: BooleanArray = ids.iter().map(|id| Some(!id.is_some_and(|id| forgotten.contains(id)))).collect();
+    let ids =
+        batch.column(0).as_any().downcast_ref::<StringArray>().ok_or("its first column holds no ids")?;
+    let kept: BooleanArray =
+        ids.iter().map(|id| Some(!id.is_some_and(|id| forgotten.contains(id)))).collect();
     filter_record_batch(batch, &kept).map_err(|error| error.to_string())
 }
 
@@ -200,20 +204,25 @@ async fn segments(lake: &Lake, manifest: &Arc<Manifest>) -> Result<Vec<SegmentSt
     let mut batches = columns(lake, manifest, &wanted, DEADLINE);
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     while let Some(batch) = batches.next().await.transpose()? {
-        let typed = |name: &str, to: &DataType| columns::column(&batch, name).and_then(|column| cast(&column, to).ok());
+        let typed = |name: &str, to: &DataType| {
+            columns::column(&batch, name).and_then(|column| cast(&column, to).ok())
+        };
         let monetary = typed("rfm.monetary", &DataType::Decimal128(38, 4));
         let monetary = monetary.as_ref().map(AsArray::as_primitive::<Decimal128Type>);
         let scores = scores.map(|name| typed(name, &DataType::Int64));
         let scores = scores.each_ref().map(|column| column.as_ref().map(AsArray::as_primitive::<Int64Type>));
         let texts = ["customer_id", "rfm.segment", "churn.risk"].map(|name| columns::texts(&batch, name));
         for row in 0..batch.num_rows() {
-            let text = |at: usize| texts[at].as_ref().filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row));
+            let text = |at: usize| {
+                texts[at].as_ref().filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row))
+            };
             let of = audiences.iter().filter(|(_, members)| text(0).is_some_and(|id| members.contains(id)));
             let names = of.map(|(name, _)| (*name).to_owned()).chain(text(1).map(str::to_owned));
             for name in names.chain(text(2).map(|risk| format!("{}_{risk}", super::CHURN_LIST))) {
                 let tally = tallies.entry(name).or_default();
                 tally.size += 1;
-                tally.revenue += monetary.filter(|column| column.is_valid(row)).map_or(0, |column| column.value(row));
+                tally.revenue +=
+                    monetary.filter(|column| column.is_valid(row)).map_or(0, |column| column.value(row));
                 for ((sum, count), column) in tally.scores.iter_mut().zip(scores) {
                     if let Some(column) = column.filter(|column| column.is_valid(row)) {
                         *sum += column.value(row);

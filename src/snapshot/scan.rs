@@ -75,7 +75,8 @@ impl TryFrom<RecordBatch> for Rows {
 /// The rows of the snapshot of `manifest`, sorted by id.
 #[must_use]
 pub fn rows(lake: &Lake, manifest: &Arc<Manifest>) -> BoxStream<'static, Result<Rows, SnapshotError>> {
-    let mut parts: Vec<FileEntry> = manifest.files.iter().filter(|file| file.kind == FileKind::Rows).cloned().collect();
+    let mut parts: Vec<FileEntry> =
+        manifest.files.iter().filter(|file| file.kind == FileKind::Rows).cloned().collect();
     parts.sort_by(|a, b| a.first.cmp(&b.first));
     blocks(lake, &manifest.id, parts, |footer, at, bytes| footer.decode_block(at, bytes)?.try_into())
 }
@@ -92,7 +93,12 @@ fn blocks<T: Send + 'static>(
         let (lake, id) = (lake.clone(), id.clone());
         async move { reads(lake, &id, file, decode).await }
     });
-    reads.try_flatten().try_buffered(AHEAD).map_ok(|decoded| stream::iter(decoded).map(Ok)).try_flatten().boxed()
+    reads
+        .try_flatten()
+        .try_buffered(AHEAD)
+        .map_ok(|decoded| stream::iter(decoded).map(Ok))
+        .try_flatten()
+        .boxed()
 }
 
 type Reading<T> = futures::future::BoxFuture<'static, Result<Vec<T>, SnapshotError>>;

@@ -83,7 +83,8 @@ impl Sets {
     /// Of the lake, or of a damaged file. A segment without a ranking is empty.
     pub async fn segment(&self, name: &str, ids: &Arc<Dictionary>) -> Result<Bitmap, SnapshotError> {
         let mut members = Bitmap::empty(self.customers());
-        let of_segment = |file: &&FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(name);
+        let of_segment =
+            |file: &&FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(name);
         let Some(file) = self.manifest.files.iter().find(of_segment) else { return Ok(members) };
         let object = self.manifest.id.path(&file.path);
         let footer = Arc::new(self.in_time(&object, Footer::read(&self.lake, &object, file)).await?);

@@ -160,10 +160,15 @@ impl Blocks {
     }
 
     /// Reads the blocks of `places`, each part with one read.
-    async fn read(&self, lake: &Lake, places: std::ops::Range<usize>) -> Result<Vec<EncodedBlock>, SnapshotError> {
+    async fn read(
+        &self,
+        lake: &Lake,
+        places: std::ops::Range<usize>,
+    ) -> Result<Vec<EncodedBlock>, SnapshotError> {
         let of_parts = self.blocks[places].chunk_by(|a, b| a.0 == b.0).map(|blocks| async move {
             let part = &self.parts[blocks[0].0];
-            let (first, last) = (part.footer.block(blocks[0].1), part.footer.block(blocks[blocks.len() - 1].1));
+            let (first, last) =
+                (part.footer.block(blocks[0].1), part.footer.block(blocks[blocks.len() - 1].1));
             let bytes = lake.get_range(&part.path, first.offset..last.offset + last.length).await?;
             let block = |(_, at): &(usize, usize)| {
                 let block = part.footer.block(*at);
@@ -193,7 +198,9 @@ fn plan(snapshots: &[Blocks]) -> Vec<Plan> {
     let budget = READ_BYTES * snapshots.len() as u64;
     loop {
         let (mut ends, mut bytes, mut until): (_, _, Option<&[u8]>) = (places.clone(), 0, None);
-        while let Some(last) = snapshots.iter().zip(&ends).filter_map(|(blocks, end)| blocks.last_id(*end)).min() {
+        while let Some(last) =
+            snapshots.iter().zip(&ends).filter_map(|(blocks, end)| blocks.last_id(*end)).min()
+        {
             let mut together = true;
             for (blocks, end) in snapshots.iter().zip(&mut ends) {
                 if blocks.last_id(*end) == Some(last) {
@@ -234,7 +241,8 @@ pub async fn stretches<T: Send + 'static>(
     work: impl Fn(Stretch) -> Result<T, SnapshotError> + Send + Sync + 'static,
 ) -> Result<(u64, BoxStream<'static, Result<T, SnapshotError>>), SnapshotError> {
     let parts = |manifest: &Manifest| -> Vec<FileEntry> {
-        let mut parts: Vec<_> = manifest.files.iter().filter(|file| file.kind == FileKind::Rows).cloned().collect();
+        let mut parts: Vec<_> =
+            manifest.files.iter().filter(|file| file.kind == FileKind::Rows).cloned().collect();
         parts.sort_by(|a, b| a.first.cmp(&b.first));
         parts
     };
@@ -260,7 +268,9 @@ pub async fn stretches<T: Send + 'static>(
         let task = tokio::spawn(async move {
             let sides = snapshots.iter().zip(plan.sides).map(|(blocks, (places, begins_before))| {
                 let lake = &lake;
-                async move { Ok::<_, SnapshotError>(Side { blocks: blocks.read(lake, places).await?, begins_before }) }
+                async move {
+                    Ok::<_, SnapshotError>(Side { blocks: blocks.read(lake, places).await?, begins_before })
+                }
             });
             let stretch = Stretch { after: plan.after, until: plan.until, sides: try_join_all(sides).await? };
             tokio::task::spawn_blocking(move || work(stretch)).await.map_err(|error| panicked(&error))?

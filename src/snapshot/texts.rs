@@ -115,7 +115,9 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, RecordBatch, StringArray};
-    use parquet::{arrow::ArrowWriter, file::reader::FileReader, file::serialized_reader::SerializedFileReader};
+    use parquet::{
+        arrow::ArrowWriter, file::reader::FileReader, file::serialized_reader::SerializedFileReader,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -127,9 +129,11 @@ mod tests {
         let columns: Vec<ArrayRef> =
             vec![Arc::new(StringArray::from(ids)), Arc::new(texts.iter().cloned().collect::<StringArray>())];
         let batch = RecordBatch::try_new(rows_schema(["one"]), columns).expect("rows");
-        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(rows_properties())).expect("a writer");
+        let mut writer =
+            ArrowWriter::try_new(Vec::new(), batch.schema(), Some(rows_properties())).expect("a writer");
         writer.write(&batch).expect("written");
-        let file = SerializedFileReader::new(Bytes::from(writer.into_inner().expect("a file"))).expect("a footer");
+        let file =
+            SerializedFileReader::new(Bytes::from(writer.into_inner().expect("a file"))).expect("a footer");
         let group = file.get_row_group(0).expect("a block");
         let ids = Texts::read(&mut *group.get_column_page_reader(0).expect("pages"), texts.len(), false)?;
         assert_eq!(ids.get(texts.len() - 1), Some(format!("{:09}", texts.len() - 1).as_bytes()));

@@ -52,14 +52,17 @@ pub const PRODUCT_ID: &str = "product_id";
 #[must_use]
 pub fn rows_schema<'a>(views: impl IntoIterator<Item = &'a str>) -> SchemaRef {
     let texts = views.into_iter().map(|view| Field::new(view, DataType::Utf8, true));
-    Arc::new(Schema::new([Field::new(ID, DataType::Utf8, false)].into_iter().chain(texts).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        [Field::new(ID, DataType::Utf8, false)].into_iter().chain(texts).collect::<Vec<_>>(),
+    ))
 }
 
 /// The schema of `products`: the id, name and category where there is one, and the similar products as a JSON array.
 #[must_use]
 pub fn products_schema() -> SchemaRef {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
-    let fields = vec![text(PRODUCT_ID, false), text("name", true), text("category", true), text("similar", false)];
+    let fields =
+        vec![text(PRODUCT_ID, false), text("name", true), text("category", true), text("similar", false)];
     Arc::new(Schema::new(fields))
 }
 
@@ -147,11 +150,23 @@ impl PartWriter {
         schema: SchemaRef,
         properties: WriterProperties,
     ) -> Result<Self, SnapshotError> {
-        let encoder =
-            ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(|error| failed(&path, error))?;
+        let encoder = ArrowWriter::try_new(Vec::new(), schema, Some(properties))
+            .map_err(|error| failed(&path, error))?;
         let out = lake.writer(&id.path(&path));
         let (hash, blocks) = (Sha256::new(), Vec::new());
-        Ok(Self { path, kind, segment: None, encoder, out, hash, blocks, filled: 0, offset: 0, rows: 0, ids: None })
+        Ok(Self {
+            path,
+            kind,
+            segment: None,
+            encoder,
+            out,
+            hash,
+            blocks,
+            filled: 0,
+            offset: 0,
+            rows: 0,
+            ids: None,
+        })
     }
 
     /// Names the segment that a ranking is of.
@@ -206,7 +221,11 @@ impl PartWriter {
                 written = row + 1;
             }
         }
-        if written < batch.num_rows() { self.write(&batch.slice(written, batch.num_rows() - written)) } else { Ok(()) }
+        if written < batch.num_rows() {
+            self.write(&batch.slice(written, batch.num_rows() - written))
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends the block under way and hands its bytes to the lake.
@@ -286,10 +305,11 @@ mod tests {
         let (id, schema) = (SnapshotId::new(chrono::DateTime::UNIX_EPOCH, 1), rows_schema(["one"]));
         let path = "rows/part-00000.parquet".to_owned();
         let properties = rows_properties();
-        let mut part =
-            PartWriter::new(&lake, &id, path, FileKind::Rows, Arc::clone(&schema), properties).expect("a part");
+        let mut part = PartWriter::new(&lake, &id, path, FileKind::Rows, Arc::clone(&schema), properties)
+            .expect("a part");
         for some in texts.chunks(size) {
-            let (ids, texts): (Vec<_>, Vec<_>) = some.iter().map(|(id, text)| (id.as_str(), text.as_str())).unzip();
+            let (ids, texts): (Vec<_>, Vec<_>) =
+                some.iter().map(|(id, text)| (id.as_str(), text.as_str())).unzip();
             let columns = [ids, texts].map(|column| Arc::new(StringArray::from(column)) as _).to_vec();
             let batch = RecordBatch::try_new(Arc::clone(&schema), columns).expect("rows");
             part.write_in_blocks(&batch).await.expect("written");

@@ -70,8 +70,9 @@ impl Batch {
     /// The commands taken apart, each with its name in front.
     pub fn commands(&self) -> impl Iterator<Item = Vec<Bytes>> {
         let all = Bytes::copy_from_slice(&self.bytes);
-        (0..self.len())
-            .map(move |at| parts(self.get(at)).into_iter().map(|part| place(&all, &self.bytes, part)).collect())
+        (0..self.len()).map(move |at| {
+            parts(self.get(at)).into_iter().map(|part| place(&all, &self.bytes, part)).collect()
+        })
     }
 }
 

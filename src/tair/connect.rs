@@ -14,8 +14,8 @@ use fred::{
     types::{
         RespVersion,
         config::{
-            ClusterDiscoveryPolicy, Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, ServerConfig,
-            TcpConfig, TlsConfig, UnresponsiveConfig,
+            ClusterDiscoveryPolicy, Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy,
+            ServerConfig, TcpConfig, TlsConfig, UnresponsiveConfig,
         },
     },
 };
@@ -78,15 +78,21 @@ impl Settings {
     pub(super) fn new(config: &TairConfig) -> Result<Self, TairError> {
         let wrong = |why: &str| TairError::Setting(why.to_owned());
         // What is wrong with a URL is told without the URL: it holds a password.
-        let url = Url::parse(&config.url).map_err(|error| TairError::Setting(format!("`url` is no URL: {error}")))?;
+        let url = Url::parse(&config.url)
+            .map_err(|error| TairError::Setting(format!("`url` is no URL: {error}")))?;
         let (clustered, tls) = match url.scheme() {
             "redis" => (false, false),
             "rediss" => (false, true),
             "redis-cluster" => (true, false),
             "rediss-cluster" => (true, true),
-            _ => return Err(wrong("`url` must begin with redis://, rediss://, redis-cluster:// or rediss-cluster://")),
+            _ => {
+                return Err(wrong(
+                    "`url` must begin with redis://, rediss://, redis-cluster:// or rediss-cluster://",
+                ));
+            }
         };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("`url` names no host"))?;
+        let host =
+            url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("`url` names no host"))?;
         let port = url.port().unwrap_or(6379);
         let server = if clustered {
             ServerConfig::new_clustered(vec![(host, port)])
@@ -99,7 +105,9 @@ impl Settings {
         };
         let database = match url.path().trim_matches('/') {
             "" => None,
-            number => Some(number.parse().map_err(|_| wrong("the path of `url` must be the number of a database"))?),
+            number => Some(
+                number.parse().map_err(|_| wrong("the path of `url` must be the number of a database"))?,
+            ),
         };
         if config.namespace.is_empty() || config.namespace.contains(['{', '}']) {
             return Err(wrong("`namespace` must not be empty nor hold braces"));
@@ -159,9 +167,14 @@ impl Settings {
     /// A pool whose clients connect from now on, and for ever again. What breaks is noted in `losses`.
     pub(super) fn pool(&self, manner: &Manner, losses: &Losses) -> Result<Pool, TairError> {
         let (performance, connection, policy) = self.parts(manner);
-        let pool =
-            Pool::new(self.config.clone(), Some(performance), Some(connection), Some(policy), manner.clients.max(1))
-                .map_err(|error| TairError::Setting(error.details().to_owned()))?;
+        let pool = Pool::new(
+            self.config.clone(),
+            Some(performance),
+            Some(connection),
+            Some(policy),
+            manner.clients.max(1),
+        )
+        .map_err(|error| TairError::Setting(error.details().to_owned()))?;
         for client in pool.clients() {
             self.note_losses(client, losses);
         }
@@ -181,7 +194,8 @@ impl Settings {
     /// Notes in `losses` what breaks, and what was said then.
     fn note_losses(&self, client: &Client, losses: &Losses) {
         use tokio::sync::broadcast::error::RecvError;
-        let (mut errors, losses, password) = (client.error_rx(), losses.clone(), self.config.password.clone());
+        let (mut errors, losses, password) =
+            (client.error_rx(), losses.clone(), self.config.password.clone());
         tokio::spawn(async move {
             loop {
                 match errors.recv().await {
@@ -206,7 +220,8 @@ impl Settings {
     }
 
     fn parts(&self, manner: &Manner) -> (PerformanceConfig, ConnectionConfig, ReconnectPolicy) {
-        let performance = PerformanceConfig { default_command_timeout: manner.timeout, ..PerformanceConfig::default() };
+        let performance =
+            PerformanceConfig { default_command_timeout: manner.timeout, ..PerformanceConfig::default() };
         let connection = ConnectionConfig {
             connection_timeout: self.connect_timeout,
             internal_command_timeout: self.connect_timeout,
@@ -258,7 +273,9 @@ fn tls_config(ca_file: Option<&PathBuf>) -> Result<ClientConfig, TairError> {
         }
     }
     if roots.is_empty() {
-        return Err(TairError::Setting("there is no certificate to trust; `ca_file` may name one".to_owned()));
+        return Err(TairError::Setting(
+            "there is no certificate to trust; `ca_file` may name one".to_owned(),
+        ));
     }
     let config = ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()

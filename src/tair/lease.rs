@@ -56,7 +56,8 @@ impl Lease {
             tokio::time::sleep(length / 10).await;
         };
         let ends = Arc::new(Mutex::new(begun + length));
-        let renewing = tokio::spawn(renew(client.clone(), key.clone(), token.clone(), length, Arc::clone(&ends)));
+        let renewing =
+            tokio::spawn(renew(client.clone(), key.clone(), token.clone(), length, Arc::clone(&ends)));
         Ok(Self { client, losses, key, token, length, ends, renewing })
     }
 
@@ -84,7 +85,8 @@ impl Lease {
         let losses = self.losses.count();
         let slot = ClusterHash::Custom(fred::util::redis_keyslot(self.key.as_bytes()));
         let command = |name: &'static str| CustomCommand::new_static(name, slot.clone(), false);
-        let send = |name: &'static str, args: Vec<String>| self.client.custom::<Value, String>(command(name), args);
+        let send =
+            |name: &'static str, args: Vec<String>| self.client.custom::<Value, String>(command(name), args);
         send("WATCH", vec![self.key.clone()]).await?;
         let holder: Option<String> = self.client.get(&self.key).await?;
         if holder.as_deref() != Some(self.token.as_str()) || self.losses.count() != losses {
@@ -138,7 +140,8 @@ async fn renew(client: Client, key: String, token: String, length: Duration, end
             Ok(Err(error)) => told.tell(error.details(), |suppressed| {
                 tracing::warn!(error = error.details(), suppressed, "the lease could not be renewed");
             }),
-            Err(_) => told.tell("", |suppressed| tracing::warn!(suppressed, "the lease could not be renewed in time")),
+            Err(_) => told
+                .tell("", |suppressed| tracing::warn!(suppressed, "the lease could not be renewed in time")),
         }
     }
 }

@@ -69,7 +69,8 @@ impl Pipelines {
         for mut args in batch.commands() {
             let name = String::from_utf8_lossy(&args.remove(0)).into_owned();
             // Only queued here.
-            let _: Value = pipeline.custom(CustomCommand::new(name, ClusterHash::FirstKey, false), args).await?;
+            let _: Value =
+                pipeline.custom(CustomCommand::new(name, ClusterHash::FirstKey, false), args).await?;
         }
         let answers = pipeline.try_all::<Value>().await;
         match (answers.len() == batch.len(), answers.into_iter().map(|answer| Ok(reply(answer?)))) {

@@ -121,10 +121,16 @@ impl Tair {
         let losses = Losses::default();
         let wire = settings.plain().cloned().map(|address| {
             let (connect_timeout, unresponsive) = (settings.connect_timeout, config.unresponsive);
-            Wire::connect(&wire::Manner { address, connect_timeout, unresponsive }, config.pool, &losses, workers)
+            Wire::connect(
+                &wire::Manner { address, connect_timeout, unresponsive },
+                config.pool,
+                &losses,
+                workers,
+            )
         });
         let clients = if wire.is_some() { 1 } else { config.pool };
-        let manner = Manner { timeout: config.timeout, attempts: 1, clients, unresponsive: config.unresponsive };
+        let manner =
+            Manner { timeout: config.timeout, attempts: 1, clients, unresponsive: config.unresponsive };
         let pool = ArcSwap::from_pointee(settings.pool(&manner, &losses)?);
         // What waits for a connection is of no use: the snapshot answers meanwhile.
         let options = Options { fail_fast: true, timeout: Some(config.timeout), ..Options::default() };
@@ -162,8 +168,14 @@ impl Tair {
     }
 
     /// Within the deadline, whatever the client makes of it.
-    async fn bounded<T>(&self, call: impl Future<Output = Result<T, fred::error::Error>>) -> Result<T, TairError> {
-        tokio::time::timeout(self.manner.timeout, call).await.map_err(|_| TairError::Timeout)?.map_err(Into::into)
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<T, fred::error::Error>>,
+    ) -> Result<T, TairError> {
+        tokio::time::timeout(self.manner.timeout, call)
+            .await
+            .map_err(|_| TairError::Timeout)?
+            .map_err(Into::into)
     }
 
     /// How long `count` rows may take: a batch is more work than a row, here and in the server.
@@ -185,7 +197,9 @@ impl Tair {
                 let found = tokio::time::timeout(self.manner.timeout, wire.get(&key)).await;
                 let text = |found| match found {
                     Ok(Found::Text(text)) => Ok(text),
-                    Ok(Found::Row(_)) => Err(TairError::Content { key: key.clone(), why: "it is no text".to_owned() }),
+                    Ok(Found::Row(_)) => {
+                        Err(TairError::Content { key: key.clone(), why: "it is no text".to_owned() })
+                    }
                     Err(error) => Err(error),
                 };
                 found.map_err(|_| TairError::Timeout)?.into_iter().map(text).collect()
@@ -207,7 +221,8 @@ impl Tair {
         let (current, publishing) =
             tokio::join!(self.records::<Marker>(self.keys.current()), self.records(self.keys.publishing()));
         // The current one was read no later than the other: what ended in between is known by one of them.
-        let oldest = current?.into_iter().min_by_key(|marker| marker.as_ref().map_or(0, |marker| marker.publish));
+        let oldest =
+            current?.into_iter().min_by_key(|marker| marker.as_ref().map_or(0, |marker| marker.publish));
         Ok((oldest.flatten(), publishing?.into_iter().flatten().next()))
     }
 
@@ -289,7 +304,8 @@ impl Tair {
             });
             if join_all(asked).await.iter().all(Result::is_ok) {
                 good = Instant::now();
-            } else if let Some(other) = settings.look().await.filter(|other| other.is_spread() != settings.is_spread())
+            } else if let Some(other) =
+                settings.look().await.filter(|other| other.is_spread() != settings.is_spread())
             {
                 good = Instant::now();
                 settings = other;
@@ -301,7 +317,10 @@ impl Tair {
             } else if good.elapsed() > STUCK {
                 good = Instant::now();
                 told.tell("", |suppressed| {
-                    tracing::warn!(suppressed, "the connections to Tair stayed without an answer and are made anew");
+                    tracing::warn!(
+                        suppressed,
+                        "the connections to Tair stayed without an answer and are made anew"
+                    );
                 });
                 self.renew(&settings);
             }

@@ -213,7 +213,12 @@ impl<T: Answered> Line<T> {
             }
             queue.owed += count;
             write(&mut queue.out);
-            queue.callers.push(Caller { since: Instant::now(), count, answers: Vec::with_capacity(count), done });
+            queue.callers.push(Caller {
+                since: Instant::now(),
+                count,
+                answers: Vec::with_capacity(count),
+                done,
+            });
         }
         self.wake.notify_one();
         answers.await.unwrap_or_else(|_| Err(no_connection()))
@@ -263,7 +268,8 @@ impl<T: Answered> Line<T> {
 
     /// Sends and receives, until something breaks; tells what.
     async fn serve(&self, mut stream: TcpStream, manner: &Manner, sent: &mut Sent<T>) -> String {
-        let overdue = |sent: &Sent<T>| sent.front().is_some_and(|caller| caller.since.elapsed() > manner.unresponsive);
+        let overdue =
+            |sent: &Sent<T>| sent.front().is_some_and(|caller| caller.since.elapsed() > manner.unresponsive);
         let (mut reader, writer) = stream.split();
         let (mut out, mut done) = (Vec::new(), 0);
         let mut input = BytesMut::with_capacity(INPUT);

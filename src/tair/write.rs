@@ -63,7 +63,8 @@ impl Writer {
             Err(_) => {
                 let last = losses.last().or_else(|| others.last());
                 let last = last.map(|last| format!(": {last}")).unwrap_or_default();
-                let why = format!("no connection to {} within {} s{last}", settings.server, CONNECT.as_secs());
+                let why =
+                    format!("no connection to {} within {} s{last}", settings.server, CONNECT.as_secs());
                 return Err(TairError::Unreachable(why));
             }
         }
@@ -179,8 +180,10 @@ impl Writer {
         }
         let found: Vec<Option<Bytes>> = self.single.hmget(key, publishes.clone()).await?;
         let number = |(publish, found): (String, Option<Bytes>)| {
-            let wrong =
-                |_| TairError::Content { key: key.to_owned(), why: format!("`{publish}` is no publish number") };
+            let wrong = |_| TairError::Content {
+                key: key.to_owned(),
+                why: format!("`{publish}` is no publish number"),
+            };
             Ok((publish.parse::<u64>().map_err(wrong)?, found))
         };
         publishes.into_iter().zip(found).map(number).collect()
@@ -251,7 +254,8 @@ impl Writer {
         let key = self.keys.views();
         let there: Vec<String> = self.single.hkeys(&key).await?;
         self.single.hset::<(), _, _>(&key, views.to_vec()).await?;
-        let gone: Vec<String> = there.into_iter().filter(|name| views.iter().all(|view| view.0 != *name)).collect();
+        let gone: Vec<String> =
+            there.into_iter().filter(|name| views.iter().all(|view| view.0 != *name)).collect();
         if gone.is_empty() { Ok(()) } else { Ok(self.single.hdel::<(), _, _>(&key, gone).await?) }
     }
 
@@ -287,7 +291,11 @@ impl Writer {
         let pattern = self.keys.customers_pattern();
         let nodes: Vec<Option<Server>> = if self.settings.is_spread() {
             let state = self.single.cached_cluster_state();
-            state.iter().flat_map(fred::types::cluster::ClusterRouting::unique_primary_nodes).map(Some).collect()
+            state
+                .iter()
+                .flat_map(fred::types::cluster::ClusterRouting::unique_primary_nodes)
+                .map(Some)
+                .collect()
         } else {
             vec![None]
         };
@@ -296,8 +304,10 @@ impl Writer {
             let client = self.single.with_options(&options);
             let (mut cursor, mut pages) = ("0".to_owned(), Vec::new());
             loop {
-                let page: (String, Vec<String>) =
-                    client.scan_page(cursor, pattern.clone(), Some(SCAN), None).await.map_err(TairError::from)?;
+                let page: (String, Vec<String>) = client
+                    .scan_page(cursor, pattern.clone(), Some(SCAN), None)
+                    .await
+                    .map_err(TairError::from)?;
                 cursor = page.0;
                 pages.push(page.1);
                 if cursor == "0" {
@@ -326,5 +336,6 @@ fn known<T>(found: Result<Option<T>, TairError>) -> Result<Option<T>, TairError>
 }
 
 fn json(key: &str, value: &impl Serialize) -> Result<String, TairError> {
-    serde_json::to_string(value).map_err(|error| TairError::Content { key: key.to_owned(), why: error.to_string() })
+    serde_json::to_string(value)
+        .map_err(|error| TairError::Content { key: key.to_owned(), why: error.to_string() })
 }

@@ -162,7 +162,12 @@ impl Gathered {
         }
         if let (Err(error), Sink::File(path)) = (self.sink.write(&lines), &self.sink) {
             // They wait for the file to come back, and somebody should know. Where standard error is gone, there is nobody to tell.
-            let _ = writeln!(io::stderr(), "cannot write {}: {error}; {} bytes wait", path.display(), lines.len());
+            let _ = writeln!(
+                io::stderr(),
+                "cannot write {}: {error}; {} bytes wait",
+                path.display(),
+                lines.len()
+            );
             if lines.len() < WAITING_BYTES {
                 return;
             }

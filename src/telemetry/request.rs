@@ -175,7 +175,10 @@ mod tests {
             assert_eq!(text.len(), "2026-01-02T03:04:05.000006Z".len(), "{text}");
             let found: DateTime<chrono::Utc> = text.parse().expect("a time");
             let off = found - before;
-            assert!(off >= chrono::TimeDelta::microseconds(-1) && off < chrono::TimeDelta::seconds(10), "{text}");
+            assert!(
+                off >= chrono::TimeDelta::microseconds(-1) && off < chrono::TimeDelta::seconds(10),
+                "{text}"
+            );
         }
     }
 }

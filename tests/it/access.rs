@@ -56,7 +56,13 @@ pub(crate) fn shop(toml: &str) -> Shop {
     shop
 }
 
-async fn ask(service: &Service, method: &Method, path: &str, body: Option<&Value>, key: Option<&str>) -> Answer {
+async fn ask(
+    service: &Service,
+    method: &Method,
+    path: &str,
+    body: Option<&Value>,
+    key: Option<&str>,
+) -> Answer {
     let mut request = service.client.request(method.clone(), format!("{}{path}", service.url));
     if let Some(body) = body {
         request = request.json(body);
@@ -189,7 +195,11 @@ async fn every_route_as_every_caller(toml: &str, keyless: &[Scope]) {
             }
             assert!(!answer.text.contains("the-key-of"), "{path} as {name} shows a key: {}", answer.text);
             if shows(&answer) {
-                assert!(scopes.contains(&Scope::Pii), "{path} as {name} shows personal values: {}", answer.text);
+                assert!(
+                    scopes.contains(&Scope::Pii),
+                    "{path} as {name} shows personal values: {}",
+                    answer.text
+                );
                 shown.push(template.as_str());
             }
         }
@@ -232,7 +242,11 @@ async fn every_route_as_every_caller_where_anonymous_may_read() {
 async fn without_keys_loopback_may_all_and_anonymous_less() {
     let service = shop("").open().await;
     let customer = service.get("/v1/customers/17850").await;
-    assert!(customer.text.contains("new@example.com") && customer.json().get("masked").is_none(), "{}", customer.text);
+    assert!(
+        customer.text.contains("new@example.com") && customer.json().get("masked").is_none(),
+        "{}",
+        customer.text
+    );
     let snapshot = customer.json()["snapshot"].as_str().unwrap().to_owned();
     assert_eq!(service.get(&format!("/v1/snapshots/{snapshot}")).await.status, 200);
     // A client that always sends one may go on.
@@ -278,8 +292,11 @@ async fn masked_features_are_null_and_named() {
     assert_eq!(none.get("masked"), None);
     let absent = get(&service, "/v1/customers/prospect?views=profile,contact", "features").await.json();
     assert_eq!((&absent["views"]["contact"], &absent["masked"][0]), (&Value::Null, &json!("profile.email")));
-    let batch = json!({"ids": ["17850", "nobody"], "views": ["rfm"], "features": ["contact.phone", "profile.age"]});
-    let batch = ask(&service, &Method::POST, "/v1/customers/batch", Some(&batch), Some(&key("features"))).await.json();
+    let batch =
+        json!({"ids": ["17850", "nobody"], "views": ["rfm"], "features": ["contact.phone", "profile.age"]});
+    let batch = ask(&service, &Method::POST, "/v1/customers/batch", Some(&batch), Some(&key("features")))
+        .await
+        .json();
     assert_eq!(batch["masked"], json!(["contact.phone"]), "{batch}");
     assert_eq!(batch["results"][0]["views"]["contact"], json!({"phone": null}));
     let list = get(&service, "/v1/segments/loyal/customers?views=contact", "features").await.json();
@@ -294,13 +311,15 @@ async fn masked_features_are_null_and_named() {
         ("features", json!([null, null, null]), json!(["NULL_VALUE", "NULL_VALUE", "NOT_FOUND"])),
         ("reader", json!(["new@example.com", null, null]), json!(["PRESENT", "NULL_VALUE", "NOT_FOUND"])),
     ] {
-        let answer =
-            ask(&service, &Method::POST, "/get-online-features", Some(&features), Some(&key(name))).await.json();
+        let answer = ask(&service, &Method::POST, "/get-online-features", Some(&features), Some(&key(name)))
+            .await
+            .json();
         let email = &answer["results"][1];
         assert_eq!((&email["values"], &email["statuses"]), (&values, &statuses), "{answer}");
         assert_eq!(answer["results"][2]["values"][0], 31);
     }
-    let description = &service.get("/openapi.json").await.json()["components"]["schemas"]["Views"]["properties"];
+    let description =
+        &service.get("/openapi.json").await.json()["components"]["schemas"]["Views"]["properties"];
     assert!(description["profile"]["properties"]["email"]["description"].as_str().unwrap().contains("pii"));
 }
 
@@ -323,15 +342,22 @@ async fn audiences_are_not_asked_for_by_what_may_not_be_seen() {
         let expected = if body.get("order_by").is_some() { 400 } else { 200 };
         assert_eq!(asked(body.clone(), "reader").await.status, expected, "{body}");
     }
-    let found = asked(json!({"where": "profile.email:\"new@example.com\"", "limit": 1}), "reader").await.json();
-    assert_eq!((&found["total"], &found["customers"][0]["customer_id"]), (&json!(1), &json!("17850")), "{found}");
+    let found =
+        asked(json!({"where": "profile.email:\"new@example.com\"", "limit": 1}), "reader").await.json();
+    assert_eq!(
+        (&found["total"], &found["customers"][0]["customer_id"]),
+        (&json!(1), &json!("17850")),
+        "{found}"
+    );
 }
 
 #[tokio::test]
 async fn tags_differ_by_what_the_caller_may_see() {
     let service = shop(&keys(CALLERS)).open().await;
     let tag = get(&service, "/v1/customers/17850", "features").await.header("etag").to_owned();
-    for (name, status) in [("features", 304), ("reader", 200), ("all", 200), ("metrics", 403), ("stranger", 401)] {
+    for (name, status) in
+        [("features", 304), ("reader", 200), ("all", 200), ("metrics", 403), ("stranger", 401)]
+    {
         let request = service.client.get(format!("{}/v1/customers/17850", service.url));
         let answer = service.send(request.bearer_auth(key(name)).header("if-none-match", &tag)).await;
         assert_eq!(answer.status, status, "{name}: {}", answer.text);
@@ -368,14 +394,18 @@ fn larder_cursor(snapshot: &str) -> String {
 
 #[tokio::test]
 async fn keys_come_in_two_headers_have_rates_and_are_counted() {
-    let limited = format!("{}rate = 2\n", keys(&[("slow", &[Scope::Features]), ("slower", &[Scope::Features])]));
+    let limited =
+        format!("{}rate = 2\n", keys(&[("slow", &[Scope::Features]), ("slower", &[Scope::Features])]));
     let service = shop(&format!("{limited}{}", keys(CALLERS))).open().await;
     let request = service.client.get(format!("{}/v1/views", service.url)).header("x-api-key", key("slow"));
     assert_eq!(service.send(request).await.status, 200);
     let answers = [get(&service, "/v1/views", "slower").await, get(&service, "/v1/views", "slower").await];
     assert!(answers.iter().all(|answer| answer.status == 200));
     let third = get(&service, "/v1/views", "slower").await;
-    assert_eq!((third.status, third.problem().as_str(), third.header("retry-after")), (429, "too-many-requests", "1"));
+    assert_eq!(
+        (third.status, third.problem().as_str(), third.header("retry-after")),
+        (429, "too-many-requests", "1")
+    );
     let again = eventually(|| get(&service, "/v1/views", "slower"), |answer| answer.status == 200).await;
     assert_eq!(again.status, 200);
     assert_eq!(get(&service, "/v1/views", "export").await.status, 403);
@@ -406,7 +436,10 @@ fn a_key_is_made_shown_once_and_works() {
     assert_eq!(config.keys[0].rate.map(std::num::NonZero::get), Some(100));
     assert_eq!(config.keys[0].digest(), Some(digest(key.as_bytes())));
     let other = shop.larder(&["key", "dashboard"]);
-    assert_ne!(String::from_utf8(other.stdout).unwrap().lines().find(|line| line.starts_with("lrd_")), Some(key));
+    assert_ne!(
+        String::from_utf8(other.stdout).unwrap().lines().find(|line| line.starts_with("lrd_")),
+        Some(key)
+    );
     // A key in the place of its hash is refused, and not shown.
     for wrong in [
         toml.replace("sha256:", "sha512:"),

@@ -12,7 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use larder::config::LakeConfig;
 use s3s::{auth::SimpleAuth, host::SingleDomain, service::S3Service, service::S3ServiceBuilder};
@@ -59,7 +61,8 @@ impl Bucket {
         std::fs::write(folder.path().join("keys"), keys).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path().join("objects")).unwrap());
+        let mut builder =
+            S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path().join("objects")).unwrap());
         builder.set_auth(SimpleAuth::from_single("key", "verysecret"));
         builder.set_host(SingleDomain::new(&format!("oss.test:{port}")).unwrap());
         let (service, moods) = (builder.build(), Arc::new(Moods::default()));
@@ -107,12 +110,18 @@ impl Bucket {
 }
 
 fn refusal(status: StatusCode, code: &str) -> Response<Body> {
-    let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as OSS says it</Message></Error>");
+    let text =
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as OSS says it</Message></Error>");
     let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
     Response::builder().status(status).header(header::CONTENT_TYPE, "application/xml").body(body).unwrap()
 }
 
-async fn answer(service: S3Service, moods: &Moods, objects: &Path, request: Request<Incoming>) -> Response<Body> {
+async fn answer(
+    service: S3Service,
+    moods: &Moods,
+    objects: &Path,
+    request: Request<Incoming>,
+) -> Response<Body> {
     moods.requests.fetch_add(1, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(moods.slow.load(Ordering::Relaxed))).await;
     if moods.forbidding.load(Ordering::Relaxed) {
@@ -122,12 +131,15 @@ async fn answer(service: S3Service, moods: &Moods, objects: &Path, request: Requ
         tokio::time::sleep(Duration::from_millis(30)).await;
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
     }
-    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text =
+        |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let host = text("host").to_owned();
     let Some(bucket) = host.split_once(".oss.test").map(|(bucket, _)| bucket) else {
         return refusal(StatusCode::FORBIDDEN, "SecondLevelDomainForbidden");
     };
-    if text("content-encoding").contains("aws-chunked") || text("x-amz-content-sha256").starts_with("STREAMING") {
+    if text("content-encoding").contains("aws-chunked")
+        || text("x-amz-content-sha256").starts_with("STREAMING")
+    {
         return refusal(StatusCode::BAD_REQUEST, "InvalidArgument");
     }
     if request.method() == Method::PUT && !(text("if-none-match").is_empty() && text("if-match").is_empty()) {
@@ -141,7 +153,9 @@ async fn answer(service: S3Service, moods: &Moods, objects: &Path, request: Requ
     }
     let is_read = request.method() == Method::GET && file.is_file();
     let last = text("range").rsplit('-').next().and_then(|last| last.parse::<u64>().ok());
-    if is_read && last.is_some_and(|last| !text("range").contains("=-") && last >= file.metadata().unwrap().len()) {
+    if is_read
+        && last.is_some_and(|last| !text("range").contains("=-") && last >= file.metadata().unwrap().len())
+    {
         let all = std::fs::read(&file).unwrap();
         let length = all.len();
         let body = Full::new(Bytes::from(all)).map_err(|never| match never {}).boxed_unsync();
@@ -149,8 +163,11 @@ async fn answer(service: S3Service, moods: &Moods, objects: &Path, request: Requ
     }
     let answer = service.call(request.map(s3s::Body::from)).await;
     let Ok(answer) = answer else { return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError") };
-    let cut =
-        is_read && moods.cutting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+    let cut = is_read
+        && moods
+            .cutting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok();
     let (parts, body) = answer.into_parts();
     if !cut {
         return Response::from_parts(parts, body.map_err(Into::into).boxed_unsync());

@@ -43,8 +43,14 @@ async fn rfm_is_what_the_definition_says_on_real_data() {
     let service = shop.open().await;
     let manifest = larder::snapshot::list(&shop.lake()).await.unwrap().remove(0);
     let expected = rfm::by_definition(&lines, manifest.as_of, &[]);
-    assert_eq!((manifest.customers, expected.customers.values().filter(|c| c.frequency > 0).count()), (4_372, 4_338));
-    assert_eq!((manifest.counts["transactions"].lines, manifest.counts["transactions"].duplicates), (541_909, 5_268));
+    assert_eq!(
+        (manifest.customers, expected.customers.values().filter(|c| c.frequency > 0).count()),
+        (4_372, 4_338)
+    );
+    assert_eq!(
+        (manifest.counts["transactions"].lines, manifest.counts["transactions"].duplicates),
+        (541_909, 5_268)
+    );
     rfm::compare(&service, &manifest, &expected).await;
 }
 
@@ -54,13 +60,15 @@ async fn every_line_has_a_fate_and_equal_lines_are_counted() {
     shop.raw("transactions/copy.csv", CORNERS);
     let built = shop.build().await;
     let counts = &built.manifest.counts["transactions"];
-    let fates: BTreeMap<&str, u64> = counts.fates.iter().map(|(fate, lines)| (fate.as_str(), *lines)).collect();
+    let fates: BTreeMap<&str, u64> =
+        counts.fates.iter().map(|(fate, lines)| (fate.as_str(), *lines)).collect();
     assert_eq!(counts.lines, 23);
     assert_eq!((fates["purchase"], fates["return"], fates["neither"], fates["no_customer"]), (18, 2, 1, 2));
     assert_eq!(fates.values().sum::<u64>(), counts.lines);
     // One pair with a customer, one without.
     assert_eq!(counts.duplicates, 2);
-    let copies: Vec<_> = built.manifest.sources.iter().filter_map(|source| source.same_as.as_deref()).collect();
+    let copies: Vec<_> =
+        built.manifest.sources.iter().filter_map(|source| source.same_as.as_deref()).collect();
     assert_eq!(copies, ["raw/transactions/all.csv"]);
     let people = &built.manifest.counts["customers"];
     assert_eq!((people.lines, people.fates["kept"], people.fates["replaced"]), (4, 3, 1));
@@ -76,8 +84,13 @@ async fn attributes_come_from_the_last_line_and_types_from_all_values() {
     assert_eq!(profile["country"], "France");
     assert_eq!(profile["first_seen_at"], "2024-01-01T10:00:00Z");
     let views = service.get("/v1/views").await.json();
-    let email =
-        views["views"][0]["features"].as_array().unwrap().iter().find(|f| f["name"] == "email").unwrap().clone();
+    let email = views["views"][0]["features"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["name"] == "email")
+        .unwrap()
+        .clone();
     assert_eq!(email["personal"], true);
     let prospect = service.get("/v1/customers/prospect").await.json();
     assert_eq!(prospect["views"]["behavior"], Value::Null);
@@ -104,8 +117,9 @@ async fn bytes_of_build(shop: &Shop, threads: usize) -> BTreeMap<String, Vec<u8>
     let mut config = shop.config.clone();
     config.build.threads = Some(threads);
     let shop_lake = shop.lake();
-    let built =
-        larder::pipeline::build(&shop_lake, &config, None, &larder::telemetry::Progress::default()).await.unwrap();
+    let built = larder::pipeline::build(&shop_lake, &config, None, &larder::telemetry::Progress::default())
+        .await
+        .unwrap();
     let folder = shop.path().join("lake/snapshots").join(built.manifest.id.as_str());
     built
         .manifest
@@ -164,7 +178,10 @@ async fn formats_mix_and_mean_the_same() {
     shop.publish(&built.manifest.id).await;
     let service = shop.serve().await;
     let x = service.get("/v1/customers/x").await.json();
-    assert_eq!((x["views"]["rfm"]["frequency"].as_i64(), x["views"]["rfm"]["monetary"].as_f64()), (Some(2), Some(5.0)));
+    assert_eq!(
+        (x["views"]["rfm"]["frequency"].as_i64(), x["views"]["rfm"]["monetary"].as_f64()),
+        (Some(2), Some(5.0))
+    );
     // By the clocks of the zone, it was noon on a Monday.
     assert_eq!(x["views"]["behavior"]["favourite_hour"], 12);
     assert_eq!(x["views"]["behavior"]["favourite_weekday"], 1);
@@ -175,7 +192,8 @@ async fn formats_mix_and_mean_the_same() {
 async fn parquet_is_read_by_its_types() {
     use arrow::{
         array::{
-            ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+            ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
+            TimestampMicrosecondArray,
         },
         datatypes::DataType,
     };
@@ -204,7 +222,10 @@ async fn parquet_is_read_by_its_types() {
     let flag: ArrayRef = Arc::new(arrow::array::BooleanArray::from(vec![true]));
     write("transactions/b.parquet", flag);
     let error = shop.try_build(None).await.unwrap_err();
-    assert!(error.contains("b.parquet") && error.contains("unit_price") && error.contains("Boolean"), "{error}");
+    assert!(
+        error.contains("b.parquet") && error.contains("unit_price") && error.contains("Boolean"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -212,7 +233,11 @@ async fn bad_raw_data_is_refused_by_name_and_nothing_is_written() {
     let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n";
     let good = "a,1,p,1,2.50,2024-07-01\n";
     let cases: Vec<(&str, String, &[&str])> = vec![
-        ("x.csv", format!("{}{good}", header.replace("unit_price", "price")), &["x.csv", "unit_price", "price"]),
+        (
+            "x.csv",
+            format!("{}{good}", header.replace("unit_price", "price")),
+            &["x.csv", "unit_price", "price"],
+        ),
         (
             "x.csv",
             format!("{header}a,1,p,1,abc,2024-07-01\n{good}"),
@@ -243,7 +268,11 @@ async fn bad_raw_data_is_refused_by_name_and_nothing_is_written() {
             assert!(error.contains(word), "`{word}` is not in: {error}");
         }
         assert!(shop.snapshot_folders().is_empty(), "{name} left a snapshot");
-        assert_eq!(std::fs::read_dir(shop.path().join("staging")).unwrap().count(), 0, "{name} left its staging");
+        assert_eq!(
+            std::fs::read_dir(shop.path().join("staging")).unwrap().count(),
+            0,
+            "{name} left its staging"
+        );
     }
 }
 
@@ -341,7 +370,10 @@ async fn parquet_of_another_engine_is_a_view() {
     // Files that do not fit together, and one that is none, are named.
     write("part-3.parquet", vec![("customer_id", texts(vec!["zero"])), ("clv", texts(vec!["much"]))]);
     let error = shop.try_build(None).await.unwrap_err();
-    assert!(error.contains("view clv") && error.contains("clv/part-3.parquet") && error.contains("Utf8"), "{error}");
+    assert!(
+        error.contains("view clv") && error.contains("clv/part-3.parquet") && error.contains("Utf8"),
+        "{error}"
+    );
     std::fs::write(folder.join("part-3.parquet"), "customer_id,clv\n").unwrap();
     let error = shop.try_build(None).await.unwrap_err();
     assert!(error.contains("view clv") && error.contains("clv/part-3.parquet"), "{error}");

@@ -49,7 +49,11 @@ fn world(customers: usize, seed: u64) -> (Vec<String>, BTreeMap<String, f64>) {
         while at < gone.min(DAYS) {
             #[expect(clippy::cast_possible_truncation, reason = "seconds")]
             let time = start + TimeDelta::seconds((at * 86_400.0) as i64);
-            lines.push(format!("{id},{id}-{order},p{},1,{price:.2},{}", order % 5, time.format("%Y-%m-%dT%H:%M:%SZ")));
+            lines.push(format!(
+                "{id},{id}-{order},p{},1,{price:.2},{}",
+                order % 5,
+                time.format("%Y-%m-%dT%H:%M:%SZ")
+            ));
             order += 1;
             at += dice.wait(rate);
         }
@@ -178,7 +182,10 @@ fn every_customer_has_consistent_columns() {
         assert!(reasons.len() <= 3);
         for reason in reasons {
             let (direction, text) = (reason["direction"].as_str().unwrap(), reason["text"].as_str().unwrap());
-            assert!(["raises", "lowers"].contains(&direction) && text.ends_with(&format!("this {direction} the risk")));
+            assert!(
+                ["raises", "lowers"].contains(&direction)
+                    && text.ends_with(&format!("this {direction} the risk"))
+            );
             if reason["feature"] == "rfm.recency_days" {
                 assert_eq!(reason["value"], views["rfm"]["recency_days"].to_string(), "{id}");
             }
@@ -186,7 +193,10 @@ fn every_customer_has_consistent_columns() {
         assert!(at_risk < last.0 || (at_risk == last.0 && *id > last.1), "{id} is out of order");
         last = (at_risk, id.clone());
     }
-    assert!(all.iter().filter(|(_, views)| !views["churn"]["reasons"].as_array().unwrap().is_empty()).count() > 2_000);
+    assert!(
+        all.iter().filter(|(_, views)| !views["churn"]["reasons"].as_array().unwrap().is_empty()).count()
+            > 2_000
+    );
     for (level, size) in levels {
         let path = format!("/v1/segments/churn_{level}");
         let segment = world.runtime.block_on(world.service.get(&path)).json();
@@ -207,7 +217,10 @@ fn filters_leave_what_they_say_and_pages_lose_nobody() {
     let least = format!("/v1/churn?views=churn,rfm&min_value={at_stake}&");
     let cases: Vec<(&str, Wanted<'_>)> = vec![
         ("/v1/churn?views=churn,rfm&risk=high&", Box::new(|views| views["churn"]["risk"] == "high")),
-        ("/v1/churn?views=churn,rfm&min_probability=0.5&", Box::new(|views| number(views, "probability") >= 0.5)),
+        (
+            "/v1/churn?views=churn,rfm&min_probability=0.5&",
+            Box::new(|views| number(views, "probability") >= 0.5),
+        ),
         ("/v1/churn?views=churn,rfm&segment=loyal&", Box::new(|views| views["rfm"]["segment"] == "loyal")),
         (&least, Box::new(|views| number(views, "value_at_risk") >= at_stake)),
         (
@@ -277,9 +290,13 @@ fn evaluate_prints_the_card() {
 async fn parts(shop: &Shop, threads: usize) -> (BTreeMap<String, String>, ChurnModel) {
     let mut config = shop.config.clone();
     config.build.threads = Some(threads);
-    let built = larder::pipeline::build(&shop.lake(), &config, None, &larder::telemetry::Progress::default()).await;
+    let built =
+        larder::pipeline::build(&shop.lake(), &config, None, &larder::telemetry::Progress::default()).await;
     let manifest = built.unwrap().manifest;
-    (manifest.files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect(), card(&manifest).clone())
+    (
+        manifest.files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect(),
+        card(&manifest).clone(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -341,7 +358,10 @@ async fn nothing_after_the_cut_enters() {
     let (all, known) = (Shop::new(TOML), Shop::new(TOML));
     let until = "2023-09-01T00:00:00Z";
     all.raw("transactions/x.csv", csv(&lines));
-    known.raw("transactions/x.csv", csv(lines.iter().filter(|line| line.rsplit(',').next().unwrap() <= until)));
+    known.raw(
+        "transactions/x.csv",
+        csv(lines.iter().filter(|line| line.rsplit(',').next().unwrap() <= until)),
+    );
     let all = all.try_build(Some(until)).await.unwrap().manifest;
     let known = known.try_build(Some(until)).await.unwrap().manifest;
     assert_eq!(all.fingerprint, known.fingerprint);
@@ -356,11 +376,16 @@ async fn too_little_data_is_said_aloud_and_a_rule_serves() {
     let card = card(&built.manifest);
     assert!(!card.trusted && card.chosen == "rule" && card.cuts.is_empty());
     assert!(card.reasons[0].contains("too short"), "{:?}", card.reasons);
-    assert!(built.warnings().iter().any(|warning| warning.contains("not to be trusted")), "{:?}", built.warnings());
+    assert!(
+        built.warnings().iter().any(|warning| warning.contains("not to be trusted")),
+        "{:?}",
+        built.warnings()
+    );
     shop.publish(&built.manifest.id).await;
     let service = shop.serve().await;
-    let of =
-        async |id: &str| service.get(&format!("/v1/customers/{id}?views=churn")).await.json()["views"]["churn"].clone();
+    let of = async |id: &str| {
+        service.get(&format!("/v1/customers/{id}?views=churn")).await.json()["views"]["churn"].clone()
+    };
     for without_order in ["prospect", "returner", "zero"] {
         assert_eq!(of(without_order).await, Value::Null, "{without_order}");
     }
@@ -379,7 +404,8 @@ async fn one_class_and_few_customers_are_too_little_too() {
     for customer in 0..220 {
         for week in 0..70 {
             let at = DateTime::<Utc>::from_timestamp(1_640_995_200 + week * 604_800, 0).unwrap();
-            lines.push(format!("c{customer},o{customer}-{week},p,1,2.00,{}", at.format("%Y-%m-%dT%H:%M:%SZ")));
+            lines
+                .push(format!("c{customer},o{customer}-{week},p,1,2.00,{}", at.format("%Y-%m-%dT%H:%M:%SZ")));
         }
     }
     for (lines, word) in [(&lines[..], "churned"), (&lines[..7_000], "100 customers")] {
@@ -435,7 +461,8 @@ async fn a_cursor_goes_on_in_its_snapshot_and_is_gone_with_it() {
     let rest = service.get(&next).await.json();
     assert_eq!(rest["snapshot"], first["snapshot"]);
     assert_eq!(rest["customers"].as_array().unwrap()[..], first["customers"].as_array().unwrap()[2..]);
-    std::fs::remove_dir_all(shop.path().join("lake/snapshots").join(first["snapshot"].as_str().unwrap())).unwrap();
+    std::fs::remove_dir_all(shop.path().join("lake/snapshots").join(first["snapshot"].as_str().unwrap()))
+        .unwrap();
     let replica = shop.serve().await;
     let gone = replica.get(&next).await;
     assert_eq!((gone.status, gone.problem().as_str()), (410, "cursor-gone"));
@@ -472,7 +499,12 @@ async fn ready_lists_come_from_tair_and_filtered_ones_from_the_snapshot() {
     eventually(|| service.get("/readyz"), |answer| answer.json()["tiers"]["tair"]["used"] == true).await;
     let ids = async |path: &str| -> Vec<String> {
         let page = service.get(path).await.json();
-        page["customers"].as_array().unwrap().iter().map(|c| c["customer_id"].as_str().unwrap().to_owned()).collect()
+        page["customers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["customer_id"].as_str().unwrap().to_owned())
+            .collect()
     };
     let all = ids("/v1/churn").await;
     assert_eq!(all.len() as u64, built.manifest.ranked("churn"));

@@ -9,7 +9,10 @@ use std::{
 use crate::shop::{CORNERS, CORNERS_TOML, PATIENCE, Shop, corners};
 
 fn text(output: &Output) -> (String, String) {
-    (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 fn ok(output: &Output) -> String {
@@ -31,7 +34,10 @@ fn a_user_uploads_builds_lists_and_prunes() {
     assert!(!refused.status.success() && text(&refused).1.contains("--force"), "{refused:?}");
     assert!(ok(&shop.larder(&["upload", "--force", "transactions", path])).contains("overwritten"));
     let built = ok(&shop.larder(&["build"]));
-    assert!(built.contains("no_customer") && built.contains("published") && built.contains("champions"), "{built}");
+    assert!(
+        built.contains("no_customer") && built.contains("published") && built.contains("champions"),
+        "{built}"
+    );
     // In a pipe there are no bars.
     assert!(text(&shop.larder(&["build"])).1.is_empty());
     let listed = ok(&shop.larder(&["snapshots"]));
@@ -116,8 +122,12 @@ fn a_build_killed_at_any_moment_leaves_nothing_to_read() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let before = runtime.block_on(larder::snapshot::list(&shop.lake())).unwrap();
     for step in 1..10 {
-        let mut child =
-            shop.command(&["build", "--no-publish"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = shop
+            .command(&["build", "--no-publish"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(whole * step / 10);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -141,7 +151,8 @@ fn a_build_killed_at_any_moment_leaves_nothing_to_read() {
 #[test]
 fn an_upload_of_two_files_of_one_name_is_refused_before_anything_is_written() {
     let shop = Shop::new("");
-    let lines = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n1,1,p,1,2.50,2024-03-01 10:00:00\n";
+    let lines =
+        "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n1,1,p,1,2.50,2024-03-01 10:00:00\n";
     for folder in ["one", "two"] {
         std::fs::create_dir_all(shop.path().join(folder)).unwrap();
         std::fs::write(shop.path().join(folder).join("x.csv"), lines).unwrap();
@@ -199,7 +210,10 @@ fn the_demo_serves_what_it_says_and_stops_gently() {
     std::fs::write(&note, "mine").unwrap();
     let refused = shop.larder(&["demo", "--customers", "400", "--dir", dir, "--no-serve"]);
     let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(!refused.status.success() && told.contains("--customers 300") && told.contains("--force"), "{told}");
+    assert!(
+        !refused.status.success() && told.contains("--customers 300") && told.contains("--force"),
+        "{told}"
+    );
     assert!(std::fs::exists(&note).unwrap());
     let mut command = shop.command(&["demo", "--customers", "300", "--dir", dir, "--listen", "127.0.0.1:0"]);
     let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
@@ -221,8 +235,11 @@ fn the_demo_serves_what_it_says_and_stops_gently() {
     for curl in curls {
         // The very lines that are shown, as a user's shell runs them.
         loop {
-            let output =
-                std::process::Command::new("sh").arg("-c").arg(format!("{curl} --fail-with-body")).output().unwrap();
+            let output = std::process::Command::new("sh")
+                .arg("-c")
+                .arg(format!("{curl} --fail-with-body"))
+                .output()
+                .unwrap();
             if output.status.success() && !output.stdout.is_empty() {
                 break;
             }

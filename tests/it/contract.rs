@@ -10,8 +10,15 @@ use crate::{access, python, shop::Service};
 /// Runs it against `service`.
 fn schemathesis(service: &Service, keys: bool, arguments: &[&str]) {
     let mut command = Command::new(python::installed("contract").join("schemathesis"));
-    command.arg("--config-file").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/schemathesis.toml"));
-    command.args(["run", &format!("{}/openapi.json", service.url), "--no-color", "--generation-database=none"]);
+    command
+        .arg("--config-file")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/schemathesis.toml"));
+    command.args([
+        "run",
+        &format!("{}/openapi.json", service.url),
+        "--no-color",
+        "--generation-database=none",
+    ]);
     // `GET /v1/customers/batch` is documented as that of any customer.
     command.args(["--request-timeout=20", "--warnings=off"]).args(arguments);
     let without = if keys { "allow_header_conformance" } else { "allow_header_conformance,ignored_auth" };

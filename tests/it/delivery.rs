@@ -55,9 +55,13 @@ fn lines(file: &Path) -> Vec<Value> {
 
 #[tokio::test]
 async fn the_audit_tells_who_was_shown_whose_personal_data() {
-    let callers: &[(&str, &[Scope])] = &[("reader", &[Scope::Features, Scope::Pii]), ("masked", &[Scope::Features])];
+    let callers: &[(&str, &[Scope])] =
+        &[("reader", &[Scope::Features, Scope::Pii]), ("masked", &[Scope::Features])];
     // The level does not silence it.
-    let shop = shop(&format!("{}[log]\nlevel = \"error\"\nformat = \"json\"\naudit = \"audit.log\"\n", keys(callers)));
+    let shop = shop(&format!(
+        "{}[log]\nlevel = \"error\"\nformat = \"json\"\naudit = \"audit.log\"\n",
+        keys(callers)
+    ));
     drop(shop.open().await);
     let log = shop.path().join("log");
     let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
@@ -67,13 +71,18 @@ async fn the_audit_tells_who_was_shown_whose_personal_data() {
     let ask = async |name: &str, path: &str, body: Option<Value>| {
         let url = format!("{}{path}", program.url);
         let request = if let Some(body) = body { client.post(url).json(&body) } else { client.get(url) };
-        let answer =
-            request.bearer_auth(key(name)).header("x-request-id", format!("{name}{path}")).send().await.unwrap();
+        let answer = request
+            .bearer_auth(key(name))
+            .header("x-request-id", format!("{name}{path}"))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         answer.headers()["cache-control"].to_str().unwrap().to_owned()
     };
     let batch = json!({"ids": ["17850", "nobody", "prospect"], "features": ["profile.email"]});
-    let feast = json!({"entities": {"customer_id": [17850]}, "features": ["contact:phone", "contact:orders"]});
+    let feast =
+        json!({"entities": {"customer_id": [17850]}, "features": ["contact:phone", "contact:orders"]});
     for (name, path, body, control) in [
         ("reader", "/v1/customers/17850", None, "no-store"),
         ("masked", "/v1/customers/17850", None, "private, no-cache"),
@@ -96,8 +105,9 @@ async fn the_audit_tells_who_was_shown_whose_personal_data() {
             (line["route"].clone(), line["features"].clone(), line["customers"].clone(), ids)
         })
         .collect();
-    let line =
-        |route: &str, features: &str, ids: &[&str]| (json!(route), json!(features), json!(ids.len()), json!(ids));
+    let line = |route: &str, features: &str, ids: &[&str]| {
+        (json!(route), json!(features), json!(ids.len()), json!(ids))
+    };
     assert_eq!(
         told,
         [
@@ -128,7 +138,9 @@ async fn the_audit_tells_who_was_shown_whose_personal_data() {
 
 #[tokio::test]
 async fn a_request_has_a_line_in_the_log_unless_it_is_filtered_out() {
-    for (level, audit) in [("info", ""), ("info", "audit = \"audit.log\"\n"), ("info,larder::request=off", "")] {
+    for (level, audit) in
+        [("info", ""), ("info", "audit = \"audit.log\"\n"), ("info,larder::request=off", "")]
+    {
         let shop = shop(&format!("[log]\nlevel = \"{level}\"\nformat = \"json\"\n{audit}"));
         drop(shop.open().await);
         let log = shop.path().join("log");
@@ -150,8 +162,10 @@ async fn a_request_has_a_line_in_the_log_unless_it_is_filtered_out() {
             continue;
         }
         let [line] = requests[..] else { panic!("{told:?}") };
-        let expected = [("level", json!("INFO")), ("message", json!("request")), ("request_id", json!("\"one\""))];
-        let route = [("method", json!("GET")), ("route", json!("/v1/customers/{id}")), ("status", json!(404))];
+        let expected =
+            [("level", json!("INFO")), ("message", json!("request")), ("request_id", json!("\"one\""))];
+        let route =
+            [("method", json!("GET")), ("route", json!("/v1/customers/{id}")), ("status", json!(404))];
         for (name, value) in expected.into_iter().chain(route) {
             assert_eq!(line[name], value, "{name} of {line}");
         }
@@ -194,7 +208,10 @@ async fn tls_serves_with_the_certificate_that_is_there() {
     shop.config.http.tls = Some(config.clone());
     let service = shop.open().await;
     let answer = https(&service, &first).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"customer_id\":\"loyal\""), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"customer_id\":\"loyal\""),
+        "{answer}"
+    );
     // Plain HTTP is not served there, and one that says nothing keeps nobody else waiting.
     let _silent = tokio::net::TcpStream::connect(service.url.strip_prefix("http://").unwrap()).await.unwrap();
     let plain = service.client.get(format!("{}/healthz", service.url)).timeout(PATIENCE).send().await;
@@ -219,10 +236,12 @@ async fn tls_serves_with_the_certificate_that_is_there() {
 
 #[tokio::test]
 async fn pages_of_allowed_origins_may_read() {
-    let toml = format!("{}[http]\ncors_origins = [\"https://a.example\"]\n", keys(&[("page", &[Scope::Features])]));
+    let toml =
+        format!("{}[http]\ncors_origins = [\"https://a.example\"]\n", keys(&[("page", &[Scope::Features])]));
     let service = shop(&toml).open().await;
     let ask = async |method: reqwest::Method, origin: &str, preflight: bool| {
-        let mut request = service.client.request(method, format!("{}/v1/views", service.url)).header("origin", origin);
+        let mut request =
+            service.client.request(method, format!("{}/v1/views", service.url)).header("origin", origin);
         if preflight {
             request = request.header("access-control-request-method", "GET");
         } else {
@@ -231,13 +250,17 @@ async fn pages_of_allowed_origins_may_read() {
         service.send(request).await
     };
     let preflight = ask(reqwest::Method::OPTIONS, "https://a.example", true).await;
-    assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (204, "https://a.example"));
+    assert_eq!(
+        (preflight.status, preflight.header("access-control-allow-origin")),
+        (204, "https://a.example")
+    );
     assert!(preflight.header("access-control-allow-headers").contains("x-api-key"));
     let read = ask(reqwest::Method::GET, "https://a.example", false).await;
     assert_eq!((read.status, read.header("access-control-allow-origin")), (200, "https://a.example"));
     assert!(read.headers.get_all("vary").iter().any(|vary| vary == "origin"));
     // A page can read why it was refused.
-    let refused = service.client.get(format!("{}/v1/views", service.url)).header("origin", "https://a.example");
+    let refused =
+        service.client.get(format!("{}/v1/views", service.url)).header("origin", "https://a.example");
     let refused = service.send(refused).await;
     assert_eq!((refused.status, refused.header("access-control-allow-origin")), (401, "https://a.example"));
     let other = ask(reqwest::Method::GET, "https://b.example", false).await;
@@ -252,10 +275,13 @@ async fn large_answers_come_in_the_encoding_asked_for() {
     let service = shop.open().await;
     let ids: Vec<&str> = std::iter::repeat_n("17850", 50).collect();
     let ask = async |encoding: Option<&str>| {
-        let request = service.client.post(format!("{}/v1/customers/batch", service.url)).json(&json!({"ids": ids}));
-        let request = if let Some(encoding) = encoding { request.header("accept-encoding", encoding) } else { request };
+        let request =
+            service.client.post(format!("{}/v1/customers/batch", service.url)).json(&json!({"ids": ids}));
+        let request =
+            if let Some(encoding) = encoding { request.header("accept-encoding", encoding) } else { request };
         let answer = request.send().await.unwrap();
-        let encoding = answer.headers().get("content-encoding").map(|value| value.to_str().unwrap().to_owned());
+        let encoding =
+            answer.headers().get("content-encoding").map(|value| value.to_str().unwrap().to_owned());
         (encoding, answer.bytes().await.unwrap())
     };
     let _ = ask(None).await;
@@ -270,7 +296,8 @@ async fn large_answers_come_in_the_encoding_asked_for() {
     let (identity, bytes) = ask(Some("identity")).await;
     assert_eq!((identity, bytes), (None, plain));
     // One customer is sent as it is.
-    let one = service.client.get(format!("{}/v1/customers/loyal", service.url)).header("accept-encoding", "gzip");
+    let one =
+        service.client.get(format!("{}/v1/customers/loyal", service.url)).header("accept-encoding", "gzip");
     let one = service.send(one).await;
     assert_eq!((one.header("content-encoding"), one.json()["customer_id"].clone()), ("", json!("loyal")));
     // Here anybody sees what is personal, so that nothing of it is kept; other answers are.

@@ -21,7 +21,8 @@ fn strings(yaml: &Yaml) -> Vec<String> {
 /// Whether `larder` takes these arguments.
 fn assert_runs(command: &[String]) {
     assert_eq!(command[0], "larder");
-    let output = Command::new(env!("CARGO_BIN_EXE_larder")).args(&command[1..]).arg("--help").output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_larder")).args(&command[1..]).arg("--help").output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -46,9 +47,10 @@ fn compose_names_settings_commands_and_files_that_exist() {
     }
     for (name, service) in services {
         let needed = &service["depends_on"];
-        let needed = needed
-            .as_hash()
-            .map_or_else(|| strings(needed), |all| all.keys().map(|k| k.as_str().unwrap().to_owned()).collect());
+        let needed = needed.as_hash().map_or_else(
+            || strings(needed),
+            |all| all.keys().map(|k| k.as_str().unwrap().to_owned()).collect(),
+        );
         for other in needed {
             assert!(names.contains(&other.as_str()), "{name:?} needs {other}");
         }

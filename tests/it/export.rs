@@ -56,7 +56,11 @@ fn duck(queries: &[String]) -> Vec<Value> {
     child.stdin.take().unwrap().write_all((queries.join("\n") + "\n").as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn write(shop: &Shop, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
@@ -81,8 +85,9 @@ async fn bytes_of(service: &Service, path: &str, body: &Value) -> Vec<u8> {
 fn csv(text: &[u8]) -> Vec<BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_reader(text);
     let names = reader.headers().unwrap().clone();
-    let cells =
-        |record: csv::StringRecord| names.iter().map(str::to_owned).zip(record.iter().map(str::to_owned)).collect();
+    let cells = |record: csv::StringRecord| {
+        names.iter().map(str::to_owned).zip(record.iter().map(str::to_owned)).collect()
+    };
     reader.records().map(|record| cells(record.unwrap())).collect()
 }
 
@@ -164,7 +169,8 @@ async fn what_is_exported_is_what_is_served() {
     let high = service.get("/v1/churn?risk=high").await.json();
     let ids: Vec<&str> =
         high["customers"].as_array().unwrap().iter().map(|c| c["customer_id"].as_str().unwrap()).collect();
-    let found: Vec<String> = csv(answer.text.as_bytes()).iter().map(|row| row["customer_id"].clone()).collect();
+    let found: Vec<String> =
+        csv(answer.text.as_bytes()).iter().map(|row| row["customer_id"].clone()).collect();
     assert_eq!(found, ids);
     let filtered = service.get("/v1/churn/export?columns=customer_id&min_probability=0.2&min_value=5").await;
     let listed = service.get("/v1/churn?min_probability=0.2&min_value=5").await.json();
@@ -190,17 +196,23 @@ async fn what_is_exported_is_what_is_served() {
 async fn duckdb_finds_the_snapshot_in_an_export() {
     let shop = shop();
     let service = shop.open().await;
-    let file = write(&shop, "loyal.parquet", bytes(&service, "/v1/segments/hibernating/export?format=parquet").await);
+    let file = write(
+        &shop,
+        "loyal.parquet",
+        bytes(&service, "/v1/segments/hibernating/export?format=parquet").await,
+    );
     let ranked = write(
         &shop,
         "ranked.parquet",
         bytes(&service, "/v1/segments/hibernating/export?format=parquet&order=rank&columns=rank,rfm").await,
     );
-    let none = write(&shop, "none.parquet", bytes(&service, "/v1/segments/at_risk/export?format=parquet").await);
+    let none =
+        write(&shop, "none.parquet", bytes(&service, "/v1/segments/at_risk/export?format=parquet").await);
     let text = write(
         &shop,
         "notes.csv",
-        bytes(&service, "/v1/churn/export?columns=customer_id,profile.note,profile.full_name,rfm.monetary").await,
+        bytes(&service, "/v1/churn/export?columns=customer_id,profile.note,profile.full_name,rfm.monetary")
+            .await,
     );
     let customers = shop.snapshot_folders()[0].join("customers/*.parquet");
     let [file, ranked, none, text, customers] =
@@ -214,12 +226,16 @@ async fn duckdb_finds_the_snapshot_in_an_export() {
         format!("SELECT column_name, column_type FROM (DESCRIBE {members})"),
         format!("SELECT customer_id FROM '{file}' ORDER BY rank"),
         format!("SELECT rank, rfm.monetary FROM '{ranked}'"),
-        format!("SELECT decode(value) FROM parquet_kv_metadata('{file}') WHERE decode(key) = 'larder.snapshot'"),
+        format!(
+            "SELECT decode(value) FROM parquet_kv_metadata('{file}') WHERE decode(key) = 'larder.snapshot'"
+        ),
         format!("SELECT count(*) FROM '{none}'"),
         format!(
             "SELECT customer_id, \"profile.note\", \"profile.full_name\" FROM read_csv('{text}', all_varchar = true) ORDER BY customer_id"
         ),
-        format!("SELECT sum(\"rfm.monetary\") FROM read_csv('{text}', types = {{'rfm.monetary': 'DECIMAL(38,4)'}})"),
+        format!(
+            "SELECT sum(\"rfm.monetary\") FROM read_csv('{text}', types = {{'rfm.monetary': 'DECIMAL(38,4)'}})"
+        ),
         format!("SELECT sum(rfm.monetary) FROM read_parquet('{customers}') WHERE churn IS NOT NULL"),
     ]);
     assert_eq!((&answers[0], &answers[1]), (&json!([[0]]), &json!([[0]])));
@@ -232,8 +248,12 @@ async fn duckdb_finds_the_snapshot_in_an_export() {
     assert_eq!(ranks, (1..=members.len()).map(|rank| json!(rank)).collect::<Vec<_>>());
     assert_eq!(answers[6], json!([[page["snapshot"]]]));
     assert_eq!(answers[7], json!([[0]]));
-    let notes: BTreeMap<&str, (&Value, &Value)> =
-        answers[8].as_array().unwrap().iter().map(|row| (row[0].as_str().unwrap(), (&row[1], &row[2]))).collect();
+    let notes: BTreeMap<&str, (&Value, &Value)> = answers[8]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row[0].as_str().unwrap(), (&row[1], &row[2])))
+        .collect();
     assert_eq!(notes["17850"], (&json!("'=HYPERLINK(\"http://x\",\"y\")"), &json!("Ada, \"the\" Countess")));
     assert_eq!(notes["loyal"], (&json!("-5.25"), &json!("two\nlines")));
     assert_eq!(notes["whale"].0, &json!("indented, and \"quoted\""));
@@ -260,7 +280,11 @@ async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
     };
     let (email, mobile) = (EMAIL, MOBILE);
     for id in ["17850", "tie-a"] {
-        assert_eq!((of(&rows, id, "email").as_str(), of(&rows, id, "mobile").as_str()), (email, mobile), "{id}");
+        assert_eq!(
+            (of(&rows, id, "email").as_str(), of(&rows, id, "mobile").as_str()),
+            (email, mobile),
+            "{id}"
+        );
     }
     assert_eq!((of(&rows, "loyal", "email").as_str(), of(&rows, "loyal", "mobile").as_str()), ("", ""));
     assert!(rows.iter().all(|row| row["profile.full_name"].is_empty()), "{rows:?}");
@@ -293,12 +317,18 @@ async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
             content.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
         };
         let content = std::fs::read(&file).unwrap();
-        assert!(!["ada@example", "Countess", "(151)"].iter().any(|word| format == "ndjson" && secret(&content, word)));
+        assert!(
+            !["ada@example", "Countess", "(151)"]
+                .iter()
+                .any(|word| format == "ndjson" && secret(&content, word))
+        );
     }
 
     let failed = shop.larder(&["export", "segment", "nope", "--out", out.to_str().unwrap()]);
     assert!(!failed.status.success());
-    assert!(String::from_utf8_lossy(&failed.stderr).contains("there is no segment `nope`; there are champions"));
+    assert!(
+        String::from_utf8_lossy(&failed.stderr).contains("there is no segment `nope`; there are champions")
+    );
     let failed = shop.larder(&["export", "churn", "--columns", "rfm.nope", "--out", "x.csv"]);
     assert!(String::from_utf8_lossy(&failed.stderr).contains("`rfm.nope`"), "{failed:?}");
     let failed = shop.larder(&["export", "churn", "--min-probability", "2", "--out", "x.csv"]);
@@ -324,9 +354,17 @@ async fn a_key_that_may_export_sees_hashes_and_no_personal_value() {
         assert_eq!(plain.status, 200, "{}", plain.text);
         assert_eq!(plain.text.matches(EMAIL).count(), 2, "{}", plain.text);
         assert_eq!(plain.text.matches(MOBILE).count(), 2, "{}", plain.text);
-        assert!(!["xample.com", "Countess", "(151)"].iter().any(|word| plain.text.contains(word)), "{}", plain.text);
+        assert!(
+            !["xample.com", "Countess", "(151)"].iter().any(|word| plain.text.contains(word)),
+            "{}",
+            plain.text
+        );
         let whole = get(&path, "whole").await;
-        assert!(whole.text.contains("Ada@Example.com") && whole.text.contains("0049 (151) 123-45"), "{}", whole.text);
+        assert!(
+            whole.text.contains("Ada@Example.com") && whole.text.contains("0049 (151) 123-45"),
+            "{}",
+            whole.text
+        );
     }
     assert_eq!(service.get("/v1/churn/export").await.status, 401);
     assert_eq!(get("/v1/churn", "plain").await.status, 403);
@@ -349,8 +387,16 @@ async fn the_forgotten_are_in_no_export_and_no_history() {
     assert_eq!(rows(&after), rows(&before) - 1);
     assert_eq!(service.get("/v1/customers/loyal/history").await.problem(), "customer-not-found");
     let out = shop.path().join("out.csv");
-    let args =
-        ["export", "churn", "--columns", "customer_id,rank", "--min-probability", "0", "--out", out.to_str().unwrap()];
+    let args = [
+        "export",
+        "churn",
+        "--columns",
+        "customer_id,rank",
+        "--min-probability",
+        "0",
+        "--out",
+        out.to_str().unwrap(),
+    ];
     assert!(shop.larder(&args).status.success());
     assert_eq!(std::fs::read_to_string(out).unwrap(), after.text);
 }
@@ -369,8 +415,12 @@ async fn half_an_export_is_never_taken_for_a_whole_one() {
     let shop = large(4_000).await;
     let service = shop.serve().await;
     damage(&shop, "rows");
-    let response = service.client.get(format!("{}/v1/segments/all/export", service.url)).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), response.headers()["larder-rows"].to_str().unwrap()), (200, "4000"));
+    let response =
+        service.client.get(format!("{}/v1/segments/all/export", service.url)).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.headers()["larder-rows"].to_str().unwrap()),
+        (200, "4000")
+    );
     assert!(response.bytes().await.is_err());
     assert!(service.metric("larder_exports_total{outcome=\"failed\"}").await > 0.0);
     let out = shop.path().join("out");

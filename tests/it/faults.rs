@@ -123,8 +123,11 @@ async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
     scene.shop.publish(&second).await;
     let both = Arc::new(truth(&scene.shop, &[&scene.first, &second]).await);
     eventually(|| scene.service.get("/v1/customers/new"), |answer| answer.status == 200).await;
-    let only_second: Truth =
-        both.iter().filter(|(id, _)| **id == second.to_string()).map(|(a, b)| (a.clone(), b.clone())).collect();
+    let only_second: Truth = both
+        .iter()
+        .filter(|(id, _)| **id == second.to_string())
+        .map(|(a, b)| (a.clone(), b.clone()))
+        .collect();
     let readers = Readers::start(&scene.service, &Arc::new(only_second));
     readers.until("tair", true).await;
     redis.kill();
@@ -184,7 +187,11 @@ async fn a_tair_that_takes_no_writes_is_read_and_a_publish_says_why_it_failed() 
         let error = format!("{:?}", publisher.publish(Some(&second)).await.unwrap_err());
         assert!(error.contains(word), "{error}");
         readers.until("tair", false).await;
-        assert_eq!(scene.service.get("/v1/customers/new").await.status, 404, "nothing has changed for readers");
+        assert_eq!(
+            scene.service.get("/v1/customers/new").await.status,
+            404,
+            "nothing has changed for readers"
+        );
         redis.cli(&unset);
     }
     readers.end().await;
@@ -210,8 +217,10 @@ async fn the_service_starts_without_tair_and_takes_it_up_when_it_comes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
     let (redis, bucket) = (Redis::start(), Bucket::open().await);
-    let tair =
-        format!("[tair]\nurl = \"{}\"\n[serving]\nmemory = 0\ncache = 0\nlake_timeout = \"500ms\"\n", redis.url());
+    let tair = format!(
+        "[tair]\nurl = \"{}\"\n[serving]\nmemory = 0\ncache = 0\nlake_timeout = \"500ms\"\n",
+        redis.url()
+    );
     let shop = Shop::new(&format!("{}{CORNERS_TOML}{tair}", bucket.toml("shop")));
     let lake = shop.lake();
     lake.put(&"raw/transactions/all.csv".into(), CORNERS.into()).await.unwrap();
@@ -236,7 +245,10 @@ async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
     let unknown = service.get("/v1/customers/loyal").await;
     assert_eq!((unknown.status, unknown.problem().as_str()), (503, "unavailable"), "{}", unknown.text);
     let batch = service.post("/v1/customers/batch", r#"{"ids":["whale","loyal"]}"#).await.json();
-    assert_eq!((&batch["results"][0]["found"], &batch["results"][1]["error"]), (&true.into(), &"unavailable".into()));
+    assert_eq!(
+        (&batch["results"][0]["found"], &batch["results"][1]["error"]),
+        (&true.into(), &"unavailable".into())
+    );
     bucket.moods.forbidding.store(false, Ordering::Relaxed);
     eventually(|| service.get("/v1/customers/loyal"), |answer| answer.status == 200).await;
 
@@ -276,6 +288,10 @@ async fn a_tair_that_refuses_everything_does_not_fill_the_log() {
         log
     });
     let log = output.await.unwrap();
-    assert_eq!(log.lines().filter(|line| line.contains("WARN") && line.contains("LOADING")).count(), 1, "{log}");
+    assert_eq!(
+        log.lines().filter(|line| line.contains("WARN") && line.contains("LOADING")).count(),
+        1,
+        "{log}"
+    );
     assert_eq!(log.lines().filter(|line| line.contains("WARN")).count(), 1, "{log}");
 }

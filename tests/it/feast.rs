@@ -17,7 +17,12 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 async fn ask(service: &Service, body: Value) -> Value {
     let answer = service.post(URL, body.to_string()).await;
-    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"), "{body}: {}", answer.text);
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, "application/json"),
+        "{body}: {}",
+        answer.text
+    );
     answer.json()
 }
 
@@ -103,7 +108,8 @@ fn same(feast: &Value, value: &Value, feature: &str) -> bool {
             serde_json::from_str::<Value>(text).unwrap() == *value
         }
         (Value::Array(feast), Value::Array(value)) => {
-            feast.len() == value.len() && feast.iter().zip(value).all(|(a, b)| a == b || (b.is_null() && a == ""))
+            feast.len() == value.len()
+                && feast.iter().zip(value).all(|(a, b)| a == b || (b.is_null() && a == ""))
         }
         _ => feast == value,
     }
@@ -135,7 +141,10 @@ async fn values_are_those_of_rest() {
         for (view, feature) in &names {
             let vector = of(&answer, &format!("{view}__{feature}"));
             let value = &rest["views"][view][feature];
-            assert!(same(&vector["values"][at], value, feature), "{id} {view}:{feature}: {vector} is not {value}");
+            assert!(
+                same(&vector["values"][at], value, feature),
+                "{id} {view}:{feature}: {vector} is not {value}"
+            );
             let status = match (rest["views"][view].is_object(), is_nothing(value, feature)) {
                 (false, _) => "NOT_FOUND",
                 (true, true) => "NULL_VALUE",
@@ -185,7 +194,11 @@ async fn services_and_ages_are_those_of_the_configuration() {
     let error = String::from_utf8_lossy(&written.stderr).into_owned();
     assert!(!written.status.success() && error.contains("there is no feature rfm:nope"), "{error}");
     // What can be seen to be wrong without a snapshot is refused with its place in the file.
-    std::fs::write(shop.path().join("larder.toml"), "[feast]\nservices = { a = [\"rfm.segment\", \"rfm:\"] }").unwrap();
+    std::fs::write(
+        shop.path().join("larder.toml"),
+        "[feast]\nservices = { a = [\"rfm.segment\", \"rfm:\"] }",
+    )
+    .unwrap();
     let error = String::from_utf8_lossy(&shop.larder(&["serve"]).stderr).into_owned();
     assert!(error.contains("`rfm:` is no feature") && error.contains("line 2"), "{error}");
 }
@@ -194,7 +207,8 @@ async fn services_and_ages_are_those_of_the_configuration() {
 async fn mistakes_are_told_in_feasts_way() {
     let service = corners().open().await;
     let many: Vec<u32> = (0..1_001).collect();
-    let with = |features: Value| json!({"entities": {"customer_id": ["loyal"]}, "features": features}).to_string();
+    let with =
+        |features: Value| json!({"entities": {"customer_id": ["loyal"]}, "features": features}).to_string();
     for (body, loc, word) in [
         ("{".to_owned(), json!(["body", 1]), "JSON"),
         (String::new(), json!(["body", 0]), "JSON"),
@@ -203,7 +217,11 @@ async fn mistakes_are_told_in_feasts_way() {
         ("{}".to_owned(), json!(["body", "entities"]), "required"),
         (r#"{"entities": []}"#.to_owned(), json!(["body", "entities"]), "dictionary"),
         (r#"{"entities": {}}"#.to_owned(), json!(["body", "entities", "customer_id"]), "required"),
-        (r#"{"entities": {"customer_id": 1}}"#.to_owned(), json!(["body", "entities", "customer_id"]), "list"),
+        (
+            r#"{"entities": {"customer_id": 1}}"#.to_owned(),
+            json!(["body", "entities", "customer_id"]),
+            "list",
+        ),
         (
             json!({"entities": {"customer_id": many}}).to_string(),
             json!(["body", "entities", "customer_id"]),
@@ -241,9 +259,17 @@ async fn mistakes_are_told_in_feasts_way() {
     }
     for (body, class, word) in [
         (with(json!(["nope:segment"])), "FeatureViewNotFoundException", "nope"),
-        (with(json!(["rfm:nope"])), "FeastObjectNotFoundException", "Feature nope does not exist in feature view rfm"),
+        (
+            with(json!(["rfm:nope"])),
+            "FeastObjectNotFoundException",
+            "Feature nope does not exist in feature view rfm",
+        ),
         (with(json!(["rfm@v2:segment"])), "FeatureViewNotFoundException", "rfm@v2"),
-        (r#"{"entities": {"driver_id": [1]}}"#.to_owned(), "EntityNotFoundException", "the join key is customer_id"),
+        (
+            r#"{"entities": {"driver_id": [1]}}"#.to_owned(),
+            "EntityNotFoundException",
+            "the join key is customer_id",
+        ),
     ] {
         let answer = service.post(URL, body.as_str()).await;
         let (found, message) = feast_error(&answer);
@@ -292,10 +318,12 @@ async fn what_no_tier_can_tell_is_invalid_and_503_where_it_is_all() {
     let shop = corners();
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
-    let rows = shop.path().join("lake/snapshots").join(built.manifest.id.as_str()).join("rows/part-00000.parquet");
+    let rows =
+        shop.path().join("lake/snapshots").join(built.manifest.id.as_str()).join("rows/part-00000.parquet");
     std::fs::remove_file(rows).unwrap();
     let service = shop.serve().await;
-    let body = json!({"entities": {"customer_id": ["loyal", "0 is before all ids"]}, "features": ["rfm:segment"]});
+    let body =
+        json!({"entities": {"customer_id": ["loyal", "0 is before all ids"]}, "features": ["rfm:segment"]});
     let answer = ask(&service, body).await;
     assert_eq!(
         of(&answer, "segment"),
@@ -328,7 +356,8 @@ async fn an_id_that_cannot_be_a_customers_is_not_found_in_its_place() {
         })
     );
     // Where none can be one, nothing has to be read.
-    let alone = ask(&service, json!({"entities": {"customer_id": ["", false]}, "features": ["rfm:segment"]})).await;
+    let alone =
+        ask(&service, json!({"entities": {"customer_id": ["", false]}, "features": ["rfm:segment"]})).await;
     assert_eq!(of(&alone, "segment")["statuses"], json!(["NOT_FOUND", "NOT_FOUND"]));
 }
 
@@ -345,7 +374,10 @@ async fn a_value_has_the_time_of_its_own_snapshot() {
     eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
     let body = json!({"entities": {"customer_id": ["loyal", "prospect"]}, "features": ["rfm:segment"]});
     let before = ask(&service, body.clone()).await;
-    assert_eq!(of(&before, "segment")["event_timestamps"], json!(["2024-03-05T12:00:00Z", "2024-03-05T12:00:00Z"]));
+    assert_eq!(
+        of(&before, "segment")["event_timestamps"],
+        json!(["2024-03-05T12:00:00Z", "2024-03-05T12:00:00Z"])
+    );
     let later = shop.build().await.manifest.id;
     shop.publish(&later).await;
     // Nothing has changed for the prospect, who is not written again.
@@ -360,7 +392,8 @@ async fn health_is_that_of_the_tiers() {
     let shop = corners();
     let service = shop.serve().await;
     assert_eq!(service.get("/health").await.status, 503);
-    let nothing = service.post(URL, r#"{"entities": {"customer_id": [1]}, "features": ["rfm:segment"]}"#).await;
+    let nothing =
+        service.post(URL, r#"{"entities": {"customer_id": [1]}, "features": ["rfm:segment"]}"#).await;
     assert_eq!((nothing.status, nothing.problem().as_str()), (503, "no-snapshot"));
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
@@ -379,7 +412,10 @@ async fn a_repository_is_written_anew_and_nothing_of_others_is_touched() {
     shop.publish(&built.manifest.id).await;
     let written = shop.larder(&["feast-repo", folder, "--url", "http://features:80"]);
     let told = String::from_utf8_lossy(&written.stdout).into_owned();
-    assert!(written.status.success() && told.contains("behavior") && told.contains("feast apply"), "{written:?}");
+    assert!(
+        written.status.success() && told.contains("behavior") && told.contains("feast apply"),
+        "{written:?}"
+    );
     let (store, python) = (repository.join("feature_store.yaml"), repository.join("larder.py"));
     assert!(std::fs::read_to_string(&store).unwrap().contains("path: \"http://features:80\""));
     std::fs::write(&store, "project: mine\n").unwrap();
@@ -389,6 +425,9 @@ async fn a_repository_is_written_anew_and_nothing_of_others_is_touched() {
     assert_eq!(std::fs::read_to_string(&python).unwrap(), first);
     std::fs::write(&python, "# mine\n").unwrap();
     let refused = shop.larder(&["feast-repo", folder]);
-    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("larder.py"), "{refused:?}");
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("larder.py"),
+        "{refused:?}"
+    );
     assert_eq!(std::fs::read_to_string(&python).unwrap(), "# mine\n");
 }

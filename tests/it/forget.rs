@@ -11,12 +11,15 @@ mod store;
 /// So many customers in a few segments, with churn and recommendations.
 fn crowd(toml: &str, customers: usize) -> Shop {
     let shop = Shop::new(toml);
-    let mut lines = String::from("customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at\n");
+    let mut lines =
+        String::from("customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at\n");
     for at in 0..customers {
         use std::fmt::Write as _;
         for order in 0..=at % 4 {
             let (price, product, month) = (1 + at % 7, (at + order) % 9, 1 + (at / 5 + order * 3) % 12);
-            let line = format!("who-{at:04},o{at}-{order},p{product},Thing {product},1,{price}.00,2024-{month:02}-15");
+            let line = format!(
+                "who-{at:04},o{at}-{order},p{product},Thing {product},1,{price}.00,2024-{month:02}-15"
+            );
             writeln!(lines, "{line}").unwrap();
         }
     }
@@ -70,7 +73,9 @@ async fn lists(service: &Service, limit: usize) -> Lists {
         assert_eq!(segment["size"].as_u64().unwrap(), members.len() as u64, "{segment}");
         all.insert(name.to_owned(), members);
     }
-    for path in ["/v1/churn", "/v1/churn?risk=high", "/v1/churn?min_probability=0.2", "/v1/churn?min_value=0.01"] {
+    for path in
+        ["/v1/churn", "/v1/churn?risk=high", "/v1/churn?min_probability=0.2", "/v1/churn?min_value=0.01"]
+    {
         all.insert(path.to_owned(), list(service, path, limit).await);
     }
     let rfm = segments["segments"].as_array().unwrap().iter().filter(|segment| segment["kind"] == "rfm");
@@ -80,8 +85,9 @@ async fn lists(service: &Service, limit: usize) -> Lists {
 }
 
 fn without(lists: &Lists, ids: &[&str]) -> Lists {
-    let alive =
-        |members: &Vec<(u64, String)>| members.iter().filter(|(_, id)| !ids.contains(&id.as_str())).cloned().collect();
+    let alive = |members: &Vec<(u64, String)>| {
+        members.iter().filter(|(_, id)| !ids.contains(&id.as_str())).cloned().collect()
+    };
     lists.iter().map(|(name, members)| (name.clone(), alive(members))).collect()
 }
 
@@ -90,15 +96,22 @@ async fn assert_gone(service: &Service, id: &str, other: &str, tags: &[String]) 
     for road in ["", "/recommendations", "?views=rfm", "/history"] {
         let path = format!("/v1/customers/{id}{road}");
         let answer = service.get(&path).await;
-        assert_eq!((answer.status, answer.problem().as_str()), (404, "customer-not-found"), "{path}: {}", answer.text);
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (404, "customer-not-found"),
+            "{path}: {}",
+            answer.text
+        );
         for tag in tags.iter().map(String::as_str).chain(["*"]) {
             let request = service.client.get(format!("{}{path}", service.url)).header("if-none-match", tag);
             assert_eq!(service.send(request).await.status, 404, "{path}, {tag}");
         }
         assert_eq!(service.get(&format!("/v1/customers/{other}{road}")).await.status, 200);
     }
-    let batch = service.post("/v1/customers/batch", json!({"ids": [other, id, other]}).to_string()).await.json();
-    let found: Vec<&Value> = batch["results"].as_array().unwrap().iter().map(|result| &result["found"]).collect();
+    let batch =
+        service.post("/v1/customers/batch", json!({"ids": [other, id, other]}).to_string()).await.json();
+    let found: Vec<&Value> =
+        batch["results"].as_array().unwrap().iter().map(|result| &result["found"]).collect();
     assert_eq!(found, [&json!(true), &json!(false), &json!(true)]);
     let body = json!({"features": ["rfm:segment"], "entities": {"customer_id": [other, id]}}).to_string();
     let feast = service.post("/get-online-features", body).await.json();
@@ -118,7 +131,8 @@ async fn a_running_service_forgets_by_every_road() {
     let before = lists(&service, 7).await;
     assert!(before.values().filter(|members| members.len() > 20).count() > 4, "{before:?}");
     // The first and the last of a list, neighbours, a whole page of the largest, and one that memory holds.
-    let (largest, _) = before.iter().max_by_key(|(name, members)| (name.starts_with("churn_"), members.len())).unwrap();
+    let (largest, _) =
+        before.iter().max_by_key(|(name, members)| (name.starts_with("churn_"), members.len())).unwrap();
     let of = |at: usize| before[largest][at].1.as_str();
     let last = before[largest].len() - 1;
     let mut gone: Vec<&str> = [0, 1, last].into_iter().chain(7..14).map(of).collect();
@@ -170,7 +184,10 @@ async fn a_running_service_forgets_by_every_road() {
     let told = said(&unknown);
     assert!(!unknown.status.success() && told.contains("--unknown-ok"), "{told}");
     assert!(told.contains("12 customers are forgotten, 1 of them since now"), "{told}");
-    assert!(told.contains("no snapshot knows `who-9999`") && !told.contains(&format!("knows `{}`", gone[0])), "{told}");
+    assert!(
+        told.contains("no snapshot knows `who-9999`") && !told.contains(&format!("knows `{}`", gone[0])),
+        "{told}"
+    );
     // Ids of a spreadsheet are read as raw data are, and ids that are on the list already are not new.
     std::fs::write(&file, "\u{feff}customer_id;name\r\n\"who-9999\";x\r\nwho-9998;y\r\n").unwrap();
     let told = done(&forget(&shop, &["--unknown-ok", "--file", file.to_str().unwrap()]));

@@ -6,7 +6,9 @@ use larder::{
     config::LakeConfig,
     lake::{Lake, LakeError},
 };
-use object_store::{DynObjectStore, ObjectStoreExt, PutMode, PutOptions, integration, path::Path as ObjectPath};
+use object_store::{
+    DynObjectStore, ObjectStoreExt, PutMode, PutOptions, integration, path::Path as ObjectPath,
+};
 
 use crate::{
     bucket::Bucket,
@@ -54,7 +56,8 @@ async fn a_folder_of_a_bucket_keeps_the_contract_of_stores() {
 #[tokio::test]
 async fn a_local_folder_keeps_the_contract_of_stores() {
     let folder = tempfile::tempdir().unwrap();
-    let config = LakeConfig { url: folder.path().join("lake").display().to_string(), ..LakeConfig::default() };
+    let config =
+        LakeConfig { url: folder.path().join("lake").display().to_string(), ..LakeConfig::default() };
     let lake = Lake::open(&config, folder.path()).unwrap();
     contract(lake.store().as_ref()).await;
     integration::copy_if_not_exists(lake.store().as_ref()).await;

@@ -37,14 +37,16 @@ async fn truth(shop: &Shop, id: &SnapshotId) -> Truth {
     let ids: Vec<String> = (0..CUSTOMERS).map(|at| format!("c{at}")).collect();
     for ids in ids.chunks(1_000) {
         let asked = json!({"ids": ids, "features": ["rfm.segment", "rfm.monetary", "churn.risk"]});
-        for result in service.post("/v1/customers/batch", asked.to_string()).await.json()["results"].as_array().unwrap()
+        for result in
+            service.post("/v1/customers/batch", asked.to_string()).await.json()["results"].as_array().unwrap()
         {
             if result["found"] == true {
                 let text = |value: &Value| value.as_str().map(str::to_owned);
                 let views = &result["views"];
                 let monetary = (views["rfm"]["monetary"].as_f64().unwrap() * 10_000.0).round();
                 #[expect(clippy::cast_possible_truncation, reason = "some thousands")]
-                let standing = (text(&views["rfm"]["segment"]), monetary as i64, text(&views["churn"]["risk"]));
+                let standing =
+                    (text(&views["rfm"]["segment"]), monetary as i64, text(&views["churn"]["risk"]));
                 truth.insert(result["customer_id"].as_str().unwrap().to_owned(), standing);
             }
         }
@@ -58,7 +60,9 @@ fn members(truth: &Truth, segment: &str) -> BTreeSet<String> {
         "spenders" => (500_000..900_000).contains(monetary),
         "best" => *monetary >= 900_000,
         // Unknown is not "not low".
-        "slow" => place.as_deref() == Some("hibernating") || risk.as_deref().is_some_and(|risk| risk != "low"),
+        "slow" => {
+            place.as_deref() == Some("hibernating") || risk.as_deref().is_some_and(|risk| risk != "low")
+        }
         _ => match segment.strip_prefix("churn_") {
             Some(level) => risk.as_deref() == Some(level),
             None => place.as_deref() == Some(segment),
@@ -191,7 +195,8 @@ async fn segments_move_as_their_members_do() {
     let far = format!("/v1/migration?from={}&to={}", ids[0], ids[2]);
     check_migration(&service.get(&far).await.json(), &truths[0], &truths[2], false);
 
-    let names = ["hibernating", "at_risk", "churn_high", "champions", "churn_low", "spenders", "best", "slow"];
+    let names =
+        ["hibernating", "at_risk", "churn_high", "champions", "churn_low", "spenders", "best", "slow"];
     let list = format!("/v1/overlap?segments={}&snapshot={}", names.join(","), ids[1]);
     let overlap = service.get(&list).await.json();
     let pairs = overlap["pairs"].as_array().unwrap();
@@ -212,8 +217,9 @@ async fn segments_move_as_their_members_do() {
         assert!(same(&pair["share_of_a"], a.len()) && same(&pair["share_of_b"], b.len()), "{pair}");
         assert!(same(&pair["jaccard"], a.union(&b).count()), "{pair}");
     }
-    let both =
-        |a: &str, b: &str| pairs.iter().find(|pair| pair["a"] == a && pair["b"] == b).unwrap()["customers"].clone();
+    let both = |a: &str, b: &str| {
+        pairs.iter().find(|pair| pair["a"] == a && pair["b"] == b).unwrap()["customers"].clone()
+    };
     assert!(both("hibernating", "slow").as_u64() > Some(0) && both("spenders", "best") == 0, "{overlap}");
 
     // What was found is kept: it is there when the columns are not.
@@ -240,7 +246,8 @@ async fn what_a_snapshot_does_not_have_is_null_and_not_nought() {
     let file = shop.path().join(format!("lake/snapshots/{}/manifest.json", ids[0]));
     let mut manifest: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     manifest["segments"].as_array_mut().unwrap().retain(|segment| segment["name"] != "champions");
-    let rfm = manifest["views"].as_array_mut().unwrap().iter_mut().find(|view| view["name"] == "rfm").unwrap();
+    let rfm =
+        manifest["views"].as_array_mut().unwrap().iter_mut().find(|view| view["name"] == "rfm").unwrap();
     rfm["features"].as_array_mut().unwrap().last_mut().unwrap()["name"] = json!("segment_of_old");
     std::fs::write(&file, manifest.to_string()).unwrap();
     shop.publish(&ids[2]).await;
@@ -254,7 +261,8 @@ async fn what_a_snapshot_does_not_have_is_null_and_not_nought() {
     let newest = service.get("/v1/segments/champions/history?limit=1").await.json()["history"].clone();
     assert_eq!(newest, json!([history[2]]));
     let middle =
-        service.get("/v1/segments/champions/history?from=2024-02-25&to=2024-03-09").await.json()["history"].clone();
+        service.get("/v1/segments/champions/history?from=2024-02-25&to=2024-03-09").await.json()["history"]
+            .clone();
     assert_eq!(middle, json!([history[1]]));
 
     let path = "/v1/customers/loyal/history?features=rfm.segment,rfm.frequency";
@@ -332,7 +340,11 @@ async fn an_audience_is_followed_from_when_it_was_configured() {
     let none = Value::Null;
     assert_eq!(
         told,
-        [[none.clone(), none.clone(), none.clone()], [json!(4), none.clone(), none], [json!(6), json!(2), json!(0)]]
+        [
+            [none.clone(), none.clone(), none.clone()],
+            [json!(4), none.clone(), none],
+            [json!(6), json!(2), json!(0)]
+        ]
     );
     let overlap = service.get("/v1/overlap?segments=spenders,champions").await.json();
     assert_eq!(
@@ -368,12 +380,18 @@ async fn what_the_caller_has_already_is_not_told_again() {
             [(&service, tag.clone()), (&replica, format!("\"x\", {tag}")), (&service, "*".to_owned())]
         {
             let again = has(service, path, &given).await;
-            assert_eq!((again.status, again.text.as_str(), again.header("etag")), (304, "", tag.as_str()), "{path}");
+            assert_eq!(
+                (again.status, again.text.as_str(), again.header("etag")),
+                (304, "", tag.as_str()),
+                "{path}"
+            );
         }
         assert_eq!(has(&service, path, "W/\"other\"").await.text, answer.text);
         tags.insert(path, tag);
     }
-    for path in ["/v1/segments/nope/history", "/v1/overlap?segments=champions,nope", "/v1/migration?to=2023-01-01"] {
+    for path in
+        ["/v1/segments/nope/history", "/v1/overlap?segments=champions,nope", "/v1/migration?to=2023-01-01"]
+    {
         assert_eq!(has(&service, path, "*").await.status, 404, "{path}");
     }
     // One more snapshot of the past changes what is over time, and nothing else.

@@ -20,15 +20,22 @@ async fn crowd(customers: usize) -> (Shop, Service) {
     (shop, service)
 }
 
-async fn pages(service: &Service, segment: &str, mut limits: impl Iterator<Item = usize>) -> Vec<(u64, String)> {
+async fn pages(
+    service: &Service,
+    segment: &str,
+    mut limits: impl Iterator<Item = usize>,
+) -> Vec<(u64, String)> {
     let (mut found, mut cursor) = (Vec::new(), String::new());
     loop {
         let limit = limits.next().unwrap();
-        let page = service.get(&format!("/v1/segments/{segment}/customers?limit={limit}{cursor}")).await.json();
+        let page =
+            service.get(&format!("/v1/segments/{segment}/customers?limit={limit}{cursor}")).await.json();
         let customers = page["customers"].as_array().unwrap();
         assert!(customers.len() <= limit);
         found.extend(
-            customers.iter().map(|c| (c["rank"].as_u64().unwrap(), c["customer_id"].as_str().unwrap().to_owned())),
+            customers
+                .iter()
+                .map(|c| (c["rank"].as_u64().unwrap(), c["customer_id"].as_str().unwrap().to_owned())),
         );
         match &page["next"] {
             Value::Null => {
@@ -51,7 +58,8 @@ fn pages_of_any_size_give_the_whole_list_in_order() {
         (runtime, shop, service)
     });
     let segments = runtime.block_on(service.get("/v1/segments")).json()["segments"].clone();
-    let largest = segments.as_array().unwrap().iter().max_by_key(|segment| segment["size"].as_u64()).unwrap().clone();
+    let largest =
+        segments.as_array().unwrap().iter().max_by_key(|segment| segment["size"].as_u64()).unwrap().clone();
     let (name, size) = (largest["name"].as_str().unwrap(), largest["size"].as_u64().unwrap());
     assert!(size > 4_096, "{largest}");
     let whole = runtime.block_on(pages(service, name, std::iter::repeat(1_000)));
@@ -86,15 +94,20 @@ async fn a_list_does_not_drift_when_a_new_snapshot_is_published() {
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
     let current = built.manifest.id.to_string();
-    crate::shop::eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == current).await;
-    let rest = service.get(&format!("/v1/segments/hibernating/customers?limit=1000&cursor={cursor}")).await.json();
+    crate::shop::eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == current)
+        .await;
+    let rest =
+        service.get(&format!("/v1/segments/hibernating/customers?limit=1000&cursor={cursor}")).await.json();
     assert_eq!(rest["snapshot"], first["snapshot"]);
     assert_eq!(rest["customers"].as_array().unwrap()[..], all[5..]);
     // Another replica, which never saw the old snapshot current, goes on with it; when it is gone, it says so.
     let replica = shop.serve().await;
-    let same = replica.get(&format!("/v1/segments/hibernating/customers?limit=1000&cursor={cursor}&views=rfm")).await;
+    let same = replica
+        .get(&format!("/v1/segments/hibernating/customers?limit=1000&cursor={cursor}&views=rfm"))
+        .await;
     assert_eq!(same.json()["customers"].as_array().unwrap().len(), all.len() - 5);
-    std::fs::remove_dir_all(shop.path().join("lake/snapshots").join(first["snapshot"].as_str().unwrap())).unwrap();
+    std::fs::remove_dir_all(shop.path().join("lake/snapshots").join(first["snapshot"].as_str().unwrap()))
+        .unwrap();
     let third = shop.serve().await;
     let gone = third.get(&format!("/v1/segments/hibernating/customers?cursor={cursor}")).await;
     assert_eq!((gone.status, gone.problem().as_str()), (410, "cursor-gone"));

@@ -84,10 +84,14 @@ fn world() -> (Vec<String>, BTreeMap<String, Truth>) {
             alive = dice.next() >= leaves;
         };
         let x = f64::from(repeats);
-        let odds =
-            if repeats == 0 { 0.0 } else { A / (B + x - 1.0) * ((ALPHA + watched) / (ALPHA + last)).powf(R + x) };
+        let odds = if repeats == 0 {
+            0.0
+        } else {
+            A / (B + x - 1.0) * ((ALPHA + watched) / (ALPHA + last)).powf(R + x)
+        };
         let p_alive = 1.0 / (1.0 + odds);
-        let posterior = 1.0 - p_alive + p_alive * ((ALPHA + watched) / (ALPHA + watched + HORIZON)).powf(R + x);
+        let posterior =
+            1.0 - p_alive + p_alive * ((ALPHA + watched) / (ALPHA + watched + HORIZON)).powf(R + x);
         let none = if alive { (-rate * HORIZON).exp() } else { 1.0 };
         truth.insert(id, Truth { none, posterior, stays_away: next > watched + HORIZON });
     }
@@ -137,13 +141,18 @@ async fn customers_of_few_orders_are_foretold_as_well_as_they_can_be() {
     near("q", worth.q, Q, 0.15);
     near("the mean worth", worth.p * worth.gamma / (worth.q - 1.0), P * GAMMA / (Q - 1.0), 0.1);
 
-    let served: BTreeMap<&str, f64> =
-        all.iter().map(|(id, views)| (id.as_str(), views["churn"]["probability"].as_f64().unwrap())).collect();
+    let served: BTreeMap<&str, f64> = all
+        .iter()
+        .map(|(id, views)| (id.as_str(), views["churn"]["probability"].as_f64().unwrap()))
+        .collect();
     let worst = worst_tenth(truth.iter().map(|(id, truth)| (served[id.as_str()], truth.none)).collect());
     assert!(worst < 0.05, "a tenth is off by {worst}");
     let reached = auc(truth.iter().map(|(id, truth)| (served[id.as_str()], truth.stays_away)).collect());
     let best = auc(truth.values().map(|truth| (truth.posterior, truth.stays_away)).collect());
-    println!("AUC {reached:.4}, of the true model {best:.4}, chosen {}, a tenth is off by {worst:.4}", card.chosen);
+    println!(
+        "AUC {reached:.4}, of the true model {best:.4}, chosen {}, a tenth is off by {worst:.4}",
+        card.chosen
+    );
     assert!(best > 0.75 && reached > best - 0.01, "{reached} of {best}");
     for cut in &card.cuts {
         assert!(cut.candidates.iter().any(|figures| figures.name == "bg_nbd"), "{cut:?}");

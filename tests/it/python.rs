@@ -18,7 +18,8 @@ pub(crate) fn run(command: &mut Command) -> Output {
 
 /// The programs of a virtual environment with what `tests/<name>/requirements.txt` pins.
 pub(crate) fn installed(name: &str) -> PathBuf {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name).join("requirements.txt");
+    let requirements =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name).join("requirements.txt");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let pins = larder::snapshot::hex(&Sha256::digest(fs::read(&requirements).unwrap()));
     let folder = target.join(format!("{name}-{}", &pins[..12]));
@@ -29,7 +30,9 @@ pub(crate) fn installed(name: &str) -> PathBuf {
         let _ = fs::remove_dir_all(&folder);
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
         let mut pip = Command::new(folder.join("bin/pip"));
-        run(pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&requirements));
+        run(pip
+            .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(&requirements));
         fs::write(folder.join("ready"), "").unwrap();
     }
     folder.join("bin")

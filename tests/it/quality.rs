@@ -28,7 +28,8 @@ async fn current(shop: &Shop) -> String {
 
 #[tokio::test]
 async fn an_implausible_build_is_kept_and_not_published() {
-    let rules = "[quality]\nrules = [\"customers >= 0.9 * previous\", \"null_share(profile.email) <= 0.6\"]\n";
+    let rules =
+        "[quality]\nrules = [\"customers >= 0.9 * previous\", \"null_share(profile.email) <= 0.6\"]\n";
     let shop = Shop::new(&format!("{rules}{QUICK}"));
     write(&shop, 20, 10, 20);
     let first = shop.larder(&["build"]);
@@ -53,7 +54,8 @@ async fn an_implausible_build_is_kept_and_not_published() {
     // The command that the message names publishes it all the same.
     let built = shop.larder(&["build"]);
     let told = said(&built);
-    let command = told.split("`larder publish ").nth(1).and_then(|rest| rest.split('`').next()).unwrap().to_owned();
+    let command =
+        told.split("`larder publish ").nth(1).and_then(|rest| rest.split('`').next()).unwrap().to_owned();
     let done = shop.larder(&["publish", &command]);
     assert!(done.status.success(), "{}", said(&done));
     assert_eq!(current(&shop).await, command);
@@ -98,7 +100,8 @@ async fn a_snapshot_from_the_future_does_not_keep_the_repaired_one_out() {
 fn a_build_works_with_few_open_files_or_is_refused_before_it_reads() {
     let shop = Shop::new(&format!("[build]\nthreads = 8\n{QUICK}"));
     for file in 0..16 {
-        let lines = (0..400).map(|at| format!("c{at},{file}-{at},p{},1,10,2024-01-{:02}\n", at % 7, 1 + at % 28));
+        let lines =
+            (0..400).map(|at| format!("c{at},{file}-{at},p{},1,10,2024-01-{:02}\n", at % 7, 1 + at % 28));
         shop.raw(&format!("transactions/{file}.csv"), format!("{HEADER}{}", lines.collect::<String>()));
     }
     let limited = |limit: &str| {
@@ -137,7 +140,11 @@ fn upload_refuses_what_build_refuses() {
         let file = shop.path().join("upload.csv");
         std::fs::write(&file, content).unwrap();
         let refused = shop.larder(&["upload", table, file.to_str().unwrap()]);
-        assert!(!refused.status.success() && said(&refused).contains(expected), "{expected}: {}", said(&refused));
+        assert!(
+            !refused.status.success() && said(&refused).contains(expected),
+            "{expected}: {}",
+            said(&refused)
+        );
         assert!(!said(&refused).contains("ann@example"), "{}", said(&refused));
     }
     assert!(!shop.path().join("lake/raw").exists());

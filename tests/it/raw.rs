@@ -56,7 +56,8 @@ impl Case {
             match head.trim() {
                 "larder.toml" => body.clone_into(&mut case.toml),
                 "expect.toml" => {
-                    case.expected = toml::from_str(body).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+                    case.expected =
+                        toml::from_str(body).unwrap_or_else(|error| panic!("{}: {error}", case.name));
                     seen = true;
                 }
                 file => match file.strip_suffix(" escaped") {
@@ -128,7 +129,11 @@ impl Case {
             .collect();
         for words in &expected.bad {
             let found = causes.iter().any(|cause| cause.contains(words));
-            same(format!("whether bad lines say `{words}` ({causes:?})"), found.to_string(), "true".to_owned());
+            same(
+                format!("whether bad lines say `{words}` ({causes:?})"),
+                found.to_string(),
+                "true".to_owned(),
+            );
         }
         let kinds = |kinds: BTreeSet<&str>| kinds.into_iter().collect::<Vec<_>>().join(", ");
         let found = manifest.warnings.iter().map(|warning| warning.kind.as_str()).collect();
@@ -151,8 +156,10 @@ impl Case {
             }
         };
         for (id, values) in &expected.values {
-            let path =
-                format!("/v1/customers/{}", url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>());
+            let path = format!(
+                "/v1/customers/{}",
+                url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>()
+            );
             let answer = service.get(&path.replace('+', "%20")).await;
             let views = if answer.status == 200 { answer.json()["views"].clone() } else { Value::Null };
             for (feature, value) in values {
@@ -171,14 +178,24 @@ impl Case {
                     }
                 } else {
                     let value = serde_json::to_value(value).unwrap();
-                    same(format!("{feature} of {id}"), format!("{:?}", at(feature)), format!("{:?}", Some(value)));
+                    same(
+                        format!("{feature} of {id}"),
+                        format!("{:?}", at(feature)),
+                        format!("{:?}", Some(value)),
+                    );
                 }
             }
         }
         for id in &expected.absent {
-            let path =
-                format!("/v1/customers/{}", url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>());
-            same(format!("the status of {id}"), service.get(&path).await.status.to_string(), "404".to_owned());
+            let path = format!(
+                "/v1/customers/{}",
+                url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>()
+            );
+            same(
+                format!("the status of {id}"),
+                service.get(&path).await.status.to_string(),
+                "404".to_owned(),
+            );
         }
         wrong
     }
@@ -224,7 +241,9 @@ async fn every_kind_of_input_gives_the_right_numbers_or_a_clear_message() {
         (case.name.clone(), running.await.unwrap_or_else(|_| vec!["it takes too long".to_owned()]))
     });
     let results: Vec<(String, Vec<String>)> = results.buffer_unordered(4).collect().await;
-    let wrong: Vec<String> =
-        results.iter().flat_map(|(name, wrong)| wrong.iter().map(move |what| format!("{name}: {what}"))).collect();
+    let wrong: Vec<String> = results
+        .iter()
+        .flat_map(|(name, wrong)| wrong.iter().map(move |what| format!("{name}: {what}")))
+        .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

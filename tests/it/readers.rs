@@ -115,7 +115,8 @@ impl Readers {
 }
 
 fn check(truth: &Truth, snapshot: &Value, id: &str, views: &Value) {
-    let of_snapshot = truth.get(snapshot.as_str().unwrap()).unwrap_or_else(|| panic!("unknown snapshot {snapshot}"));
+    let of_snapshot =
+        truth.get(snapshot.as_str().unwrap()).unwrap_or_else(|| panic!("unknown snapshot {snapshot}"));
     assert_eq!(Some(views), of_snapshot.get(id), "{id} of {snapshot}");
 }
 

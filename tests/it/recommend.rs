@@ -70,7 +70,10 @@ async fn a_planted_pair_is_found_with_its_reason() {
         let first = &body["products"][0];
         assert_eq!(first["product_id"], format!("right-{pair}"), "{body}");
         assert_eq!(first["name"], format!("Right, {pair}"));
-        assert_eq!(first["because"], json!({"product_id": format!("left-{pair}"), "name": format!("Left {pair}")}));
+        assert_eq!(
+            first["because"],
+            json!({"product_id": format!("left-{pair}"), "name": format!("Left {pair}")})
+        );
         let scores: Vec<f64> =
             body["products"].as_array().unwrap().iter().map(|one| one["score"].as_f64().unwrap()).collect();
         assert!(scores[0] > 0.0 && scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
@@ -113,7 +116,10 @@ async fn lists_are_of_products_that_are_new_or_own_and_never_of_postage() {
     let own = shop_of(&lines, "[recommendations]\nexclude = [\"TEA\", \"right-*\"]\n").open().await;
     let body = own.get("/v1/customers/c599/recommendations").await.json();
     let all = [ids(&body["products"]), ids(&body["buy_again"])].concat();
-    assert!(all.contains(&"POST") && !all.iter().any(|id| *id == "tea" || id.starts_with("right")), "{all:?}");
+    assert!(
+        all.contains(&"POST") && !all.iter().any(|id| *id == "tea" || id.starts_with("right")),
+        "{all:?}"
+    );
     assert_eq!(card(&own).await.excluded_products, 11);
 }
 
@@ -135,7 +141,10 @@ async fn customers_without_a_history_get_the_best_sellers_of_their_country() {
         let body = service.get(&format!("/v1/customers/{customer}/recommendations")).await.json();
         assert_eq!(ids(&body["products"])[0], first, "{customer}: {body}");
         assert_eq!((ids(&body["products"]).len(), &body["buy_again"]), (10, &json!([])));
-        assert_eq!((&body["products"][0]["score"], &body["products"][0]["because"]), (&json!(0), &Value::Null));
+        assert_eq!(
+            (&body["products"][0]["score"], &body["products"][0]["because"]),
+            (&json!(0), &Value::Null)
+        );
     }
     assert_eq!(card(&service).await.customers_without_history, 3);
 }
@@ -149,12 +158,15 @@ async fn lists_are_filled_from_the_category_that_a_customer_likes() {
         let category = ["a", "b", "x", "x", "x", "x", "x", "x", "x", "x"][customer % 10];
         let product = customer / 10 % 5;
         let day = 1 + customer % 28;
-        writeln!(text, "k{customer},{customer},{category}{product},cat {category},1,1.00,2024-01-{day:02},UK").unwrap();
+        writeln!(
+            text,
+            "k{customer},{customer},{category}{product},cat {category},1,1.00,2024-01-{day:02},UK"
+        )
+        .unwrap();
     }
     // One who bought of `a`, once, what nobody else did; one who gave it back.
     text += "thin,t1,a9,cat a,1,1.00,2024-01-10,UK\nback,t2,a9,cat a,1,1.00,2024-01-10,UK\nback,t3,a9,cat a,-1,1.00,2024-01-11,UK\n";
-    let people =
-        "customer_id,favourite_category,likes\nstated,cat b,cat a\nnowhere,cat z,\nback,cat b,\nthin,cat b,\nlooks,,\n";
+    let people = "customer_id,favourite_category,likes\nstated,cat b,cat a\nnowhere,cat z,\nback,cat b,\nthin,cat b,\nlooks,,\n";
     let looks = "customer_id,event,product_id,at\nlooks,view,b1,2024-01-02\nlooks,view,a1,2024-01-03\nlooks,view,a2,2024-01-04\n\
         looks,search,,2024-01-05\nstated,view,a1,2024-01-05\nlooks,view,b1,2025-01-05\nlooks,view,b2,2025-01-05\nlooks,view,b3,2025-01-05\n";
     let open = async |toml: &str| {
@@ -192,7 +204,9 @@ async fn the_card_is_of_the_same_customers_for_every_candidate_and_beats_them() 
     let names: Vec<&str> = measured.products.candidates.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["most popular", "raw co-occurrence", "served"]);
     let all = || measured.products.candidates.iter().chain(&measured.buy_again.candidates);
-    assert!(all().flat_map(|one| [one.hit_rate, one.recall, one.ndcg]).all(|value| (0.0..=1.0).contains(&value)));
+    assert!(
+        all().flat_map(|one| [one.hit_rate, one.recall, one.ndcg]).all(|value| (0.0..=1.0).contains(&value))
+    );
     assert!(measured.products.customers > 100 && measured.products.customers <= measured.buy_again.customers);
     // Tea is bought again by everybody; so `buy_again` is found, and holds about what they bought again.
     assert!(measured.buy_again.candidates.last().unwrap().hit_rate > 0.95, "{measured:?}");
@@ -204,14 +218,25 @@ async fn the_card_is_of_the_same_customers_for_every_candidate_and_beats_them() 
 async fn too_little_data_is_said_and_not_measured() {
     let service = shop_of(&planted()[..30], "").open().await;
     let few = card(&service).await;
-    assert!(few.measured.is_none() && few.notes.iter().any(|note| note.contains("customers")), "{:?}", few.notes);
+    assert!(
+        few.measured.is_none() && few.notes.iter().any(|note| note.contains("customers")),
+        "{:?}",
+        few.notes
+    );
     let service = shop_of(&["a,1,p,,1,2.5,2024-01-01,UK".to_owned()], "").open().await;
     let one = card(&service).await;
-    assert!(one.measured.is_none() && one.notes.iter().any(|note| note.contains("three days")), "{:?}", one.notes);
+    assert!(
+        one.measured.is_none() && one.notes.iter().any(|note| note.contains("three days")),
+        "{:?}",
+        one.notes
+    );
     // Nothing is left to recommend to somebody who has everything; there is no name.
     let body = service.get("/v1/customers/a/recommendations").await.json();
     assert_eq!((&body["products"], &body["buy_again"][0]["product_id"]), (&json!([]), &json!("p")));
-    assert_eq!((&body["buy_again"][0]["name"], &body["buy_again"][0]["due_on"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&body["buy_again"][0]["name"], &body["buy_again"][0]["due_on"]),
+        (&Value::Null, &Value::Null)
+    );
     let service = shop_of(&["a,1,p,,-1,2.5,2024-01-01,UK".to_owned()], "").open().await;
     assert!(card(&service).await.notes[0].contains("no purchases"));
 }
@@ -268,13 +293,19 @@ async fn errors_and_unchanged_reads_are_those_of_the_other_reads() {
     }
     // The view serves the same lists by id, as any view does.
     let lists = service.get("/v1/customers/c001/recommendations").await.json();
-    let view = service.get("/v1/customers/c001?views=recommendations").await.json()["views"]["recommendations"].clone();
+    let view =
+        service.get("/v1/customers/c001?views=recommendations").await.json()["views"]["recommendations"]
+            .clone();
     assert_eq!(json!(ids(&lists["products"])), view["products"]);
     assert_eq!(json!(ids(&lists["buy_again"])), view["buy_again"]);
     let views = service.get("/v1/views").await.json();
-    let last = views["views"].as_array().unwrap().iter().find(|view| view["name"] == "recommendations").unwrap();
+    let last =
+        views["views"].as_array().unwrap().iter().find(|view| view["name"] == "recommendations").unwrap();
     assert_eq!(last["source"], "model");
-    assert!(last["features"].as_array().unwrap().iter().all(|feature| feature["description"] != ""), "{last}");
+    assert!(
+        last["features"].as_array().unwrap().iter().all(|feature| feature["description"] != ""),
+        "{last}"
+    );
 }
 
 /// Wholesale: two customers with more products than a basket may have, and everybody else with two.
@@ -310,7 +341,10 @@ async fn a_lake_that_is_gone_takes_names_away_and_nothing_else() {
     let body = service.get("/v1/customers/c001/recommendations").await;
     assert_eq!(body.status, 200, "{}", body.text);
     let body = body.json();
-    assert_eq!((ids(&body["products"]), &body["products"][0]["name"]), (ids(&first["products"]), &Value::Null));
+    assert_eq!(
+        (ids(&body["products"]), &body["products"][0]["name"]),
+        (ids(&first["products"]), &Value::Null)
+    );
     let similar = service.get("/v1/products/tea/similar").await;
     assert_eq!((similar.status, similar.problem().as_str()), (503, "unavailable"));
 }

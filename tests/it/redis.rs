@@ -50,7 +50,8 @@ impl Redis {
     pub(crate) fn with(args: &[&str], cli: &[&str]) -> Self {
         for _ in 0..20 {
             let port = free_port();
-            let owned = |args: &[&str]| args.iter().map(|arg| arg.replace("PORT", &port.to_string())).collect();
+            let owned =
+                |args: &[&str]| args.iter().map(|arg| arg.replace("PORT", &port.to_string())).collect();
             let redis = Self {
                 folder: Arc::new(tempfile::tempdir().unwrap()),
                 port,
@@ -255,7 +256,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn forward(client: TcpStream, target: u16, mut faults: watch::Receiver<Fault>, answers: Arc<AtomicU64>) {
+async fn forward(
+    client: TcpStream,
+    target: u16,
+    mut faults: watch::Receiver<Fault>,
+    answers: Arc<AtomicU64>,
+) {
     let reset = |client: TcpStream| {
         let _ = client.set_zero_linger();
         drop(client);

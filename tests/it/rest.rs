@@ -93,7 +93,10 @@ async fn errors_are_problems_of_a_stable_kind() {
     }
     let delete = service.send(service.client.delete(format!("{}/v1/segments", service.url))).await;
     assert_eq!((delete.status, delete.problem().as_str()), (405, "method-not-allowed"));
-    let form = service.client.post(format!("{}/v1/customers/batch", service.url)).header("content-type", "text/plain");
+    let form = service
+        .client
+        .post(format!("{}/v1/customers/batch", service.url))
+        .header("content-type", "text/plain");
     let form = service.send(form.body("{}")).await;
     assert_eq!((form.status, form.problem().as_str()), (415, "unsupported-media-type"));
 }
@@ -118,7 +121,8 @@ async fn a_compressed_body_is_refused_as_such() {
     assert_eq!(posts, known);
     for (path, body) in bodies {
         for (encoding, status) in [("gzip", 415), ("identity, zstd", 415), ("identity", 200)] {
-            let request = service.client.post(format!("{}{path}", service.url)).header("content-encoding", encoding);
+            let request =
+                service.client.post(format!("{}{path}", service.url)).header("content-encoding", encoding);
             let answer = service.send(request.header("content-type", "application/json").body(body)).await;
             assert_eq!(answer.status, status, "{path} {encoding}: {}", answer.text);
             assert!(status == 200 || answer.problem() == "unsupported-content-encoding", "{}", answer.text);
@@ -144,7 +148,8 @@ async fn segments_and_their_members() {
         let list = service.get(&format!("/v1/segments/{name}/customers?views=rfm")).await.json();
         let members = list["customers"].as_array().unwrap();
         assert_eq!((members.len() as u64, &list["next"]), (segment["size"].as_u64().unwrap(), &Value::Null));
-        let money: Vec<f64> = members.iter().map(|m| m["views"]["rfm"]["monetary"].as_f64().unwrap()).collect();
+        let money: Vec<f64> =
+            members.iter().map(|m| m["views"]["rfm"]["monetary"].as_f64().unwrap()).collect();
         let ids: Vec<&str> = members.iter().map(|m| m["customer_id"].as_str().unwrap()).collect();
         for at in 1..members.len() {
             assert!(
@@ -166,13 +171,25 @@ async fn segments_and_their_members() {
 async fn a_plain_customer_url_gets_the_answer_of_the_general_way() {
     let service = corners().open().await;
     let long = "x".repeat(257);
-    for id in
-        ["loyal", "17850", "batch", "nobody", "a%2Fb%20c%2Bd", "a%2fb+c+d", "%FF", "%00", "%20", "%20loyal%20", &long]
-    {
+    for id in [
+        "loyal",
+        "17850",
+        "batch",
+        "nobody",
+        "a%2Fb%20c%2Bd",
+        "a%2fb+c+d",
+        "%FF",
+        "%00",
+        "%20",
+        "%20loyal%20",
+        &long,
+    ] {
         let direct = service.get(&format!("/v1/customers/{id}")).await;
         let general = service.get(&format!("/v1/customers/{id}?")).await;
         // Whichever comes second finds the row in memory.
-        let plain = |answer: &crate::shop::Answer| answer.text.replace("\"tier\":\"snapshot\"", "\"tier\":\"memory\"");
+        let plain = |answer: &crate::shop::Answer| {
+            answer.text.replace("\"tier\":\"snapshot\"", "\"tier\":\"memory\"")
+        };
         assert_eq!((direct.status, plain(&direct)), (general.status, plain(&general)), "{id}");
         assert_eq!(direct.header("etag"), general.header("etag"), "{id}");
         assert_eq!(direct.header("content-type"), general.header("content-type"), "{id}");
@@ -196,20 +213,26 @@ async fn unchanged_reads_are_304_until_the_next_publish() {
         assert!(tag.starts_with("W/\""), "{path}: {tag}");
         let request = service.client.get(format!("{}{path}", service.url)).header("if-none-match", &tag);
         let again = service.send(request).await;
-        assert_eq!((again.status, again.text.as_str(), again.header("etag")), (304, "", tag.as_str()), "{path}");
+        assert_eq!(
+            (again.status, again.text.as_str(), again.header("etag")),
+            (304, "", tag.as_str()),
+            "{path}"
+        );
         tags.push(tag);
     }
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
     eventually(|| service.get(paths[0]), |answer| answer.header("etag") != tags[0]).await;
-    let request = service.client.get(format!("{}{}", service.url, paths[0])).header("if-none-match", &tags[0]);
+    let request =
+        service.client.get(format!("{}{}", service.url, paths[0])).header("if-none-match", &tags[0]);
     assert_eq!(service.send(request).await.status, 200);
 }
 
 #[tokio::test]
 async fn requests_have_ids_and_are_counted() {
     let service = corners().open().await;
-    let given = service.client.get(format!("{}/v1/customers/loyal", service.url)).header("x-request-id", "abc-1");
+    let given =
+        service.client.get(format!("{}/v1/customers/loyal", service.url)).header("x-request-id", "abc-1");
     assert_eq!(service.send(given).await.header("x-request-id"), "abc-1");
     let (a, b) = (service.get("/v1/customers/loyal").await, service.get("/v1/customers/nobody").await);
     assert!(!a.header("x-request-id").is_empty());
@@ -224,7 +247,11 @@ async fn requests_have_ids_and_are_counted() {
     assert!(service.metric("larder_cache_bytes").await > 0.0);
     assert!(service.metric("larder_build_stage_seconds{stage=\"raw\"}").await > 0.0);
     let text = service.get("/metrics").await.text;
-    assert!(text.contains("larder_http_request_duration_seconds_bucket{route=\"/v1/customers/{id}\",le=\"0.0001\"}"));
+    assert!(
+        text.contains(
+            "larder_http_request_duration_seconds_bucket{route=\"/v1/customers/{id}\",le=\"0.0001\"}"
+        )
+    );
     assert!(text.contains("process_resident_memory_bytes"));
     assert!(!text.contains("loyal"), "a customer's id is a label");
 }
@@ -233,7 +260,9 @@ async fn requests_have_ids_and_are_counted() {
 async fn the_documents_describe_what_is_served() {
     let service = corners().open().await;
     let document = service.get("/openapi.json").await.json();
-    for path in ["/v1/customers/{id}", "/v1/customers/batch", "/v1/segments/{name}/customers", "/v1/views", "/readyz"] {
+    for path in
+        ["/v1/customers/{id}", "/v1/customers/batch", "/v1/segments/{name}/customers", "/v1/views", "/readyz"]
+    {
         assert!(document["paths"][path].is_object(), "{path}");
     }
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
@@ -251,9 +280,11 @@ async fn the_documents_describe_what_is_served() {
 fn described(name: &str, schema: &Value) {
     let Some(properties) = schema["properties"].as_object().filter(|_| name != "Views") else { return };
     for (property, content) in properties {
-        let refers = ["$ref", "oneOf", "items", "additionalProperties"].iter().any(|key| content.get(key).is_some());
+        let refers =
+            ["$ref", "oneOf", "items", "additionalProperties"].iter().any(|key| content.get(key).is_some());
         // What refers to a schema has that schema's description.
-        let described = content["description"].is_string() || content.get("$ref").or(content.get("oneOf")).is_some();
+        let described =
+            content["description"].is_string() || content.get("$ref").or(content.get("oneOf")).is_some();
         assert!(described, "{name}.{property} has no description");
         let shown = content.get("example").is_some() || content.get("examples").is_some();
         assert!(refers || shown || name.ends_with("Tiers"), "{name}.{property} has no example");
@@ -304,12 +335,15 @@ async fn a_stop_lets_open_requests_finish_and_says_no_first() {
     let address = service.url.trim_start_matches("http://").to_owned();
     let mut slow = tokio::net::TcpStream::connect(&address).await.unwrap();
     let body = r#"{"ids":["loyal"]}"#;
-    let head = format!("POST /v1/customers/batch HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head =
+        format!("POST /v1/customers/batch HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     slow.write_all(head.as_bytes()).await.unwrap();
     slow.write_all(&body.as_bytes()[..5]).await.unwrap();
     let stopped = service.stop();
-    eventually(|| service.get("/readyz"), |answer| answer.status == 503 && answer.json()["draining"] == true).await;
-    eventually(|| async { tokio::net::TcpStream::connect(&address).await.is_err() }, |refused| *refused).await;
+    eventually(|| service.get("/readyz"), |answer| answer.status == 503 && answer.json()["draining"] == true)
+        .await;
+    eventually(|| async { tokio::net::TcpStream::connect(&address).await.is_err() }, |refused| *refused)
+        .await;
     slow.write_all(&body.as_bytes()[5..]).await.unwrap();
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await.unwrap();
@@ -324,7 +358,9 @@ async fn a_request_that_takes_too_long_is_ended() {
     shop.config.http.timeout = Duration::from_millis(200);
     let service = shop.open().await;
     let mut slow = tokio::net::TcpStream::connect(service.url.trim_start_matches("http://")).await.unwrap();
-    slow.write_all(b"POST /v1/customers/batch HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").await.unwrap();
+    slow.write_all(b"POST /v1/customers/batch HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        .await
+        .unwrap();
     let mut answer = vec![0; 4_096];
     let read = tokio::time::timeout(crate::shop::PATIENCE, slow.read(&mut answer)).await.unwrap().unwrap();
     let answer = String::from_utf8_lossy(&answer[..read]);

@@ -94,9 +94,11 @@ pub(crate) fn by_definition(lines: &[Line], as_of: DateTime<Utc>, prospects: &[&
     ]);
     for (id, customer) in &mut customers {
         customer.scores = customer.recency.map(|recency| {
-            let above =
-                |measure: &str, value: i64| edges[measure].iter().map(|edge| i64::from(*edge < value * 5)).sum::<i64>();
-            let (f, m) = (1 + above("frequency", customer.frequency), 1 + above("monetary", customer.monetary));
+            let above = |measure: &str, value: i64| {
+                edges[measure].iter().map(|edge| i64::from(*edge < value * 5)).sum::<i64>()
+            };
+            let (f, m) =
+                (1 + above("frequency", customer.frequency), 1 + above("monetary", customer.monetary));
             (5 - above("recency_days", recency), f, m)
         });
         customer.segment = match customer.scores {
@@ -139,7 +141,8 @@ pub(crate) async fn compare(service: &Service, manifest: &Manifest, expected: &E
     let all: Vec<(&String, &Customer)> = expected.customers.iter().collect();
     for chunk in all.chunks(1_000) {
         let ids: Vec<&String> = chunk.iter().map(|(id, _)| *id).collect();
-        let answer = service.post("/v1/customers/batch", json!({"ids": ids, "views": ["rfm"]}).to_string()).await;
+        let answer =
+            service.post("/v1/customers/batch", json!({"ids": ids, "views": ["rfm"]}).to_string()).await;
         let body = answer.json();
         for ((id, customer), result) in chunk.iter().zip(body["results"].as_array().unwrap()) {
             let found = &result["views"]["rfm"];
@@ -164,7 +167,8 @@ pub(crate) async fn compare(service: &Service, manifest: &Manifest, expected: &E
         let found: Vec<f64> = manifest.edges[*measure].iter().map(|edge| edge.parse().unwrap()).collect();
         assert_eq!(found, wanted, "{measure}");
     }
-    let of_rfm = |segment: &&larder::snapshot::SegmentStats| segment.kind == larder::feature::SegmentKind::Rfm;
+    let of_rfm =
+        |segment: &&larder::snapshot::SegmentStats| segment.kind == larder::feature::SegmentKind::Rfm;
     for segment in manifest.segments.iter().filter(of_rfm) {
         let members = expected.customers.values().filter(|customer| customer.segment == segment.name);
         assert_eq!(segment.size, members.count() as u64, "{}", segment.name);

@@ -64,7 +64,8 @@ impl Shop {
         let as_of = as_of.map(|text| text.parse::<DateTime<Utc>>().unwrap());
         let built = pipeline::build(&self.lake(), &self.config, as_of, &Progress::default()).await;
         built.map_err(|error| {
-            let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+            let causes =
+                std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
             causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
         })
     }
@@ -75,7 +76,11 @@ impl Shop {
 
     pub(crate) async fn publish(&self, id: &SnapshotId) -> Current {
         let options = Options { force: true, ..Options::default() };
-        Publisher::new(self.lake(), self.config.tair.clone(), options).publish(Some(id)).await.unwrap().current
+        Publisher::new(self.lake(), self.config.tair.clone(), options)
+            .publish(Some(id))
+            .await
+            .unwrap()
+            .current
     }
 
     /// Builds, publishes, serves.
@@ -91,7 +96,8 @@ impl Shop {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
         let workers = Workers::start(2).unwrap();
-        let tair = self.config.tair.as_ref().map(|config| (Tair::connect(config, Some(&workers)).unwrap(), config));
+        let tair =
+            self.config.tair.as_ref().map(|config| (Tair::connect(config, Some(&workers)).unwrap(), config));
         let serving = Serving::with_tair(self.lake(), tair, &self.config.serving, Arc::clone(&metrics));
         let serving = Arc::new(serving.declaring(self.config.personal()));
         let _ = serving.refresh().await;
@@ -108,7 +114,14 @@ impl Shop {
             .await;
         });
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Service { url, client, stop: Some(stop), server: Some(server), polling, _folder: Arc::clone(&self.folder) }
+        Service {
+            url,
+            client,
+            stop: Some(stop),
+            server: Some(server),
+            polling,
+            _folder: Arc::clone(&self.folder),
+        }
     }
 
     /// The real binary with this shop's configuration.
@@ -179,7 +192,8 @@ impl Service {
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<String>) -> Answer {
-        let request = self.client.post(format!("{}{path}", self.url)).header("content-type", "application/json");
+        let request =
+            self.client.post(format!("{}{path}", self.url)).header("content-type", "application/json");
         self.send(request.body(body.into())).await
     }
 
@@ -207,7 +221,10 @@ impl Drop for Service {
 }
 
 /// Asks again until `ready` likes the answer.
-pub(crate) async fn eventually<T, F: Future<Output = T>>(mut ask: impl FnMut() -> F, ready: impl Fn(&T) -> bool) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = T>>(
+    mut ask: impl FnMut() -> F,
+    ready: impl Fn(&T) -> bool,
+) -> T {
     let asking = async {
         loop {
             let answer = ask().await;

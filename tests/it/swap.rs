@@ -33,7 +33,10 @@ async fn a_new_current_snapshot_takes_over_without_a_failed_read() {
                     let recency = body["views"]["rfm"]["recency_days"].as_i64().unwrap();
                     let expected = if body["as_of"] == "2024-03-10T11:30:00Z" { 2 } else { 23 };
                     assert_eq!(recency, expected, "{body}");
-                    assert!(last != "2024-03-31T10:00:00Z" || body["as_of"] == last.as_str(), "went back: {body}");
+                    assert!(
+                        last != "2024-03-31T10:00:00Z" || body["as_of"] == last.as_str(),
+                        "went back: {body}"
+                    );
                     body["as_of"].as_str().unwrap().clone_into(&mut last);
                     reads.fetch_add(1, Ordering::Relaxed);
                 }
@@ -42,7 +45,10 @@ async fn a_new_current_snapshot_takes_over_without_a_failed_read() {
         .collect();
     shop.raw(
         "transactions/more.csv",
-        format!("{}\nnew,N1,p1,Lamp,1,5.00,2024-03-31 10:00:00,UK\n", crate::shop::CORNERS.lines().next().unwrap()),
+        format!(
+            "{}\nnew,N1,p1,Lamp,1,5.00,2024-03-31 10:00:00,UK\n",
+            crate::shop::CORNERS.lines().next().unwrap()
+        ),
     );
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
@@ -57,7 +63,8 @@ async fn a_new_current_snapshot_takes_over_without_a_failed_read() {
 
 /// The file of a kind in the only snapshot.
 fn file_of(shop: &Shop, manifest: &Manifest, kind: FileKind, segment: Option<&str>) -> PathBuf {
-    let file = manifest.files.iter().find(|file| file.kind == kind && file.segment.as_deref() == segment).unwrap();
+    let file =
+        manifest.files.iter().find(|file| file.kind == kind && file.segment.as_deref() == segment).unwrap();
     shop.path().join("lake/snapshots").join(manifest.id.as_str()).join(&file.path)
 }
 
@@ -95,12 +102,21 @@ async fn damage_is_named_counted_and_never_served() {
         }
         let service = shop.serve().await;
         let answer = service.get("/v1/customers/loyal").await;
-        assert_eq!((answer.status, answer.problem().as_str()), (503, "unavailable"), "{name}: {}", answer.text);
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (503, "unavailable"),
+            "{name}: {}",
+            answer.text
+        );
         assert!(answer.text.contains("rows/part-00000.parquet"), "{name}: {}", answer.text);
         let batch = service.post("/v1/customers/batch", r#"{"ids":["loyal","0 is before all ids"]}"#).await;
         let results = batch.json()["results"].clone();
         assert_eq!(results[0]["found"], serde_json::Value::Null, "{name}");
-        assert_eq!((&results[0]["error"], &results[1]["found"]), (&"unavailable".into(), &false.into()), "{name}");
+        assert_eq!(
+            (&results[0]["error"], &results[1]["found"]),
+            (&"unavailable".into(), &false.into()),
+            "{name}"
+        );
         let errors = service.metric("larder_lake_errors_total").await;
         assert!(errors > 0.0, "{name} is not counted");
         assert!(service.get("/metrics").await.text.contains(&format!("reason=\"{reason}\"")), "{name}");
@@ -167,7 +183,8 @@ async fn old_snapshots_go_and_needed_ones_stay() {
     std::fs::write(shop.path().join("lake/CURRENT"), serde_json::to_vec(&current).unwrap()).unwrap();
     let pruned = prune(&lake, Some(1), &[]).await.unwrap();
     assert_eq!(pruned.snapshots, [ids[0].clone()]);
-    let left: Vec<_> = larder::snapshot::list(&lake).await.unwrap().into_iter().map(|manifest| manifest.id).collect();
+    let left: Vec<_> =
+        larder::snapshot::list(&lake).await.unwrap().into_iter().map(|manifest| manifest.id).collect();
     assert!(left.contains(&ids[1]) && left.contains(&ids[2]));
 }
 

@@ -110,7 +110,8 @@ async fn two_lakes_do_not_mix_in_one_namespace() {
     };
     eventually(told, |count| *count > 0.0).await;
     let forgotten = larder::snapshot::Forgotten::read(&ours.lake()).await.unwrap();
-    let erased = Publisher::new(ours.lake(), ours.config.tair.clone(), Options::default()).erase(&forgotten).await;
+    let erased =
+        Publisher::new(ours.lake(), ours.config.tair.clone(), Options::default()).erase(&forgotten).await;
     assert!(matches!(erased, Err(PublishError::OtherLake { publish: 2, .. })), "{erased:?}");
     let verify = ours.larder(&["verify"]);
     assert!(!verify.status.success() && String::from_utf8(verify.stdout).unwrap().contains("another lake"));
@@ -136,7 +137,10 @@ async fn a_lake_knows_its_own_customers_whatever_names_were_lost() {
     let current = shop.path().join("lake/CURRENT");
     std::fs::remove_file(&current).unwrap();
     publish(&shop, &id).await.unwrap();
-    assert_eq!((there(), read_current(&shop.lake()).await.unwrap().unwrap().lake), (name.clone(), Some(name.clone())));
+    assert_eq!(
+        (there(), read_current(&shop.lake()).await.unwrap().unwrap().lake),
+        (name.clone(), Some(name.clone()))
+    );
     // The same, and then one into the lake alone, which makes up another name.
     std::fs::remove_file(&current).unwrap();
     let lake_only = Options { lake_only: true, ..Options::default() };
@@ -200,7 +204,10 @@ async fn a_flushed_tair_gets_the_current_snapshot_and_not_the_newest_build() {
     redis.cli(&["flushall"]);
     let verify = shop.larder(&["verify", "--all", "--repair"]);
     let told = String::from_utf8(verify.stdout).unwrap();
-    assert!(!verify.status.success() && told.contains("publish --current") && !told.contains("repaired"), "{told}");
+    assert!(
+        !verify.status.success() && told.contains("publish --current") && !told.contains("repaired"),
+        "{told}"
+    );
     assert!(shop.larder(&["publish", "--current"]).status.success());
     assert_eq!(read_current(&shop.lake()).await.unwrap().unwrap().snapshot, plain);
     assert_clean(&shop).await;
@@ -212,7 +219,8 @@ async fn a_flushed_tair_gets_the_current_snapshot_and_not_the_newest_build() {
 
 /// The numbers of the indexes there are.
 fn indexes(redis: &Redis) -> Vec<String> {
-    let mut numbers: Vec<String> = redis.cli(&["hkeys", "larder:indexes"]).lines().map(str::to_owned).collect();
+    let mut numbers: Vec<String> =
+        redis.cli(&["hkeys", "larder:indexes"]).lines().map(str::to_owned).collect();
     numbers.sort();
     numbers
 }
@@ -290,7 +298,8 @@ async fn a_changed_view_makes_old_rows_a_miss_until_they_are_written_anew() {
     let written = publish(&shop, &second).await.unwrap().written.unwrap();
     assert_eq!(written.everything, Some("the columns changed"));
     assert_clean(&shop).await;
-    let is_new = |answer: &serde_json::Value| answer["views"]["size"]["orders"] == 4 && answer["tier"] == "tair";
+    let is_new =
+        |answer: &serde_json::Value| answer["views"]["size"]["orders"] == 4 && answer["tier"] == "tair";
     eventually(|| service.get("/v1/customers/loyal"), |answer| is_new(&answer.json())).await;
     // Nothing is left of what the fields were called before.
     assert_eq!(redis.cli(&["hlen", "larder:customer:loyal"]), "7");
@@ -470,7 +479,8 @@ async fn a_cluster_is_published_to_and_read_from() {
     for node in &nodes {
         let config = TairConfig { url: node.url(), ..TairConfig::default() };
         let told = Writer::connect(&config).await.unwrap().marker().await.map_err(|error| error.to_string());
-        hints += u32::from(told.is_err_and(|told| told.contains("use a URL that begins with redis-cluster://")));
+        hints +=
+            u32::from(told.is_err_and(|told| told.contains("use a URL that begins with redis-cluster://")));
     }
     assert_eq!(hints, 2, "one node has the key");
     let spread = nodes.iter().filter(|node| node.cli(&["dbsize"]) != "0").count();
@@ -566,7 +576,8 @@ async fn tls_and_a_user_who_may_only_read_are_enough_to_serve() {
     let error = publish(&shop, &id).await.unwrap_err().to_string();
     assert!(error.contains("NOPERM") || error.contains("permission"), "{error}");
     let wrong = TairConfig { url: url("writer:topsecret"), ..writer.unwrap() };
-    let error = Publisher::new(shop.lake(), Some(wrong), Options::default()).verify(false, false).await.unwrap_err();
+    let error =
+        Publisher::new(shop.lake(), Some(wrong), Options::default()).verify(false, false).await.unwrap_err();
     assert!(!error.to_string().contains("topsecret"), "{error}");
 }
 

@@ -27,7 +27,10 @@ pub(super) fn recommendations(card: &RecommendationsModel) -> anyhow::Result<()>
         table::print(&["", "value"], &facts)?;
         return Ok(table::line("not measured")?);
     };
-    facts.push(vec!["repeats in what was bought, %".to_owned(), format!("{:.1}", measured.repeat_share * 100.0)]);
+    facts.push(vec![
+        "repeats in what was bought, %".to_owned(),
+        format!("{:.1}", measured.repeat_share * 100.0),
+    ]);
     facts.push(vec!["repeats per customer".to_owned(), format!("{:.2}", measured.repeats_per_customer)]);
     facts.push(vec!["customers measured, %".to_owned(), format!("{:.1}", measured.sample * 100.0)]);
     table::print(&["", "value"], &facts)?;

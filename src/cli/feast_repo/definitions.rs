@@ -85,7 +85,8 @@ source = FileSource(name=\"larder\", path=\"larder.parquet\", timestamp_field=\"
         }
         let projections = of_views.iter().map(|(at, places)| {
             let view = &manifest.views[*at];
-            let names: Vec<String> = places.iter().map(|place| Text(&view.features[*place].name).to_string()).collect();
+            let names: Vec<String> =
+                places.iter().map(|place| Text(&view.features[*place].name).to_string()).collect();
             format!("        view_{}[[{}]],\n", view.name, names.join(", "))
         });
         let projections: String = projections.collect();

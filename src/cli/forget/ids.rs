@@ -55,8 +55,11 @@ pub(super) fn read(file: &Path, bytes: &[u8], columns: &[&str]) -> anyhow::Resul
 }
 
 fn records(text: &str, delimiter: u8) -> csv::StringRecordsIntoIter<&[u8]> {
-    let reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
+    let reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter)
+        .from_reader(text.as_bytes());
     reader.into_records()
 }
 

@@ -7,7 +7,8 @@ use super::{Need, need};
 /// Adds to `document` what [`need`] says of its paths.
 pub(in crate::http) fn secure(document: &mut Value) {
     let problem = |description: &str, headers: Value| {
-        let content = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
+        let content =
+            json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
         json!({"description": description, "headers": headers, "content": content})
     };
     let text = |description: &str, example: &str| json!({"description": description, "schema": {"type": "string"}, "example": example});
@@ -33,7 +34,8 @@ pub(in crate::http) fn secure(document: &mut Value) {
                 continue;
             };
             operation["security"] = json!([{"bearer": [scope.as_str()]}, {"api_key": [scope.as_str()]}]);
-            for (status, name) in [("401", "Unauthorized"), ("403", "Forbidden"), ("429", "TooManyRequests")] {
+            for (status, name) in [("401", "Unauthorized"), ("403", "Forbidden"), ("429", "TooManyRequests")]
+            {
                 operation["responses"][status] = json!({"$ref": format!("#/components/responses/{name}")});
             }
         }

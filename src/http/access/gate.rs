@@ -62,7 +62,10 @@ impl Gate {
         let scope = match need {
             Need::Public => return Admission { access: None, refused: None },
             Need::Unknown => {
-                return Admission { access: None, refused: Some(Problem::forbidden("this is open to nobody")) };
+                return Admission {
+                    access: None,
+                    refused: Some(Problem::forbidden("this is open to nobody")),
+                };
             }
             Need::Scope(scope) => scope,
         };
@@ -76,7 +79,8 @@ impl Gate {
         if let Some(key) = brought(headers).filter(|_| self.has_keys()) {
             let digest = digest(key);
             let found = self.keys.get(&start(&digest)).into_iter().flatten();
-            let found = found.filter(|(known, _)| known.ct_eq(&digest).into()).map(|(_, access)| access).next();
+            let found =
+                found.filter(|(known, _)| known.ct_eq(&digest).into()).map(|(_, access)| access).next();
             return found.ok_or_else(|| Problem::unauthorized("nobody has that key"));
         }
         // Who could come with a key is asked for one rather than refused.
@@ -184,7 +188,8 @@ impl Bucket {
     fn take(&self, now: Instant) -> bool {
         let now = now.saturating_duration_since(self.start).as_nanos();
         let now = u64::try_from(now).unwrap_or(u64::MAX / 2);
-        let taken = |full_at: u64| Some(full_at.max(now) + self.token).filter(|full_at| *full_at <= now + SECOND);
+        let taken =
+            |full_at: u64| Some(full_at.max(now) + self.token).filter(|full_at| *full_at <= now + SECOND);
         self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
 }

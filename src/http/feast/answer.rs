@@ -59,8 +59,9 @@ pub(super) fn write(columns: &Columns, found: &Found<'_>) -> Vec<u8> {
     let ages: Vec<Duration> = found.answers.iter().map(|answer| age(found, answer)).collect();
     let rows = found.answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
     let texts: usize = rows.map(|row| row.views.bytes()).sum();
-    let mut out =
-        Vec::with_capacity(columns.head.len() + (columns.all.len() + 1) * (96 + customers * 40) + texts * 5 / 4);
+    let mut out = Vec::with_capacity(
+        columns.head.len() + (columns.all.len() + 1) * (96 + customers * 40) + texts * 5 / 4,
+    );
     out.extend_from_slice(&columns.head);
     list(found.given, &mut out, |id, out| out.extend_from_slice(id.get().as_bytes()));
     let mut before = vec![Status::Present; customers];

@@ -69,8 +69,9 @@ impl Columns {
             }
             Wanted::Service(name) => {
                 let features = config.services.get(name).ok_or_else(|| Refusal::service(name))?;
-                let places = resolve(features, views)
-                    .map_err(|why| Refusal::unfit_service(format!("Feature service {name} does not fit: {why}")))?;
+                let places = resolve(features, views).map_err(|why| {
+                    Refusal::unfit_service(format!("Feature service {name} does not fit: {why}"))
+                })?;
                 for (at, place) in places {
                     columns.add(views, (at, place), full_names, masked, config);
                 }

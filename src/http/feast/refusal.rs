@@ -123,7 +123,8 @@ impl Refusal {
 impl Detail {
     /// What is wrong at `fields` of the body.
     pub(super) fn new(kind: &'static str, fields: &[&str], msg: impl Into<String>) -> Self {
-        let loc = std::iter::once(&"body").chain(fields).map(|field| Place::Field((*field).to_owned())).collect();
+        let loc =
+            std::iter::once(&"body").chain(fields).map(|field| Place::Field((*field).to_owned())).collect();
         Self { kind, loc, msg: msg.into() }
     }
 

@@ -67,7 +67,8 @@ impl<'a> Request<'a> {
         };
         let ids = given.iter().enumerate().map(id).collect::<Result<_, Detail>>()?;
         let full_names = fields.get("full_feature_names").map(|value| value.get());
-        let full_names = read(full_names, "full_feature_names", "bool_type", "a valid boolean")?.unwrap_or(false);
+        let full_names =
+            read(full_names, "full_feature_names", "bool_type", "a valid boolean")?.unwrap_or(false);
         let text = |name: &str| fields.get(name).map(|value| value.get());
         let asked = Asked { service: text("feature_service"), features: text("features") };
         Ok(Self { ids, given, asked, full_names })
@@ -77,7 +78,8 @@ impl<'a> Request<'a> {
 impl<'a> Wanted<'a> {
     /// Reads what is asked for.
     pub(super) fn of(asked: &Asked<'a>) -> Result<Self, Refusal> {
-        let service: Option<Option<String>> = read(asked.service, "feature_service", "string_type", "a valid string")?;
+        let service: Option<Option<String>> =
+            read(asked.service, "feature_service", "string_type", "a valid string")?;
         if let Some(service) = service.flatten().filter(|service| !service.is_empty()) {
             return Ok(Self::Service(service));
         }
@@ -87,7 +89,9 @@ impl<'a> Wanted<'a> {
             return Err(Detail::new("missing", &["features"], "Name features, or a feature_service").into());
         }
         if let Some(at) = names.iter().position(|name| name.parts().is_none()) {
-            return Err(Detail::new("value_error", &["features"], "A feature is written view:feature").at(at).into());
+            return Err(Detail::new("value_error", &["features"], "A feature is written view:feature")
+                .at(at)
+                .into());
         }
         Ok(Self::Features(names))
     }

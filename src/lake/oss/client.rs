@@ -49,7 +49,8 @@ impl LazyClient {
 async fn client(config: &LakeConfig) -> Client {
     let http = http(config.resolve);
     let retries = RetryConfig::standard().with_max_attempts(TRIES).with_initial_backoff(FIRST_PAUSE);
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+    let timeouts =
+        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http.clone())
         .retry_config(retries.with_max_backoff(LONGEST_PAUSE))
@@ -63,7 +64,8 @@ async fn client(config: &LakeConfig) -> Client {
     if let Some(file) = &config.credentials_file {
         let files = EnvConfigFiles::builder().with_file(EnvConfigFileKind::Credentials, file).build();
         let provider = ProviderConfig::without_region().with_http_client(http.clone());
-        let keys = ProfileFileCredentialsProvider::builder().configure(&provider).profile_files(files).build();
+        let keys =
+            ProfileFileCredentialsProvider::builder().configure(&provider).profile_files(files).build();
         loader = loader.credentials_provider(keys);
     }
     let shared = loader.load().await;

@@ -54,19 +54,30 @@ impl MultipartUpload for Upload {
     async fn complete(&mut self) -> Result<PutResult> {
         let mut parts = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
         if parts.len() != usize::try_from(self.parts).unwrap_or(0) {
-            return Err(generic(format!("{}: {} of {} parts were uploaded", self.path, parts.len(), self.parts)));
+            return Err(generic(format!(
+                "{}: {} of {} parts were uploaded",
+                self.path,
+                parts.len(),
+                self.parts
+            )));
         }
         parts.sort_by_key(CompletedPart::part_number);
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        let request =
-            self.oss.client().await.complete_multipart_upload().bucket(&self.oss.bucket).key(self.path.as_ref());
+        let request = self
+            .oss
+            .client()
+            .await
+            .complete_multipart_upload()
+            .bucket(&self.oss.bucket)
+            .key(self.path.as_ref());
         let request = request.upload_id(&self.id).multipart_upload(parts);
         let done = request.send().await.map_err(|error| failed(&self.path, &error))?;
         Ok(PutResult { e_tag: done.e_tag, version: done.version_id })
     }
 
     async fn abort(&mut self) -> Result<()> {
-        let request = self.oss.client().await.abort_multipart_upload().bucket(&self.oss.bucket).key(self.path.as_ref());
+        let request =
+            self.oss.client().await.abort_multipart_upload().bucket(&self.oss.bucket).key(self.path.as_ref());
         request.upload_id(&self.id).send().await.map(drop).map_err(|error| failed(&self.path, &error))
     }
 }

@@ -16,7 +16,10 @@ pub(super) struct Top<const N: usize> {
 }
 
 /// Climbs from `start`. `function` gives its value and its derivatives by the parameters.
-pub(super) fn climb<const N: usize>(start: [f64; N], function: impl Fn(&[f64; N]) -> (f64, [f64; N])) -> Top<N> {
+pub(super) fn climb<const N: usize>(
+    start: [f64; N],
+    function: impl Fn(&[f64; N]) -> (f64, [f64; N]),
+) -> Top<N> {
     // By logarithms, and downhill.
     let look = |logs: &[f64; N]| {
         let at = logs.map(f64::exp);
@@ -68,8 +71,8 @@ pub(super) fn climb<const N: usize>(start: [f64; N], function: impl Fn(&[f64; N]
             let factor = (1.0 + dot(&turned, &along) / curvature) / curvature;
             for i in 0..N {
                 for j in 0..N {
-                    inverse[i][j] +=
-                        factor * moved[i] * moved[j] - (along[i] * moved[j] + moved[i] * along[j]) / curvature;
+                    inverse[i][j] += factor * moved[i] * moved[j]
+                        - (along[i] * moved[j] + moved[i] * along[j]) / curvature;
                 }
             }
         }

@@ -82,7 +82,10 @@ impl Rows {
         let mut all = Self::default();
         for part in parts {
             all.columns.resize(part.columns.len(), Vec::new());
-            all.columns.iter_mut().zip(&part.columns).for_each(|(column, more)| column.extend_from_slice(more));
+            all.columns
+                .iter_mut()
+                .zip(&part.columns)
+                .for_each(|(column, more)| column.extend_from_slice(more));
             all.histories.extend_from_slice(&part.histories);
             all.next.extend_from_slice(&part.next);
         }
@@ -198,7 +201,12 @@ impl Part {
 
     fn contributions(&self, scaled: &[Vec<f64>], row: usize) -> Vec<f64> {
         let logistic = self.logistic.as_ref().map(|logistic| {
-            logistic.weights.iter().zip(scaled).map(|(weight, column)| weight * column[row]).collect::<Vec<f64>>()
+            logistic
+                .weights
+                .iter()
+                .zip(scaled)
+                .map(|(weight, column)| weight * column[row])
+                .collect::<Vec<f64>>()
         });
         let trees = self.trees.as_ref().map(|trees| trees.contributions(scaled, row));
         either(logistic, trees).unwrap_or_else(|| vec![0.0; scaled.len()])
@@ -241,8 +249,12 @@ impl Fitted {
         let Some(whole) = parts.last() else { return Candidate::ALL.map(|_| None).to_vec() };
         let fitted = |candidate: Candidate| {
             let parts = match candidate {
-                Candidate::Logistic => parts.iter().map(|part| Part { trees: None, ..part.clone() }).collect(),
-                Candidate::Boosted => parts.iter().map(|part| Part { logistic: None, ..part.clone() }).collect(),
+                Candidate::Logistic => {
+                    parts.iter().map(|part| Part { trees: None, ..part.clone() }).collect()
+                }
+                Candidate::Boosted => {
+                    parts.iter().map(|part| Part { logistic: None, ..part.clone() }).collect()
+                }
                 Candidate::Blend => parts.clone(),
                 Candidate::Nbd => vec![Part::purchases(fits.nbd.as_ref().ok()?, rows, days)?],
                 Candidate::BgNbd => vec![Part::purchases(fits.bg_nbd.as_ref().ok()?, rows, days)?],
@@ -284,7 +296,8 @@ impl Fitted {
 
 /// The columns of `rows` and one more: the log-odds of no purchase within the horizon; 0 for all where no model could be fitted.
 fn with_purchases(rows: &Rows, purchases: Option<(Purchasing, f64)>) -> Vec<Vec<f64>> {
-    let says = |history: &History| purchases.map_or(0.0, |(model, days)| logit(model.none_within(history, days)));
+    let says =
+        |history: &History| purchases.map_or(0.0, |(model, days)| logit(model.none_within(history, days)));
     let mut columns = rows.columns.clone();
     columns.push(rows.histories.iter().map(says).collect());
     columns

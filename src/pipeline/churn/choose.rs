@@ -108,9 +108,11 @@ pub(super) fn parts(horizon: TimeDelta) -> Vec<TimeDelta> {
 
 /// What is known at `until`; a part of the horizon after which everybody had bought, or nobody, teaches nothing.
 fn lessons(cuts: &[Cut], horizon: TimeDelta, until: DateTime<Utc>) -> Lessons {
-    let of_part =
-        |part: TimeDelta| (days(part), Rows::of(cuts.iter().filter(|cut| cut.at + part <= until).map(|cut| &cut.rows)));
-    let teaches = |(days, rows): &(f64, Rows)| *days >= self::days(horizon) || both_classes(&rows.churned(*days));
+    let of_part = |part: TimeDelta| {
+        (days(part), Rows::of(cuts.iter().filter(|cut| cut.at + part <= until).map(|cut| &cut.rows)))
+    };
+    let teaches =
+        |(days, rows): &(f64, Rows)| *days >= self::days(horizon) || both_classes(&rows.churned(*days));
     Lessons(parts(horizon).into_iter().map(of_part).filter(teaches).collect())
 }
 
@@ -125,7 +127,8 @@ fn fits(cuts: &[Cut], horizon: TimeDelta, until: DateTime<Utc>) -> Fits {
 fn measured(cuts: &[Cut], horizon: TimeDelta, as_of: DateTime<Utc>) -> Vec<Measured<'_>> {
     let whole = days(horizon);
     let able = |cut: &&Cut| {
-        let known = cuts.iter().filter(|one| one.at + horizon <= cut.at).flat_map(|one| one.rows.churned(whole));
+        let known =
+            cuts.iter().filter(|one| one.at + horizon <= cut.at).flat_map(|one| one.rows.churned(whole));
         cut.at + horizon <= as_of
             && both_classes(&cut.rows.churned(whole))
             && both_classes(&known.collect::<Vec<bool>>())
@@ -157,10 +160,13 @@ pub(super) fn choose(cuts: &[Cut], horizon: TimeDelta, as_of: DateTime<Utc>) -> 
     // What is degenerate anywhere is never chosen.
     let able = |place: usize| all[place].is_some() && measured.iter().all(|cut| cut.fitted[place].is_some());
     let place = best(basis, able);
-    let slope =
-        |until: DateTime<Utc>| slope(measured.iter().filter(|measured| measured.cut.at + horizon <= until), place);
-    let described =
-        measured.iter().enumerate().map(|(at, cut)| describe(cut, place, slope(cut.cut.at), at < basis.len()));
+    let slope = |until: DateTime<Utc>| {
+        slope(measured.iter().filter(|measured| measured.cut.at + horizon <= until), place)
+    };
+    let described = measured
+        .iter()
+        .enumerate()
+        .map(|(at, cut)| describe(cut, place, slope(cut.cut.at), at < basis.len()));
     let described = described.collect::<Option<Vec<ChurnCut>>>()?;
     let of = |candidate: Candidate| all.iter().flatten().find(|fitted| fitted.candidate == candidate);
     let (weights, (whole, rows)) = (of(Candidate::Logistic)?.weights(), lessons.whole()?);
@@ -181,8 +187,9 @@ fn learned_from(lessons: &Lessons) -> usize {
 
 /// The place of the candidate whose mean area under the curve is greatest; a simpler one that is nearly as good wins.
 fn best(basis: &[Measured<'_>], able: impl Fn(usize) -> bool) -> usize {
-    let of =
-        |cut: &Measured<'_>, place: usize| cut.scores[place].as_ref().map_or(0.0, |scores| auc(scores, &cut.churned));
+    let of = |cut: &Measured<'_>, place: usize| {
+        cut.scores[place].as_ref().map_or(0.0, |scores| auc(scores, &cut.churned))
+    };
     let area = |place: usize| if able(place) { mean(basis.iter().map(|cut| of(cut, place))) } else { 0.0 };
     let areas: Vec<f64> = (0..Candidate::ALL.len()).map(area).collect();
     (1..areas.len()).fold(0, |best, place| if areas[place] > areas[best] + MARGIN { place } else { best })

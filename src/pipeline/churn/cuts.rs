@@ -121,7 +121,8 @@ pub(super) async fn look_back(
     sample: Sample,
 ) -> Result<Seen, BuildError> {
     let (session, folder) = known.past.at(at, sample.partitions).await?;
-    let mut inputs = inputs::read(&session, Look { at, horizon, share: 1.0 }, sources, columns, sample.one_in).await?;
+    let mut inputs =
+        inputs::read(&session, Look { at, horizon, share: 1.0 }, sources, columns, sample.one_in).await?;
     inputs.thin(sample.most);
     drop((session, folder));
     let spent = spent(known.session, at, at + horizon).await?;
@@ -144,7 +145,8 @@ async fn spent(
     from: DateTime<Utc>,
     to: DateTime<Utc>,
 ) -> Result<HashMap<String, (f64, f64)>, ViewError> {
-    let instant = |at| format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", rfc3339::format(at));
+    let instant =
+        |at| format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", rfc3339::format(at));
     let sum = |amount, table, at| {
         let (from, to) = (instant(from), instant(to));
         format!(
@@ -160,12 +162,16 @@ async fn spent(
     let mut rows = session.query(VIEW, &sql).await?;
     let mut spent = HashMap::new();
     while let Some(batch) = rows.next().await {
-        let batch = batch.map_err(|source| ViewError::Sql { view: VIEW.to_owned(), source: Box::new(source) })?;
-        let (ids, amounts) = (batch.column(0).as_string::<i32>(), batch.column(2).as_primitive::<Float64Type>());
+        let batch =
+            batch.map_err(|source| ViewError::Sql { view: VIEW.to_owned(), source: Box::new(source) })?;
+        let (ids, amounts) =
+            (batch.column(0).as_string::<i32>(), batch.column(2).as_primitive::<Float64Type>());
         let next = batch.column(1).as_primitive::<TimestampMicrosecondType>();
         #[expect(clippy::cast_precision_loss, reason = "times of our age fit to the microsecond")]
         let after = |row| (next.value(row) - from.timestamp_micros()) as f64 / 86_400e6;
-        spent.extend((0..batch.num_rows()).map(|row| (ids.value(row).to_owned(), (after(row), amounts.value(row)))));
+        spent.extend(
+            (0..batch.num_rows()).map(|row| (ids.value(row).to_owned(), (after(row), amounts.value(row)))),
+        );
     }
     Ok(spent)
 }
@@ -187,7 +193,9 @@ pub(super) fn too_little(seen: &[Seen], horizon: TimeDelta) -> Vec<String> {
     }
     let customers = latest.cut.rows.next.len();
     if customers < LEAST_CUSTOMERS {
-        return vec![format!("{customers} customers had an order a horizon before as_of; it takes {LEAST_CUSTOMERS}")];
+        return vec![format!(
+            "{customers} customers had an order a horizon before as_of; it takes {LEAST_CUSTOMERS}"
+        )];
     }
     Vec::new()
 }
@@ -198,8 +206,12 @@ mod tests {
 
     fn times(first: &str, as_of: &str, horizon: i64, most: usize) -> Vec<String> {
         let (first, as_of) = (format!("{first}T00:00:00Z"), format!("{as_of}T00:00:00Z"));
-        let times =
-            cut_times(first.parse().expect("a time"), as_of.parse().expect("a time"), TimeDelta::days(horizon), most);
+        let times = cut_times(
+            first.parse().expect("a time"),
+            as_of.parse().expect("a time"),
+            TimeDelta::days(horizon),
+            most,
+        );
         times.into_iter().map(|at| at.format("%m-%d").to_string()).collect()
     }
 

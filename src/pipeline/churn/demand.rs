@@ -131,7 +131,8 @@ pub(super) async fn demand(session: &Session, look: Look) -> Result<HashMap<Stri
     let mut rows = session.query("churn", sql).await?;
     let mut lines = Lines::default();
     while let Some(batch) = rows.next().await {
-        let batch = batch.map_err(|source| ViewError::Sql { view: "churn".to_owned(), source: Box::new(source) })?;
+        let batch =
+            batch.map_err(|source| ViewError::Sql { view: "churn".to_owned(), source: Box::new(source) })?;
         let (ids, products) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
         let times = batch.column(2).as_primitive::<TimestampMicrosecondType>();
         // The staging is sorted by customer: the next line is most often of the same one.
@@ -185,10 +186,13 @@ mod tests {
         let lines = [("a", "x", 1), ("a", "y", 12), ("b", "x", 3), ("b", "y", 16), ("c", "y", 2)];
         let back: Vec<_> = lines.into_iter().rev().collect();
         assert_eq!(told(&lines, 1.0), told(&back, 1.0));
-        let ids: Vec<String> = (0..10).flat_map(|times| ["a", "b", "c"].map(|id| format!("{id}{times}"))).collect();
+        let ids: Vec<String> =
+            (0..10).flat_map(|times| ["a", "b", "c"].map(|id| format!("{id}{times}"))).collect();
         let many: Vec<_> = ids
             .iter()
-            .flat_map(|id| lines.iter().filter(move |line| id.starts_with(line.0)).map(move |l| (&**id, l.1, l.2)))
+            .flat_map(|id| {
+                lines.iter().filter(move |line| id.starts_with(line.0)).map(move |l| (&**id, l.1, l.2))
+            })
             .collect();
         let (few, many) = (told(&lines, 1.0)["a"], told(&many, 0.1)["a0"]);
         assert!((few.late_sales - many.late_sales).abs() < 1e-5, "{few:?} {many:?}");

@@ -103,13 +103,20 @@ pub(super) fn sources<'a>(
     views: impl IntoIterator<Item = (&'a str, &'a Schema)>,
     personal: impl Fn(&str, &str) -> bool,
 ) -> Vec<Source> {
-    let mut sources: Vec<Source> =
-        BUILT_IN.iter().map(|(view, column)| Source { view: (*view).into(), column: (*column).into() }).collect();
-    for (view, schema) in views.into_iter().filter(|(view, _)| !["profile", "rfm", "behavior"].contains(view)) {
+    let mut sources: Vec<Source> = BUILT_IN
+        .iter()
+        .map(|(view, column)| Source { view: (*view).into(), column: (*column).into() })
+        .collect();
+    for (view, schema) in views.into_iter().filter(|(view, _)| !["profile", "rfm", "behavior"].contains(view))
+    {
         for field in schema.fields() {
             let number = matches!(
                 field.data_type(),
-                DataType::Int32 | DataType::Int64 | DataType::Float64 | DataType::Decimal128(..) | DataType::Boolean
+                DataType::Int32
+                    | DataType::Int64
+                    | DataType::Float64
+                    | DataType::Decimal128(..)
+                    | DataType::Boolean
             );
             if number && !personal(view, field.name()) {
                 sources.push(Source { view: view.to_owned(), column: field.name().clone() });
@@ -148,7 +155,8 @@ pub(super) async fn read(
         // Into memory it cannot fail.
         let _ = write!(joins, " LEFT JOIN {view} AS v_{view} ON v_{view}.customer_id = v_rfm.customer_id");
     }
-    let numbered: Vec<String> = selected.iter().enumerate().map(|(at, text)| format!("{text} AS c{at}")).collect();
+    let numbered: Vec<String> =
+        selected.iter().enumerate().map(|(at, text)| format!("{text} AS c{at}")).collect();
     let sql = format!(
         "SELECT v_rfm.customer_id AS id, {}, CAST(d.days AS DOUBLE) AS days FROM rfm AS v_rfm{joins} \
          LEFT JOIN (SELECT customer_id, count(*) AS days FROM \
@@ -163,7 +171,8 @@ pub(super) async fn read(
     #[expect(clippy::cast_precision_loss, reason = "times of our age fit to the microsecond")]
     let now = look.at.timestamp_micros() as f64;
     while let Some(batch) = rows.next().await {
-        let batch = batch.map_err(|source| ViewError::Sql { view: "churn".to_owned(), source: Box::new(source) })?;
+        let batch =
+            batch.map_err(|source| ViewError::Sql { view: "churn".to_owned(), source: Box::new(source) })?;
         let ids = batch.column(0).as_string::<i32>();
         let columns: Vec<_> = batch.columns()[1..].iter().map(AsArray::as_primitive::<Float64Type>).collect();
         for row in (0..batch.num_rows()).filter(|row| hash(ids.value(*row)).is_multiple_of(one_in)) {
@@ -187,7 +196,8 @@ pub(super) async fn read(
 
 /// FNV-1a: the same on every machine and in every version.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Less the mean of those known. Shares of all there ever was shrink as the history grows: left as they are, they tell the learners the date.
@@ -248,7 +258,8 @@ impl Inputs {
 
     /// The columns that models learn from; NaN where nothing is known.
     pub(super) fn columns(&self) -> Vec<Vec<f64>> {
-        let log = |source: usize| self.raw[source].iter().map(|value| value.max(0.0).ln_1p()).collect::<Vec<f64>>();
+        let log =
+            |source: usize| self.raw[source].iter().map(|value| value.max(0.0).ln_1p()).collect::<Vec<f64>>();
         let rows = |of: &dyn Fn(usize) -> f64| (0..self.len()).map(of).collect::<Vec<f64>>();
         let raw = &self.raw;
         let mut columns = vec![
@@ -284,8 +295,10 @@ mod tests {
 
     #[test]
     fn what_is_personal_is_no_input() {
-        let schema = Schema::new(["income", "visits"].map(|name| Field::new(name, DataType::Int64, true)).to_vec());
-        let found = sources([("household", &schema)], |view, column| (view, column) == ("household", "income"));
+        let schema =
+            Schema::new(["income", "visits"].map(|name| Field::new(name, DataType::Int64, true)).to_vec());
+        let found =
+            sources([("household", &schema)], |view, column| (view, column) == ("household", "income"));
         let own: Vec<String> = found[BUILT_IN.len()..].iter().map(Source::name).collect();
         assert_eq!(own, ["household.visits"]);
     }

@@ -225,7 +225,8 @@ mod tests {
     use super::*;
 
     /// The parameters that the paper found on CDNOW, in weeks.
-    const CDNOW: Purchasing = Purchasing { r: 0.243, alpha: 4.414, leaving: Some((0.793, 2.426)), log_likelihood: 0.0 };
+    const CDNOW: Purchasing =
+        Purchasing { r: 0.243, alpha: 4.414, leaving: Some((0.793, 2.426)), log_likelihood: 0.0 };
 
     fn history(repeats: f64, last: f64, watched: f64) -> History {
         History { repeats, last, watched, worth: f64::NAN }
@@ -284,7 +285,10 @@ mod tests {
             .map(|at| history(f64::from(at % 20), f64::from(at % 20 * 10), f64::from(at % 20 * 10 + 3)))
             .collect();
         let fits = Fits::of(&steady);
-        assert!(fits.bg_nbd.clone().is_err_and(|why| why.contains("leave") || why.contains("ran away")), "{fits:?}");
+        assert!(
+            fits.bg_nbd.clone().is_err_and(|why| why.contains("leave") || why.contains("ran away")),
+            "{fits:?}"
+        );
         let none = Fits::of(&[history(0.0, 0.0, 10.0); 9]);
         assert!(none.best().is_none() && none.nbd.is_err(), "{none:?}");
         assert!(Fits::of(&[]).best().is_none());

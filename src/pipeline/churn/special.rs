@@ -15,7 +15,8 @@ pub(super) fn digamma(mut x: f64) -> f64 {
     let square = 1.0 / (x * x);
     let series = square
         * (1.0 / 12.0
-            - square * (1.0 / 120.0 - square * (1.0 / 252.0 - square * (1.0 / 240.0 - square * (1.0 / 132.0)))));
+            - square
+                * (1.0 / 120.0 - square * (1.0 / 252.0 - square * (1.0 / 240.0 - square * (1.0 / 132.0)))));
     shifted + x.ln() - 0.5 / x - series
 }
 

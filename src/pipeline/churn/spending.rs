@@ -31,7 +31,8 @@ fn likelihood(customers: &BTreeMap<u64, Vec<f64>>, [p, q, gamma]: &[f64; 3]) -> 
     let (mut sum, mut parts) = (0.0, [0.0; 3]);
     for (x, worths) in customers {
         let x = f64::from_bits(*x);
-        let functions = ln_gamma(p * x + q) - ln_gamma(p * x) - ln_gamma(*q) + q * gamma.ln() + p * x * x.ln();
+        let functions =
+            ln_gamma(p * x + q) - ln_gamma(p * x) - ln_gamma(*q) + q * gamma.ln() + p * x * x.ln();
         let (of_all, of_own, of_q) = (digamma(p * x + q), digamma(p * x), digamma(*q));
         for m in worths {
             let whole = gamma + m * x;

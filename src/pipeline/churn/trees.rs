@@ -64,7 +64,8 @@ impl Trees {
             return Self { base: 0.0, trees: Vec::new() };
         }
         let edges: Vec<Vec<f64>> = columns.iter().map(|column| edges(column)).collect();
-        let binned: Vec<Vec<u8>> = columns.iter().zip(&edges).map(|(column, edges)| bins(column, edges)).collect();
+        let binned: Vec<Vec<u8>> =
+            columns.iter().zip(&edges).map(|(column, edges)| bins(column, edges)).collect();
         #[expect(clippy::cast_precision_loss, reason = "a share")]
         let share = labels.iter().filter(|label| **label).count() as f64 / rows as f64;
         let base = logit(share);
@@ -79,7 +80,12 @@ impl Trees {
             }
             let mut nodes = Vec::new();
             let all: Vec<u32> = (0..u32::try_from(rows).unwrap_or(u32::MAX)).collect();
-            grow(&mut nodes, all, &Data { binned: &binned, edges: &edges, gradients: &gradients, least }, DEPTH);
+            grow(
+                &mut nodes,
+                all,
+                &Data { binned: &binned, edges: &edges, gradients: &gradients, least },
+                DEPTH,
+            );
             for (at, score) in scores.iter_mut().enumerate() {
                 *score += walk(&nodes, |split| binned[split.column][at] <= split.bin, |_, _| ());
             }
@@ -91,7 +97,8 @@ impl Trees {
     /// The log-odds of each of `rows` rows.
     pub(super) fn scores(&self, columns: &[Vec<f64>], rows: usize) -> Vec<f64> {
         let score = |row: usize| {
-            let added = self.trees.iter().map(|nodes| walk(nodes, |s| columns[s.column][row] <= s.edge, |_, _| ()));
+            let added =
+                self.trees.iter().map(|nodes| walk(nodes, |s| columns[s.column][row] <= s.edge, |_, _| ()));
             self.base + added.sum::<f64>()
         };
         (0..rows).map(score).collect()

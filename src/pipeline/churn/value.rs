@@ -83,7 +83,11 @@ impl OwnRate {
         let middle = mean(training.seen.iter().copied());
         let model = |own: f64| {
             let blended = mean(training.own.iter().map(|value| own * value + (1.0 - own) * middle));
-            Self { own, scale: rounded(if blended > 0.0 { middle / blended } else { 1.0 }), mean: rounded(middle) }
+            Self {
+                own,
+                scale: rounded(if blended > 0.0 { middle / blended } else { 1.0 }),
+                mean: rounded(middle),
+            }
         };
         let tried = OWN.map(|own| {
             let model = model(own);
@@ -145,8 +149,9 @@ impl Values {
     /// Chooses on cuts that were not learned from, and fits to all `seen`, which are ordered in time;
     /// `fits` are of the latest.
     pub(super) fn fit(seen: &[Seen], fits: &Fits, horizon: TimeDelta) -> Self {
-        let before =
-            |at: usize| seen.iter().filter(|one| one.cut.at + horizon <= seen[at].cut.at).collect::<Vec<&Seen>>();
+        let before = |at: usize| {
+            seen.iter().filter(|one| one.cut.at + horizon <= seen[at].cut.at).collect::<Vec<&Seen>>()
+        };
         let enough = |stayed: usize| stayed >= LEAST_OF_A_CLASS;
         let able: Vec<(usize, Vec<&Seen>)> = (0..seen.len())
             .map(|at| (at, before(at)))
@@ -177,14 +182,19 @@ impl Values {
         let latest = |place: usize| errors.last().and_then(|cut| cut[place]);
         let all: Vec<&Seen> = seen.iter().collect();
         let (own, worth, _) = candidates(&all, fits, days(horizon));
-        let better =
-            over(2).zip(over(1)).is_some_and(|(gamma, own)| gamma < own * (1.0 - MARGIN)) && latest(2).is_some();
+        let better = over(2).zip(over(1)).is_some_and(|(gamma, own)| gamma < own * (1.0 - MARGIN))
+            && latest(2).is_some();
         let spending = worth.clone().map(|worth| worth.spending);
         let worth = worth.ok().filter(|_| better);
-        let figures = [("mean", 0), (OWN_RATE, 1), (GAMMA_GAMMA, 2)].into_iter().filter_map(|(name, place)| {
-            let (chosen_on, error) = (over(place)?, latest(place)?);
-            Some(ValueFigures { name: name.to_owned(), error_to_choose: rounded(chosen_on), error: rounded(error) })
-        });
+        let figures =
+            [("mean", 0), (OWN_RATE, 1), (GAMMA_GAMMA, 2)].into_iter().filter_map(|(name, place)| {
+                let (chosen_on, error) = (over(place)?, latest(place)?);
+                Some(ValueFigures {
+                    name: name.to_owned(),
+                    error_to_choose: rounded(chosen_on),
+                    error: rounded(error),
+                })
+            });
         let place = if worth.is_some() { 2 } else { 1 };
         let card = ExpectedValueModel {
             chosen: if worth.is_some() { GAMMA_GAMMA } else { OWN_RATE }.to_owned(),
@@ -257,8 +267,11 @@ mod tests {
     #[test]
     fn the_own_rate_counts_where_it_tells_and_the_mean_where_it_does_not() {
         let own: Vec<f64> = (0..100).map(|at| f64::from(at * 10)).collect();
-        let telling =
-            Stayed { own: own.clone(), seen: own.iter().map(|value| value * 2.0).collect(), ..Stayed::default() };
+        let telling = Stayed {
+            own: own.clone(),
+            seen: own.iter().map(|value| value * 2.0).collect(),
+            ..Stayed::default()
+        };
         let model = OwnRate::fit(&telling, &telling);
         assert!((model.own - 1.0).abs() < 1e-9 && (model.scale - 2.0).abs() < 1e-3, "{model:?}");
         let blind = Stayed { own, seen: vec![300.0; 100], ..Stayed::default() };

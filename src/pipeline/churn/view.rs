@@ -97,7 +97,8 @@ pub(super) fn reasons(inputs: &Inputs, sources: &[Source], row: usize, moved: &[
 fn sentence(inputs: &Inputs, source: &Source, at: usize, row: usize) -> String {
     let raw = |place: usize| inputs.raw[place][row];
     let value = number(raw(at));
-    let plural = |text: &str, one: &str, many: &str| format!("{text} {}", if text == "1" { one } else { many });
+    let plural =
+        |text: &str, one: &str, many: &str| format!("{text} {}", if text == "1" { one } else { many });
     if at == GAP {
         let since = plural(&number(raw(RECENCY)), "day", "days");
         return if raw(GAP).is_nan() {
@@ -121,7 +122,9 @@ fn sentence(inputs: &Inputs, source: &Source, at: usize, row: usize) -> String {
         "frequency" if raw(FREQUENCY) <= 1.0 => "only one order so far".to_owned(),
         "frequency" => format!("{value} orders in {} days", number(raw(TENURE).floor())),
         "monetary" => format!("spent {value} so far, less returns"),
-        "first_purchase_at" => format!("first order {} ago", plural(&number(raw(TENURE).floor()), "day", "days")),
+        "first_purchase_at" => {
+            format!("first order {} ago", plural(&number(raw(TENURE).floor()), "day", "days"))
+        }
         "products" => format!("bought {}", plural(&value, "product", "different products")),
         "basket_value" => format!("an order is worth {value} on average"),
         "basket_items" => format!("an order has {} on average", plural(&value, "item", "items")),
@@ -191,7 +194,9 @@ pub(super) fn stage(
 }
 
 fn batch(ids: &[String], rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let texts = |texts: &mut dyn Iterator<Item = &str>| -> ArrayRef { Arc::new(StringArray::from_iter_values(texts)) };
+    let texts = |texts: &mut dyn Iterator<Item = &str>| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(texts))
+    };
     let money = |of: &dyn Fn(&Row) -> i128| -> ArrayRef {
         Arc::new(rows.iter().map(|row| Some(of(row))).collect::<Decimal128Array>().with_data_type(MONEY))
     };
@@ -232,7 +237,10 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_people_write_them() {
-        assert_eq!([12.0, 12.5, 0.126, -0.001, f64::NAN].map(number), ["12", "12.5", "0.13", "0", "not known"]);
+        assert_eq!(
+            [12.0, 12.5, 0.126, -0.001, f64::NAN].map(number),
+            ["12", "12.5", "0.13", "0", "not known"]
+        );
     }
 
     #[test]
@@ -246,7 +254,8 @@ mod tests {
         let mut moved = vec![0.0; sources.len()];
         (moved[RECENCY], moved[FREQUENCY], moved[GAP], moved[5]) = (-0.4, 0.9, 0.2, 0.01);
         let found = reasons(&inputs, &sources, 0, &moved);
-        let shown: Vec<_> = found.iter().map(|r| (r.feature.as_str(), r.direction, r.text.as_str())).collect();
+        let shown: Vec<_> =
+            found.iter().map(|r| (r.feature.as_str(), r.direction, r.text.as_str())).collect();
         assert_eq!(
             shown,
             [

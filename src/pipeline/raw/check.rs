@@ -197,7 +197,10 @@ impl TableSpec {
         }
         self.nulls.customer_id(fields.texts[0]).map_err(|error| match error {
             InvalidId::TooLong(bytes) => Box::new(Fault {
-                cause: format!("column `{}`: an id of more than {MAX_ID_BYTES} bytes", self.columns[0].source),
+                cause: format!(
+                    "column `{}`: an id of more than {MAX_ID_BYTES} bytes",
+                    self.columns[0].source
+                ),
                 found: format!("found {bytes} bytes"),
             }),
             error => self.fault(0, &error.to_string(), fields.texts[0]),
@@ -293,7 +296,10 @@ impl TableSpec {
     }
 
     fn fault(&self, at: usize, expected: &str, text: &str) -> Box<Fault> {
-        Box::new(Fault { cause: format!("column `{}`: {expected}", self.columns[at].source), found: found(text) })
+        Box::new(Fault {
+            cause: format!("column `{}`: {expected}", self.columns[at].source),
+            found: found(text),
+        })
     }
 
     fn not_number(&self, fields: Fields<'_>, at: usize, why: NotNumber) -> Box<Fault> {
@@ -321,15 +327,17 @@ impl TableSpec {
                 ),
                 found(text),
             ),
-            NotNumber::TooGreat => {
-                (format!("a quantity greater than {}, which [raw] max_quantity allows", self.max_quantity), found(text))
-            }
+            NotNumber::TooGreat => (
+                format!("a quantity greater than {}, which [raw] max_quantity allows", self.max_quantity),
+                found(text),
+            ),
         }
     }
 
     /// Says which time was expected, and what was found.
     fn not_time(&self, why: NotTime, kind: Kind, text: &str) -> (String, String) {
-        let formats: Vec<String> = self.times.formats.iter().map(|format| format!("`{}`", format.text)).collect();
+        let formats: Vec<String> =
+            self.times.formats.iter().map(|format| format!("`{}`", format.text)).collect();
         let formats = match formats.as_slice() {
             [] => String::new(),
             formats => format!(", or of time_format {}", formats.join(", ")),

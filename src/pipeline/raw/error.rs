@@ -161,6 +161,10 @@ fn causes_shown(causes: &[BadCause]) -> String {
         let lines = if cause.lines == 1 { "1 line".to_owned() } else { format!("{} lines", cause.lines) };
         format!("{lines}: {}{example}", cause.cause)
     });
-    let more = causes.len().checked_sub(CAUSES).filter(|more| *more > 0).map(|more| format!("and {more} causes more"));
+    let more = causes
+        .len()
+        .checked_sub(CAUSES)
+        .filter(|more| *more > 0)
+        .map(|more| format!("and {more} causes more"));
     shown.chain(more).collect::<Vec<_>>().join("; ")
 }

@@ -175,12 +175,24 @@ pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<F
     if let Some((store, path)) = located {
         let named = if place.ends_with('/') { None } else { store.head(&path).await? };
         if let Some(file) = named {
-            found.files.push(RawFile::new(table, store, file.location.clone(), shown(&file.location), file.size)?);
+            found.files.push(RawFile::new(
+                table,
+                store,
+                file.location.clone(),
+                shown(&file.location),
+                file.size,
+            )?);
         } else {
             let listed = data_files(&store, &path).await?;
             let mut skipped = Vec::new();
             for file in listed {
-                match RawFile::new(table, store.clone(), file.location.clone(), shown(&file.location), file.size) {
+                match RawFile::new(
+                    table,
+                    store.clone(),
+                    file.location.clone(),
+                    shown(&file.location),
+                    file.size,
+                ) {
                     Ok(file) => found.files.push(file),
                     Err(_) => skipped.push(shown(&file.location)),
                 }
@@ -206,7 +218,8 @@ pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<F
 fn skipped_warning(table: Table, names: &[String]) -> Option<Warning> {
     let first = names.first()?;
     let files = if names.len() == 1 { "1 file" } else { &format!("{} files", names.len()) };
-    let message = format!("skipped {files} of {} whose names tell no known format, for example {first}", table.name());
+    let message =
+        format!("skipped {files} of {} whose names tell no known format, for example {first}", table.name());
     Some(Warning::new("skipped_files", message))
 }
 
@@ -214,7 +227,8 @@ fn skipped_warning(table: Table, names: &[String]) -> Option<Warning> {
 /// write partitions.
 fn folder_column(files: &[RawFile], place: &Path) -> Option<String> {
     files.iter().find_map(|file| {
-        let mut folders: Vec<_> = file.path.prefix_match(place)?.map(|part| part.as_ref().to_owned()).collect();
+        let mut folders: Vec<_> =
+            file.path.prefix_match(place)?.map(|part| part.as_ref().to_owned()).collect();
         folders.pop();
         folders.iter().find_map(|folder| Some(folder.split_once('=')?.0.to_owned()))
     })
@@ -245,7 +259,8 @@ pub(crate) async fn data_files(lake: &Lake, folder: &Path) -> Result<Vec<ObjectM
 /// belongs.
 fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
     let folder = |name: &str| parts.iter().rev().skip(1).rev().position(|part| part == name);
-    let is_metadata = parts.last().is_some_and(|name| name.ends_with(".metadata.json") || name == "version-hint.text");
+    let is_metadata =
+        parts.last().is_some_and(|name| name.ends_with(".metadata.json") || name == "version-hint.text");
     folder("_delta_log")
         .map(|depth| (depth, "Delta Lake"))
         .or_else(|| folder(".hoodie").map(|depth| (depth, "Apache Hudi")))

@@ -99,7 +99,9 @@ impl Header<'_> {
     fn missing(&self, column: &Column) -> RawError {
         let delimiter = char::from(self.spec.delimiter);
         let other = match self.names {
-            [only] => [';', '\t', '|', ','].into_iter().find(|mark| *mark != delimiter && only.contains(*mark)),
+            [only] => {
+                [';', '\t', '|', ','].into_iter().find(|mark| *mark != delimiter && only.contains(*mark))
+            }
             _ => None,
         };
         let parts: Vec<&str> = match (self.names, other) {
@@ -151,13 +153,15 @@ impl Header<'_> {
                 || self.spec.times.instant(part, false).is_ok()
                 || part.chars().filter(char::is_ascii_digit).count() > 3
         };
-        parts.iter().any(value) || (self.spec.table == Table::Customers && !parts.iter().any(|part| is_usual(part)))
+        parts.iter().any(value)
+            || (self.spec.table == Table::Customers && !parts.iter().any(|part| is_usual(part)))
     }
 }
 
 /// Whether `name` has a word that is usual in the names of columns that identify customers.
 fn is_usual(name: &str) -> bool {
-    const WORDS: [&str; 9] = ["id", "customer", "client", "user", "member", "account", "email", "mail", "客户"];
+    const WORDS: [&str; 9] =
+        ["id", "customer", "client", "user", "member", "account", "email", "mail", "客户"];
     const ENDS: [&str; 6] = ["customerid", "clientid", "userid", "memberid", "accountid", "kundennummer"];
     let name = feature_name(name);
     let words: Vec<&str> = name.split('_').filter(|word| !word.is_empty()).collect();
@@ -179,7 +183,11 @@ fn missing(file: &str, spec: &TableSpec, column: &Column, found: String) -> RawE
 }
 
 /// Checks that no two of the columns `names` of a file would be one feature.
-fn check_names<'a>(file: &str, spec: &TableSpec, names: impl Iterator<Item = &'a str>) -> Result<(), RawError> {
+fn check_names<'a>(
+    file: &str,
+    spec: &TableSpec,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), RawError> {
     let mut seen: Vec<(String, String)> = Vec::new();
     let mut sorted: Vec<(String, String)> = Vec::new();
     for source in names {
@@ -190,7 +198,12 @@ fn check_names<'a>(file: &str, spec: &TableSpec, names: impl Iterator<Item = &'a
     sorted.sort();
     for (name, source) in sorted {
         if let Some((_, first)) = seen.last().filter(|(last, _)| *last == name) {
-            return Err(RawError::SameName { file: file.to_owned(), first: first.clone(), second: source, name });
+            return Err(RawError::SameName {
+                file: file.to_owned(),
+                first: first.clone(),
+                second: source,
+                name,
+            });
         }
         seen.push((name, source));
     }
@@ -235,7 +248,8 @@ impl<'a> Keys<'a> {
         let mut wanted = self.spec.columns.iter().chain(&self.spec.renamed).filter(|column| column.required);
         if let Some(column) = wanted.find(|column| !self.seen.contains(&column.source)) {
             let shown: Vec<&str> = self.seen.iter().take(SHOWN).map(String::as_str).collect();
-            let nested = if column.source.contains('.') { "; paths into nested objects are not read" } else { "" };
+            let nested =
+                if column.source.contains('.') { "; paths into nested objects are not read" } else { "" };
             let found = format!("no object has such a key; their keys are {}{nested}", shown.join(", "));
             return Err(missing(file, self.spec, column, found));
         }

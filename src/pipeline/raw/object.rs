@@ -93,7 +93,8 @@ mod tests {
     fn members_are_sorted_and_the_last_of_a_name_holds() {
         let object: Object<'_, Text<'_>> =
             serde_json::from_str(r#"{"b":"1","a":"x\ny","b":"2","c":"3"}"#).expect("an object");
-        let members: Vec<(&str, &str)> = object.members.iter().map(|(name, text)| (&*name.0, &*text.0)).collect();
+        let members: Vec<(&str, &str)> =
+            object.members.iter().map(|(name, text)| (&*name.0, &*text.0)).collect();
         assert_eq!(members, [("a", "x\ny"), ("b", "2"), ("c", "3")]);
         assert_eq!(object.twice.first().map(|name| &*name.0), Some("b"));
         assert_eq!(object.get("b").map(|text| &*text.0), Some("2"));

@@ -158,7 +158,10 @@ impl Reading<'_> {
             }
             if record.len() != header.len() {
                 let found = format!("it has {} fields, the header {}", record.len(), header.len());
-                self.bad(Fault { cause: "another number of fields than the header".to_owned(), found }, covered)?;
+                self.bad(
+                    Fault { cause: "another number of fields than the header".to_owned(), found },
+                    covered,
+                )?;
                 continue;
             }
             let texts = record.texts();
@@ -175,8 +178,10 @@ impl Reading<'_> {
                 }
             }
             if fields[0].len() >= id_column.len() && trim(fields[0]) == id_column {
-                let fault =
-                    Fault { cause: "the header again".to_owned(), found: "found the names of columns".to_owned() };
+                let fault = Fault {
+                    cause: "the header again".to_owned(),
+                    found: "found the names of columns".to_owned(),
+                };
                 self.bad(fault, covered)?;
                 continue;
             }
@@ -222,7 +227,8 @@ impl Reading<'_> {
                 }
                 // What another kind of value is, the error would quote.
                 Err(error) => {
-                    let found = if error.is_data() { "found another value".to_owned() } else { error.to_string() };
+                    let found =
+                        if error.is_data() { "found another value".to_owned() } else { error.to_string() };
                     self.bad(Fault { cause: "no JSON object".to_owned(), found }, 1)?;
                 }
             }
@@ -262,7 +268,8 @@ impl Reading<'_> {
         }
         let mut fields = [""; MAX_COLUMNS];
         fields.iter_mut().zip(&texts).for_each(|(field, text)| *field = text);
-        let Some(kept) = (if self.spec.keeps_extras() { kept(self.spec, object) } else { Some(Vec::new()) }) else {
+        let Some(kept) = (if self.spec.keeps_extras() { kept(self.spec, object) } else { Some(Vec::new()) })
+        else {
             return self.bad(not_utf8("the line"), 1);
         };
         self.record(Fields { texts: &fields[..self.spec.columns.len()], typed }, kept)
@@ -270,7 +277,10 @@ impl Reading<'_> {
 }
 
 fn not_utf8(what: &str) -> Fault {
-    Fault { cause: format!("{what} holds bytes that are no UTF-8 text"), found: "save the file as UTF-8".to_owned() }
+    Fault {
+        cause: format!("{what} holds bytes that are no UTF-8 text"),
+        found: "save the file as UTF-8".to_owned(),
+    }
 }
 
 /// Returns the attributes of a customer's `object`; nothing where one is a text with half a character.

@@ -111,7 +111,8 @@ impl<'a> Record<'a> {
                     found = Quotes::Early;
                 }
             }
-            at += memchr3(self.delimiter, b'\n', b'\r', &raw[at..]).map_or(raw.len() - at, |length| length) + 1;
+            at +=
+                memchr3(self.delimiter, b'\n', b'\r', &raw[at..]).map_or(raw.len() - at, |length| length) + 1;
         }
         found
     }
@@ -158,7 +159,19 @@ impl<R: Read> Records<R> {
     pub fn new(source: R, delimiter: u8, quote: bool) -> Self {
         let core = ReaderBuilder::new().delimiter(delimiter).quoting(quote).build();
         let (buffer, fields, ends) = (Vec::new(), vec![0; 256], vec![0; 32]);
-        Self { source, core, delimiter, quote, buffer, rest: 0..0, ended: false, line: 1, last: b'\n', fields, ends }
+        Self {
+            source,
+            core,
+            delimiter,
+            quote,
+            buffer,
+            rest: 0..0,
+            ended: false,
+            line: 1,
+            last: b'\n',
+            fields,
+            ends,
+        }
     }
 
     /// Returns the number of lines passed so far, as `wc -l` counts them, and one more for a last line
@@ -330,7 +343,8 @@ mod tests {
         // Lines whose ends are those of the buffer, and lines whose ends are not.
         for length in [64, 61, 4_096, 100_000] {
             let line =
-                [vec![b'a'; length / 2], b",".to_vec(), vec![b'b'; length - length / 2 - 2], b"\n".to_vec()].concat();
+                [vec![b'a'; length / 2], b",".to_vec(), vec![b'b'; length - length / 2 - 2], b"\n".to_vec()]
+                    .concat();
             let text = line.repeat(5 * BUFFER / length);
             let mut records = Records::new(Slow(&text, 10_007), b',', true);
             let mut found = 0_u64;
@@ -370,9 +384,13 @@ mod tests {
             let record = records.next().expect("reads").expect("a record");
             (0..record.len()).map(|at| record.bytes(at).to_vec()).collect()
         };
-        assert_eq!(fields("1\t\"24 inch\t\"x\"\n", false), [b"1".to_vec(), b"\"24 inch".to_vec(), b"\"x\"".to_vec()]);
-        let quotes =
-            |text: &str| Records::new(text.as_bytes(), b',', true).next().expect("reads").expect("a record").quotes();
+        assert_eq!(
+            fields("1\t\"24 inch\t\"x\"\n", false),
+            [b"1".to_vec(), b"\"24 inch".to_vec(), b"\"x\"".to_vec()]
+        );
+        let quotes = |text: &str| {
+            Records::new(text.as_bytes(), b',', true).next().expect("reads").expect("a record").quotes()
+        };
         for (text, found) in [
             ("a,\"b", Quotes::Open),
             ("a,\"b\"c,d", Quotes::Early),

@@ -69,7 +69,10 @@ impl TableSpec {
             numbers: numbers(config).map_err(wrong)?,
             times: times(config, raw, wrong)?,
             nulls: Nulls(
-                raw.nulls.iter().map(|word| normal_id(word).map_or_else(|_| word.clone(), Cow::into_owned)).collect(),
+                raw.nulls
+                    .iter()
+                    .map(|word| normal_id(word).map_or_else(|_| word.clone(), Cow::into_owned))
+                    .collect(),
             ),
             types,
             max_quantity: raw.max_quantity,
@@ -109,7 +112,9 @@ impl TableSpec {
         let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         let found = if plain { self.types.get(name) } else { self.types.get(&feature_name(name)) };
         // Lines of a customer are compared by this column as a time, so it is served as one.
-        found.copied().or_else(|| (name == UPDATED_AT && self.table == Table::Customers).then_some(Kind::Timestamp))
+        found
+            .copied()
+            .or_else(|| (name == UPDATED_AT && self.table == Table::Customers).then_some(Kind::Timestamp))
     }
 }
 
@@ -151,7 +156,8 @@ fn only_where_they_apply(table: Table, config: &TableConfig) -> Result<(), Strin
 /// Returns the columns that lines are checked for, and the attributes that get other names.
 fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Column>), String> {
     let mut columns = Vec::new();
-    let known = table.required().iter().map(|name| (*name, true)).chain(table.optional().iter().map(|n| (*n, false)));
+    let known =
+        table.required().iter().map(|name| (*name, true)).chain(table.optional().iter().map(|n| (*n, false)));
     for (name, required) in known {
         let mapped = config.columns.get(name);
         let source = mapped.map_or(name, String::as_str).to_owned();
@@ -169,7 +175,9 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Colum
             continue;
         }
         if !is_feature_name(name) {
-            return Err(format!("`{name}` in `columns` is no column name; use lower-case letters, digits and _"));
+            return Err(format!(
+                "`{name}` in `columns` is no column name; use lower-case letters, digits and _"
+            ));
         }
         others.push(Column {
             name: name.clone(),
@@ -188,9 +196,17 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Colum
             continue;
         }
         if !is_feature_name(name) {
-            return Err(format!("`order_scope` names `{name}`; map that column to a lower-case name in `columns`"));
+            return Err(format!(
+                "`order_scope` names `{name}`; map that column to a lower-case name in `columns`"
+            ));
         }
-        columns.push(Column { name: name.clone(), source: name.clone(), required: true, kind: Kind::Text, kept: true });
+        columns.push(Column {
+            name: name.clone(),
+            source: name.clone(),
+            required: true,
+            kind: Kind::Text,
+            kept: true,
+        });
     }
     for column in columns.iter_mut().filter(|column| config.order_scope.contains(&column.name)) {
         column.required = true;
@@ -236,7 +252,11 @@ fn numbers(config: &TableConfig) -> Result<NumberRule, String> {
     Ok(NumberRule { decimal: decimal.or(thousands.map(|_| b'.')), thousands })
 }
 
-fn times(config: &TableConfig, raw: &RawConfig, wrong: impl Fn(String) -> RawError) -> Result<TimeRule, RawError> {
+fn times(
+    config: &TableConfig,
+    raw: &RawConfig,
+    wrong: impl Fn(String) -> RawError,
+) -> Result<TimeRule, RawError> {
     let zone: Tz = raw.zone.parse().map_err(|_| RawError::Zone { zone: raw.zone.clone() })?;
     let limit = |name: &str, text: &str| {
         let time = rfc3339::instant(text);
@@ -245,8 +265,10 @@ fn times(config: &TableConfig, raw: &RawConfig, wrong: impl Fn(String) -> RawErr
         })
     };
     let oldest = limit("oldest", raw.oldest.as_deref().unwrap_or(OLDEST))?;
-    let newest =
-        raw.newest.as_deref().map_or_else(|| Ok(Utc::now().trunc_subsecs(0) + AHEAD), |text| limit("newest", text))?;
+    let newest = raw
+        .newest
+        .as_deref()
+        .map_or_else(|| Ok(Utc::now().trunc_subsecs(0) + AHEAD), |text| limit("newest", text))?;
     let formats = config.time_format.iter().map(|text| TimeFormat::new(text)).collect::<Result<_, _>>();
     Ok(TimeRule {
         zone,

@@ -31,7 +31,10 @@ impl Shape<'_> {
                 "a stray quote; double quotes within quoted fields, or set `quote = false` in [raw.{}] if the file has none",
                 self.spec.table.name()
             ),
-            found: format!("a quote opened in this line {what}; lines {} to {last} are set aside", record.line),
+            found: format!(
+                "a quote opened in this line {what}; lines {} to {last} are set aside",
+                record.line
+            ),
         };
         if record.quotes() != Quotes::Sound {
             return Some(found("is not closed at the end of its field"));

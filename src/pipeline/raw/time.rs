@@ -39,7 +39,9 @@ impl TimeFormat {
     /// # Errors
     /// Says why times cannot be read by it.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
-        let items = StrftimeItems::new(text).parse_to_owned().map_err(|_| format!("`{text}` is no strftime format"))?;
+        let items = StrftimeItems::new(text)
+            .parse_to_owned()
+            .map_err(|_| format!("`{text}` is no strftime format"))?;
         if items.iter().any(|item| matches!(item, Item::Fixed(Fixed::TimezoneName))) {
             return Err(format!(
                 "`{text}` has %Z: names of zones such as EST are ambiguous and cannot be read; use %z for offsets, or leave the \
@@ -47,7 +49,9 @@ impl TimeFormat {
             ));
         }
         if items.iter().any(|item| matches!(item, Item::Numeric(Numeric::Nanosecond, _))) {
-            return Err(format!("`{text}` has %f, which reads nanoseconds; write %.f for a fraction of a second"));
+            return Err(format!(
+                "`{text}` has %f, which reads nanoseconds; write %.f for a fraction of a second"
+            ));
         }
         let utc = matches!(items.last(), Some(Item::Literal(end)) if end.ends_with(['Z', 'z']))
             || matches!(items.last(), Some(Item::OwnedLiteral(end)) if end.ends_with(['Z', 'z']));
@@ -65,7 +69,8 @@ impl TimeFormat {
         if (parsed.timestamp().is_some() || self.utc) && parsed.offset().is_none() {
             parsed.set_offset(0).ok()?;
         }
-        let has_time = parsed.hour_mod_12().is_some() || parsed.hour_div_12().is_some() || parsed.minute().is_some();
+        let has_time =
+            parsed.hour_mod_12().is_some() || parsed.hour_div_12().is_some() || parsed.minute().is_some();
         if parsed.offset().is_some() {
             if !has_time && parsed.timestamp().is_none() {
                 parsed.set_hour(0).and_then(|()| parsed.set_minute(0)).ok()?;
@@ -161,7 +166,8 @@ impl TimeRule {
     }
 
     fn to_local(&self, micros: i64) -> Option<i64> {
-        let offset = self.zone.offset_from_utc_datetime(&DateTime::from_timestamp_micros(micros)?.naive_utc());
+        let offset =
+            self.zone.offset_from_utc_datetime(&DateTime::from_timestamp_micros(micros)?.naive_utc());
         micros.checked_add(i64::from(offset.fix().local_minus_utc()) * 1_000_000)
     }
 
@@ -185,7 +191,10 @@ impl TimeRule {
             let days = micros.div_euclid(86_400_000_000);
             let hour = micros.rem_euclid(86_400_000_000) / 3_600_000_000;
             // 1970-01-01 was a Thursday.
-            return (i32::try_from((days + 3).rem_euclid(7)).unwrap_or(0) + 1, i32::try_from(hour).unwrap_or(0));
+            return (
+                i32::try_from((days + 3).rem_euclid(7)).unwrap_or(0) + 1,
+                i32::try_from(hour).unwrap_or(0),
+            );
         }
         let Some(utc) = DateTime::from_timestamp_micros(micros) else { return (1, 0) };
         let local = utc.with_timezone(&self.zone);
@@ -253,7 +262,9 @@ fn offset(text: &[u8]) -> Option<Option<i32>> {
     };
     let two = |at: usize| -> Option<i32> {
         let pair = digits.get(at..at + 2)?;
-        pair.iter().all(u8::is_ascii_digit).then(|| i32::from(pair[0] - b'0') * 10 + i32::from(pair[1] - b'0'))
+        pair.iter()
+            .all(u8::is_ascii_digit)
+            .then(|| i32::from(pair[0] - b'0') * 10 + i32::from(pair[1] - b'0'))
     };
     let minutes = match digits.len() {
         2 => 0,
@@ -289,7 +300,8 @@ fn epoch(text: &str) -> Result<i64, NotTime> {
 
 /// Whether digits are a year from 1900 to 2099, month, day, and hour, minute, second as far as there are any.
 fn is_compact(digits: &[u8]) -> bool {
-    let number = |from: usize, to: usize| digits[from..to].iter().fold(0, |sum, b| sum * 10 + u32::from(b - b'0'));
+    let number =
+        |from: usize, to: usize| digits[from..to].iter().fold(0, |sum, b| sum * 10 + u32::from(b - b'0'));
     let date = NaiveDate::from_ymd_opt(i32::try_from(number(0, 4)).unwrap_or(0), number(4, 6), number(6, 8));
     let clock = digits[8..].chunks(2).map(|two| two.iter().fold(0, |sum, b| sum * 10 + u32::from(b - b'0')));
     date.is_some_and(|date| (1900..2100).contains(&date.year()))
@@ -340,7 +352,9 @@ mod tests {
     #[test]
     fn formats_are_tried_in_order_before_iso_and_epoch() {
         let mixed = rule(Tz::UTC, &["%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%s!"]);
-        for text in ["01/12/2010 08:26", "12/01/2010 08:26:00 AM", "2010-12-01 08:26", "1291191960", "1291191960!"] {
+        for text in
+            ["01/12/2010 08:26", "12/01/2010 08:26:00 AM", "2010-12-01 08:26", "1291191960", "1291191960!"]
+        {
             assert_eq!(mixed.event(text, false), Ok(AT), "{text}");
         }
         let east = rule(Tz::Asia__Shanghai, &["%s!", "%d.%m.%Y"]);
@@ -349,7 +363,10 @@ mod tests {
         let dated = rule(Tz::Asia__Shanghai, &["%Y-%m-%dZ"]).event("2010-12-01Z", false);
         assert_eq!(dated, Ok(1_291_161_600_000_000));
         assert!(rule(Tz::America__New_York, &[]).instant("9999-12-31 23:59:59", false).is_err());
-        assert_eq!(rule(Tz::Asia__Shanghai, &["%Y-%m-%dT%H:%M:%SZ"]).event("2010-12-01T08:26:00Z", false), Ok(AT));
+        assert_eq!(
+            rule(Tz::Asia__Shanghai, &["%Y-%m-%dT%H:%M:%SZ"]).event("2010-12-01T08:26:00Z", false),
+            Ok(AT)
+        );
         // A typed time is not a text that a format could misread.
         let years = rule(Tz::UTC, &["%Y-%d-%m %H:%M:%S"]);
         assert_eq!(years.event("2010-12-01 08:26:00", true), Ok(AT));

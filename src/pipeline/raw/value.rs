@@ -134,10 +134,12 @@ impl NumberRule {
             None => (text, None),
         };
         let mut plain = String::with_capacity(text.len());
-        let groups = self.thousands.map_or_else(|| vec![whole], |mark| whole.split(char::from(mark)).collect());
+        let groups =
+            self.thousands.map_or_else(|| vec![whole], |mark| whole.split(char::from(mark)).collect());
         for (at, group) in groups.iter().enumerate() {
             let digits = if at == 0 { group.trim_start_matches(['+', '-']) } else { group };
-            let fits = if at == 0 { groups.len() == 1 || (1..=3).contains(&digits.len()) } else { group.len() == 3 };
+            let fits =
+                if at == 0 { groups.len() == 1 || (1..=3).contains(&digits.len()) } else { group.len() == 3 };
             let all_digits = groups.len() == 1 || digits.bytes().all(|byte| byte.is_ascii_digit());
             if !fits || !all_digits || group.contains('.') {
                 return None;
@@ -156,7 +158,9 @@ impl NumberRule {
 fn is_grouped(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
     let Some(point) = digits.iter().position(|byte| *byte == b'.') else { return false };
-    (1..=3).contains(&point) && digits[..point].iter().all(u8::is_ascii_digit) && &digits[point + 1..] == b"000"
+    (1..=3).contains(&point)
+        && digits[..point].iter().all(u8::is_ascii_digit)
+        && &digits[point + 1..] == b"000"
 }
 
 /// Reads a plain decimal number of at most four digits behind the point that are not zeros.
@@ -200,7 +204,8 @@ pub(crate) fn decimal(text: &str, scale: i32) -> Option<i128> {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] | rest => (false, rest),
     };
-    let (mut mantissa, mut digits, mut behind, mut seen_point, mut seen_digit) = (0_u128, 0_u32, 0_i32, false, false);
+    let (mut mantissa, mut digits, mut behind, mut seen_point, mut seen_digit) =
+        (0_u128, 0_u32, 0_i32, false, false);
     let mut exponent = 0_i32;
     for (at, byte) in rest.iter().enumerate() {
         match byte {
@@ -321,7 +326,9 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_not_guessed() {
-        for (text, number) in [("6", 6), ("-6.0", -6), ("6.00", 6), ("1234.000", 1_234), ("1e3", 1_000), ("-0", 0)] {
+        for (text, number) in
+            [("6", 6), ("-6.0", -6), ("6.00", 6), ("1234.000", 1_234), ("1e3", 1_000), ("-0", 0)]
+        {
             assert_eq!(PLAIN.integer(text), Ok(number), "{text}");
         }
         for text in ["1.000", "+1.000", "-12.000", "999.000"] {
@@ -358,9 +365,22 @@ mod tests {
     #[test]
     fn words_for_nothing_are_nothing() {
         let nulls = Nulls(vec!["0".to_owned(), "guest".to_owned()]);
-        for text in
-            ["", "  ", "nan", "NaN", "NULL", "None", "\\N", "N/A", "#N/A", "<NA>", "undefined", "0", "0.0", "guest"]
-        {
+        for text in [
+            "",
+            "  ",
+            "nan",
+            "NaN",
+            "NULL",
+            "None",
+            "\\N",
+            "N/A",
+            "#N/A",
+            "<NA>",
+            "undefined",
+            "0",
+            "0.0",
+            "guest",
+        ] {
             assert_eq!(nulls.customer_id(text), Ok(None), "{text}");
         }
         for text in ["nancy", "1", "Guest", "-", "n", "00"] {

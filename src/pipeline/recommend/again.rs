@@ -58,7 +58,8 @@ impl Rule {
 /// The rule whose lists from what was known at `split` met best what was bought until `until`; nothing where too few bought.
 pub(super) fn choose(ledger: &Ledger, (split, until): (u32, u32), threads: usize) -> Option<Rule> {
     let counts = |shopper: &Shopper<'_>| {
-        shopper.purchases.iter().any(|purchase| purchase.holds(split)) && !bought(shopper, split, until).is_empty()
+        shopper.purchases.iter().any(|purchase| purchase.holds(split))
+            && !bought(shopper, split, until).is_empty()
     };
     let all: Vec<usize> = (0..ledger.len()).filter(|at| counts(&ledger.get(*at))).collect();
     if all.len() < FEWEST {
@@ -77,10 +78,12 @@ pub(super) fn choose(ledger: &Ledger, (split, until): (u32, u32), threads: usize
         },
     );
     let mean = |place: usize| {
-        gains.iter().map(|gains| gains[place]).sum::<f64>() / f64::from(u32::try_from(gains.len()).unwrap_or(u32::MAX))
+        gains.iter().map(|gains| gains[place]).sum::<f64>()
+            / f64::from(u32::try_from(gains.len()).unwrap_or(u32::MAX))
     };
     let means: Vec<f64> = (0..Rule::ALL.len()).map(mean).collect();
-    let best = (1..means.len()).fold(0, |best, place| if means[place] > means[best] + MARGIN { place } else { best });
+    let best = (1..means.len())
+        .fold(0, |best, place| if means[place] > means[best] + MARGIN { place } else { best });
     tracing::debug!(?means, rule = Rule::ALL[best].name(), "the rule of buy_again was chosen");
     Some(Rule::ALL[best])
 }
@@ -97,7 +100,8 @@ mod tests {
     fn rule(again: u32) -> Option<Rule> {
         let names: Vec<String> = (0..40).map(|at| format!("c{at:02}")).collect();
         let crowd: Vec<String> = (0..400).map(|at| format!("d{at:03}")).collect();
-        let mut lines: Vec<(&str, u32, u32)> = crowd.iter().map(|name| (name.as_str(), 2, 399 * DAY)).collect();
+        let mut lines: Vec<(&str, u32, u32)> =
+            crowd.iter().map(|name| (name.as_str(), 2, 399 * DAY)).collect();
         for name in &names {
             let own = [(0, 10), (0, 11), (0, 12), (1, 395), (1, 396), (2, 395), (again, 410)];
             lines.extend(own.map(|(product, day)| (name.as_str(), product, day * DAY)));

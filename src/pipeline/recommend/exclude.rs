@@ -20,7 +20,9 @@ impl Patterns {
 fn matches(pieces: &[String], text: &str) -> bool {
     let Some((first, rest)) = pieces.split_first() else { return false };
     let Some((last, middle)) = rest.split_last() else { return text == first };
-    let Some(mut inner) = text.strip_prefix(first.as_str()).and_then(|inner| inner.strip_suffix(last.as_str())) else {
+    let Some(mut inner) =
+        text.strip_prefix(first.as_str()).and_then(|inner| inner.strip_suffix(last.as_str()))
+    else {
         return false;
     };
     for piece in middle {

@@ -98,7 +98,12 @@ pub(super) struct Shopper<'a> {
 impl Ledger {
     /// Reads the staged tables, which are divided alike. What `exclude` names is left out; the column `category` of `customers`
     /// tells which category they like.
-    pub(super) fn read(tables: &Tables, exclude: &Patterns, category: &str, threads: usize) -> Result<Self, RawError> {
+    pub(super) fn read(
+        tables: &Tables,
+        exclude: &Patterns,
+        category: &str,
+        threads: usize,
+    ) -> Result<Self, RawError> {
         let count = tables.customers.len().min(tables.transactions.len());
         let draft = |at: usize| -> Result<Draft, RawError> {
             let mut draft = Draft::read(&tables.customers[at], &tables.transactions[at], exclude, category)?;
@@ -144,7 +149,8 @@ impl Ledger {
             ledger.parts.push(part);
         }
         ledger.products = words.into_iter().map(Word::product).collect();
-        let names: BTreeSet<&str> = ledger.products.iter().filter_map(|product| product.category.as_deref()).collect();
+        let names: BTreeSet<&str> =
+            ledger.products.iter().filter_map(|product| product.category.as_deref()).collect();
         let named: HashMap<&str, u32> = names.into_iter().zip(0..).collect();
         let category = |name: Option<&str>| name.and_then(|name| named.get(name)).copied().unwrap_or(NONE);
         let categories: Vec<u32> =
@@ -155,11 +161,14 @@ impl Ledger {
         }
         ledger.categories = categories;
         let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let places =
-            |(at, part): (usize, &Part)| (0..number(part.ids.len())).map(move |place| (number(at), place)).collect();
+        let places = |(at, part): (usize, &Part)| {
+            (0..number(part.ids.len())).map(move |place| (number(at), place)).collect()
+        };
         ledger.order = ledger.parts.iter().enumerate().flat_map::<Vec<_>, _>(places).collect();
         let parts = &ledger.parts;
-        ledger.order.sort_unstable_by_key(|(part, place)| parts[*part as usize].ids[*place as usize].as_str());
+        ledger
+            .order
+            .sort_unstable_by_key(|(part, place)| parts[*part as usize].ids[*place as usize].as_str());
         let times = || ledger.parts.iter().flat_map(|part| &part.purchases).map(|purchase| purchase.at);
         ledger.span = times().min().zip(times().max());
         Ok(ledger)
@@ -214,5 +223,12 @@ pub(super) fn of_lines(lines: &[(&str, u32, u32)]) -> Ledger {
     let times = || part.purchases.iter().map(|purchase| purchase.at);
     let span = times().min().zip(times().max());
     let categories = vec![NONE; most as usize];
-    Ledger { products: (0..most).map(product).collect(), excluded: 0, categories, parts: vec![part], order, span }
+    Ledger {
+        products: (0..most).map(product).collect(),
+        excluded: 0,
+        categories,
+        parts: vec![part],
+        order,
+        span,
+    }
 }

@@ -75,9 +75,11 @@ pub(super) fn measure(
             let bought = bought(&shopper, split, until);
             let new: Vec<u32> = bought.iter().copied().filter(|product| !has(product)).collect();
             let products = (!new.is_empty()).then(|| {
-                let popular: Vec<u32> = popular.iter().copied().filter(|product| !has(product)).take(LENGTH).collect();
+                let popular: Vec<u32> =
+                    popular.iter().copied().filter(|product| !has(product)).take(LENGTH).collect();
                 let together = together(&raw, &owned, votes);
-                let served = taste.products(&shopper, &owned, votes).into_iter().map(|one| one.product).collect();
+                let served =
+                    taste.products(&shopper, &owned, votes).into_iter().map(|one| one.product).collect();
                 [popular, together, served].map(|list| meet(&list, &new))
             });
             let top: Vec<u32> = popular.iter().copied().take(LENGTH).collect();
@@ -162,7 +164,8 @@ pub(super) fn meet(list: &[u32], truth: &[u32]) -> [f64; 3] {
     let gain = |place: f64| 1.0 / (place + 2.0).log2();
     let places = || (0_u8..).map(f64::from);
     let met = list.iter().zip(places()).filter(|(product, _)| truth.binary_search(product).is_ok());
-    let (hits, gained) = met.fold((0.0, 0.0), |(hits, gained), (_, place)| (hits + 1.0, gained + gain(place)));
+    let (hits, gained) =
+        met.fold((0.0, 0.0), |(hits, gained), (_, place)| (hits + 1.0, gained + gain(place)));
     let best: f64 = places().take(truth.len().min(LENGTH)).map(gain).sum();
     #[expect(clippy::cast_precision_loss, reason = "a count of products")]
     let all = truth.len() as f64;
@@ -229,7 +232,8 @@ mod tests {
             [(name.as_str(), 2 * pair, 10 * DAY), (name.as_str(), 2 * pair + 1, 40 * DAY)]
         });
         let late: Vec<_> = late.collect();
-        let measured = measure(&of_lines(&late), (30 * DAY, 60 * DAY), Rule::Selling, 2).expect("enough customers");
+        let measured =
+            measure(&of_lines(&late), (30 * DAY, 60 * DAY), Rule::Selling, 2).expect("enough customers");
         assert!(measured.products.candidates[2].hit_rate < 1e-9, "{:?}", measured.products);
         assert_eq!(measure(&of_lines(&lines[..40]), (30 * DAY, 60 * DAY), Rule::Selling, 1), Err(0));
     }
@@ -248,7 +252,8 @@ mod tests {
                 ]
             })
             .collect();
-        let measured = measure(&of_lines(&lines), (30 * DAY, 60 * DAY), Rule::Selling, 2).expect("enough customers");
+        let measured =
+            measure(&of_lines(&lines), (30 * DAY, 60 * DAY), Rule::Selling, 2).expect("enough customers");
         assert!((measured.repeat_share - 1.0 / 3.0).abs() < 1e-6, "{measured:?}");
         assert!((measured.repeats_per_customer - 1.0).abs() < 1e-6);
         assert!(measured.buy_again.candidates.iter().all(|one| (one.hit_rate - 1.0).abs() < 1e-6));

@@ -161,7 +161,8 @@ mod tests {
         // The textbook form: 2 · Σ k · ln(k · N / (row · column)).
         let table: [(f64, f64, f64); 4] =
             [(20.0, 25.0, 25.0), (5.0, 25.0, 75.0), (5.0, 75.0, 25.0), (70.0, 75.0, 75.0)];
-        let by_cells: f64 = table.iter().map(|(k, row, column)| 2.0 * k * (k * 100.0 / (row * column)).ln()).sum();
+        let by_cells: f64 =
+            table.iter().map(|(k, row, column)| 2.0 * k * (k * 100.0 / (row * column)).ln()).sum();
         assert!((counts(20, 25, 25, 100) - by_cells).abs() < 1e-9);
     }
 

@@ -104,7 +104,8 @@ impl Votes {
     ) -> Vec<(u32, f64, u32)> {
         for (neighbours, weight, voter) in voters {
             for (product, strength) in neighbours {
-                let (score, because) = (&mut self.scores[*product as usize], &mut self.because[*product as usize]);
+                let (score, because) =
+                    (&mut self.scores[*product as usize], &mut self.because[*product as usize]);
                 if because.1 == NONE {
                     self.touched.push(*product);
                     *because = (0.0, voter);
@@ -203,7 +204,8 @@ impl Taste {
             }
         }
         let strength = |counts: Counts| if counts.both < MIN_CUSTOMERS { 0.0 } else { counts.significance() };
-        let neighbours = Neighbours::count(&baskets, products, (NEIGHBOURS, MIN_SIGNIFICANCE), strength, threads);
+        let neighbours =
+            Neighbours::count(&baskets, products, (NEIGHBOURS, MIN_SIGNIFICANCE), strength, threads);
         let lately_shares = shares(&lately);
         let everywhere = (0..).zip(&lately).zip(&buyers).filter(|(_, buyers)| **buyers > 0);
         let everywhere: Vec<(u32, u64)> =
@@ -213,7 +215,9 @@ impl Taste {
             in_category.entry(ledger.categories[*product as usize]).or_default().push((*product, *sum));
         }
         in_category.remove(&NONE);
-        let pace = again.iter().map(|(span, times)| span.checked_div(*times).and_then(|pace| u32::try_from(pace).ok()));
+        let pace = again
+            .iter()
+            .map(|(span, times)| span.checked_div(*times).and_then(|pace| u32::try_from(pace).ok()));
         Self {
             cut,
             neighbours,
@@ -237,7 +241,12 @@ impl Taste {
     }
 
     /// New products for a customer who has `owned`.
-    pub(super) fn products(&self, shopper: &Shopper<'_>, owned: &[Owned], votes: &mut Votes) -> Vec<Suggestion> {
+    pub(super) fn products(
+        &self,
+        shopper: &Shopper<'_>,
+        owned: &[Owned],
+        votes: &mut Votes,
+    ) -> Vec<Suggestion> {
         let voters = basket(owned);
         let found = votes.count(voters.iter().map(|voter| {
             let neighbours = self.neighbours.of(voter.product);
@@ -305,7 +314,11 @@ impl Taste {
     fn repeat(&self, owned: &Owned) -> Repeat {
         let own = (owned.last - owned.first).checked_div(owned.orders - 1);
         let pace = own.filter(|pace| *pace >= DAY).or(self.pace[owned.product as usize]);
-        Repeat { product: owned.product, last: owned.last, due: pace.map(|pace| owned.last.saturating_add(pace)) }
+        Repeat {
+            product: owned.product,
+            last: owned.last,
+            due: pace.map(|pace| owned.last.saturating_add(pace)),
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayBuilder, ArrayRef, Date32Builder, Decimal128Builder, ListBuilder, RecordBatch, StringArray, StringBuilder,
+        ArrayBuilder, ArrayRef, Date32Builder, Decimal128Builder, ListBuilder, RecordBatch, StringArray,
+        StringBuilder,
     },
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
@@ -94,7 +95,9 @@ fn schema() -> SchemaRef {
     let date = || list(DataType::Date32);
     let types = [text(), list(DataType::Decimal128(SCORE.0, SCORE.1)), text(), text(), date(), date()];
     let columns = COLUMNS.iter().zip(types).map(|((name, _), data_type)| Field::new(*name, data_type, true));
-    Arc::new(Schema::new([Field::new(ID, DataType::Utf8, false)].into_iter().chain(columns).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        [Field::new(ID, DataType::Utf8, false)].into_iter().chain(columns).collect::<Vec<_>>(),
+    ))
 }
 
 fn batch(
@@ -112,15 +115,21 @@ fn batch(
     let dates = || ListBuilder::new(Date32Builder::new());
     let columns: Vec<ArrayRef> = vec![
         Arc::new(ids),
-        column(texts(), lists, |to, one| one.products.iter().for_each(|one| to.append_option(id(one.product)))),
+        column(texts(), lists, |to, one| {
+            one.products.iter().for_each(|one| to.append_option(id(one.product)))
+        }),
         column(ListBuilder::new(scores), lists, |to, one| {
             one.products.iter().for_each(|one| to.append_value(digits(one.score)));
         }),
         column(texts(), lists, |to, one| {
             one.products.iter().for_each(|one| to.append_option(one.because.and_then(id)));
         }),
-        column(texts(), lists, |to, one| one.buy_again.iter().for_each(|one| to.append_option(id(one.product)))),
-        column(dates(), lists, |to, one| one.buy_again.iter().for_each(|one| to.append_option(day(one.last)))),
+        column(texts(), lists, |to, one| {
+            one.buy_again.iter().for_each(|one| to.append_option(id(one.product)))
+        }),
+        column(dates(), lists, |to, one| {
+            one.buy_again.iter().for_each(|one| to.append_option(day(one.last)))
+        }),
         column(dates(), lists, |to, one| {
             one.buy_again.iter().for_each(|one| to.append_option(one.due.and_then(day)));
         }),
@@ -129,7 +138,11 @@ fn batch(
 }
 
 /// A column of lists, each filled by `fill`.
-fn column<B: ArrayBuilder>(mut builder: ListBuilder<B>, lists: &[Lists], fill: impl Fn(&mut B, &Lists)) -> ArrayRef {
+fn column<B: ArrayBuilder>(
+    mut builder: ListBuilder<B>,
+    lists: &[Lists],
+    fill: impl Fn(&mut B, &Lists),
+) -> ArrayRef {
     for one in lists {
         fill(builder.values(), one);
         builder.append(true);
@@ -159,7 +172,10 @@ impl ProductRows {
         ];
         // The columns are made of the products just above, so their lengths are the same.
         let schema = products_schema();
-        Self(RecordBatch::try_new(Arc::clone(&schema), columns).unwrap_or_else(|_| RecordBatch::new_empty(schema)))
+        Self(
+            RecordBatch::try_new(Arc::clone(&schema), columns)
+                .unwrap_or_else(|_| RecordBatch::new_empty(schema)),
+        )
     }
 
     /// Writes `products/*.parquet`, cut and blocked as `rows` are.
@@ -168,7 +184,8 @@ impl ProductRows {
         for start in (0..self.0.num_rows()).step_by(PART_ROWS) {
             let rows = self.0.slice(start, PART_ROWS.min(self.0.num_rows() - start));
             let path = format!("products/part-{:05}.parquet", files.len());
-            let mut part = PartWriter::new(lake, id, path, FileKind::Products, rows.schema(), products_properties())?;
+            let mut part =
+                PartWriter::new(lake, id, path, FileKind::Products, rows.schema(), products_properties())?;
             part.write_in_blocks(&rows).await?;
             files.push(part.finish().await?);
         }

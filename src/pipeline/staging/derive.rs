@@ -156,8 +156,11 @@ fn equal_lines<'a, T: 'a>(
 
 impl Partition<'_> {
     fn load(&self, table: Table) -> Result<RecordBatch, RawError> {
-        let Some(spec) = self.specs.get(&table) else { return Ok(RecordBatch::new_empty(Arc::new(Schema::empty()))) };
-        let files = self.spills.get(&table).filter(|_| self.filled).map_or(&[] as &[SpillFile], Vec::as_slice);
+        let Some(spec) = self.specs.get(&table) else {
+            return Ok(RecordBatch::new_empty(Arc::new(Schema::empty())));
+        };
+        let files =
+            self.spills.get(&table).filter(|_| self.filled).map_or(&[] as &[SpillFile], Vec::as_slice);
         spill::load(spec, files, self.number, self.scratch)
     }
 
@@ -199,10 +202,16 @@ impl Partition<'_> {
         let mut writer = TableWriter::new(self, "transactions", schema)?;
         for rows in order.chunks(write::BATCH) {
             let rows: UInt32Array = rows.iter().map(|line| line.row).collect::<Vec<_>>().into();
-            let sorted = take_record_batch(lines.batch, &rows).map_err(|error| staging(self.scratch, error))?;
+            let sorted =
+                take_record_batch(lines.batch, &rows).map_err(|error| staging(self.scratch, error))?;
             let quantities = sorted.column(3).as_primitive::<Int64Type>().values();
-            let prices: Vec<i128> =
-                sorted.column(4).as_primitive::<Int64Type>().values().iter().map(|price| i128::from(*price)).collect();
+            let prices: Vec<i128> = sorted
+                .column(4)
+                .as_primitive::<Int64Type>()
+                .values()
+                .iter()
+                .map(|price| i128::from(*price))
+                .collect();
             let effects = quantities.iter().zip(&prices).map(|(quantity, price)| {
                 let effect = Effect::of(*quantity, *price, spec.free_orders);
                 (effect.amount(*quantity, *price), effect == Effect::Purchase)

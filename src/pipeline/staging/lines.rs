@@ -122,8 +122,16 @@ pub(crate) async fn read(
     let mut queue: Vec<usize> = (0..files.len()).filter(|at| !same.contains_key(at)).collect();
     queue.sort_by_key(|at| std::cmp::Reverse(files[*at].bytes));
     let next = AtomicUsize::new(0);
-    let job =
-        Arc::new(Job { files, queue, next, specs, partitions, scratch: scratch.to_path_buf(), progress, forgotten });
+    let job = Arc::new(Job {
+        files,
+        queue,
+        next,
+        specs,
+        partitions,
+        scratch: scratch.to_path_buf(),
+        progress,
+        forgotten,
+    });
     let workers: Vec<_> = (0..threads)
         .map(|thread| {
             let job = Arc::clone(&job);
@@ -204,7 +212,9 @@ impl Lines {
             counts.physical_lines += read.physical_lines;
         }
         let bad = outcome.bad.values().map(|cause| cause.lines).sum();
-        for (fate, lines) in [("bad", bad), ("no_customer", outcome.no_customer), ("forgotten", outcome.forgotten)] {
+        for (fate, lines) in
+            [("bad", bad), ("no_customer", outcome.no_customer), ("forgotten", outcome.forgotten)]
+        {
             *counts.fates.entry(fate.to_owned()).or_default() += lines;
         }
         for (text, cause) in outcome.bad {
@@ -219,7 +229,9 @@ impl Lines {
             known.examples.extend(cause.examples.into_iter().take(room));
         }
         self.newest = self.newest.max(outcome.newest);
-        for (span, events) in outcome.spans.into_iter().chain([outcome.span]).filter(|(_, span)| span.events > 0) {
+        for (span, events) in
+            outcome.spans.into_iter().chain([outcome.span]).filter(|(_, span)| span.events > 0)
+        {
             self.spans.entry(span).or_default().add(events);
         }
         self.has_created_at |= outcome.has_created_at;
@@ -296,7 +308,8 @@ impl Job {
                         if let Some(id) = passed.customer_id.as_deref() {
                             return spill.transaction(id, &passed, texts, number);
                         }
-                        let order = order_hash(&passed.order_id, spec.order_scope.iter().map(|at| texts[*at]));
+                        let order =
+                            order_hash(&passed.order_id, spec.order_scope.iter().map(|at| texts[*at]));
                         guests.add(order, &passed);
                         outcome.guest(fields)
                     }
@@ -404,6 +417,7 @@ pub(crate) async fn check(
     let scratch = super::Scratch::new(&std::env::temp_dir())?;
     let specs = BTreeMap::from([(file.table, spec.clone())]);
     let lines =
-        read(vec![file.clone()], specs, (1, 1), max_bad_share, scratch.path(), progress, Arc::default()).await?;
+        read(vec![file.clone()], specs, (1, 1), max_bad_share, scratch.path(), progress, Arc::default())
+            .await?;
     Ok(lines.counts.get(file.table.name()).cloned().unwrap_or_default())
 }

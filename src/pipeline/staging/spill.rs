@@ -144,7 +144,12 @@ impl Columns {
 impl Spill {
     /// Makes the file of the thread `thread` for lines of `spec`'s table in `folder`, in blocks of
     /// `partitions` partitions.
-    pub(crate) fn new(spec: &TableSpec, partitions: usize, folder: &Path, thread: usize) -> Result<Self, RawError> {
+    pub(crate) fn new(
+        spec: &TableSpec,
+        partitions: usize,
+        folder: &Path,
+        thread: usize,
+    ) -> Result<Self, RawError> {
         let schema = schema(spec);
         let partitioner = BatchPartitioner::new_hash_partitioner(
             vec![Arc::new(Column::new("customer_id", 0))],
@@ -185,14 +190,17 @@ impl Spill {
         extras: &[Extra<'_>],
         place: i64,
     ) -> Result<(), RawError> {
-        let members =
-            extras.iter().map(|extra| (extra.name, trimmed(&extra.text))).filter(|(_, text)| !text.is_empty());
+        let members = extras
+            .iter()
+            .map(|extra| (extra.name, trimmed(&extra.text)))
+            .filter(|(_, text)| !text.is_empty());
         let mut object = Vec::with_capacity(256);
         let written = serde_json::Serializer::new(&mut object).collect_map(members);
         written.map_err(|error| staging(&self.out.path, error))?;
         let columns = &mut self.columns;
         columns.texts[0].append_value(id);
-        columns.texts[1].append_value(std::str::from_utf8(&object).map_err(|error| staging(&self.out.path, error))?);
+        columns.texts[1]
+            .append_value(std::str::from_utf8(&object).map_err(|error| staging(&self.out.path, error))?);
         columns.times[0].append_option(line.created_at);
         columns.times[1].append_option(line.updated_at);
         columns.integers[0].append_value(place);
@@ -218,7 +226,8 @@ impl Spill {
 
     fn added(&mut self) -> Result<(), RawError> {
         self.rows += 1;
-        let is_full = || self.columns.texts.iter().map(|texts| texts.values_slice().len()).sum::<usize>() >= BYTES;
+        let is_full =
+            || self.columns.texts.iter().map(|texts| texts.values_slice().len()).sum::<usize>() >= BYTES;
         // A record has 64 MiB at most, so that few are looked at together.
         let full = self.rows >= ROWS || (self.rows.is_multiple_of(LOOKED_AT) && is_full());
         if full { self.flush() } else { Ok(()) }
@@ -232,7 +241,8 @@ impl Spill {
         let columns = self.columns.take(&self.schema);
         let out = &mut self.out;
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| staging(&out.path, error);
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| failed(error.into()))?;
+        let batch =
+            RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| failed(error.into()))?;
         let parts = self.partitioner.partition_iter(batch).map_err(|error| failed(error.into()))?;
         let parts = parts.collect::<Result<Vec<_>, _>>().map_err(|error| failed(error.into()))?;
         for (partition, batch) in parts {
@@ -302,7 +312,10 @@ impl Out {
     }
 
     fn finish(mut self) -> Result<SpillFile, RawError> {
-        self.stream.finish().and_then(|()| self.stream.flush()).map_err(|error| staging(&self.path, error))?;
+        self.stream
+            .finish()
+            .and_then(|()| self.stream.flush())
+            .map_err(|error| staging(&self.path, error))?;
         Ok(SpillFile { path: self.path, head: self.head, blocks: self.blocks })
     }
 }

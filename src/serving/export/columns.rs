@@ -28,7 +28,9 @@ pub struct Columns {
 
 /// A column that the snapshot does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no column `{name}`; there are {ID}, {RANK}, whole views ({views}) and features as view.feature")]
+#[error(
+    "there is no column `{name}`; there are {ID}, {RANK}, whole views ({views}) and features as view.feature"
+)]
 pub struct UnknownColumn {
     name: String,
     views: String,

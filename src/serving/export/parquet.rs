@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, StructArray, UInt32Array,
-        new_null_array,
+        Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, StructArray,
+        UInt32Array, new_null_array,
     },
     compute::{cast, concat_batches, filter_record_batch, take_record_batch},
     datatypes::{DataType, Field, Schema},
@@ -55,7 +55,8 @@ impl Table {
     fn selected(&self, batch: &RecordBatch, ranks: &[u32]) -> Result<RecordBatch, ArrowError> {
         let wanted: BooleanArray = ranks.iter().map(|rank| Some(*rank > 0)).collect();
         let rows = filter_record_batch(batch, &wanted)?;
-        let ranks: Int64Array = ranks.iter().filter(|rank| **rank > 0).map(|rank| Some(i64::from(*rank))).collect();
+        let ranks: Int64Array =
+            ranks.iter().filter(|rank| **rank > 0).map(|rank| Some(i64::from(*rank))).collect();
         let mut found: Vec<(Field, ArrayRef)> = Vec::new();
         // Ranks go with the rows until they are in order, wanted or not.
         found.push((Field::new(RANK, DataType::Int64, false), Arc::new(ranks)));
@@ -173,7 +174,9 @@ fn treated(column: &ArrayRef, treatment: Treatment) -> Result<ArrayRef, ArrowErr
         Treatment::HashedEmail | Treatment::HashedPhone => {
             let texts = cast(column, &DataType::Utf8)?;
             let texts = texts.as_string::<i32>().iter();
-            Ok(Arc::new(texts.map(|text| text.and_then(|text| treatment.apply(text))).collect::<StringArray>()))
+            Ok(Arc::new(
+                texts.map(|text| text.and_then(|text| treatment.apply(text))).collect::<StringArray>(),
+            ))
         }
     }
 }

@@ -26,10 +26,13 @@ impl Treatment {
         if pii || !feature.personal {
             return Self::Shown;
         }
-        let phone = |word: &str| word.ends_with("phone") || ["mobile", "tel", "msisdn", "cell"].contains(&word);
+        let phone =
+            |word: &str| word.ends_with("phone") || ["mobile", "tel", "msisdn", "cell"].contains(&word);
         match feature.name.as_str() {
             name if name.contains("email") || name.contains("e_mail") => Self::HashedEmail,
-            name if name.trim_end_matches(|c: char| c.is_ascii_digit()).split('_').any(phone) => Self::HashedPhone,
+            name if name.trim_end_matches(|c: char| c.is_ascii_digit()).split('_').any(phone) => {
+                Self::HashedPhone
+            }
             _ => Self::Withheld,
         }
     }
@@ -82,7 +85,10 @@ mod tests {
         // printf %s ada@example.com | sha256sum
         let ada = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72";
         let hash = |text| Treatment::HashedEmail.apply(text);
-        assert_eq!([hash(" Ada@Example.com\t").as_deref(), hash("ada@example.com").as_deref()], [Some(ada); 2]);
+        assert_eq!(
+            [hash(" Ada@Example.com\t").as_deref(), hash("ada@example.com").as_deref()],
+            [Some(ada); 2]
+        );
         assert_eq!(hash("  "), None);
         assert_eq!(phone("+49 (151) 123-45"), "+4915112345");
         assert_eq!(phone("0049 151 12345"), "+4915112345");

@@ -152,7 +152,9 @@ fn text(texts: Option<&StringArray>, row: usize) -> Option<&str> {
 /// The values of a view, of which the text is a JSON array.
 fn split(text: Option<&str>) -> Option<Vec<&str>> {
     // The array is cut at ASCII signs, so its parts are texts too.
-    text.map(|text| elements(text.as_bytes()).map(|value| std::str::from_utf8(value).unwrap_or("null")).collect())
+    text.map(|text| {
+        elements(text.as_bytes()).map(|value| std::str::from_utf8(value).unwrap_or("null")).collect()
+    })
 }
 
 fn comma(at: usize, out: &mut Vec<u8>) {

@@ -55,7 +55,9 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(block: &'a RecordBatch) -> Option<Self> {
         let text = |name: &str| block.column_by_name(name)?.as_string_opt::<i32>();
-        let number = |name: &str| Some(&block.column_by_name(name)?.as_primitive_opt::<Decimal128Type>()?.values()[..]);
+        let number = |name: &str| {
+            Some(&block.column_by_name(name)?.as_primitive_opt::<Decimal128Type>()?.values()[..])
+        };
         Some(Self {
             ids: text("customer_id")?,
             values: number("value_at_risk")?,
@@ -91,13 +93,15 @@ impl SnapshotReader {
         let mut found = Members { customers: Vec::new(), total: 0, next: None, tier: Tier::Snapshot };
         let mut rank = 0;
         let files = &self.manifest.files;
-        let of_list =
-            |file: &super::FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(CHURN_LIST);
+        let of_list = |file: &super::FileEntry| {
+            file.kind == FileKind::Ranking && file.segment.as_deref() == Some(CHURN_LIST)
+        };
         let Some(file) = files.iter().position(of_list) else { return Ok(found) };
         let footer = self.footer(file).await?;
         for at in 0..footer.blocks() {
             let block = self.columns(file, &footer, at).await?;
-            let columns = Columns::of(&block).ok_or_else(|| self.damaged(file, "a column of the list is missing"))?;
+            let columns =
+                Columns::of(&block).ok_or_else(|| self.damaged(file, "a column of the list is missing"))?;
             for row in 0..block.num_rows() {
                 // From here on everybody has less.
                 if filter.min_value.is_some_and(|least| columns.values[row] < least) {

@@ -43,8 +43,9 @@ impl SnapshotReader {
         &self,
         ids: impl Iterator<Item = &'a CustomerId>,
     ) -> Result<Vec<&'a CustomerId>, Arc<SnapshotError>> {
-        let lookups: Vec<_> =
-            ids.map(|id| async move { Ok::<_, Arc<SnapshotError>>(self.row(id).await?.map(|_| id)) }).collect();
+        let lookups: Vec<_> = ids
+            .map(|id| async move { Ok::<_, Arc<SnapshotError>>(self.row(id).await?.map(|_| id)) })
+            .collect();
         let found: Vec<Option<_>> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
@@ -58,7 +59,9 @@ impl SnapshotReader {
         if gaps.customers == 0 {
             return Ok(gaps);
         }
-        for (at, file) in self.manifest.files.iter().enumerate().filter(|(_, file)| file.kind == FileKind::Ranking) {
+        for (at, file) in
+            self.manifest.files.iter().enumerate().filter(|(_, file)| file.kind == FileKind::Ranking)
+        {
             let footer = self.footer(at).await?;
             let (mut rank, mut empty) = (0, Vec::new());
             for block in 0..footer.blocks() {

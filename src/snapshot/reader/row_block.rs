@@ -45,7 +45,9 @@ impl RowBlock {
         for row in 0..ids.len() {
             let start = u32::try_from(rows.len()).map_err(|error| error.to_string())?;
             let id = ids.value(row);
-            rows.extend_from_slice(&u32::try_from(id.len()).map_err(|error| error.to_string())?.to_le_bytes());
+            rows.extend_from_slice(
+                &u32::try_from(id.len()).map_err(|error| error.to_string())?.to_le_bytes(),
+            );
             rows.extend_from_slice(id.as_bytes());
             let texts = texts.iter().map(|texts| texts.is_valid(row).then(|| texts.value(row).as_bytes()));
             ViewRows::append(texts, &mut rows).ok_or("a text is too long")?;
@@ -64,14 +66,16 @@ impl RowBlock {
     /// The texts of the row of `id`, as a copy, so that a row kept in memory does not keep the block.
     pub(super) fn get(&self, id: &str) -> Option<ViewRows> {
         let hash = hash(id);
-        let slots = probe(hash, self.slots.len()).map(|at| self.slots[at]).take_while(|slot| !slot.is_empty());
+        let slots =
+            probe(hash, self.slots.len()).map(|at| self.slots[at]).take_while(|slot| !slot.is_empty());
         slots.filter(|slot| slot.hash == hash).find_map(|slot| self.texts_at(slot.start, id))
     }
 
     /// The texts of the row at `start`, if it is that of `id`.
     fn texts_at(&self, start: u32, id: &str) -> Option<ViewRows> {
         let (length, row) = self.rows.get(start as usize..)?.split_first_chunk()?;
-        let row = row.strip_prefix(id.as_bytes()).filter(|_| u32::from_le_bytes(*length) as usize == id.len())?;
+        let row =
+            row.strip_prefix(id.as_bytes()).filter(|_| u32::from_le_bytes(*length) as usize == id.len())?;
         ViewRows::first_of(row, self.texts)
     }
 }
@@ -111,7 +115,8 @@ mod tests {
         let ids: Vec<String> = (0..5_000).map(|number| format!("C{number:05}")).collect();
         let first = ids.iter().map(|id| (id.as_str() != "C00007").then(|| format!("[\"{id}\"]")));
         let second = (0..ids.len()).map(|number| Some("x".repeat(number % 7)));
-        let block = block(vec![ids.iter().map(Some).collect(), first.collect(), second.collect()]).expect("texts");
+        let block =
+            block(vec![ids.iter().map(Some).collect(), first.collect(), second.collect()]).expect("texts");
         for (number, id) in ids.iter().enumerate() {
             let found = block.get(id).expect("a known id");
             let (first, second) = (format!("[\"{id}\"]"), "x".repeat(number % 7));

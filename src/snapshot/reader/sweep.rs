@@ -50,14 +50,18 @@ impl SnapshotReader {
                 let (rows, bytes) = (footer.rows_of(at), footer.block(at).length);
                 if wanted(start..start + rows) {
                     match &mut open {
-                        Some((stretch, length)) if stretch.blocks.end == at && *length + bytes <= READ_BYTES => {
+                        Some((stretch, length))
+                            if stretch.blocks.end == at && *length + bytes <= READ_BYTES =>
+                        {
                             stretch.blocks.end += 1;
                             *length += bytes;
                         }
                         _ => {
                             stretches.extend(open.take().map(|(stretch, _)| stretch));
-                            open =
-                                Some((Stretch { file, footer: Arc::clone(&footer), blocks: at..at + 1, start }, bytes));
+                            open = Some((
+                                Stretch { file, footer: Arc::clone(&footer), blocks: at..at + 1, start },
+                                bytes,
+                            ));
                         }
                     }
                 }
@@ -74,7 +78,8 @@ impl SnapshotReader {
     /// As [`SnapshotReader::row`].
     pub async fn stretch(&self, stretch: Stretch) -> Result<ReadStretch, Arc<SnapshotError>> {
         let path = self.manifest.id.path(&self.manifest.files[stretch.file].path);
-        let (first, last) = (stretch.footer.block(stretch.blocks.start), stretch.footer.block(stretch.blocks.end - 1));
+        let (first, last) =
+            (stretch.footer.block(stretch.blocks.start), stretch.footer.block(stretch.blocks.end - 1));
         let read = self.cache.read(&self.lake, &path, first.offset..last.offset + last.length).await;
         let bytes = read.inspect_err(|error| self.cache.count_error(error))?;
         Ok(ReadStretch { object: path.to_string(), stretch, bytes })
@@ -96,7 +101,8 @@ impl ReadStretch {
         let mut start = self.stretch.start;
         for at in blocks.clone() {
             let block = footer.block(at);
-            let place = |offset: u64| usize::try_from(offset - base).map_err(|error| damaged(error.to_string()));
+            let place =
+                |offset: u64| usize::try_from(offset - base).map_err(|error| damaged(error.to_string()));
             let bytes = self.bytes.slice(place(block.offset)?..place(block.offset + block.length)?);
             each(start, &footer.decode_block(at, bytes).map_err(damaged)?)?;
             start += footer.rows_of(at);

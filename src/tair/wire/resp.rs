@@ -55,7 +55,9 @@ pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>,
             let mut parts = Vec::with_capacity(count.min(1_024));
             for _ in 0..count {
                 let Some(line) = line(input, &mut at) else { return Ok(None) };
-                let Some((b'$', length)) = line.split_first() else { return Err("an array holds what is no text") };
+                let Some((b'$', length)) = line.split_first() else {
+                    return Err("an array holds what is no text");
+                };
                 match body(input, &mut at, self::number(length)?)? {
                     Some(text) => parts.push(text),
                     None => return Ok(None),
@@ -84,7 +86,11 @@ fn line<'a>(input: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
 }
 
 /// The text of `length` at `at`, itself absent where it has no length; nothing where it has not arrived.
-fn body<'a>(input: &'a [u8], at: &mut usize, length: Option<usize>) -> Result<Option<Option<&'a [u8]>>, &'static str> {
+fn body<'a>(
+    input: &'a [u8],
+    at: &mut usize,
+    length: Option<usize>,
+) -> Result<Option<Option<&'a [u8]>>, &'static str> {
     let Some(length) = length else { return Ok(Some(None)) };
     let end = at.checked_add(length).ok_or("a text is too long")?;
     let Some(tail) = input.get(end..end.saturating_add(2)) else { return Ok(None) };
@@ -125,7 +131,8 @@ mod tests {
 
     #[test]
     fn answers_are_taken_whole_or_not_at_all() {
-        let text = b"*3\r\n$5\r\n[1,2]\r\n$-1\r\n$0\r\n\r\n$2\r\nab\r\n$-1\r\n-ERR no\r\n+PONG\r\n:-7\r\n*-1\r\n";
+        let text =
+            b"*3\r\n$5\r\n[1,2]\r\n$-1\r\n$0\r\n\r\n$2\r\nab\r\n$-1\r\n-ERR no\r\n+PONG\r\n:-7\r\n*-1\r\n";
         let expected = [
             Reply::Array(vec![Some(b"[1,2]"), None, Some(b"")]),
             Reply::Text(Some(b"ab")),

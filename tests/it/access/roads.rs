@@ -15,7 +15,8 @@ fn view(shop: &Shop, name: &str, sql: &str) {
 }
 
 /// A key that may all but see what is personal.
-const OPERATOR: &[(&str, &[Scope])] = &[("operator", &[Scope::Features, Scope::Export, Scope::Metrics, Scope::Admin])];
+const OPERATOR: &[(&str, &[Scope])] =
+    &[("operator", &[Scope::Features, Scope::Export, Scope::Metrics, Scope::Admin])];
 
 #[tokio::test]
 async fn bad_lines_are_told_without_their_values() {
@@ -25,7 +26,8 @@ async fn bad_lines_are_told_without_their_values() {
     shop.raw("transactions/all.csv", format!("{CORNERS}{cut_wrongly}"));
     shop.raw("customers/more.jsonl", "\"mallory@example.com\"\n[\"phone-1\"]\n{\"customer_id\": phone-1}\n{\"customer_id\": \"x\", \"email\": \"x@example.com\"}\n");
     let output = shop.larder(&["build"]);
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
     let service = shop.serve().await;
     let snapshots = get(&service, "/v1/snapshots", "operator").await.json();
@@ -122,13 +124,16 @@ async fn what_the_service_is_told_is_personal_counts_at_once() {
     shop.config.raw.customers.personal.clear();
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
-    assert!(get(&shop.serve().await, "/v1/customers/17850", "features").await.text.contains("new@example.com"));
+    assert!(
+        get(&shop.serve().await, "/v1/customers/17850", "features").await.text.contains("new@example.com")
+    );
     shop.config.raw.customers.personal.push("email".to_owned());
     let service = shop.serve().await;
     let masked = get(&service, "/v1/customers/17850", "features").await;
     assert!(!shows(&masked) && masked.json()["masked"][0] == "profile.email", "{}", masked.text);
     let by_mail = json!({"where": "profile.email is not null", "limit": 0});
-    let asked = ask(&service, &Method::POST, "/v1/audiences", Some(&by_mail), Some(&super::key("features"))).await;
+    let asked =
+        ask(&service, &Method::POST, "/v1/audiences", Some(&by_mail), Some(&super::key("features"))).await;
     assert_eq!(asked.status, 403, "{}", asked.text);
     let next = shop.build().await;
     shop.publish(&next.manifest.id).await;
@@ -168,9 +173,11 @@ async fn nothing_is_told_by_asking() {
     }
     // Nor as a file.
     for body in bodies.iter().filter(|body| body.get("breakdown").is_none()) {
-        let file = json!({"where": body["where"], "order_by": body.get("order_by").unwrap_or(&json!("birth.one"))});
+        let file =
+            json!({"where": body["where"], "order_by": body.get("order_by").unwrap_or(&json!("birth.one"))});
         let answer =
-            ask(&service, &Method::POST, "/v1/audiences/export", Some(&file), Some(&super::key("export"))).await;
+            ask(&service, &Method::POST, "/v1/audiences/export", Some(&file), Some(&super::key("export")))
+                .await;
         assert_eq!(answer.status, 403, "{file}: {}", answer.text);
     }
     // A page that somebody else turned is no way around it.
@@ -195,7 +202,11 @@ async fn nothing_is_told_by_asking() {
             let answer = get(&service, &path, "all").await;
             assert!(answer.status == 400 || answer.text.contains("1941"), "{path}: {}", answer.text);
             let treated = get(&service, &path, "export").await;
-            assert!(treated.status == answer.status && !treated.text.contains("1941"), "{path}: {}", treated.text);
+            assert!(
+                treated.status == answer.status && !treated.text.contains("1941"),
+                "{path}: {}",
+                treated.text
+            );
         }
     }
     // The tag of a masked answer is the same whatever the values are: it does not hang on the customer.

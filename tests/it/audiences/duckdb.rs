@@ -79,7 +79,8 @@ impl Feature {
                     _ => text,
                 };
                 let plain = text.chars().all(char::is_alphabetic) && !text.is_empty();
-                let keyword = ["and", "or", "not", "in", "is", "null", "true", "false"].contains(&text.as_str());
+                let keyword =
+                    ["and", "or", "not", "in", "is", "null", "true", "false"].contains(&text.as_str());
                 let ours = match dice.below(3) {
                     0 if plain && !keyword => text.clone(),
                     1 => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
@@ -98,14 +99,16 @@ impl Feature {
             }
             (kind, value) => {
                 // Without an exponent, which would make it binary floating point to DuckDB.
-                let text = if value.is_f64() { value.as_f64().unwrap().to_string() } else { value.to_string() };
+                let text =
+                    if value.is_f64() { value.as_f64().unwrap().to_string() } else { value.to_string() };
                 let text = match dice.below(5) {
                     0 if text.contains('.') => format!("{text}1"),
                     1 if !text.contains('.') => format!("{text}.5"),
                     2 if text.starts_with('-') => text[1..].to_owned(),
                     _ => text,
                 };
-                let sql = if kind == "Float64" { format!("CAST('{text}' AS DOUBLE)") } else { format!("({text})") };
+                let sql =
+                    if kind == "Float64" { format!("CAST('{text}' AS DOUBLE)") } else { format!("({text})") };
                 (text, sql)
             }
         }
@@ -115,7 +118,10 @@ impl Feature {
 /// An expression in both languages.
 fn expression(dice: &mut Dice, features: &[Feature], segments: &[String], depth: usize) -> (String, String) {
     if depth > 0 && dice.below(3) > 0 {
-        let (a, b) = (expression(dice, features, segments, depth - 1), expression(dice, features, segments, depth - 1));
+        let (a, b) = (
+            expression(dice, features, segments, depth - 1),
+            expression(dice, features, segments, depth - 1),
+        );
         return match dice.below(4) {
             0 => (format!("not ({})", a.0), format!("NOT ({})", a.1)),
             1 => (format!("({}) or {}", a.0, bracketed(&b.0)), format!("(({}) OR ({}))", a.1, b.1)),
@@ -124,7 +130,9 @@ fn expression(dice: &mut Dice, features: &[Feature], segments: &[String], depth:
     }
     if dice.below(4) == 0 {
         let (one, other) = (dice.one(segments).clone(), dice.one(segments).clone());
-        let sql = |names: &str| format!("customer_id IN (SELECT customer_id FROM members WHERE segment IN ({names}))");
+        let sql = |names: &str| {
+            format!("customer_id IN (SELECT customer_id FROM members WHERE segment IN ({names}))")
+        };
         return match dice.below(4) {
             0 => (format!("segment != {one}"), format!("NOT {}", sql(&format!("'{one}'")))),
             1 => (format!("segment in ({one}, {other})"), sql(&format!("'{one}', '{other}'"))),
@@ -141,15 +149,24 @@ fn expression(dice: &mut Dice, features: &[Feature], segments: &[String], depth:
         }
         1 => {
             let values: Vec<_> = (0..=dice.below(5)).map(|_| feature.value(dice)).collect();
-            let list =
-                |of: fn(&(String, String)) -> &String| values.iter().map(of).cloned().collect::<Vec<_>>().join(", ");
+            let list = |of: fn(&(String, String)) -> &String| {
+                values.iter().map(of).cloned().collect::<Vec<_>>().join(", ")
+            };
             let not = if dice.below(3) == 0 { "not " } else { "" };
             (format!("{ours} {not}in ({})", list(|v| &v.0)), format!("{sql} {not}IN ({})", list(|v| &v.1)))
         }
         _ => {
             let operators: &[(&str, &str)] = match feature.kind.as_str() {
                 "Boolean" => &[(":", "="), ("!=", "<>")],
-                _ => &[(":", "="), ("=", "="), ("!=", "<>"), ("<", "<"), ("<=", "<="), (">", ">"), (">=", ">=")],
+                _ => &[
+                    (":", "="),
+                    ("=", "="),
+                    ("!=", "<>"),
+                    ("<", "<"),
+                    ("<=", "<="),
+                    (">", ">"),
+                    (">=", ">="),
+                ],
             };
             let (operator, value) = (dice.one(operators), feature.value(dice));
             (format!("{ours} {} {}", operator.0, value.0), format!("{sql} {} {}", operator.1, value.1))
@@ -199,7 +216,8 @@ async fn features(manifest: &Manifest, service: &Service) -> Vec<Feature> {
             }
         }
     }
-    let kinds: std::collections::BTreeSet<&str> = features.iter().map(|feature| feature.kind.as_str()).collect();
+    let kinds: std::collections::BTreeSet<&str> =
+        features.iter().map(|feature| feature.kind.as_str()).collect();
     for kind in ["Utf8", "Int64", "Decimal128", "Float64", "Boolean", "Date32", "Timestamp"] {
         assert!(kinds.contains(kind), "{kinds:?}");
     }
@@ -225,7 +243,10 @@ async fn exported_ids(service: &Service, body: &Value) -> Vec<Value> {
     let asked = json!({"where": expression, "order_by": order_by, "limit": limit, "columns": ["customer_id"], "format": "ndjson"});
     let file = service.post("/v1/audiences/export", asked.to_string()).await;
     assert_eq!(file.status, 200, "{}", file.text);
-    file.text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["customer_id"].clone()).collect()
+    file.text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["customer_id"].clone())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,12 +255,18 @@ async fn every_answer_is_duckdbs() {
     let (shop, manifest, service) = open().await;
     let features = features(&manifest, &service).await;
     let segments: Vec<String> = manifest.segments.iter().map(|segment| segment.name.clone()).collect();
-    let ordered: Vec<&Feature> =
-        features.iter().filter(|f| !matches!(f.kind.as_str(), "Utf8" | "Boolean" | "List" | "Struct")).collect();
-    let counted: Vec<&Feature> =
-        features.iter().filter(|f| matches!(f.kind.as_str(), "Utf8" | "Boolean" | "Int32" | "Int64")).collect();
-    let numbers: Vec<&Feature> =
-        features.iter().filter(|f| matches!(f.kind.as_str(), "Int32" | "Int64" | "Decimal128" | "Float64")).collect();
+    let ordered: Vec<&Feature> = features
+        .iter()
+        .filter(|f| !matches!(f.kind.as_str(), "Utf8" | "Boolean" | "List" | "Struct"))
+        .collect();
+    let counted: Vec<&Feature> = features
+        .iter()
+        .filter(|f| matches!(f.kind.as_str(), "Utf8" | "Boolean" | "Int32" | "Int64"))
+        .collect();
+    let numbers: Vec<&Feature> = features
+        .iter()
+        .filter(|f| matches!(f.kind.as_str(), "Int32" | "Int64" | "Decimal128" | "Float64"))
+        .collect();
     let mut dice = Dice(2_024);
     let (mut asked, mut questions) = (Vec::new(), Vec::new());
     for _ in 0..2_000 {
@@ -247,7 +274,8 @@ async fn every_answer_is_duckdbs() {
         let (ours, sql) = expression(&mut dice, &features, &segments, depth);
         let (by, descending, limit) = (*dice.one(&ordered), dice.below(2) == 0, dice.below(40));
         let direction = if descending { "desc" } else { "asc" };
-        let mut body = json!({"where": ours, "limit": limit, "order_by": format!("{} {direction}", by.ours())});
+        let mut body =
+            json!({"where": ours, "limit": limit, "order_by": format!("{} {direction}", by.ours())});
         let mut question = json!({"where": sql, "limit": limit, "kind": "",
             "order": format!("{} {direction} NULLS LAST", by.sql())});
         match dice.below(4) {
@@ -276,14 +304,19 @@ async fn every_answer_is_duckdbs() {
         assert_eq!(answer.status, 200, "{}", told());
         let found = answer.json();
         assert_eq!(found["total"], expected["total"], "{}", told());
-        assert!(answer.text.contains(&format!("\"revenue\":{},", expected["revenue"].as_str().unwrap())), "{}", told());
+        assert!(
+            answer.text.contains(&format!("\"revenue\":{},", expected["revenue"].as_str().unwrap())),
+            "{}",
+            told()
+        );
         for (at, name) in ["mean_r_score", "mean_f_score", "mean_m_score"].iter().enumerate() {
             match (found[name].as_f64(), expected["means"][at].as_f64()) {
                 (Some(a), Some(b)) => assert!((a - b).abs() < 1e-12, "{}", told()),
                 (a, b) => assert_eq!(a, b, "{}", told()),
             }
         }
-        let members: Vec<&Value> = found["customers"].as_array().unwrap().iter().map(|c| &c["customer_id"]).collect();
+        let members: Vec<&Value> =
+            found["customers"].as_array().unwrap().iter().map(|c| &c["customer_id"]).collect();
         assert_eq!(json!(members), expected["members"], "{}", told());
         // So does a file of the same.
         if at % 20 == 0 && body["limit"] != 0 {

@@ -10,7 +10,12 @@ async fn ask(service: &Service, body: Value) -> Answer {
 }
 
 fn ids(answer: &Value) -> Vec<&str> {
-    answer["customers"].as_array().unwrap().iter().map(|customer| customer["customer_id"].as_str().unwrap()).collect()
+    answer["customers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|customer| customer["customer_id"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -26,8 +31,13 @@ async fn an_audience_is_counted_listed_and_divided() {
     assert_eq!(answer["customers"][0]["rank"], 1);
     assert_eq!(answer["customers"][0]["views"]["rfm"]["monetary"], 74.5);
     let top = &answer["breakdown"]["values"];
-    let counted = top[0]["customers"].as_u64().unwrap() + answer["breakdown"]["other"]["customers"].as_u64().unwrap();
-    assert_eq!((top.as_array().unwrap().len(), counted, &answer["breakdown"]["null"]), (1, 6, &json!(0)), "{answer}");
+    let counted =
+        top[0]["customers"].as_u64().unwrap() + answer["breakdown"]["other"]["customers"].as_u64().unwrap();
+    assert_eq!(
+        (top.as_array().unwrap().len(), counted, &answer["breakdown"]["null"]),
+        (1, 6, &json!(0)),
+        "{answer}"
+    );
     assert_eq!(answer["hints"], json!([]));
     let all = service.get("/v1/snapshots").await.json();
     assert_eq!(answer["snapshot"], all["snapshots"][0]["id"]);
@@ -44,8 +54,9 @@ async fn an_audience_is_counted_listed_and_divided() {
     }
 
     // Null is never true, with `not` or without.
-    let count =
-        async |expression: &str| ask(&service, json!({"where": expression, "limit": 0})).await.json()["total"].clone();
+    let count = async |expression: &str| {
+        ask(&service, json!({"where": expression, "limit": 0})).await.json()["total"].clone()
+    };
     assert_eq!(count("profile.age > 30").await, 2);
     assert_eq!(count("not profile.age > 30").await, 0);
     assert_eq!(
@@ -74,8 +85,7 @@ async fn pages_hold_everybody_once_in_every_order() {
     // Cursors hold no state: another replica goes on with them, and so it does after a new snapshot.
     let other = shop.serve().await;
     for order in ["rfm.monetary desc", "rfm.monetary", "profile.age desc", "behavior.first_purchase_at asc"] {
-        let mut body =
-            json!({"where": "rfm.monetary < 1000000 or rfm.monetary is null", "order_by": order, "limit": 1000});
+        let mut body = json!({"where": "rfm.monetary < 1000000 or rfm.monetary is null", "order_by": order, "limit": 1000});
         let whole = ask(&service, body.clone()).await.json();
         let whole = ids(&whole);
         body["limit"] = json!(3);
@@ -111,7 +121,8 @@ async fn pages_hold_everybody_once_in_every_order() {
     }
     // Beyond the last there is nobody, however far.
     for offset in ["1000", "18446744073709551614", "18446744073709551615"] {
-        let page = ask(&service, json!({"where": "rfm.monetary > 0", "cursor": beyond(cursor, offset)})).await;
+        let page =
+            ask(&service, json!({"where": "rfm.monetary > 0", "cursor": beyond(cursor, offset)})).await;
         assert_eq!(page.status, 200, "{}", page.text);
         assert_eq!((ids(&page.json()), &page.json()["next"]), (vec![""; 0], &Value::Null), "{}", page.text);
     }
@@ -134,8 +145,11 @@ async fn nobody_who_is_forgotten_is_counted_or_listed() {
     let revenue = before["revenue"].as_f64().unwrap() - 74.5 - 35.5;
     assert!((after["revenue"].as_f64().unwrap() - revenue).abs() < 1e-9, "{after}");
     assert_ne!(after["share"].as_f64().unwrap(), share);
-    let counted =
-        after["breakdown"]["values"].as_array().unwrap().iter().map(|value| value["customers"].as_u64().unwrap());
+    let counted = after["breakdown"]["values"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| value["customers"].as_u64().unwrap());
     assert_eq!(counted.sum::<u64>(), total - 2, "{after}");
     // The cursor from before goes on where it was.
     let mut next = body;
@@ -185,9 +199,17 @@ async fn mistakes_are_named_with_their_place() {
         (json!({"where": "segment:new", "nope": 1}), "bad-body", "nope"),
         (json!({"where": "segment:new", "views": ["nope"]}), "unknown-view", "nope"),
         (json!({"where": "segment:new", "order_by": "rfm.segment"}), "unknown-feature", "neither"),
-        (json!({"where": "segment:new", "order_by": "rfm.monetari"}), "unknown-feature", "did you mean monetary?"),
+        (
+            json!({"where": "segment:new", "order_by": "rfm.monetari"}),
+            "unknown-feature",
+            "did you mean monetary?",
+        ),
         (json!({"where": "segment:new", "order_by": "rfm.monetary down"}), "bad-body", "`asc` or `desc`"),
-        (json!({"where": "segment:new", "breakdown": {"feature": "rfm.monetary"}}), "unknown-feature", "buckets"),
+        (
+            json!({"where": "segment:new", "breakdown": {"feature": "rfm.monetary"}}),
+            "unknown-feature",
+            "buckets",
+        ),
         (
             json!({"where": "segment:new", "breakdown": {"feature": "rfm.segment", "buckets": 3}}),
             "unknown-feature",

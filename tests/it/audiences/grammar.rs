@@ -7,7 +7,8 @@ use proptest::prelude::*;
 fn value() -> impl Strategy<Value = Value> {
     let literal = prop_oneof![
         ".{0,8}".prop_map(Literal::Text),
-        (any::<i64>(), 0_u32..12).prop_map(|(mantissa, scale)| Literal::Number(Decimal::new(mantissa.into(), scale))),
+        (any::<i64>(), 0_u32..12)
+            .prop_map(|(mantissa, scale)| Literal::Number(Decimal::new(mantissa.into(), scale))),
         any::<bool>().prop_map(Literal::Boolean),
         (-62_000_000_000_i64..253_000_000_000, 0_u32..1_000_000_000)
             .prop_map(|(seconds, nanos)| Literal::Time(DateTime::from_timestamp(seconds, nanos).unwrap())),
@@ -16,7 +17,8 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn expression() -> impl Strategy<Value = Expression> {
-    let feature = ("[a-z0-9_]{1,5}", "[a-z0-9_]{1,5}").prop_map(|(view, feature)| FeatureName::new(&view, &feature));
+    let feature =
+        ("[a-z0-9_]{1,5}", "[a-z0-9_]{1,5}").prop_map(|(view, feature)| FeatureName::new(&view, &feature));
     let operator = proptest::sample::select(vec![
         Operator::Equal,
         Operator::NotEqual,
@@ -29,7 +31,8 @@ fn expression() -> impl Strategy<Value = Expression> {
         ".{1,8}".prop_map(|name| Expression::Segment(name, At(0))),
         (feature.clone(), operator, value())
             .prop_map(|(name, operator, value)| Expression::Compare(name, operator, value)),
-        (feature.clone(), prop::collection::vec(value(), 1..4)).prop_map(|(name, values)| Expression::In(name, values)),
+        (feature.clone(), prop::collection::vec(value(), 1..4))
+            .prop_map(|(name, values)| Expression::In(name, values)),
         feature.prop_map(Expression::IsNull),
     ];
     test.prop_recursive(6, 40, 4, |inner| {
@@ -84,7 +87,10 @@ fn every_form_is_read() {
         ("a.b=1 or a.b=2 and a.c=3", "a.b = 1 or (a.b = 2 and a.c = 3)"),
         ("NOT (a.b = 'it\\'s') AND a.c IS NOT NULL", "not a.b = \"it's\" and not a.c is null"),
         ("a.b not in (1, 2.50, -3e2)", "not a.b in (1, 2.5, -300)"),
-        ("segment in (loyal, new) and segment != at_risk", "(segment:loyal or segment:new) and not segment:at_risk"),
+        (
+            "segment in (loyal, new) and segment != at_risk",
+            "(segment:loyal or segment:new) and not segment:at_risk",
+        ),
         (
             "a.b < 2011-12-09 and a.c >= 2011-12-09T13:50:00+01:00",
             "a.b < 2011-12-09T00:00:00Z and a.c >= 2011-12-09T12:50:00Z",

@@ -34,7 +34,13 @@ async fn named_audiences_are_segments() {
     let service = shop.open().await;
     let segments = service.get("/v1/segments").await.json();
     let of = |name: &str| -> Value {
-        segments["segments"].as_array().unwrap().iter().find(|segment| segment["name"] == name).unwrap().clone()
+        segments["segments"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|segment| segment["name"] == name)
+            .unwrap()
+            .clone()
     };
     let spenders = of("spenders");
     assert_eq!(spenders["kind"], "audience");
@@ -52,7 +58,8 @@ async fn named_audiences_are_segments() {
         for figure in ["share", "revenue", "mean_r_score", "mean_f_score", "mean_m_score"] {
             assert_eq!(answer[figure], of(name)[figure], "{name} {figure}");
         }
-        let listed: Vec<&Value> = answer["customers"].as_array().unwrap().iter().map(|c| &c["customer_id"]).collect();
+        let listed: Vec<&Value> =
+            answer["customers"].as_array().unwrap().iter().map(|c| &c["customer_id"]).collect();
         assert_eq!(json!(listed), json!(members(&service, name).await), "{name}");
     }
 }
@@ -60,12 +67,18 @@ async fn named_audiences_are_segments() {
 #[tokio::test]
 async fn a_bad_audience_fails_the_build_by_name() {
     for (toml, parts) in [
-        ("[audiences.vip]\nwhere = \"rfm.monetary >\"\n", ["audience vip", "at character 14", "expected a value"]),
+        (
+            "[audiences.vip]\nwhere = \"rfm.monetary >\"\n",
+            ["audience vip", "at character 14", "expected a value"],
+        ),
         (
             "[audiences.vip]\nwhere = \"rfm.monetari > 1\"\n",
             ["audience vip", "at character 0", "did you mean monetary?"],
         ),
-        ("[audiences.vip]\nwhere = \"segment:vips\"\n", ["audience vip", "at character 8", "did you mean vip?"]),
+        (
+            "[audiences.vip]\nwhere = \"segment:vips\"\n",
+            ["audience vip", "at character 8", "did you mean vip?"],
+        ),
         ("[audiences.loyal]\nwhere = \"segment:new\"\n", ["audience loyal", "the name", "another kind"]),
     ] {
         let shop = corners_with(toml);

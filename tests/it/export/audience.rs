@@ -34,7 +34,10 @@ async fn an_audience_is_exported_as_it_is_counted() {
         ("not segment:hibernating", "rfm.segment IS DISTINCT FROM 'hibernating'"),
         ("profile.age < 30 or profile.age is null", "profile.age < 30 OR profile.age IS NULL"),
         ("not profile.age < 30", "NOT profile.age < 30"),
-        ("profile.note:\"=HYPERLINK(\\\"http://x\\\",\\\"y\\\")\"", "profile.note = '=HYPERLINK(\"http://x\",\"y\")'"),
+        (
+            "profile.note:\"=HYPERLINK(\\\"http://x\\\",\\\"y\\\")\"",
+            "profile.note = '=HYPERLINK(\"http://x\",\"y\")'",
+        ),
         ("rfm.monetary > 1e9", "rfm.monetary > 1e9"),
         ("rfm.monetary is null or rfm.monetary is not null", "true"),
     ]
@@ -48,17 +51,26 @@ async fn an_audience_is_exported_as_it_is_counted() {
             let expected = page["customers"].as_array().unwrap();
             let asked = json!({"where": expression, "order_by": order_by, "format": "ndjson"});
             let answer = ask(&service, asked).await;
-            assert_eq!((answer.status, answer.header("content-type")), (200, "application/x-ndjson"), "{expression}");
+            assert_eq!(
+                (answer.status, answer.header("content-type")),
+                (200, "application/x-ndjson"),
+                "{expression}"
+            );
             assert_eq!(answer.header("larder-rows"), page["total"].to_string());
             assert_eq!(answer.header("larder-snapshot"), page["snapshot"].as_str().unwrap());
-            let found: Vec<Value> = answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let found: Vec<Value> =
+                answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             assert_eq!(&found, expected, "{expression} by {order_by}");
 
             let text = ask(&service, json!({"where": expression, "order_by": order_by, "limit": 2})).await;
             let named = text.header("content-disposition");
-            assert!(named.starts_with("attachment; filename=\"audience-2024") && named.ends_with(".csv\""), "{named}");
+            assert!(
+                named.starts_with("attachment; filename=\"audience-2024") && named.ends_with(".csv\""),
+                "{named}"
+            );
             let (rows, first) = (csv(text.text.as_bytes()), &expected[..expected.len().min(2)]);
-            let first: Vec<&str> = first.iter().map(|member| member["customer_id"].as_str().unwrap()).collect();
+            let first: Vec<&str> =
+                first.iter().map(|member| member["customer_id"].as_str().unwrap()).collect();
             assert_eq!(ids(&rows), first);
             assert_eq!(text.header("larder-rows"), first.len().to_string());
         }
@@ -69,8 +81,9 @@ async fn an_audience_is_exported_as_it_is_counted() {
             format!("SELECT * FROM read_parquet('{customers}') WHERE {sql}"),
             format!("SELECT * EXCLUDE (rank) FROM '{}'", file.display()),
         );
-        queries
-            .push(format!("SELECT count(*) FROM (({here} EXCEPT ALL {there}) UNION ALL ({there} EXCEPT ALL {here}))"));
+        queries.push(format!(
+            "SELECT count(*) FROM (({here} EXCEPT ALL {there}) UNION ALL ({there} EXCEPT ALL {here}))"
+        ));
         queries.push(format!("SELECT customer_id FROM '{}'", file.display()));
         queries.push(format!("SELECT customer_id FROM ({here}) ORDER BY customer_id"));
     }
@@ -101,7 +114,11 @@ async fn a_mistake_is_told_before_anything_is_exported() {
         (json!({"where": "segment:new", "columns": ["rfm.nope"]}), "bad-body", "rfm.nope"),
         (json!({"where": "segment:new", "columns": []}), "bad-body", "`columns`"),
         (json!({"where": "segment:new", "order_by": "rfm.segment"}), "unknown-feature", "neither"),
-        (json!({"where": "segment:new", "order_by": "rfm.monetari"}), "unknown-feature", "did you mean monetary?"),
+        (
+            json!({"where": "segment:new", "order_by": "rfm.monetari"}),
+            "unknown-feature",
+            "did you mean monetary?",
+        ),
         (json!({"where": "segment:new", "order_by": "rfm.monetary down"}), "bad-body", "`asc` or `desc`"),
     ] {
         let answer = ask(&service, body.clone()).await;
@@ -110,7 +127,8 @@ async fn a_mistake_is_told_before_anything_is_exported() {
         assert!(problem["detail"].as_str().unwrap().contains(part), "{body}: {problem}");
         assert_eq!(problem["position"].is_u64(), kind == "bad-expression", "{problem}");
     }
-    let text = service.client.post(format!("{}{PATH}", service.url)).header("content-type", "text/csv").body("x");
+    let text =
+        service.client.post(format!("{}{PATH}", service.url)).header("content-type", "text/csv").body("x");
     assert_eq!(service.send(text).await.problem(), "unsupported-media-type");
     assert_eq!(service.get(PATH).await.problem(), "method-not-allowed");
     assert_eq!(service.metric("larder_exports_open").await, 0.0);
@@ -133,7 +151,11 @@ async fn nobody_learns_what_is_personal_by_an_audience() {
         let body = json!({"where": "not rfm.monetary > 1e9", "format": format, "columns": ["customer_id", "profile"]});
         let plain = ask(&body, "plain").await;
         assert_eq!(plain.text.matches(EMAIL).count(), 2, "{}", plain.text);
-        assert!(!["xample.com", "Countess", "(151)"].iter().any(|word| plain.text.contains(word)), "{}", plain.text);
+        assert!(
+            !["xample.com", "Countess", "(151)"].iter().any(|word| plain.text.contains(word)),
+            "{}",
+            plain.text
+        );
         let whole = ask(&body, "whole").await;
         assert!(whole.text.contains("Ada@Example.com") && whole.text.contains("Zoë"), "{}", whole.text);
         assert_eq!(ask(&body, "reader").await.problem(), "forbidden");
@@ -146,7 +168,12 @@ async fn nobody_learns_what_is_personal_by_an_audience() {
     ] {
         let body = json!({"where": expression, "columns": ["customer_id"]});
         let plain = ask(&body, "plain").await;
-        assert_eq!((plain.status, plain.problem().as_str()), (403, "forbidden"), "{expression}: {}", plain.text);
+        assert_eq!(
+            (plain.status, plain.problem().as_str()),
+            (403, "forbidden"),
+            "{expression}: {}",
+            plain.text
+        );
         assert!(plain.text.contains("is personal") && plain.text.contains("`pii`"), "{}", plain.text);
         assert_eq!(ask(&body, "whole").await.status, 200, "{expression}");
     }
@@ -161,8 +188,9 @@ async fn nobody_learns_what_is_personal_by_an_audience() {
 async fn the_audit_tells_who_took_which_audience() {
     let shop = shop();
     let file = shop.path().join("larder.toml");
-    let toml =
-        fs::read_to_string(&file).unwrap() + &keys(CALLERS) + "[log]\nformat = \"json\"\naudit = \"audit.log\"\n";
+    let toml = fs::read_to_string(&file).unwrap()
+        + &keys(CALLERS)
+        + "[log]\nformat = \"json\"\naudit = \"audit.log\"\n";
     fs::write(&file, toml).unwrap();
     drop(shop.open().await);
     let program = Program::start(shop.command(&["serve", "--listen", "127.0.0.1:0"]));
@@ -178,8 +206,9 @@ async fn the_audit_tells_who_took_which_audience() {
     let lines = || async { fs::read_to_string(shop.path().join("audit.log")).unwrap_or_default() };
     let text = eventually(lines, |text| text.lines().count() == 2).await;
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told =
-        |line: &Value| ["key", "list", "expression", "asked_by", "shown", "hashed"].map(|name| line[name].clone());
+    let told = |line: &Value| {
+        ["key", "list", "expression", "asked_by", "shown", "hashed"].map(|name| line[name].clone())
+    };
     assert_eq!(
         told(&lines[0]),
         [
@@ -193,7 +222,14 @@ async fn the_audit_tells_who_took_which_audience() {
     );
     assert_eq!(
         told(&lines[1]),
-        [json!("whole"), json!("audience"), Value::Null, json!("profile.email"), json!("profile.email"), json!("")]
+        [
+            json!("whole"),
+            json!("audience"),
+            Value::Null,
+            json!("profile.email"),
+            json!("profile.email"),
+            json!("")
+        ]
     );
     assert!(!text.to_lowercase().contains("example.com"), "{text}");
 }
@@ -219,7 +255,8 @@ async fn the_forgotten_are_in_no_audience() {
 async fn the_command_exports_audiences() {
     let shop = shop();
     shop.open().await;
-    let run = |args: &[&str], out: &str| shop.larder(&[&["export", "audience"], args, &["--out", out]].concat());
+    let run =
+        |args: &[&str], out: &str| shop.larder(&[&["export", "audience"], args, &["--out", out]].concat());
     let file = shop.path().join("out.csv");
     let out = file.to_str().unwrap();
     let done = |args: &[&str], out: &str, file: &Path| {
@@ -274,11 +311,16 @@ async fn an_export_takes_no_place_of_larders_own() {
     let shop = shop();
     let service = shop.open().await;
     let current = fs::read(shop.path().join("lake/CURRENT")).unwrap();
-    for place in ["CURRENT", "/CURRENT", "snapshots/x.csv", "forgotten/x.csv", "raw/transactions/x.csv", "", "/"] {
+    for place in
+        ["CURRENT", "/CURRENT", "snapshots/x.csv", "forgotten/x.csv", "raw/transactions/x.csv", "", "/"]
+    {
         let output = shop.larder(&["export", "audience", "segment:new", "--out", &format!("lake:{place}")]);
         assert!(!output.status.success(), "{place}");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(told.contains("Larder's own place; choose another, such as lake:exports/"), "{place}: {told}");
+        assert!(
+            told.contains("Larder's own place; choose another, such as lake:exports/"),
+            "{place}: {told}"
+        );
     }
     assert_eq!(fs::read(shop.path().join("lake/CURRENT")).unwrap(), current);
     assert_eq!(service.get("/readyz").await.status, 200);

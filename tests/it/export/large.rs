@@ -14,8 +14,8 @@ use larder::{
         Edges, FileEntry, FileKind, Manifest, SegmentStats, SnapshotId,
         models::Models,
         writer::{
-            PART_ROWS, PartWriter, RANKING_BLOCK_ROWS, customers_properties, ranking_properties, rows_properties,
-            rows_schema,
+            PART_ROWS, PartWriter, RANKING_BLOCK_ROWS, customers_properties, ranking_properties,
+            rows_properties, rows_schema,
         },
     },
 };
@@ -59,7 +59,8 @@ pub(super) async fn large(customers: usize) -> Shop {
     // 7,919 is a prime, so that money differs where the number of customers is no multiple of it.
     assert_ne!(customers % 7_919, 0);
     let shop = Shop::new("");
-    let (lake, snapshot) = (shop.lake(), SnapshotId::new(DateTime::from_timestamp(1_700_000_000, 0).unwrap(), 7));
+    let (lake, snapshot) =
+        (shop.lake(), SnapshotId::new(DateTime::from_timestamp(1_700_000_000, 0).unwrap(), 7));
     let mut files = parts(&lake, &snapshot, customers).await;
     files.push(ranking(&lake, &snapshot, customers).await);
     let manifest = Manifest {
@@ -102,12 +103,15 @@ pub(super) async fn large(customers: usize) -> Shop {
 
 /// `customers` and `rows`.
 async fn parts(lake: &Lake, snapshot: &SnapshotId, customers: usize) -> Vec<FileEntry> {
-    let rfm: Fields =
-        vec![Field::new("monetary", DataType::Decimal128(38, 4), true), Field::new("segment", DataType::Utf8, true)]
-            .into();
+    let rfm: Fields = vec![
+        Field::new("monetary", DataType::Decimal128(38, 4), true),
+        Field::new("segment", DataType::Utf8, true),
+    ]
+    .into();
     let notes: Fields = vec![Field::new("text", DataType::Utf8, true)].into();
-    let structs =
-        |fields: &Fields, columns: Vec<ArrayRef>| Arc::new(StructArray::new(fields.clone(), columns, None)) as ArrayRef;
+    let structs = |fields: &Fields, columns: Vec<ArrayRef>| {
+        Arc::new(StructArray::new(fields.clone(), columns, None)) as ArrayRef
+    };
     let typed = Arc::new(Schema::new(vec![
         Field::new("customer_id", DataType::Utf8, false),
         Field::new("rfm", DataType::Struct(rfm.clone()), true),
@@ -142,7 +146,8 @@ async fn parts(lake: &Lake, snapshot: &SnapshotId, customers: usize) -> Vec<File
             let money = Arc::new(money.with_precision_and_scale(38, 4).unwrap());
             let segment = Arc::new(some.iter().map(|_| Some("all")).collect::<StringArray>());
             let texts = Arc::new(some.iter().map(|at| Some(note(*at))).collect::<StringArray>());
-            let columns = vec![Arc::clone(&ids), structs(&rfm, vec![money, segment]), structs(&notes, vec![texts])];
+            let columns =
+                vec![Arc::clone(&ids), structs(&rfm, vec![money, segment]), structs(&notes, vec![texts])];
             customers_out.write(&RecordBatch::try_new(Arc::clone(&typed), columns).unwrap()).unwrap();
             let json = |at: &usize| Some(format!("[{}.25,\"all\"]", monetary(*at, customers) / 10_000));
             let columns: Vec<ArrayRef> = vec![

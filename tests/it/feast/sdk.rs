@@ -84,9 +84,13 @@ async fn feasts_own_sdk_reads_from_larder() {
         (&schema["views"]["bought"]["products"], &schema["views"]["bought"]["lines"]),
         (&json!("Array(String)"), &json!("String"))
     );
-    assert_eq!(schema["services"]["next"], json!(["rfm:segment", "behavior:items", "bought:products", "bought:lines"]));
+    assert_eq!(
+        schema["services"]["next"],
+        json!(["rfm:segment", "behavior:items", "bought:products", "bought:lines"])
+    );
     assert_eq!((&schema["ages"]["behavior"], &schema["ages"]["rfm"]), (&json!(172_800.0), &json!(0.0)));
-    let known: usize = schema["views"].as_object().unwrap().values().map(|view| view.as_object().unwrap().len()).sum();
+    let known: usize =
+        schema["views"].as_object().unwrap().values().map(|view| view.as_object().unwrap().len()).sum();
     assert_eq!(known, features.len(), "{schema}");
 
     // Every feature of every customer as REST has it; what is too old is withheld.
@@ -130,11 +134,16 @@ async fn feasts_own_sdk_reads_from_larder() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn feasts_own_sdk_brings_a_key() {
-    let shop =
-        access::shop(&access::keys(&[("reader", &[Scope::Features, Scope::Pii]), ("features", &[Scope::Features])]));
+    let shop = access::shop(&access::keys(&[
+        ("reader", &[Scope::Features, Scope::Pii]),
+        ("features", &[Scope::Features]),
+    ]));
     let service = shop.open().await;
-    let question = json!({"ask": "online", "ids": ["17850"], "features": ["contact:phone", "contact:orders"]});
-    for (key, phone, status) in [("reader", json!("phone-17850"), "PRESENT"), ("features", Value::Null, "NULL_VALUE")] {
+    let question =
+        json!({"ask": "online", "ids": ["17850"], "features": ["contact:phone", "contact:orders"]});
+    for (key, phone, status) in
+        [("reader", json!("phone-17850"), "PRESENT"), ("features", Value::Null, "NULL_VALUE")]
+    {
         let answers = answers(&shop, &service, Some(&access::key(key)), std::slice::from_ref(&question));
         let answer = &answers[0];
         assert_eq!(

@@ -28,7 +28,10 @@ use crate::{
 
 fn crowd_with(redis: &Redis, lease: &str) -> Shop {
     crowd(
-        &format!("[tair]\nurl = \"{}\"\nlease = \"{lease}\"\n[serving]\nmemory = 0\npoll = \"200ms\"\n", redis.url()),
+        &format!(
+            "[tair]\nurl = \"{}\"\nlease = \"{lease}\"\n[serving]\nmemory = 0\npoll = \"200ms\"\n",
+            redis.url()
+        ),
         300,
     )
 }
@@ -65,7 +68,10 @@ async fn verify(shop: &Shop, repair: bool) -> Report {
 fn one_more(shop: &Shop, name: &str) {
     let header = "customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at";
     let file = name.replace("late", "more");
-    shop.raw(&format!("transactions/{file}.csv"), format!("{header}\n{name},n-{name},p1,Thing 1,1,5.00,2024-12-31\n"));
+    shop.raw(
+        &format!("transactions/{file}.csv"),
+        format!("{header}\n{name},n-{name},p1,Thing 1,1,5.00,2024-12-31\n"),
+    );
 }
 
 const GONE: [&str; 4] = ["who-0003", "who-0004", "who-0152", "who-0298"];
@@ -80,7 +86,10 @@ async fn tair_loses_them_and_its_lists_keep_their_ranks() {
     let service = shop.open().await;
     from_tair(&service).await;
     let before = lists(&service, 7).await;
-    assert!(keys_with(&redis, GONE[0]).lines().count() > 4, "Tair has the rows and the lists of two publishes");
+    assert!(
+        keys_with(&redis, GONE[0]).lines().count() > 4,
+        "Tair has the rows and the lists of two publishes"
+    );
     let told = done(&forget(&shop, &GONE));
     assert!(told.contains("Tair: 4 customers and ") && told.contains(first.as_str()), "{told}");
     for id in GONE {
@@ -94,7 +103,11 @@ async fn tair_loses_them_and_its_lists_keep_their_ranks() {
     let misses = service.metric("larder_tair_fallbacks_total{reason=\"miss\"}").await;
     let expected = without(&before, &GONE);
     assert_eq!(lists(&service, 7).await, expected);
-    assert_eq!(service.metric("larder_tair_fallbacks_total{reason=\"miss\"}").await, misses, "lists came from Tair");
+    assert_eq!(
+        service.metric("larder_tair_fallbacks_total{reason=\"miss\"}").await,
+        misses,
+        "lists came from Tair"
+    );
     // With Tair gone they are the same.
     redis.stop();
     eventually(|| tier(&service, "who-0299"), |tier| tier == "snapshot").await;
@@ -153,7 +166,8 @@ async fn whatever_is_in_the_way_the_next_call_or_publish_finishes_it() {
     let under_way = async || {
         let done = || async { redis.cli(&["get", "larder:publishing"]) };
         eventually(done, |record| record.contains(second.as_str())).await;
-        eventually(|| async { redis.cli(&["hget", "larder:customer:who-0010", "_publish"]) }, |by| by == "2").await;
+        eventually(|| async { redis.cli(&["hget", "larder:customer:who-0010", "_publish"]) }, |by| by == "2")
+            .await;
     };
 
     // While one is published: it is waited for, and what it wrote goes again.
@@ -168,7 +182,8 @@ async fn whatever_is_in_the_way_the_next_call_or_publish_finishes_it() {
     shop.publish(&first).await;
     redis.cli(&["config", "resetstat"]);
     let mut child = publish();
-    eventually(|| async { redis.cli(&["hget", "larder:customer:who-0010", "_publish"]) }, |by| by == "4").await;
+    eventually(|| async { redis.cli(&["hget", "larder:customer:who-0010", "_publish"]) }, |by| by == "4")
+        .await;
     child.kill().unwrap();
     child.wait().unwrap();
     done(&forget(&shop, &[GONE[1]]));
@@ -184,7 +199,11 @@ async fn whatever_is_in_the_way_the_next_call_or_publish_finishes_it() {
         redis.cli(&["save"]);
         redis.kill();
         let failed = forget(&shop, &[id, "--rewrite"]);
-        assert!(!failed.status.success() && said(&failed).contains("Tair still holds them"), "{}", said(&failed));
+        assert!(
+            !failed.status.success() && said(&failed).contains("Tair still holds them"),
+            "{}",
+            said(&failed)
+        );
         let path = format!("/v1/customers/{id}");
         eventually(|| service.get(&path), |answer| answer.status == 404).await;
         redis.run_again();
@@ -201,8 +220,14 @@ async fn whatever_is_in_the_way_the_next_call_or_publish_finishes_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_build_leaves_their_lines_out_and_counts_them() {
     let shop = crowd("", 120);
-    shop.raw("customers/x.jsonl", "{\"customer_id\":\"who-0005\",\"town\":\"Ulm\"}\n{\"customer_id\":\"who-0006\"}\n");
-    shop.raw("interactions/x.csv", "customer_id,event,at\nwho-0005,view,2025-06-01\nwho-0006,view,2024-12-20\n");
+    shop.raw(
+        "customers/x.jsonl",
+        "{\"customer_id\":\"who-0005\",\"town\":\"Ulm\"}\n{\"customer_id\":\"who-0006\"}\n",
+    );
+    shop.raw(
+        "interactions/x.csv",
+        "customer_id,event,at\nwho-0005,view,2025-06-01\nwho-0006,view,2024-12-20\n",
+    );
     let before = shop.build().await.manifest;
     assert_eq!(before.as_of.to_rfc3339(), "2025-06-01T00:00:00+00:00");
     shop.publish(&before.id).await;
@@ -240,7 +265,8 @@ fn file_holds(file: &Path, text: &str) -> bool {
         for batch in reader.build().unwrap() {
             let batch = batch.unwrap();
             for column in batch.columns() {
-                found |= (0..batch.num_rows()).any(|row| array_value_to_string(column, row).unwrap().contains(text));
+                found |= (0..batch.num_rows())
+                    .any(|row| array_value_to_string(column, row).unwrap().contains(text));
             }
         }
     }
@@ -270,7 +296,8 @@ fn objects_with(shop: &Shop, text: &str, snapshot: Option<&SnapshotId>) -> Vec<P
 async fn assert_figures(service: &Service) {
     let segments = service.get("/v1/segments").await.json();
     for segment in segments["segments"].as_array().unwrap() {
-        let path = format!("/v1/segments/{}/customers?limit=1000&views=rfm", segment["name"].as_str().unwrap());
+        let path =
+            format!("/v1/segments/{}/customers?limit=1000&views=rfm", segment["name"].as_str().unwrap());
         let members = service.get(&path).await.json();
         let of = |name: &str| -> Vec<f64> {
             let members = members["customers"].as_array().unwrap().iter();
@@ -347,7 +374,8 @@ async fn snapshots_are_written_anew_and_nothing_is_left_anywhere() {
     }
     let manifests = larder::snapshot::list(&shop.lake()).await.unwrap();
     assert!(manifests.iter().all(|manifest| !ids.contains(&manifest.id) && manifest.id != unpublished));
-    let of = |old: &SnapshotId| manifests.iter().find(|new| new.rewritten_from.as_ref() == Some(old)).unwrap();
+    let of =
+        |old: &SnapshotId| manifests.iter().find(|new| new.rewritten_from.as_ref() == Some(old)).unwrap();
     let current = read_current(&shop.lake()).await.unwrap().unwrap();
     assert_eq!((&current.snapshot, current.previous.as_ref()), (&of(&ids[2]).id, Some(&of(&ids[1]).id)));
     assert_eq!(of(&ids[2]).customers, 300);
@@ -360,7 +388,11 @@ async fn snapshots_are_written_anew_and_nothing_is_left_anywhere() {
     };
     let after = lists(&service, 50).await;
     assert_eq!(names(&after), names(&without(&before, &gone)));
-    assert!(after.values().all(|members| members.iter().enumerate().all(|(at, (rank, _))| *rank == at as u64 + 1)));
+    assert!(
+        after
+            .values()
+            .all(|members| members.iter().enumerate().all(|(at, (rank, _))| *rank == at as u64 + 1))
+    );
     assert_figures(&service).await;
     // Nothing more to do; and the way back is there.
     assert!(done(&forget(&shop, &["--rewrite"])).contains("no snapshot holds them"));
@@ -395,7 +427,8 @@ async fn in_parts(shop: &Shop, of: &Manifest, sizes: &[usize]) -> Manifest {
         let (all, mut start) = (concat_batches(&schema, &batches).unwrap(), 0);
         for (number, size) in sizes.iter().enumerate() {
             let path = format!("{folder}/part-{number:05}.parquet");
-            let mut part = PartWriter::new(&lake, &id, path, file.kind, schema.clone(), properties.clone()).unwrap();
+            let mut part =
+                PartWriter::new(&lake, &id, path, file.kind, schema.clone(), properties.clone()).unwrap();
             part.write(&all.slice(start, *size)).unwrap();
             files.push(part.finish().await.unwrap());
             start += size;
@@ -443,7 +476,8 @@ async fn parts_that_nobody_forgotten_is_in_are_copied_and_empty_ones_go() {
         assert_eq!(objects_with(&shop, id, None), Vec::<PathBuf>::new());
         assert_gone(&service, id, "who-0049", &[]).await;
     }
-    eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == new.id.to_string()).await;
+    eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == new.id.to_string())
+        .await;
     for at in 0..120 {
         let id = format!("who-{at:04}");
         let status = if gone.contains(&id.as_str()) { 404 } else { 200 };

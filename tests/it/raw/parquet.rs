@@ -5,7 +5,8 @@ use std::{fs::File, sync::Arc};
 use arrow::{
     array::{
         ArrayRef, BinaryArray, Date32Array, Decimal128Array, Decimal256Array, DictionaryArray, Float64Array,
-        Int64Array, NullArray, RecordBatch, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+        Int64Array, NullArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+        TimestampMillisecondArray,
     },
     datatypes::{Int8Type, Schema, i256},
 };
@@ -50,7 +51,8 @@ const JANUARY: i64 = 1_704_412_800_000_000;
 
 #[tokio::test]
 async fn typed_values_are_taken_as_they_are() {
-    let toml = "[raw.transactions]\ntime_format = \"%Y-%d-%mT%H:%M:%S\"\nthousands = \".\"\ndecimal = \",\"\n";
+    let toml =
+        "[raw.transactions]\ntime_format = \"%Y-%d-%mT%H:%M:%S\"\nthousands = \".\"\ndecimal = \",\"\n";
     let shop = Shop::new(&format!("{toml}{QUICK}"));
     let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at";
     shop.raw("transactions/old.csv", format!("{header}\na,x,p,2,\"1.000,5\",2023-31-12T10:00:00\n"));
@@ -79,7 +81,9 @@ async fn ids_that_a_double_has_rounded_are_bad_lines() {
 
 #[tokio::test]
 async fn decimals_and_dates_of_customers_keep_every_digit() {
-    let shop = Shop::new(&format!("[raw]\nzone = \"Asia/Shanghai\"\n[raw.customers]\npersonal = [\"phone\"]\n{QUICK}"));
+    let shop = Shop::new(&format!(
+        "[raw]\nzone = \"Asia/Shanghai\"\n[raw.customers]\npersonal = [\"phone\"]\n{QUICK}"
+    ));
     transactions(&shop, "transactions/a.parquet", texts(&["a", "b"]), &[JANUARY; 2]);
     let decimals =
         |values: Vec<i128>, scale| Decimal128Array::from(values).with_precision_and_scale(38, scale).unwrap();
@@ -90,7 +94,10 @@ async fn decimals_and_dates_of_customers_keep_every_digit() {
             ("customer_id", texts(&["a"])),
             ("credit", Arc::new(decimals(vec![123_456_789_012_345_678_902_345_678], 4))),
             ("birthday", Arc::new(Date32Array::from(vec![7_425]))),
-            ("seen_at", Arc::new(TimestampMicrosecondArray::from(vec![JANUARY]).with_timezone("Europe/Berlin"))),
+            (
+                "seen_at",
+                Arc::new(TimestampMicrosecondArray::from(vec![JANUARY]).with_timezone("Europe/Berlin")),
+            ),
             ("points", Arc::new(Int64Array::from(vec![7]))),
         ],
     );
@@ -108,7 +115,10 @@ async fn decimals_and_dates_of_customers_keep_every_digit() {
     let profile = service.get("/v1/customers/a?views=profile").await.text;
     assert!(profile.contains("\"credit\":12345678901234567890234.5678"), "{profile}");
     assert!(profile.contains("\"birthday\":\"1990-05-01\""), "{profile}");
-    assert!(profile.contains("\"seen_at\":\"2024-01-05T00:00:00Z\"") && profile.contains("\"points\":7"), "{profile}");
+    assert!(
+        profile.contains("\"seen_at\":\"2024-01-05T00:00:00Z\"") && profile.contains("\"points\":7"),
+        "{profile}"
+    );
     let profile = service.get("/v1/customers/b?views=profile").await.json();
     assert_eq!(profile["views"]["profile"]["credit"], json!(1.5));
     assert_eq!(profile["views"]["profile"].get("phone"), Some(&serde_json::Value::Null));
@@ -128,7 +138,8 @@ async fn odd_types_are_read_or_told_line_by_line() {
             .iter()
             .map(|text| Some(text.as_str()))
             .collect();
-        let prices = Decimal256Array::from(vec![i256::from(234_500); 100]).with_precision_and_scale(40, 3).unwrap();
+        let prices =
+            Decimal256Array::from(vec![i256::from(234_500); 100]).with_precision_and_scale(40, 3).unwrap();
         let times = (0..100).map(|at| if at == 7 { 100_000_000_000_000_000 } else { JANUARY / 1_000 });
         RecordBatch::try_from_iter([
             ("customer_id", texts(&["a"; 100])),
@@ -177,7 +188,11 @@ async fn folders_of_engines_are_no_data() {
     let shop = Shop::new(&format!("[views]\nparquet = {{ clv = \"raw/clv/\" }}\n{QUICK}"));
     transactions(&shop, "transactions/part-0.parquet", texts(&["a"]), &[JANUARY]);
     let clv = |path: &str, value: f64| {
-        write(&shop, path, vec![("customer_id", texts(&["a"])), ("clv", Arc::new(Float64Array::from(vec![value])))]);
+        write(
+            &shop,
+            path,
+            vec![("customer_id", texts(&["a"])), ("clv", Arc::new(Float64Array::from(vec![value])))],
+        );
     };
     clv("clv/part-0.parquet", 1.5);
     clv("clv/.staging/part-1.parquet", 2.5);

@@ -70,7 +70,19 @@ fn style() -> impl Strategy<Value = Style> {
     let flags = (any::<[bool; 7]>(), 0..COLUMNS.len(), 0..4_u8, 0..4_u8, 0..4_u8);
     flags.prop_map(|(flags, rotation, ids, numbers, times)| {
         let [json, gzip, crlf, quote_all, byte_order_mark, final_break, empty_lines] = flags;
-        Style { json, gzip, crlf, quote_all, byte_order_mark, final_break, empty_lines, rotation, ids, numbers, times }
+        Style {
+            json,
+            gzip,
+            crlf,
+            quote_all,
+            byte_order_mark,
+            final_break,
+            empty_lines,
+            rotation,
+            ids,
+            numbers,
+            times,
+        }
     })
 }
 
@@ -108,7 +120,8 @@ impl Style {
 
     fn fields(&self, line: &Line) -> Vec<(&'static str, String)> {
         let product = if line.product == 0 { self.id(22_423) } else { format!("p{}", line.product) };
-        let quantity = if self.numbers == 0 { format!("{}.0", line.quantity) } else { line.quantity.to_string() };
+        let quantity =
+            if self.numbers == 0 { format!("{}.0", line.quantity) } else { line.quantity.to_string() };
         let customer = if line.customer == 0 { String::new() } else { self.id(17_850 + line.customer) };
         let values = [
             customer,
@@ -132,7 +145,11 @@ impl Style {
         }
         let field = |text: &str| {
             let needed = text.contains([',', '"', '\n', '\r']);
-            if needed || self.quote_all { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+            if needed || self.quote_all {
+                format!("\"{}\"", text.replace('"', "\"\""))
+            } else {
+                text.to_owned()
+            }
         };
         if !self.json {
             let names = self.fields(&lines[0]);
@@ -187,9 +204,11 @@ async fn built(lines: &[Line], styles: &[Style]) -> (String, u64, Vec<(String, u
         let (end, bytes) = style.write(lines);
         shop.raw(&format!("transactions/{at}.{end}"), bytes);
     }
-    let manifest = shop.try_build(None).await.unwrap_or_else(|error| panic!("{error} in {styles:?}")).manifest;
+    let manifest =
+        shop.try_build(None).await.unwrap_or_else(|error| panic!("{error} in {styles:?}")).manifest;
     let counts = &manifest.counts["transactions"];
-    let fates = counts.fates.iter().filter(|(_, lines)| **lines > 0).map(|(fate, lines)| (fate.clone(), *lines));
+    let fates =
+        counts.fates.iter().filter(|(_, lines)| **lines > 0).map(|(fate, lines)| (fate.clone(), *lines));
     (manifest.fingerprint.clone(), counts.lines, fates.collect())
 }
 
@@ -210,8 +229,9 @@ fn the_same_data_in_other_clothes_is_the_same_snapshot() {
         times: 0,
     };
     let config = ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() };
-    let checked =
-        TestRunner::new(config).run(&(lines(), vec(style(), 1..4), any::<bool>()), |(lines, styles, turned)| {
+    let checked = TestRunner::new(config).run(
+        &(lines(), vec(style(), 1..4), any::<bool>()),
+        |(lines, styles, turned)| {
             let expected = runtime.block_on(built(&lines, std::slice::from_ref(&plain)));
             let mut other = lines.clone();
             if turned {
@@ -219,6 +239,7 @@ fn the_same_data_in_other_clothes_is_the_same_snapshot() {
             }
             prop_assert_eq!(runtime.block_on(built(&other, &styles)), expected);
             Ok(())
-        });
+        },
+    );
     checked.unwrap();
 }

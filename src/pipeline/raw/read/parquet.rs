@@ -39,8 +39,11 @@ impl Reading<'_> {
         let header: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
         self.check_types(&schema, &columns.places)?;
-        let (file, mut reader) = (self.file, builder.build().map_err(|error| unreadable(self.file, 0, &error))?);
-        while let Some(batch) = reader.next().transpose().map_err(|error| unreadable(file, self.at, &error))? {
+        let (file, mut reader) =
+            (self.file, builder.build().map_err(|error| unreadable(self.file, 0, &error))?);
+        while let Some(batch) =
+            reader.next().transpose().map_err(|error| unreadable(file, self.at, &error))?
+        {
             self.batch(&batch, &columns)?;
         }
         self.physical_lines = self.at;
@@ -57,7 +60,8 @@ impl Reading<'_> {
             columns.places.iter().map(|place| place.map(text).transpose()).collect::<Result<_, _>>()?;
         let kept: Vec<StringArray> =
             columns.kept.iter().map(|column| text(column.place)).collect::<Result<_, RawError>>()?;
-        let places = || columns.places.iter().copied().flatten().chain(columns.kept.iter().map(|column| column.place));
+        let places =
+            || columns.places.iter().copied().flatten().chain(columns.kept.iter().map(|column| column.place));
         // Bytes that are no text, and times that no calendar has, are null as texts.
         let lossy: Vec<(usize, NullBuffer)> = places()
             .zip(named.iter().flatten().chain(&kept))
@@ -76,7 +80,10 @@ impl Reading<'_> {
             }
             let mut fields = [""; MAX_COLUMNS];
             for (field, column) in fields.iter_mut().zip(&named) {
-                *field = column.as_ref().filter(|column| column.is_valid(row)).map_or("", |column| column.value(row));
+                *field = column
+                    .as_ref()
+                    .filter(|column| column.is_valid(row))
+                    .map_or("", |column| column.value(row));
             }
             let extras = columns.kept.iter().zip(&kept);
             let extras: Vec<Extra<'_>> = extras
@@ -98,7 +105,9 @@ impl Reading<'_> {
             let found = kind(schema.field(place).data_type());
             match column.kind {
                 Kind::Timestamp => matches!(found, Kind::Date | Kind::Timestamp),
-                _ => found != Kind::Text || matches!(schema.field(place).data_type(), DataType::Decimal256(..)),
+                _ => {
+                    found != Kind::Text || matches!(schema.field(place).data_type(), DataType::Decimal256(..))
+                }
             }
         };
         let columns = self.spec.columns.iter().zip(places).enumerate();

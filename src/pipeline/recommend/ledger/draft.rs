@@ -117,7 +117,8 @@ impl Draft {
         let mut place = 0;
         for batch in open(&interactions.path, None)? {
             let batch = batch.map_err(|error| staging(&interactions.path, error))?;
-            let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+            let text =
+                |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
             let Some((customers, products)) = text("customer_id").zip(text("product_id")) else { continue };
             for row in (0..batch.num_rows()).filter(|row| products.is_valid(*row)) {
                 while self.part.ids.get(place).is_some_and(|id| id.as_str() < customers.value(row)) {
@@ -136,7 +137,8 @@ impl Draft {
         let (countries, categories) = (texts("country"), texts(category));
         for (row, id) in batch.column(0).as_string::<i32>().iter().enumerate() {
             self.part.ids.push(id.unwrap_or_default().to_owned());
-            let country = countries.filter(|countries| countries.is_valid(row)).map(|countries| countries.value(row));
+            let country =
+                countries.filter(|countries| countries.is_valid(row)).map(|countries| countries.value(row));
             let category = categories.filter(|categories| categories.is_valid(row));
             self.hints.state(category.map(|categories| categories.value(row)));
             self.part.countries.push(country.map_or(NONE, |country| self.countries.of(country)));
@@ -144,21 +146,31 @@ impl Draft {
     }
 
     /// Lines come sorted by customer and order.
-    fn transactions(&mut self, batch: &RecordBatch, exclude: &Patterns, last_order: &mut String, order: &mut u32) {
+    fn transactions(
+        &mut self,
+        batch: &RecordBatch,
+        exclude: &Patterns,
+        last_order: &mut String,
+        order: &mut u32,
+    ) {
         let text = |at: usize| batch.column(at).as_string::<i32>();
         let (customers, orders, products) = (text(0), text(1), text(2));
         let quantities = batch.column(3).as_primitive::<Int64Type>().values();
         let column = |name: &str| batch.column_by_name(name);
-        let Some(((times, amounts), purchases)) = column("ordered_at").zip(column("amount")).zip(column("is_purchase"))
+        let Some(((times, amounts), purchases)) =
+            column("ordered_at").zip(column("amount")).zip(column("is_purchase"))
         else {
             return;
         };
         let times = times.as_primitive::<TimestampMicrosecondType>().values();
-        let (amounts, purchases) = (amounts.as_primitive::<Decimal128Type>().values(), purchases.as_boolean());
-        let optional = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+        let (amounts, purchases) =
+            (amounts.as_primitive::<Decimal128Type>().values(), purchases.as_boolean());
+        let optional =
+            |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
         let (names, categories) = (optional("product_name"), optional("category"));
         for row in 0..batch.num_rows() {
-            while self.part.ids.get(self.part.ends.len()).is_some_and(|id| id.as_str() < customers.value(row)) {
+            while self.part.ids.get(self.part.ends.len()).is_some_and(|id| id.as_str() < customers.value(row))
+            {
                 self.end_customer();
             }
             if *last_order != orders.value(row) {
@@ -269,7 +281,12 @@ mod tests {
         settle(&mut lines, &mut purchases);
         let seen: Vec<_> = purchases.iter().map(|p| (p.product, p.order, p.at, p.returned)).collect();
         assert_eq!(seen, [(1, 1, 10, NEVER), (1, 2, 20, 30), (2, 1, 10, NEVER), (3, 2, 10, NEVER)]);
-        assert!(purchases[1].holds(20) && purchases[1].holds(29) && !purchases[1].holds(30) && !purchases[1].holds(19));
+        assert!(
+            purchases[1].holds(20)
+                && purchases[1].holds(29)
+                && !purchases[1].holds(30)
+                && !purchases[1].holds(19)
+        );
     }
 
     #[test]

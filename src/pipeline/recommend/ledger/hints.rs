@@ -22,7 +22,8 @@ pub(super) struct Hints {
 impl Hints {
     /// The next customer, whose attributes name this category.
     pub(super) fn state(&mut self, category: Option<&str>) {
-        let number = category.map(str::trim).filter(|name| !name.is_empty()).map_or(NONE, |name| self.named.of(name));
+        let number =
+            category.map(str::trim).filter(|name| !name.is_empty()).map_or(NONE, |name| self.named.of(name));
         self.stated.push(number);
     }
 
@@ -37,7 +38,11 @@ impl Hints {
     }
 
     /// The category of each customer: the stated one, else that of most interactions; of equals that of the latest.
-    pub(super) fn categories(&self, named: impl Fn(&str) -> u32, of_product: impl Fn(&str) -> u32) -> Vec<u32> {
+    pub(super) fn categories(
+        &self,
+        named: impl Fn(&str) -> u32,
+        of_product: impl Fn(&str) -> u32,
+    ) -> Vec<u32> {
         let named: Vec<u32> = self.named.ids.iter().map(|name| named(name)).collect();
         let products: Vec<u32> = self.products.ids.iter().map(|id| of_product(id)).collect();
         let looked = |place: usize| {

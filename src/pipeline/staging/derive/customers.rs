@@ -8,8 +8,8 @@ use std::{
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch,
-        StringArray, TimestampMicrosecondArray,
+        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
+        RecordBatch, StringArray, TimestampMicrosecondArray,
     },
     datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType},
 };
@@ -50,7 +50,8 @@ pub(crate) fn extra_columns(seen: &[(String, BTreeSet<Kind>)], spec: Option<&Tab
             column.sources.push(source.clone());
             all.extend(kinds);
         } else {
-            let column = ExtraColumn { name, sources: vec![source.clone()], kind: Kind::Text, declared: false };
+            let column =
+                ExtraColumn { name, sources: vec![source.clone()], kind: Kind::Text, declared: false };
             columns.push((column, kinds.clone()));
         }
     }
@@ -88,11 +89,15 @@ impl ExtraColumn {
     fn array(&self, texts: &[Option<Cow<'_, str>>]) -> Result<ArrayRef, RawError> {
         let texts = texts.iter().map(Option::as_deref);
         Ok(match self.data_type() {
-            DataType::Int64 => {
-                Arc::new(self.values(texts, |text| NumberRule::TYPED.integer(text).ok())?.collect::<Int64Array>())
+            DataType::Int64 => Arc::new(
+                self.values(texts, |text| NumberRule::TYPED.integer(text).ok())?.collect::<Int64Array>(),
+            ),
+            DataType::Float64 => {
+                Arc::new(self.values(texts, |text| text.parse().ok())?.collect::<Float64Array>())
             }
-            DataType::Float64 => Arc::new(self.values(texts, |text| text.parse().ok())?.collect::<Float64Array>()),
-            DataType::Boolean => Arc::new(self.values(texts, |text| text.parse().ok())?.collect::<BooleanArray>()),
+            DataType::Boolean => {
+                Arc::new(self.values(texts, |text| text.parse().ok())?.collect::<BooleanArray>())
+            }
             DataType::Decimal128(digits, scale) => {
                 let values = self.values(texts, |text| {
                     let value = value::decimal(text, scale.into())?;
@@ -101,12 +106,13 @@ impl ExtraColumn {
                 Arc::new(values.collect::<Decimal128Array>().with_data_type(self.data_type()))
             }
             DataType::Date32 => {
-                let days =
-                    self.values(texts, |text| text.parse::<NaiveDate>().ok().map(|date| date.to_epoch_days()))?;
+                let days = self
+                    .values(texts, |text| text.parse::<NaiveDate>().ok().map(|date| date.to_epoch_days()))?;
                 Arc::new(days.collect::<Date32Array>())
             }
             DataType::Timestamp(..) => {
-                let micros = self.values(texts, |text| rfc3339::instant(text).map(|time| time.timestamp_micros()))?;
+                let micros =
+                    self.values(texts, |text| rfc3339::instant(text).map(|time| time.timestamp_micros()))?;
                 Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone(UTC))
             }
             _ => Arc::new(texts.collect::<StringArray>()),
@@ -167,7 +173,8 @@ impl Person {
         let times = [by_then(self.created_at), by_then(self.first_event)];
         match times.into_iter().flatten().min() {
             Some(first) => Some(Some(first)),
-            None => (self.profile.is_some() && self.created_at.is_none() && self.first_event.is_none()).then_some(None),
+            None => (self.profile.is_some() && self.created_at.is_none() && self.first_event.is_none())
+                .then_some(None),
         }
     }
 }
@@ -278,8 +285,10 @@ fn note_events(people: &mut [Person], batch: &RecordBatch, time: usize, ranks: &
 /// The country of the latest line; of several then, the greatest text.
 fn note_countries(people: &mut [Person], transactions: &RecordBatch, ranks: &[u32], as_of: i64) {
     let Some(countries) = transactions.column_by_name("country") else { return };
-    let (countries, times) =
-        (countries.as_string::<i32>(), transactions.column(5).as_primitive::<TimestampMicrosecondType>().values());
+    let (countries, times) = (
+        countries.as_string::<i32>(),
+        transactions.column(5).as_primitive::<TimestampMicrosecondType>().values(),
+    );
     let mut latest: Vec<Option<(i64, &str)>> = vec![None; people.len()];
     for (row, rank) in ranks.iter().enumerate() {
         if times[row] <= as_of && countries.is_valid(row) {
@@ -311,8 +320,10 @@ pub(super) fn write(
     derived.count(Table::Customers, "after_as_of", profiled - with_profile);
 
     let extra = |name: &str| partition.extras.iter().any(|column| column.name == name);
-    let has_country =
-        partition.specs.get(&Table::Transactions).is_some_and(|spec| spec.texts().iter().any(|c| c.name == "country"));
+    let has_country = partition
+        .specs
+        .get(&Table::Transactions)
+        .is_some_and(|spec| spec.texts().iter().any(|c| c.name == "country"));
     let mut fields = vec![Field::new("customer_id", DataType::Utf8, false)];
     let derived_columns: Vec<&str> =
         [("country", has_country), ("created_at", partition.has_created_at), ("first_seen_at", true)]
@@ -367,7 +378,8 @@ fn attributes<'a>(
         .collect();
     for (row, (person, _)) in chunk.iter().enumerate() {
         let Some(profile) = person.profile else { continue };
-        let Ok(Object { members, .. }) = serde_json::from_str::<Object<'_, Text<'_>>>(objects.value(profile)) else {
+        let Ok(Object { members, .. }) = serde_json::from_str::<Object<'_, Text<'_>>>(objects.value(profile))
+        else {
             continue;
         };
         for (name, text) in members {

@@ -33,7 +33,8 @@ impl Orders<'_> {
     /// Writes `orders` and `returns` of the lines in `order`, in one pass.
     pub(super) fn write(&self, order: &[LineKey], derived: &mut Derived) -> Result<(), RawError> {
         let (mut purchases, mut returns) = (Vec::new(), Vec::new());
-        let same = |a: &LineKey, b: &LineKey| a.rank == b.rank && self.lines.compare_orders(a, b) == Ordering::Equal;
+        let same =
+            |a: &LineKey, b: &LineKey| a.rank == b.rank && self.lines.compare_orders(a, b) == Ordering::Equal;
         let (mut bought, mut returned) = (Vec::new(), Vec::new());
         let mut sums = [(0_usize, 0_i128); Effect::FATES.len()];
         for run in order.chunk_by(same) {
@@ -66,7 +67,8 @@ impl Orders<'_> {
             }
         }
         derived.noticed.orders += purchases.len() as u64;
-        derived.noticed.long_orders += purchases.iter().filter(|order| order.last_at - order.at > DAY).count() as u64;
+        derived.noticed.long_orders +=
+            purchases.iter().filter(|order| order.last_at - order.at > DAY).count() as u64;
         self.write_table(&purchases, ("orders", "ordered_at", "revenue"), derived)?;
         self.write_table(&returns, ("returns", "returned_at", "amount"), derived)
     }
@@ -79,7 +81,13 @@ impl Orders<'_> {
     }
 
     /// Parts the lines of `run` into those of purchases, and those of returns and reductions.
-    fn part(&self, run: &[LineKey], bought: &mut Vec<LineKey>, returned: &mut Vec<LineKey>, derived: &mut Derived) {
+    fn part(
+        &self,
+        run: &[LineKey],
+        bought: &mut Vec<LineKey>,
+        returned: &mut Vec<LineKey>,
+        derived: &mut Derived,
+    ) {
         bought.clear();
         returned.clear();
         for line in run {
@@ -124,7 +132,8 @@ impl Orders<'_> {
         let mut document =
             Document { first: lines[0].row as usize, at: i64::MAX, last_at: i64::MIN, ..Document::default() };
         let other = |pair: &[LineKey]| self.lines.compare_products(&pair[0], &pair[1]) != Ordering::Equal;
-        document.products = 1 + i64::try_from(lines.windows(2).filter(|pair| other(pair)).count()).unwrap_or(i64::MAX);
+        document.products =
+            1 + i64::try_from(lines.windows(2).filter(|pair| other(pair)).count()).unwrap_or(i64::MAX);
         for line in lines {
             let row = line.row as usize;
             let quantity = self.lines.quantities[row].abs();
@@ -143,7 +152,8 @@ impl Orders<'_> {
             return;
         }
         let row = line.row as usize;
-        let order = order_hash(self.lines.orders.value(row), self.lines.scope.iter().map(|texts| texts.value(row)));
+        let order =
+            order_hash(self.lines.orders.value(row), self.lines.scope.iter().map(|texts| texts.value(row)));
         if self.partition.guests.contains_key(&order) {
             derived.noticed.guest_orders.push(order);
         }
@@ -169,7 +179,9 @@ impl Orders<'_> {
         let mut writer = TableWriter::new(self.partition, table, schema)?;
         for documents in documents.chunks(write::BATCH) {
             let text = |texts: &StringArray| -> ArrayRef {
-                Arc::new(StringArray::from_iter_values(documents.iter().map(|document| texts.value(document.first))))
+                Arc::new(StringArray::from_iter_values(
+                    documents.iter().map(|document| texts.value(document.first)),
+                ))
             };
             let clock = |document: &Document| self.spec.times.weekday_and_hour(document.at);
             let (weekdays, hours): (Vec<i32>, Vec<i32>) = documents.iter().map(clock).unzip();

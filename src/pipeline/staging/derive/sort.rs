@@ -61,7 +61,8 @@ impl Prefix {
 impl<'a> LineColumns<'a> {
     /// Of `batch`, among whose texts `scope` has the places of the columns that belong to an order's id.
     pub(super) fn new(batch: &'a RecordBatch, scope: &[usize]) -> Self {
-        let texts: Vec<&StringArray> = batch.columns()[TRANSACTION_COLUMNS..].iter().map(AsArray::as_string).collect();
+        let texts: Vec<&StringArray> =
+            batch.columns()[TRANSACTION_COLUMNS..].iter().map(AsArray::as_string).collect();
         Self {
             batch,
             customers: batch.column(0).as_string(),
@@ -79,7 +80,8 @@ impl<'a> LineColumns<'a> {
     /// The lines until `as_of`, sorted; `ranks` holds the place of each line's customer among the `people`.
     pub(super) fn sorted(&self, ranks: &[u32], people: usize, as_of: i64) -> Vec<LineKey> {
         // Counted by customer first: what is left to sort are the few lines of each.
-        let kept = || (0_u32..).zip(ranks).zip(self.times).filter(|(_, time)| **time <= as_of).map(|(line, _)| line);
+        let kept =
+            || (0_u32..).zip(ranks).zip(self.times).filter(|(_, time)| **time <= as_of).map(|(line, _)| line);
         let mut starts = vec![0_usize; people + 1];
         kept().for_each(|(_, rank)| starts[*rank as usize + 1] += 1);
         for at in 1..starts.len() {
@@ -112,7 +114,8 @@ impl<'a> LineColumns<'a> {
 
     /// By order id and what belongs to it alone.
     pub(super) fn compare_orders(&self, a: &LineKey, b: &LineKey) -> Ordering {
-        compare(self.orders, (a.order, a.row), (b.order, b.row)).then_with(|| compare_texts(&self.scope, a, b))
+        compare(self.orders, (a.order, a.row), (b.order, b.row))
+            .then_with(|| compare_texts(&self.scope, a, b))
     }
 
     /// By product id alone.

@@ -31,15 +31,19 @@ pub(super) struct TableWriter {
 }
 
 impl TableWriter {
-    pub(super) fn new(partition: &Partition<'_>, table: &'static str, schema: SchemaRef) -> Result<Self, RawError> {
+    pub(super) fn new(
+        partition: &Partition<'_>,
+        table: &'static str,
+        schema: SchemaRef,
+    ) -> Result<Self, RawError> {
         let path = partition.scratch.join(format!("{table}-{}.arrow", partition.number));
         let writer = create(&path, &schema)?;
         Ok(Self { table, file: StagedFile { path, schema, rows: 0 }, writer })
     }
 
     pub(super) fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), RawError> {
-        let batch =
-            RecordBatch::try_new(self.file.schema.clone(), columns).map_err(|error| staging(&self.file.path, error))?;
+        let batch = RecordBatch::try_new(self.file.schema.clone(), columns)
+            .map_err(|error| staging(&self.file.path, error))?;
         self.file.rows += batch.num_rows();
         self.writer.write(&batch).map_err(|error| staging(&self.file.path, error))
     }
