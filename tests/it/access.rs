@@ -2,25 +2,19 @@
 
 use std::fs;
 
-use larder::{
-    config::{Scope, digest},
-    snapshot::hex,
-};
+use larder::config::{Scope, digest};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::shop::{Answer, CORNERS_TOML, Service, Shop, corners_with, eventually};
+use crate::support::{
+    callers::{Caller, key, keys, shop},
+    shop::{Answer, CORNERS_TOML, Service, Shop, eventually},
+};
 
-mod roads;
+mod personal_data;
 
-/// A view with a personal column and one that is not.
-const CONTACT: &str = "-- How to reach a customer.\n-- phone (personal): The number.\n-- orders: Orders.\n\
-    SELECT customer_id, 'phone-' || customer_id AS phone, count(*) AS orders FROM orders GROUP BY customer_id";
 /// What all personal values of the shop have in them.
 const PERSONAL: [&str; 2] = ["@example.com", "phone-"];
-
-/// A caller: its key's name and scopes.
-pub(crate) type Caller<'a> = (&'a str, &'a [Scope]);
 
 const CALLERS: &[Caller<'_>] = &[
     ("features", &[Scope::Features]),
@@ -31,30 +25,6 @@ const CALLERS: &[Caller<'_>] = &[
     ("reader", &[Scope::Features, Scope::Pii]),
     ("all", &Scope::ALL),
 ];
-
-pub(crate) fn key(name: &str) -> String {
-    format!("lrd_the-key-of-{name}")
-}
-
-/// `[[keys]]` of `callers`.
-pub(crate) fn keys(callers: &[Caller<'_>]) -> String {
-    let key = |(name, scopes): &Caller<'_>| {
-        let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-        format!(
-            "[[keys]]\nname = \"{name}\"\nhash = \"sha256:{}\"\nscopes = {scopes:?}\n",
-            hex(&digest(key(name).as_bytes()))
-        )
-    };
-    callers.iter().map(key).collect()
-}
-
-/// A shop with personal columns and the settings `toml`.
-pub(crate) fn shop(toml: &str) -> Shop {
-    let shop = corners_with(&format!("[views]\nfolder = \"views\"\n{toml}"));
-    fs::create_dir(shop.path().join("views")).unwrap();
-    fs::write(shop.path().join("views/contact.sql"), CONTACT).unwrap();
-    shop
-}
 
 async fn ask(
     service: &Service,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
     rfm,
     shop::{CORNERS, CORNERS_TOML, Shop, corners},
 };
@@ -423,6 +423,9 @@ async fn a_view_that_would_take_the_machine_is_stopped_by_name() {
     std::fs::write(folder.join("greedy.sql"), sql).unwrap();
     shop.config.build.memory = 64 << 20;
     shop.config.build.memory_limit = 400 << 20;
-    let error = tokio::time::timeout(crate::shop::PATIENCE, shop.try_build(None)).await.unwrap().unwrap_err();
+    let error = tokio::time::timeout(crate::support::shop::PATIENCE, shop.try_build(None))
+        .await
+        .unwrap()
+        .unwrap_err();
     assert!(error.contains("view greedy") && error.contains("memory"), "{error}");
 }

@@ -1,33 +1,20 @@
 //! Churn: probabilities against a process whose truth is known, the same whatever the order and the threads; too little data
 //! said aloud; the list with its filters and pages; features of the past.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::OnceLock};
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use larder::snapshot::{Manifest, models::ChurnModel};
 use serde_json::Value;
 
-use crate::{
+use crate::support::{
+    dice::Dice,
+    lists::{card, csv, pages, worst_tenth},
     redis::Redis,
     shop::{Service, Shop, corners, corners_with, eventually},
 };
 
-/// Numbers by lot, the same in every run.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-        let unit = (self.0 >> 11) as f64 / (1_u64 << 53) as f64;
-        unit.max(1e-12)
-    }
-
-    /// A waiting time of mean 1 / `rate`.
-    pub(crate) fn wait(&mut self, rate: f64) -> f64 {
-        -self.next().ln() / rate
-    }
-}
+mod purchase_models;
 
 const DAYS: f64 = 700.0;
 const HORIZON: f64 = 60.0;
@@ -64,14 +51,6 @@ fn world(customers: usize, seed: u64) -> (Vec<String>, BTreeMap<String, f64>) {
     (lines, truth)
 }
 
-pub(crate) fn csv<'a>(lines: impl IntoIterator<Item = &'a String>) -> String {
-    let mut text = String::from("customer_id,order_id,product_id,quantity,unit_price,ordered_at\n");
-    for line in lines {
-        writeln!(text, "{line}").unwrap();
-    }
-    text
-}
-
 /// A shop with that world, built once for all tests that only read it.
 struct World {
     runtime: tokio::runtime::Runtime,
@@ -94,38 +73,6 @@ fn shared() -> &'static World {
         });
         World { runtime, shop, service, manifest, truth }
     })
-}
-
-/// All pages of a list, as id and the views of each.
-pub(crate) async fn pages(service: &Service, path: &str, limit: usize) -> (u64, Vec<(String, Value)>) {
-    let (mut found, mut cursor): (Vec<(String, Value)>, _) = (Vec::new(), String::new());
-    loop {
-        let answer = service.get(&format!("{path}limit={limit}{cursor}")).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
-        let page = answer.json();
-        for customer in page["customers"].as_array().unwrap() {
-            assert_eq!(customer["rank"], found.len() + 1);
-            found.push((customer["customer_id"].as_str().unwrap().to_owned(), customer["views"].clone()));
-        }
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return (page["total"].as_u64().unwrap(), found),
-        }
-    }
-}
-
-pub(crate) fn card(manifest: &Manifest) -> &ChurnModel {
-    manifest.models.churn.as_ref().unwrap()
-}
-
-/// Pairs of a served probability and the true one, in tenths of the served: the greatest distance of their means.
-pub(crate) fn worst_tenth(mut pairs: Vec<(f64, f64)>) -> f64 {
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let size = pairs.len().div_ceil(10);
-    let off = pairs.chunks(size).map(|tenth| tenth.iter().map(|(served, truth)| served - truth).sum::<f64>());
-    #[expect(clippy::cast_precision_loss, reason = "a number of customers")]
-    let worst = off.fold(0.0_f64, |worst, sum| worst.max(sum.abs() / size as f64));
-    worst
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::shop::{CORNERS, CORNERS_TOML, PATIENCE, Shop, corners};
+use crate::support::shop::{CORNERS, CORNERS_TOML, PATIENCE, Shop, corners};
 
 fn text(output: &Output) -> (String, String) {
     (

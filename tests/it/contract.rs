@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use crate::{access, python, shop::Service};
+use crate::support::{callers, python, shop::Service};
 
 /// Runs it against `service`.
 fn schemathesis(service: &Service, keys: bool, arguments: &[&str]) {
@@ -38,13 +38,13 @@ fn schemathesis(service: &Service, keys: bool, arguments: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_keeps_its_contract() {
-    let service = access::shop("").open().await;
+    let service = callers::shop("").open().await;
     schemathesis(&service, false, &[]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_keeps_its_contract_with_keys() {
-    let service = access::shop(&access::keys(&[("all", &larder::config::Scope::ALL)])).open().await;
-    let header = format!("Authorization: Bearer {}", access::key("all"));
+    let service = callers::shop(&callers::keys(&[("all", &larder::config::Scope::ALL)])).open().await;
+    let header = format!("Authorization: Bearer {}", callers::key("all"));
     schemathesis(&service, true, &["--header", &header]);
 }

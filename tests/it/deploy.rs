@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use larder::config::env;
 use yaml_rust2::{Yaml, YamlLoader};
 
-use crate::{
+use crate::support::{
     redis::Redis,
     shop::{corners_with, eventually},
 };
@@ -94,7 +94,7 @@ async fn the_rights_in_the_papers_are_enough_and_no_more() {
     let mut shop = corners_with(&format!("[tair]\nurl = \"{}\"\n", url("larder-publish", "change-me-too")));
     let id = shop.build().await.manifest.id;
     shop.publish(&id).await;
-    crate::faults::assert_clean(&shop).await;
+    crate::support::shop::assert_clean(&shop).await;
     shop.config.tair.as_mut().unwrap().url = url("larder-serve", "change-me");
     let service = shop.serve().await;
     eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;

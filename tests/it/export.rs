@@ -10,15 +10,13 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    large::large,
     python::installed,
     shop::{Answer, CORNERS, CORNERS_TOML, Service, Shop, eventually},
 };
 
 mod audience;
-mod large;
-
-use large::large;
 
 /// printf %s ada@example.com | sha256sum
 const EMAIL: &str = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72";
@@ -469,7 +467,7 @@ fn peak(shop: &Shop, args: &[&str]) -> u64 {
     python.args(["-c", measure]).arg(export.get_program()).args(export.get_args());
     // What is freed counts as free at once, whichever thread's heap it was on.
     python.env("MIMALLOC_PURGE_DELAY", "0");
-    let output = crate::python::run(&mut python);
+    let output = crate::support::python::run(&mut python);
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 

@@ -11,11 +11,11 @@ use larder::{
     snapshot::SnapshotId,
 };
 
-use crate::{
+use crate::support::{
     bucket::Bucket,
     readers::{Readers, Truth, truth},
     redis::{Fault, Proxy, Redis, Refusing},
-    shop::{CORNERS, CORNERS_TOML, PEOPLE, Service, Shop, corners_with, eventually},
+    shop::{CORNERS, CORNERS_TOML, MORE, PEOPLE, Service, Shop, assert_clean, corners_with, eventually},
 };
 
 /// A shop with every corner and a Tair at `url`; no memory tier, so that every read goes on to the tiers behind it.
@@ -151,22 +151,9 @@ async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
     assert_clean(&scene.shop).await;
 }
 
-/// A new customer, and a later instant that changes everybody's recency.
-pub(crate) const MORE: &str = "\
-Customer,Invoice,Item,Name,Qty,Price,When,Land
-new,N1,p1,Lamp,1,5.00,2024-03-31 10:00:00,UK
-";
-
 async fn republish(shop: &Shop, id: &SnapshotId, full: bool) {
     let options = Options { force: true, full, ..Options::default() };
     Publisher::new(shop.lake(), shop.config.tair.clone(), options).publish(Some(id)).await.unwrap();
-}
-
-pub(crate) async fn assert_clean(shop: &Shop) {
-    let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), Options::default());
-    let report = publisher.verify(true, false).await.unwrap();
-    assert_eq!(report.differences, 0, "{report:?}");
-    assert!(report.compared > 10 && report.segments > 5, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
     redis::Redis,
     shop::{Answer, Service, corners, corners_with, eventually},
 };

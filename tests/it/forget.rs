@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::Output};
 
 use serde_json::{Value, json};
 
-use crate::shop::{Service, Shop, eventually};
+use crate::support::shop::{Service, Shop, eventually};
 
 mod store;
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::shop::{Service, Shop};
+use crate::support::shop::{Service, Shop};
 
 /// A shop whose `hibernating` and other segments hold many customers with few distinct values.
 async fn crowd(customers: usize) -> (Shop, Service) {
@@ -94,8 +94,11 @@ async fn a_list_does_not_drift_when_a_new_snapshot_is_published() {
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
     let current = built.manifest.id.to_string();
-    crate::shop::eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == current)
-        .await;
+    crate::support::shop::eventually(
+        || service.get("/v1/segments"),
+        |answer| answer.json()["snapshot"] == current,
+    )
+    .await;
     let rest =
         service.get(&format!("/v1/segments/hibernating/customers?limit=1000&cursor={cursor}")).await.json();
     assert_eq!(rest["snapshot"], first["snapshot"]);

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::shop::{Service, Shop};
+use crate::support::shop::{Service, Shop};
 
 mod parquet;
 mod variations;
@@ -237,7 +237,7 @@ async fn every_kind_of_input_gives_the_right_numbers_or_a_clear_message() {
     paths.retain(|path| only.as_ref().is_none_or(|only| path.to_string_lossy().contains(only.as_str())));
     let results = futures::stream::iter(paths).map(async |path| {
         let case = Case::read(&path);
-        let running = tokio::time::timeout(crate::shop::PATIENCE, case.run());
+        let running = tokio::time::timeout(crate::support::shop::PATIENCE, case.run());
         (case.name.clone(), running.await.unwrap_or_else(|_| vec!["it takes too long".to_owned()]))
     });
     let results: Vec<(String, Vec<String>)> = results.buffer_unordered(4).collect().await;

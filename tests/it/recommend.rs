@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use larder::snapshot::{FileKind, models::RecommendationsModel};
 use serde_json::{Value, json};
 
-use crate::shop::{Service, Shop};
+use crate::support::shop::{Service, Shop};
 
 const HEADER: &str = "customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at,country\n";
 

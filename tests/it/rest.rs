@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, corners, eventually};
+use crate::support::shop::{Shop, corners, eventually};
 
 #[tokio::test]
 async fn one_customer() {
@@ -187,7 +187,7 @@ async fn a_plain_customer_url_gets_the_answer_of_the_general_way() {
         let direct = service.get(&format!("/v1/customers/{id}")).await;
         let general = service.get(&format!("/v1/customers/{id}?")).await;
         // Whichever comes second finds the row in memory.
-        let plain = |answer: &crate::shop::Answer| {
+        let plain = |answer: &crate::support::shop::Answer| {
             answer.text.replace("\"tier\":\"snapshot\"", "\"tier\":\"memory\"")
         };
         assert_eq!((direct.status, plain(&direct)), (general.status, plain(&general)), "{id}");
@@ -348,7 +348,7 @@ async fn a_stop_lets_open_requests_finish_and_says_no_first() {
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"found\":true"), "{answer}");
-    tokio::time::timeout(crate::shop::PATIENCE, stopped).await.unwrap().unwrap();
+    tokio::time::timeout(crate::support::shop::PATIENCE, stopped).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -362,7 +362,8 @@ async fn a_request_that_takes_too_long_is_ended() {
         .await
         .unwrap();
     let mut answer = vec![0; 4_096];
-    let read = tokio::time::timeout(crate::shop::PATIENCE, slow.read(&mut answer)).await.unwrap().unwrap();
+    let read =
+        tokio::time::timeout(crate::support::shop::PATIENCE, slow.read(&mut answer)).await.unwrap().unwrap();
     let answer = String::from_utf8_lossy(&answer[..read]);
     assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("urn:larder:problem:timeout"), "{answer}");
 }

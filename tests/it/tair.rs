@@ -9,11 +9,10 @@ use larder::{
     tair::{TairError, Writer},
 };
 
-use crate::{
-    faults::{MORE, assert_clean},
+use crate::support::{
     readers::{Readers, truth},
     redis::{Redis, Refusing, free_port},
-    shop::{Shop, corners_with, eventually},
+    shop::{MORE, Shop, assert_clean, corners_with, eventually},
 };
 
 fn shop_with(url: &str, lease: &str) -> Shop {
@@ -191,7 +190,8 @@ async fn rows_that_another_lakes_publish_left_behind_are_not_believed() {
     eventually(ahead, |count| *count > 20.0).await;
     // Of its own it is.
     redis.cli(&["hset", "larder:customer:loyal", "_publish", "3"]);
-    let own = |answer: &crate::shop::Answer| answer.json()["snapshot"] == "20240101T000000Z-0000000a";
+    let own =
+        |answer: &crate::support::shop::Answer| answer.json()["snapshot"] == "20240101T000000Z-0000000a";
     eventually(|| service.get("/v1/customers/loyal"), own).await;
 }
 

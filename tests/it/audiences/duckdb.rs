@@ -12,7 +12,7 @@ use larder::{
 };
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
     python,
     shop::{Service, Shop},
 };

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::shop::{Answer, Service, corners, corners_with, eventually};
+use crate::support::shop::{Answer, Service, corners, corners_with, eventually};
 
 async fn ask(service: &Service, body: Value) -> Answer {
     service.post("/v1/audiences", body.to_string()).await

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 use larder::config::{Config, Scope};
 use serde_json::{Value, json};
 
-use super::{EMAIL, bytes_of, csv, duck, large::large, shop, write};
-use crate::{
-    access::{key, keys},
-    delivery::Program,
+use super::{EMAIL, bytes_of, csv, duck, shop, write};
+use crate::support::{
+    callers::{key, keys},
+    large::large,
+    program::Program,
     shop::{Answer, Service, eventually},
 };
 

@@ -12,8 +12,8 @@ use std::{
 use larder::config::Scope;
 use serde_json::{Value, json};
 
-use crate::{
-    access,
+use crate::support::{
+    callers,
     python::{installed, run},
     shop::{Service, Shop, corners_with},
 };
@@ -134,7 +134,7 @@ async fn feasts_own_sdk_reads_from_larder() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn feasts_own_sdk_brings_a_key() {
-    let shop = access::shop(&access::keys(&[
+    let shop = callers::shop(&callers::keys(&[
         ("reader", &[Scope::Features, Scope::Pii]),
         ("features", &[Scope::Features]),
     ]));
@@ -144,7 +144,7 @@ async fn feasts_own_sdk_brings_a_key() {
     for (key, phone, status) in
         [("reader", json!("phone-17850"), "PRESENT"), ("features", Value::Null, "NULL_VALUE")]
     {
-        let answers = answers(&shop, &service, Some(&access::key(key)), std::slice::from_ref(&question));
+        let answers = answers(&shop, &service, Some(&callers::key(key)), std::slice::from_ref(&question));
         let answer = &answers[0];
         assert_eq!(
             (&answer["values"]["phone"][0], &answer["statuses"]["phone"][0]),

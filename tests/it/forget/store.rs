@@ -20,10 +20,9 @@ use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, file::proper
 use serde_json::Value;
 
 use super::{assert_gone, crowd, done, forget, lists, said, tier, without};
-use crate::{
-    faults::assert_clean,
+use crate::support::{
     redis::Redis,
-    shop::{Service, Shop, eventually},
+    shop::{Service, Shop, assert_clean, eventually},
 };
 
 fn crowd_with(redis: &Redis, lease: &str) -> Shop {

@@ -14,7 +14,7 @@ use parquet::arrow::ArrowWriter;
 use serde_json::json;
 
 use super::QUICK;
-use crate::shop::Shop;
+use crate::support::shop::Shop;
 
 fn write(shop: &Shop, path: &str, columns: Vec<(&str, ArrayRef)>) {
     let file = shop.raw(path, "");

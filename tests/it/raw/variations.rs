@@ -6,7 +6,7 @@ use flate2::{Compression, write::GzEncoder};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 
 use super::QUICK;
-use crate::shop::Shop;
+use crate::support::shop::Shop;
 
 /// A line of transactions.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use larder::{
     snapshot::{Current, FileKind, Manifest, prune, read_current},
 };
 
-use crate::shop::{Shop, corners, eventually};
+use crate::support::shop::{Shop, corners, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_current_snapshot_takes_over_without_a_failed_read() {
@@ -47,7 +47,7 @@ async fn a_new_current_snapshot_takes_over_without_a_failed_read() {
         "transactions/more.csv",
         format!(
             "{}\nnew,N1,p1,Lamp,1,5.00,2024-03-31 10:00:00,UK\n",
-            crate::shop::CORNERS.lines().next().unwrap()
+            crate::support::shop::CORNERS.lines().next().unwrap()
         ),
     );
     let built = shop.build().await;

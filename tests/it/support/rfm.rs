@@ -9,7 +9,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use larder::snapshot::Manifest;
 use serde_json::json;
 
-use crate::shop::Service;
+use crate::support::shop::Service;
 
 /// A line of transactions. Money is in ten-thousandths.
 pub(crate) struct Line {

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{CALLERS, ask, get, keys, larder_cursor, shop, shows};
-use crate::shop::{CORNERS, Shop, eventually};
+use crate::support::shop::{CORNERS, Shop, eventually};
 
 /// A view of the shop.
 fn view(shop: &Shop, name: &str, sql: &str) {
@@ -137,10 +137,11 @@ async fn what_the_service_is_told_is_personal_counts_at_once() {
     assert_eq!(asked.status, 403, "{}", asked.text);
     let next = shop.build().await;
     shop.publish(&next.manifest.id).await;
-    let of_next = |answer: &crate::shop::Answer| answer.json()["snapshot"] == next.manifest.id.as_str();
+    let of_next =
+        |answer: &crate::support::shop::Answer| answer.json()["snapshot"] == next.manifest.id.as_str();
     eventually(|| get(&service, "/v1/customers/17850", "features"), of_next).await;
     shop.publish(&built.manifest.id).await;
-    let of_first = |answer: &crate::shop::Answer| !of_next(answer);
+    let of_first = |answer: &crate::support::shop::Answer| !of_next(answer);
     let back = eventually(|| get(&service, "/v1/customers/17850", "features"), of_first).await;
     assert!(!shows(&back), "{}", back.text);
 }

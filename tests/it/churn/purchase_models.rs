@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{
-    churn::{Dice, card, csv, pages, worst_tenth},
+use crate::support::{
+    dice::Dice,
+    lists::{card, csv, pages, worst_tenth},
     shop::Shop,
 };
 
@@ -25,23 +26,6 @@ const COMING: f64 = 12.0 * WEEK;
 const WATCHED: f64 = 78.0 * WEEK;
 const HORIZON: f64 = 360.0;
 const CUSTOMERS: usize = 4_000;
-
-impl Dice {
-    /// Of the gamma distribution of `shape` and rate 1 (Marsaglia and Tsang 2000).
-    fn gamma(&mut self, shape: f64) -> f64 {
-        if shape < 1.0 {
-            return self.gamma(shape + 1.0) * self.next().powf(1.0 / shape);
-        }
-        let (d, c) = (shape - 1.0 / 3.0, 1.0 / (9.0 * shape - 3.0).sqrt());
-        loop {
-            let normal = (-2.0 * self.next().ln()).sqrt() * (std::f64::consts::TAU * self.next()).cos();
-            let v = (1.0 + c * normal).powi(3);
-            if v > 0.0 && self.next().ln() < normal * normal / 2.0 + d - d * v + d * v.ln() {
-                return d * v;
-            }
-        }
-    }
-}
 
 /// What we know of a customer at the end.
 struct Truth {

@@ -20,7 +20,7 @@ use larder::{
     },
 };
 
-use crate::shop::Shop;
+use crate::support::shop::Shop;
 
 /// Characters of a note.
 const NOTE: usize = 400;
@@ -55,7 +55,7 @@ fn view(name: &str, features: &[(&str, &str)]) -> FeatureView {
 }
 
 /// A shop with `customers`, all of them in the segment `all`, and published.
-pub(super) async fn large(customers: usize) -> Shop {
+pub(crate) async fn large(customers: usize) -> Shop {
     // 7,919 is a prime, so that money differs where the number of customers is no multiple of it.
     assert_ne!(customers % 7_919, 0);
     let shop = Shop::new("");

@@ -293,3 +293,16 @@ pub(crate) fn corners_with(toml: &str) -> Shop {
     shop.raw("customers/people.jsonl", PEOPLE);
     shop
 }
+
+/// A new customer, and a later instant that changes everybody's recency.
+pub(crate) const MORE: &str = "\
+Customer,Invoice,Item,Name,Qty,Price,When,Land
+new,N1,p1,Lamp,1,5.00,2024-03-31 10:00:00,UK
+";
+
+pub(crate) async fn assert_clean(shop: &Shop) {
+    let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), Options::default());
+    let report = publisher.verify(true, false).await.unwrap();
+    assert_eq!(report.differences, 0, "{report:?}");
+    assert!(report.compared > 10 && report.segments > 5, "{report:?}");
+}

@@ -17,7 +17,7 @@ use larder::{
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::shop::{Service, Shop, eventually};
+use crate::support::shop::{Service, Shop, eventually};
 
 /// Snapshot → customer → segment and recency, which tell the snapshots apart.
 pub(crate) type Truth = BTreeMap<String, BTreeMap<String, Value>>;

@@ -18,7 +18,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::shop::PATIENCE;
+use crate::support::shop::PATIENCE;
 
 /// A redis-server; killed when dropped.
 pub(crate) struct Redis {

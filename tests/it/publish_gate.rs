@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::shop::Shop;
+use crate::support::shop::Shop;
 
 const QUICK: &str = "[churn]\nenabled = false\n[recommendations]\nenabled = false\n";
 const HEADER: &str = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n";

@@ -8,7 +8,7 @@ use std::{
 use larder::{config::Config, snapshot::SnapshotId};
 use serde_json::{Value, json};
 
-use crate::shop::{Service, Shop, corners, eventually};
+use crate::support::shop::{Service, Shop, corners, eventually};
 
 /// More customers than a batch of columns has.
 const CUSTOMERS: usize = 8_500;

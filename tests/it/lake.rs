@@ -10,7 +10,7 @@ use object_store::{
     DynObjectStore, ObjectStoreExt, PutMode, PutOptions, integration, path::Path as ObjectPath,
 };
 
-use crate::{
+use crate::support::{
     bucket::Bucket,
     shop::{CORNERS, CORNERS_TOML, PEOPLE, Shop, corners},
 };

@@ -1,0 +1,46 @@
+//! The request log: one line a request, at the configured level and in the configured format.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::support::{
+    callers::shop,
+    program::{Program, json_lines},
+};
+
+#[tokio::test]
+async fn a_request_has_a_line_in_the_log_unless_it_is_filtered_out() {
+    for (level, audit) in
+        [("info", ""), ("info", "audit = \"audit.log\"\n"), ("info,larder::request=off", "")]
+    {
+        let shop = shop(&format!("[log]\nlevel = \"{level}\"\nformat = \"json\"\n{audit}"));
+        drop(shop.open().await);
+        let log = shop.path().join("log");
+        let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.stderr(fs::File::create(&log).unwrap());
+        let mut program = Program::start(command);
+        let client = reqwest::Client::new();
+        let path = format!("{}/v1/customers/nobody%20here", program.url);
+        let answer = client.get(path).header("x-request-id", "\"one\"").send().await.unwrap();
+        assert_eq!(answer.status(), 404);
+        drop((answer, client));
+        // Ended in an orderly way, it has written everything.
+        program.stop();
+        let told = json_lines(&log);
+        let requests: Vec<_> = told.iter().filter(|line| line["target"] == "larder::request").collect();
+        if level != "info" {
+            assert!(requests.is_empty() && !told.is_empty(), "{told:?}");
+            continue;
+        }
+        let [line] = requests[..] else { panic!("{told:?}") };
+        let expected =
+            [("level", json!("INFO")), ("message", json!("request")), ("request_id", json!("\"one\""))];
+        let route =
+            [("method", json!("GET")), ("route", json!("/v1/customers/{id}")), ("status", json!(404))];
+        for (name, value) in expected.into_iter().chain(route) {
+            assert_eq!(line[name], value, "{name} of {line}");
+        }
+        assert!(line["micros"].is_u64() && line["timestamp"].is_string(), "{line}");
+    }
+}

@@ -1,0 +1,13 @@
+//! Helpers of the tests: shops, servers, callers, and outside programs.
+
+pub(crate) mod bucket;
+pub(crate) mod callers;
+pub(crate) mod dice;
+pub(crate) mod large;
+pub(crate) mod lists;
+pub(crate) mod program;
+pub(crate) mod python;
+pub(crate) mod readers;
+pub(crate) mod redis;
+pub(crate) mod rfm;
+pub(crate) mod shop;
