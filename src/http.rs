@@ -44,6 +44,7 @@ mod service;
 mod span;
 mod tls;
 
+pub(crate) use cursor::fuzz as fuzz_cursor;
 pub use problem::Problem;
 pub use server::serve;
 pub use tls::{Tls, TlsError};

@@ -22,6 +22,8 @@ pub mod config;
 #[cfg(feature = "build")]
 pub mod demo;
 pub mod feature;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod lake;
 #[cfg(feature = "build")]

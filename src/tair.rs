@@ -21,6 +21,7 @@ pub use batch::{Args, Batch, Encoded, Reply};
 pub use keys::{Keys, PAGE};
 pub use lease::Lease;
 pub use read::{Connections, Fields, Tair};
+pub(crate) use wire::resp::fuzz as fuzz_reply;
 pub use write::Writer;
 
 use losses::Losses;

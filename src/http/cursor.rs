@@ -41,6 +41,19 @@ impl Cursor {
     }
 }
 
+/// Checks that decoding `data` does not panic and that a decoded cursor is encoded to the same fields.
+pub(crate) fn fuzz(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    // As sent by a caller, and as the text behind the encoding, of which random bytes are rarely an example.
+    for cursor in [text.to_string(), URL_SAFE_NO_PAD.encode(data)] {
+        let list = text.split(' ').nth(2).unwrap_or_default();
+        if let Ok(decoded) = Cursor::decode(&cursor, list) {
+            assert_eq!(decoded.list, list, "a cursor of another list");
+            assert_eq!(Cursor::decode(&decoded.encode(), list).ok(), Some(decoded), "{cursor}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

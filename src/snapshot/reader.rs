@@ -27,6 +27,7 @@ mod sweep;
 pub use churn::ChurnFilter;
 pub use forgotten::Gaps;
 use row_block::RowBlock;
+pub(crate) use row_block::fuzz as fuzz_row_block;
 pub use sweep::{ReadStretch, Stretch};
 
 use super::{

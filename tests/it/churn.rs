@@ -468,5 +468,5 @@ async fn ready_lists_come_from_tair_and_filtered_ones_from_the_snapshot() {
     redis.stop();
     assert_eq!(ids(&next).await, from_tair, "the cursor does not go on in the snapshot");
     assert_eq!(ids("/v1/churn?limit=1").await, all[..1]);
-    redis.go_on();
+    redis.resume();
 }

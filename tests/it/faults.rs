@@ -95,7 +95,7 @@ async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
 
     redis.stop();
     readers.until("snapshot", true).await;
-    redis.go_on();
+    redis.resume();
     readers.until("tair", true).await;
 
     redis.cli(&["save"]);
@@ -219,12 +219,12 @@ async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
     let readers = Readers::start(&service, &truth);
     readers.until("tair", true).await;
 
-    bucket.moods.slow.store(2_000, Ordering::Relaxed);
+    bucket.faults.slow.store(2_000, Ordering::Relaxed);
     assert_eq!(readers.some_more().await.into_iter().collect::<Vec<_>>(), ["tair"]);
     assert_eq!(service.get("/readyz").await.status, 200);
-    bucket.moods.slow.store(0, Ordering::Relaxed);
+    bucket.faults.slow.store(0, Ordering::Relaxed);
 
-    bucket.moods.forbidding.store(true, Ordering::Relaxed);
+    bucket.faults.forbidding.store(true, Ordering::Relaxed);
     assert_eq!(readers.some_more().await.into_iter().collect::<Vec<_>>(), ["tair"]);
     readers.end().await;
     // Missing in Tair, and the lake does not say: that is no 404.
@@ -236,7 +236,7 @@ async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
         (&batch["results"][0]["found"], &batch["results"][1]["error"]),
         (&true.into(), &"unavailable".into())
     );
-    bucket.moods.forbidding.store(false, Ordering::Relaxed);
+    bucket.faults.forbidding.store(false, Ordering::Relaxed);
     eventually(|| service.get("/v1/customers/loyal"), |answer| answer.status == 200).await;
 
     let rows = bucket.file(&format!("shop/snapshots/{}/rows/part-00000.parquet", built.id));
@@ -249,13 +249,13 @@ async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
 
     // With neither tier there is no use in sending requests here, and there is again with one.
     redis.kill();
-    bucket.moods.forbidding.store(true, Ordering::Relaxed);
+    bucket.faults.forbidding.store(true, Ordering::Relaxed);
     let gone = eventually(|| service.get("/readyz"), |ready| ready.status == 503).await.json();
     assert_eq!(
         (&gone["tiers"]["tair"]["used"], &gone["tiers"]["snapshot"]["lake_answers"]),
         (&false.into(), &false.into())
     );
-    bucket.moods.forbidding.store(false, Ordering::Relaxed);
+    bucket.faults.forbidding.store(false, Ordering::Relaxed);
     eventually(|| service.get("/readyz"), |ready| ready.status == 200).await;
 }
 

@@ -71,7 +71,7 @@ async fn conditional_writes_are_refused_before_they_are_sent() {
     let options = PutOptions::from(PutMode::Create);
     let error = lake.store().put_opts(&"a".into(), "b".into(), options).await.unwrap_err();
     assert!(matches!(error, object_store::Error::NotImplemented { .. }), "{error}");
-    assert_eq!(bucket.moods.requests.load(Ordering::Relaxed), 0);
+    assert_eq!(bucket.faults.requests.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
@@ -107,18 +107,18 @@ async fn a_busy_store_is_asked_again_and_a_broken_body_taken_up() {
     let lake = open(&bucket, "x");
     let path = ObjectPath::from("object");
     let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251).to_le_bytes()[0]).collect();
-    bucket.moods.busy.store(2, Ordering::Relaxed);
+    bucket.faults.busy.store(2, Ordering::Relaxed);
     lake.put(&path, content.clone().into()).await.unwrap();
-    bucket.moods.busy.store(2, Ordering::Relaxed);
-    bucket.moods.cutting.store(2, Ordering::Relaxed);
+    bucket.faults.busy.store(2, Ordering::Relaxed);
+    bucket.faults.cutting.store(2, Ordering::Relaxed);
     assert!(lake.get(&path).await.unwrap() == content, "the object came back otherwise");
-    bucket.moods.cutting.store(1, Ordering::Relaxed);
+    bucket.faults.cutting.store(1, Ordering::Relaxed);
     assert!(
         lake.get_range(&path, 100..2_000_000).await.unwrap() == content[100..2_000_000],
         "the range came otherwise"
     );
     // It does not go on for ever.
-    bucket.moods.cutting.store(u64::MAX, Ordering::Relaxed);
+    bucket.faults.cutting.store(u64::MAX, Ordering::Relaxed);
     assert!(lake.get(&path).await.is_err());
 }
 
@@ -126,7 +126,7 @@ async fn a_busy_store_is_asked_again_and_a_broken_body_taken_up() {
 async fn a_store_that_refuses_is_quoted_without_secrets() {
     let bucket = Bucket::open().await;
     let lake = open(&bucket, "x");
-    bucket.moods.forbidding.store(true, Ordering::Relaxed);
+    bucket.faults.forbidding.store(true, Ordering::Relaxed);
     let error = format!("{:?}", lake.get(&"object".into()).await.unwrap_err());
     assert!(error.contains("403") && error.contains("AccessDenied"), "{error}");
     assert!(!error.contains("verysecret"), "{error}");
@@ -148,7 +148,7 @@ async fn a_build_from_a_bucket_into_a_bucket_is_the_build_of_a_folder() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.json()["tier"], "snapshot");
     // A store that fails is told as such, and what is in memory stays.
-    bucket.moods.forbidding.store(true, Ordering::Relaxed);
+    bucket.faults.forbidding.store(true, Ordering::Relaxed);
     assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
 }
 

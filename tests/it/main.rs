@@ -23,6 +23,7 @@ mod export;
 mod faults;
 mod feast;
 mod forget;
+mod fuzz;
 mod history;
 mod lake;
 mod paging;

@@ -491,7 +491,7 @@ async fn a_cluster_is_published_to_and_read_from() {
     readers.until("tair", true).await;
     nodes[1].stop();
     readers.until("snapshot", false).await;
-    nodes[1].go_on();
+    nodes[1].resume();
     readers.until("tair", true).await;
     readers.end().await;
 }

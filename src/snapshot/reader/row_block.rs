@@ -92,6 +92,43 @@ fn hash(id: &str) -> u32 {
     id.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
+/// Checks that a block made of `data` finds each of its rows and no other id.
+///
+/// The first byte is the number of texts per row. A row is a line of fields between tabs, the id first; a missing field is null.
+pub(crate) fn fuzz(data: &[u8]) {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use arrow::{
+        array::ArrayRef,
+        datatypes::{DataType, Field, Schema},
+    };
+
+    let Some((count, data)) = data.split_first() else { return };
+    let count = usize::from(count % 5);
+    let text = String::from_utf8_lossy(data);
+    let mut rows: BTreeMap<&str, Vec<Option<&str>>> = BTreeMap::new();
+    for line in text.lines() {
+        let mut fields = line.split('\t');
+        let id = fields.next().unwrap_or_default();
+        rows.insert(id, (0..count).map(|_| fields.next()).collect());
+    }
+    let mut columns = vec![Arc::new(StringArray::from_iter_values(rows.keys())) as ArrayRef];
+    columns.extend((0..count).map(|at| {
+        let texts: StringArray = rows.values().map(|texts| texts[at]).collect();
+        Arc::new(texts) as ArrayRef
+    }));
+    let fields: Vec<Field> =
+        (0..columns.len()).map(|at| Field::new(at.to_string(), DataType::Utf8, true)).collect();
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("columns of one length");
+    let block = RowBlock::new(&batch).expect("columns of text");
+    for (id, texts) in &rows {
+        let found = block.get(id).unwrap_or_else(|| panic!("{id:?} is missing"));
+        assert!(found.iter().eq(texts.iter().map(|text| text.map(str::as_bytes))), "{id:?}: {found:?}");
+        let other = format!("{id}\t");
+        assert_eq!(block.get(&other), None, "{other:?}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

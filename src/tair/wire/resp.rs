@@ -125,6 +125,16 @@ fn number(digits: &[u8]) -> Result<Option<usize>, &'static str> {
         .map(Some)
 }
 
+/// Checks that reading `data` does not panic, and that a reply is the same whatever follows and never read from a part.
+pub(crate) fn fuzz(data: &[u8]) {
+    let Ok(Some((found, length))) = reply(data) else { return };
+    assert!(length <= data.len(), "the reply is longer than its input");
+    assert_eq!(reply(&data[..length]), Ok(Some((found, length))));
+    for cut in 0..length.min(1 << 10) {
+        assert_eq!(reply(&data[..cut]), Ok(None), "a part of {cut} bytes");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

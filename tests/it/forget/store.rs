@@ -112,7 +112,7 @@ async fn tair_loses_them_and_its_lists_keep_their_ranks() {
     eventually(|| tier(&service, "who-0299"), |tier| tier == "snapshot").await;
     assert_eq!(lists(&service, 7).await, expected);
     assert_gone(&service, GONE[1], "who-0299", &[]).await;
-    redis.go_on();
+    redis.resume();
     from_tair(&service).await;
 
     // Whoever is there all the same is found and removed.

@@ -1,4 +1,4 @@
-//! A bucket on a real S3 server in this process, and a layer before it that answers as OSS does where OSS is not like S3.
+//! A bucket on an S3 server in this process, with the differences of OSS from S3 and with faults on demand.
 
 use std::{
     convert::Infallible,
@@ -23,25 +23,25 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// How the server is to behave.
+/// Faults of the server, which tests switch on and off.
 #[derive(Debug, Default)]
-pub(crate) struct Moods {
-    /// Answer this many requests with 503, each after a while.
+pub(crate) struct Faults {
+    /// Number of requests to answer with 503, each after 30 ms.
     pub(crate) busy: AtomicU64,
-    /// Refuse everything.
+    /// Whether to refuse all requests with 403.
     pub(crate) forbidding: AtomicBool,
-    /// Wait this long before each answer, in milliseconds.
+    /// Delay of each response in milliseconds.
     pub(crate) slow: AtomicU64,
-    /// Break bodies of objects off half-way, this many times.
+    /// Number of objects whose bodies are cut in half.
     pub(crate) cutting: AtomicU64,
-    /// All requests that came.
+    /// Number of requests received.
     pub(crate) requests: AtomicU64,
 }
 
 /// A bucket named `lake`.
 pub(crate) struct Bucket {
     folder: TempDir,
-    pub(crate) moods: Arc<Moods>,
+    pub(crate) faults: Arc<Faults>,
     port: u16,
     server: JoinHandle<()>,
 }
@@ -53,7 +53,7 @@ impl Drop for Bucket {
 }
 
 impl Bucket {
-    /// An empty bucket; the server answers as OSS does.
+    /// Starts a server with an empty bucket.
     pub(crate) async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("objects/lake")).unwrap();
@@ -65,23 +65,23 @@ impl Bucket {
             S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path().join("objects")).unwrap());
         builder.set_auth(SimpleAuth::from_single("key", "verysecret"));
         builder.set_host(SingleDomain::new(&format!("oss.test:{port}")).unwrap());
-        let (service, moods) = (builder.build(), Arc::new(Moods::default()));
-        let (objects, felt) = (folder.path().join("objects"), Arc::clone(&moods));
+        let (service, faults) = (builder.build(), Arc::new(Faults::default()));
+        let (objects, shared) = (folder.path().join("objects"), Arc::clone(&faults));
         let server = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (service, moods, objects) = (service.clone(), Arc::clone(&felt), objects.clone());
+                let (service, faults, objects) = (service.clone(), Arc::clone(&shared), objects.clone());
                 let answer = service_fn(move |request| {
-                    let (service, moods, objects) = (service.clone(), Arc::clone(&moods), objects.clone());
-                    async move { Ok::<_, Infallible>(answer(service, &moods, &objects, request).await) }
+                    let (service, faults, objects) = (service.clone(), Arc::clone(&faults), objects.clone());
+                    async move { Ok::<_, Infallible>(answer(service, &faults, &objects, request).await) }
                 });
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
             }
         });
-        Self { folder, moods, port, server }
+        Self { folder, faults, port, server }
     }
 
-    /// How a lake below `prefix` in the bucket is configured.
+    /// Returns the configuration of a lake below `prefix` in the bucket.
     pub(crate) fn config(&self, prefix: &str) -> LakeConfig {
         LakeConfig {
             url: format!("s3://lake/{prefix}"),
@@ -93,41 +93,41 @@ impl Bucket {
         }
     }
 
-    /// The same as a user would write it.
+    /// Returns the same configuration as TOML.
     pub(crate) fn toml(&self, prefix: &str) -> String {
         format!(
-            "[lake]\nurl = \"s3://lake/{prefix}\"\nendpoint = \"http://oss.test:{}\"\nregion = \"cn-hangzhou\"\n\
-             credentials_file = \"{}\"\nresolve = \"127.0.0.1\"\n",
+            "[lake]\nurl = \"s3://lake/{prefix}\"\nendpoint = \"http://oss.test:{}\"\n\
+             region = \"cn-hangzhou\"\ncredentials_file = \"{}\"\nresolve = \"127.0.0.1\"\n",
             self.port,
             self.folder.path().join("keys").display()
         )
     }
 
-    /// Where the object at `path` lies on the server's disk.
+    /// Returns the file in which the server keeps the object at `path`.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         self.folder.path().join("objects/lake").join(path)
     }
 }
 
+/// Returns an error response in the form of OSS.
 fn refusal(status: StatusCode, code: &str) -> Response<Body> {
-    let text =
-        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as OSS says it</Message></Error>");
+    let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>refused</Message></Error>");
     let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
     Response::builder().status(status).header(header::CONTENT_TYPE, "application/xml").body(body).unwrap()
 }
 
 async fn answer(
     service: S3Service,
-    moods: &Moods,
+    faults: &Faults,
     objects: &Path,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    moods.requests.fetch_add(1, Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_millis(moods.slow.load(Ordering::Relaxed))).await;
-    if moods.forbidding.load(Ordering::Relaxed) {
+    faults.requests.fetch_add(1, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(faults.slow.load(Ordering::Relaxed))).await;
+    if faults.forbidding.load(Ordering::Relaxed) {
         return refusal(StatusCode::FORBIDDEN, "AccessDenied");
     }
-    if moods.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+    if faults.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
         tokio::time::sleep(Duration::from_millis(30)).await;
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
     }
@@ -147,7 +147,7 @@ async fn answer(
     }
     let path = percent_encoding::percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
     let file = objects.join(bucket).join(path.trim_start_matches('/'));
-    // The server keeps objects in folders and stumbles over the name of one; a bucket has none.
+    // A bucket has no folders; the server keeps objects in folders and would fail for the name of one.
     if matches!(*request.method(), Method::GET | Method::HEAD) && path != "/" && file.is_dir() {
         return refusal(StatusCode::NOT_FOUND, "NoSuchKey");
     }
@@ -164,7 +164,7 @@ async fn answer(
     let answer = service.call(request.map(s3s::Body::from)).await;
     let Ok(answer) = answer else { return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError") };
     let cut = is_read
-        && moods
+        && faults
             .cutting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
             .is_ok();

@@ -1,4 +1,4 @@
-//! Callers with API keys, and a shop with personal columns for them.
+//! Callers with API keys, and a shop with personal columns.
 
 use std::fs;
 
@@ -9,18 +9,20 @@ use larder::{
 
 use crate::support::shop::{Shop, corners_with};
 
-/// A view with a personal column and one that is not.
+/// A view with a personal and another column.
 const CONTACT: &str = "-- How to reach a customer.\n-- phone (personal): The number.\n-- orders: Orders.\n\
-    SELECT customer_id, 'phone-' || customer_id AS phone, count(*) AS orders FROM orders GROUP BY customer_id";
+    SELECT customer_id, 'phone-' || customer_id AS phone, count(*) AS orders\n\
+    FROM orders GROUP BY customer_id";
 
-/// A caller: its key's name and scopes.
+/// Name and scopes of an API key.
 pub(crate) type Caller<'a> = (&'a str, &'a [Scope]);
 
+/// Returns the API key of the caller `name`.
 pub(crate) fn key(name: &str) -> String {
     format!("lrd_the-key-of-{name}")
 }
 
-/// `[[keys]]` of `callers`.
+/// Returns the `[[keys]]` settings of `callers`.
 pub(crate) fn keys(callers: &[Caller<'_>]) -> String {
     let key = |(name, scopes): &Caller<'_>| {
         let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
@@ -32,7 +34,7 @@ pub(crate) fn keys(callers: &[Caller<'_>]) -> String {
     callers.iter().map(key).collect()
 }
 
-/// A shop with personal columns and the settings `toml`.
+/// Creates a shop with personal columns and the settings `toml`.
 pub(crate) fn shop(toml: &str) -> Shop {
     let shop = corners_with(&format!("[views]\nfolder = \"views\"\n{toml}"));
     fs::create_dir(shop.path().join("views")).unwrap();

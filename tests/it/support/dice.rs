@@ -1,9 +1,10 @@
 //! Pseudo-random numbers that are the same in every run.
 
-/// Numbers by lot, the same in every run.
+/// A linear congruential generator; the field is its seed.
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
+    /// Returns a number above 0 and below 1.
     pub(crate) fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
@@ -11,12 +12,12 @@ impl Dice {
         unit.max(1e-12)
     }
 
-    /// A waiting time of mean 1 / `rate`.
+    /// Returns an exponentially distributed waiting time of mean 1 / `rate`.
     pub(crate) fn wait(&mut self, rate: f64) -> f64 {
         -self.next().ln() / rate
     }
 
-    /// Of the gamma distribution of `shape` and rate 1 (Marsaglia and Tsang 2000).
+    /// Returns a number of the gamma distribution with `shape` and rate 1 (Marsaglia and Tsang 2000).
     pub(crate) fn gamma(&mut self, shape: f64) -> f64 {
         if shape < 1.0 {
             return self.gamma(shape + 1.0) * self.next().powf(1.0 / shape);

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::shop::Service;
 
+/// Returns a file of transactions with the usual header and `lines`.
 pub(crate) fn csv<'a>(lines: impl IntoIterator<Item = &'a String>) -> String {
     let mut text = String::from("customer_id,order_id,product_id,quantity,unit_price,ordered_at\n");
     for line in lines {
@@ -15,7 +16,7 @@ pub(crate) fn csv<'a>(lines: impl IntoIterator<Item = &'a String>) -> String {
     text
 }
 
-/// All pages of a list, as id and the views of each.
+/// Reads all pages of a list; returns the total and, for each customer, the id and the views.
 pub(crate) async fn pages(service: &Service, path: &str, limit: usize) -> (u64, Vec<(String, Value)>) {
     let (mut found, mut cursor): (Vec<(String, Value)>, _) = (Vec::new(), String::new());
     loop {
@@ -33,11 +34,13 @@ pub(crate) async fn pages(service: &Service, path: &str, limit: usize) -> (u64, 
     }
 }
 
+/// Returns the model card of churn.
 pub(crate) fn card(manifest: &Manifest) -> &ChurnModel {
     manifest.models.churn.as_ref().unwrap()
 }
 
-/// Pairs of a served probability and the true one, in tenths of the served: the greatest distance of their means.
+/// Groups pairs of a served and a true probability by deciles of the served one, and returns the greatest
+/// distance between the means of a group.
 pub(crate) fn worst_tenth(mut pairs: Vec<(f64, f64)>) -> f64 {
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let size = pairs.len().div_ceil(10);

@@ -1,4 +1,5 @@
-//! What comes from PyPI, pinned: installed once into a virtual environment in the target folder, anew when the pins change.
+//! Programs from PyPI, installed once per set of pinned versions into a virtual environment in the target
+//! folder.
 
 use std::{
     fs::{self, File},
@@ -8,7 +9,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// Runs `command`, which must succeed.
+/// Runs `command`, which must succeed, and returns its output.
 pub(crate) fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -16,14 +17,15 @@ pub(crate) fn run(command: &mut Command) -> Output {
     output
 }
 
-/// The programs of a virtual environment with what `tests/<name>/requirements.txt` pins.
+/// Returns the folder of programs of a virtual environment with the packages of
+/// `tests/<name>/requirements.txt`.
 pub(crate) fn installed(name: &str) -> PathBuf {
     let requirements =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name).join("requirements.txt");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let pins = larder::snapshot::hex(&Sha256::digest(fs::read(&requirements).unwrap()));
     let folder = target.join(format!("{name}-{}", &pins[..12]));
-    // Of several processes one installs, and the others wait.
+    // One process installs; the others wait for the lock.
     let lock = File::create(target.join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
     if !folder.join("ready").exists() {

@@ -1,4 +1,4 @@
-//! Real redis-servers on free ports, and a proxy before one that can do all that networks do.
+//! Redis servers on free ports, a server that refuses every command, and a proxy that injects network faults.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::support::shop::PATIENCE;
 
-/// A redis-server; killed when dropped.
+/// A `redis-server` process; it is killed when dropped.
 pub(crate) struct Redis {
     folder: Arc<TempDir>,
     pub(crate) port: u16,
@@ -29,9 +29,9 @@ pub(crate) struct Redis {
     child: Mutex<Option<Child>>,
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that is free at this moment.
 pub(crate) fn free_port() -> u16 {
-    // Cluster nodes also take the port 10,000 above.
+    // A cluster node also listens on this port plus 10,000.
     loop {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         if port < 55_000 {
@@ -41,12 +41,15 @@ pub(crate) fn free_port() -> u16 {
 }
 
 impl Redis {
-    /// A plain server.
+    /// Starts a server without TLS and cluster mode.
     pub(crate) fn start() -> Self {
         Self::with(&[], &[])
     }
 
-    /// A server with `args` beside its port, which `redis-cli` reaches with `cli`.
+    /// Starts a server with the arguments `args`; `cli` are the arguments with which `redis-cli` reaches the
+    /// server.
+    ///
+    /// `PORT` in an argument is replaced by the port.
     pub(crate) fn with(args: &[&str], cli: &[&str]) -> Self {
         for _ in 0..20 {
             let port = free_port();
@@ -63,10 +66,10 @@ impl Redis {
                 return redis;
             }
         }
-        panic!("no redis-server starts");
+        panic!("no redis-server could be started");
     }
 
-    /// Whether it runs, after it was started.
+    /// Starts the process and waits until it answers; returns whether it does.
     fn run(&self) -> bool {
         let mut command = Command::new("redis-server");
         if !self.args.iter().any(|arg| arg == "--port") {
@@ -78,7 +81,7 @@ impl Redis {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("redis-server, which Debian's package of that name brings, cannot be run");
+            .expect("cannot run redis-server; install the Debian package redis-server");
         let begun = std::time::Instant::now();
         while begun.elapsed() < PATIENCE {
             if child.try_wait().unwrap().is_some() {
@@ -95,17 +98,18 @@ impl Redis {
         false
     }
 
+    /// Runs `redis-cli`; returns its output if it succeeds.
     fn try_cli(&self, args: &[&str]) -> Option<String> {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])
             .args(&self.cli)
             .args(args)
             .output()
-            .expect("redis-cli cannot be run");
+            .expect("cannot run redis-cli; install the Debian package redis-server");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// What `redis-cli` answers.
+    /// Runs `redis-cli`, which must succeed, and returns its output.
     pub(crate) fn cli(&self, args: &[&str]) -> String {
         self.try_cli(args).unwrap_or_else(|| panic!("redis-cli {args:?} failed"))
     }
@@ -123,12 +127,13 @@ impl Redis {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    /// Accepts from now on and never answers.
+    /// Suspends the process: connections are still accepted, commands are not answered.
     pub(crate) fn stop(&self) {
         self.signal("-STOP");
     }
 
-    pub(crate) fn go_on(&self) {
+    /// Resumes the process after [`Self::stop`].
+    pub(crate) fn resume(&self) {
         self.signal("-CONT");
     }
 
@@ -139,12 +144,12 @@ impl Redis {
         }
     }
 
-    /// Runs it again on the same port, with what was saved last.
+    /// Starts the process again on the same port, with the data that was saved last.
     pub(crate) fn run_again(&self) {
-        assert!(self.run(), "it does not start again");
+        assert!(self.run(), "redis-server does not start again");
     }
 
-    /// Saves everything, as a backup would.
+    /// Saves all data and returns the path of a copy.
     pub(crate) fn save(&self) -> PathBuf {
         self.cli(&["save"]);
         let backup = self.folder().join("backup.rdb");
@@ -159,16 +164,16 @@ impl Drop for Redis {
     }
 }
 
-/// A server that answers every command with the same line.
+/// A server that answers every command with the same error.
 pub(crate) struct Refusing {
     pub(crate) port: u16,
-    /// Commands that came.
+    /// Number of commands received.
     pub(crate) commands: Arc<AtomicU64>,
     server: JoinHandle<()>,
 }
 
 impl Refusing {
-    /// One that answers with the error `why`.
+    /// Starts a server that answers with the error `why`.
     pub(crate) async fn with(why: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -193,7 +198,7 @@ impl Drop for Refusing {
 async fn refuse(mut client: TcpStream, why: &str, seen: Arc<AtomicU64>) {
     let mut buffer = vec![0; 4 << 10];
     while let Ok(read @ 1..) = client.read(&mut buffer).await {
-        // As many answers as commands that have come, each of which begins with the number of its parts.
+        // Each command is an array, which begins with `*`.
         let commands = memchr::memchr_iter(b'*', &buffer[..read]).count();
         seen.fetch_add(commands as u64, Ordering::Relaxed);
         if client.write_all(format!("-{why}\r\n").repeat(commands).as_bytes()).await.is_err() {
@@ -202,30 +207,31 @@ async fn refuse(mut client: TcpStream, why: &str, seen: Arc<AtomicU64>) {
     }
 }
 
-/// What the proxy does to what the server answers.
+/// A fault that the proxy applies to the replies of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// Nothing gets through; connections stay.
+    /// Replies are held back; connections stay open.
     Stall,
-    /// Every piece takes this many milliseconds.
+    /// Every read is delayed by this many milliseconds.
     Slow(u64),
-    /// Connections are reset, new ones too.
+    /// Connections are reset, also new ones.
     Reset,
-    /// Answers end in the middle, and the connection with them.
+    /// A reply is cut in the middle and the connection reset.
     Cut,
 }
 
-/// Forwards to a server, more or less.
+/// A TCP proxy that injects faults.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     fault: watch::Sender<Fault>,
-    /// Pieces of answers that came by.
+    /// Number of reads from the server.
     pub(crate) answers: Arc<AtomicU64>,
     server: JoinHandle<()>,
 }
 
 impl Proxy {
+    /// Starts a proxy for the server on the port `target`.
     pub(crate) async fn before(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,5 @@
-//! A shop in a temporary folder: its raw files, its lake, and a service over it on a free port.
+//! A shop for tests: raw files and a lake in a temporary folder, and a service on a free port that serves
+//! them.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,16 +25,17 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-/// How long anything may take before a test fails.
+/// Longest time that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A temporary folder with `larder.toml` and a lake.
 pub(crate) struct Shop {
     pub(crate) folder: Arc<TempDir>,
     pub(crate) config: Config,
 }
 
 impl Shop {
-    /// A shop with the settings `toml`, and nothing in its lake.
+    /// Creates a shop with the settings `toml` and an empty lake.
     pub(crate) fn new(toml: &str) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let file = folder.path().join("larder.toml");
@@ -48,7 +50,7 @@ impl Shop {
         self.folder.path()
     }
 
-    /// Puts a raw file into the lake.
+    /// Writes a raw file into the lake.
     pub(crate) fn raw(&self, path: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let file = self.path().join("lake/raw").join(path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -60,6 +62,7 @@ impl Shop {
         Lake::open(&self.config.lake, &self.config.base).unwrap()
     }
 
+    /// Builds a snapshot; an error is returned as its text and those of its causes.
     pub(crate) async fn try_build(&self, as_of: Option<&str>) -> Result<Built, String> {
         let as_of = as_of.map(|text| text.parse::<DateTime<Utc>>().unwrap());
         let built = pipeline::build(&self.lake(), &self.config, as_of, &Progress::default()).await;
@@ -70,10 +73,12 @@ impl Shop {
         })
     }
 
+    /// Builds a snapshot.
     pub(crate) async fn build(&self) -> Built {
         self.try_build(None).await.unwrap()
     }
 
+    /// Publishes the snapshot `id`, even if the publish gate would hold it back.
     pub(crate) async fn publish(&self, id: &SnapshotId) -> Current {
         let options = Options { force: true, ..Options::default() };
         Publisher::new(self.lake(), self.config.tair.clone(), options)
@@ -83,14 +88,14 @@ impl Shop {
             .current
     }
 
-    /// Builds, publishes, serves.
+    /// Builds a snapshot, publishes it and serves it.
     pub(crate) async fn open(&self) -> Service {
         let built = self.build().await;
         self.publish(&built.manifest.id).await;
         self.serve().await
     }
 
-    /// Serves what is current, if anything is.
+    /// Serves the current snapshot, if there is one.
     pub(crate) async fn serve(&self) -> Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -124,11 +129,12 @@ impl Shop {
         }
     }
 
-    /// The real binary with this shop's configuration.
+    /// Runs the `larder` binary with the configuration of this shop.
     pub(crate) fn larder(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
+    /// Returns a command that runs the `larder` binary with the configuration of this shop.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
         command.arg("--config").arg(self.path().join("larder.toml")).args(args);
@@ -136,25 +142,25 @@ impl Shop {
         command
     }
 
-    /// All folders of snapshots, complete or not.
+    /// Lists the folders of all snapshots, complete or not.
     pub(crate) fn snapshot_folders(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.path().join("lake/snapshots"));
         entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
     }
 }
 
-/// A running service; it stops when dropped.
+/// A service in this process; it stops when dropped.
 pub(crate) struct Service {
     pub(crate) url: String,
     pub(crate) client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     server: Option<JoinHandle<()>>,
     polling: JoinHandle<()>,
-    /// Kept as long as it is served.
+    /// Keeps the folder while it is served.
     _folder: Arc<TempDir>,
 }
 
-/// An answer, read whole.
+/// A response with its body.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -171,7 +177,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The last word of a problem's type.
+    /// Returns the last part of the type of a problem: `not-found`.
     pub(crate) fn problem(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text);
         let problem = self.json();
@@ -197,14 +203,14 @@ impl Service {
         self.send(request.body(body.into())).await
     }
 
-    /// The number of a metric's line that begins with `name`.
+    /// Returns the value of the first metric whose line begins with `name`, or 0 if there is none.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").await.text;
         let line = text.lines().find(|line| line.starts_with(name));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
 
-    /// Tells the service to stop; the handle ends when it has.
+    /// Shuts the service down; the returned task ends when it has stopped.
     pub(crate) fn stop(&mut self) -> JoinHandle<()> {
         let _ = self.stop.take().unwrap().send(());
         self.server.take().unwrap()
@@ -220,7 +226,7 @@ impl Drop for Service {
     }
 }
 
-/// Asks again until `ready` likes the answer.
+/// Calls `ask` until `ready` accepts its result, and returns that result.
 pub(crate) async fn eventually<T, F: Future<Output = T>>(
     mut ask: impl FnMut() -> F,
     ready: impl Fn(&T) -> bool,
@@ -234,10 +240,11 @@ pub(crate) async fn eventually<T, F: Future<Output = T>>(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.expect("it never came")
+    tokio::time::timeout(PATIENCE, asking).await.expect("timed out: the expected result never came")
 }
 
-/// Every corner of the definitions in a few customers. Columns as an old till would name them.
+/// A few customers that cover every edge case of the definitions, with column names as an old cash register
+/// would use.
 pub(crate) const CORNERS: &str = "\
 Customer,Invoice,Item,Name,Qty,Price,When,Land
 17850.0,A1,p1,Lamp,2,10.00,2024-01-01 10:00:00,UK
@@ -265,15 +272,22 @@ a/b c+d,S1,p1,Lamp,1,12.00,2024-03-10 10:00:00,UK
 batch,S2,p1,Lamp,1,12.00,2024-03-10 11:30:00,UK
 ";
 
-/// Reads [`CORNERS`].
+/// Settings that map the columns of [`CORNERS`].
 pub(crate) const CORNERS_TOML: &str = "\
 [raw.transactions]
-columns = { customer_id = \"Customer\", order_id = \"Invoice\", product_id = \"Item\", product_name = \"Name\", quantity = \"Qty\", unit_price = \"Price\", ordered_at = \"When\", country = \"Land\" }
+columns.customer_id = \"Customer\"
+columns.order_id = \"Invoice\"
+columns.product_id = \"Item\"
+columns.product_name = \"Name\"
+columns.quantity = \"Qty\"
+columns.unit_price = \"Price\"
+columns.ordered_at = \"When\"
+columns.country = \"Land\"
 [raw.customers]
 personal = [\"email\"]
 ";
 
-/// Customers beside those that bought: a prospect, and attributes of two others.
+/// Customer attributes: of a prospect, who bought nothing, and of two customers of [`CORNERS`].
 pub(crate) const PEOPLE: &str = "\
 {\"customer_id\": \"prospect\", \"email\": \"p@example.com\", \"age\": 41}
 {\"customer_id\": \"17850\", \"email\": \"old@example.com\", \"age\": 30}
@@ -281,12 +295,12 @@ pub(crate) const PEOPLE: &str = "\
 {\"customer_id\": \"loyal\", \"age\": null}
 ";
 
-/// A shop with every corner.
+/// Creates a shop with [`CORNERS`] and [`PEOPLE`].
 pub(crate) fn corners() -> Shop {
     corners_with("")
 }
 
-/// The same with some more settings.
+/// Creates a shop with [`CORNERS`], [`PEOPLE`] and the settings `toml`.
 pub(crate) fn corners_with(toml: &str) -> Shop {
     let shop = Shop::new(&format!("{CORNERS_TOML}{toml}"));
     shop.raw("transactions/all.csv", CORNERS);
@@ -294,12 +308,13 @@ pub(crate) fn corners_with(toml: &str) -> Shop {
     shop
 }
 
-/// A new customer, and a later instant that changes everybody's recency.
+/// One more customer, whose order is so late that the recency of every customer changes.
 pub(crate) const MORE: &str = "\
 Customer,Invoice,Item,Name,Qty,Price,When,Land
 new,N1,p1,Lamp,1,5.00,2024-03-31 10:00:00,UK
 ";
 
+/// Checks that the rows and lists in Tair equal those of the published snapshot.
 pub(crate) async fn assert_clean(shop: &Shop) {
     let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), Options::default());
     let report = publisher.verify(true, false).await.unwrap();

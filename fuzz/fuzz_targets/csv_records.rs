@@ -1,0 +1,4 @@
+//! CSV records; the checks are in `src/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| larder::fuzzing::run("csv_records", data));

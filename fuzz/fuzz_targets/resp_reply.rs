@@ -1,0 +1,4 @@
+//! RESP replies; the checks are in `src/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| larder::fuzzing::run("resp_reply", data));
