@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Everything that has to hold: format, lints, docs, every test. Installs what the tests need from Debian's packages, and
-# Feast's SDK, DuckDB and schemathesis from PyPI into target/tmp.
+# Runs all checks: format, spelling, lints, documentation, licenses, advisories, and every test.
+#
+# Installs what is missing: Debian packages with apt-get, and pinned packages from PyPI into virtual environments in target/tmp.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,17 +21,32 @@ fi
 step "format"
 cargo fmt --all --check
 
+step "spelling"
+checks=${CARGO_TARGET_DIR:-target}/tmp/checks-$(sha256sum tests/checks/requirements.txt | cut -c1-12)
+if [ ! -e "$checks/ready" ]; then
+  rm -rf "$checks"
+  python3 -m venv "$checks"
+  "$checks/bin/pip" install --quiet --disable-pip-version-check --requirement tests/checks/requirements.txt
+  touch "$checks/ready"
+fi
+"$checks/bin/typos"
+
 step "lints"
 cargo clippy --locked --all-targets -- -D warnings
 cargo clippy --locked --no-default-features --lib --bins -- -D warnings
 
-step "docs"
+step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+step "licenses, bans, sources"
+"$checks/bin/cargo-deny" --locked check licenses bans sources
+
+step "advisories"
+if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/advisory-db-*" >/dev/null; then
+  "$checks/bin/cargo-deny" --offline --locked check advisories
+else
+  echo "NOT CHECKED: no advisory database on this machine; '$checks/bin/cargo-deny fetch db' downloads it from GitHub"
+fi
 
 step "tests"
 cargo test --locked
-
-if cargo deny --version >/dev/null 2>&1; then
-  step "licences and sources"
-  cargo deny --offline check licenses bans sources
-fi

@@ -19,6 +19,7 @@ mod contract;
 mod conventions;
 mod cors;
 mod deploy;
+mod examples;
 mod export;
 mod faults;
 mod feast;
