@@ -57,7 +57,10 @@ async fn curl_example_prints_every_response() {
     let text = output(command, &service).await;
     let documents: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let [customer, batch, segment, audience] = &documents[..] else { panic!("{text}") };
-    assert_eq!((&customer["customer_id"], &customer["views"]["rfm"]["frequency"]), (&json!("loyal"), &json!(4)));
+    assert_eq!(
+        (&customer["customer_id"], &customer["views"]["rfm"]["frequency"]),
+        (&json!("loyal"), &json!(4))
+    );
     assert_eq!((&batch["results"][0]["found"], &batch["results"][1]["found"]), (&json!(true), &json!(false)));
     assert_eq!(batch["results"][0]["views"]["rfm"]["segment"], "champions");
     assert_eq!(segment["customers"].as_array().unwrap().len(), 2, "{segment}");

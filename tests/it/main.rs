@@ -33,6 +33,7 @@ mod raw;
 mod recommend;
 mod request_log;
 mod rest;
+mod snapshot_format;
 mod support;
 mod tair;
 mod tls;

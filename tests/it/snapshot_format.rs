@@ -1,0 +1,116 @@
+//! Snapshots of earlier formats stay readable: a snapshot committed as files gives the responses it gave when
+//! it was built.
+//!
+//! `tests/fixtures/snapshot-format-1` is a folder lake without raw data. Larder 0.1.0 (commit c947040) built
+//! the snapshot with `larder build` from a hundred made-up transactions of ten customers, a file of customer
+//! attributes with a personal column, a view with a personal column and a named audience; `responses.json`
+//! holds responses of the same version. The files must never be made again: whoever holds a lake of that
+//! format relies on this test. A new format gets a fixture of its own beside this one.
+
+use std::{fs, path::Path};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::support::{
+    program::Program,
+    shop::{Shop, eventually},
+};
+
+/// A request and its expected response.
+#[derive(Deserialize)]
+struct Case {
+    method: String,
+    path: String,
+    body: Option<Value>,
+    status: u16,
+    response: Value,
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn fixture() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/snapshot-format-1"))
+}
+
+/// Returns a shop without Tair whose lake is a copy of the fixture.
+fn shop() -> Shop {
+    let shop = Shop::new("");
+    copy(&fixture().join("lake"), &shop.path().join("lake"));
+    shop
+}
+
+/// Checks that `actual` has all values of `expected`; objects may have further fields, as `/v1` may get.
+fn assert_contains(actual: &Value, expected: &Value, at: &str) {
+    match (actual, expected) {
+        (Value::Object(actual), Value::Object(expected)) => {
+            for (name, value) in expected {
+                let field = actual.get(name).unwrap_or_else(|| panic!("{at}.{name} is missing"));
+                assert_contains(field, value, &format!("{at}.{name}"));
+            }
+        }
+        (Value::Array(actual), Value::Array(expected)) => {
+            assert_eq!(actual.len(), expected.len(), "{at} has another length");
+            for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+                assert_contains(actual, expected, &format!("{at}[{index}]"));
+            }
+        }
+        _ => assert_eq!(actual, expected, "{at}"),
+    }
+}
+
+#[tokio::test]
+async fn snapshot_of_format_1_is_served_as_when_it_was_built() {
+    let shop = shop();
+    let program = Program::start(shop.command(&["serve", "--listen", "127.0.0.1:0"]));
+    let client = reqwest::Client::new();
+    let cases: Vec<Case> =
+        serde_json::from_slice(&fs::read(fixture().join("responses.json")).unwrap()).unwrap();
+    assert!(cases.len() >= 13, "{}", cases.len());
+    for case in cases {
+        let method = reqwest::Method::from_bytes(case.method.as_bytes()).unwrap();
+        let mut request = client.request(method, format!("{}{}", program.url, case.path));
+        if let Some(body) = &case.body {
+            request = request.json(body);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status().as_u16(), case.status, "{}", case.path);
+        assert_contains(&response.json().await.unwrap(), &case.response, &case.path);
+    }
+}
+
+#[tokio::test]
+async fn snapshot_of_a_newer_format_is_refused_by_name() {
+    let shop = shop();
+    let id = "20250604T100000Z-36e4bb00";
+    let manifest = shop.path().join(format!("lake/snapshots/{id}/manifest.json"));
+    let text = fs::read_to_string(&manifest).unwrap();
+    let newer = larder::snapshot::FORMAT + 1;
+    fs::write(&manifest, text.replacen("\"format\": 1,", &format!("\"format\": {newer},"), 1)).unwrap();
+    let refusal = format!("{id}/manifest.json has format {newer}");
+
+    let evaluate = shop.larder(&["evaluate"]);
+    let error = String::from_utf8_lossy(&evaluate.stderr).into_owned();
+    assert!(!evaluate.status.success() && error.contains(&refusal), "{error}");
+
+    let log = shop.path().join("log");
+    let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.stderr(fs::File::create(&log).unwrap());
+    let program = Program::start(command);
+    let text =
+        eventually(async || fs::read_to_string(&log).unwrap(), |text: &String| text.contains(&refusal));
+    assert!(text.await.contains("ERROR"));
+    let ready = reqwest::get(format!("{}/readyz", program.url)).await.unwrap();
+    assert_eq!(ready.status().as_u16(), 503);
+}
