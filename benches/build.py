@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
-"""Larder's build against DuckDB, from the same raw files to the same three views: time, memory, growth with size.
+"""`larder build` against DuckDB, from the same raw files to the same views: time, memory, growth with size.
 
     python3 benches/build.py [--lines 1000000 5000000 10000000] [--runs 3]
 
-Builds Larder (`cargo bench --no-run --bench data`, which makes the binary too), makes up a year of raw data with N/10
-customers for each N, and runs `larder build` and a DuckDB script by turns, each in a process of its own, with the same number
-of threads. Larder's time is that of the whole process; DuckDB's begins when Python has loaded it, since starting Python is
-nothing of its own. Memory is the peak resident set. The raw files were just written, so both read them from the page cache.
-Standard library only; DuckDB is installed from PyPI into a virtual environment in the working folder.
+Builds Larder (`cargo bench --no-run --bench data`, which builds the binary too), generates a year of raw data
+with N/10 customers for each N, and runs `larder build` and a DuckDB script in turn, each in its own process,
+with the same number of threads. The time of Larder is that of the whole process; the time of DuckDB begins
+when Python has loaded the library, since the start of Python is no part of DuckDB. Memory is the peak
+resident set. Both read the raw files from the page cache. Standard library only; DuckDB is installed from
+PyPI into a virtual environment in the working folder.
 
-What both do: read CSV and JSON lines, set bad lines aside and count them, trim ids, keep lines without a customer out, count what
-became of every line and the equal ones, exact decimals, the views profile, rfm (exact quintile edges) and behavior of src/views,
-and write Parquet: one typed row a customer, one row ready to serve (a JSON array per view), both sorted by id, and the members of
-each segment, best first. Larder's models, which the script has nothing to set against, are off. What Larder does and the DuckDB
-script does not: the reason of every bad line, SHA-256 of every raw file and part, checksums of every block, the last of several
-lines of a customer. At the end the answers of both are compared customer by customer.
+Both read CSV and JSON lines, set bad lines aside and count them, trim ids, drop lines without a customer,
+count lines by kind and duplicate lines, compute with exact decimals the views profile, rfm (exact quintile
+edges) and behavior of src/views, and write Parquet: one typed row per customer, one row ready to serve (a
+JSON array per view), both sorted by id, and the members of each segment, best first. The models of Larder,
+for which the script has no counterpart, are off. Larder alone records the cause of every bad line, SHA-256 of
+every raw file and part, checksums of every block, and keeps the last of several lines of a customer. At the
+end the results of both are compared customer by customer.
 """
 
 import argparse
@@ -30,51 +32,55 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# --- the peer: what a careful user of DuckDB would write for the same views -----------------------------------------------
+# --- the peer: the same views as a careful user of DuckDB would write them ------------------------
 
-# An id is trimmed text; blanks only are no id.
+# An id is trimmed text; a blank text is no id.
 ID = "nullif(trim(customer_id), '')"
 
 LOAD = """
 CREATE TABLE transactions AS
-SELECT {id} AS customer_id, order_id, product_id, product_name, category, quantity, unit_price, ordered_at, country,
+SELECT {id} AS customer_id, order_id, product_id, product_name, category, quantity, unit_price, ordered_at,
+    country,
     CAST(quantity * unit_price AS DECIMAL(38, 4)) AS amount
-FROM read_csv('{raw}/transactions/*.csv', header = true, auto_detect = false, delim = ',', quote = '"', escape = '"',
-    store_rejects = true, columns = {{
+FROM read_csv('{raw}/transactions/*.csv', header = true, auto_detect = false, delim = ',', quote = '"',
+    escape = '"', store_rejects = true, columns = {{
         'customer_id': 'VARCHAR', 'order_id': 'VARCHAR', 'product_id': 'VARCHAR', 'product_name': 'VARCHAR',
-        'category': 'VARCHAR', 'quantity': 'BIGINT', 'unit_price': 'DECIMAL(18, 4)', 'ordered_at': 'TIMESTAMP',
-        'country': 'VARCHAR'}});
+        'category': 'VARCHAR', 'quantity': 'BIGINT', 'unit_price': 'DECIMAL(18, 4)',
+        'ordered_at': 'TIMESTAMP', 'country': 'VARCHAR'}});
 CREATE TABLE interactions AS
 SELECT {id} AS customer_id, event, product_id, "at"
-FROM read_csv('{raw}/interactions/*.csv', header = true, auto_detect = false, delim = ',', quote = '"', escape = '"',
-    store_rejects = true, columns = {{
+FROM read_csv('{raw}/interactions/*.csv', header = true, auto_detect = false, delim = ',', quote = '"',
+    escape = '"', store_rejects = true, columns = {{
         'customer_id': 'VARCHAR', 'event': 'VARCHAR', 'product_id': 'VARCHAR', 'at': 'TIMESTAMP'}});
 CREATE TABLE profiles AS
 SELECT {id} AS customer_id, name, email, country, city, CAST(signed_up_at AS TIMESTAMP) AS created_at,
     marketing_opt_in, birth_year
 FROM read_json('{raw}/customers/*.jsonl', format = 'newline_delimited', ignore_errors = true, columns = {{
-        'customer_id': 'VARCHAR', 'name': 'VARCHAR', 'email': 'VARCHAR', 'country': 'VARCHAR', 'city': 'VARCHAR',
-        'signed_up_at': 'VARCHAR', 'marketing_opt_in': 'BOOLEAN', 'birth_year': 'BIGINT'}});
+        'customer_id': 'VARCHAR', 'name': 'VARCHAR', 'email': 'VARCHAR', 'country': 'VARCHAR',
+        'city': 'VARCHAR', 'signed_up_at': 'VARCHAR', 'marketing_opt_in': 'BOOLEAN', 'birth_year': 'BIGINT'}});
 """
 
-AS_OF = """SELECT greatest((SELECT max(ordered_at) FROM transactions), (SELECT max("at") FROM interactions))"""
+AS_OF = (
+    """SELECT greatest((SELECT max(ordered_at) FROM transactions), (SELECT max("at") FROM interactions))"""
+)
 
-# What became of the lines: as in Larder's manifest. Equal lines are found by a hash of 64 bits.
+# Lines by kind, as in the manifest of Larder. Duplicate lines are found by a 64-bit hash.
 FATES = """
 SELECT count(*), count(*) FILTER (customer_id IS NULL),
     count(*) FILTER (customer_id IS NOT NULL AND quantity > 0 AND unit_price > 0),
     count(*) FILTER (customer_id IS NOT NULL AND quantity < 0 AND unit_price > 0),
-    count(*) - count(DISTINCT hash(customer_id, order_id, product_id, product_name, category, quantity, unit_price, ordered_at,
-        country)),
+    count(*) - count(DISTINCT hash(customer_id, order_id, product_id, product_name, category, quantity,
+        unit_price, ordered_at, country)),
     (SELECT count(DISTINCT (scan_id, file_id, line)) FROM reject_errors)
 FROM transactions
 """
 
-# The tables that Larder's views read: one row an order, one a return, one a customer. Guests are out from here on.
+# The tables that the views read: one row per order, per return and per customer, without guest lines.
 STAGE = """
 DELETE FROM transactions WHERE customer_id IS NULL;
 CREATE TABLE orders AS
-SELECT customer_id, order_id, min(ordered_at) AS ordered_at, CAST(sum(quantity) AS BIGINT) AS items, sum(amount) AS revenue,
+SELECT customer_id, order_id, min(ordered_at) AS ordered_at, CAST(sum(quantity) AS BIGINT) AS items,
+    sum(amount) AS revenue,
     isodow(min(ordered_at)) AS weekday, hour(min(ordered_at)) AS hour
 FROM transactions WHERE quantity > 0 AND unit_price > 0
 GROUP BY customer_id, order_id;
@@ -112,7 +118,7 @@ LEFT JOIN bought b ON b.customer_id = c.customer_id
 LEFT JOIN returned r ON r.customer_id = c.customer_id;
 """
 
-# With n values, quantile_disc of (j + 0.5) / n is the value of rank j: so the edges are exact, without a sort.
+# With n values, quantile_disc of (j + 0.5) / n is the value of rank j, so the edges are exact without a sort.
 RANKS = "SELECT {columns} FROM rfm_values WHERE frequency > 0"
 
 RFM = """
@@ -169,16 +175,19 @@ by_category AS (
 ),
 favourite_category AS (SELECT customer_id, {category} AS category FROM by_category GROUP BY customer_id),
 by_weekday AS (
-    SELECT customer_id, weekday, count(*) AS orders, sum(revenue) AS revenue FROM orders GROUP BY customer_id, weekday
+    SELECT customer_id, weekday, count(*) AS orders, sum(revenue) AS revenue FROM orders
+    GROUP BY customer_id, weekday
 ),
 favourite_weekday AS (SELECT customer_id, {weekday} AS weekday FROM by_weekday GROUP BY customer_id),
 by_hour AS (
-    SELECT customer_id, hour, count(*) AS orders, sum(revenue) AS revenue FROM orders GROUP BY customer_id, hour
+    SELECT customer_id, hour, count(*) AS orders, sum(revenue) AS revenue FROM orders
+    GROUP BY customer_id, hour
 ),
 favourite_hour AS (SELECT customer_id, {hour} AS hour FROM by_hour GROUP BY customer_id)
 SELECT b.customer_id, b.first_at AS first_purchase_at, b.last_at AS last_purchase_at,
     CASE WHEN b.orders > 1 THEN
-        CAST((epoch_us(b.last_at) - epoch_us(b.first_at)) / 1000000 / (86400 * (b.orders - 1)) AS DECIMAL(18, 2))
+        CAST((epoch_us(b.last_at) - epoch_us(b.first_at)) / 1000000 / (86400 * (b.orders - 1))
+            AS DECIMAL(18, 2))
     END AS days_between_orders,
     b.items, p.products,
     CAST(b.revenue / b.orders AS DECIMAL(38, 4)) AS basket_value,
@@ -188,7 +197,9 @@ SELECT b.customer_id, b.first_at AS first_purchase_at, b.last_at AS last_purchas
     CAST(b.spend_30d AS DECIMAL(38, 4)) AS spend_30d,
     CAST(b.spend_90d AS DECIMAL(38, 4)) AS spend_90d,
     CAST(b.spend_365d AS DECIMAL(38, 4)) AS spend_365d,
-    CASE WHEN b.spend_180d > 0 THEN CAST((2 * b.spend_90d - b.spend_180d) / b.spend_180d AS DECIMAL(9, 4)) END AS spend_trend,
+    CASE WHEN b.spend_180d > 0 THEN
+        CAST((2 * b.spend_90d - b.spend_180d) / b.spend_180d AS DECIMAL(9, 4))
+    END AS spend_trend,
     CAST(coalesce(r.amount, 0) / b.revenue AS DECIMAL(38, 4)) AS return_rate
 FROM buying b
 JOIN favourite_product p ON p.customer_id = b.customer_id
@@ -203,14 +214,16 @@ COPY (
     SELECT c.customer_id, profile, rfm, behavior
     FROM (SELECT customer_id, struct_pack({profile}) AS profile FROM customers) c
     JOIN (SELECT customer_id, struct_pack({rfm}) AS rfm FROM rfm) r ON r.customer_id = c.customer_id
-    LEFT JOIN (SELECT customer_id, struct_pack({behavior}) AS behavior FROM behavior) b ON b.customer_id = c.customer_id
+    LEFT JOIN (SELECT customer_id, struct_pack({behavior}) AS behavior FROM behavior) b
+        ON b.customer_id = c.customer_id
     ORDER BY c.customer_id
 ) TO '{out}.parquet' (FORMAT parquet, COMPRESSION zstd);
 COPY (
     SELECT c.customer_id, profile, rfm, behavior
     FROM (SELECT customer_id, json_array({profile_values}) AS profile FROM customers) c
     JOIN (SELECT customer_id, json_array({rfm_values}) AS rfm FROM rfm) r ON r.customer_id = c.customer_id
-    LEFT JOIN (SELECT customer_id, json_array({behavior_values}) AS behavior FROM behavior) b ON b.customer_id = c.customer_id
+    LEFT JOIN (SELECT customer_id, json_array({behavior_values}) AS behavior FROM behavior) b
+        ON b.customer_id = c.customer_id
     ORDER BY c.customer_id
 ) TO '{out}.rows.parquet' (FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE 2048);
 COPY (
@@ -219,18 +232,18 @@ COPY (
 """
 
 
-def favourite(value, first, second):
-    """The value of the greatest `first`, of several then of the greatest `second`, then the smallest."""
+def favorite(value, first, second):
+    """Returns SQL for the value with the greatest `first`, then `second`; the smallest of a tie."""
     return f"first({value} ORDER BY {first} DESC, {second} DESC, {value})"
 
 
 def peer(raw, out, threads, memory, scratch):
-    """The DuckDB side; runs in the virtual environment."""
+    """Runs the DuckDB script; runs in the virtual environment."""
     import duckdb
 
     began = time.perf_counter()
     db = duckdb.connect(config={"threads": threads, "memory_limit": memory, "temp_directory": scratch})
-    # What the end needs sorted it sorts; the rest may come in any order, which is faster.
+    # The final queries sort their results; other results may have any order, which is faster.
     db.execute("SET preserve_insertion_order = false")
     stages, since = {}, time.perf_counter()
 
@@ -258,16 +271,16 @@ def peer(raw, out, threads, memory, scratch):
     for measure, values in zip(measures, db.execute(RANKS.format(columns=columns)).fetchone()):
         value = dict(zip(ranks, values))
         edges = [value[j] * (5 - f) + value.get(j + 1, 0) * f for j, f in places]
-        # Five times as much on both sides, so that an edge needs no division.
+        # Both sides are multiplied by five, so that an edge needs no division.
         scores[measure] = "(" + " + ".join(f"CAST({measure} * 5 > {edge} AS INT)" for edge in edges) + ")"
     db.execute(RFM.format(**scores))
     lap("rfm")
     db.execute(
         BEHAVIOR.replace("$as_of", as_of).format(
-            product=favourite("product_id", "lines", "items"),
-            category=favourite("category", "lines", "items"),
-            weekday=favourite("weekday", "orders", "revenue"),
-            hour=favourite("hour", "orders", "revenue"),
+            product=favorite("product_id", "lines", "items"),
+            category=favorite("category", "lines", "items"),
+            weekday=favorite("weekday", "orders", "revenue"),
+            hour=favorite("hour", "orders", "revenue"),
         )
     )
     lap("behavior")
@@ -279,14 +292,22 @@ def peer(raw, out, threads, memory, scratch):
     db.execute(WRITE.format(out=out, **fields))
     lap("write")
     db.close()
-    print(json.dumps({"version": duckdb.__version__, "seconds": time.perf_counter() - began, "stages": stages, "fates": fates}))
+    print(
+        json.dumps(
+            {
+                "version": duckdb.__version__,
+                "seconds": time.perf_counter() - began,
+                "stages": stages,
+                "fates": fates,
+            }
+        )
+    )
 
 
 def compare(larder, duck, threads):
-    """Whether both made the same features; runs in the virtual environment, outside of all times."""
+    """Compares the features of both; runs in the virtual environment and is not timed."""
     import duckdb
 
-    began = time.perf_counter()
     db = duckdb.connect(config={"threads": threads})
     db.execute(f"CREATE VIEW l AS SELECT * FROM read_parquet('{larder}/customers/*.parquet')")
     db.execute(f"CREATE VIEW d AS SELECT * FROM read_parquet('{duck}.parquet')")
@@ -297,15 +318,18 @@ def compare(larder, duck, threads):
         return {"customers": customers, "monetary": str(monetary), "segments": dict(segments)}
 
     mine, theirs = figures("l"), figures("d")
-    # DuckDB divides in floating point, so what is a quotient may differ in its last digit.
+    # DuckDB divides in floating point, so a quotient may differ in its last digit.
     quotients = {"days_between_orders", "basket_value", "basket_items", "spend_trend", "return_rate"}
-    views = {name: db.execute(f"SELECT unnest({name}) FROM d LIMIT 0").description for name in ("profile", "rfm", "behavior")}
+    views = {
+        name: db.execute(f"SELECT unnest({name}) FROM d LIMIT 0").description
+        for name in ("profile", "rfm", "behavior")
+    }
     different = {}
     for view, columns in views.items():
         for column, *_ in columns:
             a, b = f"l.{view}.{column}", f"d.{view}.{column}"
             if column in quotients:
-                # 0.01 is the last digit of the two columns with two.
+                # Two of the columns have two decimal places.
                 test = f"abs({a} - {b}) > 0.0101 OR ({a} IS NULL) <> ({b} IS NULL)"
             elif column.endswith("_at"):
                 test = f"epoch_us({a}) IS DISTINCT FROM epoch_us({b})"
@@ -318,7 +342,7 @@ def compare(larder, duck, threads):
     print(json.dumps({"larder": mine, "duckdb": theirs, "different": different}))
 
 
-# --- the harness -----------------------------------------------------------------------------------------------------------
+# --- the harness ----------------------------------------------------------------------------------
 
 
 def say(text=""):
@@ -326,7 +350,7 @@ def say(text=""):
 
 
 def executables():
-    """Builds, and returns the data generator and the `larder` binary."""
+    """Builds the data generator and the `larder` binary, and returns their paths."""
     command = ["cargo", "bench", "--locked", "--no-run", "--bench", "data", "--message-format", "json"]
     built = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True, text=True)
     found = {}
@@ -346,7 +370,7 @@ def python_with_duckdb(folder):
 
 
 def run(command, log, environment=None):
-    """Seconds, peak GiB and output of a child process."""
+    """Runs a child process and returns its seconds, peak memory in GiB and output."""
     with open(log, "w+") as output:
         since = time.perf_counter()
         child = subprocess.Popen(
@@ -363,26 +387,33 @@ def run(command, log, environment=None):
 
 
 def measure(lines, arguments, generator, larder, python, folder):
-    """Both contestants over raw data of `lines` lines."""
+    """Runs both on raw data of `lines` lines."""
     raw = folder / "raw"
     shutil.rmtree(raw, ignore_errors=True)
     subprocess.run([generator, str(raw), str(lines // 10), str(lines)], check=True)
-    # The month that is there twice: finding such files is not asked of the peer.
+    # A duplicated month: the peer does not look for duplicate files.
     (raw / "transactions" / "2025-02 (copy).csv").unlink(missing_ok=True)
     gigabytes = sum(file.stat().st_size for file in raw.rglob("*") if file.is_file()) / 1e9
     config = folder / "larder.toml"
     files = "\n".join(
         f"[raw.{table}]\nfiles = {json.dumps(str(raw / table) + '/')}"
-        + ('\ncolumns = { created_at = "signed_up_at" }\npersonal = ["name", "email"]' if table == "customers" else "")
+        + (
+            '\ncolumns = { created_at = "signed_up_at" }\npersonal = ["name", "email"]'
+            if table == "customers"
+            else ""
+        )
         for table in ("transactions", "customers", "interactions")
     )
-    config.write_text(f'[lake]\nurl = "lake"\n{files}\n[churn]\nenabled = false\n[recommendations]\nenabled = false\n[build]\nthreads = {arguments.threads}\nstaging = "staging"\n')
+    config.write_text(
+        f'[lake]\nurl = "lake"\n{files}\n[churn]\nenabled = false\n[recommendations]\nenabled = false\n'
+        f'[build]\nthreads = {arguments.threads}\nstaging = "staging"\n'
+    )
     (folder / "staging").mkdir(exist_ok=True)
     lake, out, scratch = folder / "lake", folder / "duckdb", folder / "duckdb.tmp"
     results = {"larder": [], "duckdb": []}
     for _ in range(arguments.runs):
         shutil.rmtree(lake, ignore_errors=True)
-        os.sync()  # what the run before wrote is not for this one to pay
+        os.sync()  # Files of the previous run are written before this run is timed.
         seconds, peak, _ = run([larder, "--config", config, "build", "--no-publish"], folder / "larder.log")
         (manifest,) = lake.glob("snapshots/*/manifest.json")
         stages = {stage["name"]: stage["seconds"] for stage in json.loads(manifest.read_text())["stages"]}
@@ -401,11 +432,19 @@ def measure(lines, arguments, generator, larder, python, folder):
     if mine != made["fates"][:5]:
         sys.exit(f"the lines differ: Larder {mine}, DuckDB {made['fates']}")
     (snapshot,) = (lake / "snapshots").iterdir()
-    _, _, text = run([python, __file__, "--compare", snapshot, out, str(arguments.threads)], folder / "compare.log")
+    _, _, text = run(
+        [python, __file__, "--compare", snapshot, out, str(arguments.threads)], folder / "compare.log"
+    )
     same = json.loads(text.splitlines()[-1])
     if same["larder"] != same["duckdb"] or same["different"]:
-        sys.exit(f"the answers differ: {json.dumps(same, indent=2)}")
-    return {"lines": lines, "gigabytes": gigabytes, "customers": same["larder"]["customers"], "version": version, **results}
+        sys.exit(f"the results differ: {json.dumps(same, indent=2)}")
+    return {
+        "lines": lines,
+        "gigabytes": gigabytes,
+        "customers": same["larder"]["customers"],
+        "version": version,
+        **results,
+    }
 
 
 def middle(runs, key):
@@ -427,28 +466,52 @@ def table(head, rows):
 def report(sizes, arguments):
     say()
     say(
-        f"`larder build` and DuckDB {sizes[0]['version']} over the same raw CSV and JSON lines, {arguments.threads} threads each, "
-        f"median of {arguments.runs} runs by turns; memory is the greatest peak. The answers of both are equal."
+        f"`larder build` and DuckDB {sizes[0]['version']} over the same raw CSV and JSON lines, "
+        f"{arguments.threads} threads each, median of {arguments.runs} runs in turn; memory is the greatest "
+        "peak. The results of both are equal."
     )
     say()
     rows, before = [], None
     for size in sizes:
         times = {name: middle(size[name], "seconds") for name in ("larder", "duckdb")}
         peaks = {name: max(run["peak"] for run in size[name]) for name in ("larder", "duckdb")}
-        growth = "" if before is None else f"×{times['larder'] / before[1]:.2f} for ×{size['lines'] / before[0]:.2f} lines"
+        growth = (
+            ""
+            if before is None
+            else f"×{times['larder'] / before[1]:.2f} for ×{size['lines'] / before[0]:.2f} lines"
+        )
         before = (size["lines"], times["larder"])
-        rows.append([
-            f"{size['lines']:,}", f"{size['customers']:,}", f"{size['gigabytes']:.2f}",
-            f"{times['larder']:.1f}", f"{peaks['larder']:.2f}", f"{times['duckdb']:.1f}", f"{peaks['duckdb']:.2f}",
-            f"{times['larder'] / times['duckdb']:.2f}", f"{peaks['larder'] / peaks['duckdb']:.2f}", growth,
-        ])
+        rows.append(
+            [
+                f"{size['lines']:,}",
+                f"{size['customers']:,}",
+                f"{size['gigabytes']:.2f}",
+                f"{times['larder']:.1f}",
+                f"{peaks['larder']:.2f}",
+                f"{times['duckdb']:.1f}",
+                f"{peaks['duckdb']:.2f}",
+                f"{times['larder'] / times['duckdb']:.2f}",
+                f"{peaks['larder'] / peaks['duckdb']:.2f}",
+                growth,
+            ]
+        )
     table(
-        ["lines", "customers", "raw GB", "Larder s", "Larder GiB", "DuckDB s", "DuckDB GiB", "time, Larder/DuckDB",
-         "memory, Larder/DuckDB", "Larder's growth"],
+        [
+            "lines",
+            "customers",
+            "raw GB",
+            "Larder s",
+            "Larder GiB",
+            "DuckDB s",
+            "DuckDB GiB",
+            "time, Larder/DuckDB",
+            "memory, Larder/DuckDB",
+            "growth of Larder",
+        ],
         rows,
     )
     for name, title in (("larder", "Larder"), ("duckdb", "DuckDB")):
-        say(f"{title}'s stages in seconds:")
+        say(f"Stages of {title} in seconds:")
         say()
         medians = [median_stages(size[name]) for size in sizes]
         head = ["stage"] + [f"{size['lines']:,} lines" for size in sizes]
@@ -466,7 +529,9 @@ def main():
     parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000, 5_000_000, 10_000_000])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--dir", type=Path, default=REPOSITORY / "target" / "bench-build", help="where data is kept meanwhile")
+    parser.add_argument(
+        "--dir", type=Path, default=REPOSITORY / "target" / "bench-build", help="working folder"
+    )
     arguments = parser.parse_args()
     folder = arguments.dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)

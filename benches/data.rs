@@ -1,6 +1,7 @@
-//! Made-up raw files for `build.py`: `cargo bench --bench data -- FOLDER CUSTOMERS LINES`.
+//! Generates raw files for `build.py`: `cargo bench --bench data -- FOLDER CUSTOMERS LINES`.
 //!
-//! Not a benchmark itself. It calls the generator of `larder demo` without compression, which the command does not offer.
+//! No benchmark itself: calls the generator of `larder demo` without compression, for which the command has
+//! no option.
 
 use std::{fs, path::PathBuf};
 
@@ -8,7 +9,7 @@ use anyhow::Context;
 use larder::demo::{Retail, generate};
 
 fn main() -> anyhow::Result<()> {
-    // Cargo adds `--bench` to what it was given.
+    // Cargo adds `--bench` to the arguments.
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let mut next =
         |what: &str| arguments.next().with_context(|| format!("no {what} given; FOLDER CUSTOMERS LINES"));

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Larder against `feast serve`, by Feast's own HTTP contract: 1 and 100 customers with all features, from one Redis with the same data.
+"""Larder against `feast serve`: reads of 1 and 100 customers with all features from one Redis.
 
     python3 benches/feast.py [--customers 20000] [--rounds 3] [--seconds 5]
 
-Builds Larder, makes up and publishes the demo's data into a redis-server of its own, installs Feast with its pins from PyPI into a virtual
-environment in the working folder, applies the repository that `larder feast-repo` wrote with Redis as its online store, and writes the
-same features there with Feast's own writer. Both then answer `POST /get-online-features`; the answers of some hundred customers are compared
-before anything is measured. The load is wrk's (`apt-get install wrk redis-server`), on the same machine, so that all share its cores.
-Contestants take turns; figures are medians of the rounds, a ratio is the median of the rounds' ratios.
+Builds Larder, generates the demo data, publishes it to a redis-server, installs the pinned Feast from PyPI
+into a virtual environment in the working folder, applies the repository that `larder feast-repo` writes with
+Redis as the online store, and writes the same features there with the writer of Feast. Both serve `POST
+/get-online-features`; the responses for 101 customers are compared before the measurement. The load generator
+is wrk (`apt-get install wrk redis-server`) on the same machine; all processes share its cores. The servers
+take turns; figures are medians of the rounds, a ratio is the median of the ratios per round.
 
-`feast serve` runs a worker a core, without its access log and without the restart of workers that it does by default. Larder is its
-release binary with its access log to /dev/null, once as it is by default (with the memory tier) and once with every read from Redis.
+`feast serve` runs one worker per core, without access log and without the default restart of workers. Larder
+is the release binary with the request log to /dev/null, once with the defaults (memory tier on) and once with
+every read from Redis.
 """
 
 import argparse
@@ -30,12 +32,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# What Feast needs for Redis, beside tests/feast/requirements.txt.
+# Packages that Feast needs for Redis, in addition to tests/feast/requirements.txt.
 REDIS = ["redis==7.4.1", "hiredis==3.5.0"]
 CONNECTIONS = 16
-SIZES = {1: 5_000, 100: 200}  # customers of a request → different requests
+# Number of different requests by number of customers per request.
+SIZES = {1: 5_000, 100: 200}
 BEHIND = "Larder, memory off"
-# A worker of Feast's takes seconds to answer when 16 requests of 100 customers wait.
+# A worker of Feast takes seconds when 16 requests of 100 customers are queued.
 TIMEOUT = "30s"
 
 SCRIPT = """
@@ -51,8 +54,8 @@ end
 request = function() at = at + 1; return requests[at %% #requests + 1] end
 done = function(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format("\\nresult %%d %%d %%f %%f %%d\\n", summary.requests, summary.duration, latency:percentile(50),
-    latency:percentile(99), e.connect + e.read + e.write + e.timeout + e.status))
+  io.write(string.format("\\nresult %%d %%d %%f %%f %%d\\n", summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99), e.connect + e.read + e.write + e.timeout + e.status))
 end
 """
 
@@ -68,7 +71,9 @@ def free_port():
 
 
 def fetch(url, body=None):
-    request = urllib.request.Request(url, body and json.dumps(body).encode(), {"content-type": "application/json"})
+    request = urllib.request.Request(
+        url, body and json.dumps(body).encode(), {"content-type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.loads(answer.read() or b"null")
 
@@ -82,16 +87,20 @@ def eventually(ready, what, seconds=120):
         except (OSError, urllib.error.URLError, http.client.HTTPException):
             pass
         time.sleep(0.1)
-    sys.exit(f"{what} did not get ready")
+    sys.exit(f"{what} is not ready")
 
 
 @contextmanager
 def running(command, log, **settings):
-    """A server in a process group of its own, so that its workers end with it."""
+    """Runs a server in its own process group, so that its workers end with it."""
     with open(log, "w") as output:
         child = subprocess.Popen(
-            [str(part) for part in command], stdout=settings.pop("stdout", output), stderr=output, text=True,
-            start_new_session=True, **settings,
+            [str(part) for part in command],
+            stdout=settings.pop("stdout", output),
+            stderr=output,
+            text=True,
+            start_new_session=True,
+            **settings,
         )
     try:
         yield child
@@ -112,23 +121,25 @@ def larder_binary():
 
 
 def feast_programs(folder):
-    """The programs of a virtual environment that has Feast and its client of Redis."""
+    """Returns the programs of a virtual environment with Feast and its Redis client."""
     programs = folder / "venv" / "bin"
     if not programs.exists():
         venv.create(folder / "venv", with_pip=True)
     pip = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--requirement", REPOSITORY / "tests" / "feast" / "requirements.txt", *REDIS], check=True)
+    subprocess.run(
+        [*pip, "--requirement", REPOSITORY / "tests" / "feast" / "requirements.txt", *REDIS], check=True
+    )
     return programs
 
 
-# --- the peer ----------------------------------------------------------------------------------------------------------
+# --- the peer -------------------------------------------------------------------------------------
 
 
 def load(repository, url):
-    """In the virtual environment: writes every feature of every customer of the Larder at `url` into Feast's online store."""
+    """Copies all features from the Larder at `url` to the store of Feast; runs in the virtual environment."""
     from datetime import datetime
 
-    sys.path.pop(0)  # this file's folder, where `feast` is this file
+    sys.path.pop(0)  # The folder of this file, in which `feast` would be this file.
     from feast import FeatureStore
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value
@@ -140,7 +151,9 @@ def load(repository, url):
         answer = fetch(f"{url}/v1/customers/batch", {"ids": ids[start : start + 1_000]})
         as_of = datetime.fromisoformat(answer["as_of"].replace("Z", "+00:00")).replace(tzinfo=None)
         for view in store.list_feature_views():
-            rows = [(r["customer_id"], r["views"][view.name]) for r in answer["results"] if r["views"][view.name]]
+            rows = [
+                (r["customer_id"], r["views"][view.name]) for r in answer["results"] if r["views"][view.name]
+            ]
             columns = {
                 field.name: python_values_to_proto_values(
                     [held(row[field.name], str(field.dtype)) for _, row in rows], field.dtype.to_value_type()
@@ -157,7 +170,7 @@ def load(repository, url):
 
 
 def held(value, dtype):
-    """A value as Feast's type for it can hold it, which is how Larder answers Feast's clients too."""
+    """Converts a value to one that the Feast type can hold, as Larder does in responses to Feast clients."""
     if value is None or value == []:
         return None
     if dtype == "String" and not isinstance(value, str):
@@ -172,7 +185,7 @@ def held(value, dtype):
 
 
 def all_ids(url):
-    """Everybody is in one segment of kind rfm."""
+    """Reads the ids of all customers; each is in one RFM segment."""
     ids = []
     for segment in fetch(f"{url}/v1/segments")["segments"]:
         cursor = "" if segment["kind"] == "rfm" else None
@@ -189,26 +202,45 @@ def feast_server(stack, programs, folder, larder, config, url, redis_port):
     repository.mkdir(exist_ok=True)
     for old in repository.iterdir():
         old.unlink() if old.is_file() else None
-    subprocess.run([larder, "--config", config, "feast-repo", repository], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [larder, "--config", config, "feast-repo", repository], check=True, stdout=subprocess.DEVNULL
+    )
     (repository / "feature_store.yaml").write_text(
         "project: larder\nprovider: local\nregistry: registry.db\nentity_key_serialization_version: 3\n"
         f"online_store:\n  type: redis\n  connection_string: 127.0.0.1:{redis_port}\n"
     )
-    environment = {**os.environ, "FEAST_USAGE": "False", "HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        "FEAST_USAGE": "False",
+        "HOME": str(folder),
+        "PATH": f"{programs}:{os.environ['PATH']}",
+    }
     settings = {"cwd": repository, "env": environment}
     subprocess.run([programs / "feast", "apply"], check=True, stdout=subprocess.DEVNULL, **settings)
     since = time.monotonic()
     subprocess.run([programs / "python", __file__, "--load", repository, url], check=True, **settings)
     say(f"wrote the features with Feast in {time.monotonic() - since:.0f} s")
     port = free_port()
-    command = [programs / "feast", "serve", "--host", "127.0.0.1", "--port", port, "--workers", os.cpu_count()]
+    command = [
+        programs / "feast",
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        "--workers",
+        os.cpu_count(),
+    ]
     command += ["--no-access-log", "--max-requests", 0]
     stack.enter_context(running(command, folder / "feast.log", **settings))
-    eventually(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200, "feast serve")
+    eventually(
+        lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200,
+        "feast serve",
+    )
     return f"http://127.0.0.1:{port}"
 
 
-# --- Larder ------------------------------------------------------------------------------------------------------------
+# --- Larder ---------------------------------------------------------------------------------------
 
 
 def larder_server(stack, larder, config, redis, folder, name, **environment):
@@ -216,13 +248,13 @@ def larder_server(stack, larder, config, redis, folder, name, **environment):
     command = [larder, "--config", config, "serve", "--listen", "127.0.0.1:0"]
     child = stack.enter_context(running(command, os.devnull, stdout=subprocess.PIPE, env=environment))
     url = child.stdout.readline().strip().removeprefix("listening on ")
-    # What it prints from here on is its access log, which nobody reads.
+    # Further output is the request log.
     subprocess.Popen(["cat"], stdin=child.stdout, stdout=subprocess.DEVNULL, start_new_session=True)
     eventually(lambda: fetch(f"{url}/readyz")["tiers"]["tair"]["used"], name)
     return url
 
 
-# --- the comparison ----------------------------------------------------------------------------------------------------
+# --- the comparison -------------------------------------------------------------------------------
 
 
 def question(ids, features):
@@ -230,8 +262,10 @@ def question(ids, features):
 
 
 def compare(urls, ids, features):
-    """Ends the run where the contestants' values differ; statuses do, since Feast calls everything present."""
-    answers = {name: fetch(f"{url}/get-online-features", question(ids, features)) for name, url in urls.items()}
+    """Ends the program if values differ. Statuses may differ: Feast reports all values as present."""
+    answers = {
+        name: fetch(f"{url}/get-online-features", question(ids, features)) for name, url in urls.items()
+    }
     tables = {}
     for name, answer in answers.items():
         names = answer["metadata"]["feature_names"]
@@ -246,10 +280,21 @@ def compare(urls, ids, features):
 
 
 def wrk(url, script, seconds):
-    command = ["wrk", "--latency", "--threads", "2", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s"]
+    command = [
+        "wrk",
+        "--latency",
+        "--threads",
+        "2",
+        "--connections",
+        str(CONNECTIONS),
+        "--duration",
+        f"{seconds}s",
+    ]
     command += ["--timeout", TIMEOUT, "--script", str(script), f"{url}/get-online-features"]
     text = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-    result = next((line for line in text.splitlines() if line.startswith("result ")), None) or sys.exit(f"wrk said: {text}")
+    result = next((line for line in text.splitlines() if line.startswith("result ")), None) or sys.exit(
+        f"unexpected output of wrk: {text}"
+    )
     requests, micros, median, p99, errors = map(float, result.split()[1:])
     if errors or not requests:
         sys.exit(f"{errors:.0f} of {requests:.0f} requests to {url} failed")
@@ -264,17 +309,33 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--larder", type=Path, help="a binary to measure, instead of building one")
-    parser.add_argument("--dir", type=Path, default=REPOSITORY / "target" / "bench-feast", help="where data is kept meanwhile")
+    parser.add_argument(
+        "--dir", type=Path, default=REPOSITORY / "target" / "bench-feast", help="working folder"
+    )
     arguments = parser.parse_args()
     folder = arguments.dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     larder, programs = arguments.larder or larder_binary(), feast_programs(folder)
     with ExitStack() as stack:
         port = free_port()
-        stack.enter_context(running(["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", ""], folder / "redis.log"))
+        stack.enter_context(
+            running(
+                ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", ""], folder / "redis.log"
+            )
+        )
         eventually(lambda: socket.create_connection(("127.0.0.1", port)).close() is None, "redis-server")
         redis, demo = f"redis://127.0.0.1:{port}", folder / "demo"
-        command = [larder, "--tair", redis, "demo", "--dir", demo, "--customers", arguments.customers, "--no-serve"]
+        command = [
+            larder,
+            "--tair",
+            redis,
+            "demo",
+            "--dir",
+            demo,
+            "--customers",
+            arguments.customers,
+            "--no-serve",
+        ]
         subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
         config = demo / "larder.toml"
         urls = {
@@ -288,7 +349,7 @@ def main():
         ids, dice = all_ids(url), random.Random(5)
         compare(urls, dice.sample(ids, min(100, len(ids))), features)
         compare(urls, dice.sample(ids, 1), features)
-        say(f"{len(ids):,} customers, {len(features)} features; the answers are equal")
+        say(f"{len(ids):,} customers, {len(features)} features; the responses are equal")
         runs = {(size, name): [] for size in SIZES for name in urls}
         for size, count in SIZES.items():
             bodies = folder / f"bodies-{size}.txt"
@@ -305,14 +366,22 @@ def main():
 
 
 def report(runs, urls, arguments):
-    say(f"\n{CONNECTIONS} connections, {arguments.rounds} rounds of {arguments.seconds} s, {os.cpu_count()} cores for all\n")
+    say(
+        f"\n{CONNECTIONS} connections, {arguments.rounds} rounds of {arguments.seconds} s, "
+        f"{os.cpu_count()} cores\n"
+    )
     say("| customers | | requests/s | p50 ms | p99 ms | × Feast |\n|---:|---|---:|---:|---:|---:|")
     for size in SIZES:
         for name in urls:
             found = runs[size, name]
             middle = lambda key: statistics.median(run[key] for run in found)
-            ratio = statistics.median(run["rate"] / peer["rate"] for run, peer in zip(found, runs[size, "Feast"]))
-            say(f"| {size} | {name} | {middle('rate'):,.0f} | {middle('median'):.2f} | {middle('p99'):.2f} | {ratio:.1f} |")
+            ratio = statistics.median(
+                run["rate"] / peer["rate"] for run, peer in zip(found, runs[size, "Feast"])
+            )
+            say(
+                f"| {size} | {name} | {middle('rate'):,.0f} | {middle('median'):.2f} | {middle('p99'):.2f} "
+                f"| {ratio:.1f} |"
+            )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-//! Reads over HTTP against a bare axum handler that answers the same bytes: `cargo bench --bench http`.
+//! Reads over HTTP against a bare axum handler that returns the same bytes: `cargo bench --bench http`.
 //!
-//! The load generator is [wrk](https://github.com/wg/wrk) (`apt-get install wrk`) with keep-alive connections, on the same machine, so
-//! that both share its cores. Larder is its real binary, with metrics, request ids, deadlines and the memory tier as they are by
-//! default, once with the access log (`info`, text, to /dev/null) and once without it (`warn`). The peer is a process of its own too:
-//! `axum::serve`, one route, one handler that returns bytes that never change. All take turns; figures are medians of the rounds, and
-//! a ratio is the median of the rounds' ratios. *CPU* is what the server's process used, which the load generator cannot blur.
+//! The load generator is [wrk](https://github.com/wg/wrk) (`apt-get install wrk`) with keep-alive connections
+//! on the same machine; servers and generator share its cores. Larder is the `larder` binary with metrics,
+//! request ids, deadlines and the memory tier as by default, once with the request log (`info`, text, to
+//! /dev/null) and once without (`warn`). The peer is a process too: `axum::serve` with one handler per route
+//! that returns constant bytes. The servers take turns; figures are medians of the rounds, and a ratio is the
+//! median of the ratios per round. *CPU* is the processor time of the server process, without that of the
+//! load generator.
 //!
-//! `SECONDS=1 ROUNDS=2 cargo bench --bench http` is a quick look.
+//! `SECONDS=1 ROUNDS=2 cargo bench --bench http` is a quick run.
 
-#![expect(clippy::print_stdout, reason = "the table is what a benchmark is for")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -32,29 +34,30 @@ mod wrk;
 use shop::{Dice, Shop, quantile};
 use wrk::{DONE, Load, Run, Server, batch_body, encoded, run, script};
 
-/// Customers in the snapshot.
+/// Number of customers in the snapshot.
 const CUSTOMERS: u32 = 20_000;
-/// Different customers that are asked for by turns.
+/// Number of customers that are read in turn.
 const MANY: usize = 10_000;
-/// Customers of one batch.
+/// Number of customers in a batch.
 const BATCH: usize = 100;
-/// Different batches.
+/// Number of different batches.
 const BATCHES: usize = 200;
-/// The argument with which this program is the peer.
+/// Argument with which this program runs as the peer.
 const PEER: &str = "peer";
+
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let runtime = tokio::runtime::Runtime::new()?;
     match arguments.next() {
         Some(role) if role == PEER => {
-            let folder = arguments.next().context("the peer needs the folder with its answers")?;
+            let folder = arguments.next().context("the peer needs the folder with its responses")?;
             runtime.block_on(peer(Path::new(&folder)))
         }
         _ => runtime.block_on(compare()),
     }
 }
 
-/// What Larder is compared with: the same answers, from one handler each.
+/// Serves constant responses, the same as those of Larder, from one handler per route.
 async fn peer(folder: &Path) -> anyhow::Result<()> {
     const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
     let customer = Bytes::from(std::fs::read(folder.join("customer.json"))?);
@@ -68,14 +71,14 @@ async fn peer(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether `answer` is of the customer `id`, with values in every view that it has.
+/// Checks whether `answer` has the values of the customer `id`.
 fn is_of(answer: &Value, id: &CustomerId) -> bool {
     answer["customer_id"] == id.as_str()
         && answer["views"]["rfm"]["segment"].is_string()
         && answer["views"]["profile"].is_object()
 }
 
-/// The answers that the peer gives, checked, and the loads that are sent.
+/// Reads and checks the responses, writes those of the peer into `folder`, and returns the loads.
 async fn prepare(shop: &Shop, larder: &Server, folder: &Path) -> anyhow::Result<Vec<Load>> {
     let client = reqwest::Client::new();
     let ready = format!("{}/readyz", larder.url);
@@ -87,14 +90,14 @@ async fn prepare(shop: &Shop, larder: &Server, folder: &Path) -> anyhow::Result<
     }
     let mut dice = Dice::new();
     let many = dice.some(&shop.ids, MANY);
-    // A buyer: of those all views tell something.
+    // A customer with orders, who has values in all views.
     let mut one = None;
     for id in many.iter().take(100) {
         let url = format!("{}/v1/customers/{}", larder.url, encoded(id));
         client.get(&url).send().await?.error_for_status()?;
         let answer = client.get(&url).send().await?.error_for_status()?.bytes().await?;
         let value: Value = serde_json::from_slice(&answer)?;
-        ensure!(is_of(&value, id), "a wrong answer for {id}: {value}");
+        ensure!(is_of(&value, id), "a wrong response for {id}: {value}");
         ensure!(value["tier"] == "memory", "{id} is not in memory: {value}");
         if one.is_none() && value["views"]["behavior"].is_object() {
             one = Some((id, answer));
@@ -132,17 +135,17 @@ async fn prepare(shop: &Shop, larder: &Server, folder: &Path) -> anyhow::Result<
     Ok(vec![
         load("one customer", 16, &path, &done),
         load("one customer", 64, &path, &done),
-        load("10,000 customers by turns", 64, "/", &many),
+        load("10,000 customers in turn", 64, "/", &many),
         load("batches of 100", 16, "/v1/customers/batch", &batches),
     ])
 }
 
-/// The peer answers what Larder answers.
+/// Checks that both servers return the same bytes for `path`, and returns their number.
 async fn check(larder: &Server, peer: &Server, path: &str) -> anyhow::Result<usize> {
     let client = reqwest::Client::new();
     let mut answers = Vec::new();
     for server in [larder, peer] {
-        // The first of two: what the memory has lost meanwhile comes from the snapshot, and says so.
+        // The second response counts: the first may come from the snapshot, and its `tier` says so.
         for _ in 0..2 {
             let answer = client.get(format!("{}{path}", server.url)).send().await?.error_for_status()?;
             ensure!(
@@ -156,11 +159,13 @@ async fn check(larder: &Server, peer: &Server, path: &str) -> anyhow::Result<usi
     Ok(answers[1].len())
 }
 
+/// Reads a number from the environment variable `name`.
 fn setting(name: &str, default: u64) -> anyhow::Result<u64> {
     std::env::var(name)
         .map_or(Ok(default), |text| text.parse().with_context(|| format!("{name} is a number")))
 }
 
+/// Runs all loads against all servers and prints the table.
 async fn compare() -> anyhow::Result<()> {
     let (seconds, rounds) = (setting("SECONDS", 3)?, setting("ROUNDS", 5)?);
     let shop = Shop::open(CUSTOMERS).await?;
@@ -180,12 +185,13 @@ async fn compare() -> anyhow::Result<()> {
     check(&warn, &bare, &loads[0].path).await?;
     let servers = [&bare, &info, &warn];
     println!(
-        "\nReads over HTTP from memory, wrk with 2 threads and keep-alive on the same machine, {} cores, {rounds} rounds of {seconds} s by turns; \
-         one customer is {bytes} bytes of JSON. The aim is at least 0.85 of the bare handler for one customer with everything on.\n",
+        "\nReads over HTTP from memory, wrk with 2 threads and keep-alive on the same machine, {} cores, \
+         {rounds} rounds of {seconds} s in turn; one customer is {bytes} bytes of JSON. The aim is at least \
+         0.85 of the bare handler for one customer with everything on.\n",
         std::thread::available_parallelism()?,
     );
     println!(
-        "| load | connections | server | requests/s | of bare axum | p50 µs | p99 µs | CPU µs a request |"
+        "| load | connections | server | requests/s | of bare axum | p50 µs | p99 µs | CPU µs per request |"
     );
     println!("|---|---:|---|---:|---:|---:|---:|---:|");
     for load in &loads {

@@ -3,8 +3,8 @@
 
     python3 examples/client.py [SEGMENT]
 
-prints the size of a segment, its first customer, a batch, and an audience. LARDER_URL is the address of the service
-(http://127.0.0.1:8080), LARDER_KEY an API key, if the service has keys.
+prints the size of a segment, its first customer, a batch, and an audience. LARDER_URL is the address of the
+service (http://127.0.0.1:8080), LARDER_KEY an API key, if the service has keys.
 """
 
 import json

@@ -2,8 +2,8 @@
 //
 //   node examples/client.ts [SEGMENT]
 //
-// prints the size of a segment, its first customer, a batch, and an audience. LARDER_URL is the address of the service
-// (http://127.0.0.1:8080), LARDER_KEY an API key, if the service has keys.
+// prints the size of a segment, its first customer, a batch, and an audience. LARDER_URL is the address of the
+// service (http://127.0.0.1:8080), LARDER_KEY an API key, if the service has keys.
 
 type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 type Views = Record<string, Record<string, Json> | null>;

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Reads a customer, a batch, a page of a segment and an audience with curl, and prints one JSON document per line.
+# Reads a customer, a batch, a page of a segment and an audience with curl; prints one JSON document per line.
 #
 #   examples/curl.sh CUSTOMER [SEGMENT]
 #
-# LARDER_URL is the address of the service (http://127.0.0.1:8080), LARDER_KEY an API key, if the service has keys.
+# LARDER_URL is the address of the service (http://127.0.0.1:8080), LARDER_KEY an API key, if the service has
+# keys.
 set -euo pipefail
 
 customer=${1:?usage: curl.sh CUSTOMER [SEGMENT]}

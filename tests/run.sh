@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs all checks: format, spelling, lints, documentation, licenses, advisories, and every test.
 #
-# Installs what is missing: Debian packages with apt-get, and pinned packages from PyPI into virtual environments in target/tmp.
+# Installs missing Debian packages with apt-get, and pinned packages from PyPI into virtual environments in
+# target/tmp.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,7 +46,7 @@ step "advisories"
 if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/advisory-db-*" >/dev/null; then
   "$checks/bin/cargo-deny" --offline --locked check advisories
 else
-  echo "NOT CHECKED: no advisory database on this machine; '$checks/bin/cargo-deny fetch db' downloads it from GitHub"
+  echo "NOT CHECKED: this machine has no advisory database; to download it: $checks/bin/cargo-deny fetch db"
 fi
 
 step "tests"

@@ -1,4 +1,5 @@
-//! What the benchmarks in Rust share: a snapshot of made-up data in a folder that goes away, its ids, and figures of many measurements.
+//! A published snapshot of generated data in a temporary folder, random choices, and quantiles of
+//! measurements.
 
 use std::time::Duration;
 
@@ -16,37 +17,38 @@ use larder::{
 };
 use tempfile::TempDir;
 
-/// Lines a customer: few, since the snapshot's size does not depend on them.
+/// Transactions per customer: few, since the size of the snapshot does not depend on them.
 const LINES: u64 = 5;
-/// The seed of all chance, so that every run asks for the same.
+/// Seed of the generated data and of the random choices, so that all runs send the same requests.
 const SEED: u64 = 42;
 
 /// A lake with a published snapshot.
 pub(crate) struct Shop {
-    /// Removed when dropped.
+    /// Folder of the lake; removed when dropped.
     pub(crate) folder: TempDir,
     pub(crate) lake: Lake,
     pub(crate) manifest: Manifest,
-    /// Every customer's id, sorted.
+    /// Ids of all customers, sorted.
     pub(crate) ids: Vec<CustomerId>,
 }
 
 impl Shop {
-    /// Makes up data of `customers` customers, builds a snapshot of it and publishes that.
+    /// Generates the data of `customers` customers, and builds and publishes a snapshot.
     pub(crate) async fn open(customers: u32) -> anyhow::Result<Self> {
         let shop = Self::keep_raw(customers).await?;
         std::fs::remove_dir_all(shop.folder.path().join("lake").join("raw"))?;
         Ok(shop)
     }
 
-    /// The same, and the raw data stays for other snapshots.
+    /// Does the same as [`Self::open`] and keeps the raw data for further snapshots.
     pub(crate) async fn keep_raw(customers: u32) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let raw = folder.path().join("lake").join("raw");
         std::fs::create_dir_all(&raw)?;
         let retail = Retail { customers, lines: u64::from(customers) * LINES, seed: SEED, compress: false };
         generate(&retail, &raw, &|_, _| {})?;
-        let text = "[raw.customers]\ncolumns = { created_at = \"signed_up_at\" }\npersonal = [\"name\", \"email\"]\n";
+        let text = "[raw.customers]\ncolumns = { created_at = \"signed_up_at\" }\n\
+            personal = [\"name\", \"email\"]\n";
         let mut config = Config::parse(text, "the benchmark", [])?;
         config.base = folder.path().to_path_buf();
         let lake = Lake::open(&config.lake, &config.base)?;
@@ -58,7 +60,7 @@ impl Shop {
     }
 }
 
-/// The ids of everybody in the snapshot, by way of its segments: everybody is in one.
+/// Reads the ids of all customers from the segments of the snapshot; every customer is in one.
 async fn ids(lake: &Lake, manifest: &Manifest) -> anyhow::Result<Vec<CustomerId>> {
     let serving = Serving::new(lake.clone(), &ServingConfig::default(), Metrics::new()?.into());
     let served = serving.snapshot(&manifest.id).await?;
@@ -73,7 +75,7 @@ async fn ids(lake: &Lake, manifest: &Manifest) -> anyhow::Result<Vec<CustomerId>
     Ok(ids)
 }
 
-/// Chance that is the same every time (`SplitMix64`).
+/// A pseudo-random generator with a fixed seed (`SplitMix64`).
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -81,7 +83,7 @@ impl Dice {
         Self(SEED)
     }
 
-    /// A number below `limit`, which is not 0.
+    /// Returns a number below `limit`, which must not be 0.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -89,26 +91,26 @@ impl Dice {
         usize::try_from((mixed ^ (mixed >> 31)) % (limit as u64)).unwrap_or(0)
     }
 
-    /// `count` of `all`, repeats possible.
+    /// Chooses `count` items of `all`, with repetition.
     pub(crate) fn some<T: Clone>(&mut self, all: &[T], count: usize) -> Vec<T> {
         (0..count).map(|_| all[self.below(all.len())].clone()).collect()
     }
 }
 
-/// The value below which the share `share` of `values` lies; sorts them.
+/// Sorts `values` and returns the quantile `share`.
 pub(crate) fn quantile(values: &mut [f64], share: f64) -> anyhow::Result<f64> {
     values.sort_unstable_by(f64::total_cmp);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
-        reason = "a place in a list"
+        reason = "an index of a short list"
     )]
     let at = ((values.len() as f64 - 1.0) * share).round() as usize;
     values.get(at).copied().context("nothing was measured")
 }
 
-/// A duration in microseconds.
+/// Returns a duration in microseconds.
 pub(crate) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }

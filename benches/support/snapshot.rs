@@ -1,4 +1,5 @@
-//! A snapshot of made-up customers, written directly: typed columns and segments, without raw data, models or rows to serve.
+//! A snapshot of generated customers, written without a build: typed columns and segments, but no models and
+//! no rows.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use tempfile::TempDir;
 
 use crate::shop::Dice;
 
-/// Money has four digits behind its point.
+/// Type of amounts of money: four decimal places.
 const MONEY: DataType = DataType::Decimal128(38, 4);
 const COUNTRIES: [&str; 8] =
     ["United Kingdom", "Germany", "France", "EIRE", "Spain", "Netherlands", "Belgium", "Switzerland"];
@@ -31,19 +32,20 @@ const RISKS: [&str; 3] = ["high", "medium", "low"];
 
 /// A lake with a published snapshot.
 pub(crate) struct Made {
-    /// Removed when dropped.
+    /// Folder of the lake; removed when dropped.
     pub(crate) _folder: TempDir,
     pub(crate) lake: Lake,
     pub(crate) manifest: Arc<Manifest>,
-    /// The members of each segment, by number.
+    /// Members of each segment, by number.
     pub(crate) segments: Vec<(&'static str, Vec<u32>)>,
 }
 
-/// The id of a customer by number.
+/// Returns the id of the customer `customer`.
 pub(crate) fn id(customer: u32) -> String {
     format!("C{customer:08}")
 }
 
+/// Columns of the customers; scores, countries and risks are numbers.
 struct Customers {
     monetary: Vec<i128>,
     scores: Vec<i64>,
@@ -52,7 +54,7 @@ struct Customers {
 }
 
 impl Made {
-    /// Makes up `customers` of them.
+    /// Writes and publishes a snapshot of `customers` customers.
     pub(crate) async fn write(customers: u32) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let mut config = Config::parse("", "the benchmark", [])?;
@@ -61,7 +63,7 @@ impl Made {
         let snapshot = SnapshotId::new(DateTime::UNIX_EPOCH, customers);
         let mut dice = Dice::new();
         let mut made = Customers { monetary: vec![], scores: vec![], countries: vec![], risks: vec![] };
-        // A third active, a third at risk, half British: none of them follows from another.
+        // A third active, a third at risk, half British, each independent of the others.
         let mut members: [Vec<u32>; 3] = Default::default();
         for customer in 0..customers {
             made.monetary.push(i128::try_from(dice.below(100_000_000))?);
@@ -132,14 +134,14 @@ impl Made {
         Ok(Self { _folder: folder, lake, manifest: Arc::new(manifest), segments })
     }
 
-    /// The members of a segment.
+    /// Returns the members of a segment.
     pub(crate) fn members(&self, name: &str) -> anyhow::Result<&[u32]> {
         let found = self.segments.iter().find(|(known, _)| *known == name);
         Ok(&found.context("no such segment")?.1)
     }
 }
 
-/// The schema of the typed columns, and the views that they are of.
+/// Returns the schema of the typed columns, and their views.
 fn form() -> (Arc<Schema>, Vec<FeatureView>) {
     let field = |name: &str, kind: DataType| Arc::new(Field::new(name, kind, true));
     let views: Vec<(&str, Fields)> = vec![
@@ -176,6 +178,7 @@ fn form() -> (Arc<Schema>, Vec<FeatureView>) {
     (Arc::new(Schema::new(fields)), described)
 }
 
+/// Returns the rows `rows` as a record batch.
 fn batch(schema: &Arc<Schema>, made: &Customers, rows: std::ops::Range<u32>) -> anyhow::Result<RecordBatch> {
     let ids: StringArray = rows.clone().map(|customer| Some(id(customer))).collect();
     let rows = usize::try_from(rows.start)?..usize::try_from(rows.end)?;
@@ -197,7 +200,7 @@ fn batch(schema: &Arc<Schema>, made: &Customers, rows: std::ops::Range<u32>) -> 
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
-/// A ranking by `monetary`, as a build writes it.
+/// Writes a ranking by `monetary`, as a build does.
 async fn ranking(
     lake: &Lake,
     snapshot: &SnapshotId,

@@ -1,4 +1,4 @@
-//! Servers in processes of their own, and `wrk` against them.
+//! Server processes, and the load generator `wrk`.
 
 use std::{
     io::{BufRead, BufReader},
@@ -9,10 +9,10 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use larder::feature::CustomerId;
 
-/// Kernel ticks in a second, as `/proc` counts on every Linux.
+/// Clock ticks per second in `/proc`, the same on every Linux.
 pub(crate) const TICKS: f64 = 100.0;
 
-/// A server in a process of its own, stopped when dropped.
+/// A server process; it is killed when dropped.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) url: String,
@@ -20,7 +20,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `command`, which prints where it listens.
+    /// Starts `command`, which prints its address.
     pub(crate) fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let output = child.stdout.take().context("the server has no output")?;
@@ -34,16 +34,17 @@ impl Server {
         bail!("{name} did not start")
     }
 
-    /// A server that somebody else has started.
+    /// Returns a server that was started elsewhere.
     pub(crate) fn elsewhere(name: &'static str, url: String) -> Self {
         Self { name, url, child: None }
     }
 
-    /// Processor time used so far, in seconds; none of a server elsewhere.
+    /// Returns the processor time used so far in seconds; 0 for a server that was started elsewhere.
     pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
         let Some(child) = &self.child else { return Ok(0.0) };
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
-        // The name in parentheses may hold anything; user and system time are the 12th and 13th fields behind it.
+        // The name in parentheses may hold spaces; user and system time are the 12th and 13th fields after
+        // the name.
         let (_, fields) = stat.rsplit_once(')').context("no process status")?;
         let ticks =
             fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
@@ -60,7 +61,7 @@ impl Drop for Server {
     }
 }
 
-/// What is asked for.
+/// A load: connections that send the requests of a script.
 pub(crate) struct Load {
     pub(crate) name: &'static str,
     pub(crate) connections: usize,
@@ -68,26 +69,28 @@ pub(crate) struct Load {
     pub(crate) script: PathBuf,
 }
 
-/// What one run of wrk found.
+/// Figures of one run of wrk.
 pub(crate) struct Run {
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) rate: f64,
-    /// Microseconds.
+    /// Median latency in microseconds.
     pub(crate) median: f64,
+    /// 99th percentile of the latency in microseconds.
     pub(crate) p99: f64,
-    /// The server's processor time a request, in microseconds.
+    /// Processor time of the server per request in microseconds.
     pub(crate) cpu: f64,
 }
 
-/// Prints what wrk measured in a form that needs no guessing of units.
+/// A wrk script that prints the figures of a run in fixed units.
 pub(crate) const DONE: &str = r#"
 done = function(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format("\nresult %d %d %f %f %d\n", summary.requests, summary.duration, latency:percentile(50),
-    latency:percentile(99), e.connect + e.read + e.write + e.timeout + e.status))
+  io.write(string.format("\nresult %d %d %f %f %d\n", summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99), e.connect + e.read + e.write + e.timeout + e.status))
 end
 "#;
 
+/// Runs a load for `seconds`; fails if a request fails.
 pub(crate) fn run(server: &Server, load: &Load, seconds: u64) -> anyhow::Result<Run> {
     let before = server.cpu()?;
     let output = Command::new("wrk")
@@ -96,19 +99,22 @@ pub(crate) fn run(server: &Server, load: &Load, seconds: u64) -> anyhow::Result<
         .arg(&load.script)
         .arg(format!("{}{}", server.url, load.path))
         .output()
-        .context("cannot run wrk; `apt-get install wrk` puts it on Debian")?;
+        .context("cannot run wrk; install the Debian package wrk")?;
     let used = server.cpu()? - before;
     let text = String::from_utf8_lossy(&output.stdout);
     let result = text.lines().find_map(|line| line.strip_prefix("result "));
-    let result =
-        result.with_context(|| format!("wrk said: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
+    let result = result.with_context(|| {
+        format!("unexpected output of wrk: {text}{}", String::from_utf8_lossy(&output.stderr))
+    })?;
     let figures: Vec<f64> = result.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-    let [requests, micros, median, p99, errors] = figures.as_slice() else { bail!("wrk said: {result}") };
+    let [requests, micros, median, p99, errors] = figures.as_slice() else {
+        bail!("unexpected output of wrk: {result}")
+    };
     ensure!(*errors == 0.0, "{errors} of {requests} requests to {} failed", server.name);
     Ok(Run { rate: requests / micros * 1e6, median: *median, p99: *p99, cpu: used / requests * 1e6 })
 }
 
-/// The id as a URL writes it.
+/// Returns the percent-encoded id.
 pub(crate) fn encoded(id: &CustomerId) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     id.as_str()
@@ -117,11 +123,12 @@ pub(crate) fn encoded(id: &CustomerId) -> String {
         .collect()
 }
 
+/// Returns the body of a batch request.
 pub(crate) fn batch_body(ids: &[CustomerId]) -> String {
     serde_json::json!({ "ids": ids.iter().map(CustomerId::as_str).collect::<Vec<_>>() }).to_string()
 }
 
-/// A script that sends these requests by turns, each thread from a place of its own.
+/// Writes a script that sends `requests` in turn; each thread starts at another request.
 pub(crate) fn script(folder: &Path, name: &str, requests: &[String]) -> anyhow::Result<PathBuf> {
     let list = folder.join(format!("{name}.txt"));
     std::fs::write(&list, requests.join("\n"))?;

@@ -1,7 +1,7 @@
-"""Answers audiences with DuckDB from a snapshot's Parquet, for tests/it/audiences/duckdb.rs.
+"""Computes audiences with DuckDB from the Parquet files of a snapshot, for tests/it/audiences/duckdb.rs.
 
-A question a line: {"where", "order", "limit", "by", "kind"} in SQL, "kind" being "values", "buckets" or nothing.
-An answer a line, of the same form as Larder's.
+Reads one question per line: {"where", "order", "limit", "by", "kind"} in SQL; "kind" is "values", "buckets" or null.
+Prints one answer per line, in the form of a Larder response.
 """
 
 import json
@@ -28,14 +28,22 @@ def figures(question):
     ).fetchone()
     total, revenue, r, f, m, members = row
     text = format(revenue.normalize(), "f") if revenue else "0"
-    return {"total": total, "revenue": text, "means": [r, f, m], "members": (members or [])[: question["limit"]]}
+    return {
+        "total": total,
+        "revenue": text,
+        "means": [r, f, m],
+        "members": (members or [])[: question["limit"]],
+    }
 
 
 def values(question):
     by = question["by"]
     rows = db.execute(f"SELECT {by}, count(*) FROM customers WHERE {question['where']} GROUP BY 1").fetchall()
     rows = sorted(rows, key=lambda row: -row[1])
-    return {"values": [row for row in rows if row[0] is not None], "null": sum(n for value, n in rows if value is None)}
+    return {
+        "values": [row for row in rows if row[0] is not None],
+        "null": sum(n for value, n in rows if value is None),
+    }
 
 
 def buckets(question):

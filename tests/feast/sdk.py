@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Feast's own SDK as a client of Larder: reads a question a line from standard input, and prints its answer as a line of JSON.
+"""The SDK of Feast as a client of Larder: reads one question per line, prints one line of JSON per answer.
 
     python3 tests/feast/sdk.py REPOSITORY < questions
 
-REPOSITORY is what `larder feast-repo` wrote and `feast apply` registered. A question is JSON:
+REPOSITORY is a folder written by `larder feast-repo` and registered by `feast apply`. A question is JSON:
     {"ask": "online", "ids": [...], "features": ["rfm:segment"] or "service": "...", "full": false}
-    {"ask": "rows", "view": "rfm", "features": [...], "ids": [...]}     the way of Feast before 0.64, with declared types
+    {"ask": "rows", "view": "rfm", "features": [...], "ids": [...]}, read by declared type as before Feast 0.64
     {"ask": "schema"}
 """
 
@@ -30,12 +30,18 @@ def online(store, question):
     )
     names = list(response.proto.metadata.feature_names.val)
     statuses = [[FieldStatus.Name(status) for status in vector.statuses] for vector in response.proto.results]
-    return {"values": response.to_dict(), "statuses": dict(zip(names, statuses)), "frame": list(response.to_df().columns)}
+    return {
+        "values": response.to_dict(),
+        "statuses": dict(zip(names, statuses)),
+        "frame": list(response.to_df().columns),
+    }
 
 
 def rows(store, question):
     view = store.get_feature_view(question["view"])
-    keys = [EntityKey(join_keys=["customer_id"], entity_values=[Value(string_val=id)]) for id in question["ids"]]
+    keys = [
+        EntityKey(join_keys=["customer_id"], entity_values=[Value(string_val=id)]) for id in question["ids"]
+    ]
     found = store._get_provider().online_read(store.config, view, keys, question["features"])
     kinds = lambda values: {name: [value.WhichOneof("val"), text(value)] for name, value in values.items()}
     return [{"as_of": as_of.isoformat(), "values": kinds(values)} for as_of, values in found]
@@ -48,9 +54,16 @@ def text(value):
 
 
 def schema(store, _):
-    views = {view.name: {field.name: str(field.dtype) for field in view.features} for view in store.list_feature_views()}
+    views = {
+        view.name: {field.name: str(field.dtype) for field in view.features}
+        for view in store.list_feature_views()
+    }
     services = {
-        service.name: [f"{view.name}:{field.name}" for view in service.feature_view_projections for field in view.features]
+        service.name: [
+            f"{view.name}:{field.name}"
+            for view in service.feature_view_projections
+            for field in view.features
+        ]
         for service in store.list_feature_services()
     }
     ages = {view.name: view.ttl.total_seconds() for view in store.list_feature_views()}

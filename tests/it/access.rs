@@ -1,4 +1,5 @@
-//! Who may read what: every route of the contract with every scope, with a wrong key and without one.
+//! Authorization: every route of the OpenAPI document with every scope, with an unknown API key and without
+//! one.
 
 use std::fs;
 
@@ -13,9 +14,10 @@ use crate::support::{
 
 mod personal_data;
 
-/// What all personal values of the shop have in them.
+/// Texts of which every personal value of the shop contains one.
 const PERSONAL: [&str; 2] = ["@example.com", "phone-"];
 
+/// Callers with each scope alone, with `features` and `pii`, and with all scopes.
 const CALLERS: &[Caller<'_>] = &[
     ("features", &[Scope::Features]),
     ("pii", &[Scope::Pii]),
@@ -26,6 +28,7 @@ const CALLERS: &[Caller<'_>] = &[
     ("all", &Scope::ALL),
 ];
 
+/// Sends a request, with a body and an API key if given.
 async fn ask(
     service: &Service,
     method: &Method,
@@ -43,11 +46,12 @@ async fn ask(
     service.send(request).await
 }
 
+/// Sends a `GET` as the caller `name`.
 async fn get(service: &Service, path: &str, name: &str) -> Answer {
     ask(service, &Method::GET, path, None, Some(&key(name))).await
 }
 
-/// The scope that a route needs, by the rule and not by the table; nothing where it is public.
+/// Returns the scope that a route must need; `None` if the route is public.
 fn rule(path: &str) -> Option<Scope> {
     match path {
         "/healthz" | "/readyz" | "/health" | "/openapi.json" => None,
@@ -58,7 +62,7 @@ fn rule(path: &str) -> Option<Scope> {
     }
 }
 
-/// A request that succeeds, and asks for all that the route has.
+/// A request that succeeds and reads all features that the route can return.
 struct Request {
     method: Method,
     template: String,
@@ -66,7 +70,8 @@ struct Request {
     body: Option<Value>,
 }
 
-/// A request for every operation of the contract. A new one with a body has to be added here.
+/// Makes a request for each operation of the OpenAPI document. A new operation with a body has to be added
+/// here.
 fn requests(document: &Value, snapshot: &str) -> Vec<Request> {
     let mut requests = Vec::new();
     for (template, operations) in document["paths"].as_object().unwrap() {
@@ -101,7 +106,7 @@ fn requests(document: &Value, snapshot: &str) -> Vec<Request> {
                     json!({"where": "segment:loyal or rfm.monetary > 0", "views": ["profile", "contact"]})
                 }
                 "/v1/audiences/export" => json!({"where": "segment:loyal or rfm.monetary > 0"}),
-                other => panic!("say here how {other} is asked, for all personal values it can give"),
+                other => panic!("add a body for {other} that reads all personal values"),
             });
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             requests.push(Request { method, template: template.clone(), path, body });
@@ -110,16 +115,16 @@ fn requests(document: &Value, snapshot: &str) -> Vec<Request> {
     requests
 }
 
-/// Whether any personal value stands in the answer, its headers included.
+/// Checks whether a response contains a personal value, its headers included.
 fn shows(answer: &Answer) -> bool {
     let headers = format!("{:?}", answer.headers);
     PERSONAL.iter().any(|value| answer.text.contains(value) || headers.contains(value))
 }
 
-/// Asks every route as every caller; `keyless` is what those without a key may.
-async fn every_route_as_every_caller(toml: &str, keyless: &[Scope]) {
+/// Sends every request as every caller; `keyless` are the scopes of callers without an API key.
+async fn check_scopes(toml: &str, keyless: &[Scope]) {
     let shop = shop(&format!("{toml}{}", keys(CALLERS)));
-    // One more, for what compares.
+    // An older snapshot, for the routes that compare snapshots.
     shop.try_build(Some("2024-02-25T00:00:00Z")).await.unwrap();
     let service = shop.open().await;
     let document = service.get("/openapi.json").await.json();
@@ -131,13 +136,13 @@ async fn every_route_as_every_caller(toml: &str, keyless: &[Scope]) {
         let need = rule(template);
         let operation = &document["paths"][template][method.as_str().to_lowercase()];
         let named = operation["security"][0]["bearer"][0].as_str();
-        assert_eq!(named, need.map(Scope::as_str), "the contract's word on {template}");
+        assert_eq!(named, need.map(Scope::as_str), "scope of {template} in the OpenAPI document");
         for status in ["401", "403", "429"] {
             assert_eq!(operation["responses"].get(status).is_some(), need.is_some(), "{template} {status}");
         }
         let callers = CALLERS.iter().map(|(name, scopes)| (Some(key(name)), *scopes, *name));
         for (key, scopes, name) in
-            callers.chain([(None, keyless, "nobody"), (Some(key("stranger")), &[][..], "stranger")])
+            callers.chain([(None, keyless, "no key"), (Some(key("stranger")), &[][..], "stranger")])
         {
             let answer = ask(&service, method, path, body.as_ref(), key.as_deref()).await;
             let expected = match need {
@@ -173,14 +178,14 @@ async fn every_route_as_every_caller(toml: &str, keyless: &[Scope]) {
                 shown.push(template.as_str());
             }
         }
-        // Other methods than those that there are need the same.
+        // Methods that a route does not have need the same scope.
         for method in [Method::HEAD, Method::DELETE, Method::PUT] {
             let status = ask(&service, &method, path, None, None).await.status;
             let free = need.is_none_or(|scope| keyless.contains(&scope));
             assert_eq!(status == 401, !free, "{method} {path}: {status}");
         }
     }
-    // The test would not see what it looks for, were it never there.
+    // Without personal values in these responses, the checks above would pass for any service.
     shown.dedup();
     let writing = [
         "/get-online-features",
@@ -199,17 +204,17 @@ async fn every_route_as_every_caller(toml: &str, keyless: &[Scope]) {
 }
 
 #[tokio::test]
-async fn every_route_as_every_caller_with_keys() {
-    every_route_as_every_caller("", &[]).await;
+async fn scopes_of_all_routes_with_keys() {
+    check_scopes("", &[]).await;
 }
 
 #[tokio::test]
-async fn every_route_as_every_caller_where_anonymous_may_read() {
-    every_route_as_every_caller("[http]\nanonymous = true\n", &[Scope::Features, Scope::Metrics]).await;
+async fn scopes_of_all_routes_with_anonymous_reads() {
+    check_scopes("[http]\nanonymous = true\n", &[Scope::Features, Scope::Metrics]).await;
 }
 
 #[tokio::test]
-async fn without_keys_loopback_may_all_and_anonymous_less() {
+async fn without_keys_loopback_has_all_scopes_and_anonymous_has_not() {
     let service = shop("").open().await;
     let customer = service.get("/v1/customers/17850").await;
     assert!(
@@ -219,7 +224,7 @@ async fn without_keys_loopback_may_all_and_anonymous_less() {
     );
     let snapshot = customer.json()["snapshot"].as_str().unwrap().to_owned();
     assert_eq!(service.get(&format!("/v1/snapshots/{snapshot}")).await.status, 200);
-    // A client that always sends one may go on.
+    // A client that sends a key to a service without keys is not refused.
     assert_eq!(get(&service, "/v1/customers/17850", "any").await.status, 200);
 
     let service = shop("[http]\nanonymous = true\n").open().await;
@@ -229,7 +234,7 @@ async fn without_keys_loopback_may_all_and_anonymous_less() {
     let manifest = service.get(&format!("/v1/snapshots/{snapshot}")).await;
     assert_eq!((manifest.status, manifest.problem().as_str()), (403, "forbidden"));
 
-    // Open to others and with nobody allowed, which `serve` refuses to start with, it is closed.
+    // On a public address without keys, which `serve` refuses to start with, all scoped routes are closed.
     let mut closed = shop("");
     closed.config.http.listen = "0.0.0.0:0".parse().unwrap();
     let service = closed.open().await;
@@ -238,9 +243,9 @@ async fn without_keys_loopback_may_all_and_anonymous_less() {
 }
 
 #[tokio::test]
-async fn masked_features_are_null_and_named() {
+async fn masked_features_are_null_and_listed() {
     let service = shop(&keys(CALLERS)).open().await;
-    // The first read comes from the snapshot, those after it from memory.
+    // The first read comes from the snapshot, later reads from memory.
     for tier in ["snapshot", "memory", "memory"] {
         let masked = get(&service, "/v1/customers/17850", "features").await.json();
         assert_eq!(masked["tier"], tier);
@@ -255,7 +260,7 @@ async fn masked_features_are_null_and_named() {
     assert_eq!(whole.get("masked"), None);
     assert_eq!(whole["views"]["profile"]["email"], "new@example.com");
     assert_eq!(whole["views"]["contact"], json!({"phone": "phone-17850", "orders": 2}));
-    // Only what was asked for is named.
+    // Only requested features are listed.
     let some = get(&service, "/v1/customers/17850?views=profile,rfm", "features").await.json();
     assert_eq!(some["masked"], json!(["profile.email"]));
     let none = get(&service, "/v1/customers/17850?views=rfm", "features").await.json();
@@ -276,7 +281,10 @@ async fn masked_features_are_null_and_named() {
     );
     let plain = get(&service, "/v1/segments/loyal/customers", "features").await.json();
     assert_eq!(plain.get("masked"), None);
-    let features = json!({"entities": {"customer_id": ["17850", "whale", "nobody"]}, "features": ["profile:email", "profile:age", "contact:phone"]});
+    let features = json!({
+        "entities": {"customer_id": ["17850", "whale", "nobody"]},
+        "features": ["profile:email", "profile:age", "contact:phone"],
+    });
     for (name, values, statuses) in [
         ("features", json!([null, null, null]), json!(["NULL_VALUE", "NULL_VALUE", "NOT_FOUND"])),
         ("reader", json!(["new@example.com", null, null]), json!(["PRESENT", "NULL_VALUE", "NOT_FOUND"])),
@@ -294,7 +302,7 @@ async fn masked_features_are_null_and_named() {
 }
 
 #[tokio::test]
-async fn audiences_are_not_asked_for_by_what_may_not_be_seen() {
+async fn audience_by_personal_feature_needs_scope_pii() {
     let service = shop(&keys(CALLERS)).open().await;
     let asked = async |body: Value, name: &str| {
         ask(&service, &Method::POST, "/v1/audiences", Some(&body), Some(&key(name))).await
@@ -308,7 +316,7 @@ async fn audiences_are_not_asked_for_by_what_may_not_be_seen() {
         let answer = asked(body.clone(), "features").await;
         assert_eq!((answer.status, answer.problem().as_str()), (403, "forbidden"), "{body}: {}", answer.text);
         assert!(answer.text.contains("is personal") && !shows(&answer), "{}", answer.text);
-        // Numbers and times are ordered by, which a telephone number is not.
+        // Audiences are ordered by numbers and times only, not by a telephone number.
         let expected = if body.get("order_by").is_some() { 400 } else { 200 };
         assert_eq!(asked(body.clone(), "reader").await.status, expected, "{body}");
     }
@@ -322,7 +330,7 @@ async fn audiences_are_not_asked_for_by_what_may_not_be_seen() {
 }
 
 #[tokio::test]
-async fn tags_differ_by_what_the_caller_may_see() {
+async fn etag_differs_by_visible_features() {
     let service = shop(&keys(CALLERS)).open().await;
     let tag = get(&service, "/v1/customers/17850", "features").await.header("etag").to_owned();
     for (name, status) in
@@ -336,16 +344,17 @@ async fn tags_differ_by_what_the_caller_may_see() {
     assert_eq!(service.get("/healthz").await.header("vary"), "");
 }
 
-/// What was declared personal after a snapshot was built is so in that snapshot too, for cursors that still point at it.
+/// A feature declared personal after a build is masked in the snapshot of that build too, for cursors that
+/// point to the snapshot.
 #[tokio::test]
-async fn what_is_personal_now_is_so_in_older_snapshots() {
+async fn features_declared_personal_are_masked_in_older_snapshots() {
     let mut shop = shop(&keys(CALLERS));
     shop.config.raw.customers.personal.clear();
     let service = shop.open().await;
     let path = "/v1/segments/prospect/customers?views=profile";
     let before = get(&service, path, "features").await;
     assert!(before.text.contains("p@example.com"), "{}", before.text);
-    let cursor = larder_cursor(before.json()["snapshot"].as_str().unwrap());
+    let cursor = prospect_cursor(before.json()["snapshot"].as_str().unwrap());
     let path = format!("{path}&cursor={cursor}");
     assert!(get(&service, &path, "features").await.text.contains("p@example.com"));
     shop.config.raw.customers.personal.push("email".to_owned());
@@ -356,14 +365,14 @@ async fn what_is_personal_now_is_so_in_older_snapshots() {
     assert_eq!(again.json()["snapshot"], before.json()["snapshot"]);
 }
 
-/// A cursor at the beginning of the prospects of `snapshot`.
-fn larder_cursor(snapshot: &str) -> String {
+/// Returns a cursor at the start of the segment `prospect` of `snapshot`.
+fn prospect_cursor(snapshot: &str) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     URL_SAFE_NO_PAD.encode(format!("1 {snapshot} segment:prospect 0"))
 }
 
 #[tokio::test]
-async fn keys_come_in_two_headers_have_rates_and_are_counted() {
+async fn keys_are_read_from_two_headers_rate_limited_and_counted() {
     let limited =
         format!("{}rate = 2\n", keys(&[("slow", &[Scope::Features]), ("slower", &[Scope::Features])]));
     let service = shop(&format!("{limited}{}", keys(CALLERS))).open().await;
@@ -391,7 +400,7 @@ async fn keys_come_in_two_headers_have_rates_and_are_counted() {
 }
 
 #[test]
-fn a_key_is_made_shown_once_and_works() {
+fn key_command_prints_key_and_settings() {
     let shop = Shop::new(CORNERS_TOML);
     let output = shop.larder(&["key", "dashboard", "--scope", "pii", "--scope", "features", "--rate", "100"]);
     let out = String::from_utf8(output.stdout).unwrap();
@@ -410,7 +419,7 @@ fn a_key_is_made_shown_once_and_works() {
         String::from_utf8(other.stdout).unwrap().lines().find(|line| line.starts_with("lrd_")),
         Some(key)
     );
-    // A key in the place of its hash is refused, and not shown.
+    // A key in place of its hash is refused and not printed.
     for wrong in [
         toml.replace("sha256:", "sha512:"),
         format!("{toml}\nkey = \"{key}\"\n"),

@@ -12,10 +12,10 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn the_audit_tells_who_was_shown_whose_personal_data() {
+async fn audit_log_names_callers_features_and_customers() {
     let callers: &[(&str, &[Scope])] =
         &[("reader", &[Scope::Features, Scope::Pii]), ("masked", &[Scope::Features])];
-    // The level does not silence it.
+    // The audit log does not depend on the log level.
     let shop = shop(&format!(
         "{}[log]\nlevel = \"error\"\nformat = \"json\"\naudit = \"audit.log\"\n",
         keys(callers)
@@ -76,7 +76,7 @@ async fn the_audit_tells_who_was_shown_whose_personal_data() {
             line("/v1/customers/{id}/history", "contact.phone", &["17850"]),
         ]
     );
-    // Moved away, the file is made anew; and without a file the lines are in the log.
+    // A renamed file is created again. Without a file, the lines are in the log.
     fs::rename(&file, shop.path().join("audit.log.1")).unwrap();
     ask("reader", "/v1/customers/17850", None).await;
     eventually(async || json_lines(&file), |lines| lines.len() == 1).await;

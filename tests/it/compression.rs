@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::shop::corners;
 
 #[tokio::test]
-async fn large_answers_come_in_the_encoding_asked_for() {
+async fn large_responses_are_compressed_on_request() {
     let mut shop = corners();
     shop.config.http.max_age = std::time::Duration::from_mins(1);
     let service = shop.open().await;
@@ -33,12 +33,12 @@ async fn large_answers_come_in_the_encoding_asked_for() {
     assert_eq!((zstd.as_deref(), &bytes[..4]), (Some("zstd"), &[0x28, 0xb5, 0x2f, 0xfd][..]));
     let (identity, bytes) = ask(Some("identity")).await;
     assert_eq!((identity, bytes), (None, plain));
-    // One customer is sent as it is.
+    // A small response is not compressed.
     let one =
         service.client.get(format!("{}/v1/customers/loyal", service.url)).header("accept-encoding", "gzip");
     let one = service.send(one).await;
     assert_eq!((one.header("content-encoding"), one.json()["customer_id"].clone()), ("", json!("loyal")));
-    // Here anybody sees what is personal, so that nothing of it is kept; other answers are.
+    // Without keys, responses with personal data are `no-store`; others may be cached.
     assert_eq!(one.header("cache-control"), "no-store");
     let kept = service.get("/v1/customers/loyal?views=rfm").await;
     assert_eq!(kept.header("cache-control"), "private, max-age=60");

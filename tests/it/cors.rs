@@ -5,7 +5,7 @@ use larder::config::Scope;
 use crate::support::callers::{key, keys, shop};
 
 #[tokio::test]
-async fn pages_of_allowed_origins_may_read() {
+async fn cors_allows_configured_origins_only() {
     let toml =
         format!("{}[http]\ncors_origins = [\"https://a.example\"]\n", keys(&[("page", &[Scope::Features])]));
     let service = shop(&toml).open().await;
@@ -28,7 +28,7 @@ async fn pages_of_allowed_origins_may_read() {
     let read = ask(reqwest::Method::GET, "https://a.example", false).await;
     assert_eq!((read.status, read.header("access-control-allow-origin")), (200, "https://a.example"));
     assert!(read.headers.get_all("vary").iter().any(|vary| vary == "origin"));
-    // A page can read why it was refused.
+    // A page can read the reason of a refusal.
     let refused =
         service.client.get(format!("{}/v1/views", service.url)).header("origin", "https://a.example");
     let refused = service.send(refused).await;

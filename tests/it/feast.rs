@@ -1,4 +1,4 @@
-//! Feast's HTTP contract, and the repository that `larder feast-repo` writes.
+//! The HTTP interface of Feast, and the repository that `larder feast-repo` writes.
 
 mod sdk;
 
@@ -26,13 +26,13 @@ async fn ask(service: &Service, body: Value) -> Value {
     answer.json()
 }
 
-/// What an answer says of the feature `name`.
+/// Returns the vector of the feature `name` in a response.
 fn of<'a>(answer: &'a Value, name: &str) -> &'a Value {
     let names = answer["metadata"]["feature_names"].as_array().unwrap();
     &answer["results"][names.iter().position(|known| known == name).unwrap()]
 }
 
-/// The class and message of an error of Feast's: JSON in a JSON text.
+/// Parses the class and message of a Feast error, which is JSON in a JSON string.
 fn feast_error(answer: &Answer) -> (String, String) {
     let inner: Value = serde_json::from_str(answer.json().as_str().unwrap()).unwrap();
     assert_eq!(inner["module"], "feast.errors");
@@ -40,19 +40,23 @@ fn feast_error(answer: &Answer) -> (String, String) {
 }
 
 #[tokio::test]
-async fn answers_are_feature_major_and_statuses_tell() {
+async fn response_is_feature_major_with_statuses() {
     let service = corners().open().await;
     let features = ["rfm:segment", "behavior:items", "rfm:recency_days"];
     let ids = json!(["loyal", "nobody", 17850, "prospect", "loyal"]);
-    let body = json!({"entities": {"customer_id": ids}, "features": features, "unknown": {"fields": ["are ignored"]}});
-    let known = |values: Value, statuses: Value, times: [&str; 5]| json!({"values": values, "statuses": statuses, "event_timestamps": times});
+    let unknown = json!({"fields": ["are ignored"]});
+    let body = json!({"entities": {"customer_id": ids}, "features": features, "unknown": unknown});
+    let known = |values: Value, statuses: Value, times: [&str; 5]| {
+        let times = json!(times);
+        json!({"values": values, "statuses": statuses, "event_timestamps": times})
+    };
     let seen = [AS_OF, EPOCH, AS_OF, AS_OF, AS_OF];
     assert_eq!(
         ask(&service, body).await,
         json!({
             "metadata": {"feature_names": ["customer_id", "segment", "items", "recency_days"]},
             "results": [
-                known(ids.clone(), json!(["PRESENT", "PRESENT", "PRESENT", "PRESENT", "PRESENT"]), [EPOCH; 5]),
+                known(ids.clone(), json!(vec!["PRESENT"; 5]), [EPOCH; 5]),
                 known(
                     json!(["champions", null, "loyal", "prospect", "champions"]),
                     json!(["PRESENT", "NOT_FOUND", "PRESENT", "PRESENT", "PRESENT"]),
@@ -71,8 +75,10 @@ async fn answers_are_feature_major_and_statuses_tell() {
             ]
         })
     );
-    // A number, a text and what pandas makes of a number are the same customer; each comes back as it was sent.
-    let text = r#"{"entities": {"customer_id": [17850, "17850", 17850.0, " 17850 "]}, "features": ["rfm:frequency"]}"#;
+    // A number, a text and the float that pandas makes of a number are the same customer; the response
+    // repeats each as sent.
+    let ids = r#"[17850, "17850", 17850.0, " 17850 "]"#;
+    let text = format!(r#"{{"entities": {{"customer_id": {ids}}}, "features": ["rfm:frequency"]}}"#);
     let answer = service.post(URL, text).await;
     assert_eq!(of(&answer.json(), "frequency")["values"], json!([2, 2, 2, 2]));
     assert!(answer.text.contains(r#"[17850,"17850",17850.0," 17850 "]"#), "{}", answer.text);
@@ -81,9 +87,12 @@ async fn answers_are_feature_major_and_statuses_tell() {
 }
 
 #[tokio::test]
-async fn names_are_full_where_asked_and_never_twice() {
+async fn full_feature_names_and_name_collisions() {
     let service = corners().open().await;
-    let body = |features: Value, full: bool| json!({"entities": {"customer_id": ["loyal"]}, "features": features, "full_feature_names": full});
+    let body = |features: Value, full: bool| {
+        let entities = json!({"customer_id": ["loyal"]});
+        json!({"entities": entities, "features": features, "full_feature_names": full})
+    };
     let full = ask(&service, body(json!(["rfm:segment", "profile:country"]), true)).await;
     assert_eq!(full["metadata"]["feature_names"], json!(["customer_id", "rfm__segment", "profile__country"]));
     for full in [false, true] {
@@ -92,15 +101,15 @@ async fn names_are_full_where_asked_and_never_twice() {
     }
 }
 
-/// Features whose values are structs, which Feast has as JSON in a text.
+/// Features with structs, which are strings of JSON in Feast.
 const STRUCTS: [&str; 2] = ["reasons", "lines"];
 
-/// Whether Feast has no value where REST has `value`: it cannot hold an empty list.
+/// Checks whether `value` is null in Feast, which cannot hold an empty list.
 fn is_nothing(value: &Value, feature: &str) -> bool {
     value.is_null() || (*value == json!([]) && !STRUCTS.contains(&feature))
 }
 
-/// Whether `feast` is what Feast can hold of REST's `value`.
+/// Checks whether the Feast value `feast` stands for the REST value `value`.
 fn same(feast: &Value, value: &Value, feature: &str) -> bool {
     match (feast, value) {
         _ if is_nothing(value, feature) => feast.is_null(),
@@ -115,9 +124,9 @@ fn same(feast: &Value, value: &Value, feature: &str) -> bool {
     }
 }
 
-/// Every feature of every customer, against what REST says of that customer.
+/// Compares every feature of every customer with the REST response for that customer.
 #[tokio::test]
-async fn values_are_those_of_rest() {
+async fn values_equal_rest() {
     let service = corners().open().await;
     let views = service.get("/v1/views").await.json()["views"].clone();
     let mut names: Vec<(String, String)> = Vec::new();
@@ -129,7 +138,7 @@ async fn values_are_those_of_rest() {
     }
     assert!(names.len() > 25, "{names:?}");
     let ids = ["loyal", "17850", "whale", "returner", "prospect", "zero", "a/b c+d", "one-order", "nobody"];
-    // Asked backwards: the order of the answer is the request's, not the row's.
+    // In reverse order: the response has the order of the request, not of the row.
     names.reverse();
     let features: Vec<String> = names.iter().map(|(view, feature)| format!("{view}:{feature}")).collect();
     let body = json!({"entities": {"customer_id": ids}, "features": features, "full_feature_names": true});
@@ -162,22 +171,32 @@ async fn values_are_those_of_rest() {
 }
 
 #[tokio::test]
-async fn services_and_ages_are_those_of_the_configuration() {
+async fn feature_services_and_max_age_are_configured() {
     let shop = corners_with(
-        "[feast]\nservices = { next = [\"behavior:items\", \"rfm\"], odd = [\"rfm:nope\"] }\nmax_age = { behavior = \"2d\", rfm = \"36500d\" }\n",
+        "[feast]\nservices = { next = [\"behavior:items\", \"rfm\"], odd = [\"rfm:nope\"] }\n\
+         max_age = { behavior = \"2d\", rfm = \"36500d\" }\n",
     );
     let service = shop.open().await;
-    let body = json!({"entities": {"customer_id": ["loyal", "prospect"]}, "feature_service": "next", "features": ["ignored:then"]});
+    let body = json!({
+        "entities": {"customer_id": ["loyal", "prospect"]},
+        "feature_service": "next",
+        "features": ["ignored:then"],
+    });
     let answer = ask(&service, body).await;
     let names = answer["metadata"]["feature_names"].as_array().unwrap();
     assert_eq!(
         (&names[..3], names.len()),
         (&json!(["customer_id", "items", "recency_days"]).as_array().unwrap()[..], 10)
     );
-    // The snapshot is of 2024: older than two days, younger than a century. Who is not in a view is not too old.
+    // The snapshot is of 2024: older than two days, younger than a century. A customer without a row in a
+    // view has no age.
     assert_eq!(
         of(&answer, "items"),
-        &json!({"values": [null, null], "statuses": ["OUTSIDE_MAX_AGE", "NOT_FOUND"], "event_timestamps": [AS_OF, EPOCH]})
+        &json!({
+            "values": [null, null],
+            "statuses": ["OUTSIDE_MAX_AGE", "NOT_FOUND"],
+            "event_timestamps": [AS_OF, EPOCH],
+        })
     );
     assert_eq!(of(&answer, "segment")["statuses"], json!(["PRESENT", "PRESENT"]));
     for (name, class, word) in [
@@ -193,7 +212,7 @@ async fn services_and_ages_are_those_of_the_configuration() {
     let written = shop.larder(&["feast-repo", "never"]);
     let error = String::from_utf8_lossy(&written.stderr).into_owned();
     assert!(!written.status.success() && error.contains("there is no feature rfm:nope"), "{error}");
-    // What can be seen to be wrong without a snapshot is refused with its place in the file.
+    // An error that needs no snapshot to be found is reported with its line in the file.
     std::fs::write(
         shop.path().join("larder.toml"),
         "[feast]\nservices = { a = [\"rfm.segment\", \"rfm:\"] }",
@@ -204,7 +223,7 @@ async fn services_and_ages_are_those_of_the_configuration() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_in_feasts_way() {
+async fn errors_have_the_form_of_feast() {
     let service = corners().open().await;
     let many: Vec<u32> = (0..1_001).collect();
     let with =
@@ -283,15 +302,20 @@ async fn mistakes_are_told_in_feasts_way() {
 }
 
 #[tokio::test]
-async fn structs_are_json_in_a_text_and_lists_are_lists() {
+async fn structs_are_json_strings_and_lists_are_lists() {
     let shop = corners_with("[views]\nfolder = \"views\"\n");
     std::fs::create_dir(shop.path().join("views")).unwrap();
-    let sql = "-- What was bought.\n--\n-- products: The products, \"by\" id.\nSELECT customer_id, array_agg(product_id ORDER BY product_id) AS products, \
+    let sql = "-- Products bought.\n--\n-- products: The products, \"by\" id.\n\
+        SELECT customer_id, array_agg(product_id ORDER BY product_id) AS products, \
         array_agg(named_struct('id', product_id, 'name', product_name) ORDER BY product_id) AS lines, \
-        named_struct('at', max(ordered_at)) AS last FROM transactions WHERE quantity > 0 GROUP BY customer_id";
+        named_struct('at', max(ordered_at)) AS last \
+        FROM transactions WHERE quantity > 0 GROUP BY customer_id";
     std::fs::write(shop.path().join("views/bought.sql"), sql).unwrap();
     let service = shop.open().await;
-    let body = json!({"entities": {"customer_id": ["17850", "prospect"]}, "features": ["bought:products", "bought:lines", "bought:last"]});
+    let body = json!({
+        "entities": {"customer_id": ["17850", "prospect"]},
+        "features": ["bought:products", "bought:lines", "bought:last"],
+    });
     let answer = ask(&service, body).await;
     assert_eq!(of(&answer, "products")["values"], json!([["p1", "p1", "p2"], null]));
     let rest = service.get("/v1/customers/17850?views=bought").await.json()["views"]["bought"].clone();
@@ -312,9 +336,9 @@ async fn structs_are_json_in_a_text_and_lists_are_lists() {
     }
 }
 
-/// What cannot be read is not what is not there.
+/// A row that cannot be read is reported as invalid, not as missing.
 #[tokio::test]
-async fn what_no_tier_can_tell_is_invalid_and_503_where_it_is_all() {
+async fn unreadable_row_is_invalid_and_503_if_it_is_the_only_one() {
     let shop = corners();
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
@@ -327,23 +351,27 @@ async fn what_no_tier_can_tell_is_invalid_and_503_where_it_is_all() {
     let answer = ask(&service, body).await;
     assert_eq!(
         of(&answer, "segment"),
-        &json!({"values": [null, null], "statuses": ["INVALID", "NOT_FOUND"], "event_timestamps": [EPOCH, EPOCH]})
+        &json!({
+            "values": [null, null],
+            "statuses": ["INVALID", "NOT_FOUND"],
+            "event_timestamps": [EPOCH, EPOCH],
+        })
     );
     let body = json!({"entities": {"customer_id": ["loyal"]}, "features": ["rfm:segment"]});
     let gone = service.post(URL, body.to_string()).await;
     assert_eq!((gone.status, gone.problem().as_str(), gone.header("retry-after")), (503, "unavailable", "1"));
 }
 
-/// One id that cannot be a customer's does not cost the others their values.
+/// An invalid id does not affect the values of other ids.
 #[tokio::test]
-async fn an_id_that_cannot_be_a_customers_is_not_found_in_its_place() {
+async fn invalid_ids_are_not_found() {
     let service = corners().open().await;
     let (long, digits) = ("x".repeat(257), "1".repeat(257));
     let ids = format!(r#"["loyal", "", "{long}", "a\u0000b", true, {digits}, "prospect"]"#);
     let body = format!(r#"{{"entities": {{"customer_id": {ids}}}, "features": ["rfm:segment"]}}"#);
     let answer = service.post(URL, body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
-    // Each comes back as it was sent.
+    // The response repeats each id as sent.
     assert!(answer.text.contains(&ids.replace(", ", ",")), "{}", answer.text);
     let (found, none) = (("PRESENT", AS_OF), ("NOT_FOUND", EPOCH));
     let expected = [found, none, none, none, none, none, found];
@@ -355,18 +383,18 @@ async fn an_id_that_cannot_be_a_customers_is_not_found_in_its_place() {
             "event_timestamps": expected.map(|(_, time)| time),
         })
     );
-    // Where none can be one, nothing has to be read.
+    // Without a valid id, nothing is read.
     let alone =
         ask(&service, json!({"entities": {"customer_id": ["", false]}, "features": ["rfm:segment"]})).await;
     assert_eq!(of(&alone, "segment")["statuses"], json!(["NOT_FOUND", "NOT_FOUND"]));
 }
 
-/// While a publish runs, a row that is ahead has the time of its own snapshot.
+/// During a publish, a row of the next snapshot has the time of that snapshot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_has_the_time_of_its_own_snapshot() {
+async fn event_timestamp_is_that_of_the_row() {
     let redis = Redis::start();
     let mut shop = corners_with(&format!("[tair]\nurl = \"{}\"\n[serving]\nmemory = 0\n", redis.url()));
-    // It does not hear of the next publish.
+    // The service does not notice the next publish.
     shop.config.serving.poll = Duration::from_hours(1);
     let earlier = shop.try_build(Some("2024-03-05T12:00:00Z")).await.unwrap().manifest.id;
     shop.publish(&earlier).await;
@@ -380,7 +408,7 @@ async fn a_value_has_the_time_of_its_own_snapshot() {
     );
     let later = shop.build().await.manifest.id;
     shop.publish(&later).await;
-    // Nothing has changed for the prospect, who is not written again.
+    // The row of the prospect has not changed and is not written again.
     let times = json!([AS_OF, "2024-03-05T12:00:00Z"]);
     let ahead = |answer: &Value| of(answer, "segment")["event_timestamps"] == times;
     let after = eventually(|| ask(&service, body.clone()), ahead).await;
@@ -388,7 +416,7 @@ async fn a_value_has_the_time_of_its_own_snapshot() {
 }
 
 #[tokio::test]
-async fn health_is_that_of_the_tiers() {
+async fn health_is_503_without_a_snapshot() {
     let shop = corners();
     let service = shop.serve().await;
     assert_eq!(service.get("/health").await.status, 503);
@@ -402,7 +430,7 @@ async fn health_is_that_of_the_tiers() {
 }
 
 #[tokio::test]
-async fn a_repository_is_written_anew_and_nothing_of_others_is_touched() {
+async fn feast_repo_updates_its_own_file_only() {
     let shop = corners();
     let built = shop.build().await;
     let repository = shop.path().join("repository");

@@ -1,11 +1,12 @@
-//! The tests from the outside: real files, real Parquet, real HTTP, the real binary.
+//! Integration tests: files, Parquet, HTTP, Redis and the `larder` binary. CONTRIBUTING.md says where a test
+//! belongs.
 
 #![expect(
     clippy::unwrap_used,
     clippy::float_cmp,
-    reason = "a test that cannot go on should panic where it stands; numbers that are the same are so to the bit"
+    reason = "a failed step ends a test; equal numbers are equal bit by bit"
 )]
-#![expect(clippy::print_stdout, reason = "a check without its data says so")]
+#![expect(clippy::print_stdout, reason = "tests print figures and their progress")]
 
 mod access;
 mod activation;

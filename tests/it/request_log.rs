@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_request_has_a_line_in_the_log_unless_it_is_filtered_out() {
+async fn request_is_logged_unless_filtered_out() {
     for (level, audit) in
         [("info", ""), ("info", "audit = \"audit.log\"\n"), ("info,larder::request=off", "")]
     {
@@ -25,7 +25,7 @@ async fn a_request_has_a_line_in_the_log_unless_it_is_filtered_out() {
         let answer = client.get(path).header("x-request-id", "\"one\"").send().await.unwrap();
         assert_eq!(answer.status(), 404);
         drop((answer, client));
-        // Ended in an orderly way, it has written everything.
+        // A shutdown writes all buffered lines.
         program.stop();
         let told = json_lines(&log);
         let requests: Vec<_> = told.iter().filter(|line| line["target"] == "larder::request").collect();

@@ -1,4 +1,5 @@
-//! The REST contract: shapes, errors, conditional reads, metrics, the stop.
+//! REST responses: customers, segments, problems, conditional reads, request ids, metrics, timeouts and
+//! shutdown.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::shop::{Shop, corners, eventually};
 
 #[tokio::test]
-async fn one_customer() {
+async fn customer_is_read_by_id() {
     let service = corners().open().await;
     let answer = service.get("/v1/customers/loyal?views=rfm").await;
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
@@ -20,17 +21,21 @@ async fn one_customer() {
     assert_eq!(again["tier"], "memory");
     assert_eq!(again["views"]["rfm"], body["views"]["rfm"]);
     assert_eq!(again["views"].as_object().unwrap().len(), 5);
-    // Ids may hold anything that URL-encodes, and be the name of an endpoint.
+    // An id may hold any percent-encoded characters, and be the name of an endpoint.
     assert_eq!(service.get("/v1/customers/a%2Fb%20c%2Bd").await.json()["customer_id"], "a/b c+d");
     assert_eq!(service.get("/v1/customers/batch").await.json()["customer_id"], "batch");
     assert_eq!(service.get("/v1/customers/%20loyal%20").await.json()["customer_id"], "loyal");
 }
 
 #[tokio::test]
-async fn many_customers() {
+async fn batch_returns_a_result_per_id() {
     let service = corners().open().await;
-    let body = r#"{"ids": ["loyal", "nobody", 17850, "loyal"], "views": ["rfm"], "features": ["behavior.items", "behavior.products", "rfm.segment"]}"#;
-    let answer = service.post("/v1/customers/batch", body).await;
+    let body = json!({
+        "ids": ["loyal", "nobody", 17850, "loyal"],
+        "views": ["rfm"],
+        "features": ["behavior.items", "behavior.products", "rfm.segment"],
+    });
+    let answer = service.post("/v1/customers/batch", body.to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let body = answer.json();
     let results = body["results"].as_array().unwrap();
@@ -47,7 +52,7 @@ async fn many_customers() {
 }
 
 #[tokio::test]
-async fn errors_are_problems_of_a_stable_kind() {
+async fn errors_are_problems_with_documented_types() {
     let service = corners().open().await;
     let long = "x".repeat(257);
     for (path, status, kind) in [
@@ -102,7 +107,7 @@ async fn errors_are_problems_of_a_stable_kind() {
 }
 
 #[tokio::test]
-async fn a_compressed_body_is_refused_as_such() {
+async fn compressed_request_body_returns_415() {
     let service = corners().open().await;
     let feast = r#"{"entities": {"customer_id": ["loyal"]}, "features": ["rfm:segment"]}"#;
     let bodies = [
@@ -111,7 +116,7 @@ async fn a_compressed_body_is_refused_as_such() {
         ("/v1/audiences/export", r#"{"where": "segment:champions"}"#),
         ("/get-online-features", feast),
     ];
-    // Every path of the contract that takes a body.
+    // All paths of the OpenAPI document that take a body.
     let contract = service.get("/openapi.json").await.json();
     let posts = contract["paths"].as_object().unwrap().iter().filter(|(_, path)| path["post"].is_object());
     let mut posts: Vec<&str> = posts.map(|(path, _)| path.as_str()).collect();
@@ -131,12 +136,12 @@ async fn a_compressed_body_is_refused_as_such() {
 }
 
 #[tokio::test]
-async fn segments_and_their_members() {
+async fn segments_list_their_members_in_order() {
     let service = corners().open().await;
     let all = service.get("/v1/segments").await.json();
     let segments = all["segments"].as_array().unwrap();
     assert_eq!(segments.len(), 15);
-    // Every customer is in one segment of this kind; of churn are those with an order.
+    // Every customer is in one RFM segment; churn segments hold the customers with an order.
     let of_rfm: Vec<&Value> = segments.iter().filter(|segment| segment["kind"] == "rfm").collect();
     let sizes: u64 = of_rfm.iter().map(|segment| segment["size"].as_u64().unwrap()).sum();
     assert_eq!(Some(sizes), all["customers"].as_u64());
@@ -166,9 +171,9 @@ async fn segments_and_their_members() {
     assert_eq!(plain["customers"][0]["views"], json!({}));
 }
 
-/// A customer's plain URL is answered before the router; with an empty query it goes the general way.
+/// The URL of a customer without a query is answered before the router; with an empty query, by the router.
 #[tokio::test]
-async fn a_plain_customer_url_gets_the_answer_of_the_general_way() {
+async fn customer_fast_path_equals_the_router() {
     let service = corners().open().await;
     let long = "x".repeat(257);
     for id in [
@@ -186,7 +191,7 @@ async fn a_plain_customer_url_gets_the_answer_of_the_general_way() {
     ] {
         let direct = service.get(&format!("/v1/customers/{id}")).await;
         let general = service.get(&format!("/v1/customers/{id}?")).await;
-        // Whichever comes second finds the row in memory.
+        // The second read finds the row in memory.
         let plain = |answer: &crate::support::shop::Answer| {
             answer.text.replace("\"tier\":\"snapshot\"", "\"tier\":\"memory\"")
         };
@@ -197,7 +202,7 @@ async fn a_plain_customer_url_gets_the_answer_of_the_general_way() {
 }
 
 #[tokio::test]
-async fn unchanged_reads_are_304_until_the_next_publish() {
+async fn etag_unchanged_returns_304_until_the_next_publish() {
     let shop = corners();
     let service = shop.open().await;
     let paths = [
@@ -229,7 +234,7 @@ async fn unchanged_reads_are_304_until_the_next_publish() {
 }
 
 #[tokio::test]
-async fn requests_have_ids_and_are_counted() {
+async fn requests_have_request_ids_and_metrics() {
     let service = corners().open().await;
     let given =
         service.client.get(format!("{}/v1/customers/loyal", service.url)).header("x-request-id", "abc-1");
@@ -253,11 +258,11 @@ async fn requests_have_ids_and_are_counted() {
         )
     );
     assert!(text.contains("process_resident_memory_bytes"));
-    assert!(!text.contains("loyal"), "a customer's id is a label");
+    assert!(!text.contains("loyal"), "a customer id is a label");
 }
 
 #[tokio::test]
-async fn the_documents_describe_what_is_served() {
+async fn openapi_document_has_descriptions_and_examples() {
     let service = corners().open().await;
     let document = service.get("/openapi.json").await.json();
     for path in
@@ -276,13 +281,14 @@ async fn the_documents_describe_what_is_served() {
     assert!(service.get("/docs/swagger-initializer.js").await.text.contains("/openapi.json"));
 }
 
-/// Every property has a description of its own or is a schema that has one, and every plain one an example.
+/// Checks that each property has a description, its own or that of its schema, and each scalar property an
+/// example.
 fn described(name: &str, schema: &Value) {
     let Some(properties) = schema["properties"].as_object().filter(|_| name != "Views") else { return };
     for (property, content) in properties {
         let refers =
             ["$ref", "oneOf", "items", "additionalProperties"].iter().any(|key| content.get(key).is_some());
-        // What refers to a schema has that schema's description.
+        // A reference has the description of its schema.
         let described =
             content["description"].is_string() || content.get("$ref").or(content.get("oneOf")).is_some();
         assert!(described, "{name}.{property} has no description");
@@ -291,11 +297,12 @@ fn described(name: &str, schema: &Value) {
     }
 }
 
-/// The contract in the repository, with the views of a shop that has no `customers` files.
+/// The committed document has the views of a shop without `customers` files.
 #[tokio::test]
-async fn the_committed_contract_is_the_one_that_is_served() {
+async fn committed_openapi_document_is_served() {
     let shop = Shop::new("");
-    let lines = "customer_id,order_id,product_id,quantity,unit_price,ordered_at,country\na,1,p,1,2.50,2024-07-01,UK\n";
+    let lines = "customer_id,order_id,product_id,quantity,unit_price,ordered_at,country\n\
+        a,1,p,1,2.50,2024-07-01,UK\n";
     shop.raw("transactions/x.csv", lines);
     let served = shop.open().await.get("/openapi.json").await.json();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
@@ -306,12 +313,12 @@ async fn the_committed_contract_is_the_one_that_is_served() {
     let committed = std::fs::read_to_string(file).unwrap();
     assert!(
         committed == text,
-        "openapi/openapi.json is not what is served; UPDATE_OPENAPI=1 cargo test writes it anew"
+        "openapi/openapi.json differs from the served document; UPDATE_OPENAPI=1 cargo test updates it"
     );
 }
 
 #[tokio::test]
-async fn nothing_published_is_alive_but_not_ready() {
+async fn service_without_snapshot_is_alive_but_not_ready() {
     let shop = corners();
     let service = shop.serve().await;
     assert_eq!(service.get("/healthz").await.status, 200);
@@ -326,12 +333,12 @@ async fn nothing_published_is_alive_but_not_ready() {
 }
 
 #[tokio::test]
-async fn a_stop_lets_open_requests_finish_and_says_no_first() {
+async fn shutdown_fails_readyz_and_drains_open_requests() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut shop = corners();
     shop.config.http.drain_delay = Duration::from_millis(300);
     let mut service = shop.open().await;
-    // A request whose body has not all arrived is open.
+    // A request is open until its whole body has arrived.
     let address = service.url.trim_start_matches("http://").to_owned();
     let mut slow = tokio::net::TcpStream::connect(&address).await.unwrap();
     let body = r#"{"ids":["loyal"]}"#;
@@ -352,7 +359,7 @@ async fn a_stop_lets_open_requests_finish_and_says_no_first() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_ended() {
+async fn slow_request_returns_504() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut shop = corners();
     shop.config.http.timeout = Duration::from_millis(200);

@@ -15,7 +15,7 @@ use tokio_rustls::{
 
 use crate::support::shop::{PATIENCE, Service, corners, eventually};
 
-/// Writes a new certificate and its key, and gives the certificate.
+/// Writes a new certificate and its key, and returns the certificate.
 fn certify(config: &TlsConfig) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(&config.certificate, made.cert.pem()).unwrap();
@@ -23,7 +23,7 @@ fn certify(config: &TlsConfig) -> CertificateDer<'static> {
     made.cert.der().clone()
 }
 
-/// What `service` answers over TLS to one who trusts `certificate` alone.
+/// Reads a customer over TLS, trusting `certificate` only.
 async fn https(service: &Service, certificate: &CertificateDer<'static>) -> Result<String, std::io::Error> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
@@ -43,7 +43,7 @@ async fn https(service: &Service, certificate: &CertificateDer<'static>) -> Resu
 }
 
 #[tokio::test]
-async fn tls_serves_with_the_certificate_that_is_there() {
+async fn tls_certificate_is_reloaded() {
     let mut shop = corners();
     let config = TlsConfig { certificate: shop.path().join("tls.pem"), key: shop.path().join("tls-key.pem") };
     let first = certify(&config);
@@ -54,7 +54,7 @@ async fn tls_serves_with_the_certificate_that_is_there() {
         answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"customer_id\":\"loyal\""),
         "{answer}"
     );
-    // Plain HTTP is not served there, and one that says nothing keeps nobody else waiting.
+    // Plain HTTP is refused, and a silent connection does not block others.
     let _silent = tokio::net::TcpStream::connect(service.url.strip_prefix("http://").unwrap()).await.unwrap();
     let plain = service.client.get(format!("{}/healthz", service.url)).timeout(PATIENCE).send().await;
     assert!(plain.is_err());
@@ -62,7 +62,7 @@ async fn tls_serves_with_the_certificate_that_is_there() {
     assert!(eventually(async || https(&service, &second).await, Result::is_ok).await.is_ok());
     assert!(https(&service, &first).await.is_err());
 
-    // What cannot be used is named at the start.
+    // Unusable files are reported at the start.
     for (certificate, key, word) in [
         ("nowhere.pem", "tls-key.pem", "nowhere.pem"),
         ("tls-key.pem", "tls-key.pem", "no certificate"),

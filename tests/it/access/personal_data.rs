@@ -1,4 +1,5 @@
-//! Other roads by which a personal value might come to somebody without the scope `pii` than the answers with features.
+//! Ways other than feature values by which personal data could reach a caller without the scope `pii`:
+//! warnings, segment definitions, errors, orders, cursors, ETags and exports.
 
 use std::fs;
 
@@ -6,37 +7,41 @@ use larder::config::Scope;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{CALLERS, ask, get, keys, larder_cursor, shop, shows};
+use super::{CALLERS, ask, get, keys, prospect_cursor, shop, shows};
 use crate::support::shop::{CORNERS, Shop, eventually};
 
-/// A view of the shop.
+/// Adds a view to the shop.
 fn view(shop: &Shop, name: &str, sql: &str) {
     fs::write(shop.path().join(format!("views/{name}.sql")), sql).unwrap();
 }
 
-/// A key that may all but see what is personal.
+/// A caller with all scopes but `pii`.
 const OPERATOR: &[(&str, &[Scope])] =
     &[("operator", &[Scope::Features, Scope::Export, Scope::Metrics, Scope::Admin])];
 
 #[tokio::test]
-async fn bad_lines_are_told_without_their_values() {
+async fn bad_lines_are_reported_without_their_values() {
     let shop = shop(&format!("{}{}[raw]\nmax_bad_share = 0.5\n", keys(CALLERS), keys(OPERATOR)));
     let cut_wrongly = "17850,A9,p1,Lamp,eve@example.com,10.00,2024-01-01 10:00:00,UK\n\
         17850,A9,p1,Lamp,1,phone-17850,2024-01-01 10:00:00,UK\n17850,A9,p1,Lamp,1,1,phone-12 of January,UK\n";
     shop.raw("transactions/all.csv", format!("{CORNERS}{cut_wrongly}"));
-    shop.raw("customers/more.jsonl", "\"mallory@example.com\"\n[\"phone-1\"]\n{\"customer_id\": phone-1}\n{\"customer_id\": \"x\", \"email\": \"x@example.com\"}\n");
+    let customers = "\"mallory@example.com\"\n[\"phone-1\"]\n{\"customer_id\": phone-1}\n\
+        {\"customer_id\": \"x\", \"email\": \"x@example.com\"}\n";
+    shop.raw("customers/more.jsonl", customers);
     let output = shop.larder(&["build"]);
-    let said =
+    let success = output.status.success();
+    let output =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}");
+    assert!(success, "{output}");
     let service = shop.serve().await;
     let snapshots = get(&service, "/v1/snapshots", "operator").await.json();
     let path = format!("/v1/snapshots/{}", snapshots["snapshots"][0]["id"].as_str().unwrap());
-    for text in [said, get(&service, &path, "operator").await.text, get(&service, &path, "all").await.text] {
+    for text in [output, get(&service, &path, "operator").await.text, get(&service, &path, "all").await.text]
+    {
         for value in ["@example.com", "phone-", "mallory", "January"] {
             assert!(!text.contains(value), "{value} is in {text}");
         }
-        for told in [
+        for reported in [
             "column `Qty`: expected a whole number",
             "all.csv, line 25: found a value like `aaa@aaaaaaa.aaa`",
             "column `Price`: expected a number",
@@ -45,14 +50,15 @@ async fn bad_lines_are_told_without_their_values() {
             "no JSON object",
             "more.jsonl, line 1: found another value",
         ] {
-            assert!(text.contains(told), "{told} is not in {text}");
+            assert!(text.contains(reported), "{reported} is not in {text}");
         }
     }
 }
 
 #[tokio::test]
-async fn audiences_by_personal_features_do_not_say_by_which_values() {
-    let named = "[audiences.ours]\nwhere = 'profile.email:\"new@example.com\" or profile.email:\"nwe@example.com\"'\n\
+async fn definitions_of_audiences_hide_personal_values() {
+    let named = "[audiences.ours]\n\
+        where = 'profile.email:\"new@example.com\" or profile.email:\"nwe@example.com\"'\n\
         [audiences.old]\nwhere = 'profile.age > 30'\n";
     let shop = shop(&format!("{named}{}{}", keys(CALLERS), keys(OPERATOR)));
     let built = shop.build().await;
@@ -64,7 +70,7 @@ async fn audiences_by_personal_features_do_not_say_by_which_values() {
     for path in ["/v1/segments", "/v1/segments/ours", "/v1/segments/ours/history", manifest.as_str()] {
         let answer = get(&service, path, "operator").await;
         assert!(answer.status == 200 && !shows(&answer), "{path}: {}", answer.text);
-        // One who may see, sees it.
+        // With the scope `pii` the definition is complete.
         let whole = get(&service, path, "all").await;
         assert_eq!(shows(&whole), !path.ends_with("history"), "{path}: {}", whole.text);
     }
@@ -72,7 +78,7 @@ async fn audiences_by_personal_features_do_not_say_by_which_values() {
 }
 
 #[tokio::test]
-async fn what_is_declared_personal_is_there() {
+async fn personal_declarations_must_name_existing_columns() {
     let built = async |toml: &str, views: &[(&str, &str)]| {
         let shop = shop(toml);
         for (name, sql) in views {
@@ -94,19 +100,20 @@ async fn what_is_declared_personal_is_there() {
         "`mail.emial` is declared personal, and there is no such column; did you mean email",
     )
     .await;
-    // The shop's own settings are in [raw.customers] before, and in [views] after.
+    // The settings of the shop end in [views].
     refused("personal = [\"contact.fone\"]\n", &[], "`contact.fone` is declared personal").await;
     refused("personal = [\"contcat.phone\"]\n", &[], "did you mean contact").await;
-    let rfm = "-- RFM.\n-- segment (personal): Which.\nSELECT customer_id, 1.0 AS monetary, 1 AS r_score, 1 AS f_score, 1 AS m_score, \
-        'x' AS segment FROM orders GROUP BY customer_id";
+    let rfm = "-- RFM.\n-- segment (personal): Which.\n\
+        SELECT customer_id, 1.0 AS monetary, 1 AS r_score, 1 AS f_score, 1 AS m_score, 'x' AS segment \
+        FROM orders GROUP BY customer_id";
     refused("", &[("rfm", rfm)], "`segment` cannot be personal").await;
 
-    let mut misspelt = shop("");
-    misspelt.config.raw.customers.personal = vec!["emial".to_owned()];
-    let error = misspelt.try_build(None).await.expect_err("a typing error");
+    let mut misspelled = shop("");
+    misspelled.config.raw.customers.personal = vec!["emial".to_owned()];
+    let error = misspelled.try_build(None).await.expect_err("a misspelled column");
     assert!(error.contains("`emial`, and no file has such a column; did you mean email"), "{error}");
 
-    // A column of the files is personal also under the name that the files have for it, and in whatever view takes it over.
+    // A column is personal under the name in the files too, and in every view that selects the column.
     let mut shop = shop("personal = [\"contact.orders\"]\n");
     shop.config.raw.customers.personal = vec![" EMAIL".to_owned()];
     view(&shop, "mail", sql);
@@ -117,9 +124,9 @@ async fn what_is_declared_personal_is_there() {
     assert_eq!(found, ["profile.email", "again.email", "contact.phone", "contact.orders", "mail.email"]);
 }
 
-/// Nobody has to wait for the next build, and a rollback opens nothing.
+/// A declaration counts without a new build, and also after a rollback.
 #[tokio::test]
-async fn what_the_service_is_told_is_personal_counts_at_once() {
+async fn personal_setting_of_the_service_applies_at_once() {
     let mut shop = shop(&keys(CALLERS));
     shop.config.raw.customers.personal.clear();
     let built = shop.build().await;
@@ -146,10 +153,11 @@ async fn what_the_service_is_told_is_personal_counts_at_once() {
     assert!(!shows(&back), "{}", back.text);
 }
 
-/// Errors, near misses, counts, orders, cursors and tags: what one asks by a personal feature tells nothing.
+/// Errors, suggestions, counts, orders, cursors and ETags reveal nothing about a personal feature.
 #[tokio::test]
-async fn nothing_is_told_by_asking() {
-    let sql = "-- born (personal): The year.\nSELECT customer_id, 1900 + CAST(age AS BIGINT) AS born, 1 AS one FROM profile WHERE age IS NOT NULL";
+async fn queries_by_personal_features_reveal_nothing() {
+    let sql = "-- born (personal): The year.\n\
+        SELECT customer_id, 1900 + CAST(age AS BIGINT) AS born, 1 AS one FROM profile WHERE age IS NOT NULL";
     let shop = shop(&keys(CALLERS));
     view(&shop, "birth", sql);
     let service = shop.open().await;
@@ -172,7 +180,7 @@ async fn nothing_is_told_by_asking() {
         assert_eq!(answer.status, 403, "{body}: {}", answer.text);
         assert!(!shows(&answer) && !answer.text.contains("1941"), "{body}: {}", answer.text);
     }
-    // Nor as a file.
+    // The same expressions as exports.
     for body in bodies.iter().filter(|body| body.get("breakdown").is_none()) {
         let file =
             json!({"where": body["where"], "order_by": body.get("order_by").unwrap_or(&json!("birth.one"))});
@@ -181,7 +189,7 @@ async fn nothing_is_told_by_asking() {
                 .await;
         assert_eq!(answer.status, 403, "{file}: {}", answer.text);
     }
-    // A page that somebody else turned is no way around it.
+    // The cursor of a caller with `pii` does not help another caller.
     let mut body = json!({"where": "birth.one = 1", "order_by": "birth.born", "limit": 1});
     let first = asked(&body, "reader").await;
     body["cursor"] = first.json()["next"].clone();
@@ -190,13 +198,13 @@ async fn nothing_is_told_by_asking() {
     assert_eq!(asked(&body, "features").await.status, 403);
     body["order_by"] = json!("birth.one");
     assert_eq!(asked(&body, "features").await.problem(), "bad-cursor");
-    // Nor does a cursor tell what the page was ordered by.
-    let cursor = larder_cursor(first.json()["snapshot"].as_str().unwrap());
+    // A cursor of a segment reveals no order.
+    let cursor = prospect_cursor(first.json()["snapshot"].as_str().unwrap());
     assert_eq!(
         get(&service, &format!("/v1/segments/prospect/customers?cursor={cursor}"), "features").await.status,
         200
     );
-    // Other spellings of an export's columns, and what is wrong with them.
+    // Valid and invalid columns of an export.
     for columns in ["birth.born", "birth", "birth.bron", "customer_id,birth.born,birth.born"] {
         for format in ["csv", "ndjson"] {
             let path = format!("/v1/segments/prospect/export?format={format}&columns={columns}");
@@ -210,7 +218,7 @@ async fn nothing_is_told_by_asking() {
             );
         }
     }
-    // The tag of a masked answer is the same whatever the values are: it does not hang on the customer.
+    // The ETag of a masked response does not depend on the values of the customer.
     let tag = get(&service, "/v1/customers/17850", "features").await.header("etag").to_owned();
     assert_eq!(get(&service, "/v1/customers/prospect", "features").await.header("etag"), tag);
 }

@@ -1,6 +1,6 @@
-//! Feast's own SDK, as PyPI has it, reads from a running Larder through the repository that `larder feast-repo` wrote.
+//! The SDK of Feast from PyPI reads from a service through the repository that `larder feast-repo` wrote.
 //!
-//! Installing it takes 40 s and 0.6 GB.
+//! Installing the SDK takes 40 s and 0.6 GB.
 
 use std::{
     fs,
@@ -20,14 +20,15 @@ use crate::support::{
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/feast/sdk.py");
 
-/// A program of Feast's that does not look for settings or leave any at home.
+/// Returns a command for a program of Feast that neither reads nor writes settings in the home folder.
 fn program(shop: &Shop, program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env("HOME", shop.path()).env("FEAST_USAGE", "False").env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
-/// What Feast's SDK answers to `questions`, from a Larder that it knows by `larder feast-repo` alone; with a `key` in its environment.
+/// Runs the SDK with the repository that `larder feast-repo` writes and `key` in its environment, and returns
+/// a response to each of `questions`.
 fn answers(shop: &Shop, service: &Service, key: Option<&str>, questions: &[Value]) -> Vec<Value> {
     let programs = installed("feast");
     let repository = shop.path().join("repository");
@@ -45,14 +46,17 @@ fn answers(shop: &Shop, service: &Service, key: Option<&str>, questions: &[Value
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The schema of a table's columns in Feast for the built-in views, and for one with a list and a list of structs.
-const BOUGHT: &str = "-- What was bought.\nSELECT customer_id, array_agg(product_id ORDER BY product_id) AS products, \
-    array_agg(named_struct('id', product_id) ORDER BY product_id) AS lines FROM transactions WHERE quantity > 0 GROUP BY customer_id";
+/// A view with a list and a list of structs.
+const BOUGHT: &str = "-- Products bought.\n\
+    SELECT customer_id, array_agg(product_id ORDER BY product_id) AS products, \
+    array_agg(named_struct('id', product_id) ORDER BY product_id) AS lines \
+    FROM transactions WHERE quantity > 0 GROUP BY customer_id";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn feasts_own_sdk_reads_from_larder() {
+async fn feast_sdk_reads_all_features() {
     let shop = corners_with(
-        "[views]\nfolder = \"views\"\n[feast]\nservices = { next = [\"rfm:segment\", \"behavior:items\", \"bought\"] }\nmax_age = { behavior = \"2d\" }\n",
+        "[views]\nfolder = \"views\"\n[feast]\nmax_age = { behavior = \"2d\" }\n\
+         services = { next = [\"rfm:segment\", \"behavior:items\", \"bought\"] }\n",
     );
     fs::create_dir(shop.path().join("views")).unwrap();
     fs::write(shop.path().join("views/bought.sql"), BOUGHT).unwrap();
@@ -69,7 +73,12 @@ async fn feasts_own_sdk_reads_from_larder() {
         json!({"ask": "schema"}),
         json!({"ask": "online", "ids": ids, "features": all, "full": true}),
         json!({"ask": "online", "ids": [17850, 17850], "service": "next"}),
-        json!({"ask": "rows", "view": "rfm", "features": ["segment", "monetary", "frequency"], "ids": ["17850", "prospect"]}),
+        json!({
+            "ask": "rows",
+            "view": "rfm",
+            "features": ["segment", "monetary", "frequency"],
+            "ids": ["17850", "prospect"],
+        }),
         json!({"ask": "rows", "view": "bought", "features": ["products", "lines"], "ids": ["17850"]}),
         json!({"ask": "online", "ids": ["loyal"], "features": ["nope:segment"]}),
         json!({"ask": "online", "ids": [""], "features": ["rfm:segment"]}),
@@ -93,7 +102,7 @@ async fn feasts_own_sdk_reads_from_larder() {
         schema["views"].as_object().unwrap().values().map(|view| view.as_object().unwrap().len()).sum();
     assert_eq!(known, features.len(), "{schema}");
 
-    // Every feature of every customer as REST has it; what is too old is withheld.
+    // Every value equals the REST value, unless it is older than `max_age`.
     assert_eq!(online["values"]["customer_id"], json!(ids), "{online}");
     for (at, id) in ids.iter().enumerate() {
         let rest = service.get(&format!("/v1/customers/{id}")).await.json();
@@ -117,11 +126,15 @@ async fn feasts_own_sdk_reads_from_larder() {
     assert_eq!(served["statuses"]["items"], json!(["OUTSIDE_MAX_AGE", "OUTSIDE_MAX_AGE"]));
     assert_eq!(served["values"]["products"], json!([["p1", "p1", "p2"], ["p1", "p1", "p2"]]));
 
-    // By declared types, as every version of Feast before 0.64 reads.
+    // Values by declared type, as versions of Feast before 0.64 read them.
     assert_eq!(rows[0]["as_of"], "2024-03-10T11:30:00+00:00", "{rows}");
     assert_eq!(
         rows[0]["values"],
-        json!({"segment": ["string_val", "loyal"], "monetary": ["double_val", 35.5], "frequency": ["int64_val", 2]})
+        json!({
+            "segment": ["string_val", "loyal"],
+            "monetary": ["double_val", 35.5],
+            "frequency": ["int64_val", 2],
+        })
     );
     assert_eq!(rows[1]["values"]["monetary"], json!(["double_val", 0.0]));
     assert_eq!(nested[0]["values"]["products"], json!(["string_list_val", ["p1", "p1", "p2"]]));
@@ -133,7 +146,7 @@ async fn feasts_own_sdk_reads_from_larder() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn feasts_own_sdk_brings_a_key() {
+async fn feast_sdk_sends_the_api_key() {
     let shop = callers::shop(&callers::keys(&[
         ("reader", &[Scope::Features, Scope::Pii]),
         ("features", &[Scope::Features]),
@@ -153,6 +166,6 @@ async fn feasts_own_sdk_brings_a_key() {
         );
         assert_eq!(answer["values"]["orders"], json!([2]), "{answer}");
     }
-    let refused = answers(&shop, &service, Some("lrd_nobodys"), &[question]);
+    let refused = answers(&shop, &service, Some("lrd_unknown"), &[question]);
     assert!(refused[0]["message"].as_str().unwrap().contains("401"), "{refused:?}");
 }
