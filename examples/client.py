@@ -76,7 +76,8 @@ def main():
     segment = sys.argv[1] if len(sys.argv) > 1 else "champions"
     larder = Larder(os.environ.get("LARDER_URL", "http://127.0.0.1:8080"), os.environ.get("LARDER_KEY"))
 
-    members = [member["customer_id"] for member in larder.segment(segment)]
+    # Pages of 5 show the paging; 1,000 is the greatest page.
+    members = [member["customer_id"] for member in larder.segment(segment, limit=5)]
     print(f"{segment}: {len(members)} customers")
 
     first = larder.customer(members[0], views=["rfm"])["rfm"]

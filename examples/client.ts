@@ -87,7 +87,8 @@ const segment = process.argv[2] ?? "champions";
 const larder = new Larder(process.env.LARDER_URL, process.env.LARDER_KEY);
 
 const members: string[] = [];
-for await (const member of larder.segment(segment)) members.push(member.customer_id);
+// Pages of 5 show the paging; 1,000 is the greatest page.
+for await (const member of larder.segment(segment, undefined, 5)) members.push(member.customer_id);
 console.log(`${segment}: ${members.length} customers`);
 
 const first = (await larder.customer(members[0], ["rfm"]))?.rfm;

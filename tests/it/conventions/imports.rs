@@ -30,6 +30,7 @@ pub(super) fn paths(code: &str) -> Vec<Segments> {
 /// Expands the path or `use` tree at the start of `text` into `found`, and returns the text behind it.
 fn expand<'a>(mut text: &'a str, prefix: &[String], found: &mut Vec<Segments>) -> &'a str {
     let mut path = prefix.to_vec();
+    let mut is_self = false;
     loop {
         text = text.trim_start();
         if let Some(mut rest) = text.strip_prefix('{') {
@@ -42,8 +43,10 @@ fn expand<'a>(mut text: &'a str, prefix: &[String], found: &mut Vec<Segments>) -
             }
         }
         let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
-        if end > 0 && (path.is_empty() || &text[..end] != "self") {
-            path.push(text[..end].to_owned());
+        match &text[..end] {
+            "" => {}
+            "self" if !path.is_empty() => is_self = true,
+            name => path.push(name.to_owned()),
         }
         text = &text[end..];
         match text.strip_prefix("::") {
@@ -52,7 +55,7 @@ fn expand<'a>(mut text: &'a str, prefix: &[String], found: &mut Vec<Segments>) -
         }
     }
     let is_glob = text.starts_with('*');
-    if path.len() > prefix.len() || is_glob {
+    if path.len() > prefix.len() || is_glob || is_self {
         found.push(path);
     }
     text.trim_start_matches('*')
