@@ -23,7 +23,7 @@ pub(crate) fn installed(name: &str) -> PathBuf {
     let requirements =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name).join("requirements.txt");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let pins = larder::snapshot::hex(&Sha256::digest(fs::read(&requirements).unwrap()));
+    let pins = format!("{:x}", Sha256::digest(fs::read(&requirements).unwrap()));
     let folder = target.join(format!("{name}-{}", &pins[..12]));
     // One process installs; the others wait for the lock.
     let lock = File::create(target.join(format!("{name}.lock"))).unwrap();

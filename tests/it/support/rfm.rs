@@ -1,4 +1,4 @@
-//! RFM by the definition, by other means than Larder's: no SQL, no decimals, whole numbers only.
+//! An independent computation of RFM from its definition, with integers only: no SQL and no decimals.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::shop::Service;
 
-/// A line of transactions. Money is in ten-thousandths.
+/// A transaction; money in ten-thousandths.
 pub(crate) struct Line {
     customer: String,
     order: String,
@@ -20,7 +20,7 @@ pub(crate) struct Line {
     at: DateTime<Utc>,
 }
 
-/// What a customer's row must say.
+/// Expected RFM values of a customer.
 #[derive(Default)]
 pub(crate) struct Customer {
     recency: Option<i64>,
@@ -30,18 +30,19 @@ pub(crate) struct Customer {
     pub(crate) segment: &'static str,
 }
 
+/// Expected RFM values of all customers.
 pub(crate) struct Expected {
     pub(crate) customers: BTreeMap<String, Customer>,
-    /// Five times each edge, so that it is whole.
+    /// Quintile edges of each measure times five, which are integers.
     edges: BTreeMap<&'static str, Vec<i64>>,
 }
 
-/// The lines of a file whose columns are customer, order, _, _, quantity, price, time.
+/// Reads a file with the columns customer, order, _, _, quantity, price, time.
 pub(crate) fn lines(csv: impl Read) -> Vec<Line> {
     read(csv, [0, 1, 4, 5, 6])
 }
 
-/// The lines of a file of "Online Retail".
+/// Reads a file of the data set "Online Retail".
 pub(crate) fn lines_of_online_retail(csv: impl Read) -> Vec<Line> {
     read(csv, [6, 0, 3, 5, 4])
 }
@@ -66,7 +67,7 @@ fn read(csv: impl Read, [customer, order, quantity, price, at]: [usize; 5]) -> V
     csv::Reader::from_reader(csv).records().map(|record| line(record.unwrap())).collect()
 }
 
-/// The rows of all customers of `lines`, and of `prospects`, at `as_of`.
+/// Computes the values of all customers of `lines`, and of `prospects`, at `as_of`.
 pub(crate) fn by_definition(lines: &[Line], as_of: DateTime<Utc>, prospects: &[&str]) -> Expected {
     let mut customers: BTreeMap<String, Customer> = BTreeMap::new();
     let mut orders: BTreeSet<(&str, &str)> = BTreeSet::new();
@@ -110,7 +111,7 @@ pub(crate) fn by_definition(lines: &[Line], as_of: DateTime<Utc>, prospects: &[&
     Expected { customers, edges }
 }
 
-/// v[j]·(5−f) + v[j+1]·f for each k.
+/// Computes five times each quintile edge: v[j]·(5−f) + v[j+1]·f for each k.
 fn five_edges(mut values: Vec<i64>) -> Vec<i64> {
     values.sort_unstable();
     let last = values.len() - 1;
@@ -121,7 +122,7 @@ fn five_edges(mut values: Vec<i64>) -> Vec<i64> {
     (1..=4).map(edge).collect()
 }
 
-/// The grid of 25 cells, written as its table.
+/// Looks up the segment of the scores in the grid of 25 cells.
 fn segment(r: i64, f: i64) -> &'static str {
     let rows = [
         "hibernating hibernating at_risk at_risk cant_lose",
@@ -134,7 +135,8 @@ fn segment(r: i64, f: i64) -> &'static str {
     rows[r - 1].split(' ').nth(f - 1).unwrap()
 }
 
-/// Asks `service` for everybody, and compares every value; and the manifest's edges and sizes.
+/// Compares every value of every customer of `service` with `expected`, and the edges and sizes in the
+/// manifest.
 #[expect(clippy::cast_precision_loss, reason = "numbers of less than 53 bits")]
 pub(crate) async fn compare(service: &Service, manifest: &Manifest, expected: &Expected) {
     assert_eq!(manifest.customers, expected.customers.len() as u64);
@@ -161,7 +163,7 @@ pub(crate) async fn compare(service: &Service, manifest: &Manifest, expected: &E
         }
     }
     for (measure, edges) in &expected.edges {
-        // Only money is in ten-thousandths.
+        // Money is in ten-thousandths, other measures are not.
         let unit = if *measure == "monetary" { 50_000.0 } else { 5.0 };
         let wanted: Vec<f64> = edges.iter().map(|edge| *edge as f64 / unit).collect();
         let found: Vec<f64> = manifest.edges[*measure].iter().map(|edge| edge.parse().unwrap()).collect();
