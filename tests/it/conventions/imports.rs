@@ -136,12 +136,19 @@ impl Modules {
     }
 }
 
-/// Finds groups of modules with the same parent that import each other, directly or through others of the
-/// group.
+/// Modules with the same parent that import each other.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Cycle {
+    pub(super) parent: String,
+    pub(super) modules: Vec<String>,
+    /// Imports among the modules: `audit → access`.
+    pub(super) imports: Vec<String>,
+}
+
+/// Finds groups of sibling modules that import each other, directly or through others of the group.
 ///
 /// A module counts with all modules below it. Imports between a module and its own parents are no cycle.
-/// Returns the parent and the names of each group.
-pub(super) fn cycles(files: &BTreeMap<String, String>) -> Vec<(String, Vec<String>)> {
+pub(super) fn cycles(files: &BTreeMap<String, String>) -> BTreeSet<Cycle> {
     let modules = Modules::new(files);
     let mut imports: BTreeMap<Segments, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     for (module, code) in &modules.code {
@@ -151,24 +158,28 @@ pub(super) fn cycles(files: &BTreeMap<String, String>) -> Vec<(String, Vec<Strin
                 continue;
             };
             let common = module.iter().zip(&target).take_while(|(a, b)| a == b).count();
-            // Imports between the top-level modules are held to the layers.
+            // Imports between top-level modules follow the layers.
             if common > 0 && common < module.len() && common < target.len() {
                 let siblings = imports.entry(module[..common].to_vec()).or_default();
                 siblings.entry(module[common].clone()).or_default().insert(target[common].clone());
             }
         }
     }
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     for (parent, siblings) in imports {
-        let mut groups: BTreeSet<Vec<String>> = BTreeSet::new();
         for start in siblings.keys() {
             let reached = reachable(&siblings, start);
             if reached.contains(start) {
-                let both_ways = |other: &&String| reachable(&siblings, other).contains(start);
-                groups.insert(reached.iter().filter(both_ways).cloned().collect());
+                let imports_start = |other: &&String| reachable(&siblings, other).contains(start);
+                let modules: Vec<String> = reached.iter().filter(imports_start).cloned().collect();
+                let mut edges = Vec::new();
+                for module in &modules {
+                    let inside = siblings[module].iter().filter(|imported| modules.contains(imported));
+                    edges.extend(inside.map(|imported| format!("{module} → {imported}")));
+                }
+                found.insert(Cycle { parent: parent.join("/"), modules, imports: edges });
             }
         }
-        found.extend(groups.into_iter().map(|group| (parent.join("/"), group)));
     }
     found
 }
@@ -206,9 +217,10 @@ fn cycles_are_found_through_parents_and_folders() {
         ("a/c/deep.rs", "fn f() -> crate::a::d::D {}"),
         ("a/d.rs", "use super::Own;"),
     ]);
-    assert_eq!(cycles(&tree), []);
+    assert!(cycles(&tree).is_empty());
     let mut circle: BTreeMap<String, String> = tree;
     circle.insert("a/d.rs".to_owned(), "use super::Other;".to_owned());
-    let group = ["b", "c", "d"].map(str::to_owned).to_vec();
-    assert_eq!(cycles(&circle), [("a".to_owned(), group)]);
+    let [cycle] = cycles(&circle).into_iter().collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!((cycle.parent.as_str(), cycle.modules), ("a", ["b", "c", "d"].map(str::to_owned).to_vec()));
+    assert_eq!(cycle.imports, ["b → c", "b → d", "c → d", "d → b"]);
 }
