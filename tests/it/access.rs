@@ -304,7 +304,7 @@ async fn masked_features_are_null_and_listed() {
 #[tokio::test]
 async fn audience_by_personal_feature_needs_scope_pii() {
     let service = shop(&keys(CALLERS)).open().await;
-    let asked = async |body: Value, name: &str| {
+    let query = async |body: Value, name: &str| {
         ask(&service, &Method::POST, "/v1/audiences", Some(&body), Some(&key(name))).await
     };
     for body in [
@@ -313,15 +313,15 @@ async fn audience_by_personal_feature_needs_scope_pii() {
         json!({"where": "contact.orders > 0", "breakdown": {"feature": "contact.phone"}}),
         json!({"where": "contact.orders > 0", "order_by": "contact.phone"}),
     ] {
-        let answer = asked(body.clone(), "features").await;
+        let answer = query(body.clone(), "features").await;
         assert_eq!((answer.status, answer.problem().as_str()), (403, "forbidden"), "{body}: {}", answer.text);
         assert!(answer.text.contains("is personal") && !shows(&answer), "{}", answer.text);
         // Audiences are ordered by numbers and times only, not by a telephone number.
         let expected = if body.get("order_by").is_some() { 400 } else { 200 };
-        assert_eq!(asked(body.clone(), "reader").await.status, expected, "{body}");
+        assert_eq!(query(body.clone(), "reader").await.status, expected, "{body}");
     }
     let found =
-        asked(json!({"where": "profile.email:\"new@example.com\"", "limit": 1}), "reader").await.json();
+        query(json!({"where": "profile.email:\"new@example.com\"", "limit": 1}), "reader").await.json();
     assert_eq!(
         (&found["total"], &found["customers"][0]["customer_id"]),
         (&json!(1), &json!("17850")),

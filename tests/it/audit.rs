@@ -54,7 +54,7 @@ async fn audit_log_names_callers_features_and_customers() {
     }
     let file = shop.path().join("audit.log");
     let found = eventually(async || json_lines(&file), |lines| lines.len() >= 5).await;
-    let told: Vec<_> = found
+    let logged: Vec<_> = found
         .iter()
         .map(|line| {
             assert_eq!((&line["key"], &line["level"]), (&json!("reader"), &json!("INFO")), "{line}");
@@ -67,7 +67,7 @@ async fn audit_log_names_callers_features_and_customers() {
         (json!(route), json!(features), json!(ids.len()), json!(ids))
     };
     assert_eq!(
-        told,
+        logged,
         [
             line("/v1/customers/{id}", "profile.email,contact.phone", &["17850"]),
             line("/v1/customers/batch", "profile.email", &["17850", "prospect"]),

@@ -420,9 +420,9 @@ async fn health_is_503_without_a_snapshot() {
     let shop = corners();
     let service = shop.serve().await;
     assert_eq!(service.get("/health").await.status, 503);
-    let nothing =
+    let refused =
         service.post(URL, r#"{"entities": {"customer_id": [1]}, "features": ["rfm:segment"]}"#).await;
-    assert_eq!((nothing.status, nothing.problem().as_str()), (503, "no-snapshot"));
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "no-snapshot"));
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
     let healthy = eventually(|| service.get("/health"), |answer| answer.status == 200).await;
@@ -435,13 +435,13 @@ async fn feast_repo_updates_its_own_file_only() {
     let built = shop.build().await;
     let repository = shop.path().join("repository");
     let folder = repository.to_str().unwrap();
-    let nothing = shop.larder(&["feast-repo", folder]);
-    assert!(String::from_utf8_lossy(&nothing.stderr).contains("no current snapshot"), "{nothing:?}");
+    let refused = shop.larder(&["feast-repo", folder]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no current snapshot"), "{refused:?}");
     shop.publish(&built.manifest.id).await;
     let written = shop.larder(&["feast-repo", folder, "--url", "http://features:80"]);
-    let told = String::from_utf8_lossy(&written.stdout).into_owned();
+    let output = String::from_utf8_lossy(&written.stdout).into_owned();
     assert!(
-        written.status.success() && told.contains("behavior") && told.contains("feast apply"),
+        written.status.success() && output.contains("behavior") && output.contains("feast apply"),
         "{written:?}"
     );
     let (store, python) = (repository.join("feature_store.yaml"), repository.join("larder.py"));

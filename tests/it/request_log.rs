@@ -27,13 +27,13 @@ async fn request_is_logged_unless_filtered_out() {
         drop((answer, client));
         // A shutdown writes all buffered lines.
         program.stop();
-        let told = json_lines(&log);
-        let requests: Vec<_> = told.iter().filter(|line| line["target"] == "larder::request").collect();
+        let logged = json_lines(&log);
+        let requests: Vec<_> = logged.iter().filter(|line| line["target"] == "larder::request").collect();
         if level != "info" {
-            assert!(requests.is_empty() && !told.is_empty(), "{told:?}");
+            assert!(requests.is_empty() && !logged.is_empty(), "{logged:?}");
             continue;
         }
-        let [line] = requests[..] else { panic!("{told:?}") };
+        let [line] = requests[..] else { panic!("{logged:?}") };
         let expected =
             [("level", json!("INFO")), ("message", json!("request")), ("request_id", json!("\"one\""))];
         let route =

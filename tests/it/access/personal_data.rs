@@ -139,9 +139,9 @@ async fn personal_setting_of_the_service_applies_at_once() {
     let masked = get(&service, "/v1/customers/17850", "features").await;
     assert!(!shows(&masked) && masked.json()["masked"][0] == "profile.email", "{}", masked.text);
     let by_mail = json!({"where": "profile.email is not null", "limit": 0});
-    let asked =
+    let query =
         ask(&service, &Method::POST, "/v1/audiences", Some(&by_mail), Some(&super::key("features"))).await;
-    assert_eq!(asked.status, 403, "{}", asked.text);
+    assert_eq!(query.status, 403, "{}", query.text);
     let next = shop.build().await;
     shop.publish(&next.manifest.id).await;
     let of_next =
@@ -161,7 +161,7 @@ async fn queries_by_personal_features_reveal_nothing() {
     let shop = shop(&keys(CALLERS));
     view(&shop, "birth", sql);
     let service = shop.open().await;
-    let asked = async |body: &Value, name: &str| {
+    let query = async |body: &Value, name: &str| {
         ask(&service, &Method::POST, "/v1/audiences", Some(body), Some(&super::key(name))).await
     };
     let bodies = [
@@ -176,7 +176,7 @@ async fn queries_by_personal_features_reveal_nothing() {
         json!({"where": "birth.one = 1", "breakdown": {"feature": "birth.born", "buckets": 2}}),
     ];
     for body in &bodies {
-        let answer = asked(body, "features").await;
+        let answer = query(body, "features").await;
         assert_eq!(answer.status, 403, "{body}: {}", answer.text);
         assert!(!shows(&answer) && !answer.text.contains("1941"), "{body}: {}", answer.text);
     }
@@ -191,13 +191,13 @@ async fn queries_by_personal_features_reveal_nothing() {
     }
     // The cursor of a caller with `pii` does not help another caller.
     let mut body = json!({"where": "birth.one = 1", "order_by": "birth.born", "limit": 1});
-    let first = asked(&body, "reader").await;
+    let first = query(&body, "reader").await;
     body["cursor"] = first.json()["next"].clone();
     assert!(body["cursor"].is_string(), "{}", first.text);
-    assert_eq!(asked(&body, "reader").await.status, 200);
-    assert_eq!(asked(&body, "features").await.status, 403);
+    assert_eq!(query(&body, "reader").await.status, 200);
+    assert_eq!(query(&body, "features").await.status, 403);
     body["order_by"] = json!("birth.one");
-    assert_eq!(asked(&body, "features").await.problem(), "bad-cursor");
+    assert_eq!(query(&body, "features").await.problem(), "bad-cursor");
     // A cursor of a segment reveals no order.
     let cursor = prospect_cursor(first.json()["snapshot"].as_str().unwrap());
     assert_eq!(
