@@ -1,5 +1,5 @@
 //! Ways other than feature values by which personal data could reach a caller without the scope `pii`:
-//! warnings, segment definitions, errors, orders, cursors, ETags and exports.
+//! warnings, segment definitions, errors, orders, cursors, `ETag` headers and exports.
 
 use std::fs;
 
@@ -153,7 +153,7 @@ async fn personal_setting_of_the_service_applies_at_once() {
     assert!(!shows(&back), "{}", back.text);
 }
 
-/// Errors, suggestions, counts, orders, cursors and ETags reveal nothing about a personal feature.
+/// Errors, suggestions, counts, orders, cursors and `ETag` headers reveal nothing about a personal feature.
 #[tokio::test]
 async fn queries_by_personal_features_reveal_nothing() {
     let sql = "-- born (personal): The year.\n\
