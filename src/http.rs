@@ -1,122 +1,124 @@
-//! REST: the map of all URLs. A handler extracts, makes one call, and answers.
+//! The REST API: the map of all URLs, and the state that handlers share.
 //!
-//! Only this storey knows axum and status codes; it sees [`crate::serving`], never a store.
+//! A request passes [`layers`], is matched by [`route_table`], and reaches one file of [`routes`]. A handler takes
+//! its arguments from [`extract`], makes one call to [`crate::serving`], and answers through [`reply`]. Only this
+//! layer knows axum and status codes.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use axum::{Router, routing::get};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 use crate::{
-    config::{Config, HttpConfig},
+    config::{Config, HttpConfig, Scope},
     serving::Serving,
     telemetry::Metrics,
 };
 
 mod access;
-mod audiences;
-mod audit;
-mod batch;
-mod catalog;
-mod churn;
-mod compress;
-mod conditional;
-mod cors;
-mod cursor;
-mod customer_history;
-mod customers;
-mod export;
-pub mod feast;
-mod history;
-mod lists;
-mod migration;
-mod models;
-mod observe;
+mod extract;
+mod layers;
 pub mod openapi;
-mod overlap;
 mod problem;
-mod query;
-mod recommendations;
-mod segments;
-mod select;
+mod reply;
+mod route_table;
+mod routes;
 mod server;
-mod service;
-mod span;
 mod tls;
 
-pub(crate) use cursor::fuzz as fuzz_cursor;
+pub(crate) use extract::cursor::fuzz as fuzz_cursor;
 pub use problem::Problem;
+pub use routes::feast;
 pub use server::serve;
 pub use tls::{Tls, TlsError};
 
-/// What every handler sees.
+use route_table::{Endpoints, Need, RouteTable};
+use routes::{
+    audiences, churn, customer, customer_batch, customer_history, docs, exports, migration, models, overlap,
+    probes, recommendations, segment_history, segments, snapshots, views,
+};
+
+/// The state that handlers and layers share.
 #[derive(Debug)]
 pub struct App {
     serving: Arc<Serving>,
     metrics: Arc<Metrics>,
     config: HttpConfig,
     feast: feast::Feast,
-    request_ids: observe::RequestIds,
-    routes: observe::Routes,
-    gate: access::Gate,
-    caching: observe::Caching,
+    routes: RouteTable,
+    layers: layers::Layers,
     draining: AtomicBool,
 }
 
 impl App {
-    /// What `serving` answers, as `config` says.
+    /// Makes the state of a service that answers from `serving`.
     #[must_use]
     pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: &Config) -> Arc<Self> {
-        let request_ids = observe::RequestIds::default();
-        let (_, document) = documented().split_for_parts();
-        let templates = document.paths.paths.into_keys().chain(openapi::DOCS.map(str::to_owned));
-        let routes = observe::Routes::new(templates, &metrics);
-        let gate = access::Gate::new(&config.keys, &config.http, &metrics);
-        let caching = observe::Caching::new(&config.http, gate.has_keys());
-        let feast = feast::Feast::new(config.feast.clone());
-        let (config, draining) = (config.http.clone(), AtomicBool::new(false));
-        Arc::new(Self { serving, metrics, config, feast, request_ids, routes, gate, caching, draining })
+        Arc::new(Self {
+            routes: RouteTable::new(endpoints(), &metrics),
+            layers: layers::Layers::new(config, &metrics),
+            feast: feast::Feast::new(config.feast.clone()),
+            config: config.http.clone(),
+            draining: AtomicBool::new(false),
+            serving,
+            metrics,
+        })
+    }
+
+    /// Whether a snapshot is active, a tier can answer, and the process is not shutting down.
+    fn is_ready(&self) -> bool {
+        let answers = self.serving.lake_answers() || self.serving.online().is_some_and(|tair| tair.used);
+        self.serving.current().is_ok() && answers && !self.draining.load(Ordering::Relaxed)
     }
 }
 
-/// The documented routes.
-fn documented() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(openapi::head())
-        .routes(routes!(customers::customer))
-        .routes(routes!(batch::customers))
-        .routes(routes!(recommendations::of_customer))
-        .routes(routes!(recommendations::similar))
-        .routes(routes!(segments::segments))
-        .routes(routes!(segments::segment))
-        .routes(routes!(segments::members))
-        .routes(routes!(churn::churn))
-        .routes(routes!(audiences::audience))
-        .routes(routes!(export::segment))
-        .routes(routes!(export::churn))
-        .routes(routes!(export::audience))
-        .routes(routes!(history::segment))
-        .routes(routes!(migration::migration))
-        .routes(routes!(overlap::overlap))
-        .routes(routes!(customer_history::customer))
-        .routes(routes!(catalog::views))
-        .routes(routes!(models::model))
-        .routes(routes!(catalog::snapshots))
-        .routes(routes!(catalog::snapshot))
-        .routes(routes!(feast::online_features))
-        .routes(routes!(feast::health))
-        .routes(routes!(service::healthz))
-        .routes(routes!(service::readyz))
-        .routes(routes!(service::metrics))
-        .routes(routes!(openapi::document))
+/// Returns every endpoint with the scope that a caller needs for it. A path that is not listed here is not served.
+fn endpoints() -> Endpoints {
+    const FEATURES: Need = Need::Scope(Scope::Features);
+    const EXPORT: Need = Need::Scope(Scope::Export);
+    const ADMIN: Need = Need::Scope(Scope::Admin);
+    const METRICS: Need = Need::Scope(Scope::Metrics);
+    Endpoints::new(openapi::head())
+        .add(FEATURES, routes!(customer::get_customer))
+        .add(FEATURES, routes!(customer_batch::get_customers))
+        .add(FEATURES, routes!(customer_history::get_customer_history))
+        .add(FEATURES, routes!(recommendations::get_recommendations))
+        .add(FEATURES, routes!(recommendations::get_similar_products))
+        .add(FEATURES, routes!(segments::list_segments))
+        .add(FEATURES, routes!(segments::get_segment))
+        .add(FEATURES, routes!(segments::list_segment_customers))
+        .add(FEATURES, routes!(segment_history::get_segment_history))
+        .add(FEATURES, routes!(churn::list_churn))
+        .add(FEATURES, routes!(audiences::query_audience))
+        .add(EXPORT, routes!(exports::export_segment))
+        .add(EXPORT, routes!(exports::export_churn))
+        .add(EXPORT, routes!(exports::export_audience))
+        .add(FEATURES, routes!(migration::get_migration))
+        .add(FEATURES, routes!(overlap::get_overlap))
+        .add(FEATURES, routes!(views::list_views))
+        .add(FEATURES, routes!(models::get_model))
+        .add(FEATURES, routes!(snapshots::list_snapshots))
+        // A manifest names raw files and quotes bad lines.
+        .add(ADMIN, routes!(snapshots::get_snapshot))
+        .add(FEATURES, routes!(feast::get_online_features))
+        .add(Need::Public, routes!(feast::feast_health))
+        .add(Need::Public, routes!(probes::health))
+        .add(Need::Public, routes!(probes::ready))
+        .add(METRICS, routes!(probes::metrics))
+        .add(Need::Public, routes!(openapi::openapi))
+        .add_undocumented(Need::Public, docs::PATHS)
 }
 
-/// All URLs.
+/// Returns the router of all endpoints.
 fn router(app: Arc<App>) -> Router {
-    let (routes, _) = documented().split_for_parts();
-    routes
-        // The customer whose id is "batch".
-        .route("/v1/customers/batch", get(customers::customer_named_batch))
-        .merge(openapi::docs())
+    endpoints()
+        .into_router()
+        // `batch` may be a customer's id: GET reads that customer, POST the batch.
+        .route("/v1/customers/batch", get(customer::get_customer_named_batch))
+        .merge(docs::router())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(app)
 }

@@ -1,22 +1,16 @@
-//! The contract: written by the handlers, completed with the views that a snapshot has.
+//! The OpenAPI document: written by the handlers, completed with the features of a snapshot and with access rules.
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State};
-use serde_json::{Value, json};
-use utoipa::{OpenApi, ToSchema};
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use axum::{Json, extract::State};
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
 
-use super::{App, access::contract, documented};
+use super::{App, endpoints, route_table::Need};
 use crate::feature::FeatureView;
 
-/// The contract with the built-in views, as the repository keeps it.
+/// The OpenAPI document with the built-in views, as committed to the repository.
 pub const COMMITTED: &str = include_str!("../../openapi/openapi.json");
-
-/// View → feature → value; null where the customer is absent from the view.
-#[derive(Debug, ToSchema)]
-#[schema(example = json!({"rfm": {"recency_days": 371, "frequency": 34, "monetary": 5288.63, "segment": "cant_lose"}}))]
-pub(super) struct Views {}
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,66 +21,59 @@ pub(super) struct Views {}
     ),
     tags(
         (name = "customers", description = "Features of customers"),
-        (name = "recommendations", description = "The next products, and similar ones"),
-        (name = "segments", description = "Segments and their members"),
+        (name = "recommendations", description = "Next products and similar products"),
+        (name = "segments", description = "Segments, churn lists and audiences"),
         (name = "exports", description = "Lists as files"),
-        (name = "over time", description = "Segments and customers from snapshot to snapshot"),
-        (name = "catalog", description = "What is served, and what it was made from"),
-        (name = "feast", description = "For clients of Feast"),
-        (name = "service", description = "For those who run the service"),
+        (name = "over time", description = "Segments and customers across snapshots"),
+        (name = "catalog", description = "Views, snapshots and models"),
+        (name = "feast", description = "Feast's feature server API"),
+        (name = "service", description = "Health, metrics and this document"),
     )
 )]
 struct Head;
 
+/// Returns the document without paths.
 pub(super) fn head() -> utoipa::openapi::OpenApi {
     Head::openapi()
 }
 
-/// Where that page and its assets are.
-pub(super) const DOCS: [&str; 3] = ["/docs", "/docs/", "/docs/{*file}"];
-
-/// The page that shows the contract, from assets inside the binary.
-pub(super) fn docs() -> Router<Arc<App>> {
-    SwaggerUi::new("/docs").config(Config::from("/openapi.json")).into()
-}
-
-/// The contract
+/// Get the OpenAPI document
 #[utoipa::path(
     get, path = "/openapi.json", tag = "service", operation_id = "openapi",
-    responses((status = 200, description = "The OpenAPI document, with the views of the current snapshot", body = Object,
+    responses((status = 200, description = "The document, with the views of the current snapshot", body = Object,
         example = json!({"openapi": "3.1.0", "info": {"title": "Larder"}})))
 )]
-pub(super) async fn document(State(app): State<Arc<App>>) -> Json<Value> {
+pub(super) async fn openapi(State(app): State<Arc<App>>) -> Json<Value> {
     Json(app.serving.current().map_or_else(|_| with_views(&[]), |served| with_views(&served.manifest.views)))
 }
 
-/// The contract with `views`.
+/// Returns the document with the features of `views`.
 #[must_use]
 pub fn with_views(views: &[FeatureView]) -> Value {
-    let (_, document) = documented().split_for_parts();
+    let (document, needs) = endpoints().into_document();
     let mut document = serde_json::to_value(document).unwrap_or(Value::Null);
     if let Some(schema) = document.pointer_mut("/components/schemas/Views") {
-        let properties: serde_json::Map<String, Value> =
-            views.iter().map(|view| (view.name.clone(), of_view(view))).collect();
+        let properties: Map<String, Value> =
+            views.iter().map(|view| (view.name.clone(), view_schema(view))).collect();
         if !properties.is_empty() {
             schema["properties"] = Value::Object(properties);
         }
     }
-    // An id may have any number of digits.
+    // An id may have more digits than a 64-bit integer.
     if let Some(ids) = document.pointer_mut("/components/schemas/BatchId/oneOf").and_then(Value::as_array_mut)
     {
         ids.iter_mut().filter_map(Value::as_object_mut).for_each(|id| drop(id.remove("format")));
     }
-    contract::secure(&mut document);
+    add_access_rules(&mut document, &needs);
     document
 }
 
-fn of_view(view: &FeatureView) -> Value {
-    let features: serde_json::Map<String, Value> = view
+fn view_schema(view: &FeatureView) -> Value {
+    let features: Map<String, Value> = view
         .features
         .iter()
         .map(|feature| {
-            let mut schema = of_type(&feature.data_type);
+            let mut schema = value_schema(&feature.data_type);
             let personal =
                 if feature.personal { "Personal: null for callers without the scope `pii`." } else { "" };
             let description = format!("{} {personal}", feature.description);
@@ -99,8 +86,8 @@ fn of_view(view: &FeatureView) -> Value {
     json!({"type": ["object", "null"], "description": view.description, "properties": features})
 }
 
-/// The JSON form of an Arrow type.
-fn of_type(arrow: &str) -> Value {
+/// Returns the JSON schema of an Arrow type, which is given as the manifest spells it.
+fn value_schema(arrow: &str) -> Value {
     match arrow.split('(').next().unwrap_or_default() {
         "Boolean" => json!({"type": ["boolean", "null"]}),
         "Int32" => json!({"type": ["integer", "null"], "format": "int32"}),
@@ -112,5 +99,62 @@ fn of_type(arrow: &str) -> Value {
         "List" => json!({"type": ["array", "null"], "items": {}}),
         "Struct" => json!({"type": ["object", "null"]}),
         _ => json!({}),
+    }
+}
+
+/// Errors of every operation that needs a scope.
+const ANY_ERRORS: &[(&str, &str)] =
+    &[("401", "Unauthorized"), ("403", "Forbidden"), ("429", "TooManyRequests"), ("503", "Unavailable")];
+/// Errors of operations with a request body.
+const BODY_ERRORS: &[(&str, &str)] = &[("413", "BodyTooLarge"), ("415", "UnsupportedMediaType")];
+
+/// Adds the two ways to send a key, and to each operation its scope and the answers that all operations have.
+fn add_access_rules(document: &mut Value, needs: &[(String, Need)]) {
+    let problem = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
+    let header = |description: &str, example: &str| json!({"description": description, "schema": {"type": "string"}, "example": example});
+    let scheme = "An API key made by `larder key`. A service without keys needs none on loopback, and with \
+        `anonymous = true` none for the scopes `features` and `metrics`.";
+    document["components"]["securitySchemes"] = json!({
+        "bearer": {"type": "http", "scheme": "bearer", "description": scheme},
+        "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": scheme},
+    });
+    document["components"]["responses"] = json!({
+        "BodyTooLarge": {"description": "The body is too large"},
+        "UnsupportedMediaType": {"description": "The body is not JSON, or is compressed"},
+        "Unauthorized": {"description": "No API key, or an unknown one",
+            "headers": {"WWW-Authenticate": header("How to send a key", "Bearer")}},
+        "Forbidden": {"description": "The key lacks the scope that the detail names"},
+        "TooManyRequests": {"description": "Rate limit of the key exceeded",
+            "headers": {"Retry-After": header("Seconds to wait before the next request", "1")}},
+        "Unavailable": {"description": "No snapshot is active, or no tier can answer",
+            "headers": {"Retry-After": header("Seconds to wait before the next request", "1")}},
+    });
+    for (_, response) in document["components"]["responses"].as_object_mut().into_iter().flatten() {
+        response["content"] = problem.clone();
+    }
+    for (template, methods) in document["paths"].as_object_mut().into_iter().flatten() {
+        let scope = needs.iter().find(|(path, _)| path == template).and_then(|(_, need)| match need {
+            Need::Public => None,
+            Need::Scope(scope) => Some(scope.as_str()),
+        });
+        for (_, operation) in methods.as_object_mut().into_iter().flatten() {
+            let Some(scope) = scope else {
+                operation["security"] = json!([]);
+                continue;
+            };
+            operation["security"] = json!([{"bearer": [scope]}, {"api_key": [scope]}]);
+            let has_body = operation.get("requestBody").is_some();
+            let Some(responses) = operation["responses"].as_object_mut() else { continue };
+            // An error without a body of its own is a problem.
+            for (_, response) in responses.iter_mut().filter(|(status, _)| status.starts_with(['4', '5'])) {
+                if let Some(response) = response.as_object_mut() {
+                    response.entry("content").or_insert_with(|| problem.clone());
+                }
+            }
+            for (status, name) in ANY_ERRORS.iter().chain(if has_body { BODY_ERRORS } else { &[] }) {
+                let reference = json!({"$ref": format!("#/components/responses/{name}")});
+                responses.entry(*status).or_insert(reference);
+            }
+        }
     }
 }

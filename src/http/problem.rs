@@ -11,12 +11,12 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::serving::ReadError;
+use crate::{feature::near, serving::ReadError, snapshot::SegmentStats};
 
-/// What went wrong, for the caller. Internals are in the log, not here.
+/// An error for the caller. Details for operators are in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
-    /// The kind of problem; stable, made for programs.
+    /// The kind of problem: stable, for programs.
     #[serde(rename = "type")]
     #[schema(example = "urn:larder:problem:customer-not-found")]
     kind: String,
@@ -26,10 +26,10 @@ pub struct Problem {
     /// The HTTP status.
     #[schema(example = 404)]
     status: u16,
-    /// What it was in this case.
+    /// The cause in this case.
     #[schema(example = "there is no customer `17851` in the snapshot")]
     detail: String,
-    /// The place in the expression, in characters (Unicode scalar values) from 0; of bad expressions only.
+    /// The place in a bad expression, in characters (Unicode scalar values) from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!(null))]
     position: Option<usize>,
@@ -39,7 +39,7 @@ macro_rules! problems {
     ($($(#[doc = $doc:literal])+ $name:ident: $status:ident $kind:literal $title:literal;)+) => {
         impl Problem {
             $($(#[doc = $doc])+
-            pub(super) fn $name(detail: impl Into<String>) -> Self {
+            pub(crate) fn $name(detail: impl Into<String>) -> Self {
                 Self {
                     kind: concat!("urn:larder:problem:", $kind).to_owned(),
                     title: $title,
@@ -55,9 +55,9 @@ macro_rules! problems {
 problems! {
     /// A text that cannot be a customer's id.
     bad_id: BAD_REQUEST "bad-customer-id" "Bad customer id";
-    /// A query parameter that is unknown or has no sense.
+    /// A query parameter that is unknown or out of range.
     bad_parameter: BAD_REQUEST "bad-parameter" "Bad query parameter";
-    /// A body that is no JSON, or not of the form asked for.
+    /// A body that is not JSON or has the wrong shape.
     bad_body: BAD_REQUEST "bad-body" "Bad request body";
     /// More ids than one batch may have.
     too_many_ids: BAD_REQUEST "too-many-ids" "Too many ids";
@@ -65,17 +65,17 @@ problems! {
     unknown_view: BAD_REQUEST "unknown-view" "Unknown view";
     /// A feature that the view does not have.
     unknown_feature: BAD_REQUEST "unknown-feature" "Unknown feature";
-    /// An audience's expression that cannot be read, or names what does not exist.
+    /// An audience expression with a syntax error or an unknown name.
     bad_expression: BAD_REQUEST "bad-expression" "Bad audience expression";
-    /// A cursor that Larder did not make for this list.
+    /// A cursor of another list, or of no list.
     bad_cursor: BAD_REQUEST "bad-cursor" "Bad cursor";
-    /// A cursor of a snapshot that was pruned.
-    cursor_gone: GONE "cursor-gone" "The cursor's snapshot is gone";
-    /// No key where one is needed, or one that nobody knows.
-    unauthorized: UNAUTHORIZED "unauthorized" "A key is needed";
+    /// A cursor of a snapshot that was removed.
+    cursor_gone: GONE "cursor-gone" "Cursor expired";
+    /// No API key where one is required, or an unknown one.
+    unauthorized: UNAUTHORIZED "unauthorized" "Unauthorized";
     /// The caller lacks a scope; the detail names it.
-    forbidden: FORBIDDEN "forbidden" "Not for this caller";
-    /// More requests with a key than its rate allows.
+    forbidden: FORBIDDEN "forbidden" "Forbidden";
+    /// A rate limit is exceeded.
     too_many_requests: TOO_MANY_REQUESTS "too-many-requests" "Too many requests";
     /// No such customer.
     customer_not_found: NOT_FOUND "customer-not-found" "Customer not found";
@@ -93,31 +93,31 @@ problems! {
     bad_method: METHOD_NOT_ALLOWED "method-not-allowed" "Method not allowed";
     /// A body over the limit.
     body_too_large: PAYLOAD_TOO_LARGE "body-too-large" "Request body too large";
-    /// A body that says it is no JSON.
+    /// A body of another media type than JSON.
     bad_media_type: UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "Unsupported media type";
-    /// A body that is compressed, or encoded in another way.
+    /// A compressed body.
     bad_content_encoding: UNSUPPORTED_MEDIA_TYPE "unsupported-content-encoding" "Unsupported content encoding";
-    /// No snapshot is open yet.
-    no_snapshot: SERVICE_UNAVAILABLE "no-snapshot" "No snapshot is served yet";
-    /// More of the same than may be under way.
-    busy: SERVICE_UNAVAILABLE "busy" "Too many are under way";
+    /// No snapshot is active yet.
+    no_snapshot: SERVICE_UNAVAILABLE "no-snapshot" "No active snapshot";
+    /// Too many requests of this kind run already.
+    busy: SERVICE_UNAVAILABLE "busy" "Too many concurrent requests";
     /// No tier could answer.
-    unavailable: SERVICE_UNAVAILABLE "unavailable" "Not known at the moment";
+    unavailable: SERVICE_UNAVAILABLE "unavailable" "Temporarily unavailable";
     /// The request took too long.
-    timeout: GATEWAY_TIMEOUT "timeout" "The request took too long";
-    /// A fault of Larder's own.
+    timeout: GATEWAY_TIMEOUT "timeout" "Request timeout";
+    /// A bug or a failure inside Larder.
     internal: INTERNAL_SERVER_ERROR "internal" "Internal error";
 }
 
 impl Problem {
-    /// The same, with what it is about before its detail.
-    pub(super) fn about(mut self, what: &str) -> Self {
-        self.detail = format!("{what}; {}", self.detail);
+    /// Puts `context` before the detail.
+    pub(crate) fn about(mut self, context: &str) -> Self {
+        self.detail = format!("{context}; {}", self.detail);
         self
     }
 
-    /// The same, at a place in an expression.
-    pub(super) fn at(mut self, position: usize) -> Self {
+    /// Adds the place in an expression.
+    pub(crate) fn at(mut self, position: usize) -> Self {
         self.position = Some(position);
         self
     }
@@ -126,9 +126,9 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // A key's rate is at least one request a second, so that a second is enough for both.
-        let later = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
-        let retry = later.then_some([(header::RETRY_AFTER, "1")]);
+        // A rate limit allows at least one request a second, so one second suffices for both.
+        let retries = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        let retry = retries.then_some([(header::RETRY_AFTER, "1")]);
         let challenge =
             (status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
         (status, retry, challenge, [(header::CONTENT_TYPE, "application/problem+json")], Json(self))
@@ -139,7 +139,7 @@ impl IntoResponse for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match &error {
-            ReadError::NoSnapshot => Self::no_snapshot("nothing has been published yet; try again later"),
+            ReadError::NoSnapshot => Self::no_snapshot("no snapshot has been published yet; try again later"),
             ReadError::UnknownSnapshot(id) => Self::snapshot_not_found(format!("there is no snapshot {id}")),
             ReadError::Busy(_) => Self::busy(format!("{error}; try again later")),
             // The object's name helps an operator and tells a caller nothing secret.
@@ -148,17 +148,42 @@ impl From<ReadError> for Problem {
     }
 }
 
-pub(super) fn not_found(path: &str) -> Problem {
-    Problem::path_not_found(format!("there is nothing at {path}; /docs lists what there is"))
+/// Returns the problem of a path without an endpoint.
+pub(crate) fn not_found(path: &str) -> Problem {
+    Problem::path_not_found(format!("there is no endpoint at {path}; /docs lists all endpoints"))
 }
 
-pub(super) async fn method_not_allowed(request: Request) -> Problem {
-    Problem::bad_method(format!("{} does not take {}", request.uri().path(), request.method()))
+/// Answers a request whose path does not support its method.
+pub(crate) async fn method_not_allowed(request: Request) -> Problem {
+    Problem::bad_method(format!("{} does not support {}", request.uri().path(), request.method()))
 }
 
-pub(super) fn panicked(cause: &(dyn Any + Send)) -> Response {
+/// Logs the panic of a handler, and returns the answer.
+pub(crate) fn panicked(cause: &(dyn Any + Send)) -> Response {
     let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let cause = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
     tracing::error!(cause, "a handler panicked");
-    Problem::internal("the request failed; the log tells why").into_response()
+    Problem::internal("the request failed; the log has the cause").into_response()
+}
+
+/// Returns a caller's word, cut to a length that fits a message, without control characters.
+pub(crate) fn excerpt(word: &str) -> String {
+    word.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+/// Returns the problem of an unknown segment, with the `known` segment of the most similar name.
+pub(crate) fn unknown_segment<'a>(name: &str, known: impl IntoIterator<Item = &'a SegmentStats>) -> Problem {
+    let hint = segment_hint(name, known);
+    Problem::segment_not_found(format!("there is no segment `{}`{hint}", excerpt(name)))
+}
+
+/// Returns the end of a message about an unknown segment: a suggestion, or where to look.
+pub(crate) fn segment_hint<'a>(name: &str, known: impl IntoIterator<Item = &'a SegmentStats>) -> String {
+    let hint = near::hint(name, known.into_iter().map(|segment| segment.name.as_str()));
+    if hint.is_empty() { "; GET /v1/segments lists all segments".to_owned() } else { hint }
+}
+
+/// Returns the problem of an unknown model.
+pub(crate) fn unknown_model() -> Problem {
+    Problem::model_not_found("the snapshot has no such model; GET /v1/snapshots/{id} shows its models")
 }

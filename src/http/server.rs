@@ -1,4 +1,4 @@
-//! The listener: accepts, bounds how long a client may take for a request's head, and drains on a stop signal.
+//! The listener: accepts connections, closes idle ones, and drains on shutdown.
 
 use std::{
     convert::Infallible,
@@ -29,16 +29,17 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{App, Tls, observe, router};
+use super::{App, Tls, layers, router};
 use crate::{telemetry::Seldom, workers::Workers};
 
-/// The longest that a client may take for the head of a request; an idle connection is closed after it too.
+/// The longest that a client may take to send the head of a request; an idle connection is closed after the same time.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
-/// The pause after an accept that failed, as it does when the process has no file descriptors left.
+/// The pause after a failed accept, for example when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves on `listener`, each connection on one of the `workers`, until `stop` ends; then `/readyz` says no, open requests finish, and what is
-/// still open after the configured time is dropped.
+/// Serves connections of `listener`, each on one of the `workers`, until `stop` ends.
+///
+/// Then `/readyz` answers 503, open requests finish, and connections still open after the drain time are closed.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
@@ -52,12 +53,12 @@ pub async fn serve(
     let watched = tls.clone().map(|tls| tokio::spawn(async move { tls.watch().await }));
     let draining = async {
         stop.await;
-        tracing::info!("stops: not ready any more");
+        tracing::info!("shutting down: /readyz now fails");
         app.draining.store(true, Ordering::Relaxed);
         tokio::time::sleep(app.config.drain_delay).await;
     };
     tokio::pin!(draining);
-    let told = Seldom::default();
+    let throttle = Seldom::default();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted.and_then(|(stream, _)| stream.into_std()),
@@ -70,8 +71,8 @@ pub async fn serve(
                 workers.spawn(connection);
             }
             Err(error) => {
-                told.tell(&error.to_string(), |suppressed| {
-                    tracing::warn!(%error, suppressed, "cannot accept a connection");
+                throttle.tell(&error.to_string(), |suppressed| {
+                    tracing::warn!(%error, suppressed, "accept failed");
                 });
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -79,14 +80,14 @@ pub async fn serve(
     }
     drop(listener);
     if tokio::time::timeout(app.config.drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!(seconds = app.config.drain.as_secs(), "stopped while requests were open");
+        tracing::warn!(seconds = app.config.drain.as_secs(), "drain time exceeded: open requests dropped");
     }
     if let Some(watched) = watched {
         watched.abort();
     }
 }
 
-/// Takes one connection over, by TLS where that is configured.
+/// Serves one connection, after a TLS handshake where TLS is configured.
 async fn connection(
     stream: std::net::TcpStream,
     tls: Option<Arc<Tls>>,
@@ -96,20 +97,20 @@ async fn connection(
 ) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "cannot take a connection over"),
+        Err(error) => return tracing::warn!(%error, "cannot register a connection with the reactor"),
     };
     let _ = stream.set_nodelay(true);
     match tls {
-        None => attend(stream, watcher, app, router).await,
+        None => serve_connection(stream, watcher, app, router).await,
         Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => attend(stream, watcher, app, router).await,
-            Err(error) => tracing::debug!(%error, "a client did not come to terms"),
+            Ok(stream) => serve_connection(stream, watcher, app, router).await,
+            Err(error) => tracing::debug!(%error, "TLS handshake failed"),
         },
     }
 }
 
-/// Answers what comes on one connection.
-async fn attend(
+/// Answers the requests of one connection.
+async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     watcher: Watcher,
     app: Arc<App>,
@@ -120,32 +121,32 @@ async fn attend(
     let service = service_fn(move |request| {
         let turn = Turn::begin(&shared);
         async move {
-            let answer = observe::answer(&turn.0.app, &turn.0.router, request).await?;
-            Ok::<_, Infallible>(answer.map(|body| Answered { body, _turn: turn }))
+            let answer = layers::respond(&turn.0.app, &turn.0.router, request).await?;
+            Ok::<_, Infallible>(answer.map(|body| TrackedBody { body, _turn: turn }))
         }
     });
     let mut connection = http1::Builder::new();
-    // The watch below does it: a timer for each request's head costs more than many an answer.
+    // `idle` watches the connection instead: a timer for each request costs more than many answers.
     connection.header_read_timeout(None);
     let connection = watcher.watch(connection.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = connection => if let Err(error) = ended {
-            tracing::debug!(%error, "a connection broke");
+            tracing::debug!(%error, "connection failed");
         },
-        () = idle(&turns.turns) => tracing::debug!("closed a connection that sent no request"),
+        () = idle(&turns.turns) => tracing::debug!("idle connection closed"),
     }
 }
 
-/// What the requests of one connection share. They are counted as references to this, which no other core does, and not as such to
-/// what all connections share.
+/// The state that the requests of one connection share. Requests clone this per-connection `Arc` instead of the global
+/// `Arc<App>`, so that the reference count stays on one core.
 struct Connection {
     app: Arc<App>,
     router: Router,
-    /// Requests that began or ended: odd while one is open.
+    /// Number of requests that began plus number that ended: odd while a request is open.
     turns: AtomicU64,
 }
 
-/// Ends when no request began or ended for the time that a client may take for a request's head.
+/// Returns when no request began or ended for [`HEAD_TIMEOUT`] and none is open.
 async fn idle(turns: &AtomicU64) {
     let mut before = turns.load(Ordering::Relaxed);
     loop {
@@ -158,7 +159,7 @@ async fn idle(turns: &AtomicU64) {
     }
 }
 
-/// A request that is open, until its answer is on its way to the last byte.
+/// An open request, until the last byte of its answer is handed to the connection.
 struct Turn(Arc<Connection>);
 
 impl Turn {
@@ -174,13 +175,13 @@ impl Drop for Turn {
     }
 }
 
-/// An answer's body, with its turn.
-struct Answered {
+/// A body that keeps its request open.
+struct TrackedBody {
     body: Body,
     _turn: Turn,
 }
 
-impl HttpBody for Answered {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,4 +1,4 @@
-//! TLS by a certificate and a key in PEM files, which may be replaced while it is served.
+//! TLS with a certificate and a key in PEM files, which are reloaded when they change.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,12 +16,12 @@ use tokio_rustls::{
 
 use crate::config::TlsConfig;
 
-/// The longest that a client may take to come to terms.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+/// Time limit of a handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval between checks of the files.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Why there is no TLS.
+/// The reason why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -29,30 +29,30 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file holds no certificate, or no key.
-    #[error("{path} holds no {what} in PEM form")]
+    /// A file has no certificate, or no key.
+    #[error("{path} has no {what} in PEM format")]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The missing item.
         what: &'static str,
     },
-    /// The two don't go together, or are of a kind that cannot be used.
+    /// Certificate and key do not match, or are of an unsupported kind.
     #[error("{certificate} and {key} cannot be used")]
     Unusable {
         /// The file of the certificate.
         certificate: PathBuf,
         /// The file of the key.
         key: PathBuf,
-        /// Why.
+        /// The cause.
         source: rustls::Error,
     },
 }
 
-/// The certificate and key that are served with.
+/// The current certificate and key.
 #[derive(Debug)]
 pub struct Tls {
     config: TlsConfig,
@@ -63,50 +63,51 @@ impl Tls {
     /// Reads the files that `config` names.
     ///
     /// # Errors
-    /// Names the file, and what is wrong with it.
+    /// Names the file and the mistake in it.
     pub fn open(config: &TlsConfig) -> Result<Self, TlsError> {
-        let files = Files::read(config)?;
+        let files = PemFiles::read(config)?;
         Ok(Self { current: ArcSwap::from_pointee(files.server(config)?), config: config.clone() })
     }
 
-    /// Looks at the files for ever, and serves with what is new in them. What is no good is complained of, and the old stays.
+    /// Reloads the files when they change, forever. If the new files are unusable, logs the error and keeps the old ones.
     pub(super) async fn watch(&self) {
-        let mut known = Files::read(&self.config).ok();
+        let mut known = PemFiles::read(&self.config).ok();
         loop {
-            tokio::time::sleep(LOOK).await;
-            let found = Files::read(&self.config);
+            tokio::time::sleep(RELOAD_INTERVAL).await;
+            let found = PemFiles::read(&self.config);
             if found.as_ref().is_ok_and(|found| known.as_ref() == Some(found)) {
                 continue;
             }
             match found.and_then(|found| Ok((found.server(&self.config)?, found))) {
                 Ok((server, found)) => {
-                    tracing::info!(certificate = %self.config.certificate.display(), "serves with a new certificate");
+                    tracing::info!(certificate = %self.config.certificate.display(), "TLS certificate reloaded");
                     self.current.store(Arc::new(server));
                     known = Some(found);
                 }
                 Err(error) => {
                     let source =
                         std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                    tracing::error!(%error, source, "cannot take the new certificate; the old one stays");
+                    tracing::error!(%error, source, "TLS certificate not reloaded; the old certificate stays in use");
                 }
             }
         }
     }
 
-    /// Comes to terms with the client at the other end of `stream`.
+    /// Performs the TLS handshake with the client of `stream`.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(self.current.load_full()).accept(stream)).await?
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(self.current.load_full()).accept(stream))
+            .await?
     }
 }
 
-/// What the two files hold.
+/// The content of the two files.
 #[derive(PartialEq, Eq)]
-struct Files {
+struct PemFiles {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
-impl Files {
+impl PemFiles {
     fn read(config: &TlsConfig) -> Result<Self, TlsError> {
         let read = |path: &PathBuf| {
             std::fs::read(path).map_err(|source| TlsError::Read { path: path.clone(), source })
@@ -115,11 +116,14 @@ impl Files {
     }
 
     fn server(&self, config: &TlsConfig) -> Result<ServerConfig, TlsError> {
-        let no = |path: &PathBuf, what| TlsError::Pem { path: path.clone(), what };
+        let missing = |path: &PathBuf, what| TlsError::Pem { path: path.clone(), what };
         let chain = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
-        let chain = chain.ok().filter(|chain| !chain.is_empty());
-        let chain = chain.ok_or_else(|| no(&config.certificate, "certificate"))?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| no(&config.key, "private key"))?;
+        let chain = match chain {
+            Ok(chain) if !chain.is_empty() => chain,
+            _ => return Err(missing(&config.certificate, "certificate")),
+        };
+        let key =
+            PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| missing(&config.key, "private key"))?;
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let server = builder.with_safe_default_protocol_versions();
         let server = server.and_then(|server| server.with_no_client_auth().with_single_cert(chain, key));

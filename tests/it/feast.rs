@@ -249,12 +249,12 @@ async fn errors_have_the_form_of_feast() {
         (
             r#"{"entities": {"customer_id": ["a", null]}}"#.to_owned(),
             json!(["body", "entities", "customer_id", 1]),
-            "text or an integer",
+            "string or an integer",
         ),
         (
             r#"{"entities": {"customer_id": [1.5]}}"#.to_owned(),
             json!(["body", "entities", "customer_id", 0]),
-            "text or an integer",
+            "string or an integer",
         ),
         (r#"{"entities": {"customer_id": []}}"#.to_owned(), json!(["body", "features"]), "feature_service"),
         (with(json!("rfm:segment")), json!(["body", "features"]), "list"),

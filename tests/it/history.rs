@@ -430,5 +430,9 @@ async fn near_names_of_segments_are_told_on_every_road() {
     let feature = service.get("/v1/customers/loyal/history?features=rfm.segmnt").await;
     assert!(feature.text.contains("in view rfm; did you mean segment?"), "{}", feature.text);
     let far = service.get("/v1/segments/whales").await;
-    assert!(far.text.contains("there is no segment `whales`; GET /v1/segments lists them"), "{}", far.text);
+    assert!(
+        far.text.contains("there is no segment `whales`; GET /v1/segments lists all segments"),
+        "{}",
+        far.text
+    );
 }

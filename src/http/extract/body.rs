@@ -1,0 +1,94 @@
+//! Request bodies: JSON of a limited size.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequest, Request},
+    http::{HeaderMap, header},
+};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::http::{App, Problem};
+
+/// A body over the limit is read up to this multiple of the limit, so that a client that is still sending gets the
+/// answer; then the connection is closed.
+const DRAINED: usize = 16;
+
+/// The text of a body that must be JSON.
+#[derive(Debug)]
+pub(crate) struct JsonText(Bytes);
+
+/// A body in the form of `T`.
+#[derive(Debug)]
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl JsonText {
+    /// Parses the text as `T`, which may borrow from it.
+    pub(crate) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
+        serde_json::from_slice(&self.0).map_err(|error| Problem::bad_body(error.to_string()))
+    }
+
+    /// Returns the bytes of the text.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl FromRequest<Arc<App>> for JsonText {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        check_headers(&parts.headers)?;
+        read(body, usize::try_from(app.config.body_limit).unwrap_or(usize::MAX)).await.map(Self)
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        JsonText::from_request(request, app).await?.parse().map(Self)
+    }
+}
+
+/// Checks that the body is JSON and not compressed, as far as the headers say.
+fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    if let Some(content_type) = headers.get(header::CONTENT_TYPE) {
+        let text = content_type.to_str().unwrap_or_default();
+        let media_type = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if media_type != "application/json" && !media_type.ends_with("+json") {
+            return Err(Problem::bad_media_type("the body must be application/json"));
+        }
+    }
+    let is_identity = |coding: &[u8]| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    };
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if codings.all(|value| value.as_bytes().split(|byte| *byte == b',').all(is_identity)) {
+        return Ok(());
+    }
+    Err(Problem::bad_content_encoding("compressed bodies are not supported; send no Content-Encoding"))
+}
+
+async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let (mut text, mut length) = (BytesMut::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(Problem::bad_body("the body ended early")) };
+        let Ok(data) = frame.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length <= limit {
+            text.extend_from_slice(&data);
+        } else if length > limit.saturating_mul(DRAINED) {
+            break;
+        }
+    }
+    if length > limit {
+        return Err(Problem::body_too_large(format!("the body is larger than {limit} bytes")));
+    }
+    Ok(text.freeze())
+}

@@ -1,0 +1,83 @@
+//! Filters of the churn list, as queries of the list and of its export have them.
+
+use crate::{
+    feature::SegmentKind,
+    http::problem::{Problem, excerpt, segment_hint},
+    serving::Served,
+    snapshot::{CHURN_LIST, reader::ChurnFilter},
+};
+
+/// The greatest `min_value` that a filter may have.
+const MAX_VALUE: f64 = 1e15;
+
+/// The filters as written in a query.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChurnFilters<'a> {
+    pub(crate) risk: Option<&'a str>,
+    pub(crate) segment: Option<&'a str>,
+    pub(crate) min_probability: Option<&'a str>,
+    pub(crate) min_value: Option<&'a str>,
+}
+
+impl ChurnFilters<'_> {
+    /// Reads the filters.
+    pub(crate) fn parse(self) -> Result<ChurnFilter, Problem> {
+        if self.risk.is_some_and(|risk| !["high", "medium", "low"].contains(&risk)) {
+            return Err(Problem::bad_parameter("`risk` must be high, medium or low"));
+        }
+        Ok(ChurnFilter {
+            risk: self.risk.map(str::to_owned),
+            segment: self.segment.map(str::to_owned),
+            min_probability: at_least("min_probability", self.min_probability, 1.0)?,
+            min_value: at_least("min_value", self.min_value, MAX_VALUE)?,
+        })
+    }
+}
+
+/// Reads a lower bound from 0 to `most`, in ten-thousandths.
+fn at_least(name: &str, text: Option<&str>, most: f64) -> Result<Option<i128>, Problem> {
+    match text.map(str::parse::<f64>) {
+        None => Ok(None),
+        Some(Ok(number)) if (0.0..=most).contains(&number) => Ok(Some(ChurnFilter::at_least(number))),
+        Some(_) => Err(Problem::bad_parameter(format!("`{name}` must be a number from 0 to {most}"))),
+    }
+}
+
+/// Checks that the snapshot has a churn model and the segment of the filter.
+pub(crate) fn check(served: &Served, filter: &ChurnFilter) -> Result<(), Problem> {
+    if served.manifest.models.churn.is_none() {
+        return Err(Problem::model_not_found("the snapshot has no churn model"));
+    }
+    let Some(segment) = &filter.segment else { return Ok(()) };
+    let known = || served.manifest.segments.iter().filter(|known| known.kind == SegmentKind::Rfm);
+    if known().any(|known| known.name == *segment) {
+        return Ok(());
+    }
+    let hint = segment_hint(segment, known());
+    Err(Problem::bad_parameter(format!("`{}` is not a segment of kind rfm{hint}", excerpt(segment))))
+}
+
+/// Returns the name of the filtered list in cursors: a list continues with the filter that it began with.
+pub(crate) fn list_name(filter: &ChurnFilter) -> String {
+    let number = |number: Option<i128>| number.map(|number| number.to_string()).unwrap_or_default();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    // The name of a segment has no space, which separates the fields of a cursor.
+    let segment: String = text(&filter.segment).split_whitespace().collect();
+    let (probability, value) = (number(filter.min_probability), number(filter.min_value));
+    format!("{CHURN_LIST}:{}:{segment}:{probability}:{value}", text(&filter.risk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lower_bounds_are_exact_ten_thousandths() {
+        let bound = |text| at_least("x", Some(text), 1.0).ok().flatten();
+        assert_eq!(
+            [bound("0.3"), bound("0.30001"), bound("0"), bound("1")],
+            [Some(3_000), Some(3_001), Some(0), Some(10_000)]
+        );
+        assert_eq!([bound("-0.1"), bound("1.1"), bound("NaN"), bound("half")], [None; 4]);
+    }
+}

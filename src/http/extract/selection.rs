@@ -1,0 +1,114 @@
+//! The views and features that a caller asks for.
+
+use crate::{
+    config::Scope,
+    feature::{FeatureView, near},
+    http::{
+        access::Access,
+        problem::{Problem, excerpt},
+    },
+    serving::Served,
+};
+
+/// Views by their places in the manifest, each whole or with some of its features.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Selection {
+    /// `None` selects all views.
+    pub(crate) views: Option<Vec<SelectedView>>,
+    /// Whether personal values are written as `null`.
+    pub(crate) masked: bool,
+}
+
+/// A view, and the places of the selected features; `None` selects all features.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SelectedView {
+    pub(crate) view: usize,
+    pub(crate) features: Option<Vec<usize>>,
+}
+
+impl Selection {
+    /// Selects every view.
+    pub(crate) fn all(access: &Access) -> Self {
+        Self { views: None, masked: !access.has(Scope::Pii) }
+    }
+
+    /// Selects no view.
+    pub(crate) fn none() -> Self {
+        Self { views: Some(Vec::new()), masked: true }
+    }
+
+    /// Whether no view is selected.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.views.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Returns the selected personal features, as `view.feature`.
+    pub(crate) fn personal<'a>(&self, served: &'a Served) -> Vec<&'a str> {
+        let Some(views) = &self.views else { return served.personal.iter().map(String::as_str).collect() };
+        let is_selected = |view: usize, place: usize| {
+            let mut views = views.iter().filter(|selected| selected.view == view);
+            views.any(|selected| selected.features.as_ref().is_none_or(|places| places.contains(&place)))
+        };
+        let keys = served.keys.iter().enumerate();
+        let places = keys.flat_map(|(view, keys)| keys.personal().iter().map(move |place| (view, *place)));
+        let named = places.zip(served.personal.iter());
+        named.filter(|((view, place), _)| is_selected(*view, *place)).map(|(_, name)| name.as_str()).collect()
+    }
+
+    /// Returns the selected personal features that the caller must not see, as `view.feature`.
+    pub(crate) fn masked_features<'a>(&self, served: &'a Served) -> Vec<&'a str> {
+        if self.masked { self.personal(served) } else { Vec::new() }
+    }
+
+    /// Selects the views in a list such as `rfm,churn`.
+    pub(crate) fn views(served: &Served, access: &Access, list: &str) -> Result<Self, Problem> {
+        Self::named(served, access, list.split(',').map(str::trim).filter(|name| !name.is_empty()), [])
+    }
+
+    /// Selects whole `views`, and single `features` such as `rfm.segment`.
+    pub(crate) fn named<'a>(
+        served: &Served,
+        access: &Access,
+        views: impl IntoIterator<Item = &'a str>,
+        features: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, Problem> {
+        let known = &served.manifest.views;
+        let mut selected: Vec<SelectedView> = Vec::new();
+        for name in views {
+            let view = served.manifest.view(name).ok_or_else(|| unknown_view(known, name))?;
+            selected.retain(|other| other.view != view);
+            selected.push(SelectedView { view, features: None });
+        }
+        for name in features {
+            let (view_name, feature) = name.split_once('.').ok_or_else(|| {
+                Problem::unknown_feature(format!("`{}` is not a feature; write view.feature", excerpt(name)))
+            })?;
+            let view = served.manifest.view(view_name).ok_or_else(|| unknown_view(known, view_name))?;
+            let place = known[view].features.iter().position(|known| known.name == feature);
+            let place = place.ok_or_else(|| unknown_feature(&known[view], feature))?;
+            match selected.iter_mut().find(|other| other.view == view) {
+                Some(SelectedView { features: Some(places), .. }) => places.push(place),
+                Some(_) => {}
+                None => selected.push(SelectedView { view, features: Some(vec![place]) }),
+            }
+        }
+        for places in selected.iter_mut().filter_map(|selected| selected.features.as_mut()) {
+            places.sort_unstable();
+            places.dedup();
+        }
+        let mut in_order = selected.iter().enumerate();
+        let is_all = selected.len() == served.keys.len()
+            && in_order.all(|(place, selected)| place == selected.view && selected.features.is_none());
+        Ok(Self { views: if is_all { None } else { Some(selected) }, masked: !access.has(Scope::Pii) })
+    }
+}
+
+fn unknown_view(views: &[FeatureView], name: &str) -> Problem {
+    let known: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
+    Problem::unknown_view(format!("there is no view `{}`; there are {}", excerpt(name), known.join(", ")))
+}
+
+fn unknown_feature(view: &FeatureView, name: &str) -> Problem {
+    let hint = near::hint(name, view.features.iter().map(|known| known.name.as_str()));
+    Problem::unknown_feature(format!("there is no feature `{}` in view {}{hint}", excerpt(name), view.name))
+}

@@ -1,0 +1,49 @@
+//! A read of a snapshot by a caller: what nearly every handler starts from.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderValue, header, request::Parts},
+};
+
+use super::cursor::Cursor;
+use crate::{
+    http::{App, Problem, access::Access},
+    serving::{ReadError, Served},
+};
+
+/// A snapshot, the current one at first, and the caller who reads it.
+#[derive(Debug)]
+pub(crate) struct SnapshotRead {
+    pub(crate) app: Arc<App>,
+    pub(crate) served: Arc<Served>,
+    pub(crate) access: Access,
+    /// `If-None-Match` of the request.
+    pub(crate) if_none_match: Option<HeaderValue>,
+}
+
+impl FromRequestParts<Arc<App>> for SnapshotRead {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let access = Access::from_request_parts(parts, app).await?;
+        let if_none_match = parts.headers.get(header::IF_NONE_MATCH).cloned();
+        Ok(Self { app: Arc::clone(app), served: app.serving.current()?, access, if_none_match })
+    }
+}
+
+impl SnapshotRead {
+    /// Goes back to the snapshot in which the list named `list` began. Returns the number of members already given.
+    pub(crate) async fn resume(&mut self, cursor: Option<&str>, list: &str) -> Result<u64, Problem> {
+        let Some(cursor) = cursor else { return Ok(0) };
+        let cursor = Cursor::decode(cursor, list)?;
+        self.served = self.app.serving.snapshot(&cursor.snapshot).await.map_err(|error| match error {
+            ReadError::UnknownSnapshot(id) => {
+                Problem::cursor_gone(format!("snapshot {id} was removed; start the list from the beginning"))
+            }
+            other => other.into(),
+        })?;
+        Ok(cursor.offset)
+    }
+}

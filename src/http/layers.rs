@@ -1,0 +1,39 @@
+//! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics, access log),
+//! CORS, compression, gate (API key, scope, rate limit), cache control.
+
+use tower_http::cors::CorsLayer;
+
+use crate::{config::Config, telemetry::Metrics};
+
+mod cache_control;
+mod compression;
+mod cors;
+mod gate;
+mod lifecycle;
+mod request_id;
+
+use cache_control::CacheControl;
+use gate::Gate;
+pub(super) use lifecycle::respond;
+use request_id::RequestIds;
+
+/// The state of the layers.
+#[derive(Debug)]
+pub(super) struct Layers {
+    request_ids: RequestIds,
+    cors: Option<CorsLayer>,
+    gate: Gate,
+    cache_control: CacheControl,
+}
+
+impl Layers {
+    pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
+        let gate = Gate::new(config, metrics);
+        Self {
+            request_ids: RequestIds::default(),
+            cors: cors::layer(&config.http.cors_origins),
+            cache_control: CacheControl::new(&config.http, gate.has_keys()),
+            gate,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The life of a request: request id, route, deadline, panics, metrics, access log and audit log.
+//!
+//! This outermost layer is one function in front of the router. As layers inside the router the same duties cost an
+//! allocation and a clone each per request.
+
+use std::{
+    convert::Infallible, future::poll_fn, panic::AssertUnwindSafe, pin::pin, task::Poll, time::Instant,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use futures::FutureExt;
+use hyper::body::Incoming;
+use tower::{Layer, Service, service_fn};
+
+use super::{compression::compressed, cors, gate::Admission, request_id::REQUEST_ID};
+use crate::{
+    http::{
+        App,
+        access::Access,
+        problem::{self, Problem},
+        reply::audit::PersonalData,
+        route_table::{Need, Route},
+        routes::customer,
+    },
+    telemetry::Answered,
+};
+
+/// Answers one request.
+pub(crate) async fn respond(
+    app: &App,
+    router: &Router,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let start = Instant::now();
+    let layers = &app.layers;
+    let id = layers.request_ids.of(request.headers());
+    let method = request.method().clone();
+    let route = app.routes.find(request.uri().path());
+    let open = OpenRequest::new(app);
+    let is_preflight = layers.cors.is_some() && cors::is_preflight(&request);
+    let need = if is_preflight { Need::Public } else { route.need };
+    let Admission { access, mut refusal } = layers.gate.admit(need, request.headers(), start);
+    let handler = service_fn(|request| {
+        dispatch(app, router, route, (access, refusal.take()), request).map(Ok::<_, Infallible>)
+    });
+    let handling = call_layered(app, handler, request);
+    let mut handled = pin!(AssertUnwindSafe(handling).catch_unwind());
+    // Most answers are ready at the first poll and need no timer.
+    let outcome = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
+        Poll::Ready(outcome) => Ok(outcome),
+        Poll::Pending => tokio::time::timeout(app.config.timeout, handled).await,
+    };
+    drop(open);
+    let mut response = match outcome {
+        Ok(Ok(response)) => response,
+        Ok(Err(cause)) => problem::panicked(cause.as_ref()),
+        Err(_) => {
+            let limit = app.config.timeout.as_millis();
+            Problem::timeout(format!("the request took longer than {limit} ms")).into_response()
+        }
+    };
+    let elapsed = start.elapsed();
+    route.count(&app.metrics, &method, response.status());
+    route.seconds.observe(elapsed.as_secs_f64());
+    let answered = Answered {
+        request_id: id.to_str().unwrap_or_default(),
+        method: method.as_str(),
+        route: &route.template,
+        status: response.status().as_u16(),
+        key: access.and_then(Access::key),
+        micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+    };
+    answered.log();
+    let personal = response.extensions_mut().remove::<PersonalData>();
+    if let Some(personal) = &personal {
+        personal.log(&id, access, &route.template);
+    }
+    if route.need != Need::Public {
+        layers.cache_control.mark(&mut response, personal.is_some());
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    Ok(response)
+}
+
+/// Calls the router within CORS and compression, where the configuration and the request ask for them.
+async fn call_layered(
+    app: &App,
+    mut handler: impl Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    request: Request<Incoming>,
+) -> Response {
+    let compresses = app.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING);
+    let Ok(response) = match (&app.layers.cors, compresses) {
+        (None, false) => handler.call(request).await,
+        (None, true) => compressed(handler, request).await,
+        (Some(cors), false) => cors.layer(handler).call(request).await,
+        (Some(cors), true) => compressed(cors.layer(handler), request).await,
+    };
+    response
+}
+
+/// Answers a refused request, a path without a route, one customer directly, and all else through the router.
+async fn dispatch(
+    app: &App,
+    router: &Router,
+    route: &Route,
+    admission: (Option<&Access>, Option<Problem>),
+    request: Request<Incoming>,
+) -> Response {
+    let (access, refusal) = admission;
+    if let Some(problem) = refusal {
+        return problem.into_response();
+    }
+    if route.is_unmatched() {
+        return problem::not_found(request.uri().path()).into_response();
+    }
+    let mut request = request;
+    if let Some(access) = access {
+        if let Some(id) = customer::direct_id(&request) {
+            return customer::answer_directly(app, access, &id, request.headers()).await.into_response();
+        }
+        request.extensions_mut().insert(access.clone());
+    }
+    let Ok(response) = router.clone().call(request.map(Body::new)).await;
+    response
+}
+
+/// Counts a request as open until dropped, also when the client closes the connection.
+struct OpenRequest<'a>(&'a App);
+
+impl<'a> OpenRequest<'a> {
+    fn new(app: &'a App) -> Self {
+        app.metrics.http_open.inc();
+        Self(app)
+    }
+}
+
+impl Drop for OpenRequest<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.http_open.dec();
+    }
+}

@@ -1,0 +1,124 @@
+//! Customers' features as JSON: rows are copied byte by byte, so these parts of an answer are written by hand.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    feature::{CustomerId, Row, Tier},
+    http::extract::selection::Selection,
+    serving::{Answer, ReadError, Served},
+};
+
+/// View → feature → value; null where the customer is absent from the view.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({
+    "rfm": {"recency_days": 371, "frequency": 34, "monetary": 5288.63, "segment": "cant_lose"}
+}))]
+pub(crate) struct Views {}
+
+/// Appends `"snapshot":"…","as_of":"…"` of the served snapshot, or of the publish under way that answered.
+pub(crate) fn write_freshness(served: &Served, answer: Option<&Answer>, out: &mut Vec<u8>) {
+    let (id, as_of) = match answer.and_then(|answer| answer.label.as_ref()) {
+        None => (served.manifest.id.as_str(), served.as_of.as_str()),
+        Some(label) => (&*label.snapshot, &*label.as_of),
+    };
+    out.extend_from_slice(b"\"snapshot\":\"");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(b"\",\"as_of\":\"");
+    out.extend_from_slice(as_of.as_bytes());
+    out.push(b'"');
+}
+
+/// Appends `,"tier":"memory"`.
+pub(crate) fn write_tier(tier: Tier, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"tier\":\"");
+    out.extend_from_slice(tier.as_str().as_bytes());
+    out.push(b'"');
+}
+
+/// Appends `,"masked":["profile.email"]`, or nothing where no selected feature is masked.
+pub(crate) fn write_masked(selection: &Selection, served: &Served, out: &mut Vec<u8>) {
+    if !selection.masked || served.personal.is_empty() {
+        return;
+    }
+    // Names of views and features need no escaping.
+    let mut before: &[u8] = b",\"masked\":[\"";
+    let mut write = |name: &str| {
+        out.extend_from_slice(before);
+        out.extend_from_slice(name.as_bytes());
+        before = b"\",\"";
+    };
+    match selection.views {
+        None => served.personal.iter().for_each(|name| write(name)),
+        Some(_) => selection.personal(served).into_iter().for_each(&mut write),
+    }
+    if before.len() == 3 {
+        out.extend_from_slice(b"\"]");
+    }
+}
+
+/// Appends `{"rfm":{…},"profile":null}`. A row that stays in memory keeps the object too, for the next request.
+pub(crate) fn write_views(selection: &Selection, served: &Served, row: &Row, tier: Tier, out: &mut Vec<u8>) {
+    let Some(views) = &selection.views else {
+        if tier == Tier::Memory {
+            return row.write(&served.keys, selection.masked, out);
+        }
+        return write_object(0..served.keys.len(), out, |view, out| {
+            served.keys[view].write(row.views.get(view), selection.masked, out);
+        });
+    };
+    write_object(views, out, |selected, out| {
+        let (keys, values) = (&served.keys[selected.view], row.views.get(selected.view));
+        match &selected.features {
+            None => keys.write(values, selection.masked, out),
+            Some(places) => keys.write_some(values, places, selection.masked, out),
+        }
+    });
+}
+
+/// Appends an object whose members `write` appends.
+fn write_object<T>(members: impl IntoIterator<Item = T>, out: &mut Vec<u8>, write: impl Fn(T, &mut Vec<u8>)) {
+    out.push(b'{');
+    for (at, member) in members.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(member, out);
+    }
+    out.push(b'}');
+}
+
+/// Appends a customer of a batch: `{"customer_id":…,"found":true,"tier":…,"views":{…}}` or the like.
+pub(crate) fn write_result(
+    served: &Served,
+    selection: &Selection,
+    id: &CustomerId,
+    answer: &Result<Answer, ReadError>,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"{\"customer_id\":");
+    write_json(id.as_str(), out);
+    match answer {
+        Ok(answer) => match &answer.row {
+            Some(row) => {
+                out.extend_from_slice(b",\"found\":true");
+                if answer.label.is_some() {
+                    out.push(b',');
+                    write_freshness(served, Some(answer), out);
+                }
+                write_tier(answer.tier, out);
+                out.extend_from_slice(b",\"views\":");
+                write_views(selection, served, row, answer.tier, out);
+            }
+            None => out.extend_from_slice(b",\"found\":false"),
+        },
+        Err(_) => out.extend_from_slice(b",\"found\":null,\"error\":\"unavailable\""),
+    }
+    out.push(b'}');
+}
+
+/// Appends `value` as JSON.
+pub(crate) fn write_json(value: impl Serialize, out: &mut Vec<u8>) {
+    // Writing to memory cannot fail.
+    let _ = serde_json::to_writer(out, &value);
+}

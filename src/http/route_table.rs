@@ -1,0 +1,129 @@
+//! The endpoints with the scope that each needs, and the table that finds the route of a path.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::{
+    Router,
+    http::{Method, StatusCode},
+};
+use prometheus::{Histogram, IntCounter};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use super::App;
+use crate::{config::Scope, telemetry::Metrics};
+
+/// The label of requests whose path matches no route.
+const UNMATCHED: &str = "unmatched";
+
+/// The permission that a caller needs for a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// No permission.
+    Public,
+    /// An API key with this scope, unless anonymous callers have the scope.
+    Scope(Scope),
+}
+
+/// Handlers, their documentation, and the permission that each path needs.
+pub(super) struct Endpoints {
+    router: OpenApiRouter<Arc<App>>,
+    needs: Vec<(String, Need)>,
+}
+
+impl Endpoints {
+    /// Starts with a document that has no paths yet.
+    pub(super) fn new(head: OpenApi) -> Self {
+        Self { router: OpenApiRouter::with_openapi(head), needs: Vec::new() }
+    }
+
+    /// Adds a documented endpoint.
+    pub(super) fn add(mut self, need: Need, endpoint: UtoipaMethodRouter<Arc<App>>) -> Self {
+        self.needs.extend(endpoint.1.paths.keys().map(|path| (path.clone(), need)));
+        self.router = self.router.routes(endpoint);
+        self
+    }
+
+    /// Adds paths whose handlers are not part of the OpenAPI document.
+    pub(super) fn add_undocumented(mut self, need: Need, paths: &[&str]) -> Self {
+        self.needs.extend(paths.iter().map(|path| ((*path).to_owned(), need)));
+        self
+    }
+
+    /// Returns the router of the documented endpoints.
+    pub(super) fn into_router(self) -> Router<Arc<App>> {
+        self.router.split_for_parts().0
+    }
+
+    /// Returns the OpenAPI document, and the permission that each path needs.
+    pub(super) fn into_document(self) -> (OpenApi, Vec<(String, Need)>) {
+        (self.router.split_for_parts().1, self.needs)
+    }
+}
+
+/// Finds the route of a path. The metrics of each route are looked up once and kept.
+#[derive(Debug)]
+pub(super) struct RouteTable {
+    templates: matchit::Router<usize>,
+    routes: Vec<Route>,
+}
+
+/// A route: its permission and its metrics.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// The path template, such as `/v1/customers/{id}`.
+    pub(super) template: String,
+    pub(super) need: Need,
+    pub(super) seconds: Histogram,
+    /// Counter of GET requests answered with 200, which are nearly all.
+    reads: OnceLock<IntCounter>,
+}
+
+impl RouteTable {
+    pub(super) fn new(endpoints: Endpoints, metrics: &Metrics) -> Self {
+        let route = |template: String, need| {
+            let seconds = metrics.http_seconds.with_label_values(&[&template]);
+            Route { template, need, seconds, reads: OnceLock::new() }
+        };
+        let unmatched = route(UNMATCHED.to_owned(), Need::Public);
+        let mut table = Self { templates: matchit::Router::new(), routes: vec![unmatched] };
+        for (template, need) in endpoints.needs {
+            if table.templates.insert(&template, table.routes.len()).is_ok() {
+                table.routes.push(route(template, need));
+            }
+        }
+        table
+    }
+
+    /// Returns the route of `path`, or the route of unmatched paths.
+    pub(super) fn find(&self, path: &str) -> &Route {
+        &self.routes[self.templates.at(path).map_or(0, |found| *found.value)]
+    }
+}
+
+impl Route {
+    /// Whether no endpoint has the path.
+    pub(super) fn is_unmatched(&self) -> bool {
+        self.template == UNMATCHED
+    }
+
+    /// Counts a request by method and status.
+    pub(super) fn count(&self, metrics: &Metrics, method: &Method, status: StatusCode) {
+        let counter = || {
+            metrics.http_requests.with_label_values(&[method_label(method), &self.template, status.as_str()])
+        };
+        if *method == Method::GET && status == StatusCode::OK {
+            self.reads.get_or_init(counter).inc();
+        } else {
+            counter().inc();
+        }
+    }
+}
+
+/// Returns the label of a method; clients may invent methods without end.
+fn method_label(method: &Method) -> &str {
+    match method.as_str() {
+        name @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => name,
+        _ => "other",
+    }
+}

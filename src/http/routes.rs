@@ -1,0 +1,20 @@
+//! The endpoints, one file each. A handler reads its arguments, makes one call to `serving`, and answers; it never
+//! calls another handler.
+
+pub(super) mod audiences;
+pub(super) mod churn;
+pub(super) mod customer;
+pub(super) mod customer_batch;
+pub(super) mod customer_history;
+pub(super) mod docs;
+pub(super) mod exports;
+pub mod feast;
+pub(super) mod migration;
+pub(super) mod models;
+pub(super) mod overlap;
+pub(super) mod probes;
+pub(super) mod recommendations;
+pub(super) mod segment_history;
+pub(super) mod segments;
+pub(super) mod snapshots;
+pub(super) mod views;

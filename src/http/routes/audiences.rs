@@ -1,0 +1,277 @@
+//! `POST /v1/audiences`: any expression over segments and features, with counts and a page of members.
+
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use crate::{
+    http::{
+        Problem,
+        extract::{
+            JsonBody, Selection, SnapshotRead,
+            expression::{check_query_by, expression, feature, number, order_by},
+        },
+        reply::{ListPage, Page, PageHead},
+    },
+    serving::{Audience, AudienceRequest, Breakdown, Parts},
+};
+
+/// An audience, and the parts of the answer.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AudienceBody {
+    /// The expression: `segment:NAME`; `view.feature` with `:` or `=`, `!=`, `<`, `<=`, `>`, `>=`, `in (…)`,
+    /// `is null`, `is not null`; `and`, `or`, `not`, brackets. Values are bare words or quoted text, numbers, `true`,
+    /// `false`, dates (midnight in UTC) and times in RFC 3339. A comparison with null is unknown, and so is its `not`;
+    /// members are the customers for whom the whole expression is true. At most 8,192 bytes, nested 32 deep.
+    #[schema(
+        max_length = 8192,
+        example = "segment:champions and not profile.country:\"United Kingdom\" and rfm.monetary >= 1000"
+    )]
+    r#where: String,
+    /// Number of members on the page, 0 to 1,000; by default 100. With 0 the answer has counts only.
+    #[schema(minimum = 0, maximum = 1000, example = 10)]
+    limit: Option<u64>,
+    /// `next` of the previous page, with the same `where` and `order_by`.
+    #[schema(example = json!(null))]
+    cursor: Option<String>,
+    /// Views of each member; by default none.
+    #[schema(example = json!(["rfm"]))]
+    views: Option<Vec<String>>,
+    /// A feature that is a number or a time, then `asc` (the default) or `desc`; by default `rfm.monetary desc`.
+    /// Equal members are ordered by id; members without a value come last.
+    #[schema(example = "rfm.monetary desc")]
+    order_by: Option<String>,
+    /// A feature to group the members by.
+    breakdown: Option<BreakdownBody>,
+}
+
+/// How to group an audience.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BreakdownBody {
+    /// The feature. Text, integers and booleans are counted by value.
+    #[schema(example = "profile.country")]
+    feature: String,
+    /// Number of values to list, the most frequent first, 1 to 1,000; by default 20.
+    #[schema(minimum = 1, maximum = 1000, example = 5)]
+    top: Option<u64>,
+    /// Number of quantile buckets for a number or a time, 2 to 100, each with about the same number of members.
+    #[schema(minimum = 2, maximum = 100, example = json!(null))]
+    buckets: Option<u64>,
+}
+
+/// An audience: figures of all members, and a page of members.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AudiencePage {
+    #[serde(flatten)]
+    head: PageHead,
+    /// Share of all customers, 0 to 1.
+    #[schema(example = 0.0352)]
+    share: f64,
+    /// Exact sum of the members' `rfm.monetary`.
+    #[schema(value_type = f64, example = 1_240_112.83)]
+    revenue: Box<RawValue>,
+    /// Mean recency score; null where no member has one.
+    #[schema(example = 5.0)]
+    mean_r_score: Option<f64>,
+    /// Mean frequency score.
+    #[schema(example = 4.8)]
+    mean_f_score: Option<f64>,
+    /// Mean monetary score.
+    #[schema(example = 4.6)]
+    mean_m_score: Option<f64>,
+    /// The groups of the whole audience, where requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    breakdown: Option<BreakdownAnswer>,
+    /// Possible mistakes in the expression, such as a text that no customer has.
+    hints: Vec<Hint>,
+}
+
+/// Number of members by value or by bucket.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BreakdownAnswer {
+    /// The feature.
+    #[schema(example = "profile.country")]
+    feature: String,
+    /// The most frequent values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    values: Option<Vec<ValueCount>>,
+    /// All other values together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    other: Option<OtherCount>,
+    /// The buckets, where requested; fewer than requested where many values are equal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!(null))]
+    buckets: Option<Vec<BucketCount>>,
+    /// Number of members without a value.
+    #[schema(example = 0)]
+    null: usize,
+}
+
+/// A value of a feature: text, a number or a boolean.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(example = "Germany")]
+#[expect(dead_code, reason = "values are JSON text already; this is the shape for the OpenAPI document")]
+pub(crate) enum FeatureValue {
+    /// Text; a time is text in RFC 3339.
+    Text(String),
+    /// A number.
+    Number(f64),
+    /// A boolean.
+    Boolean(bool),
+}
+
+/// A value and its members.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ValueCount {
+    /// The value.
+    #[schema(value_type = FeatureValue)]
+    value: Box<RawValue>,
+    /// Number of members.
+    #[schema(example = 41)]
+    customers: usize,
+}
+
+/// The values that are not listed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OtherCount {
+    /// Number of values.
+    #[schema(example = 12)]
+    values: usize,
+    /// Number of members with one of these values.
+    #[schema(example = 33)]
+    customers: usize,
+}
+
+/// A bucket of a feature's range. Members with equal values are in the same bucket.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BucketCount {
+    /// Lowest value of a member in the bucket.
+    #[schema(value_type = FeatureValue)]
+    from: Box<RawValue>,
+    /// Highest value of a member in the bucket.
+    #[schema(value_type = FeatureValue)]
+    to: Box<RawValue>,
+    /// Number of members.
+    #[schema(example = 31)]
+    customers: usize,
+}
+
+/// A possible mistake.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Hint {
+    /// Place in the expression, in characters (Unicode scalar values) from 0.
+    #[schema(example = 36)]
+    position: usize,
+    /// The mistake, and a suggestion.
+    #[schema(example = "no customer has profile.country \"Untied Kingdom\"; did you mean `United Kingdom`?")]
+    message: String,
+}
+
+/// Query an audience
+///
+/// Combines segments and features. The answer has the exact number of members, their figures, and the first members.
+#[utoipa::path(
+    post, path = "/v1/audiences", tag = "segments", operation_id = "query_audience",
+    request_body(content = AudienceBody, description = "An audience, and the parts of the answer"),
+    responses(
+        (status = 200, description = "Figures of the audience, and a page of members",
+            body = Page<AudiencePage>),
+        (status = 400, description = "A bad expression, with its `position`, or another bad field"),
+        (status = 410, description = "The cursor's snapshot was removed"),
+    )
+)]
+pub(crate) async fn query_audience(
+    mut read: SnapshotRead,
+    JsonBody(body): JsonBody<AudienceBody>,
+) -> Result<Response, Problem> {
+    let mut request = parse(&body)?;
+    let list = list_name(&request);
+    request.offset = read.resume(body.cursor.as_deref(), &list).await?;
+    let SnapshotRead { app, served, access, .. } = &read;
+    let others = request.breakdown.iter().map(|by| &by.feature).chain([&request.order_by.0]);
+    check_query_by(access, served, request.expression.features().into_iter().chain(others))?;
+    let selection = Selection::named(served, access, body.views.iter().flatten().map(String::as_str), [])?;
+    let Audience { figures, members, parts, hints } = app.serving.audience(served, &request).await?;
+    let breakdown = request.breakdown.zip(parts);
+    let head = |head| {
+        let [mean_r_score, mean_f_score, mean_m_score] = figures.mean_scores;
+        AudiencePage {
+            head,
+            share: figures.share,
+            revenue: raw(figures.revenue),
+            mean_r_score,
+            mean_f_score,
+            mean_m_score,
+            breakdown: breakdown.map(|(by, parts)| BreakdownAnswer::new(&by, parts)),
+            hints: hints.into_iter().map(|(position, message)| Hint { position, message }).collect(),
+        }
+    };
+    ListPage { list, members }.respond(&read, &selection, head).await
+}
+
+impl BreakdownAnswer {
+    fn new(by: &Breakdown, parts: Parts) -> Self {
+        let feature = by.feature.to_string();
+        match parts {
+            Parts::Values(counts) => {
+                let value = |(value, customers)| ValueCount { value: raw(value), customers };
+                let (values, customers) = counts.other;
+                Self {
+                    feature,
+                    values: Some(counts.values.into_iter().map(value).collect()),
+                    other: Some(OtherCount { values, customers }),
+                    buckets: None,
+                    null: counts.null,
+                }
+            }
+            Parts::Ranges(ranges) => {
+                let bucket = |(from, to, customers)| BucketCount { from: raw(from), to: raw(to), customers };
+                let buckets = Some(ranges.buckets.into_iter().map(bucket).collect());
+                Self { feature, values: None, other: None, buckets, null: ranges.null }
+            }
+        }
+    }
+}
+
+/// Returns JSON text as a value.
+fn raw(json: String) -> Box<RawValue> {
+    RawValue::from_string(json).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// Reads the fields of a body; names are not looked up in the snapshot yet.
+fn parse(body: &AudienceBody) -> Result<AudienceRequest, Problem> {
+    let breakdown = match &body.breakdown {
+        None => None,
+        Some(breakdown) => {
+            let feature = feature("breakdown", &breakdown.feature)?;
+            if breakdown.top.is_some() && breakdown.buckets.is_some() {
+                return Err(Problem::bad_body("`breakdown` takes `top` or `buckets`, not both"));
+            }
+            let top = number("breakdown.top", breakdown.top.unwrap_or(20), 1, 1_000)?;
+            let buckets = breakdown.buckets.map(|buckets| number("breakdown.buckets", buckets, 2, 100));
+            Some(Breakdown { feature, top, buckets: buckets.transpose()? })
+        }
+    };
+    Ok(AudienceRequest {
+        expression: expression(&body.r#where)?,
+        order_by: order_by(body.order_by.as_deref())?,
+        offset: 0,
+        limit: number("limit", body.limit.unwrap_or(100), 0, 1_000)?,
+        breakdown,
+    })
+}
+
+/// Returns the name of the list in cursors: a list continues with the expression and the order that it began with.
+fn list_name(request: &AudienceRequest) -> String {
+    let (feature, descending) = &request.order_by;
+    let digest = Sha256::digest(format!("{}\n{feature} {descending}", request.expression));
+    format!("audience:{:.32}", format!("{digest:x}"))
+}

@@ -1,0 +1,156 @@
+//! `GET /v1/customers/{id}`: one customer's features.
+
+use std::{borrow::Cow, sync::Arc};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, Method, Request, header},
+    response::Response,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    feature::{CustomerId, Tier},
+    http::{
+        App, Problem,
+        access::Access,
+        extract::{PathParam, Query, Selection},
+        reply::{
+            Freshness, Views, audit, conditional,
+            features::{write_freshness, write_json, write_masked, write_tier, write_views},
+        },
+    },
+};
+
+/// The views that an answer has.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ViewsQuery {
+    /// Names of views, separated by commas; by default all views.
+    #[param(example = "rfm,behavior")]
+    views: Option<String>,
+}
+
+/// One customer's features.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "written byte by byte; this is the shape for the OpenAPI document")]
+pub(crate) struct CustomerFeatures {
+    /// The customer's id.
+    #[schema(example = "17850")]
+    customer_id: String,
+    #[serde(flatten)]
+    freshness: Freshness,
+    /// The tier that answered.
+    tier: Tier,
+    /// Requested personal features that are null because the caller lacks the scope `pii`; absent where there are none.
+    #[schema(nullable = false, example = json!(["profile.email"]))]
+    masked: Option<Vec<String>>,
+    /// View → feature → value; null where the customer is absent from the view.
+    #[schema(value_type = Views)]
+    views: Map<String, Value>,
+}
+
+/// Get one customer's features
+#[utoipa::path(
+    get, path = "/v1/customers/{id}", tag = "customers", operation_id = "get_customer",
+    params(
+        ("id" = String, Path, description = "The customer's id, percent-encoded", example = "17850"),
+        ViewsQuery,
+    ),
+    responses(
+        (status = 200, description = "The features, and the tier that answered", body = CustomerFeatures),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
+        (status = 400, description = "Not a customer id, or an unknown view"),
+        (status = 404, description = "No such customer"),
+    )
+)]
+pub(crate) async fn get_customer(
+    State(app): State<Arc<App>>,
+    access: Access,
+    PathParam(id): PathParam<CustomerId>,
+    Query(query): Query<ViewsQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    respond(&app, &access, id, query.views.as_deref(), &headers).await
+}
+
+/// Reads the customer whose id is `batch`, the path of the batch endpoint.
+pub(crate) async fn get_customer_named_batch(
+    State(app): State<Arc<App>>,
+    access: Access,
+    Query(query): Query<ViewsQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    respond(&app, &access, parse("batch")?, query.views.as_deref(), &headers).await
+}
+
+/// Returns the id in `GET /v1/customers/{id}` without a query.
+///
+/// This request is most of the load, and the router costs more than its answer, so [`answer_directly`] answers it in
+/// front of the router. Both ways give the same answer.
+pub(crate) fn direct_id<B>(request: &Request<B>) -> Option<Cow<'_, [u8]>> {
+    let id = request.uri().path().strip_prefix("/v1/customers/")?;
+    if request.method() != Method::GET || request.uri().query().is_some() || id.is_empty() || id.contains('/')
+    {
+        return None;
+    }
+    Some(percent_encoding::percent_decode_str(id).into())
+}
+
+/// Answers the request for the customer that [`direct_id`] found.
+pub(crate) async fn answer_directly(
+    app: &App,
+    access: &Access,
+    id: &[u8],
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let id = std::str::from_utf8(id).map_err(|_| Problem::bad_id("a customer id must be UTF-8"))?;
+    respond(app, access, parse(id)?, None, headers).await
+}
+
+fn parse(id: &str) -> Result<CustomerId, Problem> {
+    CustomerId::parse(id).map_err(|error| Problem::bad_id(error.to_string()))
+}
+
+async fn respond(
+    app: &App,
+    access: &Access,
+    id: CustomerId,
+    views: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let served = app.serving.current()?;
+    let selection = match views {
+        None => Selection::all(access),
+        Some(views) => Selection::views(&served, access, views)?,
+    };
+    // A 304 would confirm that an erased customer was known.
+    if let Some(tag) = headers.get(header::IF_NONE_MATCH)
+        && !served.forgets(id.as_str())
+        && let Some(response) =
+            conditional::not_modified_by(Some(tag), &conditional::of_snapshot(&served, access))
+    {
+        return Ok(response);
+    }
+    let answer = app.serving.customer(&served, &id).await?;
+    let Some(row) = &answer.row else {
+        return Err(Problem::customer_not_found(format!("there is no customer `{id}` in the snapshot")));
+    };
+    let mut out = Vec::with_capacity(256 + served.keys_bytes + row.views.bytes());
+    out.extend_from_slice(b"{\"customer_id\":");
+    write_json(id.as_str(), &mut out);
+    out.push(b',');
+    write_freshness(&served, Some(&answer), &mut out);
+    write_tier(answer.tier, &mut out);
+    write_masked(&selection, &served, &mut out);
+    out.extend_from_slice(b",\"views\":");
+    write_views(&selection, &served, row, answer.tier, &mut out);
+    out.push(b'}');
+    let tag = if answer.label.is_none() { Some(conditional::of_snapshot(&served, access)) } else { None };
+    let mut response = conditional::json_text(out, tag);
+    audit::note(&mut response, access, || selection.personal(&served), || vec![id]);
+    Ok(response)
+}

@@ -1,0 +1,311 @@
+//! Exports: all members of a list as CSV, NDJSON or Parquet, streamed.
+
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, header},
+    response::Response,
+};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    audience::Expression,
+    config::Scope,
+    http::{
+        Problem,
+        access::Access,
+        extract::{
+            JsonBody, PathParam, Query, SegmentName, SnapshotRead,
+            churn_filter::{self, ChurnFilters},
+            expression::{check_query_by, expression, number, order_by},
+        },
+        problem::unknown_segment,
+        reply::audit::NO_STORE,
+    },
+    serving::{
+        Ranked, Served,
+        export::{Columns, Export, Format, List, Order, Treatment},
+    },
+    telemetry,
+};
+
+const SNAPSHOT: HeaderName = HeaderName::from_static("larder-snapshot");
+const AS_OF: HeaderName = HeaderName::from_static("larder-as-of");
+const ROWS: HeaderName = HeaderName::from_static("larder-rows");
+
+/// Columns, order and format of a file.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ExportQuery {
+    /// `csv` (the default), `ndjson` or `parquet`.
+    #[param(example = "csv")]
+    format: Option<String>,
+    /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default all.
+    #[param(example = "customer_id,rank,rfm.segment,profile.email")]
+    columns: Option<String>,
+    /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536 members.
+    #[param(example = "rank")]
+    order: Option<String>,
+}
+
+/// Filters of the churn list; columns, order and format of the file.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ChurnExportQuery {
+    /// Level of risk: `high`, `medium` or `low`.
+    #[param(example = "high")]
+    risk: Option<String>,
+    /// Lowest probability of churn, 0 to 1.
+    #[param(value_type = Option<f64>, minimum = 0, maximum = 1, example = 0.5)]
+    min_probability: Option<String>,
+    /// Segment of the customers, by `rfm.segment`.
+    #[param(example = "cant_lose")]
+    segment: Option<String>,
+    /// Lowest value at risk.
+    #[param(value_type = Option<f64>, minimum = 0, example = 100)]
+    min_value: Option<String>,
+    /// `csv` (the default), `ndjson` or `parquet`.
+    #[param(example = "csv")]
+    format: Option<String>,
+    /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default all.
+    #[param(example = "customer_id,rank,churn.value_at_risk,churn.action")]
+    columns: Option<String>,
+    /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536 members.
+    #[param(example = "rank")]
+    order: Option<String>,
+}
+
+/// An audience; columns, order and format of the file.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AudienceExportBody {
+    /// The expression, in the syntax of `POST /v1/audiences`.
+    #[schema(
+        max_length = 8192,
+        example = "segment:champions and not profile.country:\"United Kingdom\" and rfm.monetary >= 1000"
+    )]
+    r#where: String,
+    /// A feature that ranks the members, then `asc` (the default) or `desc`; by default `rfm.monetary desc`.
+    #[schema(example = "rfm.monetary desc")]
+    order_by: Option<String>,
+    /// Number of members, the first by rank; by default all.
+    #[schema(minimum = 1, maximum = 4_294_967_295_u64, example = 5000)]
+    limit: Option<u64>,
+    /// `csv` (the default), `ndjson` or `parquet`.
+    #[schema(example = "csv")]
+    format: Option<String>,
+    /// `customer_id`, `rank`, features as `view.feature` and whole views; by default all.
+    #[schema(example = json!(["customer_id", "rank", "rfm.segment", "profile.email"]))]
+    columns: Option<Vec<String>>,
+    /// `id`, which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536 members; by default
+    /// `rank` with `order_by`, else `id`.
+    #[schema(example = "rank")]
+    order: Option<String>,
+}
+
+/// Export the members of a segment
+///
+/// The file is streamed and never short: after an error the connection is closed before the end of the body. The headers
+/// `larder-rows`, `larder-snapshot` and `larder-as-of` have the number of members, the snapshot and its instant. Without the
+/// scope `pii`, mail addresses and phone numbers are SHA-256 hashes of their normalized forms, and other personal values are
+/// null. In CSV, text that a spreadsheet would take for a formula begins with `'`.
+#[utoipa::path(
+    get, path = "/v1/segments/{name}/export", tag = "exports", operation_id = "export_segment",
+    params(("name" = String, Path, description = "Name of the segment", example = "champions"), ExportQuery),
+    responses(
+        (status = 200, description = "The members; rank 1 is the best", content(
+            (String = "text/csv", example = "customer_id,rank,rfm.segment\r\n14646,1,champions\r\n"),
+            (String = "application/x-ndjson"),
+            (String = "application/vnd.apache.parquet"),
+        )),
+        (status = 400, description = "A bad format or order, or an unknown column"),
+        (status = 404, description = "No such segment"),
+        (status = 503, description = "The lake cannot be read, or too many exports run"),
+    )
+)]
+pub(crate) async fn export_segment(
+    read: SnapshotRead,
+    PathParam(SegmentName(name)): PathParam<SegmentName>,
+    Query(query): Query<ExportQuery>,
+) -> Result<Response, Problem> {
+    let manifest = &read.served.manifest;
+    manifest.segment(&name).ok_or_else(|| unknown_segment(&name, &manifest.segments))?;
+    let file = FileShape::of_query(&read, &query)?;
+    export(&read, &name.clone(), List::Segment(name), file).await
+}
+
+/// Export customers by value at risk
+///
+/// Works as the export of a segment, with the filters of `GET /v1/churn`.
+#[utoipa::path(
+    get, path = "/v1/churn/export", tag = "exports", operation_id = "export_churn",
+    params(ChurnExportQuery),
+    responses(
+        (status = 200, description = "The customers; rank 1 has the highest value at risk", content(
+            (String = "text/csv", example = "customer_id,rank,churn.value_at_risk\r\n17850,1,212.5\r\n"),
+            (String = "application/x-ndjson"),
+            (String = "application/vnd.apache.parquet"),
+        )),
+        (status = 400, description = "A bad filter, format or order, or an unknown column"),
+        (status = 404, description = "The snapshot has no churn model"),
+        (status = 503, description = "The lake cannot be read, or too many exports run"),
+    )
+)]
+pub(crate) async fn export_churn(
+    read: SnapshotRead,
+    Query(query): Query<ChurnExportQuery>,
+) -> Result<Response, Problem> {
+    let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order } = query;
+    let filters = ChurnFilters {
+        risk: risk.as_deref(),
+        segment: segment.as_deref(),
+        min_probability: min_probability.as_deref(),
+        min_value: min_value.as_deref(),
+    };
+    let filter = filters.parse()?;
+    churn_filter::check(&read.served, &filter)?;
+    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order })?;
+    export(&read, "churn", List::Churn(filter), file).await
+}
+
+/// Export the members of an audience
+///
+/// Works as the export of a segment, for any expression of `POST /v1/audiences`. Without the scope `pii` the expression must
+/// not use personal features.
+#[utoipa::path(
+    post, path = "/v1/audiences/export", tag = "exports", operation_id = "export_audience",
+    request_body = AudienceExportBody,
+    responses(
+        (status = 200, description = "The members; rank 1 is the first by `order_by`", content(
+            (String = "text/csv", example = "customer_id,rank,rfm.segment\r\n14646,1,champions\r\n"),
+            (String = "application/x-ndjson"),
+            (String = "application/vnd.apache.parquet"),
+        )),
+        (status = 400, description = "A bad expression, with its `position`, another bad field, an unknown feature or column"),
+        (status = 503, description = "The lake cannot be read, or too many exports run"),
+    )
+)]
+pub(crate) async fn export_audience(
+    read: SnapshotRead,
+    JsonBody(body): JsonBody<AudienceExportBody>,
+) -> Result<Response, Problem> {
+    let expression = expression(&body.r#where)?;
+    let order_by = order_by(body.order_by.as_deref())?;
+    if let Some(limit) = body.limit {
+        number("limit", limit, 1, u64::from(u32::MAX))?;
+    }
+    check_query_by(&read.access, &read.served, expression.features().into_iter().chain([&order_by.0]))?;
+    let order = body.order.as_deref().or(body.order_by.as_ref().map(|_| "rank"));
+    let columns = body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect());
+    let file = FileShape::new(&read, body.format.as_deref(), order, columns).map_err(Problem::bad_body)?;
+    let list = List::Audience(Ranked { expression, order_by, limit: body.limit });
+    export(&read, "audience", list, file).await
+}
+
+/// Columns, format and order of a file.
+struct FileShape {
+    columns: Columns,
+    format: Format,
+    order: Order,
+}
+
+impl FileShape {
+    /// Reads the parameters of a request. An error says which parameter is wrong.
+    fn new(
+        read: &SnapshotRead,
+        format: Option<&str>,
+        order: Option<&str>,
+        columns: Option<Vec<&str>>,
+    ) -> Result<Self, String> {
+        let format = match format {
+            None | Some("csv") => Format::Csv,
+            Some("ndjson") => Format::Ndjson,
+            Some("parquet") => Format::Parquet,
+            Some(_) => return Err("`format` must be csv, ndjson or parquet".to_owned()),
+        };
+        let order = match order {
+            None | Some("id") => Order::Id,
+            Some("rank") => Order::Rank,
+            Some(_) => return Err("`order` must be id or rank".to_owned()),
+        };
+        let (manifest, pii) = (&read.served.manifest, read.access.has(Scope::Pii));
+        let columns = match columns {
+            None => Columns::all(manifest, pii),
+            Some(names) => Columns::named(manifest, names, pii).map_err(|error| error.to_string())?,
+        };
+        if columns.is_empty() {
+            return Err("`columns` names no column".to_owned());
+        }
+        Ok(Self { columns, format, order })
+    }
+
+    fn of_query(read: &SnapshotRead, query: &ExportQuery) -> Result<Self, Problem> {
+        let ExportQuery { format, columns, order } = query;
+        let columns = columns
+            .as_ref()
+            .map(|list| list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>());
+        Self::new(read, format.as_deref(), order.as_deref(), columns).map_err(Problem::bad_parameter)
+    }
+}
+
+/// Starts the export and returns its stream.
+async fn export(read: &SnapshotRead, name: &str, list: List, file: FileShape) -> Result<Response, Problem> {
+    let SnapshotRead { app, served, access, .. } = read;
+    let FileShape { columns, format, order } = file;
+    let (media_type, extension) = match format {
+        Format::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
+        Format::Ndjson => ("application/x-ndjson", "ndjson"),
+        Format::Parquet => ("application/vnd.apache.parquet", "parquet"),
+    };
+    let export = Export { list, columns, format, order };
+    let exporting = app.serving.export(served, export.clone()).await?;
+    log_export(access, name, served, exporting.rows, &export);
+    let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("export"));
+    let (snapshot, rows) = (served.manifest.id.to_string(), exporting.rows.to_string());
+    let disposition = format!("attachment; filename=\"{name}-{snapshot}.{extension}\"");
+    let mut response = Response::new(Body::from_stream(exporting));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CONTENT_DISPOSITION, value(disposition));
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(SNAPSHOT, value(snapshot));
+    headers.insert(AS_OF, value(served.as_of.clone()));
+    headers.insert(ROWS, value(rows));
+    Ok(response)
+}
+
+/// Writes the audit line of an export: key, list, number of customers, and the personal features that are shown or hashed.
+///
+/// An expression over personal features quotes personal values, so only the names of these features are written.
+fn log_export(access: &Access, list: &str, served: &Served, rows: u64, export: &Export) {
+    let personal = export.columns.personal();
+    let names = |is_listed: fn(&Treatment) -> bool| {
+        let names = personal.iter().filter(|(_, treatment)| is_listed(treatment));
+        names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
+    };
+    let expression = match &export.list {
+        List::Audience(audience) => Some(&audience.expression),
+        List::Segment(_) | List::Churn(_) => None,
+    };
+    let queried_by: Vec<String> = expression
+        .into_iter()
+        .flat_map(Expression::features)
+        .filter(|name| served.manifest.is_personal(&name.view, &name.feature))
+        .map(ToString::to_string)
+        .collect();
+    let is_public = queried_by.is_empty();
+    tracing::info!(
+        target: telemetry::AUDIT,
+        key = access.key().unwrap_or("anonymous"),
+        list,
+        expression = if is_public { expression.map(ToString::to_string) } else { None },
+        asked_by = if is_public { None } else { Some(queried_by.join(",")) },
+        customers = rows,
+        snapshot = served.manifest.id.as_str(),
+        shown = names(|treatment| *treatment == Treatment::Shown),
+        hashed = names(|treatment| matches!(treatment, Treatment::HashedEmail | Treatment::HashedPhone)),
+        "export"
+    );
+}

@@ -1,0 +1,198 @@
+//! The answer of Feast's API: rows, customer by customer, are transposed to vectors, feature by feature. Values are not
+//! decoded: each is found once in its row, and its text is copied once.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+
+use super::columns::{Columns, FeastType};
+use crate::{
+    feature::elements,
+    serving::{Answer, ReadError, Served},
+};
+
+/// The timestamp of values without one.
+const NEVER: &str = "1970-01-01T00:00:00Z";
+
+/// The status of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    /// The value is present.
+    Present,
+    /// The customer is in the view without the value, or the caller must not see the value.
+    Null,
+    /// The customer is not in the view, or does not exist.
+    NotFound,
+    /// The value is older than `max_age`, and withheld.
+    TooOld,
+    /// No tier could answer.
+    Unavailable,
+}
+
+impl Status {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Present => "PRESENT",
+            Self::Null => "NULL_VALUE",
+            Self::NotFound => "NOT_FOUND",
+            Self::TooOld => "OUTSIDE_MAX_AGE",
+            // Feast's word for an unset status.
+            Self::Unavailable => "INVALID",
+        }
+    }
+}
+
+/// The customers of a request, with their rows.
+pub(super) struct Answers<'a> {
+    pub(super) served: &'a Served,
+    pub(super) answers: &'a [Result<Answer, ReadError>],
+    /// The ids as the client wrote them.
+    pub(super) given: &'a [&'a RawValue],
+    pub(super) now: DateTime<Utc>,
+}
+
+/// Writes the whole answer.
+pub(super) fn write(columns: &Columns, found: &Answers<'_>) -> Vec<u8> {
+    let customers = found.given.len();
+    let cells = transpose(columns, found.answers);
+    let ages: Vec<Duration> = found.answers.iter().map(|answer| age(found, answer)).collect();
+    let rows = found.answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
+    let texts: usize = rows.map(|row| row.views.bytes()).sum();
+    let mut out = Vec::with_capacity(
+        columns.head.len() + (columns.all.len() + 1) * (96 + customers * 40) + texts * 5 / 4,
+    );
+    out.extend_from_slice(&columns.head);
+    list(found.given, &mut out, |id, out| out.extend_from_slice(id.get().as_bytes()));
+    let mut before = vec![Status::Present; customers];
+    let mut tail = Vec::with_capacity(96 + customers * 40);
+    write_tail(&before, |_| NEVER, &mut tail);
+    out.extend_from_slice(&tail);
+    tail.clear();
+    let absent = memchr::memmem::Finder::new(b"null");
+    let mut statuses = Vec::with_capacity(customers);
+    for (number, column) in columns.all.iter().enumerate() {
+        let max_age = columns.views[column.view].max_age;
+        let status = |at: usize, cell: Option<&[u8]>| match cell {
+            _ if found.answers[at].is_err() => Status::Unavailable,
+            None => Status::NotFound,
+            Some(_) if max_age.is_some_and(|max_age| ages[at] > max_age) => Status::TooOld,
+            // Only `null` begins with an n.
+            Some([b'n', ..]) => Status::Null,
+            Some(_) if column.masked => Status::Null,
+            Some([b'[', b']']) if matches!(column.feast_type, FeastType::Array(_)) => Status::Null,
+            Some(_) => Status::Present,
+        };
+        statuses.clear();
+        out.extend_from_slice(b",{\"values\":[");
+        let cells = &cells[number * customers..(number + 1) * customers];
+        for (at, cell) in cells.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            let status = status(at, *cell);
+            match (cell, status, &column.feast_type) {
+                (Some(text), Status::Present, FeastType::JsonText) => write_text(text, &mut out),
+                (Some(text), Status::Present, FeastType::Array("String")) if absent.find(text).is_some() => {
+                    write_texts(text, &mut out);
+                }
+                (Some(text), Status::Present, _) => out.extend_from_slice(text),
+                _ => out.extend_from_slice(b"null"),
+            }
+            statuses.push(status);
+        }
+        // Neighboring features mostly have the same statuses and times.
+        if tail.is_empty() || statuses != before {
+            tail.clear();
+            let time = |at: usize| match statuses[at] {
+                Status::NotFound | Status::Unavailable => NEVER,
+                Status::Present | Status::Null | Status::TooOld => as_of(found, &found.answers[at]),
+            };
+            write_tail(&statuses, time, &mut tail);
+            before.clone_from(&statuses);
+        }
+        out.extend_from_slice(&tail);
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+/// Appends JSON as a JSON string: of its characters only quotes and backslashes need escaping.
+fn write_text(json: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut from = 0;
+    for at in memchr::memchr2_iter(b'"', b'\\', json) {
+        out.extend_from_slice(&json[from..at]);
+        out.push(b'\\');
+        from = at;
+    }
+    out.extend_from_slice(&json[from..]);
+    out.push(b'"');
+}
+
+/// Appends an array of strings, with `""` for null, which Feast's type cannot hold.
+fn write_texts(array: &[u8], out: &mut Vec<u8>) {
+    out.push(b'[');
+    let texts = elements(array).map(|text| if text == b"null" { b"\"\"".as_slice() } else { text });
+    list(texts, out, |text, out| out.extend_from_slice(text));
+    out.push(b']');
+}
+
+/// Returns the text of each value, feature by feature; `None` for customers who are not in the view or do not exist.
+fn transpose<'a>(columns: &Columns, answers: &'a [Result<Answer, ReadError>]) -> Vec<Option<&'a [u8]>> {
+    let customers = answers.len();
+    let mut cells = vec![None; columns.all.len() * customers];
+    for (customer, answer) in answers.iter().enumerate() {
+        let Ok(Answer { row: Some(row), .. }) = answer else { continue };
+        for view in &columns.views {
+            let Some(array) = row.views.get(view.at) else { continue };
+            let mut wanted = view.places.iter();
+            let mut next = wanted.next();
+            for (place, text) in elements(array).enumerate() {
+                let Some((at, column)) = next else { break };
+                if *at == place {
+                    cells[column * customers + customer] = Some(text);
+                    next = wanted.next();
+                }
+            }
+        }
+    }
+    cells
+}
+
+/// Returns the age of an answer, from its `as_of` until now.
+fn age(found: &Answers<'_>, answer: &Result<Answer, ReadError>) -> Duration {
+    let labelled = answer.as_ref().ok().and_then(|answer| answer.label.as_ref());
+    let labelled = labelled.and_then(|label| label.as_of.parse().ok());
+    (found.now - labelled.unwrap_or(found.served.manifest.as_of)).to_std().unwrap_or_default()
+}
+
+/// Returns the `as_of` of an answer.
+fn as_of<'a>(found: &Answers<'a>, answer: &'a Result<Answer, ReadError>) -> &'a str {
+    let labelled = answer.as_ref().ok().and_then(|answer| answer.label.as_ref());
+    labelled.map_or(found.served.as_of.as_str(), |label| &label.as_of)
+}
+
+/// Appends `],"statuses":["PRESENT"],"event_timestamps":["…"]}`.
+fn write_tail<'a>(statuses: &[Status], time: impl Fn(usize) -> &'a str, out: &mut Vec<u8>) {
+    let quoted = |text: &str, out: &mut Vec<u8>| {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    };
+    out.extend_from_slice(b"],\"statuses\":[");
+    list(statuses, out, |status, out| quoted(status.as_str(), out));
+    out.extend_from_slice(b"],\"event_timestamps\":[");
+    list(0..statuses.len(), out, |at, out| quoted(time(at), out));
+    out.extend_from_slice(b"]}");
+}
+
+/// Appends `items` with commas between them.
+fn list<T>(items: impl IntoIterator<Item = T>, out: &mut Vec<u8>, write: impl Fn(T, &mut Vec<u8>)) {
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+}

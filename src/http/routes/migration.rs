@@ -1,0 +1,177 @@
+//! `GET /v1/migration`: customers who moved from segment to segment between two snapshots.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    http::{
+        App, Problem,
+        extract::{
+            Query, SnapshotRead,
+            time_range::{self, DayEnd},
+        },
+        reply::{self, Freshness, conditional},
+    },
+    serving::{Cell, Place, Timeline},
+    snapshot::{Manifest, SnapshotId, rfc3339},
+};
+
+/// Two snapshots, and the kind of segments.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MigrationQuery {
+    /// The earlier snapshot: an id, or a time (RFC 3339) or date, which stands for the last snapshot until then; by
+    /// default the snapshot before `to`.
+    #[param(example = "2011-11-09")]
+    from: Option<String>,
+    /// The later snapshot, in the same forms; by default the current snapshot.
+    #[param(example = "2011-12-09")]
+    to: Option<String>,
+    /// Kind of the segments: `rfm` (the default) or `churn`.
+    #[param(example = "rfm")]
+    kind: Option<String>,
+}
+
+/// Movements between the segments of two snapshots.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Migration {
+    /// Kind of the segments.
+    #[schema(example = "rfm")]
+    kind: &'static str,
+    /// The earlier snapshot.
+    from: MigrationEnd,
+    /// The later snapshot.
+    to: MigrationEnd,
+    /// The cells of the matrix that are not empty.
+    cells: Vec<MigrationCell>,
+}
+
+/// One of the two snapshots.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MigrationEnd {
+    #[serde(flatten)]
+    freshness: Freshness,
+    /// Number of customers in the snapshot.
+    #[schema(example = 4372)]
+    customers: u64,
+}
+
+/// The customers who moved from one segment to another, or stayed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MigrationCell {
+    /// Segment in the earlier snapshot; `absent` for customers who are not in that snapshot, null for customers in no
+    /// segment of the kind.
+    #[schema(example = "champions")]
+    from: Option<String>,
+    /// Segment in the later snapshot, in the same form.
+    #[schema(example = "loyal")]
+    to: Option<String>,
+    /// Number of customers.
+    #[schema(example = 57)]
+    customers: u64,
+    /// Sum of the customers' `rfm.monetary` in the later snapshot; 0 for absent customers.
+    #[schema(value_type = f64, example = 182_911.4)]
+    revenue: Box<RawValue>,
+    /// Difference to the sum of the customers' `rfm.monetary` in the earlier snapshot.
+    #[schema(value_type = f64, example = -1_204.55)]
+    revenue_change: Box<RawValue>,
+}
+
+impl MigrationCell {
+    fn new(cell: &Cell) -> Self {
+        let place = |place: &Place| match place {
+            Place::Segment(name) => Some(name.clone()),
+            Place::Absent => Some("absent".to_owned()),
+            Place::Unplaced => None,
+        };
+        let number = |text: String| RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Self {
+            from: place(&cell.from),
+            to: place(&cell.to),
+            customers: cell.customers,
+            revenue: number(cell.revenue()),
+            revenue_change: number(cell.revenue_change()),
+        }
+    }
+}
+
+impl MigrationEnd {
+    fn new(manifest: &Manifest) -> Self {
+        Self { freshness: Freshness::from(manifest), customers: manifest.customers }
+    }
+}
+
+/// Get movements between segments
+///
+/// Every customer of either snapshot is in exactly one cell, so the changes of revenue add up to the change of all revenue.
+#[utoipa::path(
+    get, path = "/v1/migration", tag = "over time", operation_id = "get_migration",
+    params(MigrationQuery),
+    responses(
+        (status = 200, description = "The migration matrix", body = Migration),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
+        (status = 400, description = "A bad time or kind, or `from` is later than `to`"),
+        (status = 404, description = "No such snapshot, or no earlier snapshot"),
+    )
+)]
+pub(crate) async fn get_migration(
+    read: SnapshotRead,
+    Query(query): Query<MigrationQuery>,
+) -> Result<Response, Problem> {
+    let kind = match query.kind.as_deref() {
+        None | Some("rfm") => "rfm",
+        Some("churn") => "churn",
+        Some(_) => {
+            let why = "`kind` must be rfm or churn, the kinds that have each customer in one segment";
+            return Err(Problem::bad_parameter(why));
+        }
+    };
+    let SnapshotRead { app, served, access, .. } = &read;
+    let timeline = app.serving.timeline(served).await?;
+    let to = match &query.to {
+        None => Arc::clone(&served.manifest),
+        Some(text) => find_snapshot(app, &timeline, "to", text).await?,
+    };
+    let from = match &query.from {
+        Some(text) => find_snapshot(app, &timeline, "from", text).await?,
+        None => timeline.before(&to).cloned().ok_or_else(|| {
+            let why = format!("there is no snapshot before {}; a migration needs two snapshots", to.id);
+            Problem::snapshot_not_found(why)
+        })?,
+    };
+    if from.as_of > to.as_of {
+        return Err(Problem::bad_parameter("`from` must not be later than `to`"));
+    }
+    let tag = conditional::of_timeline(served, access, &timeline);
+    if let Some(response) = conditional::not_modified_by(read.if_none_match.as_ref(), &tag) {
+        return Ok(response);
+    }
+    let changes = app.serving.changes(&from, &to).await?;
+    let cells = if kind == "churn" { &changes.churn } else { &changes.rfm };
+    let cells = cells.iter().map(MigrationCell::new).collect();
+    let (from, to) = (MigrationEnd::new(&from), MigrationEnd::new(&to));
+    reply::json_tagged(&Migration { kind, from, to, cells }, Some(tag))
+}
+
+/// Finds a snapshot by its id, or the last snapshot until a time. `parameter` is named in errors.
+async fn find_snapshot(
+    app: &App,
+    timeline: &Timeline,
+    parameter: &str,
+    text: &str,
+) -> Result<Arc<Manifest>, Problem> {
+    if let Ok(id) = text.parse::<SnapshotId>() {
+        return Ok(Arc::clone(&app.serving.snapshot(&id).await?.manifest));
+    }
+    let time = time_range::instant(text, DayEnd::Last).ok_or_else(|| {
+        Problem::bad_parameter(format!("`{parameter}` must be a snapshot id, a time (RFC 3339) or a date"))
+    })?;
+    timeline.at(time).cloned().ok_or_else(|| {
+        Problem::snapshot_not_found(format!("there is no snapshot until {}", rfc3339::format(time)))
+    })
+}

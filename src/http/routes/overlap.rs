@@ -1,0 +1,126 @@
+//! `GET /v1/overlap`: numbers of customers that segments have in common.
+
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    http::{
+        Problem,
+        extract::{Query, SnapshotRead},
+        problem::{excerpt, unknown_segment},
+        reply::{self, Freshness},
+    },
+    snapshot::{SnapshotError, SnapshotId},
+};
+
+/// The greatest number of segments in a request.
+const MAX_SEGMENTS: usize = 10;
+
+/// Segments, and a snapshot.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OverlapQuery {
+    /// Two to ten segments of any kind, separated by commas.
+    #[param(example = "champions,churn_high,churn_medium")]
+    segments: String,
+    /// Id of the snapshot; by default the current snapshot.
+    #[param(example = "20111209T125000Z-5f0c2a9e")]
+    snapshot: Option<String>,
+}
+
+/// Overlaps of segments.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Overlaps {
+    #[serde(flatten)]
+    freshness: Freshness,
+    /// Every pair, in the order of the request.
+    pairs: Vec<SegmentPair>,
+}
+
+/// Two segments and their common customers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SegmentPair {
+    /// The first segment.
+    #[schema(example = "champions")]
+    a: String,
+    /// The second segment.
+    #[schema(example = "churn_high")]
+    b: String,
+    /// Number of members of the first segment.
+    #[schema(example = 604)]
+    size_a: u64,
+    /// Number of members of the second segment.
+    #[schema(example = 1310)]
+    size_b: u64,
+    /// Number of customers in both segments.
+    #[schema(example = 12)]
+    customers: u64,
+    /// Common customers as a share of the first segment, 0 to 1; null where the segment is empty.
+    #[schema(example = 0.0199)]
+    share_of_a: Option<f64>,
+    /// Common customers as a share of the second segment.
+    #[schema(example = 0.0092)]
+    share_of_b: Option<f64>,
+    /// Common customers as a share of the customers in either segment; null where both are empty.
+    #[schema(example = 0.0063)]
+    jaccard: Option<f64>,
+}
+
+/// Get overlaps of segments
+#[utoipa::path(
+    get, path = "/v1/overlap", tag = "over time", operation_id = "get_overlap",
+    params(OverlapQuery),
+    responses(
+        (status = 200, description = "Every pair of the segments", body = Overlaps),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
+        (status = 400, description = "Too few or too many segments, or a segment twice"),
+        (status = 404, description = "No such segment or snapshot"),
+    )
+)]
+pub(crate) async fn get_overlap(
+    mut read: SnapshotRead,
+    Query(query): Query<OverlapQuery>,
+) -> Result<Response, Problem> {
+    let names: Vec<&str> = query.segments.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    if !(2..=MAX_SEGMENTS).contains(&names.len()) {
+        let why = format!("`segments` must name 2 to {MAX_SEGMENTS} segments, separated by commas");
+        return Err(Problem::bad_parameter(why));
+    }
+    if let Some((_, twice)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        return Err(Problem::bad_parameter(format!("`segments` names `{}` twice", excerpt(twice))));
+    }
+    if let Some(text) = &query.snapshot {
+        let id = text
+            .parse::<SnapshotId>()
+            .map_err(|error: SnapshotError| Problem::snapshot_not_found(error.to_string()))?;
+        read.served = read.app.serving.snapshot(&id).await?;
+    }
+    let known = &read.served.manifest.segments;
+    if let Some(name) = names.iter().find(|name| read.served.manifest.segment(name).is_none()) {
+        return Err(unknown_segment(name, known));
+    }
+    if let Some(response) = reply::not_modified(&read) {
+        return Ok(response);
+    }
+    let overlaps = read.app.serving.overlaps(&read.served, &names).await?;
+    let places = (0..names.len()).flat_map(|a| (a + 1..names.len()).map(move |b| (a, b)));
+    let pairs = places.zip(overlaps).map(|((a, b), overlap)| SegmentPair {
+        a: names[a].to_owned(),
+        b: names[b].to_owned(),
+        size_a: overlap.a,
+        size_b: overlap.b,
+        customers: overlap.both,
+        share_of_a: share(overlap.both, overlap.a),
+        share_of_b: share(overlap.both, overlap.b),
+        jaccard: share(overlap.both, overlap.a + overlap.b - overlap.both),
+    });
+    let pairs = pairs.collect();
+    reply::json(&read, &Overlaps { freshness: Freshness::from(&*read.served), pairs })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+fn share(part: u64, whole: u64) -> Option<f64> {
+    if whole > 0 { Some(part as f64 / whole as f64) } else { None }
+}

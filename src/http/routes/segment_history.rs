@@ -1,0 +1,141 @@
+//! `GET /v1/segments/{name}/history`: a segment from snapshot to snapshot.
+
+use axum::response::Response;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    feature::SegmentKind,
+    http::{
+        Problem,
+        extract::{PathParam, Query, SegmentName, SnapshotRead, time_range::TimeRange},
+        problem::unknown_segment,
+        reply::{self, Freshness, conditional},
+    },
+    serving::{Moved, ReadError, Serving, Timeline},
+};
+
+/// Comparisons of two snapshots that one request waits for at a time.
+const CONCURRENT_COMPARISONS: usize = 2;
+
+/// A time range.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HistoryQuery {
+    /// Earliest `as_of`: a time (RFC 3339) or a date.
+    #[param(example = "2011-06-01")]
+    from: Option<String>,
+    /// Latest `as_of`: a time (RFC 3339) or a date, which includes the whole day.
+    #[param(example = "2011-12-09")]
+    to: Option<String>,
+    /// Number of snapshots, the newest of the range; 1 to 100, by default 30.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    limit: Option<String>,
+}
+
+/// A segment from snapshot to snapshot.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SegmentHistory {
+    /// Name of the segment.
+    #[schema(example = "champions")]
+    segment: String,
+    /// Kind of the segment in the newest snapshot that has the segment.
+    kind: SegmentKind,
+    #[serde(flatten)]
+    freshness: Freshness,
+    /// The retained snapshots of the range, oldest first, one for each `as_of`.
+    history: Vec<SegmentThen>,
+}
+
+/// A segment in one snapshot. Values are null, not 0, in a snapshot without the segment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SegmentThen {
+    #[serde(flatten)]
+    freshness: Freshness,
+    /// Number of customers in the snapshot.
+    #[schema(example = 4372)]
+    customers: u64,
+    /// Number of members.
+    #[schema(example = 604)]
+    size: Option<u64>,
+    /// Share of all customers, 0 to 1.
+    #[schema(example = 0.138)]
+    share: Option<f64>,
+    /// Sum of the members' `rfm.monetary`.
+    #[schema(value_type = Option<f64>, example = 4_188_912.83)]
+    revenue: Option<Box<RawValue>>,
+    /// Members who were no members in the previous retained snapshot; null without such a snapshot or segment.
+    #[schema(example = 31)]
+    added: Option<u64>,
+    /// Members of the previous snapshot who are no members any more.
+    #[schema(example = 12)]
+    dropped: Option<u64>,
+}
+
+/// Get a segment over time
+///
+/// Of several builds with one `as_of` the latest counts, except that the current snapshot stands for its own. The first
+/// comparison of two snapshots reads their customers; later requests use the kept result.
+#[utoipa::path(
+    get, path = "/v1/segments/{name}/history", tag = "over time", operation_id = "get_segment_history",
+    params(("name" = String, Path, description = "Name of the segment", example = "champions"), HistoryQuery),
+    responses(
+        (status = 200, description = "Size, share, revenue and changes by snapshot", body = SegmentHistory),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
+        (status = 400, description = "A bad time or limit"),
+        (status = 404, description = "No retained snapshot has the segment"),
+    )
+)]
+pub(crate) async fn get_segment_history(
+    read: SnapshotRead,
+    PathParam(SegmentName(name)): PathParam<SegmentName>,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Response, Problem> {
+    let SnapshotRead { app, served, access, .. } = &read;
+    let timeline = app.serving.timeline(served).await?;
+    let HistoryQuery { from, to, limit } = &query;
+    let range = TimeRange { from: from.as_deref(), to: to.as_deref(), limit: limit.as_deref() };
+    let places = range.places(&timeline)?;
+    let newest = timeline.all().iter().rev().find_map(|manifest| manifest.segment(&name));
+    let known = || timeline.all().iter().flat_map(|manifest| &manifest.segments);
+    let kind = newest.ok_or_else(|| unknown_segment(&name, known()))?.kind;
+    let tag = conditional::of_timeline(served, access, &timeline);
+    if let Some(response) = conditional::not_modified_by(read.if_none_match.as_ref(), &tag) {
+        return Ok(response);
+    }
+    let entries = places.map(|place| segment_then(&app.serving, &timeline, place, &name)).collect::<Vec<_>>();
+    let history = stream::iter(entries).buffered(CONCURRENT_COMPARISONS).try_collect().await?;
+    let freshness = Freshness::from(&**served);
+    reply::json_tagged(&SegmentHistory { segment: name, kind, freshness, history }, Some(tag))
+}
+
+async fn segment_then(
+    serving: &Serving,
+    timeline: &Timeline,
+    place: usize,
+    name: &str,
+) -> Result<SegmentThen, ReadError> {
+    let manifest = &timeline.all()[place];
+    let moved = match place.checked_sub(1) {
+        None => None,
+        Some(before) => match serving.moved(&timeline.all()[before], manifest, name).await {
+            // The previous snapshot was removed in the meantime.
+            Err(ReadError::UnknownSnapshot(_)) => None,
+            moved => moved?,
+        },
+    };
+    let stats = manifest.segment(name);
+    let Moved { added, dropped } = moved.unwrap_or_default();
+    Ok(SegmentThen {
+        freshness: Freshness::from(&**manifest),
+        customers: manifest.customers,
+        size: stats.map(|stats| stats.size),
+        share: stats.map(|stats| stats.share),
+        revenue: stats.and_then(|stats| RawValue::from_string(stats.revenue.clone()).ok()),
+        added: moved.map(|_| added),
+        dropped: moved.map(|_| dropped),
+    })
+}

@@ -1,0 +1,204 @@
+//! `GET /v1/segments…`: segments, their figures and their members.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    config::Scope,
+    feature::SegmentKind,
+    http::{
+        Problem,
+        access::Access,
+        extract::{PathParam, Query, SegmentName, Selection, SnapshotRead},
+        problem::unknown_segment,
+        reply::{self, Freshness, ListPage, Page, PageHead, list_page},
+    },
+    serving::Served,
+    snapshot::{Manifest, SegmentStats, reader::Gaps},
+};
+
+/// A segment and its figures.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Segment {
+    /// Name of the segment.
+    #[schema(example = "champions")]
+    name: String,
+    /// Kind of the segment.
+    kind: SegmentKind,
+    /// The rule for membership. Values of personal features are left out for callers without the scope `pii`.
+    #[schema(example = "R 5 and F 4 to 5")]
+    definition: String,
+    /// Number of members.
+    #[schema(example = 604)]
+    size: u64,
+    /// Share of all customers, 0 to 1.
+    #[schema(example = 0.138)]
+    share: f64,
+    /// Sum of the members' `rfm.monetary`.
+    #[schema(value_type = f64, example = 4_188_912.83)]
+    revenue: Box<RawValue>,
+    /// Mean recency score; null where no member has one.
+    #[schema(example = 5.0)]
+    mean_r_score: Option<f64>,
+    /// Mean frequency score.
+    #[schema(example = 4.8)]
+    mean_f_score: Option<f64>,
+    /// Mean monetary score.
+    #[schema(example = 4.6)]
+    mean_m_score: Option<f64>,
+}
+
+impl Segment {
+    /// Leaves erased customers out of size and share; sums and means stay as they were built.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    fn new(stats: &SegmentStats, manifest: &Manifest, gaps: &Gaps, access: &Access) -> Self {
+        let is_visible = access.has(Scope::Pii);
+        let definition =
+            if is_visible { stats.definition.as_str() } else { manifest.definition_masked(stats) };
+        let size = stats.size.saturating_sub(gaps.of(&stats.name).len() as u64);
+        let all = manifest.customers - gaps.customers();
+        Self {
+            name: stats.name.clone(),
+            kind: stats.kind,
+            definition: definition.to_owned(),
+            size,
+            share: if gaps.customers() == 0 { stats.share } else { size as f64 / all.max(1) as f64 },
+            revenue: RawValue::from_string(stats.revenue.clone())
+                .unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            mean_r_score: stats.mean_r_score,
+            mean_f_score: stats.mean_f_score,
+            mean_m_score: stats.mean_m_score,
+        }
+    }
+}
+
+/// All segments.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Segments {
+    #[serde(flatten)]
+    freshness: Freshness,
+    /// Number of customers in the snapshot.
+    #[schema(example = 4372)]
+    customers: u64,
+    /// The segments.
+    segments: Vec<Segment>,
+}
+
+/// One segment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OneSegment {
+    #[serde(flatten)]
+    freshness: Freshness,
+    #[serde(flatten)]
+    segment: Segment,
+}
+
+/// A page of a list, and the views of each member.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// Number of members on the page, 1 to 1,000; by default 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, example = 100)]
+    limit: Option<String>,
+    /// `next` of the previous page.
+    cursor: Option<String>,
+    /// Views of each member, separated by commas; by default none.
+    #[param(example = "rfm")]
+    views: Option<String>,
+}
+
+/// The members of a segment, the highest `rfm.monetary` first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SegmentMembers {
+    /// Name of the segment.
+    #[schema(example = "champions")]
+    segment: String,
+    #[serde(flatten)]
+    head: PageHead,
+}
+
+/// List segments
+#[utoipa::path(
+    get, path = "/v1/segments", tag = "segments", operation_id = "list_segments",
+    responses(
+        (status = 200, description = "The segments of the current snapshot", body = Segments),
+    )
+)]
+pub(crate) async fn list_segments(read: SnapshotRead) -> Result<Response, Problem> {
+    if let Some(response) = reply::not_modified(&read) {
+        return Ok(response);
+    }
+    let (manifest, gaps) = (&read.served.manifest, read.served.gaps().await?);
+    let segments = manifest.segments.iter();
+    let segments = Segments {
+        freshness: Freshness::from(&*read.served),
+        customers: manifest.customers - gaps.customers(),
+        segments: segments.map(|stats| Segment::new(stats, manifest, gaps, &read.access)).collect(),
+    };
+    reply::json(&read, &segments)
+}
+
+/// Get one segment
+#[utoipa::path(
+    get, path = "/v1/segments/{name}", tag = "segments", operation_id = "get_segment",
+    params(("name" = String, Path, description = "Name of the segment", example = "champions")),
+    responses(
+        (status = 200, description = "The segment and its figures", body = OneSegment),
+        (status = 404, description = "No such segment"),
+    )
+)]
+pub(crate) async fn get_segment(
+    read: SnapshotRead,
+    PathParam(SegmentName(name)): PathParam<SegmentName>,
+) -> Result<Response, Problem> {
+    let stats = find(&read.served, &name)?;
+    if let Some(response) = reply::not_modified(&read) {
+        return Ok(response);
+    }
+    let gaps = read.served.gaps().await?;
+    let segment = Segment::new(stats, &read.served.manifest, gaps, &read.access);
+    reply::json(&read, &OneSegment { freshness: Freshness::from(&*read.served), segment })
+}
+
+/// List the members of a segment
+#[utoipa::path(
+    get, path = "/v1/segments/{name}/customers", tag = "segments", operation_id = "list_segment_customers",
+    params(("name" = String, Path, description = "Name of the segment", example = "champions"), PageQuery),
+    responses(
+        (status = 200, description = "A page of members, by monetary descending, then id",
+            body = Page<SegmentMembers>),
+        (status = 400, description = "A bad limit or cursor, or an unknown view"),
+        (status = 404, description = "No such segment"),
+        (status = 410, description = "The cursor's snapshot was removed"),
+    )
+)]
+pub(crate) async fn list_segment_customers(
+    mut read: SnapshotRead,
+    PathParam(SegmentName(name)): PathParam<SegmentName>,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, Problem> {
+    let limit = list_page::limit(query.limit.as_deref())?;
+    let list = format!("segment:{name}");
+    let offset = read.resume(query.cursor.as_deref(), &list).await?;
+    find(&read.served, &name)?;
+    let selection = match query.views.as_deref() {
+        None => Selection::none(),
+        Some(views) => Selection::views(&read.served, &read.access, views)?,
+    };
+    if let Some(response) = reply::not_modified(&read) {
+        return Ok(response);
+    }
+    let members = read.app.serving.members(&read.served, &name, offset, limit).await?;
+    let head = |head| SegmentMembers { segment: name, head };
+    ListPage { list, members }.respond(&read, &selection, head).await
+}
+
+fn find<'a>(served: &'a Arc<Served>, name: &str) -> Result<&'a SegmentStats, Problem> {
+    let known = &served.manifest.segments;
+    served.manifest.segment(name).ok_or_else(|| unknown_segment(name, known))
+}

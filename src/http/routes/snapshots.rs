@@ -1,0 +1,98 @@
+//! `GET /v1/snapshots…`: the snapshots in the lake, and their manifests.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    config::Scope,
+    http::{App, Problem, access::Access, extract::PathParam},
+    snapshot::{Manifest, SnapshotId, rfc3339},
+};
+
+/// A snapshot in short.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SnapshotSummary {
+    /// Id of the snapshot.
+    #[schema(example = "20111209T125000Z-5f0c2a9e")]
+    id: String,
+    /// The instant that the snapshot describes.
+    #[schema(format = DateTime, example = "2011-12-09T12:50:00Z")]
+    as_of: String,
+    /// Time of the build.
+    #[schema(format = DateTime, example = "2011-12-10T02:00:12Z")]
+    created_at: String,
+    /// Number of customers.
+    #[schema(example = 4372)]
+    customers: u64,
+    /// Fingerprint of the data: snapshots with equal fingerprints hold equal data.
+    #[schema(example = "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab")]
+    fingerprint: String,
+    /// Whether this snapshot is served.
+    #[schema(example = true)]
+    current: bool,
+}
+
+/// The snapshots in the lake.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SnapshotList {
+    /// The newest build first.
+    snapshots: Vec<SnapshotSummary>,
+}
+
+/// List snapshots
+#[utoipa::path(
+    get, path = "/v1/snapshots", tag = "catalog", operation_id = "list_snapshots",
+    responses(
+        (status = 200, description = "The newest build first; the list is at most a few seconds old",
+            body = SnapshotList),
+    )
+)]
+pub(crate) async fn list_snapshots(State(app): State<Arc<App>>) -> Result<Json<SnapshotList>, Problem> {
+    let current = app.serving.current().ok().map(|served| served.manifest.id.clone());
+    let manifests = app.serving.snapshots().await?;
+    let summary = |manifest: &Arc<Manifest>| SnapshotSummary {
+        id: manifest.id.to_string(),
+        as_of: rfc3339::format(manifest.as_of),
+        created_at: rfc3339::format(manifest.created_at),
+        customers: manifest.customers,
+        fingerprint: manifest.fingerprint.clone(),
+        current: current.as_ref() == Some(&manifest.id),
+    };
+    Ok(Json(SnapshotList { snapshots: manifests.iter().map(summary).collect() }))
+}
+
+/// Get the manifest of a snapshot
+#[utoipa::path(
+    get, path = "/v1/snapshots/{id}", tag = "catalog", operation_id = "get_snapshot",
+    params(("id" = String, Path, description = "Id of the snapshot", example = "20111209T125000Z-5f0c2a9e")),
+    responses(
+        (status = 200, description = "Content, sources, stages and warnings of the build", body = Manifest),
+        (status = 404, description = "No such snapshot"),
+    )
+)]
+pub(crate) async fn get_snapshot(
+    State(app): State<Arc<App>>,
+    access: Access,
+    PathParam(id): PathParam<SnapshotId>,
+) -> Result<Json<Manifest>, Problem> {
+    let served = app.serving.snapshot(&id).await?;
+    let mut manifest = served.manifest.as_ref().clone();
+    manifest.warnings.retain(|warning| warning.customer_id.as_ref().is_none_or(|id| !served.forgets(id)));
+    if !access.has(Scope::Pii) {
+        // A warning about an audience may quote a personal value of the audience's expression.
+        manifest.warnings.retain(|warning| warning.kind != "audience");
+        for segment in &mut manifest.segments {
+            segment.definition = served.manifest.definition_masked(segment).to_owned();
+        }
+    }
+    // A part is described by its first and its last customer.
+    for bound in manifest.files.iter_mut().flat_map(|file| [&mut file.first, &mut file.last]) {
+        if bound.as_ref().is_some_and(|id| served.forgets(id)) {
+            *bound = None;
+        }
+    }
+    Ok(Json(manifest))
+}
