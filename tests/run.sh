@@ -21,6 +21,7 @@ fi
 
 step "format"
 cargo fmt --all --check
+rustfmt --check --edition 2024 fuzz/fuzz_targets/*.rs
 
 step "spelling"
 checks=${CARGO_TARGET_DIR:-target}/tmp/checks-$(sha256sum tests/checks/requirements.txt | cut -c1-12)
