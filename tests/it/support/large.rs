@@ -22,14 +22,14 @@ use larder::{
 
 use crate::support::shop::Shop;
 
-/// Number of characters of a note.
+/// Characters of a note.
 const NOTE: usize = 400;
 
 fn id(at: usize) -> String {
     format!("c{at:07}")
 }
 
-/// Returns an amount in ten-thousandths; amounts differ and are not in the order of the ids.
+/// Money in ten-thousandths; all of them differ, in an order that is not that of the ids.
 fn monetary(at: usize, customers: usize) -> i128 {
     (at * 7_919 % customers) as i128 * 10_000 + 2_500
 }
@@ -54,9 +54,9 @@ fn view(name: &str, features: &[(&str, &str)]) -> FeatureView {
     }
 }
 
-/// Creates a shop and publishes a snapshot of `customers` customers, all in the segment `all`.
+/// A shop with `customers`, all of them in the segment `all`, and published.
 pub(crate) async fn large(customers: usize) -> Shop {
-    // 7,919 is a prime, so amounts differ if the number of customers is no multiple of 7,919.
+    // 7,919 is a prime, so that money differs where the number of customers is no multiple of it.
     assert_ne!(customers % 7_919, 0);
     let shop = Shop::new("");
     let (lake, snapshot) =
@@ -101,7 +101,7 @@ pub(crate) async fn large(customers: usize) -> Shop {
     shop
 }
 
-/// Writes the parts `customers` and `rows`.
+/// `customers` and `rows`.
 async fn parts(lake: &Lake, snapshot: &SnapshotId, customers: usize) -> Vec<FileEntry> {
     let rfm: Fields = vec![
         Field::new("monetary", DataType::Decimal128(38, 4), true),
@@ -164,7 +164,7 @@ async fn parts(lake: &Lake, snapshot: &SnapshotId, customers: usize) -> Vec<File
     files
 }
 
-/// Writes the ranking of the segment `all`.
+/// The ranking of `all`.
 async fn ranking(lake: &Lake, snapshot: &SnapshotId, customers: usize) -> FileEntry {
     let mut ranked: Vec<usize> = (0..customers).collect();
     ranked.sort_by_key(|at| std::cmp::Reverse(monetary(*at, customers)));

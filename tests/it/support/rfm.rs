@@ -1,4 +1,4 @@
-//! An independent computation of RFM from its definition, with integers only: no SQL and no decimals.
+//! RFM by the definition, by other means than Larder's: no SQL, no decimals, whole numbers only.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::shop::Service;
 
-/// A transaction; money in ten-thousandths.
+/// A line of transactions. Money is in ten-thousandths.
 pub(crate) struct Line {
     customer: String,
     order: String,
@@ -20,7 +20,7 @@ pub(crate) struct Line {
     at: DateTime<Utc>,
 }
 
-/// Expected RFM values of a customer.
+/// What a customer's row must say.
 #[derive(Default)]
 pub(crate) struct Customer {
     recency: Option<i64>,
@@ -30,19 +30,18 @@ pub(crate) struct Customer {
     pub(crate) segment: &'static str,
 }
 
-/// Expected RFM values of all customers.
 pub(crate) struct Expected {
     pub(crate) customers: BTreeMap<String, Customer>,
-    /// Quintile edges of each measure times five, which are integers.
+    /// Five times each edge, so that it is whole.
     edges: BTreeMap<&'static str, Vec<i64>>,
 }
 
-/// Reads a file with the columns customer, order, _, _, quantity, price, time.
+/// The lines of a file whose columns are customer, order, _, _, quantity, price, time.
 pub(crate) fn lines(csv: impl Read) -> Vec<Line> {
     read(csv, [0, 1, 4, 5, 6])
 }
 
-/// Reads a file of the data set "Online Retail".
+/// The lines of a file of "Online Retail".
 pub(crate) fn lines_of_online_retail(csv: impl Read) -> Vec<Line> {
     read(csv, [6, 0, 3, 5, 4])
 }
@@ -67,7 +66,7 @@ fn read(csv: impl Read, [customer, order, quantity, price, at]: [usize; 5]) -> V
     csv::Reader::from_reader(csv).records().map(|record| line(record.unwrap())).collect()
 }
 
-/// Computes the values of all customers of `lines`, and of `prospects`, at `as_of`.
+/// The rows of all customers of `lines`, and of `prospects`, at `as_of`.
 pub(crate) fn by_definition(lines: &[Line], as_of: DateTime<Utc>, prospects: &[&str]) -> Expected {
     let mut customers: BTreeMap<String, Customer> = BTreeMap::new();
     let mut orders: BTreeSet<(&str, &str)> = BTreeSet::new();
@@ -111,7 +110,7 @@ pub(crate) fn by_definition(lines: &[Line], as_of: DateTime<Utc>, prospects: &[&
     Expected { customers, edges }
 }
 
-/// Computes five times each quintile edge: v[j]·(5−f) + v[j+1]·f for each k.
+/// v[j]·(5−f) + v[j+1]·f for each k.
 fn five_edges(mut values: Vec<i64>) -> Vec<i64> {
     values.sort_unstable();
     let last = values.len() - 1;
@@ -122,7 +121,7 @@ fn five_edges(mut values: Vec<i64>) -> Vec<i64> {
     (1..=4).map(edge).collect()
 }
 
-/// Looks up the segment of the scores in the grid of 25 cells.
+/// The grid of 25 cells, written as its table.
 fn segment(r: i64, f: i64) -> &'static str {
     let rows = [
         "hibernating hibernating at_risk at_risk cant_lose",
@@ -135,8 +134,7 @@ fn segment(r: i64, f: i64) -> &'static str {
     rows[r - 1].split(' ').nth(f - 1).unwrap()
 }
 
-/// Compares every value of every customer of `service` with `expected`, and the edges and sizes in the
-/// manifest.
+/// Asks `service` for everybody, and compares every value; and the manifest's edges and sizes.
 #[expect(clippy::cast_precision_loss, reason = "numbers of less than 53 bits")]
 pub(crate) async fn compare(service: &Service, manifest: &Manifest, expected: &Expected) {
     assert_eq!(manifest.customers, expected.customers.len() as u64);
@@ -163,7 +161,7 @@ pub(crate) async fn compare(service: &Service, manifest: &Manifest, expected: &E
         }
     }
     for (measure, edges) in &expected.edges {
-        // Money is in ten-thousandths, other measures are not.
+        // Only money is in ten-thousandths.
         let unit = if *measure == "monetary" { 50_000.0 } else { 5.0 };
         let wanted: Vec<f64> = edges.iter().map(|edge| *edge as f64 / unit).collect();
         let found: Vec<f64> = manifest.edges[*measure].iter().map(|edge| edge.parse().unwrap()).collect();
