@@ -1,4 +1,5 @@
-//! Constant reads during faults: every response must be correct, and no read of a known customer may fail.
+//! Continuous reads during faults: every response must match its snapshot, and no read of a known customer
+//! may fail.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,10 +20,10 @@ use tokio::task::JoinHandle;
 
 use crate::support::shop::{Service, Shop, eventually};
 
-/// The views of each customer by snapshot.
+/// Expected views by snapshot id and customer id.
 pub(crate) type Truth = BTreeMap<String, BTreeMap<String, Value>>;
 
-/// Reads the features of every customer of the snapshots `ids` from the snapshots themselves.
+/// Reads the views of all customers from the snapshots `ids`, without Tair.
 pub(crate) async fn truth(shop: &Shop, ids: &[&SnapshotId]) -> Truth {
     let mut truth = Truth::new();
     for id in ids {
@@ -44,7 +45,7 @@ pub(crate) async fn truth(shop: &Shop, ids: &[&SnapshotId]) -> Truth {
     truth
 }
 
-/// Tasks that read from one service until [`Readers::end`].
+/// Tasks that read from one service continuously.
 pub(crate) struct Readers {
     stop: Arc<AtomicBool>,
     pub(crate) reads: Arc<AtomicU64>,
@@ -53,7 +54,7 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// Starts to read the customers that are in all snapshots of `truth`, one by one and in batches.
+    /// Starts tasks that read the customers known to all snapshots of `truth`, one by one and in batches.
     pub(crate) fn start(service: &Arc<Service>, truth: &Arc<Truth>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let reads = Arc::new(AtomicU64::new(0));
@@ -82,7 +83,7 @@ impl Readers {
         Self { stop, reads, tiers, tasks }
     }
 
-    /// Waits for 60 more reads and returns the tiers that answered them.
+    /// Waits for some more reads, and returns the tiers that answered them.
     pub(crate) async fn some_more(&self) -> BTreeSet<String> {
         self.tiers.lock().unwrap().clear();
         let before = self.reads.load(Ordering::Relaxed);
@@ -94,7 +95,7 @@ impl Readers {
         self.tiers.lock().unwrap().clone()
     }
 
-    /// Waits until `tier` answers; with `alone`, until no other tier answers.
+    /// Waits until `tier` answers, and with `alone` until no other tier does.
     pub(crate) async fn until(&self, tier: &str, alone: bool) {
         for _ in 0..200 {
             let tiers = self.some_more().await;
@@ -105,7 +106,7 @@ impl Readers {
         panic!("{tier} does not answer (alone: {alone})");
     }
 
-    /// Stops the readers and panics if one of them has failed.
+    /// Stops the readers. Panics if a reader panicked.
     pub(crate) async fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
@@ -114,14 +115,12 @@ impl Readers {
     }
 }
 
-/// Checks the views of customer `id` in `snapshot`.
 fn check(truth: &Truth, snapshot: &Value, id: &str, views: &Value) {
     let of_snapshot =
         truth.get(snapshot.as_str().unwrap()).unwrap_or_else(|| panic!("unknown snapshot {snapshot}"));
     assert_eq!(Some(views), of_snapshot.get(id), "{id} of {snapshot}");
 }
 
-/// Reads one customer and returns the tier that answered.
 async fn one(service: &Service, truth: &Truth, id: &str) -> String {
     let path: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
     let answer = service.get(&format!("/v1/customers/{}", path.replace('+', "%20"))).await;
@@ -131,7 +130,6 @@ async fn one(service: &Service, truth: &Truth, id: &str) -> String {
     body["tier"].as_str().unwrap().to_owned()
 }
 
-/// Reads a batch and returns the tier of each customer.
 async fn batch(service: &Service, truth: &Truth, ids: &[String]) -> Vec<String> {
     let answer = service.post("/v1/customers/batch", serde_json::json!({ "ids": ids }).to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
