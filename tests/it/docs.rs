@@ -31,10 +31,10 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
 /// Returns the anchors that GitHub makes of the headings of a page.
 fn anchors(text: &str) -> Vec<String> {
     let headings = prose(text).filter_map(|line| line.strip_prefix('#'));
-    let kept = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
     let anchor = |heading: &str| {
-        let words: String = heading.trim_start_matches('#').trim().to_lowercase().chars().collect();
-        words.chars().filter(|c| kept(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        words.chars().filter(kept).collect::<String>().replace(' ', "-")
     };
     headings.map(anchor).collect()
 }
