@@ -16,6 +16,7 @@ mod cli;
 mod contract;
 mod delivery;
 mod deploy;
+mod docs;
 mod export;
 mod faults;
 mod feast;
