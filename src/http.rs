@@ -1,8 +1,8 @@
 //! The REST API: the map of all URLs, and the state that handlers share.
 //!
-//! A request passes [`layers`], is matched by [`route_table`], and reaches one file of [`routes`]. A handler takes
-//! its arguments from [`extract`], makes one call to [`crate::serving`], and answers through [`reply`]. Only this
-//! layer knows axum and status codes.
+//! A request passes [`layers`], is matched by [`route_table`], and reaches one file of [`routes`]. A handler
+//! takes its arguments from [`extract`], makes one call to [`crate::serving`], and answers through [`reply`].
+//! Only this layer knows axum and status codes.
 
 use std::sync::{
     Arc,
@@ -75,7 +75,8 @@ impl App {
     }
 }
 
-/// Returns every endpoint with the scope that a caller needs for it. A path that is not listed here is not served.
+/// Returns every endpoint with the scope that a caller needs for it. A path that is not listed here is not
+/// served.
 fn endpoints() -> Endpoints {
     const FEATURES: Need = Need::Scope(Scope::Features);
     const EXPORT: Need = Need::Scope(Scope::Export);

@@ -78,8 +78,8 @@ impl Access {
         Ok(())
     }
 
-    /// Checks that the caller may filter, sort or group by `feature` of `view`: the answer would reveal values that
-    /// the caller must not see.
+    /// Checks that the caller may filter, sort or group by `feature` of `view`: the answer would reveal
+    /// values that the caller must not see.
     pub(crate) fn check_query_by(
         &self,
         manifest: &Manifest,

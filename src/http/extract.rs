@@ -1,4 +1,5 @@
-//! Arguments of handlers, taken from a request: an argument that cannot be read is a [`Problem`](super::Problem).
+//! Arguments of handlers, taken from a request: an argument that cannot be read is a
+//! [`Problem`](super::Problem).
 
 pub(super) mod body;
 pub(super) mod churn_filter;

@@ -1,5 +1,5 @@
-//! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics, access log),
-//! CORS, compression, gate (API key, scope, rate limit), cache control.
+//! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics,
+//! access log), CORS, compression, gate (API key, scope, rate limit), cache control.
 
 use tower_http::cors::CorsLayer;
 

@@ -1,4 +1,5 @@
-//! The OpenAPI document: written by the handlers, completed with the features of a snapshot and with access rules.
+//! The OpenAPI document: written by the handlers, completed with the features of a snapshot and with access
+//! rules.
 
 use std::sync::Arc;
 
@@ -40,8 +41,8 @@ pub(super) fn head() -> utoipa::openapi::OpenApi {
 /// Get the OpenAPI document
 #[utoipa::path(
     get, path = "/openapi.json", tag = "service", operation_id = "openapi",
-    responses((status = 200, description = "The document, with the views of the current snapshot", body = Object,
-        example = json!({"openapi": "3.1.0", "info": {"title": "Larder"}})))
+    responses((status = 200, description = "The document, with the views of the current snapshot",
+        body = Object, example = json!({"openapi": "3.1.0", "info": {"title": "Larder"}})))
 )]
 pub(super) async fn openapi(State(app): State<Arc<App>>) -> Json<Value> {
     Json(app.serving.current().map_or_else(|_| with_views(&[]), |served| with_views(&served.manifest.views)))
@@ -111,7 +112,10 @@ const BODY_ERRORS: &[(&str, &str)] = &[("413", "BodyTooLarge"), ("415", "Unsuppo
 /// Adds the two ways to send a key, and to each operation its scope and the answers that all operations have.
 fn add_access_rules(document: &mut Value, needs: &[(String, Need)]) {
     let problem = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
-    let header = |description: &str, example: &str| json!({"description": description, "schema": {"type": "string"}, "example": example});
+    let header = |description: &str, example: &str| {
+        let schema = json!({"type": "string"});
+        json!({"description": description, "schema": schema, "example": example})
+    };
     let scheme = "An API key made by `larder key`. A service without keys needs none on loopback, and with \
         `anonymous = true` none for the scopes `features` and `metrics`.";
     document["components"]["securitySchemes"] = json!({

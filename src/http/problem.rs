@@ -96,7 +96,8 @@ problems! {
     /// A body of another media type than JSON.
     bad_media_type: UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "Unsupported media type";
     /// A compressed body.
-    bad_content_encoding: UNSUPPORTED_MEDIA_TYPE "unsupported-content-encoding" "Unsupported content encoding";
+    bad_content_encoding: UNSUPPORTED_MEDIA_TYPE "unsupported-content-encoding"
+        "Unsupported content encoding";
     /// No snapshot is active yet.
     no_snapshot: SERVICE_UNAVAILABLE "no-snapshot" "No active snapshot";
     /// Too many requests of this kind run already.

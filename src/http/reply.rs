@@ -1,4 +1,5 @@
-//! Answers: entity tags, the audit log of personal data, and the parts that several endpoints write in the same way.
+//! Answers: entity tags, the audit log of personal data, and the parts that several endpoints write in the
+//! same way.
 
 pub(super) mod audit;
 pub(super) mod conditional;

@@ -1,5 +1,5 @@
-//! The endpoints, one file each. A handler reads its arguments, makes one call to `serving`, and answers; it never
-//! calls another handler.
+//! The endpoints, one file each. A handler reads its arguments, makes one call to `serving`, and answers; it
+//! never calls another handler.
 
 pub(super) mod audiences;
 pub(super) mod churn;

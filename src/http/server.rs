@@ -32,14 +32,16 @@ use tokio::{
 use super::{App, Tls, layers, router};
 use crate::{telemetry::Seldom, workers::Workers};
 
-/// The longest that a client may take to send the head of a request; an idle connection is closed after the same time.
+/// The longest that a client may take to send the head of a request; an idle connection is closed after the
+/// same time.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// The pause after a failed accept, for example when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves connections of `listener`, each on one of the `workers`, until `stop` ends.
 ///
-/// Then `/readyz` answers 503, open requests finish, and connections still open after the drain time are closed.
+/// Then `/readyz` answers 503, open requests finish, and connections still open after the drain time are
+/// closed.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
@@ -137,8 +139,8 @@ async fn serve_connection(
     }
 }
 
-/// The state that the requests of one connection share. Requests clone this per-connection `Arc` instead of the global
-/// `Arc<App>`, so that the reference count stays on one core.
+/// The state that the requests of one connection share. Requests clone this per-connection `Arc` instead of
+/// the global `Arc<App>`, so that the reference count stays on one core.
 struct Connection {
     app: Arc<App>,
     router: Router,

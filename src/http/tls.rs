@@ -69,7 +69,8 @@ impl Tls {
         Ok(Self { current: ArcSwap::from_pointee(files.server(config)?), config: config.clone() })
     }
 
-    /// Reloads the files when they change, forever. If the new files are unusable, logs the error and keeps the old ones.
+    /// Reloads the files when they change, forever. If the new files are unusable, logs the error and keeps
+    /// the old ones.
     pub(super) async fn watch(&self) {
         let mut known = PemFiles::read(&self.config).ok();
         loop {
@@ -80,14 +81,15 @@ impl Tls {
             }
             match found.and_then(|found| Ok((found.server(&self.config)?, found))) {
                 Ok((server, found)) => {
-                    tracing::info!(certificate = %self.config.certificate.display(), "TLS certificate reloaded");
+                    let certificate = self.config.certificate.display();
+                    tracing::info!(%certificate, "TLS certificate reloaded");
                     self.current.store(Arc::new(server));
                     known = Some(found);
                 }
                 Err(error) => {
                     let source =
                         std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                    tracing::error!(%error, source, "TLS certificate not reloaded; the old certificate stays in use");
+                    tracing::error!(%error, source, "TLS certificate not reloaded; the old one stays in use");
                 }
             }
         }

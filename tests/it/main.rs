@@ -20,6 +20,7 @@ mod contract;
 mod conventions;
 mod cors;
 mod deploy;
+mod docs;
 mod examples;
 mod export;
 mod faults;

@@ -13,8 +13,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::http::{App, Problem};
 
-/// A body over the limit is read up to this multiple of the limit, so that a client that is still sending gets the
-/// answer; then the connection is closed.
+/// A body over the limit is read up to this multiple of the limit, so that a client that is still sending
+/// gets the answer; then the connection is closed.
 const DRAINED: usize = 16;
 
 /// The text of a body that must be JSON.

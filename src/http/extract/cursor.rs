@@ -1,5 +1,5 @@
-//! Cursors: the place where a list continues, in which snapshot. They hold no server state, so every replica can
-//! continue a list.
+//! Cursors: the place where a list continues, in which snapshot. They hold no server state, so every replica
+//! can continue a list.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 

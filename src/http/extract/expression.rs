@@ -1,4 +1,5 @@
-//! Audience expressions and the numbers, features and orders beside them, as endpoints of audiences take them.
+//! Audience expressions and the numbers, features and orders beside them, as endpoints of audiences take
+//! them.
 
 use crate::{
     audience::{Expression, FeatureName, order},

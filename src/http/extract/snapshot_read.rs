@@ -34,7 +34,8 @@ impl FromRequestParts<Arc<App>> for SnapshotRead {
 }
 
 impl SnapshotRead {
-    /// Goes back to the snapshot in which the list named `list` began. Returns the number of members already given.
+    /// Goes back to the snapshot in which the list named `list` began. Returns the number of members already
+    /// given.
     pub(crate) async fn resume(&mut self, cursor: Option<&str>, list: &str) -> Result<u64, Problem> {
         let Some(cursor) = cursor else { return Ok(0) };
         let cursor = Cursor::decode(cursor, list)?;

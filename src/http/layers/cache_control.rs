@@ -24,7 +24,8 @@ impl CacheControl {
         Self { vary, default }
     }
 
-    /// Sets `Cache-Control` unless the handler did; answers that show `personal` data, and errors, get `no-store`.
+    /// Sets `Cache-Control` unless the handler did; answers that show `personal` data, and errors, get
+    /// `no-store`.
     pub(super) fn mark(&self, response: &mut Response, personal: bool) {
         if let Some(vary) = &self.vary {
             response.headers_mut().append(header::VARY, vary.clone());

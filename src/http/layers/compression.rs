@@ -1,7 +1,7 @@
 //! Compression of large answers, by gzip or zstd, for callers that accept it.
 //!
-//! `tower-http` chooses the encoding and compresses. The work happens on a blocking thread: a reactor thread that
-//! compresses a megabyte would keep all its other connections waiting.
+//! `tower-http` chooses the encoding and compresses. The work happens on a blocking thread: a reactor thread
+//! that compresses a megabyte would keep all its other connections waiting.
 
 use std::{
     convert::Infallible,
@@ -34,7 +34,8 @@ const WAITING_CHUNKS: usize = 4;
 enum Chunk {
     Data(Bytes),
     Failed(Box<dyn Error + Send + Sync>),
-    /// The body is complete. Without this message the thread has stopped early, and the body must not look complete.
+    /// The body is complete. Without this message the thread has stopped early, and the body must not look
+    /// complete.
     End,
 }
 

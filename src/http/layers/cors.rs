@@ -9,7 +9,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::config::Origin;
 
-/// How long a browser may keep the answer to a preflight request.
+/// Time for which a browser may keep the answer to a preflight request.
 const MAX_AGE: Duration = Duration::from_mins(10);
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -71,7 +71,7 @@ impl Gate {
             return found.map(|(_, access)| access).ok_or_else(|| Problem::unauthorized("unknown API key"));
         }
         match &self.anonymous {
-            // Where keys exist, a caller without one gets 401 (send a key) rather than 403.
+            // If keys exist, a caller without one gets 401 (send a key) rather than 403.
             Some(access) if access.has(scope) || !self.has_keys() => Ok(access),
             _ => {
                 let how = "send it as `Authorization: Bearer …` or as `X-API-Key`";

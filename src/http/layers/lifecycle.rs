@@ -1,7 +1,7 @@
 //! The life of a request: request id, route, deadline, panics, metrics, access log and audit log.
 //!
-//! This outermost layer is one function in front of the router. As layers inside the router the same duties cost an
-//! allocation and a clone each per request.
+//! This outermost layer is one function in front of the router. As layers inside the router the same duties
+//! cost an allocation and a clone each per request.
 
 use std::{
     convert::Infallible, future::poll_fn, panic::AssertUnwindSafe, pin::pin, task::Poll, time::Instant,

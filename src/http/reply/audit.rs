@@ -1,7 +1,8 @@
 //! The audit log: one line for each answer that shows personal features to the holder of a key.
 //!
-//! A handler notes beside its answer which personal features of which customers the answer shows. The lifecycle,
-//! which knows the request, writes the line under the target `larder::audit`. Values are never written.
+//! A handler notes beside its answer which personal features of which customers the answer shows. The
+//! lifecycle, which knows the request, writes the line under the target `larder::audit`. Values are never
+//! written.
 
 use axum::{
     http::{HeaderValue, header},
@@ -27,7 +28,8 @@ pub(crate) struct PersonalData {
     customers: Vec<CustomerId>,
 }
 
-/// Notes beside `response` the personal `features` and the `customers` that it shows to a caller with the scope `pii`.
+/// Notes beside `response` the personal `features` and the `customers` that it shows to a caller with the
+/// scope `pii`.
 pub(crate) fn note<T: AsRef<str>, I: IntoIterator<Item = T>>(
     response: &mut Response,
     access: &Access,

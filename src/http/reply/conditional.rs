@@ -1,7 +1,7 @@
 //! `ETag` and `If-None-Match`.
 //!
-//! An answer changes with the publish, the layout of the rows, the erasure list and the caller's right to personal
-//! data; an answer over time also with the retained snapshots.
+//! An answer changes with the publish, the layout of the rows, the erasure list and the caller's right to
+//! personal data; an answer over time also with the retained snapshots.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -24,7 +24,8 @@ pub(crate) fn of_snapshot(served: &Served, access: &Access) -> HeaderValue {
     HeaderValue::from_maybe_shared(tag.clone()).unwrap_or(HeaderValue::from_static("W/\"none\""))
 }
 
-/// Returns the weak tag of every answer from all snapshots of `timeline`, of which `served` is the current one.
+/// Returns the weak tag of every answer from all snapshots of `timeline`, of which `served` is the current
+/// one.
 pub(crate) fn of_timeline(served: &Served, access: &Access, timeline: &Timeline) -> HeaderValue {
     let tag = of_snapshot(served, access);
     let mut snapshots = DefaultHasher::new();

@@ -1,4 +1,5 @@
-//! Customers' features as JSON: rows are copied byte by byte, so these parts of an answer are written by hand.
+//! Customers' features as JSON: rows are copied byte by byte, so these parts of an answer are written by
+//! hand.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -57,7 +58,8 @@ pub(crate) fn write_masked(selection: &Selection, served: &Served, out: &mut Vec
     }
 }
 
-/// Appends `{"rfm":{…},"profile":null}`. A row that stays in memory keeps the object too, for the next request.
+/// Appends `{"rfm":{…},"profile":null}`. A row that stays in memory keeps the object too, for the next
+/// request.
 pub(crate) fn write_views(selection: &Selection, served: &Served, row: &Row, tier: Tier, out: &mut Vec<u8>) {
     let Some(views) = &selection.views else {
         if tier == Tier::Memory {

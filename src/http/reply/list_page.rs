@@ -27,7 +27,8 @@ pub(crate) struct PageHead {
     freshness: Freshness,
     /// The tier that knows the members.
     tier: Tier,
-    /// Requested personal features that are null because the caller lacks the scope `pii`; absent where there are none.
+    /// Requested personal features that are null because the caller lacks the scope `pii`; absent where there
+    /// are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false, example = json!(["profile.email"]))]
     masked: Vec<String>,
@@ -83,7 +84,8 @@ pub(crate) struct ListPage {
 }
 
 impl ListPage {
-    /// Reads the selected views of the members, and writes the page behind what `head` makes of the common part.
+    /// Reads the selected views of the members, and writes the page behind what `head` makes of the common
+    /// part.
     pub(crate) async fn respond<H: Serialize>(
         self,
         read: &SnapshotRead,

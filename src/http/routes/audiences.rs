@@ -23,9 +23,10 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct AudienceBody {
     /// The expression: `segment:NAME`; `view.feature` with `:` or `=`, `!=`, `<`, `<=`, `>`, `>=`, `in (…)`,
-    /// `is null`, `is not null`; `and`, `or`, `not`, brackets. Values are bare words or quoted text, numbers, `true`,
-    /// `false`, dates (midnight in UTC) and times in RFC 3339. A comparison with null is unknown, and so is its `not`;
-    /// members are the customers for whom the whole expression is true. At most 8,192 bytes, nested 32 deep.
+    /// `is null`, `is not null`; `and`, `or`, `not`, brackets. Values are bare words or quoted text, numbers,
+    /// `true`, `false`, dates (midnight in UTC) and times in RFC 3339. A comparison with null is unknown, and
+    /// so is its `not`; members are the customers for whom the whole expression is true. At most 8,192 bytes,
+    /// nested 32 deep.
     #[schema(
         max_length = 8192,
         example = "segment:champions and not profile.country:\"United Kingdom\" and rfm.monetary >= 1000"
@@ -40,15 +41,15 @@ pub(crate) struct AudienceBody {
     /// Views of each member; by default none.
     #[schema(example = json!(["rfm"]))]
     views: Option<Vec<String>>,
-    /// A feature that is a number or a time, then `asc` (the default) or `desc`; by default `rfm.monetary desc`.
-    /// Equal members are ordered by id; members without a value come last.
+    /// A feature that is a number or a time, then `asc` (the default) or `desc`; by default `rfm.monetary
+    /// desc`. Equal members are ordered by id; members without a value come last.
     #[schema(example = "rfm.monetary desc")]
     order_by: Option<String>,
     /// A feature to group the members by.
     breakdown: Option<BreakdownBody>,
 }
 
-/// How to group an audience.
+/// The grouping of an audience.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BreakdownBody {
@@ -58,7 +59,8 @@ pub(crate) struct BreakdownBody {
     /// Number of values to list, the most frequent first, 1 to 1,000; by default 20.
     #[schema(minimum = 1, maximum = 1000, example = 5)]
     top: Option<u64>,
-    /// Number of quantile buckets for a number or a time, 2 to 100, each with about the same number of members.
+    /// Number of quantile buckets for a number or a time, 2 to 100, each with about the same number of
+    /// members.
     #[schema(minimum = 2, maximum = 100, example = json!(null))]
     buckets: Option<u64>,
 }
@@ -177,7 +179,8 @@ pub(crate) struct Hint {
 
 /// Query an audience
 ///
-/// Combines segments and features. The answer has the exact number of members, their figures, and the first members.
+/// Combines segments and features. The answer has the exact number of members, their figures, and the first
+/// members.
 #[utoipa::path(
     post, path = "/v1/audiences", tag = "segments", operation_id = "query_audience",
     request_body(content = AudienceBody, description = "An audience, and the parts of the answer"),
@@ -269,7 +272,8 @@ fn parse(body: &AudienceBody) -> Result<AudienceRequest, Problem> {
     })
 }
 
-/// Returns the name of the list in cursors: a list continues with the expression and the order that it began with.
+/// Returns the name of the list in cursors: a list continues with the expression and the order that it began
+/// with.
 fn list_name(request: &AudienceRequest) -> String {
     let (feature, descending) = &request.order_by;
     let digest = Sha256::digest(format!("{}\n{feature} {descending}", request.expression));

@@ -45,7 +45,8 @@ pub(crate) struct CustomerFeatures {
     freshness: Freshness,
     /// The tier that answered.
     tier: Tier,
-    /// Requested personal features that are null because the caller lacks the scope `pii`; absent where there are none.
+    /// Requested personal features that are null because the caller lacks the scope `pii`; absent where there
+    /// are none.
     #[schema(nullable = false, example = json!(["profile.email"]))]
     masked: Option<Vec<String>>,
     /// View → feature → value; null where the customer is absent from the view.
@@ -89,8 +90,8 @@ pub(crate) async fn get_customer_named_batch(
 
 /// Returns the id in `GET /v1/customers/{id}` without a query.
 ///
-/// This request is most of the load, and the router costs more than its answer, so [`answer_directly`] answers it in
-/// front of the router. Both ways give the same answer.
+/// This request is most of the load, and the router costs more than its answer, so [`answer_directly`]
+/// answers it in front of the router. Both ways give the same answer.
 pub(crate) fn direct_id<B>(request: &Request<B>) -> Option<Cow<'_, [u8]>> {
     let id = request.uri().path().strip_prefix("/v1/customers/")?;
     if request.method() != Method::GET || request.uri().query().is_some() || id.is_empty() || id.contains('/')

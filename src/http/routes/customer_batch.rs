@@ -46,7 +46,8 @@ pub(crate) struct BatchRequest<'a> {
 pub(crate) struct BatchAnswer {
     #[serde(flatten)]
     freshness: Freshness,
-    /// Requested personal features that are null because the caller lacks the scope `pii`; absent where there are none.
+    /// Requested personal features that are null because the caller lacks the scope `pii`; absent where there
+    /// are none.
     #[schema(nullable = false, example = json!(["profile.email"]))]
     masked: Option<Vec<String>>,
     /// The results.

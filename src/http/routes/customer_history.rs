@@ -33,8 +33,8 @@ pub(crate) struct CustomerHistoryQuery {
     /// Earliest `as_of`: a time (RFC 3339) or a date.
     #[param(example = "2011-06-01")]
     from: Option<String>,
-    /// Latest `as_of`: a time (RFC 3339) or a date, which includes the whole day. To go further back, give the oldest
-    /// `as_of` of the answer.
+    /// Latest `as_of`: a time (RFC 3339) or a date, which includes the whole day. To go further back, give
+    /// the oldest `as_of` of the answer.
     #[param(example = "2011-12-09")]
     to: Option<String>,
     /// Number of snapshots, the newest of the range; 1 to 100, by default 30.
@@ -50,7 +50,8 @@ pub(crate) struct CustomerHistory {
     customer_id: CustomerId,
     #[serde(flatten)]
     freshness: Freshness,
-    /// Requested personal features that are null because the caller lacks the scope `pii`; absent where there are none.
+    /// Requested personal features that are null because the caller lacks the scope `pii`; absent where there
+    /// are none.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     #[schema(required = false, value_type = Vec<String>, example = json!(["profile.email"]))]
     masked: BTreeSet<String>,
@@ -66,7 +67,8 @@ pub(crate) struct CustomerThen {
     /// Whether the snapshot has the customer; null where the customer could not be read.
     #[schema(example = true)]
     found: Option<bool>,
-    /// View → feature → value, where the customer was found. Views and features that the snapshot does not have are null.
+    /// View → feature → value, where the customer was found. Views and features that the snapshot does not
+    /// have are null.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Views>)]
     views: Option<Box<RawValue>>,
@@ -78,8 +80,8 @@ pub(crate) struct CustomerThen {
 
 /// Get one customer over time
 ///
-/// Views and features are those of the current snapshot. Of several builds with one `as_of` the latest counts, except that
-/// the current snapshot stands for its own.
+/// Views and features are those of the current snapshot. The latest of several builds with one `as_of`
+/// counts, but the current snapshot always does.
 #[utoipa::path(
     get, path = "/v1/customers/{id}/history", tag = "over time", operation_id = "get_customer_history",
     params(

@@ -41,10 +41,12 @@ pub(crate) struct ExportQuery {
     /// `csv` (the default), `ndjson` or `parquet`.
     #[param(example = "csv")]
     format: Option<String>,
-    /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default all.
+    /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default
+    /// all.
     #[param(example = "customer_id,rank,rfm.segment,profile.email")]
     columns: Option<String>,
-    /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536 members.
+    /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every
+    /// 65,536 members.
     #[param(example = "rank")]
     order: Option<String>,
 }
@@ -69,10 +71,12 @@ pub(crate) struct ChurnExportQuery {
     /// `csv` (the default), `ndjson` or `parquet`.
     #[param(example = "csv")]
     format: Option<String>,
-    /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default all.
+    /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default
+    /// all.
     #[param(example = "customer_id,rank,churn.value_at_risk,churn.action")]
     columns: Option<String>,
-    /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536 members.
+    /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every
+    /// 65,536 members.
     #[param(example = "rank")]
     order: Option<String>,
 }
@@ -99,18 +103,19 @@ pub(crate) struct AudienceExportBody {
     /// `customer_id`, `rank`, features as `view.feature` and whole views; by default all.
     #[schema(example = json!(["customer_id", "rank", "rfm.segment", "profile.email"]))]
     columns: Option<Vec<String>>,
-    /// `id`, which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536 members; by default
-    /// `rank` with `order_by`, else `id`.
+    /// `id`, which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536
+    /// members; by default `rank` with `order_by`, else `id`.
     #[schema(example = "rank")]
     order: Option<String>,
 }
 
 /// Export the members of a segment
 ///
-/// The file is streamed and never short: after an error the connection is closed before the end of the body. The headers
-/// `larder-rows`, `larder-snapshot` and `larder-as-of` have the number of members, the snapshot and its instant. Without the
-/// scope `pii`, mail addresses and phone numbers are SHA-256 hashes of their normalized forms, and other personal values are
-/// null. In CSV, text that a spreadsheet would take for a formula begins with `'`.
+/// The file is streamed and never short: after an error the connection is closed before the end of the body.
+/// The headers `larder-rows`, `larder-snapshot` and `larder-as-of` have the number of members, the snapshot
+/// and its instant. Without the scope `pii`, mail addresses and phone numbers are SHA-256 hashes of their
+/// normalized forms, and other personal values are null. In CSV, text that a spreadsheet would take for a
+/// formula begins with `'`.
 #[utoipa::path(
     get, path = "/v1/segments/{name}/export", tag = "exports", operation_id = "export_segment",
     params(("name" = String, Path, description = "Name of the segment", example = "champions"), ExportQuery),
@@ -172,8 +177,8 @@ pub(crate) async fn export_churn(
 
 /// Export the members of an audience
 ///
-/// Works as the export of a segment, for any expression of `POST /v1/audiences`. Without the scope `pii` the expression must
-/// not use personal features.
+/// Works as the export of a segment, for any expression of `POST /v1/audiences`. Without the scope `pii` the
+/// expression must not use personal features.
 #[utoipa::path(
     post, path = "/v1/audiences/export", tag = "exports", operation_id = "export_audience",
     request_body = AudienceExportBody,
@@ -183,7 +188,7 @@ pub(crate) async fn export_churn(
             (String = "application/x-ndjson"),
             (String = "application/vnd.apache.parquet"),
         )),
-        (status = 400, description = "A bad expression, with its `position`, another bad field, an unknown feature or column"),
+        (status = 400, description = "A bad expression, with its `position`, or another bad field"),
         (status = 503, description = "The lake cannot be read, or too many exports run"),
     )
 )]
@@ -276,9 +281,11 @@ async fn export(read: &SnapshotRead, name: &str, list: List, file: FileShape) ->
     Ok(response)
 }
 
-/// Writes the audit line of an export: key, list, number of customers, and the personal features that are shown or hashed.
+/// Writes the audit line of an export: key, list, number of customers, and the personal features that are
+/// shown or hashed.
 ///
-/// An expression over personal features quotes personal values, so only the names of these features are written.
+/// An expression over personal features quotes personal values, so only the names of these features are
+/// written.
 fn log_export(access: &Access, list: &str, served: &Served, rows: u64, export: &Export) {
     let personal = export.columns.personal();
     let names = |is_listed: fn(&Treatment) -> bool| {

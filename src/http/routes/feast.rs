@@ -1,10 +1,11 @@
 //! `POST /get-online-features` and `GET /health`: the HTTP API of Feast's feature server.
 //!
-//! The only entity is the customer, with the join key `customer_id`. Feast's own server calls every value `PRESENT`; the
-//! statuses here say more: `NULL_VALUE` (in the view, but without the value, or with a value that the caller must not see),
-//! `NOT_FOUND` (not in the view, no such customer, or an id that cannot be a customer's), `OUTSIDE_MAX_AGE` (older than
-//! `max_age` in `[feast]` allows, and withheld), and `INVALID`, Feast's word for an unset status, where no tier can answer.
-//! Structs, and lists of structs, are JSON in a string.
+//! The only entity is the customer, with the join key `customer_id`. Feast's own server calls every value
+//! `PRESENT`; the statuses here say more: `NULL_VALUE` (in the view, but without the value, or with a value
+//! that the caller must not see), `NOT_FOUND` (not in the view, no such customer, or an id that cannot be a
+//! customer's), `OUTSIDE_MAX_AGE` (older than `max_age` in `[feast]` allows, and withheld), and `INVALID`,
+//! Feast's word for an unset status, where no tier can answer. Structs, and lists of structs, are JSON in a
+//! string.
 
 use std::sync::{
     Arc,
@@ -60,7 +61,7 @@ impl Feast {
     fn check_names(&self, served: &Served) {
         if self.checked.swap(served.publish, Ordering::Relaxed) != served.publish {
             for why in misfits(&self.config, &served.manifest.views) {
-                tracing::error!(snapshot = %served.manifest.id, why, "[feast] names what the snapshot does not have");
+                tracing::error!(snapshot = %served.manifest.id, why, "[feast] does not fit the snapshot");
             }
         }
     }
@@ -87,8 +88,8 @@ pub(crate) struct OnlineFeaturesRequest {
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "read field by field; this is the shape for the OpenAPI document")]
 pub(crate) struct Entities {
-    /// At most 1,000 ids, as strings or integers. Repeated ids get repeated values. Values of an id that cannot be a
-    /// customer's are `NOT_FOUND`.
+    /// At most 1,000 ids, as strings or integers. Repeated ids get repeated values. Values of an id that
+    /// cannot be a customer's are `NOT_FOUND`.
     #[schema(max_items = 1000, example = json!(["17850", 14646, "nobody"]))]
     customer_id: Vec<EntityId>,
 }
@@ -137,8 +138,8 @@ pub(crate) struct FeatureVector {
     event_timestamps: Vec<String>,
 }
 
-/// The status of a value: present; null, or masked for this caller; not found, for a customer who is not in the view or an
-/// id that cannot be a customer's; withheld as too old; or not readable from any tier.
+/// The status of a value: present; null, or masked for this caller; not found, for a customer who is not in
+/// the view or an id that cannot be a customer's; withheld as too old; or not readable from any tier.
 #[derive(Debug, ToSchema)]
 #[schema(example = "PRESENT", rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(dead_code, reason = "written byte by byte; this is the shape for the OpenAPI document")]
@@ -153,13 +154,19 @@ pub(crate) enum FieldStatus {
 /// Get online features (Feast)
 #[utoipa::path(
     post, path = "/get-online-features", tag = "feast", operation_id = "get_online_features",
-    request_body(content = OnlineFeaturesRequest, description = "Customers and features; unknown fields are ignored"),
+    request_body(
+        content = OnlineFeaturesRequest,
+        description = "Customers and features; unknown fields are ignored",
+    ),
     responses(
-        (status = 200, description = "One result for each feature, with the values of all customers", body = OnlineFeatures),
-        (status = 404, description = "An unknown view, feature, feature service or entity, as JSON in a string",
+        (status = 200, description = "One result for each feature, with the values of all customers",
+            body = OnlineFeatures),
+        (status = 404, description = "An unknown view, feature, service or entity, as JSON in a string",
             body = String, content_type = "application/json",
-            example = json!("{\"module\":\"feast.errors\",\"class\":\"FeatureViewNotFoundException\",\"message\":\"Feature view nope does not exist\"}")),
-        (status = 422, description = "The body has the wrong shape, or two features have one name", body = Unprocessable),
+            example = json!("{\"module\":\"feast.errors\",\"class\":\"FeatureViewNotFoundException\",\
+                \"message\":\"Feature view nope does not exist\"}")),
+        (status = 422, description = "The body has the wrong shape, or two features have one name",
+            body = Unprocessable),
     )
 )]
 pub(crate) async fn get_online_features(
@@ -189,7 +196,8 @@ pub(crate) async fn get_online_features(
     Ok(response)
 }
 
-/// Puts the answers in the places of their ids; an id that cannot be a customer's gets the answer "no such customer".
+/// Puts the answers in the places of their ids; an id that cannot be a customer's gets the answer "no such
+/// customer".
 fn align(
     ids: &[Option<CustomerId>],
     answers: Vec<Result<Answer, ReadError>>,

@@ -25,8 +25,8 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct MigrationQuery {
-    /// The earlier snapshot: an id, or a time (RFC 3339) or date, which stands for the last snapshot until then; by
-    /// default the snapshot before `to`.
+    /// The earlier snapshot: an id, or a time (RFC 3339) or date, which stands for the last snapshot until
+    /// then; by default the snapshot before `to`.
     #[param(example = "2011-11-09")]
     from: Option<String>,
     /// The later snapshot, in the same forms; by default the current snapshot.
@@ -64,8 +64,8 @@ pub(crate) struct MigrationEnd {
 /// The customers who moved from one segment to another, or stayed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MigrationCell {
-    /// Segment in the earlier snapshot; `absent` for customers who are not in that snapshot, null for customers in no
-    /// segment of the kind.
+    /// Segment in the earlier snapshot; `absent` for customers who are not in that snapshot, null for
+    /// customers in no segment of the kind.
     #[schema(example = "champions")]
     from: Option<String>,
     /// Segment in the later snapshot, in the same form.
@@ -108,7 +108,8 @@ impl MigrationEnd {
 
 /// Get movements between segments
 ///
-/// Every customer of either snapshot is in exactly one cell, so the changes of revenue add up to the change of all revenue.
+/// Every customer of either snapshot is in exactly one cell, so the changes of revenue add up to the change
+/// of all revenue.
 #[utoipa::path(
     get, path = "/v1/migration", tag = "over time", operation_id = "get_migration",
     params(MigrationQuery),

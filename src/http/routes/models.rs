@@ -32,7 +32,7 @@ pub(crate) struct Model {
     name: String,
     #[serde(flatten)]
     freshness: Freshness,
-    /// How the model was trained, selected and measured.
+    /// Training, selection and accuracy of the model.
     card: Card,
 }
 

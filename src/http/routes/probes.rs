@@ -119,7 +119,8 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Read
 /// Get metrics in the Prometheus text format
 #[utoipa::path(
     get, path = "/metrics", tag = "service", operation_id = "metrics",
-    responses((status = 200, description = "All metrics", body = String, content_type = "text/plain; version=0.0.4"))
+    responses((status = 200, description = "All metrics", body = String,
+        content_type = "text/plain; version=0.0.4"))
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.serving.observe();

@@ -43,7 +43,8 @@ pub(crate) struct NextProduct {
     /// Name of the product; null where the raw data has none, or names cannot be read at the moment.
     #[schema(example = "WHITE HANGING HEART T-LIGHT HOLDER")]
     name: Option<String>,
-    /// Share of the votes of the customer's purchases, times the product's trend; 0 for a best seller that fills the list.
+    /// Share of the votes of the customer's purchases, times the product's trend; 0 for a best seller that
+    /// fills the list.
     #[schema(value_type = f64, example = 0.184)]
     score: Number,
     /// The purchase that contributed most to the score; null for a best seller.
@@ -73,8 +74,8 @@ pub(crate) struct RepeatProduct {
     /// Day (UTC) of the last purchase.
     #[schema(format = Date, example = "2011-10-04")]
     last_on: String,
-    /// Day of the expected next purchase, by the customer's own interval or else by that of all customers; null for a
-    /// product that no customer bought twice.
+    /// Day of the expected next purchase, by the customer's own interval or else by that of all customers;
+    /// null for a product that no customer bought twice.
     #[schema(format = Date, example = "2011-12-20")]
     due_on: Option<String>,
 }
@@ -110,14 +111,16 @@ pub(crate) struct SimilarProduct {
     /// Name of the product; null where the raw data has none.
     #[schema(example = "ROSES REGENCY TEACUP AND SAUCER")]
     name: Option<String>,
-    /// Log-likelihood ratio of the overlap of buyers: above 10.8 the overlap is chance in one case of a thousand.
+    /// Log-likelihood ratio of the overlap of buyers: above 10.8 the overlap is chance in one case of a
+    /// thousand.
     #[schema(example = 412.7)]
     score: f64,
 }
 
 /// Get recommendations for a customer
 #[utoipa::path(
-    get, path = "/v1/customers/{id}/recommendations", tag = "recommendations", operation_id = "get_recommendations",
+    get, path = "/v1/customers/{id}/recommendations", tag = "recommendations",
+    operation_id = "get_recommendations",
     params(("id" = String, Path, description = "The customer's id, percent-encoded", example = "17850")),
     responses(
         (status = 200, description = "New products, products to buy again, and the tier that answered",

@@ -67,7 +67,8 @@ pub(crate) struct SegmentThen {
     /// Sum of the members' `rfm.monetary`.
     #[schema(value_type = Option<f64>, example = 4_188_912.83)]
     revenue: Option<Box<RawValue>>,
-    /// Members who were no members in the previous retained snapshot; null without such a snapshot or segment.
+    /// Members who were no members in the previous retained snapshot; null without such a snapshot or
+    /// segment.
     #[schema(example = 31)]
     added: Option<u64>,
     /// Members of the previous snapshot who are no members any more.
@@ -77,8 +78,8 @@ pub(crate) struct SegmentThen {
 
 /// Get a segment over time
 ///
-/// Of several builds with one `as_of` the latest counts, except that the current snapshot stands for its own. The first
-/// comparison of two snapshots reads their customers; later requests use the kept result.
+/// The latest of several builds with one `as_of` counts, but the current snapshot always does.
+/// The first comparison of two snapshots reads their customers; later requests use the kept result.
 #[utoipa::path(
     get, path = "/v1/segments/{name}/history", tag = "over time", operation_id = "get_segment_history",
     params(("name" = String, Path, description = "Name of the segment", example = "champions"), HistoryQuery),

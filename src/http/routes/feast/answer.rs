@@ -1,5 +1,5 @@
-//! The answer of Feast's API: rows, customer by customer, are transposed to vectors, feature by feature. Values are not
-//! decoded: each is found once in its row, and its text is copied once.
+//! The answer of Feast's API: rows, customer by customer, are transposed to vectors, feature by feature.
+//! Values are not decoded: each is found once in its row, and its text is copied once.
 
 use std::time::Duration;
 
@@ -138,7 +138,8 @@ fn write_texts(array: &[u8], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Returns the text of each value, feature by feature; `None` for customers who are not in the view or do not exist.
+/// Returns the text of each value, feature by feature; `None` for customers who are not in the view or do not
+/// exist.
 fn transpose<'a>(columns: &Columns, answers: &'a [Result<Answer, ReadError>]) -> Vec<Option<&'a [u8]>> {
     let customers = answers.len();
     let mut cells = vec![None; columns.all.len() * customers];

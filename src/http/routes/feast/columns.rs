@@ -110,7 +110,7 @@ impl Columns {
     }
 }
 
-/// How the columns of a request are named and shown.
+/// The form of names and the masking of values in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NameForm {
     /// Whether names are `view__feature`.
@@ -162,10 +162,11 @@ pub fn misfits(config: &FeastConfig, views: &[FeatureView]) -> Vec<String> {
 pub enum FeastType {
     /// A type of `feast.types`.
     Plain(&'static str),
-    /// `Array` of a type. An empty array counts as no value, and a null string in an array becomes an empty string.
+    /// `Array` of a type. An empty array counts as no value, and a null string in an array becomes an empty
+    /// string.
     Array(&'static str),
-    /// No type of Feast's fits: structs, and lists of structs or of lists. A value is JSON in a string, which every version
-    /// of Feast can hold.
+    /// No type of Feast's fits: structs, and lists of structs or of lists. A value is JSON in a string, which
+    /// every version of Feast can hold.
     JsonText,
 }
 

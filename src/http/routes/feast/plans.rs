@@ -1,5 +1,5 @@
-//! A cache of the columns of recent requests: clients request the same features again and again, and finding them among
-//! the views costs more than one customer's values.
+//! A cache of the columns of recent requests: clients request the same features again and again, and finding
+//! them among the views costs more than one customer's values.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Errors in the form that Feast's clients know: a JSON string that contains JSON for Feast's own kinds of error, and
-//! FastAPI's list of details for a bad body. Errors that only Larder has, such as an outage, are a [`Problem`].
+//! Errors in the form that Feast's clients know: a JSON string that contains JSON for Feast's own kinds of
+//! error, and FastAPI's list of details for a bad body. Errors that only Larder has, such as an outage, are a
+//! [`Problem`].
 
 use axum::{
     Json,
@@ -67,7 +68,9 @@ pub(crate) struct Details {
 
 /// The details of a bad body, or an error of Feast's as JSON in a string.
 #[derive(Debug, ToSchema)]
-#[schema(example = json!({"detail": [{"type": "missing", "loc": ["body", "entities"], "msg": "Field required"}]}))]
+#[schema(example = json!({
+    "detail": [{"type": "missing", "loc": ["body", "entities"], "msg": "Field required"}]
+}))]
 #[serde(untagged)]
 #[expect(dead_code, reason = "the shape for the OpenAPI document")]
 pub(crate) enum Unprocessable {

@@ -125,8 +125,8 @@ fn ids_given(entities: &RawValue) -> Result<Vec<&RawValue>, Refusal> {
 
 /// Reads an id as a batch does, and an integer as pandas writes it in a column with gaps, `17850.0`.
 ///
-/// A string, an integer or a boolean that cannot be an id gives `None`: one bad row of a client's table does not cost the
-/// other rows their values.
+/// A string, an integer or a boolean that cannot be an id gives `None`: one bad row of a client's table does
+/// not cost the other rows their values.
 fn id(value: &str) -> Result<Option<CustomerId>, String> {
     let is_zeros = |fraction: &str| !fraction.is_empty() && fraction.bytes().all(|byte| byte == b'0');
     let value = match value.split_once('.') {
