@@ -33,6 +33,7 @@ mod recommend;
 mod redis;
 mod rest;
 mod rfm;
+mod settings;
 mod shop;
 mod swap;
 mod tair;
