@@ -318,7 +318,7 @@ async fn an_export_takes_no_place_of_larders_own() {
         assert!(!output.status.success(), "{place}");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
-            told.contains("Larder's own place; choose another, such as lake:exports/"),
+            told.contains("reserved for Larder; choose another path, such as lake:exports/"),
             "{place}: {told}"
         );
     }
