@@ -20,7 +20,7 @@ use crate::{
         Ranked, Serving,
         export::{Columns, Export, Exporting, Format, List, Order, Treatment},
     },
-    snapshot::{SnapshotError, SnapshotId, is_own, read_current, reader::ChurnFilter},
+    snapshot::{Manifest, SnapshotError, SnapshotId, is_own, read_current, reader::ChurnFilter},
     telemetry::{Metrics, Progress},
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Args {
     list: ListArgs,
 }
 
+/// The list to export.
 #[derive(Debug, clap::Subcommand)]
 enum ListArgs {
     /// Export the members of a segment
@@ -144,34 +145,68 @@ fn parse_order_by(text: &str) -> Result<(FeatureName, bool), String> {
     parsed.ok_or_else(|| "expected a feature as view.feature, then asc or desc or nothing".to_owned())
 }
 
+impl ListArgs {
+    /// Returns the list and the options of the export.
+    fn into_parts(self) -> anyhow::Result<(List, ExportOptions)> {
+        match self {
+            Self::Segment { name, options } => Ok((List::Segment(name), options)),
+            Self::Churn { risk, segment, min_probability, min_value, options } => {
+                let [min_probability, min_value] =
+                    [min_probability, min_value].map(|least| least.map(ChurnFilter::at_least));
+                let filter = ChurnFilter { risk, segment, min_probability, min_value };
+                Ok((List::Churn(filter), options))
+            }
+            Self::Audience { expression, order_by, limit, mut options } => {
+                let expression = Expression::parse(&expression).context("cannot parse the expression")?;
+                options.order = options.order.or(order_by.as_ref().map(|_| Order::Rank));
+                let order_by = match order_by {
+                    Some(order_by) => order_by,
+                    None => parse_order_by(order::DEFAULT).map_err(anyhow::Error::msg)?,
+                };
+                Ok((List::Audience(Ranked { expression, order_by, limit }), options))
+            }
+        }
+    }
+}
+
 pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
-    let (list, options) = match args.list {
-        ListArgs::Segment { name, options } => (List::Segment(name), options),
-        ListArgs::Churn { risk, segment, min_probability, min_value, options } => {
-            let [min_probability, min_value] =
-                [min_probability, min_value].map(|least| least.map(ChurnFilter::at_least));
-            (List::Churn(ChurnFilter { risk, segment, min_probability, min_value }), options)
-        }
-        ListArgs::Audience { expression, order_by, limit, mut options } => {
-            let expression = Expression::parse(&expression).context("cannot parse the expression")?;
-            options.order = options.order.or(order_by.as_ref().map(|_| Order::Rank));
-            let order_by =
-                order_by.map_or_else(|| parse_order_by(order::DEFAULT), Ok).map_err(anyhow::Error::msg)?;
-            (List::Audience(Ranked { expression, order_by, limit }), options)
-        }
-    };
-    let lake = setup.lake()?;
+    let (list, options) = args.list.into_parts()?;
     let format = options.format();
+    let lake = setup.lake()?;
     let id = match options.snapshot {
         Some(id) => id,
         None => read_current(&lake).await?.ok_or(SnapshotError::NoCurrent)?.snapshot,
     };
-    let serving = Serving::new(lake.clone(), &setup.config.serving, Arc::new(Metrics::new()?));
-    let serving = serving.declaring(setup.config.personal());
+    let serving = Serving::new(lake.clone(), &setup.config.serving, Arc::new(Metrics::new()?))
+        .declaring(setup.config.personal());
     let served = serving.snapshot(&id).await?;
-    let manifest = &served.manifest;
-    match &list {
+    check_list(&list, &served.manifest, options.pii)?;
+    let columns = if options.columns.is_empty() {
+        Columns::all(&served.manifest, options.pii)
+    } else {
+        Columns::named(&served.manifest, options.columns.iter().map(String::as_str), options.pii)?
+    };
+    let export = Export { list, columns: columns.clone(), format, order: options.order.unwrap_or(Order::Id) };
+    let exporting = serving.export(&served, export).await?;
+    for (position, hint) in &exporting.hints {
+        table::line(&format!("at character {position}: {hint}"))?;
+    }
+    let rows = exporting.rows;
+    let bytes = write(exporting, &options.out, &lake).await?;
+    table::line(&format!(
+        "{}: {} customers, {} columns, {}, from snapshot {id}",
+        options.out,
+        HumanCount(rows),
+        columns.names().len(),
+        HumanBytes(bytes)
+    ))?;
+    print_personal(&columns)
+}
+
+/// Checks that the snapshot has the list, and that an expression uses personal data only with `--pii`.
+fn check_list(list: &List, manifest: &Manifest, pii: bool) -> anyhow::Result<()> {
+    match list {
         List::Segment(name) | List::Churn(ChurnFilter { segment: Some(name), .. })
             if manifest.segment(name).is_none() =>
         {
@@ -180,50 +215,38 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
             let hint = if near.is_empty() { format!("; there are {}", known.join(", ")) } else { near };
             bail!("there is no segment `{name}`{hint}");
         }
-        List::Churn(_) if manifest.models.churn.is_none() => bail!("snapshot {id} has no churn model"),
-        List::Audience(audience) if !options.pii => {
-            let asked = audience.expression.features().into_iter().chain([&audience.order_by.0]);
-            if let Some(name) = asked.into_iter().find(|name| manifest.is_personal(&name.view, &name.feature))
-            {
+        List::Churn(_) if manifest.models.churn.is_none() => {
+            bail!("snapshot {} has no churn model", manifest.id)
+        }
+        List::Audience(audience) if !pii => {
+            let mut used = audience.expression.features().into_iter().chain([&audience.order_by.0]);
+            if let Some(name) = used.find(|name| manifest.is_personal(&name.view, &name.feature)) {
                 bail!("{name} is personal data, which an expression may use only with --pii");
             }
         }
         _ => {}
     }
-    let columns = if options.columns.is_empty() {
-        Columns::all(manifest, options.pii)
-    } else {
-        Columns::named(manifest, options.columns.iter().map(String::as_str), options.pii)?
-    };
-    let export = Export { list, columns: columns.clone(), format, order: options.order.unwrap_or(Order::Id) };
-    let exporting = serving.export(&served, export).await?;
-    for (position, hint) in &exporting.hints {
-        table::line(&format!("at character {position}: {hint}"))?;
-    }
-    let (rows, progress) = (exporting.rows, Arc::new(Progress::default()));
+    Ok(())
+}
+
+/// Writes the export to a file or, for `lake:PATH`, to the lake, behind a progress bar. Returns the bytes.
+async fn write(exporting: Exporting, out: &str, lake: &Lake) -> anyhow::Result<u64> {
+    let progress = Arc::new(Progress::default());
     progress.enter("export", 0);
-    let bytes = match options.out.strip_prefix("lake:") {
-        Some(path) => {
-            let path =
-                ObjectPath::parse(path).with_context(|| format!("{path} is not a valid path in the lake"))?;
-            if is_own(&path) {
-                bail!(
-                    "{} is reserved for Larder; choose another path, such as lake:exports/{}",
-                    options.out,
-                    file_name(&path)
-                );
-            }
-            progress::watch(&progress, into_lake(exporting, &lake, &path, &progress)).await?
-        }
-        None => progress::watch(&progress, into_file(exporting, Path::new(&options.out), &progress)).await?,
+    let Some(path) = out.strip_prefix("lake:") else {
+        return progress::watch(&progress, write_file(exporting, Path::new(out), &progress)).await;
     };
-    let (customers, of) = (HumanCount(rows).to_string(), columns.names().len());
-    table::line(&format!(
-        "{}: {customers} customers, {of} columns, {}, of {id}",
-        options.out,
-        HumanBytes(bytes)
-    ))?;
-    for (what, hashed) in [("hashed", true), ("left out", false)] {
+    let path = ObjectPath::parse(path).with_context(|| format!("{path} is not a valid path in the lake"))?;
+    if is_own(&path) {
+        let name = suggested_name(&path);
+        bail!("{out} is reserved for Larder; choose another path, such as lake:exports/{name}");
+    }
+    progress::watch(&progress, write_object(exporting, lake, &path, &progress)).await
+}
+
+/// Prints which personal columns are hashed or left out.
+fn print_personal(columns: &Columns) -> anyhow::Result<()> {
+    for (label, hashed) in [("hashed", true), ("left out", false)] {
         let personal = columns.personal().into_iter().filter(|(_, treatment)| match treatment {
             Treatment::Shown => false,
             Treatment::Withheld => !hashed,
@@ -231,22 +254,26 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         });
         let names: Vec<String> = personal.map(|(name, _)| name).collect();
         if !names.is_empty() {
-            table::line(&format!("{what}, being personal: {}", names.join(", ")))?;
+            table::line(&format!("{label}, as personal data: {}", names.join(", ")))?;
         }
     }
     Ok(())
 }
 
-/// What a file at `path` may be called elsewhere.
-fn file_name(path: &ObjectPath) -> &str {
-    path.filename().filter(|name| name.contains('.')).unwrap_or("members.csv")
+/// Returns a file name for an export that was meant for `path`.
+fn suggested_name(path: &ObjectPath) -> &str {
+    match path.filename() {
+        Some(name) if name.contains('.') => name,
+        _ => "members.csv",
+    }
 }
 
-/// Writes beside the place of `file` and renames.
-async fn into_file(exporting: Exporting, file: &Path, progress: &Progress) -> anyhow::Result<u64> {
-    let name = file.file_name().with_context(|| format!("{} is no file", file.display()))?.to_string_lossy();
+/// Writes the export to a temporary file in the folder of `file`, which is renamed when complete.
+async fn write_file(exporting: Exporting, file: &Path, progress: &Progress) -> anyhow::Result<u64> {
+    let name =
+        file.file_name().with_context(|| format!("{} is not a file path", file.display()))?.to_string_lossy();
     let part: PathBuf = file.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = write_file(exporting, &part, progress).await;
+    let written = write_part(exporting, &part, progress).await;
     let moved = match written {
         Ok(bytes) => tokio::fs::rename(&part, file).await.map(|()| bytes).map_err(Into::into),
         Err(error) => Err(error),
@@ -257,7 +284,8 @@ async fn into_file(exporting: Exporting, file: &Path, progress: &Progress) -> an
     moved.with_context(|| format!("cannot write {}", file.display()))
 }
 
-async fn write_file(mut exporting: Exporting, part: &Path, progress: &Progress) -> anyhow::Result<u64> {
+/// Writes the export to the temporary file.
+async fn write_part(mut exporting: Exporting, part: &Path, progress: &Progress) -> anyhow::Result<u64> {
     let mut out = tokio::fs::File::create(part).await?;
     let mut bytes = 0;
     while let Some(piece) = exporting.next().await {
@@ -270,8 +298,8 @@ async fn write_file(mut exporting: Exporting, part: &Path, progress: &Progress) 
     Ok(bytes)
 }
 
-/// Writes an object, which appears when it is whole.
-async fn into_lake(
+/// Writes the export as an object, which appears only when it is complete.
+async fn write_object(
     mut exporting: Exporting,
     lake: &Lake,
     path: &ObjectPath,
@@ -294,5 +322,5 @@ async fn into_lake(
             Err(error)
         }
     };
-    written.map(|()| bytes).with_context(|| format!("cannot write {path} into the lake"))
+    written.map(|()| bytes).with_context(|| format!("cannot write {path} to the lake"))
 }

@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// Folder of the repository
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// URL of the Larder service [default: derived from `listen` in [http]]
+    /// URL of the Larder service [default: the configured listen address]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }

@@ -102,7 +102,8 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         }
     }
     if args.rewrite {
-        Box::pin(rewrite(setup, &lake, &forgotten, found)).await?;
+        let replaced = Box::pin(rewrite(&lake, &forgotten, &found)).await?;
+        Box::pin(replace(setup, &lake, &replaced)).await?;
     }
     if unknown > 0 && !args.unknown_ok {
         bail!(
@@ -113,15 +114,14 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rewrites the snapshots that contain erased customers, replaces the old snapshots, and removes them.
+/// Rewrites the snapshots that contain erased customers. Returns the new snapshot of each old snapshot.
 async fn rewrite(
-    setup: &Setup,
     lake: &Lake,
     forgotten: &Forgotten,
-    found: Vec<Holding>,
-) -> anyhow::Result<()> {
+    holdings: &[Holding],
+) -> anyhow::Result<BTreeMap<SnapshotId, SnapshotId>> {
     let mut replaced = BTreeMap::new();
-    for Holding { manifest, customers } in &found {
+    for Holding { manifest, customers } in holdings {
         let old = &manifest.id;
         let held = match customers {
             Ok(held) if held.is_empty() => continue,
@@ -135,7 +135,7 @@ async fn rewrite(
             other.manifest.rewritten_from.as_ref() == Some(old)
                 && other.customers.as_ref().is_ok_and(Vec::is_empty)
         };
-        let new = if let Some(rewritten) = found.iter().find(is_rewritten) {
+        let new = if let Some(rewritten) = holdings.iter().find(is_rewritten) {
             rewritten.manifest.id.clone()
         } else {
             let watched = Arc::new(Progress::default());
@@ -144,6 +144,15 @@ async fn rewrite(
         table::line(&format!("rewrote {old} as {new}, without {} customers", HumanCount(held)))?;
         replaced.insert(old.clone(), new);
     }
+    Ok(replaced)
+}
+
+/// Publishes the new snapshots in place of the old ones, and removes the old snapshots.
+async fn replace(
+    setup: &Setup,
+    lake: &Lake,
+    replaced: &BTreeMap<SnapshotId, SnapshotId>,
+) -> anyhow::Result<()> {
     if replaced.is_empty() {
         return Ok(());
     }
@@ -153,7 +162,7 @@ async fn rewrite(
     if let Some(new) = published {
         publish::done(&publish::run(&publisher, Some(new)).await?)?;
     }
-    publisher.replace_previous(&replaced).await?;
+    publisher.replace_previous(replaced).await?;
     if published.is_some() {
         // Waits until every service has switched, since reads from a removed snapshot would fail.
         tokio::time::sleep(setup.config.serving.poll * 2 + SLACK).await;

@@ -83,8 +83,8 @@ impl<'a> YearWriter<'a> {
     /// Writes the orders of a month, counted from 0.
     pub(super) fn write_transactions(&self, of_month: usize, dir: &Path) -> Result<GeneratedFile> {
         let orders = self.in_order(of_month, |shard| &shard.orders, |order| Some(order.at));
-        self.write("transactions", &self.name(of_month), dir, |page| {
-            writeln!(page, "{TRANSACTIONS}")?;
+        self.write("transactions", &self.name(of_month), dir, |buffer| {
+            writeln!(buffer, "{TRANSACTIONS}")?;
             let mut dice = Dice::new(self.shop.retail.seed, BAD_LINE_DICE + of_month as u64);
             let (mut lines, mut bad, mut until_bad) = (0, of_month, dice.below(1_000));
             for ((shard, order), number) in orders.into_iter().zip(self.numbers[of_month]..) {
@@ -93,7 +93,7 @@ impl<'a> YearWriter<'a> {
                 for &OrderLine { product, quantity, cents } in shard.lines(order) {
                     let product = self.shop.catalogue.csv(product);
                     let price = format_args!("{}.{:02}", cents / 100, cents % 100);
-                    writeln!(page, "{head},{product},{quantity},{price},{at},{country}")?;
+                    writeln!(buffer, "{head},{product},{quantity},{price},{at},{country}")?;
                     lines += 1;
                     if until_bad > 0 {
                         until_bad -= 1;
@@ -104,13 +104,13 @@ impl<'a> YearWriter<'a> {
                     bad += 1;
                     let never = "2025-02-30 25:61:00";
                     match bad % 4 {
-                        0 => writeln!(page, "{head},{product}")?,
-                        1 => writeln!(page, "{head},{product},{quantity},n/a,{at},{country}")?,
-                        2 => writeln!(page, "{head},{product},{quantity},{price},{never},{country}")?,
-                        _ => writeln!(page, "{head},{product},{quantity},{price},{at},{country},,x")?,
+                        0 => writeln!(buffer, "{head},{product}")?,
+                        1 => writeln!(buffer, "{head},{product},{quantity},n/a,{at},{country}")?,
+                        2 => writeln!(buffer, "{head},{product},{quantity},{price},{never},{country}")?,
+                        _ => writeln!(buffer, "{head},{product},{quantity},{price},{at},{country},,x")?,
                     }
                 }
-                page.count_lines(shard.lines(order).len())?;
+                buffer.count_lines(shard.lines(order).len())?;
             }
             Ok(lines)
         })
@@ -120,13 +120,13 @@ impl<'a> YearWriter<'a> {
     pub(super) fn write_interactions(&self, of_month: usize, dir: &Path) -> Result<GeneratedFile> {
         let time = |event: &Interaction| (event.mark < self.keep).then_some(event.at);
         let events = self.in_order(of_month, |shard| &shard.interactions, time);
-        self.write("interactions", &self.name(of_month), dir, |page| {
-            writeln!(page, "customer_id,event,product_id,at")?;
+        self.write("interactions", &self.name(of_month), dir, |buffer| {
+            writeln!(buffer, "customer_id,event,product_id,at")?;
             for (_, event) in &events {
                 let (id, at) = (Customer::id(event.customer), self.date(event.at));
                 let product = &self.shop.catalogue.id(event.product);
-                writeln!(page, "{id},{},{product},{at}", event.kind.name())?;
-                page.count_lines(1)?;
+                writeln!(buffer, "{id},{},{product},{at}", event.kind.name())?;
+                buffer.count_lines(1)?;
             }
             Ok(events.len() as u64)
         })
@@ -134,11 +134,11 @@ impl<'a> YearWriter<'a> {
 
     /// Writes the customers, except the unlisted ones.
     pub(super) fn write_customers(&self, dir: &Path) -> Result<GeneratedFile> {
-        self.write("customers", "customers.jsonl", dir, |page| {
+        self.write("customers", "customers.jsonl", dir, |buffer| {
             let mut lines = 0;
             for index in 0..self.shop.retail.customers {
                 let (customer, mut dice) = self.shop.customer(index);
-                page.count_lines(1)?;
+                buffer.count_lines(1)?;
                 if customer.unlisted {
                     continue;
                 }
@@ -155,8 +155,8 @@ impl<'a> YearWriter<'a> {
                     marketing_opt_in: customer.opted_in,
                     birth_year: (!dice.chance(0.12)).then(|| 1_942 + dice.below(33) + dice.below(33)),
                 };
-                serde_json::to_writer(&mut *page, &row)?;
-                writeln!(page)?;
+                serde_json::to_writer(&mut *buffer, &row)?;
+                writeln!(buffer)?;
                 lines += 1;
             }
             Ok(lines)
@@ -263,9 +263,9 @@ impl<'a> TextBuffer<'a> {
         file: &'a mut dyn Write,
         fill: impl FnOnce(&mut TextBuffer) -> Result<u64>,
     ) -> Result<u64> {
-        let mut page = TextBuffer { text: Vec::with_capacity(BUFFER * 2), lines: 0, year, file };
-        let lines = fill(&mut page)?;
-        page.flush()?;
+        let mut buffer = TextBuffer { text: Vec::with_capacity(BUFFER * 2), lines: 0, year, file };
+        let lines = fill(&mut buffer)?;
+        buffer.flush()?;
         Ok(lines)
     }
 

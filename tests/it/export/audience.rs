@@ -267,7 +267,10 @@ async fn the_command_exports_audiences() {
     let (said, text) =
         done(&["rfm.monetary > 5 and profile.country:UK", "--order", "rank", "--limit", "2"], out, &file);
     assert_eq!(ids(&csv(&text)), ["loyal", "tie-b"]);
-    assert!(said.contains("2 customers") && said.contains("hashed, being personal: profile.email"), "{said}");
+    assert!(
+        said.contains("2 customers") && said.contains("hashed, as personal data: profile.email"),
+        "{said}"
+    );
     let ascending = ["rfm.monetary > 15 and profile.country:UK", "--order-by", "rfm.monetary"];
     let (said, text) = done(&[&ascending[..], &["--columns", "customer_id"]].concat(), out, &file);
     assert_eq!(ids(&csv(&text)), ["tie-a", "tie-b", "loyal"], "{said}");

@@ -160,6 +160,7 @@ impl Source {
         fields.map(|field| self.setting(field, all_have_defaults)).collect()
     }
 
+    /// Reads a setting from the type, attributes and doc comment of its field.
     fn setting(&self, field: &Field, has_default: bool) -> Setting {
         let key = key_of(field);
         let doc = doc_of(&field.attrs);
@@ -204,6 +205,7 @@ impl Source {
         (!is_text && !hand_written && !has_default).then_some(name)
     }
 
+    /// Returns the TOML type of a setting.
     fn value_type(&self, field: &Field) -> ValueType {
         let serde = serde_words(&field.attrs);
         let single = |name: &str, is_typed| ValueType { name: name.to_owned(), is_typed, is_single: true };
@@ -243,6 +245,7 @@ impl Source {
         }
     }
 
+    /// Returns the plural name of the elements of a list or table.
     fn plural(&self, inner: &Type) -> String {
         match generic_argument(inner, "Vec") {
             Some(inner) => format!("lists of {}", self.plural(inner)),
