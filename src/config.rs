@@ -41,7 +41,7 @@ pub use build::BuildConfig;
 pub use churn::{ActionsByValue, ChurnActions, ChurnConfig, level};
 pub use feast::{FeastConfig, FeatureRef};
 pub use http::{HttpConfig, Origin, TlsConfig};
-pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest};
+pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest, key_hash};
 pub use lake::LakeConfig;
 pub use log::{LogConfig, LogFormat};
 pub use personal::ColumnRef;

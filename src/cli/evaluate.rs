@@ -71,7 +71,7 @@ fn churn(card: &ChurnModel) -> std::io::Result<()> {
     expected_value(card)
 }
 
-/// Prints what the churn model was trained on.
+/// Prints the training data of the churn model.
 fn training(card: &ChurnModel) -> std::io::Result<()> {
     table::line(&format!(
         "trained on {} rows ({}) of {} cutoffs from {} to {}, with horizons of {} days; {:.1} % churned; \

@@ -6,10 +6,7 @@ use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{Setup, table};
-use crate::{
-    config::{KEY_START, Scope, check_name, digest},
-    snapshot::hex,
-};
+use crate::config::{KEY_START, Scope, check_name, key_hash};
 
 /// Number of random bytes in a key.
 const KEY_BYTES: usize = 32;
@@ -50,11 +47,7 @@ pub(super) fn run(args: &Args, setup: &Setup) -> anyhow::Result<()> {
     table::line(&format!(
         "API key, shown only once:\n\n{key}\n\nConfiguration entry, read when `larder serve` starts:\n"
     ))?;
-    table::line(&format!(
-        "[[keys]]\nname = \"{}\"\nhash = \"sha256:{}\"",
-        args.name,
-        hex(&digest(key.as_bytes()))
-    ))?;
+    table::line(&format!("[[keys]]\nname = \"{}\"\nhash = \"{}\"", args.name, key_hash(key.as_bytes())))?;
     table::line(&format!("scopes = [{}]", scopes.join(", ")))?;
     if let Some(rate) = args.rate {
         table::line(&format!("rate = {rate}"))?;

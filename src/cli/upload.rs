@@ -18,7 +18,6 @@ use crate::{
         self,
         raw::{Table, files::RawFile},
     },
-    snapshot::hex,
     telemetry::Progress,
 };
 
@@ -124,7 +123,7 @@ fn prepare(lake: &Lake, table: Table, path: &Path, setup: &Setup) -> anyhow::Res
     Ok((file, ObjectPath::from(format!("{}/{name}", folder.trim_matches('/')))))
 }
 
-/// Returns what an upload of the file does. A file with other content in its place is an error without
+/// Returns the action of an upload for the table of results. A file with other content in its place is an error without
 /// `force`.
 async fn action(lake: &Lake, target: &ObjectPath, path: &Path, force: bool) -> anyhow::Result<&'static str> {
     let Some(there) = lake.head(target).await? else { return Ok("uploaded") };
@@ -145,7 +144,7 @@ async fn hash_of_file(path: &Path) -> anyhow::Result<String> {
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer).await? {
-            0 => return Ok(hex(&hash.finalize())),
+            0 => return Ok(format!("{:x}", hash.finalize())),
             read => hash.update(&buffer[..read]),
         }
     }
@@ -159,7 +158,7 @@ async fn hash_in_lake(lake: &Lake, target: &ObjectPath) -> anyhow::Result<String
     while let Some(chunk) = chunks.try_next().await? {
         hash.update(&chunk);
     }
-    Ok(hex(&hash.finalize()))
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// Copies a local file to the lake. The object appears only when it is complete.

@@ -88,6 +88,12 @@ pub fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
+/// Returns the hash of `key` in the form of [`KeyConfig::hash`].
+#[must_use]
+pub fn key_hash(key: &[u8]) -> String {
+    format!("sha256:{:x}", Sha256::digest(key))
+}
+
 impl KeyConfig {
     /// Returns the digest in [`KeyConfig::hash`], or `None` if the hash is malformed.
     #[must_use]

@@ -77,11 +77,11 @@ pub struct TableConfig {
     /// Decimal mark of numbers in CSV and of quoted numbers in JSON: `.` or `,`. Numbers such as `1.000`,
     /// which may have a thousands separator, are accepted only if this setting is present.
     ///
-    /// Default: `"."`.
+    /// Default: none, which means `.`. Example: `","`.
     pub decimal: Option<char>,
-    /// Thousands separator of numbers such as `1,234.50`.
+    /// Thousands separator of such numbers, for example of `1.234,50`.
     ///
-    /// Default: none. Example: `","`.
+    /// Default: none. Example: `"."`.
     pub thousands: Option<char>,
     /// Types of additional columns (`customers` only): `text`, `integer`, `decimal`, `boolean`, `date` or
     /// `timestamp`. Columns without an entry are `text`.

@@ -53,7 +53,7 @@ impl<'a> Shop<'a> {
             if miss < best_miss {
                 (best, best_miss) = (shop.pace, miss);
             }
-            // As near as chance lets so few lines come.
+            // Stops within the sampling error of the number of lines.
             if miss < (1.7 / lines.sqrt()).max(0.004) {
                 break;
             }

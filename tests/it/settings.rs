@@ -10,9 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use larder::config::{
-    Config,
-    env::{VARIABLES, Variable},
+use larder::{
+    config::{
+        Config, RawConfig,
+        env::{VARIABLES, Variable},
+    },
+    pipeline::raw::{Table, TableSpec},
 };
 
 use source::{DefaultValue, Section, SectionKind, Setting, Source};
@@ -26,7 +29,7 @@ fn variable(section: &str, key: &str) -> Option<Variable> {
 }
 
 /// Returns the TOML text with the values that `value` chooses, all sections included.
-fn toml_of(sections: &[Section], value: impl Fn(&Setting) -> Option<&str>) -> String {
+fn toml_of(sections: &[Section], value: impl Fn(&Setting) -> Option<String>) -> String {
     let mut out = String::new();
     for section in sections {
         for name in &section.names {
@@ -70,12 +73,32 @@ fn documented_defaults_are_the_defaults_of_the_code() {
     let has_defaults = |section: &Section| section.kind == SectionKind::Table || section.names == ["tair"];
     let sections: Vec<Section> = Source::read().sections().into_iter().filter(has_defaults).collect();
     let defaults = toml_of(&sections, |setting| match &setting.default {
-        DefaultValue::Toml(value) if !setting.is_optional => Some(value),
+        DefaultValue::Toml(value) if !setting.is_optional => Some(value.clone()),
         _ => None,
     });
     let mut expected = Config::default();
     expected.tair.get_or_insert_default();
     assert_eq!(format!("{:#?}", parse(&defaults)), format!("{expected:#?}"));
+}
+
+#[test]
+fn documented_defaults_of_optional_settings_have_no_effect() {
+    let optional_default = |setting: &Setting| match &setting.default {
+        DefaultValue::Toml(value) if setting.is_optional => Some(value.clone()),
+        _ => None,
+    };
+    let sections: Vec<Section> = Source::read()
+        .sections()
+        .into_iter()
+        .filter(|section| section.settings.iter().any(|setting| optional_default(setting).is_some()))
+        .collect();
+    assert!(sections.iter().all(|section| section.names[0].starts_with("raw")), "only [raw] is compared");
+    let spec = |text: &str| {
+        // The default of `newest` depends on the clock.
+        let raw = RawConfig { newest: Some("2030-01-01".to_owned()), ..parse(text).raw };
+        format!("{:#?}", TableSpec::new(Table::Transactions, &raw).unwrap())
+    };
+    assert_eq!(spec(&toml_of(&sections, optional_default)), spec(""));
 }
 
 #[test]
