@@ -88,7 +88,7 @@ struct ExportOptions {
     /// File format: csv, ndjson or parquet [default: by the extension of --out, else csv]
     #[arg(long, value_parser = parse_format)]
     format: Option<Format>,
-    /// Columns: customer_id, rank, features as view.feature, or whole views [default: all]
+    /// Columns: `customer_id`, rank, features as view.feature, or whole views [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     columns: Vec<String>,
     /// Order of rows: id, which reads the snapshot once, or rank, which reads it once for every 65,536

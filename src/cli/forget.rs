@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// Customer ids
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// File with one id per line, or a CSV table with a column customer_id; - is standard input
+    /// File with one id per line, or a CSV table with a column `customer_id`; - is standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print the erasure list and change nothing
@@ -85,7 +85,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         Ok(None) => {}
         // The customers in Tair belong to another lake.
         Err(error @ PublishError::OtherLake { .. }) => {
-            table::line(&format!("nothing removed from Tair: {error}"))?
+            table::line(&format!("nothing removed from Tair: {error}"))?;
         }
         Err(error) => table::line(&format!("Tair still contains erased customers: {error}"))?,
     }
@@ -267,7 +267,7 @@ async fn print_holdings(
                 role(id).to_owned(),
             ]),
             Err(error) => {
-                rows.push(vec![id.to_string(), format!("cannot be read: {error}"), role(id).to_owned()])
+                rows.push(vec![id.to_string(), format!("cannot be read: {error}"), role(id).to_owned()]);
             }
         }
     }

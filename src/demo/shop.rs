@@ -254,7 +254,7 @@ impl Life<'_> {
                 match self.repeats.iter().position(|repeat| repeat.0 == product) {
                     Some(place) => self.repeats[place].1 = due,
                     None if self.repeats.len() < 5 && self.dice.chance(0.5) => {
-                        self.repeats.push((product, due))
+                        self.repeats.push((product, due));
                     }
                     None => {}
                 }

@@ -98,7 +98,7 @@ fn without(lists: &Lists, ids: &[&str]) -> Lists {
     lists.iter().map(|(name, members)| (name.clone(), alive(members))).collect()
 }
 
-/// Asserts that no endpoint returns `id`, whatever ETag the request sends, and that every endpoint returns
+/// Asserts that no endpoint returns `id`, whatever `ETag` the request sends, and that every endpoint returns
 /// `other`.
 async fn assert_gone(service: &Service, id: &str, other: &str, tags: &[String]) {
     for suffix in ["", "/recommendations", "?views=rfm", "/history"] {

@@ -17,7 +17,7 @@ fn wrap(text: &str, prefix: &str, out: &mut String) {
         if line.chars().count() + 1 + word.chars().count() > WIDTH && line.len() > prefix.len() {
             out.push_str(line.trim_end());
             out.push('\n');
-            line = prefix.to_owned();
+            prefix.clone_into(&mut line);
         }
         if line.len() > prefix.len() {
             line.push(' ');

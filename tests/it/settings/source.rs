@@ -217,10 +217,10 @@ impl Source {
             return multiple("string or list of strings".to_owned());
         }
         if let Some(inner) = generic_argument(&field.ty, "BTreeMap") {
-            return multiple(format!("table of {}", self.plural(inner)));
+            return multiple(format!("table of {}", plural(inner)));
         }
         if let Some(inner) = generic_argument(&field.ty, "Vec") {
-            return multiple(format!("list of {}", self.plural(inner)));
+            return multiple(format!("list of {}", plural(inner)));
         }
         let name = type_name(generic_argument(&field.ty, "Option").unwrap_or(&field.ty));
         match name.as_str() {
@@ -244,14 +244,14 @@ impl Source {
             }
         }
     }
+}
 
-    /// Returns the plural name of the elements of a list or table.
-    fn plural(&self, inner: &Type) -> String {
-        match generic_argument(inner, "Vec") {
-            Some(inner) => format!("lists of {}", self.plural(inner)),
-            None if type_name(inner) == "Duration" => "durations".to_owned(),
-            None => "strings".to_owned(),
-        }
+/// Returns the plural name of the elements of a list or table.
+fn plural(inner: &Type) -> String {
+    match generic_argument(inner, "Vec") {
+        Some(inner) => format!("lists of {}", plural(inner)),
+        None if type_name(inner) == "Duration" => "durations".to_owned(),
+        None => "strings".to_owned(),
     }
 }
 
