@@ -77,8 +77,8 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         seed: args.seed,
         compress: true,
     };
-    let made = DemoMarker { retail, version: env!("CARGO_PKG_VERSION").to_owned() };
-    let same = prepare(&args.dir, &made, setup.overrides.lake.is_none(), args.force)?;
+    let demo = DemoMarker { retail, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let exists_in_folder = prepare(&args.dir, &demo, setup.overrides.lake.is_none(), args.force)?;
     let config_file = args.dir.join("larder.toml");
     let mut config = Config::load(Some(&config_file), std::env::vars())?;
     config.http.listen = args.listen;
@@ -87,7 +87,10 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     // Bind first, so that a port in use fails before the build.
     let listener = if args.no_serve { None } else { Some(serve::listen(&setup.config).await?) };
     let lake = setup.lake()?;
-    let exists = if setup.overrides.lake.is_some() { exists_in_lake(&lake, &made).await? } else { same };
+    let exists = match setup.overrides.lake {
+        Some(_) => exists_in_lake(&lake, &demo).await?,
+        None => exists_in_folder,
+    };
     let manifest = match read_current(&lake).await? {
         Some(current) if exists => {
             table::line(&format!("reusing the demo in {}", args.dir.display()))?;
@@ -99,8 +102,8 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         }
         _ => {
             // The marker comes first, so that an unfinished demo is recognized as a demo.
-            lake.put(&ObjectPath::from(MARKER), serde_json::to_vec(&made)?.into()).await?;
-            Box::pin(make(&made.retail, &setup, args.force)).await?
+            lake.put(&ObjectPath::from(MARKER), serde_json::to_vec(&demo)?.into()).await?;
+            Box::pin(make(&demo.retail, &setup, args.force)).await?
         }
     };
     let Some(listener) = listener else {
@@ -116,10 +119,10 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
 }
 
 /// Checks whether the lake given on the command line contains this demo. Other data in the lake is an error.
-async fn exists_in_lake(lake: &Lake, made: &DemoMarker) -> anyhow::Result<bool> {
+async fn exists_in_lake(lake: &Lake, demo: &DemoMarker) -> anyhow::Result<bool> {
     match lake.get(&ObjectPath::from(MARKER)).await {
         Ok(text) => {
-            if serde_json::from_slice::<DemoMarker>(&text).ok().as_ref() == Some(made) {
+            if serde_json::from_slice::<DemoMarker>(&text).ok().as_ref() == Some(demo) {
                 return Ok(true);
             }
             bail!("{} contains another demo; choose an empty location with --lake", lake.url())
@@ -135,41 +138,41 @@ async fn exists_in_lake(lake: &Lake, made: &DemoMarker) -> anyhow::Result<bool> 
 
 /// Prepares the demo folder and returns whether it already contains this demo. Another demo is removed if
 /// `replaces`, and left alone if the lake is not in the folder (not `local`).
-fn prepare(folder: &Path, made: &DemoMarker, local: bool, replaces: bool) -> anyhow::Result<bool> {
+fn prepare(folder: &Path, demo: &DemoMarker, local: bool, replaces: bool) -> anyhow::Result<bool> {
     let marker = folder.join(MARKER);
     let found = std::fs::read(&marker).ok().and_then(|text| serde_json::from_slice::<DemoMarker>(&text).ok());
-    if found.as_ref() == Some(made) {
+    if found.as_ref() == Some(demo) {
         return Ok(true);
     }
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create the folder {}", folder.display()))?;
-    let empty = std::fs::read_dir(folder)?.next().is_none();
-    if !marker.exists() && !empty {
+    if marker.exists() {
+        if !local {
+            return Ok(false);
+        }
+        if !replaces {
+            let parameters = found.map_or(String::new(), |found| {
+                format!(
+                    " (--customers {} --seed {}, by Larder {})",
+                    found.retail.customers, found.retail.seed, found.version
+                )
+            });
+            bail!(
+                "{} contains another demo{parameters}; choose another folder with --dir, or replace the demo \
+                 and everything else in its lake with --force",
+                folder.display()
+            );
+        }
+    } else if std::fs::read_dir(folder)?.next().is_some() {
         bail!("{} is not empty and not a demo folder; choose another folder with --dir", folder.display());
-    }
-    if marker.exists() && !local {
-        return Ok(false);
-    }
-    if marker.exists() && !replaces {
-        let of = found.map_or(String::new(), |found| {
-            format!(
-                " (--customers {} --seed {}, by Larder {})",
-                found.retail.customers, found.retail.seed, found.version
-            )
-        });
-        bail!(
-            "{} contains another demo{of}; choose another folder with --dir, or replace the demo and \
-             everything else in its lake with --force",
-            folder.display()
-        );
     }
     let lake = folder.join("lake");
     if lake.exists() {
         std::fs::remove_dir_all(&lake).with_context(|| format!("cannot remove {}", lake.display()))?;
     }
-    let wrote = std::fs::write(&marker, serde_json::to_vec(made)?)
-        .and_then(|()| std::fs::write(folder.join("larder.toml"), CONFIGURATION));
-    wrote.with_context(|| format!("cannot write to {}", folder.display()))?;
+    std::fs::write(&marker, serde_json::to_vec(demo)?)
+        .and_then(|()| std::fs::write(folder.join("larder.toml"), CONFIGURATION))
+        .with_context(|| format!("cannot write to {}", folder.display()))?;
     Ok(false)
 }
 
@@ -194,12 +197,11 @@ async fn make(retail: &Retail, setup: &Setup, replaces: bool) -> anyhow::Result<
         let target = ObjectPath::from(format!("raw/{}", inside.display()));
         upload::copy(&lake, &file.path, &target, file.bytes).await?;
     }
-    let (lines, bytes) =
-        files.iter().fold((0, 0), |(lines, bytes), file| (lines + file.lines, bytes + file.bytes));
-    let (lines, bytes) = (HumanCount(lines).to_string(), HumanBytes(bytes).to_string());
     table::line(&format!(
-        "generated {lines} lines in {} files, {bytes}, in {}/raw\n",
+        "generated {} lines in {} files, {}, in {}/raw\n",
+        HumanCount(files.iter().map(|file| file.lines).sum()),
         files.len(),
+        HumanBytes(files.iter().map(|file| file.bytes).sum()),
         lake.url()
     ))?;
     let built = build::build(setup, None).await?;

@@ -83,8 +83,8 @@ pub struct TableConfig {
     ///
     /// Default: none. Example: `"."`.
     pub thousands: Option<char>,
-    /// Types of additional columns (`customers` only): `text`, `integer`, `decimal`, `boolean`, `date` or
-    /// `timestamp`. Columns without an entry are `text`.
+    /// Types of additional columns (`customers` only). Types are `text`, `integer`, `decimal`, `boolean`,
+    /// `date` and `timestamp`; columns without an entry are `text`.
     ///
     /// Default: `{}`. Example: `{ birth_year = "integer" }`.
     pub types: BTreeMap<String, String>,

@@ -41,7 +41,7 @@ pub struct ServingConfig {
     /// Default: `"2s"`.
     #[serde(deserialize_with = "duration")]
     pub poll: Duration,
-    /// Number of concurrent reads from the lake.
+    /// Largest number of concurrent reads from the lake.
     ///
     /// Default: `32`. Unit: reads.
     pub lake_reads: usize,
@@ -50,7 +50,7 @@ pub struct ServingConfig {
     /// Default: `"5s"`.
     #[serde(deserialize_with = "duration")]
     pub lake_timeout: Duration,
-    /// Number of concurrent exports.
+    /// Largest number of concurrent exports.
     ///
     /// Default: `2`. Unit: exports.
     pub exports: usize,

@@ -3,7 +3,7 @@
 //! This module does not know orders or files.
 
 use super::dice::Dice;
-use super::products::Catalogue;
+use super::products::Catalog;
 use super::year::{DAY, DAYS, END, later, shop_time, weekday};
 
 /// Countries: name, cumulative share of customers, code, and cities.
@@ -90,7 +90,7 @@ pub(super) struct Customer {
 
 impl Customer {
     /// Draws the customer at `index`. The dice continue with the behavior of the customer.
-    pub(super) fn draw(index: u32, role: Role, catalogue: &Catalogue, dice: &mut Dice) -> Self {
+    pub(super) fn draw(index: u32, role: Role, catalog: &Catalog, dice: &mut Dice) -> Self {
         let place = dice.unit();
         let country = COUNTRIES.partition_point(|country| country.1 <= place);
         let quits = dice.chance(0.2);
@@ -106,7 +106,7 @@ impl Customer {
             lifetime: if quits { 0.0 } else { 330.0 * dice.exponential() / dice.gamma(1.5) },
             basket: dice.log_normal(5.0, 0.5),
             trade: dice.chance(0.04),
-            categories: [(); 3].map(|()| catalogue.category(dice)),
+            categories: [(); 3].map(|()| catalog.category(dice)),
             style: dice.below(4),
             weekday: WEEKDAYS[dice.below(10)],
             hour: HOURS[dice.below(8)],

@@ -91,7 +91,7 @@ impl<'a> YearWriter<'a> {
                 let head = self.head(order, number);
                 let (at, country) = (self.date(order.at), COUNTRIES[usize::from(order.country)].0);
                 for &OrderLine { product, quantity, cents } in shard.lines(order) {
-                    let product = self.shop.catalogue.csv(product);
+                    let product = self.shop.catalog.csv(product);
                     let price = format_args!("{}.{:02}", cents / 100, cents % 100);
                     writeln!(buffer, "{head},{product},{quantity},{price},{at},{country}")?;
                     lines += 1;
@@ -124,7 +124,7 @@ impl<'a> YearWriter<'a> {
             writeln!(buffer, "customer_id,event,product_id,at")?;
             for (_, event) in &events {
                 let (id, at) = (Customer::id(event.customer), self.date(event.at));
-                let product = &self.shop.catalogue.id(event.product);
+                let product = &self.shop.catalog.id(event.product);
                 writeln!(buffer, "{id},{},{product},{at}", event.kind.name())?;
                 buffer.count_lines(1)?;
             }

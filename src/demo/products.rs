@@ -1,4 +1,4 @@
-//! Product catalogue of the generated shop: names, prices, popularity, seasons, and products bought together.
+//! Product catalog of the generated shop: names, prices, popularity, seasons, and products bought together.
 //!
 //! A product reads `KIT-0042,"Walnut Serving Board, large",Kitchen & Dining`. This module does not know
 //! customers, orders or files.
@@ -223,7 +223,7 @@ struct Product {
 
 /// All products: category by category, each by popularity; then the services.
 #[derive(Debug)]
-pub(super) struct Catalogue {
+pub(super) struct Catalog {
     products: Vec<Product>,
     per_category: usize,
     /// Cumulative sums of Zipf's law (exponent 1, shifted by 2), up to 1.
@@ -232,8 +232,8 @@ pub(super) struct Catalogue {
     weights: Vec<f64>,
 }
 
-impl Catalogue {
-    /// Draws a catalogue of about `size` products.
+impl Catalog {
+    /// Draws a catalog of about `size` products.
     pub(super) fn new(size: usize, dice: &mut Dice) -> Self {
         let per_category = size.div_ceil(CATEGORY_COUNT);
         let mut products: Vec<Product> = (0..CATEGORY_COUNT * per_category)
@@ -371,17 +371,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn largest_catalogue_has_distinct_ids_and_names() {
-        let catalogue = Catalogue::new(20_000, &mut Dice::new(42, 0));
-        assert!((20_000..=20_020).contains(&catalogue.products.len()));
-        let names: HashSet<&str> = catalogue
+    fn largest_catalog_has_distinct_ids_and_names() {
+        let catalog = Catalog::new(20_000, &mut Dice::new(42, 0));
+        assert!((20_000..=20_020).contains(&catalog.products.len()));
+        let names: HashSet<&str> = catalog
             .products
             .iter()
             .filter_map(|product| product.csv.split_once(','))
             .map(|it| it.1)
             .collect();
-        let ids: HashSet<&str> = catalogue.products.iter().map(|product| product.id.as_str()).collect();
-        assert_eq!((names.len(), ids.len()), (catalogue.products.len(), catalogue.products.len()));
-        assert!(catalogue.products.iter().any(|product| product.csv.contains("\"\"Classic\"\"")));
+        let ids: HashSet<&str> = catalog.products.iter().map(|product| product.id.as_str()).collect();
+        assert_eq!((names.len(), ids.len()), (catalog.products.len(), catalog.products.len()));
+        assert!(catalog.products.iter().any(|product| product.csv.contains("\"\"Classic\"\"")));
     }
 }

@@ -8,22 +8,22 @@ use std::ops::Range;
 use super::customers::{Customer, Role};
 use super::dice::{Dice, exp, ln};
 use super::ledger::{Interaction, InteractionKind, OrderKind, OrderLine, PackedOrder, Shard, count_lines};
-use super::products::Catalogue;
+use super::products::Catalog;
 use super::year::{DAY, DAYS, END, later, month, month_start, shop_time};
 use super::{Retail, in_parallel};
 
 /// Customers simulated by one task. Fixed, since it determines the order of equal times.
 const SHARD: u32 = 2_048;
-/// Random stream of the catalogue; the streams of the customers begin at 0.
-const CATALOGUE_DICE: u64 = u64::MAX;
+/// Random stream of the catalog; the streams of the customers begin at 0.
+const CATALOG_DICE: u64 = u64::MAX;
 /// Share of lines bought by guests, and their mean basket size in lines.
 const GUESTS: (f64, f64) = (0.08, 5.3);
 
-/// Catalogue and calibrated parameters of the simulation.
+/// Catalog and calibrated parameters of the simulation.
 #[derive(Debug)]
 pub(super) struct Shop<'a> {
     pub(super) retail: &'a Retail,
-    pub(super) catalogue: Catalogue,
+    pub(super) catalog: Catalog,
     /// Number of customers and guests; guests have the last indexes.
     population: u32,
     /// Share of prospects among the customers.
@@ -33,14 +33,14 @@ pub(super) struct Shop<'a> {
 }
 
 impl<'a> Shop<'a> {
-    /// Draws the catalogue and calibrates the pace on a sample, so that about `retail.lines` lines are
+    /// Draws the catalog and calibrates the pace on a sample, so that about `retail.lines` lines are
     /// bought.
     pub(super) fn open(retail: &'a Retail, threads: usize) -> Self {
         let (lines, customers) = (retail.lines as f64, f64::from(retail.customers));
         let size = (1_500.0 * (lines / 500_000.0).sqrt()).clamp(120.0, 20_000.0);
         let mut shop = Self {
             retail,
-            catalogue: Catalogue::new(size as usize, &mut Dice::new(retail.seed, CATALOGUE_DICE)),
+            catalog: Catalog::new(size as usize, &mut Dice::new(retail.seed, CATALOG_DICE)),
             population: retail.customers.saturating_add((lines * GUESTS.0 / GUESTS.1) as u32),
             prospects: (1.0 - lines / customers / 9.0).max(0.06),
             pace: lines / customers / 600.0,
@@ -94,7 +94,7 @@ impl<'a> Shop<'a> {
         } else {
             Role::Buyer
         };
-        (Customer::draw(index, role, &self.catalogue, &mut dice), dice)
+        (Customer::draw(index, role, &self.catalog, &mut dice), dice)
     }
 }
 
@@ -187,7 +187,7 @@ impl Life<'_> {
             self.shard.lines.push(OrderLine { quantity: 1, cents: 0, ..gift });
         }
         if self.dice.chance(0.05) {
-            let service = self.shop.catalogue.service(&mut self.dice);
+            let service = self.shop.catalog.service(&mut self.dice);
             self.add(service, 1, at);
         }
         for place in basket.clone() {
@@ -228,7 +228,7 @@ impl Life<'_> {
                 product
             } else if count > 0 && self.dice.chance(0.3) {
                 let other = self.shard.lines[first + self.dice.below(count as u32)].product;
-                self.shop.catalogue.companion(other, &mut self.dice)
+                self.shop.catalog.companion(other, &mut self.dice)
             } else {
                 self.want(at)
             };
@@ -249,7 +249,7 @@ impl Life<'_> {
                 _ => 12,
             };
             self.add(product, quantity, at);
-            if let Some(interval) = self.shop.catalogue.interval(product) {
+            if let Some(interval) = self.shop.catalog.interval(product) {
                 let due = today + interval * (0.85 + 0.3 * self.dice.unit());
                 match self.repeats.iter().position(|repeat| repeat.0 == product) {
                     Some(place) => self.repeats[place].1 = due,
@@ -264,16 +264,16 @@ impl Life<'_> {
 
     /// Draws a product of the customer's taste, in season.
     fn want(&mut self, at: u32) -> u16 {
-        let (customer, catalogue, dice) = (self.customer, &self.shop.catalogue, &mut self.dice);
+        let (customer, catalog, dice) = (self.customer, &self.shop.catalog, &mut self.dice);
         loop {
             let category = match dice.below(20) {
                 0..=7 => customer.categories[0],
                 8..=11 => customer.categories[1],
                 12..=13 => customer.categories[2],
-                _ => catalogue.category(dice),
+                _ => catalog.category(dice),
             };
-            if let Some(product) = catalogue.pick(category, month(at), dice)
-                && (catalogue.style(product) == customer.style || dice.chance(0.5))
+            if let Some(product) = catalog.pick(category, month(at), dice)
+                && (catalog.style(product) == customer.style || dice.chance(0.5))
             {
                 return product;
             }
@@ -291,7 +291,7 @@ impl Life<'_> {
             let at = i64::from(order.at);
             for place in order.first as usize..order.first as usize + usize::from(order.count) {
                 let product = self.shard.lines[place].product;
-                let is_product = self.shop.catalogue.is_product(product);
+                let is_product = self.shop.catalog.is_product(product);
                 for (kind, probability, within) in [
                     (InteractionKind::View, 0.3, 2 * DAY),
                     (InteractionKind::Cart, 0.12, 7_200),
@@ -345,7 +345,7 @@ impl Life<'_> {
 
     /// Adds a line at the price of the day.
     fn add(&mut self, product: u16, quantity: i32, at: u32) {
-        let cents = self.shop.catalogue.price(product, at / DAY);
+        let cents = self.shop.catalog.price(product, at / DAY);
         self.shard.lines.push(OrderLine { product, quantity, cents });
     }
 
