@@ -219,7 +219,7 @@ async fn feature_services_and_max_age_are_configured() {
     )
     .unwrap();
     let error = String::from_utf8_lossy(&shop.larder(&["serve"]).stderr).into_owned();
-    assert!(error.contains("`rfm:` is no feature") && error.contains("line 2"), "{error}");
+    assert!(error.contains("`rfm:` is not a feature") && error.contains("line 2"), "{error}");
 }
 
 #[tokio::test]
