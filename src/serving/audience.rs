@@ -240,7 +240,7 @@ impl Served {
     }
 
     /// Those of its customers who are forgotten; nothing where nobody is.
-    async fn forgotten_here(&self) -> Result<Option<Bitmap>, Arc<SnapshotError>> {
+    pub(super) async fn forgotten_here(&self) -> Result<Option<Bitmap>, Arc<SnapshotError>> {
         if self.forgotten.is_empty() {
             return Ok(None);
         }

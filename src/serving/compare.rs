@@ -14,7 +14,7 @@ use arrow::{
 use futures::StreamExt;
 use tokio::{runtime::Handle, sync::Semaphore};
 
-use super::{ReadError, Served, Serving, overlap::Set};
+use super::{ReadError, Served, Serving};
 use crate::{
     cache::Cache,
     feature::{SegmentKind, money},
@@ -104,27 +104,21 @@ impl Changes {
 pub(super) struct Comparisons {
     found: Arc<Cache<Key, Found, Arc<SnapshotError>>>,
     turns: Arc<Semaphore>,
-    pub(super) deadline: Duration,
+    deadline: Duration,
 }
 
 /// What a finding is of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Key {
+enum Key {
     Changes(SnapshotId, SnapshotId),
     /// Of a segment that is no column.
     Moved(SnapshotId, SnapshotId, String),
-    /// The sets of all segments that are columns.
-    Sets(SnapshotId),
-    /// The set of a segment that is none.
-    Set(SnapshotId, String),
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Found {
+enum Found {
     Changes(Arc<Changes>),
     Moved(Moved),
-    Sets(Arc<HashMap<String, Arc<Set>>>),
-    Set(Arc<Set>),
 }
 
 impl Found {
@@ -132,8 +126,6 @@ impl Found {
         let own = match self {
             Self::Changes(changes) => changes.weight(),
             Self::Moved(_) => 0,
-            Self::Sets(sets) => sets.values().map(|set| set.weight()).sum(),
-            Self::Set(set) => set.weight(),
         };
         own + 256
     }
@@ -148,7 +140,7 @@ impl Comparisons {
     }
 
     /// What was found before, else what `find` finds, one time however many ask.
-    pub(super) async fn find(
+    async fn find(
         &self,
         key: Key,
         find: impl Future<Output = Result<Found, Arc<SnapshotError>>> + Send + 'static,
@@ -184,11 +176,11 @@ fn broken(error: &tokio::task::JoinError) -> Arc<SnapshotError> {
 
 /// A column's texts by number. There are few, so looking through them is quick.
 #[derive(Debug, Default)]
-pub(super) struct Names(Vec<String>);
+struct Names(Vec<String>);
 
 impl Names {
     /// The number of `name`.
-    pub(super) fn number(&mut self, name: &str) -> usize {
+    fn number(&mut self, name: &str) -> usize {
         let known = self.0.iter().position(|known| known == name);
         known.unwrap_or_else(|| {
             self.0.push(name.to_owned());
@@ -196,13 +188,13 @@ impl Names {
         })
     }
 
-    pub(super) fn into_names(self) -> Vec<String> {
+    fn into_names(self) -> Vec<String> {
         self.0
     }
 }
 
 /// The name of the segment of a level of risk.
-pub(super) fn churn_segment(risk: &str) -> String {
+fn churn_segment(risk: &str) -> String {
     format!("{CHURN_LIST}_{risk}")
 }
 
@@ -379,10 +371,7 @@ impl Serving {
 }
 
 /// The ids of the members of `segment`, sorted.
-pub(super) async fn sorted_members(
-    served: &Served,
-    segment: &str,
-) -> Result<Vec<Box<str>>, Arc<SnapshotError>> {
+async fn sorted_members(served: &Served, segment: &str) -> Result<Vec<Box<str>>, Arc<SnapshotError>> {
     let members = served.reader.members(segment, 0, usize::MAX).await?;
     let mut members: Vec<Box<str>> = members.iter().map(|id| id.as_str().into()).collect();
     members.sort_unstable();

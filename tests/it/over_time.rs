@@ -8,7 +8,7 @@ use std::{
 use larder::{config::Config, snapshot::SnapshotId};
 use serde_json::{Value, json};
 
-use crate::shop::{Service, Shop, corners, eventually};
+use crate::shop::{Answer, Service, Shop, corners, eventually};
 
 /// More customers than a batch of columns has.
 const CUSTOMERS: usize = 8_500;
@@ -357,6 +357,35 @@ async fn an_audience_is_followed_from_when_it_was_configured() {
     // Audiences may share customers, so there is no matrix of them.
     let matrix = service.get("/v1/migration?kind=audience").await;
     assert!(matrix.problem() == "bad-parameter" && matrix.text.contains("rfm or churn"), "{}", matrix.text);
+}
+
+#[tokio::test]
+async fn overlap_leaves_out_erased_customers() {
+    let mut shop = corners();
+    let toml = "[audiences.spenders]\nwhere = \"rfm.monetary >= 12\"\n";
+    shop.config.audiences = Config::parse(toml, "audiences", []).unwrap().audiences;
+    let old = shop.try_build(Some("2024-02-25T00:00:00Z")).await.unwrap().manifest.id;
+    let service = shop.open().await;
+    let now = "/v1/overlap?segments=spenders,champions".to_owned();
+    let then = format!("{now}&snapshot={old}");
+    let sizes = |answer: &Answer| {
+        let pair = answer.json()["pairs"][0].clone();
+        ["size_a", "size_b", "customers"].map(|key| pair[key].as_u64().unwrap())
+    };
+    let [before, before_then] = [service.get(&now).await, service.get(&then).await];
+    assert_eq!(sizes(&before)[2], 1, "{}", before.text);
+    // `loyal` is a member of both segments.
+    assert!(shop.larder(&["forget", "loyal"]).status.success());
+    let after = eventually(|| service.get(&now), |after| after.header("etag") != before.header("etag")).await;
+    assert_eq!(sizes(&after), sizes(&before).map(|size| size - 1), "{}", after.text);
+    let segments = service.get("/v1/segments").await.json()["segments"].clone();
+    let size = |name: &str| {
+        let mut segments = segments.as_array().unwrap().iter();
+        segments.find(|segment| segment["name"] == name).unwrap()["size"].as_u64().unwrap()
+    };
+    assert_eq!(sizes(&after)[..2], [size("spenders"), size("champions")]);
+    let after_then = service.get(&then).await;
+    assert_eq!(sizes(&after_then)[0], sizes(&before_then)[0] - 1, "{}", after_then.text);
 }
 
 #[tokio::test]
