@@ -25,7 +25,7 @@ use crate::{
         reader::{BlockCache, ReadLimits},
     },
     tair::Tair,
-    telemetry::{Metrics, Seldom},
+    telemetry::{LogThrottle, Metrics},
 };
 
 mod audience;
@@ -96,7 +96,7 @@ pub struct Serving {
     /// What the configuration declares personal.
     personal: Vec<ColumnRef>,
     /// The lines logged of late.
-    told: Seldom,
+    told: LogThrottle,
     metrics: Arc<Metrics>,
     counted: Counted,
 }
@@ -200,7 +200,7 @@ impl Serving {
             export_limits: (config.lake_timeout, config.export_idle),
             counted: Counted::new(&metrics),
             personal: Vec::new(),
-            told: Seldom::default(),
+            told: LogThrottle::default(),
             metrics,
         }
     }
@@ -273,7 +273,7 @@ impl Serving {
             }
             if current.publish < served.publish {
                 let (served, found) = (served.publish, current.publish);
-                self.told.tell("went back", |suppressed| {
+                self.told.log("went back", |suppressed| {
                     tracing::warn!(served, found, suppressed, "CURRENT went back; it is not followed");
                 });
                 return Ok(Refreshed::Unchanged);

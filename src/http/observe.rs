@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     config::HttpConfig,
-    telemetry::{Answered, Metrics},
+    telemetry::{AccessLogEntry, Metrics},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -190,7 +190,7 @@ pub(super) async fn answer(
     let elapsed = since.elapsed();
     route.count(&app.metrics, &method, response.status());
     route.seconds.observe(elapsed.as_secs_f64());
-    let request = Answered {
+    let request = AccessLogEntry {
         request_id: id.to_str().unwrap_or_default(),
         method: method.as_str(),
         route: &route.template,

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use super::{App, Tls, observe, router};
-use crate::{telemetry::Seldom, workers::Workers};
+use crate::{telemetry::LogThrottle, workers::Workers};
 
 /// The longest that a client may take for the head of a request; an idle connection is closed after it too.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
@@ -57,7 +57,7 @@ pub async fn serve(
         tokio::time::sleep(app.config.drain_delay).await;
     };
     tokio::pin!(draining);
-    let told = Seldom::default();
+    let told = LogThrottle::default();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted.and_then(|(stream, _)| stream.into_std()),
@@ -70,7 +70,7 @@ pub async fn serve(
                 workers.spawn(connection);
             }
             Err(error) => {
-                told.tell(&error.to_string(), |suppressed| {
+                told.log(&error.to_string(), |suppressed| {
                     tracing::warn!(%error, suppressed, "cannot accept a connection");
                 });
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -19,7 +19,7 @@ use crate::{
         Connections, Fields, Tair, TairError,
         codec::{Marker, Publishing, StoredRow},
     },
-    telemetry::{Metrics, Seldom},
+    telemetry::{LogThrottle, Metrics},
 };
 
 /// How often Tair is asked what it holds.
@@ -37,7 +37,7 @@ pub(super) struct Online {
     breaker: Breaker,
     /// How often Tair was asked in vain since it last said what it holds.
     failures: AtomicU32,
-    told: Seldom,
+    told: LogThrottle,
     metrics: Arc<Metrics>,
 }
 
@@ -85,7 +85,7 @@ impl Online {
             lake: ArcSwapOption::empty(),
             breaker,
             failures: AtomicU32::new(0),
-            told: Seldom::default(),
+            told: LogThrottle::default(),
             metrics,
         }
     }
@@ -104,13 +104,13 @@ impl Online {
             Err(error @ (TairError::Timeout | TairError::Unreachable(_))) => {
                 if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == TOLD {
                     let server = self.tair.server();
-                    self.told.tell(&error.to_string(), |suppressed| {
+                    self.told.log(&error.to_string(), |suppressed| {
                         tracing::warn!(server, %error, suppressed, "Tair does not answer; the snapshot does");
                     });
                 }
             }
             Err(error) => {
-                self.told.tell(&error.to_string(), |suppressed| {
+                self.told.log(&error.to_string(), |suppressed| {
                     tracing::warn!(%error, suppressed, "Tair does not say what it holds");
                 });
                 self.state.store(None);
