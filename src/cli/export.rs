@@ -17,7 +17,7 @@ use crate::{
     lake::Lake,
     serving::{
         Ranked, Serving,
-        export::{Columns, Export, Exporting, Format, List, Order, Treatment},
+        export::{Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, Treatment},
     },
     snapshot::{SnapshotError, SnapshotId, is_own, read_current, reader::ChurnFilter},
     telemetry::{Metrics, Progress},
@@ -84,14 +84,14 @@ enum Which {
 struct How {
     /// csv, ndjson or parquet [default: as the name of --out ends, else csv]
     #[arg(long, value_parser = parse_format)]
-    format: Option<Format>,
+    format: Option<ExportFormat>,
     /// `customer_id`, rank, features as view.feature and whole views [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     columns: Vec<String>,
     /// id, which reads the snapshot once, or rank, which reads it once for every 65,536 members [default: id, but rank where an
     /// audience has --order-by]
     #[arg(long, value_parser = parse_order)]
-    order: Option<Order>,
+    order: Option<ExportOrder>,
     /// The snapshot [default: the current one]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<SnapshotId>,
@@ -104,19 +104,19 @@ struct How {
 }
 
 impl How {
-    fn format(&self) -> Format {
+    fn format(&self) -> ExportFormat {
         let ending = Path::new(&self.out)
             .extension()
             .and_then(|ending| parse_format(&ending.to_str()?.to_lowercase()).ok());
-        self.format.or(ending).unwrap_or(Format::Csv)
+        self.format.or(ending).unwrap_or(ExportFormat::Csv)
     }
 }
 
-fn parse_format(name: &str) -> Result<Format, String> {
+fn parse_format(name: &str) -> Result<ExportFormat, String> {
     match name {
-        "csv" => Ok(Format::Csv),
-        "ndjson" => Ok(Format::Ndjson),
-        "parquet" => Ok(Format::Parquet),
+        "csv" => Ok(ExportFormat::Csv),
+        "ndjson" => Ok(ExportFormat::Ndjson),
+        "parquet" => Ok(ExportFormat::Parquet),
         _ => Err("expected csv, ndjson or parquet".to_owned()),
     }
 }
@@ -126,10 +126,10 @@ fn parse_least(text: &str, most: f64) -> Result<f64, String> {
     number.ok_or_else(|| format!("expected a number from 0 to {most}"))
 }
 
-fn parse_order(name: &str) -> Result<Order, String> {
+fn parse_order(name: &str) -> Result<ExportOrder, String> {
     match name {
-        "id" => Ok(Order::Id),
-        "rank" => Ok(Order::Rank),
+        "id" => Ok(ExportOrder::Id),
+        "rank" => Ok(ExportOrder::Rank),
         _ => Err("expected id or rank".to_owned()),
     }
 }
@@ -143,18 +143,18 @@ fn parse_order_by(text: &str) -> Result<(FeatureName, bool), String> {
 pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
     let (list, how) = match args.list {
-        Which::Segment { name, how } => (List::Segment(name), how),
+        Which::Segment { name, how } => (ExportList::Segment(name), how),
         Which::Churn { risk, segment, min_probability, min_value, how } => {
             let [min_probability, min_value] =
                 [min_probability, min_value].map(|least| least.map(ChurnFilter::at_least));
-            (List::Churn(ChurnFilter { risk, segment, min_probability, min_value }), how)
+            (ExportList::Churn(ChurnFilter { risk, segment, min_probability, min_value }), how)
         }
         Which::Audience { expression, order_by, limit, mut how } => {
             let expression = Expression::parse(&expression).context("the expression cannot be read")?;
-            how.order = how.order.or(order_by.as_ref().map(|_| Order::Rank));
+            how.order = how.order.or(order_by.as_ref().map(|_| ExportOrder::Rank));
             let order_by =
                 order_by.map_or_else(|| parse_order_by(order::DEFAULT), Ok).map_err(anyhow::Error::msg)?;
-            (List::Audience(Ranked { expression, order_by, limit }), how)
+            (ExportList::Audience(Ranked { expression, order_by, limit }), how)
         }
     };
     let lake = app.lake()?;
@@ -168,7 +168,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     let served = serving.snapshot(&id).await?;
     let manifest = &served.manifest;
     match &list {
-        List::Segment(name) | List::Churn(ChurnFilter { segment: Some(name), .. })
+        ExportList::Segment(name) | ExportList::Churn(ChurnFilter { segment: Some(name), .. })
             if manifest.segment(name).is_none() =>
         {
             let known: Vec<&str> = manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
@@ -176,8 +176,8 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
             let hint = if near.is_empty() { format!("; there are {}", known.join(", ")) } else { near };
             bail!("there is no segment `{name}`{hint}");
         }
-        List::Churn(_) if manifest.models.churn.is_none() => bail!("snapshot {id} has no churn model"),
-        List::Audience(audience) if !how.pii => {
+        ExportList::Churn(_) if manifest.models.churn.is_none() => bail!("snapshot {id} has no churn model"),
+        ExportList::Audience(audience) if !how.pii => {
             let asked = audience.expression.features().into_iter().chain([&audience.order_by.0]);
             if let Some(name) = asked.into_iter().find(|name| manifest.is_personal(&name.view, &name.feature))
             {
@@ -187,11 +187,12 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         _ => {}
     }
     let columns = if how.columns.is_empty() {
-        Columns::all(manifest, how.pii)
+        ExportColumns::all(manifest, how.pii)
     } else {
-        Columns::named(manifest, how.columns.iter().map(String::as_str), how.pii)?
+        ExportColumns::named(manifest, how.columns.iter().map(String::as_str), how.pii)?
     };
-    let export = Export { list, columns: columns.clone(), format, order: how.order.unwrap_or(Order::Id) };
+    let export =
+        Export { list, columns: columns.clone(), format, order: how.order.unwrap_or(ExportOrder::Id) };
     let exporting = serving.export(&served, export).await?;
     for (position, hint) in &exporting.hints {
         table::line(&format!("at character {position}: {hint}"))?;

@@ -12,7 +12,7 @@ use super::access::Access;
 use crate::{
     config::Scope,
     feature::CustomerId,
-    serving::{Answer, ReadError},
+    serving::{CustomerRead, ReadError},
 };
 
 /// The target of audit lines.
@@ -56,7 +56,7 @@ pub(super) fn note<T: AsRef<str>, I: IntoIterator<Item = T>>(
 }
 
 /// The customers that `answers` found.
-pub(super) fn found(answers: &[Result<Answer, ReadError>]) -> Vec<CustomerId> {
+pub(super) fn found(answers: &[Result<CustomerRead, ReadError>]) -> Vec<CustomerId> {
     let rows = answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
     rows.map(|row| row.customer_id.clone()).collect()
 }

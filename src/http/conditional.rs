@@ -12,7 +12,7 @@ use axum::{
 use super::access::Access;
 use crate::{
     config::Scope,
-    serving::{Answer, ReadError, Served, Timeline},
+    serving::{CustomerRead, ReadError, Served, Timeline},
 };
 
 /// The weak tag of everything that `served` answers to those with the scopes of `access`.
@@ -56,6 +56,6 @@ pub(super) fn json(served: &Served, access: &Access, whole: bool, text: Vec<u8>)
 }
 
 /// Whether all of `answers` are of the served snapshot.
-pub(super) fn whole(answers: &[Result<Answer, ReadError>]) -> bool {
+pub(super) fn whole(answers: &[Result<CustomerRead, ReadError>]) -> bool {
     answers.iter().flatten().all(|answer| answer.label.is_none())
 }

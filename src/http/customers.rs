@@ -164,7 +164,7 @@ pub(super) fn result(
     served: &Served,
     selection: &Selection,
     id: &CustomerId,
-    answer: &Result<crate::serving::Answer, crate::serving::ReadError>,
+    answer: &Result<crate::serving::CustomerRead, crate::serving::ReadError>,
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(b"{\"customer_id\":");

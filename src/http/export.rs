@@ -17,7 +17,7 @@ use crate::{
     config::Scope,
     serving::{
         Ranked, Served,
-        export::{Columns, Export, Format, List, Order, Treatment},
+        export::{Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Treatment},
     },
 };
 
@@ -127,7 +127,7 @@ pub(super) async fn segment(
     let served = app.serving.current()?;
     served.manifest.segment(&name).ok_or_else(|| segments::unknown(&name, &served.manifest.segments))?;
     let how = How::of_query(&served, &access, &query)?;
-    export(&app, &access, &served, &name.clone(), List::Segment(name), how).await
+    export(&app, &access, &served, &name.clone(), ExportList::Segment(name), how).await
 }
 
 /// The customers by value at risk as a file
@@ -156,7 +156,7 @@ pub(super) async fn churn(
     let served = app.serving.current()?;
     let filter = churn::filter(&served, risk, segment, min_probability.as_deref(), min_value.as_deref())?;
     let how = How::of_query(&served, &access, &ExportQuery { format, columns, order })?;
-    export(&app, &access, &served, "churn", List::Churn(filter), how).await
+    export(&app, &access, &served, "churn", ExportList::Churn(filter), how).await
 }
 
 /// The members of an audience as a file
@@ -196,15 +196,15 @@ pub(super) async fn audience(
     let columns = body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect());
     let how =
         How::new(&served, &access, body.format.as_deref(), order, columns).map_err(Problem::bad_body)?;
-    let list = List::Audience(Ranked { expression, order_by, limit: body.limit });
+    let list = ExportList::Audience(Ranked { expression, order_by, limit: body.limit });
     export(&app, &access, &served, "audience", list, how).await
 }
 
 /// What is wanted of each member, and how.
 struct How {
-    columns: Columns,
-    format: Format,
-    order: Order,
+    columns: ExportColumns,
+    format: ExportFormat,
+    order: ExportOrder,
 }
 
 impl How {
@@ -217,20 +217,22 @@ impl How {
         columns: Option<Vec<&str>>,
     ) -> Result<Self, String> {
         let format = match format {
-            None | Some("csv") => Format::Csv,
-            Some("ndjson") => Format::Ndjson,
-            Some("parquet") => Format::Parquet,
+            None | Some("csv") => ExportFormat::Csv,
+            Some("ndjson") => ExportFormat::Ndjson,
+            Some("parquet") => ExportFormat::Parquet,
             Some(_) => return Err("`format` must be csv, ndjson or parquet".to_owned()),
         };
         let order = match order {
-            None | Some("id") => Order::Id,
-            Some("rank") => Order::Rank,
+            None | Some("id") => ExportOrder::Id,
+            Some("rank") => ExportOrder::Rank,
             Some(_) => return Err("`order` must be id or rank".to_owned()),
         };
         let pii = access.may(Scope::Pii);
         let columns = match columns {
-            None => Columns::all(&served.manifest, pii),
-            Some(names) => Columns::named(&served.manifest, names, pii).map_err(|error| error.to_string())?,
+            None => ExportColumns::all(&served.manifest, pii),
+            Some(names) => {
+                ExportColumns::named(&served.manifest, names, pii).map_err(|error| error.to_string())?
+            }
         };
         if columns.is_empty() {
             return Err("`columns` names none".to_owned());
@@ -253,14 +255,14 @@ async fn export(
     access: &Access,
     served: &Arc<Served>,
     name: &str,
-    list: List,
+    list: ExportList,
     how: How,
 ) -> Result<Response, Problem> {
     let How { columns, format, order } = how;
     let (media, extension) = match format {
-        Format::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
-        Format::Ndjson => ("application/x-ndjson", "ndjson"),
-        Format::Parquet => ("application/vnd.apache.parquet", "parquet"),
+        ExportFormat::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
+        ExportFormat::Ndjson => ("application/x-ndjson", "ndjson"),
+        ExportFormat::Parquet => ("application/vnd.apache.parquet", "parquet"),
     };
     let export = Export { list, columns, format, order };
     let exporting = app.serving.export(served, export.clone()).await?;
@@ -288,8 +290,8 @@ fn audit(access: &Access, list: &str, served: &Served, rows: u64, export: &Expor
         names.collect::<Vec<_>>().join(",")
     };
     let expression = match &export.list {
-        List::Audience(audience) => Some(&audience.expression),
-        List::Segment(_) | List::Churn(_) => None,
+        ExportList::Audience(audience) => Some(&audience.expression),
+        ExportList::Segment(_) | ExportList::Churn(_) => None,
     };
     let asked_by: Vec<String> = expression
         .into_iter()

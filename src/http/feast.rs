@@ -23,7 +23,7 @@ use super::{App, Problem, access::Access, audit, batch, service};
 use crate::{
     config::{FeastConfig, Scope},
     feature::{CustomerId, Tier},
-    serving::{Answer, ReadError, Served},
+    serving::{CustomerRead, ReadError, Served},
 };
 
 mod answer;
@@ -193,13 +193,13 @@ pub(super) async fn online_features(
 /// The answers in the places of the ids that were asked for, and that there is no such customer in those of the others.
 fn in_place(
     ids: &[Option<CustomerId>],
-    answers: Vec<Result<Answer, ReadError>>,
-) -> Vec<Result<Answer, ReadError>> {
+    answers: Vec<Result<CustomerRead, ReadError>>,
+) -> Vec<Result<CustomerRead, ReadError>> {
     if answers.len() == ids.len() {
         return answers;
     }
     let mut answers = answers.into_iter();
-    let nobody = || Ok(Answer { row: None, tier: Tier::Memory, label: None });
+    let nobody = || Ok(CustomerRead { row: None, tier: Tier::Memory, label: None });
     ids.iter().map(|id| id.as_ref().and_then(|_| answers.next()).unwrap_or_else(nobody)).collect()
 }
 

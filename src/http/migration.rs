@@ -20,7 +20,7 @@ use super::{
     span::{self, End},
 };
 use crate::{
-    serving::{Cell, Place, Timeline},
+    serving::{Cell, Placement, Timeline},
     snapshot::{Manifest, SnapshotId, rfc3339},
 };
 
@@ -90,10 +90,10 @@ pub(super) struct MigrationCell {
 
 impl MigrationCell {
     fn new(cell: &Cell) -> Self {
-        let place = |place: &Place| match place {
-            Place::Segment(name) => Some(name.clone()),
-            Place::Absent => Some("absent".to_owned()),
-            Place::Unplaced => None,
+        let place = |place: &Placement| match place {
+            Placement::Segment(name) => Some(name.clone()),
+            Placement::Absent => Some("absent".to_owned()),
+            Placement::Unplaced => None,
         };
         let number = |text: String| RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
         Self {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ReadError, Served, Serving, sets::Set};
+use super::{ReadError, Served, Serving, audience_cache::LeafSet};
 use crate::{
     audience::{Bitmap, Leaf},
     snapshot::SnapshotError,
@@ -20,11 +20,12 @@ pub struct Overlap {
 }
 
 impl Serving {
-    /// Returns the overlap of each pair of `segments`: the first with the second, the first with the third, and so on. The
-    /// snapshot must have every segment.
+    /// Returns the overlap of each pair of `segments`: the first with the second, the first with the third,
+    /// and so on. The snapshot must have every segment.
     ///
     /// # Errors
-    /// [`ReadError::UnknownSnapshot`] if the snapshot was removed, [`ReadError::Unavailable`] if it cannot be read.
+    /// [`ReadError::UnknownSnapshot`] if the snapshot was removed, [`ReadError::Unavailable`] if it cannot be
+    /// read.
     pub async fn overlaps(&self, served: &Served, segments: &[&str]) -> Result<Vec<Overlap>, ReadError> {
         match served.overlaps(segments).await {
             Ok(overlaps) => Ok(overlaps),
@@ -39,13 +40,13 @@ impl Served {
         for segment in segments {
             sets.push(self.sets.leaf(&Leaf::Segment((*segment).to_owned())).await?);
         }
-        let erased = self.forgotten_here().await?;
+        let erased = self.erased_customers().await?;
         self.sets.cache.compute(move || pairs(&sets, erased.as_ref())).await
     }
 }
 
-fn pairs(segments: &[Arc<Set>], erased: Option<&Bitmap>) -> Vec<Overlap> {
-    let served = |segment: &Arc<Set>| {
+fn pairs(segments: &[Arc<LeafSet>], erased: Option<&Bitmap>) -> Vec<Overlap> {
+    let served = |segment: &Arc<LeafSet>| {
         let mut members = segment.customers.clone();
         if let Some(erased) = erased {
             members.remove_all(erased);
