@@ -1,4 +1,4 @@
-//! Exports, read back by others: the csv crate and DuckDB find in them what the snapshot holds.
+//! Exports, read back with the csv crate and DuckDB and compared with the snapshot.
 
 use std::{
     collections::BTreeMap,
@@ -20,14 +20,14 @@ mod large;
 
 use large::large;
 
-/// printf %s ada@example.com | sha256sum
+/// Output of `printf %s ada@example.com | sha256sum`.
 const EMAIL: &str = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72";
-/// printf %s +4915112345 | sha256sum
+/// Output of `printf %s +4915112345 | sha256sum`.
 const MOBILE: &str = "364ced1f73c4dedfadeee756d8a0337e2b1379e2229545f22af60bb8c6147fcd";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/export/duck.py");
 
-/// Customers with all that makes trouble in files.
-const PEOPLE: &str = r#"{"customer_id": "17850", "email": " Ada@Example.com ", "mobile": "0049 (151) 123-45", "full_name": "Ada, \"the\" Countess", "age": 36, "note": "=HYPERLINK(\"http://x\",\"y\")"}
+/// Customers with values that need quoting, escaping or masking.
+const CUSTOMERS: &str = r#"{"customer_id": "17850", "email": " Ada@Example.com ", "mobile": "0049 (151) 123-45", "full_name": "Ada, \"the\" Countess", "age": 36, "note": "=HYPERLINK(\"http://x\",\"y\")"}
 {"customer_id": "loyal", "email": "", "mobile": "n/a", "full_name": "two\nlines", "age": null, "note": "-5.25"}
 {"customer_id": "tie-a", "email": "ADA@example.com", "mobile": "+4915112345", "full_name": "Zoë", "age": 7, "note": "@SUM(A1:A9)"}
 {"customer_id": "tie-b", "note": "+49 151"}
@@ -39,11 +39,11 @@ fn shop() -> Shop {
     let toml = CORNERS_TOML.replace("[\"email\"]", "[\"email\", \"mobile\", \"full_name\"]");
     let shop = Shop::new(&format!("{toml}types = {{ age = \"integer\" }}\n"));
     shop.raw("transactions/all.csv", CORNERS);
-    shop.raw("customers/people.jsonl", PEOPLE);
+    shop.raw("customers/people.jsonl", CUSTOMERS);
     shop
 }
 
-/// What DuckDB answers to `queries`.
+/// Runs `queries` in DuckDB, and returns the rows of each.
 fn duck(queries: &[String]) -> Vec<Value> {
     let python = installed("duckdb").join("python");
     let mut child = Command::new(python)
@@ -81,7 +81,7 @@ async fn bytes_of(service: &Service, path: &str, body: &Value) -> Vec<u8> {
     response.bytes().await.unwrap().to_vec()
 }
 
-/// What a CSV holds, by the names of its columns.
+/// Parses a CSV file. Returns the cells of each record by column name.
 fn csv(text: &[u8]) -> Vec<BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_reader(text);
     let names = reader.headers().unwrap().clone();
@@ -91,7 +91,7 @@ fn csv(text: &[u8]) -> Vec<BTreeMap<String, String>> {
     reader.records().map(|record| cells(record.unwrap())).collect()
 }
 
-/// A cell, as it must be for the value `json`.
+/// Returns the CSV cell that is expected for the value `json`.
 fn cell(json: &Value) -> String {
     match json {
         Value::Null => String::new(),
@@ -105,7 +105,7 @@ fn cell(json: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_exported_is_what_is_served() {
+async fn export_matches_list_pages() {
     let shop = shop();
     let service = shop.open().await;
     let views: Vec<String> = service.get("/v1/views").await.json()["views"]
@@ -193,7 +193,7 @@ async fn what_is_exported_is_what_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn duckdb_finds_the_snapshot_in_an_export() {
+async fn duckdb_reads_parquet_and_csv_exports() {
     let shop = shop();
     let service = shop.open().await;
     let file = write(
@@ -261,7 +261,7 @@ async fn duckdb_finds_the_snapshot_in_an_export() {
 }
 
 #[tokio::test]
-async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
+async fn export_command_masks_personal_values_without_pii() {
     let shop = shop();
     shop.open().await;
     let out = shop.path().join("out.csv");
@@ -295,11 +295,11 @@ async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
         ("+4915112345", "Zoë")
     );
 
-    // By every other road the same.
+    // The other formats, into the lake.
     for format in ["ndjson", "parquet"] {
         let file = shop.path().join(format!("lake/exports/out.{format}"));
         let place = format!("lake:exports/out.{format}");
-        // Said, or by the name of the file.
+        // The format is given by option, or by the file name.
         let said: &[&str] = if format == "ndjson" { &["--format", format] } else { &[] };
         let args = ["export", "churn", "--columns", "customer_id,profile", "--out", &place];
         let output = shop.larder(&[&args, said].concat());
@@ -336,7 +336,7 @@ async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_export_sees_hashes_and_no_personal_value() {
+async fn key_without_pii_exports_hashes() {
     let mut shop = shop();
     let key = |name: &str, scopes: &str| {
         let hash = larder::snapshot::hex(&larder::config::digest(name.as_bytes()));
@@ -371,7 +371,7 @@ async fn a_key_that_may_export_sees_hashes_and_no_personal_value() {
 }
 
 #[tokio::test]
-async fn the_forgotten_are_in_no_export_and_no_history() {
+async fn erased_customers_are_not_exported() {
     let shop = shop();
     let service = shop.open().await;
     let rows = |answer: &Answer| answer.header("larder-rows").parse::<usize>().unwrap();
@@ -401,7 +401,7 @@ async fn the_forgotten_are_in_no_export_and_no_history() {
     assert_eq!(std::fs::read_to_string(out).unwrap(), after.text);
 }
 
-/// The first part of `kind` of the only snapshot loses its middle.
+/// Overwrites the middle of the first part of `kind` with zeros.
 fn damage(shop: &Shop, kind: &str) {
     let part = shop.snapshot_folders()[0].join(kind).join("part-00000.parquet");
     let mut content = std::fs::read(&part).unwrap();
@@ -411,7 +411,7 @@ fn damage(shop: &Shop, kind: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_an_export_is_never_taken_for_a_whole_one() {
+async fn damaged_snapshot_breaks_export_with_error() {
     let shop = large(4_000).await;
     let service = shop.serve().await;
     damage(&shop, "rows");
@@ -435,14 +435,14 @@ async fn half_an_export_is_never_taken_for_a_whole_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn work_ends_with_the_wish_for_it() {
+async fn export_stops_when_receiver_disconnects_or_is_idle() {
     let mut shop = large(60_000).await;
     shop.config.serving.exports = 1;
     shop.config.serving.export_idle = Duration::from_millis(300);
     let service = shop.serve().await;
     let ask = || service.client.get(format!("{}/v1/segments/all/export?format=ndjson", service.url)).send();
     let open = || service.metric("larder_exports_open");
-    // Who goes away.
+    // The receiver disconnects.
     let mut response = ask().await.unwrap();
     assert!(!response.chunk().await.unwrap().unwrap().is_empty());
     assert_eq!(open().await, 1.0);
@@ -451,23 +451,23 @@ async fn work_ends_with_the_wish_for_it() {
     drop(response);
     eventually(open, |open| *open == 0.0).await;
     assert_eq!(service.metric("larder_exports_total{outcome=\"left\"}").await, 1.0);
-    // Who takes nothing: what comes after all does not look whole.
+    // The receiver is idle: the rest of the stream ends with an error.
     let response = ask().await.unwrap();
     eventually(|| service.metric("larder_exports_total{outcome=\"idle\"}"), |idle| *idle == 1.0).await;
     assert!(response.bytes().await.is_err());
-    // Who takes it all, for longer than a request may last.
+    // The receiver takes all pieces, for longer than the deadline of other requests.
     assert_eq!(open().await, 0.0);
     let whole = ask().await.unwrap().bytes().await.unwrap();
     assert_eq!(whole.split(|byte| *byte == b'\n').count(), 60_001);
 }
 
-/// The most memory that `larder export` held at a time, in KiB.
+/// Runs `larder export`, and returns its peak memory in KiB.
 fn peak(shop: &Shop, args: &[&str]) -> u64 {
     let measure = "import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\nprint(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
     let export = shop.command(&[&["export"], args].concat());
     let mut python = Command::new("python3");
     python.args(["-c", measure]).arg(export.get_program()).args(export.get_args());
-    // What is freed counts as free at once, whichever thread's heap it was on.
+    // Returns freed memory to the system at once, so that the peak is that of live memory.
     python.env("MIMALLOC_PURGE_DELAY", "0");
     let output = crate::python::run(&mut python);
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
@@ -478,16 +478,16 @@ fn size(file: &Path) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_does_not_grow_with_an_export() {
-    // Four times the customers; the fewer of them fill every buffer already.
-    let (small, great) = (large(80_000).await, large(320_000).await);
+async fn export_memory_is_bounded() {
+    // The small shop already fills every buffer; the large one has four times its customers.
+    let (small, big) = (large(80_000).await, large(320_000).await);
     for args in [
         &["segment", "all", "--format", "csv"][..],
         &["segment", "all", "--format", "ndjson", "--order", "rank"],
         &["segment", "all", "--format", "parquet"],
         &["audience", "rfm.monetary >= 10", "--format", "csv", "--order", "rank"],
     ] {
-        let [few, many] = [&small, &great].map(|shop| {
+        let [few, many] = [&small, &big].map(|shop| {
             let out = shop.path().join("out");
             let peak = peak(shop, &[args, &["--out", out.to_str().unwrap()]].concat());
             (peak, size(&out))
@@ -502,8 +502,8 @@ async fn memory_does_not_grow_with_an_export() {
         assert!(many.1 > 3 * few.1, "{few:?} {many:?}");
         assert!(many.0 < few.0 * 2, "{few:?} {many:?}");
     }
-    let out = great.path().join("ranked.csv");
-    let output = great.larder(&[
+    let out = big.path().join("ranked.csv");
+    let output = big.larder(&[
         "export",
         "segment",
         "all",

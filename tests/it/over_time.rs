@@ -1,4 +1,4 @@
-//! Segments and customers over time, against what each snapshot says of every customer by itself.
+//! History, migration and overlap, checked against the rows of every customer in each snapshot.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::shop::{Answer, Service, Shop, corners, eventually};
 
-/// More customers than a batch of columns has.
+/// Number of customers: more than one column batch holds.
 const CUSTOMERS: usize = 8_500;
 
 fn lines(keep: impl Fn(usize) -> bool) -> String {
@@ -27,7 +27,7 @@ fn lines(keep: impl Fn(usize) -> bool) -> String {
     lines
 }
 
-/// What a snapshot says of a customer: segment, ten-thousandths of `monetary`, level of risk.
+/// Rows of a snapshot by customer: segment, `monetary` in ten-thousandths, risk level.
 type Truth = BTreeMap<String, (Option<String>, i64, Option<String>)>;
 
 async fn truth(shop: &Shop, id: &SnapshotId) -> Truth {
@@ -54,12 +54,12 @@ async fn truth(shop: &Shop, id: &SnapshotId) -> Truth {
     truth
 }
 
-/// The members of a segment by what the customers say.
+/// Returns the members of a segment, computed from the rows.
 fn members(truth: &Truth, segment: &str) -> BTreeSet<String> {
     let here = |(place, monetary, risk): &(Option<String>, i64, Option<String>)| match segment {
         "spenders" => (500_000..900_000).contains(monetary),
         "best" => *monetary >= 900_000,
-        // Unknown is not "not low".
+        // A customer without a risk level does not match `not churn.risk:low`.
         "slow" => {
             place.as_deref() == Some("hibernating") || risk.as_deref().is_some_and(|risk| risk != "low")
         }
@@ -71,7 +71,7 @@ fn members(truth: &Truth, segment: &str) -> BTreeSet<String> {
     truth.iter().filter(|(_, standing)| here(standing)).map(|(id, _)| id.clone()).collect()
 }
 
-/// Audiences, of which the first by priority has its customers for itself.
+/// Named audiences. The audiences with a priority share no customers.
 const AUDIENCES: &str = "\
 [audiences.spenders]
 where = \"rfm.monetary >= 50\"
@@ -83,19 +83,20 @@ priority = 1
 where = \"segment:hibernating or not churn.risk:low\"
 ";
 
-/// A shop with three snapshots, of which the last does not know some of the customers any more; one of them was built twice.
-async fn three() -> (Shop, Vec<SnapshotId>, Vec<Truth>, Service) {
+/// Creates a shop with three snapshots. The second snapshot is built twice, and the last one lacks some
+/// customers.
+async fn shop_with_three_snapshots() -> (Shop, Vec<SnapshotId>, Vec<Truth>, Service) {
     let shop = Shop::new(AUDIENCES);
     shop.raw("transactions/x.csv", lines(|_| true));
     let mut ids = Vec::new();
     for as_of in ["2024-01-31T00:00:00Z", "2024-02-20T00:00:00Z"] {
         ids.push(shop.try_build(Some(as_of)).await.unwrap().manifest.id);
     }
-    // Built anew, it counts in the place of the first.
+    // The second build of the same as-of time replaces the first.
     ids[1] = shop.try_build(Some("2024-02-20T00:00:00Z")).await.unwrap().manifest.id;
     shop.raw("transactions/x.csv", lines(|at| at % 11 != 0));
     ids.push(shop.try_build(Some("2024-03-10T00:00:00Z")).await.unwrap().manifest.id);
-    // Nobody has published it, so it is not there.
+    // A later snapshot that is not published is not part of the history.
     shop.build().await;
     let mut truths = Vec::new();
     for id in &ids {
@@ -140,8 +141,8 @@ fn check_migration(answer: &Value, before: &Truth, after: &Truth, level: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn segments_move_as_their_members_do() {
-    let (shop, ids, truths, service) = three().await;
+async fn history_migration_and_overlap_match_rows() {
+    let (shop, ids, truths, service) = shop_with_three_snapshots().await;
     let left = truths[1].keys().filter(|id| !truths[2].contains_key(*id)).count();
     assert!(truths[0].len() < truths[1].len() && left > 500, "{left}");
     let segments = service.get("/v1/segments").await.json()["segments"].clone();
@@ -209,7 +210,7 @@ async fn segments_move_as_their_members_do() {
             (&pair["size_a"], &pair["size_b"], &pair["customers"]),
             (&json!(a.len()), &json!(b.len()), &json!(both))
         );
-        // What is read of a number in JSON may be a last bit off.
+        // A number parsed from JSON may differ in the last bit.
         let same = |found: &Value, whole: usize| match found.as_f64() {
             None => found.is_null() && whole == 0,
             Some(found) => (found - both as f64 / whole as f64).abs() < 1e-15,
@@ -222,7 +223,7 @@ async fn segments_move_as_their_members_do() {
     };
     assert!(both("hibernating", "slow").as_u64() > Some(0) && both("spenders", "best") == 0, "{overlap}");
 
-    // What was found is kept: it is there when the columns are not.
+    // The comparison is cached, so it is served although the columns are removed.
     std::fs::remove_dir_all(shop.path().join(format!("lake/snapshots/{}/customers", ids[0]))).unwrap();
     check_migration(&service.get(&far).await.json(), &truths[0], &truths[2], false);
     let fresh = shop.serve().await.get(&far).await;
@@ -236,19 +237,19 @@ async fn segments_move_as_their_members_do() {
 }
 
 #[tokio::test]
-async fn what_a_snapshot_does_not_have_is_null_and_not_nought() {
+async fn history_is_null_where_snapshot_lacks_segment_or_feature() {
     let shop = corners();
     let mut ids = Vec::new();
     for as_of in ["2024-02-05T00:00:00Z", "2024-02-25T00:00:00Z", "2024-03-10T11:30:00Z"] {
         ids.push(shop.try_build(Some(as_of)).await.unwrap().manifest.id);
     }
-    // The first snapshot is of a time before the segment, and before the feature.
+    // The first snapshot lacks the segment and the feature.
     let file = shop.path().join(format!("lake/snapshots/{}/manifest.json", ids[0]));
     let mut manifest: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     manifest["segments"].as_array_mut().unwrap().retain(|segment| segment["name"] != "champions");
     let rfm =
         manifest["views"].as_array_mut().unwrap().iter_mut().find(|view| view["name"] == "rfm").unwrap();
-    rfm["features"].as_array_mut().unwrap().last_mut().unwrap()["name"] = json!("segment_of_old");
+    rfm["features"].as_array_mut().unwrap().last_mut().unwrap()["name"] = json!("old_segment");
     std::fs::write(&file, manifest.to_string()).unwrap();
     shop.publish(&ids[2]).await;
     let service = shop.serve().await;
@@ -315,7 +316,7 @@ async fn what_a_snapshot_does_not_have_is_null_and_not_nought() {
 }
 
 #[tokio::test]
-async fn an_audience_is_followed_from_when_it_was_configured() {
+async fn audience_history_begins_when_audience_is_configured() {
     let mut shop = corners();
     let mut ids = Vec::new();
     for (as_of, toml) in [
@@ -330,16 +331,16 @@ async fn an_audience_is_followed_from_when_it_was_configured() {
     let service = shop.serve().await;
     let history = service.get("/v1/segments/spenders/history").await.json();
     assert_eq!(history["kind"], "audience", "{history}");
-    let told: Vec<[Value; 3]> = history["history"]
+    let changes: Vec<[Value; 3]> = history["history"]
         .as_array()
         .unwrap()
         .iter()
         .map(|then| ["size", "added", "dropped"].map(|key| then[key].clone()))
         .collect();
-    // 17850, loyal, tie-a and tie-b; then two of the last day as well.
+    // 17850, loyal, tie-a and tie-b; later also two customers of the last day.
     let none = Value::Null;
     assert_eq!(
-        told,
+        changes,
         [
             [none.clone(), none.clone(), none.clone()],
             [json!(4), none.clone(), none],
@@ -354,7 +355,7 @@ async fn an_audience_is_followed_from_when_it_was_configured() {
     );
     let before = service.get(&format!("/v1/overlap?segments=spenders,champions&snapshot={}", ids[0])).await;
     assert_eq!(before.problem(), "segment-not-found");
-    // Audiences may share customers, so there is no matrix of them.
+    // Audiences may share customers, so they have no migration matrix.
     let matrix = service.get("/v1/migration?kind=audience").await;
     assert!(matrix.problem() == "bad-parameter" && matrix.text.contains("rfm or churn"), "{}", matrix.text);
 }
@@ -389,11 +390,11 @@ async fn overlap_leaves_out_erased_customers() {
 }
 
 #[tokio::test]
-async fn what_the_caller_has_already_is_not_told_again() {
+async fn etag_unchanged_returns_304() {
     let shop = corners();
     shop.try_build(Some("2024-02-05T00:00:00Z")).await.unwrap();
     let service = shop.open().await;
-    let has = async |service: &Service, path: &str, tag: &str| {
+    let get_if_none_match = async |service: &Service, path: &str, tag: &str| {
         service.send(service.client.get(format!("{}{path}", service.url)).header("if-none-match", tag)).await
     };
     let over_time = ["/v1/segments/champions/history", "/v1/migration", "/v1/customers/loyal/history"];
@@ -408,39 +409,39 @@ async fn what_the_caller_has_already_is_not_told_again() {
         for (service, given) in
             [(&service, tag.clone()), (&replica, format!("\"x\", {tag}")), (&service, "*".to_owned())]
         {
-            let again = has(service, path, &given).await;
+            let again = get_if_none_match(service, path, &given).await;
             assert_eq!(
                 (again.status, again.text.as_str(), again.header("etag")),
                 (304, "", tag.as_str()),
                 "{path}"
             );
         }
-        assert_eq!(has(&service, path, "W/\"other\"").await.text, answer.text);
+        assert_eq!(get_if_none_match(&service, path, "W/\"other\"").await.text, answer.text);
         tags.insert(path, tag);
     }
     for path in
         ["/v1/segments/nope/history", "/v1/overlap?segments=champions,nope", "/v1/migration?to=2023-01-01"]
     {
-        assert_eq!(has(&service, path, "*").await.status, 404, "{path}");
+        assert_eq!(get_if_none_match(&service, path, "*").await.status, 404, "{path}");
     }
-    // One more snapshot of the past changes what is over time, and nothing else.
+    // A new snapshot with an earlier as-of time changes histories and migrations, but not overlaps.
     shop.try_build(Some("2024-02-25T00:00:00Z")).await.unwrap();
     let service = shop.serve().await;
     for (path, tag) in &tags {
         let status = if *path == overlap { 304 } else { 200 };
-        assert_eq!(has(&service, path, tag).await.status, status, "{path}");
+        assert_eq!(get_if_none_match(&service, path, tag).await.status, status, "{path}");
     }
-    // Nothing of a forgotten customer is confirmed.
+    // An erased customer is 404 even if the entity tag matches.
     let path = "/v1/customers/loyal/history";
     let tag = service.get(path).await.header("etag").to_owned();
     assert!(shop.larder(&["forget", "loyal"]).status.success());
-    let gone = eventually(|| has(&service, path, &tag), |answer| answer.status != 304).await;
+    let gone = eventually(|| get_if_none_match(&service, path, &tag), |answer| answer.status != 304).await;
     assert_eq!(gone.problem(), "customer-not-found");
-    assert_eq!(has(&service, path, "*").await.status, 404);
+    assert_eq!(get_if_none_match(&service, path, "*").await.status, 404);
 }
 
 #[tokio::test]
-async fn near_names_of_segments_are_told_on_every_road() {
+async fn unknown_segment_suggests_similar_name_on_every_route() {
     let service = corners().open().await;
     for path in [
         "/v1/segments/champoins",

@@ -1,4 +1,5 @@
-//! Constant reads while something goes wrong: whatever an answer says must be so, and no read of a known customer may fail.
+//! Continuous reads during faults: every response must match its snapshot, and no read of a known customer
+//! may fail.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,10 +20,10 @@ use tokio::task::JoinHandle;
 
 use crate::shop::{Service, Shop, eventually};
 
-/// Snapshot → customer → segment and recency, which tell the snapshots apart.
+/// Expected views by snapshot id and customer id.
 pub(crate) type Truth = BTreeMap<String, BTreeMap<String, Value>>;
 
-/// The features of everybody in the snapshots `ids`, read from the snapshots themselves.
+/// Reads the views of all customers from the snapshots `ids`, without Tair.
 pub(crate) async fn truth(shop: &Shop, ids: &[&SnapshotId]) -> Truth {
     let mut truth = Truth::new();
     for id in ids {
@@ -44,7 +45,7 @@ pub(crate) async fn truth(shop: &Shop, ids: &[&SnapshotId]) -> Truth {
     truth
 }
 
-/// Readers of one service.
+/// Tasks that read from one service continuously.
 pub(crate) struct Readers {
     stop: Arc<AtomicBool>,
     pub(crate) reads: Arc<AtomicU64>,
@@ -53,7 +54,7 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// Reads the customers that all snapshots of `truth` know, one by one and in batches, and pages of segments.
+    /// Starts tasks that read the customers known to all snapshots of `truth`, one by one and in batches.
     pub(crate) fn start(service: &Arc<Service>, truth: &Arc<Truth>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let reads = Arc::new(AtomicU64::new(0));
@@ -82,7 +83,7 @@ impl Readers {
         Self { stop, reads, tiers, tasks }
     }
 
-    /// Goes on until some more reads are done, and tells which tiers answered since.
+    /// Waits for some more reads, and returns the tiers that answered them.
     pub(crate) async fn some_more(&self) -> BTreeSet<String> {
         self.tiers.lock().unwrap().clear();
         let before = self.reads.load(Ordering::Relaxed);
@@ -94,7 +95,7 @@ impl Readers {
         self.tiers.lock().unwrap().clone()
     }
 
-    /// Goes on until `tier` answers, or all but `tier` do where `alone`.
+    /// Waits until `tier` answers, and with `alone` until no other tier does.
     pub(crate) async fn until(&self, tier: &str, alone: bool) {
         for _ in 0..200 {
             let tiers = self.some_more().await;
@@ -105,7 +106,7 @@ impl Readers {
         panic!("{tier} does not answer (alone: {alone})");
     }
 
-    /// Ends, and fails where a reader did.
+    /// Stops the readers. Panics if a reader panicked.
     pub(crate) async fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
