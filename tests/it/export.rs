@@ -3,9 +3,8 @@
 use std::{
     collections::BTreeMap,
     io::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -17,8 +16,7 @@ use crate::{
 
 mod audience;
 mod large;
-
-use large::large;
+mod limits;
 
 /// Output of `printf %s ada@example.com | sha256sum`.
 const EMAIL: &str = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72";
@@ -27,13 +25,23 @@ const MOBILE: &str = "364ced1f73c4dedfadeee756d8a0337e2b1379e2229545f22af60bb8c6
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/export/duck.py");
 
 /// Customers with values that need quoting, escaping or masking.
-const CUSTOMERS: &str = r#"{"customer_id": "17850", "email": " Ada@Example.com ", "mobile": "0049 (151) 123-45", "full_name": "Ada, \"the\" Countess", "age": 36, "note": "=HYPERLINK(\"http://x\",\"y\")"}
-{"customer_id": "loyal", "email": "", "mobile": "n/a", "full_name": "two\nlines", "age": null, "note": "-5.25"}
-{"customer_id": "tie-a", "email": "ADA@example.com", "mobile": "+4915112345", "full_name": "Zoë", "age": 7, "note": "@SUM(A1:A9)"}
-{"customer_id": "tie-b", "note": "+49 151"}
-{"customer_id": "whale", "note": "indented, and \"quoted\""}
-{"customer_id": "=1+1", "email": "f@example.com", "note": "the id is a formula"}
-"#;
+const CUSTOMERS: &str = concat!(
+    r#"{"customer_id": "17850", "email": " Ada@Example.com ", "mobile": "0049 (151) 123-45", "#,
+    r#""full_name": "Ada, \"the\" Countess", "age": 36, "note": "=HYPERLINK(\"http://x\",\"y\")"}"#,
+    "\n",
+    r#"{"customer_id": "loyal", "email": "", "mobile": "n/a", "full_name": "two\nlines", "age": null, "#,
+    r#""note": "-5.25"}"#,
+    "\n",
+    r#"{"customer_id": "tie-a", "email": "ADA@example.com", "mobile": "+4915112345", "full_name": "Zoë", "#,
+    r#""age": 7, "note": "@SUM(A1:A9)"}"#,
+    "\n",
+    r#"{"customer_id": "tie-b", "note": "+49 151"}"#,
+    "\n",
+    r#"{"customer_id": "whale", "note": "indented, and \"quoted\""}"#,
+    "\n",
+    r#"{"customer_id": "=1+1", "email": "f@example.com", "note": "the id is a formula"}"#,
+    "\n",
+);
 
 fn shop() -> Shop {
     let toml = CORNERS_TOML.replace("[\"email\"]", "[\"email\", \"mobile\", \"full_name\"]");
@@ -231,10 +239,12 @@ async fn duckdb_reads_parquet_and_csv_exports() {
         ),
         format!("SELECT count(*) FROM '{none}'"),
         format!(
-            "SELECT customer_id, \"profile.note\", \"profile.full_name\" FROM read_csv('{text}', all_varchar = true) ORDER BY customer_id"
+            "SELECT customer_id, \"profile.note\", \"profile.full_name\" \
+             FROM read_csv('{text}', all_varchar = true) ORDER BY customer_id"
         ),
         format!(
-            "SELECT sum(\"rfm.monetary\") FROM read_csv('{text}', types = {{'rfm.monetary': 'DECIMAL(38,4)'}})"
+            "SELECT sum(\"rfm.monetary\") \
+             FROM read_csv('{text}', types = {{'rfm.monetary': 'DECIMAL(38,4)'}})"
         ),
         format!("SELECT sum(rfm.monetary) FROM read_parquet('{customers}') WHERE churn IS NOT NULL"),
     ]);
@@ -310,7 +320,8 @@ async fn export_command_masks_personal_values_without_pii() {
             format!("'{}'", file.display())
         };
         let found = duck(&[format!(
-            "SELECT profile.email, profile.mobile, profile.full_name::VARCHAR, profile.age FROM {from} WHERE customer_id = '17850'"
+            "SELECT profile.email, profile.mobile, profile.full_name::VARCHAR, profile.age \
+             FROM {from} WHERE customer_id = '17850'"
         )]);
         assert_eq!(found[0], json!([[email, mobile, null, 36]]), "{format}");
         let secret = |content: &[u8], word: &str| {
@@ -399,125 +410,4 @@ async fn erased_customers_are_not_exported() {
     ];
     assert!(shop.larder(&args).status.success());
     assert_eq!(std::fs::read_to_string(out).unwrap(), after.text);
-}
-
-/// Overwrites the middle of the first part of `kind` with zeros.
-fn damage(shop: &Shop, kind: &str) {
-    let part = shop.snapshot_folders()[0].join(kind).join("part-00000.parquet");
-    let mut content = std::fs::read(&part).unwrap();
-    let middle = content.len() / 2;
-    content[middle..middle + 64].fill(0);
-    std::fs::write(part, content).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn damaged_snapshot_breaks_export_with_error() {
-    let shop = large(4_000).await;
-    let service = shop.serve().await;
-    damage(&shop, "rows");
-    let response =
-        service.client.get(format!("{}/v1/segments/all/export", service.url)).send().await.unwrap();
-    assert_eq!(
-        (response.status().as_u16(), response.headers()["larder-rows"].to_str().unwrap()),
-        (200, "4000")
-    );
-    assert!(response.bytes().await.is_err());
-    assert!(service.metric("larder_exports_total{outcome=\"failed\"}").await > 0.0);
-    let out = shop.path().join("out");
-    std::fs::create_dir(&out).unwrap();
-    for place in [out.join("x.csv").to_str().unwrap(), "lake:exports/x.csv"] {
-        let output = shop.larder(&["export", "segment", "all", "--out", place]);
-        assert!(!output.status.success());
-        assert!(String::from_utf8_lossy(&output.stderr).contains("rows/part-00000.parquet"), "{output:?}");
-    }
-    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
-    assert!(!shop.path().join("lake/exports/x.csv").exists());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn export_stops_when_receiver_disconnects_or_is_idle() {
-    let mut shop = large(60_000).await;
-    shop.config.serving.exports = 1;
-    shop.config.serving.export_idle = Duration::from_millis(300);
-    let service = shop.serve().await;
-    let ask = || service.client.get(format!("{}/v1/segments/all/export?format=ndjson", service.url)).send();
-    let open = || service.metric("larder_exports_open");
-    // The receiver disconnects.
-    let mut response = ask().await.unwrap();
-    assert!(!response.chunk().await.unwrap().unwrap().is_empty());
-    assert_eq!(open().await, 1.0);
-    let busy = service.get("/v1/segments/all/export").await;
-    assert_eq!((busy.status, busy.problem().as_str(), busy.header("retry-after")), (503, "busy", "1"));
-    drop(response);
-    eventually(open, |open| *open == 0.0).await;
-    assert_eq!(service.metric("larder_exports_total{outcome=\"left\"}").await, 1.0);
-    // The receiver is idle: the rest of the stream ends with an error.
-    let response = ask().await.unwrap();
-    eventually(|| service.metric("larder_exports_total{outcome=\"idle\"}"), |idle| *idle == 1.0).await;
-    assert!(response.bytes().await.is_err());
-    // The receiver takes all pieces, for longer than the deadline of other requests.
-    assert_eq!(open().await, 0.0);
-    let whole = ask().await.unwrap().bytes().await.unwrap();
-    assert_eq!(whole.split(|byte| *byte == b'\n').count(), 60_001);
-}
-
-/// Runs `larder export`, and returns its peak memory in KiB.
-fn peak(shop: &Shop, args: &[&str]) -> u64 {
-    let measure = "import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\nprint(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
-    let export = shop.command(&[&["export"], args].concat());
-    let mut python = Command::new("python3");
-    python.args(["-c", measure]).arg(export.get_program()).args(export.get_args());
-    // Returns freed memory to the system at once, so that the peak is that of live memory.
-    python.env("MIMALLOC_PURGE_DELAY", "0");
-    let output = crate::python::run(&mut python);
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
-}
-
-fn size(file: &Path) -> u64 {
-    std::fs::metadata(file).unwrap().len()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn export_memory_is_bounded() {
-    // The small shop already fills every buffer; the large one has four times its customers.
-    let (small, big) = (large(80_000).await, large(320_000).await);
-    for args in [
-        &["segment", "all", "--format", "csv"][..],
-        &["segment", "all", "--format", "ndjson", "--order", "rank"],
-        &["segment", "all", "--format", "parquet"],
-        &["audience", "rfm.monetary >= 10", "--format", "csv", "--order", "rank"],
-    ] {
-        let [few, many] = [&small, &big].map(|shop| {
-            let out = shop.path().join("out");
-            let peak = peak(shop, &[args, &["--out", out.to_str().unwrap()]].concat());
-            (peak, size(&out))
-        });
-        println!(
-            "{args:?}: {} MiB for {} MiB, {} MiB for {} MiB",
-            few.0 >> 10,
-            few.1 >> 20,
-            many.0 >> 10,
-            many.1 >> 20
-        );
-        assert!(many.1 > 3 * few.1, "{few:?} {many:?}");
-        assert!(many.0 < few.0 * 2, "{few:?} {many:?}");
-    }
-    let out = big.path().join("ranked.csv");
-    let output = big.larder(&[
-        "export",
-        "segment",
-        "all",
-        "--order",
-        "rank",
-        "--columns",
-        "rank,rfm.monetary",
-        "--out",
-        out.to_str().unwrap(),
-    ]);
-    assert!(output.status.success());
-    let rows = csv(&std::fs::read(&out).unwrap());
-    assert_eq!(rows.len(), 320_000);
-    let monetary = |row: &BTreeMap<String, String>| row["rfm.monetary"].parse::<f64>().unwrap();
-    assert!(rows.iter().enumerate().all(|(at, row)| row["rank"] == (at + 1).to_string()));
-    assert!(rows.windows(2).all(|two| monetary(&two[0]) >= monetary(&two[1])));
 }

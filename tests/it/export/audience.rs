@@ -95,7 +95,9 @@ async fn export_matches_audience_query() {
     let all = ask(&service, json!({"where": "not rfm.monetary > 1e9"})).await;
     let rows = csv(all.text.as_bytes());
     assert!(ids(&rows).is_sorted() && rows.len() > 10, "{}", all.text);
-    let some = json!({"where": "not rfm.monetary > 1e9", "columns": ["rank", "profile.note", "rfm"], "order": "rank"});
+    let some = json!({
+        "where": "not rfm.monetary > 1e9", "columns": ["rank", "profile.note", "rfm"], "order": "rank",
+    });
     assert!(ask(&service, some).await.text.starts_with("rank,profile.note,rfm.recency_days,"));
 }
 
@@ -148,7 +150,9 @@ async fn audience_export_requires_pii_for_personal_features() {
         service.send(request.bearer_auth(key(name))).await
     };
     for format in ["csv", "ndjson"] {
-        let body = json!({"where": "not rfm.monetary > 1e9", "format": format, "columns": ["customer_id", "profile"]});
+        let body = json!({
+            "where": "not rfm.monetary > 1e9", "format": format, "columns": ["customer_id", "profile"],
+        });
         let plain = ask(&body, "plain").await;
         assert_eq!(plain.text.matches(EMAIL).count(), 2, "{}", plain.text);
         assert!(
