@@ -62,3 +62,24 @@ fn pairs(segments: &[Arc<LeafSet>], erased: Option<&Bitmap>) -> Vec<Overlap> {
     };
     pairs.map(overlap).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bitmap(customers: &[usize]) -> Bitmap {
+        let mut bitmap = Bitmap::empty(200);
+        customers.iter().for_each(|customer| bitmap.insert(*customer));
+        bitmap
+    }
+
+    #[test]
+    fn pairs_are_in_order_and_exclude_erased_customers() {
+        let segment = |customers| Arc::new(LeafSet { customers: bitmap(customers), absent: Vec::new() });
+        let segments = [segment(&[0, 63, 64, 199]), segment(&[63, 64, 65]), segment(&[])];
+        let overlap = |a, b, both| Overlap { a, b, both };
+        assert_eq!(pairs(&segments, None), [overlap(4, 3, 2), overlap(4, 0, 0), overlap(3, 0, 0)]);
+        let erased = bitmap(&[1, 64]);
+        assert_eq!(pairs(&segments, Some(&erased)), [overlap(3, 2, 1), overlap(3, 0, 0), overlap(2, 0, 0)]);
+    }
+}
