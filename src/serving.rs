@@ -72,6 +72,17 @@ const ROW_BYTES: u64 = 768;
 /// Rows by publish number and customer id; `None` for a customer that the snapshot does not have.
 type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>, NotCached>;
 
+/// Key of an open snapshot that is not the current one. An open snapshot depends on more than its id: it
+/// takes over the personal columns of the current snapshot, and the erasure list is applied to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct OlderKey {
+    snapshot: SnapshotId,
+    /// Number of the publish that was current when the snapshot was opened.
+    current_publish: u64,
+    /// Version of the erasure list.
+    erasures: Arc<str>,
+}
+
 /// Serves reads of customers, lists, audiences and exports from the current snapshot.
 #[derive(Debug)]
 pub struct Serving {
@@ -85,10 +96,9 @@ pub struct Serving {
     served: ArcSwapOption<Served>,
     /// Erasure list; `None` until it was read once.
     forgotten: ArcSwapOption<Forgotten>,
-    /// Open snapshots that are not the current one, for cursors and histories. The key holds the snapshot
-    /// id, the publish number that was current when the snapshot was opened, and the version of the erasure
-    /// list applied to it.
-    older: Cache<(SnapshotId, u64, Arc<str>), Arc<Served>, SnapshotError>,
+    /// Open snapshots that are not the current one, for cursors and histories.
+    older: Cache<OlderKey, Arc<Served>, SnapshotError>,
+    /// List of the snapshots in the lake.
     catalog: Cache<(), Arc<Vec<Arc<Manifest>>>, SnapshotError>,
     /// Results of comparing snapshots.
     comparisons: Comparisons,
@@ -248,8 +258,11 @@ impl Serving {
             Some(forgotten) => forgotten,
             None => Arc::new(Forgotten::read(&self.lake).await.map_err(Arc::new)?),
         };
-        let publish = current.as_ref().map_or(0, |current| current.publish);
-        let key = (id.clone(), publish, Arc::from(forgotten.version()));
+        let key = OlderKey {
+            snapshot: id.clone(),
+            current_publish: current.as_ref().map_or(0, |current| current.publish),
+            erasures: Arc::from(forgotten.version()),
+        };
         let open = async {
             let mut manifest = manifest.await?;
             if let Some(current) = current {

@@ -69,7 +69,9 @@ mod tests {
 
     fn bitmap(customers: &[usize]) -> Bitmap {
         let mut bitmap = Bitmap::empty(200);
-        customers.iter().for_each(|customer| bitmap.insert(*customer));
+        for customer in customers {
+            bitmap.insert(*customer);
+        }
         bitmap
     }
 
