@@ -1,5 +1,7 @@
-//! Values in memory within a budget of bytes, each made once however many ask for it at the same time; what was asked for least
-//! makes room. Knows nothing of what it holds.
+//! In-memory cache with a budget in bytes, an optional time to live, and one load per key at a time.
+//!
+//! Concurrent callers of a missing key share one load. Entries that are used least are evicted first. The
+//! cache knows nothing of its values.
 
 use std::{
     fmt,
@@ -10,11 +12,12 @@ use std::{
 
 use quick_cache::{OptionsBuilder, sync};
 
-/// Values of type `V` by keys. What cannot be made is told to all who wait for it, as `E`, and tried again by whoever comes later.
+/// Cache of values of type `V` by keys of type `K`. If loading fails, every waiting caller gets the error
+/// `E`, and the next caller tries again.
 pub struct Cache<K, V, E> {
     slots: sync::Cache<K, Slot<V, E>, Weighter>,
     weight: fn(&K, &V) -> usize,
-    kept_for: Option<Duration>,
+    ttl: Option<Duration>,
 }
 
 struct Slot<V, E> {
@@ -33,87 +36,90 @@ impl<K, V, E> quick_cache::Weighter<K, Slot<V, E>> for Weighter {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone, E> Cache<K, V, E> {
-    /// An empty one that holds as much as `weight` makes `budget`, in about `count` values.
+    /// Creates an empty cache. The weights of all values add up to at most `budget`. `count` is the expected
+    /// number of values.
     #[must_use]
     pub fn new(budget: u64, count: u64, weight: fn(&K, &V) -> usize) -> Self {
-        let mut options = OptionsBuilder::new();
-        options
+        let mut builder = OptionsBuilder::new();
+        builder
             .weight_capacity(budget)
             .estimated_items_capacity(usize::try_from(count).unwrap_or(usize::MAX));
-        let options = options.build().unwrap_or_else(|_| unreachable!("both capacities are set"));
+        let options = builder.build().unwrap_or_else(|_| unreachable!("both capacities are set"));
         let slots = sync::Cache::with_options(
             options,
             Weighter,
             quick_cache::DefaultHashBuilder::default(),
             sync::DefaultLifecycle::default(),
         );
-        Self { slots, weight, kept_for: None }
+        Self { slots, weight, ttl: None }
     }
 
-    /// The same, keeping nothing for longer than `time`.
+    /// Sets the time to live of values.
     #[must_use]
-    pub fn keeping_for(self, time: Duration) -> Self {
-        Self { kept_for: Some(time), ..self }
+    pub fn with_ttl(self, ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..self }
     }
 
     fn is_stale(&self, slot: &Slot<V, E>) -> bool {
-        self.kept_for.is_some_and(|time| slot.since.elapsed() >= time)
+        self.ttl.is_some_and(|ttl| slot.since.elapsed() >= ttl)
     }
 
     fn slot(&self, key: &K, held: Result<V, Arc<E>>) -> Slot<V, E> {
-        // What weighs nothing would never make room.
+        // A value without weight would never be evicted.
         let weight = held.as_ref().map_or(1, |value| (self.weight)(key, value).max(1) as u64);
         Slot { held, weight, since: Instant::now() }
     }
 
-    /// The value of `key`, if it is there.
+    /// Returns the cached value of `key`.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<V> {
         let slot = self.slots.get(key)?;
         if self.is_stale(&slot) { None } else { slot.held.ok() }
     }
 
-    /// The value of `key`, by `make` where it is not there and nobody is making it already.
+    /// Returns the value of `key`, and loads it with `make` if the cache does not have it. A concurrent load
+    /// of the same key is awaited instead of started again.
     ///
     /// # Errors
-    /// That of whoever tried to make it.
+    /// The error of the load, which every caller that waited for the load gets.
     pub async fn get_or_make(&self, key: &K, make: impl Future<Output = Result<V, E>>) -> Result<V, Arc<E>> {
-        let place = loop {
+        let guard = loop {
             match self.slots.get_value_or_guard_async(key).await {
                 Ok(slot) if self.is_stale(&slot) => {
-                    self.slots.remove_if(key, |there| there.since == slot.since);
+                    self.slots.remove_if(key, |current| current.since == slot.since);
                 }
                 Ok(slot) => return slot.held,
-                Err(place) => break place,
+                Err(guard) => break guard,
             }
         };
         let slot = self.slot(key, make.await.map_err(Arc::new));
         let held = slot.held.clone();
-        // It is not kept where the key was removed meanwhile; those who wait get it anyway.
-        let _ = place.insert(slot);
+        // Fails if the key was removed during the load. Waiting callers get the value, and the cache does not
+        // keep it.
+        let _ = guard.insert(slot);
         if held.is_err() {
-            self.slots.remove_if(key, |there| there.held.is_err());
+            self.slots.remove_if(key, |current| current.held.is_err());
         }
         held
     }
 
-    /// Keeps `value`, whatever was there.
+    /// Inserts `value` and replaces the current value of `key`.
     pub fn insert(&self, key: K, value: V) {
         let slot = self.slot(&key, Ok(value));
         self.slots.insert(key, slot);
     }
 
-    /// Forgets `key`, also if its value is being made.
+    /// Removes `key`. A load of `key` that is in flight is not cached.
     pub fn remove(&self, key: &K) {
         self.slots.remove(key);
     }
 
-    /// Forgets all keys that `goes` names, and what was kept for long enough.
-    pub fn remove_where(&self, goes: impl Fn(&K) -> bool) {
-        self.slots.retain(|key, slot| !goes(key) && !self.is_stale(slot));
+    /// Removes all keys that match `predicate`, and all values past their time to live.
+    pub fn remove_where(&self, predicate: impl Fn(&K) -> bool) {
+        self.slots.retain(|key, slot| !predicate(key) && !self.is_stale(slot));
     }
 
-    /// What all values weigh.
+    /// Returns the sum of the weights of all values.
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.slots.weight()
@@ -146,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_value_is_made_once_and_an_error_is_told_to_all_who_wait_and_to_nobody_later() {
+    async fn concurrent_callers_share_one_load_and_its_error() {
         let (cache, made, both) = (cache(1_000), AtomicUsize::new(0), Barrier::new(2));
         let ask = |fails: bool| {
             let (cache, made) = (&cache, &made);
@@ -168,7 +174,7 @@ mod tests {
         let answers = join_all((0..20).map(|_| ask(false))).await;
         assert!(answers.iter().all(|answer| answer.as_deref() == Ok("yes 1")), "{answers:?}");
         assert_eq!(ask(true).await.as_deref(), Ok("yes 1"));
-        // Whoever gives up leaves the making to the next.
+        // If the loading caller is dropped, the next caller loads.
         let stuck = async {
             let make = async {
                 both.wait().await;
@@ -177,7 +183,7 @@ mod tests {
             cache.get_or_make(&8, make).await
         };
         tokio::select! {
-            _ = stuck => panic!("it was made"),
+            _ = stuck => panic!("the load ended"),
             _ = both.wait() => {}
         }
         let next = cache.get_or_make(&8, async { Ok("next".to_owned()) }).await;
@@ -185,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_removed_while_it_is_made_is_not_kept() {
+    async fn key_removed_during_load_is_not_cached() {
         let cache = cache(1_000);
         let make = async {
             cache.remove(&1);
@@ -200,12 +206,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_budget_holds_and_what_is_asked_for_stays() {
+    async fn budget_is_respected_and_hot_keys_stay() {
         let cache = cache(1_000);
         for key in 0..1_000 {
             let _ = cache.get_or_make(&key, async { Ok("x".repeat(10)) }).await;
             assert!(cache.weight() <= 1_000);
-            assert!(cache.get(&0).is_some() || key > 0, "what is asked for all the time went");
+            assert!(cache.get(&0).is_some() || key > 0, "the hot key was evicted");
         }
         let too_large = cache.get_or_make(&5_000, async { Ok("x".repeat(2_000)) }).await;
         assert_eq!(too_large.map(|text| text.len()), Ok(2_000));
@@ -216,8 +222,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_stale_is_made_anew() {
-        let cache = cache(1_000).keeping_for(Duration::ZERO);
+    async fn expired_value_is_loaded_again() {
+        let cache = cache(1_000).with_ttl(Duration::ZERO);
         cache.insert(1, "old".to_owned());
         assert_eq!(cache.get(&1), None);
         assert_eq!(cache.get_or_make(&1, async { Ok("new".to_owned()) }).await.as_deref(), Ok("new"));

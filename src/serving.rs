@@ -1,7 +1,8 @@
-//! The tiered read: the memory of the process, then Tair, then the snapshot in the lake.
+//! Tiered reads: process memory first, then Tair, then the snapshot in the lake.
 //!
-//! Knows customers, rows, segments and snapshots; nothing of HTTP, and nothing of how snapshots are built. `CURRENT` is the
-//! authority: it is looked at every few seconds, and a new snapshot takes the old one's place without a failed read.
+//! Knows customers, rows, segments and snapshots. Knows nothing of HTTP or of how snapshots are built.
+//! `CURRENT` decides which snapshot is served: it is polled every few seconds, and a new snapshot is
+//! activated without a failed read.
 
 use std::{
     sync::{
@@ -21,120 +22,132 @@ use crate::{
     feature::{CustomerId, Row, Tier},
     lake::Lake,
     snapshot::{
-        self, Current, Forgotten, Manifest, SnapshotError, SnapshotId, read_current,
+        self, Forgotten, Manifest, SnapshotError, SnapshotId,
         reader::{BlockCache, ReadLimits},
     },
     tair::Tair,
-    telemetry::{Metrics, Seldom},
+    telemetry::{LogThrottle, Metrics},
 };
 
 mod audience;
+mod audience_cache;
 mod breaker;
 mod compare;
-mod counted;
+mod customer_history;
 pub mod export;
-mod history;
 mod online;
 mod overlap;
+mod poll;
+mod read_metrics;
 mod reads;
 mod served;
-mod sets;
 mod timeline;
 
 pub use crate::snapshot::reader::Members;
 pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Ranked};
+use audience_cache::AudienceCache;
 use compare::Comparisons;
-pub use compare::{Cell, Changes, Moved, Place};
-use counted::Counted;
-pub use history::Past;
+pub use compare::{Cell, Migration, Moved, Placement};
+pub use customer_history::PastRead;
+use export::ExportLimits;
 use online::Online;
 pub use online::OnlineState;
 pub use overlap::Overlap;
-use reads::NotKept;
+pub use poll::RefreshOutcome;
+use read_metrics::ReadMetrics;
+use reads::NotCached;
 pub use served::Served;
-use sets::SetCache;
 pub use timeline::Timeline;
 
-/// How long the list of snapshots and old manifests are kept.
+/// Time to live of the list of snapshots with their manifests.
 const CATALOG_TTL: Duration = Duration::from_secs(10);
-/// How many snapshots that are not the current one are kept open, for cursors and histories. What they hold are manifests; their
-/// blocks share the one budget.
+/// Most older snapshots that are open at a time, for cursors and histories. An open snapshot holds a
+/// manifest; the blocks of all snapshots share one budget.
 const OPEN_SNAPSHOTS: u64 = 128;
-/// How long they are.
+/// Time for which an older snapshot stays open after it was opened.
 const OPEN_FOR: Duration = Duration::from_mins(10);
-/// What a row in memory takes, about.
+/// Approximate size of a row in the memory tier.
 const ROW_BYTES: u64 = 768;
 
-/// Rows, absent ones too, by publish number and id.
-type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>, NotKept>;
+/// Rows by publish number and customer id; `None` for a customer that the snapshot does not have.
+type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>, NotCached>;
 
-/// Answers reads.
+/// Key of an open snapshot that is not the current one. An open snapshot depends on more than its id: it
+/// takes over the personal columns of the current snapshot, and the erasure list is applied to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct OlderKey {
+    snapshot: SnapshotId,
+    /// Number of the publish that was current when the snapshot was opened.
+    current_publish: u64,
+    /// Version of the erasure list.
+    erasures: Arc<str>,
+}
+
+/// Serves reads of customers, lists, audiences and exports from the current snapshot.
 #[derive(Debug)]
 pub struct Serving {
     lake: Lake,
     blocks: BlockCache,
-    /// What audiences are counted with.
-    sets: SetCache,
+    /// Columns and sets of audiences.
+    sets: AudienceCache,
     online: Option<Online>,
-    /// Rows read lately, absent ones too, by publish number.
+    /// Memory tier; `None` if it is disabled.
     memory: Option<RowCache>,
     served: ArcSwapOption<Served>,
-    /// Who is forgotten; nothing before the list was read once.
+    /// Erasure list; `None` until it was read once.
     forgotten: ArcSwapOption<Forgotten>,
-    /// Snapshots that cursors still point at, or that histories go through, by what they depend on beside themselves: the publish that
-    /// was current when they were opened, and the list of the forgotten that they leave out.
-    older: Cache<(SnapshotId, u64, Arc<str>), Arc<Served>, SnapshotError>,
+    /// Open snapshots that are not the current one, for cursors and histories.
+    older: Cache<OlderKey, Arc<Served>, SnapshotError>,
+    /// List of the snapshots in the lake.
     catalog: Cache<(), Arc<Vec<Arc<Manifest>>>, SnapshotError>,
-    /// What was found by comparing snapshots.
+    /// Results of comparing snapshots.
     comparisons: Comparisons,
-    /// The right to export, which few have at a time.
+    /// Permits of concurrent exports.
     exports: Arc<Semaphore>,
-    /// How long a read of an export may take, and how long nobody may take a piece of it.
-    export_limits: (Duration, Duration),
-    /// Whether the last look at `CURRENT` succeeded.
+    export_limits: ExportLimits,
+    /// Whether the last poll could read `CURRENT`.
     lake_answers: AtomicBool,
-    /// What the configuration declares personal.
+    /// Columns that the configuration declares personal.
     personal: Vec<ColumnRef>,
-    /// The lines logged of late.
-    told: Seldom,
+    throttle: LogThrottle,
     metrics: Arc<Metrics>,
-    counted: Counted,
+    read_metrics: ReadMetrics,
 }
 
-/// One customer as a tier gave it.
+/// Result of reading one customer.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    /// The features, or nothing where the customer is not known.
+pub struct CustomerRead {
+    /// Features of the customer; `None` if the customer is unknown.
     pub row: Option<Arc<Row>>,
-    /// The tier that answered.
+    /// Tier that answered.
     pub tier: Tier,
-    /// The snapshot that the row is of, where it is not the served one but that of the publish under way.
+    /// Snapshot of the row, if the row belongs to a publish under way instead of the current snapshot.
     pub label: Option<Label>,
 }
 
-/// A snapshot's name and instant.
+/// Id and as-of time of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// The snapshot.
+    /// Id of the snapshot.
     pub snapshot: Arc<str>,
-    /// Its `as_of` in RFC 3339.
+    /// As-of time of the snapshot in RFC 3339.
     pub as_of: Arc<str>,
 }
 
-/// Why there is no answer.
+/// Error of a read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
-    /// No snapshot is open yet.
-    #[error("no snapshot is served yet")]
+    /// No snapshot was activated yet.
+    #[error("no snapshot is active yet")]
     NoSnapshot,
-    /// No such snapshot, or no more.
+    /// The snapshot does not exist, or was removed.
     #[error("there is no snapshot {0}")]
     UnknownSnapshot(SnapshotId),
     /// No tier could answer.
-    #[error("the snapshot cannot be read")]
+    #[error("cannot read the snapshot")]
     Unavailable(#[source] Arc<SnapshotError>),
-    /// As many are under way as may be.
-    #[error("too many {0} are under way")]
+    /// The limit of concurrent operations of a kind is reached.
+    #[error("too many concurrent {0}")]
     Busy(&'static str),
 }
 
@@ -147,25 +160,16 @@ impl From<Arc<SnapshotError>> for ReadError {
     }
 }
 
-/// What a look at `CURRENT` found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refreshed {
-    /// Nothing new.
-    Unchanged,
-    /// A snapshot took another's place.
-    Swapped,
-    /// The same snapshot is served, but without other customers.
-    Forgot,
-}
-
 impl Serving {
-    /// Reads from `lake` within the limits of `config`. Nothing is served before the first [`Serving::refresh`].
+    /// Creates a `Serving` that reads from `lake` alone. No snapshot is served before the first
+    /// [`Serving::refresh`].
     #[must_use]
     pub fn new(lake: Lake, config: &ServingConfig, metrics: Arc<Metrics>) -> Self {
         Self::with_tair(lake, None, config, metrics)
     }
 
-    /// As [`Serving::new`], and reads from `tair` first.
+    /// Creates a `Serving` that reads from `tair`, if given, before `lake`. No snapshot is served before the
+    /// first [`Serving::refresh`].
     #[must_use]
     pub fn with_tair(
         lake: Lake,
@@ -178,199 +182,87 @@ impl Serving {
             lake_reads: config.lake_reads,
             lake_timeout: config.lake_timeout,
         };
-        let memory = (config.memory > 0).then(|| {
+        let memory = if config.memory > 0 {
             let weight = |key: &(u64, CustomerId), row: &Option<Arc<Row>>| {
                 64 + key.1.as_str().len() + row.as_ref().map_or(0, |row| row.weight())
             };
-            RowCache::new(config.memory, config.memory / ROW_BYTES, weight).keeping_for(config.memory_ttl)
-        });
+            Some(RowCache::new(config.memory, config.memory / ROW_BYTES, weight).with_ttl(config.memory_ttl))
+        } else {
+            None
+        };
         Self {
             blocks: BlockCache::new(&limits, Arc::clone(&metrics)),
-            sets: SetCache::new(config.audience_memory, config.lake_timeout),
+            sets: AudienceCache::new(config.audience_memory, config.lake_timeout),
             lake,
             memory,
             served: ArcSwapOption::empty(),
             forgotten: ArcSwapOption::empty(),
-            older: Cache::new(OPEN_SNAPSHOTS, OPEN_SNAPSHOTS, |_, _| 1).keeping_for(OPEN_FOR),
-            catalog: Cache::new(1, 1, |(), _| 1).keeping_for(CATALOG_TTL),
+            older: Cache::new(OPEN_SNAPSHOTS, OPEN_SNAPSHOTS, |_, _| 1).with_ttl(OPEN_FOR),
+            catalog: Cache::new(1, 1, |(), _| 1).with_ttl(CATALOG_TTL),
             lake_answers: AtomicBool::new(false),
             online: tair.map(|(tair, config)| Online::new(tair, config, Arc::clone(&metrics))),
             comparisons: Comparisons::new(config.comparisons, config.lake_timeout),
             exports: Arc::new(Semaphore::new(config.exports)),
-            export_limits: (config.lake_timeout, config.export_idle),
-            counted: Counted::new(&metrics),
+            export_limits: ExportLimits { read: config.lake_timeout, idle: config.export_idle },
+            read_metrics: ReadMetrics::new(&metrics),
             personal: Vec::new(),
-            told: Seldom::default(),
+            throttle: LogThrottle::default(),
             metrics,
         }
     }
 
-    /// The same, taking `personal` columns for such in every snapshot, whatever was declared when it was built.
+    /// Marks the columns `personal` as personal in every snapshot, in addition to the columns that the build
+    /// marked.
     #[must_use]
     pub fn declaring(self, personal: Vec<ColumnRef>) -> Self {
         Self { personal, ..self }
     }
 
-    /// Looks at `CURRENT` and opens the snapshot that it names, if that is a new one; and at the list of the forgotten. What was
-    /// known before serves meanwhile, and after a failure. Nothing is served before the list was read once.
+    /// Returns the current snapshot.
     ///
     /// # Errors
-    /// Of the lake or of the manifest.
-    pub async fn refresh(&self) -> Result<Refreshed, SnapshotError> {
-        let refreshed = self.look().await;
-        let outcome = match refreshed {
-            Ok(Refreshed::Unchanged) => "unchanged",
-            Ok(Refreshed::Swapped) => "swapped",
-            Ok(Refreshed::Forgot) => "forgot",
-            Err(_) => "error",
-        };
-        self.metrics.polls.with_label_values(&[outcome]).inc();
-        refreshed
-    }
-
-    async fn look(&self) -> Result<Refreshed, SnapshotError> {
-        let listed = self.leave_out().await;
-        let current = read_current(&self.lake).await;
-        self.lake_answers.store(current.is_ok(), Ordering::Relaxed);
-        let (current, known) = (current?, self.forgotten.load_full());
-        let (Some(current), Some(forgotten)) = (current, known) else { return listed };
-        match self.follow(&current, forgotten).await? {
-            Refreshed::Unchanged => listed,
-            swapped => listed.map(|_| swapped),
-        }
-    }
-
-    /// Looks at the list of the forgotten, and leaves out of what is served who is on it.
-    async fn leave_out(&self) -> Result<Refreshed, SnapshotError> {
-        let known = self.forgotten.load_full();
-        let found = match &known {
-            Some(known) => known.refreshed(&self.lake).await?,
-            None => Some(Forgotten::read(&self.lake).await?),
-        };
-        let Some(forgotten) = found.map(Arc::new).or(known) else { return Ok(Refreshed::Unchanged) };
-        self.metrics.forgotten.set(gauge(forgotten.len() as u64));
-        self.forgotten.store(Some(Arc::clone(&forgotten)));
-        let Some(served) = self.served.load_full().filter(|served| !served.is_without(&forgotten)) else {
-            return Ok(Refreshed::Unchanged);
-        };
-        if let Some(memory) = &self.memory {
-            for id in forgotten.ids().filter(|id| !served.forgets(id.as_str())) {
-                memory.remove(&(served.publish, id.clone()));
-            }
-        }
-        let served = Arc::new(served.without(Arc::clone(&forgotten)));
-        self.served.store(Some(Arc::clone(&served)));
-        tracing::info!(customers = forgotten.len(), "leaves out who is forgotten");
-        served.count().await;
-        Ok(Refreshed::Forgot)
-    }
-
-    /// Opens the snapshot of `current`, if that is a new one, without those of `forgotten`.
-    async fn follow(&self, current: &Current, forgotten: Arc<Forgotten>) -> Result<Refreshed, SnapshotError> {
-        if let Some(served) = self.served.load().as_deref() {
-            if served.publish == current.publish && served.manifest.id == current.snapshot {
-                return Ok(Refreshed::Unchanged);
-            }
-            if current.publish < served.publish {
-                let (served, found) = (served.publish, current.publish);
-                self.told.tell("went back", |suppressed| {
-                    tracing::warn!(served, found, suppressed, "CURRENT went back; it is not followed");
-                });
-                return Ok(Refreshed::Unchanged);
-            }
-        }
-        let mut manifest = Manifest::read(&self.lake, &current.snapshot).await?;
-        manifest.declare_personal(&self.personal);
-        let manifest = Arc::new(manifest);
-        let served = Served::open(&self.lake, manifest, Some(current), self.blocks.clone(), &self.sets);
-        served.reader.warm_up().await;
-        let served = served.without(forgotten);
-        served.count().await;
-        tracing::info!(publish = current.publish, snapshot = %current.snapshot, "serves a snapshot");
-        self.metrics.build_seconds.reset();
-        for stage in &served.manifest.stages {
-            self.metrics.build_seconds.with_label_values(&[&stage.name]).set(stage.seconds);
-        }
-        if let Some(online) = &self.online {
-            online.serves(current.lake.as_ref());
-        }
-        self.served.store(Some(Arc::new(served)));
-        if let Some(memory) = &self.memory {
-            memory.remove_where(|(publish, _)| *publish < current.publish);
-        }
-        Ok(Refreshed::Swapped)
-    }
-
-    /// Asks Tair once what it holds; polling does so all the time.
-    pub async fn ask_tair(&self) {
-        if let Some(online) = &self.online {
-            online.refresh().await;
-        }
-    }
-
-    /// Looks at `CURRENT` every `period`, and at Tair more often, for ever.
-    pub async fn poll(&self, period: Duration) {
-        match &self.online {
-            Some(online) => drop(tokio::join!(self.poll_lake(period), Box::pin(online.poll()))),
-            None => self.poll_lake(period).await,
-        }
-    }
-
-    async fn poll_lake(&self, period: Duration) {
-        let mut failing = false;
-        loop {
-            tokio::time::sleep(period).await;
-            match self.refresh().await {
-                Ok(_) => failing = false,
-                Err(error) if !failing => {
-                    failing = true;
-                    let source =
-                        std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                    tracing::error!(%error, source, "cannot look at CURRENT and the list of the forgotten; what is served stays");
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// The current snapshot.
-    ///
-    /// # Errors
-    /// [`ReadError::NoSnapshot`] before the first one.
+    /// [`ReadError::NoSnapshot`] if no snapshot was activated yet.
     pub fn current(&self) -> Result<Arc<Served>, ReadError> {
         self.served.load_full().ok_or(ReadError::NoSnapshot)
     }
 
-    /// Whether the lake answered when it was last asked for `CURRENT`.
+    /// Checks whether the last poll could read `CURRENT` from the lake.
     #[must_use]
     pub fn lake_answers(&self) -> bool {
         self.lake_answers.load(Ordering::Relaxed)
     }
 
-    /// The snapshot `id`: the current one, or an older one that is still in the lake.
+    /// Returns the snapshot `id`: the current one, or an older one that is still in the lake.
     ///
     /// # Errors
-    /// [`ReadError::UnknownSnapshot`] where it is gone.
+    /// [`ReadError::UnknownSnapshot`] if the lake does not have the snapshot, [`ReadError::Unavailable`] if
+    /// it cannot be read.
     pub async fn snapshot(&self, id: &SnapshotId) -> Result<Arc<Served>, ReadError> {
         self.open(id, async { Ok(Arc::new(Manifest::read(&self.lake, id).await?)) }).await
     }
 
-    /// The open snapshot `id`, whose manifest is had from `manifest` where it has to be opened.
+    /// Returns the open snapshot `id`. If the snapshot is not open yet, it is opened with the manifest that
+    /// `manifest` loads.
     async fn open(
         &self,
         id: &SnapshotId,
         manifest: impl Future<Output = Result<Arc<Manifest>, SnapshotError>>,
     ) -> Result<Arc<Served>, ReadError> {
         let current = self.served.load_full();
-        if let Some(served) = current.as_ref().filter(|served| served.manifest.id == *id) {
+        if let Some(served) = &current
+            && served.manifest.id == *id
+        {
             return Ok(Arc::clone(served));
         }
         let forgotten = match self.forgotten.load_full() {
             Some(forgotten) => forgotten,
             None => Arc::new(Forgotten::read(&self.lake).await.map_err(Arc::new)?),
         };
-        let publish = current.as_ref().map_or(0, |current| current.publish);
-        let key = (id.clone(), publish, Arc::from(forgotten.version()));
+        let key = OlderKey {
+            snapshot: id.clone(),
+            current_publish: current.as_ref().map_or(0, |current| current.publish),
+            erasures: Arc::from(forgotten.version()),
+        };
         let open = async {
             let mut manifest = manifest.await?;
             if let Some(current) = current {
@@ -383,17 +275,18 @@ impl Serving {
         Ok(self.older.get_or_make(&key, open).await?)
     }
 
-    /// How Tair is, where there is one.
+    /// Returns the state of Tair; `None` if Tair is not configured.
     #[must_use]
     pub fn online(&self) -> Option<OnlineState> {
         let publish = self.served.load().as_deref().map_or(0, |served| served.publish);
         self.online.as_ref().map(|online| online.state(publish))
     }
 
-    /// The manifests of all snapshots, newest build first.
+    /// Returns the manifests of all snapshots in the lake, newest build first. The list may be a few seconds
+    /// old.
     ///
     /// # Errors
-    /// [`ReadError::Unavailable`].
+    /// [`ReadError::Unavailable`] if the lake cannot be listed.
     pub async fn snapshots(&self) -> Result<Arc<Vec<Arc<Manifest>>>, ReadError> {
         let list = async {
             let manifests = snapshot::list(&self.lake).await?;
@@ -402,8 +295,9 @@ impl Serving {
         Ok(self.catalog.get_or_make(&(), list).await?)
     }
 
-    /// Brings the metrics that are read off, not counted, up to date.
+    /// Updates the gauges, before the metrics are rendered.
     pub fn observe(&self) {
+        // Removes expired entries.
         self.older.remove_where(|_| false);
         self.metrics.cache_bytes.set(gauge(self.blocks.bytes()));
         self.metrics.audience_bytes.set(gauge(self.sets.bytes()));
@@ -421,12 +315,12 @@ impl Serving {
     }
 }
 
-/// A count as a gauge has it.
+/// Converts a count to the value of a gauge.
 fn gauge(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+#[expect(clippy::cast_precision_loss, reason = "seconds for display")]
 fn seconds_since(time: DateTime<Utc>) -> f64 {
     (Utc::now() - time).num_milliseconds() as f64 / 1_000.0
 }

@@ -1,7 +1,8 @@
-//! Threads that each run a reactor of their own: a connection, and what it waits for, stay on one core.
+//! Worker threads with one single-threaded Tokio runtime each, so that a connection and its I/O stay on one
+//! core.
 //!
-//! A runtime that shares its tasks among threads pays for it with wake-ups across cores, which cost more than most answers. Knows nothing of
-//! what runs on them.
+//! A work-stealing runtime wakes tasks across cores, which costs more than most responses. The workers know
+//! nothing of their tasks.
 
 use std::{
     sync::{
@@ -16,47 +17,47 @@ use tokio::{
     sync::oneshot,
 };
 
-/// The threads; they end when this is dropped, and what runs on them is dropped with them.
+/// Pool of worker threads. Dropping it stops the threads and drops their tasks.
 #[derive(Debug)]
 pub struct Workers(Vec<Worker>);
 
 #[derive(Debug)]
 struct Worker {
     handle: Handle,
-    /// Tasks that were put here and have not ended.
+    /// Number of running tasks that [`Workers::spawn`] placed on this worker.
     load: Arc<AtomicUsize>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Workers {
-    /// Starts `count` of them, at least one.
+    /// Starts `count` workers, at least one.
     ///
     /// # Errors
-    /// Of a system that gives no more threads or files.
+    /// If the operating system cannot start a thread or open the file descriptors of a runtime.
     pub fn start(count: usize) -> std::io::Result<Self> {
         (0..count.max(1)).map(Worker::start).collect::<Result<_, _>>().map(Self)
     }
 
-    /// One for what belongs to no connection: by turns.
+    /// Returns the runtime handle of worker `number`, counted round-robin.
     #[must_use]
     pub fn handle(&self, number: usize) -> &Handle {
         &self.0[number % self.0.len()].handle
     }
 
-    /// How many there are.
+    /// Returns the number of workers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Runs `task` on the worker that has the fewest.
+    /// Runs `task` on the worker with the fewest tasks.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let least = self.0.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
-        if let Some(worker) = least {
-            let counted = Counted::new(&worker.load);
+        let least_loaded = self.0.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
+        if let Some(worker) = least_loaded {
+            let guard = LoadGuard::new(&worker.load);
             worker.handle.spawn(async move {
-                let _counted = counted;
+                let _guard = guard;
                 task.await;
             });
         }
@@ -79,26 +80,25 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         drop(self.end.take());
-        // Not of the thread itself, which cannot wait for its own end.
-        if let Some(thread) =
-            self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id())
-        {
+        let Some(thread) = self.thread.take() else { return };
+        // A thread cannot join itself.
+        if thread.thread().id() != std::thread::current().id() {
             let _ = thread.join();
         }
     }
 }
 
-/// A task that has not ended.
-struct Counted(Arc<AtomicUsize>);
+/// Counts a task in the load of its worker until dropped.
+struct LoadGuard(Arc<AtomicUsize>);
 
-impl Counted {
+impl LoadGuard {
     fn new(load: &Arc<AtomicUsize>) -> Self {
         load.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(load))
     }
 }
 
-impl Drop for Counted {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! The layouts that `rows` could have: block sizes and compressions.
+//! Comparison of layouts of `rows`: block sizes and compressions.
 
 use std::{
     sync::Arc,
@@ -24,13 +24,13 @@ use parquet::{
 
 use crate::{
     reads::{
-        CACHE, COLD, Cold, KIB, LOOKUPS, MIB, Reads, Times, everybody, far_apart, mean, most, open_rows,
+        CACHE, COLD, Cold, KIB, LOOKUPS, MIB, Reads, Times, all_rows, far_apart, max, mean, open_rows,
         settings,
     },
     shop::{Dice, Shop},
 };
 
-/// One way to lay out `rows`.
+/// Layout of `rows`, with its results.
 struct Layout {
     kib: usize,
     compression: (&'static str, Compression),
@@ -41,7 +41,7 @@ struct Layout {
     cold: Cold,
 }
 
-/// Writes the `rows` of a snapshot once more with other blocks, into a snapshot of their own.
+/// Writes the `rows` of a snapshot with another block size and compression, into a new snapshot.
 async fn rewrite(
     shop: &Shop,
     number: u32,
@@ -83,7 +83,7 @@ async fn rewrite(
     Ok(manifest)
 }
 
-/// As the writer cuts blocks, but by size alone, whatever it is.
+/// Returns the row indexes of `batch` at which a block ends, when blocks are cut by size alone.
 fn ends(batch: &RecordBatch, block: usize, filled: &mut usize) -> Vec<usize> {
     let texts: Vec<_> = batch.columns().iter().filter_map(|column| column.as_string_opt::<i32>()).collect();
     let mut ends = Vec::new();
@@ -97,11 +97,11 @@ fn ends(batch: &RecordBatch, block: usize, filled: &mut usize) -> Vec<usize> {
     ends
 }
 
-/// Compares them at `customers` customers.
+/// Compares the layouts at `customers` customers.
 pub(crate) async fn layouts(customers: u32) -> anyhow::Result<()> {
     let shop = Shop::open(customers).await?;
     let (reads, _) = Reads::open(&shop, &settings(0), &Arc::new(Metrics::new()?)).await?;
-    let map = everybody(&shop, &reads).await?;
+    let map = all_rows(&shop, &reads).await?;
     drop(reads);
     let compressions = [
         ("none", Compression::UNCOMPRESSED),
@@ -143,12 +143,14 @@ pub(crate) async fn layouts(customers: u32) -> anyhow::Result<()> {
         }
     }
     println!(
-        "\nLayouts of `rows` at {} customers; times in µs as median / 99th percentile. Larder writes blocks of {} KiB with LZ4.\n",
+        "\nLayouts of `rows` at {} customers; times in µs as median / 99th percentile. \
+         Larder writes blocks of {} KiB with LZ4.\n",
         shop.manifest.customers,
         ROWS_BLOCK_BYTES >> 10,
     );
     println!(
-        "| block KiB | compression | `rows` MiB | blocks | footers in memory KiB | KiB a cold lookup reads, mean / most | cold | warm |"
+        "| block KiB | compression | `rows` MiB | blocks | footers in memory KiB \
+         | KiB read per cold lookup, mean / max | cold | warm |"
     );
     println!("|---:|---|---:|---:|---:|---:|---:|---:|");
     for layout in &mut all {
@@ -160,7 +162,7 @@ pub(crate) async fn layouts(customers: u32) -> anyhow::Result<()> {
             layout.blocks,
             layout.footers as f64 / KIB,
             mean(&layout.cold.bytes) / KIB,
-            most(&layout.cold.bytes) / KIB,
+            max(&layout.cold.bytes) / KIB,
             layout.cold.times.median()?,
             layout.cold.times.p99()?,
             layout.warm.median()?,

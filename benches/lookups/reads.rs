@@ -1,4 +1,4 @@
-//! Lookups by either reader, timed, and what they are compared with.
+//! Timed lookups, and the baselines they are compared with.
 
 use std::{
     collections::HashMap,
@@ -21,13 +21,13 @@ use larder::{
 
 use crate::shop::{Dice, Shop, micros, quantile};
 
-/// Lookups of each contestant in a round.
+/// Number of lookups per variant and round.
 pub(crate) const LOOKUPS: usize = 20_000;
-/// Cold lookups to collect, at least.
+/// Least number of cold lookups to collect.
 pub(crate) const COLD: usize = 3_000;
-/// What the peer of a cold lookup reads, and the most that a cold lookup should.
+/// Number of bytes that the baseline of a cold lookup reads, and limit for a cold lookup.
 pub(crate) const PREAD: usize = 256 << 10;
-/// A budget that everything fits in.
+/// Memory budget that holds all data.
 pub(crate) const CACHE: u64 = 8 << 30;
 
 /// Times in microseconds.
@@ -48,7 +48,7 @@ impl Times {
     }
 }
 
-/// Something that answers lookups from a snapshot.
+/// Reader of a snapshot.
 pub(crate) enum Reads {
     Serving(Box<Serving>, Arc<Served>),
     Reader(Box<SnapshotReader>),
@@ -69,7 +69,7 @@ impl Reads {
         Ok((Self::Serving(serving, served), ready))
     }
 
-    /// The bytes of the customer's features; the customer must be known.
+    /// Reads a known customer, and returns the size of the features in bytes.
     pub(crate) async fn length(&self, id: &CustomerId) -> anyhow::Result<usize> {
         match self {
             Self::Serving(serving, served) => {
@@ -88,17 +88,17 @@ pub(crate) fn length(row: &Row) -> usize {
     black_box(row).views.bytes()
 }
 
-/// All that a row holds, in one piece.
+/// Returns the content of a row as one buffer.
 pub(crate) fn content(row: &Row) -> Bytes {
     row.views.iter().flatten().flatten().copied().collect()
 }
 
-/// Settings with nothing in the way: a cache that is large enough, and rows kept for `memory` bytes.
+/// Returns settings with a block cache that holds all data, and a memory tier of `memory` bytes.
 pub(crate) fn settings(memory: u64) -> ServingConfig {
     ServingConfig { cache: CACHE, memory, memory_ttl: Duration::from_hours(1), ..ServingConfig::default() }
 }
 
-/// Cold lookups: their times, the bytes that each read, and those of the peer.
+/// Results of cold lookups: times, bytes read per lookup, and times of the baseline.
 #[derive(Default)]
 pub(crate) struct Cold {
     pub(crate) times: Times,
@@ -107,8 +107,8 @@ pub(crate) struct Cold {
 }
 
 impl Cold {
-    /// Asks for ids that lie far from each other, in random order. What had to be read exactly once was cold, what was not read at
-    /// all lay in the block of an id before; two reads would break a promise.
+    /// Reads `ids` and records the cold lookups: those with exactly one read from the lake. A lookup without
+    /// a read found a block of an earlier lookup and is skipped. More than one read is an error.
     pub(crate) async fn collect(
         &mut self,
         reads: &Reads,
@@ -126,7 +126,7 @@ impl Cold {
             let after = (metrics.lake_reads.get(), metrics.lake_read_bytes.get());
             ensure!(
                 expected.get(id.as_str()).map(Bytes::len) == Some(found),
-                "{id} has other features than before"
+                "features of {id} differ between tiers"
             );
             match after.0 - before.0 {
                 0 => continue,
@@ -135,11 +135,11 @@ impl Cold {
             }
             self.bytes.push((after.1 - before.1) as f64);
             let file = &files[dice.below(files.len())];
-            let room = usize::try_from(file.metadata()?.len())?.saturating_sub(PREAD);
-            let place = dice.below(room.max(1)) as u64;
+            let last_offset = usize::try_from(file.metadata()?.len())?.saturating_sub(PREAD);
+            let offset = dice.below(last_offset.max(1)) as u64;
             let since = Instant::now();
             let mut buffer = vec![0; PREAD];
-            let read = file.read_at(&mut buffer, place)?;
+            let read = file.read_at(&mut buffer, offset)?;
             black_box((&buffer, read));
             self.pread.note(since);
         }
@@ -147,7 +147,7 @@ impl Cold {
     }
 }
 
-/// Some ids, each most likely in a block of its own, in random order.
+/// Picks ids that are most likely in different blocks, in random order.
 pub(crate) fn far_apart(shop: &Shop, dice: &mut Dice) -> Vec<CustomerId> {
     const APART: usize = 500;
     let mut ids: Vec<CustomerId> = shop.ids.iter().skip(dice.below(APART)).step_by(APART).cloned().collect();
@@ -158,7 +158,7 @@ pub(crate) fn far_apart(shop: &Shop, dice: &mut Dice) -> Vec<CustomerId> {
     ids
 }
 
-/// The files of the kind `rows` of a snapshot.
+/// Opens the files of the kind `rows` of a snapshot.
 pub(crate) fn open_rows(shop: &Shop, manifest: &Manifest) -> anyhow::Result<Vec<File>> {
     let rows = manifest.files.iter().filter(|file| file.kind == FileKind::Rows);
     let folder = shop.folder.path().join("lake");
@@ -167,10 +167,9 @@ pub(crate) fn open_rows(shop: &Shop, manifest: &Manifest) -> anyhow::Result<Vec<
     rows.map(|file| open(&file.path)).collect()
 }
 
-pub(crate) async fn everybody(shop: &Shop, reads: &Reads) -> anyhow::Result<HashMap<String, Bytes>> {
-    let Reads::Serving(serving, served) = reads else {
-        anyhow::bail!("everybody is asked for by way of serving")
-    };
+/// Reads the content of all rows, by customer id.
+pub(crate) async fn all_rows(shop: &Shop, reads: &Reads) -> anyhow::Result<HashMap<String, Bytes>> {
+    let Reads::Serving(serving, served) = reads else { anyhow::bail!("expected a `Serving`") };
     let mut all = HashMap::with_capacity(shop.ids.len());
     for id in &shop.ids {
         let row = serving.customer(served, id).await?.row.with_context(|| format!("{id} is not found"))?;
@@ -183,7 +182,7 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-pub(crate) fn most(values: &[f64]) -> f64 {
+pub(crate) fn max(values: &[f64]) -> f64 {
     values.iter().copied().fold(0.0, f64::max)
 }
 

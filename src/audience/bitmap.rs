@@ -63,6 +63,12 @@ impl Bitmap {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// Returns the number of customers that are in both sets.
+    #[must_use]
+    pub fn count_common(&self, other: &Self) -> usize {
+        self.words.iter().zip(&other.words).map(|(word, other)| (word & other).count_ones() as usize).sum()
+    }
+
     /// Puts `customer` in.
     pub fn insert(&mut self, customer: usize) {
         if customer < self.len {
@@ -116,8 +122,8 @@ mod tests {
         assert_eq!(some.iter().collect::<Vec<_>>(), [0, 63, 64, 129]);
         assert!(some.contains(129) && !some.contains(1) && !some.contains(1_000));
         let mut others = Bitmap::full(130);
-        assert_eq!(others.count(), 130);
+        assert_eq!((others.count(), others.count_common(&some), some.count_common(&others)), (130, 4, 4));
         others.remove_all(&some);
-        assert_eq!(others.count(), 126);
+        assert_eq!((others.count(), others.count_common(&some)), (126, 0));
     }
 }

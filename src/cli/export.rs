@@ -18,7 +18,7 @@ use crate::{
     lake::Lake,
     serving::{
         Ranked, Serving,
-        export::{Columns, Export, Exporting, Format, List, Order, Treatment},
+        export::{ExportColumns, Export, Exporting, ExportFormat, ExportList, ExportOrder, Treatment},
     },
     snapshot::{Manifest, SnapshotError, SnapshotId, is_own, read_current, reader::ChurnFilter},
     telemetry::{Metrics, Progress},
@@ -87,14 +87,14 @@ enum ListArgs {
 struct ExportOptions {
     /// File format: csv, ndjson or parquet [default: by the extension of --out, else csv]
     #[arg(long, value_parser = parse_format)]
-    format: Option<Format>,
+    format: Option<ExportFormat>,
     /// Columns: `customer_id`, rank, features as view.feature, or whole views [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     columns: Vec<String>,
     /// Order of rows: id, which reads the snapshot once, or rank, which reads it once for every 65,536
     /// members [default: id; rank for an audience with --order-by]
     #[arg(long, value_parser = parse_order)]
-    order: Option<Order>,
+    order: Option<ExportOrder>,
     /// Snapshot id [default: the current snapshot]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<SnapshotId>,
@@ -108,19 +108,19 @@ struct ExportOptions {
 
 impl ExportOptions {
     /// Returns the format of `--format`, else of the extension of `--out`, else CSV.
-    fn format(&self) -> Format {
+    fn format(&self) -> ExportFormat {
         let ending = Path::new(&self.out)
             .extension()
             .and_then(|ending| parse_format(&ending.to_str()?.to_lowercase()).ok());
-        self.format.or(ending).unwrap_or(Format::Csv)
+        self.format.or(ending).unwrap_or(ExportFormat::Csv)
     }
 }
 
-fn parse_format(name: &str) -> Result<Format, String> {
+fn parse_format(name: &str) -> Result<ExportFormat, String> {
     match name {
-        "csv" => Ok(Format::Csv),
-        "ndjson" => Ok(Format::Ndjson),
-        "parquet" => Ok(Format::Parquet),
+        "csv" => Ok(ExportFormat::Csv),
+        "ndjson" => Ok(ExportFormat::Ndjson),
+        "parquet" => Ok(ExportFormat::Parquet),
         _ => Err("expected csv, ndjson or parquet".to_owned()),
     }
 }
@@ -131,10 +131,10 @@ fn parse_least(text: &str, most: f64) -> Result<f64, String> {
     number.ok_or_else(|| format!("expected a number from 0 to {most}"))
 }
 
-fn parse_order(name: &str) -> Result<Order, String> {
+fn parse_order(name: &str) -> Result<ExportOrder, String> {
     match name {
-        "id" => Ok(Order::Id),
-        "rank" => Ok(Order::Rank),
+        "id" => Ok(ExportOrder::Id),
+        "rank" => Ok(ExportOrder::Rank),
         _ => Err("expected id or rank".to_owned()),
     }
 }
@@ -147,23 +147,23 @@ fn parse_order_by(text: &str) -> Result<(FeatureName, bool), String> {
 
 impl ListArgs {
     /// Returns the list and the options of the export.
-    fn into_parts(self) -> anyhow::Result<(List, ExportOptions)> {
+    fn into_parts(self) -> anyhow::Result<(ExportList, ExportOptions)> {
         match self {
-            Self::Segment { name, options } => Ok((List::Segment(name), options)),
+            Self::Segment { name, options } => Ok((ExportList::Segment(name), options)),
             Self::Churn { risk, segment, min_probability, min_value, options } => {
                 let [min_probability, min_value] =
                     [min_probability, min_value].map(|least| least.map(ChurnFilter::at_least));
                 let filter = ChurnFilter { risk, segment, min_probability, min_value };
-                Ok((List::Churn(filter), options))
+                Ok((ExportList::Churn(filter), options))
             }
             Self::Audience { expression, order_by, limit, mut options } => {
                 let expression = Expression::parse(&expression).context("cannot parse the expression")?;
-                options.order = options.order.or(order_by.as_ref().map(|_| Order::Rank));
+                options.order = options.order.or(order_by.as_ref().map(|_| ExportOrder::Rank));
                 let order_by = match order_by {
                     Some(order_by) => order_by,
                     None => parse_order_by(order::DEFAULT).map_err(anyhow::Error::msg)?,
                 };
-                Ok((List::Audience(Ranked { expression, order_by, limit }), options))
+                Ok((ExportList::Audience(Ranked { expression, order_by, limit }), options))
             }
         }
     }
@@ -183,11 +183,11 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let served = serving.snapshot(&id).await?;
     check_list(&list, &served.manifest, options.pii)?;
     let columns = if options.columns.is_empty() {
-        Columns::all(&served.manifest, options.pii)
+        ExportColumns::all(&served.manifest, options.pii)
     } else {
-        Columns::named(&served.manifest, options.columns.iter().map(String::as_str), options.pii)?
+        ExportColumns::named(&served.manifest, options.columns.iter().map(String::as_str), options.pii)?
     };
-    let export = Export { list, columns: columns.clone(), format, order: options.order.unwrap_or(Order::Id) };
+    let export = Export { list, columns: columns.clone(), format, order: options.order.unwrap_or(ExportOrder::Id) };
     let exporting = serving.export(&served, export).await?;
     for (position, hint) in &exporting.hints {
         table::line(&format!("at character {position}: {hint}"))?;
@@ -205,9 +205,9 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
 }
 
 /// Checks that the snapshot has the list, and that an expression uses personal data only with `--pii`.
-fn check_list(list: &List, manifest: &Manifest, pii: bool) -> anyhow::Result<()> {
+fn check_list(list: &ExportList, manifest: &Manifest, pii: bool) -> anyhow::Result<()> {
     match list {
-        List::Segment(name) | List::Churn(ChurnFilter { segment: Some(name), .. })
+        ExportList::Segment(name) | ExportList::Churn(ChurnFilter { segment: Some(name), .. })
             if manifest.segment(name).is_none() =>
         {
             let known: Vec<&str> = manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
@@ -215,10 +215,10 @@ fn check_list(list: &List, manifest: &Manifest, pii: bool) -> anyhow::Result<()>
             let hint = if near.is_empty() { format!("; there are {}", known.join(", ")) } else { near };
             bail!("there is no segment `{name}`{hint}");
         }
-        List::Churn(_) if manifest.models.churn.is_none() => {
+        ExportList::Churn(_) if manifest.models.churn.is_none() => {
             bail!("snapshot {} has no churn model", manifest.id)
         }
-        List::Audience(audience) if !pii => {
+        ExportList::Audience(audience) if !pii => {
             let mut used = audience.expression.features().into_iter().chain([&audience.order_by.0]);
             if let Some(name) = used.find(|name| manifest.is_personal(&name.view, &name.feature)) {
                 bail!("{name} is personal data, which an expression may use only with --pii");
@@ -245,7 +245,7 @@ async fn write(exporting: Exporting, out: &str, lake: &Lake) -> anyhow::Result<u
 }
 
 /// Prints which personal columns are hashed or left out.
-fn print_personal(columns: &Columns) -> anyhow::Result<()> {
+fn print_personal(columns: &ExportColumns) -> anyhow::Result<()> {
     for (label, hashed) in [("hashed", true), ("left out", false)] {
         let personal = columns.personal().into_iter().filter(|(_, treatment)| match treatment {
             Treatment::Shown => false,

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use super::{App, Tls, layers, router};
-use crate::{telemetry::Seldom, workers::Workers};
+use crate::{telemetry::LogThrottle, workers::Workers};
 
 /// The longest that a client may take to send the head of a request; an idle connection is closed after the
 /// same time.
@@ -60,7 +60,7 @@ pub async fn serve(
         tokio::time::sleep(app.config.drain_delay).await;
     };
     tokio::pin!(draining);
-    let throttle = Seldom::default();
+    let throttle = LogThrottle::default();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted.and_then(|(stream, _)| stream.into_std()),
@@ -73,7 +73,7 @@ pub async fn serve(
                 workers.spawn(connection);
             }
             Err(error) => {
-                throttle.tell(&error.to_string(), |suppressed| {
+                throttle.log(&error.to_string(), |suppressed| {
                     tracing::warn!(%error, suppressed, "accept failed");
                 });
                 tokio::time::sleep(ACCEPT_PAUSE).await;

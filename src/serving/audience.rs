@@ -1,8 +1,8 @@
-//! An audience: how many, who first, and the figures of all of them.
+//! Audiences: size, figures, members in order and breakdown of the customers that match an expression.
 
 use std::sync::Arc;
 
-use super::{Members, ReadError, Served, Serving, sets::Set};
+use super::{Members, ReadError, Served, Serving, audience_cache::LeafSet};
 use crate::{
     audience::{
         Bitmap, Column, Dictionary, Expression, ExpressionError, FeatureName, Order, Plan,
@@ -14,75 +14,75 @@ use crate::{
     snapshot::SnapshotError,
 };
 
-/// Which customers are wanted, and what of them.
+/// Query of an audience.
 #[derive(Debug, Clone)]
 pub struct AudienceRequest {
-    /// Who.
+    /// Expression that the members match.
     pub expression: Expression,
-    /// What they are ordered by, and whether the greatest comes first.
+    /// Feature that orders the members, and whether the order is descending.
     pub order_by: (FeatureName, bool),
-    /// How many members to leave out.
+    /// Number of members to skip.
     pub offset: u64,
-    /// How many to give at most.
+    /// Most members to return; 0 for the figures alone.
     pub limit: usize,
-    /// What to divide them by.
+    /// Breakdown of the members.
     pub breakdown: Option<Breakdown>,
 }
 
-/// All members of an audience, each with a rank.
+/// Ranked list of the members of an audience, for exports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ranked {
-    /// Who.
+    /// Expression that the members match.
     pub expression: Expression,
-    /// What they are ordered by, and whether the greatest comes first.
+    /// Feature that orders the members, and whether the order is descending.
     pub order_by: (FeatureName, bool),
-    /// How many of them, the first ones; all unless given.
+    /// Number of first members to list; `None` for all.
     pub limit: Option<u64>,
 }
 
-/// How an audience is divided.
+/// Breakdown of an audience by a feature.
 #[derive(Debug, Clone)]
 pub struct Breakdown {
-    /// By which feature.
+    /// Feature to break down by.
     pub feature: FeatureName,
-    /// How many values to name.
+    /// Number of most frequent values to count one by one.
     pub top: usize,
-    /// Into how many parts of its range instead.
+    /// Number of buckets of the feature's range; if given, members are counted by bucket instead of by value.
     pub buckets: Option<usize>,
 }
 
-/// What is known of an audience.
+/// Result of an audience query.
 #[derive(Debug)]
 pub struct Audience {
-    /// The figures of all of them.
+    /// Figures of all members.
     pub figures: Figures,
-    /// Those of the ranks asked for.
+    /// Requested page of members.
     pub members: Members,
-    /// How they are divided.
+    /// Breakdown of all members.
     pub parts: Option<Parts>,
-    /// What the caller may have meant otherwise, by place in the expression.
+    /// Suggestions for texts of the expression that no customer has, with their positions in the expression.
     pub hints: Vec<(usize, String)>,
 }
 
-/// The parts of an audience.
+/// Result of a breakdown.
 #[derive(Debug)]
 pub enum Parts {
-    /// By value.
+    /// Counts by value.
     Values(Counts),
-    /// By range.
+    /// Counts by bucket.
     Ranges(Buckets),
 }
 
-/// Why there is no answer.
+/// Error of an audience query.
 #[derive(Debug, thiserror::Error)]
 pub enum AudienceError {
-    /// The expression.
+    /// The expression is not valid in this snapshot.
     #[error(transparent)]
     Expression(#[from] ExpressionError),
-    /// Another part of the request.
+    /// Another parameter of the request is not valid: its name, and the reason.
     #[error("`{0}`: {1}")]
     Request(&'static str, String),
-    /// No tier could answer.
+    /// The snapshot cannot be read, or too many operations run.
     #[error(transparent)]
     Read(#[from] ReadError),
 }
@@ -94,29 +94,35 @@ impl From<Arc<SnapshotError>> for AudienceError {
 }
 
 impl Serving {
-    /// The audience that `asked` describes, in the snapshot `served`. What was asked for before is counted in memory.
+    /// Evaluates an audience in the snapshot `served`. Columns and sets of earlier queries are cached.
     ///
     /// # Errors
-    /// [`AudienceError::Expression`] with the place, [`AudienceError::Request`] with the part, or [`AudienceError::Read`].
+    /// [`AudienceError::Expression`] with the position of the mistake, [`AudienceError::Request`] with the
+    /// parameter, or [`AudienceError::Read`].
     pub async fn audience(
         &self,
         served: &Served,
-        asked: &AudienceRequest,
+        request: &AudienceRequest,
     ) -> Result<Audience, AudienceError> {
-        let plan = served.plan(&asked.expression)?;
-        served.check(asked)?;
-        let counting = served.counting(plan).await?;
+        let plan = served.plan(&request.expression)?;
+        served.check(request)?;
+        let evaluation = served.evaluation(plan).await?;
         let sets = &served.sets;
         let monetary = served.rfm("monetary").await?;
         let scores =
             [served.rfm("r_score").await?, served.rfm("f_score").await?, served.rfm("m_score").await?];
-        let (ids, order) = if asked.limit > 0 {
-            let (feature, descending) = &asked.order_by;
-            (Some(sets.ids().await?), Some(sets.order(feature, *descending).await?))
+        let pager = if request.limit > 0 {
+            let (feature, descending) = &request.order_by;
+            Some(Pager {
+                ids: sets.ids().await?,
+                order: sets.order(feature, *descending).await?,
+                offset: usize::try_from(request.offset).unwrap_or(usize::MAX),
+                limit: request.limit,
+            })
         } else {
-            (None, None)
+            None
         };
-        let divided = match &asked.breakdown {
+        let breakdown = match &request.breakdown {
             None => None,
             Some(by) => {
                 let ascending =
@@ -124,23 +130,24 @@ impl Serving {
                 Some((by.clone(), sets.column(&by.feature).await?, ascending))
             }
         };
-        let (offset, limit) = (usize::try_from(asked.offset).unwrap_or(usize::MAX), asked.limit);
-        let hints = counting.hints();
-        let count = move || {
-            let (all, members) = counting.members();
-            let left = counting.customers - counting.forgotten.as_ref().map_or(0, Bitmap::count);
-            let figures =
-                Figures::of(&members, left, monetary.as_deref(), scores.each_ref().map(Option::as_deref));
-            let page = ids.zip(order).map(|(ids, order)| page(&all, &members, (&ids, &order), offset, limit));
-            let parts = divided.map(|(by, column, order)| match (by.buckets, order) {
-                (Some(parts), Some(order)) => Parts::Ranges(Buckets::of(&column, &order, &members, parts)),
+        let hints = evaluation.hints();
+        let evaluate = move || {
+            let (matching, members) = evaluation.members();
+            let served_customers = evaluation.customers - evaluation.erased.as_ref().map_or(0, Bitmap::count);
+            let scores = scores.each_ref().map(Option::as_deref);
+            let figures = Figures::of(&members, served_customers, monetary.as_deref(), scores);
+            let page = pager.map(|pager| pager.page(&matching, &members)).unwrap_or_default();
+            let parts = breakdown.map(|(by, column, order)| match (by.buckets, order) {
+                (Some(buckets), Some(order)) => {
+                    Parts::Ranges(Buckets::of(&column, &order, &members, buckets))
+                }
                 _ => Parts::Values(Counts::of(&column, &members, by.top)),
             });
-            (figures, page.unwrap_or_default(), parts)
+            (figures, page, parts)
         };
-        let (figures, (page, next), parts) = sets.cache.compute(count).await?;
-        let page = page.into_iter().map(|(rank, id)| Ok((rank, CustomerId::parse(&id)?)));
-        let customers = page.collect::<Result<_, InvalidId>>().map_err(|error| {
+        let (figures, RankedPage { customers, next }, parts) = sets.cache.compute(evaluate).await?;
+        let parsed = customers.into_iter().map(|(rank, id)| Ok((rank, CustomerId::parse(&id)?)));
+        let customers = parsed.collect::<Result<_, InvalidId>>().map_err(|error| {
             let object = served.manifest.id.path("customers").to_string();
             Arc::new(SnapshotError::Damaged { object, why: error.to_string() })
         })?;
@@ -149,51 +156,69 @@ impl Serving {
     }
 }
 
-/// Ids with their ranks, and the rank to go on from.
-type Page = (Vec<(u64, String)>, Option<u64>);
-
-/// The first `limit` of `members` from the rank `offset` on. Ranks are those among `all`, of whom `members` are not forgotten: so a cursor
-/// goes on where it was although somebody is forgotten meanwhile.
-fn page(
-    all: &Bitmap,
-    members: &Bitmap,
-    (ids, order): (&Dictionary, &Order),
-    offset: usize,
-    limit: usize,
-) -> Page {
-    let (ranks, gaps) = (all.count(), all.count() - members.count());
-    // One more than is wanted, and as many as may be forgotten.
-    let ranked = order.page(all, ranks, offset, limit + gaps + 1).into_iter().zip(offset as u64..);
-    let mut found: Vec<_> =
-        ranked.filter(|(customer, _)| members.contains(*customer)).take(limit + 1).collect();
-    let next = found.get(limit).map(|(_, rank)| *rank);
-    found.truncate(limit);
-    (found.into_iter().map(|(customer, rank)| (rank, ids.get(customer).to_owned())).collect(), next)
+/// Page of members.
+#[derive(Default)]
+struct RankedPage {
+    /// Customer ids with their ranks, which count from 0.
+    customers: Vec<(u64, String)>,
+    /// Rank of the first member of the next page.
+    next: Option<u64>,
 }
 
-/// What an expression is counted with.
-struct Counting {
+/// Request for a page of members, with the columns to answer it.
+struct Pager {
+    ids: Arc<Dictionary>,
+    order: Arc<Order>,
+    offset: usize,
+    limit: usize,
+}
+
+impl Pager {
+    /// Returns the first `limit` customers of `members` from rank `offset` on. `members` are the customers in
+    /// `matching` that are not erased. Ranks are counted over all of `matching`, so that cursors stay valid
+    /// when a customer is erased.
+    fn page(&self, matching: &Bitmap, members: &Bitmap) -> RankedPage {
+        let ranks = matching.count();
+        let gaps = ranks - members.count();
+        // One more than the limit, to find the start of the next page, and one more for each erased customer.
+        let ranked = self.order.page(matching, ranks, self.offset, self.limit + gaps + 1);
+        let mut customers: Vec<(usize, u64)> = ranked
+            .into_iter()
+            .zip(self.offset as u64..)
+            .filter(|(customer, _)| members.contains(*customer))
+            .take(self.limit + 1)
+            .collect();
+        let next = customers.get(self.limit).map(|(_, rank)| *rank);
+        customers.truncate(self.limit);
+        let with_id = |(customer, rank)| (rank, self.ids.get(customer).to_owned());
+        RankedPage { customers: customers.into_iter().map(with_id).collect(), next }
+    }
+}
+
+/// Plan of an expression with the sets to evaluate it.
+struct Evaluation {
     plan: Plan,
-    /// The set of each leaf of the plan.
-    leaves: Vec<Arc<Set>>,
-    /// Who is forgotten; nothing where nobody is.
-    forgotten: Option<Bitmap>,
-    /// All customers of the snapshot.
+    /// Set of each leaf of the plan.
+    leaves: Vec<Arc<LeafSet>>,
+    /// Erased customers; `None` if there are none.
+    erased: Option<Bitmap>,
+    /// Number of customers in the snapshot.
     customers: usize,
 }
 
-impl Counting {
-    /// All members, and those of them who are not forgotten.
+impl Evaluation {
+    /// Returns the customers that match the expression, first with and then without erased customers.
     fn members(&self) -> (Bitmap, Bitmap) {
-        let leaves: Vec<&Bitmap> = self.leaves.iter().map(|set| &set.customers).collect();
-        let all = self.plan.members(&leaves, self.customers);
-        let mut members = all.clone();
-        if let Some(forgotten) = &self.forgotten {
-            members.remove_all(forgotten);
+        let leaves: Vec<&Bitmap> = self.leaves.iter().map(|leaf| &leaf.customers).collect();
+        let matching = self.plan.members(&leaves, self.customers);
+        let mut members = matching.clone();
+        if let Some(erased) = &self.erased {
+            members.remove_all(erased);
         }
-        (all, members)
+        (matching, members)
     }
 
+    /// Returns suggestions for texts of the expression that no customer has, with their positions.
     fn hints(&self) -> Vec<(usize, String)> {
         let leaves = self.plan.leaves.iter().zip(&self.leaves);
         leaves.flat_map(|(leaf, set)| plan::hints(leaf, &set.absent)).collect()
@@ -201,60 +226,62 @@ impl Counting {
 }
 
 impl Served {
-    async fn counting(&self, plan: Plan) -> Result<Counting, Arc<SnapshotError>> {
+    /// Loads the sets to evaluate `plan`.
+    async fn evaluation(&self, plan: Plan) -> Result<Evaluation, Arc<SnapshotError>> {
         let mut leaves = Vec::with_capacity(plan.leaves.len());
         for leaf in &plan.leaves {
             leaves.push(self.sets.leaf(leaf).await?);
         }
-        let forgotten = self.forgotten_here().await?;
-        Ok(Counting { plan, leaves, forgotten, customers: self.sets.customers() })
+        let erased = self.erased_customers().await?;
+        Ok(Evaluation { plan, leaves, erased, customers: self.sets.customers() })
     }
 
-    /// The ranks of the members of an audience by the places of the customers in the snapshot, counted from 1; 0 for those who are no
-    /// members, or are beyond the limit. And what the caller may have meant otherwise.
+    /// Ranks the members of an audience. Returns the rank of every customer of the snapshot, by the
+    /// customer's number, and the hints of the expression. Ranks count from 1; 0 stands for a customer who is
+    /// not a member or is beyond the limit.
     pub(super) async fn ranks(
         &self,
-        asked: &Ranked,
+        request: &Ranked,
     ) -> Result<(Vec<u32>, Vec<(usize, String)>), AudienceError> {
-        let plan = self.plan(&asked.expression)?;
-        let (feature, descending) = &asked.order_by;
+        let plan = self.plan(&request.expression)?;
+        let (feature, descending) = &request.order_by;
         self.check_order(feature)?;
-        let counting = self.counting(plan).await?;
-        let (hints, order) = (counting.hints(), self.sets.order(feature, *descending).await?);
-        let limit = asked.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let evaluation = self.evaluation(plan).await?;
+        let (hints, order) = (evaluation.hints(), self.sets.order(feature, *descending).await?);
+        let limit = request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let rank = move || {
-            let (all, members) = counting.members();
-            let mut ranks = vec![0; counting.customers];
-            let ranked = (1..).zip(order.walk(&all)).filter(|(_, customer)| members.contains(*customer));
+            let (matching, members) = evaluation.members();
+            let mut ranks = vec![0; evaluation.customers];
+            let ranked = (1..).zip(order.walk(&matching)).filter(|(_, customer)| members.contains(*customer));
             ranked.take(limit).for_each(|(rank, customer)| ranks[customer] = rank);
             ranks
         };
         Ok((self.sets.cache.compute(rank).await?, hints))
     }
 
-    /// The plan of `expression` in this snapshot.
+    /// Plans `expression` against the views and segments of the snapshot.
     fn plan(&self, expression: &Expression) -> Result<Plan, ExpressionError> {
         let segments: Vec<&str> =
             self.manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
         Known { views: &self.manifest.views, segments: &segments }.plan(expression)
     }
 
-    /// Those of its customers who are forgotten; nothing where nobody is.
-    async fn forgotten_here(&self) -> Result<Option<Bitmap>, Arc<SnapshotError>> {
+    /// Returns the erased customers of the snapshot; `None` if the erasure list is empty.
+    pub(super) async fn erased_customers(&self) -> Result<Option<Bitmap>, Arc<SnapshotError>> {
         if self.forgotten.is_empty() {
             return Ok(None);
         }
         let ids = self.sets.ids().await?;
-        let mut forgotten = Bitmap::empty(self.sets.customers());
+        let mut erased = Bitmap::empty(self.sets.customers());
         for (number, known) in self.forgotten.ids().map(|id| ids.search(id.as_str())) {
             if known {
-                forgotten.insert(number);
+                erased.insert(number);
             }
         }
-        Ok(Some(forgotten))
+        Ok(Some(erased))
     }
 
-    /// A column of `rfm`, where the snapshot has it.
+    /// Returns a column of the view `rfm`; `None` if the snapshot does not have the column.
     async fn rfm(&self, feature: &str) -> Result<Option<Arc<Column>>, Arc<SnapshotError>> {
         let name = FeatureName::new("rfm", feature);
         if self.kind(&name).is_err() {
@@ -267,31 +294,33 @@ impl Served {
         Known { views: &self.manifest.views, segments: &[] }.kind(name)
     }
 
-    /// Checks the feature that is ordered by.
+    /// Checks that members can be ordered by `feature`.
     fn check_order(&self, feature: &FeatureName) -> Result<(), AudienceError> {
-        let wrong = |why: String| Err(AudienceError::Request("order_by", why));
+        let invalid = |why: String| Err(AudienceError::Request("order_by", why));
         match self.kind(feature) {
-            Err(error) => wrong(error.message),
+            Err(error) => invalid(error.message),
             Ok(kind) if breakdown::is_ordered(kind) => Ok(()),
-            Ok(_) => wrong(format!("members can be ordered by numbers and times; {feature} is neither")),
+            Ok(_) => invalid(format!("members can be ordered by numbers and times; {feature} is neither")),
         }
     }
 
-    /// Checks the features that are ordered and divided by.
-    fn check(&self, asked: &AudienceRequest) -> Result<(), AudienceError> {
-        if asked.limit > 0 {
-            self.check_order(&asked.order_by.0)?;
+    /// Checks the features of the order and of the breakdown.
+    fn check(&self, request: &AudienceRequest) -> Result<(), AudienceError> {
+        if request.limit > 0 {
+            self.check_order(&request.order_by.0)?;
         }
-        let wrong = |why: String| AudienceError::Request("breakdown", why);
-        let Some(by) = &asked.breakdown else { return Ok(()) };
+        let invalid = |why: String| AudienceError::Request("breakdown", why);
+        let Some(by) = &request.breakdown else { return Ok(()) };
         let feature = &by.feature;
-        let kind = self.kind(feature).map_err(|error| wrong(error.message))?;
+        let kind = self.kind(feature).map_err(|error| invalid(error.message))?;
         if by.buckets.is_some() && !breakdown::is_ordered(kind) {
-            return Err(wrong(format!("only numbers and times have `buckets`; {feature} is neither")));
+            return Err(invalid(format!("only numbers and times have `buckets`; {feature} is neither")));
         }
         if by.buckets.is_none() && !breakdown::is_counted(kind) {
-            let what = "only text, whole numbers, and true or false are counted value by value";
-            return Err(wrong(format!("{what}; ask for `buckets` of {feature}")));
+            return Err(invalid(format!(
+                "only text, whole numbers, and true or false are counted value by value; \
+                 use `buckets` for {feature}"
+            )));
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
-//! Two snapshots side by side: who moved from which segment to which, and what is kept of such findings.
+//! Comparison of two snapshots: how many customers moved from which segment to which.
 //!
-//! Snapshots never change, so neither does what was found between two of them: it is kept by their ids within a byte budget, and
-//! made once however many ask. The customers of both pass by once, sorted by id, so memory does not grow with their number; few
-//! comparisons run at a time, away from those who answer requests, and one that began ends also when nobody waits for it any more.
+//! Snapshots never change, so a comparison is cached by their ids, within a byte budget, and is computed once
+//! even for concurrent requests. A comparison is a merge of both snapshots, which are sorted by customer id,
+//! so its memory does not grow with the number of customers. Few comparisons run at a time, on blocking
+//! threads. A comparison that began runs to its end even if no request waits for it.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,21 +15,21 @@ use arrow::{
 use futures::StreamExt;
 use tokio::{runtime::Handle, sync::Semaphore};
 
-use super::{ReadError, Served, Serving, overlap::Set};
+use super::{ReadError, Served, Serving, reads::churn_list};
 use crate::{
     cache::Cache,
     feature::{SegmentKind, money},
     lake::Lake,
     snapshot::{
-        CHURN_LIST, Manifest, SnapshotError, SnapshotId,
+        Manifest, SnapshotError, SnapshotId,
         columns::{self, Batches, columns},
     },
 };
 
-/// Where a customer stands in a snapshot, by the segments of one kind.
+/// Placement of a customer in a snapshot among the segments of one kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// In a segment.
+pub enum Placement {
+    /// Member of a segment.
     Segment(String),
     /// In the snapshot, but in no segment of the kind.
     Unplaced,
@@ -36,62 +37,71 @@ pub enum Place {
     Absent,
 }
 
-/// The customers that went from one place to another, or stayed.
+/// Cell of a migration matrix: the customers with one placement in the earlier and one in the later snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
-    /// Where they were.
-    pub from: Place,
-    /// Where they are.
-    pub to: Place,
-    /// How many they are.
+    /// Placement in the earlier snapshot.
+    pub from: Placement,
+    /// Placement in the later snapshot.
+    pub to: Placement,
+    /// Number of customers.
     pub customers: u64,
-    /// Their `rfm.monetary` in the earlier snapshot, in ten-thousandths.
+    /// Sum of `rfm.monetary` in the earlier snapshot, in ten-thousandths.
     before: i128,
-    /// The same in the later one.
+    /// Sum of `rfm.monetary` in the later snapshot, in ten-thousandths.
     after: i128,
 }
 
 impl Cell {
-    /// Their `rfm.monetary` in the later snapshot; decimal text.
+    /// Returns the sum of `rfm.monetary` in the later snapshot, as decimal text.
     #[must_use]
     pub fn revenue(&self) -> String {
         money(self.after)
     }
 
-    /// By how much that is more than in the earlier one.
+    /// Returns the change of the sum of `rfm.monetary` from the earlier to the later snapshot, as decimal
+    /// text.
     #[must_use]
     pub fn revenue_change(&self) -> String {
         money(self.after - self.before)
     }
 }
 
-/// All that moved between two snapshots, and all that stayed.
+/// Migration matrices between two snapshots. Every customer of either snapshot is counted once in each
+/// matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changes {
-    /// By segments of kind `rfm`.
+pub struct Migration {
+    /// Matrix over the segments of kind `rfm`.
     pub rfm: Vec<Cell>,
-    /// By segments of kind `churn`.
+    /// Matrix over the segments of kind `churn`.
     pub churn: Vec<Cell>,
 }
 
-/// How a segment's members differ from those in the snapshot before.
+/// Changes of the membership of a segment between two snapshots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Members that were none before.
+    /// Number of members of the later snapshot that were not members in the earlier one.
     pub added: u64,
-    /// Members before that are none any more.
+    /// Number of members of the earlier snapshot that are not members in the later one.
     pub dropped: u64,
 }
 
-impl Changes {
+impl Migration {
     fn moved(&self, kind: SegmentKind, segment: &str) -> Moved {
         let cells = if kind == SegmentKind::Churn { &self.churn } else { &self.rfm };
-        let here = |place: &Place| matches!(place, Place::Segment(name) if name == segment);
-        cells.iter().fold(Moved::default(), |moved, cell| match (here(&cell.from), here(&cell.to)) {
-            (false, true) => Moved { added: moved.added + cell.customers, ..moved },
-            (true, false) => Moved { dropped: moved.dropped + cell.customers, ..moved },
-            _ => moved,
-        })
+        let is_member = |placement: &Placement| match placement {
+            Placement::Segment(name) => name == segment,
+            Placement::Unplaced | Placement::Absent => false,
+        };
+        let mut moved = Moved::default();
+        for cell in cells {
+            match (is_member(&cell.from), is_member(&cell.to)) {
+                (false, true) => moved.added += cell.customers,
+                (true, false) => moved.dropped += cell.customers,
+                _ => {}
+            }
+        }
+        moved
     }
 
     fn weight(&self) -> usize {
@@ -99,41 +109,35 @@ impl Changes {
     }
 }
 
-/// What was found by comparing snapshots.
+/// Cache of comparisons, and the limit of concurrent comparisons.
 #[derive(Debug)]
 pub(super) struct Comparisons {
-    found: Arc<Cache<Key, Found, Arc<SnapshotError>>>,
-    turns: Arc<Semaphore>,
-    pub(super) deadline: Duration,
+    cache: Arc<Cache<ComparisonKey, Comparison, Arc<SnapshotError>>>,
+    permits: Arc<Semaphore>,
+    /// Longest duration of a single read from the lake.
+    deadline: Duration,
 }
 
-/// What a finding is of.
+/// Snapshots of a comparison, earlier snapshot first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Key {
-    Changes(SnapshotId, SnapshotId),
-    /// Of a segment that is no column.
+enum ComparisonKey {
+    Migration(SnapshotId, SnapshotId),
+    /// Membership of one segment, for segments that are not computed from a column.
     Moved(SnapshotId, SnapshotId, String),
-    /// The sets of all segments that are columns.
-    Sets(SnapshotId),
-    /// The set of a segment that is none.
-    Set(SnapshotId, String),
 }
 
+/// Result of a comparison.
 #[derive(Debug, Clone)]
-pub(super) enum Found {
-    Changes(Arc<Changes>),
+enum Comparison {
+    Migration(Arc<Migration>),
     Moved(Moved),
-    Sets(Arc<HashMap<String, Arc<Set>>>),
-    Set(Arc<Set>),
 }
 
-impl Found {
+impl Comparison {
     fn weight(&self) -> usize {
         let own = match self {
-            Self::Changes(changes) => changes.weight(),
+            Self::Migration(changes) => changes.weight(),
             Self::Moved(_) => 0,
-            Self::Sets(sets) => sets.values().map(|set| set.weight()).sum(),
-            Self::Set(set) => set.weight(),
         };
         own + 256
     }
@@ -141,34 +145,35 @@ impl Found {
 
 impl Comparisons {
     pub(super) fn new(budget: u64, deadline: Duration) -> Self {
-        // Half of the processors at most, so that reads always find one.
-        let turns = std::thread::available_parallelism().map_or(1, |processors| processors.get() / 2).max(1);
-        let found = Arc::new(Cache::new(budget, 1, |_, found: &Found| found.weight()));
-        Self { found, turns: Arc::new(Semaphore::new(turns)), deadline }
+        // At most half of the cores, so that point reads have the others.
+        let permits = std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1);
+        let cache = Arc::new(Cache::new(budget, 1, |_, comparison: &Comparison| comparison.weight()));
+        Self { cache, permits: Arc::new(Semaphore::new(permits)), deadline }
     }
 
-    /// What was found before, else what `find` finds, one time however many ask.
-    pub(super) async fn find(
+    /// Returns the comparison `key` from the cache, or computes it with `compute`. Concurrent calls with the
+    /// same key share one computation, which runs to its end even if all callers are dropped.
+    async fn get_or_compute(
         &self,
-        key: Key,
-        find: impl Future<Output = Result<Found, Arc<SnapshotError>>> + Send + 'static,
-    ) -> Result<Found, Arc<SnapshotError>> {
-        if let Some(found) = self.found.get(&key) {
-            return Ok(found);
+        key: ComparisonKey,
+        compute: impl Future<Output = Result<Comparison, Arc<SnapshotError>>> + Send + 'static,
+    ) -> Result<Comparison, Arc<SnapshotError>> {
+        if let Some(comparison) = self.cache.get(&key) {
+            return Ok(comparison);
         }
-        let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else { return find.await };
-        let kept = Arc::clone(&self.found);
+        let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return compute.await };
+        let cache = Arc::clone(&self.cache);
         let finding = tokio::spawn(async move {
-            let found = kept.get_or_make(&key, find).await;
-            drop(turn);
-            found
+            let comparison = cache.get_or_make(&key, compute).await;
+            drop(permit);
+            comparison
         });
         finding.await.map_err(|error| broken(&error))?.map_err(|error| Arc::clone(error.as_ref()))
     }
 }
 
-/// Runs `work` where it may wait and compute; it gets what it may wait with.
-pub(super) async fn apart<T: Send + 'static>(
+/// Runs `work` on a blocking thread. `work` can await futures with the runtime handle that it gets.
+pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce(&Handle) -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<T, Arc<SnapshotError>> {
     let working = tokio::task::spawn_blocking(move || work(&Handle::current()));
@@ -182,59 +187,55 @@ fn broken(error: &tokio::task::JoinError) -> Arc<SnapshotError> {
     })
 }
 
-/// A column's texts by number. There are few, so looking through them is quick.
-#[derive(Debug, Default)]
-pub(super) struct Names(Vec<String>);
+/// Number of [`Placement::Absent`].
+const ABSENT: usize = 0;
+/// Number of [`Placement::Unplaced`].
+const UNPLACED: usize = 1;
+/// Number of the first segment.
+const FIRST_SEGMENT: usize = 2;
 
-impl Names {
-    /// The number of `name`.
-    pub(super) fn number(&mut self, name: &str) -> usize {
-        let known = self.0.iter().position(|known| known == name);
-        known.unwrap_or_else(|| {
+/// Segments of one kind, numbered from [`FIRST_SEGMENT`] on.
+#[derive(Debug, Default)]
+struct SegmentNumbers(Vec<String>);
+
+impl SegmentNumbers {
+    /// Returns the number of the segment `name`, and assigns one if the segment is new.
+    fn number(&mut self, name: &str) -> usize {
+        // A linear search is fast enough for the few segments of a kind.
+        let position = self.0.iter().position(|known| known == name).unwrap_or_else(|| {
             self.0.push(name.to_owned());
             self.0.len() - 1
-        })
-    }
-
-    pub(super) fn into_names(self) -> Vec<String> {
-        self.0
+        });
+        FIRST_SEGMENT + position
     }
 }
 
-/// The name of the segment of a level of risk.
-pub(super) fn churn_segment(risk: &str) -> String {
-    format!("{CHURN_LIST}_{risk}")
-}
-
-/// One customer of a snapshot: the numbers of the segments, and `monetary`.
+/// Row of a customer in a snapshot: the numbers of the placements, and `rfm.monetary` in ten-thousandths.
 #[derive(Debug, Clone, Copy, Default)]
-struct Standing {
+struct PlacedCustomer {
     rfm: usize,
     churn: usize,
     monetary: i128,
 }
 
-/// Numbers of places that are no segment's; those of segments come after them.
-const ABSENT: usize = 0;
-const UNPLACED: usize = 1;
-
-/// The customers of a snapshot as they pass by.
-struct Side {
+/// Scan of the customers of a snapshot, sorted by id.
+struct CustomerScan {
     batches: Batches,
     ids: StringArray,
     rfm: Option<StringArray>,
     risk: Option<StringArray>,
     monetary: Option<Decimal128Array>,
+    /// Index of the next customer in the current batch.
     at: usize,
 }
 
-impl Side {
+impl CustomerScan {
     fn new(lake: &Lake, manifest: &Arc<Manifest>, deadline: Duration) -> Self {
         let batches = columns(lake, manifest, &["rfm.segment", "rfm.monetary", "churn.risk"], deadline);
         Self { batches, ids: StringArray::new_null(0), rfm: None, risk: None, monetary: None, at: 0 }
     }
 
-    /// Makes sure that the next customer is there, if there is one.
+    /// Reads the next batch if the current one is used up. Returns `false` at the end of the snapshot.
     fn fill(&mut self, handle: &Handle) -> Result<bool, SnapshotError> {
         while self.at >= self.ids.len() {
             let Some(batch) = handle.block_on(self.batches.next()).transpose()? else { return Ok(false) };
@@ -242,38 +243,48 @@ impl Side {
             self.ids = columns::texts(&batch, "customer_id").unwrap_or_else(|| StringArray::new_null(0));
             self.rfm = columns::texts(&batch, "rfm.segment");
             self.risk = columns::texts(&batch, "churn.risk");
-            let monetary = columns::column(&batch, "rfm.monetary");
-            let monetary = monetary.and_then(|column| cast(&column, &DataType::Decimal128(38, 4)).ok());
-            self.monetary = monetary.map(|column| column.as_primitive::<Decimal128Type>().clone());
+            self.monetary = columns::column(&batch, "rfm.monetary")
+                .and_then(|column| cast(&column, &DataType::Decimal128(38, 4)).ok())
+                .map(|column| column.as_primitive::<Decimal128Type>().clone());
         }
         Ok(true)
     }
 
-    fn take(&mut self, names: &mut [Names; 2]) -> Standing {
+    /// Returns the next customer of the current batch.
+    fn next_customer(&mut self, segments: &mut SegmentNumbers, risks: &mut SegmentNumbers) -> PlacedCustomer {
         let row = self.at;
         self.at += 1;
-        let number = |texts: &Option<StringArray>, names: &mut Names| {
-            let text = texts.as_ref().filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row));
-            text.map_or(UNPLACED, |text| names.number(text) + UNPLACED + 1)
+        let placement = |texts: &Option<StringArray>, numbers: &mut SegmentNumbers| match texts {
+            Some(texts) if texts.is_valid(row) => numbers.number(texts.value(row)),
+            _ => UNPLACED,
         };
-        let [segments, risks] = names;
-        let (rfm, churn) = (number(&self.rfm, segments), number(&self.risk, risks));
-        let monetary = self
-            .monetary
-            .as_ref()
-            .filter(|column| column.is_valid(row))
-            .map_or(0, |column| column.value(row));
-        Standing { rfm, churn, monetary }
+        let monetary = match &self.monetary {
+            Some(column) if column.is_valid(row) => column.value(row),
+            _ => 0,
+        };
+        PlacedCustomer { rfm: placement(&self.rfm, segments), churn: placement(&self.risk, risks), monetary }
     }
 }
 
-/// Customers, and what they spent before and after, by where they were and are.
-type Tally = HashMap<(usize, usize), (u64, i128, i128)>;
+/// Totals of a cell: number of customers, and sums of `rfm.monetary` in both snapshots.
+#[derive(Debug, Clone, Copy, Default)]
+struct CellTotals {
+    customers: u64,
+    before: i128,
+    after: i128,
+}
+
+/// Totals by the numbers of the placements in the earlier and the later snapshot.
+type MatrixTotals = HashMap<(usize, usize), CellTotals>;
 
 /// Compares all customers of two snapshots.
-fn compare(mut before: Side, mut after: Side, handle: &Handle) -> Result<Changes, SnapshotError> {
-    let mut names = [Names::default(), Names::default()];
-    let (mut rfm, mut churn) = (Tally::new(), Tally::new());
+fn compare(
+    mut before: CustomerScan,
+    mut after: CustomerScan,
+    handle: &Handle,
+) -> Result<Migration, SnapshotError> {
+    let (mut segments, mut risks) = (SegmentNumbers::default(), SegmentNumbers::default());
+    let (mut rfm, mut churn) = (MatrixTotals::new(), MatrixTotals::new());
     loop {
         let order = match (before.fill(handle)?, after.fill(handle)?) {
             (false, false) => break,
@@ -281,29 +292,30 @@ fn compare(mut before: Side, mut after: Side, handle: &Handle) -> Result<Changes
             (false, true) => std::cmp::Ordering::Greater,
             (true, true) => before.ids.value(before.at).cmp(after.ids.value(after.at)),
         };
-        let was = if order.is_le() { before.take(&mut names) } else { Standing::default() };
-        let is = if order.is_ge() { after.take(&mut names) } else { Standing::default() };
-        for (tally, places) in [(&mut rfm, (was.rfm, is.rfm)), (&mut churn, (was.churn, is.churn))] {
-            let cell = tally.entry(places).or_default();
-            cell.0 += 1;
-            cell.1 += was.monetary;
-            cell.2 += is.monetary;
+        let absent = PlacedCustomer::default();
+        let was = if order.is_le() { before.next_customer(&mut segments, &mut risks) } else { absent };
+        let is = if order.is_ge() { after.next_customer(&mut segments, &mut risks) } else { absent };
+        for (matrix, placements) in [(&mut rfm, (was.rfm, is.rfm)), (&mut churn, (was.churn, is.churn))] {
+            let totals = matrix.entry(placements).or_default();
+            totals.customers += 1;
+            totals.before += was.monetary;
+            totals.after += is.monetary;
         }
     }
-    let [segments, risks] = names.map(Names::into_names);
-    let risks: Vec<String> = risks.iter().map(|risk| churn_segment(risk)).collect();
-    Ok(Changes { rfm: cells(rfm, &segments), churn: cells(churn, &risks) })
+    let churn_segments: Vec<String> = risks.0.iter().map(|risk| churn_list(Some(risk))).collect();
+    Ok(Migration { rfm: cells(rfm, &segments.0), churn: cells(churn, &churn_segments) })
 }
 
-fn cells(tally: Tally, names: &[String]) -> Vec<Cell> {
-    let place = |number: usize| match number {
-        ABSENT => Place::Absent,
-        UNPLACED => Place::Unplaced,
-        segment => Place::Segment(names[segment - UNPLACED - 1].clone()),
+/// Converts totals to cells, sorted by placement. `segments` are the names of the segments by number.
+fn cells(matrix: MatrixTotals, segments: &[String]) -> Vec<Cell> {
+    let placement = |number: usize| match number {
+        ABSENT => Placement::Absent,
+        UNPLACED => Placement::Unplaced,
+        segment => Placement::Segment(segments[segment - FIRST_SEGMENT].clone()),
     };
-    let cells = tally.into_iter().map(|((from, to), (customers, before, after))| {
-        let (from, to) = (place(from), place(to));
-        Cell { from, to, customers, before, after }
+    let cells = matrix.into_iter().map(|((from, to), totals)| {
+        let CellTotals { customers, before, after } = totals;
+        Cell { from: placement(from), to: placement(to), customers, before, after }
     });
     let mut cells: Vec<Cell> = cells.collect();
     cells.sort_by(|a, b| (&a.from, &a.to).cmp(&(&b.from, &b.to)));
@@ -311,30 +323,37 @@ fn cells(tally: Tally, names: &[String]) -> Vec<Cell> {
 }
 
 impl Serving {
-    /// Who moved between the snapshots `from` and `to`, and who stayed.
+    /// Compares the segments of all customers in the snapshots `from` and `to`.
     ///
     /// # Errors
-    /// [`ReadError::UnknownSnapshot`] where one of them is gone, [`ReadError::Unavailable`].
-    pub async fn changes(&self, from: &Arc<Manifest>, to: &Arc<Manifest>) -> Result<Arc<Changes>, ReadError> {
+    /// [`ReadError::UnknownSnapshot`] if a snapshot was removed, [`ReadError::Unavailable`] if it cannot be
+    /// read.
+    pub async fn changes(
+        &self,
+        from: &Arc<Manifest>,
+        to: &Arc<Manifest>,
+    ) -> Result<Arc<Migration>, ReadError> {
         let deadline = self.comparisons.deadline;
         let (lake, a, b) = (self.lake.clone(), Arc::clone(from), Arc::clone(to));
-        let find = async move {
-            let (before, after) = (Side::new(&lake, &a, deadline), Side::new(&lake, &b, deadline));
-            apart(move |handle| compare(before, after, handle))
-                .await
-                .map(|changes| Found::Changes(Arc::new(changes)))
+        let compute = async move {
+            let (before, after) =
+                (CustomerScan::new(&lake, &a, deadline), CustomerScan::new(&lake, &b, deadline));
+            let changes = run_blocking(move |handle| compare(before, after, handle)).await?;
+            Ok(Comparison::Migration(Arc::new(changes)))
         };
-        match self.comparisons.find(Key::Changes(from.id.clone(), to.id.clone()), find).await {
-            Ok(Found::Changes(changes)) => Ok(changes),
+        let key = ComparisonKey::Migration(from.id.clone(), to.id.clone());
+        match self.comparisons.get_or_compute(key, compute).await {
+            Ok(Comparison::Migration(changes)) => Ok(changes),
             Ok(_) => Err(ReadError::NoSnapshot),
             Err(error) => Err(self.gone([&from.id, &to.id], error).await),
         }
     }
 
-    /// How the members of `segment` differ between two snapshots; nothing where one of these does not have it.
+    /// Compares the members of `segment` in two snapshots. Returns `None` if a snapshot does not have the
+    /// segment.
     ///
     /// # Errors
-    /// As [`Serving::changes`].
+    /// The errors of [`Serving::changes`].
     pub async fn moved(
         &self,
         from: &Arc<Manifest>,
@@ -348,20 +367,19 @@ impl Serving {
         }
         let (before, after) = (self.opened(from).await?, self.opened(to).await?);
         let name = segment.to_owned();
-        let find = async move {
-            let (before, after) =
-                (sorted_members(&before, &name).await?, sorted_members(&after, &name).await?);
-            Ok(Found::Moved(Moved { added: not_in(&after, &before), dropped: not_in(&before, &after) }))
+        let compute = async move {
+            let (was, is) = (sorted_members(&before, &name).await?, sorted_members(&after, &name).await?);
+            Ok(Comparison::Moved(Moved { added: count_not_in(&is, &was), dropped: count_not_in(&was, &is) }))
         };
-        let key = Key::Moved(from.id.clone(), to.id.clone(), segment.to_owned());
-        match self.comparisons.find(key, find).await {
-            Ok(Found::Moved(moved)) => Ok(Some(moved)),
+        let key = ComparisonKey::Moved(from.id.clone(), to.id.clone(), segment.to_owned());
+        match self.comparisons.get_or_compute(key, compute).await {
+            Ok(Comparison::Moved(moved)) => Ok(Some(moved)),
             Ok(_) => Ok(None),
             Err(error) => Err(self.gone([&from.id, &to.id], error).await),
         }
     }
 
-    /// `error`, or that a snapshot of `ids` was removed while it was read.
+    /// Converts `error`, and checks whether its cause is that one of the snapshots `ids` was removed.
     pub(super) async fn gone<const N: usize>(
         &self,
         ids: [&SnapshotId; N],
@@ -378,21 +396,18 @@ impl Serving {
     }
 }
 
-/// The ids of the members of `segment`, sorted.
-pub(super) async fn sorted_members(
-    served: &Served,
-    segment: &str,
-) -> Result<Vec<Box<str>>, Arc<SnapshotError>> {
+/// Returns the ids of the members of `segment`, sorted.
+async fn sorted_members(served: &Served, segment: &str) -> Result<Vec<Box<str>>, Arc<SnapshotError>> {
     let members = served.reader.members(segment, 0, usize::MAX).await?;
     let mut members: Vec<Box<str>> = members.iter().map(|id| id.as_str().into()).collect();
     members.sort_unstable();
     Ok(members)
 }
 
-/// How many of `these` are not among `those`; both are sorted.
-fn not_in(these: &[Box<str>], those: &[Box<str>]) -> u64 {
-    let mut rest = those.iter().peekable();
-    let missing = these.iter().filter(|id| {
+/// Counts the `ids` that are not in `others`. Both are sorted.
+fn count_not_in(ids: &[Box<str>], others: &[Box<str>]) -> u64 {
+    let mut rest = others.iter().peekable();
+    let missing = ids.iter().filter(|id| {
         while rest.next_if(|known| known < id).is_some() {}
         rest.peek() != Some(id)
     });

@@ -1,8 +1,9 @@
-//! Exports: every member of a list with the columns wanted, as a stream whose memory does not grow with the number of members.
+//! Exports: all members of a list with selected columns, as a stream in bounded memory.
 //!
-//! A task goes through the snapshot and hands pieces over one by one. It ends when nobody takes them any more: the receiver is gone,
-//! or has taken nothing for so long. A stream that does not come to its end breaks with an error, so that half an export is never
-//! taken for a whole one; what came is counted and compared with what was promised.
+//! A task reads the snapshot and sends the export in pieces. The task ends early when the receiver is
+//! dropped, or takes no piece for longer than the idle limit. An incomplete export ends with an error, so
+//! that it cannot be taken for a complete one. The number of exported customers is compared with the size of
+//! the list.
 
 use std::{
     ops::Range,
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::{AudienceError, ReadError, Served, Serving, compare::apart};
+use super::{AudienceError, ReadError, Served, Serving, compare::run_blocking};
 use crate::{
     lake::Lake,
     snapshot::{SnapshotError, columns::columns, reader::ReadStretch},
@@ -31,80 +32,89 @@ mod ranks;
 mod text;
 
 pub use self::{
-    columns::{Columns, RANK, UnknownColumn},
-    list::List,
+    columns::{ExportColumns, RANK, UnknownColumn},
+    list::ExportList,
     personal::Treatment,
 };
 use self::{
-    parquet::Table,
+    parquet::ParquetFile,
     ranks::Ranks,
-    text::{Form, Lines},
+    text::{LineFormat, LineWriter},
 };
 
-/// Stretches of the snapshot that are read and written ahead.
+/// Number of block runs of the snapshot that are read and formatted ahead.
 const AHEAD: usize = 2;
-/// Members that are put in order at a time.
-const ORDERED: u32 = 65_536;
-/// The size of a piece.
+/// Number of members that are sorted by rank at a time.
+const SORTED_MEMBERS: u32 = 65_536;
+/// Size of a piece in bytes.
 const PIECE: usize = 64 << 10;
-/// Pieces that wait to be taken.
-const WAITING: usize = 16;
+/// Number of pieces that are buffered for the receiver.
+const BUFFERED_PIECES: usize = 16;
 
-/// The form of an export.
+/// File format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Comma-separated values (RFC 4180), UTF-8, with a line of names.
+pub enum ExportFormat {
+    /// Comma-separated values (RFC 4180) in UTF-8, with a header line.
     Csv,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Ndjson,
-    /// Parquet with the features' own types.
+    /// Parquet with the Arrow types of the features.
     Parquet,
 }
 
-/// The order of an export.
+/// Order of the customers in an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// By id: the snapshot is read once.
+pub enum ExportOrder {
+    /// By id. The snapshot is read once.
     Id,
-    /// Best first: the snapshot is read once for every 65,536 members.
+    /// By rank, best first. The snapshot is read once per 65,536 members.
     Rank,
 }
 
-/// An export.
+/// Description of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
-    /// Who.
-    pub list: List,
-    /// What of each.
-    pub columns: Columns,
-    /// In which form.
-    pub format: Format,
-    /// In which order.
-    pub order: Order,
+    /// List of the customers.
+    pub list: ExportList,
+    /// Columns of each customer.
+    pub columns: ExportColumns,
+    /// File format.
+    pub format: ExportFormat,
+    /// Order of the customers.
+    pub order: ExportOrder,
 }
 
-/// Why an export broke off.
+/// Time limits of an export.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ExportLimits {
+    /// Longest duration of a single read from the lake.
+    pub(super) read: Duration,
+    /// Longest time for which the receiver may take no piece.
+    pub(super) idle: Duration,
+}
+
+/// Reason why an export is incomplete.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ExportError {
     /// The snapshot could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Nobody took the next piece in time.
-    #[error("nobody took the next piece of the export for {} s", .0.as_secs())]
+    /// The receiver took no piece within the idle limit.
+    #[error("the receiver of the export was idle for {} s", .0.as_secs())]
     Idle(Duration),
-    /// Whoever wanted it is gone.
-    #[error("the receiver of the export is gone")]
+    /// The receiver was dropped.
+    #[error("the receiver of the export disconnected")]
     Left,
-    /// There were fewer customers than the list has, or more.
+    /// The number of exported customers is not the size of the list.
     #[error("the export has {found} customers, the list {expected}")]
     Count {
-        /// How many should have been there.
+        /// Size of the list.
         expected: u64,
-        /// How many were.
+        /// Number of exported customers.
         found: u64,
     },
-    /// The task is gone.
-    #[error("the export broke off")]
+    /// The task of the export ended without a result.
+    #[error("the export was aborted")]
     Broken,
 }
 
@@ -114,12 +124,12 @@ impl From<Arc<SnapshotError>> for ExportError {
     }
 }
 
-/// An export under way: its pieces, one by one. When it is dropped, the work ends.
+/// Running export, as a stream of pieces. Dropping it cancels the export.
 #[derive(Debug)]
 pub struct Exporting {
-    /// How many customers it will have.
+    /// Number of customers that the complete export has.
     pub rows: u64,
-    /// What may have been meant otherwise in an audience's expression, by place.
+    /// Suggestions for texts of an audience's expression that no customer has, with their positions.
     pub hints: Vec<(usize, String)>,
     pieces: mpsc::Receiver<Result<Bytes, ExportError>>,
     ended: bool,
@@ -135,9 +145,9 @@ impl Stream for Exporting {
         self.pieces.poll_recv(context).map(|piece| {
             self.ended = !matches!(&piece, Some(Ok(piece)) if !piece.is_empty());
             match piece {
-                // The last piece is empty: without it something went wrong.
-                Some(Ok(piece)) => (!piece.is_empty()).then_some(Ok(piece)),
-                Some(Err(error)) => Some(Err(error)),
+                // An empty piece marks the end of a complete export.
+                Some(Ok(piece)) if piece.is_empty() => None,
+                Some(piece) => Some(piece),
                 None => Some(Err(ExportError::Broken)),
             }
         })
@@ -145,51 +155,52 @@ impl Stream for Exporting {
 }
 
 impl Serving {
-    /// Begins an export from a snapshot.
+    /// Starts an export from a snapshot.
     ///
     /// # Errors
-    /// [`ReadError::Busy`] where as many are under way as may be, [`ReadError::Unavailable`]; of an audience as [`Serving::audience`].
+    /// [`ReadError::Busy`] if the limit of concurrent exports is reached, [`ReadError::Unavailable`] if the
+    /// snapshot cannot be read, and for an audience the errors of [`Serving::audience`].
     pub async fn export(&self, served: &Arc<Served>, export: Export) -> Result<Exporting, AudienceError> {
-        let turn = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ReadError::Busy("exports"))?;
-        // Without a member to look for, only the number is brought.
+        let permit = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ReadError::Busy("exports"))?;
+        // With a limit of 0, only the size of the list is read.
         let (rows, ranks, hints) = match &export.list {
-            List::Segment(name) => (self.members(served, name, 0, 0).await?.total, None, Vec::new()),
-            List::Churn(filter) => (self.churn(served, filter, 0, 0).await?.total, None, Vec::new()),
-            List::Audience(audience) => {
+            ExportList::Segment(name) => (self.members(served, name, 0, 0).await?.total, None, Vec::new()),
+            ExportList::Churn(filter) => (self.churn(served, filter, 0, 0).await?.total, None, Vec::new()),
+            ExportList::Audience(audience) => {
                 let (ranks, hints) = served.ranks(audience).await?;
                 let ranks = Ranks::new(ranks);
                 (ranks.count(), Some(Arc::new(ranks)), hints)
             }
         };
-        let (sender, pieces) = mpsc::channel(WAITING);
-        let (deadline, idle) = self.export_limits;
-        let out = Out { sender, idle, piece: Vec::new() };
-        let work =
-            Work { lake: self.lake.clone(), deadline, served: Arc::clone(served), export, rows, ranks };
+        let (sender, pieces) = mpsc::channel(BUFFERED_PIECES);
+        let ExportLimits { read: deadline, idle } = self.export_limits;
+        let out = PieceSender { sender, idle, piece: Vec::new() };
+        let task =
+            ExportTask { lake: self.lake.clone(), deadline, served: Arc::clone(served), export, rows, ranks };
         let metrics = Arc::clone(&self.metrics);
         metrics.exports_open.inc();
         tokio::spawn(async move {
-            let watched = out.sender.clone();
-            let end = tokio::select! {
-                end = work.run(out) => end,
-                () = watched.closed() => Err(ExportError::Left),
+            let sender = out.sender.clone();
+            let result = tokio::select! {
+                result = task.run(out) => result,
+                () = sender.closed() => Err(ExportError::Left),
             };
-            drop(turn);
+            drop(permit);
             metrics.exports_open.dec();
-            let outcome = match &end {
+            let outcome = match &result {
                 Ok(()) => "finished",
                 Err(ExportError::Left) => "left",
                 Err(ExportError::Idle(_)) => "idle",
                 Err(_) => "failed",
             };
             metrics.exports.with_label_values(&[outcome]).inc();
-            match end {
-                // Whoever has the last piece may begin the next export.
-                Ok(()) => drop(tokio::time::timeout(idle, watched.send(Ok(Bytes::new()))).await),
+            match result {
+                // Sent after the permit is released, so that the receiver can start another export at once.
+                Ok(()) => drop(tokio::time::timeout(idle, sender.send(Ok(Bytes::new()))).await),
                 Err(error) => {
-                    tracing::warn!(outcome, %error, "an export broke off");
-                    // Where nobody takes anything, the missing end tells.
-                    let _ = watched.try_send(Err(error));
+                    tracing::warn!(outcome, %error, "export aborted");
+                    // Fails if the buffer is full. The receiver then sees a stream without an end piece.
+                    let _ = sender.try_send(Err(error));
                 }
             }
         });
@@ -197,15 +208,15 @@ impl Serving {
     }
 }
 
-/// Where the pieces go.
-struct Out {
+/// Sends an export to its receiver in pieces.
+struct PieceSender {
     sender: mpsc::Sender<Result<Bytes, ExportError>>,
     idle: Duration,
     piece: Vec<u8>,
 }
 
-impl Out {
-    /// Adds to the piece under way, and hands over what is large enough.
+impl PieceSender {
+    /// Appends to the current piece, and sends pieces that are full.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
         for part in bytes.chunks(PIECE) {
             self.piece.extend_from_slice(part);
@@ -216,6 +227,7 @@ impl Out {
         Ok(())
     }
 
+    /// Sends the current piece, unless it is empty.
     async fn flush(&mut self) -> Result<(), ExportError> {
         if self.piece.is_empty() {
             return Ok(());
@@ -230,23 +242,23 @@ impl Out {
     }
 }
 
-/// What there is to do.
-struct Work {
+/// Task that produces an export.
+struct ExportTask {
     lake: Lake,
     deadline: Duration,
     served: Arc<Served>,
     export: Export,
     rows: u64,
-    /// Those that are known already.
+    /// Ranks of the members, if they are already known.
     ranks: Option<Arc<Ranks>>,
 }
 
-impl Work {
-    async fn run(self, mut out: Out) -> Result<(), ExportError> {
+impl ExportTask {
+    async fn run(self, mut out: PieceSender) -> Result<(), ExportError> {
         let found = match self.export.format {
-            Format::Csv => self.text(Form::Csv, &mut out).await,
-            Format::Ndjson => self.text(Form::Ndjson, &mut out).await,
-            Format::Parquet => self.typed(&mut out).await,
+            ExportFormat::Csv => self.write_text(LineFormat::Csv, &mut out).await,
+            ExportFormat::Ndjson => self.write_text(LineFormat::Ndjson, &mut out).await,
+            ExportFormat::Parquet => self.write_parquet(&mut out).await,
         }?;
         if found != self.rows {
             return Err(ExportError::Count { expected: self.rows, found });
@@ -254,6 +266,7 @@ impl Work {
         out.flush().await
     }
 
+    /// Returns the ranks of the members, and reads them if necessary.
     async fn ranks(&self) -> Result<Arc<Ranks>, ExportError> {
         match &self.ranks {
             Some(ranks) => Ok(Arc::clone(ranks)),
@@ -263,142 +276,152 @@ impl Work {
         }
     }
 
-    /// The ranks that are written one after the other, in each of the passes through the snapshot.
+    /// Returns the range of ranks that each pass through the snapshot exports.
     fn passes(&self, ranks: &Ranks) -> Vec<Range<u32>> {
-        let at_a_time = match self.export.order {
-            Order::Id => u32::MAX,
-            Order::Rank => ORDERED,
+        let members_per_pass = match self.export.order {
+            ExportOrder::Id => u32::MAX,
+            ExportOrder::Rank => SORTED_MEMBERS,
         };
-        let starts = (1..=ranks.last().max(1)).step_by(at_a_time as usize);
-        starts.map(|start| start..start.saturating_add(at_a_time)).collect()
+        let starts = (1..=ranks.last().max(1)).step_by(members_per_pass as usize);
+        starts.map(|start| start..start.saturating_add(members_per_pass)).collect()
     }
 
-    async fn text(&self, form: Form, out: &mut Out) -> Result<u64, ExportError> {
-        let lines = Arc::new(Lines::new(form, self.export.columns.clone()));
-        out.write(&lines.head()).await?;
+    /// Writes the export as text lines. Returns the number of exported customers.
+    async fn write_text(&self, format: LineFormat, out: &mut PieceSender) -> Result<u64, ExportError> {
+        let writer = Arc::new(LineWriter::new(format, self.export.columns.clone()));
+        out.write(&writer.header()).await?;
         out.flush().await?;
         let ranks = self.ranks().await?;
         let mut found = 0;
         for pass in self.passes(&ranks) {
             let stretches = self.served.reader.stretches(|places| ranks.any(places, pass.clone())).await?;
-            let written = stretches.into_iter().map(|stretch| {
-                let (served, lines, ranks) =
-                    (Arc::clone(&self.served), Arc::clone(&lines), Arc::clone(&ranks));
+            let formatting = stretches.into_iter().map(|stretch| {
+                let (served, writer, ranks) =
+                    (Arc::clone(&self.served), Arc::clone(&writer), Arc::clone(&ranks));
                 let pass = pass.clone();
                 async move {
                     let read = served.reader.stretch(stretch).await?;
-                    apart(move |_| Written::new(&read, &lines, &ranks, &pass)).await
+                    run_blocking(move |_| RankedLines::new(&read, &writer, &ranks, &pass)).await
                 }
             });
-            let mut written = stream::iter(written).buffered(AHEAD);
-            let mut kept = Vec::new();
-            while let Some(written) = written.next().await {
-                let written = written?;
-                found += written.lines.len() as u64;
+            let mut formatted = stream::iter(formatting).buffered(AHEAD);
+            let mut unsorted = Vec::new();
+            while let Some(lines) = formatted.next().await {
+                let lines = lines?;
+                found += lines.ends.len() as u64;
                 match self.export.order {
-                    Order::Id => out.write(&written.text).await?,
-                    Order::Rank => kept.push(written),
+                    ExportOrder::Id => out.write(&lines.text).await?,
+                    ExportOrder::Rank => unsorted.push(lines),
                 }
             }
-            let mut order: Vec<(u32, &[u8])> = kept.iter().flat_map(Written::lines).collect();
-            order.sort_unstable_by_key(|(rank, _)| *rank);
-            for (_, line) in order {
+            let mut sorted: Vec<(u32, &[u8])> = unsorted.iter().flat_map(RankedLines::iter).collect();
+            sorted.sort_unstable_by_key(|(rank, _)| *rank);
+            for (_, line) in sorted {
                 out.write(line).await?;
             }
         }
         Ok(found)
     }
 
-    async fn typed(&self, out: &mut Out) -> Result<u64, ExportError> {
+    /// Writes the export as a Parquet file. Returns the number of exported customers.
+    async fn write_parquet(&self, out: &mut PieceSender) -> Result<u64, ExportError> {
         let Self { served, export, .. } = self;
-        let notes =
+        let metadata =
             [("larder.snapshot", served.manifest.id.as_str()), ("larder.as_of", served.as_of.as_str())];
-        let mut table = Table::new(export.columns.clone(), notes);
-        let sources = Table::sources(&export.columns);
-        let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+        let mut file = ParquetFile::new(export.columns.clone(), metadata);
+        let feature_names = export.columns.feature_names();
+        let feature_names: Vec<&str> = feature_names.iter().map(String::as_str).collect();
         let ranks = self.ranks().await?;
         let mut found = 0;
         for pass in self.passes(&ranks) {
-            let mut batches = columns(&self.lake, &served.manifest, &sources, self.deadline);
-            let (mut start, mut kept) = (0, Vec::new());
+            let mut batches = columns(&self.lake, &served.manifest, &feature_names, self.deadline);
+            let (mut start, mut unsorted) = (0, Vec::new());
             while let Some(batch) = batches.next().await {
                 let batch = batch.map_err(Arc::new)?;
-                let of_batch: Vec<u32> = ranks.from(start, pass.clone()).take(batch.num_rows()).collect();
+                let batch_ranks: Vec<u32> = ranks.from(start, pass.clone()).take(batch.num_rows()).collect();
                 start += batch.num_rows() as u64;
-                let wanted = of_batch.iter().filter(|rank| **rank > 0).count() as u64;
-                // The first batch brings the types, also where nobody of it is wanted.
-                if wanted == 0 && table.has_begun() {
+                let selected = batch_ranks.iter().filter(|rank| **rank > 0).count() as u64;
+                // The first batch is used even if no row is selected, since it determines the column types.
+                if selected == 0 && file.has_begun() {
                     continue;
                 }
-                found += wanted;
-                let in_order = export.order == Order::Rank;
+                found += selected;
+                let sorts = export.order == ExportOrder::Rank;
                 let (rows, finished);
-                (table, rows, finished) = apart(move |_| select(table, &batch, &of_batch, in_order)).await?;
-                kept.extend(rows);
+                (file, rows, finished) =
+                    run_blocking(move |_| select(file, &batch, &batch_ranks, sorts)).await?;
+                unsorted.extend(rows);
                 out.write(&finished).await?;
             }
             let finished;
-            (table, finished) = apart(move |_| put_in_order(table, &kept)).await?;
+            (file, finished) = run_blocking(move |_| write_sorted(file, &unsorted)).await?;
             out.write(&finished).await?;
         }
-        let rest = apart(move |_| table.end()).await?;
+        let rest = run_blocking(move |_| file.end()).await?;
         out.write(&rest).await?;
         Ok(found)
     }
 }
 
-/// The rows of `batch` that have ranks: kept where they are to be put in order, else written.
+/// Selects the rows of `batch` that have a rank. Returns the rows if they are still to be sorted; otherwise
+/// writes the rows and returns the finished bytes of the file.
 fn select(
-    mut table: Table,
+    mut file: ParquetFile,
     batch: &RecordBatch,
     ranks: &[u32],
-    in_order: bool,
-) -> Result<(Table, Option<RecordBatch>, Vec<u8>), SnapshotError> {
-    let rows = table.select(batch, ranks)?;
-    if in_order {
-        return Ok((table, Some(rows), Vec::new()));
+    sorts: bool,
+) -> Result<(ParquetFile, Option<RecordBatch>, Vec<u8>), SnapshotError> {
+    let rows = file.select(batch, ranks)?;
+    if sorts {
+        return Ok((file, Some(rows), Vec::new()));
     }
-    let finished = table.write(&rows)?;
-    Ok((table, None, finished))
+    let finished = file.write(&rows)?;
+    Ok((file, None, finished))
 }
 
-fn put_in_order(mut table: Table, kept: &[RecordBatch]) -> Result<(Table, Vec<u8>), SnapshotError> {
-    let finished = match table.in_order(kept)? {
-        Some(rows) => table.write(&rows)?,
+/// Writes rows in the order of ranks, and returns the finished bytes of the file.
+fn write_sorted(
+    mut file: ParquetFile,
+    unsorted: &[RecordBatch],
+) -> Result<(ParquetFile, Vec<u8>), SnapshotError> {
+    let finished = match file.sort_by_rank(unsorted)? {
+        Some(rows) => file.write(&rows)?,
         None => Vec::new(),
     };
-    Ok((table, finished))
+    Ok((file, finished))
 }
 
-/// Lines of some customers, by id.
-struct Written {
+/// Text lines of some customers, in the order of the snapshot.
+struct RankedLines {
     text: Vec<u8>,
-    /// The rank of each, and where its line ends.
-    lines: Vec<(u32, usize)>,
+    /// Rank of each customer, and end of its line in `text`.
+    ends: Vec<(u32, usize)>,
 }
 
-impl Written {
+impl RankedLines {
+    /// Formats the customers of `read` whose ranks are in `pass`.
     fn new(
         read: &ReadStretch,
-        lines: &Lines,
+        writer: &LineWriter,
         ranks: &Ranks,
         pass: &Range<u32>,
     ) -> Result<Self, SnapshotError> {
-        let mut written = Self { text: Vec::new(), lines: Vec::new() };
+        let mut lines = Self { text: Vec::new(), ends: Vec::new() };
         read.decode(|start, batch| {
             for (row, rank) in ranks.from(start, pass.clone()).take(batch.num_rows()).enumerate() {
                 if rank > 0 {
-                    lines.write(batch, row, rank, &mut written.text);
-                    written.lines.push((rank, written.text.len()));
+                    writer.write(batch, row, rank, &mut lines.text);
+                    lines.ends.push((rank, lines.text.len()));
                 }
             }
             Ok(())
         })?;
-        Ok(written)
+        Ok(lines)
     }
 
-    fn lines(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        let starts = std::iter::once(0).chain(self.lines.iter().map(|(_, end)| *end));
-        self.lines.iter().zip(starts).map(|((rank, end), start)| (*rank, &self.text[start..*end]))
+    /// Iterates over the lines with their ranks.
+    fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        self.ends.iter().zip(starts).map(|((rank, end), start)| (*rank, &self.text[start..*end]))
     }
 }

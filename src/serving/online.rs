@@ -1,4 +1,4 @@
-//! The tier of Tair: whether it may be believed at the moment, and what its rows are rows of.
+//! Tair as a tier: decides whether Tair may be read, and which snapshot its rows belong to.
 
 use std::{
     sync::{
@@ -19,60 +19,61 @@ use crate::{
         Connections, Fields, Tair, TairError,
         codec::{Marker, Publishing, StoredRow},
     },
-    telemetry::{Metrics, Seldom},
+    telemetry::{LogThrottle, Metrics},
 };
 
-/// How often Tair is asked what it holds.
+/// Interval between polls of the markers in Tair.
 const POLL: Duration = Duration::from_millis(250);
-/// How often it is asked in vain before the log says so.
-const TOLD: u32 = 4;
+/// Number of failed polls in a row after which a warning is logged.
+const FAILED_POLLS_LOGGED: u32 = 4;
 
-/// Tair as a tier.
+/// The Tair tier.
 #[derive(Debug)]
 pub(super) struct Online {
     tair: Arc<Tair>,
-    state: ArcSwapOption<State>,
-    /// The lake that is served, by the name in its `CURRENT`.
+    markers: ArcSwapOption<KnownMarkers>,
+    /// Name of the served lake, from its `CURRENT`.
     lake: ArcSwapOption<String>,
     breaker: Breaker,
-    /// How often Tair was asked in vain since it last said what it holds.
+    /// Number of failed polls in a row.
     failures: AtomicU32,
-    told: Seldom,
+    throttle: LogThrottle,
     metrics: Arc<Metrics>,
 }
 
-/// What Tair said that it holds.
+/// Markers read from Tair by the last successful poll.
 #[derive(Debug)]
-struct State {
-    /// The connections lost until then: behind a new one there may be another server.
+struct KnownMarkers {
+    /// Number of lost connections before the poll. After a reconnect the markers are not trusted: the
+    /// connection may lead to another server.
     losses: u64,
     marker: Option<Marker>,
     publishing: Option<Publishing>,
-    /// Whether the marker names another lake than the one that is served.
-    is_anothers: bool,
+    /// Whether the marker names another lake than the served one.
+    is_foreign: bool,
 }
 
-/// What Tair has of one customer.
+/// Result of reading one customer from Tair.
 #[derive(Debug)]
-pub(super) enum Found {
-    /// A row of the publish that is served, or of the one under way.
+pub(super) enum TairRead {
+    /// Row of the served publish, or of the publish under way with the label of its snapshot.
     Row(Arc<Row>, Option<Label>),
-    /// Nothing that could be used, and why.
-    Nothing(&'static str),
+    /// No usable row, with the reason as in the metric `larder_tair_fallbacks_total`.
+    Unusable(&'static str),
 }
 
-/// How Tair is, for `/readyz` and metrics.
+/// State of Tair for `/readyz` and metrics.
 #[derive(Debug, Clone)]
 pub struct OnlineState {
     /// Clients and connections.
     pub connections: Connections,
-    /// The publish that it holds.
+    /// Publish that Tair holds.
     pub marker: Option<Marker>,
-    /// The publish under way, or the one that failed.
+    /// Publish into Tair that is running or has failed.
     pub publishing: Option<Publishing>,
-    /// Whether reads go there.
+    /// Whether reads are sent to Tair.
     pub used: bool,
-    /// Whether the breaker keeps reads back.
+    /// Whether the circuit breaker is open.
     pub breaker_open: bool,
 }
 
@@ -81,76 +82,90 @@ impl Online {
         let breaker = Breaker::new(config.breaker_failures, config.breaker_pause);
         Self {
             tair,
-            state: ArcSwapOption::empty(),
+            markers: ArcSwapOption::empty(),
             lake: ArcSwapOption::empty(),
             breaker,
             failures: AtomicU32::new(0),
-            told: Seldom::default(),
+            throttle: LogThrottle::default(),
             metrics,
         }
     }
 
-    /// Asks Tair what it holds.
+    /// Reads the markers from Tair.
     pub(super) async fn refresh(&self) {
         let losses = self.tair.losses();
         match Box::pin(self.tair.markers()).await {
             Ok((marker, publishing)) => {
                 self.breaker.succeeded();
-                if self.failures.swap(0, Ordering::Relaxed) >= TOLD {
-                    tracing::info!(server = self.tair.server(), "Tair answers");
+                if self.failures.swap(0, Ordering::Relaxed) >= FAILED_POLLS_LOGGED {
+                    tracing::info!(server = self.tair.server(), "Tair is reachable again");
                 }
-                self.settle(losses, marker, publishing);
+                self.store_markers(losses, marker, publishing);
             }
             Err(error @ (TairError::Timeout | TairError::Unreachable(_))) => {
-                if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == TOLD {
+                if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == FAILED_POLLS_LOGGED {
                     let server = self.tair.server();
-                    self.told.tell(&error.to_string(), |suppressed| {
-                        tracing::warn!(server, %error, suppressed, "Tair does not answer; the snapshot does");
+                    self.throttle.log(&error.to_string(), |suppressed| {
+                        tracing::warn!(
+                            server,
+                            %error,
+                            suppressed,
+                            "Tair is unreachable; reads fall back to the snapshot"
+                        );
                     });
                 }
             }
             Err(error) => {
-                self.told.tell(&error.to_string(), |suppressed| {
-                    tracing::warn!(%error, suppressed, "Tair does not say what it holds");
+                self.throttle.log(&error.to_string(), |suppressed| {
+                    tracing::warn!(%error, suppressed, "cannot read the publish markers in Tair");
                 });
-                self.state.store(None);
+                self.markers.store(None);
             }
         }
     }
 
-    /// From now on the lake of this name is served, where it has one.
-    pub(super) fn serves(&self, lake: Option<&String>) {
+    /// Sets the name of the served lake, and checks the known markers against the name.
+    pub(super) fn set_lake(&self, lake: Option<&String>) {
         let known = self.lake.load_full();
         if known.as_deref() != lake {
             self.lake.store(lake.cloned().map(Arc::new));
-            if let Some(state) = self.state.load_full() {
-                self.settle(state.losses, state.marker.clone(), state.publishing.clone());
+            if let Some(markers) = self.markers.load_full() {
+                self.store_markers(markers.losses, markers.marker.clone(), markers.publishing.clone());
             }
         }
     }
 
-    /// What Tair said, less what is none of the served lake's.
-    fn settle(&self, losses: u64, marker: Option<Marker>, publishing: Option<Publishing>) {
-        let ours = self.lake.load();
-        // A lake that was never published under a name has no rows under one.
-        let is_anothers =
-            |marker: &Marker| marker.lake.as_ref().is_some_and(|theirs| ours.as_deref() != Some(theirs));
-        let publishing =
-            publishing.filter(|publishing| !is_anothers(&publishing.marker)).map(|mut publishing| {
-                publishing.unfinished.retain(|marker| !is_anothers(marker));
-                publishing
-            });
-        let is_anothers = marker.as_ref().is_some_and(is_anothers);
-        if let Some(marker) = marker.as_ref().filter(|_| is_anothers)
-            && !self.state.load().as_deref().is_some_and(|before| before.is_anothers)
+    /// Stores the markers read from Tair, without publishes of other lakes.
+    fn store_markers(&self, losses: u64, marker: Option<Marker>, publishing: Option<Publishing>) {
+        let served_lake = self.lake.load();
+        // Markers without a lake name are accepted. If the served lake has no name yet, it was never
+        // published under a name, so markers with a name belong to another lake.
+        let is_of_other_lake =
+            |marker: &Marker| marker.lake.as_ref().is_some_and(|lake| served_lake.as_deref() != Some(lake));
+        let own_publishing = match publishing {
+            Some(mut publishing) if !is_of_other_lake(&publishing.marker) => {
+                publishing.unfinished.retain(|marker| !is_of_other_lake(marker));
+                Some(publishing)
+            }
+            _ => None,
+        };
+        let is_foreign = marker.as_ref().is_some_and(is_of_other_lake);
+        let was_foreign = self.markers.load().as_deref().is_some_and(|before| before.is_foreign);
+        if let Some(marker) = &marker
+            && is_foreign
+            && !was_foreign
         {
-            let (publish, snapshot) = (marker.publish, &marker.snapshot);
-            tracing::error!(publish, %snapshot, "Tair has the customers of another lake; the snapshot answers");
+            tracing::error!(
+                publish = marker.publish,
+                snapshot = %marker.snapshot,
+                "Tair holds the customers of another lake; reads fall back to the snapshot"
+            );
         }
-        self.state.store(Some(Arc::new(State { losses, marker, publishing, is_anothers })));
+        let markers = KnownMarkers { losses, marker, publishing: own_publishing, is_foreign };
+        self.markers.store(Some(Arc::new(markers)));
     }
 
-    /// Keeps what is known of Tair fresh, for ever.
+    /// Polls the markers in Tair and watches the connections. Never returns.
     pub(super) async fn poll(&self) {
         let refreshing = async {
             loop {
@@ -161,110 +176,120 @@ impl Online {
         tokio::join!(refreshing, Box::pin(self.tair.watch()));
     }
 
-    /// Why reads for publish `publish` must not go to Tair, if so; the breaker is another matter.
-    fn reason_against(&self, publish: u64) -> Option<&'static str> {
-        let state = self.state.load();
-        match state.as_deref() {
-            None if self.is_cut_off() => Some("unreachable"),
+    /// Returns why reads for the publish `publish` must not use Tair, or `None` if they may. Does not ask
+    /// the circuit breaker.
+    fn reason_not_to_use(&self, publish: u64) -> Option<&'static str> {
+        let markers = self.markers.load();
+        match markers.as_deref() {
+            None if self.is_disconnected() => Some("unreachable"),
             None => Some("unknown"),
-            Some(state) if state.is_anothers => Some("foreign"),
-            Some(state) if state.losses != self.tair.losses() => {
-                Some(if self.is_cut_off() { "unreachable" } else { "reconnected" })
+            Some(markers) if markers.is_foreign => Some("foreign"),
+            Some(markers) if markers.losses != self.tair.losses() => {
+                Some(if self.is_disconnected() { "unreachable" } else { "reconnected" })
             }
-            Some(State { marker: Some(marker), .. }) if marker.publish >= publish => None,
+            Some(KnownMarkers { marker: Some(marker), .. }) if marker.publish >= publish => None,
             Some(_) => Some("behind"),
         }
     }
 
-    fn is_cut_off(&self) -> bool {
+    fn is_disconnected(&self) -> bool {
         self.tair.connections().connected == 0
     }
 
-    fn may_ask(&self, publish: u64) -> Result<(), &'static str> {
-        match self.reason_against(publish) {
+    /// Checks whether a call for the publish `publish` may be sent to Tair.
+    ///
+    /// # Errors
+    /// The reason why not.
+    fn admit(&self, publish: u64) -> Result<(), &'static str> {
+        match self.reason_not_to_use(publish) {
             Some(reason) => Err(reason),
             None if self.breaker.allows(Instant::now) => Ok(()),
             None => Err("breaker"),
         }
     }
 
-    /// Of which snapshot the rows of publish `number` are.
+    /// Returns the snapshot that rows of the publish `number` belong to, if the markers name the publish.
     fn label(&self, number: u64) -> Option<Label> {
-        let state = self.state.load();
-        let state = state.as_deref()?;
-        let publishing = state.publishing.iter().flat_map(|p| p.unfinished.iter().chain([&p.marker]));
-        let marker = publishing.chain(&state.marker).find(|marker| marker.publish == number)?;
+        let guard = self.markers.load();
+        let markers = guard.as_deref()?;
+        let publishing = markers.publishing.iter().flat_map(|p| p.unfinished.iter().chain([&p.marker]));
+        let marker = publishing.chain(&markers.marker).find(|marker| marker.publish == number)?;
         Some(Label { snapshot: marker.snapshot.as_str().into(), as_of: marker.as_of.as_str().into() })
     }
 
-    fn understand(&self, publish: u64, id: &CustomerId, found: Option<StoredRow>) -> Found {
-        let Some(found) = found else { return Found::Nothing("miss") };
-        let label = if found.publish <= publish {
+    /// Converts a stored row to the result of a read for the publish `publish`.
+    fn read_of_row(&self, publish: u64, id: &CustomerId, stored: Option<StoredRow>) -> TairRead {
+        let Some(stored) = stored else { return TairRead::Unusable("miss") };
+        let label = if stored.publish <= publish {
             None
         } else {
-            match self.label(found.publish) {
+            match self.label(stored.publish) {
                 Some(label) => Some(label),
-                None => return Found::Nothing("ahead"),
+                None => return TairRead::Unusable("ahead"),
             }
         };
-        Found::Row(Arc::new(Row::new(id.clone(), found.views)), label)
+        TairRead::Row(Arc::new(Row::new(id.clone(), stored.views)), label)
     }
 
-    /// Lets the breaker know how a call went of which these are the answers: well, if the server gave one of them.
-    fn judge<'a, T: 'a>(&self, answers: impl IntoIterator<Item = &'a Result<T, TairError>>) {
+    /// Reports the outcome of a call to the circuit breaker. A call succeeded if at least one of its
+    /// `replies` did.
+    fn record_outcome<'a, T: 'a>(&self, replies: impl IntoIterator<Item = &'a Result<T, TairError>>) {
         let mut failed = None;
-        for answer in answers {
-            match answer {
-                // A key of another type is no sign of trouble with the server.
+        for reply in replies {
+            match reply {
+                // A key of the wrong type does not mean that the server is in trouble.
                 Err(error) if !error.is_wrong_type() => failed = Some(error),
                 _ => return self.breaker.succeeded(),
             }
         }
         if let Some(error) = failed {
             self.breaker.failed(Instant::now());
-            tracing::debug!(%error, "a read from Tair failed");
+            tracing::debug!(%error, "read from Tair failed");
         }
     }
 
-    /// One customer.
-    pub(super) async fn row(&self, publish: u64, fields: &Fields, id: &CustomerId) -> Found {
-        if let Err(reason) = self.may_ask(publish) {
-            return Found::Nothing(reason);
+    /// Reads one customer.
+    pub(super) async fn row(&self, publish: u64, fields: &Fields, id: &CustomerId) -> TairRead {
+        if let Err(reason) = self.admit(publish) {
+            return TairRead::Unusable(reason);
         }
-        // A caller that goes away must not leave the breaker waiting for the one that tries.
-        let asked = Asked { breaker: &self.breaker, answered: false };
-        let answer = self.tair.row(id.as_str(), fields).await;
-        asked.answered();
-        self.judge([&answer]);
-        match answer {
-            // What was lost meanwhile may have been replaced by something older.
-            Ok(found) => self
-                .reason_against(publish)
-                .map_or_else(|| self.understand(publish, id, found), Found::Nothing),
-            Err(error) => Found::Nothing(error.reason()),
+        let call = CallInFlight::new(&self.breaker);
+        let reply = self.tair.row(id.as_str(), fields).await;
+        call.completed();
+        self.record_outcome([&reply]);
+        match reply {
+            // Checked again: after a reconnect during the call, the row may be from an older publish.
+            Ok(stored) => self
+                .reason_not_to_use(publish)
+                .map_or_else(|| self.read_of_row(publish, id, stored), TairRead::Unusable),
+            Err(error) => TairRead::Unusable(error.reason()),
         }
     }
 
-    /// Several customers, in the order of `ids`.
-    pub(super) async fn rows(&self, publish: u64, fields: &Fields, ids: &[&CustomerId]) -> Vec<Found> {
-        if let Err(reason) = self.may_ask(publish) {
-            return ids.iter().map(|_| Found::Nothing(reason)).collect();
+    /// Reads several customers. Results are in the order of `ids`.
+    pub(super) async fn rows(&self, publish: u64, fields: &Fields, ids: &[&CustomerId]) -> Vec<TairRead> {
+        if let Err(reason) = self.admit(publish) {
+            return ids.iter().map(|_| TairRead::Unusable(reason)).collect();
         }
-        let asked = Asked { breaker: &self.breaker, answered: false };
+        let call = CallInFlight::new(&self.breaker);
         let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
-        let answers = self.tair.rows(&names, fields).await;
-        asked.answered();
-        self.judge(&answers);
-        let against = self.reason_against(publish);
-        let found = ids.iter().zip(answers).map(|(id, answer)| match (answer, against) {
-            (Ok(found), None) => self.understand(publish, id, found),
-            (Ok(_), Some(reason)) => Found::Nothing(reason),
-            (Err(error), _) => Found::Nothing(error.reason()),
+        let replies = self.tair.rows(&names, fields).await;
+        call.completed();
+        self.record_outcome(&replies);
+        let unusable = self.reason_not_to_use(publish);
+        let reads = ids.iter().zip(replies).map(|(id, reply)| match (reply, unusable) {
+            (Ok(stored), None) => self.read_of_row(publish, id, stored),
+            (Ok(_), Some(reason)) => TairRead::Unusable(reason),
+            (Err(error), _) => TairRead::Unusable(error.reason()),
         });
-        found.collect()
+        reads.collect()
     }
 
-    /// Members of a segment as publish `publish` has them, if all that were asked for are there; an empty place is a forgotten one's.
+    /// Reads `limit` members of a segment from rank `offset` on, as the publish `publish` ranked them.
+    /// `None` stands for an erased customer.
+    ///
+    /// # Errors
+    /// The reason why Tair cannot answer, also if Tair has fewer members.
     pub(super) async fn members(
         &self,
         publish: u64,
@@ -272,39 +297,37 @@ impl Online {
         offset: u64,
         limit: usize,
     ) -> Result<Vec<Option<CustomerId>>, &'static str> {
-        self.may_ask(publish)?;
-        let asked = Asked { breaker: &self.breaker, answered: false };
-        let answer = self.tair.members(publish, segment, offset, limit).await;
-        asked.answered();
-        self.judge([&answer]);
-        let found = answer.map_err(|error| error.reason())?;
-        if let Some(reason) = self.reason_against(publish) {
+        self.admit(publish)?;
+        let call = CallInFlight::new(&self.breaker);
+        let reply = self.tair.members(publish, segment, offset, limit).await;
+        call.completed();
+        self.record_outcome([&reply]);
+        let members = reply.map_err(|error| error.reason())?;
+        if let Some(reason) = self.reason_not_to_use(publish) {
             return Err(reason);
         }
-        if found.len() != limit {
+        if members.len() != limit {
             return Err("miss");
         }
-        let member = |id: &String| CustomerId::parse(id).map(Some).map_err(|_| "content");
-        found.iter().map(|id| if id.is_empty() { Ok(None) } else { member(id) }).collect()
+        let parse = |id: &String| CustomerId::parse(id).map(Some).map_err(|_| "content");
+        members.iter().map(|id| if id.is_empty() { Ok(None) } else { parse(id) }).collect()
     }
 
-    /// How it is, seen from publish `publish`.
+    /// Returns the state of Tair for reads of the publish `publish`.
     pub(super) fn state(&self, publish: u64) -> OnlineState {
-        let state = self.state.load();
+        let guard = self.markers.load();
+        let markers = guard.as_deref();
         let breaker_open = self.breaker.is_open();
         OnlineState {
             connections: self.tair.connections(),
-            marker: state
-                .as_deref()
-                .filter(|state| !state.is_anothers)
-                .and_then(|state| state.marker.clone()),
-            publishing: state.as_deref().and_then(|state| state.publishing.clone()),
-            used: self.reason_against(publish).is_none() && !breaker_open,
+            marker: markers.and_then(|known| if known.is_foreign { None } else { known.marker.clone() }),
+            publishing: markers.and_then(|known| known.publishing.clone()),
+            used: self.reason_not_to_use(publish).is_none() && !breaker_open,
             breaker_open,
         }
     }
 
-    /// Brings the metrics that tell how it is up to date, seen from publish `publish`.
+    /// Updates the gauges of Tair, for reads of the publish `publish`.
     pub(super) fn observe(&self, publish: u64) {
         let (state, metrics) = (self.state(publish), &self.metrics);
         let connected = state.connections.connected;
@@ -320,32 +343,37 @@ impl Online {
             .tair_publishing
             .set(state.publishing.as_ref().map_or(0, |publishing| gauge(publishing.marker.publish)));
         metrics.tair_publishing_failed.set(i64::from(state.publishing.as_ref().is_some_and(|p| p.released)));
-        #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+        #[expect(clippy::cast_precision_loss, reason = "a share for display")]
         let share = |publishing: &Publishing| publishing.done as f64 / publishing.customers.max(1) as f64;
         metrics.tair_publishing_ratio.set(state.publishing.as_ref().map_or(0.0, share));
     }
 
-    /// Counts a read that Tair could not answer.
-    pub(super) fn count(&self, reason: &str) {
+    /// Counts a read that Tair could not answer, by reason.
+    pub(super) fn count_fallback(&self, reason: &str) {
         self.metrics.fallbacks.with_label_values(&[reason]).inc();
     }
 }
 
-/// A call under way; one that is dropped counts as failed.
-struct Asked<'a> {
+/// Call to Tair that is in flight. A call that is dropped before it completes counts as failed, so that a
+/// half-open circuit breaker does not wait for its trial call forever.
+struct CallInFlight<'a> {
     breaker: &'a Breaker,
-    answered: bool,
+    is_complete: bool,
 }
 
-impl Asked<'_> {
-    fn answered(mut self) {
-        self.answered = true;
+impl<'a> CallInFlight<'a> {
+    fn new(breaker: &'a Breaker) -> Self {
+        Self { breaker, is_complete: false }
+    }
+
+    fn completed(mut self) {
+        self.is_complete = true;
     }
 }
 
-impl Drop for Asked<'_> {
+impl Drop for CallInFlight<'_> {
     fn drop(&mut self) {
-        if !self.answered && self.breaker.is_open() {
+        if !self.is_complete && self.breaker.is_open() {
             self.breaker.failed(Instant::now());
         }
     }

@@ -1,4 +1,4 @@
-//! The way of a read through the tiers: memory, Tair, snapshot.
+//! Reads through the tiers: memory, Tair, snapshot.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,8 +9,8 @@ use std::{
 use futures::{StreamExt, stream};
 
 use super::{
-    Answer, Label, ReadError, Served, Serving,
-    online::{Found, Online},
+    CustomerRead, Label, ReadError, Served, Serving,
+    online::{Online, TairRead},
 };
 use crate::{
     feature::{CustomerId, Row, Tier},
@@ -20,167 +20,191 @@ use crate::{
     },
 };
 
-/// Customers of one batch that are read at a time.
+/// Number of customers of a batch that are read concurrently from the snapshot.
 const BATCH_READS: usize = 32;
 
-/// The answer about a forgotten customer: the process knows that there is nothing to tell.
-const FORGOTTEN: Answer = Answer { row: None, tier: Tier::Memory, label: None };
+/// Result for an erased customer, known without asking a tier.
+const ERASED: CustomerRead = CustomerRead { row: None, tier: Tier::Memory, label: None };
 
-/// Why the memory tier has nothing to keep.
+/// Reason why the memory tier does not cache the outcome of a load.
 #[derive(Debug)]
-pub(super) enum NotKept {
-    /// The row is of a publish under way.
+pub(super) enum NotCached {
+    /// The row belongs to a publish under way.
     Ahead(Arc<Row>, Label),
-    /// No tier could tell.
+    /// No tier could answer.
     Failed(Arc<SnapshotError>),
 }
 
+/// Returns the name of the list of customers by value at risk, for one level of churn risk or for all.
+pub(super) fn churn_list(risk: Option<&str>) -> String {
+    risk.map_or_else(|| CHURN_LIST.to_owned(), |risk| format!("{CHURN_LIST}_{risk}"))
+}
+
 impl Serving {
-    /// One customer.
+    /// Reads one customer.
     ///
     /// # Errors
-    /// [`ReadError::Unavailable`] where no tier could tell.
-    pub async fn customer(&self, served: &Served, id: &CustomerId) -> Result<Answer, ReadError> {
+    /// [`ReadError::Unavailable`] if no tier could answer.
+    pub async fn customer(&self, served: &Served, id: &CustomerId) -> Result<CustomerRead, ReadError> {
         if served.forgets(id.as_str()) {
-            return Ok(FORGOTTEN);
+            return Ok(ERASED);
         }
-        // A snapshot that is open for a cursor's sake has no publish number to keep its rows under.
-        let Some(memory) = self.memory.as_ref().filter(|_| served.publish > 0) else {
-            return Ok(Box::pin(self.beyond(served, id)).await?);
+        // An older snapshot has no publish number of its own, so its rows are not cached.
+        let memory = if served.publish > 0 { self.memory.as_ref() } else { None };
+        let Some(memory) = memory else {
+            return Ok(Box::pin(self.read_behind_memory(served, id)).await?);
         };
         let since = Instant::now();
         let key = (served.publish, id.clone());
         if let Some(row) = memory.get(&key) {
-            self.counted.memory.hits.inc();
-            self.counted.memory.seconds.observe(since.elapsed().as_secs_f64());
-            return Ok(Answer { row, tier: Tier::Memory, label: None });
+            self.read_metrics.memory.hits.inc();
+            self.read_metrics.memory.seconds.observe(since.elapsed().as_secs_f64());
+            return Ok(CustomerRead { row, tier: Tier::Memory, label: None });
         }
-        self.counted.memory.misses.inc();
+        self.read_metrics.memory.misses.inc();
         let mut tier = Tier::Memory;
         let load = async {
-            let answer = self.beyond(served, id).await.map_err(NotKept::Failed)?;
-            tier = answer.tier;
-            match (answer.row, answer.label) {
-                (Some(row), Some(label)) => Err(NotKept::Ahead(row, label)),
+            let read = self.read_behind_memory(served, id).await.map_err(NotCached::Failed)?;
+            tier = read.tier;
+            match (read.row, read.label) {
+                (Some(row), Some(label)) => Err(NotCached::Ahead(row, label)),
                 (row, _) => Ok(row),
             }
         };
-        // On the heap, so that the way of a hit stays small.
+        // Boxed so that the future of a memory hit stays small.
         match Box::pin(memory.get_or_make(&key, load)).await {
-            Ok(row) => Ok(Answer { row, tier, label: None }),
-            Err(not_kept) => match not_kept.as_ref() {
-                NotKept::Ahead(row, label) => {
-                    Ok(Answer { row: Some(Arc::clone(row)), tier: Tier::Tair, label: Some(label.clone()) })
+            Ok(row) => Ok(CustomerRead { row, tier, label: None }),
+            Err(not_cached) => match not_cached.as_ref() {
+                NotCached::Ahead(row, label) => {
+                    let (row, label) = (Some(Arc::clone(row)), Some(label.clone()));
+                    Ok(CustomerRead { row, tier: Tier::Tair, label })
                 }
-                NotKept::Failed(error) => Err(Arc::clone(error).into()),
+                NotCached::Failed(error) => Err(Arc::clone(error).into()),
             },
         }
     }
 
-    /// One customer, from behind the memory tier.
-    async fn beyond(&self, served: &Served, id: &CustomerId) -> Result<Answer, Arc<SnapshotError>> {
-        if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0) {
+    /// Returns the Tair tier, if it is configured and `served` is a published snapshot.
+    fn online_for(&self, served: &Served) -> Option<&Online> {
+        if served.publish > 0 { self.online.as_ref() } else { None }
+    }
+
+    /// Reads one customer from Tair, or else from the snapshot.
+    async fn read_behind_memory(
+        &self,
+        served: &Served,
+        id: &CustomerId,
+    ) -> Result<CustomerRead, Arc<SnapshotError>> {
+        if let Some(online) = self.online_for(served) {
             let since = Instant::now();
-            let found = online.row(served.publish, &served.fields, id).await;
-            self.counted.tair.seconds.observe(since.elapsed().as_secs_f64());
-            if let Some(answer) = self.use_found(online, found) {
+            let read = online.row(served.publish, &served.fields, id).await;
+            self.read_metrics.tair.seconds.observe(since.elapsed().as_secs_f64());
+            if let Some(answer) = self.answer_of_tair(online, read) {
                 return Ok(answer);
             }
         }
         self.read_snapshot(served, id).await
     }
 
-    fn use_found(&self, online: &Online, found: Found) -> Option<Answer> {
-        match found {
-            Found::Row(row, label) => {
-                self.counted.tair.hits.inc();
-                Some(Answer { row: Some(row), tier: Tier::Tair, label })
+    /// Counts a read from Tair, and returns its row if there is one.
+    fn answer_of_tair(&self, online: &Online, read: TairRead) -> Option<CustomerRead> {
+        let metrics = &self.read_metrics.tair;
+        match read {
+            TairRead::Row(row, label) => {
+                metrics.hits.inc();
+                Some(CustomerRead { row: Some(row), tier: Tier::Tair, label })
             }
-            Found::Nothing(reason) => {
-                let counters = &self.counted.tair;
-                let counter = if reason == "miss" { &counters.misses } else { &counters.errors };
+            TairRead::Unusable(reason) => {
+                let counter = if reason == "miss" { &metrics.misses } else { &metrics.errors };
                 counter.inc();
-                online.count(reason);
+                online.count_fallback(reason);
                 None
             }
         }
     }
 
-    async fn read_snapshot(&self, served: &Served, id: &CustomerId) -> Result<Answer, Arc<SnapshotError>> {
-        let (since, counters) = (Instant::now(), &self.counted.snapshot);
+    async fn read_snapshot(
+        &self,
+        served: &Served,
+        id: &CustomerId,
+    ) -> Result<CustomerRead, Arc<SnapshotError>> {
+        let (since, metrics) = (Instant::now(), &self.read_metrics.snapshot);
         let row = served.reader.row(id).await;
-        counters.seconds.observe(since.elapsed().as_secs_f64());
+        metrics.seconds.observe(since.elapsed().as_secs_f64());
         match &row {
-            Ok(Some(_)) => counters.hits.inc(),
-            Ok(None) => counters.misses.inc(),
-            Err(_) => counters.errors.inc(),
+            Ok(Some(_)) => metrics.hits.inc(),
+            Ok(None) => metrics.misses.inc(),
+            Err(_) => metrics.errors.inc(),
         }
-        Ok(Answer { row: row?.map(Arc::new), tier: Tier::Snapshot, label: None })
+        Ok(CustomerRead { row: row?.map(Arc::new), tier: Tier::Snapshot, label: None })
     }
 
-    /// Several customers, in the order of `ids`.
-    pub async fn customers(&self, served: &Served, ids: &[CustomerId]) -> Vec<Result<Answer, ReadError>> {
-        let mut answers: Vec<Option<Result<Answer, ReadError>>> = Vec::with_capacity(ids.len());
-        let memory = self.memory.as_ref().filter(|_| served.publish > 0);
+    /// Reads several customers. Results are in the order of `ids`.
+    pub async fn customers(
+        &self,
+        served: &Served,
+        ids: &[CustomerId],
+    ) -> Vec<Result<CustomerRead, ReadError>> {
+        let mut results: Vec<Option<Result<CustomerRead, ReadError>>> = Vec::with_capacity(ids.len());
+        let memory = if served.publish > 0 { self.memory.as_ref() } else { None };
         for id in ids {
             if served.forgets(id.as_str()) {
-                answers.push(Some(Ok(FORGOTTEN)));
+                results.push(Some(Ok(ERASED)));
                 continue;
             }
             let Some(memory) = memory else {
-                answers.push(None);
+                results.push(None);
                 continue;
             };
-            let found = memory.get(&(served.publish, id.clone()));
-            let counter =
-                if found.is_some() { &self.counted.memory.hits } else { &self.counted.memory.misses };
+            let cached = memory.get(&(served.publish, id.clone()));
+            let metrics = &self.read_metrics.memory;
+            let counter = if cached.is_some() { &metrics.hits } else { &metrics.misses };
             counter.inc();
-            answers.push(found.map(|row| Ok(Answer { row, tier: Tier::Memory, label: None })));
+            results.push(cached.map(|row| Ok(CustomerRead { row, tier: Tier::Memory, label: None })));
         }
-        let missing = |answers: &[Option<Result<Answer, ReadError>>]| -> Vec<usize> {
-            (0..ids.len()).filter(|at| answers[*at].is_none()).collect()
-        };
-        let wanted = missing(&answers);
-        if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0 && !wanted.is_empty()) {
+        let not_in_memory = indexes_without_result(&results);
+        if let Some(online) = self.online_for(served)
+            && !not_in_memory.is_empty()
+        {
             let since = Instant::now();
-            let asked: Vec<&CustomerId> = wanted.iter().map(|at| &ids[*at]).collect();
-            let found = online.rows(served.publish, &served.fields, &asked).await;
-            self.counted.tair.seconds.observe(since.elapsed().as_secs_f64());
-            for (at, found) in wanted.iter().zip(found) {
-                answers[*at] = self.use_found(online, found).map(Ok);
+            let wanted: Vec<&CustomerId> = not_in_memory.iter().map(|at| &ids[*at]).collect();
+            let reads = online.rows(served.publish, &served.fields, &wanted).await;
+            self.read_metrics.tair.seconds.observe(since.elapsed().as_secs_f64());
+            for (at, read) in not_in_memory.iter().zip(reads) {
+                results[*at] = self.answer_of_tair(online, read).map(Ok);
             }
         }
-        let left = missing(&answers);
-        let reads: Vec<_> = left.iter().map(|at| self.read_snapshot(served, &ids[*at])).collect();
-        let read: Vec<_> = stream::iter(reads).buffered(BATCH_READS).collect().await;
-        for (at, answer) in left.into_iter().zip(read) {
-            answers[at] = Some(answer.map_err(Into::into));
+        let not_in_tair = indexes_without_result(&results);
+        let reads: Vec<_> = not_in_tair.iter().map(|at| self.read_snapshot(served, &ids[*at])).collect();
+        let reads: Vec<_> = stream::iter(reads).buffered(BATCH_READS).collect().await;
+        for (at, read) in not_in_tair.into_iter().zip(reads) {
+            results[at] = Some(read.map_err(Into::into));
         }
         if let Some(memory) = memory {
-            for at in wanted {
-                if let Some(Ok(Answer { row, label: None, .. })) = &answers[at] {
+            for at in not_in_memory {
+                if let Some(Ok(CustomerRead { row, label: None, .. })) = &results[at] {
                     memory.insert((served.publish, ids[at].clone()), row.clone());
                 }
             }
         }
-        answers.into_iter().flatten().collect()
+        results.into_iter().flatten().collect()
     }
 
-    /// A product of the snapshot, with what is similar to it.
+    /// Reads a product of the snapshot with its similar products; `None` if the product is unknown.
     ///
     /// # Errors
-    /// [`ReadError::Unavailable`].
+    /// [`ReadError::Unavailable`] if the snapshot cannot be read.
     pub async fn product(&self, served: &Served, id: &str) -> Result<Option<ProductRow>, ReadError> {
         Ok(served.reader.product(id).await?)
     }
 
-    /// The names of products; of those that have none, or cannot be read at the moment, there is none.
+    /// Reads the names of products. Products without a name, and products that cannot be read, are left out.
     pub async fn product_names(&self, served: &Served, ids: &BTreeSet<String>) -> BTreeMap<String, String> {
         let name = |id: &String| {
             let id = id.clone();
             async move {
                 let product = served.reader.product(&id).await;
-                // The reader has counted and logged what failed; a list without a name is better than none.
+                // The reader counts and logs its errors. A list without some names is better than no list.
                 Some((id, product.ok()??.name?))
             }
         };
@@ -188,10 +212,10 @@ impl Serving {
         stream::iter(reads).buffered(BATCH_READS).filter_map(std::future::ready).collect().await
     }
 
-    /// The members of a segment from rank `offset` (counted from 0) on, at most `limit`, best first.
+    /// Reads at most `limit` members of a segment from rank `offset` on, best first. Ranks count from 0.
     ///
     /// # Errors
-    /// [`ReadError::Unavailable`].
+    /// [`ReadError::Unavailable`] if no tier could answer.
     pub async fn members(
         &self,
         served: &Served,
@@ -201,61 +225,65 @@ impl Serving {
     ) -> Result<Members, ReadError> {
         let (size, gaps) = (served.manifest.ranked(segment), served.gaps().await?.of(segment));
         let (mut customers, mut at, mut tier) = (Vec::new(), offset, None);
-        // One round, unless there were forgotten ones among them.
+        // One iteration, unless erased customers are among the members read.
         while at < size && customers.len() < limit {
-            let wanted = usize::try_from(size - at).unwrap_or(usize::MAX).min(limit - customers.len());
-            let (stretch, from) = self.stretch(served, (segment, gaps), at, wanted).await?;
-            // Of more than one, the one that was asked last.
-            tier = tier.max(Some(from));
-            if stretch.is_empty() {
+            let range = RankRange {
+                list: segment,
+                gaps,
+                start: at,
+                len: usize::try_from(size - at).unwrap_or(usize::MAX).min(limit - customers.len()),
+            };
+            let (members, answered) = self.ranked_members(served, &range).await?;
+            // If several tiers contributed, the slowest is reported.
+            tier = tier.max(Some(answered));
+            if members.is_empty() {
                 break;
             }
-            let end = at + stretch.len() as u64;
-            let alive = |id: &CustomerId| !served.forgets(id.as_str());
-            customers.extend((at..).zip(stretch).filter_map(|(rank, id)| Some((rank, id.filter(alive)?))));
+            let end = at + members.len() as u64;
+            for (rank, id) in (at..).zip(members) {
+                if let Some(id) = id
+                    && !served.forgets(id.as_str())
+                {
+                    customers.push((rank, id));
+                }
+            }
             at = end;
         }
-        let left = size.saturating_sub(at) > (gaps.len() - gaps.partition_point(|gap| *gap < at)) as u64;
-        let next = (left && !customers.is_empty()).then_some(at);
+        let gaps_left = gaps.len() - gaps.partition_point(|gap| *gap < at);
+        let has_more = size.saturating_sub(at) > gaps_left as u64 && !customers.is_empty();
         Ok(Members {
             customers,
             total: size.saturating_sub(gaps.len() as u64),
-            next,
+            next: if has_more { Some(at) } else { None },
             tier: tier.unwrap_or(Tier::Snapshot),
         })
     }
 
-    /// The places of a list from rank `at` on, `wanted` of them where it goes so far.
-    async fn stretch(
+    /// Reads the members of a range of ranks from Tair, or else from the snapshot. `None` stands for an
+    /// erased customer. Fewer members than wanted are returned if the list ends before.
+    async fn ranked_members(
         &self,
         served: &Served,
-        (list, gaps): (&str, &[u64]),
-        at: u64,
-        wanted: usize,
+        range: &RankRange<'_>,
     ) -> Result<(Vec<Option<CustomerId>>, Tier), ReadError> {
-        if let Some(online) = self.online.as_ref().filter(|_| served.publish > 0) {
-            match online.members(served.publish, list, at, wanted).await {
-                // An empty place of somebody who is not forgotten any more is only Tair's.
-                Ok(found)
-                    if (at..)
-                        .zip(&found)
-                        .all(|(rank, id)| id.is_some() || gaps.binary_search(&rank).is_ok()) =>
-                {
-                    return Ok((found, Tier::Tair));
-                }
-                Ok(_) => online.count("miss"),
-                Err(reason) => online.count(reason),
+        let RankRange { list, start, len, .. } = *range;
+        if let Some(online) = self.online_for(served) {
+            match online.members(served.publish, list, start, len).await {
+                Ok(members) if range.explains_gaps_of(&members) => return Ok((members, Tier::Tair)),
+                Ok(_) => online.count_fallback("miss"),
+                Err(reason) => online.count_fallback(reason),
             }
         }
-        let members = served.reader.members(list, at, wanted).await?;
+        let members = served.reader.members(list, start, len).await?;
         Ok((members.into_iter().map(Some).collect(), Tier::Snapshot))
     }
 
-    /// The customers that `filter` wants, by value at risk, from rank `offset` (counted from 0) on, at most `limit`. What is kept
-    /// ready comes as [`Serving::members`] do, what is filtered from the snapshot.
+    /// Reads at most `limit` customers that match `filter`, by value at risk, from rank `offset` on. Ranks
+    /// count from 0. Filters by risk level alone have a list of their own and are read as
+    /// [`Serving::members`] does; other filters are evaluated on the snapshot.
     ///
     /// # Errors
-    /// [`ReadError::Unavailable`].
+    /// [`ReadError::Unavailable`] if no tier could answer.
     pub async fn churn(
         &self,
         served: &Served,
@@ -266,8 +294,29 @@ impl Serving {
         if !filter.is_by_risk_alone() {
             return Ok(served.reader.churn(filter, &served.forgotten, offset, limit).await?);
         }
-        let list =
-            filter.risk.as_ref().map_or_else(|| CHURN_LIST.to_owned(), |risk| format!("{CHURN_LIST}_{risk}"));
-        self.members(served, &list, offset, limit).await
+        self.members(served, &churn_list(filter.risk.as_deref()), offset, limit).await
     }
+}
+
+/// Range of ranks of a list, with the ranks of all erased customers of the list.
+struct RankRange<'a> {
+    list: &'a str,
+    gaps: &'a [u64],
+    start: u64,
+    len: usize,
+}
+
+impl RankRange<'_> {
+    /// Checks whether every empty place of `members` is the rank of an erased customer. Tair may still have
+    /// an empty place for a customer whose erasure was undone.
+    fn explains_gaps_of(&self, members: &[Option<CustomerId>]) -> bool {
+        let is_explained = |(rank, member): (u64, &Option<CustomerId>)| {
+            member.is_some() || self.gaps.binary_search(&rank).is_ok()
+        };
+        (self.start..).zip(members).all(is_explained)
+    }
+}
+
+fn indexes_without_result<T>(results: &[Option<T>]) -> Vec<usize> {
+    (0..results.len()).filter(|at| results[*at].is_none()).collect()
 }

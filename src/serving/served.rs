@@ -1,4 +1,4 @@
-//! An open snapshot, with what every answer from it needs made ready once.
+//! Open snapshot with the values that every response needs, computed once.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     ReadError,
-    sets::{SetCache, SnapshotSets},
+    audience_cache::{AudienceCache, SnapshotSets},
 };
 use crate::{
     feature::ViewKeys,
@@ -25,39 +25,39 @@ use crate::{
     tair::Fields,
 };
 
-/// How long a snapshot's forgotten customers may be counted ahead.
-const COUNTING: Duration = Duration::from_secs(10);
+/// Longest wait for the gaps of a snapshot before it is activated.
+const PREFETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An open snapshot, the publish that it is served under, and who of it is not served.
+/// Open snapshot, the publish it is served under, and the erasure list applied to it.
 #[derive(Debug, Clone)]
 pub struct Served {
-    /// The number of the publish; 0 for a snapshot that is open for a cursor's sake.
+    /// Number of the publish; 0 for an older snapshot that was opened for a cursor or a history.
     pub publish: u64,
-    /// When it was published.
+    /// Time of the publish.
     pub(super) published_at: Option<chrono::DateTime<Utc>>,
-    /// The snapshot's manifest.
+    /// Manifest of the snapshot.
     pub manifest: Arc<Manifest>,
-    /// The JSON keys of each view, in the manifest's order.
+    /// JSON keys of each view, in the order of the manifest.
     pub keys: Vec<ViewKeys>,
-    /// How many bytes these have, all in all.
+    /// Total size of the JSON keys in bytes.
     pub keys_bytes: usize,
-    /// The manifest's `as_of` in RFC 3339.
+    /// As-of time of the snapshot in RFC 3339.
     pub as_of: String,
-    /// The fields of Tair that hold its views.
+    /// Tair hash fields that hold the views.
     pub(super) fields: Fields,
-    /// The personal features of all views, as `view.feature`.
+    /// Personal features of all views, as `view.feature`.
     pub personal: Arc<[String]>,
-    /// A weak entity tag for all that is answered from it: it changes with the publish, with the form of the rows, and with
-    /// the list of the forgotten.
+    /// Weak entity tag of all responses from this snapshot. It changes with the publish, the schema of the
+    /// views and the erasure list.
     pub tag: Bytes,
-    /// The same for what is answered with personal values masked.
+    /// Weak entity tag of responses with masked personal values.
     pub masked_tag: Bytes,
     pub(super) reader: Arc<SnapshotReader>,
-    /// Who is forgotten.
+    /// Erasure list.
     pub(super) forgotten: Arc<Forgotten>,
-    /// The places of these in the lists, once they were looked for.
+    /// Ranks of the erased customers in the lists, located on first use.
     gaps: OnceCell<Gaps>,
-    /// What its audiences are counted with.
+    /// Columns and sets for audiences, in memory.
     pub(super) sets: Arc<SnapshotSets>,
 }
 
@@ -67,7 +67,7 @@ impl Served {
         manifest: Arc<Manifest>,
         current: Option<&Current>,
         blocks: BlockCache,
-        sets: &SetCache,
+        sets: &AudienceCache,
     ) -> Self {
         let publish = current.map_or(0, |current| current.publish);
         let personal: Arc<[String]> =
@@ -91,51 +91,55 @@ impl Served {
         }
     }
 
-    /// The same without the customers of `forgotten`.
+    /// Returns the same snapshot with the erasure list `forgotten` applied.
     pub(super) fn without(&self, forgotten: Arc<Forgotten>) -> Self {
-        let tag = |kind| tag(self.publish, &self.manifest, &forgotten, kind);
-        let (tag, masked_tag) = (tag(""), tag(MASKED));
+        let tag_of = |kind| tag(self.publish, &self.manifest, &forgotten, kind);
+        let (tag, masked_tag) = (tag_of(""), tag_of(MASKED));
         Self { tag, masked_tag, forgotten, gaps: OnceCell::new(), ..self.clone() }
     }
 
-    /// Whether it leaves out exactly those of `forgotten`.
-    pub(super) fn is_without(&self, forgotten: &Forgotten) -> bool {
+    /// Checks whether the version `forgotten` of the erasure list is applied.
+    pub(super) fn has_applied(&self, forgotten: &Forgotten) -> bool {
         self.forgotten.version() == forgotten.version()
     }
 
-    /// Whether the customer `id` is forgotten.
+    /// Checks whether the customer `id` is erased.
     #[must_use]
     pub fn forgets(&self, id: &str) -> bool {
         self.forgotten.contains(id)
     }
 
-    /// The places that forgotten customers leave empty, looked for once.
+    /// Returns the ranks of the erased customers in the lists. They are located on the first call.
     ///
     /// # Errors
-    /// [`ReadError::Unavailable`].
+    /// [`ReadError::Unavailable`] if the lists cannot be read.
     pub async fn gaps(&self) -> Result<&Gaps, ReadError> {
         Ok(self.gaps.get_or_try_init(|| self.reader.gaps(&self.forgotten)).await?)
     }
 
-    /// Looks for the gaps ahead, so that nobody has to wait for it. What fails is tried again when it is asked for.
-    pub(super) async fn count(&self) {
-        let counted = tokio::time::timeout(COUNTING, self.gaps()).await;
-        if !matches!(counted, Ok(Ok(_))) {
-            tracing::warn!(snapshot = %self.manifest.id, "the forgotten customers of the snapshot are not counted yet");
+    /// Locates the gaps ahead of the first request. A failure is logged, and the next call of
+    /// [`Served::gaps`] tries again.
+    pub(super) async fn prefetch_gaps(&self) {
+        let prefetched = tokio::time::timeout(PREFETCH_TIMEOUT, self.gaps()).await;
+        if !matches!(prefetched, Ok(Ok(_))) {
+            let snapshot = &self.manifest.id;
+            tracing::warn!(%snapshot, "cannot locate the erased customers in the lists of the snapshot yet");
         }
     }
 }
 
-/// What tells the tag of masked answers from that of whole ones.
+/// Suffix of the entity tag of responses with masked personal values.
 const MASKED: &str = "-masked";
 
+/// Formats the entity tag from the publish, the schema, the version of the erasure list and the suffix
+/// `kind`.
 fn tag(publish: u64, manifest: &Manifest, forgotten: &Forgotten, kind: &str) -> Bytes {
-    let mut form = DefaultHasher::new();
+    let mut schema = DefaultHasher::new();
     for view in &manifest.views {
-        view.name.hash(&mut form);
+        view.name.hash(&mut schema);
         let features = view.features.iter();
-        features.for_each(|feature| (&feature.name, &feature.data_type, feature.personal).hash(&mut form));
+        features.for_each(|feature| (&feature.name, &feature.data_type, feature.personal).hash(&mut schema));
     }
-    let without = if forgotten.is_empty() { String::new() } else { format!("-{}", forgotten.version()) };
-    format!("W/\"{publish}-{}-{:08x}{without}{kind}\"", manifest.id, form.finish() >> 32).into()
+    let erasures = if forgotten.is_empty() { String::new() } else { format!("-{}", forgotten.version()) };
+    format!("W/\"{publish}-{}-{:08x}{erasures}{kind}\"", manifest.id, schema.finish() >> 32).into()
 }

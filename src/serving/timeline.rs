@@ -1,4 +1,4 @@
-//! The snapshots over time: which builds count, and which of them lie between two instants.
+//! Timeline of the retained snapshots, by as-of time.
 
 use std::{ops::Range, sync::Arc};
 
@@ -7,8 +7,11 @@ use chrono::{DateTime, Utc};
 use super::{ReadError, Served, Serving};
 use crate::snapshot::Manifest;
 
-/// The retained snapshots, oldest `as_of` first. Of several builds of one `as_of` the latest counts, except that the current
-/// snapshot stands for its own. What is later than the current one is not there, since nobody has published it.
+/// Retained snapshots, oldest as-of time first.
+///
+/// If several builds have the same as-of time, the timeline holds the latest build, or the current snapshot
+/// if it is one of the builds. Snapshots with a later as-of time than the current snapshot are left out,
+/// since they are not published.
 #[derive(Debug, Clone)]
 pub struct Timeline(Vec<Arc<Manifest>>);
 
@@ -22,13 +25,13 @@ impl Timeline {
         Self(snapshots)
     }
 
-    /// All of them.
+    /// Returns all snapshots.
     #[must_use]
     pub fn all(&self) -> &[Arc<Manifest>] {
         &self.0
     }
 
-    /// The places of those from `from` to `to`, both included.
+    /// Returns the index range of the snapshots from `from` to `to`, both inclusive.
     #[must_use]
     pub fn between(&self, from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> Range<usize> {
         let start = from.map_or(0, |from| self.0.partition_point(|manifest| manifest.as_of < from));
@@ -36,13 +39,13 @@ impl Timeline {
         start..end.max(start)
     }
 
-    /// The last one up to `time`.
+    /// Returns the last snapshot with an as-of time up to `time`.
     #[must_use]
     pub fn at(&self, time: DateTime<Utc>) -> Option<&Arc<Manifest>> {
         self.0[self.between(None, Some(time))].last()
     }
 
-    /// The last one before the instant of `manifest`.
+    /// Returns the last snapshot with an earlier as-of time than `manifest`.
     #[must_use]
     pub fn before(&self, manifest: &Manifest) -> Option<&Arc<Manifest>> {
         self.0[..self.0.partition_point(|known| known.as_of < manifest.as_of)].last()
@@ -50,10 +53,10 @@ impl Timeline {
 }
 
 impl Serving {
-    /// The snapshots up to `current`; at most a few seconds old.
+    /// Returns the timeline up to the snapshot `current`. The list of snapshots may be a few seconds old.
     ///
     /// # Errors
-    /// [`ReadError::Unavailable`].
+    /// [`ReadError::Unavailable`] if the lake cannot be listed.
     pub async fn timeline(&self, current: &Served) -> Result<Timeline, ReadError> {
         Ok(Timeline::new(&self.snapshots().await?, &current.manifest))
     }

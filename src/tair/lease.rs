@@ -15,7 +15,7 @@ use fred::{
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::{Keys, Losses, TairError};
-use crate::telemetry::Seldom;
+use crate::telemetry::LogThrottle;
 
 /// The right to write, for as long as [`Lease::check`] says so.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Drop for Lease {
 
 async fn renew(client: Client, key: String, token: String, length: Duration, ends: Arc<Mutex<Instant>>) {
     let millis = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
-    let told = Seldom::default();
+    let told = LogThrottle::default();
     loop {
         tokio::time::sleep(length / 5).await;
         let begun = Instant::now();
@@ -137,11 +137,11 @@ async fn renew(client: Client, key: String, token: String, length: Duration, end
                 *ends.lock().unwrap_or_else(PoisonError::into_inner) = begun;
                 return;
             }
-            Ok(Err(error)) => told.tell(error.details(), |suppressed| {
+            Ok(Err(error)) => told.log(error.details(), |suppressed| {
                 tracing::warn!(error = error.details(), suppressed, "the lease could not be renewed");
             }),
             Err(_) => told
-                .tell("", |suppressed| tracing::warn!(suppressed, "the lease could not be renewed in time")),
+                .log("", |suppressed| tracing::warn!(suppressed, "the lease could not be renewed in time")),
         }
     }
 }

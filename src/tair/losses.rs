@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::telemetry::Seldom;
+use crate::telemetry::LogThrottle;
 
 /// The most characters of what a server says that are shown: some answers are a page long.
 const LONGEST: usize = 240;
@@ -24,7 +24,7 @@ pub(super) struct Losses(Arc<Inner>);
 struct Inner {
     count: AtomicU64,
     last: Mutex<Option<String>>,
-    told: Seldom,
+    told: LogThrottle,
 }
 
 impl Losses {
@@ -43,12 +43,12 @@ impl Losses {
 
     /// Tells the log that a connection broke, and why.
     pub(super) fn tell(&self, why: &str) {
-        self.0.told.tell(why, |suppressed| tracing::warn!(why, suppressed, "a connection to Tair broke"));
+        self.0.told.log(why, |suppressed| tracing::warn!(why, suppressed, "a connection to Tair broke"));
     }
 
     /// Tells the log that the server refuses to speak with Larder, and why.
     pub(super) fn tell_refused(&self, why: &str) {
-        self.0.told.tell(why, |suppressed| tracing::warn!(why, suppressed, "Tair does not let us in"));
+        self.0.told.log(why, |suppressed| tracing::warn!(why, suppressed, "Tair does not let us in"));
     }
 
     /// The message remembered last.

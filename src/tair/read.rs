@@ -19,7 +19,7 @@ use super::{
     connect::{Manner, Settings},
     wire::{self, Wire, resp},
 };
-use crate::{config::TairConfig, feature::FeatureView, telemetry::Seldom, workers::Workers};
+use crate::{config::TairConfig, feature::FeatureView, telemetry::LogThrottle, workers::Workers};
 
 /// Customers of one pipeline.
 const PIPELINE: usize = 250;
@@ -293,7 +293,7 @@ impl Tair {
     /// Throws clients away that stay without a good answer, for ever. `fred` heals nearly all by itself; this is for the rest,
     /// and for a cluster that turns out to be one node, or no longer is.
     pub async fn watch(&self) {
-        let (mut good, told) = (Instant::now(), Seldom::default());
+        let (mut good, told) = (Instant::now(), LogThrottle::default());
         let mut settings = self.settings.clone();
         loop {
             tokio::time::sleep(WATCH).await;
@@ -316,7 +316,7 @@ impl Tair {
                 self.renew(&settings);
             } else if good.elapsed() > STUCK {
                 good = Instant::now();
-                told.tell("", |suppressed| {
+                told.log("", |suppressed| {
                     tracing::warn!(
                         suppressed,
                         "the connections to Tair stayed without an answer and are made anew"

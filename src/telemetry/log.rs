@@ -1,13 +1,6 @@
-//! The log: lines on standard error, gathered for a moment so that a line costs no system call of its own. The lines of the audit
-//! may go to a file of their own.
+//! Set-up of the log: buffered lines on standard error, and audit lines optionally in a separate file.
 
-use std::{
-    fs::OpenOptions,
-    io::{self, Write},
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use tracing::Metadata;
 use tracing_subscriber::{
@@ -17,179 +10,113 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::request;
+use super::{
+    access_log,
+    line_buffer::{LineBuffer, LogSink},
+};
 use crate::config::{LogConfig, LogFormat};
 
-/// The target of the lines that tell who was shown whose personal data.
+/// Log target of the audit lines, which record the access to personal data.
 pub const AUDIT: &str = "larder::audit";
 
-/// What Larder tells in words of its own, and at most once a minute, unless the configuration names it: `fred` warns of every
-/// connection that breaks, a few times a second where none holds.
-const OTHERS: [&str; 1] = ["fred"];
+/// Dependencies whose warnings are hidden unless the configured filter names them. `fred` warns of every lost
+/// connection, several times a second during an outage; Larder logs these faults itself, at most once a
+/// minute.
+const QUIET_DEPENDENCIES: [&str; 1] = ["fred"];
 
-/// How long lines are gathered.
-const GATHER: Duration = Duration::from_millis(50);
-/// How many bytes are, at the most.
-const GATHER_BYTES: usize = 64 << 10;
-/// How many bytes wait for a file that cannot be written, at the most.
-const WAITING_BYTES: usize = 64 << 20;
+/// Time for which lines are buffered.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why the log could not be set up.
+/// Error while setting up the log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The filter is none.
-    #[error("`{level}` is no log level or filter")]
+    /// The configured level is not valid.
+    #[error("`{level}` is not a log level or filter")]
     Level {
-        /// What was given.
+        /// Configured level.
         level: String,
-        /// Why not.
+        /// Error of the filter's parser.
         source: tracing_subscriber::filter::ParseError,
     },
-    /// The file of the audit cannot be written.
-    #[error("cannot write {path}, the file that `audit` in [log] names")]
+    /// The audit log file cannot be written.
+    #[error("cannot write the audit log {path} (`audit` in [log])")]
     Audit {
-        /// The file.
+        /// Configured path.
         path: PathBuf,
-        /// Why not.
+        /// Error of the file system.
         source: io::Error,
     },
-    /// There is a log already.
-    #[error("the log is set up already")]
+    /// The log was started before.
+    #[error("the log is already set up")]
     Twice,
 }
 
-/// The log of this process. When it is dropped, all lines are written.
+/// Log of the process. Dropping it writes all buffered lines.
 #[derive(Debug)]
-#[must_use = "the last lines are written when it is dropped"]
-pub struct Log(Vec<Arc<Gathered>>);
+#[must_use = "the last lines are written when the log is dropped"]
+pub struct Log(Vec<Arc<LineBuffer>>);
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.iter().for_each(|gathered| gathered.write_out());
+        self.0.iter().for_each(|buffer| buffer.write_out());
     }
 }
 
-/// Sends the log of this process to standard error, and the audit where `config` says.
+/// Starts the log of the process. Lines go to standard error, audit lines to the file that `config` names, if
+/// any.
 ///
 /// # Errors
-/// Of a filter that is none, a file that cannot be written, or a second call.
+/// [`LogError`] if the level is not valid, the audit log cannot be written, or the log was started before.
 pub fn start_log(config: &LogConfig) -> Result<Log, LogError> {
-    let wrong = |source| LogError::Level { level: config.level.clone(), source };
-    let mut filter = EnvFilter::try_new(&config.level).map_err(wrong)?;
-    // What the log leaves out, the audit does not, unless it is named.
+    let invalid = |source| LogError::Level { level: config.level.clone(), source };
+    let mut filter = EnvFilter::try_new(&config.level).map_err(invalid)?;
+    // Audit lines are logged whatever the level, unless the filter names their target.
     if !config.level.contains(AUDIT) {
-        filter = filter.add_directive(format!("{AUDIT}=info").parse().map_err(wrong)?);
+        filter = filter.add_directive(format!("{AUDIT}=info").parse().map_err(invalid)?);
     }
-    for other in OTHERS.iter().filter(|other| !config.level.contains(*other)) {
-        if filter.max_level_hint().is_none_or(|level| level > LevelFilter::ERROR) {
-            filter = filter.add_directive(format!("{other}=error").parse().map_err(wrong)?);
+    for dependency in QUIET_DEPENDENCIES {
+        let warns = filter.max_level_hint().is_none_or(|level| level > LevelFilter::ERROR);
+        if warns && !config.level.contains(dependency) {
+            filter = filter.add_directive(format!("{dependency}=error").parse().map_err(invalid)?);
         }
     }
-    let stderr = Arc::new(Gathered::new(Sink::Stderr));
-    let mut all = vec![Arc::clone(&stderr)];
-    let colours = io::IsTerminal::is_terminal(&io::stderr());
+    let stderr = Arc::new(LineBuffer::new(LogSink::Stderr));
+    let mut buffers = vec![Arc::clone(&stderr)];
+    let colors = io::IsTerminal::is_terminal(&io::stderr());
     let started = if let Some(path) = &config.audit {
-        let audited = |metadata: &Metadata<'_>| metadata.target() == AUDIT;
-        let sink = Sink::File(path.clone());
+        let is_audit = |metadata: &Metadata<'_>| metadata.target() == AUDIT;
+        let sink = LogSink::File(path.clone());
         sink.write(b"").map_err(|source| LogError::Audit { path: path.clone(), source })?;
-        let file = Arc::new(Gathered::new(sink));
-        // One filter for each: whether a line is enabled is asked of all filters, and one of them is enough.
-        let audit = layer(config.format, false, &file).with_filter(LevelFilter::INFO.and(filter_fn(audited)));
-        let rest = filter.and(filter_fn(move |metadata| !audited(metadata)));
-        let rest = layer(config.format, colours, &stderr).with_filter(rest);
-        all.push(file);
+        let file = Arc::new(LineBuffer::new(sink));
+        // Each layer has its own filter. A line is enabled if any of the filters enables it.
+        let audit =
+            layer(config.format, false, &file).with_filter(LevelFilter::INFO.and(filter_fn(is_audit)));
+        let not_audit = filter.and(filter_fn(move |metadata| !is_audit(metadata)));
+        let rest = layer(config.format, colors, &stderr).with_filter(not_audit);
+        buffers.push(file);
         tracing_subscriber::registry().with(vec![rest.boxed(), audit.boxed()]).try_init()
     } else {
-        tracing_subscriber::registry().with(layer(config.format, colours, &stderr)).with(filter).try_init()
+        tracing_subscriber::registry().with(layer(config.format, colors, &stderr)).with(filter).try_init()
     };
     started.map_err(|_| LogError::Twice)?;
-    request::start(&stderr, config.format);
-    let log = Log(all.clone());
+    access_log::start(&stderr, config.format);
+    let log = Log(buffers.clone());
     std::thread::spawn(move || {
         loop {
-            std::thread::sleep(GATHER);
-            for gathered in &all {
-                gathered.write_out();
+            std::thread::sleep(FLUSH_INTERVAL);
+            for buffer in &buffers {
+                buffer.write_out();
             }
         }
     });
     Ok(log)
 }
 
-/// Lines in the configured form.
-fn layer(format: LogFormat, colours: bool, to: &Arc<Gathered>) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(Arc::clone(to));
+/// Returns a layer that writes lines in the configured format.
+fn layer(format: LogFormat, colors: bool, to: &Arc<LineBuffer>) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colors).with_writer(Arc::clone(to));
     match format {
         LogFormat::Text => lines.with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
-    }
-}
-
-/// Where lines go.
-#[derive(Debug)]
-enum Sink {
-    Stderr,
-    /// It is opened each time, so that it may be moved away when it is large.
-    File(PathBuf),
-}
-
-impl Sink {
-    fn write(&self, lines: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stderr => io::stderr().write_all(lines),
-            Self::File(path) => OpenOptions::new().create(true).append(true).open(path)?.write_all(lines),
-        }
-    }
-}
-
-/// Lines on their way.
-#[derive(Debug)]
-pub(super) struct Gathered {
-    sink: Sink,
-    lines: Mutex<Vec<u8>>,
-}
-
-impl Gathered {
-    fn new(sink: Sink) -> Self {
-        Self { sink, lines: Mutex::default() }
-    }
-
-    fn write_out(&self) {
-        // Held while writing, so that lines stay in order.
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.is_empty() {
-            return;
-        }
-        if let (Err(error), Sink::File(path)) = (self.sink.write(&lines), &self.sink) {
-            // They wait for the file to come back, and somebody should know. Where standard error is gone, there is nobody to tell.
-            let _ = writeln!(
-                io::stderr(),
-                "cannot write {}: {error}; {} bytes wait",
-                path.display(),
-                lines.len()
-            );
-            if lines.len() < WAITING_BYTES {
-                return;
-            }
-        }
-        lines.clear();
-    }
-}
-
-impl Write for &Gathered {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.extend_from_slice(line);
-        // Once for each time that so many have come: a file that is not there should not be tried at each line.
-        let full = lines.len() / GATHER_BYTES > (lines.len() - line.len()) / GATHER_BYTES;
-        drop(lines);
-        if full {
-            self.write_out();
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -1,11 +1,10 @@
-//! Exports, read back by others: the csv crate and DuckDB find in them what the snapshot holds.
+//! Exports, read back with the csv crate and DuckDB and compared with the snapshot.
 
 use std::{
     collections::BTreeMap,
     io::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -17,31 +16,42 @@ use crate::support::{
 };
 
 mod audience;
+mod limits;
 
-/// printf %s ada@example.com | sha256sum
+/// Output of `printf %s ada@example.com | sha256sum`.
 const EMAIL: &str = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72";
-/// printf %s +4915112345 | sha256sum
+/// Output of `printf %s +4915112345 | sha256sum`.
 const MOBILE: &str = "364ced1f73c4dedfadeee756d8a0337e2b1379e2229545f22af60bb8c6147fcd";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/export/duck.py");
 
-/// Customers with all that makes trouble in files.
-const PEOPLE: &str = r#"{"customer_id": "17850", "email": " Ada@Example.com ", "mobile": "0049 (151) 123-45", "full_name": "Ada, \"the\" Countess", "age": 36, "note": "=HYPERLINK(\"http://x\",\"y\")"}
-{"customer_id": "loyal", "email": "", "mobile": "n/a", "full_name": "two\nlines", "age": null, "note": "-5.25"}
-{"customer_id": "tie-a", "email": "ADA@example.com", "mobile": "+4915112345", "full_name": "Zoë", "age": 7, "note": "@SUM(A1:A9)"}
-{"customer_id": "tie-b", "note": "+49 151"}
-{"customer_id": "whale", "note": "indented, and \"quoted\""}
-{"customer_id": "=1+1", "email": "f@example.com", "note": "the id is a formula"}
-"#;
+/// Customers with values that need quoting, escaping or masking.
+const CUSTOMERS: &str = concat!(
+    r#"{"customer_id": "17850", "email": " Ada@Example.com ", "mobile": "0049 (151) 123-45", "#,
+    r#""full_name": "Ada, \"the\" Countess", "age": 36, "note": "=HYPERLINK(\"http://x\",\"y\")"}"#,
+    "\n",
+    r#"{"customer_id": "loyal", "email": "", "mobile": "n/a", "full_name": "two\nlines", "age": null, "#,
+    r#""note": "-5.25"}"#,
+    "\n",
+    r#"{"customer_id": "tie-a", "email": "ADA@example.com", "mobile": "+4915112345", "full_name": "Zoë", "#,
+    r#""age": 7, "note": "@SUM(A1:A9)"}"#,
+    "\n",
+    r#"{"customer_id": "tie-b", "note": "+49 151"}"#,
+    "\n",
+    r#"{"customer_id": "whale", "note": "indented, and \"quoted\""}"#,
+    "\n",
+    r#"{"customer_id": "=1+1", "email": "f@example.com", "note": "the id is a formula"}"#,
+    "\n",
+);
 
 fn shop() -> Shop {
     let toml = CORNERS_TOML.replace("[\"email\"]", "[\"email\", \"mobile\", \"full_name\"]");
     let shop = Shop::new(&format!("{toml}types = {{ age = \"integer\" }}\n"));
     shop.raw("transactions/all.csv", CORNERS);
-    shop.raw("customers/people.jsonl", PEOPLE);
+    shop.raw("customers/people.jsonl", CUSTOMERS);
     shop
 }
 
-/// What DuckDB answers to `queries`.
+/// Runs `queries` in DuckDB, and returns the rows of each.
 fn duck(queries: &[String]) -> Vec<Value> {
     let python = installed("duckdb").join("python");
     let mut child = Command::new(python)
@@ -79,7 +89,7 @@ async fn bytes_of(service: &Service, path: &str, body: &Value) -> Vec<u8> {
     response.bytes().await.unwrap().to_vec()
 }
 
-/// What a CSV holds, by the names of its columns.
+/// Parses a CSV file. Returns the cells of each record by column name.
 fn csv(text: &[u8]) -> Vec<BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_reader(text);
     let names = reader.headers().unwrap().clone();
@@ -89,7 +99,7 @@ fn csv(text: &[u8]) -> Vec<BTreeMap<String, String>> {
     reader.records().map(|record| cells(record.unwrap())).collect()
 }
 
-/// A cell, as it must be for the value `json`.
+/// Returns the CSV cell that is expected for the value `json`.
 fn cell(json: &Value) -> String {
     match json {
         Value::Null => String::new(),
@@ -103,7 +113,7 @@ fn cell(json: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_exported_is_what_is_served() {
+async fn export_matches_list_pages() {
     let shop = shop();
     let service = shop.open().await;
     let views: Vec<String> = service.get("/v1/views").await.json()["views"]
@@ -191,7 +201,7 @@ async fn what_is_exported_is_what_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn duckdb_finds_the_snapshot_in_an_export() {
+async fn duckdb_reads_parquet_and_csv_exports() {
     let shop = shop();
     let service = shop.open().await;
     let file = write(
@@ -229,10 +239,12 @@ async fn duckdb_finds_the_snapshot_in_an_export() {
         ),
         format!("SELECT count(*) FROM '{none}'"),
         format!(
-            "SELECT customer_id, \"profile.note\", \"profile.full_name\" FROM read_csv('{text}', all_varchar = true) ORDER BY customer_id"
+            "SELECT customer_id, \"profile.note\", \"profile.full_name\" \
+             FROM read_csv('{text}', all_varchar = true) ORDER BY customer_id"
         ),
         format!(
-            "SELECT sum(\"rfm.monetary\") FROM read_csv('{text}', types = {{'rfm.monetary': 'DECIMAL(38,4)'}})"
+            "SELECT sum(\"rfm.monetary\") \
+             FROM read_csv('{text}', types = {{'rfm.monetary': 'DECIMAL(38,4)'}})"
         ),
         format!("SELECT sum(rfm.monetary) FROM read_parquet('{customers}') WHERE churn IS NOT NULL"),
     ]);
@@ -259,7 +271,7 @@ async fn duckdb_finds_the_snapshot_in_an_export() {
 }
 
 #[tokio::test]
-async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
+async fn export_command_masks_personal_values_without_pii() {
     let shop = shop();
     shop.open().await;
     let out = shop.path().join("out.csv");
@@ -293,11 +305,11 @@ async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
         ("+4915112345", "Zoë")
     );
 
-    // By every other road the same.
+    // The other formats, into the lake.
     for format in ["ndjson", "parquet"] {
         let file = shop.path().join(format!("lake/exports/out.{format}"));
         let place = format!("lake:exports/out.{format}");
-        // Said, or by the name of the file.
+        // The format is given by option, or by the file name.
         let said: &[&str] = if format == "ndjson" { &["--format", format] } else { &[] };
         let args = ["export", "churn", "--columns", "customer_id,profile", "--out", &place];
         let output = shop.larder(&[&args, said].concat());
@@ -308,7 +320,8 @@ async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
             format!("'{}'", file.display())
         };
         let found = duck(&[format!(
-            "SELECT profile.email, profile.mobile, profile.full_name::VARCHAR, profile.age FROM {from} WHERE customer_id = '17850'"
+            "SELECT profile.email, profile.mobile, profile.full_name::VARCHAR, profile.age \
+             FROM {from} WHERE customer_id = '17850'"
         )]);
         assert_eq!(found[0], json!([[email, mobile, null, 36]]), "{format}");
         let secret = |content: &[u8], word: &str| {
@@ -334,7 +347,7 @@ async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_export_sees_hashes_and_no_personal_value() {
+async fn key_without_pii_exports_hashes() {
     let mut shop = shop();
     let key = |name: &str, scopes: &str| {
         let hash = larder::snapshot::hex(&larder::config::digest(name.as_bytes()));
@@ -369,7 +382,7 @@ async fn a_key_that_may_export_sees_hashes_and_no_personal_value() {
 }
 
 #[tokio::test]
-async fn the_forgotten_are_in_no_export_and_no_history() {
+async fn erased_customers_are_not_exported() {
     let shop = shop();
     let service = shop.open().await;
     let rows = |answer: &Answer| answer.header("larder-rows").parse::<usize>().unwrap();
@@ -397,125 +410,4 @@ async fn the_forgotten_are_in_no_export_and_no_history() {
     ];
     assert!(shop.larder(&args).status.success());
     assert_eq!(std::fs::read_to_string(out).unwrap(), after.text);
-}
-
-/// The first part of `kind` of the only snapshot loses its middle.
-fn damage(shop: &Shop, kind: &str) {
-    let part = shop.snapshot_folders()[0].join(kind).join("part-00000.parquet");
-    let mut content = std::fs::read(&part).unwrap();
-    let middle = content.len() / 2;
-    content[middle..middle + 64].fill(0);
-    std::fs::write(part, content).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_an_export_is_never_taken_for_a_whole_one() {
-    let shop = large(4_000).await;
-    let service = shop.serve().await;
-    damage(&shop, "rows");
-    let response =
-        service.client.get(format!("{}/v1/segments/all/export", service.url)).send().await.unwrap();
-    assert_eq!(
-        (response.status().as_u16(), response.headers()["larder-rows"].to_str().unwrap()),
-        (200, "4000")
-    );
-    assert!(response.bytes().await.is_err());
-    assert!(service.metric("larder_exports_total{outcome=\"failed\"}").await > 0.0);
-    let out = shop.path().join("out");
-    std::fs::create_dir(&out).unwrap();
-    for place in [out.join("x.csv").to_str().unwrap(), "lake:exports/x.csv"] {
-        let output = shop.larder(&["export", "segment", "all", "--out", place]);
-        assert!(!output.status.success());
-        assert!(String::from_utf8_lossy(&output.stderr).contains("rows/part-00000.parquet"), "{output:?}");
-    }
-    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
-    assert!(!shop.path().join("lake/exports/x.csv").exists());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn work_ends_with_the_wish_for_it() {
-    let mut shop = large(60_000).await;
-    shop.config.serving.exports = 1;
-    shop.config.serving.export_idle = Duration::from_millis(300);
-    let service = shop.serve().await;
-    let ask = || service.client.get(format!("{}/v1/segments/all/export?format=ndjson", service.url)).send();
-    let open = || service.metric("larder_exports_open");
-    // Who goes away.
-    let mut response = ask().await.unwrap();
-    assert!(!response.chunk().await.unwrap().unwrap().is_empty());
-    assert_eq!(open().await, 1.0);
-    let busy = service.get("/v1/segments/all/export").await;
-    assert_eq!((busy.status, busy.problem().as_str(), busy.header("retry-after")), (503, "busy", "1"));
-    drop(response);
-    eventually(open, |open| *open == 0.0).await;
-    assert_eq!(service.metric("larder_exports_total{outcome=\"left\"}").await, 1.0);
-    // Who takes nothing: what comes after all does not look whole.
-    let response = ask().await.unwrap();
-    eventually(|| service.metric("larder_exports_total{outcome=\"idle\"}"), |idle| *idle == 1.0).await;
-    assert!(response.bytes().await.is_err());
-    // Who takes it all, for longer than a request may last.
-    assert_eq!(open().await, 0.0);
-    let whole = ask().await.unwrap().bytes().await.unwrap();
-    assert_eq!(whole.split(|byte| *byte == b'\n').count(), 60_001);
-}
-
-/// The most memory that `larder export` held at a time, in KiB.
-fn peak(shop: &Shop, args: &[&str]) -> u64 {
-    let measure = "import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\nprint(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
-    let export = shop.command(&[&["export"], args].concat());
-    let mut python = Command::new("python3");
-    python.args(["-c", measure]).arg(export.get_program()).args(export.get_args());
-    // What is freed counts as free at once, whichever thread's heap it was on.
-    python.env("MIMALLOC_PURGE_DELAY", "0");
-    let output = crate::support::python::run(&mut python);
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
-}
-
-fn size(file: &Path) -> u64 {
-    std::fs::metadata(file).unwrap().len()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_does_not_grow_with_an_export() {
-    // Four times the customers; the fewer of them fill every buffer already.
-    let (small, great) = (large(80_000).await, large(320_000).await);
-    for args in [
-        &["segment", "all", "--format", "csv"][..],
-        &["segment", "all", "--format", "ndjson", "--order", "rank"],
-        &["segment", "all", "--format", "parquet"],
-        &["audience", "rfm.monetary >= 10", "--format", "csv", "--order", "rank"],
-    ] {
-        let [few, many] = [&small, &great].map(|shop| {
-            let out = shop.path().join("out");
-            let peak = peak(shop, &[args, &["--out", out.to_str().unwrap()]].concat());
-            (peak, size(&out))
-        });
-        println!(
-            "{args:?}: {} MiB for {} MiB, {} MiB for {} MiB",
-            few.0 >> 10,
-            few.1 >> 20,
-            many.0 >> 10,
-            many.1 >> 20
-        );
-        assert!(many.1 > 3 * few.1, "{few:?} {many:?}");
-        assert!(many.0 < few.0 * 2, "{few:?} {many:?}");
-    }
-    let out = great.path().join("ranked.csv");
-    let output = great.larder(&[
-        "export",
-        "segment",
-        "all",
-        "--order",
-        "rank",
-        "--columns",
-        "rank,rfm.monetary",
-        "--out",
-        out.to_str().unwrap(),
-    ]);
-    assert!(output.status.success());
-    let rows = csv(&std::fs::read(&out).unwrap());
-    assert_eq!(rows.len(), 320_000);
-    let monetary = |row: &BTreeMap<String, String>| row["rfm.monetary"].parse::<f64>().unwrap();
-    assert!(rows.iter().enumerate().all(|(at, row)| row["rank"] == (at + 1).to_string()));
-    assert!(rows.windows(2).all(|two| monetary(&two[0]) >= monetary(&two[1])));
 }

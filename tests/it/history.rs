@@ -1,254 +1,28 @@
-//! Segments and customers over time, against what each snapshot says of every customer by itself.
+//! History, migration and overlap: nulls, parameters, entity tags, erased customers and suggestions.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::BTreeMap;
 
-use larder::{config::Config, snapshot::SnapshotId};
+use larder::config::Config;
 use serde_json::{Value, json};
 
-use crate::support::shop::{Service, Shop, corners, eventually};
+use crate::support::shop::{Answer, Service, corners, eventually};
 
-/// More customers than a batch of columns has.
-const CUSTOMERS: usize = 8_500;
-
-fn lines(keep: impl Fn(usize) -> bool) -> String {
-    let mut lines = String::from("customer_id,order_id,product_id,quantity,unit_price,ordered_at\n");
-    for at in (0..CUSTOMERS).filter(|at| keep(*at)) {
-        let (day, price) = (at * 7 % 60, 1 + at % 97);
-        let mut order = |number: usize, day: usize| {
-            let date = chrono::NaiveDate::from_ymd_opt(2024, 1, 1).unwrap() + chrono::Days::new(day as u64);
-            writeln!(lines, "c{at},o{at}-{number},p{},1,{price}.{:04},{date}", at % 5, at % 10_000).unwrap();
-        };
-        order(1, day);
-        (0..at % 4).for_each(|number| order(2 + number, day + 9 * (number + 1)));
-    }
-    lines
-}
-
-/// What a snapshot says of a customer: segment, ten-thousandths of `monetary`, level of risk.
-type Truth = BTreeMap<String, (Option<String>, i64, Option<String>)>;
-
-async fn truth(shop: &Shop, id: &SnapshotId) -> Truth {
-    shop.publish(id).await;
-    let service = shop.serve().await;
-    let mut truth = Truth::new();
-    let ids: Vec<String> = (0..CUSTOMERS).map(|at| format!("c{at}")).collect();
-    for ids in ids.chunks(1_000) {
-        let asked = json!({"ids": ids, "features": ["rfm.segment", "rfm.monetary", "churn.risk"]});
-        for result in
-            service.post("/v1/customers/batch", asked.to_string()).await.json()["results"].as_array().unwrap()
-        {
-            if result["found"] == true {
-                let text = |value: &Value| value.as_str().map(str::to_owned);
-                let views = &result["views"];
-                let monetary = (views["rfm"]["monetary"].as_f64().unwrap() * 10_000.0).round();
-                #[expect(clippy::cast_possible_truncation, reason = "some thousands")]
-                let standing =
-                    (text(&views["rfm"]["segment"]), monetary as i64, text(&views["churn"]["risk"]));
-                truth.insert(result["customer_id"].as_str().unwrap().to_owned(), standing);
-            }
-        }
-    }
-    truth
-}
-
-/// The members of a segment by what the customers say.
-fn members(truth: &Truth, segment: &str) -> BTreeSet<String> {
-    let here = |(place, monetary, risk): &(Option<String>, i64, Option<String>)| match segment {
-        "spenders" => (500_000..900_000).contains(monetary),
-        "best" => *monetary >= 900_000,
-        // Unknown is not "not low".
-        "slow" => {
-            place.as_deref() == Some("hibernating") || risk.as_deref().is_some_and(|risk| risk != "low")
-        }
-        _ => match segment.strip_prefix("churn_") {
-            Some(level) => risk.as_deref() == Some(level),
-            None => place.as_deref() == Some(segment),
-        },
-    };
-    truth.iter().filter(|(_, standing)| here(standing)).map(|(id, _)| id.clone()).collect()
-}
-
-/// Audiences, of which the first by priority has its customers for itself.
-const AUDIENCES: &str = "\
-[audiences.spenders]
-where = \"rfm.monetary >= 50\"
-priority = 2
-[audiences.best]
-where = \"rfm.monetary >= 90\"
-priority = 1
-[audiences.slow]
-where = \"segment:hibernating or not churn.risk:low\"
-";
-
-/// A shop with three snapshots, of which the last does not know some of the customers any more; one of them was built twice.
-async fn three() -> (Shop, Vec<SnapshotId>, Vec<Truth>, Service) {
-    let shop = Shop::new(AUDIENCES);
-    shop.raw("transactions/x.csv", lines(|_| true));
-    let mut ids = Vec::new();
-    for as_of in ["2024-01-31T00:00:00Z", "2024-02-20T00:00:00Z"] {
-        ids.push(shop.try_build(Some(as_of)).await.unwrap().manifest.id);
-    }
-    // Built anew, it counts in the place of the first.
-    ids[1] = shop.try_build(Some("2024-02-20T00:00:00Z")).await.unwrap().manifest.id;
-    shop.raw("transactions/x.csv", lines(|at| at % 11 != 0));
-    ids.push(shop.try_build(Some("2024-03-10T00:00:00Z")).await.unwrap().manifest.id);
-    // Nobody has published it, so it is not there.
-    shop.build().await;
-    let mut truths = Vec::new();
-    for id in &ids {
-        truths.push(truth(&shop, id).await);
-    }
-    let service = shop.serve().await;
-    (shop, ids, truths, service)
-}
-
-fn number(ten_thousandths: i64) -> f64 {
-    format!("{ten_thousandths}e-4").parse().unwrap()
-}
-
-fn check_migration(answer: &Value, before: &Truth, after: &Truth, level: bool) {
-    let place = |truth: &Truth, id: &String| {
-        truth.get(id).map_or(json!("absent"), |(segment, _, risk)| {
-            if level { json!(risk.as_ref().map(|risk| format!("churn_{risk}"))) } else { json!(segment) }
-        })
-    };
-    let money = |truth: &Truth, id: &String| truth.get(id).map_or(0, |standing| standing.1);
-    let mut cells: BTreeMap<(String, String), (u64, i64, i64)> = BTreeMap::new();
-    for id in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-        let cell = cells.entry((place(before, id).to_string(), place(after, id).to_string())).or_default();
-        let now = money(after, id);
-        *cell = (cell.0 + 1, cell.1 + now, cell.2 + now - money(before, id));
-    }
-    let found = answer["cells"].as_array().unwrap().iter().map(|cell| {
-        let key = (cell["from"].to_string(), cell["to"].to_string());
-        (
-            key,
-            (
-                cell["customers"].as_u64().unwrap(),
-                cell["revenue"].as_f64().unwrap(),
-                cell["revenue_change"].as_f64().unwrap(),
-            ),
-        )
-    });
-    let found: BTreeMap<_, _> = found.collect();
-    let cells: BTreeMap<_, _> =
-        cells.into_iter().map(|(key, (n, now, change))| (key, (n, number(now), number(change)))).collect();
-    assert_eq!(found, cells);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn segments_move_as_their_members_do() {
-    let (shop, ids, truths, service) = three().await;
-    let left = truths[1].keys().filter(|id| !truths[2].contains_key(*id)).count();
-    assert!(truths[0].len() < truths[1].len() && left > 500, "{left}");
-    let segments = service.get("/v1/segments").await.json()["segments"].clone();
-    let mut moves = 0;
-    for segment in segments.as_array().unwrap() {
-        let name = segment["name"].as_str().unwrap();
-        let answer = service.get(&format!("/v1/segments/{name}/history")).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let history = answer.json()["history"].clone();
-        let history = history.as_array().unwrap();
-        assert_eq!(
-            history.iter().map(|then| then["snapshot"].clone()).collect::<Vec<_>>(),
-            ids.iter().map(|id| json!(id)).collect::<Vec<_>>()
-        );
-        for (at, then) in history.iter().enumerate() {
-            let now = members(&truths[at], name);
-            assert_eq!(
-                (&then["size"], &then["customers"]),
-                (&json!(now.len()), &json!(truths[at].len())),
-                "{name} {then}"
-            );
-            assert_eq!(
-                then["revenue"].as_f64().unwrap(),
-                number(now.iter().map(|id| truths[at][id].1).sum()),
-                "{name}"
-            );
-            let Some(before) = at.checked_sub(1).map(|before| members(&truths[before], name)) else {
-                assert_eq!((&then["added"], &then["dropped"]), (&Value::Null, &Value::Null));
-                continue;
-            };
-            assert_eq!(then["added"], json!(now.difference(&before).count()), "{name} {then}");
-            assert_eq!(then["dropped"], json!(before.difference(&now).count()), "{name} {then}");
-            moves += now.difference(&before).count();
-        }
-        assert_eq!(history[2]["size"], segment["size"]);
-    }
-    assert!(moves > 1_000, "{moves}");
-    let slow = service.get("/v1/segments/slow/history").await.json();
-    assert_eq!(
-        (&slow["kind"], slow["history"][2]["dropped"].as_u64() > Some(100)),
-        (&json!("audience"), true),
-        "{slow}"
-    );
-
-    let matrix = service.get("/v1/migration").await.json();
-    assert_eq!((&matrix["from"]["snapshot"], &matrix["to"]["snapshot"]), (&json!(ids[1]), &json!(ids[2])));
-    check_migration(&matrix, &truths[1], &truths[2], false);
-    let churn = service.get("/v1/migration?kind=churn&from=2024-01-31&to=2024-02-28").await.json();
-    assert_eq!((&churn["from"]["snapshot"], &churn["to"]["snapshot"]), (&json!(ids[0]), &json!(ids[1])));
-    check_migration(&churn, &truths[0], &truths[1], true);
-    let far = format!("/v1/migration?from={}&to={}", ids[0], ids[2]);
-    check_migration(&service.get(&far).await.json(), &truths[0], &truths[2], false);
-
-    let names =
-        ["hibernating", "at_risk", "churn_high", "champions", "churn_low", "spenders", "best", "slow"];
-    let list = format!("/v1/overlap?segments={}&snapshot={}", names.join(","), ids[1]);
-    let overlap = service.get(&list).await.json();
-    let pairs = overlap["pairs"].as_array().unwrap();
-    assert_eq!((pairs.len(), &overlap["as_of"]), (28, &json!("2024-02-20T00:00:00Z")));
-    #[expect(clippy::cast_precision_loss, reason = "shares")]
-    for pair in pairs {
-        let [a, b] = ["a", "b"].map(|side| members(&truths[1], pair[side].as_str().unwrap()));
-        let both = a.intersection(&b).count();
-        assert_eq!(
-            (&pair["size_a"], &pair["size_b"], &pair["customers"]),
-            (&json!(a.len()), &json!(b.len()), &json!(both))
-        );
-        // What is read of a number in JSON may be a last bit off.
-        let same = |found: &Value, whole: usize| match found.as_f64() {
-            None => found.is_null() && whole == 0,
-            Some(found) => (found - both as f64 / whole as f64).abs() < 1e-15,
-        };
-        assert!(same(&pair["share_of_a"], a.len()) && same(&pair["share_of_b"], b.len()), "{pair}");
-        assert!(same(&pair["jaccard"], a.union(&b).count()), "{pair}");
-    }
-    let both = |a: &str, b: &str| {
-        pairs.iter().find(|pair| pair["a"] == a && pair["b"] == b).unwrap()["customers"].clone()
-    };
-    assert!(both("hibernating", "slow").as_u64() > Some(0) && both("spenders", "best") == 0, "{overlap}");
-
-    // What was found is kept: it is there when the columns are not.
-    std::fs::remove_dir_all(shop.path().join(format!("lake/snapshots/{}/customers", ids[0]))).unwrap();
-    check_migration(&service.get(&far).await.json(), &truths[0], &truths[2], false);
-    let fresh = shop.serve().await.get(&far).await;
-    assert_eq!((fresh.status, fresh.problem().as_str()), (503, "unavailable"));
-    std::fs::remove_dir_all(shop.path().join(format!("lake/snapshots/{}", ids[0]))).unwrap();
-    let fresh = shop.serve().await;
-    let gone = fresh.get(&far).await;
-    assert_eq!((gone.status, gone.problem().as_str()), (404, "snapshot-not-found"));
-    let rest = fresh.get("/v1/segments/champions/history").await.json();
-    assert_eq!((rest["history"].as_array().unwrap().len(), &rest["history"][0]["added"]), (2, &Value::Null));
-}
+mod rows;
 
 #[tokio::test]
-async fn what_a_snapshot_does_not_have_is_null_and_not_nought() {
+async fn history_is_null_where_snapshot_lacks_segment_or_feature() {
     let shop = corners();
     let mut ids = Vec::new();
     for as_of in ["2024-02-05T00:00:00Z", "2024-02-25T00:00:00Z", "2024-03-10T11:30:00Z"] {
         ids.push(shop.try_build(Some(as_of)).await.unwrap().manifest.id);
     }
-    // The first snapshot is of a time before the segment, and before the feature.
+    // The first snapshot lacks the segment and the feature.
     let file = shop.path().join(format!("lake/snapshots/{}/manifest.json", ids[0]));
     let mut manifest: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     manifest["segments"].as_array_mut().unwrap().retain(|segment| segment["name"] != "champions");
     let rfm =
         manifest["views"].as_array_mut().unwrap().iter_mut().find(|view| view["name"] == "rfm").unwrap();
-    rfm["features"].as_array_mut().unwrap().last_mut().unwrap()["name"] = json!("segment_of_old");
+    rfm["features"].as_array_mut().unwrap().last_mut().unwrap()["name"] = json!("old_segment");
     std::fs::write(&file, manifest.to_string()).unwrap();
     shop.publish(&ids[2]).await;
     let service = shop.serve().await;
@@ -315,7 +89,7 @@ async fn what_a_snapshot_does_not_have_is_null_and_not_nought() {
 }
 
 #[tokio::test]
-async fn an_audience_is_followed_from_when_it_was_configured() {
+async fn audience_history_begins_when_audience_is_configured() {
     let mut shop = corners();
     let mut ids = Vec::new();
     for (as_of, toml) in [
@@ -330,16 +104,16 @@ async fn an_audience_is_followed_from_when_it_was_configured() {
     let service = shop.serve().await;
     let history = service.get("/v1/segments/spenders/history").await.json();
     assert_eq!(history["kind"], "audience", "{history}");
-    let told: Vec<[Value; 3]> = history["history"]
+    let changes: Vec<[Value; 3]> = history["history"]
         .as_array()
         .unwrap()
         .iter()
         .map(|then| ["size", "added", "dropped"].map(|key| then[key].clone()))
         .collect();
-    // 17850, loyal, tie-a and tie-b; then two of the last day as well.
+    // 17850, loyal, tie-a and tie-b; later also two customers of the last day.
     let none = Value::Null;
     assert_eq!(
-        told,
+        changes,
         [
             [none.clone(), none.clone(), none.clone()],
             [json!(4), none.clone(), none],
@@ -354,17 +128,46 @@ async fn an_audience_is_followed_from_when_it_was_configured() {
     );
     let before = service.get(&format!("/v1/overlap?segments=spenders,champions&snapshot={}", ids[0])).await;
     assert_eq!(before.problem(), "segment-not-found");
-    // Audiences may share customers, so there is no matrix of them.
+    // Audiences may share customers, so they have no migration matrix.
     let matrix = service.get("/v1/migration?kind=audience").await;
     assert!(matrix.problem() == "bad-parameter" && matrix.text.contains("rfm or churn"), "{}", matrix.text);
 }
 
 #[tokio::test]
-async fn what_the_caller_has_already_is_not_told_again() {
+async fn overlap_leaves_out_erased_customers() {
+    let mut shop = corners();
+    let toml = "[audiences.spenders]\nwhere = \"rfm.monetary >= 12\"\n";
+    shop.config.audiences = Config::parse(toml, "audiences", []).unwrap().audiences;
+    let old = shop.try_build(Some("2024-02-25T00:00:00Z")).await.unwrap().manifest.id;
+    let service = shop.open().await;
+    let now = "/v1/overlap?segments=spenders,champions".to_owned();
+    let then = format!("{now}&snapshot={old}");
+    let sizes = |answer: &Answer| {
+        let pair = answer.json()["pairs"][0].clone();
+        ["size_a", "size_b", "customers"].map(|key| pair[key].as_u64().unwrap())
+    };
+    let [before, before_then] = [service.get(&now).await, service.get(&then).await];
+    assert_eq!(sizes(&before)[2], 1, "{}", before.text);
+    // `loyal` is a member of both segments.
+    assert!(shop.larder(&["forget", "loyal"]).status.success());
+    let after = eventually(|| service.get(&now), |after| after.header("etag") != before.header("etag")).await;
+    assert_eq!(sizes(&after), sizes(&before).map(|size| size - 1), "{}", after.text);
+    let segments = service.get("/v1/segments").await.json()["segments"].clone();
+    let size = |name: &str| {
+        let mut segments = segments.as_array().unwrap().iter();
+        segments.find(|segment| segment["name"] == name).unwrap()["size"].as_u64().unwrap()
+    };
+    assert_eq!(sizes(&after)[..2], [size("spenders"), size("champions")]);
+    let after_then = service.get(&then).await;
+    assert_eq!(sizes(&after_then)[0], sizes(&before_then)[0] - 1, "{}", after_then.text);
+}
+
+#[tokio::test]
+async fn etag_unchanged_returns_304() {
     let shop = corners();
     shop.try_build(Some("2024-02-05T00:00:00Z")).await.unwrap();
     let service = shop.open().await;
-    let has = async |service: &Service, path: &str, tag: &str| {
+    let get_if_none_match = async |service: &Service, path: &str, tag: &str| {
         service.send(service.client.get(format!("{}{path}", service.url)).header("if-none-match", tag)).await
     };
     let over_time = ["/v1/segments/champions/history", "/v1/migration", "/v1/customers/loyal/history"];
@@ -379,39 +182,39 @@ async fn what_the_caller_has_already_is_not_told_again() {
         for (service, given) in
             [(&service, tag.clone()), (&replica, format!("\"x\", {tag}")), (&service, "*".to_owned())]
         {
-            let again = has(service, path, &given).await;
+            let again = get_if_none_match(service, path, &given).await;
             assert_eq!(
                 (again.status, again.text.as_str(), again.header("etag")),
                 (304, "", tag.as_str()),
                 "{path}"
             );
         }
-        assert_eq!(has(&service, path, "W/\"other\"").await.text, answer.text);
+        assert_eq!(get_if_none_match(&service, path, "W/\"other\"").await.text, answer.text);
         tags.insert(path, tag);
     }
     for path in
         ["/v1/segments/nope/history", "/v1/overlap?segments=champions,nope", "/v1/migration?to=2023-01-01"]
     {
-        assert_eq!(has(&service, path, "*").await.status, 404, "{path}");
+        assert_eq!(get_if_none_match(&service, path, "*").await.status, 404, "{path}");
     }
-    // One more snapshot of the past changes what is over time, and nothing else.
+    // A new snapshot with an earlier as-of time changes histories and migrations, but not overlaps.
     shop.try_build(Some("2024-02-25T00:00:00Z")).await.unwrap();
     let service = shop.serve().await;
     for (path, tag) in &tags {
         let status = if *path == overlap { 304 } else { 200 };
-        assert_eq!(has(&service, path, tag).await.status, status, "{path}");
+        assert_eq!(get_if_none_match(&service, path, tag).await.status, status, "{path}");
     }
-    // Nothing of a forgotten customer is confirmed.
+    // An erased customer is 404 even if the entity tag matches.
     let path = "/v1/customers/loyal/history";
     let tag = service.get(path).await.header("etag").to_owned();
     assert!(shop.larder(&["forget", "loyal"]).status.success());
-    let gone = eventually(|| has(&service, path, &tag), |answer| answer.status != 304).await;
+    let gone = eventually(|| get_if_none_match(&service, path, &tag), |answer| answer.status != 304).await;
     assert_eq!(gone.problem(), "customer-not-found");
-    assert_eq!(has(&service, path, "*").await.status, 404);
+    assert_eq!(get_if_none_match(&service, path, "*").await.status, 404);
 }
 
 #[tokio::test]
-async fn near_names_of_segments_are_told_on_every_road() {
+async fn unknown_segment_suggests_similar_name_on_every_route() {
     let service = corners().open().await;
     for path in [
         "/v1/segments/champoins",

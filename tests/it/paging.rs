@@ -1,4 +1,4 @@
-//! Paging, by property: no id twice, none lost, order kept, whatever the sizes; over publishes too.
+//! Property tests of paging: pages of any size give every member once and in order, also across publishes.
 
 use std::sync::OnceLock;
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::support::shop::{Service, Shop};
 
-/// A shop whose `hibernating` and other segments hold many customers with few distinct values.
-async fn crowd(customers: usize) -> (Shop, Service) {
+/// Creates a shop with many customers and few distinct values, so that segments are large and have ties.
+async fn large_shop(customers: usize) -> (Shop, Service) {
     let shop = Shop::new("");
     let mut lines = String::from("customer_id,order_id,product_id,quantity,unit_price,ordered_at\n");
     for at in 0..customers {
@@ -20,6 +20,7 @@ async fn crowd(customers: usize) -> (Shop, Service) {
     (shop, service)
 }
 
+/// Reads all pages of a segment, with the page sizes `limits`. Returns ranks and ids.
 async fn pages(
     service: &Service,
     segment: &str,
@@ -44,17 +45,17 @@ async fn pages(
             }
             next => cursor = format!("&cursor={}", next.as_str().unwrap()),
         }
-        assert!(!customers.is_empty(), "a page with a next one is empty");
+        assert!(!customers.is_empty(), "an empty page has a next page");
     }
 }
 
 #[test]
-fn pages_of_any_size_give_the_whole_list_in_order() {
-    static CROWD: OnceLock<(tokio::runtime::Runtime, Shop, Service)> = OnceLock::new();
-    // More members than a block of a ranking holds.
-    let (runtime, _shop, service) = CROWD.get_or_init(|| {
+fn pages_of_any_size_return_every_member_in_order() {
+    static LARGE_SHOP: OnceLock<(tokio::runtime::Runtime, Shop, Service)> = OnceLock::new();
+    // More members than one block of a ranking holds.
+    let (runtime, _shop, service) = LARGE_SHOP.get_or_init(|| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let (shop, service) = runtime.block_on(crowd(24_000));
+        let (shop, service) = runtime.block_on(large_shop(24_000));
         (runtime, shop, service)
     });
     let segments = runtime.block_on(service.get("/v1/segments")).json()["segments"].clone();
@@ -81,8 +82,8 @@ fn pages_of_any_size_give_the_whole_list_in_order() {
 }
 
 #[tokio::test]
-async fn a_list_does_not_drift_when_a_new_snapshot_is_published() {
-    let (shop, service) = crowd(300).await;
+async fn cursor_stays_on_its_snapshot_after_publish() {
+    let (shop, service) = large_shop(300).await;
     let first = service.get("/v1/segments/hibernating/customers?limit=1000").await.json();
     let all: Vec<Value> = first["customers"].as_array().unwrap().clone();
     let page = service.get("/v1/segments/hibernating/customers?limit=5").await.json();
@@ -103,7 +104,8 @@ async fn a_list_does_not_drift_when_a_new_snapshot_is_published() {
         service.get(&format!("/v1/segments/hibernating/customers?limit=1000&cursor={cursor}")).await.json();
     assert_eq!(rest["snapshot"], first["snapshot"]);
     assert_eq!(rest["customers"].as_array().unwrap()[..], all[5..]);
-    // Another replica, which never saw the old snapshot current, goes on with it; when it is gone, it says so.
+    // A replica that never served the old snapshot continues the cursor, and returns 410 once the snapshot is
+    // removed.
     let replica = shop.serve().await;
     let same = replica
         .get(&format!("/v1/segments/hibernating/customers?limit=1000&cursor={cursor}&views=rfm"))

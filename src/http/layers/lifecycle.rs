@@ -28,7 +28,7 @@ use crate::{
         route_table::{Need, Route},
         routes::customer,
     },
-    telemetry::Answered,
+    telemetry::AccessLogEntry,
 };
 
 /// Answers one request.
@@ -68,7 +68,7 @@ pub(crate) async fn respond(
     let elapsed = start.elapsed();
     route.count(&app.metrics, &method, response.status());
     route.seconds.observe(elapsed.as_secs_f64());
-    let answered = Answered {
+    let answered = AccessLogEntry {
         request_id: id.to_str().unwrap_or_default(),
         method: method.as_str(),
         route: &route.template,

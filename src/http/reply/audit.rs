@@ -13,7 +13,7 @@ use crate::{
     config::Scope,
     feature::CustomerId,
     http::access::Access,
-    serving::{Answer, ReadError},
+    serving::{CustomerRead, ReadError},
     telemetry,
 };
 
@@ -56,7 +56,7 @@ pub(crate) fn note<T: AsRef<str>, I: IntoIterator<Item = T>>(
 }
 
 /// Returns the customers that `answers` found.
-pub(crate) fn found(answers: &[Result<Answer, ReadError>]) -> Vec<CustomerId> {
+pub(crate) fn found(answers: &[Result<CustomerRead, ReadError>]) -> Vec<CustomerId> {
     let rows = answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
     rows.map(|row| row.customer_id.clone()).collect()
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::{
     config::Scope,
     http::{Problem, access::Access, extract::SnapshotRead},
-    serving::{Answer, ReadError, Served, Timeline},
+    serving::{CustomerRead, ReadError, Served, Timeline},
 };
 
 /// Returns the weak tag of every answer from `served` to callers with the scopes of `access`.
@@ -76,7 +76,7 @@ pub(crate) fn json_text(text: Vec<u8>, tag: Option<HeaderValue>) -> Response {
 pub(crate) fn of_answers(
     served: &Served,
     access: &Access,
-    answers: &[Result<Answer, ReadError>],
+    answers: &[Result<CustomerRead, ReadError>],
 ) -> Option<HeaderValue> {
     let is_current = answers.iter().flatten().all(|answer| answer.label.is_none());
     if is_current { Some(of_snapshot(served, access)) } else { None }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     feature::{CustomerId, Row, Tier},
     http::extract::selection::Selection,
-    serving::{Answer, ReadError, Served},
+    serving::{CustomerRead, ReadError, Served},
 };
 
 /// View → feature → value; null where the customer is absent from the view.
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) struct Views {}
 
 /// Appends `"snapshot":"…","as_of":"…"` of the served snapshot, or of the publish under way that answered.
-pub(crate) fn write_freshness(served: &Served, answer: Option<&Answer>, out: &mut Vec<u8>) {
+pub(crate) fn write_freshness(served: &Served, answer: Option<&CustomerRead>, out: &mut Vec<u8>) {
     let (id, as_of) = match answer.and_then(|answer| answer.label.as_ref()) {
         None => (served.manifest.id.as_str(), served.as_of.as_str()),
         Some(label) => (&*label.snapshot, &*label.as_of),
@@ -95,7 +95,7 @@ pub(crate) fn write_result(
     served: &Served,
     selection: &Selection,
     id: &CustomerId,
-    answer: &Result<Answer, ReadError>,
+    answer: &Result<CustomerRead, ReadError>,
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(b"{\"customer_id\":");

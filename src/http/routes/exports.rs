@@ -24,7 +24,7 @@ use crate::{
     },
     serving::{
         Ranked, Served,
-        export::{Columns, Export, Format, List, Order, Treatment},
+        export::{Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Treatment},
     },
     telemetry,
 };
@@ -138,7 +138,7 @@ pub(crate) async fn export_segment(
     let manifest = &read.served.manifest;
     manifest.segment(&name).ok_or_else(|| unknown_segment(&name, &manifest.segments))?;
     let file = FileShape::of_query(&read, &query)?;
-    export(&read, &name.clone(), List::Segment(name), file).await
+    export(&read, &name.clone(), ExportList::Segment(name), file).await
 }
 
 /// Export customers by value at risk
@@ -172,7 +172,7 @@ pub(crate) async fn export_churn(
     let filter = filters.parse()?;
     churn_filter::check(&read.served, &filter)?;
     let file = FileShape::of_query(&read, &ExportQuery { format, columns, order })?;
-    export(&read, "churn", List::Churn(filter), file).await
+    export(&read, "churn", ExportList::Churn(filter), file).await
 }
 
 /// Export the members of an audience
@@ -205,15 +205,15 @@ pub(crate) async fn export_audience(
     let order = body.order.as_deref().or(body.order_by.as_ref().map(|_| "rank"));
     let columns = body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect());
     let file = FileShape::new(&read, body.format.as_deref(), order, columns).map_err(Problem::bad_body)?;
-    let list = List::Audience(Ranked { expression, order_by, limit: body.limit });
+    let list = ExportList::Audience(Ranked { expression, order_by, limit: body.limit });
     export(&read, "audience", list, file).await
 }
 
 /// Columns, format and order of a file.
 struct FileShape {
-    columns: Columns,
-    format: Format,
-    order: Order,
+    columns: ExportColumns,
+    format: ExportFormat,
+    order: ExportOrder,
 }
 
 impl FileShape {
@@ -225,20 +225,20 @@ impl FileShape {
         columns: Option<Vec<&str>>,
     ) -> Result<Self, String> {
         let format = match format {
-            None | Some("csv") => Format::Csv,
-            Some("ndjson") => Format::Ndjson,
-            Some("parquet") => Format::Parquet,
+            None | Some("csv") => ExportFormat::Csv,
+            Some("ndjson") => ExportFormat::Ndjson,
+            Some("parquet") => ExportFormat::Parquet,
             Some(_) => return Err("`format` must be csv, ndjson or parquet".to_owned()),
         };
         let order = match order {
-            None | Some("id") => Order::Id,
-            Some("rank") => Order::Rank,
+            None | Some("id") => ExportOrder::Id,
+            Some("rank") => ExportOrder::Rank,
             Some(_) => return Err("`order` must be id or rank".to_owned()),
         };
         let (manifest, pii) = (&read.served.manifest, read.access.has(Scope::Pii));
         let columns = match columns {
-            None => Columns::all(manifest, pii),
-            Some(names) => Columns::named(manifest, names, pii).map_err(|error| error.to_string())?,
+            None => ExportColumns::all(manifest, pii),
+            Some(names) => ExportColumns::named(manifest, names, pii).map_err(|error| error.to_string())?,
         };
         if columns.is_empty() {
             return Err("`columns` names no column".to_owned());
@@ -256,13 +256,13 @@ impl FileShape {
 }
 
 /// Starts the export and returns its stream.
-async fn export(read: &SnapshotRead, name: &str, list: List, file: FileShape) -> Result<Response, Problem> {
+async fn export(read: &SnapshotRead, name: &str, list: ExportList, file: FileShape) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = read;
     let FileShape { columns, format, order } = file;
     let (media_type, extension) = match format {
-        Format::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
-        Format::Ndjson => ("application/x-ndjson", "ndjson"),
-        Format::Parquet => ("application/vnd.apache.parquet", "parquet"),
+        ExportFormat::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
+        ExportFormat::Ndjson => ("application/x-ndjson", "ndjson"),
+        ExportFormat::Parquet => ("application/vnd.apache.parquet", "parquet"),
     };
     let export = Export { list, columns, format, order };
     let exporting = app.serving.export(served, export.clone()).await?;
@@ -293,8 +293,8 @@ fn log_export(access: &Access, list: &str, served: &Served, rows: u64, export: &
         names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
     };
     let expression = match &export.list {
-        List::Audience(audience) => Some(&audience.expression),
-        List::Segment(_) | List::Churn(_) => None,
+        ExportList::Audience(audience) => Some(&audience.expression),
+        ExportList::Segment(_) | ExportList::Churn(_) => None,
     };
     let queried_by: Vec<String> = expression
         .into_iter()

@@ -24,7 +24,7 @@ use crate::{
         extract::{body::JsonText, customer_ids::BatchId},
         reply::{audit, conditional},
     },
-    serving::{Answer, ReadError, Served},
+    serving::{CustomerRead, ReadError, Served},
 };
 
 mod answer;
@@ -200,13 +200,13 @@ pub(crate) async fn get_online_features(
 /// customer".
 fn align(
     ids: &[Option<CustomerId>],
-    answers: Vec<Result<Answer, ReadError>>,
-) -> Vec<Result<Answer, ReadError>> {
+    answers: Vec<Result<CustomerRead, ReadError>>,
+) -> Vec<Result<CustomerRead, ReadError>> {
     if answers.len() == ids.len() {
         return answers;
     }
     let mut answers = answers.into_iter();
-    let unknown = || Ok(Answer { row: None, tier: Tier::Memory, label: None });
+    let unknown = || Ok(CustomerRead { row: None, tier: Tier::Memory, label: None });
     ids.iter().map(|id| id.as_ref().and_then(|_| answers.next()).unwrap_or_else(unknown)).collect()
 }
 

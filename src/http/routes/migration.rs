@@ -16,7 +16,7 @@ use crate::{
         },
         reply::{self, Freshness, conditional},
     },
-    serving::{Cell, Place, Timeline},
+    serving::{Cell, Placement, Timeline},
     snapshot::{Manifest, SnapshotId, rfc3339},
 };
 
@@ -84,10 +84,10 @@ pub(crate) struct MigrationCell {
 
 impl MigrationCell {
     fn new(cell: &Cell) -> Self {
-        let place = |place: &Place| match place {
-            Place::Segment(name) => Some(name.clone()),
-            Place::Absent => Some("absent".to_owned()),
-            Place::Unplaced => None,
+        let place = |place: &Placement| match place {
+            Placement::Segment(name) => Some(name.clone()),
+            Placement::Absent => Some("absent".to_owned()),
+            Placement::Unplaced => None,
         };
         let number = |text: String| RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
         Self {

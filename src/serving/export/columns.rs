@@ -1,4 +1,4 @@
-//! Which columns an export has: the id, the rank, and features, some of them hashed or withheld.
+//! Columns of an export: the id, the rank, and features. Personal features may be hashed or withheld.
 
 use super::personal::Treatment;
 use crate::{
@@ -6,27 +6,28 @@ use crate::{
     snapshot::{Manifest, writer::ID},
 };
 
-/// The name of the column of ranks.
+/// Name of the rank column.
 pub const RANK: &str = "rank";
 
-/// A column.
+/// Column of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Column {
+pub(super) enum ExportColumn {
     Id,
     Rank,
-    /// The feature at a place of the view at a place.
+    /// Index of a view, and index of a feature of the view.
     Feature(usize, usize),
 }
 
-/// The columns of an export, in order.
+/// Columns of an export, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Columns {
+pub struct ExportColumns {
     pub(super) views: Vec<FeatureView>,
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Vec<ExportColumn>,
+    /// Whether personal values are shown.
     pii: bool,
 }
 
-/// A column that the snapshot does not have.
+/// Error for the name of a column that the snapshot does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no column `{name}`; there are {ID}, {RANK}, whole views ({views}) and features as view.feature"
@@ -36,28 +37,31 @@ pub struct UnknownColumn {
     views: String,
 }
 
-/// The columns of one view.
+/// Exported features of one view.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OfView {
-    /// The view's place.
+pub(super) struct ViewColumns {
+    /// Index of the view.
     pub(super) view: usize,
-    /// The places of its features, in the order wanted, and what becomes of each.
+    /// Indexes of the features in the order of the export, each with the treatment of its values.
     pub(super) features: Vec<(usize, Treatment)>,
 }
 
-impl Columns {
-    /// The id, the rank, and every feature of the snapshot of `manifest`; personal ones as they are where `pii` says so.
+impl ExportColumns {
+    /// Selects the id, the rank, and every feature of the snapshot. Personal values are shown if `pii` is
+    /// set.
     #[must_use]
     pub fn all(manifest: &Manifest, pii: bool) -> Self {
-        let mut all = Self { views: manifest.views.clone(), columns: vec![Column::Id, Column::Rank], pii };
+        let columns = vec![ExportColumn::Id, ExportColumn::Rank];
+        let mut all = Self { views: manifest.views.clone(), columns, pii };
         (0..all.views.len()).for_each(|view| all.add_view(view));
         all
     }
 
-    /// The columns `names`: `customer_id`, `rank`, features as `view.feature`, and whole views.
+    /// Selects columns by name: `customer_id`, `rank`, features as `view.feature`, and whole views. Repeated
+    /// columns are dropped. Personal values are shown if `pii` is set.
     ///
     /// # Errors
-    /// Names the first that the snapshot does not have.
+    /// [`UnknownColumn`] with the first name that the snapshot does not have.
     pub fn named<'a>(
         manifest: &Manifest,
         names: impl IntoIterator<Item = &'a str>,
@@ -70,13 +74,14 @@ impl Columns {
                 views: manifest.views.iter().map(|view| view.name.as_str()).collect::<Vec<_>>().join(", "),
             };
             match (name, name.split_once('.')) {
-                (ID, _) => columns.add(Column::Id),
-                (RANK, _) => columns.add(Column::Rank),
+                (ID, _) => columns.add(ExportColumn::Id),
+                (RANK, _) => columns.add(ExportColumn::Rank),
                 (view, None) => columns.add_view(manifest.view(view).ok_or_else(unknown)?),
                 (_, Some((view, feature))) => {
                     let view = manifest.view(view).ok_or_else(unknown)?;
-                    let known = manifest.views[view].features.iter().position(|known| known.name == feature);
-                    columns.add(Column::Feature(view, known.ok_or_else(unknown)?));
+                    let mut features = manifest.views[view].features.iter();
+                    let index = features.position(|known| known.name == feature);
+                    columns.add(ExportColumn::Feature(view, index.ok_or_else(unknown)?));
                 }
             }
         }
@@ -84,65 +89,76 @@ impl Columns {
     }
 
     fn add_view(&mut self, view: usize) {
-        (0..self.views[view].features.len()).for_each(|place| self.add(Column::Feature(view, place)));
+        (0..self.views[view].features.len())
+            .for_each(|feature| self.add(ExportColumn::Feature(view, feature)));
     }
 
-    fn add(&mut self, column: Column) {
+    fn add(&mut self, column: ExportColumn) {
         if !self.columns.contains(&column) {
             self.columns.push(column);
         }
     }
 
-    /// Whether there are none.
+    /// Checks whether no column is selected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.columns.is_empty()
     }
 
-    /// The names of the columns, in order.
+    /// Returns the names of the columns, in order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let name = |column: &Column| match column {
-            Column::Id => ID.to_owned(),
-            Column::Rank => RANK.to_owned(),
-            Column::Feature(view, place) => {
-                let view = &self.views[*view];
-                format!("{}.{}", view.name, view.features[*place].name)
-            }
+        let name = |column: &ExportColumn| match column {
+            ExportColumn::Id => ID.to_owned(),
+            ExportColumn::Rank => RANK.to_owned(),
+            ExportColumn::Feature(view, feature) => self.feature_name(*view, *feature),
         };
         self.columns.iter().map(name).collect()
     }
 
-    /// The personal features among them, as `view.feature`, each with what becomes of its values.
+    fn feature_name(&self, view: usize, feature: usize) -> String {
+        let view = &self.views[view];
+        format!("{}.{}", view.name, view.features[feature].name)
+    }
+
+    /// Returns the names of the features, as `view.feature`.
+    pub(super) fn feature_names(&self) -> Vec<String> {
+        let features = self.columns.iter().filter_map(|column| match column {
+            ExportColumn::Feature(view, feature) => Some(self.feature_name(*view, *feature)),
+            ExportColumn::Id | ExportColumn::Rank => None,
+        });
+        features.collect()
+    }
+
+    /// Returns the selected personal features, as `view.feature`, each with the treatment of its values.
     #[must_use]
     pub fn personal(&self) -> Vec<(String, Treatment)> {
-        let names = self.columns.iter().zip(self.names());
-        let personal = names.filter_map(|(column, name)| match column {
-            Column::Feature(view, place) if self.views[*view].features[*place].personal => {
-                Some((name, self.treatment(*view, *place)))
+        let personal = self.columns.iter().filter_map(|column| match *column {
+            ExportColumn::Feature(view, feature) if self.views[view].features[feature].personal => {
+                Some((self.feature_name(view, feature), self.treatment(view, feature)))
             }
             _ => None,
         });
         personal.collect()
     }
 
-    pub(super) fn has(&self, column: Column) -> bool {
+    pub(super) fn has(&self, column: ExportColumn) -> bool {
         self.columns.contains(&column)
     }
 
-    pub(super) fn treatment(&self, view: usize, place: usize) -> Treatment {
-        Treatment::of(&self.views[view].features[place], self.pii)
+    pub(super) fn treatment(&self, view: usize, feature: usize) -> Treatment {
+        Treatment::of(&self.views[view].features[feature], self.pii)
     }
 
-    /// The features by view, in the order in which views are first named.
-    pub(super) fn by_view(&self) -> Vec<OfView> {
-        let mut by_view: Vec<OfView> = Vec::new();
+    /// Groups the features by view, in the order in which the views first occur.
+    pub(super) fn by_view(&self) -> Vec<ViewColumns> {
+        let mut by_view: Vec<ViewColumns> = Vec::new();
         for column in &self.columns {
-            let Column::Feature(view, place) = *column else { continue };
-            let feature = (place, self.treatment(view, place));
+            let ExportColumn::Feature(view, feature) = *column else { continue };
+            let treated = (feature, self.treatment(view, feature));
             match by_view.iter_mut().find(|known| known.view == view) {
-                Some(known) => known.features.push(feature),
-                None => by_view.push(OfView { view, features: vec![feature] }),
+                Some(known) => known.features.push(treated),
+                None => by_view.push(ViewColumns { view, features: vec![treated] }),
             }
         }
         by_view

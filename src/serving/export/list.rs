@@ -1,26 +1,27 @@
-//! What can be exported, and how its members are brought in their order.
+//! Lists that can be exported, and how their members are read in the order of ranks.
 
 use std::sync::Arc;
 
 use crate::{
     feature::CustomerId,
-    serving::{Ranked, Served},
-    snapshot::{CHURN_LIST, SnapshotError, reader::ChurnFilter},
+    serving::{Ranked, Served, reads::churn_list},
+    snapshot::{SnapshotError, reader::ChurnFilter},
 };
 
-/// What is exported.
+/// List to export.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum List {
-    /// The members of a segment.
+pub enum ExportList {
+    /// Members of a segment.
     Segment(String),
-    /// The customers by value at risk.
+    /// Customers by value at risk.
     Churn(ChurnFilter),
-    /// The members of an audience.
+    /// Members of an audience.
     Audience(Ranked),
 }
 
-impl List {
-    /// Some of its customers with their ranks, counted from 0: those from rank `first` on, about `limit`; and where to go on.
+impl ExportList {
+    /// Reads about `limit` customers from rank `first` on. Returns the customers with their ranks, and the
+    /// first rank of the next page. Ranks count from 0.
     pub(super) async fn page(
         &self,
         served: &Served,
@@ -32,9 +33,9 @@ impl List {
                 let members = served.reader.churn(filter, &served.forgotten, first, limit).await?;
                 return Ok((members.customers, members.next));
             }
-            Self::Churn(filter) => by_risk(filter),
+            Self::Churn(filter) => churn_list(filter.risk.as_deref()),
             Self::Segment(name) => name.clone(),
-            // Those have their ranks from the beginning.
+            // The ranks of an audience are computed before the export starts.
             Self::Audience(_) => return Ok((Vec::new(), None)),
         };
         let members = served.reader.members(&list, first, limit).await?;
@@ -42,8 +43,4 @@ impl List {
         let members = (first..).zip(members).filter(|(_, id)| !served.forgets(id.as_str()));
         Ok((members.collect(), next))
     }
-}
-
-fn by_risk(filter: &ChurnFilter) -> String {
-    filter.risk.as_ref().map_or_else(|| CHURN_LIST.to_owned(), |risk| format!("{CHURN_LIST}_{risk}"))
 }

@@ -1,61 +1,66 @@
-//! What becomes of personal values in an export: those who may not see them get hashes of mail addresses and phone numbers,
-//! which is what advertising platforms match by, and nothing of the rest.
+//! Masking of personal values in exports. Callers without the scope `pii` get hashes of email addresses and
+//! phone numbers, which advertising platforms match customers by, and no other personal values.
 
 use sha2::{Digest, Sha256};
 
 use crate::{feature::Feature, snapshot::hex};
 
-/// What becomes of a column's values.
+/// Treatment of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Treatment {
-    /// They stay as they are.
+    /// The values are exported unchanged.
     Shown,
-    /// SHA-256 of the normalised mail address, in hexadecimal.
+    /// SHA-256 of the normalized email address, in hexadecimal.
     HashedEmail,
-    /// SHA-256 of the normalised phone number, in hexadecimal.
+    /// SHA-256 of the normalized phone number, in hexadecimal.
     HashedPhone,
-    /// They are null.
+    /// The values are replaced with null.
     Withheld,
 }
 
 impl Treatment {
-    /// The treatment of `feature` for those who may see personal values (`pii`) or not. What kind of personal value it holds is told
-    /// by its name: one with `email` or `e_mail` in it, or one with a word of it being `phone`, `mobile`, `tel` and the like.
+    /// Returns the treatment of `feature` for a caller who may see personal values (`pii`) or not.
+    ///
+    /// The name of a personal feature tells its kind: an email address if the name contains `email` or
+    /// `e_mail`, a phone number if a word of the name is `phone`, `mobile`, `tel` or similar.
     #[must_use]
     pub fn of(feature: &Feature, pii: bool) -> Self {
         if pii || !feature.personal {
             return Self::Shown;
         }
-        let phone =
+        let is_phone =
             |word: &str| word.ends_with("phone") || ["mobile", "tel", "msisdn", "cell"].contains(&word);
         match feature.name.as_str() {
             name if name.contains("email") || name.contains("e_mail") => Self::HashedEmail,
-            name if name.trim_end_matches(|c: char| c.is_ascii_digit()).split('_').any(phone) => {
+            name if name.trim_end_matches(|c: char| c.is_ascii_digit()).split('_').any(is_phone) => {
                 Self::HashedPhone
             }
             _ => Self::Withheld,
         }
     }
 
-    /// What is written for `text`; nothing where nothing is left of it.
+    /// Returns the exported value for `text`; `None` if it is withheld, or empty after normalization.
     #[must_use]
     pub fn apply(self, text: &str) -> Option<String> {
-        let normal = match self {
+        let normalized = match self {
             Self::Shown => return Some(text.to_owned()),
             Self::Withheld => return None,
             Self::HashedEmail => text.trim().to_lowercase(),
-            Self::HashedPhone => phone(text),
+            Self::HashedPhone => normalize_phone(text),
         };
-        (!normal.is_empty()).then(|| hex(&Sha256::digest(normal)))
+        if normalized.is_empty() { None } else { Some(hex(&Sha256::digest(normalized))) }
     }
 }
 
-/// `+` and digits: signs between them go, and so do the two zeros that some write for the `+`.
-fn phone(text: &str) -> String {
+/// Normalizes a phone number to `+` and digits. Drops other characters, and the prefix `00` that stands for
+/// `+`.
+fn normalize_phone(text: &str) -> String {
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    let zeros = !text.trim_start().starts_with('+');
-    let digits = digits.strip_prefix("00").filter(|_| zeros).unwrap_or(&digits);
-    if digits.is_empty() { String::new() } else { format!("+{digits}") }
+    let number = match digits.strip_prefix("00") {
+        Some(number) if !text.trim_start().starts_with('+') => number,
+        _ => &digits,
+    };
+    if number.is_empty() { String::new() } else { format!("+{number}") }
 }
 
 #[cfg(test)]
@@ -63,25 +68,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_tells_what_kind_of_personal_value_it_is() {
-        let of = |name: &str, personal| {
+    fn treatment_follows_feature_name() {
+        let treatment = |name: &str, personal| {
             let (name, data_type, description) = (name.to_owned(), "Utf8".to_owned(), String::new());
             Treatment::of(&Feature { name, data_type, description, personal }, false)
         };
         for name in ["email", "work_email", "e_mail", "email_2"] {
-            assert_eq!(of(name, true), Treatment::HashedEmail, "{name}");
+            assert_eq!(treatment(name, true), Treatment::HashedEmail, "{name}");
         }
         for name in ["phone", "telephone", "home_phone", "mobile", "tel", "phone2", "mobile_number"] {
-            assert_eq!(of(name, true), Treatment::HashedPhone, "{name}");
+            assert_eq!(treatment(name, true), Treatment::HashedPhone, "{name}");
         }
         for name in ["name", "hotel", "born", "mailing_address"] {
-            assert_eq!(of(name, true), Treatment::Withheld, "{name}");
+            assert_eq!(treatment(name, true), Treatment::Withheld, "{name}");
         }
-        assert_eq!(of("email", false), Treatment::Shown);
+        assert_eq!(treatment("email", false), Treatment::Shown);
     }
 
     #[test]
-    fn spellings_of_one_address_have_one_hash() {
+    fn equivalent_spellings_have_equal_hashes() {
         // printf %s ada@example.com | sha256sum
         let ada = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72";
         let hash = |text| Treatment::HashedEmail.apply(text);
@@ -90,8 +95,9 @@ mod tests {
             [Some(ada); 2]
         );
         assert_eq!(hash("  "), None);
-        assert_eq!(phone("+49 (151) 123-45"), "+4915112345");
-        assert_eq!(phone("0049 151 12345"), "+4915112345");
-        assert_eq!((phone("n/a"), phone("4915112345")), (String::new(), "+4915112345".to_owned()));
+        assert_eq!(normalize_phone("+49 (151) 123-45"), "+4915112345");
+        assert_eq!(normalize_phone("0049 151 12345"), "+4915112345");
+        assert_eq!(normalize_phone("n/a"), "");
+        assert_eq!(normalize_phone("4915112345"), "+4915112345");
     }
 }

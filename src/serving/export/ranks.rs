@@ -1,7 +1,8 @@
-//! Who is in an export: the rank of every customer in the list, by the customer's place in the snapshot.
+//! Ranks of an export: the rank of every customer in the exported list, by the customer's position in the
+//! snapshot.
 //!
-//! Lists are in the order of ranks, the snapshot in that of ids. So many ids are sorted at a time that memory has a bound,
-//! besides the four bytes a customer of the result.
+//! Lists are sorted by rank, snapshots by id. The ids are sorted in chunks of bounded size, so that memory is
+//! bounded except for four bytes per customer of the snapshot.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -9,10 +10,10 @@ use arrow::array::Array;
 use futures::StreamExt;
 use tokio::runtime::Handle;
 
-use super::List;
+use super::ExportList;
 use crate::{
     lake::Lake,
-    serving::{Served, compare::apart},
+    serving::{Served, compare::run_blocking},
     snapshot::{
         SnapshotError,
         columns::{self, Batches, columns},
@@ -20,12 +21,12 @@ use crate::{
     },
 };
 
-/// Members that are read at a time.
+/// Number of members that are read at a time.
 const PAGE: usize = 65_536;
-/// Members that are sorted at a time.
+/// Number of members that are sorted at a time.
 const SORTED: usize = 1 << 20;
 
-/// Ranks by the places of customers, counted from 1; 0 for those who are not in the list.
+/// Ranks by position in the snapshot. Ranks count from 1; 0 stands for a customer who is not in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ranks(Vec<u32>);
 
@@ -34,12 +35,12 @@ impl Ranks {
         Self(ranks)
     }
 
-    /// The ranks of `list`.
+    /// Reads the ranks of `list`.
     pub(super) async fn of(
         lake: &Lake,
         deadline: Duration,
         served: &Arc<Served>,
-        list: &List,
+        list: &ExportList,
     ) -> Result<Self, Arc<SnapshotError>> {
         let customers = usize::try_from(served.manifest.customers).unwrap_or(usize::MAX);
         let mut ranks = Self(vec![0; customers]);
@@ -54,29 +55,29 @@ impl Ranks {
                 }
             }
             let all = columns(lake, &served.manifest, &[], deadline);
-            ranks = apart(move |handle| members.rank(ranks, all, handle)).await?;
+            ranks = run_blocking(move |handle| members.rank(ranks, all, handle)).await?;
         }
         Ok(ranks)
     }
 
-    /// The ranks of the customers of the places from `start` on, as far as they are in `wanted`, counted from 1; 0 for the others.
+    /// Iterates over the ranks of the customers from position `start` on. Ranks outside of `wanted` are 0.
     pub(super) fn from(&self, start: u64, wanted: Range<u32>) -> impl Iterator<Item = u32> {
         let start = usize::try_from(start).unwrap_or(usize::MAX).min(self.0.len());
         self.0[start..].iter().map(move |rank| if wanted.contains(rank) { *rank } else { 0 })
     }
 
-    /// Whether any of the customers of `places` has a rank in `wanted`.
+    /// Checks whether a customer at one of the positions `places` has a rank in `wanted`.
     pub(super) fn any(&self, places: Range<u64>, wanted: Range<u32>) -> bool {
         let length = usize::try_from(places.end - places.start).unwrap_or(usize::MAX);
         self.from(places.start, wanted).take(length).any(|rank| rank > 0)
     }
 
-    /// How many have one.
+    /// Returns the number of customers with a rank.
     pub(super) fn count(&self) -> u64 {
         self.0.iter().map(|rank| u64::from(*rank > 0)).sum()
     }
 
-    /// The greatest rank.
+    /// Returns the greatest rank; 0 if the list is empty.
     pub(super) fn last(&self) -> u32 {
         self.0.iter().copied().max().unwrap_or(0)
     }

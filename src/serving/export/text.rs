@@ -1,42 +1,42 @@
-//! Customers as lines of text: CSV (RFC 4180) and NDJSON, from the JSON that every tier stores.
+//! Exports as text lines: CSV (RFC 4180) and NDJSON, formatted from the JSON of the snapshot's rows.
 //!
-//! A text that a spreadsheet would take for a formula gets a `'` before it in CSV, unless it is a number.
+//! In CSV, a text that a spreadsheet would evaluate as a formula is prefixed with `'`, unless it is a number.
 
 use std::borrow::Cow;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 
 use super::{
-    columns::{Column, Columns, OfView},
+    columns::{ExportColumn, ExportColumns, ViewColumns},
     personal::Treatment,
 };
 use crate::feature::elements;
 
-/// How a line is written.
+/// Format of text lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum LineFormat {
     Csv,
     Ndjson,
 }
 
-/// Writes lines.
+/// Formats customers as text lines.
 #[derive(Debug)]
-pub(super) struct Lines {
-    form: Form,
-    columns: Columns,
-    by_view: Vec<OfView>,
+pub(super) struct LineWriter {
+    format: LineFormat,
+    columns: ExportColumns,
+    by_view: Vec<ViewColumns>,
 }
 
-impl Lines {
-    pub(super) fn new(form: Form, columns: Columns) -> Self {
+impl LineWriter {
+    pub(super) fn new(format: LineFormat, columns: ExportColumns) -> Self {
         let by_view = columns.by_view();
-        Self { form, columns, by_view }
+        Self { format, columns, by_view }
     }
 
-    /// What comes before all lines.
-    pub(super) fn head(&self) -> Vec<u8> {
+    /// Returns the header line; empty for NDJSON.
+    pub(super) fn header(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        if self.form == Form::Csv {
+        if self.format == LineFormat::Csv {
             for (at, name) in self.columns.names().iter().enumerate() {
                 comma(at, &mut out);
                 cell(name, &mut out);
@@ -46,13 +46,15 @@ impl Lines {
         out
     }
 
-    /// Appends the customer at `row` of `batch`, who has `rank`: the ids are its first column, the views' texts the others.
+    /// Appends the customer at `row` of `batch`, with its `rank`. The first column of `batch` holds the ids,
+    /// the others hold the views as JSON arrays.
     pub(super) fn write(&self, batch: &RecordBatch, row: usize, rank: u32, out: &mut Vec<u8>) {
         let Some(id) = batch.column(0).as_string_opt::<i32>().map(|ids| ids.value(row)) else { return };
         let texts = batch.columns()[1..].iter().map(|column| text(column.as_string_opt(), row));
-        match self.form {
-            Form::Csv => self.csv(id, rank, &texts.map(split).collect::<Vec<_>>(), out),
-            Form::Ndjson => self.ndjson(id, rank, &texts.map(split).collect::<Vec<_>>(), out),
+        let views: Vec<_> = texts.map(split).collect();
+        match self.format {
+            LineFormat::Csv => self.csv(id, rank, &views, out),
+            LineFormat::Ndjson => self.ndjson(id, rank, &views, out),
         }
     }
 
@@ -61,16 +63,16 @@ impl Lines {
         for (at, column) in self.columns.columns.iter().enumerate() {
             comma(at, out);
             match column {
-                Column::Id => cell(id, out),
-                Column::Rank => out.extend_from_slice(itoa::Buffer::new().format(rank).as_bytes()),
-                Column::Feature(view, place) => {
-                    let value = views.get(*view).and_then(|values| values.as_ref()?.get(*place).copied());
-                    csv_value(value.unwrap_or("null"), self.columns.treatment(*view, *place), out);
+                ExportColumn::Id => cell(id, out),
+                ExportColumn::Rank => out.extend_from_slice(itoa::Buffer::new().format(rank).as_bytes()),
+                ExportColumn::Feature(view, feature) => {
+                    let value = views.get(*view).and_then(|values| values.as_ref()?.get(*feature).copied());
+                    csv_value(value.unwrap_or("null"), self.columns.treatment(*view, *feature), out);
                 }
             }
         }
         if out.len() == start {
-            // Readers skip an empty line; a lone null must not be one.
+            // Readers skip empty lines, so a lone null is written as an empty string.
             out.extend_from_slice(b"\"\"");
         }
         out.extend_from_slice(b"\r\n");
@@ -78,19 +80,19 @@ impl Lines {
 
     fn ndjson(&self, id: &str, rank: u32, views: &[Option<Vec<&str>>], out: &mut Vec<u8>) {
         let mut next = Separators(b'{');
-        if self.columns.has(Column::Rank) {
+        if self.columns.has(ExportColumn::Rank) {
             next.write(out);
             out.extend_from_slice(b"\"rank\":");
             out.extend_from_slice(itoa::Buffer::new().format(rank).as_bytes());
         }
-        if self.columns.has(Column::Id) {
+        if self.columns.has(ExportColumn::Id) {
             next.write(out);
             out.extend_from_slice(b"\"customer_id\":");
             json_text(id, out);
         }
         next.write(out);
         out.extend_from_slice(b"\"views\":{");
-        for (at, OfView { view, features }) in self.by_view.iter().enumerate() {
+        for (at, ViewColumns { view, features }) in self.by_view.iter().enumerate() {
             comma(at, out);
             let known = &self.columns.views[*view];
             json_text(&known.name, out);
@@ -100,16 +102,16 @@ impl Lines {
                 continue;
             };
             out.push(b'{');
-            for (at, (place, treatment)) in features.iter().enumerate() {
+            for (at, (feature, treatment)) in features.iter().enumerate() {
                 comma(at, out);
-                json_text(&known.features[*place].name, out);
+                json_text(&known.features[*feature].name, out);
                 out.push(b':');
-                let json = values.get(*place).copied().unwrap_or("null");
+                let json = values.get(*feature).copied().unwrap_or("null");
                 match treatment {
                     Treatment::Shown => out.extend_from_slice(json.as_bytes()),
-                    treatment => match treatment.apply(&unquoted(json)).filter(|_| json != "null") {
-                        Some(hash) => json_text(&hash, out),
-                        None => out.extend_from_slice(b"null"),
+                    treatment => match treatment.apply(&unquoted(json)) {
+                        Some(hash) if json != "null" => json_text(&hash, out),
+                        _ => out.extend_from_slice(b"null"),
                     },
                 }
             }
@@ -119,7 +121,7 @@ impl Lines {
     }
 }
 
-/// A value as a cell.
+/// Appends a JSON value as a CSV cell.
 fn csv_value(json: &str, treatment: Treatment, out: &mut Vec<u8>) {
     if json == "null" {
         return;
@@ -136,7 +138,7 @@ fn csv_value(json: &str, treatment: Treatment, out: &mut Vec<u8>) {
     }
 }
 
-/// What stands before the members of a JSON object: a brace, and then commas.
+/// Separator before the next member of a JSON object: a brace, then commas.
 struct Separators(u8);
 
 impl Separators {
@@ -149,9 +151,9 @@ fn text(texts: Option<&StringArray>, row: usize) -> Option<&str> {
     texts.filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row))
 }
 
-/// The values of a view, of which the text is a JSON array.
+/// Splits the JSON array of a view into its values.
 fn split(text: Option<&str>) -> Option<Vec<&str>> {
-    // The array is cut at ASCII signs, so its parts are texts too.
+    // The array is split at ASCII characters, so its parts are valid UTF-8.
     text.map(|text| {
         elements(text.as_bytes()).map(|value| std::str::from_utf8(value).unwrap_or("null")).collect()
     })
@@ -163,7 +165,7 @@ fn comma(at: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// The text that a JSON text is, or the JSON of any other value.
+/// Decodes a JSON string. Returns other JSON values unchanged.
 fn unquoted(json: &str) -> Cow<'_, str> {
     match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
@@ -173,15 +175,15 @@ fn unquoted(json: &str) -> Cow<'_, str> {
 }
 
 fn json_text(text: &str, out: &mut Vec<u8>) {
-    // Into memory it cannot fail.
+    // Writing to memory does not fail.
     let _ = serde_json::to_writer(out, text);
 }
 
-/// A text as a cell.
+/// Appends a text as a CSV cell, safe from evaluation as a formula.
 fn cell(text: &str, out: &mut Vec<u8>) {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number(text);
     if text.is_empty() {
-        // Nothing at all is null.
+        // An empty cell without quotes stands for null.
         return out.extend_from_slice(b"\"\"");
     }
     if formula { quoted(&format!("'{text}"), out) } else { quoted(text, out) }
@@ -192,7 +194,7 @@ fn is_number(text: &str) -> bool {
     signs && text.parse::<f64>().is_ok()
 }
 
-/// In quotes where it must be.
+/// Appends a text as a CSV cell, in quotes if necessary.
 fn quoted(text: &str, out: &mut Vec<u8>) {
     if !text.contains([',', '"', '\r', '\n']) {
         return out.extend_from_slice(text.as_bytes());
@@ -207,8 +209,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_quoted_where_they_must_be_and_are_no_formulas() {
-        let of = |text: &str| {
+    fn csv_cells_are_quoted_and_formulas_escaped() {
+        let cell_of = |text: &str| {
             let mut out = Vec::new();
             cell(text, &mut out);
             String::from_utf8(out).expect("text")
@@ -231,7 +233,7 @@ mod tests {
             ("-inf", "'-inf"),
             ("-", "'-"),
         ] {
-            assert_eq!(of(text), expected, "{text:?}");
+            assert_eq!(cell_of(text), expected, "{text:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Exports of audiences: who is in them is what `POST /v1/audiences` counts, and what is in them is what the snapshot holds.
+//! Exports of audiences, compared with `POST /v1/audiences` and with the snapshot.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -19,13 +19,13 @@ async fn ask(service: &Service, body: Value) -> Answer {
     service.post(PATH, body.to_string()).await
 }
 
-/// The ids, without what was put before those that are formulas.
+/// Returns the ids, without the prefix of texts that look like formulas.
 fn ids(rows: &[BTreeMap<String, String>]) -> Vec<&str> {
     rows.iter().map(|row| row["customer_id"].trim_start_matches('\'')).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_audience_is_exported_as_it_is_counted() {
+async fn export_matches_audience_query() {
     let shop = shop();
     let service = shop.open().await;
     let customers = shop.snapshot_folders()[0].join("customers/*.parquet").display().to_string();
@@ -75,7 +75,7 @@ async fn an_audience_is_exported_as_it_is_counted() {
             assert_eq!(ids(&rows), first);
             assert_eq!(text.header("larder-rows"), first.len().to_string());
         }
-        // Without an order the file is in that of ids, and reads back as the snapshot.
+        // The default order is by id.
         let body = json!({"where": expression, "format": "parquet"});
         let file = write(&shop, &format!("{at}.parquet"), bytes_of(&service, PATH, &body).await);
         let (here, there) = (
@@ -96,12 +96,14 @@ async fn an_audience_is_exported_as_it_is_counted() {
     let all = ask(&service, json!({"where": "not rfm.monetary > 1e9"})).await;
     let rows = csv(all.text.as_bytes());
     assert!(ids(&rows).is_sorted() && rows.len() > 10, "{}", all.text);
-    let some = json!({"where": "not rfm.monetary > 1e9", "columns": ["rank", "profile.note", "rfm"], "order": "rank"});
+    let some = json!({
+        "where": "not rfm.monetary > 1e9", "columns": ["rank", "profile.note", "rfm"], "order": "rank",
+    });
     assert!(ask(&service, some).await.text.starts_with("rank,profile.note,rfm.recency_days,"));
 }
 
 #[tokio::test]
-async fn a_mistake_is_told_before_anything_is_exported() {
+async fn invalid_request_is_rejected_before_export() {
     let service = shop().open().await;
     for (body, kind, part) in [
         (json!({"where": "rfm.monetary >= and"}), "bad-expression", "expected a value"),
@@ -135,12 +137,12 @@ async fn a_mistake_is_told_before_anything_is_exported() {
     assert_eq!(service.metric("larder_exports_open").await, 0.0);
 }
 
-/// A key that may export, one that may see what is personal too, and one that may do neither.
+/// Keys with the scopes `export`, `export` and `pii`, and `features`.
 const CALLERS: &[(&str, &[Scope])] =
     &[("plain", &[Scope::Export]), ("whole", &[Scope::Export, Scope::Pii]), ("reader", &[Scope::Features])];
 
 #[tokio::test]
-async fn nobody_learns_what_is_personal_by_an_audience() {
+async fn audience_export_requires_pii_for_personal_features() {
     let mut shop = shop();
     shop.config.keys = Config::parse(&keys(CALLERS), "keys", []).unwrap().keys;
     let service = shop.open().await;
@@ -149,7 +151,9 @@ async fn nobody_learns_what_is_personal_by_an_audience() {
         service.send(request.bearer_auth(key(name))).await
     };
     for format in ["csv", "ndjson"] {
-        let body = json!({"where": "not rfm.monetary > 1e9", "format": format, "columns": ["customer_id", "profile"]});
+        let body = json!({
+            "where": "not rfm.monetary > 1e9", "format": format, "columns": ["customer_id", "profile"],
+        });
         let plain = ask(&body, "plain").await;
         assert_eq!(plain.text.matches(EMAIL).count(), 2, "{}", plain.text);
         assert!(
@@ -180,13 +184,13 @@ async fn nobody_learns_what_is_personal_by_an_audience() {
     }
     let body = json!({"where": "segment:new", "order_by": "profile.email"});
     assert_eq!(ask(&body, "plain").await.problem(), "forbidden");
-    // As large as the first condition that it stands for, and not what another caller may have made ready.
+    // A caller with `pii` gets the customers that match the personal feature.
     let body = json!({"where": "profile.email:\"ADA@example.com\"", "columns": ["customer_id"]});
     assert_eq!(csv(ask(&body, "whole").await.text.as_bytes()).len(), 1);
 }
 
 #[tokio::test]
-async fn the_audit_tells_who_took_which_audience() {
+async fn audience_export_is_audited() {
     let shop = shop();
     let file = shop.path().join("larder.toml");
     let toml = fs::read_to_string(&file).unwrap()
@@ -207,11 +211,11 @@ async fn the_audit_tells_who_took_which_audience() {
     let lines = || async { fs::read_to_string(shop.path().join("audit.log")).unwrap_or_default() };
     let text = eventually(lines, |text| text.lines().count() == 2).await;
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told = |line: &Value| {
+    let fields = |line: &Value| {
         ["key", "list", "expression", "asked_by", "shown", "hashed"].map(|name| line[name].clone())
     };
     assert_eq!(
-        told(&lines[0]),
+        fields(&lines[0]),
         [
             json!("plain"),
             json!("audience"),
@@ -222,7 +226,7 @@ async fn the_audit_tells_who_took_which_audience() {
         ]
     );
     assert_eq!(
-        told(&lines[1]),
+        fields(&lines[1]),
         [
             json!("whole"),
             json!("audience"),
@@ -236,7 +240,7 @@ async fn the_audit_tells_who_took_which_audience() {
 }
 
 #[tokio::test]
-async fn the_forgotten_are_in_no_audience() {
+async fn erased_customers_are_not_in_audience_export() {
     let shop = shop();
     let service = shop.open().await;
     let body = json!({"where": "rfm.monetary > 0", "order": "rank", "columns": ["customer_id", "rank"]});
@@ -253,7 +257,7 @@ async fn the_forgotten_are_in_no_audience() {
 }
 
 #[tokio::test]
-async fn the_command_exports_audiences() {
+async fn export_command_exports_audience() {
     let shop = shop();
     shop.open().await;
     let run =
@@ -311,7 +315,7 @@ async fn the_command_exports_audiences() {
 }
 
 #[tokio::test]
-async fn an_export_takes_no_place_of_larders_own() {
+async fn export_into_reserved_lake_path_is_rejected() {
     let shop = shop();
     let service = shop.open().await;
     let current = fs::read(shop.path().join("lake/CURRENT")).unwrap();
@@ -320,10 +324,10 @@ async fn an_export_takes_no_place_of_larders_own() {
     {
         let output = shop.larder(&["export", "audience", "segment:new", "--out", &format!("lake:{place}")]);
         assert!(!output.status.success(), "{place}");
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
-            told.contains("reserved for Larder; choose another path, such as lake:exports/"),
-            "{place}: {told}"
+            stderr.contains("reserved for Larder; choose another path, such as lake:exports/"),
+            "{place}: {stderr}"
         );
     }
     assert_eq!(fs::read(shop.path().join("lake/CURRENT")).unwrap(), current);
@@ -331,7 +335,7 @@ async fn an_export_takes_no_place_of_larders_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_work_for_an_audience_ends_with_the_wish_for_it() {
+async fn audience_export_stops_when_receiver_disconnects() {
     let mut shop = large(60_000).await;
     shop.config.serving.exports = 1;
     let service = shop.serve().await;

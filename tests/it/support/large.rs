@@ -1,4 +1,4 @@
-//! Snapshots of many customers, written without a build.
+//! Snapshots with many customers, written directly instead of built.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,14 +22,15 @@ use larder::{
 
 use crate::support::shop::Shop;
 
-/// Characters of a note.
+/// Length of a note in characters.
 const NOTE: usize = 400;
 
 fn id(at: usize) -> String {
     format!("c{at:07}")
 }
 
-/// Money in ten-thousandths; all of them differ, in an order that is not that of the ids.
+/// Returns a distinct amount of money in ten-thousandths for each customer, in an order other than that of
+/// the ids.
 fn monetary(at: usize, customers: usize) -> i128 {
     (at * 7_919 % customers) as i128 * 10_000 + 2_500
 }
@@ -54,9 +55,9 @@ fn view(name: &str, features: &[(&str, &str)]) -> FeatureView {
     }
 }
 
-/// A shop with `customers`, all of them in the segment `all`, and published.
+/// Creates a shop with a published snapshot of `customers` customers, all in the segment `all`.
 pub(crate) async fn large(customers: usize) -> Shop {
-    // 7,919 is a prime, so that money differs where the number of customers is no multiple of it.
+    // 7,919 is prime, so amounts are distinct unless it divides the number of customers.
     assert_ne!(customers % 7_919, 0);
     let shop = Shop::new("");
     let (lake, snapshot) =
@@ -101,7 +102,7 @@ pub(crate) async fn large(customers: usize) -> Shop {
     shop
 }
 
-/// `customers` and `rows`.
+/// Writes the parts of `customers` and `rows`.
 async fn parts(lake: &Lake, snapshot: &SnapshotId, customers: usize) -> Vec<FileEntry> {
     let rfm: Fields = vec![
         Field::new("monetary", DataType::Decimal128(38, 4), true),
@@ -164,7 +165,7 @@ async fn parts(lake: &Lake, snapshot: &SnapshotId, customers: usize) -> Vec<File
     files
 }
 
-/// The ranking of `all`.
+/// Writes the ranking of the segment `all`.
 async fn ranking(lake: &Lake, snapshot: &SnapshotId, customers: usize) -> FileEntry {
     let mut ranked: Vec<usize> = (0..customers).collect();
     ranked.sort_by_key(|at| std::cmp::Reverse(monetary(*at, customers)));

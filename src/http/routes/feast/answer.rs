@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::columns::{Columns, FeastType};
 use crate::{
     feature::elements,
-    serving::{Answer, ReadError, Served},
+    serving::{CustomerRead, ReadError, Served},
 };
 
 /// The timestamp of values without one.
@@ -46,7 +46,7 @@ impl Status {
 /// The customers of a request, with their rows.
 pub(super) struct Answers<'a> {
     pub(super) served: &'a Served,
-    pub(super) answers: &'a [Result<Answer, ReadError>],
+    pub(super) answers: &'a [Result<CustomerRead, ReadError>],
     /// The ids as the client wrote them.
     pub(super) given: &'a [&'a RawValue],
     pub(super) now: DateTime<Utc>,
@@ -140,11 +140,11 @@ fn write_texts(array: &[u8], out: &mut Vec<u8>) {
 
 /// Returns the text of each value, feature by feature; `None` for customers who are not in the view or do not
 /// exist.
-fn transpose<'a>(columns: &Columns, answers: &'a [Result<Answer, ReadError>]) -> Vec<Option<&'a [u8]>> {
+fn transpose<'a>(columns: &Columns, answers: &'a [Result<CustomerRead, ReadError>]) -> Vec<Option<&'a [u8]>> {
     let customers = answers.len();
     let mut cells = vec![None; columns.all.len() * customers];
     for (customer, answer) in answers.iter().enumerate() {
-        let Ok(Answer { row: Some(row), .. }) = answer else { continue };
+        let Ok(CustomerRead { row: Some(row), .. }) = answer else { continue };
         for view in &columns.views {
             let Some(array) = row.views.get(view.at) else { continue };
             let mut wanted = view.places.iter();
@@ -162,14 +162,14 @@ fn transpose<'a>(columns: &Columns, answers: &'a [Result<Answer, ReadError>]) ->
 }
 
 /// Returns the age of an answer, from its `as_of` until now.
-fn age(found: &Answers<'_>, answer: &Result<Answer, ReadError>) -> Duration {
+fn age(found: &Answers<'_>, answer: &Result<CustomerRead, ReadError>) -> Duration {
     let labelled = answer.as_ref().ok().and_then(|answer| answer.label.as_ref());
     let labelled = labelled.and_then(|label| label.as_of.parse().ok());
     (found.now - labelled.unwrap_or(found.served.manifest.as_of)).to_std().unwrap_or_default()
 }
 
 /// Returns the `as_of` of an answer.
-fn as_of<'a>(found: &Answers<'a>, answer: &'a Result<Answer, ReadError>) -> &'a str {
+fn as_of<'a>(found: &Answers<'a>, answer: &'a Result<CustomerRead, ReadError>) -> &'a str {
     let labelled = answer.as_ref().ok().and_then(|answer| answer.label.as_ref());
     labelled.map_or(found.served.as_of.as_str(), |label| &label.as_of)
 }

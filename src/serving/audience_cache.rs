@@ -1,6 +1,8 @@
-//! Ids, columns, orders and sets of the open snapshots, in memory under one byte budget: what is used least makes room.
+//! Cache of what audiences are evaluated with: ids, columns, orders and sets of the open snapshots, under one
+//! byte budget.
 //!
-//! Each is made when it is first asked for, once however many ask. What does not fit is made, used and let go.
+//! An entry is loaded on first use, once even for concurrent requests. Entries that are used least are
+//! evicted first; an entry larger than the budget is loaded for each use.
 
 use std::{
     sync::{
@@ -19,17 +21,19 @@ use crate::{
     snapshot::{Manifest, SnapshotError, sets::Sets},
 };
 
-/// What all open snapshots have in memory for audiences, and the right to compute.
+/// Cache shared by all open snapshots, and the limit of concurrent computations.
 #[derive(Debug, Clone)]
-pub(super) struct SetCache {
-    entries: Arc<Cache<(u64, Key), Entry, Loading>>,
-    computing: Arc<Semaphore>,
+pub(super) struct AudienceCache {
+    entries: Arc<Cache<(u64, SetKey), CachedSet, LoadError>>,
+    permits: Arc<Semaphore>,
+    /// Longest duration of a single read from the lake.
     deadline: Duration,
     next_snapshot: Arc<AtomicU64>,
 }
 
+/// Key of an entry within a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
+enum SetKey {
     Ids,
     Column(FeatureName),
     Order(FeatureName, bool),
@@ -37,44 +41,44 @@ enum Key {
 }
 
 #[derive(Debug, Clone)]
-enum Entry {
+enum CachedSet {
     Ids(Arc<Dictionary>),
     Column(Arc<Column>),
     Order(Arc<Order>),
-    Set(Arc<Set>),
+    Leaf(Arc<LeafSet>),
 }
 
-/// The customers of a leaf.
+/// Customers that match a leaf of an expression.
 #[derive(Debug)]
-pub(super) struct Set {
+pub(super) struct LeafSet {
     pub(super) customers: Bitmap,
-    /// Texts of the test, by their places, that nobody has, and what is near to them.
+    /// Texts of the leaf that no customer has, by index, each with similar texts that customers have.
     pub(super) absent: Vec<(usize, Vec<String>)>,
 }
 
-impl Entry {
+impl CachedSet {
     fn bytes(&self) -> usize {
         64 + match self {
             Self::Ids(ids) => ids.bytes(),
             Self::Column(column) => column.bytes(),
             Self::Order(order) => order.bytes(),
-            Self::Set(set) => set.customers.len() / 8,
+            Self::Leaf(set) => set.customers.len() / 8,
         }
     }
 }
 
-impl SetCache {
-    /// Holds `budget` bytes at most.
+impl AudienceCache {
+    /// Creates an empty cache of at most `budget` bytes.
     pub(super) fn new(budget: u64, deadline: Duration) -> Self {
-        // One of them may take all of it.
-        let entries = Arc::new(Cache::new(budget, 1, |_, entry: &Entry| entry.bytes()));
-        // Half of the cores, so that reads by point have the others.
+        // Sized for few entries, so that one entry may take the whole budget.
+        let entries = Arc::new(Cache::new(budget, 1, |_, entry: &CachedSet| entry.bytes()));
+        // At most half of the cores, so that point reads have the others.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let computing = Arc::new(Semaphore::new((cores / 2).max(1)));
-        Self { entries, computing, deadline, next_snapshot: Arc::default() }
+        let permits = Arc::new(Semaphore::new((cores / 2).max(1)));
+        Self { entries, permits, deadline, next_snapshot: Arc::default() }
     }
 
-    /// Those of the snapshot of `manifest`.
+    /// Returns the view of the cache for the snapshot of `manifest`.
     pub(super) fn open(&self, lake: &Lake, manifest: &Arc<Manifest>) -> SnapshotSets {
         SnapshotSets {
             number: self.next_snapshot.fetch_add(1, Ordering::Relaxed),
@@ -83,50 +87,54 @@ impl SetCache {
         }
     }
 
-    /// Bytes held now.
+    /// Returns the size of all entries in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.entries.weight()
     }
 
-    /// Runs `work` away from those who answer requests, when it is its turn.
+    /// Runs `work` on a blocking thread, after waiting for a permit.
     pub(super) async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Arc<SnapshotError>> {
-        let _turn = self.computing.acquire().await;
+        let _permit = self.permits.acquire().await;
         tokio::task::spawn_blocking(work).await.map_err(|error| broken(&error.to_string()))
     }
 }
 
-/// What one snapshot has in memory; it goes when this is dropped.
+/// View of the cache for one snapshot. Dropping it removes the snapshot's entries.
 #[derive(Debug)]
 pub(super) struct SnapshotSets {
     number: u64,
-    pub(super) cache: SetCache,
+    pub(super) cache: AudienceCache,
     files: Sets,
 }
 
 impl SnapshotSets {
+    /// Returns the number of customers in the snapshot.
     pub(super) fn customers(&self) -> usize {
         self.files.customers()
     }
 
+    /// Returns the ids of all customers, sorted.
     pub(super) async fn ids(&self) -> Result<Arc<Dictionary>, Arc<SnapshotError>> {
-        let load = async { Ok(Entry::Ids(Arc::new(self.files.ids().await?))) };
-        match self.entry(Key::Ids, load).await? {
-            Entry::Ids(ids) => Ok(ids),
+        let load = async { Ok(CachedSet::Ids(Arc::new(self.files.ids().await?))) };
+        match self.entry(SetKey::Ids, load).await? {
+            CachedSet::Ids(ids) => Ok(ids),
             _ => Err(broken("ids")),
         }
     }
 
+    /// Returns a feature of all customers.
     pub(super) async fn column(&self, name: &FeatureName) -> Result<Arc<Column>, Arc<SnapshotError>> {
-        let load = async { Ok(Entry::Column(Arc::new(self.files.feature(name).await?))) };
-        match self.entry(Key::Column(name.clone()), load).await? {
-            Entry::Column(column) => Ok(column),
+        let load = async { Ok(CachedSet::Column(Arc::new(self.files.feature(name).await?))) };
+        match self.entry(SetKey::Column(name.clone()), load).await? {
+            CachedSet::Column(column) => Ok(column),
             _ => Err(broken("column")),
         }
     }
 
+    /// Returns all customers in the order of a feature.
     pub(super) async fn order(
         &self,
         name: &FeatureName,
@@ -134,66 +142,69 @@ impl SnapshotSets {
     ) -> Result<Arc<Order>, Arc<SnapshotError>> {
         let load = async {
             let column = self.column(name).await?;
-            Ok(Entry::Order(Arc::new(self.cache.compute(move || Order::by(&column, descending)).await?)))
+            let order = self.cache.compute(move || Order::by(&column, descending)).await?;
+            Ok(CachedSet::Order(Arc::new(order)))
         };
-        match self.entry(Key::Order(name.clone(), descending), load).await? {
-            Entry::Order(order) => Ok(order),
+        match self.entry(SetKey::Order(name.clone(), descending), load).await? {
+            CachedSet::Order(order) => Ok(order),
             _ => Err(broken("order")),
         }
     }
 
-    pub(super) async fn leaf(&self, leaf: &Leaf) -> Result<Arc<Set>, Arc<SnapshotError>> {
+    /// Returns the customers that match a leaf of an expression.
+    pub(super) async fn leaf(&self, leaf: &Leaf) -> Result<Arc<LeafSet>, Arc<SnapshotError>> {
         let load = async {
             let set = match leaf {
                 Leaf::Segment(name) => {
                     let ids = self.ids().await?;
-                    Set { customers: self.files.segment(name, &ids).await?, absent: Vec::new() }
+                    LeafSet { customers: self.files.segment(name, &ids).await?, absent: Vec::new() }
                 }
                 Leaf::Null(name) => {
-                    Set { customers: self.column(name).await?.nulls.clone(), absent: Vec::new() }
+                    LeafSet { customers: self.column(name).await?.nulls.clone(), absent: Vec::new() }
                 }
                 Leaf::Test(name, test) => {
                     let (column, test) = (self.column(name).await?, test.clone());
                     let pass = move || {
                         let absent =
                             if let Test::Any(values) = &test { column.absent(values) } else { Vec::new() };
-                        Set { customers: column.passing(&test), absent }
+                        LeafSet { customers: column.passing(&test), absent }
                     };
                     self.cache.compute(pass).await?
                 }
             };
-            Ok(Entry::Set(Arc::new(set)))
+            Ok(CachedSet::Leaf(Arc::new(set)))
         };
-        match self.entry(Key::Leaf(leaf.clone()), load).await? {
-            Entry::Set(set) => Ok(set),
+        match self.entry(SetKey::Leaf(leaf.clone()), load).await? {
+            CachedSet::Leaf(set) => Ok(set),
             _ => Err(broken("set")),
         }
     }
 
-    /// From the cache, or made once however many ask.
+    /// Returns the entry `key` from the cache, or loads it with `load`.
     async fn entry(
         &self,
-        key: Key,
-        load: impl Future<Output = Result<Entry, Loading>>,
-    ) -> Result<Entry, Arc<SnapshotError>> {
+        key: SetKey,
+        load: impl Future<Output = Result<CachedSet, LoadError>>,
+    ) -> Result<CachedSet, Arc<SnapshotError>> {
         let loaded = Box::pin(self.cache.entries.get_or_make(&(self.number, key), load)).await;
         loaded.map_err(|error| Arc::clone(&error.0))
     }
 }
 
-/// Why something could not be made.
+/// Error of a load, logged where it occurs.
 #[derive(Debug)]
-struct Loading(Arc<SnapshotError>);
+struct LoadError(Arc<SnapshotError>);
 
-impl From<SnapshotError> for Loading {
+impl From<SnapshotError> for LoadError {
     fn from(error: SnapshotError) -> Self {
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        tracing::error!(%error, source, "cannot read what an audience needs");
+        tracing::error!(%error, source, "cannot load audience data from the snapshot");
         Self(Arc::new(error))
     }
 }
 
-impl From<Arc<SnapshotError>> for Loading {
+/// For an error of another load, which is already logged.
+impl From<Arc<SnapshotError>> for LoadError {
     fn from(error: Arc<SnapshotError>) -> Self {
         Self(error)
     }

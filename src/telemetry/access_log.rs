@@ -1,5 +1,7 @@
-//! The access log: one line for each request, in the form of the other lines of the log. It is written here, field by field, since
-//! it is most of what a log costs.
+//! Access log: one line per HTTP request, in the format of the other log lines.
+//!
+//! The lines are formatted here, field by field, instead of by `tracing`: most log lines are access log
+//! lines, so their cost dominates the cost of the log.
 
 use std::{
     cell::RefCell,
@@ -11,39 +13,40 @@ use std::{
 use chrono::DateTime;
 use tracing::Level;
 
-use super::log::Gathered;
+use super::line_buffer::LineBuffer;
 use crate::config::LogFormat;
 
-/// The target of these lines, by which a filter may leave them out.
+/// Log target of the access log, for filters.
 const TARGET: &str = "larder::request";
 
-static LOG: OnceLock<(Arc<Gathered>, LogFormat)> = OnceLock::new();
+/// Destination and format of the access log; empty until the log is started.
+static LOG: OnceLock<(Arc<LineBuffer>, LogFormat)> = OnceLock::new();
 
-/// A request that was answered.
+/// Line of the access log.
 #[derive(Debug, Clone, Copy)]
-pub struct Answered<'a> {
-    /// Its id.
+pub struct AccessLogEntry<'a> {
+    /// Id of the request.
     pub request_id: &'a str,
-    /// Its method.
+    /// HTTP method.
     pub method: &'a str,
-    /// The template of its path: ids are personal data.
+    /// Route template instead of the path, since the path may contain a customer id.
     pub route: &'a str,
-    /// The status of the answer.
+    /// HTTP status of the response.
     pub status: u16,
-    /// The name of the key it came with.
+    /// Name of the caller's API key.
     pub key: Option<&'a str>,
-    /// How long it took, in microseconds.
+    /// Duration of the request in microseconds.
     pub micros: u64,
 }
 
-/// Sends the lines to `lines`.
-pub(super) fn start(lines: &Arc<Gathered>, format: LogFormat) {
-    // A log is set up once.
+/// Starts the access log. Lines are appended to `lines`.
+pub(super) fn start(lines: &Arc<LineBuffer>, format: LogFormat) {
+    // The log is started once per process; later calls have no effect.
     let _ = LOG.set((Arc::clone(lines), format));
 }
 
-impl Answered<'_> {
-    /// Writes the line, unless there is no log, or one without it.
+impl AccessLogEntry<'_> {
+    /// Writes the line, unless the log is not started or the log filter excludes the access log.
     pub fn log(&self) {
         thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
         let Some((lines, format)) = LOG.get() else { return };
@@ -106,19 +109,19 @@ fn number(number: u64, line: &mut Vec<u8>) {
     line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Appends `text` in quotes, on one line.
+/// Appends `text` as a quoted string, with line breaks escaped.
 fn quoted(text: &str, line: &mut Vec<u8>) {
     if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
         line.push(b'"');
         line.extend_from_slice(text.as_bytes());
         line.push(b'"');
     } else {
-        // A text always has a form in JSON.
+        // Cannot fail: every string has a JSON form, and writing to memory does not fail.
         let _ = serde_json::to_writer(line, text);
     }
 }
 
-/// Appends the time, in UTC. Its seconds are written out once a second.
+/// Appends the current time in UTC. The part down to the second is formatted once per second.
 fn now(line: &mut Vec<u8>) {
     thread_local!(static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) });
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -138,8 +141,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_have_the_form_of_the_log() {
-        let request = Answered {
+    fn access_log_lines_match_text_and_json_format() {
+        let request = AccessLogEntry {
             request_id: "a\"b\\c",
             method: "GET",
             route: "/v1/customers/{id}",
@@ -152,21 +155,22 @@ mod tests {
         request.text(time, &mut text);
         request.json(time, &mut json);
         let expected = concat!(
-            r#"2026-01-02T03:04:05.000006Z  INFO request request_id="a\"b\\c" method="GET" route="/v1/customers/{id}" "#,
-            r#"status=200 key="shop\nfloor" micros=17"#,
+            r#"2026-01-02T03:04:05.000006Z  INFO request request_id="a\"b\\c" method="GET" "#,
+            r#"route="/v1/customers/{id}" status=200 key="shop\nfloor" micros=17"#,
             "\n"
         );
         assert_eq!(String::from_utf8_lossy(&text), expected);
         let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
         let expected = serde_json::json!({
-            "timestamp": "2026-01-02T03:04:05.000006Z", "level": "INFO", "message": "request", "request_id": "a\"b\\c",
-            "method": "GET", "route": "/v1/customers/{id}", "status": 200, "key": "shop\nfloor", "micros": 17, "target": TARGET,
+            "timestamp": "2026-01-02T03:04:05.000006Z", "level": "INFO", "message": "request",
+            "request_id": "a\"b\\c", "method": "GET", "route": "/v1/customers/{id}", "status": 200,
+            "key": "shop\nfloor", "micros": 17, "target": TARGET,
         });
         assert_eq!(json, expected);
     }
 
     #[test]
-    fn times_are_those_of_the_clock() {
+    fn access_log_time_is_the_current_time() {
         for _ in 0..3 {
             let mut text = Vec::new();
             let before = chrono::Utc::now();

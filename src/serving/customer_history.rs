@@ -1,4 +1,4 @@
-//! One customer over time: what several snapshots say, read by point, a few at a time.
+//! History of one customer: point reads from several snapshots.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use crate::{
     snapshot::Manifest,
 };
 
-/// Snapshots that are read at a time for one customer.
-const READS: usize = 8;
+/// Number of snapshots that are read concurrently for one customer.
+const CONCURRENT_READS: usize = 8;
 
-/// A customer in one of the snapshots; nothing where it does not know the customer.
-pub type Past = Result<(Arc<Served>, Option<Arc<Row>>), ReadError>;
+/// Row of a customer in one snapshot; `None` if the snapshot does not have the customer.
+pub type PastRead = Result<(Arc<Served>, Option<Arc<Row>>), ReadError>;
 
 impl Serving {
-    /// The open snapshot of `manifest`.
+    /// Returns the open snapshot of `manifest`, and opens it if necessary.
     pub(super) async fn opened(&self, manifest: &Arc<Manifest>) -> Result<Arc<Served>, ReadError> {
         self.open(&manifest.id, async { Ok(Arc::clone(manifest)) }).await
     }
 
-    /// One customer in each of `snapshots`.
-    pub async fn past(&self, snapshots: &[Arc<Manifest>], id: &CustomerId) -> Vec<Past> {
+    /// Reads one customer from each of `snapshots`. Results are in the order of `snapshots`.
+    pub async fn past(&self, snapshots: &[Arc<Manifest>], id: &CustomerId) -> Vec<PastRead> {
         let read = |manifest: Arc<Manifest>| async move {
             let served = self.opened(&manifest).await?;
             if served.forgets(id.as_str()) {
@@ -35,6 +35,6 @@ impl Serving {
             }
         };
         let reads: Vec<_> = snapshots.iter().cloned().map(read).collect();
-        stream::iter(reads).buffered(READS).collect().await
+        stream::iter(reads).buffered(CONCURRENT_READS).collect().await
     }
 }
