@@ -21,8 +21,8 @@ use crate::{
     feature::{CustomerId, Row, Tier},
     lake::Lake,
     snapshot::{
-        self, Current, Forgotten, Manifest, SnapshotError, SnapshotId, read_current,
-        reader::{BlockCache, ReadLimits},
+        self, Current, Forgotten, LakeReads, Manifest, SnapshotError, SnapshotFiles, SnapshotId,
+        read_current, reader::BlockCache,
     },
     tair::Tair,
     telemetry::{Metrics, Seldom},
@@ -41,7 +41,7 @@ mod served;
 mod sets;
 mod timeline;
 
-pub use crate::snapshot::reader::Members;
+pub use crate::snapshot::reader::MemberPage;
 pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Ranked};
 use compare::Comparisons;
 pub use compare::{Cell, Changes, Moved, Place};
@@ -72,6 +72,7 @@ type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>, NotKept>;
 #[derive(Debug)]
 pub struct Serving {
     lake: Lake,
+    reads: LakeReads,
     blocks: BlockCache,
     /// What audiences are counted with.
     sets: SetCache,
@@ -89,8 +90,8 @@ pub struct Serving {
     comparisons: Comparisons,
     /// The right to export, which few have at a time.
     exports: Arc<Semaphore>,
-    /// How long a read of an export may take, and how long nobody may take a piece of it.
-    export_limits: (Duration, Duration),
+    /// How long nobody may take a piece of an export.
+    export_idle: Duration,
     /// Whether the last look at `CURRENT` succeeded.
     lake_answers: AtomicBool,
     /// What the configuration declares personal.
@@ -173,11 +174,6 @@ impl Serving {
         config: &ServingConfig,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let limits = ReadLimits {
-            cache: config.cache,
-            lake_reads: config.lake_reads,
-            lake_timeout: config.lake_timeout,
-        };
         let memory = (config.memory > 0).then(|| {
             let weight = |key: &(u64, CustomerId), row: &Option<Arc<Row>>| {
                 64 + key.1.as_str().len() + row.as_ref().map_or(0, |row| row.weight())
@@ -185,8 +181,9 @@ impl Serving {
             RowCache::new(config.memory, config.memory / ROW_BYTES, weight).keeping_for(config.memory_ttl)
         });
         Self {
-            blocks: BlockCache::new(&limits, Arc::clone(&metrics)),
-            sets: SetCache::new(config.audience_memory, config.lake_timeout),
+            reads: LakeReads::new(config.lake_reads, config.lake_timeout, Arc::clone(&metrics)),
+            blocks: BlockCache::new(config.cache, Arc::clone(&metrics)),
+            sets: SetCache::new(config.audience_memory),
             lake,
             memory,
             served: ArcSwapOption::empty(),
@@ -195,14 +192,18 @@ impl Serving {
             catalog: Cache::new(1, 1, |(), _| 1).keeping_for(CATALOG_TTL),
             lake_answers: AtomicBool::new(false),
             online: tair.map(|(tair, config)| Online::new(tair, config, Arc::clone(&metrics))),
-            comparisons: Comparisons::new(config.comparisons, config.lake_timeout),
+            comparisons: Comparisons::new(config.comparisons),
             exports: Arc::new(Semaphore::new(config.exports)),
-            export_limits: (config.lake_timeout, config.export_idle),
+            export_idle: config.export_idle,
             counted: Counted::new(&metrics),
             personal: Vec::new(),
             told: Seldom::default(),
             metrics,
         }
+    }
+
+    fn files(&self, manifest: &Arc<Manifest>) -> SnapshotFiles {
+        SnapshotFiles::new(&self.lake, manifest, &self.reads)
     }
 
     /// The same, taking `personal` columns for such in every snapshot, whatever was declared when it was built.
@@ -282,7 +283,7 @@ impl Serving {
         let mut manifest = Manifest::read(&self.lake, &current.snapshot).await?;
         manifest.declare_personal(&self.personal);
         let manifest = Arc::new(manifest);
-        let served = Served::open(&self.lake, manifest, Some(current), self.blocks.clone(), &self.sets);
+        let served = Served::open(self.files(&manifest), Some(current), self.blocks.clone(), &self.sets);
         served.reader.warm_up().await;
         let served = served.without(forgotten);
         served.count().await;
@@ -377,7 +378,7 @@ impl Serving {
                 Arc::make_mut(&mut manifest).mark_personal(&current.manifest);
             }
             Arc::make_mut(&mut manifest).declare_personal(&self.personal);
-            let served = Served::open(&self.lake, manifest, None, self.blocks.clone(), &self.sets);
+            let served = Served::open(self.files(&manifest), None, self.blocks.clone(), &self.sets);
             Ok::<_, SnapshotError>(Arc::new(served.without(forgotten)))
         };
         Ok(self.older.get_or_make(&key, open).await?)

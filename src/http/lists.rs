@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     feature::{CustomerId, Tier},
-    serving::{Members, ReadError, Served},
+    serving::{MemberPage, ReadError, Served},
 };
 
 /// A page of a list.
@@ -22,7 +22,7 @@ pub(super) struct Page<'a> {
     /// What is written behind the total, such as `,"share":0.1`.
     pub(super) figures: String,
     pub(super) served: &'a Served,
-    pub(super) members: Members,
+    pub(super) members: MemberPage,
 }
 
 /// `limit` as a number of members.
@@ -59,7 +59,7 @@ impl Page<'_> {
         selection: &Selection,
     ) -> Result<Response, Problem> {
         let Self { list, head, figures, served, members } = self;
-        let Members { customers: members, total, next, tier } = members;
+        let MemberPage { customers: members, total, next, tier } = members;
         let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = members.into_iter().unzip();
         let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await };
         if let Some(Err(error)) = rows.first().filter(|_| rows.iter().all(Result::is_err)) {

@@ -161,7 +161,7 @@ impl Publisher {
         let kept: Vec<u64> = found.marker.iter().map(|previous| previous.publish).chain([number]).collect();
         index::remove_others(writer, &mut sender, &kept).await?;
         sender.settle().await?;
-        let copied = (&self.lake, &**manifest, &forgotten);
+        let copied = (&self.lake, manifest, &forgotten);
         if let Err(error) = index::spare(copied, writer, &mut sender, number, &self.progress).await {
             // Readers have everything; the next publish will take longer.
             tracing::warn!(%error, "no spare lists were left for the next publish");

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Members, ReadError, Served, Serving, sets::Set};
+use super::{MemberPage, ReadError, Served, Serving, sets::Set};
 use crate::{
     audience::{
-        Bitmap, Column, Dictionary, Expression, ExpressionError, FeatureName, Order, Plan,
+        Bitmap, Column, Expression, ExpressionError, FeatureName, Order, Plan,
         breakdown::{self, Buckets, Counts},
         figures::Figures,
         plan::{self, Known, ValueKind},
     },
-    feature::{CustomerId, InvalidId, Tier},
+    feature::{CustomerId, InvalidId, PackedTexts, Tier},
     snapshot::SnapshotError,
 };
 
@@ -57,7 +57,7 @@ pub struct Audience {
     /// The figures of all of them.
     pub figures: Figures,
     /// Those of the ranks asked for.
-    pub members: Members,
+    pub members: MemberPage,
     /// How they are divided.
     pub parts: Option<Parts>,
     /// What the caller may have meant otherwise, by place in the expression.
@@ -144,7 +144,7 @@ impl Serving {
             let object = served.manifest.id.path("customers").to_string();
             Arc::new(SnapshotError::Damaged { object, why: error.to_string() })
         })?;
-        let members = Members { customers, total: figures.size as u64, next, tier: Tier::Snapshot };
+        let members = MemberPage { customers, total: figures.size as u64, next, tier: Tier::Snapshot };
         Ok(Audience { figures, members, parts, hints })
     }
 }
@@ -157,7 +157,7 @@ type Page = (Vec<(u64, String)>, Option<u64>);
 fn page(
     all: &Bitmap,
     members: &Bitmap,
-    (ids, order): (&Dictionary, &Order),
+    (ids, order): (&PackedTexts, &Order),
     offset: usize,
     limit: usize,
 ) -> Page {
@@ -246,10 +246,8 @@ impl Served {
         }
         let ids = self.sets.ids().await?;
         let mut forgotten = Bitmap::empty(self.sets.customers());
-        for (number, known) in self.forgotten.ids().map(|id| ids.search(id.as_str())) {
-            if known {
-                forgotten.insert(number);
-            }
+        for number in self.forgotten.ids().filter_map(|id| ids.search(id.as_str()).ok()) {
+            forgotten.insert(number);
         }
         Ok(Some(forgotten))
     }

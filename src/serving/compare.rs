@@ -4,7 +4,7 @@
 //! made once however many ask. The customers of both pass by once, sorted by id, so memory does not grow with their number; few
 //! comparisons run at a time, away from those who answer requests, and one that began ends also when nobody waits for it any more.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, Decimal128Array, StringArray},
@@ -18,10 +18,10 @@ use super::{ReadError, Served, Serving, overlap::Set};
 use crate::{
     cache::Cache,
     feature::{SegmentKind, money},
-    lake::Lake,
     snapshot::{
-        CHURN_LIST, Manifest, SnapshotError, SnapshotId,
-        columns::{self, Batches, columns},
+        CHURN_LIST, Manifest, SnapshotError, SnapshotFiles, SnapshotId,
+        column_scan::{self, ColumnBatches},
+        run_blocking,
     },
 };
 
@@ -104,7 +104,6 @@ impl Changes {
 pub(super) struct Comparisons {
     found: Arc<Cache<Key, Found, Arc<SnapshotError>>>,
     turns: Arc<Semaphore>,
-    pub(super) deadline: Duration,
 }
 
 /// What a finding is of.
@@ -140,11 +139,11 @@ impl Found {
 }
 
 impl Comparisons {
-    pub(super) fn new(budget: u64, deadline: Duration) -> Self {
+    pub(super) fn new(budget: u64) -> Self {
         // Half of the processors at most, so that reads always find one.
         let turns = std::thread::available_parallelism().map_or(1, |processors| processors.get() / 2).max(1);
         let found = Arc::new(Cache::new(budget, 1, |_, found: &Found| found.weight()));
-        Self { found, turns: Arc::new(Semaphore::new(turns)), deadline }
+        Self { found, turns: Arc::new(Semaphore::new(turns)) }
     }
 
     /// What was found before, else what `find` finds, one time however many ask.
@@ -163,7 +162,9 @@ impl Comparisons {
             drop(turn);
             found
         });
-        finding.await.map_err(|error| broken(&error))?.map_err(|error| Arc::clone(error.as_ref()))
+        let found =
+            finding.await.map_err(|source| SnapshotError::Task { task: "compare snapshots", source })?;
+        found.map_err(|error| Arc::clone(error.as_ref()))
     }
 }
 
@@ -171,15 +172,8 @@ impl Comparisons {
 pub(super) async fn apart<T: Send + 'static>(
     work: impl FnOnce(&Handle) -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<T, Arc<SnapshotError>> {
-    let working = tokio::task::spawn_blocking(move || work(&Handle::current()));
-    working.await.map_err(|error| broken(&error))?.map_err(Arc::new)
-}
-
-fn broken(error: &tokio::task::JoinError) -> Arc<SnapshotError> {
-    Arc::new(SnapshotError::Damaged {
-        object: "a comparison of snapshots".to_owned(),
-        why: error.to_string(),
-    })
+    let worked = run_blocking("compute from snapshots", move || work(&Handle::current())).await;
+    worked?.map_err(Arc::new)
 }
 
 /// A column's texts by number. There are few, so looking through them is quick.
@@ -220,7 +214,7 @@ const UNPLACED: usize = 1;
 
 /// The customers of a snapshot as they pass by.
 struct Side {
-    batches: Batches,
+    batches: ColumnBatches,
     ids: StringArray,
     rfm: Option<StringArray>,
     risk: Option<StringArray>,
@@ -229,8 +223,8 @@ struct Side {
 }
 
 impl Side {
-    fn new(lake: &Lake, manifest: &Arc<Manifest>, deadline: Duration) -> Self {
-        let batches = columns(lake, manifest, &["rfm.segment", "rfm.monetary", "churn.risk"], deadline);
+    fn new(files: &SnapshotFiles) -> Self {
+        let batches = files.columns_with_id(&["rfm.segment", "rfm.monetary", "churn.risk"]);
         Self { batches, ids: StringArray::new_null(0), rfm: None, risk: None, monetary: None, at: 0 }
     }
 
@@ -239,10 +233,11 @@ impl Side {
         while self.at >= self.ids.len() {
             let Some(batch) = handle.block_on(self.batches.next()).transpose()? else { return Ok(false) };
             self.at = 0;
-            self.ids = columns::texts(&batch, "customer_id").unwrap_or_else(|| StringArray::new_null(0));
-            self.rfm = columns::texts(&batch, "rfm.segment");
-            self.risk = columns::texts(&batch, "churn.risk");
-            let monetary = columns::column(&batch, "rfm.monetary");
+            self.ids =
+                column_scan::text_column(&batch, "customer_id").unwrap_or_else(|| StringArray::new_null(0));
+            self.rfm = column_scan::text_column(&batch, "rfm.segment");
+            self.risk = column_scan::text_column(&batch, "churn.risk");
+            let monetary = column_scan::column(&batch, "rfm.monetary");
             let monetary = monetary.and_then(|column| cast(&column, &DataType::Decimal128(38, 4)).ok());
             self.monetary = monetary.map(|column| column.as_primitive::<Decimal128Type>().clone());
         }
@@ -316,10 +311,9 @@ impl Serving {
     /// # Errors
     /// [`ReadError::UnknownSnapshot`] where one of them is gone, [`ReadError::Unavailable`].
     pub async fn changes(&self, from: &Arc<Manifest>, to: &Arc<Manifest>) -> Result<Arc<Changes>, ReadError> {
-        let deadline = self.comparisons.deadline;
-        let (lake, a, b) = (self.lake.clone(), Arc::clone(from), Arc::clone(to));
+        let (before, after) = (self.files(from), self.files(to));
         let find = async move {
-            let (before, after) = (Side::new(&lake, &a, deadline), Side::new(&lake, &b, deadline));
+            let (before, after) = (Side::new(&before), Side::new(&after));
             apart(move |handle| compare(before, after, handle))
                 .await
                 .map(|changes| Found::Changes(Arc::new(changes)))

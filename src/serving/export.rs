@@ -18,10 +18,7 @@ use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::{AudienceError, ReadError, Served, Serving, compare::apart};
-use crate::{
-    lake::Lake,
-    snapshot::{SnapshotError, columns::columns, reader::ReadStretch},
-};
+use crate::snapshot::{SnapshotError, reader::FetchedRowRun};
 
 mod columns;
 mod list;
@@ -162,10 +159,9 @@ impl Serving {
             }
         };
         let (sender, pieces) = mpsc::channel(WAITING);
-        let (deadline, idle) = self.export_limits;
+        let idle = self.export_idle;
         let out = Out { sender, idle, piece: Vec::new() };
-        let work =
-            Work { lake: self.lake.clone(), deadline, served: Arc::clone(served), export, rows, ranks };
+        let work = Work { served: Arc::clone(served), export, rows, ranks };
         let metrics = Arc::clone(&self.metrics);
         metrics.exports_open.inc();
         tokio::spawn(async move {
@@ -232,8 +228,6 @@ impl Out {
 
 /// What there is to do.
 struct Work {
-    lake: Lake,
-    deadline: Duration,
     served: Arc<Served>,
     export: Export,
     rows: u64,
@@ -257,9 +251,7 @@ impl Work {
     async fn ranks(&self) -> Result<Arc<Ranks>, ExportError> {
         match &self.ranks {
             Some(ranks) => Ok(Arc::clone(ranks)),
-            None => {
-                Ok(Arc::new(Ranks::of(&self.lake, self.deadline, &self.served, &self.export.list).await?))
-            }
+            None => Ok(Arc::new(Ranks::of(&self.served, &self.export.list).await?)),
         }
     }
 
@@ -280,13 +272,13 @@ impl Work {
         let ranks = self.ranks().await?;
         let mut found = 0;
         for pass in self.passes(&ranks) {
-            let stretches = self.served.reader.stretches(|places| ranks.any(places, pass.clone())).await?;
+            let stretches = self.served.reader.row_runs(|places| ranks.any(places, pass.clone())).await?;
             let written = stretches.into_iter().map(|stretch| {
                 let (served, lines, ranks) =
                     (Arc::clone(&self.served), Arc::clone(&lines), Arc::clone(&ranks));
                 let pass = pass.clone();
                 async move {
-                    let read = served.reader.stretch(stretch).await?;
+                    let read = served.reader.fetch(stretch).await?;
                     apart(move |_| Written::new(&read, &lines, &ranks, &pass)).await
                 }
             });
@@ -319,7 +311,7 @@ impl Work {
         let ranks = self.ranks().await?;
         let mut found = 0;
         for pass in self.passes(&ranks) {
-            let mut batches = columns(&self.lake, &served.manifest, &sources, self.deadline);
+            let mut batches = served.reader.files().columns_with_id(&sources);
             let (mut start, mut kept) = (0, Vec::new());
             while let Some(batch) = batches.next().await {
                 let batch = batch.map_err(Arc::new)?;
@@ -379,7 +371,7 @@ struct Written {
 
 impl Written {
     fn new(
-        read: &ReadStretch,
+        read: &FetchedRowRun,
         lines: &Lines,
         ranks: &Ranks,
         pass: &Range<u32>,

@@ -14,7 +14,7 @@ use crate::{
     feature::SegmentKind,
     snapshot::{
         SnapshotError,
-        columns::{self, Batches, columns},
+        column_scan::{self, ColumnBatches},
     },
 };
 
@@ -74,21 +74,21 @@ impl Serving {
     }
 
     async fn set(&self, served: &Arc<Served>, segment: &str) -> Result<Arc<Set>, Arc<SnapshotError>> {
-        let (lake, manifest, deadline) =
-            (self.lake.clone(), Arc::clone(&served.manifest), self.comparisons.deadline);
+        let manifest = Arc::clone(&served.manifest);
+        let files = served.reader.files().clone();
         let id = manifest.id.clone();
         let found = if manifest.segment(segment).is_some_and(|segment| segment.kind == SegmentKind::Audience)
         {
             let (served, name) = (Arc::clone(served), segment.to_owned());
             let find = async move {
                 let members = sorted_members(&served, &name).await?;
-                let all = columns(&lake, &manifest, &[], deadline);
+                let all = files.columns_with_id(&[]);
                 apart(move |handle| set_of(&members, all, handle)).await.map(|set| Found::Set(Arc::new(set)))
             };
             self.comparisons.find(Key::Set(id, segment.to_owned()), find).await?
         } else {
             let find = async move {
-                let all = columns(&lake, &manifest, &["rfm.segment", "churn.risk"], deadline);
+                let all = files.columns_with_id(&["rfm.segment", "churn.risk"]);
                 apart(move |handle| sets(all, handle)).await.map(|sets| Found::Sets(Arc::new(sets)))
             };
             self.comparisons.find(Key::Sets(id), find).await?
@@ -102,13 +102,13 @@ impl Serving {
 }
 
 /// The sets of all segments that are columns.
-fn sets(mut batches: Batches, handle: &Handle) -> Result<HashMap<String, Arc<Set>>, SnapshotError> {
+fn sets(mut batches: ColumnBatches, handle: &Handle) -> Result<HashMap<String, Arc<Set>>, SnapshotError> {
     let mut columns_of =
         [("rfm.segment", Names::default(), Vec::new()), ("churn.risk", Names::default(), Vec::new())];
     let mut start = 0;
     while let Some(batch) = handle.block_on(batches.next()).transpose()? {
         for (name, names, sets) in &mut columns_of {
-            let Some(texts) = columns::texts(&batch, name) else { continue };
+            let Some(texts) = column_scan::text_column(&batch, name) else { continue };
             for (row, text) in texts.iter().enumerate() {
                 let Some(text) = text else { continue };
                 let number = names.number(text);
@@ -127,12 +127,12 @@ fn sets(mut batches: Batches, handle: &Handle) -> Result<HashMap<String, Arc<Set
 }
 
 /// The set of `members`, sorted, among all customers.
-fn set_of(members: &[Box<str>], mut all: Batches, handle: &Handle) -> Result<Set, SnapshotError> {
+fn set_of(members: &[Box<str>], mut all: ColumnBatches, handle: &Handle) -> Result<Set, SnapshotError> {
     let mut set = Set::default();
     let (mut rest, mut start) = (members.iter().peekable(), 0);
     while rest.peek().is_some() {
         let Some(batch) = handle.block_on(all.next()).transpose()? else { break };
-        let ids = columns::texts(&batch, "customer_id");
+        let ids = column_scan::text_column(&batch, "customer_id");
         for (row, id) in ids.iter().flat_map(|ids| ids.iter().enumerate()) {
             let Some(id) = id else { continue };
             while rest.next_if(|member| &***member < id).is_some() {}

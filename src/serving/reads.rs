@@ -16,7 +16,7 @@ use crate::{
     feature::{CustomerId, Row, Tier},
     snapshot::{
         CHURN_LIST, SnapshotError,
-        reader::{ChurnFilter, Members, ProductRow},
+        reader::{ChurnFilter, MemberPage, ProductRow},
     },
 };
 
@@ -198,8 +198,8 @@ impl Serving {
         segment: &str,
         offset: u64,
         limit: usize,
-    ) -> Result<Members, ReadError> {
-        let (size, gaps) = (served.manifest.ranked(segment), served.gaps().await?.of(segment));
+    ) -> Result<MemberPage, ReadError> {
+        let (size, gaps) = (served.manifest.ranking_size(segment), served.gaps().await?.of(segment));
         let (mut customers, mut at, mut tier) = (Vec::new(), offset, None);
         // One round, unless there were forgotten ones among them.
         while at < size && customers.len() < limit {
@@ -217,7 +217,7 @@ impl Serving {
         }
         let left = size.saturating_sub(at) > (gaps.len() - gaps.partition_point(|gap| *gap < at)) as u64;
         let next = (left && !customers.is_empty()).then_some(at);
-        Ok(Members {
+        Ok(MemberPage {
             customers,
             total: size.saturating_sub(gaps.len() as u64),
             next,
@@ -262,7 +262,7 @@ impl Serving {
         filter: &ChurnFilter,
         offset: u64,
         limit: usize,
-    ) -> Result<Members, ReadError> {
+    ) -> Result<MemberPage, ReadError> {
         if !filter.is_by_risk_alone() {
             return Ok(served.reader.churn(filter, &served.forgotten, offset, limit).await?);
         }

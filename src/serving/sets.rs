@@ -2,21 +2,18 @@
 //!
 //! Each is made when it is first asked for, once however many ask. What does not fit is made, used and let go.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use tokio::sync::Semaphore;
 
 use crate::{
-    audience::{Bitmap, Column, Dictionary, FeatureName, Leaf, Order, plan::Test},
+    audience::{Bitmap, Column, FeatureName, Leaf, Order, plan::Test},
     cache::Cache,
-    lake::Lake,
-    snapshot::{Manifest, SnapshotError, sets::Sets},
+    feature::PackedTexts,
+    snapshot::{SnapshotError, SnapshotFiles, audience_loader::AudienceLoader, run_blocking},
 };
 
 /// What all open snapshots have in memory for audiences, and the right to compute.
@@ -24,7 +21,6 @@ use crate::{
 pub(super) struct SetCache {
     entries: Arc<Cache<(u64, Key), Entry, Loading>>,
     computing: Arc<Semaphore>,
-    deadline: Duration,
     next_snapshot: Arc<AtomicU64>,
 }
 
@@ -38,7 +34,7 @@ enum Key {
 
 #[derive(Debug, Clone)]
 enum Entry {
-    Ids(Arc<Dictionary>),
+    Ids(Arc<PackedTexts>),
     Column(Arc<Column>),
     Order(Arc<Order>),
     Set(Arc<Set>),
@@ -65,21 +61,21 @@ impl Entry {
 
 impl SetCache {
     /// Holds `budget` bytes at most.
-    pub(super) fn new(budget: u64, deadline: Duration) -> Self {
+    pub(super) fn new(budget: u64) -> Self {
         // One of them may take all of it.
         let entries = Arc::new(Cache::new(budget, 1, |_, entry: &Entry| entry.bytes()));
         // Half of the cores, so that reads by point have the others.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let computing = Arc::new(Semaphore::new((cores / 2).max(1)));
-        Self { entries, computing, deadline, next_snapshot: Arc::default() }
+        Self { entries, computing, next_snapshot: Arc::default() }
     }
 
-    /// Those of the snapshot of `manifest`.
-    pub(super) fn open(&self, lake: &Lake, manifest: &Arc<Manifest>) -> SnapshotSets {
+    /// Those of the snapshot of `files`.
+    pub(super) fn open(&self, files: SnapshotFiles) -> SnapshotSets {
         SnapshotSets {
             number: self.next_snapshot.fetch_add(1, Ordering::Relaxed),
             cache: self.clone(),
-            files: Sets::new(lake.clone(), Arc::clone(manifest), self.deadline),
+            files: AudienceLoader::new(files),
         }
     }
 
@@ -94,7 +90,7 @@ impl SetCache {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Arc<SnapshotError>> {
         let _turn = self.computing.acquire().await;
-        tokio::task::spawn_blocking(work).await.map_err(|error| broken(&error.to_string()))
+        run_blocking("count an audience", work).await.map_err(Arc::new)
     }
 }
 
@@ -103,7 +99,7 @@ impl SetCache {
 pub(super) struct SnapshotSets {
     number: u64,
     pub(super) cache: SetCache,
-    files: Sets,
+    files: AudienceLoader,
 }
 
 impl SnapshotSets {
@@ -111,11 +107,11 @@ impl SnapshotSets {
         self.files.customers()
     }
 
-    pub(super) async fn ids(&self) -> Result<Arc<Dictionary>, Arc<SnapshotError>> {
+    pub(super) async fn ids(&self) -> Result<Arc<PackedTexts>, Arc<SnapshotError>> {
         let load = async { Ok(Entry::Ids(Arc::new(self.files.ids().await?))) };
         match self.entry(Key::Ids, load).await? {
             Entry::Ids(ids) => Ok(ids),
-            _ => Err(broken("ids")),
+            _ => Err(wrong_entry()),
         }
     }
 
@@ -123,7 +119,7 @@ impl SnapshotSets {
         let load = async { Ok(Entry::Column(Arc::new(self.files.feature(name).await?))) };
         match self.entry(Key::Column(name.clone()), load).await? {
             Entry::Column(column) => Ok(column),
-            _ => Err(broken("column")),
+            _ => Err(wrong_entry()),
         }
     }
 
@@ -138,7 +134,7 @@ impl SnapshotSets {
         };
         match self.entry(Key::Order(name.clone(), descending), load).await? {
             Entry::Order(order) => Ok(order),
-            _ => Err(broken("order")),
+            _ => Err(wrong_entry()),
         }
     }
 
@@ -166,7 +162,7 @@ impl SnapshotSets {
         };
         match self.entry(Key::Leaf(leaf.clone()), load).await? {
             Entry::Set(set) => Ok(set),
-            _ => Err(broken("set")),
+            _ => Err(wrong_entry()),
         }
     }
 
@@ -199,8 +195,8 @@ impl From<Arc<SnapshotError>> for Loading {
     }
 }
 
-fn broken(why: &str) -> Arc<SnapshotError> {
-    Arc::new(SnapshotError::Damaged { object: "memory for audiences".to_owned(), why: why.to_owned() })
+fn wrong_entry() -> Arc<SnapshotError> {
+    Arc::new(SnapshotError::Internal { why: "the cache of audiences returned an entry of another kind" })
 }
 
 impl Drop for SnapshotSets {

@@ -27,7 +27,8 @@ pub struct Current {
     /// When it was published.
     #[serde(with = "rfc3339")]
     pub published_at: DateTime<Utc>,
-    /// A text that no other lake has but a copy of this one, by which a publisher and a service know what in Tair is of this one.
+    /// A text that no other lake has but a copy of this one, by which a publisher and a service know what in
+    /// Tair is of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lake: Option<String>,
     /// The snapshots that stopped being current within the hour before, which readers may still hold.
@@ -116,8 +117,9 @@ pub fn token() -> String {
     format!("{:016x}{:016x}", random(), random())
 }
 
-/// Makes `manifest` the current snapshot, under the number that Tair has it under, in the name of the lake that is written there,
-/// or else under the next one. Publishing the current snapshot again without a number changes nothing.
+/// Makes `manifest` the current snapshot, under the number that Tair has it under, in the name of the lake
+/// that is written there, or else under the next one. Publishing the current snapshot again without a number
+/// changes nothing.
 ///
 /// # Errors
 /// [`SnapshotError::Older`] unless `force`, [`SnapshotError::Overtaken`], or of the lake.

@@ -1,7 +1,7 @@
 //! The customers who are to be forgotten: a list in the lake that every read, build and publish honours.
 //!
-//! Every call leaves one small object, which nobody changes afterwards, so two calls at a time lose nothing. Knows ids and
-//! objects; who is removed from where, others know.
+//! Every call leaves one small object, which nobody changes afterwards, so two calls at a time lose nothing.
+//! Knows ids and objects; who is removed from where, others know.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -52,7 +52,8 @@ impl Forgotten {
     /// Reads the list.
     ///
     /// # Errors
-    /// Of the lake, or of an object that is not what it should be: a list that is not known whole is not known.
+    /// Of the lake, or of an object that is not what it should be: a list that is not known whole is not
+    /// known.
     pub async fn read(lake: &Lake) -> Result<Self, SnapshotError> {
         Ok(Self::default().refreshed(lake).await?.unwrap_or_default())
     }
@@ -97,7 +98,8 @@ impl Forgotten {
         Ok(Self { calls, ids, version: version.into() })
     }
 
-    /// Puts `ids` on the list, and gives the list with them. Those that are on it already are not written again.
+    /// Puts `ids` on the list, and gives the list with them. Those that are on it already are not written
+    /// again.
     ///
     /// # Errors
     /// As [`Forgotten::read`].
@@ -111,8 +113,8 @@ impl Forgotten {
         Self::read(lake).await
     }
 
-    /// Takes `ids` off the list, and gives the list without them. Killed, or at the same time as another, it may leave some of
-    /// them on it, but never takes off anybody else.
+    /// Takes `ids` off the list, and gives the list without them. Killed, or at the same time as another, it
+    /// may leave some of them on it, but never takes off anybody else.
     ///
     /// # Errors
     /// As [`Forgotten::read`].

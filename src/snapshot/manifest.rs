@@ -393,12 +393,28 @@ impl Manifest {
         if asks { "an expression over personal features" } else { &segment.definition }
     }
 
-    /// How many members the ranking of `list` has: that of a segment, or another list that is kept in order.
+    /// Returns the parts of a kind, sorted by first id, as positions in `files`.
     #[must_use]
-    pub fn ranked(&self, list: &str) -> u64 {
-        let of_list =
-            |file: &&FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(list);
-        self.files.iter().find(of_list).map_or(0, |file| file.rows)
+    pub fn parts(&self, kind: FileKind) -> Vec<usize> {
+        let mut parts: Vec<usize> =
+            (0..self.files.len()).filter(|file| self.files[*file].kind == kind).collect();
+        parts.sort_by(|a, b| self.files[*a].first.cmp(&self.files[*b].first));
+        parts
+    }
+
+    /// Returns the ranking of `list`, a segment or [`CHURN_LIST`](super::CHURN_LIST), as a position in
+    /// `files`.
+    #[must_use]
+    pub fn ranking(&self, list: &str) -> Option<usize> {
+        let is_ranking =
+            |file: &FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(list);
+        self.files.iter().position(is_ranking)
+    }
+
+    /// Returns the number of members in the ranking of `list`; 0 if the snapshot has no such ranking.
+    #[must_use]
+    pub fn ranking_size(&self, list: &str) -> u64 {
+        self.ranking(list).map_or(0, |file| self.files[file].rows)
     }
 
     /// The segment `name`.

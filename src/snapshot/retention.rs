@@ -50,9 +50,9 @@ pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
     Ok(manifests)
 }
 
-/// Removes all but the `keep` newest snapshots (nothing where `keep` is none), and folders without a manifest that are
-/// older than a day. The current snapshot, the previous one, those that were current within the last hour, and those of
-/// `protected`, as one being published, stay.
+/// Removes all but the `keep` newest snapshots (nothing where `keep` is none), and folders without a manifest
+/// that are older than a day. The current snapshot, the previous one, those that were current within the last
+/// hour, and those of `protected`, as one being published, stay.
 ///
 /// # Errors
 /// Of the lake; what was removed until then is gone.

@@ -1,7 +1,7 @@
 //! Writing a snapshot's Parquet files: block by block, hashed on the way, never held whole.
 //!
-//! A file appears in the lake when it is finished and not before; the manifest, written last by the caller, is what makes
-//! the files a snapshot. The same batches give the same bytes.
+//! A file appears in the lake when it is finished and not before; the manifest, written last by the caller,
+//! is what makes the files a snapshot. The same batches give the same bytes.
 
 use std::sync::Arc;
 
@@ -25,15 +25,15 @@ use tokio::io::AsyncWriteExt;
 
 use super::{
     FileEntry, FileKind, SnapshotError, SnapshotId,
-    blocks::{Block, KEY, block_text},
+    footer::{Block, KEY, block_text},
     manifest::hex,
 };
 use crate::lake::Lake;
 
 /// The customers of a part. Parts are cut by count, so that the same customers give the same parts.
 pub const PART_ROWS: usize = 131_072;
-/// The texts of a block of `rows` are at least this long, unless its part ends: what a cold lookup reads and decodes, before
-/// compression.
+/// The texts of a block of `rows` are at least this long, unless its part ends: what a cold lookup reads and
+/// decodes, before compression.
 pub const ROWS_BLOCK_BYTES: usize = 160 << 10;
 /// No block of `rows` goes on with texts this long.
 const ROWS_BLOCK_MOST_BYTES: usize = ROWS_BLOCK_BYTES / 4 * 5;
@@ -57,7 +57,8 @@ pub fn rows_schema<'a>(views: impl IntoIterator<Item = &'a str>) -> SchemaRef {
     ))
 }
 
-/// The schema of `products`: the id, name and category where there is one, and the similar products as a JSON array.
+/// The schema of `products`: the id, name and category where there is one, and the similar products as a JSON
+/// array.
 #[must_use]
 pub fn products_schema() -> SchemaRef {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
@@ -85,7 +86,8 @@ pub fn customers_properties() -> WriterProperties {
     WriterProperties::builder()
         .set_created_by(created_by())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        // Ids are all different. A column of many values gives its dictionary up early: trying on costs more than it saves.
+        // Ids are all different. A column of many values gives its dictionary up early: trying on costs more
+        // than it saves.
         .set_column_dictionary_enabled(ColumnPath::from(ID), false)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         // Parts are cut by count already, and a block ends where its part does.
@@ -199,10 +201,11 @@ impl PartWriter {
         self.encoder.write(batch).map_err(|error| failed(&self.path, error))
     }
 
-    /// Adds rows of texts, such as those of `rows`, and ends blocks by their size, and by the ids, of which some may end one.
+    /// Adds rows of texts, such as those of `rows`, and ends blocks by their size, and by the ids, of which
+    /// some may end one.
     ///
-    /// Were it the size alone, a text that grows would move the ends of all blocks behind it, and two snapshots that differ in
-    /// little would have few blocks in common.
+    /// Were it the size alone, a text that grows would move the ends of all blocks behind it, and two
+    /// snapshots that differ in little would have few blocks in common.
     ///
     /// # Errors
     /// Of the encoder or the lake.
@@ -296,7 +299,7 @@ fn ends_blocks(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::LakeConfig, snapshot::blocks::Footer};
+    use crate::{config::LakeConfig, snapshot::footer::Footer};
 
     /// The last id of each block of a part of `texts`, written in batches of `size`.
     async fn ends(texts: &[(String, String)], size: usize) -> Vec<String> {
@@ -315,8 +318,11 @@ mod tests {
             part.write_in_blocks(&batch).await.expect("written");
         }
         let entry = part.finish().await.expect("a file");
-        let footer = Footer::read(&lake, &id.path(&entry.path), &entry).await.expect("a footer");
-        (0..footer.blocks()).map(|at| String::from_utf8_lossy(footer.last_id(at)).into_owned()).collect()
+        let path = id.path(&entry.path);
+        let footer =
+            lake.get_range(&path, entry.bytes - entry.footer_bytes..entry.bytes).await.expect("bytes");
+        let footer = Footer::parse(path, &entry, &footer).expect("a footer");
+        (0..footer.blocks()).map(|at| footer.last_id(at).to_owned()).collect()
     }
 
     #[tokio::test]
