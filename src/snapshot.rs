@@ -45,11 +45,9 @@ mod segment_tally;
 pub mod text_page;
 pub mod writer;
 
-pub use current::{
-    Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous, token,
-};
+pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous};
 pub use files::{LakeReads, SnapshotFiles};
-pub use forgotten::{Call, Forgotten};
+pub use forgotten::{ErasureCall, Forgotten};
 pub use holdings::{Holding, holdings};
 pub use manifest::{
     BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, SegmentStats, Source, Stage,
@@ -83,6 +81,14 @@ impl SnapshotId {
     #[must_use]
     pub fn new(as_of: DateTime<Utc>, random: u32) -> Self {
         Self(format!("{}-{random:08x}", as_of.format("%Y%m%dT%H%M%SZ")))
+    }
+
+    /// Generates the id of a build at `as_of`.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Random`].
+    pub fn generate(as_of: DateTime<Utc>) -> Result<Self, SnapshotError> {
+        Ok(Self::new(as_of, getrandom::u32()?))
     }
 
     /// Returns the id as text.
@@ -179,7 +185,8 @@ pub enum SnapshotError {
     },
     /// The snapshot is older than the current snapshot.
     #[error(
-        "snapshot {id} has as_of {as_of}, older than {current} of the current snapshot; --force publishes it anyway"
+        "snapshot {id} has as_of {as_of}, older than {current} of the current snapshot; \
+         --force publishes it anyway"
     )]
     Older {
         /// Id of the snapshot.
@@ -211,6 +218,9 @@ pub enum SnapshotError {
     /// `CURRENT` names no previous snapshot.
     #[error("there is no previous snapshot to roll back to")]
     NoPrevious,
+    /// The operating system has no random numbers.
+    #[error("cannot get random numbers from the operating system")]
+    Random(#[from] getrandom::Error),
     /// A task panicked, or was canceled since the process is shutting down.
     #[error("the task to {task} panicked or was canceled")]
     Task {
@@ -254,11 +264,12 @@ pub(crate) async fn run_blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|source| SnapshotError::Task { task, source })
 }
 
-/// Returns 32 random bits.
-#[expect(clippy::cast_possible_truncation, reason = "any 32 bits will do")]
-fn random() -> u32 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish() as u32
+/// Returns a random text: a lease token, or the name of a lake.
+///
+/// # Errors
+/// [`SnapshotError::Random`].
+pub fn token() -> Result<String, SnapshotError> {
+    Ok(format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
 }
 
 /// Times in RFC 3339, in UTC with `Z`, with as many fractional digits of a second as needed.

@@ -17,7 +17,6 @@ use crate::{
         self,
         raw::{Table, files::RawFile},
     },
-    snapshot::hex,
     telemetry::Progress,
 };
 
@@ -135,7 +134,7 @@ async fn hash_here(path: &Path) -> anyhow::Result<String> {
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer).await? {
-            0 => return Ok(hex(&hash.finalize())),
+            0 => return Ok(format!("{:x}", hash.finalize())),
             read => hash.update(&buffer[..read]),
         }
     }
@@ -148,7 +147,7 @@ async fn hash_there(lake: &Lake, target: &ObjectPath) -> anyhow::Result<String> 
     while let Some(chunk) = chunks.try_next().await? {
         hash.update(&chunk);
     }
-    Ok(hex(&hash.finalize()))
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// The file appears in the lake when all of it has arrived.

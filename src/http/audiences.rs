@@ -19,7 +19,6 @@ use crate::{
     audience::{Expression, FeatureName, order},
     feature::Tier,
     serving::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Served},
-    snapshot::hex,
 };
 
 /// Who is wanted, and what of them.
@@ -299,7 +298,7 @@ pub(super) fn order_by(text: Option<&str>) -> Result<(FeatureName, bool), Proble
 fn list_name(asked: &AudienceRequest) -> String {
     let (feature, descending) = &asked.order_by;
     let digest = Sha256::digest(format!("{}\n{feature} {descending}", asked.expression));
-    format!("audience:{}", &hex(&digest)[..32])
+    format!("audience:{}", &format!("{digest:x}")[..32])
 }
 
 /// All that is written between the total and the members.

@@ -51,7 +51,7 @@ impl Publisher {
         before: Option<Current>,
     ) -> Result<Published, PublishError> {
         self.progress.enter("wait for the lease", 0);
-        let lease = Arc::new(writer.lease(token()).await?);
+        let lease = Arc::new(writer.lease(token()?).await?);
         let mut begun = false;
         let published = self.under_lease(writer, &lease, &manifest, before, &mut begun).await;
         if published.is_err() && begun && lease.check().is_ok() {

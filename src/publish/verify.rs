@@ -70,7 +70,7 @@ impl Publisher {
         let current = read_current(&self.lake).await?.ok_or(SnapshotError::NoCurrent)?;
         let manifest = Arc::new(Manifest::read(&self.lake, &current.snapshot).await?);
         let writer = Arc::new(Writer::connect(tair).await?);
-        let lease = if repair { Some(Arc::new(writer.lease(token()).await?)) } else { None };
+        let lease = if repair { Some(Arc::new(writer.lease(token()?).await?)) } else { None };
         let mut report = Report { publish: current.publish, ..Report::default() };
         let records = Box::pin(records(&writer, &self.lake, (&manifest, &current), &mut report)).await;
         let mut mending = lease.as_ref().map(|lease| Sender::new(&writer, lease, self.options.max_ops));

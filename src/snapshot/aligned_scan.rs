@@ -13,8 +13,7 @@ use futures::{
 };
 
 use super::{
-    FileKind, SnapshotError, block::BlockRun, block::EncodedBlock, files::SnapshotFiles, footer::Footer,
-    run_blocking,
+    FileKind, SnapshotError, block::EncodedBlock, files::SnapshotFiles, footer::Footer, run_blocking,
 };
 
 /// Approximate length of a range read.
@@ -90,7 +89,7 @@ impl BlockList {
             let (file, footer) = &self.parts[blocks[0].0];
             self.files.read_run(*file, footer, blocks[0].1..blocks[blocks.len() - 1].1 + 1)
         });
-        Ok(try_join_all(runs).await?.iter().flat_map(BlockRun::blocks).collect())
+        Ok(try_join_all(runs).await?.concat())
     }
 }
 

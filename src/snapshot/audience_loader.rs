@@ -109,7 +109,7 @@ impl AudienceLoader {
 fn positions(block: &EncodedBlock, ids: &PackedTexts) -> Result<Vec<usize>, SnapshotError> {
     let batch = block.decode_column(0)?;
     let members = batch.columns().first().and_then(|column| column.as_string_opt::<i32>());
-    let members = members.ok_or_else(|| block.damaged("the column of ids does not hold text".to_owned()))?;
+    let members = members.ok_or_else(|| block.damaged("the column of ids does not hold text"))?;
     let position = |id: &str| {
         let unknown =
             |_| block.damaged(format!("the ranking lists `{id}`, which is no customer of the snapshot"));

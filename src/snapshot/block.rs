@@ -5,36 +5,25 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::ProjectionMask;
+use parquet::{
+    arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder},
+    basic::Compression,
+    errors::Result as ParquetResult,
+    file::serialized_reader::SerializedPageReader,
+};
 
-use super::{SnapshotError, footer::Footer, text_page::TextPage};
-
-/// Adjacent blocks of one file, read with one range read.
-#[derive(Debug)]
-pub(super) struct BlockRun {
-    pub(super) footer: Arc<Footer>,
-    pub(super) blocks: Range<usize>,
-    pub(super) bytes: Bytes,
-}
-
-impl BlockRun {
-    /// Iterates over the blocks. Their bytes are not checked yet.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = EncodedBlock> {
-        let base = self.footer.range(self.blocks.clone()).start;
-        self.blocks.clone().map(move |at| {
-            let range = self.footer.range(at..at + 1);
-            // The run is in memory as a whole, so the offsets in the run fit.
-            let offset = |place: u64| usize::try_from(place - base).unwrap_or(usize::MAX);
-            let bytes = self.bytes.slice(offset(range.start)..offset(range.end));
-            EncodedBlock { footer: Arc::clone(&self.footer), at, bytes }
-        })
-    }
-}
+use super::{
+    SnapshotError,
+    chunks::{Chunk, FileChunks},
+    footer::{Block, Footer},
+    text_page::TextPage,
+};
 
 /// The bytes of one block.
 #[derive(Debug, Clone)]
 pub struct EncodedBlock {
     pub(super) footer: Arc<Footer>,
+    /// Position of the block in the file.
     pub(super) at: usize,
     pub(super) bytes: Bytes,
 }
@@ -46,7 +35,7 @@ impl EncodedBlock {
         self.footer.rows_of(self.at)
     }
 
-    /// Returns the last id of the block before in the same file: a lower bound, exclusive, of the ids of this
+    /// Returns the last id of the previous block in the file: an exclusive lower bound of the ids of this
     /// block.
     #[must_use]
     pub fn previous_last_id(&self) -> Option<&str> {
@@ -63,8 +52,7 @@ impl EncodedBlock {
     /// holds the ids.
     #[must_use]
     pub fn has_same(&self, other: &Self, column: usize) -> bool {
-        let encoded = |block: &Self| block.footer.column_bytes(block.at, column);
-        match (encoded(self), encoded(other)) {
+        match (self.column_bytes(column), other.column_bytes(column)) {
             (Some((mine, codec)), Some((theirs, other_codec))) => {
                 codec == other_codec && self.rows() == other.rows() && self.bytes[mine] == other.bytes[theirs]
             }
@@ -72,37 +60,74 @@ impl EncodedBlock {
         }
     }
 
-    /// Compares the bytes with their checksum.
+    /// Returns the range of an encoded column in the bytes, and the compression.
+    fn column_bytes(&self, column: usize) -> Option<(Range<usize>, Compression)> {
+        let chunk = self.footer.metadata.metadata().row_group(self.at).columns().get(column)?;
+        let (start, length) = chunk.byte_range();
+        let start = usize::try_from(start.checked_sub(self.place().offset)?).ok()?;
+        let end = start.checked_add(usize::try_from(length).ok()?)?;
+        (end <= self.bytes.len()).then(|| (start..end, chunk.compression()))
+    }
+
+    /// Compares the bytes with their checksum. Decoding does not.
     ///
     /// # Errors
     /// [`SnapshotError::Damaged`].
     pub fn check(&self) -> Result<(), SnapshotError> {
-        self.footer.check_block(self.at, &self.bytes)
+        let Block { offset, length, crc32 } = self.place();
+        if crc32fast::hash(&self.bytes) == crc32 {
+            return Ok(());
+        }
+        Err(self.damaged(format!("checksum mismatch in the {length} bytes at offset {offset}")))
     }
 
-    /// Decodes all columns, once [`EncodedBlock::check`] has passed.
+    /// Decodes all columns.
     ///
     /// # Errors
     /// [`SnapshotError::Damaged`].
     pub fn decode(&self) -> Result<RecordBatch, SnapshotError> {
-        self.footer.decode_block(self.at, self.bytes.clone(), ProjectionMask::all())
+        self.decode_columns(ProjectionMask::all())
     }
 
-    /// Decodes a single column, once [`EncodedBlock::check`] has passed.
+    /// Decodes a single column.
     ///
     /// # Errors
     /// [`SnapshotError::Damaged`].
     pub fn decode_column(&self, column: usize) -> Result<RecordBatch, SnapshotError> {
-        let mask = ProjectionMask::roots(self.footer.parquet_schema(), [column]);
-        self.footer.decode_block(self.at, self.bytes.clone(), mask)
+        self.decode_columns(ProjectionMask::roots(self.footer.metadata.parquet_schema(), [column]))
     }
 
-    /// Locates the texts of a column without copying them, once [`EncodedBlock::check`] has passed.
+    fn decode_columns(&self, columns: ProjectionMask) -> Result<RecordBatch, SnapshotError> {
+        let rows = usize::try_from(self.rows()).map_err(|error| self.damaged(error.to_string()))?;
+        let decode = || -> ParquetResult<Option<RecordBatch>> {
+            let metadata = self.footer.metadata.clone();
+            let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks(), metadata)
+                .with_row_groups(vec![self.at])
+                .with_batch_size(rows)
+                .with_projection(columns)
+                .build()?;
+            Ok(reader.next().transpose()?)
+        };
+        match decode().map_err(|error| self.damaged(error.to_string()))? {
+            Some(batch) if batch.num_rows() == rows => Ok(batch),
+            _ => Err(self.damaged("a block has fewer rows than its footer says")),
+        }
+    }
+
+    /// Locates the texts of a column without copying them.
     ///
     /// # Errors
     /// [`SnapshotError::Damaged`].
     pub fn text_page(&self, column: usize) -> Result<TextPage, SnapshotError> {
-        self.footer.text_page(self.at, self.bytes.clone(), column)
+        let read = || {
+            let rows = usize::try_from(self.rows()).map_err(|error| error.to_string())?;
+            let columns = self.footer.metadata.metadata().row_group(self.at).columns();
+            let chunk = columns.get(column).ok_or("a column of a block is missing")?;
+            let pages = SerializedPageReader::new(Arc::new(self.chunks()), chunk, rows, None);
+            let mut pages = pages.map_err(|error| error.to_string())?;
+            TextPage::read(&mut pages, rows, chunk.column_descr().max_def_level() > 0)
+        };
+        read().map_err(|why: String| self.damaged(why))
     }
 
     /// Validates `bytes` of the block as UTF-8.
@@ -113,7 +138,15 @@ impl EncodedBlock {
         std::str::from_utf8(bytes).map_err(|error| self.damaged(error.to_string()))
     }
 
-    pub(super) fn damaged(&self, why: String) -> SnapshotError {
+    fn place(&self) -> Block {
+        self.footer.blocks[self.at]
+    }
+
+    fn chunks(&self) -> FileChunks<[Chunk; 1]> {
+        FileChunks([Chunk { offset: self.place().offset, bytes: self.bytes.clone() }])
+    }
+
+    pub(super) fn damaged(&self, why: impl Into<String>) -> SnapshotError {
         self.footer.damaged(why)
     }
 }

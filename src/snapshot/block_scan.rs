@@ -45,14 +45,8 @@ impl SnapshotFiles {
         decode: impl Fn(&EncodedBlock) -> Result<T, SnapshotError> + Send + 'static,
     ) -> Result<Vec<T>, SnapshotError> {
         let run = self.read_run(file, &footer, blocks).await?;
-        let decode_all = move || {
-            let decoded = run.blocks().map(|block| {
-                block.check()?;
-                decode(&block)
-            });
-            decoded.collect::<Result<Vec<T>, SnapshotError>>()
-        };
-        let decoded = run_blocking("decode blocks", decode_all).await?;
+        let decode_all = move || run.iter().map(|block| block.check().and_then(|()| decode(block))).collect();
+        let decoded: Result<_, _> = run_blocking("decode blocks", decode_all).await?;
         decoded.map_err(|error| self.count_error(error))
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     FileEntry, Manifest, SnapshotError,
-    block::{BlockRun, EncodedBlock},
+    block::EncodedBlock,
     footer::{self, Footer},
 };
 use crate::{
@@ -166,9 +166,17 @@ impl SnapshotFiles {
         file: usize,
         footer: &Arc<Footer>,
         blocks: Range<usize>,
-    ) -> Result<BlockRun, SnapshotError> {
-        let bytes = self.read(file, footer.range(blocks.clone())).await?;
-        Ok(BlockRun { footer: Arc::clone(footer), blocks, bytes })
+    ) -> Result<Vec<EncodedBlock>, SnapshotError> {
+        let run = footer.range(blocks.clone());
+        let bytes = self.read(file, run.clone()).await?;
+        // All bytes of the run are in memory, so offsets in the run fit.
+        let offset = |place: u64| usize::try_from(place - run.start).unwrap_or(usize::MAX);
+        let block = |at: usize| {
+            let range = footer.range(at..at + 1);
+            let bytes = bytes.slice(offset(range.start)..offset(range.end));
+            EncodedBlock { footer: Arc::clone(footer), at, bytes }
+        };
+        Ok(blocks.map(block).collect())
     }
 
     /// Counts and logs `error` if a read failed or found damage, and returns the error.

@@ -7,28 +7,14 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow::array::RecordBatch;
 use bytes::Bytes;
 use object_store::path::Path;
 use parquet::{
-    arrow::{
-        ProjectionMask,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
-    },
-    basic::Compression,
-    errors::ParquetError,
-    file::{
-        metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
-        serialized_reader::SerializedPageReader,
-    },
-    schema::types::SchemaDescriptor,
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+    file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
 };
 
-use super::{
-    FileEntry, FileKind, SnapshotError,
-    chunks::{Chunk, FileChunks},
-    text_page::TextPage,
-};
+use super::{FileEntry, FileKind, SnapshotError};
 use crate::feature::PackedTexts;
 
 /// Key of the block list in a footer.
@@ -53,8 +39,8 @@ pub struct Block {
 pub struct Footer {
     /// Path of the file, for errors.
     object: Path,
-    metadata: ArrowReaderMetadata,
-    blocks: Vec<Block>,
+    pub(super) metadata: ArrowReaderMetadata,
+    pub(super) blocks: Vec<Block>,
     /// Number of rows before each block, and of all rows.
     starts: Vec<u64>,
     /// Greatest id of each block; empty unless the file is sorted by id.
@@ -67,26 +53,25 @@ impl Footer {
     /// # Errors
     /// [`SnapshotError::Damaged`].
     pub fn parse(object: Path, entry: &FileEntry, bytes: &Bytes) -> Result<Self, SnapshotError> {
-        let damaged = |why: String| SnapshotError::damaged(&object, why);
-        let metadata = metadata(entry, bytes).map_err(damaged)?;
+        let damaged = |why: &str| SnapshotError::damaged(&object, why);
+        let metadata = metadata(entry, bytes).map_err(|why| damaged(&why))?;
         let groups = metadata.metadata();
-        let blocks = block_list(groups).map_err(damaged)?;
+        let blocks = block_list(groups).map_err(|why| damaged(&why))?;
         if blocks.len() != groups.num_row_groups() {
             let (blocks, groups) = (blocks.len(), groups.num_row_groups());
-            return Err(damaged(format!("the footer lists {blocks} blocks and {groups} row groups")));
+            return Err(damaged(&format!("the footer lists {blocks} blocks and {groups} row groups")));
         }
         let is_sorted = matches!(entry.kind, FileKind::Rows | FileKind::Products);
         let mut starts = vec![0];
         let mut last_ids = PackedTexts::default();
         for group in groups.row_groups() {
             let rows = u64::try_from(group.num_rows())
-                .map_err(|_| damaged("the footer has a negative number of rows".to_owned()))?;
+                .map_err(|_| damaged("the footer has a negative number of rows"))?;
             starts.push(starts.last().copied().unwrap_or(0) + rows);
             if is_sorted {
                 let last = group.column(0).statistics().and_then(|statistics| statistics.max_bytes_opt());
                 let last = last.and_then(|last| std::str::from_utf8(last).ok());
-                last_ids
-                    .push(last.ok_or_else(|| damaged("the footer has no last id of a block".to_owned()))?);
+                last_ids.push(last.ok_or_else(|| damaged("the footer has no last id of a block"))?);
             }
         }
         Ok(Self { object, metadata, blocks, starts, last_ids })
@@ -171,71 +156,7 @@ impl Footer {
         self.starts[at + 1] - self.starts[at]
     }
 
-    /// Returns the range of an encoded column in the bytes of block `at`, and its compression.
-    pub(super) fn column_bytes(&self, at: usize, column: usize) -> Option<(Range<usize>, Compression)> {
-        let chunk = self.metadata.metadata().row_group(at).columns().get(column)?;
-        let (start, length) = chunk.byte_range();
-        let start = usize::try_from(start.checked_sub(self.blocks[at].offset)?).ok()?;
-        let end = start.checked_add(usize::try_from(length).ok()?)?;
-        (end as u64 <= self.blocks[at].length).then(|| (start..end, chunk.compression()))
-    }
-
-    pub(super) fn parquet_schema(&self) -> &SchemaDescriptor {
-        self.metadata.parquet_schema()
-    }
-
-    pub(super) fn check_block(&self, at: usize, bytes: &[u8]) -> Result<(), SnapshotError> {
-        let Block { offset, length, crc32 } = self.blocks[at];
-        if crc32fast::hash(bytes) == crc32 {
-            return Ok(());
-        }
-        Err(self.damaged(format!("checksum mismatch in the {length} bytes at offset {offset}")))
-    }
-
-    pub(super) fn text_page(
-        &self,
-        at: usize,
-        bytes: Bytes,
-        column: usize,
-    ) -> Result<TextPage, SnapshotError> {
-        let read = || {
-            let rows = usize::try_from(self.rows_of(at)).map_err(|error| error.to_string())?;
-            let columns = self.metadata.metadata().row_group(at).columns();
-            let chunk = columns.get(column).ok_or("a column of a block is missing")?;
-            let pages = SerializedPageReader::new(Arc::new(self.chunks(at, bytes)), chunk, rows, None);
-            let mut pages = pages.map_err(|error| error.to_string())?;
-            TextPage::read(&mut pages, rows, chunk.column_descr().max_def_level() > 0)
-        };
-        read().map_err(|why| self.damaged(why))
-    }
-
-    pub(super) fn decode_block(
-        &self,
-        at: usize,
-        bytes: Bytes,
-        columns: ProjectionMask,
-    ) -> Result<RecordBatch, SnapshotError> {
-        let rows = usize::try_from(self.rows_of(at)).map_err(|error| self.damaged(error.to_string()))?;
-        let decode = || {
-            let (chunks, metadata) = (self.chunks(at, bytes), self.metadata.clone());
-            let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, metadata)
-                .with_row_groups(vec![at])
-                .with_batch_size(rows)
-                .with_projection(columns)
-                .build()?;
-            Ok::<_, ParquetError>(reader.next().transpose()?)
-        };
-        match decode().map_err(|error| self.damaged(error.to_string()))? {
-            Some(batch) if batch.num_rows() == rows => Ok(batch),
-            _ => Err(self.damaged("a block has fewer rows than its footer says".to_owned())),
-        }
-    }
-
-    fn chunks(&self, at: usize, bytes: Bytes) -> FileChunks<[Chunk; 1]> {
-        FileChunks([Chunk { offset: self.blocks[at].offset, bytes }])
-    }
-
-    pub(super) fn damaged(&self, why: String) -> SnapshotError {
+    pub(super) fn damaged(&self, why: impl Into<String>) -> SnapshotError {
         SnapshotError::damaged(&self.object, why)
     }
 }

@@ -33,7 +33,7 @@ impl SnapshotFiles {
             None => stream::empty().boxed(),
             Some(file) => self.scan_blocks(vec![file], |block| {
                 let ids = texts(&block.decode_column(0)?).next().flatten();
-                ids.ok_or_else(|| block.damaged("the column of ids does not hold text".to_owned()))
+                ids.ok_or_else(|| block.damaged("the column of ids does not hold text"))
             }),
         };
         RankingPages { blocks, rest: None, size }

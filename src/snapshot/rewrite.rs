@@ -11,7 +11,9 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray},
+    array::{
+        ArrayAccessor, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray,
+    },
     compute::{cast, filter_record_batch},
     datatypes::{DataType, Decimal128Type, Int64Type},
 };
@@ -24,7 +26,6 @@ use super::{
     block::EncodedBlock,
     column_scan::{column, text_column},
     files::SnapshotFiles,
-    hex, random,
     reader::SnapshotReader,
     retention,
     segment_tally::SegmentTally,
@@ -48,7 +49,7 @@ pub async fn rewrite(
     forgotten: &Forgotten,
     progress: &Progress,
 ) -> Result<Manifest, SnapshotError> {
-    let id = SnapshotId::new(manifest.as_of, random());
+    let id = SnapshotId::generate(manifest.as_of)?;
     progress.enter("rewrite", manifest.files.iter().map(|file| file.bytes).sum());
     let written = Box::pin(write(lake, manifest, forgotten, id.clone(), progress)).await;
     if written.is_err()
@@ -70,7 +71,7 @@ async fn write(
     let held: BTreeSet<&CustomerId> =
         reader.held(forgotten.ids()).await.map_err(SnapshotError::shared)?.into_iter().collect();
     let gaps = reader.gaps(forgotten).await.map_err(SnapshotError::shared)?;
-    let filter = Filter { lake, files: SnapshotFiles::offline(lake, manifest), id: &id, forgotten };
+    let filter = Filter { lake, files: reader.files().clone(), id: &id, forgotten };
     let mut files = Vec::new();
     for (file, entry) in manifest.files.iter().enumerate() {
         let is_affected = match entry.kind {
@@ -125,7 +126,7 @@ impl Filter<'_> {
             // A part of `customers` may have a single block and no block list, so the part is read as a
             // whole.
             let bytes = self.files.read_whole(file).await?;
-            if hex(&Sha256::digest(&bytes)) != self.files.entry(file).sha256 {
+            if format!("{:x}", Sha256::digest(&bytes)) != self.files.entry(file).sha256 {
                 return Err(damaged("checksum mismatch".to_owned()));
             }
             let batches = ParquetRecordBatchReaderBuilder::try_new(bytes)
@@ -196,19 +197,29 @@ async fn segments(lake: &Lake, manifest: &Arc<Manifest>) -> Result<Vec<SegmentSt
         let members = reader.members(&segment.name, 0, usize::MAX).await.map_err(SnapshotError::shared)?;
         audiences.push((&segment.name, members.into_iter().collect()));
     }
-    let wanted = [&["rfm.segment", "rfm.monetary", "churn.risk"], &SCORES[..]].concat();
-    let mut batches = SnapshotFiles::offline(lake, manifest).columns_with_id(&wanted);
+    let score_names = ["rfm.r_score", "rfm.f_score", "rfm.m_score"];
+    let wanted = [&["rfm.segment", "rfm.monetary", "churn.risk"], &score_names[..]].concat();
+    let mut batches = reader.files().columns_with_id(&wanted);
     let mut tallies: BTreeMap<String, SegmentTally> = BTreeMap::new();
     while let Some(batch) = batches.try_next().await? {
-        let columns = SegmentColumns::new(&batch);
+        let [ids, segments, risks] = [ID, "rfm.segment", "churn.risk"].map(|name| text_column(&batch, name));
+        let monetary = numbers::<Decimal128Type>(&batch, "rfm.monetary", &DataType::Decimal128(38, 4));
+        let scores = score_names.map(|name| numbers::<Int64Type>(&batch, name, &DataType::Int64));
         for row in 0..batch.num_rows() {
-            let id = text(columns.ids.as_ref(), row);
+            let id = value(ids.as_ref(), row);
             let of = audiences.iter().filter(|(_, members)| id.is_some_and(|id| members.contains(id)));
-            let names = of.map(|(name, _)| (*name).to_owned());
-            let rfm = text(columns.segments.as_ref(), row).map(str::to_owned);
-            let risk = text(columns.risks.as_ref(), row).map(|risk| format!("{}_{risk}", super::CHURN_LIST));
-            for name in names.chain(rfm).chain(risk) {
-                columns.add(row, tallies.entry(name).or_default());
+            let risk = value(risks.as_ref(), row).map(|risk| format!("{}_{risk}", super::CHURN_LIST));
+            let names = of.map(|(name, _)| (*name).to_owned()).chain(risk);
+            for name in names.chain(value(segments.as_ref(), row).map(str::to_owned)) {
+                let tally = tallies.entry(name).or_default();
+                tally.size += 1;
+                tally.revenue += value(monetary.as_ref(), row).unwrap_or(0);
+                for ((sum, count), column) in tally.scores.iter_mut().zip(&scores) {
+                    if let Some(score) = value(column.as_ref(), row) {
+                        *sum += score;
+                        *count += 1;
+                    }
+                }
             }
         }
     }
@@ -219,56 +230,15 @@ async fn segments(lake: &Lake, manifest: &Arc<Manifest>) -> Result<Vec<SegmentSt
     Ok(stats.collect())
 }
 
-/// The features that segments average.
-const SCORES: [&str; 3] = ["rfm.r_score", "rfm.f_score", "rfm.m_score"];
-
-/// Columns of a batch of customers that figures of segments are counted from; `None` if the snapshot lacks
-/// the column.
-struct SegmentColumns {
-    ids: Option<StringArray>,
-    segments: Option<StringArray>,
-    risks: Option<StringArray>,
-    monetary: Option<PrimitiveArray<Decimal128Type>>,
-    scores: [Option<PrimitiveArray<Int64Type>>; 3],
+/// Casts the column `name` of `batch` to numbers; `None` if the snapshot lacks the column.
+fn numbers<T: ArrowPrimitiveType>(
+    batch: &RecordBatch,
+    name: &str,
+    to: &DataType,
+) -> Option<PrimitiveArray<T>> {
+    cast(&column(batch, name)?, to).ok()?.as_primitive_opt::<T>().cloned()
 }
 
-impl SegmentColumns {
-    fn new(batch: &RecordBatch) -> Self {
-        fn numbers<T: ArrowPrimitiveType>(
-            batch: &RecordBatch,
-            name: &str,
-            to: &DataType,
-        ) -> Option<PrimitiveArray<T>> {
-            cast(&column(batch, name)?, to).ok()?.as_primitive_opt::<T>().cloned()
-        }
-        Self {
-            ids: text_column(batch, ID),
-            segments: text_column(batch, "rfm.segment"),
-            risks: text_column(batch, "churn.risk"),
-            monetary: numbers(batch, "rfm.monetary", &DataType::Decimal128(38, 4)),
-            scores: SCORES.map(|name| numbers(batch, name, &DataType::Int64)),
-        }
-    }
-
-    /// Adds the customer at `row` to the figures of a segment.
-    fn add(&self, row: usize, tally: &mut SegmentTally) {
-        tally.size += 1;
-        tally.revenue += number(self.monetary.as_ref(), row).unwrap_or(0);
-        for ((sum, count), column) in tally.scores.iter_mut().zip(&self.scores) {
-            if let Some(score) = number(column.as_ref(), row) {
-                *sum += score;
-                *count += 1;
-            }
-        }
-    }
-}
-
-fn text(column: Option<&StringArray>, row: usize) -> Option<&str> {
-    let column = column?;
-    column.is_valid(row).then(|| column.value(row))
-}
-
-fn number<T: ArrowPrimitiveType>(column: Option<&PrimitiveArray<T>>, row: usize) -> Option<T::Native> {
-    let column = column?;
-    column.is_valid(row).then(|| column.value(row))
+fn value<A: ArrayAccessor>(column: Option<A>, row: usize) -> Option<A::Item> {
+    column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
 }

@@ -23,7 +23,7 @@ impl RowBatch {
         let first = texts.next().flatten();
         match (first, texts.collect()) {
             (Some(ids), Some(views)) => Ok(Self { ids, views }),
-            _ => Err(block.damaged("a column does not hold text".to_owned())),
+            _ => Err(block.damaged("a column does not hold text")),
         }
     }
 

@@ -153,7 +153,8 @@ mod tests {
         fn texts_round_trip(
             runs in prop::collection::vec((prop::option::of("[a-zé\"]{0,20}"), 1_usize..60), 1..30),
         ) {
-            let texts: Vec<Option<String>> = runs.iter().flat_map(|(text, times)| vec![text.clone(); *times]).collect();
+            let texts: Vec<Option<String>> =
+                runs.iter().flat_map(|(text, times)| vec![text.clone(); *times]).collect();
             let found = read_back(&texts).expect("texts");
             prop_assert_eq!(found.len(), texts.len());
             for (row, text) in texts.iter().enumerate() {
@@ -162,7 +163,10 @@ mod tests {
         }
 
         #[test]
-        fn damaged_levels_never_read_past_the_end(bytes in prop::collection::vec(any::<u8>(), 0..80), rows in 1_usize..200) {
+        fn damaged_levels_never_read_past_the_end(
+            bytes in prop::collection::vec(any::<u8>(), 0..80),
+            rows in 1_usize..200,
+        ) {
             // Random bytes are decoded or rejected, without a panic.
             let _ = levels(&mut Bytes::from(bytes), rows).map(|present| assert_eq!(present.len(), rows));
         }

@@ -20,10 +20,15 @@ pub struct ChurnModel {
     #[schema(example = true)]
     pub trusted: bool,
     /// Reasons why the probabilities are not reliable.
-    #[schema(example = json!(["the history is 40 days, too short to measure a model on a horizon of 90 days"]))]
+    #[schema(example = json!([
+        "the history is 40 days, too short to measure a model on a horizon of 90 days"
+    ]))]
     pub reasons: Vec<String>,
     /// Limits of reliable probabilities.
-    #[schema(example = json!(["the share that churned moved between 0.40 and 0.52 over the training cuts: the level of the probabilities may be off by as much"]))]
+    #[schema(example = json!([
+        "the share that churned moved between 0.40 and 0.52 over the training cuts: the level of the \
+         probabilities may be off by as much"
+    ]))]
     pub caveats: Vec<String>,
     /// Cutoffs of the training rows of the served model, oldest first.
     #[schema(example = json!(["2011-01-12T00:00:00Z", "2011-02-11T00:00:00Z"]))]
@@ -156,7 +161,9 @@ pub struct PurchaseModels {
     /// Gamma-gamma model of the value of a purchase (Fader, Hardie and Lee 2005).
     pub gamma_gamma: Option<GammaGammaFit>,
     /// Degenerate fits, with the reason. They are never chosen.
-    #[schema(example = json!(["bg_nbd: no customer is seen to leave: it explains the purchases no better than NBD"]))]
+    #[schema(example = json!([
+        "bg_nbd: no customer is seen to leave: it explains the purchases no better than NBD"
+    ]))]
     pub degenerate: Vec<String>,
 }
 
@@ -300,8 +307,8 @@ impl ValueLevels {
             return None;
         }
         Some(format!(
-            "customers are few or have equal expected values, so the value levels do not have the shares of 20 % and \
-             30 %: {:.1} % are high, {:.1} % medium",
+            "customers are few or have equal expected values, so the value levels do not have the shares of \
+             20 % and 30 %: {:.1} % are high, {:.1} % medium",
             self.high_share * 100.0,
             self.medium_share * 100.0
         ))

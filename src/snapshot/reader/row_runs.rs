@@ -8,7 +8,7 @@ use std::{ops::Range, sync::Arc};
 use arrow::array::RecordBatch;
 
 use super::SnapshotReader;
-use crate::snapshot::{SnapshotError, block::BlockRun, footer::Footer};
+use crate::snapshot::{SnapshotError, block::EncodedBlock, footer::Footer};
 
 /// Maximum length of a range read, unless a block is longer.
 const READ_BYTES: u64 = 2 << 20;
@@ -26,7 +26,7 @@ pub struct RowRun {
 /// The bytes of a [`RowRun`].
 #[derive(Debug)]
 pub struct FetchedRowRun {
-    run: BlockRun,
+    blocks: Vec<EncodedBlock>,
     first: u64,
 }
 
@@ -63,7 +63,7 @@ impl SnapshotReader {
     /// As [`SnapshotReader::row`].
     pub async fn fetch(&self, run: RowRun) -> Result<FetchedRowRun, Arc<SnapshotError>> {
         let RowRun { file, footer, blocks, first } = run;
-        Ok(FetchedRowRun { run: self.files.read_run(file, &footer, blocks).await?, first })
+        Ok(FetchedRowRun { blocks: self.files.read_run(file, &footer, blocks).await?, first })
     }
 }
 
@@ -78,7 +78,7 @@ impl FetchedRowRun {
         mut each: impl FnMut(u64, &RecordBatch) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
         let mut first = self.first;
-        for block in self.run.blocks() {
+        for block in &self.blocks {
             block.check()?;
             each(first, &block.decode()?)?;
             first += block.rows();
