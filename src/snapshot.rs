@@ -50,7 +50,7 @@ pub use files::{LakeReads, SnapshotFiles};
 pub use forgotten::{ErasureCall, Forgotten};
 pub use holdings::{Holding, holdings};
 pub use manifest::{
-    BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, SegmentStats, Source, Stage,
+    BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, RawSource, SegmentStats, Stage,
     TableCounts, Warning, hex,
 };
 pub use retention::{Pruned, list, prune, remove};

@@ -47,18 +47,25 @@ impl PackedTexts {
         (0..self.len()).map(|position| self.get(position))
     }
 
-    /// Searches the sorted texts for `text`.
-    ///
-    /// # Errors
-    /// The position of the first text that is greater than `text` if the text is missing.
-    pub fn search(&self, text: &str) -> Result<usize, usize> {
+    /// Returns the position of the first text that is not less than `text`, by binary search in the sorted texts.
+    #[must_use]
+    pub fn lower_bound(&self, text: &str) -> usize {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);
             // Bytes have the order of texts, and slicing bytes needs no check for character boundaries.
             if self.get_bytes(middle) < text.as_bytes() { low = middle + 1 } else { high = middle }
         }
-        if low < self.len() && self.get_bytes(low) == text.as_bytes() { Ok(low) } else { Err(low) }
+        low
+    }
+
+    /// Searches the sorted texts for `text`.
+    ///
+    /// # Errors
+    /// The position of the first greater text if there is no such text.
+    pub fn search(&self, text: &str) -> Result<usize, usize> {
+        let at = self.lower_bound(text);
+        if at < self.len() && self.get_bytes(at) == text.as_bytes() { Ok(at) } else { Err(at) }
     }
 
     fn start(&self, position: usize) -> usize {

@@ -87,7 +87,9 @@ impl AudienceLoader {
         let ids = Arc::clone(ids);
         let mut blocks = self.files.scan_blocks(vec![file], move |block| positions(block, &ids));
         while let Some(block) = blocks.try_next().await? {
-            block.into_iter().for_each(|customer| members.insert(customer));
+            for customer in block {
+                members.insert(customer);
+            }
         }
         Ok(members)
     }

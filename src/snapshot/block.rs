@@ -14,8 +14,8 @@ use parquet::{
 
 use super::{
     SnapshotError,
-    chunks::{Chunk, FileChunks},
-    footer::{Block, Footer},
+    chunks::{FileChunk, FileChunks},
+    footer::{BlockPlace, Footer},
     text_page::TextPage,
 };
 
@@ -74,7 +74,7 @@ impl EncodedBlock {
     /// # Errors
     /// [`SnapshotError::Damaged`].
     pub fn check(&self) -> Result<(), SnapshotError> {
-        let Block { offset, length, crc32 } = self.place();
+        let BlockPlace { offset, length, crc32 } = self.place();
         if crc32fast::hash(&self.bytes) == crc32 {
             return Ok(());
         }
@@ -138,12 +138,12 @@ impl EncodedBlock {
         std::str::from_utf8(bytes).map_err(|error| self.damaged(error.to_string()))
     }
 
-    fn place(&self) -> Block {
+    fn place(&self) -> BlockPlace {
         self.footer.blocks[self.at]
     }
 
-    fn chunks(&self) -> FileChunks<[Chunk; 1]> {
-        FileChunks([Chunk { offset: self.place().offset, bytes: self.bytes.clone() }])
+    fn chunks(&self) -> FileChunks<[FileChunk; 1]> {
+        FileChunks([FileChunk { offset: self.place().offset, bytes: self.bytes.clone() }])
     }
 
     pub(super) fn damaged(&self, why: impl Into<String>) -> SnapshotError {

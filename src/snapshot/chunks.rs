@@ -8,7 +8,7 @@ use parquet::{
 
 /// Bytes of a file from `offset` on.
 #[derive(Debug)]
-pub(super) struct Chunk {
+pub(super) struct FileChunk {
     pub(super) offset: u64,
     pub(super) bytes: Bytes,
 }
@@ -17,7 +17,7 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) struct FileChunks<C>(pub(super) C);
 
-impl<C: AsRef<[Chunk]>> FileChunks<C> {
+impl<C: AsRef<[FileChunk]>> FileChunks<C> {
     /// Returns the bytes of a chunk from the file offset `start` on.
     fn tail(&self, start: u64) -> ParquetResult<Bytes> {
         let chunks = self.0.as_ref();
@@ -30,13 +30,13 @@ impl<C: AsRef<[Chunk]>> FileChunks<C> {
     }
 }
 
-impl<C: AsRef<[Chunk]>> Length for FileChunks<C> {
+impl<C: AsRef<[FileChunk]>> Length for FileChunks<C> {
     fn len(&self) -> u64 {
         self.0.as_ref().last().map_or(0, |chunk| chunk.offset + chunk.bytes.len() as u64)
     }
 }
 
-impl<C: AsRef<[Chunk]> + Send + Sync> ChunkReader for FileChunks<C> {
+impl<C: AsRef<[FileChunk]> + Send + Sync> ChunkReader for FileChunks<C> {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn bytes_are_found_by_file_offset() {
-        let chunk = |offset, text: &'static str| Chunk { offset, bytes: Bytes::from_static(text.as_bytes()) };
+        let chunk =
+            |offset, text: &'static str| FileChunk { offset, bytes: Bytes::from_static(text.as_bytes()) };
         let chunks = FileChunks([chunk(4, "abc"), chunk(10, "de")]);
         let read = |start, length| chunks.get_bytes(start, length).ok();
         assert_eq!((read(4, 3), read(5, 2)), (Some("abc".into()), Some("bc".into())));

@@ -19,7 +19,7 @@ use parquet::arrow::{
 
 use super::{
     FileKind, SnapshotError,
-    chunks::{Chunk, FileChunks},
+    chunks::{FileChunk, FileChunks},
     files::SnapshotFiles,
     run_blocking,
     writer::ID,
@@ -105,7 +105,7 @@ impl ColumnBlock {
         });
         let reads = join_near(ranges.collect()).into_iter().map(|range| {
             let (files, offset) = (&files, range.start);
-            async move { Ok::<_, SnapshotError>(Chunk { offset, bytes: files.read(file, range).await? }) }
+            async move { Ok::<_, SnapshotError>(FileChunk { offset, bytes: files.read(file, range).await? }) }
         });
         let chunks = FileChunks(try_join_all(reads).await?);
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, metadata)

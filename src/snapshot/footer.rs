@@ -25,7 +25,7 @@ const TAIL: usize = 8;
 
 /// Place and checksum of one row group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block {
+pub struct BlockPlace {
     /// Offset of the first byte in the file.
     pub offset: u64,
     /// Length in bytes.
@@ -40,7 +40,7 @@ pub struct Footer {
     /// Path of the file, for errors.
     object: Path,
     pub(super) metadata: ArrowReaderMetadata,
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<BlockPlace>,
     /// Number of rows before each block, and of all rows.
     starts: Vec<u64>,
     /// Greatest id of each block; empty unless the file is sorted by id.
@@ -86,7 +86,7 @@ impl Footer {
     /// Returns the approximate memory in use, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let blocks = self.blocks.len() * (size_of::<Block>() + size_of::<u64>());
+        let blocks = self.blocks.len() * (size_of::<BlockPlace>() + size_of::<u64>());
         self.metadata.metadata().memory_size() + blocks + self.last_ids.bytes()
     }
 
@@ -99,7 +99,7 @@ impl Footer {
     /// Returns the only block that can hold `id`, by binary search.
     #[must_use]
     pub fn block_of_id(&self, id: &str) -> Option<usize> {
-        let at = self.last_ids.search(id).unwrap_or_else(|at| at);
+        let at = self.last_ids.lower_bound(id);
         (at < self.last_ids.len()).then_some(at)
     }
 
@@ -180,16 +180,16 @@ pub(super) fn metadata(entry: &FileEntry, bytes: &Bytes) -> Result<ArrowReaderMe
 
 /// Encodes the block list that a footer keeps under [`KEY`].
 #[must_use]
-pub fn block_text(blocks: &[Block]) -> String {
+pub fn block_text(blocks: &[BlockPlace]) -> String {
     let list: Vec<_> = blocks.iter().map(|block| (block.offset, block.length, block.crc32)).collect();
     serde_json::json!(list).to_string()
 }
 
-fn block_list(metadata: &ParquetMetaData) -> Result<Vec<Block>, String> {
+fn block_list(metadata: &ParquetMetaData) -> Result<Vec<BlockPlace>, String> {
     let pairs = metadata.file_metadata().key_value_metadata();
     let text =
         pairs.into_iter().flatten().find(|pair| pair.key == KEY).and_then(|pair| pair.value.as_deref());
     let text = text.ok_or_else(|| format!("the footer has no `{KEY}`"))?;
     let list: Vec<(u64, u64, u32)> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    Ok(list.into_iter().map(|(offset, length, crc32)| Block { offset, length, crc32 }).collect())
+    Ok(list.into_iter().map(|(offset, length, crc32)| BlockPlace { offset, length, crc32 }).collect())
 }

@@ -77,7 +77,7 @@ impl Forgotten {
             match self.with(lake, &names).await {
                 // An undo removed the object after the listing.
                 Err(SnapshotError::Lake(error)) if error.is_not_found() && attempts < ATTEMPTS => {
-                    attempts += 1
+                    attempts += 1;
                 }
                 read => return read.map(Some),
             }

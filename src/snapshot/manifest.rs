@@ -69,7 +69,7 @@ pub struct Manifest {
     #[serde(default)]
     pub quality: Quality,
     /// Raw files of the build.
-    pub sources: Vec<Source>,
+    pub sources: Vec<RawSource>,
     /// Files of the snapshot.
     pub files: Vec<FileEntry>,
     /// Durations of the stages of the build.
@@ -195,7 +195,8 @@ pub struct Quality {
 
 /// A raw file that a build read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Source {
+#[schema(as = Source)]
+pub struct RawSource {
     /// Raw table.
     #[schema(example = "transactions")]
     pub table: String,
@@ -304,14 +305,14 @@ impl Manifest {
     /// [`SnapshotError::Damaged`] for invalid JSON, [`SnapshotError::Format`] for another format.
     pub fn parse(object: &str, bytes: &[u8]) -> Result<Self, SnapshotError> {
         #[derive(Deserialize)]
-        struct Head {
+        struct FormatOnly {
             format: u32,
         }
         let damaged = |error: serde_json::Error| SnapshotError::Damaged {
             object: object.to_owned(),
             why: error.to_string(),
         };
-        let Head { format: found } = serde_json::from_slice(bytes).map_err(damaged)?;
+        let FormatOnly { format: found } = serde_json::from_slice(bytes).map_err(damaged)?;
         if found != FORMAT {
             return Err(SnapshotError::Format { object: object.to_owned(), found, known: FORMAT });
         }

@@ -42,7 +42,7 @@ pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
             Ok(manifest) => manifests.push(manifest),
             Err(SnapshotError::Unknown { .. }) => {}
             Err(error) => {
-                tracing::warn!(snapshot = %id, %error, "cannot read the manifest of a snapshot")
+                tracing::warn!(snapshot = %id, %error, "cannot read the manifest of a snapshot");
             }
         }
     }

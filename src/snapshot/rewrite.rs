@@ -71,7 +71,7 @@ async fn write(
     let held: BTreeSet<&CustomerId> =
         reader.held(forgotten.ids()).await.map_err(SnapshotError::shared)?.into_iter().collect();
     let gaps = reader.gaps(forgotten).await.map_err(SnapshotError::shared)?;
-    let filter = Filter { lake, files: reader.files().clone(), id: &id, forgotten };
+    let filter = ErasureFilter { lake, files: reader.files().clone(), id: &id, forgotten };
     let mut files = Vec::new();
     for (file, entry) in manifest.files.iter().enumerate() {
         let is_affected = match entry.kind {
@@ -108,8 +108,8 @@ fn may_hold(entry: &FileEntry, id: &str) -> bool {
         && entry.last.as_deref().is_some_and(|last| last >= id)
 }
 
-/// Writes files of a snapshot into a new snapshot, without erased customers.
-struct Filter<'a> {
+/// Copies files of a snapshot into a new snapshot, without erased customers.
+struct ErasureFilter<'a> {
     lake: &'a Lake,
     files: SnapshotFiles,
     /// Id of the new snapshot.
@@ -117,7 +117,7 @@ struct Filter<'a> {
     forgotten: &'a Forgotten,
 }
 
-impl Filter<'_> {
+impl ErasureFilter<'_> {
     /// Filters one file. Writes nothing, and returns `None`, if no row remains.
     async fn file(&self, file: usize) -> Result<Option<FileEntry>, SnapshotError> {
         let damaged = |why: String| self.files.damaged(file, why);

@@ -25,7 +25,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::{
     FileEntry, FileKind, SnapshotError, SnapshotId,
-    footer::{Block, KEY, block_text},
+    footer::{BlockPlace, KEY, block_text},
 };
 use crate::lake::Lake;
 
@@ -132,7 +132,7 @@ pub struct PartWriter {
     encoder: ArrowWriter<Vec<u8>>,
     out: BufWriter,
     hash: Sha256,
-    blocks: Vec<Block>,
+    blocks: Vec<BlockPlace>,
     /// Length of the texts in the open block, in bytes, if [`PartWriter::write_in_blocks`] cuts blocks.
     filled: usize,
     offset: u64,
@@ -244,7 +244,11 @@ impl PartWriter {
         self.encoder.flush().map_err(|error| failed(&self.path, error))?;
         let (offset, bytes) = (self.offset, self.drain().await?);
         if !bytes.is_empty() {
-            self.blocks.push(Block { offset, length: bytes.len() as u64, crc32: crc32fast::hash(&bytes) });
+            self.blocks.push(BlockPlace {
+                offset,
+                length: bytes.len() as u64,
+                crc32: crc32fast::hash(&bytes),
+            });
         }
         Ok(())
     }

@@ -14,21 +14,21 @@ pub(super) struct RowBlock {
     /// Number of texts of a row, without the id.
     texts: usize,
     /// Hash table with linear probing, at most half full; the length is a power of two.
-    slots: Box<[Slot]>,
+    slots: Box<[IdSlot]>,
     /// For each row the length of the id, the id, and the texts in the form of [`ViewRows`].
     rows: Box<[u8]>,
 }
 
 /// An entry of the hash table.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+struct IdSlot {
     /// Hash of the id, so that a lookup rarely touches the row of another id.
     hash: u32,
     /// Offset of the row.
     start: u32,
 }
 
-impl Slot {
+impl IdSlot {
     const EMPTY: Self = Self { hash: 0, start: u32::MAX };
 
     fn is_empty(self) -> bool {
@@ -44,7 +44,7 @@ impl RowBlock {
         let (ids, texts) = columns.split_first().ok_or("there are no columns")?;
         let bytes = columns.iter().map(|texts| texts.value_data().len() + ids.len() * size_of::<u32>());
         let mut rows = Vec::with_capacity(bytes.sum());
-        let mut slots = vec![Slot::EMPTY; (2 * ids.len()).next_power_of_two()];
+        let mut slots = vec![IdSlot::EMPTY; (2 * ids.len()).next_power_of_two()];
         for row in 0..ids.len() {
             let start = u32::try_from(rows.len()).map_err(|error| error.to_string())?;
             let id = ids.value(row);
@@ -57,7 +57,7 @@ impl RowBlock {
             let hash = hash(id);
             let free =
                 probe(hash, slots.len()).find(|at| slots[*at].is_empty()).ok_or("the hash table is full")?;
-            slots[free] = Slot { hash, start };
+            slots[free] = IdSlot { hash, start };
         }
         Ok(Self { texts: texts.len(), slots: slots.into(), rows: rows.into() })
     }
