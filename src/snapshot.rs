@@ -142,22 +142,22 @@ impl From<SnapshotId> for String {
 /// Failure of reading, writing or publishing a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// A text is no snapshot id.
+    /// Malformed snapshot id.
     #[error("`{text}` is no snapshot id; an id looks like 20111209T125000Z-5f0c2a9e")]
     Id {
         /// The text.
         text: String,
     },
-    /// No snapshot has this id.
+    /// Missing snapshot.
     #[error("there is no snapshot {id}")]
     Unknown {
         /// The id.
         id: SnapshotId,
     },
-    /// The lake failed.
+    /// Failure of the lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// The content of an object is wrong.
+    /// Wrong content of an object.
     #[error("{object} is damaged: {why}")]
     Damaged {
         /// Path of the object.
@@ -165,7 +165,7 @@ pub enum SnapshotError {
         /// The difference to a correct content.
         why: String,
     },
-    /// This version does not read the manifest's format.
+    /// Manifest format that this version does not read.
     #[error("{object} has format {found}, this version reads format {known}")]
     Format {
         /// Path of the manifest.
@@ -175,7 +175,7 @@ pub enum SnapshotError {
         /// Format that this version reads.
         known: u32,
     },
-    /// A file could not be encoded or written.
+    /// Failure to encode or write a file.
     #[error("cannot write {object}")]
     Write {
         /// Path of the object.
@@ -183,7 +183,7 @@ pub enum SnapshotError {
         /// Cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The snapshot is older than the current snapshot.
+    /// Publish of a snapshot that is older than the current snapshot.
     #[error(
         "snapshot {id} has as_of {as_of}, older than {current} of the current snapshot; \
          --force publishes it anyway"
@@ -196,7 +196,7 @@ pub enum SnapshotError {
         /// `as_of` of the current snapshot.
         current: DateTime<Utc>,
     },
-    /// A read on the lake, including the wait for a permit, exceeded its deadline.
+    /// Deadline of a read on the lake exceeded, including the wait for a permit.
     #[error("reading {object} took longer than {millis} ms")]
     Timeout {
         /// Path of the object.
@@ -204,7 +204,7 @@ pub enum SnapshotError {
         /// Deadline in milliseconds.
         millis: u128,
     },
-    /// Another publish wrote `CURRENT` first.
+    /// Conflict with another publish, which wrote `CURRENT` first.
     #[error("CURRENT already has publish {found}, this publish has number {number}; publish again")]
     Overtaken {
         /// Number of this publish.
@@ -212,16 +212,16 @@ pub enum SnapshotError {
         /// Number in `CURRENT`.
         found: u64,
     },
-    /// Nothing has been published.
+    /// Missing current snapshot, before the first publish.
     #[error("there is no current snapshot; `larder build` makes one")]
     NoCurrent,
-    /// `CURRENT` names no previous snapshot.
+    /// Missing previous snapshot in `CURRENT`.
     #[error("there is no previous snapshot to roll back to")]
     NoPrevious,
-    /// The operating system has no random numbers.
+    /// Failure of the random number generator of the operating system.
     #[error("cannot get random numbers from the operating system")]
     Random(#[from] getrandom::Error),
-    /// A task panicked, or was canceled since the process is shutting down.
+    /// Panic of a task, or cancellation because the process is shutting down.
     #[error("the task to {task} panicked or was canceled")]
     Task {
         /// The work of the task, as a verb phrase.
@@ -329,5 +329,17 @@ mod tests {
         {
             assert!(text.parse::<SnapshotId>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn shared_error_keeps_its_kind() {
+        let error = Arc::new(SnapshotError::Timeout { object: "rows".to_owned(), millis: 5 });
+        let shared = SnapshotError::shared(Arc::clone(&error));
+        assert!(
+            matches!(&shared, SnapshotError::Shared(inner) if matches!(**inner, SnapshotError::Timeout { .. }))
+        );
+        assert_eq!(shared.to_string(), "reading rows took longer than 5 ms");
+        drop(shared);
+        assert!(matches!(SnapshotError::shared(error), SnapshotError::Timeout { .. }));
     }
 }

@@ -12,9 +12,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 
-use super::{
-    FileKind, SnapshotError, block::EncodedBlock, files::SnapshotFiles, footer::Footer, run_blocking,
-};
+use super::{FileKind, SnapshotError, SnapshotFiles, block::EncodedBlock, footer::Footer, run_blocking};
 
 /// Approximate length of a range read.
 const READ_BYTES: u64 = if cfg!(test) { 400 } else { 4 << 20 };

@@ -60,7 +60,7 @@ impl AudienceLoader {
     /// Loads a feature of all customers.
     ///
     /// # Errors
-    /// As [`AudienceLoader::ids`].
+    /// Same errors as [`AudienceLoader::ids`].
     pub async fn feature(&self, name: &FeatureName) -> Result<Column, SnapshotError> {
         let mut builder = ColumnBuilder::new(self.customers());
         let path = name.to_string();
@@ -80,7 +80,7 @@ impl AudienceLoader {
     /// Loads the members of a segment, given all ids. A segment without a ranking is empty.
     ///
     /// # Errors
-    /// As [`AudienceLoader::ids`].
+    /// Same errors as [`AudienceLoader::ids`].
     pub async fn segment(&self, name: &str, ids: &Arc<PackedTexts>) -> Result<Bitmap, SnapshotError> {
         let mut members = Bitmap::empty(self.customers());
         let Some(file) = self.files.manifest.ranking(name) else { return Ok(members) };

@@ -64,7 +64,7 @@ impl Forgotten {
     /// Reads the list again; only new objects are read. Returns `None` if the list has not changed.
     ///
     /// # Errors
-    /// As [`Forgotten::read`].
+    /// Same errors as [`Forgotten::read`].
     pub async fn refreshed(&self, lake: &Lake) -> Result<Option<Self>, SnapshotError> {
         let mut attempts = 1;
         loop {
@@ -110,7 +110,7 @@ impl Forgotten {
     /// Adds `ids` to the list and returns the new list. Known ids are not written again.
     ///
     /// # Errors
-    /// As [`Forgotten::read`], [`SnapshotError::Write`], or [`SnapshotError::Random`].
+    /// Errors of [`Forgotten::read`], [`SnapshotError::Write`], or [`SnapshotError::Random`].
     pub async fn add(lake: &Lake, ids: &BTreeSet<CustomerId>) -> Result<Self, SnapshotError> {
         let before = Self::read(lake).await?;
         let new: BTreeSet<&CustomerId> = ids.iter().filter(|id| !before.contains(id.as_str())).collect();
@@ -125,7 +125,7 @@ impl Forgotten {
     /// some of `ids` may remain on the list, but no other id is removed.
     ///
     /// # Errors
-    /// As [`Forgotten::add`].
+    /// Same errors as [`Forgotten::add`].
     pub async fn undo(lake: &Lake, ids: &BTreeSet<CustomerId>) -> Result<Self, SnapshotError> {
         for (name, call) in Self::read(lake).await?.calls {
             let stay: BTreeSet<&CustomerId> = call.ids.iter().filter(|id| !ids.contains(*id)).collect();

@@ -79,7 +79,7 @@ impl Manifest {
         Some(format!("the rule `{}` does not hold: {} is {value}{compared}", rule.text, rule.metric))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "compared with shares of others")]
+    #[expect(clippy::cast_precision_loss, reason = "precise enough for comparisons")]
     fn metric(&self, metric: &Metric) -> Option<f64> {
         match metric {
             Metric::Customers => Some(self.customers as f64),

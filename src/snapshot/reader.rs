@@ -178,7 +178,7 @@ impl SnapshotReader {
     /// Returns a product, or `None` if the snapshot does not have the product.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`].
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn product(&self, id: &str) -> Result<Option<ProductRow>, Arc<SnapshotError>> {
         let Some((file, texts)) = self.lookup(&self.products, id).await? else { return Ok(None) };
         if texts.len() < 3 {
@@ -192,7 +192,7 @@ impl SnapshotReader {
     /// included. A segment without a ranking is empty.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`].
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn members(
         &self,
         segment: &str,

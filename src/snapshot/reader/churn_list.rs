@@ -82,7 +82,7 @@ impl SnapshotReader {
     /// at risk. Ranks count all matches from 0, erased customers included; the page begins at rank `offset`.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`].
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn churn(
         &self,
         filter: &ChurnFilter,

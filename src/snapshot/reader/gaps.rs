@@ -38,7 +38,7 @@ impl SnapshotReader {
     /// Returns the customers among `ids` that the snapshot holds.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`].
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn held<'a>(
         &self,
         ids: impl Iterator<Item = &'a CustomerId>,
@@ -54,7 +54,7 @@ impl SnapshotReader {
     /// the customers.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`].
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn gaps(&self, forgotten: &Forgotten) -> Result<Gaps, Arc<SnapshotError>> {
         let mut gaps = Gaps { customers: self.held(forgotten.ids()).await?.len() as u64, ..Gaps::default() };
         if gaps.customers == 0 {

@@ -34,7 +34,7 @@ impl SnapshotReader {
     /// Returns the runs of blocks for which `wanted` accepts the customer numbers of each block.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`].
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn row_runs(
         &self,
         wanted: impl Fn(Range<u64>) -> bool + Send,
@@ -60,7 +60,7 @@ impl SnapshotReader {
     /// Reads the blocks of a run.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`].
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn fetch(&self, run: RowRun) -> Result<FetchedRowRun, Arc<SnapshotError>> {
         let RowRun { file, footer, blocks, first } = run;
         Ok(FetchedRowRun { blocks: self.files.read_run(file, &footer, blocks).await?, first })
