@@ -24,7 +24,7 @@ mod print;
 mod scan;
 
 pub use bitmap::Bitmap;
-pub use column::{Column, ColumnBuilder, Dictionary};
+pub use column::{Column, ColumnBuilder};
 pub use literal::{Decimal, Literal};
 pub use order::Order;
 pub use plan::{Leaf, Plan};

@@ -12,6 +12,7 @@ mod id;
 mod money;
 mod name;
 pub mod near;
+mod packed_texts;
 mod row;
 mod view_rows;
 
@@ -19,6 +20,7 @@ pub use elements::elements;
 pub use id::{CustomerId, InvalidId, MAX_ID_BYTES, check_id, is_null_word, normal_id, trim};
 pub use money::money;
 pub use name::{feature_name, is_feature_name, is_name, is_name_char};
+pub use packed_texts::PackedTexts;
 pub use row::{Row, ViewKeys};
 pub use view_rows::{ViewRow, ViewRows};
 

@@ -214,7 +214,7 @@ async fn build_into(
         .chain(made.views)
         .unzip();
 
-    let id = SnapshotId::new(as_of, rand::random());
+    let id = SnapshotId::generate(as_of)?;
     let staged = (staged, Arc::clone(&forgotten));
     let recommended = recommended.as_ref();
     let written =

@@ -22,8 +22,7 @@ use crate::{
     feature::{CustomerId, Row, Tier},
     lake::Lake,
     snapshot::{
-        self, Forgotten, Manifest, SnapshotError, SnapshotId,
-        reader::{BlockCache, ReadLimits},
+        self, Forgotten, LakeReads, Manifest, SnapshotError, SnapshotFiles, SnapshotId, reader::BlockCache,
     },
     tair::Tair,
     telemetry::{LogThrottle, Metrics},
@@ -43,7 +42,7 @@ mod reads;
 mod served;
 mod timeline;
 
-pub use crate::snapshot::reader::Members;
+pub use crate::snapshot::reader::MemberPage;
 pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Ranked};
 use audience_cache::AudienceCache;
 use compare::Comparisons;
@@ -87,6 +86,8 @@ struct OlderKey {
 #[derive(Debug)]
 pub struct Serving {
     lake: Lake,
+    /// Permits and deadline of reads from the lake.
+    reads: LakeReads,
     blocks: BlockCache,
     /// Columns and sets of audiences.
     sets: AudienceCache,
@@ -104,7 +105,8 @@ pub struct Serving {
     comparisons: Comparisons,
     /// Permits of concurrent exports.
     exports: Arc<Semaphore>,
-    export_limits: ExportLimits,
+    /// Time after which an export without a reader ends.
+    export_idle: Duration,
     /// Whether the last poll could read `CURRENT`.
     lake_answers: AtomicBool,
     /// Columns that the configuration declares personal.
@@ -177,11 +179,6 @@ impl Serving {
         config: &ServingConfig,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let limits = ReadLimits {
-            cache: config.cache,
-            lake_reads: config.lake_reads,
-            lake_timeout: config.lake_timeout,
-        };
         let memory = if config.memory > 0 {
             let weight = |key: &(u64, CustomerId), row: &Option<Arc<Row>>| {
                 64 + key.1.as_str().len() + row.as_ref().map_or(0, |row| row.weight())
@@ -191,8 +188,9 @@ impl Serving {
             None
         };
         Self {
-            blocks: BlockCache::new(&limits, Arc::clone(&metrics)),
-            sets: AudienceCache::new(config.audience_memory, config.lake_timeout),
+            reads: LakeReads::new(config.lake_reads, config.lake_timeout, Arc::clone(&metrics)),
+            blocks: BlockCache::new(config.cache, Arc::clone(&metrics)),
+            sets: AudienceCache::new(config.audience_memory),
             lake,
             memory,
             served: ArcSwapOption::empty(),
@@ -201,14 +199,19 @@ impl Serving {
             catalog: Cache::new(1, 1, |(), _| 1).with_ttl(CATALOG_TTL),
             lake_answers: AtomicBool::new(false),
             online: tair.map(|(tair, config)| Online::new(tair, config, Arc::clone(&metrics))),
-            comparisons: Comparisons::new(config.comparisons, config.lake_timeout),
+            comparisons: Comparisons::new(config.comparisons),
             exports: Arc::new(Semaphore::new(config.exports)),
-            export_limits: ExportLimits { read: config.lake_timeout, idle: config.export_idle },
+            export_idle: config.export_idle,
             read_metrics: ReadMetrics::new(&metrics),
             personal: Vec::new(),
             throttle: LogThrottle::default(),
             metrics,
         }
+    }
+
+    /// Returns access to the files of a snapshot.
+    fn files(&self, manifest: &Arc<Manifest>) -> SnapshotFiles {
+        SnapshotFiles::new(&self.lake, manifest, &self.reads)
     }
 
     /// Marks the columns `personal` as personal in every snapshot, in addition to the columns that the build
@@ -269,7 +272,7 @@ impl Serving {
                 Arc::make_mut(&mut manifest).mark_personal(&current.manifest);
             }
             Arc::make_mut(&mut manifest).declare_personal(&self.personal);
-            let served = Served::open(&self.lake, manifest, None, self.blocks.clone(), &self.sets);
+            let served = Served::open(self.files(&manifest), None, self.blocks.clone(), &self.sets);
             Ok::<_, SnapshotError>(Arc::new(served.without(forgotten)))
         };
         Ok(self.older.get_or_make(&key, open).await?)

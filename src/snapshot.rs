@@ -1,23 +1,19 @@
-//! A snapshot: one immutable build of all views, at one `as_of`, with its manifest; and `CURRENT`, which names the one readers get.
+//! Snapshots: a snapshot is one immutable build of all views at one `as_of` instant, with a manifest;
+//! `CURRENT` names the snapshot that readers get.
 //!
-//! Knows the lake and the layout of its folders, nothing of raw data, SQL, Tair or HTTP.
+//! This module knows the lake and the layout of its folders, but nothing of raw data, SQL, Tair or HTTP.
 //!
 //! ```text
-//! snapshots/<id>/manifest.json              written last: without it there is no snapshot
-//! snapshots/<id>/customers/part-00000.parquet  typed, for analysis
-//! snapshots/<id>/rows/part-00000.parquet       ready to serve
+//! snapshots/<id>/manifest.json              written last: a folder without a manifest is no snapshot
+//! snapshots/<id>/customers/part-00000.parquet  typed columns, for analysis
+//! snapshots/<id>/rows/part-00000.parquet       JSON texts, ready to serve
 //! snapshots/<id>/rankings/<segment>.parquet    members, best first
 //! snapshots/<id>/products/part-00000.parquet   names and similar products
 //! CURRENT                                   {publish, snapshot, previous, published_at}
-//! forgotten/<time>-<random>.json            {ids, at}: customers who are to be forgotten
+//! forgotten/<time>-<random>.json            {ids, at}: customers to erase
 //! ```
 
-use std::{
-    fmt,
-    hash::{BuildHasher, Hasher, RandomState},
-    str::FromStr,
-    sync::Arc,
-};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use object_store::path::Path;
@@ -26,69 +22,82 @@ use utoipa::ToSchema;
 
 use crate::lake::LakeError;
 
-pub mod blocks;
-pub mod columns;
+pub mod aligned_scan;
+pub mod audience_loader;
+pub mod block;
+mod block_scan;
+mod chunks;
+pub mod column_scan;
 mod current;
-mod erasure;
+pub mod files;
+pub mod footer;
 mod forgotten;
+mod holdings;
 mod manifest;
 pub mod models;
 mod quality;
+pub mod ranking_pages;
 pub mod reader;
 mod retention;
 mod rewrite;
-pub mod scan;
-pub mod sets;
-pub mod stretches;
-mod tally;
-pub mod texts;
+pub mod row_scan;
+mod segment_tally;
+pub mod text_page;
 pub mod writer;
 
-pub use current::{
-    Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous, token,
-};
-pub use erasure::{Holding, holdings};
-pub use forgotten::{Call, Forgotten};
+pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous};
+pub use files::{LakeReads, SnapshotFiles};
+pub use forgotten::{ErasureCall, Forgotten};
+pub use holdings::{Holding, holdings};
 pub use manifest::{
-    BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, SegmentStats, Source, Stage,
+    BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, RawSource, SegmentStats, Stage,
     TableCounts, Warning, hex,
 };
 pub use retention::{Pruned, list, prune, remove};
 pub use rewrite::rewrite;
-pub use tally::Tally;
+pub use segment_tally::SegmentTally;
 
-/// The list of all customers with a churn probability, by value at risk; no segment has that name.
+/// Name of the list of all customers with a churn probability, by value at risk. No segment has this name.
 pub const CHURN_LIST: &str = "churn";
-/// The folder of all snapshots.
+/// Folder of all snapshots.
 pub const FOLDER: &str = "snapshots";
 
-/// Whether `path` is a place of Larder's own in the lake, or the one of the raw files that it reads: nothing else may be written there.
+/// Checks whether `path` belongs to Larder or to the raw files in the lake. Nothing else may be written
+/// there.
 #[must_use]
 pub fn is_own(path: &Path) -> bool {
     let first = path.parts().next();
     first.is_none_or(|first| [FOLDER, current::OBJECT, forgotten::FOLDER, "raw"].contains(&first.as_ref()))
 }
 
-/// A snapshot's id: `<as_of>-<random>`, for example `20111209T125000Z-5f0c2a9e`.
+/// Id of a snapshot: `<as_of>-<random>`, for example `20111209T125000Z-5f0c2a9e`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String, example = "20111209T125000Z-5f0c2a9e")]
 pub struct SnapshotId(String);
 
 impl SnapshotId {
-    /// The id of a build at `as_of`, told from others by `random`.
+    /// Composes the id of a build at `as_of`; `random` distinguishes builds of the same instant.
     #[must_use]
     pub fn new(as_of: DateTime<Utc>, random: u32) -> Self {
         Self(format!("{}-{random:08x}", as_of.format("%Y%m%dT%H%M%SZ")))
     }
 
-    /// The id as text.
+    /// Generates the id of a build at `as_of`.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Random`].
+    pub fn generate(as_of: DateTime<Utc>) -> Result<Self, SnapshotError> {
+        Ok(Self::new(as_of, getrandom::u32()?))
+    }
+
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The path of `file` in this snapshot's folder.
+    /// Returns the path of `file` in the snapshot's folder.
     #[must_use]
     pub fn path(&self, file: &str) -> Path {
         Path::from(format!("{FOLDER}/{}/{file}", self.0))
@@ -130,137 +139,175 @@ impl From<SnapshotId> for String {
     }
 }
 
-/// Why a snapshot could not be read, written or made current.
+/// Failure of reading, writing or publishing a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// No id.
-    #[error("`{text}` is no snapshot id; one looks like 20111209T125000Z-5f0c2a9e")]
+    /// Malformed snapshot id.
+    #[error("`{text}` is no snapshot id; an id looks like 20111209T125000Z-5f0c2a9e")]
     Id {
-        /// What was given.
+        /// The text.
         text: String,
     },
-    /// No snapshot of that id.
+    /// Missing snapshot.
     #[error("there is no snapshot {id}")]
     Unknown {
         /// The id.
         id: SnapshotId,
     },
-    /// The lake failed.
+    /// Failure of the lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// An object does not hold what it should.
+    /// Wrong content of an object.
     #[error("{object} is damaged: {why}")]
     Damaged {
-        /// The object.
+        /// Path of the object.
         object: String,
-        /// What is wrong with it.
+        /// The difference to a correct content.
         why: String,
     },
-    /// The manifest was written in a format that this version does not read.
+    /// Manifest format that this version does not read.
     #[error("{object} has format {found}, this version reads format {known}")]
     Format {
-        /// The manifest.
+        /// Path of the manifest.
         object: String,
-        /// Its format.
+        /// Format of the manifest.
         found: u32,
-        /// The format known.
+        /// Format that this version reads.
         known: u32,
     },
-    /// A part could not be encoded or written.
+    /// Failure to encode or write a file.
     #[error("cannot write {object}")]
     Write {
-        /// The object.
+        /// Path of the object.
         object: String,
-        /// Why.
+        /// Cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The snapshot is older than the current one.
+    /// Publish of a snapshot that is older than the current snapshot.
     #[error(
-        "snapshot {id} has as_of {as_of}, older than {current} of the current one; --force publishes it all the same"
+        "snapshot {id} has as_of {as_of}, older than {current} of the current snapshot; \
+         --force publishes it anyway"
     )]
     Older {
-        /// The snapshot.
+        /// Id of the snapshot.
         id: SnapshotId,
-        /// Its instant.
+        /// `as_of` of the snapshot.
         as_of: DateTime<Utc>,
-        /// The current one's instant.
+        /// `as_of` of the current snapshot.
         current: DateTime<Utc>,
     },
-    /// A read did not end in time, or too many wait already.
+    /// Deadline of a read on the lake exceeded, including the wait for a permit.
     #[error("reading {object} took longer than {millis} ms")]
     Timeout {
-        /// The object.
+        /// Path of the object.
         object: String,
-        /// The deadline in milliseconds.
+        /// Deadline in milliseconds.
         millis: u128,
     },
-    /// Another publish reached `CURRENT` first.
-    #[error("CURRENT has publish {found} already, this one has number {number}; publish again")]
+    /// Conflict with another publish, which wrote `CURRENT` first.
+    #[error("CURRENT already has publish {found}, this publish has number {number}; publish again")]
     Overtaken {
-        /// The number of this publish.
+        /// Number of this publish.
         number: u64,
-        /// The number found.
+        /// Number in `CURRENT`.
         found: u64,
     },
-    /// Nothing has been published.
+    /// Missing current snapshot, before the first publish.
     #[error("there is no current snapshot; `larder build` makes one")]
     NoCurrent,
-    /// `CURRENT` names no previous snapshot.
-    #[error("there is no previous snapshot to go back to")]
+    /// Missing previous snapshot in `CURRENT`.
+    #[error("there is no previous snapshot to roll back to")]
     NoPrevious,
-}
-
-/// A number that nobody else has, most likely.
-#[expect(clippy::cast_possible_truncation, reason = "any 32 bits will do")]
-fn random() -> u32 {
-    RandomState::new().build_hasher().finish() as u32
+    /// Failure of the random number generator of the operating system.
+    #[error("cannot get random numbers from the operating system")]
+    Random(#[from] getrandom::Error),
+    /// Panic of a task, or cancellation because the process is shutting down.
+    #[error("the task to {task} panicked or was canceled")]
+    Task {
+        /// The work of the task, as a verb phrase.
+        task: &'static str,
+        /// Cause.
+        source: tokio::task::JoinError,
+    },
+    /// A bug in Larder.
+    #[error("internal error: {why}")]
+    Internal {
+        /// The broken expectation.
+        why: &'static str,
+    },
+    /// A failed read that several readers waited for.
+    #[error(transparent)]
+    Shared(Arc<SnapshotError>),
 }
 
 impl SnapshotError {
-    /// An error that several readers may have waited for, as one's own.
+    /// Reports that the content of `object` is wrong.
+    fn damaged(object: &Path, why: impl Into<String>) -> Self {
+        Self::Damaged { object: object.to_string(), why: why.into() }
+    }
+
+    /// Unwraps an error that several readers may have waited for.
     #[must_use]
     pub fn shared(error: Arc<Self>) -> Self {
-        let object = error.to_string();
-        Arc::into_inner(error).unwrap_or_else(|| Self::Damaged { object, why: "see the log".to_owned() })
+        Arc::try_unwrap(error).unwrap_or_else(Self::Shared)
     }
 }
 
-/// Times in RFC 3339, UTC, `Z`, with as many digits of a second as there are.
+/// Runs `work` on a thread for blocking work; `task` names the work in errors, as a verb phrase.
+///
+/// # Errors
+/// [`SnapshotError::Task`].
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    task: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SnapshotError> {
+    tokio::task::spawn_blocking(work).await.map_err(|source| SnapshotError::Task { task, source })
+}
+
+/// Returns a random text: a lease token, or the name of a lake.
+///
+/// # Errors
+/// [`SnapshotError::Random`].
+pub fn token() -> Result<String, SnapshotError> {
+    Ok(format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
+}
+
+/// Times in RFC 3339, in UTC with `Z`, with as many fractional digits of a second as needed.
 pub mod rfc3339 {
     use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, SubsecRound, Utc};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    /// Now, to the millisecond: finer is of no use in papers.
+    /// Returns the current time, to the millisecond: stored records need no finer time.
     #[must_use]
     pub fn now() -> DateTime<Utc> {
         Utc::now().trunc_subsecs(3)
     }
 
-    /// The time as text.
+    /// Formats a time.
     #[must_use]
     pub fn format(time: DateTime<Utc>) -> String {
         time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
     }
 
-    /// The instant that `text` says, or the first of the date that it says, in UTC.
+    /// Parses a time, or a date as its first instant in UTC.
     #[must_use]
     pub fn instant(text: &str) -> Option<DateTime<Utc>> {
         let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
         DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok().or_else(date)
     }
 
-    /// For serde.
+    /// Serializes a time, for `#[serde(with)]`.
     ///
     /// # Errors
-    /// Of the serializer.
+    /// Any error of the serializer.
     pub fn serialize<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format(*time))
     }
 
-    /// For serde.
+    /// Deserializes a time, for `#[serde(with)]`.
     ///
     /// # Errors
-    /// Of a text that is no time.
+    /// A text that is no time in RFC 3339.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
         let text = String::deserialize(deserializer)?;
         DateTime::parse_from_rfc3339(&text).map(|time| time.to_utc()).map_err(D::Error::custom)
@@ -272,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_name_their_instant_and_nothing_else_passes() {
+    fn snapshot_id_round_trips_and_rejects_other_texts() {
         let as_of = DateTime::from_timestamp(1_323_435_000, 0).expect("a time");
         let id = SnapshotId::new(as_of, 0x5f0c_2a9e);
         assert_eq!(id.as_str(), "20111209T125000Z-5f0c2a9e");
@@ -282,5 +329,17 @@ mod tests {
         {
             assert!(text.parse::<SnapshotId>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn shared_error_keeps_its_kind() {
+        let error = Arc::new(SnapshotError::Timeout { object: "rows".to_owned(), millis: 5 });
+        let shared = SnapshotError::shared(Arc::clone(&error));
+        assert!(
+            matches!(&shared, SnapshotError::Shared(inner) if matches!(**inner, SnapshotError::Timeout { .. }))
+        );
+        assert_eq!(shared.to_string(), "reading rows took longer than 5 ms");
+        drop(shared);
+        assert!(matches!(SnapshotError::shared(error), SnapshotError::Timeout { .. }));
     }
 }

@@ -21,7 +21,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::TcpStream,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, ensure};
@@ -30,7 +30,7 @@ use larder::{
     config::{Config, ServingConfig},
     http::{self, App},
     serving::{AudienceRequest, Serving},
-    snapshot::sets::Sets,
+    snapshot::{SnapshotFiles, audience_loader::AudienceLoader},
     telemetry::Metrics,
     workers::Workers,
 };
@@ -93,7 +93,7 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     drop(server);
 
     // The bitmaps alone.
-    let sets = Sets::new(made.lake.clone(), Arc::clone(&made.manifest), Duration::from_mins(1));
+    let sets = AudienceLoader::new(SnapshotFiles::offline(&made.lake, &made.manifest));
     let names: Vec<&str> = made.segments.iter().map(|(name, _)| *name).collect();
     let plan = Known { views: &made.manifest.views, segments: &names }.plan(&Expression::parse(SETS)?)?;
     let ids = Arc::new(sets.ids().await?);

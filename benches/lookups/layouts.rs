@@ -11,8 +11,8 @@ use arrow::{
 };
 use larder::{
     snapshot::{
-        FileKind, Manifest, SnapshotId,
-        reader::{BlockCache, ReadLimits, SnapshotReader},
+        FileKind, LakeReads, Manifest, SnapshotFiles, SnapshotId,
+        reader::{BlockCache, SnapshotReader},
         writer::{PART_ROWS, PartWriter, ROWS_BLOCK_BYTES, rows_properties, rows_schema},
     },
     telemetry::Metrics,
@@ -118,13 +118,14 @@ pub(crate) async fn layouts(customers: u32) -> anyhow::Result<()> {
             all.push(Layout { kib, compression, manifest, blocks: 0, footers: 0, warm, cold });
         }
     }
-    let limits = ReadLimits { cache: CACHE, lake_reads: 32, lake_timeout: Duration::from_secs(5) };
     let mut dice = Dice::new();
     while all.iter().any(|layout| layout.cold.times.0.len() < COLD) {
         for layout in &mut all {
             let metrics = Arc::new(Metrics::new()?);
-            let cache = BlockCache::new(&limits, Arc::clone(&metrics));
-            let reader = SnapshotReader::new(shop.lake.clone(), Arc::clone(&layout.manifest), cache.clone());
+            let cache = BlockCache::new(CACHE, Arc::clone(&metrics));
+            let reads = LakeReads::new(32, Duration::from_secs(5), Arc::clone(&metrics));
+            let files = SnapshotFiles::new(&shop.lake, &layout.manifest, &reads);
+            let reader = SnapshotReader::new(files, cache.clone());
             reader.warm_up().await;
             layout.footers = cache.bytes();
             let reads = Reads::Reader(Box::new(reader));

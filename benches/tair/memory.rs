@@ -6,7 +6,7 @@ use anyhow::Context;
 use futures::TryStreamExt;
 use larder::{
     feature::elements,
-    snapshot::{Manifest, scan},
+    snapshot::{Manifest, SnapshotFiles},
     tair::{Keys, codec},
 };
 
@@ -196,7 +196,7 @@ fn protobuf(value: &serde_json::Value, data_type: &str) -> anyhow::Result<Vec<u8
 async fn write(shop: &Shop, file: &Path, layout: &Layout) -> anyhow::Result<()> {
     let mut out = Commands::create(file)?;
     let keys = Keys::new("larder");
-    let mut blocks = scan::rows(&shop.lake, &Arc::new(shop.manifest.clone()));
+    let mut blocks = SnapshotFiles::offline(&shop.lake, &Arc::new(shop.manifest.clone())).rows();
     while let Some(rows) = blocks.try_next().await? {
         for row in 0..rows.len() {
             let texts: Vec<Option<&str>> =

@@ -15,7 +15,7 @@ use arrow::{
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{Bitmap, Decimal, Literal, bitmap::bits};
-use crate::feature::near;
+use crate::feature::{PackedTexts, near};
 
 /// A feature of all customers.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) enum Kind {
     Time(i128),
     Boolean,
     /// The place in the dictionary.
-    Text(Dictionary),
+    Text(PackedTexts),
     /// Null or not.
     Nested,
 }
@@ -71,61 +71,6 @@ pub(super) use integers;
 /// An integer of any width in the widest.
 pub(super) fn wide<T: Into<i128>>(integer: T) -> i128 {
     integer.into()
-}
-
-/// Distinct texts in order, one after the other in one piece.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Dictionary {
-    text: String,
-    ends: Vec<usize>,
-}
-
-impl Dictionary {
-    /// Adds a text that is greater than all before.
-    pub fn push(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.ends.push(self.text.len());
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// How many bytes it keeps in memory.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.text.len() + self.ends.len() * size_of::<usize>()
-    }
-
-    /// The text at `at`.
-    #[must_use]
-    pub fn get(&self, at: usize) -> &str {
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        &self.text[start..self.ends[at]]
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
-        (0..self.len()).map(|at| self.get(at))
-    }
-
-    /// The place of the first that is not less than `text`, and whether it is `text`.
-    #[must_use]
-    pub fn search(&self, text: &str) -> (usize, bool) {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.get(middle) < text { low = middle + 1 } else { high = middle }
-        }
-        (low, low < self.len() && self.get(low) == text)
-    }
 }
 
 impl Column {
@@ -234,7 +179,7 @@ impl Column {
             } else {
                 Vec::new()
             };
-            (!dictionary.search(text).1).then(|| (at, near.into_iter().map(str::to_owned).collect()))
+            dictionary.search(text).is_err().then(|| (at, near.into_iter().map(str::to_owned).collect()))
         });
         absent.collect()
     }
@@ -285,7 +230,7 @@ impl ColumnBuilder {
                 TimeUnit::Nanosecond => 1,
             }),
             DataType::Boolean => Kind::Boolean,
-            DataType::Utf8 => Kind::Text(Dictionary::default()),
+            DataType::Utf8 => Kind::Text(PackedTexts::default()),
             _ => Kind::Nested,
         };
         if *self.kind.get_or_insert_with(|| kind.clone()) != kind {
@@ -405,11 +350,11 @@ impl ColumnBuilder {
     }
 
     /// Sorts the texts, and gives each value the new place of its text.
-    fn sort_texts(&mut self) -> Dictionary {
+    fn sort_texts(&mut self) -> PackedTexts {
         let mut texts: Vec<(String, i64)> = self.texts.drain().collect();
         texts.sort_unstable();
         let mut places = vec![0; texts.len()];
-        let mut dictionary = Dictionary::default();
+        let mut dictionary = PackedTexts::default();
         for (place, (text, code)) in (0..).zip(&texts) {
             dictionary.push(text);
             if let Some(at) = usize::try_from(*code).ok().and_then(|code| places.get_mut(code)) {

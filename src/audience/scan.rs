@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 
 use super::{
     Bitmap, Column, Decimal, Literal, Operator, Value,
-    column::{Dictionary, Kind, Values, integers},
+    column::{Kind, Values, integers},
     plan::Test,
 };
+use crate::feature::PackedTexts;
 
 /// Texts up to which a list of values is looked up in a table.
 const TABLE: usize = 1 << 20;
@@ -79,10 +80,12 @@ impl Column {
 #[expect(clippy::reversed_empty_ranges, reason = "it is meant to be empty")]
 const NOTHING: RangeInclusive<i128> = 1..=0;
 
-fn text_place(dictionary: &Dictionary, text: &str) -> (i128, bool) {
-    let (place, found) = dictionary.search(text);
-    let place = i128::try_from(place).unwrap_or(i128::MAX);
-    if found { (place, true) } else { (place - 1, false) }
+fn text_place(dictionary: &PackedTexts, text: &str) -> (i128, bool) {
+    let place = |at: usize| i128::try_from(at).unwrap_or(i128::MAX);
+    match dictionary.search(text) {
+        Ok(at) => (place(at), true),
+        Err(at) => (place(at) - 1, false),
+    }
 }
 
 /// The same integers in ranges that are in order and do not touch.

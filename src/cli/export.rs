@@ -18,7 +18,7 @@ use crate::{
     lake::Lake,
     serving::{
         Ranked, Serving,
-        export::{ExportColumns, Export, Exporting, ExportFormat, ExportList, ExportOrder, Treatment},
+        export::{Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, Treatment},
     },
     snapshot::{Manifest, SnapshotError, SnapshotId, is_own, read_current, reader::ChurnFilter},
     telemetry::{Metrics, Progress},
@@ -187,7 +187,8 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     } else {
         ExportColumns::named(&served.manifest, options.columns.iter().map(String::as_str), options.pii)?
     };
-    let export = Export { list, columns: columns.clone(), format, order: options.order.unwrap_or(ExportOrder::Id) };
+    let export =
+        Export { list, columns: columns.clone(), format, order: options.order.unwrap_or(ExportOrder::Id) };
     let exporting = serving.export(&served, export).await?;
     for (position, hint) in &exporting.hints {
         table::line(&format!("at character {position}: {hint}"))?;

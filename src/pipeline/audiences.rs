@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use arrow::{
@@ -20,18 +19,19 @@ use super::{
 };
 use crate::{
     audience::{
-        Bitmap, Column, Dictionary, Expression, ExpressionError, FeatureName, Leaf, Order,
+        Bitmap, Column, Expression, ExpressionError, FeatureName, Leaf, Order,
         figures::Figures,
         plan::{self, Known, Test},
     },
     config::AudienceConfig,
-    feature::{SegmentKind, is_name},
+    feature::{PackedTexts, SegmentKind, is_name},
     lake::Lake,
-    snapshot::{FileEntry, Manifest, SegmentStats, SnapshotError, Warning, sets::Sets},
+    snapshot::{
+        FileEntry, Manifest, SegmentStats, SnapshotError, SnapshotFiles, Warning,
+        audience_loader::AudienceLoader,
+    },
 };
 
-/// What one read on the lake may take.
-const DEADLINE: Duration = Duration::from_mins(1);
 /// The digits of money behind its point.
 const MONEY_SCALE: u32 = 4;
 /// Members that are written at a time.
@@ -144,7 +144,7 @@ pub(super) async fn write(
         return Err(AudienceError::Taken(taken.name.clone()).into());
     }
     let shared = Arc::new(manifest.clone());
-    let sets = Sets::new(lake.clone(), Arc::clone(&shared), DEADLINE);
+    let sets = AudienceLoader::new(SnapshotFiles::offline(lake, &shared));
     let ids = Arc::new(sets.ids().await?);
     let mut memory =
         Memory { manifest: shared, ids, sets, columns: HashMap::new(), segments: HashMap::new() };
@@ -201,8 +201,8 @@ pub(super) async fn write(
 /// What has been read of the snapshot.
 struct Memory {
     manifest: Arc<Manifest>,
-    sets: Sets,
-    ids: Arc<Dictionary>,
+    sets: AudienceLoader,
+    ids: Arc<PackedTexts>,
     columns: HashMap<FeatureName, Arc<Column>>,
     segments: HashMap<String, Arc<Bitmap>>,
 }
@@ -274,7 +274,7 @@ async fn ranking(
     manifest: &Manifest,
     name: &str,
     members: &Bitmap,
-    (order, monetary, ids): (&Order, &Column, &Dictionary),
+    (order, monetary, ids): (&Order, &Column, &PackedTexts),
 ) -> Result<Option<FileEntry>, BuildError> {
     let total = members.count();
     if total == 0 {

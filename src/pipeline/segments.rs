@@ -15,7 +15,7 @@ use crate::{
     feature::{SegmentKind, is_name},
     lake::Lake,
     snapshot::{
-        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SnapshotError, SnapshotId, Tally,
+        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SegmentTally, SnapshotError, SnapshotId,
         writer::{PartWriter, RANKING_BLOCK_ROWS, ranking_properties},
     },
 };
@@ -128,10 +128,10 @@ async fn rank(
     id: &SnapshotId,
     session: &Session,
     (view, sql): (&str, &str),
-) -> Result<(BTreeMap<String, Tally>, Vec<FileEntry>), BuildError> {
+) -> Result<(BTreeMap<String, SegmentTally>, Vec<FileEntry>), BuildError> {
     let failed = |source| ViewError::Sql { view: view.to_owned(), source: Box::new(source) };
     let mut members = session.query(view, sql).await?;
-    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    let mut tallies: BTreeMap<String, SegmentTally> = BTreeMap::new();
     let mut files = Vec::new();
     let mut open: Option<(String, PartWriter)> = None;
     while let Some(batch) = members.next().await {
@@ -208,7 +208,7 @@ pub(super) async fn write(writer: &mut PartWriter, members: &RecordBatch) -> Res
     Ok(())
 }
 
-fn add(tally: &mut Tally, members: &RecordBatch) -> Result<(), arrow::error::ArrowError> {
+fn add(tally: &mut SegmentTally, members: &RecordBatch) -> Result<(), arrow::error::ArrowError> {
     let monetary = cast(members.column(3), &MONEY)?;
     let monetary: &Decimal128Array = monetary.as_primitive::<Decimal128Type>();
     tally.size += members.num_rows() as u64;

@@ -11,9 +11,10 @@ use super::{
 use crate::{
     snapshot::{
         SnapshotError,
-        scan::Rows,
-        stretches::{EncodedBlock, Side, Stretch},
-        texts::Texts,
+        aligned_scan::{IdRange, SnapshotBlocks},
+        block::EncodedBlock,
+        row_scan::RowBatch,
+        text_page::TextPage,
     },
     tair::Batch,
 };
@@ -56,12 +57,12 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// The changes of `stretch`, whose first side is the snapshot to publish, and whose others are what Tair may hold.
-    pub(super) fn of(&self, stretch: &Stretch) -> Result<Changes, SnapshotError> {
+    pub(super) fn of(&self, range: &IdRange) -> Result<Changes, SnapshotError> {
         let mut changes = Changes::default();
         let mut batch = Batch::default();
         let mut places = Vec::new();
-        for side in &stretch.sides {
-            places.push(Place::open(side, stretch)?);
+        for side in &range.snapshots {
+            places.push(Place::open(side, range)?);
         }
         loop {
             if let [target, base] = &mut places[..]
@@ -87,12 +88,9 @@ impl Comparison {
     }
 
     fn may_hold_forgotten(&self, block: &EncodedBlock) -> bool {
-        let after = block
-            .after()
-            .and_then(|id| std::str::from_utf8(id).ok())
-            .map_or(Bound::Unbounded, Bound::Excluded);
+        let after = block.previous_last_id().map_or(Bound::Unbounded, Bound::Excluded);
         let mut from = self.forgotten.range::<str, _>((after, Bound::Unbounded));
-        from.next().is_some_and(|id| id.as_bytes() <= block.last_id())
+        from.next().is_some_and(|id| id.as_str() <= block.last_id())
     }
 
     /// Compares two blocks of the same customers.
@@ -103,16 +101,16 @@ impl Comparison {
         batch: &mut Batch,
         changes: &mut Changes,
     ) -> Result<(), SnapshotError> {
-        let mut columns: Vec<Option<(Texts, Texts)>> = Vec::with_capacity(self.views);
+        let mut columns: Vec<Option<(TextPage, TextPage)>> = Vec::with_capacity(self.views);
         for column in 1..=self.views {
             let same = new.has_same(old, column);
-            columns.push(if same { None } else { Some((new.column(column)?, old.column(column)?)) });
+            columns.push(if same { None } else { Some((new.text_page(column)?, old.text_page(column)?)) });
         }
         if columns.iter().all(Option::is_none) {
             changes.unchanged += new.rows();
             return Ok(());
         }
-        let ids = new.column(0)?;
+        let ids = new.text_page(0)?;
         for row in 0..ids.len() {
             let differs =
                 |view: usize| columns[view].as_ref().is_some_and(|(new, old)| new.get(row) != old.get(row));
@@ -179,19 +177,19 @@ struct Place<'a> {
     blocks: &'a [EncodedBlock],
     until: &'a str,
     /// The first of `blocks`, where it had to be decoded.
-    rows: Option<Rows>,
+    rows: Option<RowBatch>,
     at: usize,
 }
 
 impl<'a> Place<'a> {
-    fn open(side: &'a Side, stretch: &'a Stretch) -> Result<Self, SnapshotError> {
+    fn open(side: &'a SnapshotBlocks, range: &'a IdRange) -> Result<Self, SnapshotError> {
         for block in &side.blocks {
             block.check()?;
         }
-        let mut place = Self { blocks: &side.blocks, until: &stretch.until, rows: None, at: 0 };
-        if let Some(after) = stretch.after.as_ref().filter(|_| side.begins_before) {
+        let mut place = Self { blocks: &side.blocks, until: &range.until, rows: None, at: 0 };
+        if let Some(after) = range.after.as_ref().filter(|_| side.begins_before) {
             place.load()?;
-            place.at = place.rows.as_ref().map_or(0, |rows| rows.up_to(after));
+            place.at = place.rows.as_ref().map_or(0, |rows| rows.count_up_to(after));
             place.settle();
         }
         Ok(place)
@@ -199,7 +197,7 @@ impl<'a> Place<'a> {
 
     /// The block that begins here, where it lies in the stretch as a whole.
     fn whole_block(&self) -> Option<&'a EncodedBlock> {
-        self.blocks.first().filter(|block| self.rows.is_none() && block.last_id() <= self.until.as_bytes())
+        self.blocks.first().filter(|block| self.rows.is_none() && block.last_id() <= self.until)
     }
 
     fn skip_block(&mut self) {
@@ -210,7 +208,7 @@ impl<'a> Place<'a> {
     /// Decodes the block here, if it is not yet.
     fn load(&mut self) -> Result<(), SnapshotError> {
         if let (None, Some(block)) = (&self.rows, self.blocks.first()) {
-            self.rows = Some(block.decode()?);
+            self.rows = Some(RowBatch::decode(block)?);
             self.settle();
         }
         Ok(())
@@ -256,8 +254,8 @@ mod tests {
         lake::Lake,
         publish::sender::Limit,
         snapshot::{
-            FileKind, Manifest, SnapshotId,
-            stretches::stretches,
+            FileKind, Manifest, SnapshotFiles, SnapshotId,
+            aligned_scan::scan_aligned,
             writer::{PartWriter, rows_properties, rows_schema},
         },
         tair::{Keys, codec},
@@ -359,12 +357,13 @@ mod tests {
             there: IdSet::default(),
             forgotten: forgotten.clone(),
         };
-        let snapshots: Vec<_> = std::iter::once(target).chain(bases.iter().copied()).collect();
-        let made = stretches(lake, &snapshots, forgotten.is_empty(), move |stretch| comparison.of(&stretch))
+        let snapshots = std::iter::once(target).chain(bases.iter().copied());
+        let snapshots: Vec<_> = snapshots.map(|manifest| SnapshotFiles::offline(lake, manifest)).collect();
+        let made = scan_aligned(&snapshots, forgotten.is_empty(), move |range| comparison.of(&range))
             .await
             .expect("footers");
         let mut counts = [0, made.0, 0];
-        for changes in made.1.try_collect::<Vec<_>>().await.expect("stretches") {
+        for changes in made.1.try_collect::<Vec<_>>().await.expect("changes") {
             changes.batches.iter().for_each(|(batch, _)| carry_out(batch, store));
             counts = [counts[0] + changes.rows, counts[1] + changes.unchanged, counts[2] + changes.removed];
         }

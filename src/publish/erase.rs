@@ -57,13 +57,13 @@ impl Publisher {
     }
 
     /// The lease, also after a publish under way.
-    async fn patiently(&self, writer: &Writer) -> Result<Lease, TairError> {
+    async fn patiently(&self, writer: &Writer) -> Result<Lease, PublishError> {
         self.progress.enter("wait for the lease", 0);
         let patient = Instant::now() + self.tair.as_ref().map_or(Duration::ZERO, |tair| tair.lease * WAIT);
         loop {
-            match writer.lease(token()).await {
+            match writer.lease(token()?).await {
                 Err(TairError::Busy) if Instant::now() < patient => {}
-                taken => return taken,
+                taken => return Ok(taken?),
             }
         }
     }

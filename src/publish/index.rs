@@ -17,15 +17,10 @@ use super::{
     sender::Sender,
 };
 use crate::{
-    config::ServingConfig,
     lake::Lake,
-    snapshot::{
-        CHURN_LIST, FileEntry, FileKind, Forgotten, Manifest,
-        reader::{BlockCache, ReadLimits, SnapshotReader},
-        scan::Pages,
-    },
+    snapshot::{CHURN_LIST, FileEntry, Forgotten, Manifest, SnapshotFiles},
     tair::{Batch, Encoded, Keys, PAGE, Reply, TairError, Writer, codec::Index},
-    telemetry::{Metrics, Progress},
+    telemetry::Progress,
 };
 
 /// The members of a Set that the server may copy at once: 2 to 3 milliseconds in which it does nothing else.
@@ -41,7 +36,7 @@ const TAKEN: usize = 200;
 pub(super) fn of(manifest: &Manifest) -> Index {
     let mut index: Index =
         manifest.segments.iter().map(|segment| (segment.name.clone(), segment.size)).collect();
-    let all = manifest.ranked(CHURN_LIST);
+    let all = manifest.ranking_size(CHURN_LIST);
     if all > 0 {
         index.insert(CHURN_LIST.to_owned(), all);
     }
@@ -53,20 +48,11 @@ pub(super) fn has_set(list: &str) -> bool {
     list != CHURN_LIST
 }
 
-/// A reader for the rankings of `manifest`, with a cache of its own.
-pub(super) fn reader(lake: &Lake, manifest: &Arc<Manifest>) -> SnapshotReader {
-    let config = ServingConfig::default();
-    let limits =
-        ReadLimits { cache: 64 << 20, lake_reads: config.lake_reads, lake_timeout: config.lake_timeout };
-    let metrics = Arc::new(Metrics::unobserved());
-    SnapshotReader::new(lake.clone(), Arc::clone(manifest), BlockCache::new(&limits, metrics))
-}
-
 /// An index of before that Tair has whole.
 #[derive(Debug)]
 pub(super) struct Source {
     number: u64,
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
     /// How keys are taken over: the index before the current one is used up, the current one is copied.
     command: &'static str,
 }
@@ -94,12 +80,14 @@ impl Source {
             && let Some(manifest) = known(lake, snapshot).await?
         {
             writer.forget_whole(*number).await?;
-            return Ok(Some(Self { number: *number, manifest, command: "RENAME" }));
+            return Ok(Some(Self { number: *number, manifest: Arc::new(manifest), command: "RENAME" }));
         }
         match whole.get(&marker.publish) {
             Some((snapshot, _)) if *snapshot == marker.snapshot => {
                 let manifest = known(lake, snapshot).await?;
-                Ok(manifest.map(|manifest| Self { number: marker.publish, manifest, command: "COPY" }))
+                let source =
+                    |manifest| Self { number: marker.publish, manifest: Arc::new(manifest), command: "COPY" };
+                Ok(manifest.map(source))
             }
             _ => Ok(None),
         }
@@ -113,7 +101,7 @@ impl Source {
 
 /// Leaves a copy of the index of publish `number` for the next one to use up, where there is no other.
 pub(super) async fn spare(
-    (lake, manifest, forgotten): (&Lake, &Manifest, &Forgotten),
+    (lake, manifest, forgotten): (&Lake, &Arc<Manifest>, &Forgotten),
     writer: &Writer,
     sender: &mut Sender,
     number: u64,
@@ -122,14 +110,14 @@ pub(super) async fn spare(
     if !writer.moves_keys() || writer.indexes().await?.len() > 1 {
         return Ok(());
     }
-    let source = Source { number, manifest: manifest.clone(), command: "COPY" };
+    let source = Source { number, manifest: Arc::clone(manifest), command: "COPY" };
     publish((lake, manifest, forgotten), writer, sender, SPARE, Some(source), progress).await?;
     Ok(())
 }
 
 /// Writes the index of `manifest` as that of publish `number`; returns how many members it has.
 pub(super) async fn publish(
-    (lake, manifest, forgotten): (&Lake, &Manifest, &Forgotten),
+    (lake, manifest, forgotten): (&Lake, &Arc<Manifest>, &Forgotten),
     writer: &Writer,
     sender: &mut Sender,
     number: u64,
@@ -153,7 +141,7 @@ pub(super) async fn publish(
 /// Writes the lists of one publish.
 pub(super) struct Lists<'a> {
     pub(super) lake: &'a Lake,
-    pub(super) manifest: &'a Manifest,
+    pub(super) manifest: &'a Arc<Manifest>,
     /// In rankings their places are empty.
     pub(super) forgotten: &'a Forgotten,
     pub(super) keys: &'a Keys,
@@ -203,7 +191,7 @@ impl Lists<'_> {
             sender.batch().remove(&set);
             sender.settle().await?;
         }
-        let mut read = Pages::open(self.lake, &self.manifest.id, file, PAGE);
+        let mut read = SnapshotFiles::offline(self.lake, self.manifest).ranking_pages(segment, PAGE);
         let mut members = Encoded::default();
         for page in (0..pages).take_while(|_| !taken.set || taken.pages.len() < pages) {
             let Some(ids) = read.next().await? else { break };
@@ -242,8 +230,8 @@ impl Lists<'_> {
                 members: Some((HashSet::new(), HashSet::new())),
             }));
         }
-        let mut old = Pages::open(self.lake, &source.manifest.id, before, PAGE);
-        let mut new = Pages::open(self.lake, &self.manifest.id, file, PAGE);
+        let mut old = SnapshotFiles::offline(self.lake, &source.manifest).ranking_pages(segment, PAGE);
+        let mut new = SnapshotFiles::offline(self.lake, self.manifest).ranking_pages(segment, PAGE);
         let (mut same, mut gone, mut come) =
             (Vec::with_capacity(pages), HashSet::<String>::new(), HashSet::<String>::new());
         let mut set = 0;
@@ -283,7 +271,7 @@ impl Lists<'_> {
         taken: &mut Taken,
     ) -> Result<(), PublishError> {
         let Some(source) = &self.source else { return Ok(()) };
-        let size = source.manifest.ranked(segment);
+        let size = source.manifest.ranking_size(segment);
         let mut wanted = Vec::new();
         if !taken.set && common.members.is_some() && source.takes_set(size) {
             let keys = (self.keys.segment(source.number, segment), self.keys.segment(self.number, segment));
@@ -349,9 +337,7 @@ async fn change(
 }
 
 fn file_of<'a>(manifest: &'a Manifest, segment: &str) -> Option<&'a FileEntry> {
-    let of_segment =
-        |file: &&FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(segment);
-    manifest.files.iter().find(of_segment)
+    manifest.ranking(segment).map(|file| &manifest.files[file])
 }
 
 /// The keys of an index.

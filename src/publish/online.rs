@@ -51,7 +51,7 @@ impl Publisher {
         before: Option<Current>,
     ) -> Result<Published, PublishError> {
         self.progress.enter("wait for the lease", 0);
-        let lease = Arc::new(writer.lease(token()).await?);
+        let lease = Arc::new(writer.lease(token()?).await?);
         let mut begun = false;
         let published = self.under_lease(writer, &lease, &manifest, before, &mut begun).await;
         if published.is_err() && begun && lease.check().is_ok() {
@@ -161,7 +161,7 @@ impl Publisher {
         let kept: Vec<u64> = found.marker.iter().map(|previous| previous.publish).chain([number]).collect();
         index::remove_others(writer, &mut sender, &kept).await?;
         sender.settle().await?;
-        let copied = (&self.lake, &**manifest, &forgotten);
+        let copied = (&self.lake, manifest, &forgotten);
         if let Err(error) = index::spare(copied, writer, &mut sender, number, &self.progress).await {
             // Readers have everything; the next publish will take longer.
             tracing::warn!(%error, "no spare lists were left for the next publish");

@@ -62,7 +62,10 @@ impl Found {
             }
             adopted = marker.lake.or(adopted);
         }
-        Ok(ours.or(adopted).unwrap_or_else(token))
+        match ours.or(adopted) {
+            Some(name) => Ok(name),
+            None => Ok(token()?),
+        }
     }
 
     /// One more than any number seen.

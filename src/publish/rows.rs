@@ -11,7 +11,10 @@ use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use super::{PublishError, changes::Comparison, online::Written, plan::Base, sender::Sender};
 use crate::{
     lake::Lake,
-    snapshot::{Forgotten, Manifest, SnapshotError, scan, stretches::stretches},
+    snapshot::{
+        Forgotten, LakeReads, Manifest, SnapshotError, SnapshotFiles, aligned_scan::scan_aligned,
+        row_scan::RowBatch,
+    },
     tair::{
         Batch, Encoded, Keys, Writer,
         codec::{self, PUBLISH},
@@ -145,9 +148,11 @@ pub(super) async fn publish(
         there: strays.clone(),
         forgotten: forgotten.ids().map(|id| id.as_str().to_owned()).collect(),
     };
-    let snapshots: Vec<&Arc<Manifest>> = std::iter::once(target).chain(bases).collect();
+    let reads = LakeReads::offline();
+    let snapshots = std::iter::once(target).chain(bases);
+    let snapshots: Vec<_> = snapshots.map(|manifest| SnapshotFiles::new(lake, manifest, &reads)).collect();
     let (unchanged, mut stretches) =
-        stretches(lake, &snapshots, forgotten.is_empty(), move |stretch| comparison.of(&stretch)).await?;
+        scan_aligned(&snapshots, forgotten.is_empty(), move |range| comparison.of(&range)).await?;
     let mut written = Written { unchanged, everything, ..Written::default() };
     progress.done.fetch_add(unchanged, Ordering::Relaxed);
     while let Some(changes) = stretches.try_next().await? {
@@ -170,14 +175,14 @@ pub(super) async fn publish(
 
 /// A place in the rows of a snapshot.
 pub(super) struct Cursor {
-    stream: BoxStream<'static, Result<scan::Rows, SnapshotError>>,
-    rows: Option<scan::Rows>,
+    stream: BoxStream<'static, Result<RowBatch, SnapshotError>>,
+    rows: Option<RowBatch>,
     at: usize,
 }
 
 impl Cursor {
     pub(super) async fn open(lake: &Lake, manifest: &Arc<Manifest>) -> Result<Self, SnapshotError> {
-        let mut cursor = Self { stream: scan::rows(lake, manifest), rows: None, at: 0 };
+        let mut cursor = Self { stream: SnapshotFiles::offline(lake, manifest).rows(), rows: None, at: 0 };
         cursor.load().await?;
         Ok(cursor)
     }
@@ -194,7 +199,7 @@ impl Cursor {
     }
 
     /// The customer here, unless it is the end.
-    pub(super) fn row(&self) -> Option<(&scan::Rows, usize)> {
+    pub(super) fn row(&self) -> Option<(&RowBatch, usize)> {
         self.rows.as_ref().map(|rows| (rows, self.at))
     }
 

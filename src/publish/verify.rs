@@ -12,7 +12,10 @@ use super::{
 use crate::{
     feature::CustomerId,
     lake::Lake,
-    snapshot::{Current, Forgotten, Manifest, SnapshotError, read_current, scan, token},
+    snapshot::{
+        Current, Forgotten, Manifest, SnapshotError, read_current, reader::SnapshotReader,
+        row_scan::RowBatch, token,
+    },
     tair::{
         Batch, Encoded, PAGE, Reply, TairError, Writer,
         codec::{self, PUBLISH},
@@ -67,7 +70,7 @@ impl Publisher {
         let current = read_current(&self.lake).await?.ok_or(SnapshotError::NoCurrent)?;
         let manifest = Arc::new(Manifest::read(&self.lake, &current.snapshot).await?);
         let writer = Arc::new(Writer::connect(tair).await?);
-        let lease = if repair { Some(Arc::new(writer.lease(token()).await?)) } else { None };
+        let lease = if repair { Some(Arc::new(writer.lease(token()?).await?)) } else { None };
         let mut report = Report { publish: current.publish, ..Report::default() };
         let records = Box::pin(records(&writer, &self.lake, (&manifest, &current), &mut report)).await;
         let mut mending = lease.as_ref().map(|lease| Sender::new(&writer, lease, self.options.max_ops));
@@ -115,7 +118,7 @@ impl Publisher {
             }
         }
         self.progress.enter("compare segments", 0);
-        let reader = index::reader(&self.lake, manifest);
+        let reader = SnapshotReader::offline(&self.lake, manifest);
         let gaps = reader.gaps(&forgotten).await.map_err(shared)?;
         for (segment, size) in index::of(manifest) {
             report.segments += 1;
@@ -248,7 +251,7 @@ async fn records(
 
 /// What is wrong with the row found, if anything is.
 fn difference(
-    rows: &scan::Rows,
+    rows: &RowBatch,
     row: usize,
     answer: Answer,
     publish: u64,
@@ -272,7 +275,7 @@ fn difference(
 /// What is wrong with the lists of a segment, if anything is.
 async fn lists(
     writer: &Writer,
-    reader: &crate::snapshot::reader::SnapshotReader,
+    reader: &SnapshotReader,
     publish: u64,
     segment: &str,
     (size, gaps): (u64, &[u64]),

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Members, ReadError, Served, Serving, audience_cache::LeafSet};
+use super::{MemberPage, ReadError, Served, Serving, audience_cache::LeafSet};
 use crate::{
     audience::{
-        Bitmap, Column, Dictionary, Expression, ExpressionError, FeatureName, Order, Plan,
+        Bitmap, Column, Expression, ExpressionError, FeatureName, Order, Plan,
         breakdown::{self, Buckets, Counts},
         figures::Figures,
         plan::{self, Known, ValueKind},
     },
-    feature::{CustomerId, InvalidId, Tier},
+    feature::{CustomerId, InvalidId, PackedTexts, Tier},
     snapshot::SnapshotError,
 };
 
@@ -57,7 +57,7 @@ pub struct Audience {
     /// Figures of all members.
     pub figures: Figures,
     /// Requested page of members.
-    pub members: Members,
+    pub members: MemberPage,
     /// Breakdown of all members.
     pub parts: Option<Parts>,
     /// Suggestions for texts of the expression that no customer has, with their positions in the expression.
@@ -151,7 +151,7 @@ impl Serving {
             let object = served.manifest.id.path("customers").to_string();
             Arc::new(SnapshotError::Damaged { object, why: error.to_string() })
         })?;
-        let members = Members { customers, total: figures.size as u64, next, tier: Tier::Snapshot };
+        let members = MemberPage { customers, total: figures.size as u64, next, tier: Tier::Snapshot };
         Ok(Audience { figures, members, parts, hints })
     }
 }
@@ -167,7 +167,7 @@ struct RankedPage {
 
 /// Request for a page of members, with the columns to answer it.
 struct Pager {
-    ids: Arc<Dictionary>,
+    ids: Arc<PackedTexts>,
     order: Arc<Order>,
     offset: usize,
     limit: usize,
@@ -273,10 +273,8 @@ impl Served {
         }
         let ids = self.sets.ids().await?;
         let mut erased = Bitmap::empty(self.sets.customers());
-        for (number, known) in self.forgotten.ids().map(|id| ids.search(id.as_str())) {
-            if known {
-                erased.insert(number);
-            }
+        for number in self.forgotten.ids().filter_map(|id| ids.search(id.as_str()).ok()) {
+            erased.insert(number);
         }
         Ok(Some(erased))
     }

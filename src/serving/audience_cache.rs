@@ -4,21 +4,18 @@
 //! An entry is loaded on first use, once even for concurrent requests. Entries that are used least are
 //! evicted first; an entry larger than the budget is loaded for each use.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use tokio::sync::Semaphore;
 
 use crate::{
-    audience::{Bitmap, Column, Dictionary, FeatureName, Leaf, Order, plan::Test},
+    audience::{Bitmap, Column, FeatureName, Leaf, Order, plan::Test},
     cache::Cache,
-    lake::Lake,
-    snapshot::{Manifest, SnapshotError, sets::Sets},
+    feature::PackedTexts,
+    snapshot::{SnapshotError, SnapshotFiles, audience_loader::AudienceLoader, run_blocking},
 };
 
 /// Cache shared by all open snapshots, and the limit of concurrent computations.
@@ -26,8 +23,6 @@ use crate::{
 pub(super) struct AudienceCache {
     entries: Arc<Cache<(u64, SetKey), CachedSet, LoadError>>,
     permits: Arc<Semaphore>,
-    /// Longest duration of a single read from the lake.
-    deadline: Duration,
     next_snapshot: Arc<AtomicU64>,
 }
 
@@ -42,7 +37,7 @@ enum SetKey {
 
 #[derive(Debug, Clone)]
 enum CachedSet {
-    Ids(Arc<Dictionary>),
+    Ids(Arc<PackedTexts>),
     Column(Arc<Column>),
     Order(Arc<Order>),
     Leaf(Arc<LeafSet>),
@@ -69,21 +64,21 @@ impl CachedSet {
 
 impl AudienceCache {
     /// Creates an empty cache of at most `budget` bytes.
-    pub(super) fn new(budget: u64, deadline: Duration) -> Self {
+    pub(super) fn new(budget: u64) -> Self {
         // Sized for few entries, so that one entry may take the whole budget.
         let entries = Arc::new(Cache::new(budget, 1, |_, entry: &CachedSet| entry.bytes()));
         // At most half of the cores, so that point reads have the others.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let permits = Arc::new(Semaphore::new((cores / 2).max(1)));
-        Self { entries, permits, deadline, next_snapshot: Arc::default() }
+        Self { entries, permits, next_snapshot: Arc::default() }
     }
 
-    /// Returns the view of the cache for the snapshot of `manifest`.
-    pub(super) fn open(&self, lake: &Lake, manifest: &Arc<Manifest>) -> SnapshotSets {
+    /// Returns the view of the cache for the snapshot of `files`.
+    pub(super) fn open(&self, files: SnapshotFiles) -> SnapshotSets {
         SnapshotSets {
             number: self.next_snapshot.fetch_add(1, Ordering::Relaxed),
             cache: self.clone(),
-            files: Sets::new(lake.clone(), Arc::clone(manifest), self.deadline),
+            files: AudienceLoader::new(files),
         }
     }
 
@@ -98,7 +93,7 @@ impl AudienceCache {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Arc<SnapshotError>> {
         let _permit = self.permits.acquire().await;
-        tokio::task::spawn_blocking(work).await.map_err(|error| broken(&error.to_string()))
+        run_blocking("count an audience", work).await.map_err(Arc::new)
     }
 }
 
@@ -107,7 +102,7 @@ impl AudienceCache {
 pub(super) struct SnapshotSets {
     number: u64,
     pub(super) cache: AudienceCache,
-    files: Sets,
+    files: AudienceLoader,
 }
 
 impl SnapshotSets {
@@ -117,11 +112,11 @@ impl SnapshotSets {
     }
 
     /// Returns the ids of all customers, sorted.
-    pub(super) async fn ids(&self) -> Result<Arc<Dictionary>, Arc<SnapshotError>> {
+    pub(super) async fn ids(&self) -> Result<Arc<PackedTexts>, Arc<SnapshotError>> {
         let load = async { Ok(CachedSet::Ids(Arc::new(self.files.ids().await?))) };
         match self.entry(SetKey::Ids, load).await? {
             CachedSet::Ids(ids) => Ok(ids),
-            _ => Err(broken("ids")),
+            _ => Err(wrong_entry()),
         }
     }
 
@@ -130,7 +125,7 @@ impl SnapshotSets {
         let load = async { Ok(CachedSet::Column(Arc::new(self.files.feature(name).await?))) };
         match self.entry(SetKey::Column(name.clone()), load).await? {
             CachedSet::Column(column) => Ok(column),
-            _ => Err(broken("column")),
+            _ => Err(wrong_entry()),
         }
     }
 
@@ -147,7 +142,7 @@ impl SnapshotSets {
         };
         match self.entry(SetKey::Order(name.clone(), descending), load).await? {
             CachedSet::Order(order) => Ok(order),
-            _ => Err(broken("order")),
+            _ => Err(wrong_entry()),
         }
     }
 
@@ -176,7 +171,7 @@ impl SnapshotSets {
         };
         match self.entry(SetKey::Leaf(leaf.clone()), load).await? {
             CachedSet::Leaf(set) => Ok(set),
-            _ => Err(broken("set")),
+            _ => Err(wrong_entry()),
         }
     }
 
@@ -210,8 +205,8 @@ impl From<Arc<SnapshotError>> for LoadError {
     }
 }
 
-fn broken(why: &str) -> Arc<SnapshotError> {
-    Arc::new(SnapshotError::Damaged { object: "memory for audiences".to_owned(), why: why.to_owned() })
+fn wrong_entry() -> Arc<SnapshotError> {
+    Arc::new(SnapshotError::Internal { why: "the cache of audiences returned an entry of another kind" })
 }
 
 impl Drop for SnapshotSets {

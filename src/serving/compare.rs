@@ -5,7 +5,7 @@
 //! so its memory does not grow with the number of customers. Few comparisons run at a time, on blocking
 //! threads. A comparison that began runs to its end even if no request waits for it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, Decimal128Array, StringArray},
@@ -19,10 +19,10 @@ use super::{ReadError, Served, Serving, reads::churn_list};
 use crate::{
     cache::Cache,
     feature::{SegmentKind, money},
-    lake::Lake,
     snapshot::{
-        Manifest, SnapshotError, SnapshotId,
-        columns::{self, Batches, columns},
+        Manifest, SnapshotError, SnapshotFiles, SnapshotId,
+        column_scan::{self, ColumnBatches},
+        run_blocking,
     },
 };
 
@@ -114,8 +114,6 @@ impl Migration {
 pub(super) struct Comparisons {
     cache: Arc<Cache<ComparisonKey, Comparison, Arc<SnapshotError>>>,
     permits: Arc<Semaphore>,
-    /// Longest duration of a single read from the lake.
-    deadline: Duration,
 }
 
 /// Snapshots of a comparison, earlier snapshot first.
@@ -144,11 +142,11 @@ impl Comparison {
 }
 
 impl Comparisons {
-    pub(super) fn new(budget: u64, deadline: Duration) -> Self {
+    pub(super) fn new(budget: u64) -> Self {
         // At most half of the cores, so that point reads have the others.
         let permits = std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1);
         let cache = Arc::new(Cache::new(budget, 1, |_, comparison: &Comparison| comparison.weight()));
-        Self { cache, permits: Arc::new(Semaphore::new(permits)), deadline }
+        Self { cache, permits: Arc::new(Semaphore::new(permits)) }
     }
 
     /// Returns the comparison `key` from the cache, or computes it with `compute`. Concurrent calls with the
@@ -168,23 +166,18 @@ impl Comparisons {
             drop(permit);
             comparison
         });
-        finding.await.map_err(|error| broken(&error))?.map_err(|error| Arc::clone(error.as_ref()))
+        let found =
+            finding.await.map_err(|source| SnapshotError::Task { task: "compare snapshots", source })?;
+        found.map_err(|error| Arc::clone(error.as_ref()))
     }
 }
 
 /// Runs `work` on a blocking thread. `work` can await futures with the runtime handle that it gets.
-pub(super) async fn run_blocking<T: Send + 'static>(
+pub(super) async fn compute_blocking<T: Send + 'static>(
     work: impl FnOnce(&Handle) -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<T, Arc<SnapshotError>> {
-    let working = tokio::task::spawn_blocking(move || work(&Handle::current()));
-    working.await.map_err(|error| broken(&error))?.map_err(Arc::new)
-}
-
-fn broken(error: &tokio::task::JoinError) -> Arc<SnapshotError> {
-    Arc::new(SnapshotError::Damaged {
-        object: "a comparison of snapshots".to_owned(),
-        why: error.to_string(),
-    })
+    let worked = run_blocking("compute from snapshots", move || work(&Handle::current())).await;
+    worked?.map_err(Arc::new)
 }
 
 /// Number of [`Placement::Absent`].
@@ -220,7 +213,7 @@ struct PlacedCustomer {
 
 /// Scan of the customers of a snapshot, sorted by id.
 struct CustomerScan {
-    batches: Batches,
+    batches: ColumnBatches,
     ids: StringArray,
     rfm: Option<StringArray>,
     risk: Option<StringArray>,
@@ -230,8 +223,8 @@ struct CustomerScan {
 }
 
 impl CustomerScan {
-    fn new(lake: &Lake, manifest: &Arc<Manifest>, deadline: Duration) -> Self {
-        let batches = columns(lake, manifest, &["rfm.segment", "rfm.monetary", "churn.risk"], deadline);
+    fn new(files: &SnapshotFiles) -> Self {
+        let batches = files.columns_with_id(&["rfm.segment", "rfm.monetary", "churn.risk"]);
         Self { batches, ids: StringArray::new_null(0), rfm: None, risk: None, monetary: None, at: 0 }
     }
 
@@ -240,10 +233,11 @@ impl CustomerScan {
         while self.at >= self.ids.len() {
             let Some(batch) = handle.block_on(self.batches.next()).transpose()? else { return Ok(false) };
             self.at = 0;
-            self.ids = columns::texts(&batch, "customer_id").unwrap_or_else(|| StringArray::new_null(0));
-            self.rfm = columns::texts(&batch, "rfm.segment");
-            self.risk = columns::texts(&batch, "churn.risk");
-            self.monetary = columns::column(&batch, "rfm.monetary")
+            self.ids =
+                column_scan::text_column(&batch, "customer_id").unwrap_or_else(|| StringArray::new_null(0));
+            self.rfm = column_scan::text_column(&batch, "rfm.segment");
+            self.risk = column_scan::text_column(&batch, "churn.risk");
+            self.monetary = column_scan::column(&batch, "rfm.monetary")
                 .and_then(|column| cast(&column, &DataType::Decimal128(38, 4)).ok())
                 .map(|column| column.as_primitive::<Decimal128Type>().clone());
         }
@@ -333,12 +327,10 @@ impl Serving {
         from: &Arc<Manifest>,
         to: &Arc<Manifest>,
     ) -> Result<Arc<Migration>, ReadError> {
-        let deadline = self.comparisons.deadline;
-        let (lake, a, b) = (self.lake.clone(), Arc::clone(from), Arc::clone(to));
+        let (before, after) = (self.files(from), self.files(to));
         let compute = async move {
-            let (before, after) =
-                (CustomerScan::new(&lake, &a, deadline), CustomerScan::new(&lake, &b, deadline));
-            let changes = run_blocking(move |handle| compare(before, after, handle)).await?;
+            let (before, after) = (CustomerScan::new(&before), CustomerScan::new(&after));
+            let changes = compute_blocking(move |handle| compare(before, after, handle)).await?;
             Ok(Comparison::Migration(Arc::new(changes)))
         };
         let key = ComparisonKey::Migration(from.id.clone(), to.id.clone());

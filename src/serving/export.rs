@@ -18,11 +18,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::{AudienceError, ReadError, Served, Serving, compare::run_blocking};
-use crate::{
-    lake::Lake,
-    snapshot::{SnapshotError, columns::columns, reader::ReadStretch},
-};
+use super::{AudienceError, ReadError, Served, Serving, compare::compute_blocking};
+use crate::snapshot::{SnapshotError, reader::FetchedRowRun};
 
 mod columns;
 mod list;
@@ -173,10 +170,8 @@ impl Serving {
             }
         };
         let (sender, pieces) = mpsc::channel(BUFFERED_PIECES);
-        let ExportLimits { read: deadline, idle } = self.export_limits;
-        let out = PieceSender { sender, idle, piece: Vec::new() };
-        let task =
-            ExportTask { lake: self.lake.clone(), deadline, served: Arc::clone(served), export, rows, ranks };
+        let out = PieceSender { sender, idle: self.export_idle, piece: Vec::new() };
+        let task = ExportTask { served: Arc::clone(served), export, rows, ranks };
         let metrics = Arc::clone(&self.metrics);
         metrics.exports_open.inc();
         tokio::spawn(async move {
@@ -244,8 +239,6 @@ impl PieceSender {
 
 /// Task that produces an export.
 struct ExportTask {
-    lake: Lake,
-    deadline: Duration,
     served: Arc<Served>,
     export: Export,
     rows: u64,
@@ -270,9 +263,7 @@ impl ExportTask {
     async fn ranks(&self) -> Result<Arc<Ranks>, ExportError> {
         match &self.ranks {
             Some(ranks) => Ok(Arc::clone(ranks)),
-            None => {
-                Ok(Arc::new(Ranks::of(&self.lake, self.deadline, &self.served, &self.export.list).await?))
-            }
+            None => Ok(Arc::new(Ranks::of(&self.served, &self.export.list).await?)),
         }
     }
 
@@ -294,14 +285,14 @@ impl ExportTask {
         let ranks = self.ranks().await?;
         let mut found = 0;
         for pass in self.passes(&ranks) {
-            let stretches = self.served.reader.stretches(|places| ranks.any(places, pass.clone())).await?;
-            let formatting = stretches.into_iter().map(|stretch| {
+            let runs = self.served.reader.row_runs(|places| ranks.any(places, pass.clone())).await?;
+            let formatting = runs.into_iter().map(|run| {
                 let (served, writer, ranks) =
                     (Arc::clone(&self.served), Arc::clone(&writer), Arc::clone(&ranks));
                 let pass = pass.clone();
                 async move {
-                    let read = served.reader.stretch(stretch).await?;
-                    run_blocking(move |_| RankedLines::new(&read, &writer, &ranks, &pass)).await
+                    let read = served.reader.fetch(run).await?;
+                    compute_blocking(move |_| RankedLines::new(&read, &writer, &ranks, &pass)).await
                 }
             });
             let mut formatted = stream::iter(formatting).buffered(AHEAD);
@@ -334,7 +325,7 @@ impl ExportTask {
         let ranks = self.ranks().await?;
         let mut found = 0;
         for pass in self.passes(&ranks) {
-            let mut batches = columns(&self.lake, &served.manifest, &feature_names, self.deadline);
+            let mut batches = served.reader.files().columns_with_id(&feature_names);
             let (mut start, mut unsorted) = (0, Vec::new());
             while let Some(batch) = batches.next().await {
                 let batch = batch.map_err(Arc::new)?;
@@ -349,15 +340,15 @@ impl ExportTask {
                 let sorts = export.order == ExportOrder::Rank;
                 let (rows, finished);
                 (file, rows, finished) =
-                    run_blocking(move |_| select(file, &batch, &batch_ranks, sorts)).await?;
+                    compute_blocking(move |_| select(file, &batch, &batch_ranks, sorts)).await?;
                 unsorted.extend(rows);
                 out.write(&finished).await?;
             }
             let finished;
-            (file, finished) = run_blocking(move |_| write_sorted(file, &unsorted)).await?;
+            (file, finished) = compute_blocking(move |_| write_sorted(file, &unsorted)).await?;
             out.write(&finished).await?;
         }
-        let rest = run_blocking(move |_| file.end()).await?;
+        let rest = compute_blocking(move |_| file.end()).await?;
         out.write(&rest).await?;
         Ok(found)
     }
@@ -401,7 +392,7 @@ struct RankedLines {
 impl RankedLines {
     /// Formats the customers of `read` whose ranks are in `pass`.
     fn new(
-        read: &ReadStretch,
+        read: &FetchedRowRun,
         writer: &LineWriter,
         ranks: &Ranks,
         pass: &Range<u32>,

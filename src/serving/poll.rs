@@ -100,7 +100,7 @@ impl Serving {
         let mut manifest = Manifest::read(&self.lake, &current.snapshot).await?;
         manifest.declare_personal(&self.personal);
         let opened =
-            Served::open(&self.lake, Arc::new(manifest), Some(current), self.blocks.clone(), &self.sets);
+            Served::open(self.files(&Arc::new(manifest)), Some(current), self.blocks.clone(), &self.sets);
         opened.reader.warm_up().await;
         let served = opened.without(forgotten);
         served.prefetch_gaps().await;

@@ -16,7 +16,7 @@ use crate::{
     feature::{CustomerId, Row, Tier},
     snapshot::{
         CHURN_LIST, SnapshotError,
-        reader::{ChurnFilter, Members, ProductRow},
+        reader::{ChurnFilter, MemberPage, ProductRow},
     },
 };
 
@@ -222,8 +222,8 @@ impl Serving {
         segment: &str,
         offset: u64,
         limit: usize,
-    ) -> Result<Members, ReadError> {
-        let (size, gaps) = (served.manifest.ranked(segment), served.gaps().await?.of(segment));
+    ) -> Result<MemberPage, ReadError> {
+        let (size, gaps) = (served.manifest.ranking_size(segment), served.gaps().await?.of(segment));
         let (mut customers, mut at, mut tier) = (Vec::new(), offset, None);
         // One iteration, unless erased customers are among the members read.
         while at < size && customers.len() < limit {
@@ -251,7 +251,7 @@ impl Serving {
         }
         let gaps_left = gaps.len() - gaps.partition_point(|gap| *gap < at);
         let has_more = size.saturating_sub(at) > gaps_left as u64 && !customers.is_empty();
-        Ok(Members {
+        Ok(MemberPage {
             customers,
             total: size.saturating_sub(gaps.len() as u64),
             next: if has_more { Some(at) } else { None },
@@ -290,7 +290,7 @@ impl Serving {
         filter: &ChurnFilter,
         offset: u64,
         limit: usize,
-    ) -> Result<Members, ReadError> {
+    ) -> Result<MemberPage, ReadError> {
         if !filter.is_by_risk_alone() {
             return Ok(served.reader.churn(filter, &served.forgotten, offset, limit).await?);
         }

@@ -16,9 +16,8 @@ use super::{
 };
 use crate::{
     feature::ViewKeys,
-    lake::Lake,
     snapshot::{
-        Current, Forgotten, Manifest,
+        Current, Forgotten, Manifest, SnapshotFiles,
         reader::{BlockCache, Gaps, SnapshotReader},
         rfc3339,
     },
@@ -63,12 +62,12 @@ pub struct Served {
 
 impl Served {
     pub(super) fn open(
-        lake: &Lake,
-        manifest: Arc<Manifest>,
+        files: SnapshotFiles,
         current: Option<&Current>,
         blocks: BlockCache,
         sets: &AudienceCache,
     ) -> Self {
+        let manifest = Arc::clone(files.manifest());
         let publish = current.map_or(0, |current| current.publish);
         let personal: Arc<[String]> =
             manifest.personal().map(|(view, feature)| format!("{view}.{feature}")).collect();
@@ -83,8 +82,8 @@ impl Served {
             personal,
             tag: tag(publish, &manifest, &Forgotten::default(), ""),
             masked_tag: tag(publish, &manifest, &Forgotten::default(), MASKED),
-            sets: Arc::new(sets.open(lake, &manifest)),
-            reader: Arc::new(SnapshotReader::new(lake.clone(), Arc::clone(&manifest), blocks)),
+            sets: Arc::new(sets.open(files.clone())),
+            reader: Arc::new(SnapshotReader::new(files, blocks)),
             manifest,
             forgotten: Arc::default(),
             gaps: OnceCell::new(),

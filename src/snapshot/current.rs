@@ -1,71 +1,71 @@
-//! `CURRENT`: the number of the last publish and the snapshot that it made the current one.
+//! `CURRENT`: the object in the lake that holds the number of the last publish and the current snapshot.
 
-use std::{
-    collections::BTreeMap,
-    hash::{BuildHasher, Hasher, RandomState},
-};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use super::{Manifest, SnapshotError, SnapshotId, rfc3339};
+use super::{Manifest, SnapshotError, SnapshotId, rfc3339, token};
 use crate::lake::Lake;
 
+/// Path of the object.
 pub(super) const OBJECT: &str = "CURRENT";
 
-/// What `CURRENT` holds.
+/// Content of `CURRENT`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Current {
-    /// The number of the publish; it only grows.
+    /// Number of the publish. It only grows.
     pub publish: u64,
-    /// The snapshot that readers get.
+    /// The current snapshot, which readers get.
     pub snapshot: SnapshotId,
-    /// The one before.
+    /// The snapshot that was current before.
     pub previous: Option<SnapshotId>,
-    /// When it was published.
+    /// Time of the publish.
     #[serde(with = "rfc3339")]
     pub published_at: DateTime<Utc>,
-    /// A text that no other lake has but a copy of this one, by which a publisher and a service know what in Tair is of this one.
+    /// Random name of the lake, shared only by copies of the lake. Publishers and services recognize by the
+    /// name which data in Tair came from this lake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lake: Option<String>,
-    /// The snapshots that stopped being current within the hour before, which readers may still hold.
+    /// Snapshots that were current within the hour before the publish. Readers may still use them.
     #[serde(default)]
     pub recent: Vec<Retired>,
 }
 
-/// A snapshot that was the current one.
+/// A snapshot that is no longer current.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retired {
-    /// The snapshot.
+    /// Id of the snapshot.
     pub snapshot: SnapshotId,
-    /// Until when it was the current one.
+    /// Time at which another snapshot became current.
     #[serde(with = "rfc3339")]
     pub until: DateTime<Utc>,
 }
 
-/// How long a snapshot is kept after it stopped being the current one.
+/// Time for which a snapshot is kept after it was current.
 pub const GRACE: TimeDelta = TimeDelta::hours(1);
 
-/// `CURRENT`, or nothing where nothing was published yet.
+/// Reads `CURRENT`. Returns `None` before the first publish.
 ///
 /// # Errors
-/// Of the lake, or of a content that is no `CURRENT`.
+/// [`SnapshotError::Lake`] or [`SnapshotError::Damaged`].
 pub async fn read_current(lake: &Lake) -> Result<Option<Current>, SnapshotError> {
-    match lake.get(&Path::from(OBJECT)).await {
+    let path = Path::from(OBJECT);
+    match lake.get(&path).await {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|error| SnapshotError::Damaged { object: OBJECT.to_owned(), why: error.to_string() }),
+            .map_err(|error| SnapshotError::damaged(&path, error.to_string())),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Refuses a snapshot that is older than the current one, `before`.
+/// Rejects a snapshot that is older than the current snapshot of `before`.
 ///
 /// # Errors
-/// [`SnapshotError::Older`], or of the lake.
+/// [`SnapshotError::Older`] or [`SnapshotError::Lake`].
 pub async fn check_newer(
     lake: &Lake,
     before: Option<&Current>,
@@ -73,24 +73,25 @@ pub async fn check_newer(
 ) -> Result<(), SnapshotError> {
     let Some(before) = before else { return Ok(()) };
     match Manifest::read(lake, &before.snapshot).await {
-        // One from the future, by a wrong date in its raw data, must not keep the repaired one out.
+        // A snapshot from the future, due to a wrong date in its raw data, must not block the repaired
+        // snapshot.
         Ok(current) if manifest.as_of < current.as_of && current.as_of <= Utc::now() => {
             let (id, as_of) = (manifest.id.clone(), manifest.as_of);
             Err(SnapshotError::Older { id, as_of, current: current.as_of })
         }
-        // A current snapshot that is gone or unreadable must not keep a good one from taking its place.
-        Ok(_)
-        | Err(SnapshotError::Unknown { .. } | SnapshotError::Damaged { .. } | SnapshotError::Format { .. }) => {
+        Ok(_) => Ok(()),
+        // A current snapshot that is missing or unreadable must not block a good snapshot.
+        Err(SnapshotError::Unknown { .. } | SnapshotError::Damaged { .. } | SnapshotError::Format { .. }) => {
             Ok(())
         }
         Err(error) => Err(error),
     }
 }
 
-/// Names another previous snapshot where `CURRENT` names one of `replaced`, old → new.
+/// Replaces the previous snapshot in `CURRENT` if it is a key of `replaced`, which maps old to new snapshots.
 ///
 /// # Errors
-/// Of the lake.
+/// [`SnapshotError::Lake`], [`SnapshotError::Damaged`], or [`SnapshotError::Write`].
 pub async fn replace_previous(
     lake: &Lake,
     replaced: &BTreeMap<SnapshotId, SnapshotId>,
@@ -109,18 +110,12 @@ async fn write(lake: &Lake, current: &Current) -> Result<(), SnapshotError> {
     Ok(lake.put(&Path::from(OBJECT), Bytes::from(text)).await?)
 }
 
-/// A text that nobody else has.
-#[must_use]
-pub fn token() -> String {
-    let random = || RandomState::new().build_hasher().finish();
-    format!("{:016x}{:016x}", random(), random())
-}
-
-/// Makes `manifest` the current snapshot, under the number that Tair has it under, in the name of the lake that is written there,
-/// or else under the next one. Publishing the current snapshot again without a number changes nothing.
+/// Makes `manifest` the current snapshot. `online` is the publish number and the lake name in Tair; without
+/// Tair, the number is the next one. Publishing the current snapshot again without Tair changes nothing.
 ///
 /// # Errors
-/// [`SnapshotError::Older`] unless `force`, [`SnapshotError::Overtaken`], or of the lake.
+/// [`SnapshotError::Older`] unless `force`, [`SnapshotError::Overtaken`], [`SnapshotError::Lake`],
+/// [`SnapshotError::Damaged`], [`SnapshotError::Write`], or [`SnapshotError::Random`].
 pub async fn publish_to_lake(
     lake: &Lake,
     manifest: &Manifest,
@@ -129,7 +124,8 @@ pub async fn publish_to_lake(
 ) -> Result<Current, SnapshotError> {
     let _lock = lake.publish_lock().await?;
     let before = read_current(lake).await?;
-    if let Some(before) = before.as_ref().filter(|before| before.snapshot == manifest.id && online.is_none())
+    if let (Some(before), None) = (&before, &online)
+        && before.snapshot == manifest.id
     {
         return Ok(before.clone());
     }
@@ -138,28 +134,30 @@ pub async fn publish_to_lake(
     }
     let next = before.as_ref().map_or(1, |before| before.publish + 1);
     let (number, named) = online.unzip();
-    if let Some(number) = number.filter(|number| *number < next) {
+    let number = number.unwrap_or(next);
+    if number < next {
         return Err(SnapshotError::Overtaken { number, found: next - 1 });
     }
-    let now = rfc3339::now();
-    let mut recent: Vec<Retired> = before.iter().flat_map(|before| before.recent.clone()).collect();
-    recent.retain(|retired| now - retired.until < GRACE && retired.snapshot != manifest.id);
-    let retired = before.iter().filter(|before| before.snapshot != manifest.id);
-    recent.extend(retired.map(|before| Retired { snapshot: before.snapshot.clone(), until: now }));
-    // What was written anew takes the place of what it was written from.
-    let in_place =
-        |before: &SnapshotId| *before == manifest.id || manifest.rewritten_from.as_ref() == Some(before);
-    let lake_name = before.as_ref().and_then(|before| before.lake.clone());
-    let previous = before
-        .and_then(|before| if in_place(&before.snapshot) { before.previous } else { Some(before.snapshot) });
-    let current = Current {
-        publish: number.unwrap_or(next),
-        snapshot: manifest.id.clone(),
-        previous,
-        published_at: now,
-        lake: named.or(lake_name).or_else(|| Some(token())),
-        recent,
+    let lake_name = match named.or_else(|| before.as_ref()?.lake.clone()) {
+        Some(name) => name,
+        None => token()?,
     };
+    let now = rfc3339::now();
+    let (mut previous, mut recent) = (None, Vec::new());
+    if let Some(before) = before {
+        recent = before.recent;
+        recent.retain(|retired| now - retired.until < GRACE && retired.snapshot != manifest.id);
+        if before.snapshot != manifest.id {
+            recent.push(Retired { snapshot: before.snapshot.clone(), until: now });
+        }
+        // A rewritten snapshot takes the place of its original.
+        let stays_in_place =
+            before.snapshot == manifest.id || manifest.rewritten_from.as_ref() == Some(&before.snapshot);
+        previous = if stays_in_place { before.previous } else { Some(before.snapshot) };
+    }
+    let snapshot = manifest.id.clone();
+    let lake_name = Some(lake_name);
+    let current = Current { publish: number, snapshot, previous, published_at: now, lake: lake_name, recent };
     write(lake, &current).await?;
     Ok(current)
 }

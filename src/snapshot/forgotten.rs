@@ -1,7 +1,8 @@
-//! The customers who are to be forgotten: a list in the lake that every read, build and publish honours.
+//! The erasure list: customers to erase, a list in the lake that every read, build and publish applies.
 //!
-//! Every call leaves one small object, which nobody changes afterwards, so two calls at a time lose nothing. Knows ids and
-//! objects; who is removed from where, others know.
+//! Each call of `larder forget` writes one small object, which never changes afterwards, so concurrent calls
+//! lose nothing. This module knows ids and objects; other modules remove the customers from snapshots and
+//! from Tair.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -14,35 +15,37 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{SnapshotError, hex, random, rfc3339};
+use super::{SnapshotError, rfc3339};
 use crate::{feature::CustomerId, lake::Lake};
 
-/// The folder of the list.
+/// Folder of the list.
 pub(super) const FOLDER: &str = "forgotten";
-/// How often the list is read anew when one of its objects goes meanwhile.
-const TRIES: usize = 5;
+/// Maximum number of attempts to read the list while its objects are being removed.
+const ATTEMPTS: usize = 5;
+/// Length of a version, in hexadecimal digits.
+const VERSION_DIGITS: usize = 16;
 
-/// Who is forgotten. Nobody, most of the time: then asking costs one branch.
+/// The erasure list. It is usually empty, and a check of an empty list costs one branch.
 #[derive(Debug, Clone, Default)]
 pub struct Forgotten {
-    /// The calls by the names of their objects, which begin with the time.
-    calls: BTreeMap<String, Call>,
+    /// Calls by object name. The names begin with the time.
+    calls: BTreeMap<String, ErasureCall>,
     ids: HashSet<CustomerId>,
     version: Arc<str>,
 }
 
-/// Whom one call of `larder forget` named.
+/// Customers that one call of `larder forget` named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// The customers.
+pub struct ErasureCall {
+    /// Ids of the customers.
     pub ids: Vec<CustomerId>,
-    /// When they were named.
+    /// Time of the call.
     pub at: DateTime<Utc>,
 }
 
-/// A call as its object holds it.
+/// JSON form of a call.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredCall {
     ids: Vec<String>,
     #[serde(with = "rfc3339")]
     at: DateTime<Utc>,
@@ -52,17 +55,18 @@ impl Forgotten {
     /// Reads the list.
     ///
     /// # Errors
-    /// Of the lake, or of an object that is not what it should be: a list that is not known whole is not known.
+    /// [`SnapshotError::Lake`], or [`SnapshotError::Damaged`] for any damaged object: a part of the list is
+    /// not enough.
     pub async fn read(lake: &Lake) -> Result<Self, SnapshotError> {
         Ok(Self::default().refreshed(lake).await?.unwrap_or_default())
     }
 
-    /// The list as it is now, or nothing where it is still this one. Only objects that are new are read.
+    /// Reads the list again; only new objects are read. Returns `None` if the list has not changed.
     ///
     /// # Errors
-    /// As [`Forgotten::read`].
+    /// Same errors as [`Forgotten::read`].
     pub async fn refreshed(&self, lake: &Lake) -> Result<Option<Self>, SnapshotError> {
-        let mut tries = 1;
+        let mut attempts = 1;
         loop {
             let objects = lake.list(&Path::from(FOLDER)).await?;
             let names = objects.iter().filter(|object| object.location.extension() == Some("json"));
@@ -71,14 +75,16 @@ impl Forgotten {
                 return Ok(None);
             }
             match self.with(lake, &names).await {
-                // Taken back meanwhile; what stays of it has another name.
-                Err(SnapshotError::Lake(error)) if error.is_not_found() && tries < TRIES => tries += 1,
+                // An undo removed the object after the listing.
+                Err(SnapshotError::Lake(error)) if error.is_not_found() && attempts < ATTEMPTS => {
+                    attempts += 1;
+                }
                 read => return read.map(Some),
             }
         }
     }
 
-    /// The list that consists of the objects `names`.
+    /// Reads the objects `names`, unless they are known already.
     async fn with(&self, lake: &Lake, names: &BTreeSet<&str>) -> Result<Self, SnapshotError> {
         let mut calls = BTreeMap::new();
         for name in names {
@@ -93,14 +99,18 @@ impl Forgotten {
         for name in calls.keys() {
             hash.update(format!("{name}\n"));
         }
-        let version = if calls.is_empty() { String::new() } else { hex(&hash.finalize()[..8]) };
+        let mut version = String::new();
+        if !calls.is_empty() {
+            version = format!("{:x}", hash.finalize());
+            version.truncate(VERSION_DIGITS);
+        }
         Ok(Self { calls, ids, version: version.into() })
     }
 
-    /// Puts `ids` on the list, and gives the list with them. Those that are on it already are not written again.
+    /// Adds `ids` to the list and returns the new list. Known ids are not written again.
     ///
     /// # Errors
-    /// As [`Forgotten::read`].
+    /// Errors of [`Forgotten::read`], [`SnapshotError::Write`], or [`SnapshotError::Random`].
     pub async fn add(lake: &Lake, ids: &BTreeSet<CustomerId>) -> Result<Self, SnapshotError> {
         let before = Self::read(lake).await?;
         let new: BTreeSet<&CustomerId> = ids.iter().filter(|id| !before.contains(id.as_str())).collect();
@@ -111,11 +121,11 @@ impl Forgotten {
         Self::read(lake).await
     }
 
-    /// Takes `ids` off the list, and gives the list without them. Killed, or at the same time as another, it may leave some of
-    /// them on it, but never takes off anybody else.
+    /// Removes `ids` from the list and returns the new list. If interrupted, or concurrent with another call,
+    /// some of `ids` may remain on the list, but no other id is removed.
     ///
     /// # Errors
-    /// As [`Forgotten::read`].
+    /// Same errors as [`Forgotten::add`].
     pub async fn undo(lake: &Lake, ids: &BTreeSet<CustomerId>) -> Result<Self, SnapshotError> {
         for (name, call) in Self::read(lake).await?.calls {
             let stay: BTreeSet<&CustomerId> = call.ids.iter().filter(|id| !ids.contains(*id)).collect();
@@ -129,35 +139,35 @@ impl Forgotten {
         Self::read(lake).await
     }
 
-    /// Whether `id` is forgotten.
+    /// Checks whether the list contains `id`.
     #[must_use]
     pub fn contains(&self, id: &str) -> bool {
         !self.ids.is_empty() && self.ids.contains(id)
     }
 
-    /// Whether nobody is.
+    /// Checks whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// How many are.
+    /// Returns the number of customers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Everybody who is, in no order.
+    /// Iterates over the customers, in no particular order.
     pub fn ids(&self) -> impl Iterator<Item = &CustomerId> {
         self.ids.iter()
     }
 
-    /// The calls, oldest first.
-    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+    /// Iterates over the calls, oldest first.
+    pub fn calls(&self) -> impl Iterator<Item = &ErasureCall> {
         self.calls.values()
     }
 
-    /// A word that is another one for another list; empty for that of nobody.
+    /// Returns the version of the list: a hash of the calls, empty for an empty list.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -168,18 +178,18 @@ fn path(name: &str) -> Path {
     Path::from(format!("{FOLDER}/{name}"))
 }
 
-async fn read_call(lake: &Lake, name: &str) -> Result<Call, SnapshotError> {
+async fn read_call(lake: &Lake, name: &str) -> Result<ErasureCall, SnapshotError> {
     let path = path(name);
-    let damaged = |why: String| SnapshotError::Damaged { object: path.to_string(), why };
-    let stored: Stored =
+    let damaged = |why: String| SnapshotError::damaged(&path, why);
+    let stored: StoredCall =
         serde_json::from_slice(&lake.get(&path).await?).map_err(|error| damaged(error.to_string()))?;
     let ids = stored.ids.iter().map(|id| CustomerId::parse(id).map_err(|error| damaged(error.to_string())));
-    Ok(Call { ids: ids.collect::<Result<_, _>>()?, at: stored.at })
+    Ok(ErasureCall { ids: ids.collect::<Result<_, _>>()?, at: stored.at })
 }
 
 async fn write_call(lake: &Lake, ids: BTreeSet<&CustomerId>, at: DateTime<Utc>) -> Result<(), SnapshotError> {
-    let path = path(&format!("{}-{:08x}.json", at.format("%Y%m%dT%H%M%S%3fZ"), random()));
-    let stored = Stored { ids: ids.into_iter().map(CustomerId::to_string).collect(), at };
+    let path = path(&format!("{}-{:08x}.json", at.format("%Y%m%dT%H%M%S%3fZ"), getrandom::u32()?));
+    let stored = StoredCall { ids: ids.into_iter().map(CustomerId::to_string).collect(), at };
     let text = serde_json::to_vec(&stored)
         .map_err(|error| SnapshotError::Write { object: path.to_string(), source: error.into() })?;
     Ok(lake.put(&path, Bytes::from(text)).await?)

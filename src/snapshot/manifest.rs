@@ -1,4 +1,4 @@
-//! The manifest: what a snapshot holds, what it was made from, and how.
+//! The manifest of a snapshot: contents, sources, and statistics of the build.
 
 use std::collections::BTreeMap;
 
@@ -15,161 +15,163 @@ use crate::{
     lake::Lake,
 };
 
-/// The format of manifests and parts that this version writes and reads.
+/// Format of manifests and parts that this version writes and reads.
 pub const FORMAT: u32 = 1;
 
-/// What a snapshot holds, what it was made from, and how.
+/// Contents of a snapshot, sources, and statistics of the build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Manifest {
-    /// The format of manifest and parts.
+    /// Format of the manifest and the parts.
     #[schema(example = 1)]
     pub format: u32,
     /// The snapshot's id.
     pub id: SnapshotId,
-    /// The snapshot that this one was written from, without customers who were forgotten since.
+    /// Snapshot that this one was rewritten from, to remove erased customers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewritten_from: Option<SnapshotId>,
-    /// The version of Larder that built it.
+    /// Version of Larder that built the snapshot.
     #[schema(example = "0.1.0")]
     pub larder: String,
-    /// The instant that the features describe: nothing later entered them.
+    /// Instant that the features describe. Later data is excluded.
     #[serde(with = "rfc3339")]
     #[schema(value_type = String, format = DateTime, example = "2011-12-09T12:50:00Z")]
     pub as_of: DateTime<Utc>,
-    /// When the build ended.
+    /// End of the build.
     #[serde(with = "rfc3339")]
     #[schema(value_type = String, format = DateTime, example = "2011-12-10T02:00:12Z")]
     pub created_at: DateTime<Utc>,
-    /// SHA-256 over the hashes of all parts: equal fingerprints, equal data.
+    /// SHA-256 over the hashes of all parts. Equal fingerprints mean equal data.
     #[schema(example = "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab")]
     pub fingerprint: String,
-    /// How many customers it holds.
+    /// Number of customers.
     #[schema(example = 4372)]
     pub customers: u64,
-    /// The views with their features, in the order in which rows store them.
+    /// Views with their features, in the order of the columns of `rows`.
     pub views: Vec<FeatureView>,
-    /// The quintile edges that RFM scores were counted with, by measure; absent where the snapshot has no
-    /// `rfm` steps.
+    /// Quintile edges of the RFM scores, by measure; absent if the snapshot has no `rfm` steps.
     #[serde(default)]
-    #[schema(value_type = HashMap<String, Vec<String>>, example = json!({"recency_days": ["17", "33.6", "72.2", "180.2"]}))]
+    #[schema(
+        value_type = HashMap<String, Vec<String>>,
+        example = json!({"recency_days": ["17", "33.6", "72.2", "180.2"]})
+    )]
     pub edges: Edges,
-    /// The models and their cards.
+    /// Model cards.
     #[serde(default)]
     pub models: Models,
-    /// The segments and their figures, by name.
+    /// Segments with their figures, sorted by name.
     pub segments: Vec<SegmentStats>,
-    /// What became of every line of raw data, by table.
+    /// Fates of the lines of raw data, by table.
     pub counts: BTreeMap<String, TableCounts>,
     /// Warnings of the build.
     #[serde(default)]
     pub warnings: Vec<Warning>,
-    /// Figures that the next build is compared with before it is published.
+    /// Figures for the plausibility check of the next build.
     #[serde(default)]
     pub quality: Quality,
-    /// The raw files that were read.
-    pub sources: Vec<Source>,
-    /// The files of this snapshot.
+    /// Raw files of the build.
+    pub sources: Vec<RawSource>,
+    /// Files of the snapshot.
     pub files: Vec<FileEntry>,
-    /// How long each stage of the build took.
+    /// Durations of the stages of the build.
     pub stages: Vec<Stage>,
 }
 
-/// Quintile edges, exact, as decimal text: measure → the four edges.
+/// The four exact quintile edges of each measure, as decimal text.
 pub type Edges = BTreeMap<String, Vec<String>>;
 
 /// A segment and its figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SegmentStats {
-    /// The segment's name.
+    /// Name of the segment.
     #[schema(example = "champions")]
     pub name: String,
-    /// Its kind.
+    /// Kind of segment.
     pub kind: SegmentKind,
-    /// Who is in it.
+    /// Condition of membership.
     #[schema(example = "R 5, F 4 to 5")]
     pub definition: String,
-    /// How many customers are in it.
+    /// Number of members.
     #[schema(example = 604)]
     pub size: u64,
-    /// Their share of all customers, 0 to 1.
+    /// Share of all customers, 0 to 1.
     #[schema(example = 0.138_152)]
     pub share: f64,
-    /// Their `rfm.monetary`, summed exactly; decimal text.
+    /// Exact sum of `rfm.monetary` over the members, as decimal text.
     #[schema(example = "4188912.83")]
     pub revenue: String,
-    /// Mean recency score; null where no member has one.
+    /// Mean recency score; null if no member has a score.
     #[schema(example = 5.0)]
     pub mean_r_score: Option<f64>,
-    /// Mean frequency score.
+    /// Mean frequency score; null if no member has a score.
     #[schema(example = 4.8)]
     pub mean_f_score: Option<f64>,
-    /// Mean monetary score.
+    /// Mean monetary score; null if no member has a score.
     #[schema(example = 4.6)]
     pub mean_m_score: Option<f64>,
 }
 
-/// What became of the lines of a raw table. Every line is in exactly one of the fates; `duplicate` counts
-/// lines that are kept and in a fate as well.
+/// Fates of the lines of a raw table. Every line has exactly one fate. Lines in `duplicates` also have a
+/// fate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TableCounts {
-    /// Records read, and the lines that are none.
+    /// Number of records, bad lines included.
     #[schema(example = 541_909)]
     pub lines: u64,
-    /// Lines of the files as `wc -l` counts them, with headers, empty lines and line breaks within quotes;
-    /// rows of Parquet.
+    /// Number of lines as `wc -l` counts them, with headers, empty lines and line breaks within quotes; for
+    /// Parquet, number of rows.
     #[serde(default)]
     #[schema(example = 541_922)]
     pub physical_lines: u64,
-    /// Fate → lines: `purchase`, `return`, `reduction` (a negative price), `neither`, `no_customer`, `bad`,
-    /// `after_as_of`, `kept`, `replaced`, `forgotten` (of a customer who is to be forgotten).
+    /// Number of lines by fate: `purchase`, `return`, `reduction` (a negative price), `neither`,
+    /// `no_customer`, `bad`, `after_as_of`, `kept`, `replaced`, `forgotten` (the line of an erased customer).
     #[schema(example = json!({"purchase": 397_884, "return": 8_905, "no_customer": 135_080, "neither": 40}))]
     pub fates: BTreeMap<String, u64>,
-    /// Fate → sum of quantity times price, of transactions.
+    /// Sum of quantity times price by fate, for transactions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(example = json!({"purchase": "8911407.904", "return": "-611342.09"}))]
     pub amounts: BTreeMap<String, String>,
-    /// Lines that equal an earlier one; they are kept.
+    /// Number of lines that equal an earlier line. They are kept.
     #[schema(example = 5_225)]
     pub duplicates: u64,
-    /// Why lines are bad, the most frequent cause first.
+    /// Causes of bad lines, most frequent first.
     #[serde(default)]
     pub bad_causes: Vec<BadCause>,
 }
 
-/// Why lines of a raw table are bad.
+/// Cause of bad lines in a raw table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BadCause {
-    /// The reason that they share.
+    /// Reason that the lines share.
     #[schema(example = "column `Quantity`: expected a whole number")]
     pub cause: String,
-    /// How many lines.
+    /// Number of lines.
     #[schema(example = 17)]
     pub lines: u64,
-    /// The first few, each with file, line and what was found. Of the values, which may be personal, there
-    /// is the form: letters as `a` or `A`, digits as `9`.
+    /// First few lines, each with file, line number and value. Values may be personal, so only their form is
+    /// shown: letters as `a` or `A`, digits as `9`.
     #[schema(example = json!(["raw/transactions/2011-12.csv.gz, line 17: found a value like `9.9`"]))]
     pub examples: Vec<String>,
 }
 
-/// An observation of a build that is no error and may point to a mistake in the raw data.
+/// Warning of a build: a possible mistake in the raw data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
-    /// Its kind, a word for programs.
+    /// Kind of the warning, a word for programs.
     #[schema(example = "overlapping_files")]
     pub kind: String,
-    /// The observation, with counts and sums.
+    /// Message for users, with counts and sums.
     #[schema(
         example = "70 lines of transactions (1234.5 in all) equal a line of another file and count again"
     )]
     pub message: String,
-    /// The customer whom the message is about, if it is about one.
+    /// Customer that the message is about, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "17850")]
     pub customer_id: Option<String>,
 }
 
 impl Warning {
-    /// Makes a warning of `kind` that is about no one customer.
+    /// Creates a warning of `kind` that is about no single customer.
     #[must_use]
     pub fn new(kind: &str, message: impl Into<String>) -> Self {
         Self { kind: kind.to_owned(), message: message.into(), customer_id: None }
@@ -183,51 +185,52 @@ impl std::fmt::Display for Warning {
     }
 }
 
-/// Figures by which an implausible build is recognised.
+/// Figures that reveal an implausible build.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Quality {
-    /// The share of customers for whom a feature is null, by `view.feature`.
+    /// Share of customers whose feature is null, by `view.feature`.
     #[schema(example = json!({"profile.email": 0.12}))]
     pub null_shares: BTreeMap<String, f64>,
 }
 
-/// A raw file.
+/// A raw file that a build read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Source {
-    /// The raw table.
+#[schema(as = Source)]
+pub struct RawSource {
+    /// Raw table.
     #[schema(example = "transactions")]
     pub table: String,
-    /// Where it lies.
+    /// Path of the file.
     #[schema(example = "raw/transactions/2011-12.csv.gz")]
     pub path: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     #[schema(example = 367_784)]
     pub bytes: u64,
     /// SHA-256 of its content.
     #[schema(example = "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c")]
     pub sha256: String,
-    /// Its records, and the lines that are none.
+    /// Number of records, bad lines included.
     #[schema(example = 25_525)]
     pub lines: u64,
-    /// Its lines as `wc -l` counts them; rows of Parquet.
+    /// Number of lines as `wc -l` counts them; for Parquet, number of rows.
     #[serde(default)]
     #[schema(example = 25_526)]
     pub physical_lines: u64,
-    /// The file with the same content that was read in its place.
+    /// File with the same content that was read instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "raw/transactions/2011-12.csv.gz")]
     pub same_as: Option<String>,
 }
 
-/// What a file of a snapshot is for.
+/// Purpose of a file of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FileKind {
-    /// Typed, for analysis.
+    /// Typed columns, for analysis.
     Customers,
-    /// Ready to serve.
+    /// JSON texts, ready to serve.
     Rows,
-    /// The members of a segment, or of the list `churn`, best first.
+    /// Members of a segment or of the list `churn`, best first.
     Ranking,
     /// Names and similar products, ready to serve.
     Products,
@@ -236,35 +239,35 @@ pub enum FileKind {
 /// A file of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FileEntry {
-    /// Its path in the snapshot's folder.
+    /// Path in the folder of the snapshot.
     #[schema(example = "rows/part-00000.parquet")]
     pub path: String,
-    /// What it is for.
+    /// Purpose.
     pub kind: FileKind,
-    /// The segment of a ranking, or `churn` for the list of all by value at risk.
+    /// Segment of a ranking, or `churn` for the list of all customers by value at risk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "champions")]
     pub segment: Option<String>,
-    /// Its rows.
+    /// Number of rows.
     #[schema(example = 4372)]
     pub rows: u64,
-    /// Its size in bytes.
+    /// Size in bytes.
     #[schema(example = 412_345)]
     pub bytes: u64,
     /// SHA-256 of its content.
     #[schema(example = "7d865e959b2466918c9863afca942d0fb89d7c9ac0c99bafc3749504ded97730")]
     pub sha256: String,
-    /// The size of its Parquet footer, with length and magic, in bytes.
+    /// Size of the Parquet footer in bytes, length field and magic number included.
     #[schema(example = 4_096)]
     pub footer_bytes: u64,
-    /// CRC-32 of those bytes.
+    /// CRC-32 of the footer.
     #[schema(example = 3_735_928_559_u32)]
     pub footer_crc32: u32,
-    /// The id of its first customer (customers and rows) or product (products).
+    /// Id of the first customer (customers and rows) or product (products).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "12346")]
     pub first: Option<String>,
-    /// The id of its last customer (customers and rows) or product (products).
+    /// Id of the last customer (customers and rows) or product (products).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "18287")]
     pub last: Option<String>,
@@ -273,19 +276,20 @@ pub struct FileEntry {
 /// A stage of a build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stage {
-    /// Its name.
+    /// Name.
     #[schema(example = "raw")]
     pub name: String,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     #[schema(example = 1.25)]
     pub seconds: f64,
 }
 
 impl Manifest {
-    /// Reads the manifest of `id`.
+    /// Reads the manifest of the snapshot `id`.
     ///
     /// # Errors
-    /// [`SnapshotError::Unknown`] where there is none, else what is wrong with it or with the lake.
+    /// [`SnapshotError::Unknown`] if there is no manifest, [`SnapshotError::Lake`], or as
+    /// [`Manifest::parse`].
     pub async fn read(lake: &Lake, id: &SnapshotId) -> Result<Self, SnapshotError> {
         let path = id.path("manifest.json");
         let bytes = lake.get(&path).await.map_err(|error| match error {
@@ -295,30 +299,30 @@ impl Manifest {
         Self::parse(path.as_ref(), &bytes)
     }
 
-    /// The manifest in `bytes`, read from `object`.
+    /// Parses `bytes`, read from `object`.
     ///
     /// # Errors
-    /// Of JSON that is none, and of another format.
+    /// [`SnapshotError::Damaged`] for invalid JSON, [`SnapshotError::Format`] for another format.
     pub fn parse(object: &str, bytes: &[u8]) -> Result<Self, SnapshotError> {
         #[derive(Deserialize)]
-        struct Head {
+        struct FormatOnly {
             format: u32,
         }
         let damaged = |error: serde_json::Error| SnapshotError::Damaged {
             object: object.to_owned(),
             why: error.to_string(),
         };
-        let Head { format: found } = serde_json::from_slice(bytes).map_err(damaged)?;
+        let FormatOnly { format: found } = serde_json::from_slice(bytes).map_err(damaged)?;
         if found != FORMAT {
             return Err(SnapshotError::Format { object: object.to_owned(), found, known: FORMAT });
         }
         serde_json::from_slice(bytes).map_err(damaged)
     }
 
-    /// Writes the manifest, which makes the snapshot one.
+    /// Writes the manifest, which completes the snapshot.
     ///
     /// # Errors
-    /// Of the lake.
+    /// [`SnapshotError::Lake`] or [`SnapshotError::Write`].
     pub async fn write(&self, lake: &Lake) -> Result<(), SnapshotError> {
         let path = self.id.path("manifest.json");
         let text = serde_json::to_vec_pretty(self)
@@ -326,7 +330,7 @@ impl Manifest {
         Ok(lake.put(&path, Bytes::from(text)).await?)
     }
 
-    /// The fingerprint over `files`: SHA-256 over path and hash of each, by path.
+    /// Returns the fingerprint of `files`: SHA-256 over the path and hash of each file, sorted by path.
     #[must_use]
     pub fn fingerprint_of(files: &[FileEntry]) -> String {
         let mut sorted: Vec<_> = files.iter().collect();
@@ -335,16 +339,16 @@ impl Manifest {
         for file in sorted {
             hash.update(format!("{}\t{}\n", file.path, file.sha256));
         }
-        hex(&hash.finalize())
+        format!("{:x}", hash.finalize())
     }
 
-    /// The place of the view `name` among the views.
+    /// Returns the position of the view `name`.
     #[must_use]
     pub fn view(&self, name: &str) -> Option<usize> {
         self.views.iter().position(|view| view.name == name)
     }
 
-    /// The personal features, each with its view.
+    /// Iterates over the personal features as pairs of view and feature.
     pub fn personal(&self) -> impl Iterator<Item = (&str, &str)> {
         self.views.iter().flat_map(|view| {
             let personal = view.features.iter().filter(|feature| feature.personal);
@@ -352,19 +356,19 @@ impl Manifest {
         })
     }
 
-    /// Whether `feature` of `view` holds personal data.
+    /// Checks whether `feature` of `view` holds personal data.
     #[must_use]
     pub fn is_personal(&self, view: &str, feature: &str) -> bool {
         self.personal().any(|personal| personal == (view, feature))
     }
 
-    /// Takes for personal what is so in `newer` too: what somebody has declared personal since should not
-    /// be read from an older snapshot.
+    /// Marks the features as personal that are personal in `newer`: a feature that was declared personal
+    /// later must not be readable from an older snapshot.
     pub fn mark_personal(&mut self, newer: &Self) {
         self.mark(|view, feature| newer.is_personal(view, feature));
     }
 
-    /// Takes for personal what the configuration declares so.
+    /// Marks the features as personal that the configuration declares personal.
     pub fn declare_personal(&mut self, columns: &[ColumnRef]) {
         self.mark(|view, feature| {
             columns.iter().any(|column| column.view == view && feature_name(&column.column) == feature)
@@ -379,36 +383,52 @@ impl Manifest {
         }
     }
 
-    /// What is said of who is in `segment` to those who may not see personal data: an audience that asks by
-    /// personal features names values of theirs.
+    /// Returns the definition of `segment` for callers without access to personal data. The expression of an
+    /// audience over personal features contains personal values, so it is masked.
     #[must_use]
     pub fn definition_masked<'a>(&self, segment: &'a SegmentStats) -> &'a str {
-        let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        let continues = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
         let names = |(view, feature): (&str, &str)| {
             let name = format!("{view}.{feature}");
             let mut found = segment.definition.match_indices(&name);
-            found.any(|(at, _)| !goes_on(&segment.definition[at + name.len()..]))
+            found.any(|(at, _)| !continues(&segment.definition[at + name.len()..]))
         };
-        let asks = segment.kind == SegmentKind::Audience && self.personal().any(names);
-        if asks { "an expression over personal features" } else { &segment.definition }
+        let is_personal = segment.kind == SegmentKind::Audience && self.personal().any(names);
+        if is_personal { "an expression over personal features" } else { &segment.definition }
     }
 
-    /// How many members the ranking of `list` has: that of a segment, or another list that is kept in order.
+    /// Returns the parts of a kind, sorted by first id, as positions in `files`.
     #[must_use]
-    pub fn ranked(&self, list: &str) -> u64 {
-        let of_list =
-            |file: &&FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(list);
-        self.files.iter().find(of_list).map_or(0, |file| file.rows)
+    pub fn parts(&self, kind: FileKind) -> Vec<usize> {
+        let mut parts: Vec<usize> =
+            (0..self.files.len()).filter(|file| self.files[*file].kind == kind).collect();
+        parts.sort_by(|a, b| self.files[*a].first.cmp(&self.files[*b].first));
+        parts
     }
 
-    /// The segment `name`.
+    /// Returns the ranking of `list`, a segment or [`CHURN_LIST`](super::CHURN_LIST), as a position in
+    /// `files`.
+    #[must_use]
+    pub fn ranking(&self, list: &str) -> Option<usize> {
+        let is_ranking =
+            |file: &FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(list);
+        self.files.iter().position(is_ranking)
+    }
+
+    /// Returns the number of members in the ranking of `list`; 0 if the snapshot has no such ranking.
+    #[must_use]
+    pub fn ranking_size(&self, list: &str) -> u64 {
+        self.ranking(list).map_or(0, |file| self.files[file].rows)
+    }
+
+    /// Returns the segment `name`.
     #[must_use]
     pub fn segment(&self, name: &str) -> Option<&SegmentStats> {
         self.segments.iter().find(|segment| segment.name == name)
     }
 }
 
-/// Bytes as hexadecimal text.
+/// Encodes bytes as hexadecimal text.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

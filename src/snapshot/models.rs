@@ -1,6 +1,7 @@
-//! The model cards: what each model of a snapshot was made from, how it was chosen and measured, and when not to trust it.
+//! Model cards: the data, choice, measurement and limits of each model of a snapshot.
 //!
-//! Data only; how models are made is the pipeline's. `GET /v1/models/{name}` and the manifest show them as they are here.
+//! Data types only; the pipeline trains the models. `GET /v1/models/{name}` and the manifest show the cards
+//! in this form.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,13 +15,13 @@ pub use churn::{
 };
 pub use recommendations::RecommendationsModel;
 
-/// The models of a snapshot, each with its card.
+/// Model cards of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Models {
-    /// The model behind the view `churn`; absent where the snapshot has none.
+    /// Card of the model behind the view `churn`; absent if the snapshot has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub churn: Option<ChurnModel>,
-    /// The model behind the view `recommendations`.
+    /// Card of the model behind the view `recommendations`; absent if the snapshot has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recommendations: Option<RecommendationsModel>,
 }

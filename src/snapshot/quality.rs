@@ -1,5 +1,5 @@
-//! Whether a snapshot is plausible beside the one before: an export that was cut off, or lost a column,
-//! should not reach readers.
+//! Plausibility checks of a snapshot against the previous one, so that a truncated export, or an export that
+//! lost a column, does not reach readers.
 
 use super::{Manifest, Quality, SegmentStats};
 use crate::{
@@ -7,19 +7,19 @@ use crate::{
     feature::SegmentKind,
 };
 
-/// To how much of what it was a number may fall.
+/// Fraction of its previous value below which a number is implausible.
 const FALL: f64 = 0.5;
-/// Customers with a feature from which on their share says something.
+/// Minimum number of customers with a feature at which their share is significant.
 const FEWEST: f64 = 5.0;
 
 impl Manifest {
-    /// Returns why the snapshot should not be published: what of it is implausible beside `before`, and
-    /// which of `rules` it breaks.
+    /// Returns the reasons against publishing the snapshot: implausible differences to `before`, and broken
+    /// `rules`.
     #[must_use]
     pub fn implausible(&self, before: Option<&Self>, rules: &[QualityRule]) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.customers == 0 {
-            reasons.push("it has no customers".to_owned());
+            reasons.push("the snapshot has no customers".to_owned());
         }
         if let Some(before) = before {
             for metric in [QualityMetric::Customers, QualityMetric::Revenue] {
@@ -36,10 +36,10 @@ impl Manifest {
         reasons
     }
 
-    /// Returns the features that far fewer customers have than `before`.
+    /// Describes the features that far fewer customers have than in `before`.
     fn emptied(&self, before: &Self) -> Vec<String> {
         let Quality { null_shares: now } = &self.quality;
-        // A snapshot of an older version does not know.
+        // Snapshots of older versions have no shares.
         let known = before.quality.null_shares.iter().filter(|_| self.customers > 0);
         let emptied = known.filter_map(|(feature, share)| {
             #[expect(clippy::cast_precision_loss, reason = "a share")]
@@ -48,11 +48,11 @@ impl Manifest {
             match now.get(feature) {
                 _ if customers < FEWEST => None,
                 None => Some(format!(
-                    "the feature {feature} is gone, which {:.1} % of the customers had",
+                    "feature {feature} is missing, which {:.1} % of the customers had",
                     then * 100.0
                 )),
                 Some(share) if 1.0 - share < then * FALL => Some(format!(
-                    "{feature} is there for {:.1} % of the customers, before for {:.1} %",
+                    "{feature} is set for {:.1} % of the customers, previously for {:.1} %",
                     (1.0 - share) * 100.0,
                     then * 100.0
                 )),
@@ -62,7 +62,7 @@ impl Manifest {
         emptied.collect()
     }
 
-    /// Says how the snapshot breaks `rule`, if it does. A rule about the snapshot before holds where there
+    /// Describes how the snapshot breaks `rule`, if it does. A rule on the previous snapshot holds if there
     /// is none.
     fn broken(&self, rule: &QualityRule, before: Option<&Self>) -> Option<String> {
         let Some(value) = self.metric(&rule.metric) else {
@@ -72,13 +72,14 @@ impl Manifest {
             ));
         };
         let limit = if rule.of_previous { before?.metric(&rule.metric)? * rule.factor } else { rule.factor };
-        (!rule.comparator.holds(value, limit)).then(|| {
-            let beside = if rule.of_previous { format!(", compared with {limit}") } else { String::new() };
-            format!("the rule `{}` does not hold: {} is {value}{beside}", rule.text, rule.metric)
-        })
+        if rule.comparator.holds(value, limit) {
+            return None;
+        }
+        let compared = if rule.of_previous { format!(", compared with {limit}") } else { String::new() };
+        Some(format!("the rule `{}` does not hold: {} is {value}{compared}", rule.text, rule.metric))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "compared with shares of others")]
+    #[expect(clippy::cast_precision_loss, reason = "precise enough for comparisons")]
     fn metric(&self, metric: &QualityMetric) -> Option<f64> {
         match metric {
             QualityMetric::Customers => Some(self.customers as f64),

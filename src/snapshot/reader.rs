@@ -1,136 +1,86 @@
-//! Reading a snapshot by point: footers and decoded blocks in memory under one byte budget, one read per block at a time.
+//! Reads of single rows and pages of lists, with footers and decoded blocks cached in memory under one byte
+//! budget; concurrent reads of a block share one range read.
 //!
-//! A warm lookup is a binary search for the block, a look into the block's hash table, and a copy of the customer's texts; a cold one
-//! adds one range read. What is read is checked against the checksums that the writer left. Knows nothing of HTTP or Tair.
+//! A cache hit is a binary search for the block, a lookup in the block's hash table, and a copy of the
+//! customer's texts. A cache miss adds one range read.
 
-use std::{
-    ops::Range,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
 use arrow::array::{Array, RecordBatch, StringArray};
-use bytes::Bytes;
 use futures::{StreamExt, stream};
-use object_store::path::Path;
-use tokio::sync::Semaphore;
 
-mod churn;
-mod forgotten;
+mod churn_list;
+mod gaps;
 mod row_block;
-mod sweep;
+mod row_runs;
 
-pub use churn::ChurnFilter;
-pub use forgotten::Gaps;
+pub use churn_list::ChurnFilter;
+pub use gaps::Gaps;
 use row_block::RowBlock;
 pub(crate) use row_block::fuzz as fuzz_row_block;
-pub use sweep::{ReadStretch, Stretch};
+pub use row_runs::{FetchedRowRun, RowRun};
 
-use super::{
-    FileEntry, FileKind, Manifest, SnapshotError,
-    blocks::{Footer, footer_range},
-};
+use super::{FileKind, Manifest, SnapshotError, files::SnapshotFiles, footer::Footer};
 use crate::{
     cache::Cache,
     feature::{CustomerId, Row, Tier, ViewRows},
-    lake::{Lake, LakeError},
+    lake::Lake,
     telemetry::Metrics,
 };
 
-/// A decoded block, about.
+/// Approximate memory of a decoded block, in bytes.
 const BLOCK_BYTES: u64 = 192 << 10;
+/// Number of footers that [`SnapshotReader::warm_up`] reads at a time.
+const WARM_UP_READS: usize = 8;
+/// Cache budget of a reader with a cache of its own, in bytes.
+const OFFLINE_CACHE: u64 = 64 << 20;
 
-/// What readers of snapshots may use, shared by all snapshots that a process has open.
-#[derive(Debug, Clone)]
-pub struct ReadLimits {
-    /// Bytes of footers and decoded blocks in memory.
-    pub cache: u64,
-    /// Reads on the lake at a time.
-    pub lake_reads: usize,
-    /// The deadline of one read on the lake, waiting included.
-    pub lake_timeout: Duration,
-}
-
-/// Footers and blocks of all open snapshots, and the right to read from the lake.
+/// Cache of footers and decoded blocks of all snapshots that a process has open.
 #[derive(Debug, Clone)]
 pub struct BlockCache {
-    entries: Arc<Cache<Key, Entry, SnapshotError>>,
-    reads: Arc<Semaphore>,
-    timeout: Duration,
+    entries: Arc<Cache<BlockKey, CacheEntry, SnapshotError>>,
     metrics: Arc<Metrics>,
     next_snapshot: Arc<AtomicU64>,
 }
 
-/// A block of a file of an open snapshot, or its footer.
+/// Key of a block, or of a footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+struct BlockKey {
     snapshot: u64,
     file: usize,
+    /// `None` for the footer.
     block: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
-enum Entry {
+enum CacheEntry {
     Footer(Arc<Footer>),
-    /// A block that is read by point.
+    /// A block for lookups by id.
     Rows(Arc<RowBlock>),
-    /// A block that is read through.
+    /// A block for scans.
     Columns(Arc<RecordBatch>),
 }
 
 impl BlockCache {
-    /// An empty cache.
+    /// Creates an empty cache that holds at most `budget` bytes.
     #[must_use]
-    pub fn new(limits: &ReadLimits, metrics: Arc<Metrics>) -> Self {
-        let entries =
-            Arc::new(Cache::new(limits.cache, limits.cache / BLOCK_BYTES, |_, entry: &Entry| entry.weight()));
-        let reads = Arc::new(Semaphore::new(limits.lake_reads.max(1)));
-        Self { entries, reads, timeout: limits.lake_timeout, metrics, next_snapshot: Arc::default() }
+    pub fn new(budget: u64, metrics: Arc<Metrics>) -> Self {
+        let entries = Cache::new(budget, budget / BLOCK_BYTES, |_, entry: &CacheEntry| entry.weight());
+        Self { entries: Arc::new(entries), metrics, next_snapshot: Arc::default() }
     }
 
-    /// Bytes held now.
+    /// Returns the memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.entries.weight()
     }
-
-    /// Exactly `range` of the object at `path`, within the deadline and the number of reads at a time.
-    async fn read(&self, lake: &Lake, path: &Path, range: Range<u64>) -> Result<Bytes, SnapshotError> {
-        self.metrics.lake_reads.inc();
-        let read = async {
-            let _permit = self.reads.acquire().await;
-            lake.get_range(path, range).await
-        };
-        match tokio::time::timeout(self.timeout, read).await {
-            Ok(Ok(bytes)) => {
-                self.metrics.lake_read_bytes.inc_by(bytes.len() as u64);
-                Ok(bytes)
-            }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => {
-                Err(SnapshotError::Timeout { object: path.to_string(), millis: self.timeout.as_millis() })
-            }
-        }
-    }
-
-    fn count_error(&self, error: &SnapshotError) {
-        let reason = match error {
-            SnapshotError::Lake(LakeError::NotFound { .. }) => "missing",
-            SnapshotError::Damaged { .. } | SnapshotError::Lake(LakeError::Length { .. }) => "damaged",
-            SnapshotError::Timeout { .. } => "timeout",
-            _ => "store",
-        };
-        self.metrics.lake_errors.with_label_values(&[reason]).inc();
-        let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-        tracing::error!(reason, %error, source, "a read on the lake failed");
-    }
 }
 
-impl Entry {
+impl CacheEntry {
     fn weight(&self) -> usize {
         match self {
             Self::Footer(footer) => footer.weight(),
@@ -143,86 +93,95 @@ impl Entry {
 /// An open snapshot.
 #[derive(Debug)]
 pub struct SnapshotReader {
-    manifest: Arc<Manifest>,
-    lake: Lake,
+    files: SnapshotFiles,
     cache: BlockCache,
-    /// This snapshot's number in the cache.
+    /// Number of this snapshot in the cache.
     number: u64,
-    /// The places in the manifest's files of the parts of `rows`, by id.
+    /// Parts of `rows`, sorted by id.
     parts: Vec<usize>,
-    /// Those of `products`, likewise.
+    /// Parts of `products`, sorted by id.
     products: Vec<usize>,
-    /// The footers of the manifest's files while the cache holds them: every read needs one, and this way is shorter.
+    /// Footers by file, as long as the cache holds them. Every read needs a footer, and this is faster than
+    /// the cache.
     footers: Box<[ArcSwap<Weak<Footer>>]>,
 }
 
-/// What a snapshot says of a product.
+/// A product as a snapshot stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProductRow {
-    /// Its name, where the raw data has one.
+    /// Name, if the raw data has one.
     pub name: Option<String>,
-    /// Its category, where the raw data has one.
+    /// Category, if the raw data has one.
     pub category: Option<String>,
-    /// The similar products, best first, as a JSON array.
+    /// Similar products, best first, as a JSON array.
     pub similar: String,
 }
 
-/// A stretch of a list.
+/// A page of the members of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Members {
-    /// Customers with their ranks, counted from 0. Forgotten ones are left out, and nobody takes their ranks.
+pub struct MemberPage {
+    /// Customers with their ranks, counted from 0. Erased customers are left out; their ranks stay empty.
     pub customers: Vec<(u64, CustomerId)>,
-    /// How many there are in the whole list.
+    /// Number of members of the whole list.
     pub total: u64,
-    /// The rank to go on from; nothing where nobody is left.
+    /// Rank at which the next page begins; `None` on the last page.
     pub next: Option<u64>,
-    /// The tier that told who they are.
+    /// Tier that the page was read from.
     pub tier: Tier,
 }
 
 impl SnapshotReader {
-    /// Opens the snapshot of `manifest`. Nothing is read until it is asked for.
+    /// Opens a snapshot. Reads nothing yet.
     #[must_use]
-    pub fn new(lake: Lake, manifest: Arc<Manifest>, cache: BlockCache) -> Self {
+    pub fn new(files: SnapshotFiles, cache: BlockCache) -> Self {
         let number = cache.next_snapshot.fetch_add(1, Ordering::Relaxed);
-        let parts = |kind: FileKind| {
-            let mut parts: Vec<usize> =
-                (0..manifest.files.len()).filter(|at| manifest.files[*at].kind == kind).collect();
-            parts.sort_by(|a, b| manifest.files[*a].first.cmp(&manifest.files[*b].first));
-            parts
-        };
-        let (parts, products) = (parts(FileKind::Rows), parts(FileKind::Products));
-        let footers = manifest.files.iter().map(|_| ArcSwap::default()).collect();
-        Self { manifest, lake, cache, number, parts, products, footers }
+        let (parts, products) =
+            (files.manifest.parts(FileKind::Rows), files.manifest.parts(FileKind::Products));
+        let footers = files.manifest.files.iter().map(|_| ArcSwap::default()).collect();
+        Self { files, cache, number, parts, products, footers }
     }
 
-    /// The snapshot's manifest.
+    /// Opens a snapshot for a command that no request waits for, with a cache of its own.
+    #[must_use]
+    pub fn offline(lake: &Lake, manifest: &Arc<Manifest>) -> Self {
+        let cache = BlockCache::new(OFFLINE_CACHE, Arc::new(Metrics::unobserved()));
+        Self::new(SnapshotFiles::offline(lake, manifest), cache)
+    }
+
+    /// Returns the files of the snapshot.
+    #[must_use]
+    pub fn files(&self) -> &SnapshotFiles {
+        &self.files
+    }
+
+    /// Returns the manifest.
     #[must_use]
     pub fn manifest(&self) -> &Arc<Manifest> {
-        &self.manifest
+        &self.files.manifest
     }
 
-    /// Reads all footers ahead, so that a cold lookup is one read. What fails is logged and counted, and tried again when it is asked for.
+    /// Reads all footers ahead, so that a cold lookup takes one range read. Failures are logged and counted;
+    /// the lookup retries.
     pub async fn warm_up(&self) {
-        let files = self.parts.iter().chain(&self.products);
-        stream::iter(files).for_each_concurrent(8, |file| async { drop(self.footer(*file).await) }).await;
+        let files = stream::iter(self.parts.iter().chain(&self.products));
+        files.for_each_concurrent(WARM_UP_READS, |file| async { drop(self.footer(*file).await) }).await;
     }
 
-    /// The features of one customer, or nothing where the snapshot does not know the customer.
+    /// Returns the features of a customer, or `None` if the snapshot does not have the customer.
     ///
     /// # Errors
-    /// Of the lake, or of a damaged file, which it names.
+    /// [`SnapshotError::Lake`], [`SnapshotError::Timeout`], or [`SnapshotError::Damaged`].
     pub async fn row(&self, id: &CustomerId) -> Result<Option<Row>, Arc<SnapshotError>> {
-        let texts = self.texts_of(&self.parts, id.as_str()).await?;
+        let texts = self.lookup(&self.parts, id.as_str()).await?;
         Ok(texts.map(|(_, texts)| Row::new(id.clone(), texts)))
     }
 
-    /// A product, or nothing where the snapshot does not know it.
+    /// Returns a product, or `None` if the snapshot does not have the product.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`].
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn product(&self, id: &str) -> Result<Option<ProductRow>, Arc<SnapshotError>> {
-        let Some((file, texts)) = self.texts_of(&self.products, id).await? else { return Ok(None) };
+        let Some((file, texts)) = self.lookup(&self.products, id).await? else { return Ok(None) };
         if texts.len() < 3 {
             return Err(self.damaged(file, "a column is missing"));
         }
@@ -230,10 +189,11 @@ impl SnapshotReader {
         Ok(Some(ProductRow { name: text(0), category: text(1), similar: text(2).unwrap_or_default() }))
     }
 
-    /// The ids of the members of `segment` of the ranks from `offset` (counted from 0), at most `limit`.
+    /// Returns at most `limit` members of `segment`, from rank `offset` (counted from 0) on, erased customers
+    /// included. A segment without a ranking is empty.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`]. A segment without a ranking is empty.
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn members(
         &self,
         segment: &str,
@@ -241,25 +201,23 @@ impl SnapshotReader {
         limit: usize,
     ) -> Result<Vec<CustomerId>, Arc<SnapshotError>> {
         let mut members = Vec::new();
-        let of_segment =
-            |file: &FileEntry| file.segment.as_deref() == Some(segment) && file.kind == FileKind::Ranking;
-        let Some(file) = self.manifest.files.iter().position(of_segment) else { return Ok(members) };
+        let Some(file) = self.files.manifest.ranking(segment) else { return Ok(members) };
         let footer = self.footer(file).await?;
         while members.len() < limit {
             let next = offset + members.len() as u64;
             let Some((at, first)) = footer.block_of_row(next) else { break };
             let block = self.columns(file, &footer, at).await?;
-            let ids = self.texts(file, &block, 0)?;
+            let ids = self.ids(file, &block)?;
             let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
             for id in ids.iter().skip(skip).take(limit - members.len()).flatten() {
-                members.push(self.id(file, id)?);
+                members.push(self.customer_id(file, id)?);
             }
         }
         Ok(members)
     }
 
-    /// What stands beside `id` in one of `parts`, and which that is.
-    async fn texts_of(
+    /// Returns the texts that one of `parts` has for `id`, and the part.
+    async fn lookup(
         &self,
         parts: &[usize],
         id: &str,
@@ -268,14 +226,14 @@ impl SnapshotReader {
         let footer = self.footer(file).await?;
         let Some(at) = footer.block_of_id(id) else { return Ok(None) };
         match self.block(file, &footer, at).await? {
-            Entry::Rows(rows) => Ok(rows.get(id).map(|texts| (file, texts))),
-            _ => Err(self.damaged(file, "a block was taken for one of another kind")),
+            CacheEntry::Rows(rows) => Ok(rows.get(id).map(|texts| (file, texts))),
+            _ => Err(wrong_entry()),
         }
     }
 
-    /// The one of `parts` that may hold `id`.
+    /// Returns the only one of `parts` that can hold `id`.
     fn part_of(&self, parts: &[usize], id: &str) -> Option<usize> {
-        let file = |at: usize| &self.manifest.files[at];
+        let file = |at: usize| self.files.entry(at);
         let at = parts.partition_point(|at| file(*at).last.as_deref().is_some_and(|last| last < id));
         parts.get(at).copied().filter(|at| file(*at).first.as_deref().is_some_and(|first| first <= id))
     }
@@ -285,92 +243,92 @@ impl SnapshotReader {
             self.cache.metrics.cache_hits.inc();
             return Ok(footer);
         }
-        let load = async {
-            let entry = &self.manifest.files[file];
-            let path = self.manifest.id.path(&entry.path);
-            let bytes = self.cache.read(&self.lake, &path, footer_range(&path, entry)?).await?;
-            let footer = Footer::check(&path, entry, &bytes)?;
-            Ok(Entry::Footer(Arc::new(footer)))
-        };
+        let load = async { Ok(CacheEntry::Footer(Arc::new(self.files.footer(file).await?))) };
         match self.entry(self.key(file, None), load).await? {
-            Entry::Footer(footer) => {
+            CacheEntry::Footer(footer) => {
                 self.footers[file].store(Arc::new(Arc::downgrade(&footer)));
                 Ok(footer)
             }
-            _ => Err(self.damaged(file, "its footer was taken for a block")),
+            _ => Err(wrong_entry()),
         }
     }
 
-    /// Block `at`, as its file's kind of reads wants it.
-    async fn block(&self, file: usize, footer: &Footer, at: usize) -> Result<Entry, Arc<SnapshotError>> {
+    /// Returns block `at`, decoded for lookups or for scans, depending on the kind of file.
+    async fn block(
+        &self,
+        file: usize,
+        footer: &Arc<Footer>,
+        at: usize,
+    ) -> Result<CacheEntry, Arc<SnapshotError>> {
         let load = async {
-            // A new block drives out what was not asked for, and the cache knows only what it is asked for itself.
+            // A new block evicts the entries that were used least. The cache does not see uses of the footer:
+            // they bypass it.
             let _ = self.cache.entries.get(&self.key(file, None));
-            let entry = &self.manifest.files[file];
-            let path = self.manifest.id.path(&entry.path);
-            let block = footer.block(at);
-            let bytes = self.cache.read(&self.lake, &path, block.offset..block.offset + block.length).await?;
-            let decoded = footer.decode_block(at, bytes).and_then(|batch| match entry.kind {
-                FileKind::Rows | FileKind::Products => Ok(Entry::Rows(Arc::new(RowBlock::new(&batch)?))),
-                FileKind::Ranking | FileKind::Customers => Ok(Entry::Columns(Arc::new(batch))),
-            });
-            decoded.map_err(|why| SnapshotError::Damaged { object: path.to_string(), why })
+            let block = self.files.read_block(file, footer, at).await?;
+            let decode = || {
+                block.check()?;
+                let batch = block.decode()?;
+                Ok(match self.files.entry(file).kind {
+                    FileKind::Rows | FileKind::Products => {
+                        let rows = RowBlock::new(&batch).map_err(|why| block.damaged(why))?;
+                        CacheEntry::Rows(Arc::new(rows))
+                    }
+                    FileKind::Ranking | FileKind::Customers => CacheEntry::Columns(Arc::new(batch)),
+                })
+            };
+            decode().map_err(|error| self.files.count_error(error))
         };
         self.entry(self.key(file, Some(at)), load).await
     }
 
-    /// A block that is read through.
+    /// Returns block `at` of a file that is scanned.
     async fn columns(
         &self,
         file: usize,
-        footer: &Footer,
+        footer: &Arc<Footer>,
         at: usize,
     ) -> Result<Arc<RecordBatch>, Arc<SnapshotError>> {
         match self.block(file, footer, at).await? {
-            Entry::Columns(batch) => Ok(batch),
-            _ => Err(self.damaged(file, "a block was taken for one of another kind")),
+            CacheEntry::Columns(batch) => Ok(batch),
+            _ => Err(wrong_entry()),
         }
     }
 
-    fn key(&self, file: usize, block: Option<usize>) -> Key {
-        Key { snapshot: self.number, file, block }
+    fn key(&self, file: usize, block: Option<usize>) -> BlockKey {
+        BlockKey { snapshot: self.number, file, block }
     }
 
-    /// From the cache, or loaded once however many ask.
+    /// Returns an entry of the cache. On a miss, concurrent callers share one `load`.
     async fn entry(
         &self,
-        key: Key,
-        load: impl Future<Output = Result<Entry, SnapshotError>>,
-    ) -> Result<Entry, Arc<SnapshotError>> {
+        key: BlockKey,
+        load: impl Future<Output = Result<CacheEntry, SnapshotError>>,
+    ) -> Result<CacheEntry, Arc<SnapshotError>> {
         if let Some(entry) = self.cache.entries.get(&key) {
             self.cache.metrics.cache_hits.inc();
             return Ok(entry);
         }
         self.cache.metrics.cache_misses.inc();
-        let load = async { load.await.inspect_err(|error| self.cache.count_error(error)) };
-        // On the heap, so that the way of a hit stays small.
+        // Boxed so that the future of a cache hit stays small.
         Box::pin(self.cache.entries.get_or_make(&key, load)).await
     }
 
-    fn texts<'a>(
-        &self,
-        file: usize,
-        block: &'a RecordBatch,
-        column: usize,
-    ) -> Result<&'a StringArray, Arc<SnapshotError>> {
-        let texts =
-            block.columns().get(column).and_then(|column| column.as_any().downcast_ref::<StringArray>());
-        texts.ok_or_else(|| self.damaged(file, "a column that should hold text does not"))
+    fn ids<'a>(&self, file: usize, block: &'a RecordBatch) -> Result<&'a StringArray, Arc<SnapshotError>> {
+        let ids = block.columns().first().and_then(|column| column.as_any().downcast_ref::<StringArray>());
+        ids.ok_or_else(|| self.damaged(file, "the column of ids does not hold text"))
     }
 
-    fn id(&self, file: usize, text: &str) -> Result<CustomerId, Arc<SnapshotError>> {
+    fn customer_id(&self, file: usize, text: &str) -> Result<CustomerId, Arc<SnapshotError>> {
         CustomerId::parse(text).map_err(|error| self.damaged(file, &error.to_string()))
     }
 
     fn damaged(&self, file: usize, why: &str) -> Arc<SnapshotError> {
-        let object = self.manifest.id.path(&self.manifest.files[file].path).to_string();
-        Arc::new(SnapshotError::Damaged { object, why: why.to_owned() })
+        Arc::new(self.files.damaged(file, why))
     }
+}
+
+fn wrong_entry() -> Arc<SnapshotError> {
+    Arc::new(SnapshotError::Internal { why: "the block cache returned an entry of another kind" })
 }
 
 impl Drop for SnapshotReader {

@@ -1,4 +1,4 @@
-//! Which snapshots there are, and which may go.
+//! Lists and removes snapshots.
 
 use std::collections::BTreeSet;
 
@@ -9,25 +9,25 @@ use object_store::path::Path;
 use super::{FOLDER, GRACE, Manifest, SnapshotError, SnapshotId, read_current};
 use crate::lake::Lake;
 
-/// How old a folder without a manifest must be before it is taken for the rest of a build that died.
+/// Minimum age at which a folder without a manifest counts as the remains of an interrupted build.
 const ABANDONED: TimeDelta = TimeDelta::days(1);
 
-/// Manifests that are read at a time.
+/// Number of manifests that are read at a time.
 const MANIFEST_READS: usize = 16;
 
-/// What [`prune`] removed.
+/// Removals of [`prune`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Whole snapshots.
+    /// Complete snapshots.
     pub snapshots: Vec<SnapshotId>,
-    /// Folders of builds that never ended.
+    /// Folders of interrupted builds.
     pub abandoned: Vec<String>,
 }
 
-/// The manifests of all snapshots, newest build first. What cannot be read is left out and logged.
+/// Reads the manifests of all snapshots, newest build first. Unreadable manifests are logged and left out.
 ///
 /// # Errors
-/// Of a lake that cannot be listed.
+/// [`SnapshotError::Lake`] if the lake cannot be listed.
 pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
     let mut manifests = Vec::new();
     let ids = lake
@@ -42,7 +42,7 @@ pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
             Ok(manifest) => manifests.push(manifest),
             Err(SnapshotError::Unknown { .. }) => {}
             Err(error) => {
-                tracing::warn!(snapshot = %id, %error, "left a snapshot out whose manifest cannot be read")
+                tracing::warn!(snapshot = %id, %error, "cannot read the manifest of a snapshot");
             }
         }
     }
@@ -50,12 +50,12 @@ pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
     Ok(manifests)
 }
 
-/// Removes all but the `keep` newest snapshots (nothing where `keep` is none), and folders without a manifest that are
-/// older than a day. The current snapshot, the previous one, those that were current within the last hour, and those of
-/// `protected`, as one being published, stay.
+/// Removes all snapshots but the `keep` newest (none, if `keep` is `None`), and folders without a manifest
+/// that are older than a day. Keeps the current snapshot, the previous one, those that were current within
+/// the last hour, and those of `protected`, such as one that is being published.
 ///
 /// # Errors
-/// Of the lake; what was removed until then is gone.
+/// [`SnapshotError::Lake`] or [`SnapshotError::Damaged`]; earlier removals stand.
 pub async fn prune(
     lake: &Lake,
     keep: Option<usize>,
@@ -92,12 +92,12 @@ pub async fn prune(
     Ok(pruned)
 }
 
-/// Removes the snapshot `id`, whoever may still read it.
+/// Removes the snapshot `id`, even if readers still use it.
 ///
 /// # Errors
-/// Of the lake; what is left of it is no snapshot.
+/// [`SnapshotError::Lake`]; the remaining files are no snapshot, since the manifest is removed first.
 pub async fn remove(lake: &Lake, id: &SnapshotId) -> Result<(), SnapshotError> {
-    // The manifest goes first: from then on no reader takes the folder for a snapshot.
+    // Without the manifest, readers no longer see a snapshot.
     lake.delete(&id.path("manifest.json")).await?;
     remove_folder(lake, id.as_str()).await
 }

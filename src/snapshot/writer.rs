@@ -1,7 +1,7 @@
-//! Writing a snapshot's Parquet files: block by block, hashed on the way, never held whole.
+//! Writes the Parquet files of a snapshot block by block, with hashes and checksums, in bounded memory.
 //!
-//! A file appears in the lake when it is finished and not before; the manifest, written last by the caller, is what makes
-//! the files a snapshot. The same batches give the same bytes.
+//! A file appears in the lake once it is finished. The caller writes the manifest last, which turns the files
+//! into a snapshot. Equal batches give equal bytes.
 
 use std::sync::Arc;
 
@@ -25,30 +25,29 @@ use tokio::io::AsyncWriteExt;
 
 use super::{
     FileEntry, FileKind, SnapshotError, SnapshotId,
-    blocks::{Block, KEY, block_text},
-    manifest::hex,
+    footer::{BlockPlace, KEY, block_text},
 };
 use crate::lake::Lake;
 
-/// The customers of a part. Parts are cut by count, so that the same customers give the same parts.
+/// Number of customers in a part. Parts are cut by count, so that equal customers give equal parts.
 pub const PART_ROWS: usize = 131_072;
-/// The texts of a block of `rows` are at least this long, unless its part ends: what a cold lookup reads and decodes, before
-/// compression.
+/// Minimum length of the texts in a block of `rows`, in bytes, except for the last block of a part: the
+/// amount that a cold lookup reads and decodes, before compression.
 pub const ROWS_BLOCK_BYTES: usize = 160 << 10;
-/// No block of `rows` goes on with texts this long.
+/// Length of the texts, in bytes, at which a block of `rows` ends with any id.
 const ROWS_BLOCK_MOST_BYTES: usize = ROWS_BLOCK_BYTES / 4 * 5;
-/// One id in this many may end a block of `rows`.
+/// Ratio of all ids to the ids that may end a block of `rows`.
 const ENDING_IDS: u32 = 8;
-/// The members of a block of a ranking.
+/// Number of members in a block of a ranking.
 pub const RANKING_BLOCK_ROWS: usize = 4_096;
-/// The most that a column's dictionary in a part of `customers` may hold.
+/// Maximum size of a column's dictionary in a part of `customers`, in bytes.
 const DICTIONARY_BYTES: usize = 128 << 10;
-/// The name of the id column in every file of customers.
+/// Name of the id column in files of customers.
 pub const ID: &str = "customer_id";
-/// The name of the id column in `products`.
+/// Name of the id column in `products`.
 pub const PRODUCT_ID: &str = "product_id";
 
-/// The schema of `rows`: the id, and one text column per view.
+/// Returns the schema of `rows`: the id, and one text column per view.
 #[must_use]
 pub fn rows_schema<'a>(views: impl IntoIterator<Item = &'a str>) -> SchemaRef {
     let texts = views.into_iter().map(|view| Field::new(view, DataType::Utf8, true));
@@ -57,7 +56,8 @@ pub fn rows_schema<'a>(views: impl IntoIterator<Item = &'a str>) -> SchemaRef {
     ))
 }
 
-/// The schema of `products`: the id, name and category where there is one, and the similar products as a JSON array.
+/// Returns the schema of `products`: the id, a nullable name and category, and the similar products as a JSON
+/// array.
 #[must_use]
 pub fn products_schema() -> SchemaRef {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
@@ -66,34 +66,36 @@ pub fn products_schema() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// As `rows`.
+/// Returns the writer properties of `products`, which are those of `rows` with statistics of the product id.
 #[must_use]
 pub fn products_properties() -> WriterProperties {
     let id = ColumnPath::from(PRODUCT_ID);
     plain(Compression::LZ4_RAW).set_column_statistics_enabled(id, EnabledStatistics::Chunk).build()
 }
 
-/// Ready to serve: no dictionaries, since a lookup would have to read them; no statistics but the ids'.
+/// Returns the writer properties of `rows`: no dictionaries, which every lookup would have to read, and
+/// statistics of the ids only.
 #[must_use]
 pub fn rows_properties() -> WriterProperties {
     plain(Compression::LZ4_RAW).build()
 }
 
-/// Typed, for scans.
+/// Returns the writer properties of `customers`, for scans.
 #[must_use]
 pub fn customers_properties() -> WriterProperties {
     WriterProperties::builder()
         .set_created_by(created_by())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        // Ids are all different. A column of many values gives its dictionary up early: trying on costs more than it saves.
+        // Ids are distinct. A column with many values drops its dictionary early: building the dictionary
+        // costs more than it saves.
         .set_column_dictionary_enabled(ColumnPath::from(ID), false)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-        // Parts are cut by count already, and a block ends where its part does.
+        // Parts are cut by count, and a part is a single block.
         .set_max_row_group_row_count(None)
         .build()
 }
 
-/// A member list.
+/// Returns the writer properties of rankings.
 #[must_use]
 pub fn ranking_properties() -> WriterProperties {
     plain(Compression::LZ4_RAW).build()
@@ -115,12 +117,13 @@ fn plain(compression: Compression) -> WriterPropertiesBuilder {
         .set_write_batch_size(usize::MAX)
 }
 
-/// No version in it: an upgrade that writes the same bytes keeps the fingerprint.
+/// Returns the creator without a version, so that an upgrade that writes the same bytes keeps the
+/// fingerprint.
 fn created_by() -> String {
     "larder".to_owned()
 }
 
-/// Writes one file of a snapshot.
+/// A file of a snapshot that is being written.
 #[derive(Debug)]
 pub struct PartWriter {
     path: String,
@@ -129,8 +132,8 @@ pub struct PartWriter {
     encoder: ArrowWriter<Vec<u8>>,
     out: BufWriter,
     hash: Sha256,
-    blocks: Vec<Block>,
-    /// The bytes of the texts of the block under way, where it is cut by them.
+    blocks: Vec<BlockPlace>,
+    /// Length of the texts in the open block, in bytes, if [`PartWriter::write_in_blocks`] cuts blocks.
     filled: usize,
     offset: u64,
     rows: u64,
@@ -138,10 +141,10 @@ pub struct PartWriter {
 }
 
 impl PartWriter {
-    /// Starts the file `path` of the snapshot `id`.
+    /// Starts the file `path` in the folder of the snapshot `id`.
     ///
     /// # Errors
-    /// Of a schema that Parquet cannot hold.
+    /// [`SnapshotError::Write`] if Parquet does not support the schema.
     pub fn new(
         lake: &Lake,
         id: &SnapshotId,
@@ -169,26 +172,28 @@ impl PartWriter {
         })
     }
 
-    /// Names the segment that a ranking is of.
+    /// Sets the segment of a ranking.
     #[must_use]
     pub fn of_segment(mut self, segment: &str) -> Self {
         self.segment = Some(segment.to_owned());
         self
     }
 
-    /// The rows so far.
+    /// Returns the number of rows so far.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Adds rows to the block under way.
+    /// Adds rows to the open block.
     ///
     /// # Errors
-    /// Of the encoder.
+    /// [`SnapshotError::Write`].
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), SnapshotError> {
-        let ids = batch.column(0).as_any().downcast_ref::<StringArray>();
-        if let Some(ids) = ids.filter(|ids| !ids.is_empty() && self.kind != FileKind::Ranking) {
+        if let Some(ids) = batch.column(0).as_any().downcast_ref::<StringArray>()
+            && !ids.is_empty()
+            && self.kind != FileKind::Ranking
+        {
             let last = ids.value(ids.len() - 1).to_owned();
             match &mut self.ids {
                 Some(range) => range.1 = last,
@@ -199,13 +204,13 @@ impl PartWriter {
         self.encoder.write(batch).map_err(|error| failed(&self.path, error))
     }
 
-    /// Adds rows of texts, such as those of `rows`, and ends blocks by their size, and by the ids, of which some may end one.
+    /// Adds rows of texts, and ends blocks by size at one of the ids that may end a block.
     ///
-    /// Were it the size alone, a text that grows would move the ends of all blocks behind it, and two snapshots that differ in
-    /// little would have few blocks in common.
+    /// If blocks ended by size alone, a longer text would move the ends of all later blocks, and two similar
+    /// snapshots would share few blocks.
     ///
     /// # Errors
-    /// Of the encoder or the lake.
+    /// [`SnapshotError::Write`].
     pub async fn write_in_blocks(&mut self, batch: &RecordBatch) -> Result<(), SnapshotError> {
         let texts = |column: &Arc<dyn Array>| column.as_any().downcast_ref::<StringArray>().cloned();
         let texts: Vec<StringArray> = batch.columns().iter().filter_map(texts).collect();
@@ -228,10 +233,10 @@ impl PartWriter {
         }
     }
 
-    /// Ends the block under way and hands its bytes to the lake.
+    /// Ends the open block and passes its bytes to the lake.
     ///
     /// # Errors
-    /// Of the encoder or the lake.
+    /// [`SnapshotError::Write`].
     pub async fn end_block(&mut self) -> Result<(), SnapshotError> {
         self.filled = 0;
         // The magic number at the start of the file belongs to no block.
@@ -239,15 +244,19 @@ impl PartWriter {
         self.encoder.flush().map_err(|error| failed(&self.path, error))?;
         let (offset, bytes) = (self.offset, self.drain().await?);
         if !bytes.is_empty() {
-            self.blocks.push(Block { offset, length: bytes.len() as u64, crc32: crc32fast::hash(&bytes) });
+            self.blocks.push(BlockPlace {
+                offset,
+                length: bytes.len() as u64,
+                crc32: crc32fast::hash(&bytes),
+            });
         }
         Ok(())
     }
 
-    /// Ends the file. It is in the lake from now on.
+    /// Finishes the file, which then appears in the lake.
     ///
     /// # Errors
-    /// Of the encoder or the lake.
+    /// [`SnapshotError::Write`].
     pub async fn finish(mut self) -> Result<FileEntry, SnapshotError> {
         self.end_block().await?;
         self.encoder.append_key_value_metadata(KeyValue::new(KEY.to_owned(), block_text(&self.blocks)));
@@ -261,7 +270,7 @@ impl PartWriter {
             segment: self.segment,
             rows: self.rows,
             bytes: self.offset,
-            sha256: hex(&self.hash.finalize()),
+            sha256: format!("{:x}", self.hash.finalize()),
             footer_bytes: footer.len() as u64,
             footer_crc32: crc32fast::hash(&footer),
             first,
@@ -269,7 +278,7 @@ impl PartWriter {
         })
     }
 
-    /// Hands what the encoder has made to the lake.
+    /// Passes the encoded bytes to the lake.
     async fn drain(&mut self) -> Result<Bytes, SnapshotError> {
         self.encoder.sync().map_err(|error| failed(&self.path, error))?;
         let bytes = Bytes::from(std::mem::take(self.encoder.inner_mut()));
@@ -286,9 +295,9 @@ fn failed(path: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>
     SnapshotError::Write { object: path.to_owned(), source: error.into() }
 }
 
-/// Whether a block may end with the customer or product `id`.
+/// Checks whether a block may end with the customer or product `id`.
 fn ends_blocks(id: &str) -> bool {
-    // Spread, since the checksums of ids that are counted up have a pattern.
+    // The multiplication spreads the checksums: those of consecutive ids have a pattern.
     let spread = crc32fast::hash(id.as_bytes()).wrapping_mul(0x9E37_79B1);
     (spread >> 16).is_multiple_of(ENDING_IDS)
 }
@@ -296,9 +305,9 @@ fn ends_blocks(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::LakeConfig, snapshot::blocks::Footer};
+    use crate::{config::LakeConfig, snapshot::footer::Footer};
 
-    /// The last id of each block of a part of `texts`, written in batches of `size`.
+    /// Writes a part of `texts` in batches of `size` and returns the last id of each block.
     async fn ends(texts: &[(String, String)], size: usize) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
         let lake = Lake::open(&LakeConfig::default(), folder.path()).expect("a lake");
@@ -315,28 +324,31 @@ mod tests {
             part.write_in_blocks(&batch).await.expect("written");
         }
         let entry = part.finish().await.expect("a file");
-        let footer = Footer::read(&lake, &id.path(&entry.path), &entry).await.expect("a footer");
-        (0..footer.blocks()).map(|at| String::from_utf8_lossy(footer.last_id(at)).into_owned()).collect()
+        let path = id.path(&entry.path);
+        let footer =
+            lake.get_range(&path, entry.bytes - entry.footer_bytes..entry.bytes).await.expect("bytes");
+        let footer = Footer::parse(path, &entry, &footer).expect("a footer");
+        (0..footer.blocks()).map(|at| footer.last_id(at).to_owned()).collect()
     }
 
     #[tokio::test]
-    async fn blocks_end_with_the_same_ids_though_texts_differ() {
+    async fn changed_texts_move_few_block_ends() {
         let row = |number: usize| (format!("C{number:07}"), "x".repeat(300 + number * 7919 % 200));
         let mut texts: Vec<_> = (0..20_000).map(row).collect();
         let before = ends(&texts, 8_192).await;
-        assert_eq!(before, ends(&texts, 777).await, "batches decide nothing");
+        assert_eq!(before, ends(&texts, 777).await, "batch sizes change the blocks");
         let bytes: usize = texts.iter().map(|(id, text)| id.len() + text.len() + 8).sum();
         assert!((bytes / ROWS_BLOCK_MOST_BYTES..=bytes / ROWS_BLOCK_BYTES + 1).contains(&before.len()));
-        // One more customer, and longer texts here and there.
+        // Insert a customer, and lengthen some texts.
         texts.insert(1_000, ("C0000999a".to_owned(), "y".repeat(400)));
         texts.iter_mut().step_by(100).for_each(|(_, text)| text.push_str("zzz"));
         let after = ends(&texts, 8_192).await;
         let kept = before.iter().filter(|end| after.contains(end)).count();
-        assert!(kept * 10 >= before.len() * 9, "{kept} of {} blocks end where they did", before.len());
+        assert!(kept * 10 >= before.len() * 9, "only {kept} of {} blocks kept their end", before.len());
     }
 
     #[tokio::test]
-    async fn a_block_of_long_texts_ends_whatever_its_ids() {
+    async fn long_texts_end_a_block_at_any_id() {
         let row = |number: usize| (format!("C{number:07}"), "x".repeat(ROWS_BLOCK_MOST_BYTES / 2));
         let texts: Vec<_> = (0..200).map(row).collect();
         let ends = ends(&texts, 200).await;

@@ -38,7 +38,7 @@ async fn an_implausible_build_is_kept_and_not_published() {
     for (customers, price, addresses, reasons) in [
         (9, 30, 9, &["customers fell from 20 to 9", "`customers >= 0.9 * previous` does not hold"][..]),
         (20, 4, 20, &["revenue fell from 200 to 80"]),
-        (20, 10, 9, &["profile.email is there for 45.0 % of the customers, before for 100.0 %"]),
+        (20, 10, 9, &["profile.email is set for 45.0 % of the customers, previously for 100.0 %"]),
         (17, 12, 17, &["`customers >= 0.9 * previous` does not hold: customers is 17, compared with 18"]),
         (20, 10, 7, &["`null_share(profile.email) <= 0.6` does not hold"]),
     ] {
@@ -76,7 +76,11 @@ async fn nobody_is_not_published_and_a_rule_that_is_none_is_refused() {
     let shop = Shop::new(QUICK);
     shop.raw("transactions/a.csv", format!("{HEADER},1,p,1,10,2024-01-01\n"));
     let held = shop.larder(&["build"]);
-    assert!(held.status.code() == Some(3) && said(&held).contains("it has no customers"), "{}", said(&held));
+    assert!(
+        held.status.code() == Some(3) && said(&held).contains("the snapshot has no customers"),
+        "{}",
+        said(&held)
+    );
     let shop = Shop::new(QUICK);
     std::fs::write(shop.path().join("larder.toml"), "[quality]\nrules = [\"customers = 5\"]\n").unwrap();
     let refused = shop.larder(&["build"]);

@@ -14,7 +14,7 @@ use crate::{
         Problem,
         extract::{Selection, SnapshotRead, cursor::Cursor},
     },
-    serving::Members,
+    serving::MemberPage,
 };
 
 const DEFAULT_LIMIT: usize = 100;
@@ -80,7 +80,7 @@ pub(crate) fn limit(text: Option<&str>) -> Result<usize, Problem> {
 #[derive(Debug)]
 pub(crate) struct ListPage {
     pub(crate) list: String,
-    pub(crate) members: Members,
+    pub(crate) members: MemberPage,
 }
 
 impl ListPage {
@@ -93,7 +93,7 @@ impl ListPage {
         head: impl FnOnce(PageHead) -> H,
     ) -> Result<Response, Problem> {
         let SnapshotRead { app, served, access, .. } = read;
-        let Members { customers, total, next, tier } = self.members;
+        let MemberPage { customers, total, next, tier } = self.members;
         let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
         let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await };
         if let Some(Err(error)) = rows.first()

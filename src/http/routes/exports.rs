@@ -256,7 +256,12 @@ impl FileShape {
 }
 
 /// Starts the export and returns its stream.
-async fn export(read: &SnapshotRead, name: &str, list: ExportList, file: FileShape) -> Result<Response, Problem> {
+async fn export(
+    read: &SnapshotRead,
+    name: &str,
+    list: ExportList,
+    file: FileShape,
+) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = read;
     let FileShape { columns, format, order } = file;
     let (media_type, extension) = match format {

@@ -20,7 +20,7 @@ use super::{RawError, Table, table_config};
 use crate::{
     config::RawConfig,
     lake::{Content, Lake},
-    snapshot::{Warning, hex},
+    snapshot::Warning,
 };
 
 /// The format of a file, by its name.
@@ -96,7 +96,7 @@ impl RawFile {
             };
             hash.update(chunk.map_err(unreadable)?);
         }
-        Ok(hex(&hash.finalize()))
+        Ok(format!("{:x}", hash.finalize()))
     }
 }
 
@@ -123,7 +123,7 @@ impl HashingReader {
     /// SHA-256 of the whole file, whatever part of it was read.
     pub(crate) fn finish(mut self) -> io::Result<String> {
         io::copy(&mut self, &mut io::sink())?;
-        Ok(hex(&self.hash.finalize()))
+        Ok(format!("{:x}", self.hash.finalize()))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
         files::{RawFile, same_content},
         read::{FileRead, read_file},
     },
-    snapshot::{BadCause, Forgotten, Source, TableCounts},
+    snapshot::{BadCause, Forgotten, RawSource, TableCounts},
 };
 
 /// How many bad lines of one cause are shown.
@@ -38,7 +38,7 @@ pub(crate) struct Lines {
     pub(crate) spills: BTreeMap<Table, Vec<SpillFile>>,
     /// What became of the lines so far.
     pub(crate) counts: BTreeMap<String, TableCounts>,
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<RawSource>,
     /// The time of the newest event in microseconds.
     pub(crate) newest: Option<i64>,
     /// The events of each span of 30 days since 1970.
@@ -152,7 +152,7 @@ pub(crate) async fn read(
     }
     let mut guests: BTreeMap<Table, Vec<u64>> = BTreeMap::new();
     for (at, file) in job.files.iter().enumerate() {
-        let mut source = Source {
+        let mut source = RawSource {
             table: file.table.name().to_owned(),
             path: file.shown.clone(),
             bytes: file.bytes,

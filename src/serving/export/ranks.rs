@@ -4,7 +4,7 @@
 //! Lists are sorted by rank, snapshots by id. The ids are sorted in chunks of bounded size, so that memory is
 //! bounded except for four bytes per customer of the snapshot.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc};
 
 use arrow::array::Array;
 use futures::StreamExt;
@@ -12,11 +12,11 @@ use tokio::runtime::Handle;
 
 use super::ExportList;
 use crate::{
-    lake::Lake,
-    serving::{Served, compare::run_blocking},
+    feature::PackedTexts,
+    serving::{Served, compare::compute_blocking},
     snapshot::{
         SnapshotError,
-        columns::{self, Batches, columns},
+        column_scan::{ColumnBatches, text_column},
         writer::ID,
     },
 };
@@ -36,17 +36,12 @@ impl Ranks {
     }
 
     /// Reads the ranks of `list`.
-    pub(super) async fn of(
-        lake: &Lake,
-        deadline: Duration,
-        served: &Arc<Served>,
-        list: &ExportList,
-    ) -> Result<Self, Arc<SnapshotError>> {
+    pub(super) async fn of(served: &Arc<Served>, list: &ExportList) -> Result<Self, Arc<SnapshotError>> {
         let customers = usize::try_from(served.manifest.customers).unwrap_or(usize::MAX);
         let mut ranks = Self(vec![0; customers]);
         let mut next = Some(0);
         while next.is_some() {
-            let mut members = Members::default();
+            let mut members = RankedIds::default();
             while let Some(first) = next.filter(|_| members.ranks.len() < SORTED) {
                 let page;
                 (page, next) = list.page(served, first, PAGE).await?;
@@ -54,8 +49,8 @@ impl Ranks {
                     members.push(*rank, id.as_str());
                 }
             }
-            let all = columns(lake, &served.manifest, &[], deadline);
-            ranks = run_blocking(move |handle| members.rank(ranks, all, handle)).await?;
+            let all = served.reader.files().columns_with_id(&[]);
+            ranks = compute_blocking(move |handle| members.rank(ranks, all, handle)).await?;
         }
         Ok(ranks)
     }
@@ -83,38 +78,31 @@ impl Ranks {
     }
 }
 
-/// Members with their ids in one piece: there may be a million of them.
+/// Members of a list with their ranks.
 #[derive(Debug, Default)]
-struct Members {
-    text: String,
-    ends: Vec<usize>,
+struct RankedIds {
+    ids: PackedTexts,
     ranks: Vec<u32>,
 }
 
-impl Members {
+impl RankedIds {
     fn push(&mut self, rank: u64, id: &str) {
-        self.text.push_str(id);
-        self.ends.push(self.text.len());
+        self.ids.push(id);
         self.ranks.push(u32::try_from(rank + 1).unwrap_or(u32::MAX));
     }
 
-    fn id(&self, at: usize) -> &str {
-        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[start..self.ends[at]]
-    }
-
     /// Sets the ranks of the members among `all` customers, who are sorted by id.
-    fn rank(self, mut ranks: Ranks, mut all: Batches, handle: &Handle) -> Result<Ranks, SnapshotError> {
+    fn rank(self, mut ranks: Ranks, mut all: ColumnBatches, handle: &Handle) -> Result<Ranks, SnapshotError> {
         let mut order: Vec<usize> = (0..self.ranks.len()).collect();
-        order.sort_unstable_by(|a, b| self.id(*a).cmp(self.id(*b)));
+        order.sort_unstable_by(|a, b| self.ids.get(*a).cmp(self.ids.get(*b)));
         let (mut rest, mut start) = (order.iter().peekable(), 0);
         while rest.peek().is_some() {
             let Some(batch) = handle.block_on(all.next()).transpose()? else { break };
-            let ids = columns::texts(&batch, ID);
+            let ids = text_column(&batch, ID);
             for (row, id) in ids.iter().flat_map(|ids| ids.iter().enumerate()) {
                 let Some(id) = id else { continue };
-                while rest.next_if(|at| self.id(**at) < id).is_some() {}
-                if let Some(at) = rest.next_if(|at| self.id(**at) == id)
+                while rest.next_if(|at| self.ids.get(**at) < id).is_some() {}
+                if let Some(at) = rest.next_if(|at| self.ids.get(**at) == id)
                     && let Some(rank) = ranks.0.get_mut(start + row)
                 {
                     *rank = self.ranks[*at];

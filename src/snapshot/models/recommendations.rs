@@ -1,4 +1,4 @@
-//! The model card of the recommendations.
+//! Model card of the recommendations.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,112 +6,114 @@ use utoipa::ToSchema;
 
 use crate::snapshot::rfc3339;
 
-/// How recommendations are made, and how they did against simpler ways on a time that they had not seen.
+/// Method of the recommendations, and their accuracy against simpler methods on a period after the training
+/// data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RecommendationsModel {
-    /// How the lists are made, in a sentence or two.
+    /// Method, in a sentence or two.
     #[schema(example = "Products whose buyers overlap more than chance explains …")]
     pub method: String,
-    /// What a reader should know before believing the figures: a short history, few customers.
+    /// Limits of the figures, such as a short history or few customers.
     #[schema(example = json!(["the history is short: measured over 30 days instead of 90"]))]
     pub notes: Vec<String>,
-    /// Products that can be recommended.
+    /// Number of products that can be recommended.
     #[schema(example = 3_660)]
     pub products: u64,
-    /// Products that the exclude patterns leave out.
+    /// Number of products that match the exclude patterns.
     #[schema(example = 8)]
     pub excluded_products: u64,
-    /// The patterns of product ids that are no products.
+    /// Patterns of product ids that are never recommended.
     #[schema(example = json!(["POST", "BANK CHARGES", "gift_0*"]))]
     pub exclude: Vec<String>,
-    /// Customers whose lists come from what they bought.
+    /// Number of customers whose lists derive from their purchases.
     #[schema(example = 4_333)]
     pub customers_with_history: u64,
-    /// Customers who bought nothing: they get best sellers.
+    /// Number of customers without a purchase. Their lists hold best sellers.
     #[schema(example = 39)]
     pub customers_without_history: u64,
-    /// Lists hold at most this many products.
+    /// Maximum number of products in a list.
     #[schema(example = 10)]
     pub length: u64,
-    /// `buy_again` holds at most this many: as many as a customer who came back bought again on average, rounded up.
+    /// Maximum number of products in `buy_again`: the mean number of products that a returning customer
+    /// bought again, rounded up.
     #[schema(example = 8)]
     pub buy_again_length: u64,
-    /// How `buy_again` is ranked: the rule that met best what customers bought within the horizon before the split of the measurement;
-    /// the simplest where too few bought.
+    /// Ranking rule of `buy_again`: the most accurate rule within the horizon before the split of the
+    /// measurement; the simplest rule if too few customers bought.
     #[serde(default)]
     #[schema(example = "often and lately ordered, and selling at present")]
     pub buy_again_rule: String,
-    /// Only the latest products of a customer, this many, are counted as bought together.
+    /// Number of latest products of a customer that count as bought together.
     #[schema(example = 100)]
     pub basket_cap: u64,
-    /// How many similar products of a product take part.
+    /// Number of similar products per product.
     #[schema(example = 100)]
     pub neighbours: u64,
-    /// The log-likelihood ratio from which on two products count as bought together more than chance explains.
+    /// Minimum log-likelihood ratio at which two products count as bought together more often than by chance.
     #[schema(example = 3.84)]
     pub min_significance: f64,
-    /// How many customers two products must have in common to go together.
+    /// Minimum number of customers who bought both of two similar products.
     #[schema(example = 2)]
     pub min_customers: u64,
-    /// After how many days a purchase counts half.
+    /// Half-life of a purchase, in days.
     #[schema(example = 180)]
     pub half_life_days: u64,
-    /// After how many days a sale counts half for what sells at present.
+    /// Half-life of a sale in the current trend, in days.
     #[schema(example = 15)]
     pub trend_half_life_days: u64,
-    /// The measurement; absent where there is too little data for one.
+    /// Measurement; absent if there is too little data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<RecommendationsMeasured>,
 }
 
-/// What was measured by a split in time: learned from what was known at the split, asked what customers bought after it.
+/// Measurement by a split in time: trained on data before the split, evaluated on purchases after the split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RecommendationsMeasured {
-    /// The split: nothing later was learned from.
+    /// Instant of the split. Later data is not used for training.
     #[serde(with = "rfc3339")]
     #[schema(value_type = String, format = DateTime, example = "2011-09-10T12:50:00Z")]
     pub split: DateTime<Utc>,
-    /// How many days after the split were looked at.
+    /// Length of the evaluated period after the split, in days.
     #[schema(example = 90)]
     pub horizon_days: f64,
-    /// The measured share of all customers who count: 1, or less where a sample was taken, evenly by id.
+    /// Measured share of all eligible customers: 1, or less for a sample, which is even over ids.
     #[schema(example = 1.0)]
     pub sample: f64,
-    /// The share of what these customers bought after the split (customer and product) that they had bought before.
+    /// Share of repeat purchases (customer and product) among the purchases after the split.
     #[schema(example = 0.27)]
     pub repeat_share: f64,
-    /// How many products a customer who came back bought again, on average.
+    /// Mean number of products that a returning customer bought again.
     #[schema(example = 7.6)]
     pub repeats_per_customer: f64,
-    /// `products`: customers with a history who bought a product that was new to them; only new products count.
+    /// `products`, measured on customers with a history who bought a new product; only new products count.
     pub products: ListMeasured,
-    /// `buy_again`: customers with a history who bought; everything they bought counts.
+    /// `buy_again`, measured on customers with a history who bought; all purchases count.
     pub buy_again: ListMeasured,
 }
 
-/// How candidates did on one list.
+/// Accuracy of the candidates for one list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListMeasured {
-    /// Customers measured, the same for each candidate.
+    /// Number of measured customers, the same for each candidate.
     #[schema(example = 1_844)]
     pub customers: u64,
-    /// The candidates; the last one is what is served.
+    /// The candidates; the last one is served.
     pub candidates: Vec<CandidateMeasured>,
 }
 
-/// How a candidate's lists of ten met what was bought, as means over customers.
+/// Accuracy of a candidate's lists of ten products, as means over customers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CandidateMeasured {
-    /// The candidate.
+    /// Name of the candidate.
     #[schema(example = "raw co-occurrence")]
     pub name: String,
-    /// The share of customers who bought at least one of the ten.
+    /// Share of customers who bought at least one of the ten.
     #[schema(example = 0.48)]
     pub hit_rate: f64,
-    /// The share of what a customer bought that is among the ten.
+    /// Share of a customer's purchased products that are among the ten.
     #[schema(example = 0.045)]
     pub recall: f64,
-    /// Normalised discounted cumulative gain: as recall, but early places count more.
+    /// Normalized discounted cumulative gain: like recall, but early positions count more.
     #[schema(example = 0.11)]
     pub ndcg: f64,
 }

@@ -1,31 +1,34 @@
-//! A decoded block of `rows` or `products` as lookups want it: the texts of a row side by side, found by the hash of its id.
+//! A decoded block of `rows` or `products`, laid out for lookups: a hash table of ids, and the texts of a row
+//! side by side.
 //!
-//! The blocks in memory are far larger than the processor's caches, so a lookup costs what it waits for memory. Columns make it wait for
-//! some lines of each, and for those of a binary search; this makes it wait for one line of a table, and for the row.
+//! Cached blocks are far larger than the processor's caches, so the cost of a lookup is its cache misses.
+//! Columns would cost some cache lines each, besides those of a binary search; this layout costs one line of
+//! the table, and the lines of the row.
 
 use crate::feature::ViewRows;
 use arrow::array::{Array, RecordBatch, StringArray};
 
-/// Rows by id.
+/// Rows of a block by id.
 #[derive(Debug)]
 pub(super) struct RowBlock {
-    /// The texts of a row beside its id.
+    /// Number of texts of a row, without the id.
     texts: usize,
-    /// A hash table with linear probing, at most half full; its length is a power of two.
-    slots: Box<[Slot]>,
-    /// Of each row the length of its id, the id, and the texts as [`ViewRows`] keeps them.
+    /// Hash table with linear probing, at most half full; the length is a power of two.
+    slots: Box<[IdSlot]>,
+    /// For each row the length of the id, the id, and the texts in the form of [`ViewRows`].
     rows: Box<[u8]>,
 }
 
-/// Where a row starts.
+/// An entry of the hash table.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
-    /// Of the id, so that hardly ever a row is looked at that is another's.
+struct IdSlot {
+    /// Hash of the id, so that a lookup rarely touches the row of another id.
     hash: u32,
+    /// Offset of the row.
     start: u32,
 }
 
-impl Slot {
+impl IdSlot {
     const EMPTY: Self = Self { hash: 0, start: u32::MAX };
 
     fn is_empty(self) -> bool {
@@ -34,14 +37,14 @@ impl Slot {
 }
 
 impl RowBlock {
-    /// The rows of `batch`, whose first column holds the ids, all different.
+    /// Converts `batch`, whose first column holds distinct ids and whose other columns hold texts.
     pub(super) fn new(batch: &RecordBatch) -> Result<Self, String> {
         let columns = batch.columns().iter().map(|column| column.as_any().downcast_ref::<StringArray>());
-        let columns = columns.collect::<Option<Vec<_>>>().ok_or("a column that should hold text does not")?;
-        let (ids, texts) = columns.split_first().ok_or("it has no columns")?;
+        let columns = columns.collect::<Option<Vec<_>>>().ok_or("a column does not hold text")?;
+        let (ids, texts) = columns.split_first().ok_or("there are no columns")?;
         let bytes = columns.iter().map(|texts| texts.value_data().len() + ids.len() * size_of::<u32>());
         let mut rows = Vec::with_capacity(bytes.sum());
-        let mut slots = vec![Slot::EMPTY; (2 * ids.len()).next_power_of_two()];
+        let mut slots = vec![IdSlot::EMPTY; (2 * ids.len()).next_power_of_two()];
         for row in 0..ids.len() {
             let start = u32::try_from(rows.len()).map_err(|error| error.to_string())?;
             let id = ids.value(row);
@@ -52,18 +55,20 @@ impl RowBlock {
             let texts = texts.iter().map(|texts| texts.is_valid(row).then(|| texts.value(row).as_bytes()));
             ViewRows::append(texts, &mut rows).ok_or("a text is too long")?;
             let hash = hash(id);
-            let free = probe(hash, slots.len()).find(|at| slots[*at].is_empty()).ok_or("it is full")?;
-            slots[free] = Slot { hash, start };
+            let free =
+                probe(hash, slots.len()).find(|at| slots[*at].is_empty()).ok_or("the hash table is full")?;
+            slots[free] = IdSlot { hash, start };
         }
         Ok(Self { texts: texts.len(), slots: slots.into(), rows: rows.into() })
     }
 
-    /// How many bytes it keeps in memory.
+    /// Returns the memory in use, in bytes.
     pub(super) fn weight(&self) -> usize {
         size_of::<Self>() + size_of_val(&*self.slots) + self.rows.len()
     }
 
-    /// The texts of the row of `id`, as a copy, so that a row kept in memory does not keep the block.
+    /// Returns a copy of the texts of the row of `id`, so that a cached row does not keep the block in
+    /// memory.
     pub(super) fn get(&self, id: &str) -> Option<ViewRows> {
         let hash = hash(id);
         let slots =
@@ -71,22 +76,23 @@ impl RowBlock {
         slots.filter(|slot| slot.hash == hash).find_map(|slot| self.texts_at(slot.start, id))
     }
 
-    /// The texts of the row at `start`, if it is that of `id`.
+    /// Returns the texts of the row at `start`, if the row is that of `id`.
     fn texts_at(&self, start: u32, id: &str) -> Option<ViewRows> {
         let (length, row) = self.rows.get(start as usize..)?.split_first_chunk()?;
-        let row =
-            row.strip_prefix(id.as_bytes()).filter(|_| u32::from_le_bytes(*length) as usize == id.len())?;
-        ViewRows::first_of(row, self.texts)
+        if u32::from_le_bytes(*length) as usize != id.len() {
+            return None;
+        }
+        ViewRows::first_of(row.strip_prefix(id.as_bytes())?, self.texts)
     }
 }
 
-/// The places of a table of `slots` to look at, one after the other, for an id with this hash.
+/// Iterates over the positions to probe, in a table of `slots`, for an id with this hash.
 fn probe(hash: u32, slots: usize) -> impl Iterator<Item = usize> {
     let first = hash as usize;
     (first..first + slots).map(move |at| at & (slots - 1))
 }
 
-/// FNV-1a: ids are short, and all that it has to do is to spread those of one block.
+/// Hashes with FNV-1a: ids are short, and the hash only needs to spread the ids of one block.
 /// <https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>
 fn hash(id: &str) -> u32 {
     id.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
@@ -148,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_found_and_no_other() {
+    fn get_finds_every_row_and_no_unknown_id() {
         let ids: Vec<String> = (0..5_000).map(|number| format!("C{number:05}")).collect();
         let first = ids.iter().map(|id| (id.as_str() != "C00007").then(|| format!("[\"{id}\"]")));
         let second = (0..ids.len()).map(|number| Some("x".repeat(number % 7)));
@@ -167,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_with_one_hash_are_told_apart() {
+    fn hash_collisions_are_resolved() {
         // Both have the hash 0x5e4daa9d.
         let same = ["costarring", "liquid"];
         assert_eq!(hash(same[0]), hash(same[1]));
@@ -179,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_may_be_empty_but_must_hold_texts() {
+    fn empty_block_is_accepted_and_other_types_are_rejected() {
         let none = block(vec![StringArray::from(Vec::<&str>::new())]).expect("texts");
         assert_eq!(none.get("a"), None);
         let numbers: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1]));

@@ -1,4 +1,4 @@
-//! Where in a snapshot the forgotten customers are: how many of them it holds, and which places of its lists are theirs.
+//! Erased customers in a snapshot: their number, and their ranks in each list.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,10 +10,10 @@ use crate::{
     snapshot::{FileKind, Forgotten, SnapshotError},
 };
 
-/// Customers that are looked up at a time.
+/// Number of customers that are looked up at a time.
 const LOOKUPS: usize = 16;
 
-/// The places that forgotten customers leave empty.
+/// Ranks that erased customers leave empty in the lists of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gaps {
     customers: u64,
@@ -21,13 +21,13 @@ pub struct Gaps {
 }
 
 impl Gaps {
-    /// How many customers of the snapshot are forgotten.
+    /// Returns the number of erased customers in the snapshot.
     #[must_use]
     pub fn customers(&self) -> u64 {
         self.customers
     }
 
-    /// The ranks of `list` that are theirs, counted from 0, ascending.
+    /// Returns the ranks of erased customers in `list`, counted from 0, ascending.
     #[must_use]
     pub fn of(&self, list: &str) -> &[u64] {
         self.lists.get(list).map_or(&[], Vec::as_slice)
@@ -35,10 +35,10 @@ impl Gaps {
 }
 
 impl SnapshotReader {
-    /// Those of `ids` that the snapshot holds.
+    /// Returns the customers among `ids` that the snapshot holds.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`].
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn held<'a>(
         &self,
         ids: impl Iterator<Item = &'a CustomerId>,
@@ -46,34 +46,36 @@ impl SnapshotReader {
         let lookups: Vec<_> = ids
             .map(|id| async move { Ok::<_, Arc<SnapshotError>>(self.row(id).await?.map(|_| id)) })
             .collect();
-        let found: Vec<Option<_>> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
-        Ok(found.into_iter().flatten().collect())
+        let held: Vec<Option<_>> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
+        Ok(held.into_iter().flatten().collect())
     }
 
-    /// The places that are those of `forgotten`. The lists are read through only where the snapshot holds any of them.
+    /// Returns the ranks of the customers of `forgotten`. Scans the lists only if the snapshot holds one of
+    /// the customers.
     ///
     /// # Errors
-    /// As [`SnapshotReader::row`].
+    /// Same errors as [`SnapshotReader::row`].
     pub async fn gaps(&self, forgotten: &Forgotten) -> Result<Gaps, Arc<SnapshotError>> {
         let mut gaps = Gaps { customers: self.held(forgotten.ids()).await?.len() as u64, ..Gaps::default() };
         if gaps.customers == 0 {
             return Ok(gaps);
         }
-        for (at, file) in
-            self.manifest.files.iter().enumerate().filter(|(_, file)| file.kind == FileKind::Ranking)
-        {
-            let footer = self.footer(at).await?;
+        for (file, entry) in self.manifest().files.iter().enumerate() {
+            if entry.kind != FileKind::Ranking {
+                continue;
+            }
+            let footer = self.footer(file).await?;
             let (mut rank, mut empty) = (0, Vec::new());
-            for block in 0..footer.blocks() {
-                let block = self.columns(at, &footer, block).await?;
-                for id in self.texts(at, &block, 0)? {
+            for at in 0..footer.blocks() {
+                let block = self.columns(file, &footer, at).await?;
+                for id in self.ids(file, &block)? {
                     if id.is_some_and(|id| forgotten.contains(id)) {
                         empty.push(rank);
                     }
                     rank += 1;
                 }
             }
-            gaps.lists.insert(file.segment.clone().unwrap_or_default(), empty);
+            gaps.lists.insert(entry.segment.clone().unwrap_or_default(), empty);
         }
         Ok(gaps)
     }

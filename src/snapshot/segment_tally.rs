@@ -1,21 +1,21 @@
-//! The figures of a segment, from its members one after the other. Pure.
+//! Figures of a segment, summed member by member.
 
 use super::SegmentStats;
 use crate::feature::{SegmentKind, money};
 
-/// The figures of a segment while its members pass.
+/// Running sums over the members of a segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// How many there were.
+pub struct SegmentTally {
+    /// Number of members.
     pub size: u64,
-    /// Their `monetary` in ten-thousandths.
+    /// Sum of `monetary`, in ten-thousandths.
     pub revenue: i128,
-    /// Sum and number of each score.
+    /// Sum and count of the R, F and M scores.
     pub scores: [(i64, u64); 3],
 }
 
-impl Tally {
-    /// What the manifest says of the segment, `customers` being all of the snapshot's.
+impl SegmentTally {
+    /// Returns the segment's figures for the manifest of a snapshot with `customers` customers.
     #[must_use]
     pub fn stats(&self, name: String, kind: SegmentKind, definition: String, customers: u64) -> SegmentStats {
         #[expect(clippy::cast_precision_loss, reason = "a share, and means of scores of 1 to 5")]

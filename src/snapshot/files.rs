@@ -1,0 +1,196 @@
+//! Access to the files of a snapshot. Every reader takes its bytes from [`SnapshotFiles`], so that limits,
+//! deadlines, metrics and checksums hold for all of them.
+//!
+//! | module | reads |
+//! |---|---|
+//! | `reader` | single rows and pages of lists, with a cache; runs of rows past the cache |
+//! | `block_scan` | all blocks of some files in order, decoded ahead |
+//! | `row_scan` | the rows of all customers in order |
+//! | `ranking_pages` | a ranking, best first, in pages of ids |
+//! | `aligned_scan` | the rows of several snapshots side by side, by ranges of ids |
+//! | `column_scan` | some typed columns of all customers |
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use tokio::sync::Semaphore;
+
+use super::{
+    FileEntry, Manifest, SnapshotError,
+    block::EncodedBlock,
+    footer::{self, Footer},
+};
+use crate::{
+    lake::{Lake, LakeError},
+    telemetry::Metrics,
+};
+
+/// Concurrent reads of a command that no request waits for.
+const OFFLINE_READS: usize = 16;
+/// Deadline of a read of such a command.
+const OFFLINE_DEADLINE: Duration = Duration::from_mins(1);
+/// Length of the range reads that fetch a whole file.
+const READ_BYTES: u64 = 8 << 20;
+
+/// Limits and metrics of range reads on the lake, shared by all snapshots that a process has open.
+#[derive(Debug, Clone)]
+pub struct LakeReads {
+    permits: Arc<Semaphore>,
+    deadline: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl LakeReads {
+    /// Allows `concurrent` range reads at a time, each with `deadline`, which includes waiting for a permit.
+    /// Permits are granted in the order of requests and for one range read, so a scan of a whole snapshot
+    /// does not starve lookups.
+    #[must_use]
+    pub fn new(concurrent: usize, deadline: Duration, metrics: Arc<Metrics>) -> Self {
+        Self { permits: Arc::new(Semaphore::new(concurrent.max(1))), deadline, metrics }
+    }
+
+    /// Returns the limits of builds, publishes and other commands that no request waits for.
+    #[must_use]
+    pub fn offline() -> Self {
+        Self::new(OFFLINE_READS, OFFLINE_DEADLINE, Arc::new(Metrics::unobserved()))
+    }
+}
+
+/// The files of one snapshot. A file is named by its position in the manifest.
+#[derive(Debug, Clone)]
+pub struct SnapshotFiles {
+    pub(super) manifest: Arc<Manifest>,
+    lake: Lake,
+    reads: LakeReads,
+}
+
+impl SnapshotFiles {
+    /// Opens the files of the snapshot of `manifest`. Reads nothing yet.
+    #[must_use]
+    pub fn new(lake: &Lake, manifest: &Arc<Manifest>, reads: &LakeReads) -> Self {
+        Self { manifest: Arc::clone(manifest), lake: lake.clone(), reads: reads.clone() }
+    }
+
+    /// Opens the files with [`LakeReads::offline`] limits of their own.
+    #[must_use]
+    pub fn offline(lake: &Lake, manifest: &Arc<Manifest>) -> Self {
+        Self::new(lake, manifest, &LakeReads::offline())
+    }
+
+    /// Returns the manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    pub(super) fn entry(&self, file: usize) -> &FileEntry {
+        &self.manifest.files[file]
+    }
+
+    pub(super) fn path(&self, file: usize) -> Path {
+        self.manifest.id.path(&self.entry(file).path)
+    }
+
+    pub(super) fn damaged(&self, file: usize, why: impl Into<String>) -> SnapshotError {
+        SnapshotError::damaged(&self.path(file), why)
+    }
+
+    /// Reads `range` of a file.
+    pub(super) async fn read(&self, file: usize, range: Range<u64>) -> Result<Bytes, SnapshotError> {
+        let (path, LakeReads { permits, deadline, metrics }) = (self.path(file), &self.reads);
+        metrics.lake_reads.inc();
+        let read = async {
+            let _permit = permits.acquire().await;
+            self.lake.get_range(&path, range).await
+        };
+        let error = match tokio::time::timeout(*deadline, read).await {
+            Ok(Ok(bytes)) => {
+                metrics.lake_read_bytes.inc_by(bytes.len() as u64);
+                return Ok(bytes);
+            }
+            Ok(Err(error)) => error.into(),
+            Err(_) => SnapshotError::Timeout { object: path.to_string(), millis: deadline.as_millis() },
+        };
+        Err(self.count_error(error))
+    }
+
+    /// Reads a whole file.
+    pub(super) async fn read_whole(&self, file: usize) -> Result<Bytes, SnapshotError> {
+        let length = self.entry(file).bytes;
+        let mut whole = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
+        while (whole.len() as u64) < length {
+            let start = whole.len() as u64;
+            whole.extend_from_slice(&self.read(file, start..length.min(start + READ_BYTES)).await?);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Reads, checks and decodes the footer of a file with a block list.
+    pub(super) async fn footer(&self, file: usize) -> Result<Footer, SnapshotError> {
+        let bytes = self.footer_bytes(file).await?;
+        let footer = Footer::parse(self.path(file), self.entry(file), &bytes);
+        footer.map_err(|error| self.count_error(error))
+    }
+
+    /// Reads, checks and decodes the footer of any file.
+    pub(super) async fn metadata(&self, file: usize) -> Result<ArrowReaderMetadata, SnapshotError> {
+        let bytes = self.footer_bytes(file).await?;
+        let metadata = footer::metadata(self.entry(file), &bytes);
+        metadata.map_err(|why| self.count_error(self.damaged(file, why)))
+    }
+
+    async fn footer_bytes(&self, file: usize) -> Result<Bytes, SnapshotError> {
+        let FileEntry { bytes, footer_bytes, .. } = *self.entry(file);
+        let start = bytes.checked_sub(footer_bytes);
+        let start =
+            start.ok_or_else(|| self.damaged(file, "the manifest has a footer larger than the file"))?;
+        self.read(file, start..bytes).await
+    }
+
+    /// Reads one block of a file. The bytes are not checked yet.
+    pub(super) async fn read_block(
+        &self,
+        file: usize,
+        footer: &Arc<Footer>,
+        at: usize,
+    ) -> Result<EncodedBlock, SnapshotError> {
+        let bytes = self.read(file, footer.range(at..at + 1)).await?;
+        Ok(EncodedBlock { footer: Arc::clone(footer), at, bytes })
+    }
+
+    /// Reads adjacent blocks of a file with one range read. The bytes are not checked yet.
+    pub(super) async fn read_run(
+        &self,
+        file: usize,
+        footer: &Arc<Footer>,
+        blocks: Range<usize>,
+    ) -> Result<Vec<EncodedBlock>, SnapshotError> {
+        let run = footer.range(blocks.clone());
+        let bytes = self.read(file, run.clone()).await?;
+        // All bytes of the run are in memory, so offsets in the run fit.
+        let offset = |place: u64| usize::try_from(place - run.start).unwrap_or(usize::MAX);
+        let block = |at: usize| {
+            let range = footer.range(at..at + 1);
+            let bytes = bytes.slice(offset(range.start)..offset(range.end));
+            EncodedBlock { footer: Arc::clone(footer), at, bytes }
+        };
+        Ok(blocks.map(block).collect())
+    }
+
+    /// Counts and logs `error` if a read failed or found damage, and returns the error.
+    pub(super) fn count_error(&self, error: SnapshotError) -> SnapshotError {
+        let reason = match &error {
+            SnapshotError::Lake(LakeError::NotFound { .. }) => "missing",
+            SnapshotError::Damaged { .. } | SnapshotError::Lake(LakeError::Length { .. }) => "damaged",
+            SnapshotError::Timeout { .. } => "timeout",
+            SnapshotError::Lake(_) => "store",
+            _ => return error,
+        };
+        self.reads.metrics.lake_errors.with_label_values(&[reason]).inc();
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(reason, %error, source, "lake read failed");
+        error
+    }
+}

@@ -1,0 +1,88 @@
+//! Scan of `rows` that skips the blocks without a wanted customer.
+//!
+//! Adjacent blocks are read with one range read. They bypass the cache, since a scan of all customers would
+//! evict the blocks that lookups come back to.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow::array::RecordBatch;
+
+use super::SnapshotReader;
+use crate::snapshot::{SnapshotError, block::EncodedBlock, footer::Footer};
+
+/// Maximum length of a range read, unless a block is longer.
+const READ_BYTES: u64 = 2 << 20;
+
+/// Adjacent blocks that each hold a wanted customer.
+#[derive(Debug, Clone)]
+pub struct RowRun {
+    file: usize,
+    footer: Arc<Footer>,
+    blocks: Range<usize>,
+    /// Number of the first customer of the blocks among all customers of the snapshot, counted from 0.
+    first: u64,
+}
+
+/// The bytes of a [`RowRun`].
+#[derive(Debug)]
+pub struct FetchedRowRun {
+    blocks: Vec<EncodedBlock>,
+    first: u64,
+}
+
+impl SnapshotReader {
+    /// Returns the runs of blocks for which `wanted` accepts the customer numbers of each block.
+    ///
+    /// # Errors
+    /// Same errors as [`SnapshotReader::row`].
+    pub async fn row_runs(
+        &self,
+        wanted: impl Fn(Range<u64>) -> bool + Send,
+    ) -> Result<Vec<RowRun>, Arc<SnapshotError>> {
+        let mut runs = Vec::new();
+        let mut start = 0;
+        for &file in &self.parts {
+            let footer = self.footer(file).await?;
+            let is_wanted = |at: &usize| {
+                let first = start + footer.first_row(*at);
+                wanted(first..first + footer.rows_of(*at))
+            };
+            let blocks = footer.runs((0..footer.blocks()).filter(is_wanted), READ_BYTES);
+            runs.extend(blocks.into_iter().map(|blocks| {
+                let first = start + footer.first_row(blocks.start);
+                RowRun { file, footer: Arc::clone(&footer), blocks, first }
+            }));
+            start += footer.rows();
+        }
+        Ok(runs)
+    }
+
+    /// Reads the blocks of a run.
+    ///
+    /// # Errors
+    /// Same errors as [`SnapshotReader::row`].
+    pub async fn fetch(&self, run: RowRun) -> Result<FetchedRowRun, Arc<SnapshotError>> {
+        let RowRun { file, footer, blocks, first } = run;
+        Ok(FetchedRowRun { blocks: self.files.read_run(file, &footer, blocks).await?, first })
+    }
+}
+
+impl FetchedRowRun {
+    /// Decodes block by block and calls `each` with the number of the block's first customer and with the
+    /// block: the id, and a text column per view.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Damaged`] for a damaged block, or the error of `each`.
+    pub fn decode(
+        &self,
+        mut each: impl FnMut(u64, &RecordBatch) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
+        let mut first = self.first;
+        for block in &self.blocks {
+            block.check()?;
+            each(first, &block.decode()?)?;
+            first += block.rows();
+        }
+        Ok(())
+    }
+}
