@@ -1,4 +1,5 @@
-//! The command line: one subcommand each in `cli/`, and the only place where the parts are wired together.
+//! The command-line interface. Each subcommand has a file in `cli/`; only here are the modules wired
+//! together.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -33,17 +34,17 @@ mod terminal;
 mod upload;
 mod verify;
 
-/// Customer features, computed once per run and served in well under a millisecond.
+/// Compute customer features from raw retail data and serve them over REST
 #[derive(Debug, Parser)]
 #[command(name = "larder", version, arg_required_else_help = true)]
 struct Cli {
-    /// The configuration [default: larder.toml where there is one]
+    /// Configuration file [default: larder.toml if it exists]
     #[arg(long, global = true, value_name = "FILE", env = "LARDER_CONFIG")]
     config: Option<PathBuf>,
-    /// The lake, instead of the configured one
+    /// URL or path of the lake, overrides `url` in [lake]
     #[arg(long, global = true, value_name = "URL")]
     lake: Option<String>,
-    /// The Tair, instead of the configured one
+    /// URL of Tair, overrides `url` in [tair]
     #[arg(long, global = true, value_name = "URL")]
     tair: Option<String>,
     #[command(subcommand)]
@@ -73,18 +74,18 @@ enum Command {
     Openapi(openapi::Args),
 }
 
-/// What every subcommand starts from.
+/// The configuration and overrides that every subcommand starts from.
 #[derive(Debug)]
-struct App {
+struct Setup {
     config: Config,
     #[cfg_attr(
         not(feature = "build"),
-        expect(dead_code, reason = "the demo's, which has a configuration of its own")
+        expect(dead_code, reason = "used by the demo, which loads its own configuration")
     )]
     overrides: Overrides,
 }
 
-/// What the command line says instead of the configuration.
+/// Command-line flags that override the configuration.
 #[derive(Debug, Clone, Default)]
 struct Overrides {
     lake: Option<String>,
@@ -92,9 +93,10 @@ struct Overrides {
 }
 
 impl Overrides {
+    /// Applies the overrides to `config`.
     fn apply(&self, config: &mut Config) -> anyhow::Result<()> {
         if let Some(url) = &self.lake {
-            // A path on the command line starts from the current folder, not from the configuration's.
+            // A path on the command line is relative to the current folder, not to the configuration file.
             let path = || std::path::absolute(url).map(|path| path.display().to_string());
             config.lake.url = if url.contains("://") { url.clone() } else { path()? };
         }
@@ -105,52 +107,55 @@ impl Overrides {
     }
 }
 
-impl App {
-    /// Opens the lake of the configuration.
+impl Setup {
+    /// Opens the configured lake.
     fn lake(&self) -> anyhow::Result<Lake> {
         Ok(Lake::open(&self.config.lake, &self.config.base)?)
     }
 
-    /// A publisher into the lake and the Tair of the configuration.
+    /// Creates a publisher for the configured lake and Tair.
     fn publisher(&self, options: Options) -> anyhow::Result<Publisher> {
         Ok(Publisher::new(self.lake()?, self.config.tair.clone(), options))
     }
 }
 
-/// Parses the command line, runs it, and returns the exit code: 0 only on success, 3 of a build that was kept and not published.
+/// Parses and runs the command line. Returns exit code 0 on success, 3 if a build was held back, else 1.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let only_prints = matches!(cli.command, Command::Openapi(_) | Command::Evaluate(_));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has seen enough of it, `head` for one; other tools end without a word by a signal that gives this.
+        // The reader of the output closed the pipe, as `head` does. 141 is the exit code of a process that
+        // SIGPIPE ended.
         Err(error) if only_prints && is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             report(&error);
             #[cfg(feature = "build")]
-            if error.is::<build::Implausible>() {
-                return ExitCode::from(NOT_PUBLISHED);
+            if error.is::<build::HeldBack>() {
+                return ExitCode::from(HELD_BACK);
             }
             ExitCode::FAILURE
         }
     }
 }
 
-/// The exit code of a build that was kept and not published.
+/// Exit code of a build that was held back.
 #[cfg(feature = "build")]
-const NOT_PUBLISHED: u8 = 3;
+const HELD_BACK: u8 = 3;
 
+/// Checks whether a write failed because the reader closed the pipe.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
     error.downcast_ref().is_some_and(broken)
 }
 
-#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
+/// Prints an error with its causes to standard error.
+#[expect(clippy::print_stderr, reason = "errors of a command go to standard error")]
 fn report(error: &anyhow::Error) {
     let mut shown = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
-        // Some libraries repeat their cause in their own message.
+        // Some libraries repeat the cause in their own message.
         if shown.last().is_none_or(|last: &String| !last.contains(&cause)) {
             shown.push(cause);
         }
@@ -158,39 +163,40 @@ fn report(error: &anyhow::Error) {
     eprintln!("error: {}", terminal::plain(&shown.join(": ")));
 }
 
+/// Loads the configuration, starts the runtime and runs the subcommand.
 fn run(cli: Cli) -> anyhow::Result<()> {
     let mut config = Config::load(cli.config.as_deref(), std::env::vars())?;
     let overrides = Overrides { lake: cli.lake, tair: cli.tair };
     overrides.apply(&mut config)?;
     let threads = runtime_threads(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let app = Arc::new(App { config, overrides });
-    runtime.context("cannot start the runtime")?.block_on(async move {
+    let setup = Arc::new(Setup { config, overrides });
+    runtime.context("cannot start the async runtime")?.block_on(async move {
         match cli.command {
             #[cfg(feature = "build")]
-            Command::Demo(args) => Box::pin(demo::run(args, &app)).await,
+            Command::Demo(args) => Box::pin(demo::run(args, &setup)).await,
             #[cfg(feature = "build")]
-            Command::Upload(args) => upload::run(args, &app).await,
+            Command::Upload(args) => upload::run(args, &setup).await,
             #[cfg(feature = "build")]
-            Command::Build(args) => build::run(args, &app).await,
-            Command::Evaluate(args) => evaluate::run(args, &app).await,
+            Command::Build(args) => build::run(args, &setup).await,
+            Command::Evaluate(args) => evaluate::run(args, &setup).await,
             #[cfg(feature = "build")]
-            Command::Features(args) => Box::pin(features::run(args, &app)).await,
-            Command::Publish(args) => publish::publish(args, &app).await,
-            Command::Rollback(args) => publish::rollback(args, &app).await,
-            Command::Verify(args) => Box::pin(verify::run(args, &app)).await,
-            Command::Snapshots(args) => snapshots::run(args, &app).await,
-            Command::Forget(args) => Box::pin(forget::run(args, &app)).await,
-            Command::Serve(args) => serve::run(args, &app).await,
-            Command::Key(args) => key::run(&args, &app),
-            Command::Export(args) => Box::pin(export::run(args, &app)).await,
-            Command::FeastRepo(args) => feast_repo::run(args, &app).await,
+            Command::Features(args) => Box::pin(features::run(args, &setup)).await,
+            Command::Publish(args) => publish::publish(args, &setup).await,
+            Command::Rollback(args) => publish::rollback(args, &setup).await,
+            Command::Verify(args) => Box::pin(verify::run(args, &setup)).await,
+            Command::Snapshots(args) => snapshots::run(args, &setup).await,
+            Command::Forget(args) => Box::pin(forget::run(args, &setup)).await,
+            Command::Serve(args) => serve::run(args, &setup).await,
+            Command::Key(args) => key::run(&args, &setup),
+            Command::Export(args) => Box::pin(export::run(args, &setup)).await,
+            Command::FeastRepo(args) => feast_repo::run(args, &setup).await,
             Command::Openapi(args) => openapi::run(args),
         }
     })
 }
 
-/// An instant on the command line.
+/// Parses a time argument: RFC 3339, or a date.
 #[cfg(feature = "build")]
 fn instant(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
     let time = crate::snapshot::rfc3339::instant(text);
@@ -199,11 +205,13 @@ fn instant(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
     })
 }
 
+/// Returns the number of worker threads: `threads` in `[build]`, else one per core.
 fn runtime_threads(config: &Config) -> usize {
     config.build.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)).max(1)
 }
 
-/// The log of a command that prints its results: warnings only, unless the configuration asks for more.
+/// Returns the log settings of a command that prints its results: warnings only, unless a level is
+/// configured.
 fn quiet(log: &crate::config::LogConfig) -> crate::config::LogConfig {
     let default = crate::config::LogConfig::default();
     let level = if log.level == default.level { "warn".to_owned() } else { log.level.clone() };

@@ -1,20 +1,21 @@
-//! Made-up retail data, the same for the same seed: a year of a shop's exports, with habits that models can
-//! learn (loyalty, drop-out, taste, season, what is bought together or again) and the dirt of real exports.
+//! Generator of reproducible retail data: a year of a shop's exports with patterns that models can learn
+//! (loyalty, churn, taste, season, products bought together or again) and the defects of real exports.
 //!
 //! ```text
 //! customer_id,order_id,product_id,product_name,category,quantity,unit_price,ordered_at,country
-//! C0012345,517204,KIT-0042,"Walnut Serving Board, large",Kitchen & Dining,1,24.99,2025-03-04 17:22:10,Germany
+//! C0012345,517204,KIT-0042,"Walnut Serving Board, large",Kitchen & Dining,1,24.99,2025-03-04 17:22:10,Italy
 //! ```
 //!
-//! It writes files into a local folder; it must not know the lake, views or snapshots. Neither threads nor the
-//! machine change a byte; of gzipped files that holds for one version of flate2 and its backend.
+//! The generator writes files to a local folder; it must not know the lake, views or snapshots. The number of
+//! threads and the machine do not change a byte of the output; for gzipped files this holds for one version
+//! of flate2 and its backend.
 
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
-    reason = "made-up numbers, all small"
+    reason = "generated numbers are small"
 )]
 
 mod customers;
@@ -34,17 +35,17 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use files::{Books, file_name};
+use files::{YearWriter, file_name};
 use shop::Shop;
 
-/// What to make.
+/// Size and seed of the generated data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retail {
-    /// How many known customers, prospects included.
+    /// Number of known customers, including prospects.
     pub customers: u32,
-    /// About how many transaction lines; the copied month comes on top.
+    /// Approximate number of transaction lines, without the copied month.
     pub lines: u64,
-    /// Where chance begins.
+    /// Seed of the random numbers.
     pub seed: u64,
     /// Whether the files are gzipped.
     pub compress: bool,
@@ -56,80 +57,85 @@ impl Default for Retail {
     }
 }
 
-/// One file made.
+/// A generated file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawFile {
-    /// The table that it belongs to: `transactions`, `customers` or `interactions`.
+pub struct GeneratedFile {
+    /// Raw table of the file: `transactions`, `customers` or `interactions`.
     pub table: &'static str,
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its lines without the header.
+    /// Number of lines without the header.
     pub lines: u64,
-    /// Its size on disk.
+    /// Size on disk in bytes.
     pub bytes: u64,
 }
 
-/// Writes the files of `retail` into `dir`, which must exist; calls `progress(done_lines, expected_lines)` now
-/// and then, from any thread, one call at a time. Files of the same names are overwritten.
+/// Writes the files of `retail` to `dir`, which must exist. Calls `progress(done_lines, expected_lines)` from
+/// time to time, from any thread, but never concurrently. Existing files of the same names are overwritten.
 ///
-/// It makes `transactions/2025-01.csv` to `2025-12.csv`, `customers/customers.jsonl` and
-/// `interactions/2025-10.csv` to `2025-12.csv`; for up to 100,000 customers, one month a second time as a copy.
-/// They have what real shops have: guests without an id, returns (orders `R…`), cancellations (orders `C…`),
-/// gifts at price zero, services among the products, repeated lines, bad lines, ids with blanks around them or
-/// signs in them, customers who only returned, prospects who never bought, and buyers whom the customers' table
-/// does not have.
+/// The files are `transactions/2025-01.csv` to `2025-12.csv`, `customers/customers.jsonl` and
+/// `interactions/2025-10.csv` to `2025-12.csv`; for up to 100,000 customers, one month exists a second time
+/// as a copy. The data contains what real exports contain: guest lines, returns (orders `R…`), cancellations
+/// (orders `C…`), gifts at price zero, services among the products, repeated lines, bad lines, ids with
+/// surrounding blanks or special characters, customers with returns only, prospects without purchases, and
+/// buyers who are missing in the customers table.
 ///
 /// # Errors
-/// When there are fewer than 10 customers or 100 lines to make, or a file cannot be written.
-pub fn generate(retail: &Retail, dir: &Path, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<RawFile>> {
+/// Fewer than 10 customers or 100 lines, or a file that cannot be written.
+pub fn generate(
+    retail: &Retail,
+    dir: &Path,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Vec<GeneratedFile>> {
     make(retail, dir, progress, thread::available_parallelism().map_or(1, NonZero::get))
 }
 
+/// Generates the files on `threads` threads.
 fn make(
     retail: &Retail,
     dir: &Path,
     progress: &(dyn Fn(u64, u64) + Sync),
     threads: usize,
-) -> Result<Vec<RawFile>> {
+) -> Result<Vec<GeneratedFile>> {
     ensure!(
         retail.customers >= 10 && retail.lines >= 100,
-        "made-up data has at least 10 customers and 100 lines"
+        "generated data needs at least 10 customers and 100 lines"
     );
-    ensure!(dir.is_dir(), "no folder {}", dir.display());
+    ensure!(dir.is_dir(), "{} is not a folder", dir.display());
     for table in ["transactions", "customers", "interactions"] {
         let folder = dir.join(table);
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let shop = Shop::open(retail, threads);
-    let books = Books::close(&shop, shop.play(1, threads), progress);
-    // The longest first, so that the threads end together.
+    let year = YearWriter::new(&shop, shop.play(1, threads), progress);
+    // Longest task first, so that the threads finish at about the same time.
     let made = in_parallel(16, threads, |task| match task {
-        0 => books.write_customers(dir),
-        1..=12 => books.write_transactions(12 - task, dir),
-        _ => books.write_interactions(task - 4, dir),
+        0 => year.write_customers(dir),
+        1..=12 => year.write_transactions(12 - task, dir),
+        _ => year.write_interactions(task - 4, dir),
     });
     let mut files = made.into_iter().collect::<Result<Vec<_>>>()?;
     if retail.customers <= 100_000 {
         let february = files[11].clone();
         let path = dir.join("transactions").join(file_name("2025-02 (copy).csv", retail.compress));
         fs::copy(&february.path, &path).with_context(|| format!("cannot write {}", path.display()))?;
-        files.push(RawFile { path, ..february });
+        files.push(GeneratedFile { path, ..february });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }
 
-/// Does `count` pieces of work on some threads; the results are in the order of the pieces.
+/// Runs `count` tasks on `threads` threads and returns the results in the order of the tasks.
 fn in_parallel<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let worker = || {
         let mut results = Vec::new();
         loop {
-            let piece = next.fetch_add(1, Ordering::Relaxed);
-            if piece >= count {
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            if task >= count {
                 return results;
             }
-            results.push((piece, work(piece)));
+            results.push((task, work(task)));
         }
     };
     let mut results: Vec<(usize, T)> = thread::scope(|scope| {
@@ -137,7 +143,7 @@ fn in_parallel<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T 
         let joined = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
         joined.flat_map(|results| results.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
-    results.sort_unstable_by_key(|(piece, _)| *piece);
+    results.sort_unstable_by_key(|(task, _)| *task);
     results.into_iter().map(|(_, result)| result).collect()
 }
 
@@ -150,31 +156,31 @@ mod tests {
 
     const SMALL: Retail = Retail { customers: 1_000, lines: 20_000, seed: 7, compress: false };
 
-    /// Makes data and returns the files with their content.
-    fn made(retail: &Retail, threads: usize) -> Vec<(RawFile, Vec<u8>)> {
+    /// Generates data and returns the files with their content.
+    fn made(retail: &Retail, threads: usize) -> Vec<(GeneratedFile, Vec<u8>)> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let files = make(retail, folder.path(), &|_, _| {}, threads).expect("made-up data");
-        let read = |file: RawFile| {
-            let content = fs::read(&file.path).expect("the file made");
+        let files = make(retail, folder.path(), &|_, _| {}, threads).expect("generated data");
+        let read = |file: GeneratedFile| {
+            let content = fs::read(&file.path).expect("the generated file");
             let path = file.path.strip_prefix(folder.path()).expect("a path in the folder").to_owned();
-            (RawFile { path, ..file }, content)
+            (GeneratedFile { path, ..file }, content)
         };
         files.into_iter().map(read).collect()
     }
 
-    /// The lines of a table without headers and copies.
-    fn lines<'a>(made: &'a [(RawFile, Vec<u8>)], table: &'a str) -> impl Iterator<Item = &'a str> {
+    /// Returns the lines of a table without headers and copies.
+    fn lines<'a>(made: &'a [(GeneratedFile, Vec<u8>)], table: &'a str) -> impl Iterator<Item = &'a str> {
         let files = made.iter().filter(move |(file, _)| file.table == table && !is_copy(file));
         let texts = files.map(|(_, content)| std::str::from_utf8(content).expect("UTF-8"));
         texts.flat_map(|text| text.lines()).filter(|line| !line.starts_with("customer_id,"))
     }
 
-    fn is_copy(file: &RawFile) -> bool {
+    fn is_copy(file: &GeneratedFile) -> bool {
         file.path.to_string_lossy().contains("(copy)")
     }
 
     #[test]
-    fn a_seed_gives_the_same_bytes_on_any_number_of_threads() {
+    fn same_seed_gives_same_bytes_for_any_thread_count() {
         let retail = Retail { compress: true, ..SMALL };
         let first = made(&retail, 1);
         assert!(first == made(&retail, 3));
@@ -185,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_as_much_as_asked_for() {
+    fn generated_counts_match_the_request() {
         let made = made(&SMALL, 2);
         assert_eq!(made.len(), 12 + 1 + 1 + 3);
         for (file, content) in &made {
@@ -211,11 +217,11 @@ mod tests {
     }
 
     #[test]
-    fn it_is_as_dirty_as_real_data() {
+    fn generated_data_has_realistic_defects() {
         let made = made(&SMALL, 2);
         let all: Vec<&str> = lines(&made, "transactions").collect();
         let share = |what: &str, range: std::ops::Range<f64>, is: &dyn Fn(&[&str]) -> bool| {
-            // Names may hold commas: the last four fields are counted from the end.
+            // Names may contain commas, so the last fields are counted from the end.
             let hits = all.iter().filter(|line| is(&line.split(',').collect::<Vec<_>>())).count();
             let share = hits as f64 / all.len() as f64;
             assert!(range.contains(&share), "{what}: {share}");
@@ -246,7 +252,7 @@ mod tests {
         };
         assert!(ids(-1).difference(&ids(1)).count() >= 2, "customers with returns only");
         let huge = all.iter().filter(|line| (70_000..90_000).contains(&quantity(line).abs()));
-        assert_eq!(huge.count(), 4, "two whales' orders and their cancellations");
+        assert_eq!(huge.count(), 4, "orders of two whales and their cancellations");
 
         let february = made.iter().filter(|(file, _)| file.path.to_string_lossy().contains("2025-02"));
         let contents: Vec<&Vec<u8>> = february.map(|(_, content)| content).collect();
@@ -254,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_in_the_order_of_time() {
+    fn lines_are_sorted_by_time() {
         let made = made(&SMALL, 2);
         for table in ["transactions", "interactions"] {
             let times = lines(&made, table)
@@ -265,18 +271,18 @@ mod tests {
     }
 
     #[test]
-    fn progress_only_grows_and_ends_at_what_was_expected() {
+    fn progress_is_monotonic_and_ends_at_the_expected_count() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let reports = Mutex::new(Vec::new());
-        let note = |done, expected| reports.lock().expect("the reports").push((done, expected));
-        generate(&SMALL, folder.path(), &note).expect("made-up data");
+        let report = |done, expected| reports.lock().expect("the reports").push((done, expected));
+        generate(&SMALL, folder.path(), &report).expect("generated data");
         let reports = reports.into_inner().expect("the reports");
         assert!(reports.is_sorted() && reports.len() > 10);
         assert!(reports.last().is_some_and(|(done, expected)| done == expected));
     }
 
     #[test]
-    fn too_little_and_nowhere_are_refused() {
+    fn too_few_customers_and_missing_folder_are_rejected() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         assert!(generate(&Retail { customers: 9, ..SMALL }, folder.path(), &|_, _| {}).is_err());
         assert!(generate(&SMALL, &folder.path().join("missing"), &|_, _| {}).is_err());

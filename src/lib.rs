@@ -1,19 +1,25 @@
-//! Larder, a customer feature server.
+//! Larder, a customer feature server: computes features from raw retail data and serves them over REST.
 //!
 //! ```text
-//! raw files ──pipeline──▶ snapshot (Parquet + manifest, in the lake) ──publish──▶ readers
-//!                              ▲
-//!                              └────────── serving ◀── http (REST)
+//! raw files ──pipeline──▶ snapshot (Parquet + manifest, in the lake) ──publish──▶ Tair
+//!                              ▲                                                   │
+//!                              └── miss, outage ── serving ◀── http (REST) ◀── hit ┘
 //! ```
 //!
-//! The storeys, each of which imports only from those above it in this list:
-//! - [`feature`] (the nouns), [`config`] (all settings), [`telemetry`] (log and metrics), [`workers`] (threads of their own),
-//!   [`cache`] (values within a budget);
-//! - [`lake`] (the object store), [`views`] (the registry of SQL views), [`tair`] (the online store), [`audience`] (expressions and sets);
-//! - [`snapshot`] (ids, manifest, Parquet parts, `CURRENT`);
-//! - `pipeline` (raw data → snapshot, with the cargo feature `build`), [`publish`] (snapshot → Tair), [`serving`] (the tiered read);
-//! - [`http`] (REST);
-//! - [`cli`] (the subcommands, where the parts are wired together).
+//! The modules form layers. A module imports only from layers above its own in this table, which
+//! `tests/it/house.rs` checks.
+//!
+//! | layer | modules |
+//! |---|---|
+//! | 1 | [`feature`]: data types; [`config`]: settings; [`workers`]: threads; [`cache`]: bounded caches |
+//! | 2 | [`telemetry`]: logs and metrics; `demo`: generated retail data |
+//! | 3 | [`lake`]: object storage; [`views`]: SQL views; [`tair`]: online store; [`audience`]: expressions |
+//! | 4 | [`snapshot`]: manifest, parts, `CURRENT`, erasure list |
+//! | 5 | `pipeline`: raw files to snapshot; [`publish`]: snapshot to Tair; [`serving`]: tiered reads |
+//! | 6 | [`http`]: REST API |
+//! | 7 | [`cli`]: subcommands, which wire the modules together |
+//!
+//! `pipeline` and `demo` need the cargo feature `build`.
 
 pub mod audience;
 pub mod cache;

@@ -1,8 +1,9 @@
-//! The binary: parse, run, exit code.
+//! Entry point of the `larder` binary.
 
 use std::process::ExitCode;
 
-/// Many small rows and some large buffers come and go at a time: the system's allocator spends a good part of a read on them.
+/// Allocator of the process. Reads allocate many small rows and some large buffers, for which the system
+/// allocator is slow.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -201,7 +201,7 @@ fn column_note(text: &str) -> Option<(String, ColumnNote)> {
         let (word, description) = mark.split_once(')').unwrap_or((mark, ""));
         let (word, description) = (word.trim(), description.trim_start().trim_start_matches(':'));
         // A slip in the word must not make a column one for everybody.
-        if word.len().abs_diff(PERSONAL.len()) > 2 || near::misses(word, [PERSONAL]).is_empty() {
+        if word.len().abs_diff(PERSONAL.len()) > 2 || near::most_similar(word, [PERSONAL]).is_empty() {
             return None;
         }
         return Some(note(name, description, true));

@@ -229,8 +229,11 @@ impl Column {
         let Kind::Text(dictionary) = &self.kind else { return Vec::new() };
         let absent = values.iter().enumerate().filter_map(|(at, value)| {
             let Literal::Text(text) = &value.literal else { return None };
-            let near =
-                if dictionary.len() <= FEW { near::misses(text, dictionary.iter()) } else { Vec::new() };
+            let near = if dictionary.len() <= FEW {
+                near::most_similar(text, dictionary.iter())
+            } else {
+                Vec::new()
+            };
             (!dictionary.search(text).1).then(|| (at, near.into_iter().map(str::to_owned).collect()))
         });
         absent.collect()

@@ -1,95 +1,102 @@
-//! `larder build`
+//! `larder build`: builds a snapshot and publishes it.
 
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
+use indicatif::{HumanBytes, HumanCount};
 
-use super::{App, progress, publish, table};
+use super::{Setup, progress, publish, table};
 use crate::{
     lake::Lake,
     pipeline::{self, Built},
     publish::Options,
-    snapshot::{Manifest, SnapshotError, SnapshotId, TableCounts, read_current, rfc3339},
+    snapshot::{Manifest, SegmentStats, SnapshotError, SnapshotId, TableCounts, read_current, rfc3339},
     telemetry::Progress,
 };
 
-/// Compute a snapshot from the raw data and publish it
+/// Build a snapshot from raw files and publish it
 ///
-/// Reads the raw tables that the configuration names, runs all views, writes an immutable snapshot into the
-/// lake and makes it the current one. What became of every line is printed and kept in the manifest.
+/// Reads the configured raw tables, runs all views, writes an immutable snapshot to the lake and makes it the
+/// current snapshot. Prints what happened to every line; the counts are also in the manifest.
 ///
-/// A build that is implausible beside the current snapshot (no customers; customers, revenue or the
-/// share of customers with a feature down by more than half; a rule of `quality` broken) is kept and not published:
-/// exit code 3.
+/// A build is held back, with exit code 3, if it fails a quality check: it has no customers, or customers,
+/// revenue or the share of customers with a feature fell by more than half, or it breaks a rule in [quality].
+/// The snapshot stays in the lake and can be published by name.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder build --as-of 2011-09-09T00:00:00Z --no-publish")]
 pub(super) struct Args {
-    /// Build what was known at this instant: RFC 3339, or a date for its first moment in UTC [default: the
-    /// newest event]
+    /// As-of time: ignore all later data. RFC 3339, or a date for midnight UTC [default: the newest event]
     #[arg(long, value_name = "TIME", value_parser = super::instant)]
     as_of: Option<DateTime<Utc>>,
-    /// Leave the current snapshot as it is
+    /// Build without publishing
     #[arg(long)]
     no_publish: bool,
-    /// Publish although the current snapshot has a later `as_of`, or the build is implausible beside it
+    /// Publish even if the current snapshot has a later as-of time or the build fails a quality check
     #[arg(long)]
     force: bool,
 }
 
-pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
-    let lake = app.lake()?;
-    if let Some(as_of) = args.as_of.filter(|as_of| *as_of > Utc::now() && !args.no_publish) {
-        // It would keep every later build from being published.
-        bail!("--as-of {} is still to come", rfc3339::format(as_of));
+pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
+    let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
+    let lake = setup.lake()?;
+    if let Some(as_of) = args.as_of
+        && !args.no_publish
+    {
+        if as_of > Utc::now() {
+            // Once published, the snapshot would keep every later build from being published.
+            bail!("--as-of {} is in the future", rfc3339::format(as_of));
+        }
+        if !args.force {
+            check_as_of(&lake, as_of).await?;
+        }
     }
-    if let (Some(as_of), false, false) = (args.as_of, args.no_publish, args.force) {
-        check_as_of(&lake, as_of).await?;
-    }
-    let built = build(app, args.as_of).await?;
+    let built = build(setup, args.as_of).await?;
     summary(&built)?;
     if args.no_publish {
         table::line(&format!(
-            "built {}; `larder publish {}` makes it the current one",
+            "built {}; run `larder publish {}` to publish it",
             built.manifest.id, built.manifest.id
         ))?;
         return Ok(());
     }
     if !args.force {
-        check_plausible(&lake, &built.manifest, app).await?;
+        check_quality(&lake, &built.manifest, setup).await?;
     }
-    let publisher = app.publisher(Options { force: args.force, ..Options::default() })?;
+    let publisher = setup.publisher(Options { force: args.force, ..Options::default() })?;
     let published = publish::run(&publisher, Some(&built.manifest.id)).await;
     publish::done(
-        &published.with_context(|| format!("snapshot {} is built, but not published", built.manifest.id))?,
+        &published.with_context(|| format!("snapshot {} is built but not published", built.manifest.id))?,
     )
 }
 
-/// A snapshot that was built and is not published, since it is implausible beside the current one.
+/// A build that was held back because it failed a quality check against the current snapshot.
 #[derive(Debug, thiserror::Error)]
-#[error("snapshot {id} is built and not published: {}; if that is right, `larder publish {id}` publishes it", reasons.join("; "))]
-pub(super) struct Implausible {
+#[error(
+    "snapshot {id} is built but held back: {}; to publish it all the same, run `larder publish {id}`",
+    reasons.join("; ")
+)]
+pub(super) struct HeldBack {
     id: SnapshotId,
     reasons: Vec<String>,
 }
 
-/// Compares the build with the current snapshot.
-async fn check_plausible(lake: &Lake, manifest: &Manifest, app: &App) -> anyhow::Result<()> {
+/// Checks the build against the current snapshot and the configured rules.
+async fn check_quality(lake: &Lake, manifest: &Manifest, setup: &Setup) -> anyhow::Result<()> {
     let before = match read_current(lake).await? {
         Some(current) => match Manifest::read(lake, &current.snapshot).await {
             Ok(before) => Some(before),
             Err(SnapshotError::Lake(error)) => return Err(error.into()),
-            // A snapshot that cannot be read any more says nothing against a new one.
+            // A damaged current snapshot must not block a new build.
             Err(_) => None,
         },
         None => None,
     };
-    let reasons = manifest.implausible(before.as_ref(), &app.config.quality.rules);
-    if reasons.is_empty() { Ok(()) } else { Err(Implausible { id: manifest.id.clone(), reasons }.into()) }
+    let reasons = manifest.implausible(before.as_ref(), &setup.config.quality.rules);
+    if reasons.is_empty() { Ok(()) } else { Err(HeldBack { id: manifest.id.clone(), reasons }.into()) }
 }
 
-/// An `as_of` that will not be published is refused before the work, not after it.
+/// Rejects an as-of time before the current one up front, since the build could not be published.
 async fn check_as_of(lake: &Lake, as_of: DateTime<Utc>) -> Result<(), SnapshotError> {
     let Some(current) = read_current(lake).await? else { return Ok(()) };
     match Manifest::read(lake, &current.snapshot).await {
@@ -100,20 +107,20 @@ async fn check_as_of(lake: &Lake, as_of: DateTime<Utc>) -> Result<(), SnapshotEr
     }
 }
 
-/// Builds with a progress bar.
-pub(super) async fn build(app: &App, as_of: Option<DateTime<Utc>>) -> anyhow::Result<Built> {
+/// Builds a snapshot behind a progress bar.
+pub(super) async fn build(setup: &Setup, as_of: Option<DateTime<Utc>>) -> anyhow::Result<Built> {
     let progress = Arc::new(Progress::default());
-    let lake = app.lake()?;
-    Ok(progress::watch(&progress, pipeline::build(&lake, &app.config, as_of, &progress)).await?)
+    let lake = setup.lake()?;
+    Ok(progress::watch(&progress, pipeline::build(&lake, &setup.config, as_of, &progress)).await?)
 }
 
-/// Says why lines are bad, with examples.
+/// Prints the causes of bad lines with examples.
 pub(super) fn bad_lines(counts: &TableCounts) -> anyhow::Result<()> {
     for cause in &counts.bad_causes {
         let lines = if cause.lines == 1 {
             "1 bad line".to_owned()
         } else {
-            format!("{} bad lines", table::count(cause.lines))
+            format!("{} bad lines", HumanCount(cause.lines))
         };
         table::line(&format!("{lines}: {}", cause.cause))?;
         for example in &cause.examples {
@@ -123,29 +130,13 @@ pub(super) fn bad_lines(counts: &TableCounts) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What became of the raw data, and what the snapshot holds.
+/// Prints what happened to the raw lines, and the segments and size of the snapshot.
 pub(super) fn summary(built: &Built) -> anyhow::Result<()> {
     let manifest = &built.manifest;
-    let mut rows = Vec::new();
-    for (name, counts) in &manifest.counts {
-        let row = |table: &str, fate: &str, lines: u64, amount: &str| {
-            vec![table.to_owned(), fate.to_owned(), table::count(lines), amount.to_owned()]
-        };
-        rows.push(row(name, "lines", counts.lines, ""));
-        for (fate, lines) in counts.fates.iter().filter(|(_, lines)| **lines > 0) {
-            rows.push(row("", fate, *lines, counts.amounts.get(fate).map_or("", String::as_str)));
-        }
-        if counts.duplicates > 0 {
-            rows.push(row("", "(equal to another)", counts.duplicates, ""));
-        }
-        if counts.physical_lines != counts.lines {
-            rows.push(row("", "(lines of the files, as wc -l counts)", counts.physical_lines, ""));
-        }
-    }
-    table::print(&["table", "fate", "lines", "amount"], &rows)?;
+    line_counts(manifest)?;
     for source in &manifest.sources {
         if let Some(first) = &source.same_as {
-            table::line(&format!("{} has the content of {first} and was read once", source.path))?;
+            table::line(&format!("{} has the same content as {first} and was read once", source.path))?;
         }
     }
     for counts in manifest.counts.values() {
@@ -155,29 +146,52 @@ pub(super) fn summary(built: &Built) -> anyhow::Result<()> {
         table::line(&format!("warning: {warning}"))?;
     }
     table::line("")?;
-    let rows: Vec<Vec<String>> = manifest
-        .segments
-        .iter()
-        .map(|segment| {
-            vec![
-                segment.name.clone(),
-                table::count(segment.size),
-                format!("{:.1}", segment.share * 100.0),
-                segment.revenue.clone(),
-            ]
-        })
-        .collect();
-    table::print(&["segment", "customers", "share %", "revenue"], &rows)?;
+    segments(manifest)?;
     table::line("")?;
     let seconds: f64 = manifest.stages.iter().map(|stage| stage.seconds).sum();
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
     table::line(&format!(
         "snapshot {}: {} customers, {} views, as of {}, {}, built in {seconds:.1} s",
         manifest.id,
-        table::count(manifest.customers),
+        HumanCount(manifest.customers),
         manifest.views.len(),
         rfc3339::format(manifest.as_of),
-        table::bytes(bytes),
+        HumanBytes(bytes),
     ))?;
     Ok(())
+}
+
+/// Prints the lines of each raw table by fate.
+fn line_counts(manifest: &Manifest) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for (name, counts) in &manifest.counts {
+        let row = |table: &str, fate: &str, lines: u64, amount: &str| {
+            vec![table.to_owned(), fate.to_owned(), HumanCount(lines).to_string(), amount.to_owned()]
+        };
+        rows.push(row(name, "lines", counts.lines, ""));
+        for (fate, lines) in counts.fates.iter().filter(|(_, lines)| **lines > 0) {
+            rows.push(row("", fate, *lines, counts.amounts.get(fate).map_or("", String::as_str)));
+        }
+        if counts.duplicates > 0 {
+            rows.push(row("", "(duplicates)", counts.duplicates, ""));
+        }
+        if counts.physical_lines != counts.lines {
+            rows.push(row("", "(lines in the files, as wc -l counts)", counts.physical_lines, ""));
+        }
+    }
+    Ok(table::print(&["table", "fate", "lines", "amount"], &rows)?)
+}
+
+/// Prints the segments with size and revenue.
+fn segments(manifest: &Manifest) -> anyhow::Result<()> {
+    let row = |segment: &SegmentStats| {
+        vec![
+            segment.name.clone(),
+            HumanCount(segment.size).to_string(),
+            format!("{:.1}", segment.share * 100.0),
+            segment.revenue.clone(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = manifest.segments.iter().map(row).collect();
+    Ok(table::print(&["segment", "customers", "share %", "revenue"], &rows)?)
 }

@@ -1,28 +1,31 @@
-//! `larder evaluate`
+//! `larder evaluate`: prints the model cards of a snapshot.
 
 mod recommendations;
 
-use super::{App, table};
+use indicatif::HumanCount;
+
+use super::{Setup, table};
 use crate::snapshot::{
     Manifest, SnapshotError, SnapshotId,
-    models::{ChurnModel, PurchaseModels},
+    models::{ChurnCut, ChurnModel, PurchaseModels},
     read_current, rfc3339,
 };
 
-/// Show how good the models of the current snapshot are
+/// Show the quality metrics of the models in a snapshot
 ///
-/// Prints each model's card as tables: the candidates with their figures on data that they did not see, calibration and lift,
-/// features, and when not to trust it. The figures were measured by the build; they are in the manifest and at /v1/models/.
+/// Prints the card of each model as tables: metrics of all candidates on held-out data, calibration and lift,
+/// features, and reasons not to trust the model. The build measured them; they are also in the manifest and
+/// at /v1/models/.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder evaluate")]
 pub(super) struct Args {
-    /// The snapshot [default: the current one]
+    /// Snapshot id [default: the current snapshot]
     #[arg(value_name = "SNAPSHOT")]
     snapshot: Option<SnapshotId>,
 }
 
-pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    let lake = app.lake()?;
+pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
+    let lake = setup.lake()?;
     let id = match args.snapshot {
         Some(id) => id,
         None => read_current(&lake).await?.ok_or(SnapshotError::NoCurrent)?.snapshot,
@@ -31,33 +34,49 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     table::line(&format!("snapshot {id}, as of {}", rfc3339::format(manifest.as_of)))?;
     match &manifest.models.churn {
         Some(card) => churn(card)?,
-        None => table::line("it has no churn model")?,
+        None => table::line("the snapshot has no churn model")?,
     }
     match &manifest.models.recommendations {
         Some(card) => recommendations::recommendations(card),
-        None => Ok(table::line("it has no model of recommendations")?),
+        None => Ok(table::line("the snapshot has no recommendations model")?),
     }
 }
 
+/// Prints the card of the churn model.
 fn churn(card: &ChurnModel) -> std::io::Result<()> {
     table::line(&format!(
-        "\nchurn: no purchase within {} days; made by {}, {}",
+        "\nchurn: no purchase within {} days; chosen model {}, {}",
         card.horizon_days,
         card.chosen,
-        if card.trusted { "trusted" } else { "NOT TO BE TRUSTED" }
+        if card.trusted { "trusted" } else { "NOT TRUSTED" }
     ))?;
     for reason in &card.reasons {
-        table::line(&format!("  not to be trusted: {reason}"))?;
+        table::line(&format!("  not trusted: {reason}"))?;
     }
     for caveat in &card.caveats {
-        table::line(&format!("  mind: {caveat}"))?;
+        table::line(&format!("  caveat: {caveat}"))?;
     }
     if card.cuts.is_empty() {
         return Ok(());
     }
+    training(card)?;
+    candidates(&card.cuts)?;
+    if let Some(cutoff) = card.cuts.last() {
+        calibration(cutoff)?;
+    }
+    features(card)?;
+    if let Some(models) = &card.purchases {
+        purchases(models)?;
+    }
+    expected_value(card)
+}
+
+/// Prints the training data of the churn model.
+fn training(card: &ChurnModel) -> std::io::Result<()> {
     table::line(&format!(
-        "trained on {} rows ({}) of {} cuts from {} to {}, on what was done within {} days; {:.1} % churned; calibration slope {:.3}\n",
-        table::count(card.training_rows),
+        "trained on {} rows ({}) of {} cutoffs from {} to {}, with horizons of {} days; {:.1} % churned; \
+         calibration slope {:.3}\n",
+        HumanCount(card.training_rows),
         card.sampling,
         card.training_cuts.len(),
         card.training_cuts.first().map_or("", String::as_str),
@@ -65,59 +84,68 @@ fn churn(card: &ChurnModel) -> std::io::Result<()> {
         card.learned_days.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         card.base_rate * 100.0,
         card.calibration_slope,
-    ))?;
+    ))
+}
+
+/// Prints the metrics of every candidate at every cutoff.
+fn candidates(cutoffs: &[ChurnCut]) -> std::io::Result<()> {
+    let header = [
+        "cutoff",
+        "use",
+        "trained on",
+        "customers",
+        "churned",
+        "candidate",
+        "AUC",
+        "log loss",
+        "Brier",
+        "cal. error",
+        "top lift",
+    ];
     let mut rows = Vec::new();
-    for cut in &card.cuts {
-        for (at, figures) in cut.candidates.iter().enumerate() {
-            let first = at == 0;
-            let only = |text: String| if first { text } else { String::new() };
-            rows.push(vec![
-                only(rfc3339::format(cut.at)),
-                only(if cut.used_to_choose { "chosen on" } else { "kept out" }.to_owned()),
-                only(table::count(cut.training_rows)),
-                only(table::count(cut.customers)),
-                only(format!("{:.3}", cut.churned)),
-                figures.name.clone(),
-                format!("{:.4}", figures.auc),
-                format!("{:.4}", figures.log_loss),
-                format!("{:.4}", figures.brier),
-                format!("{:.4}", figures.calibration_error),
-                format!("{:.2}", figures.top_lift),
-            ]);
+    for cutoff in cutoffs {
+        for (at, metrics) in cutoff.candidates.iter().enumerate() {
+            let mut row = if at > 0 {
+                vec![String::new(); 5]
+            } else {
+                vec![
+                    rfc3339::format(cutoff.at),
+                    if cutoff.used_to_choose { "validation" } else { "test" }.to_owned(),
+                    HumanCount(cutoff.training_rows).to_string(),
+                    HumanCount(cutoff.customers).to_string(),
+                    format!("{:.3}", cutoff.churned),
+                ]
+            };
+            row.push(metrics.name.clone());
+            let errors = [metrics.auc, metrics.log_loss, metrics.brier, metrics.calibration_error];
+            row.extend(errors.map(|value| format!("{value:.4}")));
+            row.push(format!("{:.2}", metrics.top_lift));
+            rows.push(row);
         }
     }
-    table::print(
-        &[
-            "cut",
-            "use",
-            "trained on",
-            "customers",
-            "churned",
-            "candidate",
-            "AUC",
-            "log loss",
-            "Brier",
-            "cal. error",
-            "top lift",
-        ],
-        &rows,
-    )?;
-    if let Some(cut) = card.cuts.last() {
-        table::line(&format!(
-            "\nthe model on the cut {}, by tenths of probability",
-            rfc3339::format(cut.at)
-        ))?;
-        let tenths = cut.bins.iter().enumerate().map(|(at, bin)| {
-            vec![
-                (at + 1).to_string(),
-                table::count(bin.customers),
-                format!("{:.3}", bin.foretold),
-                format!("{:.3}", bin.seen),
-                format!("{:.2}", bin.lift),
-            ]
-        });
-        table::print(&["tenth", "customers", "foretold", "seen", "lift"], &tenths.collect::<Vec<_>>())?;
-    }
+    table::print(&header, &rows)
+}
+
+/// Prints the calibration and lift of the chosen model at a cutoff, by deciles of predicted probability.
+fn calibration(cutoff: &ChurnCut) -> std::io::Result<()> {
+    table::line(&format!(
+        "\nchosen model at the cutoff {}, by deciles of predicted probability",
+        rfc3339::format(cutoff.at)
+    ))?;
+    let deciles = cutoff.bins.iter().enumerate().map(|(at, bin)| {
+        vec![
+            (at + 1).to_string(),
+            HumanCount(bin.customers).to_string(),
+            format!("{:.3}", bin.foretold),
+            format!("{:.3}", bin.seen),
+            format!("{:.2}", bin.lift),
+        ]
+    });
+    table::print(&["decile", "customers", "predicted", "observed", "lift"], &deciles.collect::<Vec<_>>())
+}
+
+/// Prints the features of the churn model.
+fn features(card: &ChurnModel) -> std::io::Result<()> {
     table::line("")?;
     let features = card.features.iter().map(|feature| {
         vec![
@@ -127,29 +155,30 @@ fn churn(card: &ChurnModel) -> std::io::Result<()> {
             format!("{:.3}", feature.importance),
         ]
     });
-    table::print(&["feature", "made of", "weight", "importance"], &features.collect::<Vec<_>>())?;
-    if let Some(models) = &card.purchases {
-        purchases(models)?;
-    }
+    table::print(&["feature", "computed from", "weight", "importance"], &features.collect::<Vec<_>>())
+}
+
+/// Prints the candidates for the expected value.
+fn expected_value(card: &ChurnModel) -> std::io::Result<()> {
     let value = &card.expected_value;
     table::line(&format!(
-        "\nexpected value: made by {}; own rate counts {:.1}, mean of those who stayed {:.2}\n",
+        "\nexpected value: chosen model {}; weight of the own rate {:.1}, mean of retained customers {:.2}\n",
         value.chosen, value.own, value.mean
     ))?;
     let rows = value.candidates.iter().map(|one| {
         vec![one.name.clone(), format!("{:.2}", one.error_to_choose), format!("{:.2}", one.error)]
     });
-    table::print(&["candidate", "mean error, chosen on", "kept out"], &rows.collect::<Vec<_>>())
+    table::print(&["candidate", "mean error, validation", "test"], &rows.collect::<Vec<_>>())
 }
 
-/// The parameters of the models of coming and going.
+/// Prints the parameters of the purchase models (NBD, BG/NBD, Gamma-Gamma).
 fn purchases(models: &PurchaseModels) -> std::io::Result<()> {
     table::line("")?;
     for (name, fit) in [("nbd", &models.nbd), ("bg_nbd", &models.bg_nbd)] {
         let Some(fit) = fit else { continue };
-        let leaving = fit.a.zip(fit.b).map(|(a, b)| format!(", a {a:.3}, b {b:.3}")).unwrap_or_default();
+        let dropout = fit.a.zip(fit.b).map(|(a, b)| format!(", a {a:.3}, b {b:.3}")).unwrap_or_default();
         table::line(&format!(
-            "{name}: r {:.3}, alpha {:.2} days{leaving}; log-likelihood {:.1}",
+            "{name}: r {:.3}, alpha {:.2} days{dropout}; log-likelihood {:.1}",
             fit.r, fit.alpha, fit.log_likelihood
         ))?;
     }
@@ -157,7 +186,7 @@ fn purchases(models: &PurchaseModels) -> std::io::Result<()> {
         table::line(&format!("gamma_gamma: p {:.3}, q {:.3}, gamma {:.2}", fit.p, fit.q, fit.gamma))?;
     }
     for why in &models.degenerate {
-        table::line(&format!("degenerate, {why}"))?;
+        table::line(&format!("degenerate: {why}"))?;
     }
     Ok(())
 }

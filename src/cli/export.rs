@@ -1,4 +1,4 @@
-//! `larder export`
+//! `larder export`: writes all members of a list to a file or to the lake.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,10 +7,11 @@ use std::{
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
+use indicatif::{HumanBytes, HumanCount};
 use object_store::path::Path as ObjectPath;
 use tokio::io::AsyncWriteExt;
 
-use super::{App, progress, table};
+use super::{Setup, progress, table};
 use crate::{
     audience::{Expression, FeatureName, order},
     feature::near,
@@ -19,91 +20,94 @@ use crate::{
         Ranked, Serving,
         export::{Columns, Export, Exporting, Format, List, Order, Treatment},
     },
-    snapshot::{SnapshotError, SnapshotId, is_own, read_current, reader::ChurnFilter},
+    snapshot::{Manifest, SnapshotError, SnapshotId, is_own, read_current, reader::ChurnFilter},
     telemetry::{Metrics, Progress},
 };
 
-/// Write every member of a list into a file or into the lake
+/// Export all members of a list to a file or to the lake
 ///
-/// The file appears when it is whole and not before. Mail addresses and phone numbers become SHA-256 hashes of their normalised
-/// forms, and other personal values are left out, unless --pii is given.
+/// The file appears only when it is complete. Without --pii, e-mail addresses and phone numbers are replaced
+/// by SHA-256 hashes of their normalized forms, and other personal values are left out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   larder export segment champions --out champions.csv
-  larder export churn --risk high --order rank --columns customer_id,rank,churn --format parquet --out high.parquet
+  larder export churn --risk high --order rank --columns customer_id,rank,churn --out high.parquet
   larder export segment loyal --columns profile.email --out lake:exports/loyal.csv
   larder export audience 'churn.risk:high and rfm.monetary >= 1000' --limit 5000 --out call.csv")]
 pub(super) struct Args {
     #[command(subcommand)]
-    list: Which,
+    list: ListArgs,
 }
 
+/// The list to export.
 #[derive(Debug, clap::Subcommand)]
-enum Which {
-    /// The members of a segment
+enum ListArgs {
+    /// Export the members of a segment
     Segment {
-        /// The segment
+        /// Name of the segment
         name: String,
         #[command(flatten)]
-        how: How,
+        options: ExportOptions,
     },
-    /// The customers by value at risk
+    /// Export the customers at risk of churn, ranked by value at risk
     Churn {
-        /// Only this level of risk
+        /// Only customers at this risk level
         #[arg(long, value_parser = ["high", "medium", "low"])]
         risk: Option<String>,
-        /// Only members of this segment, by `rfm.segment`
+        /// Only members of this RFM segment
         #[arg(long, value_name = "NAME")]
         segment: Option<String>,
-        /// Only those whose probability of churn is so great at least
+        /// Only customers with at least this churn probability, 0 to 1
         #[arg(long, value_name = "NUMBER", value_parser = |text: &str| parse_least(text, 1.0))]
         min_probability: Option<f64>,
-        /// Only those whose value at risk is so great at least
+        /// Only customers with at least this value at risk, in the currency of the raw data
         #[arg(long, value_name = "NUMBER", value_parser = |text: &str| parse_least(text, 1e15))]
         min_value: Option<f64>,
         #[command(flatten)]
-        how: How,
+        options: ExportOptions,
     },
-    /// The members of an audience
+    /// Export the members of an audience expression
     Audience {
-        /// The expression, such as `segment:loyal and rfm.monetary >= 1000`
+        /// Audience expression, such as `segment:loyal and rfm.monetary >= 1000`
         #[arg(allow_hyphen_values = true)]
         expression: String,
-        /// A number or time that the ranks go by, then asc or desc [default: rfm.monetary desc]
+        /// Feature to rank by, a number or a time, then asc or desc [default: rfm.monetary desc]
         #[arg(long, value_name = "FEATURE", value_parser = parse_order_by)]
         order_by: Option<(FeatureName, bool)>,
-        /// Only so many, the first by rank
-        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+        /// Only the first N members by rank
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         limit: Option<u64>,
         #[command(flatten)]
-        how: How,
+        options: ExportOptions,
     },
 }
 
+/// Options of every export.
 #[derive(Debug, clap::Args)]
-struct How {
-    /// csv, ndjson or parquet [default: as the name of --out ends, else csv]
+struct ExportOptions {
+    /// File format: csv, ndjson or parquet [default: by the extension of --out, else csv]
     #[arg(long, value_parser = parse_format)]
     format: Option<Format>,
-    /// `customer_id`, rank, features as view.feature and whole views [default: all]
+    /// Columns: `customer_id`, rank, features as view.feature, or whole views [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     columns: Vec<String>,
-    /// id, which reads the snapshot once, or rank, which reads it once for every 65,536 members [default: id, but rank where an
-    /// audience has --order-by]
+    /// Order of rows: id, which reads the snapshot once, or rank, which reads it once for every 65,536
+    /// members [default: id; rank for an audience with --order-by]
     #[arg(long, value_parser = parse_order)]
     order: Option<Order>,
-    /// The snapshot [default: the current one]
+    /// Snapshot id [default: the current snapshot]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<SnapshotId>,
-    /// Write personal values as they are
+    /// Include personal values in clear text
     #[arg(long)]
     pii: bool,
-    /// A file, or lake:PATH for a place in the lake; what is there is replaced
+    /// Output file, or lake:PATH for an object in the lake; an existing file is replaced
     #[arg(long, value_name = "FILE")]
     out: String,
 }
 
-impl How {
+impl ExportOptions {
+    /// Returns the format of `--format`, else of the extension of `--out`, else CSV.
     fn format(&self) -> Format {
         let ending = Path::new(&self.out)
             .extension()
@@ -121,6 +125,7 @@ fn parse_format(name: &str) -> Result<Format, String> {
     }
 }
 
+/// Parses a number from 0 to `most`.
 fn parse_least(text: &str, most: f64) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number| (0.0..=most).contains(number));
     number.ok_or_else(|| format!("expected a number from 0 to {most}"))
@@ -140,34 +145,68 @@ fn parse_order_by(text: &str) -> Result<(FeatureName, bool), String> {
     parsed.ok_or_else(|| "expected a feature as view.feature, then asc or desc or nothing".to_owned())
 }
 
-pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
-    let (list, how) = match args.list {
-        Which::Segment { name, how } => (List::Segment(name), how),
-        Which::Churn { risk, segment, min_probability, min_value, how } => {
-            let [min_probability, min_value] =
-                [min_probability, min_value].map(|least| least.map(ChurnFilter::at_least));
-            (List::Churn(ChurnFilter { risk, segment, min_probability, min_value }), how)
+impl ListArgs {
+    /// Returns the list and the options of the export.
+    fn into_parts(self) -> anyhow::Result<(List, ExportOptions)> {
+        match self {
+            Self::Segment { name, options } => Ok((List::Segment(name), options)),
+            Self::Churn { risk, segment, min_probability, min_value, options } => {
+                let [min_probability, min_value] =
+                    [min_probability, min_value].map(|least| least.map(ChurnFilter::at_least));
+                let filter = ChurnFilter { risk, segment, min_probability, min_value };
+                Ok((List::Churn(filter), options))
+            }
+            Self::Audience { expression, order_by, limit, mut options } => {
+                let expression = Expression::parse(&expression).context("cannot parse the expression")?;
+                options.order = options.order.or(order_by.as_ref().map(|_| Order::Rank));
+                let order_by = match order_by {
+                    Some(order_by) => order_by,
+                    None => parse_order_by(order::DEFAULT).map_err(anyhow::Error::msg)?,
+                };
+                Ok((List::Audience(Ranked { expression, order_by, limit }), options))
+            }
         }
-        Which::Audience { expression, order_by, limit, mut how } => {
-            let expression = Expression::parse(&expression).context("the expression cannot be read")?;
-            how.order = how.order.or(order_by.as_ref().map(|_| Order::Rank));
-            let order_by =
-                order_by.map_or_else(|| parse_order_by(order::DEFAULT), Ok).map_err(anyhow::Error::msg)?;
-            (List::Audience(Ranked { expression, order_by, limit }), how)
-        }
-    };
-    let lake = app.lake()?;
-    let format = how.format();
-    let id = match how.snapshot {
+    }
+}
+
+pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
+    let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
+    let (list, options) = args.list.into_parts()?;
+    let format = options.format();
+    let lake = setup.lake()?;
+    let id = match options.snapshot {
         Some(id) => id,
         None => read_current(&lake).await?.ok_or(SnapshotError::NoCurrent)?.snapshot,
     };
-    let serving = Serving::new(lake.clone(), &app.config.serving, Arc::new(Metrics::new()?));
-    let serving = serving.declaring(app.config.personal());
+    let serving = Serving::new(lake.clone(), &setup.config.serving, Arc::new(Metrics::new()?))
+        .declaring(setup.config.personal());
     let served = serving.snapshot(&id).await?;
-    let manifest = &served.manifest;
-    match &list {
+    check_list(&list, &served.manifest, options.pii)?;
+    let columns = if options.columns.is_empty() {
+        Columns::all(&served.manifest, options.pii)
+    } else {
+        Columns::named(&served.manifest, options.columns.iter().map(String::as_str), options.pii)?
+    };
+    let export = Export { list, columns: columns.clone(), format, order: options.order.unwrap_or(Order::Id) };
+    let exporting = serving.export(&served, export).await?;
+    for (position, hint) in &exporting.hints {
+        table::line(&format!("at character {position}: {hint}"))?;
+    }
+    let rows = exporting.rows;
+    let bytes = write(exporting, &options.out, &lake).await?;
+    table::line(&format!(
+        "{}: {} customers, {} columns, {}, from snapshot {id}",
+        options.out,
+        HumanCount(rows),
+        columns.names().len(),
+        HumanBytes(bytes)
+    ))?;
+    print_personal(&columns)
+}
+
+/// Checks that the snapshot has the list, and that an expression uses personal data only with `--pii`.
+fn check_list(list: &List, manifest: &Manifest, pii: bool) -> anyhow::Result<()> {
+    match list {
         List::Segment(name) | List::Churn(ChurnFilter { segment: Some(name), .. })
             if manifest.segment(name).is_none() =>
         {
@@ -176,49 +215,38 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
             let hint = if near.is_empty() { format!("; there are {}", known.join(", ")) } else { near };
             bail!("there is no segment `{name}`{hint}");
         }
-        List::Churn(_) if manifest.models.churn.is_none() => bail!("snapshot {id} has no churn model"),
-        List::Audience(audience) if !how.pii => {
-            let asked = audience.expression.features().into_iter().chain([&audience.order_by.0]);
-            if let Some(name) = asked.into_iter().find(|name| manifest.is_personal(&name.view, &name.feature))
-            {
-                bail!("{name} is personal, and may be asked by with --pii only");
+        List::Churn(_) if manifest.models.churn.is_none() => {
+            bail!("snapshot {} has no churn model", manifest.id)
+        }
+        List::Audience(audience) if !pii => {
+            let mut used = audience.expression.features().into_iter().chain([&audience.order_by.0]);
+            if let Some(name) = used.find(|name| manifest.is_personal(&name.view, &name.feature)) {
+                bail!("{name} is personal data, which an expression may use only with --pii");
             }
         }
         _ => {}
     }
-    let columns = if how.columns.is_empty() {
-        Columns::all(manifest, how.pii)
-    } else {
-        Columns::named(manifest, how.columns.iter().map(String::as_str), how.pii)?
-    };
-    let export = Export { list, columns: columns.clone(), format, order: how.order.unwrap_or(Order::Id) };
-    let exporting = serving.export(&served, export).await?;
-    for (position, hint) in &exporting.hints {
-        table::line(&format!("at character {position}: {hint}"))?;
-    }
-    let (rows, progress) = (exporting.rows, Arc::new(Progress::default()));
+    Ok(())
+}
+
+/// Writes the export to a file or, for `lake:PATH`, to the lake, behind a progress bar. Returns the bytes.
+async fn write(exporting: Exporting, out: &str, lake: &Lake) -> anyhow::Result<u64> {
+    let progress = Arc::new(Progress::default());
     progress.enter("export", 0);
-    let bytes = match how.out.strip_prefix("lake:") {
-        Some(path) => {
-            let path = ObjectPath::parse(path).with_context(|| format!("{path} is no place in the lake"))?;
-            if is_own(&path) {
-                bail!(
-                    "{} is Larder's own place; choose another, such as lake:exports/{}",
-                    how.out,
-                    file_name(&path)
-                );
-            }
-            progress::watch(&progress, into_lake(exporting, &lake, &path, &progress)).await?
-        }
-        None => progress::watch(&progress, into_file(exporting, Path::new(&how.out), &progress)).await?,
+    let Some(path) = out.strip_prefix("lake:") else {
+        return progress::watch(&progress, write_file(exporting, Path::new(out), &progress)).await;
     };
-    let (customers, of) = (table::count(rows), columns.names().len());
-    table::line(&format!(
-        "{}: {customers} customers, {of} columns, {}, of {id}",
-        how.out,
-        table::bytes(bytes)
-    ))?;
-    for (what, hashed) in [("hashed", true), ("left out", false)] {
+    let path = ObjectPath::parse(path).with_context(|| format!("{path} is not a valid path in the lake"))?;
+    if is_own(&path) {
+        let name = suggested_name(&path);
+        bail!("{out} is reserved for Larder; choose another path, such as lake:exports/{name}");
+    }
+    progress::watch(&progress, write_object(exporting, lake, &path, &progress)).await
+}
+
+/// Prints which personal columns are hashed or left out.
+fn print_personal(columns: &Columns) -> anyhow::Result<()> {
+    for (label, hashed) in [("hashed", true), ("left out", false)] {
         let personal = columns.personal().into_iter().filter(|(_, treatment)| match treatment {
             Treatment::Shown => false,
             Treatment::Withheld => !hashed,
@@ -226,22 +254,26 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
         });
         let names: Vec<String> = personal.map(|(name, _)| name).collect();
         if !names.is_empty() {
-            table::line(&format!("{what}, being personal: {}", names.join(", ")))?;
+            table::line(&format!("{label}, as personal data: {}", names.join(", ")))?;
         }
     }
     Ok(())
 }
 
-/// What a file at `path` may be called elsewhere.
-fn file_name(path: &ObjectPath) -> &str {
-    path.filename().filter(|name| name.contains('.')).unwrap_or("members.csv")
+/// Returns a file name for an export that was meant for `path`.
+fn suggested_name(path: &ObjectPath) -> &str {
+    match path.filename() {
+        Some(name) if name.contains('.') => name,
+        _ => "members.csv",
+    }
 }
 
-/// Writes beside the place of `file` and renames.
-async fn into_file(exporting: Exporting, file: &Path, progress: &Progress) -> anyhow::Result<u64> {
-    let name = file.file_name().with_context(|| format!("{} is no file", file.display()))?.to_string_lossy();
+/// Writes the export to a temporary file in the folder of `file`, which is renamed when complete.
+async fn write_file(exporting: Exporting, file: &Path, progress: &Progress) -> anyhow::Result<u64> {
+    let name =
+        file.file_name().with_context(|| format!("{} is not a file path", file.display()))?.to_string_lossy();
     let part: PathBuf = file.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = write_file(exporting, &part, progress).await;
+    let written = write_part(exporting, &part, progress).await;
     let moved = match written {
         Ok(bytes) => tokio::fs::rename(&part, file).await.map(|()| bytes).map_err(Into::into),
         Err(error) => Err(error),
@@ -252,7 +284,8 @@ async fn into_file(exporting: Exporting, file: &Path, progress: &Progress) -> an
     moved.with_context(|| format!("cannot write {}", file.display()))
 }
 
-async fn write_file(mut exporting: Exporting, part: &Path, progress: &Progress) -> anyhow::Result<u64> {
+/// Writes the export to the temporary file.
+async fn write_part(mut exporting: Exporting, part: &Path, progress: &Progress) -> anyhow::Result<u64> {
     let mut out = tokio::fs::File::create(part).await?;
     let mut bytes = 0;
     while let Some(piece) = exporting.next().await {
@@ -265,8 +298,8 @@ async fn write_file(mut exporting: Exporting, part: &Path, progress: &Progress) 
     Ok(bytes)
 }
 
-/// Writes an object, which appears when it is whole.
-async fn into_lake(
+/// Writes the export as an object, which appears only when it is complete.
+async fn write_object(
     mut exporting: Exporting,
     lake: &Lake,
     path: &ObjectPath,
@@ -289,5 +322,5 @@ async fn into_lake(
             Err(error)
         }
     };
-    written.map(|()| bytes).with_context(|| format!("cannot write {path} into the lake"))
+    written.map(|()| bytes).with_context(|| format!("cannot write {path} to the lake"))
 }

@@ -1,32 +1,34 @@
-//! `larder features`
+//! `larder features`: writes features at a past as-of time for model training.
 
 use std::{path::PathBuf, sync::Arc};
 
 use chrono::{DateTime, Utc};
+use indicatif::HumanCount;
 
-use super::{App, progress, table};
+use super::{Setup, progress, table};
 use crate::{pipeline, snapshot::rfc3339, telemetry::Progress};
 
-/// Write the views as they were at an instant into a Parquet file
+/// Write the views at a past as-of time to a Parquet file
 ///
-/// Training data for models of your own: the very SQL that serves, over what was known then and nothing later. One row a
-/// customer, a struct column per view, as in a snapshot's `customers`. Nothing is written to the lake.
+/// Produces training data for your own models: the SQL of the served views over data up to the as-of time,
+/// without later data. The file has one row per customer and one struct column per view, like the `customers`
+/// parts of a snapshot. Nothing is written to the lake.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder features --as-of 2011-09-09T00:00:00Z --out features.parquet")]
 pub(super) struct Args {
-    /// The instant: RFC 3339, or a date for its first moment in UTC
+    /// As-of time: RFC 3339, or a date for midnight UTC
     #[arg(long, value_name = "TIME", value_parser = super::instant)]
     as_of: DateTime<Utc>,
-    /// The file
+    /// Output file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
-pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
+pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
+    let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
     let progress = Arc::new(Progress::default());
-    let lake = app.lake()?;
-    let writing = pipeline::features(&lake, &app.config, args.as_of, &args.out, &progress);
+    let lake = setup.lake()?;
+    let writing = pipeline::features(&lake, &setup.config, args.as_of, &args.out, &progress);
     let built = progress::watch(&progress, writing).await?;
     for warning in built.warnings() {
         table::line(&format!("warning: {warning}"))?;
@@ -34,7 +36,7 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     Ok(table::line(&format!(
         "{}: {} customers, {} views, as of {}",
         args.out.display(),
-        table::count(built.manifest.customers),
+        HumanCount(built.manifest.customers),
         built.manifest.views.len(),
         rfc3339::format(built.manifest.as_of)
     ))?)

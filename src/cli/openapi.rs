@@ -1,11 +1,11 @@
-//! `larder openapi`
+//! `larder openapi`: prints the OpenAPI document.
 
 use super::table;
 use crate::http::openapi;
 
-/// Print the OpenAPI document with the built-in views
+/// Print the OpenAPI document of the built-in views
 ///
-/// A running service has its own at /openapi.json, with the views of its snapshot.
+/// A running service serves the document with the views of its snapshot at /openapi.json.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder openapi > openapi.json")]
 pub(super) struct Args {}

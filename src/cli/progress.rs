@@ -1,4 +1,4 @@
-//! Progress of long work, on standard error, when a person watches; nothing in a pipe.
+//! Progress bars on standard error, shown only if it is a terminal.
 
 use std::{
     convert::Infallible,
@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use super::terminal;
 use crate::telemetry::Progress;
 
-/// Runs `work` while showing `progress`.
+/// Runs `work` and shows its `progress` meanwhile.
 pub(super) async fn watch<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
     tokio::select! {
         result = work => result,
@@ -20,7 +20,7 @@ pub(super) async fn watch<T>(progress: &Progress, work: impl Future<Output = T>)
     }
 }
 
-/// Draws `progress` until it is dropped.
+/// Draws `progress` until the future is dropped.
 async fn show(progress: &Progress) -> Infallible {
     let target =
         if stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

@@ -1,105 +1,108 @@
-//! `larder publish` and `larder rollback`
+//! `larder publish` and `larder rollback`: change the current snapshot.
 
 use anyhow::bail;
+use indicatif::HumanCount;
 
-use super::{App, progress, table};
+use super::{Setup, progress, table};
 use crate::{
     publish::{Options, PublishError, Published, Publisher},
     snapshot::{SnapshotError, SnapshotId, read_current},
 };
 
-/// Make a snapshot the current one
+/// Publish a snapshot to Tair and make it the current snapshot
 ///
-/// Without a name it is the newest build; with --current the one that readers get already. Its rows and lists go into Tair, where there is one, and only what differs is written.
-/// Readers change over within seconds and without a failed read. Killed at any moment it can be run again.
+/// Without an argument the newest snapshot is published. If Tair is configured, rows and lists are written to
+/// Tair, but only those that differ from the previous publish. Readers switch within seconds and without
+/// failed reads. An interrupted publish can be run again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder publish 20111209T125000Z-5f0c2a9e --max-ops 20000")]
 pub(super) struct PublishArgs {
-    /// The snapshot, as `larder snapshots` lists it
+    /// Snapshot id, as listed by `larder snapshots` [default: the newest snapshot]
     #[arg(conflicts_with = "current")]
     snapshot: Option<SnapshotId>,
-    /// The one that is current already, for a Tair that has lost it
+    /// Publish the current snapshot again, for a Tair that lost its data
     #[arg(long)]
     current: bool,
-    /// Publish although the current snapshot has a later `as_of`
+    /// Publish even if the current snapshot has a later as-of time
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    into: Into,
+    options: TairOptions,
 }
 
-/// Publish the snapshot that was current before
+/// Publish the previous snapshot
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder rollback")]
 pub(super) struct RollbackArgs {
     #[command(flatten)]
-    into: Into,
+    options: TairOptions,
 }
 
-/// How Tair is written to.
+/// Options for writing to Tair.
 #[derive(Debug, clap::Args)]
-struct Into {
-    /// Write everything into Tair, whatever it seems to hold
+struct TairOptions {
+    /// Write everything to Tair, not only the differences
     #[arg(long)]
     full: bool,
-    /// Leave Tair as it is; the snapshot answers until Tair is published to again
+    /// Do not write to Tair; reads are served from the snapshot until the next publish to Tair
     #[arg(long)]
     lake_only: bool,
-    /// The most commands a second, for a Tair that serves meanwhile
+    /// Rate limit in commands per second, to spare a Tair that is serving [default: unlimited]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_ops: Option<u32>,
 }
 
-impl Into {
-    fn options(&self, force: bool) -> Options {
+impl TairOptions {
+    /// Returns the options of the publisher.
+    fn publisher_options(&self, force: bool) -> Options {
         Options { force, full: self.full, lake_only: self.lake_only, max_ops: self.max_ops }
     }
 }
 
-pub(super) async fn publish(args: PublishArgs, app: &App) -> anyhow::Result<()> {
-    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
-    let publisher = app.publisher(args.into.options(args.force))?;
+pub(super) async fn publish(args: PublishArgs, setup: &Setup) -> anyhow::Result<()> {
+    let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
+    let publisher = setup.publisher(args.options.publisher_options(args.force))?;
     let named = match args.snapshot {
         None if args.current => {
-            Some(read_current(&app.lake()?).await?.ok_or(SnapshotError::NoCurrent)?.snapshot)
+            Some(read_current(&setup.lake()?).await?.ok_or(SnapshotError::NoCurrent)?.snapshot)
         }
         named => named,
     };
     match run(&publisher, named.as_ref()).await {
         Err(PublishError::Snapshot(error @ SnapshotError::Older { .. })) if named.is_none() => {
-            bail!("{error}, --current publishes the current one again")
+            bail!("{error}; --current publishes the current snapshot again")
         }
         published => done(&published?),
     }
 }
 
-pub(super) async fn rollback(args: RollbackArgs, app: &App) -> anyhow::Result<()> {
-    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
-    let publisher = app.publisher(args.into.options(true))?;
+pub(super) async fn rollback(args: RollbackArgs, setup: &Setup) -> anyhow::Result<()> {
+    let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
+    let publisher = setup.publisher(args.options.publisher_options(true))?;
     done(&progress::watch(publisher.progress(), publisher.rollback()).await?)
 }
 
-/// Publishes with a progress bar.
+/// Publishes behind a progress bar.
 pub(super) async fn run(publisher: &Publisher, id: Option<&SnapshotId>) -> Result<Published, PublishError> {
     progress::watch(publisher.progress(), publisher.publish(id)).await
 }
 
-/// Tells what was done.
+/// Prints what was published.
 pub(super) fn done(published: &Published) -> anyhow::Result<()> {
     if let Some(written) = &published.written {
-        let why = written.everything.map_or(String::new(), |why| format!(" (everything, since {why})"));
+        let why = written.everything.map_or(String::new(), |why| format!(" (full publish: {why})"));
         let forgotten = match written.forgotten {
             0 => String::new(),
-            forgotten => format!(", {} forgotten", table::count(forgotten)),
+            forgotten => format!(", {} erased", HumanCount(forgotten)),
         };
         table::line(&format!(
-            "Tair: {} customers written{why}, {} unchanged, {} removed{forgotten}, {} members of segments",
-            table::count(written.rows),
-            table::count(written.unchanged),
-            table::count(written.removed),
-            table::count(written.members),
+            "Tair: {} customers written{why}, {} unchanged, {} removed{forgotten}, {} list members",
+            HumanCount(written.rows),
+            HumanCount(written.unchanged),
+            HumanCount(written.removed),
+            HumanCount(written.members),
         ))?;
     }
     let current = &published.current;
-    Ok(table::line(&format!("published {} as number {}", current.snapshot, current.publish))?)
+    Ok(table::line(&format!("published {} as publish {}", current.snapshot, current.publish))?)
 }

@@ -1,33 +1,35 @@
-//! `larder snapshots`
+//! `larder snapshots`: lists and prunes snapshots.
 
-use super::{App, table};
+use indicatif::{HumanBytes, HumanCount};
+
+use super::{Setup, table};
 use crate::{
     publish::Options,
     snapshot::{SnapshotId, list, prune, read_current, rfc3339},
 };
 
-/// List the snapshots in the lake, and remove old ones
+/// List the snapshots in the lake and remove old ones
 ///
-/// Never removed are the current snapshot, the previous one, and those that were current within the last hour. Folders
-/// that a killed build left are removed when a day old.
+/// The current snapshot, the previous one and snapshots that were current within the last hour are never
+/// removed. Folders left by killed builds are removed after one day.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder snapshots --keep 14")]
 pub(super) struct Args {
-    /// Keep the newest N and remove the others
+    /// Keep the N newest snapshots and remove the others
     #[arg(long, value_name = "N")]
     keep: Option<usize>,
 }
 
-pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    let lake = app.lake()?;
+pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
+    let lake = setup.lake()?;
     if let Some(keep) = args.keep {
-        let protected = app.publisher(Options::default())?.in_flight().await?;
+        let protected = setup.publisher(Options::default())?.in_flight().await?;
         let pruned = prune(&lake, Some(keep.max(1)), &protected).await?;
         for id in pruned.snapshots {
             table::line(&format!("removed {id}"))?;
         }
         for name in pruned.abandoned {
-            table::line(&format!("removed {name}, left by a build that did not end"))?;
+            table::line(&format!("removed {name}, left by an interrupted build"))?;
         }
     }
     let current = read_current(&lake).await?;
@@ -44,8 +46,8 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
                 manifest.id.to_string(),
                 rfc3339::format(manifest.as_of),
                 rfc3339::format(manifest.created_at),
-                table::count(manifest.customers),
-                table::bytes(manifest.files.iter().map(|file| file.bytes).sum()),
+                HumanCount(manifest.customers).to_string(),
+                HumanBytes(manifest.files.iter().map(|file| file.bytes).sum()).to_string(),
                 manifest.fingerprint.chars().take(12).collect(),
                 role(&manifest.id).to_owned(),
             ]

@@ -1,50 +1,26 @@
-//! Tables for people, on standard output.
+//! Plain-text tables on standard output.
 
 use std::io::{self, Write};
 
 use super::terminal;
 
-/// Prints `rows` under `header`; columns whose cells are numbers are right-aligned. A closed pipe ends the printing quietly.
+/// Prints `rows` under `header`. Columns of numbers are right-aligned.
 pub(super) fn print(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
-    let shown = |row: &Vec<String>| row.iter().map(|cell| terminal::plain_line(cell)).collect();
-    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
-    let widths: Vec<usize> = (0..header.len())
-        .map(|at| {
-            rows.iter()
-                .filter_map(|row| row.get(at))
-                .map(|cell| cell.chars().count())
-                .chain([header[at].len()])
-                .max()
-                .unwrap_or(0)
+    let escaped = |row: &Vec<String>| row.iter().map(|cell| terminal::plain_line(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(escaped).collect();
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+    let columns: Vec<ColumnLayout> = header
+        .iter()
+        .enumerate()
+        .map(|(at, name)| ColumnLayout {
+            width: cells(at).map(|cell| cell.chars().count()).fold(name.len(), usize::max),
+            is_right_aligned: !rows.is_empty() && cells(at).all(|cell| is_number(cell)),
         })
         .collect();
-    let number = |cell: &String| {
-        let amount = cell
-            .trim_end_matches(" B")
-            .trim_end_matches(" KiB")
-            .trim_end_matches(" MiB")
-            .trim_end_matches(" GiB");
-        amount.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b',' | b'-'))
-    };
-    let right: Vec<bool> = (0..header.len())
-        .map(|at| !rows.is_empty() && rows.iter().filter_map(|row| row.get(at)).all(number))
-        .collect();
-    let line = |cells: &mut dyn Iterator<Item = String>| -> String {
-        let padded: Vec<String> = cells
-            .zip(&widths)
-            .zip(&right)
-            .map(
-                |((cell, width), right)| {
-                    if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-                },
-            )
-            .collect();
-        padded.join("  ").trim_end().to_owned()
-    };
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", line(&mut header.iter().map(|cell| (*cell).to_owned())))?;
+    writeln!(out, "{}", line_of(header.iter().copied(), &columns))?;
     for row in &rows {
-        writeln!(out, "{}", line(&mut row.iter().cloned()))?;
+        writeln!(out, "{}", line_of(row.iter().map(String::as_str), &columns))?;
     }
     Ok(())
 }
@@ -54,26 +30,42 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{}", terminal::plain(text))
 }
 
-/// `541909` as `541,909`.
-pub(super) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+/// The layout of a column.
+struct ColumnLayout {
+    /// Width in characters.
+    width: usize,
+    is_right_aligned: bool,
 }
 
-/// A number of bytes for people.
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-pub(super) fn bytes(number: u64) -> String {
-    match number {
-        0..1_024 => format!("{number} B"),
-        1_024..1_048_576 => format!("{:.1} KiB", number as f64 / 1_024.0),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", number as f64 / 1_048_576.0),
-        _ => format!("{:.2} GiB", number as f64 / 1_073_741_824.0),
+/// Checks whether a cell is a number, with or without a unit of bytes.
+fn is_number(cell: &str) -> bool {
+    let units = [" B", " KiB", " MiB", " GiB", " TiB"];
+    let number = units.into_iter().find_map(|unit| cell.strip_suffix(unit)).unwrap_or(cell);
+    number.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b',' | b'-'))
+}
+
+/// Pads the cells of a row to the widths of the columns.
+fn line_of<'a>(cells: impl Iterator<Item = &'a str>, columns: &[ColumnLayout]) -> String {
+    let padded = cells.zip(columns).map(|(cell, ColumnLayout { width, is_right_aligned })| {
+        if *is_right_aligned { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+    });
+    padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_columns_of_numbers_are_right_aligned() {
+        for cell in ["541,909", "1.23 MiB", "-0.5", "17 B", ""] {
+            assert!(is_number(cell), "{cell}");
+        }
+        assert!(!is_number("2024-03-10T11:30:00Z") && !is_number("1 of 2"));
+        let columns = [
+            ColumnLayout { width: 4, is_right_aligned: true },
+            ColumnLayout { width: 4, is_right_aligned: false },
+        ];
+        assert_eq!(line_of(["1", "a"].into_iter(), &columns), "   1  a");
     }
 }

@@ -1,16 +1,16 @@
-//! Texts for a terminal: names of columns, products and files come from outside, and must not move the
-//! cursor, recolour what stands there or turn the direction of a line.
+//! Escaping of control characters in terminal output. Names of columns, products and files come from user
+//! data and must not move the cursor, change colors or reverse the text direction.
 
 use std::{borrow::Cow, fmt::Write};
 
-/// `text` with the escapes of control characters in their place, of all but the newline.
+/// Replaces control characters, except newlines, by escapes.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    if !text.contains(acts) {
+    if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        if acts(character) {
+        if is_control(character) {
             let _ = write!(out, "{}", character.escape_unicode());
         } else {
             out.push(character);
@@ -19,13 +19,13 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The same for a text that must stay on its line.
+/// Replaces control characters, including newlines, by escapes.
 pub(super) fn plain_line(text: &str) -> String {
     plain(text).replace('\n', "\\u{a}")
 }
 
-/// Whether a terminal does something at `character` other than to show it.
-fn acts(character: char) -> bool {
+/// Checks whether a terminal interprets `character` instead of showing it.
+fn is_control(character: char) -> bool {
     let overrides_direction = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     (character.is_control() && character != '\n') || overrides_direction
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_obeys_is_shown_instead() {
+    fn control_characters_are_escaped() {
         for (text, expected) in [
             ("plain, ä 東京 🙂\nand another line", "plain, ä 東京 🙂\nand another line"),
             ("\u{1b}[2Jgone", "\\u{1b}[2Jgone"),
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_printed_goes_through_here() {
+    fn all_output_is_escaped() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli");
         let mut folders = vec![std::path::PathBuf::from(folder)];
         let mut files = vec![std::path::PathBuf::from(format!("{folder}.rs"))];
@@ -65,7 +65,7 @@ mod tests {
         for file in files.iter().filter(|file| !file.ends_with("terminal.rs")) {
             let text = std::fs::read_to_string(file).expect("a text");
             let prints = text.lines().any(|line| printing.iter().any(|word| line.contains(word)));
-            assert!(!prints || text.contains("terminal::plain"), "{} prints what it likes", file.display());
+            assert!(!prints || text.contains("terminal::plain"), "{} prints unescaped text", file.display());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `larder upload`
+//! `larder upload`: validates raw files and copies them to the lake.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,35 +6,35 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use indicatif::{HumanBytes, HumanCount};
 use object_store::path::Path as ObjectPath;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
-use super::{App, progress, table};
+use super::{Setup, progress, table};
 use crate::{
     lake::Lake,
     pipeline::{
         self,
         raw::{Table, files::RawFile},
     },
-    snapshot::hex,
     telemetry::Progress,
 };
 
-/// Check raw files and put them into the lake
+/// Validate raw files and copy them to the lake
 ///
-/// Every line is checked as a build checks it; a file that a build would refuse is not uploaded. A file of the same name
-/// and content is left alone, one of the same name and other content is overwritten with --force only.
+/// Checks every line as a build does, and rejects a file that a build would reject. A file that is already in
+/// the lake with the same content is skipped; a file with different content is overwritten only with --force.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder upload transactions 2010-12.csv.gz 2011-01.csv.gz")]
 pub(super) struct Args {
-    /// transactions, customers or interactions
+    /// Raw table: transactions, customers or interactions
     #[arg(value_parser = parse_table)]
     table: Table,
-    /// CSV, JSON lines (both also .gz) or Parquet
+    /// Files in CSV, JSON lines (both also gzipped) or Parquet
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Overwrite files of the same name
+    /// Overwrite files of the same name in the lake
     #[arg(long)]
     force: bool,
 }
@@ -43,36 +43,41 @@ fn parse_table(name: &str) -> Result<Table, String> {
     Table::parse(name).ok_or_else(|| "expected transactions, customers or interactions".to_owned())
 }
 
-pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
-    let lake = app.lake()?;
-    // All are checked before the first is written.
+pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
+    let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
+    let lake = setup.lake()?;
+    // All files are validated before the first one is written.
     let mut checked: Vec<(&PathBuf, ObjectPath, _, _)> = Vec::new();
     let mut rows = Vec::new();
     for path in &args.files {
-        let (file, target) = prepare(&lake, args.table, path, app)?;
+        let (file, target) = prepare(&lake, args.table, path, setup)?;
         if let Some((other, ..)) = checked.iter().find(|(_, taken, ..)| *taken == target) {
             if other.canonicalize()? == path.canonicalize()? {
                 continue;
             }
-            bail!("{} and {} would both be {target}; rename one", other.display(), path.display());
+            bail!(
+                "{} and {} would both become {target}; rename one of them",
+                other.display(),
+                path.display()
+            );
         }
-        let fate = fate(&lake, &target, path, args.force).await?;
+        let action = action(&lake, &target, path, args.force).await?;
         let progress = Arc::new(Progress::default());
-        let counts = progress::watch(&progress, pipeline::check_file(&file, &app.config, &progress)).await?;
+        let counts =
+            progress::watch(&progress, pipeline::check_file(&file, &setup.config, &progress)).await?;
         let bad = counts.fates.get("bad").copied().unwrap_or(0);
         super::build::bad_lines(&counts)?;
         rows.push(vec![
             target.to_string(),
-            table::bytes(file.bytes),
-            table::count(counts.lines),
-            table::count(bad),
-            fate.to_owned(),
+            HumanBytes(file.bytes).to_string(),
+            HumanCount(counts.lines).to_string(),
+            HumanCount(bad).to_string(),
+            action.to_owned(),
         ]);
-        checked.push((path, target, fate, file.bytes));
+        checked.push((path, target, action, file.bytes));
     }
-    for (path, target, fate, bytes) in checked {
-        if fate != UNCHANGED {
+    for (path, target, action, bytes) in checked {
+        if action != UNCHANGED {
             copy(&lake, path, &target, bytes).await?;
         }
     }
@@ -80,13 +85,15 @@ pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-const UNCHANGED: &str = "there already";
+/// Result of an upload that skips a file with the same content.
+const UNCHANGED: &str = "unchanged";
 
-fn prepare(lake: &Lake, table: Table, path: &Path, app: &App) -> anyhow::Result<(RawFile, ObjectPath)> {
+/// Opens a local file as a raw file, and returns it with its path in the lake.
+fn prepare(lake: &Lake, table: Table, path: &Path, setup: &Setup) -> anyhow::Result<(RawFile, ObjectPath)> {
     let shown = path.display().to_string();
     let size = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?;
     if !size.is_file() {
-        bail!("{shown} is no file");
+        bail!("{shown} is not a file");
     }
     let absolute = path.canonicalize().with_context(|| format!("cannot read {shown}"))?;
     let (store, inside) = lake.locate(&absolute.display().to_string())?;
@@ -94,13 +101,13 @@ fn prepare(lake: &Lake, table: Table, path: &Path, app: &App) -> anyhow::Result<
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
-        .with_context(|| format!("{shown} has no name in UTF-8"))?;
+        .with_context(|| format!("{shown} has a name that is not UTF-8"))?;
     if name.starts_with(['_', '.']) {
         bail!(
-            "{shown}: names that begin with _ or . are those of temporary files, which a build does not read; rename it"
+            "{shown}: a build ignores files whose names begin with _ or . as temporary files; rename the file"
         );
     }
-    let raw = &app.config.raw;
+    let raw = &setup.config.raw;
     let configured = match table {
         Table::Transactions => &raw.transactions,
         Table::Customers => &raw.customers,
@@ -109,49 +116,52 @@ fn prepare(lake: &Lake, table: Table, path: &Path, app: &App) -> anyhow::Result<
     let folder = configured.files.clone().unwrap_or_else(|| format!("raw/{}/", table.name()));
     if folder.contains("://") || folder.starts_with('/') || !folder.ends_with('/') {
         bail!(
-            "[raw.{}] files is `{folder}`, no folder in the lake that files could be uploaded to",
+            "`files` in [raw.{}] is `{folder}`, which is not a folder in the lake to upload to",
             table.name()
         );
     }
     Ok((file, ObjectPath::from(format!("{}/{name}", folder.trim_matches('/')))))
 }
 
-/// What is to become of the file; an error where another one is in its place.
-async fn fate(lake: &Lake, target: &ObjectPath, path: &Path, force: bool) -> anyhow::Result<&'static str> {
+/// Returns the action of an upload for the table of results. A file with other content in its place is an error without
+/// `force`.
+async fn action(lake: &Lake, target: &ObjectPath, path: &Path, force: bool) -> anyhow::Result<&'static str> {
     let Some(there) = lake.head(target).await? else { return Ok("uploaded") };
     let same = there.size == std::fs::metadata(path)?.len()
-        && hash_there(lake, target).await? == hash_here(path).await?;
+        && hash_in_lake(lake, target).await? == hash_of_file(path).await?;
     match (same, force) {
         (true, _) => Ok(UNCHANGED),
         (false, true) => Ok("overwritten"),
         (false, false) => {
-            bail!("{target} is in the lake already with another content; --force overwrites it")
+            bail!("{target} is already in the lake with different content; --force overwrites it")
         }
     }
 }
 
-async fn hash_here(path: &Path) -> anyhow::Result<String> {
+/// Returns the SHA-256 of a local file in hex.
+async fn hash_of_file(path: &Path) -> anyhow::Result<String> {
     let mut file = tokio::fs::File::open(path).await?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer).await? {
-            0 => return Ok(hex(&hash.finalize())),
+            0 => return Ok(format!("{:x}", hash.finalize())),
             read => hash.update(&buffer[..read]),
         }
     }
 }
 
-async fn hash_there(lake: &Lake, target: &ObjectPath) -> anyhow::Result<String> {
+/// Returns the SHA-256 of an object in hex.
+async fn hash_in_lake(lake: &Lake, target: &ObjectPath) -> anyhow::Result<String> {
     use futures::TryStreamExt;
     let mut hash = Sha256::new();
     let mut chunks = lake.stream(target).await?;
     while let Some(chunk) = chunks.try_next().await? {
         hash.update(&chunk);
     }
-    Ok(hex(&hash.finalize()))
+    Ok(format!("{:x}", hash.finalize()))
 }
 
-/// The file appears in the lake when all of it has arrived.
+/// Copies a local file to the lake. The object appears only when it is complete.
 pub(super) async fn copy(lake: &Lake, path: &Path, target: &ObjectPath, bytes: u64) -> anyhow::Result<()> {
     let progress = Arc::new(Progress::default());
     progress.enter("upload", bytes);

@@ -1,51 +1,54 @@
-//! `larder verify`
+//! `larder verify`: compares Tair with the current snapshot.
 
 use anyhow::bail;
+use indicatif::HumanCount;
 
-use super::{App, progress, table};
+use super::{Setup, progress, table};
 use crate::publish::{Options, Report};
 
 /// Compare Tair with the current snapshot
 ///
-/// Counts customers, looks at every segment's lists, and compares the values of a thousand customers, or of all of them. Ends with
-/// exit code 1 where anything differs. After a failover of Tair, which may lose writes, run it with --repair.
+/// Counts customers, checks the lists of every segment, and compares the values of 1,000 customers, or of all
+/// customers with --all. Exits with code 1 if anything differs. After a failover of Tair, which can lose
+/// writes, run with --repair.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder verify --all --repair")]
 pub(super) struct Args {
     /// Compare every customer and every list
     #[arg(long)]
     all: bool,
-    /// Write anew what differs
+    /// Rewrite everything that differs
     #[arg(long)]
     repair: bool,
-    /// The most commands a second when repairing
+    /// Rate limit of the repair in commands per second [default: unlimited]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_ops: Option<u32>,
 }
 
-pub(super) async fn run(args: Args, app: &App) -> anyhow::Result<()> {
-    let _log = crate::telemetry::start_log(&super::quiet(&app.config.log))?;
-    let publisher = app.publisher(Options { max_ops: args.max_ops, ..Options::default() })?;
+pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
+    let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
+    let publisher = setup.publisher(Options { max_ops: args.max_ops, ..Options::default() })?;
     let mut report = progress::watch(publisher.progress(), publisher.verify(args.all, args.repair)).await?;
-    tell(&report)?;
+    print_report(&report)?;
     if report.repaired {
-        table::line("repaired; comparing again")?;
+        table::line("repaired; verifying again")?;
         report = progress::watch(publisher.progress(), publisher.verify(args.all, false)).await?;
-        tell(&report)?;
+        print_report(&report)?;
     }
     match report.differences {
-        0 => Ok(table::line(&format!("Tair holds publish {} as the snapshot has it", report.publish))?),
+        0 => Ok(table::line(&format!("Tair matches the snapshot of publish {}", report.publish))?),
         1 => bail!("there is 1 difference"),
-        differences => bail!("there are {} differences", table::count(differences)),
+        differences => bail!("there are {} differences", HumanCount(differences)),
     }
 }
 
-fn tell(report: &Report) -> anyhow::Result<()> {
+/// Prints the counts and the first differences.
+fn print_report(report: &Report) -> anyhow::Result<()> {
     table::line(&format!(
         "publish {}: {} customers in Tair, {} compared, {} segments",
         report.publish,
-        table::count(report.customers),
-        table::count(report.compared),
+        HumanCount(report.customers),
+        HumanCount(report.compared),
         report.segments,
     ))?;
     for difference in &report.told {
@@ -53,7 +56,7 @@ fn tell(report: &Report) -> anyhow::Result<()> {
     }
     let more = report.differences.saturating_sub(report.told.len() as u64);
     if more > 0 {
-        table::line(&format!("  and {} more", table::count(more)))?;
+        table::line(&format!("  and {} more", HumanCount(more)))?;
     }
     Ok(())
 }

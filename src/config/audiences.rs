@@ -1,16 +1,23 @@
-//! `[audiences.NAME]`: named audiences, which a build computes and which are segments then.
+//! `[audiences.NAME]`: named audiences, which a build turns into segments.
 
 use serde::Deserialize;
 
-/// `[audiences.NAME]`
+/// One `[audiences.NAME]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AudienceConfig {
-    /// Who is in it: an expression over segments, features and other audiences.
+    /// Expression over segments, features and other audiences that selects the members.
+    ///
+    /// Required. Example: `"churn.risk:high and rfm.monetary >= 1000"`.
     pub r#where: String,
-    /// Of all audiences with a priority a customer is only in that with the lowest number; default: it stands for itself.
+    /// Priority among the audiences that have one. A customer belongs only to the matching audience with the
+    /// lowest number.
+    ///
+    /// Default: none, the audience is independent of the others. Example: `1`.
     pub priority: Option<u32>,
-    /// What it is for.
+    /// Description of the audience, shown by the API.
+    ///
+    /// Default: `""`.
     #[serde(default)]
     pub description: String,
 }

@@ -1,34 +1,47 @@
-//! `[churn]`: what churn is, where risk levels begin, and what is to be done about whom.
+//! `[churn]`: horizon, risk levels, training and recommended actions of the `churn` view.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// `[churn]`
+/// The `[churn]` section.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "Raw")]
+#[serde(try_from = "UncheckedChurnConfig")]
 pub struct ChurnConfig {
-    /// Whether builds make the `churn` view; default true.
+    /// Whether builds compute the `churn` view.
+    ///
+    /// Default: `true`.
     pub enabled: bool,
-    /// Churn is: no purchase for so long after `as_of`; default `90d`, whole days.
+    /// Time after the as-of time without a purchase that counts as churn, in whole days from `1d` to `3650d`.
+    ///
+    /// Default: `"90d"`.
     pub horizon: Duration,
-    /// Probability from which the risk is high; default 0.6.
+    /// Churn probability from which the risk level is high.
+    ///
+    /// Default: `0.6`. Unit: probability, above `medium` and below 1.
     pub high: f64,
-    /// Probability from which it is medium; default 0.3.
+    /// Churn probability from which the risk level is medium.
+    ///
+    /// Default: `0.3`. Unit: probability, above 0 and below `high`.
     pub medium: f64,
-    /// At how many instants of the last year customers are looked at for training, at most, besides a younger one whose horizon has ended
-    /// by half; default 12.
+    /// Largest number of cutoffs: past as-of times of the last year to train and validate on. One younger
+    /// cutoff, of which half the horizon has passed, is added.
+    ///
+    /// Default: `12`. Unit: cutoffs, 2 to 64.
     pub cuts: usize,
-    /// Rows to train on, at most, over all cuts; default 100,000. Where there are more customers, some are drawn by their ids.
+    /// Largest number of training rows over all cutoffs. If there are more customers, a sample is drawn by
+    /// customer id.
+    ///
+    /// Default: `100000`. Unit: rows, at least 1000.
     pub training_rows: u64,
-    /// `[churn.actions]`: risk × value → action.
-    pub actions: Actions,
+    /// `[churn.actions]`: the recommended action for each risk level and level of expected value.
+    pub actions: ChurnActions,
 }
 
-/// The settings before they are checked together.
+/// The settings before they are validated together.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Raw {
+struct UncheckedChurnConfig {
     enabled: bool,
     #[serde(deserialize_with = "days")]
     horizon: Duration,
@@ -36,50 +49,56 @@ struct Raw {
     medium: f64,
     cuts: usize,
     training_rows: u64,
-    actions: Actions,
+    actions: ChurnActions,
 }
 
-/// `[churn.actions]`: for each level of risk, the action by level of expected value.
+/// The `[churn.actions]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Actions {
-    /// Of those whose risk is high; default `call`, `win_back_offer`, `win_back_email`.
-    pub high: ByValue,
-    /// Of those whose risk is medium; default `check_in`, `reminder`, `newsletter`.
-    pub medium: ByValue,
-    /// Of those whose risk is low; default `reward`, `cross_sell`, `none`.
-    pub low: ByValue,
+pub struct ChurnActions {
+    /// Actions at high risk, by level of expected value.
+    ///
+    /// Default: `{ high = "call", medium = "win_back_offer", low = "win_back_email" }`.
+    pub high: ActionsByValue,
+    /// Actions at medium risk, by level of expected value.
+    ///
+    /// Default: `{ high = "check_in", medium = "reminder", low = "newsletter" }`.
+    pub medium: ActionsByValue,
+    /// Actions at low risk, by level of expected value.
+    ///
+    /// Default: `{ high = "reward", medium = "cross_sell", low = "none" }`.
+    pub low: ActionsByValue,
 }
 
 /// The action for each level of expected value.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ByValue {
-    /// Where the expected value is high.
+pub struct ActionsByValue {
+    /// Action at high expected value.
     pub high: String,
-    /// Where it is medium.
+    /// Action at medium expected value.
     pub medium: String,
-    /// Where it is low.
+    /// Action at low expected value.
     pub low: String,
 }
 
-impl ByValue {
+impl ActionsByValue {
     fn new(high: &str, medium: &str, low: &str) -> Self {
         Self { high: high.to_owned(), medium: medium.to_owned(), low: low.to_owned() }
     }
 }
 
-impl Default for Actions {
+impl Default for ChurnActions {
     fn default() -> Self {
         Self {
-            high: ByValue::new("call", "win_back_offer", "win_back_email"),
-            medium: ByValue::new("check_in", "reminder", "newsletter"),
-            low: ByValue::new("reward", "cross_sell", "none"),
+            high: ActionsByValue::new("call", "win_back_offer", "win_back_email"),
+            medium: ActionsByValue::new("check_in", "reminder", "newsletter"),
+            low: ActionsByValue::new("reward", "cross_sell", "none"),
         }
     }
 }
 
-impl Default for Raw {
+impl Default for UncheckedChurnConfig {
     fn default() -> Self {
         Self {
             enabled: true,
@@ -88,61 +107,69 @@ impl Default for Raw {
             medium: 0.3,
             cuts: 12,
             training_rows: 100_000,
-            actions: Actions::default(),
+            actions: ChurnActions::default(),
         }
     }
 }
 
 impl Default for ChurnConfig {
     fn default() -> Self {
-        let Raw { enabled, horizon, high, medium, cuts, training_rows, actions } = Raw::default();
+        let UncheckedChurnConfig { enabled, horizon, high, medium, cuts, training_rows, actions } =
+            UncheckedChurnConfig::default();
         Self { enabled, horizon, high, medium, cuts, training_rows, actions }
     }
 }
 
-impl TryFrom<Raw> for ChurnConfig {
+impl TryFrom<UncheckedChurnConfig> for ChurnConfig {
     type Error = String;
 
-    fn try_from(raw: Raw) -> Result<Self, String> {
-        let Raw { enabled, horizon, high, medium, cuts, training_rows, actions } = raw;
+    fn try_from(unchecked: UncheckedChurnConfig) -> Result<Self, String> {
+        let UncheckedChurnConfig { enabled, horizon, high, medium, cuts, training_rows, actions } = unchecked;
         if !(0.0 < medium && medium < high && high < 1.0) {
-            return Err(format!("0 < medium < high < 1 must hold, and medium is {medium}, high is {high}"));
+            return Err(format!(
+                "0 < medium < high < 1 must hold, but medium is {medium} and high is {high}"
+            ));
         }
         if !(2..=64).contains(&cuts) {
             return Err(format!("cuts must be 2 to 64, not {cuts}"));
         }
         if training_rows < 1_000 {
-            return Err(format!("training_rows must be 1000 at least, not {training_rows}"));
+            return Err(format!("training_rows must be at least 1000, not {training_rows}"));
         }
         Ok(Self { enabled, horizon, high, medium, cuts, training_rows, actions })
     }
 }
 
 impl ChurnConfig {
-    /// The horizon in whole days.
+    /// Returns the horizon in whole days.
     #[must_use]
     pub fn horizon_days(&self) -> u32 {
         u32::try_from(self.horizon.as_secs() / 86_400).unwrap_or(u32::MAX)
     }
 
-    /// The level of risk of `probability`: `high`, `medium` or `low`.
+    /// Returns the risk level of a churn probability: `high`, `medium` or `low`.
     #[must_use]
     pub fn risk(&self, probability: f64) -> &'static str {
         level(probability, self.high, self.medium)
     }
 
-    /// What is to be done at a level of `risk` and a level of `value`.
+    /// Returns the recommended action at a level of `risk` and a level of `value`.
     #[must_use]
     pub fn action(&self, risk: &str, value: &str) -> &str {
-        let of =
-            |levels: &[&'static str; 2], at: &str| levels.iter().position(|level| *level == at).unwrap_or(2);
-        let levels = ["high", "medium"];
-        let row = [&self.actions.high, &self.actions.medium, &self.actions.low][of(&levels, risk)];
-        [&row.high, &row.medium, &row.low][of(&levels, value)]
+        let by_value = match risk {
+            "high" => &self.actions.high,
+            "medium" => &self.actions.medium,
+            _ => &self.actions.low,
+        };
+        match value {
+            "high" => &by_value.high,
+            "medium" => &by_value.medium,
+            _ => &by_value.low,
+        }
     }
 }
 
-/// `high` from `high` on, `medium` from `medium` on, else `low`.
+/// Returns `high` if `value` is at least `high`, `medium` if it is at least `medium`, else `low`.
 #[must_use]
 pub fn level(value: f64, high: f64, medium: f64) -> &'static str {
     if value >= high {
@@ -154,7 +181,7 @@ pub fn level(value: f64, high: f64, medium: f64) -> &'static str {
     }
 }
 
-/// Whole days, 1 to 3,650.
+/// Deserializes a duration of whole days, 1 to 3,650.
 fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     const DAY: Duration = Duration::from_hours(24);
     let text = String::deserialize(deserializer)?;
@@ -173,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_and_the_levels_are_looked_up() {
+    fn risk_levels_and_actions_are_looked_up() {
         let config: ChurnConfig = toml::from_str(
             "horizon = \"30d\"\nhigh = 0.8\n[actions.low]\nhigh = \"a\"\nmedium = \"b\"\nlow = \"c\"",
         )
@@ -185,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_without_sense_are_refused() {
+    fn invalid_churn_settings_are_rejected() {
         for (text, word) in [
             ("high = 0.2", "medium"),
             ("medium = 0.7", "medium"),

@@ -1,81 +1,106 @@
-//! Settings from the environment: `LARDER_` and the setting's place, in capitals.
+//! Settings from environment variables: `LARDER_`, section and key in upper case.
 
 use super::ConfigError;
+use Variable::{Text, Typed};
 
-/// The settings that the environment may set, as `section.key`; `!` marks those that are not text.
-pub const NAMES: &[&str] = &[
-    "lake.url",
-    "lake.endpoint",
-    "lake.region",
-    "!lake.path_style",
-    "lake.credentials_file",
-    "lake.resolve",
-    "tair.url",
-    "tair.namespace",
-    "!tair.pool",
-    "tair.timeout",
-    "tair.connect_timeout",
-    "tair.unresponsive",
-    "tair.ca_file",
-    "!tair.breaker_failures",
-    "tair.breaker_pause",
-    "tair.lease",
-    "http.listen",
-    "!http.anonymous",
-    "http.timeout",
-    "http.body_limit",
-    "http.drain",
-    "http.drain_delay",
-    "http.max_age",
-    "!http.compression",
-    "serving.cache",
-    "serving.audience_memory",
-    "serving.memory",
-    "serving.comparisons",
-    "serving.memory_ttl",
-    "serving.poll",
-    "!serving.lake_reads",
-    "serving.lake_timeout",
-    "!serving.exports",
-    "serving.export_idle",
-    "raw.zone",
-    "!raw.max_bad_share",
-    "raw.oldest",
-    "raw.newest",
-    "!raw.max_quantity",
-    "!raw.max_customer_share",
-    "views.folder",
-    "!recommendations.enabled",
-    "recommendations.horizon",
-    "build.memory",
-    "build.memory_limit",
-    "!build.threads",
-    "build.staging",
-    "!churn.enabled",
-    "churn.horizon",
-    "!churn.high",
-    "!churn.medium",
-    "!churn.cuts",
-    "!churn.training_rows",
-    "log.format",
-    "log.level",
-    "log.audit",
+/// A setting that an environment variable may set, as `section.key`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variable {
+    /// A setting that is text in TOML, also sizes, durations, paths and addresses.
+    Text(&'static str),
+    /// A setting that is a number or a boolean in TOML.
+    Typed(&'static str),
+}
+
+/// Every setting of the form `section.key` that is a single value; lists, maps and nested sections have no
+/// environment variable.
+pub const VARIABLES: &[Variable] = &[
+    Text("lake.url"),
+    Text("lake.endpoint"),
+    Text("lake.region"),
+    Typed("lake.path_style"),
+    Text("lake.credentials_file"),
+    Text("lake.resolve"),
+    Text("tair.url"),
+    Text("tair.namespace"),
+    Typed("tair.pool"),
+    Text("tair.timeout"),
+    Text("tair.connect_timeout"),
+    Text("tair.unresponsive"),
+    Text("tair.ca_file"),
+    Typed("tair.breaker_failures"),
+    Text("tair.breaker_pause"),
+    Text("tair.lease"),
+    Text("http.listen"),
+    Typed("http.anonymous"),
+    Text("http.timeout"),
+    Text("http.body_limit"),
+    Text("http.drain"),
+    Text("http.drain_delay"),
+    Text("http.max_age"),
+    Typed("http.compression"),
+    Text("serving.cache"),
+    Text("serving.audience_memory"),
+    Text("serving.memory"),
+    Text("serving.comparisons"),
+    Text("serving.memory_ttl"),
+    Text("serving.poll"),
+    Typed("serving.lake_reads"),
+    Text("serving.lake_timeout"),
+    Typed("serving.exports"),
+    Text("serving.export_idle"),
+    Text("raw.zone"),
+    Typed("raw.max_bad_share"),
+    Text("raw.oldest"),
+    Text("raw.newest"),
+    Typed("raw.max_quantity"),
+    Typed("raw.max_customer_share"),
+    Text("views.folder"),
+    Typed("recommendations.enabled"),
+    Text("recommendations.category_column"),
+    Text("recommendations.horizon"),
+    Text("build.memory"),
+    Text("build.memory_limit"),
+    Typed("build.threads"),
+    Text("build.staging"),
+    Typed("churn.enabled"),
+    Text("churn.horizon"),
+    Typed("churn.high"),
+    Typed("churn.medium"),
+    Typed("churn.cuts"),
+    Typed("churn.training_rows"),
+    Text("log.format"),
+    Text("log.level"),
+    Text("log.audit"),
 ];
 
-/// The names of the variables, for messages and help.
+impl Variable {
+    /// Returns the setting as `section.key`.
+    #[must_use]
+    pub fn setting(self) -> &'static str {
+        match self {
+            Text(setting) | Typed(setting) => setting,
+        }
+    }
+
+    /// Returns the name of the environment variable.
+    #[must_use]
+    pub fn name(self) -> String {
+        format!("LARDER_{}", self.setting().replace('.', "_").to_uppercase())
+    }
+}
+
+/// Returns the names of all environment variables.
 #[must_use]
 pub fn names() -> Vec<String> {
-    NAMES.iter().map(|name| variable(name)).collect()
+    VARIABLES.iter().map(|variable| variable.name()).collect()
 }
 
-fn variable(name: &str) -> String {
-    format!("LARDER_{}", name.trim_start_matches('!').replace('.', "_").to_uppercase())
-}
-
-/// Variables that are no settings: the command line's, and the key that clients of the service send.
+/// Variables with the prefix that are not settings: one of the command line, and the API key that clients
+/// send.
 const OTHERS: [&str; 2] = ["LARDER_CONFIG", "LARDER_KEY"];
 
-/// Lays the `LARDER_…` among `vars` over `table`; returns how many there were.
+/// Writes the `LARDER_…` variables among `vars` into `table` and returns their number.
 pub(super) fn overlay(
     table: &mut toml::Table,
     vars: impl IntoIterator<Item = (String, String)>,
@@ -85,12 +110,14 @@ pub(super) fn overlay(
         if !name.starts_with("LARDER_") || OTHERS.contains(&name.as_str()) {
             continue;
         }
-        let Some(setting) = NAMES.iter().find(|setting| variable(setting) == name) else {
+        let Some(variable) = VARIABLES.iter().find(|variable| variable.name() == name) else {
             return Err(ConfigError::UnknownVariable { name });
         };
-        let text = !setting.starts_with('!');
-        let value = if text { toml::Value::String(value) } else { literal(&value) };
-        if let Some((section, key)) = setting.trim_start_matches('!').split_once('.') {
+        let value = match variable {
+            Text(_) => toml::Value::String(value),
+            Typed(_) => typed(&value),
+        };
+        if let Some((section, key)) = variable.setting().split_once('.') {
             let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
             if let Some(section) = entry.as_table_mut() {
                 section.insert(key.to_owned(), value);
@@ -101,8 +128,9 @@ pub(super) fn overlay(
     Ok(count)
 }
 
-/// A number or truth value; any other text stays text, and is refused with the setting's name later.
-fn literal(value: &str) -> toml::Value {
+/// Parses a number or a boolean. Other text stays text, so that deserialization rejects the text and names
+/// the setting.
+fn typed(value: &str) -> toml::Value {
     let integer = value.parse().map(toml::Value::Integer).ok();
     let float = || value.parse().map(toml::Value::Float).ok();
     let boolean = || value.parse().map(toml::Value::Boolean).ok();

@@ -1,4 +1,4 @@
-//! `[feast]`: feature services, and how old a view may be.
+//! `[feast]`: feature services and maximum ages for Feast clients.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -6,24 +6,30 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use super::parse_duration;
 
-/// `[feast]`
+/// The `[feast]` section.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FeastConfig {
-    /// Feature service → its features as `view:feature`, or `view` for all of a view's.
+    /// Feature services: name to list of features, each `view:feature`, or `view` for every feature of a
+    /// view.
+    ///
+    /// Default: `{}`. Example: `{ campaigns = ["rfm:segment", "churn"] }`.
     pub services: BTreeMap<String, Vec<FeatureRef>>,
-    /// View → the age, `as_of` to now, from which its values are withheld as `OUTSIDE_MAX_AGE`; default: none.
+    /// Maximum age of a view: view name to duration. Values whose as-of time is older are withheld with the
+    /// status `OUTSIDE_MAX_AGE`.
+    ///
+    /// Default: `{}`. Example: `{ rfm = "2d" }`.
     #[serde(deserialize_with = "durations")]
     pub max_age: BTreeMap<String, Duration>,
 }
 
-/// `view:feature`, or `view` for all features of a view.
+/// A reference to features: `view:feature`, or `view` for every feature of a view.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct FeatureRef {
-    /// The view.
+    /// Name of the view.
     pub view: String,
-    /// The feature, or all of them.
+    /// Name of the feature; `None` for every feature of the view.
     pub feature: Option<String>,
 }
 
@@ -33,10 +39,10 @@ impl TryFrom<String> for FeatureRef {
     fn try_from(text: String) -> Result<Self, String> {
         let (view, feature) =
             text.split_once(':').map_or((text.as_str(), None), |(view, feature)| (view, Some(feature)));
-        let named = |name: &str| !name.is_empty() && !name.contains(':') && name.trim() == name;
-        if !named(view) || !feature.is_none_or(named) {
+        let is_valid = |name: &str| !name.is_empty() && !name.contains(':') && name.trim() == name;
+        if !is_valid(view) || !feature.is_none_or(is_valid) {
             return Err(format!(
-                "`{text}` is no feature; write view:feature, or view for all of its features"
+                "`{text}` is not a feature; write view:feature, or view for all of its features"
             ));
         }
         Ok(Self { view: view.to_owned(), feature: feature.map(str::to_owned) })
@@ -52,6 +58,7 @@ impl fmt::Display for FeatureRef {
     }
 }
 
+/// Deserializes a map of durations from their texts.
 fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Duration>, D::Error> {
     let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
     let parsed = texts.into_iter().map(|(view, text)| Ok((view, parse_duration(&text)?)));
@@ -63,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn features_are_named_with_their_view() {
+    fn feature_reference_is_parsed() {
         let parse = |text: &str| FeatureRef::try_from(text.to_owned());
         assert_eq!(
             parse("rfm:segment"),
@@ -76,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_are_durations() {
+    fn max_age_is_parsed_as_duration() {
         let config: FeastConfig = toml::from_str("max_age = { rfm = \"2d\" }").expect("valid");
         assert_eq!(config.max_age["rfm"], Duration::from_hours(48));
         assert!(toml::from_str::<FeastConfig>("max_age = { rfm = \"2 weeks\" }").is_err());

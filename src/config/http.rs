@@ -1,64 +1,88 @@
-//! `[http]`
+//! `[http]`: the REST service.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::{bytes, duration};
+use super::units::{bytes, duration};
 
-/// `[http]`
+/// The `[http]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
-    /// Address and port; default `127.0.0.1:8080`. Port 0 takes a free one.
+    /// Address and port to listen on. Port 0 picks a free port.
+    ///
+    /// Default: `"127.0.0.1:8080"`.
     pub listen: SocketAddr,
-    /// Lets requests without a key have the scopes `features` and `metrics`, and no other; default false. Without it, a service that has
-    /// keys wants one, and a service that has none listens on loopback only, where everything is allowed.
+    /// Whether requests without an API key get the scopes `features` and `metrics`. With `false`, a service
+    /// with keys requires a key, and a service without keys listens on loopback only, where every scope is
+    /// granted.
+    ///
+    /// Default: `false`.
     pub anonymous: bool,
-    /// How long a request may take; default `10s`.
+    /// Deadline of a request.
+    ///
+    /// Default: `"10s"`.
     #[serde(deserialize_with = "duration")]
     pub timeout: Duration,
-    /// The largest request body; default `1MiB`.
+    /// Largest accepted request body.
+    ///
+    /// Default: `"1MiB"`.
     #[serde(deserialize_with = "bytes")]
     pub body_limit: u64,
-    /// How long open requests may go on after a stop signal; default `20s`.
+    /// Longest time that open requests may continue after a stop signal.
+    ///
+    /// Default: `"20s"`.
     #[serde(deserialize_with = "duration")]
     pub drain: Duration,
-    /// How long `/readyz` says no before connections are no longer accepted; default `0s`.
+    /// Time from a stop signal, after which `/readyz` fails, until new connections are refused.
+    ///
+    /// Default: `"0s"`.
     #[serde(deserialize_with = "duration")]
     pub drain_delay: Duration,
-    /// `[http.tls]`: serves HTTPS instead of HTTP.
+    /// `[http.tls]`: certificate and private key. With this section the service speaks HTTPS instead of HTTP.
     pub tls: Option<TlsConfig>,
-    /// Origins whose pages may read answers in a browser, such as `https://dashboard.example`, or `*` for all; default: none.
+    /// CORS origins that may read answers in a browser, for example `https://dashboard.example`; `*` allows
+    /// all.
+    ///
+    /// Default: `[]`.
     pub cors_origins: Vec<Origin>,
-    /// For how long callers may keep answers without asking again; default `0s`, by which they ask each time and get 304 where nothing
-    /// changed. Answers with personal data are never kept.
+    /// Time that clients may cache an answer without revalidation. With `0s` clients revalidate each time and
+    /// get 304 if nothing changed. Answers with personal data are never cached.
+    ///
+    /// Default: `"0s"`.
     #[serde(deserialize_with = "duration")]
     pub max_age: Duration,
-    /// Whether answers are made smaller for callers that ask for it by `Accept-Encoding`; default true.
+    /// Whether answers are compressed for clients that send `Accept-Encoding`.
+    ///
+    /// Default: `true`.
     pub compression: bool,
 }
 
-/// `[http.tls]`
+/// The `[http.tls]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
-    /// A file with the certificate and those that lead from it to one that clients know (PEM). New content is taken up while serving.
+    /// PEM file with the certificate chain, leaf first. A changed file is reloaded while serving.
+    ///
+    /// Required. Example: `"/etc/larder/tls/fullchain.pem"`.
     pub certificate: PathBuf,
-    /// A file with its private key (PEM).
+    /// PEM file with the private key of the certificate.
+    ///
+    /// Required. Example: `"/etc/larder/tls/privkey.pem"`.
     pub key: PathBuf,
 }
 
-/// Where a page in a browser is from: `https://dashboard.example`, or `*` for anywhere.
+/// A CORS origin such as `https://dashboard.example`, or `*` for every origin.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Origin(String);
 
 impl Origin {
-    /// Whether it is what a browser says, in `Origin`.
+    /// Checks whether the value of a request's `Origin` header is allowed.
     #[must_use]
-    pub fn allows(&self, said: &[u8]) -> bool {
-        self.0 == "*" || self.0.as_bytes() == said
+    pub fn allows(&self, header: &[u8]) -> bool {
+        self.0 == "*" || self.0.as_bytes() == header
     }
 }
 
@@ -67,13 +91,13 @@ impl TryFrom<String> for Origin {
 
     fn try_from(text: String) -> Result<Self, String> {
         let url = url::Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        // As browsers write it: lower case, without a path or a port that goes without saying.
-        let said = url.map(|url| url.origin().ascii_serialization());
-        if text == "*" || said.as_deref() == Some(&text) {
+        // Browsers send origins in lower case, without a path and without the default port of the scheme.
+        let normalized = url.map(|url| url.origin().ascii_serialization());
+        if text == "*" || normalized.as_deref() == Some(&text) {
             return Ok(Self(text));
         }
-        let hint = said.unwrap_or_else(|| "https://dashboard.example".to_owned());
-        Err(format!("`{text}` is no origin as browsers send it; write e.g. {hint}"))
+        let hint = normalized.unwrap_or_else(|| "https://dashboard.example".to_owned());
+        Err(format!("`{text}` is not an origin as browsers send it; write e.g. {hint}"))
     }
 }
 
@@ -99,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_written_as_browsers_send_them() {
+    fn origin_must_match_the_header_that_browsers_send() {
         let parse = |text: &str| Origin::try_from(text.to_owned());
         for right in ["*", "https://dashboard.example", "http://localhost:3000"] {
             assert!(parse(right).is_ok(), "{right}");

@@ -1,31 +1,31 @@
-//! `[[keys]]`: who may read what. A key itself is never stored, only its hash.
+//! `[[keys]]`: API keys and their scopes. Only the hash of a key is stored, never the key.
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-/// What a caller may do.
+/// A permission of an API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Read features, segments, lists and what they are made from.
+    /// Read features, segments, rankings and descriptions of views and models.
     Features,
-    /// See what is personal in them.
+    /// Read personal values unmasked.
     Pii,
-    /// Take whole lists away.
+    /// Export whole lists.
     Export,
     /// Read `/metrics`.
     Metrics,
-    /// Read what is for operators, such as manifests with the names of files.
+    /// Read details for operators, such as manifests with file names.
     Admin,
 }
 
 impl Scope {
-    /// Every scope.
+    /// All scopes.
     pub const ALL: [Self; 5] = [Self::Features, Self::Pii, Self::Export, Self::Metrics, Self::Admin];
 
-    /// The scope's name in the configuration.
+    /// Returns the name of the scope in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -50,37 +50,52 @@ impl FromStr for Scope {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
         known.ok_or_else(|| {
-            format!("`{text}` is no scope; there are {}", Self::ALL.map(Self::as_str).join(", "))
+            format!("unknown scope `{text}`; known scopes are {}", Self::ALL.map(Self::as_str).join(", "))
         })
     }
 }
 
-/// One of `[[keys]]`
+/// One entry of `[[keys]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyConfig {
-    /// What the key is called in logs and metrics: `[a-z0-9_-]{1,64}`, each once, and not `anonymous`.
+    /// Unique name of the key in logs and metrics: `[a-z0-9_-]{1,64}`, but not `anonymous`.
+    ///
+    /// Required. Example: `"dashboard"`.
     pub name: String,
-    /// `sha256:` and the 64 hex digits of the key's SHA-256, as `larder key` prints it.
+    /// SHA-256 hash of the key as `larder key` prints it: `sha256:` and 64 hex digits.
+    ///
+    /// Required.
+    /// Example: `"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`.
     pub hash: String,
-    /// What its holder may do: `features`, `pii`, `export`, `metrics`, `admin`.
+    /// Scopes of the key: `features`, `pii`, `export`, `metrics`, `admin`.
+    ///
+    /// Required. Example: `["features", "metrics"]`.
     pub scopes: Vec<Scope>,
-    /// Requests a second, with a burst of one second; default: as many as there come.
+    /// Rate limit of the key, with a burst of one second.
+    ///
+    /// Default: unlimited. Unit: requests per second. Example: `100`.
     pub rate: Option<NonZeroU32>,
 }
 
-/// Who has no key, in logs and metrics.
+/// Name of callers without a key in logs and metrics.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// The SHA-256 of `key`. Keys are random and long, so that nobody finds one by trying; a slow hash, which is for the
-/// passwords of people, would only make requests slow.
+/// Returns the SHA-256 digest of `key`. A fast hash is enough because keys are long and random; a slow
+/// password hash would only slow requests down.
 #[must_use]
 pub fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
+/// Returns the hash of `key` in the form of [`KeyConfig::hash`].
+#[must_use]
+pub fn key_hash(key: &[u8]) -> String {
+    format!("sha256:{:x}", Sha256::digest(key))
+}
+
 impl KeyConfig {
-    /// The digest that [`KeyConfig::hash`] spells.
+    /// Returns the digest in [`KeyConfig::hash`], or `None` if the hash is malformed.
     #[must_use]
     pub fn digest(&self) -> Option<[u8; 32]> {
         let digits = self.hash.strip_prefix("sha256:")?;
@@ -95,25 +110,29 @@ impl KeyConfig {
     }
 }
 
-/// Whether `name` may name a key.
+/// Checks the name of a key.
 ///
 /// # Errors
-/// Says what a name may be.
+/// A message with the rules for names.
 pub fn check_name(name: &str) -> Result<(), String> {
     let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
     let well_formed = (1..=64).contains(&name.len()) && name.bytes().all(letters) && name != ANONYMOUS;
-    // A name is shown, and a key must not be.
-    (well_formed && !name.starts_with(KEY_START)).then_some(()).ok_or_else(|| {
-        format!("a key's name has 1 to 64 of the characters a-z, 0-9, _ and -, is not `{ANONYMOUS}`, and begins not with {KEY_START}")
-    })
+    // Names appear in logs; a key pasted as its own name must not.
+    if well_formed && !name.starts_with(KEY_START) {
+        return Ok(());
+    }
+    Err(format!(
+        "a key name has 1 to 64 of the characters a-z, 0-9, _ and -, is not `{ANONYMOUS}`, and does \
+         not begin with {KEY_START}"
+    ))
 }
 
-/// What every key begins with, so that one is known where it should not be.
+/// Prefix of every key, by which a leaked key is recognized.
 pub const KEY_START: &str = "lrd_";
 
-/// What is wrong with the first key of `keys` that is not as it should be. It does not show what was given as the hash, since that may be
-/// the key itself.
-pub(super) fn wrong(keys: &[KeyConfig]) -> Option<String> {
+/// Returns a message about the first invalid entry of `keys`. The message does not quote the hash, since the
+/// configured value may be the key itself.
+pub(super) fn invalid_key(keys: &[KeyConfig]) -> Option<String> {
     keys.iter().enumerate().find_map(|(at, key)| {
         let before = &keys[..at];
         if let Err(why) = check_name(&key.name) {
@@ -124,13 +143,13 @@ pub(super) fn wrong(keys: &[KeyConfig]) -> Option<String> {
             return Some(format!("key {}: {form}", key.name));
         }
         if key.scopes.is_empty() {
-            return Some(format!("key {}: `scopes` is empty, it would open nothing", key.name));
+            return Some(format!("key {}: `scopes` is empty", key.name));
         }
         if before.iter().any(|other| other.name == key.name) {
-            return Some(format!("key {}: the name is taken by a key before it", key.name));
+            return Some(format!("key {}: an earlier key has the same name", key.name));
         }
         let same = before.iter().find(|other| other.digest() == key.digest())?;
-        Some(format!("key {}: it is the same key as {}", key.name, same.name))
+        Some(format!("key {}: same key as {}", key.name, same.name))
     })
 }
 
@@ -143,9 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn keys_have_names_of_their_own_and_hashes() {
+    fn keys_need_unique_names_and_valid_hashes() {
         let (a, b) = (format!("sha256:{}", "0a".repeat(32)), format!("sha256:{}", "0B".repeat(32)));
-        assert_eq!(wrong(&[key("dashboard", &a), key("mail-2", &b)]), None);
+        assert_eq!(invalid_key(&[key("dashboard", &a), key("mail-2", &b)]), None);
         assert_eq!(key("x", &b).digest(), Some([0x0b; 32]));
         let long = "x".repeat(65);
         for (keys, word) in [
@@ -157,11 +176,11 @@ mod tests {
             (vec![key("x", "lrd_secret")], "64 hex"),
             (vec![key("x", &a[..70])], "64 hex"),
             (vec![key("x", &format!("sha256:{}", "é".repeat(32)))], "64 hex"),
-            (vec![key("x", &a), key("x", &b)], "taken"),
+            (vec![key("x", &a), key("x", &b)], "same name"),
             (vec![key("x", &a), key("y", &a.to_uppercase().replace("SHA", "sha"))], "same key as x"),
             (vec![KeyConfig { scopes: Vec::new(), ..key("x", &a) }], "empty"),
         ] {
-            let why = wrong(&keys).unwrap_or_else(|| panic!("{keys:?} passes"));
+            let why = invalid_key(&keys).unwrap_or_else(|| panic!("{keys:?} passes"));
             assert!(why.contains(word) && !why.contains("secret"), "{why}");
         }
     }

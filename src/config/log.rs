@@ -1,28 +1,34 @@
-//! `[log]`
+//! `[log]`: format, level and audit file of the log.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// `[log]`
+/// The `[log]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// `text` or `json`.
+    /// Format of log lines.
+    ///
+    /// Default: `"text"`.
     pub format: LogFormat,
-    /// A level or a filter such as `info,larder=debug`; default `info`.
+    /// Level (`error`, `warn`, `info`, `debug`, `trace`) or a filter such as `info,larder=debug`.
+    ///
+    /// Default: `"info"`.
     pub level: String,
-    /// A file for the lines of who was shown whose personal data, apart from the log; default: the log.
+    /// File for the audit log, which records the callers that read personal data.
+    ///
+    /// Default: the log itself. Example: `"/var/log/larder/audit.log"`.
     pub audit: Option<PathBuf>,
 }
 
-/// The form of a log line.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for reading in a terminal.
     Text,
-    /// For machines.
+    /// One JSON object per line.
     Json,
 }
 

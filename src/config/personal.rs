@@ -1,4 +1,5 @@
-//! Which columns hold personal data, as far as the configuration says. Knows of no view what columns it has.
+//! Columns that the configuration declares as personal data. Whether a view has the column is checked
+//! elsewhere.
 
 use std::fmt;
 
@@ -6,13 +7,13 @@ use serde::Deserialize;
 
 use super::Config;
 
-/// A column of a view.
+/// A reference to a column of a view: `view.column`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ColumnRef {
-    /// The view.
+    /// Name of the view.
     pub view: String,
-    /// Its column.
+    /// Name of the column.
     pub column: String,
 }
 
@@ -20,10 +21,12 @@ impl TryFrom<String> for ColumnRef {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let parts = text.split_once('.').filter(|(view, column)| !view.is_empty() && !column.is_empty());
-        let (view, column) =
-            parts.ok_or_else(|| format!("`{text}` is no column of a view; write view.column"))?;
-        Ok(Self { view: view.to_owned(), column: column.to_owned() })
+        match text.split_once('.') {
+            Some((view, column)) if !view.is_empty() && !column.is_empty() => {
+                Ok(Self { view: view.to_owned(), column: column.to_owned() })
+            }
+            _ => Err(format!("`{text}` is not a column of a view; write view.column")),
+        }
     }
 }
 
@@ -34,12 +37,14 @@ impl fmt::Display for ColumnRef {
 }
 
 impl Config {
-    /// The columns that the configuration calls personal. A service masks them also where the snapshot was built before it did.
+    /// Returns the columns declared as personal. A service masks them also in snapshots built before the
+    /// declaration.
     #[must_use]
     pub fn personal(&self) -> Vec<ColumnRef> {
-        let raw = self.raw.customers.personal.iter();
-        let raw = raw.map(|column| ColumnRef { view: "profile".to_owned(), column: column.clone() });
-        raw.chain(self.views.personal.iter().cloned()).collect()
+        let of_customers = self.raw.customers.personal.iter();
+        let of_profile =
+            of_customers.map(|column| ColumnRef { view: "profile".to_owned(), column: column.clone() });
+        of_profile.chain(self.views.personal.iter().cloned()).collect()
     }
 }
 
@@ -48,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_named_with_their_view() {
+    fn column_reference_is_parsed() {
         let text = "[views]\npersonal = [\"crm.mail\"]\n[raw.customers]\npersonal = [\"email\"]";
         let config = Config::parse(text, "larder.toml", []).expect("valid");
         assert_eq!(

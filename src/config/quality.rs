@@ -1,60 +1,68 @@
-//! `[quality]`: when a build is too unlike the snapshot before to be published.
+//! `[quality]`: conditions that a build must meet to be published.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// `[quality]`
+/// The `[quality]` section.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QualityConfig {
-    /// Conditions on a build, beside the built-in checks, for it to be published, e.g. `customers >=
-    /// 0.9 * previous` or `null_share(profile.email) <= 0.2`.
-    pub rules: Vec<Rule>,
+    /// Conditions for publishing a build, in addition to the built-in checks. A rule has the form `METRIC OP
+    /// NUMBER`, `METRIC OP NUMBER * previous` or `METRIC OP previous`. Metrics are `customers`, `revenue`,
+    /// `lines(TABLE)`, `null_share(VIEW.FEATURE)` and `segment(NAME)`; operators are `>=`, `<=`, `>` and `<`;
+    /// `previous` is the value of the current snapshot.
+    ///
+    /// Default: `[]`. Example: `["customers >= 0.9 * previous", "null_share(profile.email) <= 0.2"]`.
+    pub rules: Vec<QualityRule>,
 }
 
-/// A condition on a build: `METRIC OP NUMBER`, `METRIC OP NUMBER * previous` or `METRIC OP previous`.
+/// A condition for publishing a build: `METRIC OP NUMBER`, `METRIC OP NUMBER * previous` or `METRIC OP
+/// previous`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
-    /// The rule as it was configured.
+pub struct QualityRule {
+    /// Text of the rule in the configuration.
     pub text: String,
-    /// The number that is compared.
-    pub metric: Metric,
-    /// How.
-    pub comparison: Comparison,
-    /// With which number, or with how many times the metric of the snapshot before.
+    /// Metric on the left side.
+    pub metric: QualityMetric,
+    /// Operator between both sides.
+    pub comparator: Comparator,
+    /// Limit, or the factor for the metric of the current snapshot.
     pub factor: f64,
-    /// Whether it is a factor of the snapshot before.
+    /// Whether the limit is `factor` times the metric of the current snapshot.
     pub of_previous: bool,
 }
 
-/// The numbers of a snapshot that rules can compare.
+/// A number of a snapshot that rules can compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Metric {
-    /// `customers`: all of the snapshot.
+pub enum QualityMetric {
+    /// `customers`: number of customers.
     Customers,
-    /// `revenue`: purchases less returns and reductions of all.
+    /// `revenue`: purchases less returns and reductions of all customers.
     Revenue,
-    /// `lines(transactions)`: the lines of a raw table.
+    /// `lines(transactions)`: number of lines of a raw table.
     Lines(String),
-    /// `null_share(view.feature)`: the share of customers for whom a feature is null.
+    /// `null_share(view.feature)`: share of customers whose feature is null, 0 to 1.
     NullShare(String),
-    /// `segment(name)`: the customers of a segment.
+    /// `segment(name)`: number of customers of a segment.
     Segment(String),
 }
 
-/// How a metric is compared.
+/// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are what they are called")]
-pub enum Comparison {
+pub enum Comparator {
+    /// `>=`
     AtLeast,
+    /// `<=`
     AtMost,
+    /// `>`
     More,
+    /// `<`
     Less,
 }
 
-impl Comparison {
-    /// Whether `value` compares with `limit` as it should.
+impl Comparator {
+    /// Checks whether `value` meets `limit`.
     #[must_use]
     pub fn holds(self, value: f64, limit: f64) -> bool {
         match self {
@@ -66,7 +74,7 @@ impl Comparison {
     }
 }
 
-impl fmt::Display for Metric {
+impl fmt::Display for QualityMetric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Customers => f.write_str("customers"),
@@ -78,64 +86,70 @@ impl fmt::Display for Metric {
     }
 }
 
-impl FromStr for Rule {
+impl FromStr for QualityRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |what: &str| {
+        let invalid = |why: &str| {
             format!(
-                "`{text}` is no rule: {what}; write e.g. `customers >= 0.9 * previous` or `null_share(profile.email) <= 0.2`"
+                "`{text}` is not a rule: {why}; write e.g. `customers >= 0.9 * previous` or \
+                 `null_share(profile.email) <= 0.2`"
             )
         };
-        let at = text.find(['<', '>']).ok_or_else(|| wrong("it has none of >=, <=, > and <"))?;
-        let (left, right) = text.split_at(at);
-        let (comparison, right) = [
-            (">=", Comparison::AtLeast),
-            ("<=", Comparison::AtMost),
-            (">", Comparison::More),
-            ("<", Comparison::Less),
+        let no_operator = || invalid("the operator must be >=, <=, > or <");
+        let at = text.find(['<', '>']).ok_or_else(no_operator)?;
+        let (left, comparison) = text.split_at(at);
+        let (comparator, limit) = [
+            (">=", Comparator::AtLeast),
+            ("<=", Comparator::AtMost),
+            (">", Comparator::More),
+            ("<", Comparator::Less),
         ]
         .into_iter()
-        .find_map(|(sign, comparison)| Some((comparison, right.strip_prefix(sign)?.trim())))
-        .ok_or_else(|| wrong("it has none of >=, <=, > and <"))?;
+        .find_map(|(sign, comparator)| Some((comparator, comparison.strip_prefix(sign)?.trim())))
+        .ok_or_else(no_operator)?;
         let metric = metric(left.trim()).ok_or_else(|| {
-            wrong("it compares none of customers, revenue, lines(TABLE), null_share(VIEW.FEATURE) and segment(NAME)")
+            invalid(
+                "the metric must be customers, revenue, lines(TABLE), null_share(VIEW.FEATURE) or \
+                 segment(NAME)",
+            )
         })?;
-        let (factor, of_previous) = match right.split_once('*').map(|(a, b)| (a.trim(), b.trim())) {
-            None if right == "previous" => ("1", true),
-            None => (right, false),
+        let (number, of_previous) = match limit.split_once('*').map(|(a, b)| (a.trim(), b.trim())) {
+            None if limit == "previous" => ("1", true),
+            None => (limit, false),
             Some((factor, "previous") | ("previous", factor)) => (factor, true),
-            Some(_) => return Err(wrong("only `previous` can be multiplied")),
+            Some(_) => return Err(invalid("only `previous` can be multiplied")),
         };
-        let factor: f64 = factor
-            .parse()
-            .ok()
-            .filter(|factor: &f64| factor.is_finite())
-            .ok_or_else(|| wrong("it has no number"))?;
-        Ok(Self { text: text.to_owned(), metric, comparison, factor, of_previous })
+        match number.parse::<f64>() {
+            Ok(factor) if factor.is_finite() => {
+                Ok(Self { text: text.to_owned(), metric, comparator, factor, of_previous })
+            }
+            _ => Err(invalid("the limit is not a number")),
+        }
     }
 }
 
-fn metric(text: &str) -> Option<Metric> {
+/// Parses the left side of a rule.
+fn metric(text: &str) -> Option<QualityMetric> {
     if let Some((name, argument)) = text.strip_suffix(')').and_then(|text| text.split_once('(')) {
         let argument = argument.trim().to_owned();
         return match name.trim() {
             "lines" if ["transactions", "customers", "interactions"].contains(&argument.as_str()) => {
-                Some(Metric::Lines(argument))
+                Some(QualityMetric::Lines(argument))
             }
-            "null_share" if argument.contains('.') => Some(Metric::NullShare(argument)),
-            "segment" if !argument.is_empty() => Some(Metric::Segment(argument)),
+            "null_share" if argument.contains('.') => Some(QualityMetric::NullShare(argument)),
+            "segment" if !argument.is_empty() => Some(QualityMetric::Segment(argument)),
             _ => None,
         };
     }
     match text {
-        "customers" => Some(Metric::Customers),
-        "revenue" => Some(Metric::Revenue),
+        "customers" => Some(QualityMetric::Customers),
+        "revenue" => Some(QualityMetric::Revenue),
         _ => None,
     }
 }
 
-impl<'de> Deserialize<'de> for Rule {
+impl<'de> Deserialize<'de> for QualityRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
@@ -146,17 +160,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_are_read() {
-        let rule = |text: &str| text.parse::<Rule>().expect(text);
+    fn rules_are_parsed() {
+        let rule = |text: &str| text.parse::<QualityRule>().expect(text);
         let one = rule("customers >= 0.9 * previous");
         assert_eq!(
-            (one.metric, one.comparison, one.of_previous),
-            (Metric::Customers, Comparison::AtLeast, true)
+            (one.metric, one.comparator, one.of_previous),
+            (QualityMetric::Customers, Comparator::AtLeast, true)
         );
         assert!((one.factor - 0.9).abs() < 1e-12);
         assert_eq!(
             rule("null_share( profile.email )<=0.2").metric,
-            Metric::NullShare("profile.email".to_owned())
+            QualityMetric::NullShare("profile.email".to_owned())
         );
         assert!(!rule("revenue > 1000").of_previous && rule("segment(champions) < previous * 2").of_previous);
         assert!(rule("lines(transactions) >= previous").of_previous);
@@ -170,7 +184,7 @@ mod tests {
             "lines(x) > 1",
             "null_share(email) < 1",
         ] {
-            assert!(text.parse::<Rule>().is_err_and(|why| why.contains("is no rule")), "{text}");
+            assert!(text.parse::<QualityRule>().is_err_and(|why| why.contains("is not a rule")), "{text}");
         }
     }
 }

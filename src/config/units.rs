@@ -1,14 +1,21 @@
-//! Sizes and durations as people write them.
+//! Sizes and durations in the configuration, such as `512MiB` and `250ms`.
 
 use std::time::Duration;
 
-/// A number of bytes: `65536`, `512KiB`, `256MiB`, `2GiB`, also `KB`, `MB`, `GB` for powers of 1,000.
+use serde::{Deserialize, Deserializer, de::Error};
+
+/// Description of a size in error messages.
+pub(super) const SIZE: &str = "a size; write e.g. 65536, 512KiB, 256MiB or 2GiB";
+/// Description of a duration in error messages.
+pub(super) const DURATION: &str = "a duration; write e.g. 250ms, 5s, 10m, 1h or 90d";
+
+/// Parses a size in bytes: `65536`, `512KiB`, `256MiB`, `2GiB`; `KB`, `MB` and `GB` are powers of 1,000.
 ///
 /// # Errors
-/// A sentence that shows the text.
+/// A message that quotes the text.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no size; write e.g. 65536, 512KiB, 256MiB or 2GiB");
-    let (number, unit) = split(text).ok_or_else(wrong)?;
+    let invalid = || format!("`{text}` is not {SIZE}");
+    let (number, unit) = split(text).ok_or_else(invalid)?;
     let factor = match unit {
         "" | "B" => 1,
         "KiB" => 1 << 10,
@@ -17,29 +24,30 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         "KB" => 1_000,
         "MB" => 1_000_000,
         "GB" => 1_000_000_000,
-        _ => return Err(wrong()),
+        _ => return Err(invalid()),
     };
-    number.checked_mul(factor).ok_or_else(wrong)
+    number.checked_mul(factor).ok_or_else(invalid)
 }
 
-/// A duration: `250ms`, `5s`, `10m`, `1h`, `30d`.
+/// Parses a duration: `250ms`, `5s`, `10m`, `1h`, `30d`.
 ///
 /// # Errors
-/// A sentence that shows the text.
+/// A message that quotes the text.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration; write e.g. 250ms, 5s, 10m, 1h or 90d");
-    let (number, unit) = split(text).ok_or_else(wrong)?;
+    let invalid = || format!("`{text}` is not {DURATION}");
+    let (number, unit) = split(text).ok_or_else(invalid)?;
     let millis = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return Err(wrong()),
+        _ => return Err(invalid()),
     };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(invalid)
 }
 
+/// Splits a text into a whole number and its unit.
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -47,12 +55,32 @@ fn split(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit.trim()))
 }
 
+/// Deserializes a duration from its text.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration(&text).map_err(D::Error::custom)
+}
+
+/// Deserializes a size in bytes from a number or a text.
+pub(super) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum NumberOrText {
+        Number(u64),
+        Text(String),
+    }
+    match NumberOrText::deserialize(deserializer)? {
+        NumberOrText::Number(bytes) => Ok(bytes),
+        NumberOrText::Text(text) => parse_bytes(&text).map_err(D::Error::custom),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_durations() {
+    fn sizes_and_durations_are_parsed() {
         assert_eq!(parse_bytes("2 GiB"), Ok(2 << 30));
         assert_eq!(parse_bytes("10"), Ok(10));
         assert!(parse_bytes("1.5GiB").is_err() && parse_bytes("GiB").is_err() && parse_bytes("").is_err());

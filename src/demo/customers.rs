@@ -1,12 +1,12 @@
-//! Who the made-up customers are: what they like, how often they come, when they joined and when they lose interest.
+//! Generated customers: preferences, purchase rate, sign-up date and lifetime.
 //!
-//! Nothing here knows orders or files.
+//! This module does not know orders or files.
 
 use super::dice::Dice;
-use super::products::Catalogue;
+use super::products::Catalog;
 use super::year::{DAY, DAYS, END, later, shop_time, weekday};
 
-/// A country, the share of customers up to and with it, its code, and its cities.
+/// Countries: name, cumulative share of customers, code, and cities.
 pub(super) const COUNTRIES: [(&str, f64, &str, &str); 10] = [
     ("United Kingdom", 0.45, "uk", "London|Manchester|Bristol|Leeds|Edinburgh|Cardiff"),
     ("Germany", 0.59, "de", "Berlin|München|Köln|Hamburg|Leipzig"),
@@ -19,68 +19,78 @@ pub(super) const COUNTRIES: [(&str, f64, &str, &str); 10] = [
     ("Poland", 0.985, "pl", "Warszawa|Łódź|Kraków"),
     ("Switzerland", 1.0, "ch", "Zürich|Genève|Basel"),
 ];
-/// Forty each.
+/// 40 first names.
 const FIRST_NAMES: &str = "Anna Ben Chloé Daniel Elena Finn Grace Hugo Ingrid Jakub Karin Liam María Noah \
     Olivia Pierre Quinn Rosa Søren Tomás Ursula Viktor Wanda Xavier Yasmin Zoë Aoife Björn Clara Dário Emma \
     François Giulia Hannah Isla José Katarzyna Lukas Mia Niamh";
-const SURNAMES: &str = "Smith Müller Dubois Jansen García O'Neill Rossi Lindqvist Kowalski Meier Jones Schmidt \
-    Bernard Visser Fernández Murphy Bianchi Johansson Nowak Keller Taylor Weber Moreau Bakker López Byrne Romano \
-    Nyström Wójcik Frei Brown Fischer Laurent Smit Núñez Walsh Ferrari Bergström Zieliński Baumann";
-/// Favourite hours, and weekdays from 0 for Monday, as often as they are somebody's.
+/// 40 surnames.
+const SURNAMES: &str = "Smith Müller Dubois Jansen García O'Neill Rossi Lindqvist Kowalski Meier Jones \
+    Schmidt Bernard Visser Fernández Murphy Bianchi Johansson Nowak Keller Taylor Weber Moreau Bakker López Byrne \
+    Romano Nyström Wójcik Frei Brown Fischer Laurent Smit Núñez Walsh Ferrari Bergström Zieliński Baumann";
+/// Preferred hours, each as often as its weight.
 const HOURS: [f64; 8] = [8.5, 10.5, 12.5, 14.0, 17.0, 19.0, 20.0, 21.0];
+/// Preferred weekdays from 0 for Monday, each as often as its weight.
 const WEEKDAYS: [u32; 10] = [0, 1, 2, 3, 3, 4, 5, 5, 6, 6];
 
+/// The purchase pattern of a customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
+    /// Buys and returns.
     Buyer,
-    /// Buys once without telling who they are.
+    /// Buys once, without a customer id.
     Guest,
-    /// Signed up and never ordered.
+    /// Signed up without ever ordering.
     Prospect,
-    /// One huge order, cancelled at once.
+    /// Places one huge order, cancelled soon after.
     Whale,
-    /// Only brings back what was bought the year before.
+    /// Only returns purchases of the previous year.
     Returner,
 }
 
-/// Who somebody is and how they tend to shop.
+/// A generated customer with shopping habits.
 #[expect(clippy::struct_excessive_bools, reason = "independent habits")]
 #[derive(Debug)]
 pub(super) struct Customer {
+    /// Index of the customer, from 0.
     pub(super) index: u32,
     pub(super) role: Role,
-    /// The country they live in, and the one they move to at some time, mostly never.
+    /// Country of residence, and the country after a move.
     pub(super) countries: [usize; 2],
+    /// Second of the move, for most customers after the year.
     pub(super) moves: u32,
-    /// When they signed up; negative before the year.
+    /// Second of the sign-up, negative before the year.
     pub(super) joined: i64,
-    /// When they first order, if they joined in the year.
+    /// Second of the first order, for customers who sign up in the year.
     pub(super) first_at: u32,
-    /// How often they order, 1 being the average.
+    /// Order rate relative to the average of 1.
     pub(super) rate: f64,
-    /// Whether orders come at steady intervals.
+    /// Whether intervals between orders are regular.
     pub(super) steady: bool,
-    /// The days from the first order to the end of interest.
+    /// Days from the first order to churn.
     pub(super) lifetime: f64,
-    /// Tends to the size of a basket.
+    /// Typical basket size in lines.
     pub(super) basket: f64,
-    /// Buys to sell again.
+    /// Whether the customer is a reseller, who buys large quantities.
     pub(super) trade: bool,
-    /// What they like, most first.
+    /// Preferred categories, most preferred first.
     pub(super) categories: [usize; 3],
+    /// Preferred style, 0 to 3.
     pub(super) style: usize,
+    /// Preferred weekday, 0 for Monday.
     weekday: u32,
+    /// Preferred hour of the day.
     hour: f64,
-    /// The probability that a line comes back.
+    /// Probability that a line is returned.
     pub(super) returning: f64,
+    /// Whether the customer receives e-mails.
     pub(super) opted_in: bool,
-    /// A buyer whom the customers' table does not have.
+    /// Whether the customer is missing in the customers table.
     pub(super) unlisted: bool,
 }
 
 impl Customer {
-    /// The customer of that index; the dice are left for what they do.
-    pub(super) fn meet(index: u32, role: Role, catalogue: &Catalogue, dice: &mut Dice) -> Self {
+    /// Draws the customer at `index`. The dice continue with the behavior of the customer.
+    pub(super) fn draw(index: u32, role: Role, catalog: &Catalog, dice: &mut Dice) -> Self {
         let place = dice.unit();
         let country = COUNTRIES.partition_point(|country| country.1 <= place);
         let quits = dice.chance(0.2);
@@ -96,7 +106,7 @@ impl Customer {
             lifetime: if quits { 0.0 } else { 330.0 * dice.exponential() / dice.gamma(1.5) },
             basket: dice.log_normal(5.0, 0.5),
             trade: dice.chance(0.04),
-            categories: [(); 3].map(|()| catalogue.category(dice)),
+            categories: [(); 3].map(|()| catalog.category(dice)),
             style: dice.below(4),
             weekday: WEEKDAYS[dice.below(10)],
             hour: HOURS[dice.below(8)],
@@ -108,14 +118,14 @@ impl Customer {
         customer.first_at = customer.moment(first_day, 0, dice);
         customer.joined = match role {
             _ if role == Role::Returner || dice.chance(0.45) => -1 - dice.below(1_400 * DAY) as i64,
-            // Before the newest order of the year, or they would be unknown.
+            // Before the newest order of the year, else the prospect would be later than the as-of time.
             Role::Prospect => i64::from(customer.first_at) - 5 * i64::from(DAY),
             _ => i64::from(customer.first_at) - 60 - dice.below(2_400) as i64,
         };
         customer
     }
 
-    /// A time on about that day, on their weekday and at their hour if it suits, not before `earliest`.
+    /// Draws a time at about `day`, often on the preferred weekday and hour, not before `earliest`.
     pub(super) fn moment(&self, day: f64, earliest: u32, dice: &mut Dice) -> u32 {
         let mut day = day as u32;
         if dice.chance(0.5) {
@@ -128,7 +138,7 @@ impl Customer {
         (day * DAY + second as u32).max(earliest).min(END - 1)
     }
 
-    /// A name and an e-mail address.
+    /// Draws a name and an e-mail address.
     pub(super) fn name(&self, dice: &mut Dice) -> (String, String) {
         let mut pick = |names: &'static str| names.split(' ').nth(dice.below(40)).unwrap_or_default();
         let (first, last) = (pick(FIRST_NAMES), pick(SURNAMES));
@@ -137,7 +147,8 @@ impl Customer {
         (format!("{first} {last}"), address)
     }
 
-    /// Nearly all ids are like `C0012345`; a few have signs that a URL or a naive reader trips over.
+    /// Returns the id of the customer at `index`, such as `C0012345`. A few ids contain characters that need
+    /// escaping in URLs.
     pub(super) fn id(index: u32) -> String {
         let prefix = match index % 4_001 {
             17 => "KØ",
@@ -149,7 +160,7 @@ impl Customer {
     }
 }
 
-/// A name as it stands in an e-mail address.
+/// Returns the ASCII letters of a name for an e-mail address.
 fn plain(name: &str) -> String {
     let letters = name.chars().flat_map(char::to_lowercase);
     let plain = letters.filter_map(|letter| match letter {

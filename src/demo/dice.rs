@@ -1,19 +1,19 @@
-//! The dice that decide everything made up.
+//! Random numbers that are identical on every machine.
 //!
-//! Two things keep the bytes the same on every machine: `ChaCha8`, whose stream is fixed by its specification,
-//! and logarithms and exponentials built from IEEE arithmetic alone (those of a system's libm differ in the
-//! last digit). Nothing here knows what is decided.
+//! `ChaCha8` has a stream fixed by its specification, and logarithms and exponentials are computed with IEEE
+//! arithmetic alone, since those of a system's libm differ in the last digit.
 
 use std::f64::consts::LN_2;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// A stream of chance of its own; the same seed and stream give the same throws everywhere.
+/// An independent stream of random numbers, determined by seed and stream number.
 #[derive(Debug)]
 pub(super) struct Dice(ChaCha8Rng);
 
 impl Dice {
+    /// Creates the stream `stream` of `seed`.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -22,32 +22,33 @@ impl Dice {
         Self(rng)
     }
 
-    /// Uniform from 0 up to, not including, 1.
+    /// Draws a uniform number in [0, 1).
     pub(super) fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Uniform among 0, 1, … `end` - 1.
+    /// Draws a uniform whole number in 0, 1, … `end` - 1.
     pub(super) fn below(&mut self, end: u32) -> usize {
         ((u64::from(self.0.next_u32()) * u64::from(end)) >> 32) as usize
     }
 
+    /// Returns `true` with the given probability.
     pub(super) fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
-    /// A place in running sums, by weight.
+    /// Draws an index by weight, given as cumulative sums up to 1.
     pub(super) fn choose(&mut self, sums: &[f64]) -> usize {
         let at = self.unit();
         sums.partition_point(|sum| *sum <= at).min(sums.len() - 1)
     }
 
-    /// Exponential with mean 1.
+    /// Draws from the exponential distribution with mean 1.
     pub(super) fn exponential(&mut self) -> f64 {
         -ln(1.0 - self.unit())
     }
 
-    /// Standard normal, by Marsaglia's polar method.
+    /// Draws from the standard normal distribution (Marsaglia's polar method).
     pub(super) fn normal(&mut self) -> f64 {
         loop {
             let (x, y) = (2.0 * self.unit() - 1.0, 2.0 * self.unit() - 1.0);
@@ -58,11 +59,12 @@ impl Dice {
         }
     }
 
+    /// Draws from the log-normal distribution with the given median and standard deviation of the logarithm.
     pub(super) fn log_normal(&mut self, median: f64, spread: f64) -> f64 {
         median * exp(spread * self.normal())
     }
 
-    /// Gamma with mean 1, by Marsaglia and Tsang.
+    /// Draws from the gamma distribution with mean 1 (Marsaglia and Tsang).
     pub(super) fn gamma(&mut self, shape: f64) -> f64 {
         let d = shape + 1.0 - 1.0 / 3.0;
         let c = 1.0 / (9.0 * d).sqrt();
@@ -76,7 +78,7 @@ impl Dice {
     }
 }
 
-/// The natural logarithm of a positive, normal number.
+/// Returns the natural logarithm of a positive, normal number.
 pub(super) fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let exponent = (bits >> 52) as i64 - 1023;
@@ -88,7 +90,7 @@ pub(super) fn ln(x: f64) -> f64 {
     exponent as f64 * LN_2 + 2.0 * s * series
 }
 
-/// The exponential of a number between -700 and 700; 0 below.
+/// Returns the exponential of a number between -700 and 700, and 0 below.
 pub(super) fn exp(x: f64) -> f64 {
     if x < -700.0 {
         return 0.0;
@@ -99,8 +101,8 @@ pub(super) fn exp(x: f64) -> f64 {
     series * f64::from_bits(((power as i64 + 1023) as u64) << 52)
 }
 
-/// The running sums of `weights`, scaled so that the last is 1.
-pub(super) fn running_sums(weights: impl Iterator<Item = f64>) -> Vec<f64> {
+/// Returns the cumulative sums of `weights`, scaled so that the last is 1.
+pub(super) fn cumulative_sums(weights: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut sums: Vec<f64> = weights
         .scan(0.0, |sum, weight| {
             *sum += weight;
@@ -129,10 +131,10 @@ mod tests {
     }
 
     #[test]
-    fn throws_have_the_expected_means() {
+    fn distributions_have_the_expected_means() {
         let mut dice = Dice::new(1, 2);
         let mut mean =
-            |throw: fn(&mut Dice) -> f64| (0..40_000).map(|_| throw(&mut dice)).sum::<f64>() / 40_000.0;
+            |draw: fn(&mut Dice) -> f64| (0..40_000).map(|_| draw(&mut dice)).sum::<f64>() / 40_000.0;
         assert!((mean(Dice::exponential) - 1.0).abs() < 0.03);
         assert!(mean(Dice::normal).abs() < 0.03);
         assert!((mean(|dice| dice.gamma(0.7)) - 1.0).abs() < 0.04);
@@ -140,11 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn throws_are_the_same_on_every_machine() {
+    fn draws_match_known_values() {
         let mut dice = Dice::new(42, 7);
         assert_eq!((dice.below(1_000), dice.below(1_000)), (634, 185));
-        let throws = [dice.unit(), dice.gamma(0.7), dice.log_normal(5.0, 0.5)];
+        let draws = [dice.unit(), dice.gamma(0.7), dice.log_normal(5.0, 0.5)];
         let known = [0x3FE2_924E_9719_F117, 0x3FEF_5A7D_97A1_7C40, 0x401C_F669_A4BE_E478];
-        assert_eq!(throws.map(f64::to_bits), known);
+        assert_eq!(draws.map(f64::to_bits), known);
     }
 }

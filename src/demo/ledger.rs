@@ -1,45 +1,49 @@
-//! What happened in the made-up year, packed: about 20 bytes an order, 12 a line.
+//! Orders and interactions of the generated year in compact form: about 20 bytes per order, 12 per line.
 //!
-//! Times are seconds since the year began, customers and products are places in their lists.
+//! Times are seconds since the start of the year; customers and products are indexes.
 
 /// A line of an order.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Line {
+pub(super) struct OrderLine {
     pub(super) product: u16,
     pub(super) quantity: i32,
     pub(super) cents: u32,
 }
 
+/// The kind of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum OrderKind {
     Purchase,
     Return,
     Cancellation,
 }
 
-/// Some lines at one time; they are in the order's shard.
+/// An order, whose lines are in the same shard.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct PackedOrder {
     pub(super) at: u32,
     pub(super) customer: u32,
-    /// Where its lines start in the shard, and how many there are.
+    /// Index of the first line in the shard.
     pub(super) first: u32,
+    /// Number of lines.
     pub(super) count: u16,
-    pub(super) kind: Kind,
+    pub(super) kind: OrderKind,
     pub(super) country: u8,
-    /// How the id is written: plain, or with blanks before or behind it.
+    /// Notation of the customer id: 0 for plain, else with surrounding blanks.
     pub(super) blanks: u8,
 }
 
+/// The kind of an interaction.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Act {
+pub(super) enum InteractionKind {
     View,
     Cart,
     Wishlist,
     EmailOpen,
 }
 
-impl Act {
+impl InteractionKind {
+    /// Returns the name in the interactions files.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::View => "view",
@@ -52,31 +56,31 @@ impl Act {
 
 /// An interaction.
 #[derive(Debug)]
-pub(super) struct Event {
+pub(super) struct Interaction {
     pub(super) at: u32,
     pub(super) customer: u32,
     pub(super) product: u16,
-    pub(super) act: Act,
-    /// Those with low marks are kept, so that there are as many as wanted.
+    pub(super) kind: InteractionKind,
+    /// Random mark. Only interactions with low marks are written, so that the number can be controlled.
     pub(super) mark: u16,
 }
 
-/// What some customers did in the year.
+/// The year of some customers.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    pub(super) orders: Vec<Order>,
-    pub(super) lines: Vec<Line>,
-    pub(super) events: Vec<Event>,
+    pub(super) orders: Vec<PackedOrder>,
+    pub(super) lines: Vec<OrderLine>,
+    pub(super) interactions: Vec<Interaction>,
 }
 
 impl Shard {
-    /// The lines of an order of this shard.
-    pub(super) fn lines(&self, order: &Order) -> &[Line] {
+    /// Returns the lines of an order of this shard.
+    pub(super) fn lines(&self, order: &PackedOrder) -> &[OrderLine] {
         &self.lines[order.first as usize..][..usize::from(order.count)]
     }
 }
 
-/// How many lines the shards have.
+/// Returns the number of order lines in the shards.
 pub(super) fn count_lines(shards: &[Shard]) -> usize {
     shards.iter().map(|shard| shard.lines.len()).sum()
 }

@@ -1,44 +1,46 @@
-//! What the made-up customers do in the year: orders with their baskets, cancellations, returns, and what they look at.
+//! Simulation of the generated year: orders with baskets, cancellations, returns, and interactions.
 //!
-//! Every customer's life is played with dice of their own, so threads change nothing. Nothing here knows files.
+//! Every customer has its own stream of random numbers, so the number of threads does not change the result.
+//! This module does not know files.
 
 use std::ops::Range;
 
 use super::customers::{Customer, Role};
 use super::dice::{Dice, exp, ln};
-use super::ledger::{Act, Event, Kind, Line, Order, Shard, count_lines};
-use super::products::Catalogue;
+use super::ledger::{Interaction, InteractionKind, OrderKind, OrderLine, PackedOrder, Shard, count_lines};
+use super::products::Catalog;
 use super::year::{DAY, DAYS, END, later, month, month_start, shop_time};
 use super::{Retail, in_parallel};
 
-/// Customers played by one worker at a time. It decides the order of equal times, so it is fixed.
+/// Customers simulated by one task. Fixed, since it determines the order of equal times.
 const SHARD: u32 = 2_048;
-/// The catalogue's stream; the customers have the first ones.
-const CATALOGUE_DICE: u64 = u64::MAX;
-/// Guests buy this share of the lines, in baskets of about this many lines.
+/// Random stream of the catalog; the streams of the customers begin at 0.
+const CATALOG_DICE: u64 = u64::MAX;
+/// Share of lines bought by guests, and their mean basket size in lines.
 const GUESTS: (f64, f64) = (0.08, 5.3);
 
-/// All that is settled before the first customer comes.
+/// Catalog and calibrated parameters of the simulation.
 #[derive(Debug)]
 pub(super) struct Shop<'a> {
     pub(super) retail: &'a Retail,
-    pub(super) catalogue: Catalogue,
-    /// Customers and, after them, guests.
+    pub(super) catalog: Catalog,
+    /// Number of customers and guests; guests have the last indexes.
     population: u32,
-    /// The share of prospects among the customers.
+    /// Share of prospects among the customers.
     prospects: f64,
-    /// Orders a day of an average customer.
+    /// Orders per day of an average customer.
     pace: f64,
 }
 
 impl<'a> Shop<'a> {
-    /// Stocks the shop and tries on a sample at which pace about as many lines are bought as wanted.
+    /// Draws the catalog and calibrates the pace on a sample, so that about `retail.lines` lines are
+    /// bought.
     pub(super) fn open(retail: &'a Retail, threads: usize) -> Self {
         let (lines, customers) = (retail.lines as f64, f64::from(retail.customers));
         let size = (1_500.0 * (lines / 500_000.0).sqrt()).clamp(120.0, 20_000.0);
         let mut shop = Self {
             retail,
-            catalogue: Catalogue::new(size as usize, &mut Dice::new(retail.seed, CATALOGUE_DICE)),
+            catalog: Catalog::new(size as usize, &mut Dice::new(retail.seed, CATALOG_DICE)),
             population: retail.customers.saturating_add((lines * GUESTS.0 / GUESTS.1) as u32),
             prospects: (1.0 - lines / customers / 9.0).max(0.06),
             pace: lines / customers / 600.0,
@@ -51,18 +53,18 @@ impl<'a> Shop<'a> {
             if miss < best_miss {
                 (best, best_miss) = (shop.pace, miss);
             }
-            // As near as chance lets so few lines come.
+            // Stops within the sampling error of the number of lines.
             if miss < (1.7 / lines.sqrt()).max(0.004) {
                 break;
             }
-            // More orders a day bring less than as many lines more, since interest ends.
+            // Lines grow less than in proportion to the pace, since customers churn.
             shop.pace *= (1.0 + 1.5 * (ratio - 1.0)).clamp(0.2, 5.0);
         }
         shop.pace = best;
         shop
     }
 
-    /// The year of every `every`-th customer and guest.
+    /// Simulates the year of every `every`-th customer and guest.
     pub(super) fn play(&self, every: u32, threads: usize) -> Vec<Shard> {
         in_parallel(self.population.div_ceil(SHARD) as usize, threads, |place| {
             let mut shard = Shard::default();
@@ -76,7 +78,7 @@ impl<'a> Shop<'a> {
         })
     }
 
-    /// Who a customer is, and the dice of what they do.
+    /// Draws the customer at `index`, and returns the random stream of the customer.
     pub(super) fn customer(&self, index: u32) -> (Customer, Dice) {
         let customers = self.retail.customers;
         let mut dice = Dice::new(self.retail.seed, u64::from(index));
@@ -92,21 +94,22 @@ impl<'a> Shop<'a> {
         } else {
             Role::Buyer
         };
-        (Customer::meet(index, role, &self.catalogue, &mut dice), dice)
+        (Customer::draw(index, role, &self.catalog, &mut dice), dice)
     }
 }
 
-/// A customer's year as it goes on.
+/// The simulation of one customer.
 struct Life<'a> {
     shop: &'a Shop<'a>,
     customer: &'a Customer,
     dice: Dice,
-    /// What they use up, and the day on which it is.
+    /// Consumables in use, and the day on which each is used up.
     repeats: Vec<(u16, f64)>,
     shard: &'a mut Shard,
 }
 
 impl Life<'_> {
+    /// Simulates the year of the customer.
     fn play(&mut self) {
         let (orders, first) = (self.shard.orders.len(), self.shard.lines.len());
         let at = self.customer.first_at;
@@ -125,9 +128,9 @@ impl Life<'_> {
                 let quantity = 70_000 + self.dice.below(11_000) as i32;
                 let soon = at + 700 + self.dice.below(400) as u32;
                 self.add(product, quantity, at);
-                self.close(first, at, Kind::Purchase);
-                self.turn_around(first..first + 1, 1.0);
-                self.close(first + 1, soon, Kind::Cancellation);
+                self.close(first, at, OrderKind::Purchase);
+                self.negate_lines(first..first + 1, 1.0);
+                self.close(first + 1, soon, OrderKind::Cancellation);
             }
             Role::Returner => {
                 let at = at % (45 * DAY);
@@ -136,18 +139,18 @@ impl Life<'_> {
                     let quantity = -1 - self.dice.below(2) as i32;
                     self.add(product, quantity, at);
                 }
-                self.close(first, at, Kind::Return);
+                self.close(first, at, OrderKind::Return);
             }
         }
     }
 
-    /// All orders of a buyer; the days from the first to the end of interest.
+    /// Simulates all orders of a buyer. Returns the days from the first order to churn.
     fn buy(&mut self) -> Range<f64> {
         let customer = self.customer;
         let rate = customer.rate * self.shop.pace;
         let mut at = customer.first_at;
         if customer.joined < 0 {
-            // The first wait in a stream of orders of which one is known to come within the year.
+            // First interval of an order stream that is known to have an order within the year.
             let within = 1.0 - exp(-rate * shop_time());
             let day = later(0.0, -ln(1.0 - self.dice.unit() * within) / rate);
             at = customer.moment(day.min(364.9), 0, &mut self.dice);
@@ -157,13 +160,13 @@ impl Life<'_> {
         let mut end = day + customer.lifetime;
         loop {
             if !self.order(at) {
-                // Who had to send things back loses interest sooner.
+                // A return shortens the lifetime.
                 end = day + (end - day) * 0.6;
             }
             let throws = if customer.steady { 3 } else { 1 };
             let wait = (0..throws).map(|_| self.dice.exponential()).sum::<f64>() / f64::from(throws);
             let next = later(day, wait / rate);
-            // If something is used up about then, that decides the day.
+            // A consumable that is used up at about this time determines the day.
             let about = |due: f64| (due - next).abs() < 9.0 && due > day + 1.0;
             let due = self.repeats.iter().map(|repeat| repeat.1).find(|due| about(*due));
             day = due.unwrap_or(next);
@@ -174,17 +177,17 @@ impl Life<'_> {
         }
     }
 
-    /// One order and what comes of it: a cancellation or a return. False when something is sent back.
+    /// Simulates one order with a possible cancellation or return. Returns `false` if something is returned.
     fn order(&mut self, at: u32) -> bool {
         let first = self.shard.lines.len();
         self.fill_basket(at);
         let basket = first..self.shard.lines.len();
         if self.dice.chance(0.015) {
             let gift = self.shard.lines[first + self.dice.below(basket.len() as u32)];
-            self.shard.lines.push(Line { quantity: 1, cents: 0, ..gift });
+            self.shard.lines.push(OrderLine { quantity: 1, cents: 0, ..gift });
         }
         if self.dice.chance(0.05) {
-            let service = self.shop.catalogue.service(&mut self.dice);
+            let service = self.shop.catalog.service(&mut self.dice);
             self.add(service, 1, at);
         }
         for place in basket.clone() {
@@ -192,27 +195,27 @@ impl Life<'_> {
                 self.shard.lines.push(self.shard.lines[place]);
             }
         }
-        self.close(first, at, Kind::Purchase);
+        self.close(first, at, OrderKind::Purchase);
         let end = self.shard.lines.len();
         if self.dice.chance(0.01) {
-            self.turn_around(first..end, 1.0);
+            self.negate_lines(first..end, 1.0);
             let soon = (at + 90 + self.dice.below(1_800) as u32).min(END - 1);
-            self.close(end, soon, Kind::Cancellation);
+            self.close(end, soon, OrderKind::Cancellation);
             return true;
         }
         let back = at / DAY + 4 + self.dice.below(36) as u32;
         if back < DAYS {
-            self.turn_around(basket, self.customer.returning);
+            self.negate_lines(basket, self.customer.returning);
         }
         let content = self.shard.lines.len() == end;
         if !content {
             let at = self.customer.moment(f64::from(back), at + DAY, &mut self.dice);
-            self.close(end, at, Kind::Return);
+            self.close(end, at, OrderKind::Return);
         }
         content
     }
 
-    /// Adds the lines of one basket: what is used up, what they like, and what goes with it.
+    /// Adds the lines of one basket: used-up consumables, preferred products, and companions.
     fn fill_basket(&mut self, at: u32) {
         let (today, first) = (f64::from(at / DAY), self.shard.lines.len());
         let size = 1.0 + self.dice.exponential() * (self.customer.basket - 0.6).max(0.2);
@@ -225,12 +228,12 @@ impl Life<'_> {
                 product
             } else if count > 0 && self.dice.chance(0.3) {
                 let other = self.shard.lines[first + self.dice.below(count as u32)].product;
-                self.shop.catalogue.companion(other, &mut self.dice)
+                self.shop.catalog.companion(other, &mut self.dice)
             } else {
                 self.want(at)
             };
             if self.shard.lines[first..].iter().any(|line| line.product == product) {
-                // Rather a smaller basket than an endless search.
+                // A smaller basket is better than an endless search.
                 if self.dice.chance(0.2) {
                     break;
                 }
@@ -246,12 +249,12 @@ impl Life<'_> {
                 _ => 12,
             };
             self.add(product, quantity, at);
-            if let Some(interval) = self.shop.catalogue.interval(product) {
+            if let Some(interval) = self.shop.catalog.interval(product) {
                 let due = today + interval * (0.85 + 0.3 * self.dice.unit());
                 match self.repeats.iter().position(|repeat| repeat.0 == product) {
                     Some(place) => self.repeats[place].1 = due,
                     None if self.repeats.len() < 5 && self.dice.chance(0.5) => {
-                        self.repeats.push((product, due))
+                        self.repeats.push((product, due));
                     }
                     None => {}
                 }
@@ -259,42 +262,44 @@ impl Life<'_> {
         }
     }
 
-    /// A product to the customer's taste, in season.
+    /// Draws a product of the customer's taste, in season.
     fn want(&mut self, at: u32) -> u16 {
-        let (customer, catalogue, dice) = (self.customer, &self.shop.catalogue, &mut self.dice);
+        let (customer, catalog, dice) = (self.customer, &self.shop.catalog, &mut self.dice);
         loop {
             let category = match dice.below(20) {
                 0..=7 => customer.categories[0],
                 8..=11 => customer.categories[1],
                 12..=13 => customer.categories[2],
-                _ => catalogue.category(dice),
+                _ => catalog.category(dice),
             };
-            if let Some(product) = catalogue.pick(category, month(at), dice)
-                && (catalogue.style(product) == customer.style || dice.chance(0.5))
+            if let Some(product) = catalog.pick(category, month(at), dice)
+                && (catalog.style(product) == customer.style || dice.chance(0.5))
             {
                 return product;
             }
         }
     }
 
-    /// What they look at in the last three months: before orders, without an order, and in e-mails.
+    /// Simulates interactions of the last three months: before orders, without an order, and in e-mails.
     fn browse(&mut self, active: Range<f64>, orders: usize) {
         let (customer, opening) = (self.customer, month_start(9));
         for place in orders..self.shard.orders.len() {
             let order = &self.shard.orders[place];
-            if order.kind != Kind::Purchase || order.at < opening {
+            if order.kind != OrderKind::Purchase || order.at < opening {
                 continue;
             }
             let at = i64::from(order.at);
             for place in order.first as usize..order.first as usize + usize::from(order.count) {
                 let product = self.shard.lines[place].product;
-                let product = Some(product).filter(|product| self.shop.catalogue.is_product(*product));
-                for (act, probability, within) in
-                    [(Act::View, 0.3, 2 * DAY), (Act::Cart, 0.12, 7_200), (Act::Wishlist, 0.02, 20 * DAY)]
-                {
-                    if let Some(product) = product.filter(|_| self.dice.chance(probability)) {
+                let is_product = self.shop.catalog.is_product(product);
+                for (kind, probability, within) in [
+                    (InteractionKind::View, 0.3, 2 * DAY),
+                    (InteractionKind::Cart, 0.12, 7_200),
+                    (InteractionKind::Wishlist, 0.02, 20 * DAY),
+                ] {
+                    if is_product && self.dice.chance(probability) {
                         let before = 20 + self.dice.below(within) as i64;
-                        self.happen(act, product, at - before);
+                        self.interact(kind, product, at - before);
                     }
                 }
             }
@@ -305,10 +310,10 @@ impl Life<'_> {
         while day < active.end.min(365.0) {
             let at = customer.moment(day, 0, &mut self.dice);
             let product = self.want(at);
-            self.happen(Act::View, product, i64::from(at));
+            self.interact(InteractionKind::View, product, i64::from(at));
             match self.dice.below(20) {
-                0..=2 => self.happen(Act::Cart, product, i64::from(at) + 45),
-                3..=4 => self.happen(Act::Wishlist, product, i64::from(at) + 30),
+                0..=2 => self.interact(InteractionKind::Cart, product, i64::from(at) + 45),
+                3..=4 => self.interact(InteractionKind::Wishlist, product, i64::from(at) + 30),
                 _ => {}
             }
             day += self.dice.exponential() / visits;
@@ -318,45 +323,45 @@ impl Life<'_> {
             if self.dice.chance(if active.contains(&day) { 0.4 } else { 0.06 }) {
                 let at = customer.moment(day, 0, &mut self.dice);
                 let product = self.want(at);
-                self.happen(Act::EmailOpen, product, i64::from(at));
+                self.interact(InteractionKind::EmailOpen, product, i64::from(at));
             }
             day += 14.0;
         }
     }
 
-    /// Adds an event, if it is in the last three months and they have signed up.
-    fn happen(&mut self, act: Act, product: u16, at: i64) {
+    /// Adds an interaction if it is in the last three months and after the sign-up.
+    fn interact(&mut self, kind: InteractionKind, product: u16, at: i64) {
         let mark = self.dice.below(1 << 16) as u16;
         if at >= i64::from(month_start(9)).max(self.customer.joined) && at < i64::from(END) {
-            self.shard.events.push(Event {
+            self.shard.interactions.push(Interaction {
                 at: at as u32,
                 customer: self.customer.index,
                 product,
-                act,
+                kind,
                 mark,
             });
         }
     }
 
-    /// Adds a line at the day's price.
+    /// Adds a line at the price of the day.
     fn add(&mut self, product: u16, quantity: i32, at: u32) {
-        let cents = self.shop.catalogue.price(product, at / DAY);
-        self.shard.lines.push(Line { product, quantity, cents });
+        let cents = self.shop.catalog.price(product, at / DAY);
+        self.shard.lines.push(OrderLine { product, quantity, cents });
     }
 
-    /// Adds lines again with their quantities turned around, each with that probability.
-    fn turn_around(&mut self, range: Range<usize>, probability: f64) {
+    /// Adds lines with negated quantities, each with the given probability.
+    fn negate_lines(&mut self, range: Range<usize>, probability: f64) {
         for place in range {
             if self.dice.chance(probability) {
                 let line = self.shard.lines[place];
-                self.shard.lines.push(Line { quantity: -line.quantity, ..line });
+                self.shard.lines.push(OrderLine { quantity: -line.quantity, ..line });
             }
         }
     }
 
-    /// Makes an order of the lines from `first` on.
-    fn close(&mut self, first: usize, at: u32, kind: Kind) {
-        self.shard.orders.push(Order {
+    /// Adds an order of the lines from `first` on.
+    fn close(&mut self, first: usize, at: u32, kind: OrderKind) {
+        self.shard.orders.push(PackedOrder {
             at,
             customer: self.customer.index,
             first: first as u32,

@@ -1,9 +1,9 @@
-//! A stored JSON array, split where its elements end. Pure; decodes nothing.
+//! Splitting of a stored JSON array into its elements, without decoding them.
 
 /// Splits a JSON array into the texts of its elements, without decoding them.
 ///
-/// The array is trusted to be well formed and without spaces, as Larder's own writer makes it; of a malformed text the split is
-/// arbitrary, but it never panics.
+/// The array must be well formed and without spaces, as Larder's own writer produces it. For a malformed text
+/// the split is arbitrary, but there is no panic.
 pub fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
     let text = inner(array);
     let mut at = usize::from(text.is_empty());
@@ -15,7 +15,7 @@ pub fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// An array without its brackets.
+/// Returns the text between the brackets of an array.
 fn inner(array: &[u8]) -> &[u8] {
     match array {
         [b'[', inner @ .., b']'] | [b'[', inner @ ..] | [inner @ .., b']'] => inner,
@@ -23,7 +23,8 @@ fn inner(array: &[u8]) -> &[u8] {
     }
 }
 
-/// The place of the comma that ends the element of `text` at `from`, or the text's length.
+/// Returns the position of the comma after the element of `text` that begins at `from`, or the length of the
+/// text.
 fn element_end(text: &[u8], from: usize) -> usize {
     let at = match text.get(from) {
         Some(b'"') => string_end(text, from + 1) + 1,
@@ -34,8 +35,8 @@ fn element_end(text: &[u8], from: usize) -> usize {
     find(text, at, [b','])
 }
 
-/// The place behind the array that begins at `from`, found many bytes at a time: its first `]` that is in no string. Nothing where there
-/// are arrays in it, or escapes.
+/// Returns the position after the array that begins at `from`: after its first `]` outside a string. Fast
+/// path that searches many bytes at a time; `None` if the array contains nested arrays or escapes.
 fn list_end(text: &[u8], from: usize) -> Option<usize> {
     let (mut at, mut quotes) = (from + 1, 0);
     loop {
@@ -52,7 +53,7 @@ fn list_end(text: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// The place behind the array or object that begins at `from`.
+/// Returns the position after the array or object that begins at `from`.
 fn nested_end(text: &[u8], from: usize) -> usize {
     let (mut depth, mut at) = (0_usize, from);
     loop {
@@ -68,7 +69,8 @@ fn nested_end(text: &[u8], from: usize) -> usize {
     }
 }
 
-/// The place of the quote that ends the string whose first character is at `start`, or the text's length.
+/// Returns the position of the closing quote of the string whose first character is at `start`, or the length
+/// of the text.
 fn string_end(text: &[u8], start: usize) -> usize {
     let mut at = start;
     loop {
@@ -80,8 +82,8 @@ fn string_end(text: &[u8], start: usize) -> usize {
     }
 }
 
-/// The place of the first of `bytes` in `text` from `from` on, or the text's length. Eight bytes are looked at together: elements
-/// are so short that a search by many more at a time costs more than it saves.
+/// Returns the position of the first of `bytes` in `text` at or after `from`, or the length of the text.
+/// Searches eight bytes at a time; elements are too short for a wider search to pay off.
 fn find<const N: usize>(text: &[u8], from: usize, bytes: [u8; N]) -> usize {
     let mut at = from;
     while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
@@ -95,7 +97,8 @@ fn find<const N: usize>(text: &[u8], from: usize, bytes: [u8; N]) -> usize {
     rest.iter().position(|byte| bytes.contains(byte)).map_or(text.len(), |place| at + place)
 }
 
-/// A number whose lowest bit that is set is the highest one of the first `byte` in `word`; 0 where there is none.
+/// Returns a number whose lowest set bit is the highest bit of the first `byte` in `word`, or 0 if `word`
+/// does not contain `byte`.
 fn first_in(word: u64, byte: u8) -> u64 {
     const LOW: u64 = u64::MAX / 255;
     let zero_where_found = word ^ (LOW * u64::from(byte));
@@ -108,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// A JSON text with the trouble that a split may have.
+    /// A JSON value with brackets, quotes and escapes that may mislead a split.
     fn value() -> impl Strategy<Value = serde_json::Value> {
         let text = || r#"[ab,:"\\\\\[\]{}ä]{0,20}"#.prop_map(serde_json::Value::from);
         let leaf = prop_oneof![
@@ -128,7 +131,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lists_end_where_their_brackets_say(texts in prop::collection::vec(r#"[\[\]{}",a\\]{0,6}"#, 0..6), deep in any::<bool>()) {
+        fn nested_lists_end_at_their_brackets(
+            texts in prop::collection::vec(r#"[\[\]{}",a\\]{0,6}"#, 0..6),
+            deep in any::<bool>(),
+        ) {
             let list = serde_json::json!(texts).to_string();
             let list = if deep { format!("[{{\"k\":{list},\"l\":1}}]") } else { list };
             let row = format!("[{list},1,{list}]");
@@ -139,22 +145,23 @@ mod tests {
         }
 
         #[test]
-        fn elements_are_those_that_were_written(values in prop::collection::vec(value(), 0..6)) {
+        fn written_elements_are_read_back(values in prop::collection::vec(value(), 0..6)) {
             let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
             let array = serde_json::Value::from(values).to_string();
-            let found: Vec<_> = elements(array.as_bytes()).map(|e| std::str::from_utf8(e).expect("text")).collect();
+            let found = elements(array.as_bytes()).map(|e| std::str::from_utf8(e).expect("text"));
+            let found: Vec<_> = found.collect();
             prop_assert_eq!(found, texts);
         }
 
         #[test]
-        fn whatever_is_no_array_does_no_harm(text in r#"[\[\]{},"\\a]{0,30}"#) {
+        fn malformed_array_does_not_panic(text in r#"[\[\]{},"\\a]{0,30}"#) {
             let length: usize = elements(text.as_bytes()).map(<[u8]>::len).sum();
             prop_assert!(length <= text.len());
         }
     }
 
     #[test]
-    fn arrays_split_at_their_own_commas_only() {
+    fn nested_commas_do_not_split() {
         let text = br#"[1,"a,\"b\\",[2,{"k":"]"}],null,-3.5]"#;
         let found: Vec<_> = elements(text).map(|e| std::str::from_utf8(e).expect("text")).collect();
         assert_eq!(found, ["1", r#""a,\"b\\""#, r#"[2,{"k":"]"}]"#, "null", "-3.5"]);

@@ -1,47 +1,47 @@
-//! Customer ids: the one rule by which a text becomes an id, whoever wrote the text.
+//! Customer ids and their normalization.
 //!
-//! Raw files, REST, batches, Feast's contract, `forget` and exports all read ids by [`normal_id`], so that
-//! an id found in one place can be asked for in another.
+//! Raw files, REST, batches, the Feast API, `forget` and exports all normalize ids with [`normal_id`], so
+//! that an id from one of them is valid in every other.
 
 use std::{borrow::Borrow, borrow::Cow, fmt, sync::Arc};
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::Serialize;
 
-/// A customer's id: text of 1 to 256 bytes of UTF-8 in the form of [`normal_id`], without control characters.
+/// A customer id: 1 to 256 bytes of UTF-8 in the form of [`normal_id`], without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct CustomerId(Arc<str>);
 
-/// The reasons why a text is no customer id.
+/// The reason why a text is not a customer id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// Nothing is left after trimming.
+    /// The id is empty after trimming.
     #[error("a customer id must not be empty")]
     Empty,
-    /// More than 256 bytes.
+    /// The id has more than 256 bytes.
     #[error("a customer id must not be longer than 256 bytes, this one has {0}")]
     TooLong(usize),
-    /// A control character inside.
+    /// The id contains a control character.
     #[error("a customer id must not contain control characters")]
     Control,
-    /// A number that a spreadsheet or a double has rounded.
+    /// The id is a number that a spreadsheet or a double has rounded.
     #[error(
         "the id is a rounded number, such as 1.79E+04 or a double above 2^53, and may stand for several ids; write all digits"
     )]
     Ambiguous,
 }
 
-/// The longest customer id in bytes.
+/// Length limit of a customer id in bytes.
 pub const MAX_ID_BYTES: usize = 256;
-/// The whole number from which on doubles do not tell neighbours apart, 2^53.
+/// 2^53, from which doubles no longer represent every whole number.
 const MAX_EXACT_DOUBLE: u64 = 1 << 53;
 
 impl CustomerId {
-    /// Reads `text` by the rule for ids.
+    /// Normalizes and validates `text`.
     ///
     /// # Errors
-    /// Says which of the rules the text breaks.
+    /// [`InvalidId`] with the rule that the text violates.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         check_id(text).map(|id| Self(id.into()))
     }
@@ -65,11 +65,10 @@ impl fmt::Display for CustomerId {
     }
 }
 
-/// Returns the customer id that `text` stands for: the text of [`normal_id`], checked for length and
-/// control characters.
+/// Returns the normalized form of a customer id ([`normal_id`]) after a check of its length and characters.
 ///
 /// # Errors
-/// Says which of the rules the text breaks.
+/// [`InvalidId`] with the rule that the text violates.
 #[inline]
 pub fn check_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
     if is_plain(text) && text.len() <= MAX_ID_BYTES {
@@ -86,13 +85,13 @@ pub fn check_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
     }
 }
 
-/// Returns the id of a customer, an order or a product that `text` stands for: without blanks and invisible
-/// characters around it, in Unicode's composed form (NFC), and of a whole number written as a decimal
-/// (`17850.0`) the digits. It may be empty.
+/// Returns the normalized form of the id of a customer, an order or a product: without surrounding blanks and
+/// invisible characters, in Unicode normalization form C, and without the zero decimals of a whole number
+/// (`17850.0` becomes `17850`). The result may be empty.
 ///
 /// # Errors
-/// [`InvalidId::Ambiguous`] for a number in scientific notation (`1.79E+04`) and for a decimal beyond the
-/// whole numbers that doubles can tell apart.
+/// [`InvalidId::Ambiguous`] for a number in scientific notation (`1.79E+04`) and for a decimal of at least
+/// 2^53, where doubles skip whole numbers.
 #[inline]
 pub fn normal_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
     if is_plain(text) {
@@ -103,21 +102,21 @@ pub fn normal_id(text: &str) -> Result<Cow<'_, str>, InvalidId> {
     }
     match ComposingNormalizerBorrowed::new_nfc().normalize(trim(text)) {
         Cow::Borrowed(id) => whole_number(id).map(Cow::Borrowed),
-        // Composing changes no ASCII text, so there is no number in it.
+        // Normalization does not change ASCII, so a changed text is not a number.
         Cow::Owned(id) => Ok(Cow::Owned(id)),
     }
 }
 
-/// Returns `text` without blanks and invisible characters around it.
+/// Returns `text` without surrounding blanks and invisible characters.
 #[must_use]
 pub fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || is_invisible(c))
 }
 
-/// Words that databases, pandas, spreadsheets and JavaScript write for a missing value, in any case.
+/// Words for a missing value in databases, pandas, spreadsheets and JavaScript, in lower case.
 const NULLS: [&str; 9] = ["nan", "null", "none", "\\n", "n/a", "#n/a", "<na>", "(null)", "undefined"];
 
-/// Whether `text`, trimmed, is empty or a usual word for a missing value.
+/// Checks whether the trimmed `text` is empty or a common word for a missing value.
 #[inline]
 #[must_use]
 pub fn is_null_word(text: &str) -> bool {
@@ -128,27 +127,31 @@ pub fn is_null_word(text: &str) -> bool {
     }
 }
 
-/// Kept apart so that the first byte alone is looked at where [`is_null_word`] is inlined.
+/// Compares with the list of words. A separate function, so that an inlined [`is_null_word`] only tests the
+/// first byte.
 fn is_listed(text: &str) -> bool {
     NULLS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// Whether `text` is an id as it stands: ASCII characters that show, and no number.
+/// Checks whether `text` is already in normal form: printable ASCII and not a number.
 #[inline]
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(first) = bytes.first() else { return false };
-    // Without a point or a sign it is no number that could be written otherwise.
+    // Without a decimal point or a sign, a number has only one notation.
     match bytes.iter().fold(0, |classes, byte| classes | CLASSES[usize::from(*byte)]) {
         WORD => true,
         classes => classes < OTHER && !first.is_ascii_digit() && *first != b'-',
     }
 }
 
-/// The class of a letter, a digit or `_`, of any other character that shows, and of the rest.
+/// Character class of letters, digits and `_`.
 const WORD: u8 = 1;
+/// Character class of other printable ASCII characters.
 const SIGN: u8 = 2;
+/// Character class of all other bytes.
 const OTHER: u8 = 4;
+/// Character class of each byte.
 const CLASSES: [u8; 256] = {
     let (mut classes, mut byte) = ([OTHER; 256], 0);
     while byte < 128_u8 {
@@ -162,13 +165,13 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-/// Whether `c` takes no place on a screen: zero-width spaces and joiners, marks of direction, the byte
-/// order mark, soft hyphens.
+/// Checks whether `c` is invisible: zero-width spaces and joiners, direction marks, the byte order mark, soft
+/// hyphens.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Returns the digits of `17850.0`, and any other text as it is.
+/// Returns the digits of `17850.0`, and any other text unchanged.
 #[inline]
 fn whole_number(text: &str) -> Result<&str, InvalidId> {
     let sign = usize::from(text.starts_with('-'));
@@ -192,8 +195,9 @@ fn whole_number(text: &str) -> Result<&str, InvalidId> {
     }
 }
 
-/// Whether `rest`, which follows digits, makes a number in scientific notation: `.79E+04`, `e+16`, `.5e7`.
-/// Digits and a bare `e` alone, as in `12e4`, may be an id in hexadecimal.
+/// Checks whether `rest`, the text after leading digits, is the end of a number in scientific notation:
+/// `.79E+04`, `e+16`, `.5e7`. Digits with a bare `e`, such as `12e4`, may be a hexadecimal id and do not
+/// count.
 fn is_scientific(rest: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let Some((fraction, exponent)) = rest.split_once(['e', 'E']) else { return false };
@@ -207,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_trimmed_and_checked() {
+    fn customer_id_is_trimmed_and_validated() {
         assert_eq!(CustomerId::parse(" 17850 ").expect("valid").as_str(), "17850");
         assert_eq!(CustomerId::parse("   "), Err(InvalidId::Empty));
         assert_eq!(CustomerId::parse(&"ä".repeat(129)), Err(InvalidId::TooLong(258)));
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_spreadsheets_lose_their_zeros_and_keep_the_leading_ones() {
+    fn zero_decimals_are_dropped_and_leading_zeros_kept() {
         for (text, id) in [
             (" 17850.0 ", "17850"),
             ("0017850.00", "0017850"),
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_composed_and_without_invisible_characters_around_them() {
+    fn ids_are_nfc_and_trimmed_of_invisible_characters() {
         assert_eq!(normal_id("Jose\u{301}").as_deref(), Ok("José"));
         assert_eq!(normal_id("\u{feff}\u{200b}abc\u{200b}\u{a0}").as_deref(), Ok("abc"));
         assert_eq!(normal_id("\u{200b}17850.0").as_deref(), Ok("17850"));

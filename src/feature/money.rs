@@ -1,6 +1,6 @@
-//! Money as text: exact, of four digits behind the point at most. Pure.
+//! Exact decimal text of money amounts, with up to four decimals.
 
-/// Ten-thousandths as decimal text without trailing zeros: `52886300` is `5288.63`.
+/// Formats ten-thousandths as a decimal number without trailing zeros: `52886300` becomes `5288.63`.
 #[must_use]
 pub fn money(ten_thousandths: i128) -> String {
     let sign = if ten_thousandths < 0 { "-" } else { "" };
@@ -14,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn money_loses_its_trailing_zeros_and_nothing_else() {
+    fn money_is_exact_without_trailing_zeros() {
         let texts = [52_886_300, 0, -5, 10_000, 1_200, -123_456, 1_000_000].map(money);
         assert_eq!(texts, ["5288.63", "0", "-0.0005", "1", "0.12", "-12.3456", "100"]);
         assert_eq!(money(i128::MIN), "-17014118346046923173168730371588410.5728");

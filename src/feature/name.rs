@@ -1,29 +1,28 @@
-//! Names: of views and segments, which are ASCII words, and of features, which keep the letters of any
-//! script.
+//! Validation of names: ASCII for views and segments, letters of any script for features.
 
 use std::borrow::Cow;
 
 use super::trim;
 use icu_normalizer::{ComposingNormalizerBorrowed, properties::CanonicalCombiningClassMapBorrowed};
 
-/// The most characters of a name.
+/// Length limit of a name in characters.
 const LONGEST: usize = 64;
 
-/// Whether `name` may name a view or a segment: `[a-z0-9_]{1,64}`.
+/// Checks whether `name` is a valid name of a view or a segment: `[a-z0-9_]{1,64}`.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     (1..=LONGEST).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
-/// Whether `name` may name a feature: 1 to 64 lower-case letters and digits of any script, and `_`.
+/// Checks whether `name` is a valid name of a feature: 1 to 64 lower-case letters and digits of any script,
+/// and `_`.
 #[must_use]
 pub fn is_feature_name(name: &str) -> bool {
     !name.is_empty() && feature_name(name) == name
 }
 
-/// Whether `c` may stand in the name of a feature: letters, digits, the marks that belong to letters, and
-/// `_`.
+/// Checks whether `c` may be part of a feature name: letters, digits, combining marks and `_`.
 #[must_use]
 pub fn is_name_char(c: char) -> bool {
     c == '_'
@@ -31,8 +30,8 @@ pub fn is_name_char(c: char) -> bool {
         || (!c.is_ascii() && CanonicalCombiningClassMapBorrowed::new().get_u8(c) != 0)
 }
 
-/// Returns the name of the feature that a column called `column` becomes: lower case, composed (NFC), at
-/// most 64 characters, with `_` for all but letters, digits and the marks that belong to them.
+/// Converts a column name to a feature name: lower case, NFC, at most 64 characters, and `_` in place of
+/// every character but letters, digits and combining marks.
 #[must_use]
 pub fn feature_name(column: &str) -> String {
     let letter = |c: char| if is_name_char(c) { c } else { '_' };
@@ -47,13 +46,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_lower_case_words() {
+    fn view_names_are_lower_case_ascii() {
         assert!(is_name("about_to_sleep") && is_name("v2"));
         assert!(!is_name("") && !is_name("Upper") && !is_name("a-b") && !is_name(&"x".repeat(65)));
     }
 
     #[test]
-    fn letters_of_any_script_stay_letters() {
+    fn feature_names_keep_letters_of_any_script() {
         for (column, name) in [
             ("姓名", "姓名"),
             ("Größe", "größe"),

@@ -1,24 +1,24 @@
-//! The values of a customer's views in one piece of memory: what is read for each request is waited for, allocated and let go once.
+//! The values of a customer's views in one allocation, so that a read allocates and frees once.
 
-/// The values of one view for one customer: a JSON array in the order of the view's features, or nothing where the customer is
-/// absent from the view.
+/// The values of one view for one customer: a JSON array in the order of the view's features, or `None` if
+/// the customer is absent from the view.
 pub type ViewRow<'a> = Option<&'a [u8]>;
 
-/// A [`ViewRow`] for each view of a snapshot, in its order.
+/// One [`ViewRow`] for each view of a snapshot, in the order of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewRows {
     views: usize,
-    /// The lengths of all in little endian, and the values.
+    /// Lengths of all rows in little endian, then the rows.
     bytes: Box<[u8]>,
 }
 
-/// A length as it is kept.
+/// A length as stored in [`ViewRows`].
 type Length = [u8; size_of::<u32>()];
-/// That of an absent one.
+/// The stored length of an absent row.
 const ABSENT: u32 = u32::MAX;
 
 impl ViewRows {
-    /// Those of `rows`; nothing where one of them is 4 GiB long.
+    /// Copies `rows`. Returns `None` if a row is 4 GiB or longer.
     pub fn new<'a>(rows: impl ExactSizeIterator<Item = ViewRow<'a>> + Clone) -> Option<Self> {
         let views = rows.len();
         let values = rows.clone().flatten().map(<[u8]>::len).sum::<usize>();
@@ -27,7 +27,8 @@ impl ViewRows {
         Some(Self { views, bytes: bytes.into() })
     }
 
-    /// Appends `rows` in the form in which [`ViewRows::first_of`] finds them.
+    /// Appends `rows` in the format that [`ViewRows::first_of`] reads. Returns `None` if a row is 4 GiB or
+    /// longer.
     pub(crate) fn append<'a>(
         rows: impl Iterator<Item = ViewRow<'a>> + Clone,
         out: &mut Vec<u8>,
@@ -41,45 +42,46 @@ impl ViewRows {
         Some(())
     }
 
-    /// A copy of the `views` rows that `bytes` begins with.
+    /// Copies the first `views` rows of `bytes`. Returns `None` if `bytes` is too short.
     pub(crate) fn first_of(bytes: &[u8], views: usize) -> Option<Self> {
         let (lengths, _) = bytes.get(..views * size_of::<Length>())?.as_chunks();
         let values = lengths.iter().copied().filter_map(length).sum::<usize>();
         Some(Self { views, bytes: bytes.get(..size_of_val(lengths) + values)?.into() })
     }
 
-    /// How many views there are.
+    /// Returns the number of views.
     #[must_use]
     pub fn len(&self) -> usize {
         self.views
     }
 
-    /// Whether there is none.
+    /// Checks whether there are no views.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.views == 0
     }
 
-    /// The row of the view at `view`; nothing where there is no such view either.
+    /// Returns the row of the view at index `view`; `None` also for an index out of range.
     #[must_use]
     pub fn get(&self, view: usize) -> ViewRow<'_> {
         self.iter().nth(view).flatten()
     }
 
-    /// All rows.
+    /// Iterates over all rows.
     pub fn iter(&self) -> impl Iterator<Item = ViewRow<'_>> {
         let (lengths, mut values) = self.bytes.split_at(self.views * size_of::<Length>());
         let (lengths, _) = lengths.as_chunks();
         lengths.iter().map(move |bytes| values.split_off(..length(*bytes)?))
     }
 
-    /// How many bytes all of them have.
+    /// Returns the total length of the rows in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.len() - self.views * size_of::<Length>()
     }
 }
 
+/// Decodes a stored length; `None` for an absent row.
 fn length(bytes: Length) -> Option<usize> {
     let length = u32::from_le_bytes(bytes);
     (length != ABSENT).then_some(length as usize)
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_those_that_were_given() {
+    fn rows_are_read_back_unchanged() {
         let lists: [&[ViewRow<'_>]; 5] = [
             &[],
             &[None],

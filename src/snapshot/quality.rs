@@ -3,7 +3,7 @@
 
 use super::{Manifest, Quality, SegmentStats};
 use crate::{
-    config::{Metric, Rule},
+    config::{QualityMetric, QualityRule},
     feature::SegmentKind,
 };
 
@@ -16,13 +16,13 @@ impl Manifest {
     /// Returns why the snapshot should not be published: what of it is implausible beside `before`, and
     /// which of `rules` it breaks.
     #[must_use]
-    pub fn implausible(&self, before: Option<&Self>, rules: &[Rule]) -> Vec<String> {
+    pub fn implausible(&self, before: Option<&Self>, rules: &[QualityRule]) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.customers == 0 {
             reasons.push("it has no customers".to_owned());
         }
         if let Some(before) = before {
-            for metric in [Metric::Customers, Metric::Revenue] {
+            for metric in [QualityMetric::Customers, QualityMetric::Revenue] {
                 let (Some(now), Some(then)) = (self.metric(&metric), before.metric(&metric)) else {
                     continue;
                 };
@@ -64,7 +64,7 @@ impl Manifest {
 
     /// Says how the snapshot breaks `rule`, if it does. A rule about the snapshot before holds where there
     /// is none.
-    fn broken(&self, rule: &Rule, before: Option<&Self>) -> Option<String> {
+    fn broken(&self, rule: &QualityRule, before: Option<&Self>) -> Option<String> {
         let Some(value) = self.metric(&rule.metric) else {
             return Some(format!(
                 "the rule `{}` cannot be checked: the snapshot has no {}",
@@ -72,25 +72,27 @@ impl Manifest {
             ));
         };
         let limit = if rule.of_previous { before?.metric(&rule.metric)? * rule.factor } else { rule.factor };
-        (!rule.comparison.holds(value, limit)).then(|| {
+        (!rule.comparator.holds(value, limit)).then(|| {
             let beside = if rule.of_previous { format!(", compared with {limit}") } else { String::new() };
             format!("the rule `{}` does not hold: {} is {value}{beside}", rule.text, rule.metric)
         })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "compared with shares of others")]
-    fn metric(&self, metric: &Metric) -> Option<f64> {
+    fn metric(&self, metric: &QualityMetric) -> Option<f64> {
         match metric {
-            Metric::Customers => Some(self.customers as f64),
-            Metric::Revenue => {
+            QualityMetric::Customers => Some(self.customers as f64),
+            QualityMetric::Revenue => {
                 let rfm = self.segments.iter().filter(|segment| segment.kind == SegmentKind::Rfm);
                 rfm.clone().next()?;
                 let revenue = |segment: &SegmentStats| segment.revenue.parse::<f64>().unwrap_or(0.0);
                 Some((rfm.map(revenue).sum::<f64>() * 1e4).round() / 1e4)
             }
-            Metric::Lines(table) => Some(self.counts.get(table).map_or(0.0, |counts| counts.lines as f64)),
-            Metric::NullShare(feature) => self.quality.null_shares.get(feature).copied(),
-            Metric::Segment(name) => Some(self.segment(name)?.size as f64),
+            QualityMetric::Lines(table) => {
+                Some(self.counts.get(table).map_or(0.0, |counts| counts.lines as f64))
+            }
+            QualityMetric::NullShare(feature) => self.quality.null_shares.get(feature).copied(),
+            QualityMetric::Segment(name) => Some(self.segment(name)?.size as f64),
         }
     }
 }

@@ -279,7 +279,7 @@ fn evaluate_prints_the_card() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     let card = card(&world.manifest);
-    for word in [&*card.chosen, "overdue", "log_recency", "kept out", "foretold", "buy_again"] {
+    for word in [&*card.chosen, "overdue", "log_recency", "validation", "predicted", "buy_again"] {
         assert!(text.contains(word), "{word} is missing in {text}");
     }
     let auc = card.cuts[2].candidates.iter().find(|figures| figures.name == "model").unwrap().auc;
@@ -394,7 +394,7 @@ async fn too_little_data_is_said_aloud_and_a_rule_serves() {
     assert_eq!(of("17850").await["probability"], 0.1409);
     assert_eq!(service.get("/v1/models/churn").await.json()["card"]["trusted"], false);
     let printed = String::from_utf8(shop.larder(&["evaluate"]).stdout).unwrap();
-    assert!(printed.contains("NOT TO BE TRUSTED"), "{printed}");
+    assert!(printed.contains("NOT TRUSTED"), "{printed}");
 }
 
 #[tokio::test]

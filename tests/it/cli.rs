@@ -1,4 +1,4 @@
-//! The binary as a user runs it: exit codes, messages, and what is left when it is killed.
+//! The binary as a user runs it: exit codes, messages, and the state after a kill.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -8,6 +8,7 @@ use std::{
 
 use crate::shop::{CORNERS, CORNERS_TOML, PATIENCE, Shop, corners};
 
+/// Returns standard output and standard error.
 fn text(output: &Output) -> (String, String) {
     (
         String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -15,6 +16,7 @@ fn text(output: &Output) -> (String, String) {
     )
 }
 
+/// Asserts success and returns standard output.
 fn ok(output: &Output) -> String {
     let (out, err) = text(output);
     assert!(output.status.success(), "{out}\n{err}");
@@ -22,13 +24,13 @@ fn ok(output: &Output) -> String {
 }
 
 #[test]
-fn a_user_uploads_builds_lists_and_prunes() {
+fn upload_build_snapshots_and_rollback_work() {
     let shop = Shop::new(CORNERS_TOML);
     let file = shop.path().join("all.csv");
     std::fs::write(&file, CORNERS).unwrap();
     let path = file.to_str().unwrap();
     assert!(ok(&shop.larder(&["upload", "transactions", path])).contains("raw/transactions/all.csv"));
-    assert!(ok(&shop.larder(&["upload", "transactions", path])).contains("there already"));
+    assert!(ok(&shop.larder(&["upload", "transactions", path])).contains("unchanged"));
     std::fs::write(&file, CORNERS.replace("Lamp", "Light")).unwrap();
     let refused = shop.larder(&["upload", "transactions", path]);
     assert!(!refused.status.success() && text(&refused).1.contains("--force"), "{refused:?}");
@@ -38,7 +40,7 @@ fn a_user_uploads_builds_lists_and_prunes() {
         built.contains("no_customer") && built.contains("published") && built.contains("champions"),
         "{built}"
     );
-    // In a pipe there are no bars.
+    // No progress bars in a pipe.
     assert!(text(&shop.larder(&["build"])).1.is_empty());
     let listed = ok(&shop.larder(&["snapshots"]));
     assert!(
@@ -47,12 +49,17 @@ fn a_user_uploads_builds_lists_and_prunes() {
     );
     let older = shop.larder(&["build", "--as-of", "2024-02-01T00:00:00Z"]);
     assert!(!older.status.success() && text(&older).1.contains("--force"), "{older:?}");
-    assert_eq!(shop.snapshot_folders().len(), 2, "an as_of that will not be published costs no build");
+    assert_eq!(
+        shop.snapshot_folders().len(),
+        2,
+        "an as-of time that cannot be published must not start a build"
+    );
     ok(&shop.larder(&["build", "--as-of", "2024-02-01", "--no-publish"]));
-    for (as_of, word) in [("2124-02-01T00:00:00Z", "still to come"), ("yesterday", "2011-09-09T00:00:00Z")] {
+    for (as_of, word) in [("2124-02-01T00:00:00Z", "is in the future"), ("yesterday", "2011-09-09T00:00:00Z")]
+    {
         let refused = shop.larder(&["build", "--as-of", as_of]);
-        let told = String::from_utf8(refused.stderr).unwrap();
-        assert!(!refused.status.success() && told.contains(word), "{told}");
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && message.contains(word), "{message}");
     }
     ok(&shop.larder(&["rollback"]));
     let listed = ok(&shop.larder(&["snapshots", "--keep", "1"]));
@@ -60,7 +67,7 @@ fn a_user_uploads_builds_lists_and_prunes() {
 }
 
 #[test]
-fn mistakes_are_named_and_the_exit_code_tells() {
+fn errors_name_the_cause_and_set_the_exit_code() {
     let shop = Shop::new("");
     for (args, word) in [
         (&["build"][..], "no transactions"),
@@ -107,7 +114,7 @@ fn every_subcommand_shows_an_example() {
 }
 
 #[test]
-fn a_build_killed_at_any_moment_leaves_nothing_to_read() {
+fn killed_build_leaves_no_partial_snapshot() {
     let shop = Shop::new("");
     let made = tempfile::tempdir().unwrap();
     let retail = larder::demo::Retail { customers: 300, lines: 3_000, seed: 3, compress: false };
@@ -132,7 +139,7 @@ fn a_build_killed_at_any_moment_leaves_nothing_to_read() {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(std::fs::read(shop.path().join("lake/CURRENT")).unwrap(), current, "step {step}");
-        // Whatever has a manifest is whole, with every file of the hash that it names.
+        // Every snapshot with a manifest is complete, and every file has the hash in the manifest.
         for manifest in runtime.block_on(larder::snapshot::list(&shop.lake())).unwrap() {
             for file in &manifest.files {
                 use sha2::Digest;
@@ -143,13 +150,13 @@ fn a_build_killed_at_any_moment_leaves_nothing_to_read() {
             assert_eq!(manifest.fingerprint, before[0].fingerprint, "step {step}");
         }
     }
-    // The next build clears the temporary folders of the dead ones.
+    // The next build removes the temporary folders of killed builds.
     ok(&shop.larder(&["build"]));
     assert_eq!(std::fs::read_dir(shop.path().join("staging")).unwrap().count(), 0);
 }
 
 #[test]
-fn an_upload_of_two_files_of_one_name_is_refused_before_anything_is_written() {
+fn upload_of_two_files_with_one_name_is_rejected() {
     let shop = Shop::new("");
     let lines =
         "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n1,1,p,1,2.50,2024-03-01 10:00:00\n";
@@ -159,15 +166,18 @@ fn an_upload_of_two_files_of_one_name_is_refused_before_anything_is_written() {
     }
     let paths = ["one/x.csv", "two/x.csv"].map(|file| shop.path().join(file).display().to_string());
     let refused = shop.larder(&["upload", "transactions", &paths[0], &paths[1]]);
-    let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(!refused.status.success() && paths.iter().all(|path| told.contains(path.as_str())), "{told}");
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && paths.iter().all(|path| message.contains(path.as_str())),
+        "{message}"
+    );
     assert!(!std::fs::exists(shop.path().join("lake/raw/transactions/x.csv")).unwrap());
-    // The same file twice is one.
+    // The same file given twice is uploaded once.
     ok(&shop.larder(&["upload", "transactions", &paths[0], &paths[0]]));
 }
 
 #[test]
-fn two_builds_at_a_time_do_not_harm_each_other() {
+fn concurrent_builds_do_not_interfere() {
     let shop = corners();
     let children: Vec<Child> = (0..3)
         .map(|_| shop.command(&["build"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
@@ -187,10 +197,10 @@ fn two_builds_at_a_time_do_not_harm_each_other() {
     assert_eq!(fingerprints.len(), 1);
 }
 
-/// Kills the process when the test ends, however it does.
-struct Running(Child);
+/// A child process that is killed when the test ends.
+struct KillOnDrop(Child);
 
-impl Drop for Running {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -198,31 +208,31 @@ impl Drop for Running {
 }
 
 #[test]
-fn the_demo_serves_what_it_says_and_stops_gently() {
+fn demo_serves_its_examples_and_shuts_down() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("demo");
     let dir = dir.to_str().unwrap();
     let shop = Shop::new("");
     let first = ok(&shop.larder(&["demo", "--customers", "300", "--dir", dir, "--no-serve"]));
     assert!(first.contains("champions") && first.contains("larder --config"), "{first}");
-    // Another demo does not take its place unasked.
+    // Another demo does not replace it without --force.
     let note = format!("{dir}/lake/note.txt");
     std::fs::write(&note, "mine").unwrap();
     let refused = shop.larder(&["demo", "--customers", "400", "--dir", dir, "--no-serve"]);
-    let told = String::from_utf8(refused.stderr).unwrap();
+    let message = String::from_utf8(refused.stderr).unwrap();
     assert!(
-        !refused.status.success() && told.contains("--customers 300") && told.contains("--force"),
-        "{told}"
+        !refused.status.success() && message.contains("--customers 300") && message.contains("--force"),
+        "{message}"
     );
     assert!(std::fs::exists(&note).unwrap());
     let mut command = shop.command(&["demo", "--customers", "300", "--dir", dir, "--listen", "127.0.0.1:0"]);
-    let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut running = KillOnDrop(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
     let mut curls = Vec::new();
     let mut reused = false;
     for line in lines.by_ref() {
         let line = line.unwrap();
-        reused |= line.contains("has the demo already");
+        reused |= line.contains("reusing the demo in");
         if let Some(at) = line.find("curl -s") {
             curls.push(line[at..].to_owned());
         }
@@ -233,7 +243,7 @@ fn the_demo_serves_what_it_says_and_stops_gently() {
     assert!(reused && curls.len() >= 7, "{curls:?}");
     let deadline = Instant::now() + PATIENCE;
     for curl in curls {
-        // The very lines that are shown, as a user's shell runs them.
+        // Runs the printed lines in a shell.
         loop {
             let output = std::process::Command::new("sh")
                 .arg("-c")

@@ -1,4 +1,5 @@
-//! The files for containers, as far as they can be tried without an engine: their syntax, and that what they name exists and runs.
+//! Container files, tested without a container engine: their syntax, and that named files, settings and
+//! commands exist.
 
 use std::{path::Path, process::Command};
 
@@ -18,7 +19,7 @@ fn strings(yaml: &Yaml) -> Vec<String> {
     yaml.as_vec().into_iter().flatten().map(|one| one.as_str().unwrap().to_owned()).collect()
 }
 
-/// Whether `larder` takes these arguments.
+/// Asserts that `larder` accepts these arguments.
 fn assert_runs(command: &[String]) {
     assert_eq!(command[0], "larder");
     let output =
@@ -27,14 +28,14 @@ fn assert_runs(command: &[String]) {
 }
 
 #[test]
-fn compose_names_settings_commands_and_files_that_exist() {
+fn compose_file_names_existing_settings_commands_and_files() {
     let compose = YamlLoader::load_from_str(&read("docker-compose.yml")).unwrap().remove(0);
     let known = env::names();
     let mut settings = 0;
     for (name, _) in compose["x-larder"]["environment"].as_hash().unwrap() {
         let name = name.as_str().unwrap();
         if name.starts_with("LARDER_") {
-            assert!(known.iter().any(|known| known == name), "{name} is no setting");
+            assert!(known.iter().any(|known| known == name), "{name} is not a setting");
             settings += 1;
         }
     }
@@ -52,7 +53,7 @@ fn compose_names_settings_commands_and_files_that_exist() {
             |all| all.keys().map(|k| k.as_str().unwrap().to_owned()).collect(),
         );
         for other in needed {
-            assert!(names.contains(&other.as_str()), "{name:?} needs {other}");
+            assert!(names.contains(&other.as_str()), "{name:?} depends on {other}");
         }
         for volume in strings(&service["volumes"]) {
             let file = volume.split(':').next().unwrap();
@@ -65,7 +66,7 @@ fn compose_names_settings_commands_and_files_that_exist() {
 }
 
 #[test]
-fn the_image_is_made_of_files_that_exist_and_runs_a_command_that_does() {
+fn dockerfile_names_existing_files_and_commands() {
     let dockerfile = read("Dockerfile");
     for line in dockerfile.lines().filter(|line| line.starts_with("COPY") && !line.contains("--from")) {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -76,13 +77,13 @@ fn the_image_is_made_of_files_that_exist_and_runs_a_command_that_does() {
     let command = dockerfile.lines().find_map(|line| line.strip_prefix("CMD ")).unwrap();
     assert_runs(&serde_json::from_str::<Vec<String>>(command).unwrap());
     assert!(dockerfile.contains("USER larder") && dockerfile.contains("HEALTHCHECK"));
-    // The image's compiler is the one that the project asks for.
+    // The image uses the compiler version of the project.
     let manifest = read("Cargo.toml");
     assert!(manifest.contains("rust-version = \"1.95\"") && dockerfile.contains("rust:1.95"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rights_in_the_papers_are_enough_and_no_more() {
+async fn tair_acl_grants_sufficient_rights() {
     let redis = Redis::start();
     for line in read("deploy/tair.acl").lines() {
         let words: Vec<&str> = line.split_whitespace().skip(1).collect();

@@ -272,8 +272,8 @@ async fn the_command_hashes_and_leaves_out_unless_told_not_to() {
     };
     let columns = ["--columns", "customer_id,profile", "--order", "rank"];
     let (said, rows) = run(&columns);
-    assert!(said.contains("hashed, being personal: profile.email, profile.mobile"), "{said}");
-    assert!(said.contains("left out, being personal: profile.full_name"), "{said}");
+    assert!(said.contains("hashed, as personal data: profile.email, profile.mobile"), "{said}");
+    assert!(said.contains("left out, as personal data: profile.full_name"), "{said}");
     let of = |rows: &[BTreeMap<String, String>], id: &str, feature: &str| {
         let row = rows.iter().find(|row| row["customer_id"] == id).unwrap();
         row[&format!("profile.{feature}")].clone()

@@ -200,7 +200,7 @@ async fn services_and_ages_are_those_of_the_configuration() {
     )
     .unwrap();
     let error = String::from_utf8_lossy(&shop.larder(&["serve"]).stderr).into_owned();
-    assert!(error.contains("`rfm:` is no feature") && error.contains("line 2"), "{error}");
+    assert!(error.contains("`rfm:` is not a feature") && error.contains("line 2"), "{error}");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Erasure: whoever is forgotten is gone from every road, tier, build and publish, and nobody else is touched.
+//! Erasure: an erased customer is gone from every endpoint, tier, build and publish; other customers are
+//! unchanged.
 
 use std::{collections::BTreeMap, process::Output};
 
@@ -8,8 +9,8 @@ use crate::shop::{Service, Shop, eventually};
 
 mod store;
 
-/// So many customers in a few segments, with churn and recommendations.
-fn crowd(toml: &str, customers: usize) -> Shop {
+/// Creates a shop with `customers` customers in a few segments, with churn and recommendations.
+fn shop_with_customers(toml: &str, customers: usize) -> Shop {
     let shop = Shop::new(toml);
     let mut lines =
         String::from("customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at\n");
@@ -27,22 +28,26 @@ fn crowd(toml: &str, customers: usize) -> Shop {
     shop
 }
 
+/// Runs `larder forget`.
 fn forget(shop: &Shop, args: &[&str]) -> Output {
     shop.larder(&[&["forget"], args].concat())
 }
 
-fn said(output: &Output) -> String {
+/// Returns the text on standard output and standard error.
+fn output_text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn done(output: &Output) -> String {
-    assert!(output.status.success(), "{}", said(output));
-    said(output)
+/// Asserts success and returns the output text.
+fn assert_success(output: &Output) -> String {
+    assert!(output.status.success(), "{}", output_text(output));
+    output_text(output)
 }
 
-/// List → customers with their ranks, read page by page, and totals checked on the way.
+/// List name to members with their ranks.
 type Lists = BTreeMap<String, Vec<(u64, String)>>;
 
+/// Reads a list page by page and checks the total.
 async fn list(service: &Service, path: &str, limit: usize) -> Vec<(u64, String)> {
     let (mut found, mut cursor) = (Vec::new(), String::new());
     let glue = if path.contains('?') { '&' } else { '?' };
@@ -60,10 +65,11 @@ async fn list(service: &Service, path: &str, limit: usize) -> Vec<(u64, String)>
             }
             next => cursor = format!("&cursor={}", next.as_str().unwrap()),
         }
-        assert_eq!(customers.len(), limit, "a page with a next one is not full");
+        assert_eq!(customers.len(), limit, "a page with a successor must be full");
     }
 }
 
+/// Reads all segments and churn lists and checks the sizes.
 async fn lists(service: &Service, limit: usize) -> Lists {
     let mut all = Lists::new();
     let segments = service.get("/v1/segments").await.json();
@@ -84,6 +90,7 @@ async fn lists(service: &Service, limit: usize) -> Lists {
     all
 }
 
+/// Returns `lists` without the members `ids`.
 fn without(lists: &Lists, ids: &[&str]) -> Lists {
     let alive = |members: &Vec<(u64, String)>| {
         members.iter().filter(|(_, id)| !ids.contains(&id.as_str())).cloned().collect()
@@ -91,10 +98,11 @@ fn without(lists: &Lists, ids: &[&str]) -> Lists {
     lists.iter().map(|(name, members)| (name.clone(), alive(members))).collect()
 }
 
-/// Nobody tells anything of `id`, and all of `other`.
+/// Asserts that no endpoint returns `id`, whatever `ETag` the request sends, and that every endpoint returns
+/// `other`.
 async fn assert_gone(service: &Service, id: &str, other: &str, tags: &[String]) {
-    for road in ["", "/recommendations", "?views=rfm", "/history"] {
-        let path = format!("/v1/customers/{id}{road}");
+    for suffix in ["", "/recommendations", "?views=rfm", "/history"] {
+        let path = format!("/v1/customers/{id}{suffix}");
         let answer = service.get(&path).await;
         assert_eq!(
             (answer.status, answer.problem().as_str()),
@@ -106,7 +114,7 @@ async fn assert_gone(service: &Service, id: &str, other: &str, tags: &[String]) 
             let request = service.client.get(format!("{}{path}", service.url)).header("if-none-match", tag);
             assert_eq!(service.send(request).await.status, 404, "{path}, {tag}");
         }
-        assert_eq!(service.get(&format!("/v1/customers/{other}{road}")).await.status, 200);
+        assert_eq!(service.get(&format!("/v1/customers/{other}{suffix}")).await.status, 200);
     }
     let batch =
         service.post("/v1/customers/batch", json!({"ids": [other, id, other]}).to_string()).await.json();
@@ -119,18 +127,18 @@ async fn assert_gone(service: &Service, id: &str, other: &str, tags: &[String]) 
     assert_eq!(feast["results"][1]["values"][1], Value::Null);
 }
 
-/// The tier that tells of `id`.
+/// Returns the tier that answers for `id`.
 async fn tier(service: &Service, id: &str) -> Value {
     service.get(&format!("/v1/customers/{id}")).await.json()["tier"].clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_running_service_forgets_by_every_road() {
-    let shop = crowd("", 300);
+async fn erased_customers_disappear_from_every_endpoint() {
+    let shop = shop_with_customers("", 300);
     let service = shop.open().await;
     let before = lists(&service, 7).await;
     assert!(before.values().filter(|members| members.len() > 20).count() > 4, "{before:?}");
-    // The first and the last of a list, neighbours, a whole page of the largest, and one that memory holds.
+    // First and last of a list, neighbors, a whole page of the largest list, and one in the memory tier.
     let (largest, _) =
         before.iter().max_by_key(|(name, members)| (name.starts_with("churn_"), members.len())).unwrap();
     let of = |at: usize| before[largest][at].1.as_str();
@@ -148,15 +156,15 @@ async fn a_running_service_forgets_by_every_road() {
         }
     }
     assert_eq!(tier(&service, gone[0]).await, "memory");
-    // A cursor from before goes on behind.
+    // A cursor from before the erasure stays valid.
     let path = format!("/v1/segments/{largest}/customers?limit=5");
     let cursor = service.get(&path).await.json()["next"].as_str().unwrap().to_owned();
 
     let file = shop.path().join("ids.txt");
     std::fs::write(&file, format!("{}\n\n  {}\n", gone[1..].join("\n"), gone[1])).unwrap();
-    let told = done(&forget(&shop, &[gone[0], "--file", file.to_str().unwrap()]));
-    assert!(told.contains("11 customers are forgotten, 11 of them since now"), "{told}");
-    assert!(told.contains("raw/transactions/x.csv") && told.contains("current"), "{told}");
+    let output = assert_success(&forget(&shop, &[gone[0], "--file", file.to_str().unwrap()]));
+    assert!(output.contains("erasure list: 11 customers, 11 of them new"), "{output}");
+    assert!(output.contains("raw/transactions/x.csv") && output.contains("current"), "{output}");
     let first = format!("/v1/customers/{}", gone[0]);
     eventually(|| service.get(&first), |answer| answer.status == 404).await;
     tags.push(service.get(&format!("/v1/customers/{other}")).await.header("etag").to_owned());
@@ -174,46 +182,51 @@ async fn a_running_service_forgets_by_every_road() {
     let snapshot = service.get("/v1/segments").await.json()["snapshot"].as_str().unwrap().to_owned();
     let manifest = service.get(&format!("/v1/snapshots/{snapshot}")).await.text;
     assert!(manifest.contains("rows/part-00000.parquet") && !gone.iter().any(|id| manifest.contains(id)));
-    // Another replica starts with the list.
+    // A new replica starts with the erasure list.
     let replica = shop.serve().await;
     assert_gone(&replica, gone[0], other, &tags).await;
     assert_eq!(lists(&replica, 11).await, expected);
 
-    // Named again nothing changes; an id that nobody knows is named as such; a bad one is refused whole.
+    // Erasing again changes nothing; an unknown id is reported; a file with an invalid id is rejected.
     let unknown = forget(&shop, &[gone[0], "who-9999"]);
-    let told = said(&unknown);
-    assert!(!unknown.status.success() && told.contains("--unknown-ok"), "{told}");
-    assert!(told.contains("12 customers are forgotten, 1 of them since now"), "{told}");
+    let output = output_text(&unknown);
+    assert!(!unknown.status.success() && output.contains("--unknown-ok"), "{output}");
+    assert!(output.contains("erasure list: 12 customers, 1 of them new"), "{output}");
     assert!(
-        told.contains("no snapshot knows `who-9999`") && !told.contains(&format!("knows `{}`", gone[0])),
-        "{told}"
+        output.contains("no snapshot contains `who-9999`")
+            && !output.contains(&format!("contains `{}`", gone[0])),
+        "{output}"
     );
-    // Ids of a spreadsheet are read as raw data are, and ids that are on the list already are not new.
+    // Ids from a spreadsheet are normalized like raw data; ids already on the list are not new.
     std::fs::write(&file, "\u{feff}customer_id;name\r\n\"who-9999\";x\r\nwho-9998;y\r\n").unwrap();
-    let told = done(&forget(&shop, &["--unknown-ok", "--file", file.to_str().unwrap()]));
-    assert!(told.contains("13 customers are forgotten, 1 of them since now"), "{told}");
-    done(&forget(&shop, &["--undo", "who-9998"]));
+    let output = assert_success(&forget(&shop, &["--unknown-ok", "--file", file.to_str().unwrap()]));
+    assert!(output.contains("erasure list: 13 customers, 1 of them new"), "{output}");
+    assert_success(&forget(&shop, &["--undo", "who-9998"]));
     std::fs::write(&file, format!("who-0050\n{}\n", "x".repeat(300))).unwrap();
     let refused = forget(&shop, &["--file", file.to_str().unwrap()]);
-    assert!(!refused.status.success() && said(&refused).contains("line 2"), "{}", said(&refused));
-    let told = done(&forget(&shop, &["--list"]));
-    assert!(told.contains("who-9999") && told.contains("12 customers are forgotten"), "{told}");
+    assert!(
+        !refused.status.success() && output_text(&refused).contains("line 2"),
+        "{}",
+        output_text(&refused)
+    );
+    let output = assert_success(&forget(&shop, &["--list"]));
+    assert!(output.contains("who-9999") && output.contains("erasure list: 12 customers"), "{output}");
 
-    // Two were named by mistake.
+    // Two customers are taken off the list.
     assert!(!forget(&shop, &["--undo", "who-0050"]).status.success());
-    done(&forget(&shop, &["--undo", gone[0], "who-9999"]));
+    assert_success(&forget(&shop, &["--undo", gone[0], "who-9999"]));
     eventually(|| service.get(&first), |answer| answer.status == 200).await;
     assert_eq!(lists(&service, 7).await, without(&before, &gone[1..]));
     assert_gone(&service, gone[1], gone[0], &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_known_of_the_list_is_not_served_and_what_is_known_stays() {
-    let shop = crowd("", 30);
+async fn unreadable_erasure_list_blocks_start_and_keeps_known_erasures() {
+    let shop = shop_with_customers("", 30);
     let service = shop.open().await;
-    done(&forget(&shop, &["who-0001"]));
+    assert_success(&forget(&shop, &["who-0001"]));
     eventually(|| service.get("/v1/customers/who-0001"), |answer| answer.status == 404).await;
-    // An object that cannot be read: the list that was known goes on, and a service that knows none does not begin.
+    // With an unreadable object the service keeps its erasure list, and a new service does not become ready.
     let broken = shop.path().join("lake/forgotten/20240101T000000000Z-00000000.json");
     std::fs::write(&broken, "{\"ids\": [\"who-0002\"").unwrap();
     let polls = "larder_current_polls_total{outcome=\"error\"}";
@@ -226,11 +239,11 @@ async fn what_is_not_known_of_the_list_is_not_served_and_what_is_known_stays() {
     assert_eq!((answer.status, answer.problem().as_str()), (503, "no-snapshot"), "{}", answer.text);
     assert_eq!(late.get("/readyz").await.status, 503);
     let refused = forget(&shop, &["who-0004"]);
-    assert!(!refused.status.success() && said(&refused).contains("20240101T000000000Z-00000000.json"));
+    assert!(!refused.status.success() && output_text(&refused).contains("20240101T000000000Z-00000000.json"));
     std::fs::remove_file(&broken).unwrap();
     eventually(|| late.get("/v1/customers/who-0003"), |answer| answer.status == 200).await;
     assert_eq!(late.get("/v1/customers/who-0001").await.status, 404);
-    // A new publish is followed and leaves out the same.
+    // The service follows a new publish and still omits the erased customer.
     let built = shop.build().await.manifest.id;
     shop.publish(&built).await;
     eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == built.to_string()).await;

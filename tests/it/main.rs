@@ -34,6 +34,7 @@ mod recommend;
 mod redis;
 mod rest;
 mod rfm;
+mod settings;
 mod shop;
 mod swap;
 mod tair;

@@ -80,7 +80,11 @@ async fn nobody_is_not_published_and_a_rule_that_is_none_is_refused() {
     let shop = Shop::new(QUICK);
     std::fs::write(shop.path().join("larder.toml"), "[quality]\nrules = [\"customers = 5\"]\n").unwrap();
     let refused = shop.larder(&["build"]);
-    assert!(refused.status.code() == Some(1) && said(&refused).contains("is no rule"), "{}", said(&refused));
+    assert!(
+        refused.status.code() == Some(1) && said(&refused).contains("is not a rule"),
+        "{}",
+        said(&refused)
+    );
 }
 
 #[tokio::test]

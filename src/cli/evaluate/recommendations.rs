@@ -1,4 +1,6 @@
-//! The card of the recommendations as tables.
+//! Tables of the recommendations model card.
+
+use indicatif::HumanCount;
 
 use crate::{
     cli::table,
@@ -8,19 +10,19 @@ use crate::{
     },
 };
 
-/// Prints what the lists are made from, and how each candidate did.
+/// Prints the inputs of the recommendations and the metrics of each candidate.
 pub(super) fn recommendations(card: &RecommendationsModel) -> anyhow::Result<()> {
     table::line("\nrecommendations")?;
     for note in &card.notes {
         table::line(&format!("note: {note}"))?;
     }
     let facts = [
-        ("products", table::count(card.products)),
-        ("ids that are no products", table::count(card.excluded_products)),
-        ("customers with a history", table::count(card.customers_with_history)),
-        ("customers without (best sellers)", table::count(card.customers_without_history)),
-        ("buy_again holds at most", table::count(card.buy_again_length)),
-        ("buy_again is ranked by", card.buy_again_rule.clone()),
+        ("products", HumanCount(card.products).to_string()),
+        ("excluded product ids", HumanCount(card.excluded_products).to_string()),
+        ("customers with a history", HumanCount(card.customers_with_history).to_string()),
+        ("customers without (get best sellers)", HumanCount(card.customers_without_history).to_string()),
+        ("buy_again list length", HumanCount(card.buy_again_length).to_string()),
+        ("buy_again ranking", card.buy_again_rule.clone()),
     ];
     let mut facts: Vec<Vec<String>> = facts.map(|(fact, value)| vec![fact.to_owned(), value]).to_vec();
     let Some(measured) = &card.measured else {
@@ -28,15 +30,18 @@ pub(super) fn recommendations(card: &RecommendationsModel) -> anyhow::Result<()>
         return Ok(table::line("not measured")?);
     };
     facts.push(vec![
-        "repeats in what was bought, %".to_owned(),
+        "repeat purchases, % of purchases".to_owned(),
         format!("{:.1}", measured.repeat_share * 100.0),
     ]);
-    facts.push(vec!["repeats per customer".to_owned(), format!("{:.2}", measured.repeats_per_customer)]);
-    facts.push(vec!["customers measured, %".to_owned(), format!("{:.1}", measured.sample * 100.0)]);
+    facts.push(vec![
+        "repeat purchases per customer".to_owned(),
+        format!("{:.2}", measured.repeats_per_customer),
+    ]);
+    facts.push(vec!["customers in the sample, %".to_owned(), format!("{:.1}", measured.sample * 100.0)]);
     table::print(&["", "value"], &facts)?;
     table::line("")?;
     table::line(&format!(
-        "learned until {}, asked for the {} days after it; lists of {}",
+        "trained until {}, evaluated on the following {} days; lists of {}",
         rfc3339::format(measured.split),
         measured.horizon_days,
         card.length
@@ -46,9 +51,11 @@ pub(super) fn recommendations(card: &RecommendationsModel) -> anyhow::Result<()>
     Ok(table::print(&["list", "customers", "candidate", "hit rate", "recall", "NDCG"], &rows)?)
 }
 
+/// Returns one table row for each candidate of a list.
 fn candidates(list: &str, measured: &ListMeasured) -> Vec<Vec<String>> {
     let row = |candidate: &crate::snapshot::models::recommendations::CandidateMeasured| {
-        let mut row = vec![list.to_owned(), table::count(measured.customers), candidate.name.clone()];
+        let mut row =
+            vec![list.to_owned(), HumanCount(measured.customers).to_string(), candidate.name.clone()];
         row.extend([candidate.hit_rate, candidate.recall, candidate.ndcg].map(|value| format!("{value:.4}")));
         row
     };

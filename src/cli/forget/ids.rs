@@ -1,5 +1,4 @@
-//! Reads the ids of customers from a file as people have it: one id a line, or a table saved by a
-//! spreadsheet or pandas.
+//! Parser for files of customer ids: one id per line, or a table saved by a spreadsheet or pandas.
 
 use std::path::Path;
 
@@ -7,17 +6,17 @@ use anyhow::{Context, bail};
 
 use crate::feature::{CustomerId, feature_name, is_null_word};
 
-/// The delimiters that are tried.
+/// Delimiters to try.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
-/// Reads the ids in `bytes`, the content of `file`, of a table those in the column `customer_id` or of one
-/// of the names `columns`.
+/// Reads the customer ids in `bytes`, the content of `file`. In a table the ids are in the column
+/// `customer_id`, or in a column with one of the names in `columns`.
 ///
 /// # Errors
-/// Names the line of what is no id.
+/// A message with the line of an invalid id.
 pub(super) fn read(file: &Path, bytes: &[u8], columns: &[&str]) -> anyhow::Result<Vec<CustomerId>> {
     let shown = file.display();
-    let Ok(text) = std::str::from_utf8(bytes) else { bail!("{shown} is no UTF-8 text; save it as UTF-8") };
+    let Ok(text) = std::str::from_utf8(bytes) else { bail!("{shown} is not UTF-8; save it as UTF-8") };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let is_id = |name: &str| feature_name(name) == "customer_id" || columns.contains(&name.trim());
     let table = DELIMITERS.into_iter().find_map(|delimiter| {
@@ -36,15 +35,16 @@ pub(super) fn read(file: &Path, bytes: &[u8], columns: &[&str]) -> anyhow::Resul
             let record = record.with_context(|| format!("cannot read {shown}"))?;
             let line = record.position().map_or(0, csv::Position::line);
             let Some(id) = record.get(place) else {
-                bail!("{shown}, line {line}: it has no field for the customer id")
+                bail!("{shown}, line {line}: no field for the customer id")
             };
             add(line, id)?;
         }
         return Ok(ids);
     }
-    if let Some(delimiter) = columns_of(text) {
+    if let Some(delimiter) = delimiter_of(text) {
         bail!(
-            "{shown} has several columns, separated by `{}`, and none is called customer_id; name that of the ids so",
+            "{shown} has several columns, separated by `{}`, but none named customer_id; rename the column \
+             with the ids",
             char::from(delimiter).escape_default()
         );
     }
@@ -54,6 +54,7 @@ pub(super) fn read(file: &Path, bytes: &[u8], columns: &[&str]) -> anyhow::Resul
     Ok(ids)
 }
 
+/// Parses the records of a delimited text.
 fn records(text: &str, delimiter: u8) -> csv::StringRecordsIntoIter<&[u8]> {
     let reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -63,13 +64,14 @@ fn records(text: &str, delimiter: u8) -> csv::StringRecordsIntoIter<&[u8]> {
     reader.into_records()
 }
 
-/// Returns the delimiter of a text of several lines that has one in every line.
-fn columns_of(text: &str) -> Option<u8> {
+/// Returns the delimiter that occurs in every line of a text with several lines.
+fn delimiter_of(text: &str) -> Option<u8> {
     let lines = || text.lines().filter(|line| !line.trim().is_empty());
     let divides = |delimiter: &u8| lines().all(|line| line.contains(char::from(*delimiter)));
     DELIMITERS.into_iter().find(|delimiter| lines().count() > 1 && divides(delimiter))
 }
 
+/// Removes the quotes around a field.
 fn unquoted(text: &str) -> String {
     let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     inner.map_or_else(|| text.to_owned(), |inner| inner.replace("\"\"", "\""))
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_spreadsheets_and_pandas_are_read() {
+    fn ids_are_read_from_spreadsheets_and_pandas() {
         for text in [
             "17850\n14646\n",
             "17850.0\r\n14646\r\n",
@@ -99,12 +101,12 @@ mod tests {
         ] {
             assert_eq!(ids(text.as_bytes()), Ok(vec!["17850".to_owned(), "14646".to_owned()]), "{text:?}");
         }
-        // Without a header a comma belongs to the id.
+        // Without a header a comma is part of the id.
         assert_eq!(ids(b"a,b\n"), Ok(vec!["a,b".to_owned()]));
     }
 
     #[test]
-    fn what_is_no_id_is_named_by_its_line() {
+    fn invalid_id_is_reported_with_its_line() {
         for (text, words) in [
             ("17850\n1.79E+04\n".as_bytes(), ["line 2", "rounded"]),
             (b"customer_id\n17850\n1.79E+04\n", ["line 3", "rounded"]),

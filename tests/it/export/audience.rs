@@ -267,7 +267,10 @@ async fn the_command_exports_audiences() {
     let (said, text) =
         done(&["rfm.monetary > 5 and profile.country:UK", "--order", "rank", "--limit", "2"], out, &file);
     assert_eq!(ids(&csv(&text)), ["loyal", "tie-b"]);
-    assert!(said.contains("2 customers") && said.contains("hashed, being personal: profile.email"), "{said}");
+    assert!(
+        said.contains("2 customers") && said.contains("hashed, as personal data: profile.email"),
+        "{said}"
+    );
     let ascending = ["rfm.monetary > 15 and profile.country:UK", "--order-by", "rfm.monetary"];
     let (said, text) = done(&[&ascending[..], &["--columns", "customer_id"]].concat(), out, &file);
     assert_eq!(ids(&csv(&text)), ["tie-a", "tie-b", "loyal"], "{said}");
@@ -318,7 +321,7 @@ async fn an_export_takes_no_place_of_larders_own() {
         assert!(!output.status.success(), "{place}");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
-            told.contains("Larder's own place; choose another, such as lake:exports/"),
+            told.contains("reserved for Larder; choose another path, such as lake:exports/"),
             "{place}: {told}"
         );
     }

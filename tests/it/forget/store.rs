@@ -1,4 +1,4 @@
-//! Erasure in Tair, in builds and in the snapshots that there were: nothing of a forgotten customer is left, wherever it is looked for.
+//! Erasure in Tair, in builds and in existing snapshots: no trace of an erased customer is left.
 
 use std::{
     io::Write,
@@ -19,15 +19,16 @@ use larder::{
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, file::properties::WriterProperties};
 use serde_json::Value;
 
-use super::{assert_gone, crowd, done, forget, lists, said, tier, without};
+use super::{assert_gone, assert_success, forget, lists, output_text, shop_with_customers, tier, without};
 use crate::{
     faults::assert_clean,
     redis::Redis,
     shop::{Service, Shop, eventually},
 };
 
-fn crowd_with(redis: &Redis, lease: &str) -> Shop {
-    crowd(
+/// Creates a shop with 300 customers and Tair.
+fn shop_with_tair(redis: &Redis, lease: &str) -> Shop {
+    shop_with_customers(
         &format!(
             "[tair]\nurl = \"{}\"\nlease = \"{lease}\"\n[serving]\nmemory = 0\npoll = \"200ms\"\n",
             redis.url()
@@ -36,7 +37,7 @@ fn crowd_with(redis: &Redis, lease: &str) -> Shop {
     )
 }
 
-/// The keys that hold `text` anywhere.
+/// Returns the keys that contain `text` in name or value.
 fn keys_with(redis: &Redis, text: &str) -> String {
     const SEARCH: &str = "\
         local found = {} \
@@ -55,17 +56,19 @@ fn keys_with(redis: &Redis, text: &str) -> String {
     redis.cli(&["eval", SEARCH, "0", text])
 }
 
-async fn from_tair(service: &Service) {
+/// Waits until Tair answers reads.
+async fn wait_for_tair(service: &Service) {
     eventually(|| tier(service, "who-0299"), |tier| tier == "tair").await;
 }
 
+/// Verifies every customer and list in Tair.
 async fn verify(shop: &Shop, repair: bool) -> Report {
     let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), Options::default());
     publisher.verify(true, repair).await.unwrap()
 }
 
-/// Somebody more, later than all others.
-fn one_more(shop: &Shop, name: &str) {
+/// Adds a customer whose purchase is later than all others.
+fn add_customer(shop: &Shop, name: &str) {
     let header = "customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at";
     let file = name.replace("late", "more");
     shop.raw(
@@ -74,24 +77,25 @@ fn one_more(shop: &Shop, name: &str) {
     );
 }
 
+/// Customers to erase.
 const GONE: [&str; 4] = ["who-0003", "who-0004", "who-0152", "who-0298"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tair_loses_them_and_its_lists_keep_their_ranks() {
+async fn erasure_removes_customers_from_tair_and_keeps_ranks() {
     let redis = Redis::start();
-    let shop = crowd_with(&redis, "2s");
+    let shop = shop_with_tair(&redis, "2s");
     let first = shop.build().await.manifest.id;
     shop.publish(&first).await;
-    one_more(&shop, "late-1");
+    add_customer(&shop, "late-1");
     let service = shop.open().await;
-    from_tair(&service).await;
+    wait_for_tair(&service).await;
     let before = lists(&service, 7).await;
     assert!(
         keys_with(&redis, GONE[0]).lines().count() > 4,
         "Tair has the rows and the lists of two publishes"
     );
-    let told = done(&forget(&shop, &GONE));
-    assert!(told.contains("Tair: 4 customers and ") && told.contains(first.as_str()), "{told}");
+    let output = assert_success(&forget(&shop, &GONE));
+    assert!(output.contains("Tair: 4 customers and ") && output.contains(first.as_str()), "{output}");
     for id in GONE {
         assert_eq!(keys_with(&redis, id), "", "{id}");
     }
@@ -108,15 +112,15 @@ async fn tair_loses_them_and_its_lists_keep_their_ranks() {
         misses,
         "lists came from Tair"
     );
-    // With Tair gone they are the same.
+    // The snapshot gives the same lists while Tair is down.
     redis.stop();
     eventually(|| tier(&service, "who-0299"), |tier| tier == "snapshot").await;
     assert_eq!(lists(&service, 7).await, expected);
     assert_gone(&service, GONE[1], "who-0299", &[]).await;
     redis.go_on();
-    from_tair(&service).await;
+    wait_for_tair(&service).await;
 
-    // Whoever is there all the same is found and removed.
+    // Verify finds and removes erased customers that are in Tair all the same.
     redis.cli(&["hset", "larder:customer:who-0003", "rfm:x", "[]"]);
     redis.cli(&["sadd", "larder:segment:2:churn", "who-0004"]);
     let report = verify(&shop, false).await;
@@ -125,8 +129,8 @@ async fn tair_loses_them_and_its_lists_keep_their_ranks() {
     assert_clean(&shop).await;
     assert_eq!(keys_with(&redis, "who-000").matches("who-0003").count(), 0);
 
-    // Every publish leaves them out: of what differs, of everything, and back to a snapshot that holds them.
-    one_more(&shop, "late-2");
+    // Every publish omits them: incremental, full, and a rollback to a snapshot that contains them.
+    add_customer(&shop, "late-2");
     let third = shop.build().await.manifest;
     assert!(third.customers + 4 == 302, "{}", third.customers);
     shop.publish(&third.id).await;
@@ -143,23 +147,23 @@ async fn tair_loses_them_and_its_lists_keep_their_ranks() {
     }
     assert_gone(&service, GONE[2], "who-0299", &[]).await;
 
-    // Back on the way of the snapshot that still has it, and then in Tair too.
+    // After an undo the customer is served from the snapshot that still contains it, then from Tair.
     publisher(false).publish(Some(&first)).await.unwrap_err();
     shop.publish(&first).await;
     eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == first.to_string()).await;
-    done(&forget(&shop, &["--undo", GONE[0]]));
+    assert_success(&forget(&shop, &["--undo", GONE[0]]));
     assert_clean(&shop).await;
     eventually(|| tier(&service, GONE[0]), |tier| tier == "tair").await;
     assert_gone(&service, GONE[1], GONE[0], &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_in_the_way_the_next_call_or_publish_finishes_it() {
+async fn interrupted_erasure_is_finished_by_next_call_or_publish() {
     let redis = Redis::start();
-    let shop = crowd_with(&redis, "1500ms");
+    let shop = shop_with_tair(&redis, "1500ms");
     let first = shop.build().await.manifest.id;
     shop.publish(&first).await;
-    one_more(&shop, "late-1");
+    add_customer(&shop, "late-1");
     let second = shop.build().await.manifest.id;
     let slow = ["publish", second.as_str(), "--full", "--max-ops", "150"];
     let publish = || shop.command(&slow).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -170,15 +174,15 @@ async fn whatever_is_in_the_way_the_next_call_or_publish_finishes_it() {
             .await;
     };
 
-    // While one is published: it is waited for, and what it wrote goes again.
+    // During a publish: the erasure waits and removes what the publish wrote.
     let mut child = publish();
     under_way().await;
-    done(&forget(&shop, &[GONE[0]]));
+    assert_success(&forget(&shop, &[GONE[0]]));
     assert!(child.wait().unwrap().success());
     assert_eq!(keys_with(&redis, GONE[0]), "");
     assert_clean(&shop).await;
 
-    // A publish that was killed in the middle.
+    // After a killed publish.
     shop.publish(&first).await;
     redis.cli(&["config", "resetstat"]);
     let mut child = publish();
@@ -186,40 +190,40 @@ async fn whatever_is_in_the_way_the_next_call_or_publish_finishes_it() {
         .await;
     child.kill().unwrap();
     child.wait().unwrap();
-    done(&forget(&shop, &[GONE[1]]));
+    assert_success(&forget(&shop, &[GONE[1]]));
     assert_eq!(keys_with(&redis, GONE[1]), "");
     shop.publish(&second).await;
     assert_eq!(keys_with(&redis, GONE[1]), "");
     assert_clean(&shop).await;
 
-    // Tair is down: the list is written, the rest is told and done later, by a publish that has nothing else to do or by another call.
+    // Tair is down: the list is written, and a later publish or call removes the customers from Tair.
     let service = shop.serve().await;
-    from_tair(&service).await;
+    wait_for_tair(&service).await;
     for (id, finish) in [(GONE[2], &["publish"][..]), (GONE[3], &["forget"])] {
         redis.cli(&["save"]);
         redis.kill();
         let failed = forget(&shop, &[id, "--rewrite"]);
         assert!(
-            !failed.status.success() && said(&failed).contains("Tair still holds them"),
+            !failed.status.success() && output_text(&failed).contains("Tair still contains erased customers"),
             "{}",
-            said(&failed)
+            output_text(&failed)
         );
         let path = format!("/v1/customers/{id}");
         eventually(|| service.get(&path), |answer| answer.status == 404).await;
         redis.run_again();
-        from_tair(&service).await;
+        wait_for_tair(&service).await;
         assert!(keys_with(&redis, id).contains("customer"), "{id}");
         assert!(verify(&shop, false).await.differences > 0);
         assert_eq!(service.get(&path).await.status, 404);
-        done(&shop.larder(finish));
+        assert_success(&shop.larder(finish));
         assert_eq!(keys_with(&redis, id), "", "{finish:?}");
         assert_clean(&shop).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_build_leaves_their_lines_out_and_counts_them() {
-    let shop = crowd("", 120);
+async fn build_omits_and_counts_lines_of_erased_customers() {
+    let shop = shop_with_customers("", 120);
     shop.raw(
         "customers/x.jsonl",
         "{\"customer_id\":\"who-0005\",\"town\":\"Ulm\"}\n{\"customer_id\":\"who-0006\"}\n",
@@ -231,11 +235,11 @@ async fn a_build_leaves_their_lines_out_and_counts_them() {
     let before = shop.build().await.manifest;
     assert_eq!(before.as_of.to_rfc3339(), "2025-06-01T00:00:00+00:00");
     shop.publish(&before.id).await;
-    done(&forget(&shop, &["who-0005"]));
-    let told = done(&shop.larder(&["build", "--no-publish"]));
-    assert!(told.lines().filter(|line| line.trim().starts_with("forgotten")).count() == 3, "{told}");
-    // Theirs is not even the newest event.
-    assert!(told.contains("as of 2024-12-20T00:00:00Z"), "{told}");
+    assert_success(&forget(&shop, &["who-0005"]));
+    let output = assert_success(&shop.larder(&["build", "--no-publish"]));
+    assert!(output.lines().filter(|line| line.trim().starts_with("forgotten")).count() == 3, "{output}");
+    // Their lines do not count for the as-of time either.
+    assert!(output.contains("as of 2024-12-20T00:00:00Z"), "{output}");
     let id: SnapshotId = {
         let mut all = larder::snapshot::list(&shop.lake()).await.unwrap();
         all.retain(|manifest| manifest.id != before.id);
@@ -250,13 +254,19 @@ async fn a_build_leaves_their_lines_out_and_counts_them() {
     }
     assert_eq!(objects_with(&shop, "who-0005", Some(&id)), Vec::<PathBuf>::new());
     assert!(!objects_with(&shop, "who-0006", Some(&id)).is_empty());
-    // What is written for other models, too.
+    // `larder features` omits them, too.
     let out = shop.path().join("features.parquet");
-    done(&shop.larder(&["features", "--as-of", "2024-12-20T00:00:00Z", "--out", out.to_str().unwrap()]));
+    assert_success(&shop.larder(&[
+        "features",
+        "--as-of",
+        "2024-12-20T00:00:00Z",
+        "--out",
+        out.to_str().unwrap(),
+    ]));
     assert!(file_holds(&out, "who-0006") && !file_holds(&out, "who-0005"));
 }
 
-/// Whether a file holds `text`, in its bytes or in any cell once it is decoded.
+/// Checks whether a file contains `text` in its bytes or in a decoded cell.
 fn file_holds(file: &Path, text: &str) -> bool {
     let bytes = std::fs::read(file).unwrap();
     let mut found = bytes.windows(text.len()).any(|window| window == text.as_bytes());
@@ -273,7 +283,8 @@ fn file_holds(file: &Path, text: &str) -> bool {
     found
 }
 
-/// The objects that hold `text`, in one snapshot or anywhere but in raw data and in the list.
+/// Returns the objects that contain `text`, in one snapshot, or in the lake without raw files and the erasure
+/// list.
 fn objects_with(shop: &Shop, text: &str, snapshot: Option<&SnapshotId>) -> Vec<PathBuf> {
     fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -292,7 +303,7 @@ fn objects_with(shop: &Shop, text: &str, snapshot: Option<&SnapshotId>) -> Vec<P
     files
 }
 
-/// The figures of every segment are those of its members.
+/// Asserts that the statistics of every segment match its members.
 async fn assert_figures(service: &Service) {
     let segments = service.get("/v1/segments").await.json();
     for segment in segments["segments"].as_array().unwrap() {
@@ -315,21 +326,21 @@ async fn assert_figures(service: &Service) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn snapshots_are_written_anew_and_nothing_is_left_anywhere() {
+async fn rewrite_removes_erased_customers_from_all_snapshots() {
     let redis = Redis::start();
-    let shop = crowd_with(&redis, "2s");
+    let shop = shop_with_tair(&redis, "2s");
     let mut ids = Vec::new();
     for name in ["late-1", "late-2", "late-3"] {
-        one_more(&shop, name);
+        add_customer(&shop, name);
         ids.push(shop.build().await.manifest.id);
         shop.publish(ids.last().unwrap()).await;
     }
-    one_more(&shop, "late-4");
+    add_customer(&shop, "late-4");
     let unpublished = shop.build().await.manifest.id;
     let service = Arc::new(shop.serve().await);
-    from_tair(&service).await;
+    wait_for_tair(&service).await;
     let before = lists(&service, 50).await;
-    // The first and the last customer of all, whom manifests name.
+    // Among them the first and the last customer id, which manifests contain.
     let gone = ["late-1", "who-0299", "who-0100"];
     for id in gone {
         assert!(objects_with(&shop, id, None).len() > 8, "{id}");
@@ -344,7 +355,7 @@ async fn snapshots_are_written_anew_and_nothing_is_left_anywhere() {
             }
         })
     };
-    // Killed anywhere, it is run again: at the first part, between two snapshots, and before the old ones go.
+    // Killed at several points and run again: at the first part, between two snapshots, before the removal.
     let lake = shop.lake();
     let written = || larder::snapshot::list(&lake);
     let reached: [&dyn Fn(usize, usize, u64) -> bool; 4] = [
@@ -364,11 +375,11 @@ async fn snapshots_are_written_anew_and_nothing_is_left_anywhere() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let told = done(&forget(&shop, &["--rewrite"]));
+    let output = assert_success(&forget(&shop, &["--rewrite"]));
     assert!(!constant.is_finished(), "a read failed meanwhile");
     constant.abort();
     for id in gone {
-        assert_eq!(objects_with(&shop, id, None), Vec::<PathBuf>::new(), "{told}");
+        assert_eq!(objects_with(&shop, id, None), Vec::<PathBuf>::new(), "{output}");
         assert_eq!(keys_with(&redis, id), "");
         assert_gone(&service, id, "who-0200", &[]).await;
     }
@@ -382,7 +393,7 @@ async fn snapshots_are_written_anew_and_nothing_is_left_anywhere() {
     assert_clean(&shop).await;
     let snapshot = current.snapshot.to_string();
     eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == snapshot.as_str()).await;
-    // The ranks close up; the order stays.
+    // Ranks are contiguous and the order is unchanged.
     let names = |lists: &super::Lists| -> Vec<Vec<String>> {
         lists.values().map(|members| members.iter().map(|(_, id)| id.clone()).collect()).collect()
     };
@@ -394,17 +405,17 @@ async fn snapshots_are_written_anew_and_nothing_is_left_anywhere() {
             .all(|members| members.iter().enumerate().all(|(at, (rank, _))| *rank == at as u64 + 1))
     );
     assert_figures(&service).await;
-    // Nothing more to do; and the way back is there.
-    assert!(done(&forget(&shop, &["--rewrite"])).contains("no snapshot holds them"));
-    done(&shop.larder(&["rollback"]));
+    // A second rewrite has nothing to do, and a rollback works.
+    assert!(assert_success(&forget(&shop, &["--rewrite"])).contains("no snapshot contains erased customers"));
+    assert_success(&shop.larder(&["rollback"]));
     assert_clean(&shop).await;
     let previous = of(&ids[1]).id.to_string();
     eventually(|| service.get("/v1/segments"), |answer| answer.json()["snapshot"] == previous.as_str()).await;
     assert_figures(&service).await;
 }
 
-/// The snapshot `of` with its customers in parts of so many, a large typed one with a row group that the encoder ended by itself, of
-/// which its footer lists nothing.
+/// Copies the snapshot `of` with its customers in parts of the given sizes. The last customers part has row
+/// groups of 66 rows, so that the encoder splits it.
 async fn in_parts(shop: &Shop, of: &Manifest, sizes: &[usize]) -> Manifest {
     let (lake, id) = (shop.lake(), SnapshotId::new(of.as_of, 7));
     let mut files = Vec::new();
@@ -441,8 +452,8 @@ async fn in_parts(shop: &Shop, of: &Manifest, sizes: &[usize]) -> Manifest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn parts_that_nobody_forgotten_is_in_are_copied_and_empty_ones_go() {
-    let shop = crowd("[serving]\npoll = \"100ms\"\n", 120);
+async fn rewrite_copies_unaffected_parts_and_drops_empty_parts() {
+    let shop = shop_with_customers("[serving]\npoll = \"100ms\"\n", 120);
     let built = shop.build().await.manifest;
     let old = in_parts(&shop, &built, &[50, 3, 67]).await;
     std::fs::remove_dir_all(shop.path().join("lake/snapshots").join(built.id.as_str())).unwrap();

@@ -1,0 +1,38 @@
+//! `[build]`: memory, threads and temporary files of a build.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::units::bytes;
+
+/// The `[build]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BuildConfig {
+    /// Memory for sorts, joins and aggregations before they spill to disk.
+    ///
+    /// Default: `"1GiB"`.
+    #[serde(deserialize_with = "bytes")]
+    pub memory: u64,
+    /// Memory limit of the whole process. A view that exceeds the limit is stopped, and the error names the
+    /// view.
+    ///
+    /// Default: `"3GiB"`.
+    #[serde(deserialize_with = "bytes")]
+    pub memory_limit: u64,
+    /// Number of worker threads, also of `serve`.
+    ///
+    /// Default: one per core. Unit: threads. Example: `4`.
+    pub threads: Option<usize>,
+    /// Folder for temporary files of a build.
+    ///
+    /// Default: the temporary folder of the system. Example: `"/var/tmp/larder"`.
+    pub staging: Option<PathBuf>,
+}
+
+impl Default for BuildConfig {
+    fn default() -> Self {
+        Self { memory: 1 << 30, memory_limit: 3 << 30, threads: None, staging: None }
+    }
+}
