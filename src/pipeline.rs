@@ -117,6 +117,7 @@ fn table_specs(config: &Config) -> Result<BTreeMap<Table, TableSpec>, RawError> 
 }
 
 /// Builds from the raw data of the lake `from` a snapshot in the lake `lake`.
+#[expect(clippy::too_many_lines, reason = "the stages of a build, one after the other")]
 async fn build_into(
     from: &Lake,
     lake: &Lake,

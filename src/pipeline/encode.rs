@@ -110,7 +110,7 @@ impl<'a> Encoder<'a> {
         }
         match self {
             Self::Boolean(values) => {
-                out.extend_from_slice(if values.value(row) { b"true" } else { b"false" })
+                out.extend_from_slice(if values.value(row) { b"true" } else { b"false" });
             }
             Self::Int32(values) => integer(values.value(row).into(), out),
             Self::Int64(values) => integer(values.value(row), out),

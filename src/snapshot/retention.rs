@@ -42,7 +42,7 @@ pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
             Ok(manifest) => manifests.push(manifest),
             Err(SnapshotError::Unknown { .. }) => {}
             Err(error) => {
-                tracing::warn!(snapshot = %id, %error, "left a snapshot out whose manifest cannot be read")
+                tracing::warn!(snapshot = %id, %error, "left a snapshot out whose manifest cannot be read");
             }
         }
     }

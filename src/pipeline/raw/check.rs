@@ -291,10 +291,12 @@ impl TableSpec {
         }
     }
 
+    #[expect(clippy::unnecessary_box_returns, reason = "a small error keeps results small")]
     fn missing(&self, at: usize) -> Box<Fault> {
         self.fault(at, "expected a value", "")
     }
 
+    #[expect(clippy::unnecessary_box_returns, reason = "a small error keeps results small")]
     fn fault(&self, at: usize, expected: &str, text: &str) -> Box<Fault> {
         Box::new(Fault {
             cause: format!("column `{}`: {expected}", self.columns[at].source),
@@ -302,6 +304,7 @@ impl TableSpec {
         })
     }
 
+    #[expect(clippy::unnecessary_box_returns, reason = "a small error keeps results small")]
     fn not_number(&self, fields: Fields<'_>, at: usize, why: NotNumber) -> Box<Fault> {
         let column = &self.columns[at];
         let (expected, found) = self.number_expected(column.kind, why, fields.texts[at]);
