@@ -20,8 +20,8 @@ use super::{
     ViewError,
     query::schema_of,
     raw::files::data_files,
-    staging::{create, derive::StagedFile, staging},
-    table::StagedTable,
+    staged_table::StagedTable,
+    staging::{StagedFile, create, staging},
 };
 use crate::{lake::Lake, views::ViewDefinition};
 

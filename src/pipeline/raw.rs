@@ -74,7 +74,7 @@ impl Table {
 
 /// The type of a column as the checks know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum RawType {
     Text,
     Integer,
     /// A decimal of so many digits behind the point, as Parquet types it.
@@ -85,7 +85,7 @@ pub(crate) enum Kind {
     Timestamp,
 }
 
-impl Kind {
+impl RawType {
     fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "text" => Self::Text,
@@ -113,14 +113,14 @@ impl Kind {
 
 /// A column that lines are read for.
 #[derive(Debug, Clone)]
-pub(crate) struct Column {
+pub(crate) struct ColumnSpec {
     /// Larder's name for it.
     pub(crate) name: String,
     /// Its name in the files.
     pub(crate) source: String,
     /// Whether a file without it is an error.
     pub(crate) required: bool,
-    pub(crate) kind: Kind,
+    pub(crate) kind: RawType,
     /// Whether it is an attribute too (customers).
     pub(crate) kept: bool,
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, cmp::Ordering};
 use chrono::{DateTime, NaiveDate};
 
 use super::{
-    Kind, TableSpec,
+    RawType, TableSpec,
     time::NotTime,
     value::{self, NotNumber, NumberRule, trimmed},
 };
@@ -16,23 +16,23 @@ use crate::{
 
 /// One line of a file.
 #[derive(Debug)]
-pub(crate) enum Line<'a> {
+pub(crate) enum RawLine<'a> {
     /// The fields in the order of the spec's columns, and the columns beside them that are kept.
-    Record { fields: Fields<'a>, extras: Vec<Extra<'a>> },
+    Record { fields: LineFields<'a>, extras: Vec<ExtraField<'a>> },
     /// A part of the file that is no line of the table: the reason, and the number of lines that it covers.
-    Bad { fault: Fault, lines: u64 },
+    Bad { error: LineError, lines: u64 },
 }
 
 /// The fields of a line in the order of the spec's columns.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fields<'a> {
+pub(crate) struct LineFields<'a> {
     pub(crate) texts: &'a [&'a str],
     /// A bit for each column whose values the file types, so that no configured format or mark applies to
     /// them.
     pub(crate) typed: u32,
 }
 
-impl Fields<'_> {
+impl LineFields<'_> {
     #[inline]
     fn is_typed(self, at: usize) -> bool {
         self.typed >> at & 1 == 1
@@ -41,26 +41,26 @@ impl Fields<'_> {
 
 /// A column that is kept without being named.
 #[derive(Debug)]
-pub(crate) struct Extra<'a> {
+pub(crate) struct ExtraField<'a> {
     /// Its name in the file, or the one that `columns` gives it.
     pub(crate) name: &'a str,
     pub(crate) text: Cow<'a, str>,
     /// The type that the file gives it, or that was declared.
-    pub(crate) kind: Kind,
+    pub(crate) kind: RawType,
     /// The type declared in `types`.
-    pub(crate) declared: Option<Kind>,
+    pub(crate) declared: Option<RawType>,
 }
 
 /// Why a line is bad: the cause, which lines have in common, and what was found in this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct LineError {
     pub(crate) cause: String,
     pub(crate) found: String,
 }
 
 /// A line of `transactions` that passed.
 #[derive(Debug)]
-pub(crate) struct Transaction<'a> {
+pub(crate) struct TransactionLine<'a> {
     pub(crate) customer_id: Option<Cow<'a, str>>,
     pub(crate) order_id: Cow<'a, str>,
     pub(crate) product_id: Cow<'a, str>,
@@ -113,7 +113,7 @@ impl Effect {
     ];
 }
 
-impl Transaction<'_> {
+impl TransactionLine<'_> {
     /// Returns what the line adds to its customer's spending, in ten-thousandths.
     pub(crate) fn amount(&self) -> i128 {
         let price = i128::from(self.unit_price);
@@ -123,7 +123,7 @@ impl Transaction<'_> {
 
 /// A line of `customers` that passed.
 #[derive(Debug)]
-pub(crate) struct Customer<'a> {
+pub(crate) struct CustomerLine<'a> {
     pub(crate) customer_id: Option<Cow<'a, str>>,
     pub(crate) created_at: Option<i64>,
     pub(crate) updated_at: Option<i64>,
@@ -131,7 +131,7 @@ pub(crate) struct Customer<'a> {
 
 /// A line of `interactions` that passed.
 #[derive(Debug)]
-pub(crate) struct Interaction<'a> {
+pub(crate) struct InteractionLine<'a> {
     pub(crate) customer_id: Option<Cow<'a, str>>,
     pub(crate) event: &'a str,
     pub(crate) product_id: Option<Cow<'a, str>>,
@@ -140,10 +140,13 @@ pub(crate) struct Interaction<'a> {
 
 impl TableSpec {
     /// Checks the fields of a line of `transactions`.
-    pub(crate) fn transaction<'a>(&self, fields: Fields<'a>) -> Result<Transaction<'a>, Box<Fault>> {
+    pub(crate) fn transaction<'a>(
+        &self,
+        fields: LineFields<'a>,
+    ) -> Result<TransactionLine<'a>, Box<LineError>> {
         let quantity = self.numbers(fields, 3).quantity(fields.texts[3], self.max_quantity);
         let price = self.numbers(fields, 4).price(fields.texts[4]);
-        Ok(Transaction {
+        Ok(TransactionLine {
             customer_id: self.customer_id(fields)?,
             order_id: self.key(fields, 1)?,
             product_id: self.key(fields, 2)?,
@@ -157,13 +160,13 @@ impl TableSpec {
     /// they are staged.
     pub(crate) fn customer<'a>(
         &self,
-        fields: Fields<'a>,
-        extras: &mut [Extra<'_>],
-    ) -> Result<Customer<'a>, Box<Fault>> {
+        fields: LineFields<'a>,
+        extras: &mut [ExtraField<'_>],
+    ) -> Result<CustomerLine<'a>, Box<LineError>> {
         for extra in extras.iter_mut() {
             self.attribute(extra)?;
         }
-        Ok(Customer {
+        Ok(CustomerLine {
             customer_id: self.customer_id(fields)?,
             created_at: self.event_if_any(fields, 1)?,
             updated_at: self.event_if_any(fields, 2)?,
@@ -171,12 +174,15 @@ impl TableSpec {
     }
 
     /// Checks the fields of a line of `interactions`.
-    pub(crate) fn interaction<'a>(&self, fields: Fields<'a>) -> Result<Interaction<'a>, Box<Fault>> {
+    pub(crate) fn interaction<'a>(
+        &self,
+        fields: LineFields<'a>,
+    ) -> Result<InteractionLine<'a>, Box<LineError>> {
         let event = trimmed(fields.texts[1]);
         if event.is_empty() {
             return Err(self.missing(1));
         }
-        Ok(Interaction {
+        Ok(InteractionLine {
             customer_id: self.customer_id(fields)?,
             event,
             at: self.event(fields, 2)?,
@@ -186,46 +192,46 @@ impl TableSpec {
 
     /// Returns how the numbers of the column `at` are written.
     #[inline]
-    fn numbers(&self, fields: Fields<'_>, at: usize) -> NumberRule {
+    fn numbers(&self, fields: LineFields<'_>, at: usize) -> NumberRule {
         if fields.is_typed(at) { NumberRule::TYPED } else { self.numbers }
     }
 
     #[inline]
-    fn customer_id<'a>(&self, fields: Fields<'a>) -> Result<Option<Cow<'a, str>>, Box<Fault>> {
+    fn customer_id<'a>(&self, fields: LineFields<'a>) -> Result<Option<Cow<'a, str>>, Box<LineError>> {
         if fields.is_typed(0) {
             self.check_exact(fields, 0)?;
         }
         self.nulls.customer_id(fields.texts[0]).map_err(|error| match error {
-            InvalidId::TooLong(bytes) => Box::new(Fault {
+            InvalidId::TooLong(bytes) => Box::new(LineError {
                 cause: format!(
                     "column `{}`: an id of more than {MAX_ID_BYTES} bytes",
                     self.columns[0].source
                 ),
                 found: format!("found {bytes} bytes"),
             }),
-            error => self.fault(0, &error.to_string(), fields.texts[0]),
+            error => self.error(0, &error.to_string(), fields.texts[0]),
         })
     }
 
     #[inline]
-    fn id<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Option<Cow<'a, str>>, Box<Fault>> {
+    fn id<'a>(&self, fields: LineFields<'a>, at: usize) -> Result<Option<Cow<'a, str>>, Box<LineError>> {
         if fields.is_typed(at) {
             self.check_exact(fields, at)?;
         }
-        self.nulls.id(fields.texts[at]).map_err(|error| self.fault(at, &error.to_string(), fields.texts[at]))
+        self.nulls.id(fields.texts[at]).map_err(|error| self.error(at, &error.to_string(), fields.texts[at]))
     }
 
     /// Refuses an id of a typed column that its file writes in scientific notation, as `1e16`. In a text
     /// column `1e16` may be hexadecimal.
-    fn check_exact(&self, fields: Fields<'_>, at: usize) -> Result<(), Box<Fault>> {
+    fn check_exact(&self, fields: LineFields<'_>, at: usize) -> Result<(), Box<LineError>> {
         if fields.texts[at].contains(['e', 'E']) && fields.texts[at].parse::<f64>().is_ok() {
-            return Err(self.fault(at, &InvalidId::Ambiguous.to_string(), fields.texts[at]));
+            return Err(self.error(at, &InvalidId::Ambiguous.to_string(), fields.texts[at]));
         }
         Ok(())
     }
 
     /// Counts the fields of a line of `transactions` among quantity, price and time that can be read.
-    pub(crate) fn typed_fields(&self, fields: Fields<'_>) -> usize {
+    pub(crate) fn typed_fields(&self, fields: LineFields<'_>) -> usize {
         let quantity = self.numbers(fields, 3).quantity(fields.texts[3], self.max_quantity).is_ok();
         let price = self.numbers(fields, 4).price(fields.texts[4]).is_ok();
         let time = self.times.event(fields.texts[5], fields.is_typed(5)).is_ok();
@@ -234,19 +240,19 @@ impl TableSpec {
 
     /// Returns an id that must be there.
     #[inline]
-    fn key<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Cow<'a, str>, Box<Fault>> {
+    fn key<'a>(&self, fields: LineFields<'a>, at: usize) -> Result<Cow<'a, str>, Box<LineError>> {
         self.id(fields, at)?.ok_or_else(|| self.missing(at))
     }
 
-    fn event(&self, fields: Fields<'_>, at: usize) -> Result<i64, Box<Fault>> {
+    fn event(&self, fields: LineFields<'_>, at: usize) -> Result<i64, Box<LineError>> {
         let text = fields.texts[at];
         self.times.event(text, fields.is_typed(at)).map_err(|why| {
-            let (expected, found) = self.not_time(why, Kind::Timestamp, text);
-            Box::new(Fault { cause: format!("column `{}`: {expected}", self.columns[at].source), found })
+            let (expected, found) = self.not_time(why, RawType::Timestamp, text);
+            Box::new(LineError { cause: format!("column `{}`: {expected}", self.columns[at].source), found })
         })
     }
 
-    fn event_if_any(&self, fields: Fields<'_>, at: usize) -> Result<Option<i64>, Box<Fault>> {
+    fn event_if_any(&self, fields: LineFields<'_>, at: usize) -> Result<Option<i64>, Box<LineError>> {
         if is_null_word(trimmed(fields.texts[at])) {
             return Ok(None);
         }
@@ -254,10 +260,10 @@ impl TableSpec {
     }
 
     /// Checks an attribute of a customer whose type is known, and writes its value as it is staged.
-    fn attribute(&self, extra: &mut Extra<'_>) -> Result<(), Box<Fault>> {
+    fn attribute(&self, extra: &mut ExtraField<'_>) -> Result<(), Box<LineError>> {
         let typed = extra.declared.is_none();
         let kind = extra.declared.unwrap_or(extra.kind);
-        if kind == Kind::Text || (typed && !matches!(kind, Kind::Timestamp)) {
+        if kind == RawType::Text || (typed && !matches!(kind, RawType::Timestamp)) {
             return Ok(());
         }
         let text = trimmed(&extra.text);
@@ -267,49 +273,49 @@ impl TableSpec {
         Ok(())
     }
 
-    fn staged(&self, kind: Kind, text: &str, extra: &Extra<'_>) -> Result<String, Box<Fault>> {
+    fn staged(&self, kind: RawType, text: &str, extra: &ExtraField<'_>) -> Result<String, Box<LineError>> {
         // A file that types its values leaves nothing to a configured format.
         let typed = match kind {
-            Kind::Date | Kind::Timestamp => matches!(extra.kind, Kind::Date | Kind::Timestamp),
-            _ => extra.kind != Kind::Text,
+            RawType::Date | RawType::Timestamp => matches!(extra.kind, RawType::Date | RawType::Timestamp),
+            _ => extra.kind != RawType::Text,
         };
         let numbers = if typed { NumberRule::TYPED } else { self.numbers };
-        let fault = |(expected, found): (String, String)| {
-            Box::new(Fault { cause: format!("column `{}`: {expected}", extra.name), found })
+        let error = |(expected, found): (String, String)| {
+            Box::new(LineError { cause: format!("column `{}`: {expected}", extra.name), found })
         };
-        let number = |why| fault(self.number_expected(kind, why, text));
-        let time = |why| fault(self.not_time(why, kind, text));
+        let number = |why| error(self.number_expected(kind, why, text));
+        let time = |why| error(self.not_time(why, kind, text));
         match kind {
-            Kind::Integer => numbers.integer(text).map(|number| number.to_string()).map_err(number),
-            Kind::Number => numbers.price(text).map(|price| money(price.into())).map_err(number),
-            Kind::Date => self.times.date(text, typed).map(date_text).map_err(time),
-            Kind::Timestamp => self.times.instant(text, typed).map(time_text).map_err(time),
-            Kind::Boolean if !matches!(text, "true" | "false") => {
-                Err(fault((format!("expected {}", kind.expected()), found(text))))
+            RawType::Integer => numbers.integer(text).map(|number| number.to_string()).map_err(number),
+            RawType::Number => numbers.price(text).map(|price| money(price.into())).map_err(number),
+            RawType::Date => self.times.date(text, typed).map(date_text).map_err(time),
+            RawType::Timestamp => self.times.instant(text, typed).map(time_text).map_err(time),
+            RawType::Boolean if !matches!(text, "true" | "false") => {
+                Err(error((format!("expected {}", kind.expected()), found(text))))
             }
-            Kind::Boolean | Kind::Decimal(_) | Kind::Text => Ok(text.to_owned()),
+            RawType::Boolean | RawType::Decimal(_) | RawType::Text => Ok(text.to_owned()),
         }
     }
 
-    fn missing(&self, at: usize) -> Box<Fault> {
-        self.fault(at, "expected a value", "")
+    fn missing(&self, at: usize) -> Box<LineError> {
+        self.error(at, "expected a value", "")
     }
 
-    fn fault(&self, at: usize, expected: &str, text: &str) -> Box<Fault> {
-        Box::new(Fault {
+    fn error(&self, at: usize, expected: &str, text: &str) -> Box<LineError> {
+        Box::new(LineError {
             cause: format!("column `{}`: {expected}", self.columns[at].source),
             found: found(text),
         })
     }
 
-    fn not_number(&self, fields: Fields<'_>, at: usize, why: NotNumber) -> Box<Fault> {
+    fn not_number(&self, fields: LineFields<'_>, at: usize, why: NotNumber) -> Box<LineError> {
         let column = &self.columns[at];
         let (expected, found) = self.number_expected(column.kind, why, fields.texts[at]);
-        Box::new(Fault { cause: format!("column `{}`: {expected}", column.source), found })
+        Box::new(LineError { cause: format!("column `{}`: {expected}", column.source), found })
     }
 
     /// Says which number was expected, and what was found.
-    fn number_expected(&self, kind: Kind, why: NotNumber, text: &str) -> (String, String) {
+    fn number_expected(&self, kind: RawType, why: NotNumber, text: &str) -> (String, String) {
         let table = self.table.name();
         match why {
             NotNumber::Form => {
@@ -335,7 +341,7 @@ impl TableSpec {
     }
 
     /// Says which time was expected, and what was found.
-    fn not_time(&self, why: NotTime, kind: Kind, text: &str) -> (String, String) {
+    fn not_time(&self, why: NotTime, kind: RawType, text: &str) -> (String, String) {
         let formats: Vec<String> =
             self.times.formats.iter().map(|format| format!("`{}`", format.text)).collect();
         let formats = match formats.as_slice() {
@@ -364,12 +370,12 @@ impl TableSpec {
     }
 
     /// Whether `text` can be read as `kind`, which its file gives it.
-    pub(crate) fn fits(kind: Kind, text: &str) -> bool {
+    pub(crate) fn fits(kind: RawType, text: &str) -> bool {
         match kind {
-            Kind::Text | Kind::Decimal(_) | Kind::Date | Kind::Timestamp => true,
-            Kind::Integer => NumberRule::TYPED.integer(text).is_ok(),
-            Kind::Number => text.parse::<f64>().is_ok(),
-            Kind::Boolean => matches!(text, "true" | "false"),
+            RawType::Text | RawType::Decimal(_) | RawType::Date | RawType::Timestamp => true,
+            RawType::Integer => NumberRule::TYPED.integer(text).is_ok(),
+            RawType::Number => text.parse::<f64>().is_ok(),
+            RawType::Boolean => matches!(text, "true" | "false"),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use serde_json::value::RawValue;
 
 use super::{
-    Column, Kind, RawError, Table, TableSpec,
-    object::{Object, Text},
+    ColumnSpec, RawError, RawType, Table, TableSpec,
+    object::{JsonObject, JsonText},
     value::NumberRule,
 };
 use crate::feature::feature_name;
@@ -20,18 +20,18 @@ pub(super) struct Header<'a> {
 }
 
 /// Where the columns of a table stand in a file.
-pub(super) struct Columns {
+pub(super) struct ColumnPlaces {
     /// The place of each of the spec's columns.
     pub(super) places: Vec<Option<usize>>,
     /// The columns that are kept as attributes.
-    pub(super) kept: Vec<Kept>,
+    pub(super) kept: Vec<KeptColumn>,
 }
 
 /// A column that is kept as an attribute of customers.
-pub(super) struct Kept {
+pub(super) struct KeptColumn {
     pub(super) place: usize,
     pub(super) name: String,
-    pub(super) declared: Option<Kind>,
+    pub(super) declared: Option<RawType>,
 }
 
 impl TableSpec {
@@ -47,7 +47,7 @@ impl TableSpec {
 
     /// Returns the names under which the file's column `name` is kept as an attribute.
     pub(super) fn kept_as<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let of_file = move |column: &&Column| column.source == name;
+        let of_file = move |column: &&ColumnSpec| column.source == name;
         let named = self.columns.iter().filter(of_file);
         let kept = named.clone().filter(|column| column.kept).chain(self.renamed.iter().filter(of_file));
         let itself = named.chain(self.renamed.iter().filter(of_file)).next().is_none() && !name.is_empty();
@@ -60,7 +60,7 @@ impl Header<'_> {
     ///
     /// # Errors
     /// Names a column that is missing, that stands twice, or that would have the name of another.
-    pub(super) fn columns(&self) -> Result<Columns, RawError> {
+    pub(super) fn columns(&self) -> Result<ColumnPlaces, RawError> {
         let places = self.spec.columns.iter().map(|column| self.place(column)).collect::<Result<_, _>>()?;
         for column in &self.spec.renamed {
             self.place(column)?;
@@ -69,7 +69,7 @@ impl Header<'_> {
         if self.spec.keeps_extras() {
             for (place, name) in self.names.iter().enumerate() {
                 self.check_single(name)?;
-                kept.extend(self.spec.kept_as(name).map(|name| Kept {
+                kept.extend(self.spec.kept_as(name).map(|name| KeptColumn {
                     place,
                     name: name.to_owned(),
                     declared: self.spec.declared(name),
@@ -77,10 +77,10 @@ impl Header<'_> {
             }
             check_names(self.file, self.spec, self.names.iter().map(String::as_str))?;
         }
-        Ok(Columns { places, kept })
+        Ok(ColumnPlaces { places, kept })
     }
 
-    fn place(&self, column: &Column) -> Result<Option<usize>, RawError> {
+    fn place(&self, column: &ColumnSpec) -> Result<Option<usize>, RawError> {
         let place = self.names.iter().position(|name| *name == column.source);
         if place.is_some() {
             self.check_single(&column.source)?;
@@ -96,7 +96,7 @@ impl Header<'_> {
         if twice { Err(RawError::DuplicateColumn { file: self.file.to_owned(), column }) } else { Ok(()) }
     }
 
-    fn missing(&self, column: &Column) -> RawError {
+    fn missing(&self, column: &ColumnSpec) -> RawError {
         let delimiter = char::from(self.spec.delimiter);
         let other = match self.names {
             [only] => {
@@ -172,7 +172,7 @@ fn is_usual(name: &str) -> bool {
     }
 }
 
-fn missing(file: &str, spec: &TableSpec, column: &Column, found: String) -> RawError {
+fn missing(file: &str, spec: &TableSpec, column: &ColumnSpec, found: String) -> RawError {
     RawError::MissingColumn {
         file: file.to_owned(),
         table: spec.table.name(),
@@ -211,26 +211,26 @@ fn check_names<'a>(
 }
 
 /// The keys that the objects of a file of JSON lines have.
-pub(super) struct Keys<'a> {
+pub(super) struct ObjectKeys<'a> {
     spec: &'a TableSpec,
     seen: BTreeSet<String>,
     objects: u64,
 }
 
-/// Keys that a message names.
+/// ObjectKeys that a message names.
 const SHOWN: usize = 30;
-/// Keys that are remembered: a file of more has no columns.
+/// ObjectKeys that are remembered: a file of more has no columns.
 const REMEMBERED: usize = 10_000;
 
-impl<'a> Keys<'a> {
+impl<'a> ObjectKeys<'a> {
     pub(super) fn new(spec: &'a TableSpec) -> Self {
         Self { spec, seen: BTreeSet::new(), objects: 0 }
     }
 
     /// Notes the keys of `object`.
-    pub(super) fn see(&mut self, object: &Object<'_, &RawValue>) {
+    pub(super) fn see(&mut self, object: &JsonObject<'_, &RawValue>) {
         self.objects += 1;
-        for (Text(key), _) in &object.members {
+        for (JsonText(key), _) in &object.members {
             if !self.seen.contains(&**key) && self.seen.len() < REMEMBERED {
                 self.seen.insert(key.to_string());
             }

@@ -12,13 +12,13 @@ use flate2::bufread::MultiGzDecoder;
 use serde_json::value::RawValue;
 
 use super::{
-    Kind, MAX_COLUMNS, RawError, TableSpec,
-    check::{Extra, Fault, Fields, Line},
-    files::{Format, RawFile},
-    header::{Header, Keys},
-    object::{Object, Text},
+    MAX_COLUMNS, RawError, RawType, TableSpec,
+    check::{ExtraField, LineError, LineFields, RawLine},
+    files::{FileFormat, RawFile},
+    header::{Header, ObjectKeys},
+    object::{JsonObject, JsonText},
     records::{Quotes, Record, Records},
-    stray::{self, Shape},
+    stray::{self, RecordShape},
 };
 use crate::feature::trim;
 
@@ -42,12 +42,12 @@ pub(crate) fn read_file(
     spec: &TableSpec,
     progress: Arc<AtomicU64>,
     scratch: &Path,
-    sink: &mut dyn FnMut(u64, Line<'_>) -> Result<(), RawError>,
+    sink: &mut dyn FnMut(u64, RawLine<'_>) -> Result<(), RawError>,
 ) -> Result<FileRead, RawError> {
     let mut source = file.open(progress).map_err(|error| unreadable(&file.shown, 0, &error))?;
-    let mut reading = Reading { file: &file.shown, spec, lines: 0, at: 0, physical_lines: 0, sink };
+    let mut reading = FileReader { file: &file.shown, spec, lines: 0, at: 0, physical_lines: 0, sink };
     match (file.format, file.gzip) {
-        (Format::Parquet, _) => reading.parquet(&mut source, scratch)?,
+        (FileFormat::Parquet, _) => reading.parquet(&mut source, scratch)?,
         (format, false) => reading.text(format, &mut source)?,
         (format, true) => {
             let unpacked = MultiGzDecoder::new(BufReader::with_capacity(1 << 18, &mut source));
@@ -97,28 +97,28 @@ fn broken_header(header: &Record<'_>, delimiter: u8) -> Option<&'static str> {
 }
 
 /// A file being read.
-struct Reading<'a> {
+struct FileReader<'a> {
     file: &'a str,
     spec: &'a TableSpec,
     lines: u64,
     physical_lines: u64,
     /// The line reached.
     at: u64,
-    sink: &'a mut dyn FnMut(u64, Line<'_>) -> Result<(), RawError>,
+    sink: &'a mut dyn FnMut(u64, RawLine<'_>) -> Result<(), RawError>,
 }
 
-impl Reading<'_> {
-    fn record(&mut self, fields: Fields<'_>, extras: Vec<Extra<'_>>) -> Result<(), RawError> {
+impl FileReader<'_> {
+    fn record(&mut self, fields: LineFields<'_>, extras: Vec<ExtraField<'_>>) -> Result<(), RawError> {
         self.lines += 1;
-        (self.sink)(self.at, Line::Record { fields, extras })
+        (self.sink)(self.at, RawLine::Record { fields, extras })
     }
 
-    fn bad(&mut self, fault: Fault, lines: u64) -> Result<(), RawError> {
+    fn bad(&mut self, error: LineError, lines: u64) -> Result<(), RawError> {
         self.lines += lines;
-        (self.sink)(self.at, Line::Bad { fault, lines })
+        (self.sink)(self.at, RawLine::Bad { error, lines })
     }
 
-    fn text(&mut self, format: Format, source: impl Read) -> Result<(), RawError> {
+    fn text(&mut self, format: FileFormat, source: impl Read) -> Result<(), RawError> {
         // Small, so that what reads much at a time reads past it.
         let mut source = BufReader::with_capacity(1 << 12, source);
         let start = source.fill_buf().map_err(|error| unreadable(self.file, 0, &error))?;
@@ -126,7 +126,7 @@ impl Reading<'_> {
             return Err(unreadable(self.file, 0, &why));
         }
         match format {
-            Format::Csv => self.csv(source),
+            FileFormat::Csv => self.csv(source),
             _ => self.json(BufReader::with_capacity(1 << 18, source)),
         }
     }
@@ -145,21 +145,21 @@ impl Reading<'_> {
             return Err(unreadable(self.file, 0, &"the header is no UTF-8; save the file as UTF-8"));
         }
         let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
-        let shape = Shape { spec: self.spec, columns: header.len(), places: &columns.places };
+        let shape = RecordShape { spec: self.spec, columns: header.len(), places: &columns.places };
         let (file, id_column) = (self.file, self.spec.columns[0].source.as_str());
         while let Some(record) = records.next().map_err(|error| unreadable(file, self.at, &error))? {
             self.at = record.line;
             let covered = record.covered;
             if (covered > 1 || (record.is_last && record.quotes() == Quotes::Open))
-                && let Some(fault) = shape.stray_quote(&record)
+                && let Some(error) = shape.stray_quote(&record)
             {
-                self.bad(fault, covered)?;
+                self.bad(error, covered)?;
                 continue;
             }
             if record.len() != header.len() {
                 let found = format!("it has {} fields, the header {}", record.len(), header.len());
                 self.bad(
-                    Fault { cause: "another number of fields than the header".to_owned(), found },
+                    LineError { cause: "another number of fields than the header".to_owned(), found },
                     covered,
                 )?;
                 continue;
@@ -178,23 +178,23 @@ impl Reading<'_> {
                 }
             }
             if fields[0].len() >= id_column.len() && trim(fields[0]) == id_column {
-                let fault = Fault {
+                let error = LineError {
                     cause: "the header again".to_owned(),
                     found: "found the names of columns".to_owned(),
                 };
-                self.bad(fault, covered)?;
+                self.bad(error, covered)?;
                 continue;
             }
             let kept = columns.kept.iter().map(|column| {
                 let text = Cow::Borrowed(text(column.place)?);
-                Some(Extra { name: &column.name, text, kind: Kind::Text, declared: column.declared })
+                Some(ExtraField { name: &column.name, text, kind: RawType::Text, declared: column.declared })
             });
             let kept = if columns.kept.is_empty() { Some(Vec::new()) } else { kept.collect() };
             let Some(kept) = kept.filter(|_| is_text) else {
                 self.bad(not_utf8("the line"), covered)?;
                 continue;
             };
-            self.record(Fields { texts: &fields[..columns.places.len()], typed: 0 }, kept)?;
+            self.record(LineFields { texts: &fields[..columns.places.len()], typed: 0 }, kept)?;
         }
         self.physical_lines = records.lines();
         Ok(())
@@ -202,7 +202,7 @@ impl Reading<'_> {
 
     fn json(&mut self, mut source: impl BufRead) -> Result<(), RawError> {
         let mut bytes = Vec::new();
-        let mut keys = Keys::new(self.spec);
+        let mut keys = ObjectKeys::new(self.spec);
         loop {
             bytes.clear();
             match source.read_until(b'\n', &mut bytes) {
@@ -219,7 +219,7 @@ impl Reading<'_> {
             if line.is_empty() {
                 continue;
             }
-            match serde_json::from_str::<Object<'_, &RawValue>>(line) {
+            match serde_json::from_str::<JsonObject<'_, &RawValue>>(line) {
                 Ok(object) => self.object(&object, &mut keys)?,
                 Err(_) if self.at == 1 && line.starts_with('[') => {
                     let why = "it holds one JSON array; expected a JSON object on each line";
@@ -229,7 +229,7 @@ impl Reading<'_> {
                 Err(error) => {
                     let found =
                         if error.is_data() { "found another value".to_owned() } else { error.to_string() };
-                    self.bad(Fault { cause: "no JSON object".to_owned(), found }, 1)?;
+                    self.bad(LineError { cause: "no JSON object".to_owned(), found }, 1)?;
                 }
             }
         }
@@ -237,13 +237,17 @@ impl Reading<'_> {
         keys.check(self.file)
     }
 
-    fn object(&mut self, object: &Object<'_, &RawValue>, keys: &mut Keys<'_>) -> Result<(), RawError> {
+    fn object(
+        &mut self,
+        object: &JsonObject<'_, &RawValue>,
+        keys: &mut ObjectKeys<'_>,
+    ) -> Result<(), RawError> {
         keys.see(object);
         if let Some(name) = object.twice.iter().map(|name| &*name.0).find(|name| self.spec.reads(name)) {
             // A key that the configuration does not know may be anything.
             let key = if self.spec.names(name) { format!("the key `{name}`") } else { "a key".to_owned() };
             let found = "found two values".to_owned();
-            return self.bad(Fault { cause: format!("{key} stands twice in one object"), found }, 1);
+            return self.bad(LineError { cause: format!("{key} stands twice in one object"), found }, 1);
         }
         let mut texts: [Cow<'_, str>; MAX_COLUMNS] = [const { Cow::Borrowed("") }; MAX_COLUMNS];
         let mut typed = 0;
@@ -251,18 +255,18 @@ impl Reading<'_> {
             match object.get(&column.source).map(|value| scalar(value)) {
                 None => {}
                 Some((kind, Some(found))) => {
-                    let is_number = matches!(kind, Kind::Integer | Kind::Number);
-                    typed |= u32::from(is_number && column.kind != Kind::Timestamp) << at;
+                    let is_number = matches!(kind, RawType::Integer | RawType::Number);
+                    typed |= u32::from(is_number && column.kind != RawType::Timestamp) << at;
                     *text = found;
                 }
                 Some((kind, None)) => {
                     let cause = format!("column `{}`: expected {}", column.source, column.kind.expected());
-                    let found = if kind == Kind::Text {
+                    let found = if kind == RawType::Text {
                         "found a text with half a character"
                     } else {
                         "found a list or an object"
                     };
-                    return self.bad(Fault { cause, found: found.to_owned() }, 1);
+                    return self.bad(LineError { cause, found: found.to_owned() }, 1);
                 }
             }
         }
@@ -272,29 +276,29 @@ impl Reading<'_> {
         else {
             return self.bad(not_utf8("the line"), 1);
         };
-        self.record(Fields { texts: &fields[..self.spec.columns.len()], typed }, kept)
+        self.record(LineFields { texts: &fields[..self.spec.columns.len()], typed }, kept)
     }
 }
 
-fn not_utf8(what: &str) -> Fault {
-    Fault {
+fn not_utf8(what: &str) -> LineError {
+    LineError {
         cause: format!("{what} holds bytes that are no UTF-8 text"),
         found: "save the file as UTF-8".to_owned(),
     }
 }
 
 /// Returns the attributes of a customer's `object`; nothing where one is a text with half a character.
-fn kept<'a>(spec: &'a TableSpec, object: &'a Object<'_, &RawValue>) -> Option<Vec<Extra<'a>>> {
+fn kept<'a>(spec: &'a TableSpec, object: &'a JsonObject<'_, &RawValue>) -> Option<Vec<ExtraField<'a>>> {
     let mut kept = Vec::with_capacity(object.members.len());
-    for (Text(key), value) in &object.members {
+    for (JsonText(key), value) in &object.members {
         for name in spec.kept_as(key) {
             let (kind, text) = match scalar(value) {
-                (Kind::Text, None) => return None,
+                (RawType::Text, None) => return None,
                 // Lists and objects are kept as JSON.
-                (_, None) => (Kind::Text, Cow::Borrowed(value.get())),
+                (_, None) => (RawType::Text, Cow::Borrowed(value.get())),
                 (kind, Some(text)) => (kind, text),
             };
-            kept.push(Extra { name, text, kind, declared: spec.declared(name) });
+            kept.push(ExtraField { name, text, kind, declared: spec.declared(name) });
         }
     }
     Some(kept)
@@ -302,14 +306,14 @@ fn kept<'a>(spec: &'a TableSpec, object: &'a Object<'_, &RawValue>) -> Option<Ve
 
 /// Returns the kind of a JSON value and its text: empty for null; no text, and no text's kind, for a list or an object; no text for one that
 /// is not Unicode.
-fn scalar(value: &RawValue) -> (Kind, Option<Cow<'_, str>>) {
+fn scalar(value: &RawValue) -> (RawType, Option<Cow<'_, str>>) {
     let text = value.get();
     match text.as_bytes().first() {
-        Some(b'"') => (Kind::Text, serde_json::from_str::<Text<'_>>(text).ok().map(|text| text.0)),
-        Some(b'n') => (Kind::Text, Some(Cow::Borrowed(""))),
-        Some(b't' | b'f') => (Kind::Boolean, Some(Cow::Borrowed(text))),
-        Some(b'[' | b'{') => (Kind::Number, None),
-        _ if text.contains(['.', 'e', 'E']) => (Kind::Number, Some(Cow::Borrowed(text))),
-        _ => (Kind::Integer, Some(Cow::Borrowed(text))),
+        Some(b'"') => (RawType::Text, serde_json::from_str::<JsonText<'_>>(text).ok().map(|text| text.0)),
+        Some(b'n') => (RawType::Text, Some(Cow::Borrowed(""))),
+        Some(b't' | b'f') => (RawType::Boolean, Some(Cow::Borrowed(text))),
+        Some(b'[' | b'{') => (RawType::Number, None),
+        _ if text.contains(['.', 'e', 'E']) => (RawType::Number, Some(Cow::Borrowed(text))),
+        _ => (RawType::Integer, Some(Cow::Borrowed(text))),
     }
 }

@@ -86,8 +86,8 @@ impl<'a> Record<'a> {
     }
 
     /// Returns the fields as texts, if all together are UTF-8.
-    pub(super) fn texts(&self) -> Option<Texts<'a>> {
-        Some(Texts { fields: std::str::from_utf8(self.fields).ok()?, ends: self.ends })
+    pub(super) fn texts(&self) -> Option<RecordTexts<'a>> {
+        Some(RecordTexts { fields: std::str::from_utf8(self.fields).ok()?, ends: self.ends })
     }
 
     /// Says how its quoted fields end.
@@ -120,12 +120,12 @@ impl<'a> Record<'a> {
 
 /// The fields of a record that is UTF-8, which is looked at once for all of them.
 #[derive(Debug)]
-pub(super) struct Texts<'a> {
+pub(super) struct RecordTexts<'a> {
     fields: &'a str,
     ends: &'a [usize],
 }
 
-impl<'a> Texts<'a> {
+impl<'a> RecordTexts<'a> {
     /// Returns the field `at`; nothing where a character begins in one field and ends in the next.
     #[inline]
     pub(super) fn get(&self, at: usize) -> Option<&'a str> {

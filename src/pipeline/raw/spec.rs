@@ -6,7 +6,7 @@ use chrono::{SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::{
-    Column, Kind, MAX_COLUMNS, RawError, Table, table_config,
+    ColumnSpec, MAX_COLUMNS, RawError, RawType, Table, table_config,
     time::{TimeFormat, TimeRule},
     value::{Nulls, NumberRule},
 };
@@ -22,16 +22,16 @@ pub struct TableSpec {
     /// Which table.
     pub table: Table,
     /// The columns that lines are checked for; those of the configuration's own are last.
-    pub(crate) columns: Vec<Column>,
+    pub(crate) columns: Vec<ColumnSpec>,
     /// The attributes of customers to which `columns` gives names.
-    pub(crate) renamed: Vec<Column>,
+    pub(crate) renamed: Vec<ColumnSpec>,
     pub(crate) delimiter: u8,
     pub(crate) quote: bool,
     pub(crate) numbers: NumberRule,
     pub(crate) times: TimeRule,
     pub(crate) nulls: Nulls,
     /// Declared types of attributes of customers, by the names of their features.
-    pub(crate) types: BTreeMap<String, Kind>,
+    pub(crate) types: BTreeMap<String, RawType>,
     /// The greatest quantity of a line.
     pub(crate) max_quantity: i64,
     /// The places among [`TableSpec::texts`] of the columns that belong to an order's id.
@@ -91,6 +91,14 @@ impl TableSpec {
         Ok(Self { order_scope, ..spec })
     }
 
+    /// Returns the specs of all tables.
+    ///
+    /// # Errors
+    /// Fails for an invalid setting.
+    pub fn all(raw: &RawConfig) -> Result<BTreeMap<Table, Self>, RawError> {
+        Table::ALL.into_iter().map(|table| Ok((table, Self::new(table, raw)?))).collect()
+    }
+
     /// Whether columns that are not named are kept.
     pub(crate) fn keeps_extras(&self) -> bool {
         self.table == Table::Customers
@@ -98,7 +106,7 @@ impl TableSpec {
 
     /// Returns the columns that are plain text: names and categories of `transactions`, and what the
     /// configuration adds.
-    pub(crate) fn texts(&self) -> &[Column] {
+    pub(crate) fn texts(&self) -> &[ColumnSpec] {
         let typed = match self.table {
             Table::Transactions => self.table.required().len(),
             Table::Customers => self.columns.len(),
@@ -108,13 +116,13 @@ impl TableSpec {
     }
 
     /// Returns the type that is declared for the attribute `name` of a customer.
-    pub(crate) fn declared(&self, name: &str) -> Option<Kind> {
+    pub(crate) fn declared(&self, name: &str) -> Option<RawType> {
         let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         let found = if plain { self.types.get(name) } else { self.types.get(&feature_name(name)) };
         // Lines of a customer are compared by this column as a time, so it is served as one.
         found
             .copied()
-            .or_else(|| (name == UPDATED_AT && self.table == Table::Customers).then_some(Kind::Timestamp))
+            .or_else(|| (name == UPDATED_AT && self.table == Table::Customers).then_some(RawType::Timestamp))
     }
 }
 
@@ -154,14 +162,14 @@ fn only_where_they_apply(table: Table, config: &TableConfig) -> Result<(), Strin
 }
 
 /// Returns the columns that lines are checked for, and the attributes that get other names.
-fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Column>), String> {
+fn columns(table: Table, config: &TableConfig) -> Result<(Vec<ColumnSpec>, Vec<ColumnSpec>), String> {
     let mut columns = Vec::new();
     let known =
         table.required().iter().map(|name| (*name, true)).chain(table.optional().iter().map(|n| (*n, false)));
     for (name, required) in known {
         let mapped = config.columns.get(name);
         let source = mapped.map_or(name, String::as_str).to_owned();
-        columns.push(Column {
+        columns.push(ColumnSpec {
             name: name.to_owned(),
             source,
             required: required || mapped.is_some(),
@@ -179,11 +187,11 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Colum
                 "`{name}` in `columns` is no column name; use lower-case letters, digits and _"
             ));
         }
-        others.push(Column {
+        others.push(ColumnSpec {
             name: name.clone(),
             source: source.clone(),
             required: true,
-            kind: Kind::Text,
+            kind: RawType::Text,
             kept: true,
         });
     }
@@ -192,7 +200,7 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Colum
     }
     columns.extend(others);
     for name in &config.order_scope {
-        if columns.iter().any(|column| column.name == *name && column.kind == Kind::Text) {
+        if columns.iter().any(|column| column.name == *name && column.kind == RawType::Text) {
             continue;
         }
         if !is_feature_name(name) {
@@ -200,11 +208,11 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Colum
                 "`order_scope` names `{name}`; map that column to a lower-case name in `columns`"
             ));
         }
-        columns.push(Column {
+        columns.push(ColumnSpec {
             name: name.clone(),
             source: name.clone(),
             required: true,
-            kind: Kind::Text,
+            kind: RawType::Text,
             kept: true,
         });
     }
@@ -222,10 +230,10 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Colum
     Ok((columns, Vec::new()))
 }
 
-fn types(config: &TableConfig) -> Result<BTreeMap<String, Kind>, String> {
+fn types(config: &TableConfig) -> Result<BTreeMap<String, RawType>, String> {
     let mut types = BTreeMap::new();
     for (name, kind) in &config.types {
-        let kind = Kind::parse(kind).ok_or_else(|| {
+        let kind = RawType::parse(kind).ok_or_else(|| {
             format!("`{kind}` in `types` is none of text, integer, decimal, boolean, date, timestamp")
         })?;
         if types.insert(feature_name(name), kind).is_some() {
@@ -284,11 +292,11 @@ fn ascii(name: &str, character: Option<char>) -> Result<Option<u8>, String> {
     character.map(|c| byte(c).ok_or_else(|| format!("`{name}` must be one ASCII character"))).transpose()
 }
 
-fn kind_of(column: &str) -> Kind {
+fn kind_of(column: &str) -> RawType {
     match column {
-        "quantity" => Kind::Integer,
-        "unit_price" => Kind::Number,
-        "ordered_at" | "at" | "created_at" | UPDATED_AT => Kind::Timestamp,
-        _ => Kind::Text,
+        "quantity" => RawType::Integer,
+        "unit_price" => RawType::Number,
+        "ordered_at" | "at" | "created_at" | UPDATED_AT => RawType::Timestamp,
+        _ => RawType::Text,
     }
 }

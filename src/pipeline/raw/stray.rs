@@ -9,12 +9,12 @@ use std::str;
 
 use super::{
     MAX_COLUMNS, Table, TableSpec,
-    check::{Fault, Fields},
+    check::{LineError, LineFields},
     records::{Quotes, Record, Records},
 };
 
 /// The shape that a header gives to the lines below it.
-pub(super) struct Shape<'a> {
+pub(super) struct RecordShape<'a> {
     pub(super) spec: &'a TableSpec,
     /// The number of columns.
     pub(super) columns: usize,
@@ -22,11 +22,11 @@ pub(super) struct Shape<'a> {
     pub(super) places: &'a [Option<usize>],
 }
 
-impl Shape<'_> {
+impl RecordShape<'_> {
     /// Returns why `record`, which covers several lines, is no record of the file, if it is none.
-    pub(super) fn stray_quote(&self, record: &Record<'_>) -> Option<Fault> {
+    pub(super) fn stray_quote(&self, record: &Record<'_>) -> Option<LineError> {
         let last = record.line + record.covered - 1;
-        let found = |what: &str| Fault {
+        let found = |what: &str| LineError {
             cause: format!(
                 "a stray quote; double quotes within quoted fields, or set `quote = false` in [raw.{}] if the file has none",
                 self.spec.table.name()
@@ -65,7 +65,7 @@ impl Shape<'_> {
             let Ok(field) = str::from_utf8(record.bytes(*place)) else { return false };
             *text = field;
         }
-        let fields = Fields { texts: &texts[..self.places.len()], typed: 0 };
+        let fields = LineFields { texts: &texts[..self.places.len()], typed: 0 };
         match self.spec.table {
             // One of the three may itself be wrong.
             Table::Transactions => self.spec.typed_fields(fields) >= 2,

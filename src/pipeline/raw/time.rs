@@ -60,7 +60,7 @@ impl TimeFormat {
 
     /// Reads `text`: an instant where the format has an offset or an epoch, else a time of some clock.
     /// Without minutes it is the full hour, without a time midnight.
-    fn read(&self, text: &str) -> Option<Written> {
+    fn read(&self, text: &str) -> Option<ParsedTime> {
         let mut parsed = Parsed::new();
         parse(&mut parsed, text, self.items.iter()).ok()?;
         if parsed.hour_mod_12().is_some() && parsed.minute().is_none() {
@@ -75,10 +75,10 @@ impl TimeFormat {
             if !has_time && parsed.timestamp().is_none() {
                 parsed.set_hour(0).and_then(|()| parsed.set_minute(0)).ok()?;
             }
-            return Some(Written::Instant(parsed.to_datetime().ok()?.timestamp_micros()));
+            return Some(ParsedTime::Instant(parsed.to_datetime().ok()?.timestamp_micros()));
         }
         let time = if has_time { parsed.to_naive_time().ok()? } else { NaiveTime::MIN };
-        Some(Written::Local(parsed.to_naive_date().ok()?.and_time(time).and_utc().timestamp_micros()))
+        Some(ParsedTime::Local(parsed.to_naive_date().ok()?.and_time(time).and_utc().timestamp_micros()))
     }
 }
 
@@ -100,7 +100,7 @@ pub(crate) enum NotTime {
 
 /// A time as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
+enum ParsedTime {
     /// By the clocks of the rule's zone, in microseconds.
     Local(i64),
     /// In microseconds since 1970.
@@ -128,8 +128,8 @@ impl TimeRule {
     /// Says what is wrong with the text.
     pub(crate) fn instant(&self, text: &str, typed: bool) -> Result<i64, NotTime> {
         match self.written(trimmed(text), typed)? {
-            Written::Instant(micros) => Ok(micros),
-            Written::Local(local) => {
+            ParsedTime::Instant(micros) => Ok(micros),
+            ParsedTime::Local(local) => {
                 self.to_utc(local).filter(|micros| (YEARS.0..YEARS.1).contains(micros)).ok_or(NotTime::Form)
             }
         }
@@ -142,26 +142,26 @@ impl TimeRule {
     /// Says what is wrong with the text.
     pub(crate) fn date(&self, text: &str, typed: bool) -> Result<i32, NotTime> {
         let local = match self.written(trimmed(text), typed)? {
-            Written::Local(local) => local,
-            Written::Instant(micros) => self.to_local(micros).ok_or(NotTime::Form)?,
+            ParsedTime::Local(local) => local,
+            ParsedTime::Instant(micros) => self.to_local(micros).ok_or(NotTime::Form)?,
         };
         i32::try_from(local.div_euclid(DAY)).map_err(|_| NotTime::Form)
     }
 
-    fn written(&self, text: &str, typed: bool) -> Result<Written, NotTime> {
+    fn written(&self, text: &str, typed: bool) -> Result<ParsedTime, NotTime> {
         let formats = if typed { &[] } else { self.formats.as_slice() };
         let found = formats.iter().find_map(|format| format.read(text));
         let found = found.or_else(|| {
             iso(text.as_bytes()).and_then(|(local, offset)| match offset {
-                Some(seconds) => local.checked_sub(i64::from(seconds) * 1_000_000).map(Written::Instant),
-                None => Some(Written::Local(local)),
+                Some(seconds) => local.checked_sub(i64::from(seconds) * 1_000_000).map(ParsedTime::Instant),
+                None => Some(ParsedTime::Local(local)),
             })
         });
         let found = match found {
             Some(found) => found,
-            None => epoch(text).map(Written::Instant)?,
+            None => epoch(text).map(ParsedTime::Instant)?,
         };
-        let (Written::Local(micros) | Written::Instant(micros)) = found;
+        let (ParsedTime::Local(micros) | ParsedTime::Instant(micros)) = found;
         if (YEARS.0..YEARS.1).contains(&micros) { Ok(found) } else { Err(NotTime::Form) }
     }
 

@@ -1,4 +1,4 @@
-//! Reading Parquet: every value becomes a text, with a note of the columns that the file itself types.
+//! FileReader Parquet: every value becomes a text, with a note of the columns that the file itself types.
 
 use std::{
     borrow::Cow,
@@ -15,14 +15,14 @@ use arrow::{
 };
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
-use super::{Reading, not_utf8, unreadable};
+use super::{FileReader, not_utf8, unreadable};
 use crate::pipeline::raw::{
-    Column, Kind, MAX_COLUMNS, RawError,
-    check::{Extra, Fault, Fields},
-    header::{Columns, Header},
+    ColumnSpec, MAX_COLUMNS, RawError, RawType,
+    check::{ExtraField, LineError, LineFields},
+    header::{ColumnPlaces, Header},
 };
 
-impl Reading<'_> {
+impl FileReader<'_> {
     pub(super) fn parquet(&mut self, source: &mut impl Read, scratch: &Path) -> Result<(), RawError> {
         let mut spooled = || -> io::Result<File> {
             let mut spool = tempfile::tempfile_in(scratch)?;
@@ -51,7 +51,7 @@ impl Reading<'_> {
     }
 
     /// Hands on the rows of `batch`, every value as text; Parquet's own types are exact in it.
-    fn batch(&mut self, batch: &RecordBatch, columns: &Columns) -> Result<(), RawError> {
+    fn batch(&mut self, batch: &RecordBatch, columns: &ColumnPlaces) -> Result<(), RawError> {
         let schema = batch.schema_ref();
         let text = |place: usize| -> Result<StringArray, RawError> {
             texts(batch.column(place)).ok_or_else(|| self.column_type(schema, place, "a plain value"))
@@ -86,27 +86,28 @@ impl Reading<'_> {
                     .map_or("", |column| column.value(row));
             }
             let extras = columns.kept.iter().zip(&kept);
-            let extras: Vec<Extra<'_>> = extras
-                .map(|(column, texts)| Extra {
+            let extras: Vec<ExtraField<'_>> = extras
+                .map(|(column, texts)| ExtraField {
                     name: &column.name,
                     text: Cow::Borrowed(if texts.is_valid(row) { texts.value(row) } else { "" }),
                     kind: kind(schema.field(column.place).data_type()),
                     declared: column.declared,
                 })
                 .collect();
-            self.record(Fields { texts: &fields[..columns.places.len()], typed }, extras)?;
+            self.record(LineFields { texts: &fields[..columns.places.len()], typed }, extras)?;
         }
         Ok(())
     }
 
     /// Returns a bit for each of the spec's columns whose values `schema` types as numbers or times.
     fn typed(&self, schema: &Schema, places: &[Option<usize>]) -> u32 {
-        let typed = |column: &Column, place: usize| {
+        let typed = |column: &ColumnSpec, place: usize| {
             let found = kind(schema.field(place).data_type());
             match column.kind {
-                Kind::Timestamp => matches!(found, Kind::Date | Kind::Timestamp),
+                RawType::Timestamp => matches!(found, RawType::Date | RawType::Timestamp),
                 _ => {
-                    found != Kind::Text || matches!(schema.field(place).data_type(), DataType::Decimal256(..))
+                    found != RawType::Text
+                        || matches!(schema.field(place).data_type(), DataType::Decimal256(..))
                 }
             }
         };
@@ -122,11 +123,15 @@ impl Reading<'_> {
             let found = kind(schema.field(place).data_type());
             let nested = schema.field(place).data_type().is_nested();
             let fits = match column.kind {
-                Kind::Text => !nested,
-                Kind::Integer | Kind::Number => {
-                    matches!(found, Kind::Integer | Kind::Decimal(_) | Kind::Number | Kind::Text) && !nested
+                RawType::Text => !nested,
+                RawType::Integer | RawType::Number => {
+                    matches!(found, RawType::Integer | RawType::Decimal(_) | RawType::Number | RawType::Text)
+                        && !nested
                 }
-                _ => matches!(found, Kind::Date | Kind::Timestamp | Kind::Integer | Kind::Text) && !nested,
+                _ => {
+                    matches!(found, RawType::Date | RawType::Timestamp | RawType::Integer | RawType::Text)
+                        && !nested
+                }
             };
             if !fits {
                 return Err(self.column_type(schema, place, column.kind.expected()));
@@ -151,7 +156,7 @@ fn texts(column: &ArrayRef) -> Option<StringArray> {
     if let Ok(texts) = cast(column, &DataType::Utf8) {
         return Some(texts.as_string::<i32>().clone());
     }
-    if !matches!(kind(column.data_type()), Kind::Timestamp | Kind::Date) {
+    if !matches!(kind(column.data_type()), RawType::Timestamp | RawType::Date) {
         return None;
     }
     // One value that no calendar has must not hide the others.
@@ -167,9 +172,9 @@ fn is_null(column: &ArrayRef, row: usize) -> bool {
     column.logical_nulls().is_some_and(|nulls| nulls.is_null(row))
 }
 
-fn lost_value(field: &Field) -> Fault {
+fn lost_value(field: &Field) -> LineError {
     match kind(field.data_type()) {
-        Kind::Timestamp | Kind::Date => Fault {
+        RawType::Timestamp | RawType::Date => LineError {
             cause: format!("column `{}`: a time that no calendar has", field.name()),
             found: "found a value that cannot be shown".to_owned(),
         },
@@ -177,24 +182,24 @@ fn lost_value(field: &Field) -> Fault {
     }
 }
 
-fn kind(data_type: &DataType) -> Kind {
+fn kind(data_type: &DataType) -> RawType {
     match data_type {
-        DataType::Boolean => Kind::Boolean,
-        DataType::Date32 | DataType::Date64 => Kind::Date,
-        DataType::Timestamp(..) => Kind::Timestamp,
+        DataType::Boolean => RawType::Boolean,
+        DataType::Date32 | DataType::Date64 => RawType::Date,
+        DataType::Timestamp(..) => RawType::Timestamp,
         DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale)
             if *scale <= 0 =>
         {
-            Kind::Integer
+            RawType::Integer
         }
         DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
-            Kind::Decimal(scale.unsigned_abs())
+            RawType::Decimal(scale.unsigned_abs())
         }
         // More digits than can be served as a number.
-        DataType::Decimal256(..) => Kind::Text,
+        DataType::Decimal256(..) => RawType::Text,
         DataType::Dictionary(_, value) => kind(value),
-        other if other.is_integer() => Kind::Integer,
-        other if other.is_numeric() => Kind::Number,
-        _ => Kind::Text,
+        other if other.is_integer() => RawType::Integer,
+        other if other.is_numeric() => RawType::Number,
+        _ => RawType::Text,
     }
 }

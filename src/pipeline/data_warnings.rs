@@ -1,5 +1,4 @@
-//! Warnings about raw data that can be read and may be mistaken: said with counts and sums,
-//! in words for whoever wrote the export.
+//! Warnings about raw data that is valid and probably mistaken, with counts and sums. They address the author of the export.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +8,8 @@ use super::{
     past::Spilled,
     raw::{Table, TableSpec},
     staging::{
-        derive::Noticed,
-        lines::{Lines, Span},
+        derive::Observations,
+        lines::{EventSpan, ReadOutcome},
     },
 };
 use crate::{
@@ -19,39 +18,43 @@ use crate::{
     snapshot::{Warning, rfc3339},
 };
 
-/// Lines of `transactions` from which on the share of one customer says something.
+/// Number of lines of `transactions` below which the share of one customer is not checked.
 const LINES_TO_COMPARE: u64 = 1_000;
-/// The share of orders over several days from which on order ids seem to come again.
+/// Share of orders of several days that suggests reused order ids: one in so many.
 const LONG_ORDERS: u64 = 20;
-/// Events after a gap, as a share of all, that are too few to be the shop's own: one in so many.
+/// Share of all events below which the events after a gap are suspicious: one in so many.
 const FEW_EVENTS: u64 = 1_000;
-
-/// Microseconds without an event from which on a few events after them are suspicious: 30 days.
+/// Length of a gap without events, after which a few events are suspicious: 30 days in microseconds.
 const GAP: i64 = 30 * 86_400_000_000;
 
-/// Returns what was noticed while `lines` were read, and while tables were derived from what of them was
-/// `spilled`.
-pub(super) fn warnings(lines: &Lines, spilled: &Spilled, noticed: &Noticed, raw: &RawConfig) -> Vec<Warning> {
+/// Returns the warnings about all raw data, from the outcome of reading and the observations of the derivation.
+pub(super) fn warnings(
+    lines: &ReadOutcome,
+    spilled: &Spilled,
+    observed: &Observations,
+    raw: &RawConfig,
+) -> Vec<Warning> {
     let spec = spilled.specs.get(&Table::Transactions);
     let counts = lines.counts.get(Table::Transactions.name());
     let mut warnings = Vec::new();
-    warnings.extend(overlapping(noticed));
-    warnings.extend(guests(spilled, noticed));
+    warnings.extend(overlapping(observed));
+    warnings.extend(guests(spilled, observed));
     warnings.extend(
-        counts.and_then(|counts| without_effect(counts.fates.get("neither").copied()?, noticed, spec)),
+        counts.and_then(|counts| without_effect(counts.fates.get("neither").copied()?, observed, spec)),
     );
-    warnings.extend(divided(noticed, spec));
-    warnings.extend(largest(counts.map_or(0, |counts| counts.lines), noticed, raw));
+    warnings.extend(divided(observed, spec));
+    warnings.extend(largest(counts.map_or(0, |counts| counts.lines), observed, raw));
     warnings.extend(late(lines));
     warnings
 }
 
+/// Returns the number with its noun, in singular or plural.
 fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-fn overlapping(noticed: &Noticed) -> Vec<Warning> {
-    let found = noticed.overlapping.iter().filter(|(_, (lines, _))| *lines > 0);
+fn overlapping(observed: &Observations) -> Vec<Warning> {
+    let found = observed.overlapping.iter().filter(|(_, (lines, _))| *lines > 0);
     let warning = |(table, (lines, amount)): (&Table, &(u64, i128))| {
         let sum = if *table == Table::Transactions {
             format!(" ({} in all)", money(*amount))
@@ -68,8 +71,8 @@ fn overlapping(noticed: &Noticed) -> Vec<Warning> {
     found.map(warning).collect()
 }
 
-fn guests(spilled: &Spilled, noticed: &Noticed) -> Option<Warning> {
-    let orders: BTreeSet<u64> = noticed.guest_orders.iter().copied().collect();
+fn guests(spilled: &Spilled, observed: &Observations) -> Option<Warning> {
+    let orders: BTreeSet<u64> = observed.guest_orders.iter().copied().collect();
     let of_order = orders.iter().filter_map(|order| spilled.guests.get(order));
     let (found, amount) =
         of_order.fold((0, 0), |(lines, sum), guests| (lines + guests.lines, sum + guests.amount));
@@ -85,7 +88,7 @@ fn guests(spilled: &Spilled, noticed: &Noticed) -> Option<Warning> {
     })
 }
 
-fn without_effect(lines: u64, noticed: &Noticed, spec: Option<&TableSpec>) -> Option<Warning> {
+fn without_effect(lines: u64, observed: &Observations, spec: Option<&TableSpec>) -> Option<Warning> {
     let free = spec.is_some_and(|spec| spec.free_orders);
     let hint = if free {
         ""
@@ -96,40 +99,40 @@ fn without_effect(lines: u64, noticed: &Noticed, spec: Option<&TableSpec>) -> Op
         let message = format!(
             "{} of transactions ({} in all, amount 0) have the price 0 or the quantity 0 and are neither purchase nor return{hint}",
             count(lines, "line"),
-            count(noticed.items_without_effect, "item"),
+            count(observed.items_without_effect, "item"),
         );
         Warning::new("without_effect", message)
     })
 }
 
-fn divided(noticed: &Noticed, spec: Option<&TableSpec>) -> Vec<Warning> {
+fn divided(observed: &Observations, spec: Option<&TableSpec>) -> Vec<Warning> {
     let hours = spec.map_or(0, |spec| spec.order_span / 3_600_000_000).unsigned_abs();
     let span = if hours.is_multiple_of(24) { count(hours / 24, "day") } else { count(hours, "hour") };
     let mut warnings = Vec::new();
-    if noticed.divided_ids > 0 {
+    if observed.divided_ids > 0 {
         let message = format!(
             "{} of one customer stand for {}, since their lines lie more than order_span ({}) apart; where receipt numbers start \
              anew, `order_scope` and `order_span` in [raw.transactions] say what an order is",
-            count(noticed.divided_ids, "order id"),
-            count(noticed.divided_orders, "order"),
+            count(observed.divided_ids, "order id"),
+            count(observed.divided_orders, "order"),
             span,
         );
         warnings.push(Warning::new("divided_orders", message));
     }
-    if noticed.long_orders * LONG_ORDERS > noticed.orders {
+    if observed.long_orders * LONG_ORDERS > observed.orders {
         let message = format!(
             "{} of {} have lines more than a day apart; if receipt numbers start anew, set `order_span` or `order_scope` in \
              [raw.transactions]",
-            noticed.long_orders,
-            count(noticed.orders, "order"),
+            observed.long_orders,
+            count(observed.orders, "order"),
         );
         warnings.push(Warning::new("long_orders", message));
     }
     warnings
 }
 
-fn largest(lines: u64, noticed: &Noticed, raw: &RawConfig) -> Option<Warning> {
-    let (most, id) = noticed.largest.as_ref()?;
+fn largest(lines: u64, observed: &Observations, raw: &RawConfig) -> Option<Warning> {
+    let (most, id) = observed.largest.as_ref()?;
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let share = *most as f64 / lines.max(1) as f64;
     (lines >= LINES_TO_COMPARE && share > raw.max_customer_share).then(|| Warning {
@@ -143,11 +146,11 @@ fn largest(lines: u64, noticed: &Noticed, raw: &RawConfig) -> Option<Warning> {
     })
 }
 
-/// Warns of a few events long after all others, which alone would make everybody look as if they had not
-/// come for long.
-fn late(lines: &Lines) -> Option<Warning> {
+/// Warns of a few events long after all others. Since `as_of` follows the newest event, they would make all customers look
+/// inactive.
+fn late(lines: &ReadOutcome) -> Option<Warning> {
     let newest = lines.newest?;
-    let spans: Vec<&Span> = lines.spans.values().filter(|span| span.events > 0).rev().collect();
+    let spans: Vec<&EventSpan> = lines.spans.values().filter(|span| span.events > 0).rev().collect();
     let all: u64 = spans.iter().map(|span| span.events).sum();
     let mut after = 0;
     for pair in spans.windows(2) {

@@ -25,7 +25,7 @@ use datafusion::{
 };
 use futures::stream;
 
-use super::staging::{derive::StagedFile, open};
+use super::staging::{StagedFile, open};
 
 const ID: &str = "customer_id";
 
