@@ -1,7 +1,8 @@
-//! Raw tables: which columns they have, how a line is checked, and what may be wrong with a file.
+//! Raw tables: their columns, the readers of raw files, and the checks of each line.
 //!
-//! Every line of every format arrives as text fields in the order of the table's columns, and leaves as a
-//! typed record or with the reason why it is bad (`check`). Knows nothing of the staging or of SQL.
+//! The readers (`read`) convert every line of every format to text fields in the order of the table's columns. The
+//! checks (`check`) convert the fields to a typed line, or to an error that says why the line is bad. This module does
+//! not depend on the staging or on SQL.
 
 use crate::config::{RawConfig, TableConfig};
 
@@ -20,22 +21,22 @@ pub(crate) mod value;
 pub use error::RawError;
 pub use spec::TableSpec;
 
-/// The raw tables.
+/// A raw table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// What was bought and brought back; required.
+    /// Lines of purchases and returns. Required.
     Transactions,
-    /// What is known about customers.
+    /// Attributes of customers.
     Customers,
-    /// What customers looked at.
+    /// Events such as views of products.
     Interactions,
 }
 
 impl Table {
-    /// All tables, in the order in which they are read.
+    /// All tables, in the order of reading.
     pub const ALL: [Self; 3] = [Self::Transactions, Self::Customers, Self::Interactions];
 
-    /// The table's name in configuration, lake and SQL.
+    /// Returns the name of the table in the configuration, the lake and SQL.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -45,13 +46,13 @@ impl Table {
         }
     }
 
-    /// The table of that name.
+    /// Returns the table of the given name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|table| table.name() == name)
     }
 
-    /// Columns that every file must have.
+    /// Returns the columns that every file must have.
     fn required(self) -> &'static [&'static str] {
         match self {
             Self::Transactions => {
@@ -62,7 +63,7 @@ impl Table {
         }
     }
 
-    /// Columns that a file may have.
+    /// Returns the columns that a file may have.
     fn optional(self) -> &'static [&'static str] {
         match self {
             Self::Transactions => &["product_name", "category", "country"],
@@ -72,12 +73,12 @@ impl Table {
     }
 }
 
-/// The type of a column as the checks know it.
+/// Type of a column of raw data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RawType {
     Text,
     Integer,
-    /// A decimal of so many digits behind the point, as Parquet types it.
+    /// Decimal of Parquet, with the given number of decimal digits.
     Decimal(u8),
     Number,
     Boolean,
@@ -98,12 +99,14 @@ impl RawType {
         })
     }
 
-    /// What a message says was expected.
+    /// Returns the description of the expected value for messages.
     pub(crate) fn expected(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Integer => "a whole number",
-            Self::Number | Self::Decimal(_) => "a number of at most 14 digits before and 4 behind the point",
+            Self::Number | Self::Decimal(_) => {
+                "a number of at most 14 digits before and 4 after the decimal point"
+            }
             Self::Boolean => "true or false",
             Self::Date => "a date such as 2010-12-01",
             Self::Timestamp => "a time such as 2010-12-01T08:26:00Z",
@@ -111,21 +114,21 @@ impl RawType {
     }
 }
 
-/// A column that lines are read for.
+/// A column that is read from the lines of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct ColumnSpec {
-    /// Larder's name for it.
+    /// Name of the column in Larder.
     pub(crate) name: String,
-    /// Its name in the files.
+    /// Name of the column in the files.
     pub(crate) source: String,
-    /// Whether a file without it is an error.
+    /// Whether a file without the column is an error.
     pub(crate) required: bool,
     pub(crate) kind: RawType,
-    /// Whether it is an attribute too (customers).
+    /// Whether the column is also an attribute of customers.
     pub(crate) kept: bool,
 }
 
-/// The most columns of a table that Larder reads by name.
+/// Maximum number of columns of a table that are read by name.
 pub(crate) const MAX_COLUMNS: usize = 32;
 
 /// Returns the settings of `table`.

@@ -228,8 +228,7 @@ async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<RawFiles, Ra
 fn skipped_warning(table: Table, names: &[String]) -> Option<Warning> {
     let first = names.first()?;
     let files = if names.len() == 1 { "1 file" } else { &format!("{} files", names.len()) };
-    let message =
-        format!("skipped {files} of {} whose names tell no known format, for example {first}", table.name());
+    let message = format!("skipped {files} of {} with unknown formats, for example {first}", table.name());
     Some(Warning::new("skipped_files", message))
 }
 

@@ -1,4 +1,5 @@
-//! A JSON object as its members, in one list, with as little copied as can be. Knows no tables.
+//! Deserialization of a JSON object to a list of members, with borrowed texts where possible. Does not depend on raw
+//! tables.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -7,20 +8,20 @@ use serde::{
     de::{Error, MapAccess, Visitor},
 };
 
-/// The members of an object, sorted by name; of several with one name the last.
+/// Members of a JSON object, sorted by name. Of several members of one name, only the last is kept.
 #[derive(Debug)]
 pub(crate) struct JsonObject<'a, V> {
     pub(crate) members: Vec<(JsonText<'a>, V)>,
-    /// The names that several members had.
-    pub(crate) twice: Vec<JsonText<'a>>,
+    /// Names that occurred several times.
+    pub(crate) repeated: Vec<JsonText<'a>>,
 }
 
-/// A JSON text; borrowed where it holds no escapes.
+/// A JSON string, borrowed if it has no escapes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct JsonText<'a>(pub(crate) Cow<'a, str>);
 
 impl<V> JsonObject<'_, V> {
-    /// Returns the member called `name`.
+    /// Returns the member of the given name.
     pub(crate) fn get(&self, name: &str) -> Option<&V> {
         self.members.iter().find(|(known, _)| known.0 == name).map(|(_, value)| value)
     }
@@ -42,18 +43,18 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for JsonObject<'a, V> {
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                // The last of equal names comes first, and stays.
+                // After the stable sort, the last of several members of one name comes first. `dedup_by` keeps the first.
                 members.reverse();
                 members.sort_by(|(a, _), (b, _)| a.cmp(b));
-                let mut twice = Vec::new();
+                let mut repeated = Vec::new();
                 members.dedup_by(|(later, _), (kept, _)| {
                     let same = later == kept;
                     if same {
-                        twice.push(kept.clone());
+                        repeated.push(kept.clone());
                     }
                     same
                 });
-                Ok(JsonObject { members, twice })
+                Ok(JsonObject { members, repeated })
             }
         }
 
@@ -90,13 +91,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_sorted_and_the_last_of_a_name_holds() {
+    fn members_are_sorted_and_last_duplicate_key_wins() {
         let object: JsonObject<'_, JsonText<'_>> =
             serde_json::from_str(r#"{"b":"1","a":"x\ny","b":"2","c":"3"}"#).expect("an object");
         let members: Vec<(&str, &str)> =
             object.members.iter().map(|(name, text)| (&*name.0, &*text.0)).collect();
         assert_eq!(members, [("a", "x\ny"), ("b", "2"), ("c", "3")]);
-        assert_eq!(object.twice.first().map(|name| &*name.0), Some("b"));
+        assert_eq!(object.repeated.first().map(|name| &*name.0), Some("b"));
         assert_eq!(object.get("b").map(|text| &*text.0), Some("2"));
         assert!(matches!(object.members[1].1.0, Cow::Borrowed(_)));
         assert!(serde_json::from_str::<JsonObject<'_, JsonText<'_>>>("[1]").is_err());

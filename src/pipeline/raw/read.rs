@@ -1,5 +1,5 @@
-//! Reading a raw file line by line: CSV, JSON lines and Parquet become text fields in the order of the
-//! table's columns.
+//! Readers of raw files: convert each line of CSV, JSON lines and Parquet to text fields in the order of the table's
+//! columns.
 
 use std::{
     borrow::Cow,
@@ -24,19 +24,19 @@ use crate::feature::trim;
 
 mod parquet;
 
-/// The result of reading a file.
+/// Result of reading a file.
 #[derive(Debug)]
 pub(crate) struct FileRead {
-    /// SHA-256 of its content.
+    /// SHA-256 of the content.
     pub(crate) sha256: String,
-    /// Its records, and the lines that are none.
+    /// Number of records, and of lines that belong to no record.
     pub(crate) lines: u64,
-    /// Its lines as `wc -l` counts them, headers and empty lines included; of Parquet its rows.
+    /// Number of lines as counted by `wc -l`, including headers and empty lines. Number of rows of a Parquet file.
     pub(crate) physical_lines: u64,
 }
 
-/// Reads `file` and hands every line, with its number, to `sink`. Blocks; call it outside the runtime's own
-/// threads but within the runtime. `scratch` is a folder for temporary files.
+/// Reads `file` and passes every line with its number to `sink`. Blocks, so it must be called on a blocking thread of the
+/// runtime. `scratch` is a folder for temporary files.
 pub(crate) fn read_file(
     file: &RawFile,
     spec: &TableSpec,
@@ -63,20 +63,20 @@ fn unreadable(file: &str, line: u64, why: &dyn std::fmt::Display) -> RawError {
     RawError::Unreadable { file: file.to_owned(), line, why: why.to_string() }
 }
 
-/// Says what a file holds that its name does not tell, by its first bytes.
-fn disguise(start: &[u8]) -> Option<&'static str> {
+/// Returns the reason if the first bytes of a text file show another format.
+fn mislabeled(start: &[u8]) -> Option<&'static str> {
     match start {
         [0x1f, 0x8b, ..] => Some("its content is gzip; give it a name that ends in .gz"),
         [b'P', b'K', 3, 4, ..] => Some("its content is a ZIP archive or an Excel workbook; save it as CSV"),
         [b'P', b'A', b'R', b'1', ..] => Some("its content is Parquet; give it a name that ends in .parquet"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, ..] | [0, _, ..] => {
-            Some("its content is no UTF-8 text but seems to be UTF-16; save it as UTF-8")
+            Some("its content is not UTF-8 but seems to be UTF-16; save it as UTF-8")
         }
         _ => None,
     }
 }
 
-/// Says what is wrong with the quotes of a header.
+/// Returns the reason if the quotes of a header are wrong.
 fn broken_header(header: &Record<'_>, delimiter: u8) -> Option<&'static str> {
     if (header.covered > 1 || header.is_last) && header.quotes() != Quotes::Sound {
         return Some("a quote in the header is not closed at the end of its field");
@@ -86,7 +86,7 @@ fn broken_header(header: &Record<'_>, delimiter: u8) -> Option<&'static str> {
         records.next().is_ok_and(|record| record.is_some_and(|record| record.len() == header.len()))
     };
     let lines: Vec<&[u8]> = header.lines().collect();
-    // As of a record: the last line ends with the quote, and is whole only if the first one is.
+    // As for a record: the last line ends with the quote, and is a whole record only if the first line is.
     let within = match lines.split_first() {
         Some((first, rest)) if stray::fields_if_plain(first, delimiter) == header.len() => rest,
         Some((_, rest)) => &rest[..rest.len().saturating_sub(1)],
@@ -96,33 +96,35 @@ fn broken_header(header: &Record<'_>, delimiter: u8) -> Option<&'static str> {
     swallows.then_some("a quote in the header encloses whole records")
 }
 
-/// A file being read.
+/// Reader of one file.
 struct FileReader<'a> {
     file: &'a str,
     spec: &'a TableSpec,
     lines: u64,
     physical_lines: u64,
-    /// The line reached.
+    /// Number of the current line.
     at: u64,
     sink: &'a mut dyn FnMut(u64, RawLine<'_>) -> Result<(), RawError>,
 }
 
 impl FileReader<'_> {
+    /// Passes a record to the sink.
     fn record(&mut self, fields: LineFields<'_>, extras: Vec<ExtraField<'_>>) -> Result<(), RawError> {
         self.lines += 1;
         (self.sink)(self.at, RawLine::Record { fields, extras })
     }
 
+    /// Passes `lines` bad lines to the sink.
     fn bad(&mut self, error: LineError, lines: u64) -> Result<(), RawError> {
         self.lines += lines;
         (self.sink)(self.at, RawLine::Bad { error, lines })
     }
 
     fn text(&mut self, format: FileFormat, source: impl Read) -> Result<(), RawError> {
-        // Small, so that what reads much at a time reads past it.
+        // The buffer is small, so that large reads bypass it.
         let mut source = BufReader::with_capacity(1 << 12, source);
         let start = source.fill_buf().map_err(|error| unreadable(self.file, 0, &error))?;
-        if let Some(why) = disguise(start) {
+        if let Some(why) = mislabeled(start) {
             return Err(unreadable(self.file, 0, &why));
         }
         match format {
@@ -134,7 +136,7 @@ impl FileReader<'_> {
     fn csv(&mut self, source: impl Read) -> Result<(), RawError> {
         let mut records = Records::new(source, self.spec.delimiter, self.spec.quote);
         let Some(first) = records.next().map_err(|error| unreadable(self.file, 0, &error))? else {
-            return Err(unreadable(self.file, 0, &"it is empty, not even a header"));
+            return Err(unreadable(self.file, 0, &"it is empty; expected a header"));
         };
         if let Some(why) = broken_header(&first, self.spec.delimiter) {
             return Err(unreadable(self.file, 0, &why));
@@ -142,7 +144,7 @@ impl FileReader<'_> {
         let header: Vec<String> =
             (0..first.len()).map(|at| trim(&String::from_utf8_lossy(first.bytes(at))).to_owned()).collect();
         if header.iter().any(|name| name.contains('\u{fffd}')) {
-            return Err(unreadable(self.file, 0, &"the header is no UTF-8; save the file as UTF-8"));
+            return Err(unreadable(self.file, 0, &"the header is not UTF-8; save the file as UTF-8"));
         }
         let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
         let shape = RecordShape { spec: self.spec, columns: header.len(), places: &columns.places };
@@ -159,7 +161,7 @@ impl FileReader<'_> {
             if record.len() != header.len() {
                 let found = format!("it has {} fields, the header {}", record.len(), header.len());
                 self.bad(
-                    LineError { cause: "another number of fields than the header".to_owned(), found },
+                    LineError { cause: "the number of fields differs from the header".to_owned(), found },
                     covered,
                 )?;
                 continue;
@@ -179,8 +181,8 @@ impl FileReader<'_> {
             }
             if fields[0].len() >= id_column.len() && trim(fields[0]) == id_column {
                 let error = LineError {
-                    cause: "the header again".to_owned(),
-                    found: "found the names of columns".to_owned(),
+                    cause: "a repeated header".to_owned(),
+                    found: "found the column names".to_owned(),
                 };
                 self.bad(error, covered)?;
                 continue;
@@ -222,14 +224,14 @@ impl FileReader<'_> {
             match serde_json::from_str::<JsonObject<'_, &RawValue>>(line) {
                 Ok(object) => self.object(&object, &mut keys)?,
                 Err(_) if self.at == 1 && line.starts_with('[') => {
-                    let why = "it holds one JSON array; expected a JSON object on each line";
+                    let why = "it is one JSON array; expected a JSON object on each line";
                     return Err(unreadable(self.file, 0, &why));
                 }
-                // What another kind of value is, the error would quote.
+                // The error for a value of another type quotes the value, which may be personal.
                 Err(error) => {
                     let found =
                         if error.is_data() { "found another value".to_owned() } else { error.to_string() };
-                    self.bad(LineError { cause: "no JSON object".to_owned(), found }, 1)?;
+                    self.bad(LineError { cause: "not a JSON object".to_owned(), found }, 1)?;
                 }
             }
         }
@@ -242,12 +244,12 @@ impl FileReader<'_> {
         object: &JsonObject<'_, &RawValue>,
         keys: &mut ObjectKeys<'_>,
     ) -> Result<(), RawError> {
-        keys.see(object);
-        if let Some(name) = object.twice.iter().map(|name| &*name.0).find(|name| self.spec.reads(name)) {
-            // A key that the configuration does not know may be anything.
+        keys.note(object);
+        if let Some(name) = object.repeated.iter().map(|name| &*name.0).find(|name| self.spec.reads(name)) {
+            // A key that is not in the configuration may be a personal value.
             let key = if self.spec.names(name) { format!("the key `{name}`") } else { "a key".to_owned() };
             let found = "found two values".to_owned();
-            return self.bad(LineError { cause: format!("{key} stands twice in one object"), found }, 1);
+            return self.bad(LineError { cause: format!("{key} occurs twice in one object"), found }, 1);
         }
         let mut texts: [Cow<'_, str>; MAX_COLUMNS] = [const { Cow::Borrowed("") }; MAX_COLUMNS];
         let mut typed = 0;
@@ -262,7 +264,7 @@ impl FileReader<'_> {
                 Some((kind, None)) => {
                     let cause = format!("column `{}`: expected {}", column.source, column.kind.expected());
                     let found = if kind == RawType::Text {
-                        "found a text with half a character"
+                        "found a string with half of a surrogate pair"
                     } else {
                         "found a list or an object"
                     };
@@ -272,7 +274,8 @@ impl FileReader<'_> {
         }
         let mut fields = [""; MAX_COLUMNS];
         fields.iter_mut().zip(&texts).for_each(|(field, text)| *field = text);
-        let Some(kept) = (if self.spec.keeps_extras() { kept(self.spec, object) } else { Some(Vec::new()) })
+        let Some(kept) =
+            (if self.spec.keeps_extras() { attributes(self.spec, object) } else { Some(Vec::new()) })
         else {
             return self.bad(not_utf8("the line"), 1);
         };
@@ -280,21 +283,22 @@ impl FileReader<'_> {
     }
 }
 
+/// Returns the error for a text that is not UTF-8.
 fn not_utf8(what: &str) -> LineError {
     LineError {
-        cause: format!("{what} holds bytes that are no UTF-8 text"),
+        cause: format!("{what} has bytes that are not UTF-8"),
         found: "save the file as UTF-8".to_owned(),
     }
 }
 
-/// Returns the attributes of a customer's `object`; nothing where one is a text with half a character.
-fn kept<'a>(spec: &'a TableSpec, object: &'a JsonObject<'_, &RawValue>) -> Option<Vec<ExtraField<'a>>> {
+/// Returns the attributes of a customer's `object`, or `None` if a string has half of a surrogate pair.
+fn attributes<'a>(spec: &'a TableSpec, object: &'a JsonObject<'_, &RawValue>) -> Option<Vec<ExtraField<'a>>> {
     let mut kept = Vec::with_capacity(object.members.len());
     for (JsonText(key), value) in &object.members {
         for name in spec.kept_as(key) {
             let (kind, text) = match scalar(value) {
                 (RawType::Text, None) => return None,
-                // Lists and objects are kept as JSON.
+                // Lists and objects are kept as JSON text.
                 (_, None) => (RawType::Text, Cow::Borrowed(value.get())),
                 (kind, Some(text)) => (kind, text),
             };
@@ -304,8 +308,8 @@ fn kept<'a>(spec: &'a TableSpec, object: &'a JsonObject<'_, &RawValue>) -> Optio
     Some(kept)
 }
 
-/// Returns the kind of a JSON value and its text: empty for null; no text, and no text's kind, for a list or an object; no text for one that
-/// is not Unicode.
+/// Returns the type and the text of a JSON value. The text of null is empty. Lists and objects, and strings that are not
+/// Unicode, have no text; the type of a list or an object is not [`RawType::Text`].
 fn scalar(value: &RawValue) -> (RawType, Option<Cow<'_, str>>) {
     let text = value.get();
     match text.as_bytes().first() {

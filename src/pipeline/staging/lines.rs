@@ -320,7 +320,7 @@ impl ReadJob {
                     RawLine::Bad { error, lines } => return outcome.bad(file, line, error, lines),
                 };
                 match spec.table {
-                    Table::Transactions => match spec.transaction(fields) {
+                    Table::Transactions => match spec.check_transaction(fields) {
                         Err(error) => outcome.bad(file, line, *error, 1),
                         Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                         Ok(passed) => {
@@ -335,7 +335,7 @@ impl ReadJob {
                             outcome.guest(fields)
                         }
                     },
-                    Table::Customers => match spec.customer(fields, &mut extras) {
+                    Table::Customers => match spec.check_customer(fields, &mut extras) {
                         Err(error) => outcome.bad(file, line, *error, 1),
                         Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                         Ok(passed) => {
@@ -348,7 +348,7 @@ impl ReadJob {
                             }
                         }
                     },
-                    Table::Interactions => match spec.interaction(fields) {
+                    Table::Interactions => match spec.check_interaction(fields) {
                         Err(error) => outcome.bad(file, line, *error, 1),
                         Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                         Ok(passed) => {

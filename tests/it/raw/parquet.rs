@@ -172,7 +172,7 @@ async fn bytes_that_are_no_text_are_bad_lines() {
     write(&shop, "customers/c.parquet", vec![("customer_id", texts(&["a", "b"])), ("name", Arc::new(names))]);
     let counts = shop.build().await.manifest.counts["customers"].clone();
     assert_eq!((counts.fates["bad"], counts.fates["kept"]), (1, 1));
-    assert!(counts.bad_causes[0].cause.contains("column `name` holds bytes that are no UTF-8"), "{counts:?}");
+    assert!(counts.bad_causes[0].cause.contains("column `name` has bytes that are not UTF-8"), "{counts:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! FileReader Parquet: every value becomes a text, with a note of the columns that the file itself types.
+//! Reader of Parquet files: converts every value to text, and notes which columns the file types.
 
 use std::{
     borrow::Cow,
@@ -31,10 +31,11 @@ impl FileReader<'_> {
             Ok(spool)
         };
         let spooled = spooled().map_err(|error| unreadable(self.file, 0, &error))?;
-        // Types of Parquet alone: a writer's own types, such as dictionaries with small keys, hold less than other row groups may need.
+        // The Arrow schema of the writer is skipped: its types, such as dictionaries with small keys, may be too narrow for
+        // other row groups.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(spooled, options)
-            .map_err(|error| unreadable(self.file, 0, &format!("it is no Parquet file: {error}")))?;
+            .map_err(|error| unreadable(self.file, 0, &format!("it is not a Parquet file: {error}")))?;
         let schema = builder.schema().clone();
         let header: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
@@ -50,11 +51,11 @@ impl FileReader<'_> {
         Ok(())
     }
 
-    /// Hands on the rows of `batch`, every value as text; Parquet's own types are exact in it.
+    /// Passes the rows of `batch` to the sink, with all values as text. The conversion is exact.
     fn batch(&mut self, batch: &RecordBatch, columns: &ColumnPlaces) -> Result<(), RawError> {
         let schema = batch.schema_ref();
         let text = |place: usize| -> Result<StringArray, RawError> {
-            texts(batch.column(place)).ok_or_else(|| self.column_type(schema, place, "a plain value"))
+            texts(batch.column(place)).ok_or_else(|| self.column_type(schema, place, "a scalar value"))
         };
         let named: Vec<Option<StringArray>> =
             columns.places.iter().map(|place| place.map(text).transpose()).collect::<Result<_, _>>()?;
@@ -62,7 +63,7 @@ impl FileReader<'_> {
             columns.kept.iter().map(|column| text(column.place)).collect::<Result<_, RawError>>()?;
         let places =
             || columns.places.iter().copied().flatten().chain(columns.kept.iter().map(|column| column.place));
-        // Bytes that are no text, and times that no calendar has, are null as texts.
+        // Bytes that are not UTF-8, and times out of the calendar's range, become null texts.
         let lossy: Vec<(usize, NullBuffer)> = places()
             .zip(named.iter().flatten().chain(&kept))
             .filter(|(place, texts)| texts.null_count() > batch.column(*place).logical_null_count())
@@ -99,7 +100,7 @@ impl FileReader<'_> {
         Ok(())
     }
 
-    /// Returns a bit for each of the spec's columns whose values `schema` types as numbers or times.
+    /// Returns a bit per column of the spec: whether `schema` types its values as numbers or times.
     fn typed(&self, schema: &Schema, places: &[Option<usize>]) -> u32 {
         let typed = |column: &ColumnSpec, place: usize| {
             let found = kind(schema.field(place).data_type());
@@ -151,7 +152,7 @@ impl FileReader<'_> {
     }
 }
 
-/// Returns the values of `column` as texts, null where a value has no text; nothing where the type has none.
+/// Returns the values of `column` as texts. Values without a text become null. Returns `None` if the type has no text.
 fn texts(column: &ArrayRef) -> Option<StringArray> {
     if let Ok(texts) = cast(column, &DataType::Utf8) {
         return Some(texts.as_string::<i32>().clone());
@@ -159,7 +160,7 @@ fn texts(column: &ArrayRef) -> Option<StringArray> {
     if !matches!(kind(column.data_type()), RawType::Timestamp | RawType::Date) {
         return None;
     }
-    // One value that no calendar has must not hide the others.
+    // A value out of the calendar's range fails the whole cast, so values are cast one by one.
     let text = |row| {
         let text = cast(&column.slice(row, 1), &DataType::Utf8).ok()?;
         let text = text.as_string::<i32>();
@@ -172,16 +173,18 @@ fn is_null(column: &ArrayRef, row: usize) -> bool {
     column.logical_nulls().is_some_and(|nulls| nulls.is_null(row))
 }
 
+/// Returns the error for a value without a text.
 fn lost_value(field: &Field) -> LineError {
     match kind(field.data_type()) {
         RawType::Timestamp | RawType::Date => LineError {
-            cause: format!("column `{}`: a time that no calendar has", field.name()),
+            cause: format!("column `{}`: a time out of range", field.name()),
             found: "found a value that cannot be shown".to_owned(),
         },
         _ => not_utf8(&format!("column `{}`", field.name())),
     }
 }
 
+/// Returns the raw type of an Arrow type.
 fn kind(data_type: &DataType) -> RawType {
     match data_type {
         DataType::Boolean => RawType::Boolean,
@@ -195,7 +198,7 @@ fn kind(data_type: &DataType) -> RawType {
         DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
             RawType::Decimal(scale.unsigned_abs())
         }
-        // More digits than can be served as a number.
+        // More digits than a number in responses may have.
         DataType::Decimal256(..) => RawType::Text,
         DataType::Dictionary(_, value) => kind(value),
         other if other.is_integer() => RawType::Integer,
