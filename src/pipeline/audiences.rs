@@ -14,7 +14,7 @@ use arrow::{
 };
 
 use super::{
-    BuildError,
+    error::BuildError,
     parts::SnapshotTarget,
     segments::{self, Rankings, is_built_in},
     staging::MONEY,

@@ -11,9 +11,10 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
-    BuildError,
     audiences::{self, Audience},
-    churn, data_warnings, open_files, parquet_files,
+    churn, data_warnings,
+    error::BuildError,
+    open_files, parquet_files,
     parts::{self, ServedView, SnapshotTarget, WrittenParts},
     past::{self, Derivation, Past, Spilled},
     personal::Personal,
@@ -266,7 +267,7 @@ impl<'a> Build<'a> {
         let memory = setup::memory_limits(self.config);
         let session = Session::new(self.partitions, memory, scratch.to_path_buf(), as_of)?;
         for (name, files) in tables {
-            session.register(name, StagedTable::divided(files.clone()))?;
+            session.register(name, StagedTable::partitioned(files.clone()))?;
         }
         for (view, place) in &self.config.views.parquet {
             let table = parquet_files::stage(self.lakes.raw, view, place, self.threads, scratch).await?;
@@ -284,7 +285,7 @@ impl<'a> Build<'a> {
             let stage = format!("view {}", view.name);
             self.progress.enter(&stage, 0);
             let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
-            self.personal.note(view, &file.schema)?;
+            self.personal.mark(view, &file.schema)?;
             required_columns::check(view, &file.schema)?;
             session.register(&view.name, StagedTable::whole(file.clone(), !view.step))?;
             files.insert(*at, file);

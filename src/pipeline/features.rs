@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
 
 use super::{
-    BuildError,
     build::{Build, Built, Lakes, scratch},
+    error::BuildError,
 };
 use crate::{
     config::{Config, LakeConfig},

@@ -16,8 +16,10 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::{
-    BuildError, RawError, ViewError, encode,
+    encode,
+    error::{BuildError, ViewError},
     query::Session,
+    raw::RawError,
     staging::{StagedFile, open, staging},
 };
 use crate::{

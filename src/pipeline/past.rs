@@ -15,7 +15,7 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
-    BuildError,
+    error::BuildError,
     query::{MemoryLimits, Session},
     raw::{RawError, Table, TableSpec},
     staged_table::StagedTable,
@@ -162,7 +162,7 @@ impl Past<'_> {
         let derived = self.spilled.derive(derivation, &Arc::default()).await?;
         let session = Session::new(self.spilled.partitions, self.memory, folder.path().to_path_buf(), at)?;
         for (name, files) in tables(derived) {
-            session.register(name, StagedTable::divided(files))?;
+            session.register(name, StagedTable::partitioned(files))?;
         }
         for view in self.timed() {
             let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };

@@ -35,7 +35,7 @@ use datafusion::{
 use futures::StreamExt;
 
 use super::{
-    ViewError,
+    error::ViewError,
     staged_table::StagedTable,
     staging::{StagedFile, create, staging, time_type},
 };

@@ -10,7 +10,13 @@ use arrow::{
 };
 use futures::StreamExt;
 
-use super::{BuildError, ViewError, encode, parts::SnapshotTarget, query::Session, staging::MONEY};
+use super::{
+    encode,
+    error::{BuildError, ViewError},
+    parts::SnapshotTarget,
+    query::Session,
+    staging::MONEY,
+};
 use crate::{
     config::ChurnConfig,
     feature::{SegmentKind, is_name},

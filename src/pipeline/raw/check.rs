@@ -5,7 +5,8 @@ use std::{borrow::Cow, cmp::Ordering};
 use chrono::{DateTime, NaiveDate};
 
 use super::{
-    RawType, TableSpec,
+    spec::TableSpec,
+    table::RawType,
     time::NotTime,
     value::{self, NotNumber, NumberRule, trimmed},
 };

@@ -16,7 +16,10 @@ use object_store::{ObjectMeta, path::Path};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::{RawError, Table, table_config};
+use super::{
+    error::RawError,
+    table::{Table, table_config},
+};
 use crate::{
     config::RawConfig,
     lake::{Content, Lake},

@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use serde_json::value::RawValue;
 
 use super::{
-    ColumnSpec, RawError, RawType, Table, TableSpec,
+    error::RawError,
     object::{JsonObject, JsonText},
+    spec::TableSpec,
+    table::{ColumnSpec, RawType, Table},
     value::NumberRule,
 };
 use crate::feature::feature_name;

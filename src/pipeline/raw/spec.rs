@@ -6,7 +6,8 @@ use chrono::{SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::{
-    ColumnSpec, MAX_COLUMNS, RawError, RawType, Table, table_config,
+    error::RawError,
+    table::{ColumnSpec, MAX_COLUMNS, RawType, Table, table_config},
     time::{TimeFormat, TimeRule},
     value::{Nulls, NumberRule},
 };

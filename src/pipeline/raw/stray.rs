@@ -7,9 +7,10 @@
 use std::str;
 
 use super::{
-    MAX_COLUMNS, Table, TableSpec,
     check::{LineError, LineFields},
     records::{Quotes, Record, Records},
+    spec::TableSpec,
+    table::{MAX_COLUMNS, Table},
 };
 
 /// Expected shape of the records below a header.

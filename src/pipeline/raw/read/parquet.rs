@@ -15,15 +15,17 @@ use arrow::{
 };
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
-use super::{FileReader, not_utf8, unreadable};
+use super::reader::{FileReader, not_utf8, unreadable};
 use crate::pipeline::raw::{
-    ColumnSpec, MAX_COLUMNS, RawError, RawType,
     check::{ExtraField, LineError, LineFields},
+    error::RawError,
     header::{ColumnPlaces, Header},
+    table::{ColumnSpec, MAX_COLUMNS, RawType},
 };
 
 impl FileReader<'_> {
-    pub(super) fn parquet(&mut self, source: &mut impl Read, scratch: &Path) -> Result<(), RawError> {
+    /// Copies a Parquet file to a temporary file and reads all rows.
+    pub(super) fn read_parquet(&mut self, source: &mut impl Read, scratch: &Path) -> Result<(), RawError> {
         let mut spooled = || -> io::Result<File> {
             let mut spool = tempfile::tempfile_in(scratch)?;
             io::copy(source, &mut spool)?;
