@@ -1,8 +1,8 @@
 //! The build: raw files → staging → views → a snapshot in the lake.
 //!
-//! The build writes nothing to the lake before the raw data has passed its checks, and writes the manifest last. A build
-//! that crashes therefore leaves no folder that a reader would take for a snapshot. Only this module uses DataFusion.
-//! It does not depend on `serving`.
+//! The build writes nothing to the lake before the raw data has passed its checks, and writes the manifest
+//! last. A build that crashes therefore leaves no folder that a reader would take for a snapshot. Only this
+//! module uses DataFusion. It does not depend on `serving`.
 //!
 //! ```text
 //! raw ──▶ staging ──▶ query (views) ──▶ churn, recommend ──▶ parts, segments, audiences ──▶ manifest
@@ -71,8 +71,8 @@ pub async fn check_file(
     Ok(outcome.counts.get(file.table.name()).cloned().unwrap_or_default())
 }
 
-/// Builds a snapshot of the data known at `as_of` (the newest event if `None`) and writes it to the lake. The snapshot is
-/// not activated: [`crate::publish`] does that.
+/// Builds a snapshot of the data known at `as_of` (the newest event if `None`) and writes it to the lake. The
+/// snapshot is not activated: [`crate::publish`] does that.
 ///
 /// # Errors
 /// Fails if the raw data, a view, an audience or the lake does. The lake then has no new snapshot.

@@ -1,5 +1,5 @@
-//! Named audiences: parsed before the raw data is read, evaluated on the written parts by the code that also answers audience
-//! queries, and then segments like any other.
+//! Named audiences: parsed before the raw data is read, evaluated on the written parts by the code that also
+//! answers audience queries, and then segments like any other.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -62,12 +62,13 @@ pub enum AudienceError {
         first: String,
         /// Name of the other audience.
         second: String,
-        /// Their priority.
+        /// Shared priority.
         priority: u32,
     },
     /// Audiences depend on each other.
     #[error(
-        "audiences {} depend on each other in a cycle (an audience with a priority depends on all with lower numbers)",
+        "audiences {} depend on each other in a cycle (an audience with a priority depends on all with lower \
+         numbers)",
         .0.join(", ")
     )]
     Circle(Vec<String>),
@@ -128,8 +129,8 @@ pub(super) struct AudienceOutput {
     pub(super) warnings: Vec<Warning>,
 }
 
-/// Evaluates `audiences` on the snapshot that `manifest` describes, whose data files are written, and writes their
-/// rankings.
+/// Evaluates `audiences` on the snapshot that `manifest` describes, whose data files are written, and writes
+/// their rankings.
 pub(super) async fn write(
     lake: &Lake,
     manifest: &Manifest,
@@ -174,8 +175,8 @@ pub(super) async fn write(
     Ok(output)
 }
 
-/// Returns the customers that match the expression of `audience`, before its priority counts. Adds hints about probable
-/// mistakes in the expression to `warnings`.
+/// Returns the customers that match the expression of `audience`, before its priority counts. Adds hints
+/// about probable mistakes in the expression to `warnings`.
 async fn members(
     audience: &Audience,
     known: &Known<'_>,
@@ -193,8 +194,8 @@ async fn members(
             |hint: String| Warning::new("audience", format!("audience {name}, at character {hint}"));
         warnings.extend(hints.into_iter().map(warning));
     }
-    let leaves: Vec<&Bitmap> = leaves.iter().map(AsRef::as_ref).collect();
-    Ok(plan.members(&leaves, cache.sets.customers()))
+    let bitmaps: Vec<&Bitmap> = leaves.iter().map(AsRef::as_ref).collect();
+    Ok(plan.members(&bitmaps, cache.sets.customers()))
 }
 
 /// Columns of `rfm` that the figures and rankings of audiences are computed from.

@@ -1,7 +1,7 @@
 //! One build from raw files to a snapshot: the stages, their order and their times.
 //!
-//! Each stage is a method of [`Build`] that returns its own value. The manifest is assembled from these values after all
-//! data files are written.
+//! Each stage is a method of [`Build`] that returns its own value. The manifest is assembled from these
+//! values after all data files are written.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -119,8 +119,8 @@ impl<'a> Build<'a> {
         Ok(Built { manifest })
     }
 
-    /// Checks the configuration and lists the raw files. Views are parsed here, so that a mistake in a view is reported
-    /// before any data is read.
+    /// Checks the configuration and lists the raw files. Views are parsed here, so that a mistake in a view
+    /// is reported before any data is read.
     async fn prepare(
         lakes: Lakes<'a>,
         config: &'a Config,
@@ -398,8 +398,8 @@ impl<'a> Build<'a> {
         if self.forgotten.refreshed(self.lakes.raw).await?.is_none() {
             return Ok(None);
         }
-        let message = "the erasure list changed during the build: customers erased since the start are left out of \
-                       responses, but are part of this snapshot";
+        let message = "the erasure list changed during the build: customers erased since the start are left \
+         out of responses, but are part of this snapshot";
         Ok(Some(Warning::new("forgotten_meanwhile", message)))
     }
 }

@@ -1,6 +1,8 @@
-//! Encoder of a view's rows as the JSON arrays that all tiers store: `[371,34,5288.63,1,5,5,"155","cant_lose"]`.
+//! Encoder of a view's rows as the JSON arrays that all tiers store:
+//! `[371,34,5288.63,1,5,5,"155","cant_lose"]`.
 //!
-//! Decimals have no trailing zeros, times are RFC 3339 with `Z`, NaN and infinity are null. Equal values give equal bytes.
+//! Decimals have no trailing zeros, times are RFC 3339 with `Z`, NaN and infinity are null. Equal values give
+//! equal bytes.
 
 use arrow::{
     array::{
@@ -79,10 +81,12 @@ impl<'a> Encoder<'a> {
             }
             DataType::Struct(fields) => {
                 let parts = column.as_struct();
-                let encoders = fields.iter().zip(parts.columns());
-                let encoders =
-                    encoders.map(|(field, part)| Ok((json_text(field.name()), Self::new(part.as_ref())?)));
-                Self::Struct(parts, encoders.collect::<Result<_, _>>()?)
+                let encoders = fields
+                    .iter()
+                    .zip(parts.columns())
+                    .map(|(field, part)| Ok((json_text(field.name()), Self::new(part.as_ref())?)))
+                    .collect::<Result<_, _>>()?;
+                Self::Struct(parts, encoders)
             }
             other => return Err(other.clone()),
         })

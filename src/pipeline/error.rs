@@ -51,12 +51,13 @@ pub enum ViewError {
     #[error("view {view}: there is more than one row for customer {id}")]
     DuplicateId { view: String, id: String },
     #[error(
-        "view {view}, column `{column}`: names must be unique and consist of a to z, 0 to 9 and _; rename it with AS"
+        "view {view}, column `{column}`: names must be unique and consist of a to z, 0 to 9 and _; rename it \
+         with AS"
     )]
     ColumnName { view: String, column: String },
     #[error(
-        "view {view}, column `{column}`: values of type {found} cannot be served; cast them to text, a number, a \
-         boolean, a date or a timestamp"
+        "view {view}, column `{column}`: values of type {found} cannot be served; cast them to text, a \
+         number, a boolean, a date or a timestamp"
     )]
     ColumnType { view: String, column: String, found: String },
     #[error("view {view}: the column `{column}` is required, as {expected}")]
@@ -64,7 +65,8 @@ pub enum ViewError {
     #[error("`{name}` is declared personal, and there is no such column{near}")]
     UnknownPersonal { name: String, near: String },
     #[error(
-        "view {view}: the column `{column}` cannot be personal, since lists and segments expose it; use another name"
+        "view {view}: the column `{column}` cannot be personal, since lists and segments expose it; use \
+         another name"
     )]
     Personal { view: String, column: &'static str },
     #[error(
@@ -74,8 +76,8 @@ pub enum ViewError {
     #[error("views {} depend on each other in a cycle", views.join(", "))]
     Circle { views: Vec<String> },
     #[error(
-        "view {view}: the process used {used} MiB, more than [build] memory_limit ({limit} MiB); a COUNT(DISTINCT …) \
-         over many groups is a common cause: group twice instead"
+        "view {view}: the process used {used} MiB, more than [build] memory_limit ({limit} MiB); a \
+         COUNT(DISTINCT …) over many groups is a common cause: group twice instead"
     )]
     Memory { view: String, used: u64, limit: u64 },
     #[error("view {view}: more memory than [build] memory is needed, and the operator cannot spill: {why}")]

@@ -1,5 +1,5 @@
-//! Export of all features at an as-of time to one Parquet file, for training models outside Larder: a build whose
-//! snapshot is written to a temporary folder.
+//! Export of all features at an as-of time to one Parquet file, for training models outside Larder: a build
+//! whose snapshot is written to a temporary folder.
 
 use std::{
     fs::File,
@@ -20,8 +20,8 @@ use crate::{
     telemetry::Progress,
 };
 
-/// Writes the features at `as_of` to the file `out`: one row per customer and one struct column per view, as in the
-/// `customers` parts of a snapshot. The file appears under its name when it is complete.
+/// Writes the features at `as_of` to the file `out`: one row per customer and one struct column per view, as
+/// in the `customers` parts of a snapshot. The file appears under its name when it is complete.
 ///
 /// # Errors
 /// Fails if the build does ([`super::build`]), or if the file cannot be written.

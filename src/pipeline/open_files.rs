@@ -6,10 +6,12 @@ use super::raw::RawError;
 
 /// Maximum number of open files per thread: spill files, staged tables and raw files.
 const PER_THREAD: u64 = 16;
-/// Maximum number of other open files: sockets of the lake, the log, spilling sorts, Parquet files being written.
+/// Maximum number of other open files: sockets of the lake, the log, spilling sorts, Parquet files being
+/// written.
 const OTHERS: u64 = 128;
 
-/// Raises the limit of open files to the hard limit, and checks that it suffices for a build on `threads` threads.
+/// Raises the limit of open files to the hard limit, and checks that it suffices for a build on `threads`
+/// threads.
 ///
 /// # Errors
 /// Fails with [`RawError::OpenFiles`] if the hard limit is too low.

@@ -1,5 +1,5 @@
-//! Views from Parquet files of another engine: the files are copied from the lake and staged as Arrow files, which the
-//! build reads instead.
+//! Views from Parquet files of another engine: the files are copied from the lake and staged as Arrow files,
+//! which the build reads instead.
 
 use std::{
     collections::BTreeMap,
@@ -46,8 +46,8 @@ pub(super) fn table_name(view: &str) -> String {
     format!("parquet_{view}")
 }
 
-/// Stages the rows of the Parquet files in `place` as a table of `partitions` partitions. A column that a file lacks is null
-/// for its rows.
+/// Stages the rows of the Parquet files in `place` as a table of `partitions` partitions. A column that a
+/// file lacks is null for its rows.
 pub(super) async fn stage(
     lake: &Lake,
     view: &str,
@@ -55,18 +55,16 @@ pub(super) async fn stage(
     partitions: usize,
     scratch: &Path,
 ) -> Result<StagedTable, ViewError> {
-    let files = ParquetFiles {
+    let listed = ParquetFiles {
         view: view.to_owned(),
         place: place.to_owned(),
         folder: scratch.join(format!("parquet-{view}")),
         copies: Vec::new(),
     };
-    let files = files.copy(lake).await?;
-    let staged = tokio::task::spawn_blocking(move || files.stage(partitions.max(1))).await;
-    let staged = staged.unwrap_or_else(|panicked| {
-        Err(ViewError::Parquet { view: view.to_owned(), place: place.to_owned(), why: panicked.to_string() })
-    });
-    Ok(StagedTable::unordered(staged?))
+    let copied = listed.copy(lake).await?;
+    let panicked = copied.failed("a thread of the build panicked");
+    let staged = tokio::task::spawn_blocking(move || copied.stage(partitions.max(1))).await;
+    Ok(StagedTable::unordered(staged.map_err(|_| panicked)??))
 }
 
 /// Parquet files of a view.
@@ -110,8 +108,9 @@ impl ParquetFiles {
     fn stage(&self, partitions: usize) -> Result<Vec<StagedFile>, ViewError> {
         let schema = self.schema()?;
         let path = |partition: usize| self.folder.join(format!("{partition:05}.arrow"));
-        let writers = (0..partitions).map(|partition| Ok((create(&path(partition), &schema)?, 0)));
-        let mut writers = writers.collect::<Result<Vec<_>, ViewError>>()?;
+        let mut writers = (0..partitions)
+            .map(|partition| Ok((create(&path(partition), &schema)?, 0)))
+            .collect::<Result<Vec<_>, ViewError>>()?;
         let mut next = 0;
         for (name, copy) in &self.copies {
             let broken = |error: &dyn std::fmt::Display| self.failed(format!("{name}: {error}"));

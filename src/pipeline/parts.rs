@@ -1,5 +1,5 @@
-//! Writer of a snapshot's parts: joins the staged views by customer and writes them as typed `customers` parts and as
-//! `rows` parts, whose rows are ready to serve.
+//! Writer of a snapshot's parts: joins the staged views by customer and writes them as typed `customers`
+//! parts and as `rows` parts, whose rows are ready to serve.
 
 use std::{
     collections::BTreeMap,
@@ -94,7 +94,8 @@ struct CustomerChunk {
     views: Vec<(Vec<ArrayRef>, NullBuffer)>,
 }
 
-/// Writes the `customers` and `rows` parts, each kind in its own task. `staged` holds a file for each of `views`.
+/// Writes the `customers` and `rows` parts, each kind in its own task. `staged` holds a file for each of
+/// `views`.
 pub(super) async fn write(
     target: SnapshotTarget<'_>,
     session: &Session,
@@ -329,21 +330,27 @@ impl ViewCursor {
         let rows = concat_batches(&self.schema, &batches).map_err(failed)?;
         let found = rows.column(0).as_string::<i32>();
         let mut at = 0;
-        let mut places = Vec::with_capacity(ids.len());
+        let mut indexes = Vec::with_capacity(ids.len());
         for id in (0..ids.len()).map(|row| ids.value(row)) {
             while at < found.len() && found.value(at) < id {
                 self.note_unknown(found.value(at));
                 at += 1;
             }
-            let here = at < found.len() && found.value(at) == id;
-            places.push(here.then(|| u32::try_from(at).unwrap_or(u32::MAX)));
-            at += usize::from(here);
+            if at < found.len() && found.value(at) == id {
+                indexes.push(Some(u32::try_from(at).unwrap_or(u32::MAX)));
+                at += 1;
+            } else {
+                indexes.push(None);
+            }
         }
         self.rest = rows.slice(at, rows.num_rows() - at);
-        let present = places.iter().map(Option::is_some).collect::<NullBuffer>();
-        let places = UInt32Array::from(places);
-        let features = rows.columns()[1..].iter().map(|column| take(column, &places, None));
-        let features: Vec<ArrayRef> = features.collect::<Result<_, _>>().map_err(failed)?;
+        let present = indexes.iter().map(Option::is_some).collect::<NullBuffer>();
+        let taken = UInt32Array::from(indexes);
+        let features: Vec<ArrayRef> = rows.columns()[1..]
+            .iter()
+            .map(|column| take(column, &taken, None))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?;
         for (nulls, feature) in self.nulls.iter_mut().zip(&features) {
             *nulls += feature.null_count() as u64;
         }

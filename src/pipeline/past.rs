@@ -1,7 +1,7 @@
 //! The staging and the views at any as-of time, derived anew from the spilled lines.
 //!
-//! Training data comes from the views that also serve, run at earlier as-of times (cutoffs). This module does not depend on
-//! models.
+//! Training data comes from the views that also serve, run at earlier as-of times (cutoffs). This module does
+//! not depend on models.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -130,8 +130,8 @@ pub(super) struct Past<'a> {
 }
 
 impl Past<'_> {
-    /// Returns the views that can be computed at an earlier as-of time. Views that read customer attributes or Parquet files
-    /// cannot, since these have no time.
+    /// Returns the views that can be computed at an earlier as-of time. Views that read customer attributes
+    /// or Parquet files cannot, since these have no time.
     pub(super) fn timed(&self) -> Vec<&ViewDefinition> {
         const TIMED: [&str; 4] = ["transactions", "orders", "returns", "interactions"];
         let mut timed: Vec<&ViewDefinition> = Vec::new();
@@ -150,8 +150,8 @@ impl Past<'_> {
         timed
     }
 
-    /// Opens a session with the tables and timed views at `at`, for the customers of the first `filled` partitions. The folder
-    /// holds the staged tables and must outlive the session.
+    /// Opens a session with the tables and timed views at `at`, for the customers of the first `filled`
+    /// partitions. The folder holds the staged tables and must outlive the session.
     pub(super) async fn at(
         &self,
         at: DateTime<Utc>,

@@ -1,6 +1,6 @@
-//! Personal columns of a build: declared in the head of a view, declared in the configuration, or copied by a view from a
-//! personal column of the `customers` files under the same name. A declared column must exist, since a misspelled name
-//! would leave the column unprotected.
+//! Personal columns of a build: declared in the head of a view, declared in the configuration, or copied by a
+//! view from a personal column of the `customers` files under the same name. A declared column must exist,
+//! since a misspelled name would leave the column unprotected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,9 +48,11 @@ impl<'a> Personal<'a> {
         }
         let mut readers = BTreeSet::from([Table::Customers.name().to_owned()]);
         loop {
-            let more =
-                reads.iter().filter(|(_, read)| !readers.is_disjoint(read)).map(|(view, _)| view.clone());
-            let more: Vec<String> = more.filter(|view| !readers.contains(view)).collect();
+            let more: Vec<String> = reads
+                .iter()
+                .filter(|(view, read)| !readers.is_disjoint(read) && !readers.contains(*view))
+                .map(|(view, _)| view.clone())
+                .collect();
             if more.is_empty() {
                 break;
             }
@@ -60,8 +62,9 @@ impl<'a> Personal<'a> {
         Ok(Self { raw, declared, readers })
     }
 
-    /// Returns `extras`, the attributes in the `customers` files, after checking that all columns declared in `personal` and
-    /// `types` are attributes or columns of `spec`. Without `customers` files, nothing is checked.
+    /// Returns `extras`, the attributes in the `customers` files, after checking that all columns declared in
+    /// `personal` and `types` are attributes or columns of `spec`. Without `customers` files, nothing is
+    /// checked.
     ///
     /// # Errors
     /// Fails for a column that no file has.

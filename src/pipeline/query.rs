@@ -1,5 +1,5 @@
-//! Query sessions: run the SQL of views over the staged tables within memory limits, check the rows, and stage them for the
-//! views that read them.
+//! Query sessions: run the SQL of views over the staged tables within memory limits, check the rows, and
+//! stage them for the views that read them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -77,7 +77,8 @@ impl Session {
         let options = config.options_mut();
         // The staging is partitioned by customer: grouping by customer and more needs no repartitioning.
         options.optimizer.subset_repartition_threshold = 1;
-        // The staging is sorted, as sort-merge joins need it. Unlike hash joins, they can spill if a sort is needed.
+        // The staging is sorted, as sort-merge joins need it. Unlike hash joins, they can spill if a sort is
+        // needed.
         options.optimizer.prefer_hash_join = false;
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.sort_spill_reservation_bytes = 1 << 20;
@@ -109,8 +110,11 @@ impl Session {
     /// Returns the names of the tables and views that `view` reads.
     fn reads(&self, view: &ViewDefinition) -> Result<BTreeSet<String>, ViewError> {
         let statement = self.parse(view)?;
-        let tables = self.context.state().resolve_table_references(&statement);
-        let tables = tables.map_err(|source| failed(&view.name, source))?;
+        let tables = self
+            .context
+            .state()
+            .resolve_table_references(&statement)
+            .map_err(|source| failed(&view.name, source))?;
         Ok(tables.iter().map(|table| table.table().to_owned()).collect())
     }
 
@@ -168,8 +172,7 @@ impl Session {
     pub(crate) async fn run_view(&self, view: &ViewDefinition) -> Result<StagedFile, ViewError> {
         let plan = self.plan(view).await?;
         let schema: SchemaRef = plan.schema().inner().clone();
-        let id = schema.field_with_name(ID).ok().filter(|field| field.data_type().is_string());
-        if id.is_none() {
+        if !schema.field_with_name(ID).is_ok_and(|field| field.data_type().is_string()) {
             return Err(ViewError::NoCustomerId { view: view.name.clone() });
         }
         let mut names = BTreeSet::new();
@@ -187,11 +190,12 @@ impl Session {
             .context
             .execute_logical_plan(plan)
             .await
-            .and_then(|frame| frame.select(order)?.sort(vec![col(ID).sort(true, true)]));
-        let plan = sorted.map_err(|source| failed(&view.name, source))?.into_optimized_plan();
-        let plan = plan.map_err(|source| failed(&view.name, source))?;
-        let normal = schema_of(&view.name, plan.schema().inner())?;
-        let stream = self.stream(&view.name, plan).await?;
+            .and_then(|frame| {
+                frame.select(order)?.sort(vec![col(ID).sort(true, true)])?.into_optimized_plan()
+            })
+            .map_err(|source| failed(&view.name, source))?;
+        let normal = schema_of(&view.name, sorted.schema().inner())?;
+        let stream = self.stream(&view.name, sorted).await?;
         self.stage(view, stream, &normal, true).await
     }
 
@@ -244,8 +248,8 @@ impl Session {
         Ok(StagedFile { path, schema: Arc::clone(schema), rows })
     }
 
-    /// Fails if the process uses more memory than allowed. DataFusion's memory pool does not track every allocation, so the
-    /// resident memory of the process decides.
+    /// Fails if the process uses more memory than allowed. DataFusion's memory pool does not track every
+    /// allocation, so the resident memory of the process decides.
     fn check_memory(&self, view: &str) -> Result<(), ViewError> {
         match resident_bytes() {
             Some(bytes) if bytes > self.memory.process => Err(ViewError::Memory {
@@ -282,8 +286,8 @@ fn resident_bytes() -> Option<u64> {
     Some(pages * 4096)
 }
 
-/// Returns the schema in which a view's rows are staged: one text type, timestamps in UTC. Fails for types that cannot be
-/// served.
+/// Returns the schema in which a view's rows are staged: one text type, timestamps in UTC. Fails for types
+/// that cannot be served.
 pub(super) fn schema_of(view: &str, schema: &Schema) -> Result<SchemaRef, ViewError> {
     let field = |field: &Arc<Field>| {
         let normal = normal_type(field.data_type()).ok_or_else(|| ViewError::ColumnType {
@@ -334,8 +338,8 @@ fn normalize(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arr
     RecordBatch::try_new(Arc::clone(schema), columns?)
 }
 
-/// Checks that the sorted ids of `batch` are unique and not null. `last` is the last id of the batch before; returns the last
-/// id of this batch.
+/// Checks that the sorted ids of `batch` are unique and not null. `last` is the last id of the batch before;
+/// returns the last id of this batch.
 fn check_unique(
     view: &str,
     batch: &RecordBatch,

@@ -1,8 +1,8 @@
 //! Raw tables: their columns, the readers of raw files, and the checks of each line.
 //!
-//! The readers (`read`) convert every line of every format to text fields in the order of the table's columns. The
-//! checks (`check`) convert the fields to a typed line, or to an error that says why the line is bad. This module does
-//! not depend on the staging or on SQL.
+//! The readers (`read`) convert every line of every format to text fields in the order of the table's
+//! columns. The checks (`check`) convert the fields to a typed line, or to an error that says why the line is
+//! bad. This module does not depend on the staging or on SQL.
 
 pub(crate) mod check;
 mod error;

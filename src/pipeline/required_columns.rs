@@ -1,4 +1,5 @@
-//! Check of the columns of built-in views that Larder itself reads. A view that replaces a built-in one must have them.
+//! Check of the columns of built-in views that Larder itself reads. A view that replaces a built-in one must
+//! have them.
 
 use arrow::datatypes::{DataType, Field, Schema};
 

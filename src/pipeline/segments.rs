@@ -1,10 +1,10 @@
-//! Writer of the built-in segments: rankings of their members, best first, their figures, and the quintile edges of the
-//! RFM scores.
+//! Writer of the built-in segments: rankings of their members, best first, their figures, and the quintile
+//! edges of the RFM scores.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::{Array, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray},
+    array::{Array, AsArray, RecordBatch, StringArray},
     compute::cast,
     datatypes::{DataType, Decimal128Type, Int64Type, Schema, SchemaRef},
 };
@@ -56,16 +56,16 @@ impl Rankings {
     }
 }
 
-/// Writes the ranking of every RFM segment, sorted by `monetary` and then id. `customers` is the number of all customers.
-/// If the view `rfm` is the built-in one, empty segments are listed too.
+/// Writes the ranking of every RFM segment, sorted by `monetary` and then id. `customers` is the number of
+/// all customers. If the view `rfm` is the built-in one, empty segments are listed too.
 pub(super) async fn write_rfm(
     target: SnapshotTarget<'_>,
     session: &Session,
     customers: u64,
     is_built_in: bool,
 ) -> Result<Rankings, BuildError> {
-    let sql = "SELECT segment, customer_id, monetary, monetary AS revenue, r_score, f_score, m_score FROM rfm \
-               WHERE segment IS NOT NULL ORDER BY segment, monetary DESC NULLS LAST, customer_id";
+    let sql = "SELECT segment, customer_id, monetary, monetary AS revenue, r_score, f_score, m_score FROM \
+     rfm WHERE segment IS NOT NULL ORDER BY segment, monetary DESC NULLS LAST, customer_id";
     let (mut tallies, files) = write_members(target, session, "rfm", sql).await?;
     if let Some(name) = tallies.keys().find(|name| *name == CHURN_LIST || levels().contains(name)) {
         return Err(ViewError::SegmentName { name: name.clone() }.into());
@@ -100,8 +100,8 @@ fn levels() -> [String; 3] {
     ["high", "medium", "low"].map(|level| format!("churn_{level}"))
 }
 
-/// Writes the rankings of the churn segments, sorted by value at risk and then id, and the churn list of all customers
-/// with the columns that requests filter by. `customers` is the number of all customers.
+/// Writes the rankings of the churn segments, sorted by value at risk and then id, and the churn list of all
+/// customers with the columns that requests filter by. `customers` is the number of all customers.
 pub(super) async fn write_churn(
     target: SnapshotTarget<'_>,
     session: &Session,
@@ -146,9 +146,9 @@ pub(super) async fn write_churn(
     Ok(Rankings { segments, files })
 }
 
-/// Runs `sql`, writes a ranking for each segment of its rows and returns the sums of each segment. The columns are the
-/// segment, the id, the value that members are sorted by, the revenue and the three scores. `view` names the query in
-/// errors.
+/// Runs `sql`, writes a ranking for each segment of its rows and returns the sums of each segment. The
+/// columns are the segment, the id, the value that members are sorted by, the revenue and the three scores.
+/// `view` names the query in errors.
 async fn write_members(
     target: SnapshotTarget<'_>,
     session: &Session,
@@ -240,13 +240,12 @@ pub(super) async fn write_blocks(
 
 /// Adds the revenue and the scores of `members` to `tally`.
 fn add(tally: &mut Tally, members: &RecordBatch) -> Result<(), arrow::error::ArrowError> {
-    let monetary = cast(members.column(3), &MONEY)?;
-    let monetary: &Decimal128Array = monetary.as_primitive::<Decimal128Type>();
+    let revenue = cast(members.column(3), &MONEY)?;
     tally.size += members.num_rows() as u64;
-    tally.revenue += monetary.iter().flatten().sum::<i128>();
+    tally.revenue += revenue.as_primitive::<Decimal128Type>().iter().flatten().sum::<i128>();
     for (at, (sum, count)) in tally.scores.iter_mut().enumerate() {
-        let scores = cast(members.column(4 + at), &DataType::Int64)?;
-        let scores: &Int64Array = scores.as_primitive::<Int64Type>();
+        let column = cast(members.column(4 + at), &DataType::Int64)?;
+        let scores = column.as_primitive::<Int64Type>();
         *sum += scores.iter().flatten().sum::<i64>();
         *count += (scores.len() - scores.null_count()) as u64;
     }

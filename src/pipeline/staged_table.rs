@@ -1,5 +1,5 @@
-//! DataFusion table over staged Arrow files. The files are already partitioned and sorted by customer, so that queries by
-//! customer need neither repartitioning nor sorting.
+//! DataFusion table over staged Arrow files. The files are already partitioned and sorted by customer, so
+//! that queries by customer need neither repartitioning nor sorting.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! The staging: checked and typed raw lines in temporary Arrow files, partitioned by customer.
 //!
-//! First, every reading thread spills its lines to one file per table, in blocks of one partition each ([`spill`]). Then
-//! each partition is loaded, cut at `as_of`, sorted by customer and order, and written as the tables that views read
-//! ([`mod@derive`]).
+//! First, every reading thread spills its lines to one file per table, in blocks of one partition each
+//! ([`spill`]). Then each partition is loaded, cut at `as_of`, sorted by customer and order, and written as
+//! the tables that views read ([`mod@derive`]).
 
 use std::{
     fs::File,
@@ -39,8 +39,8 @@ pub(crate) fn times(micros: Vec<i64>) -> TimestampMicrosecondArray {
     TimestampMicrosecondArray::from(micros).with_timezone(UTC)
 }
 
-/// Temporary folder of one build, removed on drop. A locked file in the folder shows later builds that its owner is still
-/// running.
+/// Temporary folder of one build, removed on drop. A locked file in the folder shows later builds that its
+/// owner is still running.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     folder: tempfile::TempDir,
@@ -61,7 +61,8 @@ impl Scratch {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
-        // The file is locked before it gets its final name, so that no other build takes the folder for abandoned.
+        // The file is locked before it gets its final name, so that no other build takes the folder for
+        // abandoned.
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(failed)?;
         let unlocked = folder.path().join("lock.new");
         let lock = File::create(&unlocked).and_then(|lock| lock.lock().map(|()| lock)).map_err(failed)?;
@@ -107,8 +108,8 @@ pub(crate) fn open(
         .map_err(|error| staging(path, error))
 }
 
-/// File that is opened anew for each read. A query has a reader for each partition of each table, which is more than a
-/// process may have files open.
+/// File that is opened anew for each read. A query has a reader for each partition of each table, which is
+/// more than a process may have files open.
 #[derive(Debug)]
 pub(crate) struct Reopened {
     path: PathBuf,

@@ -17,8 +17,8 @@ pub(in crate::pipeline) fn scratch(config: &Config) -> Result<Scratch, RawError>
     Scratch::new(&configured.map_or_else(std::env::temp_dir, |folder| config.resolve(folder)))
 }
 
-/// Returns the number of partitions of the staging. Only the size of the raw data counts, so that the result does not
-/// depend on the machine.
+/// Returns the number of partitions of the staging. Only the size of the raw data counts, so that the result
+/// does not depend on the machine.
 pub(super) fn partitions(files: &[RawFile]) -> usize {
     const PARTITION_BYTES: u64 = 64 << 20;
     let uncompressed = |file: &RawFile| if file.gzip { file.bytes.saturating_mul(8) } else { file.bytes };

@@ -28,7 +28,8 @@ pub(crate) enum RawLine<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LineFields<'a> {
     pub(crate) texts: &'a [&'a str],
-    /// Bit per column: whether the file types the values, so that configured formats and decimal marks do not apply.
+    /// Bit per column: whether the file types the values, so that configured formats and decimal marks do not
+    /// apply.
     pub(crate) typed: u32,
 }
 
@@ -156,7 +157,8 @@ impl TableSpec {
         })
     }
 
-    /// Checks the fields of a line of `customers`, and converts typed attributes to the form in which they are staged.
+    /// Checks the fields of a line of `customers`, and converts typed attributes to the form in which they
+    /// are staged.
     pub(crate) fn check_customer<'a>(
         &self,
         fields: LineFields<'a>,
@@ -222,8 +224,8 @@ impl TableSpec {
             .map_err(|error| self.line_error(at, &error.to_string(), fields.texts[at]))
     }
 
-    /// Rejects an id in scientific notation, such as `1e16`, in a column that the file types as a number. In a text column,
-    /// `1e16` may be hexadecimal.
+    /// Rejects an id in scientific notation, such as `1e16`, in a column that the file types as a number. In
+    /// a text column, `1e16` may be hexadecimal.
     fn check_exact(&self, fields: LineFields<'_>, at: usize) -> Result<(), Box<LineError>> {
         if fields.texts[at].contains(['e', 'E']) && fields.texts[at].parse::<f64>().is_ok() {
             return Err(self.line_error(at, &InvalidId::Ambiguous.to_string(), fields.texts[at]));
@@ -335,8 +337,8 @@ impl TableSpec {
             }
             NotNumber::Thousands => (
                 format!(
-                    "a number such as 1.000 may mean one or a thousand; set `decimal = \".\"`, or `decimal = \",\"` and \
-                     `thousands = \".\"`, in [raw.{table}]"
+                    "a number such as 1.000 may mean one or a thousand; set `decimal = \".\"`, or `decimal = \
+                     \",\"` and `thousands = \".\"`, in [raw.{table}]"
                 ),
                 found(text),
             ),
@@ -359,7 +361,8 @@ impl TableSpec {
             NotTime::Form => (format!("expected {}{formats}", kind.expected()), found(text)),
             NotTime::Digits(format) => (
                 format!(
-                    "digits without separators may be a date or an epoch; set `time_format = \"{format}\"` in [raw.{}]",
+                    "digits without separators may be a date or an epoch; set `time_format = \"{format}\"` \
+                     in [raw.{}]",
                     self.table.name()
                 ),
                 found(text),

@@ -29,7 +29,8 @@ pub enum RawError {
     },
     /// A file name has no known extension.
     #[error(
-        "{file}: unknown format; names must end in .csv, .jsonl, .ndjson, .json (these also with .gz) or .parquet"
+        "{file}: unknown format; names must end in .csv, .jsonl, .ndjson, .json (these also with .gz) or \
+         .parquet"
     )]
     Format {
         /// Name of the file.
@@ -37,7 +38,8 @@ pub enum RawError {
     },
     /// A file lacks a required column.
     #[error(
-        "{file}: there is no column `{source_name}`, expected as {table}.{column}; {found}; map it in [raw.{table}] columns"
+        "{file}: there is no column `{source_name}`, expected as {table}.{column}; {found}; map it in \
+         [raw.{table}] columns"
     )]
     MissingColumn {
         /// Name of the file.
@@ -61,8 +63,8 @@ pub enum RawError {
     },
     /// Two columns of a file have the same feature name.
     #[error(
-        "{file}: the columns `{first}` and `{second}` would both be the feature `{name}`; give one of them another name by \
-         `columns` in [raw.customers], such as columns = {{ other_name = \"{second}\" }}"
+        "{file}: the columns `{first}` and `{second}` would both be the feature `{name}`; give one of them \
+         another name by `columns` in [raw.customers], such as columns = {{ other_name = \"{second}\" }}"
     )]
     SameName {
         /// Name of the file.
@@ -76,8 +78,9 @@ pub enum RawError {
     },
     /// A folder is a table of another engine.
     #[error(
-        "{place} is a table in {format} format, whose log decides which of its files are valid; reading all files would give wrong \
-         numbers. Export the table as Parquet, CSV or JSON lines into a folder of its own"
+        "{place} is a table in {format} format, whose log decides which of its files are valid; reading all \
+         files would give wrong numbers. Export the table as Parquet, CSV or JSON lines into a folder of its \
+         own"
     )]
     TableFormat {
         /// Name of the folder.
@@ -87,8 +90,8 @@ pub enum RawError {
     },
     /// The limit of open files is too low.
     #[error(
-        "the build may have {needed} files open at a time, and the system allows {allowed}; raise the limit (`ulimit -n \
-         {needed}`, LimitNOFILE={needed} of a systemd unit), or lower `threads` in [build]"
+        "the build may have {needed} files open at a time, and the system allows {allowed}; raise the limit \
+         (`ulimit -n {needed}`, LimitNOFILE={needed} of a systemd unit), or lower `threads` in [build]"
     )]
     OpenFiles {
         /// Maximum number of files that the build has open.
@@ -120,7 +123,8 @@ pub enum RawError {
     },
     /// The share of bad lines is too high.
     #[error(
-        "{bad} of {lines} lines of {table} are bad, more than the share of {limit} that [raw] max_bad_share allows: {}",
+        "{bad} of {lines} lines of {table} are bad, more than the share of {limit} that [raw] max_bad_share \
+         allows: {}",
         causes_shown(causes)
     )]
     TooManyBad {

@@ -1,4 +1,5 @@
-//! Raw files: found in the lake or on disk, with the format taken from the name, streamed and hashed while read.
+//! Raw files: found in the lake or on disk, with the format taken from the name, streamed and hashed while
+//! read.
 
 use std::{
     collections::BTreeMap,
@@ -66,7 +67,8 @@ impl RawFile {
         Ok(Self { table, shown, bytes, lake, path, format, gzip })
     }
 
-    /// Opens the file for blocking reads. `progress` counts the bytes read. Must be called on a blocking thread of the runtime.
+    /// Opens the file for blocking reads. `progress` counts the bytes read. Must be called on a blocking
+    /// thread of the runtime.
     pub(crate) fn open(&self, progress: Arc<AtomicU64>) -> io::Result<HashingReader> {
         let runtime = tokio::runtime::Handle::current();
         let source = match runtime.block_on(self.lake.content(&self.path)).map_err(io::Error::other)? {
@@ -161,7 +163,8 @@ pub(crate) struct RawFiles {
 /// Finds the files of all tables.
 ///
 /// # Errors
-/// Fails for a required or configured table without files, for a table of another engine, and if the lake fails.
+/// Fails for a required or configured table without files, for a table of another engine, and if the lake
+/// fails.
 pub(crate) async fn find_all(lake: &Lake, raw: &RawConfig) -> Result<RawFiles, RawError> {
     let mut all = RawFiles::default();
     for table in Table::ALL {
@@ -213,7 +216,8 @@ async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<RawFiles, Ra
             found.warnings.extend(skipped_warning(table, &skipped));
             found.warnings.extend(folder_column(&found.files, &path).map(|column| {
                 let message = format!(
-                    "folders of {} are named {column}=…, which is not read as a column; write its values into the files",
+                    "folders of {} are named {column}=…, which is not read as a column; write its values \
+                     into the files",
                     table.name()
                 );
                 Warning::new("folder_columns", message)
@@ -245,8 +249,8 @@ fn folder_column(files: &[RawFile], place: &Path) -> Option<String> {
     })
 }
 
-/// Lists the objects below `folder` that hold data. Skips empty objects, and objects and folders whose names begin with `_`
-/// or `.`, where engines keep temporary and internal files.
+/// Lists the objects below `folder` that hold data. Skips empty objects, and objects and folders whose names
+/// begin with `_` or `.`, where engines keep temporary and internal files.
 ///
 /// # Errors
 /// Fails if the folder is a table of another engine, and if the lake fails.
@@ -266,7 +270,8 @@ pub(crate) async fn data_files(lake: &Lake, folder: &Path) -> Result<Vec<ObjectM
     Ok(files)
 }
 
-/// Returns the depth and the format of the other engine's table that the object of the path `parts` belongs to.
+/// Returns the depth and the format of the other engine's table that the object of the path `parts` belongs
+/// to.
 fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
     let folder = |name: &str| parts.iter().rev().skip(1).rev().position(|part| part == name);
     let is_metadata =
@@ -277,8 +282,9 @@ fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
         .or_else(|| if is_metadata { Some((folder("metadata")?, "Apache Iceberg")) } else { None })
 }
 
-/// Finds files with the same content, of which only one is read: the first by path, and of `customers` the last, since the
-/// last line of a customer counts. Returns the name of the file that is read, by index of the files that are not.
+/// Finds files with the same content, of which only one is read: the first by path, and of `customers` the
+/// last, since the last line of a customer counts. Returns the name of the file that is read, by index of the
+/// files that are not.
 pub(crate) async fn same_content(files: &[RawFile]) -> Result<BTreeMap<usize, String>, RawError> {
     let mut by_size: BTreeMap<(Table, u64), Vec<usize>> = BTreeMap::new();
     for (at, file) in files.iter().enumerate() {

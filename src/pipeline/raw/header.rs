@@ -1,5 +1,5 @@
-//! Columns of a raw file: the position of each column of the table, the columns kept as attributes, and the errors for
-//! missing columns.
+//! Columns of a raw file: the position of each column of the table, the columns kept as attributes, and the
+//! errors for missing columns.
 
 use std::collections::BTreeSet;
 
@@ -112,7 +112,8 @@ impl Header<'_> {
         };
         let shown = if self.looks_like_values(&parts) {
             format!(
-                "its first line has {} fields that look like values and are not shown; a header must name the columns",
+                "its first line has {} fields that look like values and are not shown; a header must name \
+                 the columns",
                 parts.len()
             )
         } else {
@@ -129,8 +130,8 @@ impl Header<'_> {
         missing_column(self.file, self.spec, column, shown + &hint.unwrap_or_default())
     }
 
-    /// Lists the columns of the file for a message. For customers, lists only texts that are certainly column names, since the
-    /// first line may hold personal values.
+    /// Lists the columns of the file for a message. For customers, lists only texts that are certainly column
+    /// names, since the first line may hold personal values.
     fn columns_shown(&self, parts: &[&str]) -> String {
         if self.spec.table != Table::Customers || self.is_header() {
             return format!("its columns are {}", parts.join(", "));
@@ -144,7 +145,8 @@ impl Header<'_> {
         self.names.contains(&self.spec.columns[0].source)
     }
 
-    /// Returns whether the first line seems to be data. Its values may be personal, so no message may show them.
+    /// Returns whether the first line seems to be data. Its values may be personal, so no message may show
+    /// them.
     fn looks_like_values(&self, parts: &[&str]) -> bool {
         if self.is_header() {
             return false;
@@ -239,7 +241,8 @@ impl<'a> ObjectKeys<'a> {
         }
     }
 
-    /// Checks that each required column is a key of some object, and that no two keys have the same feature name.
+    /// Checks that each required column is a key of some object, and that no two keys have the same feature
+    /// name.
     ///
     /// # Errors
     /// Fails for the first column that violates this.

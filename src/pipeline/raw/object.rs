@@ -1,5 +1,5 @@
-//! Deserialization of a JSON object to a list of members, with borrowed texts where possible. Does not depend on raw
-//! tables.
+//! Deserialization of a JSON object to a list of members, with borrowed texts where possible. Does not depend
+//! on raw tables.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -43,7 +43,8 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for JsonObject<'a, V> {
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                // After the stable sort, the last of several members of one name comes first. `dedup_by` keeps the first.
+                // After the stable sort, the last of several members of one name comes first. `dedup_by`
+                // keeps the first.
                 members.reverse();
                 members.sort_by(|(a, _), (b, _)| a.cmp(b));
                 let mut repeated = Vec::new();

@@ -1,5 +1,5 @@
-//! Readers of raw files: convert each line of CSV, JSON lines and Parquet to text fields in the order of the table's
-//! columns.
+//! Readers of raw files: convert each line of CSV, JSON lines and Parquet to text fields in the order of the
+//! table's columns.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -30,12 +30,13 @@ pub(crate) struct FileRead {
     pub(crate) sha256: String,
     /// Number of records, and of lines that belong to no record.
     pub(crate) lines: u64,
-    /// Number of lines as counted by `wc -l`, including headers and empty lines. Number of rows of a Parquet file.
+    /// Number of lines as counted by `wc -l`, including headers and empty lines. Number of rows of a Parquet
+    /// file.
     pub(crate) physical_lines: u64,
 }
 
-/// Reads `file` and passes every line with its number to `sink`. Blocks, so it must be called on a blocking thread of the
-/// runtime. `scratch` is a folder for temporary files.
+/// Reads `file` and passes every line with its number to `sink`. Blocks, so it must be called on a blocking
+/// thread of the runtime. `scratch` is a folder for temporary files.
 pub(crate) fn read_file(
     file: &RawFile,
     spec: &TableSpec,

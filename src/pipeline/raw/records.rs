@@ -1,9 +1,9 @@
-//! Reader of CSV records: `csv-core` splits the fields, and this module feeds it, counts lines and keeps the text of each
-//! record.
+//! Reader of CSV records: `csv-core` splits the fields, and this module feeds it, counts lines and keeps the
+//! text of each record.
 //!
-//! The grammar is that of the `csv` crate: a quote is special only at the start of a field, a doubled quote within quotes
-//! stands for one quote, a record ends with `\n`, `\r` or both, and empty lines are skipped. `benches/records.rs` measures
-//! the cost on top of `csv-core`. Does not depend on raw tables.
+//! The grammar is that of the `csv` crate: a quote is special only at the start of a field, a doubled quote
+//! within quotes stands for one quote, a record ends with `\n`, `\r` or both, and empty lines are skipped.
+//! `benches/records.rs` measures the cost on top of `csv-core`. Does not depend on raw tables.
 
 use std::{
     io::{self, Read},
@@ -175,7 +175,8 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Returns the number of lines read so far, as counted by `wc -l`, plus one for a last line without a line break.
+    /// Returns the number of lines read so far, as counted by `wc -l`, plus one for a last line without a
+    /// line break.
     pub(super) fn lines(&self) -> u64 {
         self.core.line() - 1 + u64::from(self.last != b'\n')
     }
@@ -229,8 +230,8 @@ impl<R: Read> Records<R> {
             raw = after;
         }
         self.last = raw.last().copied().unwrap_or(self.last);
-        // In a record without quotes, every byte belongs to a field, a delimiter or the line break at the end. In other
-        // records, csv-core counts the LFs.
+        // In a record without quotes, every byte belongs to a field, a delimiter or the line break at the
+        // end. In other records, csv-core counts the LFs.
         let has_quotes = is_last || raw.len() != written + fields;
         let passed = match if has_quotes { memchr(b'\r', raw) } else { Some(raw.len() - 1) } {
             None => newlines,
@@ -262,8 +263,8 @@ impl<R: Read> Records<R> {
         if self.rest.len() == self.buffer.len() {
             if self.buffer.len() >= LONGEST_RECORD {
                 let why = format!(
-                    "a quote opened at line {} or shortly after is not closed within {} MiB; set `quote = false` for files \
-                     without quotes",
+                    "a quote opened at line {} or shortly after is not closed within {} MiB; set `quote = \
+                     false` for files without quotes",
                     self.line,
                     LONGEST_RECORD >> 20
                 );
@@ -318,7 +319,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_equal_those_of_the_csv_crate(text in r#"(a|ü|"|,|\n|\r|\r\n|"",|,"){0,24}"#, step in 1_usize..9) {
+        fn records_equal_those_of_the_csv_crate(
+            text in r#"(a|ü|"|,|\n|\r|\r\n|"",|,"){0,24}"#,
+            step in 1_usize..9,
+        ) {
             let found: Vec<_> = read(text.as_bytes(), step).into_iter().map(|(_, fields)| fields).collect();
             prop_assert_eq!(found, by_csv(text.as_bytes()));
         }

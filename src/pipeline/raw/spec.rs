@@ -35,7 +35,8 @@ pub struct TableSpec {
     pub(crate) types: BTreeMap<String, RawType>,
     /// Maximum absolute quantity of a line.
     pub(crate) max_quantity: i64,
-    /// Indexes into [`TableSpec::texts`] of the columns of `order_scope`, which are part of an order's identity.
+    /// Indexes into [`TableSpec::texts`] of the columns of `order_scope`, which are part of an order's
+    /// identity.
     pub(crate) order_scope: Vec<usize>,
     /// Maximum time from the first to the last line of an order, in microseconds.
     pub(crate) order_span: i64,
@@ -155,8 +156,8 @@ fn reject_unused_settings(table: Table, config: &TableConfig) -> Result<(), Stri
     }
     if config.personal.iter().any(|name| feature_name(name) == "customer_id") {
         return Err(
-            "`personal` names customer_id, which is part of every response and every key in Tair; use pseudonymous ids in the raw \
-             data instead"
+            "`personal` names customer_id, which is part of every response and every key in Tair; use \
+             pseudonymous ids in the raw data instead"
                 .to_owned(),
         );
     }
@@ -201,6 +202,15 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<ColumnSpec>, Vec<C
         return Ok((columns, others));
     }
     columns.extend(others);
+    add_order_scope(table, config, &mut columns)?;
+    if columns.len() > MAX_COLUMNS {
+        return Err(format!("`columns` names more than {MAX_COLUMNS} columns"));
+    }
+    Ok((columns, Vec::new()))
+}
+
+/// Adds the columns of `order_scope` to `columns`, and makes them required.
+fn add_order_scope(table: Table, config: &TableConfig, columns: &mut Vec<ColumnSpec>) -> Result<(), String> {
     for name in &config.order_scope {
         if columns.iter().any(|column| column.name == *name && column.kind == RawType::Text) {
             continue;
@@ -226,10 +236,7 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<ColumnSpec>, Vec<C
             "`order_scope` names `{fixed}`, which is either already part of an order's identity or cannot be"
         ));
     }
-    if columns.len() > MAX_COLUMNS {
-        return Err(format!("`columns` names more than {MAX_COLUMNS} columns"));
-    }
-    Ok((columns, Vec::new()))
+    Ok(())
 }
 
 fn types(config: &TableConfig) -> Result<BTreeMap<String, RawType>, String> {

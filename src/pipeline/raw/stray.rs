@@ -1,8 +1,8 @@
-//! Detection of stray quotes in CSV: a `"` at the start of an unquoted field turns all lines up to the next `"` into one
-//! field.
+//! Detection of stray quotes in CSV: a `"` at the start of an unquoted field turns all lines up to the next
+//! `"` into one field.
 //!
-//! A record of several lines has a stray quote if a quote is not closed at the end of its field, or if one of the enclosed
-//! lines is a whole record: as many fields as the header, and valid typed fields.
+//! A record of several lines has a stray quote if a quote is not closed at the end of its field, or if one of
+//! the enclosed lines is a whole record: as many fields as the header, and valid typed fields.
 
 use std::str;
 
@@ -28,7 +28,8 @@ impl RecordShape<'_> {
         let last = record.line + record.covered - 1;
         let found = |what: &str| LineError {
             cause: format!(
-                "a stray quote; double quotes within quoted fields, or set `quote = false` in [raw.{}] if the file has none",
+                "a stray quote; double quotes within quoted fields, or set `quote = false` in [raw.{}] if \
+                 the file has none",
                 self.spec.table.name()
             ),
             found: format!(
@@ -42,7 +43,8 @@ impl RecordShape<'_> {
         let lines: Vec<&[u8]> = record.lines().collect();
         let (first, rest) = lines.split_first()?;
         let class = self.id_class(first);
-        // The last line ends with the quote, like the last line of a quoted address. It is a record only if the first line is.
+        // The last line ends with the quote, like the last line of a quoted address. It is a record only if
+        // the first line is.
         let within = if fields_if_plain(first, self.spec.delimiter) == self.columns {
             rest
         } else {
@@ -51,7 +53,8 @@ impl RecordShape<'_> {
         within.iter().any(|line| self.is_record(line, class)).then(|| found("encloses whole records"))
     }
 
-    /// Returns whether `line` alone seems to be a record of the file. `first` is the class of the id of the whole record.
+    /// Returns whether `line` alone seems to be a record of the file. `first` is the class of the id of the
+    /// whole record.
     fn is_record(&self, line: &[u8], first: Option<IdClass>) -> bool {
         let mut records = Records::of(line, self.spec.delimiter);
         let Ok(Some(record)) = records.next() else { return false };
@@ -80,7 +83,8 @@ impl RecordShape<'_> {
         }
     }
 
-    /// Returns the class of the customer id of the record that begins with `line`, if the id stands before the quote.
+    /// Returns the class of the customer id of the record that begins with `line`, if the id stands before
+    /// the quote.
     fn id_class(&self, line: &[u8]) -> Option<IdClass> {
         let place = (*self.places.first()?)?;
         let mut records = Records::of(line, self.spec.delimiter);
@@ -90,7 +94,8 @@ impl RecordShape<'_> {
     }
 }
 
-/// Returns the number of fields of `line` if a quote that is not closed within the line is an ordinary character.
+/// Returns the number of fields of `line` if a quote that is not closed within the line is an ordinary
+/// character.
 pub(super) fn fields_if_plain(line: &[u8], delimiter: u8) -> usize {
     let (mut fields, mut at) = (1, 0);
     while at < line.len() {

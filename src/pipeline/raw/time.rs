@@ -45,8 +45,8 @@ impl TimeFormat {
             .map_err(|_| format!("`{text}` is not a valid strftime format"))?;
         if items.iter().any(|item| matches!(item, Item::Fixed(Fixed::TimezoneName))) {
             return Err(format!(
-                "`{text}` has %Z: zone names such as EST are ambiguous and cannot be parsed; use %z for offsets, or remove the \
-                 name from the data and set `zone` in [raw]"
+                "`{text}` has %Z: zone names such as EST are ambiguous and cannot be parsed; use %z for \
+                 offsets, or remove the name from the data and set `zone` in [raw]"
             ));
         }
         if items.iter().any(|item| matches!(item, Item::Numeric(Numeric::Nanosecond, _))) {
@@ -59,8 +59,8 @@ impl TimeFormat {
         Ok(Self { text: text.to_owned(), items, utc })
     }
 
-    /// Parses `text`: an instant if the format has an offset or an epoch, else a local time. Without minutes, the time is the
-    /// full hour; without a time, midnight.
+    /// Parses `text`: an instant if the format has an offset or an epoch, else a local time. Without minutes,
+    /// the time is the full hour; without a time, midnight.
     fn read(&self, text: &str) -> Option<ParsedTime> {
         let mut parsed = Parsed::new();
         parse(&mut parsed, text, self.items.iter()).ok()?;
@@ -109,8 +109,8 @@ enum ParsedTime {
 }
 
 impl TimeRule {
-    /// Parses the time of an event, in microseconds since 1970. Accepts the configured formats (unless `typed`), ISO 8601, and
-    /// epoch seconds or milliseconds.
+    /// Parses the time of an event, in microseconds since 1970. Accepts the configured formats (unless
+    /// `typed`), ISO 8601, and epoch seconds or milliseconds.
     ///
     /// # Errors
     /// Fails if the text is not a time, or is outside the limits for events.
@@ -136,8 +136,8 @@ impl TimeRule {
         }
     }
 
-    /// Parses a date, in days since 1970. A date without a time is the same in every zone. An instant has the date of the rule's
-    /// zone.
+    /// Parses a date, in days since 1970. A date without a time is the same in every zone. An instant has the
+    /// date of the rule's zone.
     ///
     /// # Errors
     /// Fails if the text is not a date or a time.
@@ -172,8 +172,8 @@ impl TimeRule {
         micros.checked_add(i64::from(offset.fix().local_minus_utc()) * 1_000_000)
     }
 
-    /// Converts a local time of the zone to UTC. Of two possible instants, returns the earlier one. A time that the clocks skip
-    /// is converted by the offset before the gap.
+    /// Converts a local time of the zone to UTC. Of two possible instants, returns the earlier one. A time
+    /// that the clocks skip is converted by the offset before the gap.
     fn to_utc(&self, local: i64) -> Option<i64> {
         if self.zone == Tz::UTC {
             return Some(local);
@@ -207,8 +207,8 @@ impl TimeRule {
 /// Microseconds at the start of the year 1 and of the year 10000.
 const YEARS: (i64, i64) = (-719_162 * DAY, 2_932_897 * DAY);
 
-/// Parses `2010-12-01`, `2010-12-01 08:26`, `2010-12-01T08:26:00.5Z` and `…+01:00`. Returns the local time in microseconds,
-/// and the offset from UTC in seconds if there is one.
+/// Parses `2010-12-01`, `2010-12-01 08:26`, `2010-12-01T08:26:00.5Z` and `…+01:00`. Returns the local time in
+/// microseconds, and the offset from UTC in seconds if there is one.
 fn iso(text: &[u8]) -> Option<(i64, Option<i32>)> {
     let number = |from: usize, to: usize| -> Option<u32> {
         let digits = text.get(from..to)?;
@@ -277,8 +277,8 @@ fn offset(text: &[u8]) -> Option<Option<i32>> {
     (hours <= MAX_OFFSET_HOURS && minutes < 60).then_some(Some(sign * (hours * 3_600 + minutes * 60)))
 }
 
-/// Parses epoch seconds (9 or 10 digits) or milliseconds (12 or 13 digits). Fails if the digits may also be a date without
-/// separators.
+/// Parses epoch seconds (9 or 10 digits) or milliseconds (12 or 13 digits). Fails if the digits may also be a
+/// date without separators.
 fn epoch(text: &str) -> Result<i64, NotTime> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(NotTime::Form);
@@ -299,7 +299,8 @@ fn epoch(text: &str) -> Result<i64, NotTime> {
     number.checked_mul(factor).ok_or(NotTime::Form)
 }
 
-/// Returns whether the digits are a date with a year from 1900 to 2099, optionally followed by hour, minute and second.
+/// Returns whether the digits are a date with a year from 1900 to 2099, optionally followed by hour, minute
+/// and second.
 fn is_compact(digits: &[u8]) -> bool {
     let number =
         |from: usize, to: usize| digits[from..to].iter().fold(0, |sum, b| sum * 10 + u32::from(b - b'0'));

@@ -103,8 +103,8 @@ impl NumberRule {
         if (-limit..=limit).contains(&number) { Ok(number) } else { Err(NotNumber::TooGreat) }
     }
 
-    /// Parses a `DECIMAL(18,4)`, in ten-thousandths. More digits are accepted only as the noise of a double, as in
-    /// `64.42000000000001`.
+    /// Parses a `DECIMAL(18,4)`, in ten-thousandths. More digits are accepted only as the noise of a double,
+    /// as in `64.42000000000001`.
     ///
     /// # Errors
     /// Fails if the text is not such a number.
@@ -121,7 +121,8 @@ impl NumberRule {
         number.filter(|number| number.unsigned_abs() < PRICE_LIMIT.unsigned_abs()).ok_or(NotNumber::Form)
     }
 
-    /// Converts the number to a decimal point and no thousands separators. Returns `None` if a separator is misplaced.
+    /// Converts the number to a decimal point and no thousands separators. Returns `None` if a separator is
+    /// misplaced.
     fn plain(self, text: &str) -> Option<Cow<'_, str>> {
         let decimal = self.decimal.unwrap_or(b'.');
         if decimal == b'.' && self.thousands.is_none() {
@@ -192,11 +193,12 @@ fn plain_price(text: &[u8]) -> Option<i64> {
 
 /// Number of significant digits from which a number may be the exact text of a double.
 const DOUBLE_DIGITS: u32 = 15;
-/// Maximum difference to a number of fewer digits that counts as the noise of a double: one part in this many.
+/// Maximum difference to a number of fewer digits that counts as the noise of a double: one part in this
+/// many.
 const NOISE: u128 = 1_000_000_000;
 
-/// Parses a decimal number, also in scientific notation, and multiplies it by ten to the `scale`. A remainder is rounded if
-/// it is the noise of a double; otherwise the result is `None`.
+/// Parses a decimal number, also in scientific notation, and multiplies it by ten to the `scale`. A remainder
+/// is rounded if it is the noise of a double; otherwise the result is `None`.
 pub(crate) fn decimal(text: &str, scale: i32) -> Option<i128> {
     let (negative, rest) = match text.as_bytes() {
         [b'-', rest @ ..] => (true, rest),
@@ -246,8 +248,9 @@ pub(crate) fn decimal(text: &str, scale: i32) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// Returns the shape of `text`: letters as `a` or `A`, digits as `9`. Operators see what is wrong with a value without the
-/// value itself. The value of any column may be personal, since a line may be split wrongly.
+/// Returns the shape of `text`: letters as `a` or `A`, digits as `9`. Operators see what is wrong with a
+/// value without the value itself. The value of any column may be personal, since a line may be split
+/// wrongly.
 pub(crate) fn shape(text: &str) -> String {
     let sign = |c: char| match c {
         _ if c.is_uppercase() => 'A',

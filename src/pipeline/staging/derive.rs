@@ -1,7 +1,8 @@
-//! Derivation of the tables that views read from the spilled lines of one partition: cut at `as_of`, sorted by customer.
+//! Derivation of the tables that views read from the spilled lines of one partition: cut at `as_of`, sorted
+//! by customer.
 //!
-//! `transactions` and `interactions` have a row per line, `orders` a row per order, `returns` a row per return, and
-//! `customers` a row per known customer.
+//! `transactions` and `interactions` have a row per line, `orders` a row per order, `returns` a row per
+//! return, and `customers` a row per known customer.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -57,8 +58,8 @@ pub(crate) fn derive(partition: &PartitionInput<'_>) -> Result<DerivedTables, Ra
     Ok(derived)
 }
 
-/// Returns the number of lines in `runs` that equal an earlier line. Calls `each` for every run of several files, with a
-/// line and the number of equal lines outside the file that holds most of the run.
+/// Returns the number of lines in `runs` that equal an earlier line. Calls `each` for every run of several
+/// files, with a line and the number of equal lines outside the file that holds most of the run.
 fn equal_lines<'a, T: 'a>(
     runs: impl Iterator<Item = &'a [T]>,
     file: impl Fn(&T) -> i32,
@@ -158,14 +159,14 @@ impl PartitionInput<'_> {
         derived: &mut DerivedTables,
     ) -> Result<(), RawError> {
         let Some(spec) = self.specs.get(&Table::Interactions) else { return Ok(()) };
-        let texts = spec.texts().iter().map(|column| Field::new(&column.name, DataType::Utf8, true));
+        let text_fields = spec.texts().iter().map(|column| Field::new(&column.name, DataType::Utf8, true));
         let fields = [
             Field::new("customer_id", DataType::Utf8, false),
             Field::new("event", DataType::Utf8, false),
             Field::new("at", time_type(), false),
             Field::new("product_id", DataType::Utf8, true),
         ];
-        let schema = Arc::new(Schema::new(fields.into_iter().chain(texts).collect::<Vec<_>>()));
+        let schema = Arc::new(Schema::new(fields.into_iter().chain(text_fields).collect::<Vec<_>>()));
         let mut writer = TableWriter::new(self, "interactions", schema)?;
         let at = lines.column(2).as_primitive::<TimestampMicrosecondType>().values();
         let files = lines.column(4).as_primitive::<Int32Type>().values();
@@ -177,8 +178,8 @@ impl PartitionInput<'_> {
                 let value = |row: usize| texts.is_valid(row).then(|| texts.value(row));
                 value(*a).cmp(&value(*b))
             };
-            let texts = || texts.iter().map(text).find(|order| order.is_ne()).unwrap_or(Ordering::Equal);
-            (ranks[*a], at[*a]).cmp(&(ranks[*b], at[*b])).then_with(texts)
+            let by_texts = || texts.iter().map(text).find(|order| order.is_ne()).unwrap_or(Ordering::Equal);
+            (ranks[*a], at[*a]).cmp(&(ranks[*b], at[*b])).then_with(by_texts)
         };
         let mut kept: Vec<usize> = (0..lines.num_rows()).filter(|row| at[*row] <= self.as_of).collect();
         kept.sort_unstable_by(compare);
@@ -199,7 +200,8 @@ impl PartitionInput<'_> {
     }
 }
 
-/// Returns the schema of `transactions` as views see the table: without the file number, with `amount` and `is_purchase`.
+/// Returns the schema of `transactions` as views see the table: without the file number, with `amount` and
+/// `is_purchase`.
 fn transactions_schema(spilled: &Schema) -> SchemaRef {
     let mut fields: Vec<Field> = spilled.fields().iter().map(|field| field.as_ref().clone()).collect();
     fields[TRANSACTION_COLUMNS - 1] = Field::new("is_purchase", DataType::Boolean, false);

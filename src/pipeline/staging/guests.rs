@@ -1,5 +1,5 @@
-//! Guest lines: lines of `transactions` without a customer, counted by order. Other lines of the same order may name a
-//! customer.
+//! Guest lines: lines of `transactions` without a customer, counted by order. Other lines of the same order
+//! may name a customer.
 
 use std::{
     collections::HashMap,
@@ -23,8 +23,8 @@ impl GuestLines {
     }
 }
 
-/// Guest lines that one thread has read, by order. Lines of an order usually follow each other, so the last order is kept
-/// outside the map.
+/// Guest lines that one thread has read, by order. Lines of an order usually follow each other, so the last
+/// order is kept outside the map.
 #[derive(Debug, Default)]
 pub(super) struct GuestOrders {
     last: (u64, GuestLines),

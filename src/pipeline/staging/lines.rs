@@ -1,4 +1,5 @@
-//! Reading of all raw files, each once, on several threads: valid lines are spilled, bad lines and guest lines are counted.
+//! Reading of all raw files, each once, on several threads: valid lines are spilled, bad lines and guest
+//! lines are counted.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -44,7 +45,8 @@ pub(crate) struct ReadOutcome {
     pub(crate) spans: BTreeMap<i64, EventSpan>,
     /// Whether any customer has a `created_at`.
     pub(crate) has_created_at: bool,
-    /// Attributes: the other columns of `customers`, in the order of their first file, with the types of the values.
+    /// Attributes: the other columns of `customers`, in the order of their first file, with the types of the
+    /// values.
     pub(crate) extras: Vec<(String, BTreeSet<RawType>)>,
     /// Guest lines by a hash of their order.
     pub(crate) guests: HashMap<u64, GuestLines>,
@@ -150,8 +152,8 @@ pub(crate) async fn read(input: ReadInput) -> Result<ReadOutcome, RawError> {
 }
 
 impl ReadOutcome {
-    /// Adds the outcomes of all `files`, which are by index. `same` names the file that is read instead of a file of the
-    /// same content.
+    /// Adds the outcomes of all `files`, which are by index. `same` names the file that is read instead of a
+    /// file of the same content.
     fn add_files(
         &mut self,
         files: &[RawFile],
@@ -197,7 +199,8 @@ impl ReadOutcome {
         Ok(())
     }
 
-    /// Sorts the causes of bad lines, the most frequent first, and checks the share of bad lines of each table.
+    /// Sorts the causes of bad lines, the most frequent first, and checks the share of bad lines of each
+    /// table.
     fn check_bad_shares(&mut self, max_bad_share: f64) -> Result<(), RawError> {
         for table in Table::ALL {
             let Some(counts) = self.counts.get_mut(table.name()) else { continue };

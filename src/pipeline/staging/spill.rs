@@ -1,7 +1,8 @@
 //! Spill files: the checked lines of each reading thread, in blocks of one partition each.
 //!
-//! Customers are partitioned by DataFusion's own hash, so that no query has to repartition the data. A thread has one file
-//! per table, regardless of the number of partitions, and keeps the index of its blocks in memory.
+//! Customers are partitioned by DataFusion's own hash, so that no query has to repartition the data. A thread
+//! has one file per table, regardless of the number of partitions, and keeps the index of its blocks in
+//! memory.
 
 use std::{
     fs::File,
@@ -35,8 +36,8 @@ const LOOKED_AT: usize = 16;
 /// Bytes of text at which rows are flushed early. A column of a batch holds at most 2 GiB.
 const BYTES: usize = 64 << 20;
 
-/// Returns the schema of the spilled lines of `spec`'s table. The customer id is the first column, and `file` is the number
-/// of the raw file.
+/// Returns the schema of the spilled lines of `spec`'s table. The customer id is the first column, and `file`
+/// is the number of the raw file.
 pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
     let file = Field::new("file", DataType::Int32, false);

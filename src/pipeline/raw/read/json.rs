@@ -115,8 +115,8 @@ fn attributes<'a>(spec: &'a TableSpec, object: &'a JsonObject<'_, &RawValue>) ->
     Some(kept)
 }
 
-/// Returns the type and the text of a JSON value. The text of null is empty. Lists and objects, and strings that are not
-/// Unicode, have no text; the type of a list or an object is not [`RawType::Text`].
+/// Returns the type and the text of a JSON value. The text of null is empty. Lists and objects, and strings
+/// that are not Unicode, have no text; the type of a list or an object is not [`RawType::Text`].
 fn scalar(value: &RawValue) -> (RawType, Option<Cow<'_, str>>) {
     let text = value.get();
     match text.as_bytes().first() {

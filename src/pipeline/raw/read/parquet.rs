@@ -26,15 +26,15 @@ use crate::pipeline::raw::{
 impl FileReader<'_> {
     /// Copies a Parquet file to a temporary file and reads all rows.
     pub(super) fn read_parquet(&mut self, source: &mut impl Read, scratch: &Path) -> Result<(), RawError> {
-        let mut spooled = || -> io::Result<File> {
-            let mut spool = tempfile::tempfile_in(scratch)?;
-            io::copy(source, &mut spool)?;
-            spool.rewind()?;
-            Ok(spool)
+        let mut spool = || -> io::Result<File> {
+            let mut copy = tempfile::tempfile_in(scratch)?;
+            io::copy(source, &mut copy)?;
+            copy.rewind()?;
+            Ok(copy)
         };
-        let spooled = spooled().map_err(|error| unreadable(self.file, 0, &error))?;
-        // The Arrow schema of the writer is skipped: its types, such as dictionaries with small keys, may be too narrow for
-        // other row groups.
+        let spooled = spool().map_err(|error| unreadable(self.file, 0, &error))?;
+        // The Arrow schema of the writer is skipped: its types, such as dictionaries with small keys, may be
+        // too narrow for other row groups.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(spooled, options)
             .map_err(|error| unreadable(self.file, 0, &format!("it is not a Parquet file: {error}")))?;
@@ -88,8 +88,10 @@ impl FileReader<'_> {
                     .filter(|column| column.is_valid(row))
                     .map_or("", |column| column.value(row));
             }
-            let extras = columns.kept.iter().zip(&kept);
-            let extras: Vec<ExtraField<'_>> = extras
+            let extras: Vec<ExtraField<'_>> = columns
+                .kept
+                .iter()
+                .zip(&kept)
                 .map(|(column, texts)| ExtraField {
                     name: &column.name,
                     text: Cow::Borrowed(if texts.is_valid(row) { texts.value(row) } else { "" }),
@@ -154,7 +156,8 @@ impl FileReader<'_> {
     }
 }
 
-/// Returns the values of `column` as texts. Values without a text become null. Returns `None` if the type has no text.
+/// Returns the values of `column` as texts. Values without a text become null. Returns `None` if the type has
+/// no text.
 fn texts(column: &ArrayRef) -> Option<StringArray> {
     if let Ok(texts) = cast(column, &DataType::Utf8) {
         return Some(texts.as_string::<i32>().clone());
@@ -164,9 +167,9 @@ fn texts(column: &ArrayRef) -> Option<StringArray> {
     }
     // A value out of the calendar's range fails the whole cast, so values are cast one by one.
     let text = |row| {
-        let text = cast(&column.slice(row, 1), &DataType::Utf8).ok()?;
-        let text = text.as_string::<i32>();
-        text.is_valid(0).then(|| text.value(0).to_owned())
+        let cell = cast(&column.slice(row, 1), &DataType::Utf8).ok()?;
+        let texts = cell.as_string::<i32>();
+        if texts.is_valid(0) { Some(texts.value(0).to_owned()) } else { None }
     };
     Some((0..column.len()).map(text).collect())
 }

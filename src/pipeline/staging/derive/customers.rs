@@ -47,8 +47,8 @@ struct CustomerFacts {
 }
 
 impl CustomerFacts {
-    /// Returns when the customer was first seen, or `None` if that is after `as_of`. `Some(None)` is a known customer
-    /// without any time.
+    /// Returns when the customer was first seen, or `None` if that is after `as_of`. `Some(None)` is a known
+    /// customer without any time.
     fn first_seen(&self, as_of: i64) -> Option<Option<i64>> {
         let by_then = |time: Option<i64>| time.filter(|time| *time <= as_of);
         let times = [by_then(self.created_at), by_then(self.first_event)];
@@ -103,7 +103,8 @@ impl PartitionCustomers {
         Self { customers, transaction_ranks, interaction_ranks, replaced }
     }
 
-    /// Returns the largest number of lines of one customer in `transactions`, and that customer: of several, the greatest id.
+    /// Returns the largest number of lines of one customer in `transactions`, and that customer: of several,
+    /// the greatest id.
     pub(super) fn largest(&self) -> Option<(u64, String)> {
         let mut lines = vec![0_u64; self.customers.len()];
         self.transaction_ranks.iter().for_each(|rank| lines[*rank as usize] += 1);
@@ -125,8 +126,8 @@ struct IdRanks<'a> {
 }
 
 impl<'a> IdRanks<'a> {
-    /// Returns the number of each id. Lines of one customer usually follow each other, so comparing with the last id often
-    /// saves the lookup.
+    /// Returns the number of each id. Lines of one customer usually follow each other, so comparing with the
+    /// last id often saves the lookup.
     fn add(&mut self, ids: &'a StringArray) -> Vec<u32> {
         let mut last = ("", u32::MAX);
         let numbers = (0..ids.len()).map(|row| {
@@ -168,7 +169,8 @@ fn note_events(customers: &mut [CustomerFacts], batch: &RecordBatch, time: usize
     }
 }
 
-/// Sets the country of each customer to that of the latest line. Of several lines at that time, the greatest text counts.
+/// Sets the country of each customer to that of the latest line. Of several lines at that time, the greatest
+/// text counts.
 fn note_countries(customers: &mut [CustomerFacts], transactions: &RecordBatch, ranks: &[u32], as_of: i64) {
     let Some(countries) = transactions.column_by_name("country") else { return };
     let (countries, times) = (

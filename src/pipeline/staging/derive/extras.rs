@@ -1,4 +1,5 @@
-//! Attributes of customers: the columns of the `customers` files that Larder has no name for, and their types.
+//! Attributes of customers: the columns of the `customers` files that Larder has no name for, and their
+//! types.
 
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
@@ -35,8 +36,8 @@ pub(crate) struct ExtraColumn {
     declared: bool,
 }
 
-/// Returns the attributes for the column names and types seen in the files. The type is the declared one, else the type
-/// that fits all values.
+/// Returns the attributes for the column names and types seen in the files. The type is the declared one,
+/// else the type that fits all values.
 pub(crate) fn extra_columns(
     seen: &[(String, BTreeSet<RawType>)],
     spec: Option<&TableSpec>,
@@ -117,8 +118,8 @@ impl ExtraColumn {
         })
     }
 
-    /// Parses `texts`. Each one passed the checks of its file, but files may type a column in ways that no single type
-    /// holds.
+    /// Parses `texts`. Each one passed the checks of its file, but files may type a column in ways that no
+    /// single type holds.
     fn values<'a, T>(
         &self,
         texts: impl Iterator<Item = Option<&'a str>>,

@@ -1,8 +1,8 @@
 //! Orders and returns: groups of purchase lines, and of return lines.
 //!
-//! An order consists of a customer's lines with one order id and equal values in the columns of `order_scope`, within
-//! `order_span` of the first line. The span is needed because tills reuse receipt numbers, and back orders follow months
-//! later.
+//! An order consists of a customer's lines with one order id and equal values in the columns of
+//! `order_scope`, within `order_span` of the first line. The span is needed because tills reuse receipt
+//! numbers, and back orders follow months later.
 
 use std::{cmp::Ordering, sync::Arc};
 

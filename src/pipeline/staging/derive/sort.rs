@@ -1,5 +1,5 @@
-//! Sort of a partition's lines of `transactions`: by customer, order, product, time, and then by all other columns, so that
-//! the order is total.
+//! Sort of a partition's lines of `transactions`: by customer, order, product, time, and then by all other
+//! columns, so that the order is total.
 
 use std::cmp::Ordering;
 
@@ -60,7 +60,8 @@ impl Prefix {
 }
 
 impl<'a> LineColumns<'a> {
-    /// Splits `batch` into columns. `scope` holds the indexes of the columns of `order_scope` among the texts.
+    /// Splits `batch` into columns. `scope` holds the indexes of the columns of `order_scope` among the
+    /// texts.
     pub(super) fn new(batch: &'a RecordBatch, scope: &[usize]) -> Self {
         let texts: Vec<&StringArray> =
             batch.columns()[TRANSACTION_COLUMNS..].iter().map(AsArray::as_string).collect();
@@ -78,8 +79,8 @@ impl<'a> LineColumns<'a> {
         }
     }
 
-    /// Returns the lines until `as_of`, sorted. `ranks` holds the index of each line's customer, `customers` is the number of
-    /// customers.
+    /// Returns the lines until `as_of`, sorted. `ranks` holds the index of each line's customer, `customers`
+    /// is the number of customers.
     pub(super) fn sorted(&self, ranks: &[u32], customers: usize, as_of: i64) -> Vec<LineKey> {
         // A counting sort by customer leaves only the few lines of each customer to sort.
         let kept =

@@ -1,5 +1,5 @@
-//! Result of the derivation: the staged tables of one partition, the fates of its lines, and observations that the build
-//! may warn about.
+//! Result of the derivation: the staged tables of one partition, the fates of its lines, and observations
+//! that the build may warn about.
 
 use std::collections::{BTreeMap, HashMap};
 
