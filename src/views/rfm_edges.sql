@@ -19,7 +19,8 @@ ranked AS (
 ),
 places AS (
     SELECT k, ((n - 1) * k) / 5 AS j, ((n - 1) * k) % 5 AS f
-    FROM (SELECT CAST(count(*) AS BIGINT) AS n FROM buyers) CROSS JOIN (VALUES (1), (2), (3), (4)) AS quintiles (k)
+    FROM (SELECT CAST(count(*) AS BIGINT) AS n FROM buyers)
+    CROSS JOIN (VALUES (1), (2), (3), (4)) AS quintiles (k)
 ),
 weights AS (
     SELECT k, j, 5 - f AS weight FROM places
