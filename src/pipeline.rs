@@ -25,7 +25,7 @@ mod open_files;
 mod parquet_files;
 mod parts;
 mod past;
-mod personal;
+mod personal_columns;
 mod query;
 pub mod raw;
 mod recommend;

@@ -17,7 +17,7 @@ use super::{
     open_files, parquet_files,
     parts::{self, ServedView, SnapshotTarget, WrittenParts},
     past::{self, Derivation, Past, Spilled},
-    personal::Personal,
+    personal_columns::PersonalColumns,
     query::{self, Session},
     raw::{
         Table, TableSpec,
@@ -89,7 +89,7 @@ pub(super) struct Build<'a> {
     reads: BTreeMap<String, BTreeSet<String>>,
     /// Indexes into `views`, each after the views that it reads.
     order: Vec<usize>,
-    personal: Personal<'a>,
+    personal: PersonalColumns<'a>,
     audiences: Vec<Audience>,
     partitions: usize,
     threads: usize,
@@ -139,7 +139,7 @@ impl<'a> Build<'a> {
         let session = Session::new(partitions, memory, scratch.path().to_path_buf(), DateTime::UNIX_EPOCH)?;
         let reads = session.all_reads(&views)?;
         let order = query::run_order(&views, &reads)?;
-        let personal = Personal::new(config, &views, &reads)?;
+        let personal = PersonalColumns::new(config, &views, &reads)?;
         Ok(Self {
             lakes,
             config,

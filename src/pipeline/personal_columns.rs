@@ -1,4 +1,4 @@
-//! Personal columns of a build: declared in the head of a view, declared in the configuration, or copied by a
+//! PersonalColumns columns of a build: declared in the head of a view, declared in the configuration, or copied by a
 //! view from a personal column of the `customers` files under the same name. A declared column must exist,
 //! since a misspelled name would leave the column unprotected.
 
@@ -17,18 +17,18 @@ use crate::{
     views::ViewDefinition,
 };
 
-/// Personal columns in the configuration, and the views that they concern.
+/// PersonalColumns columns in the configuration, and the views that they concern.
 #[derive(Debug)]
-pub(super) struct Personal<'a> {
+pub(super) struct PersonalColumns<'a> {
     /// Feature names of the personal columns of the `customers` files.
     raw: BTreeSet<String>,
-    /// Personal columns of views.
+    /// PersonalColumns columns of views.
     declared: &'a [ColumnRef],
     /// Views that read the table `customers`, directly or through other views.
     readers: BTreeSet<String>,
 }
 
-impl<'a> Personal<'a> {
+impl<'a> PersonalColumns<'a> {
     /// Checks the configured personal columns. `reads` holds the tables and views that each view reads.
     ///
     /// # Errors
