@@ -399,7 +399,7 @@ impl<'a> Build<'a> {
             return Ok(None);
         }
         let message = "the erasure list changed during the build: customers erased since the start are left \
-         out of responses, but are part of this snapshot";
+                       out of responses, but are part of this snapshot";
         Ok(Some(Warning::new("forgotten_meanwhile", message)))
     }
 }

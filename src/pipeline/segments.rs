@@ -64,8 +64,8 @@ pub(super) async fn write_rfm(
     customers: u64,
     is_built_in: bool,
 ) -> Result<Rankings, BuildError> {
-    let sql = "SELECT segment, customer_id, monetary, monetary AS revenue, r_score, f_score, m_score FROM \
-     rfm WHERE segment IS NOT NULL ORDER BY segment, monetary DESC NULLS LAST, customer_id";
+    let sql = "SELECT segment, customer_id, monetary, monetary AS revenue, r_score, f_score, m_score \
+               FROM rfm WHERE segment IS NOT NULL ORDER BY segment, monetary DESC NULLS LAST, customer_id";
     let (mut tallies, files) = write_members(target, session, "rfm", sql).await?;
     if let Some(name) = tallies.keys().find(|name| *name == CHURN_LIST || levels().contains(name)) {
         return Err(ViewError::SegmentName { name: name.clone() }.into());

@@ -31,9 +31,9 @@ async fn rfm_matches_definition_on_online_retail() {
         return;
     }
     let shop = Shop::new(
-        "[raw.transactions]\ncolumns = { customer_id = \"CustomerID\", order_id = \"InvoiceNo\", product_id \
-         = \"StockCode\", product_name = \"Description\", quantity = \"Quantity\", unit_price = \
-         \"UnitPrice\", ordered_at = \"InvoiceDate\", country = \"Country\" }\n",
+        "[raw.transactions]\ncolumns = { customer_id = \"CustomerID\", order_id = \"InvoiceNo\", \
+         product_id = \"StockCode\", product_name = \"Description\", quantity = \"Quantity\", \
+         unit_price = \"UnitPrice\", ordered_at = \"InvoiceDate\", country = \"Country\" }\n",
     );
     let mut lines = Vec::new();
     for entry in std::fs::read_dir(&folder).unwrap() {
@@ -307,11 +307,12 @@ async fn sql_file_adds_a_feature() {
         "-- step\nSELECT customer_id, order_id FROM orders WHERE revenue > 25",
     )
     .unwrap();
-    let sql = "-- Customers with large orders.\n--\n-- big_orders: Orders over 25.\nSELECT b.customer_id, \
-     count(*) AS big_orders, max(r.segment) AS segment, max($as_of) AS seen_at,\nmax(CASE WHEN o.ordered_at \
-     > $as_of - INTERVAL '7 days' THEN 1 ELSE 0 END) = 1 AS lately\nFROM big_orders b JOIN rfm r ON \
-     r.customer_id = b.customer_id JOIN orders o ON o.order_id = b.order_id AND o.customer_id = \
-     b.customer_id\nGROUP BY b.customer_id";
+    let sql = "-- Customers with large orders.\n--\n-- big_orders: Orders over 25.\n\
+        SELECT b.customer_id, count(*) AS big_orders, max(r.segment) AS segment, max($as_of) AS seen_at,\n\
+        max(CASE WHEN o.ordered_at > $as_of - INTERVAL '7 days' THEN 1 ELSE 0 END) = 1 AS lately\n\
+        FROM big_orders b JOIN rfm r ON r.customer_id = b.customer_id\n\
+        JOIN orders o ON o.order_id = b.order_id AND o.customer_id = b.customer_id\n\
+        GROUP BY b.customer_id";
     std::fs::write(folder.join("vip.sql"), sql).unwrap();
     let service = shop.open().await;
     let loyal = service.get("/v1/customers/loyal?views=vip").await.json();
@@ -424,8 +425,8 @@ async fn view_over_the_memory_limit_is_stopped() {
     std::fs::create_dir(&folder).unwrap();
     // Millions of long texts, which DataFusion's memory pool hardly tracks.
     let sql = "SELECT a.customer_id, count(DISTINCT concat(repeat('x', 1000), a.order_id, b.order_id, \
-     c.order_id, d.order_id, e.order_id, f.order_id)) AS n FROM orders a, orders b, orders c, orders d, \
-     orders e, orders f GROUP BY a.customer_id";
+        c.order_id, d.order_id, e.order_id, f.order_id)) AS n \
+        FROM orders a, orders b, orders c, orders d, orders e, orders f GROUP BY a.customer_id";
     std::fs::write(folder.join("greedy.sql"), sql).unwrap();
     shop.config.build.memory = 64 << 20;
     shop.config.build.memory_limit = 400 << 20;
