@@ -113,7 +113,8 @@ impl<'a> Encoder<'a> {
         }
         match self {
             Self::Boolean(values) => {
-                out.extend_from_slice(if values.value(row) { b"true" } else { b"false" })
+                let text: &[u8] = if values.value(row) { b"true" } else { b"false" };
+                out.extend_from_slice(text);
             }
             Self::Int32(values) => integer(values.value(row).into(), out),
             Self::Int64(values) => integer(values.value(row), out),

@@ -1,4 +1,4 @@
-//! PersonalColumns columns of a build: declared in the head of a view, declared in the configuration, or copied by a
+//! Personal columns of a build: declared in the head of a view, declared in the configuration, or copied by a
 //! view from a personal column of the `customers` files under the same name. A declared column must exist,
 //! since a misspelled name would leave the column unprotected.
 
@@ -17,12 +17,12 @@ use crate::{
     views::ViewDefinition,
 };
 
-/// PersonalColumns columns in the configuration, and the views that they concern.
+/// Personal columns in the configuration, and the views that they concern.
 #[derive(Debug)]
 pub(super) struct PersonalColumns<'a> {
     /// Feature names of the personal columns of the `customers` files.
     raw: BTreeSet<String>,
-    /// PersonalColumns columns of views.
+    /// Personal columns of views.
     declared: &'a [ColumnRef],
     /// Views that read the table `customers`, directly or through other views.
     readers: BTreeSet<String>,

@@ -151,8 +151,8 @@ impl TableSpec {
             customer_id: self.customer_id(fields)?,
             order_id: self.required_id(fields, 1)?,
             product_id: self.required_id(fields, 2)?,
-            quantity: quantity.map_err(|why| self.number_error(fields, 3, why))?,
-            unit_price: price.map_err(|why| self.number_error(fields, 4, why))?,
+            quantity: quantity.map_err(|why| Box::new(self.number_error(fields, 3, why)))?,
+            unit_price: price.map_err(|why| Box::new(self.number_error(fields, 4, why)))?,
             ordered_at: self.event(fields, 5)?,
         })
     }
@@ -181,7 +181,7 @@ impl TableSpec {
     ) -> Result<InteractionLine<'a>, Box<LineError>> {
         let event = trimmed(fields.texts[1]);
         if event.is_empty() {
-            return Err(self.missing_value(1));
+            return Err(Box::new(self.missing_value(1)));
         }
         Ok(InteractionLine {
             customer_id: self.customer_id(fields)?,
@@ -210,7 +210,7 @@ impl TableSpec {
                 ),
                 found: format!("found {bytes} bytes"),
             }),
-            error => self.line_error(0, &error.to_string(), fields.texts[0]),
+            error => Box::new(self.line_error(0, &error.to_string(), fields.texts[0])),
         })
     }
 
@@ -221,14 +221,14 @@ impl TableSpec {
         }
         self.nulls
             .id(fields.texts[at])
-            .map_err(|error| self.line_error(at, &error.to_string(), fields.texts[at]))
+            .map_err(|error| Box::new(self.line_error(at, &error.to_string(), fields.texts[at])))
     }
 
     /// Rejects an id in scientific notation, such as `1e16`, in a column that the file types as a number. In
     /// a text column, `1e16` may be hexadecimal.
     fn check_exact(&self, fields: LineFields<'_>, at: usize) -> Result<(), Box<LineError>> {
         if fields.texts[at].contains(['e', 'E']) && fields.texts[at].parse::<f64>().is_ok() {
-            return Err(self.line_error(at, &InvalidId::Ambiguous.to_string(), fields.texts[at]));
+            return Err(Box::new(self.line_error(at, &InvalidId::Ambiguous.to_string(), fields.texts[at])));
         }
         Ok(())
     }
@@ -244,7 +244,7 @@ impl TableSpec {
     /// Returns an id that must not be empty.
     #[inline]
     fn required_id<'a>(&self, fields: LineFields<'a>, at: usize) -> Result<Cow<'a, str>, Box<LineError>> {
-        self.id(fields, at)?.ok_or_else(|| self.missing_value(at))
+        self.id(fields, at)?.ok_or_else(|| Box::new(self.missing_value(at)))
     }
 
     fn event(&self, fields: LineFields<'_>, at: usize) -> Result<i64, Box<LineError>> {
@@ -306,21 +306,18 @@ impl TableSpec {
         }
     }
 
-    fn missing_value(&self, at: usize) -> Box<LineError> {
+    fn missing_value(&self, at: usize) -> LineError {
         self.line_error(at, "expected a value", "")
     }
 
-    fn line_error(&self, at: usize, expected: &str, text: &str) -> Box<LineError> {
-        Box::new(LineError {
-            cause: format!("column `{}`: {expected}", self.columns[at].source),
-            found: found(text),
-        })
+    fn line_error(&self, at: usize, expected: &str, text: &str) -> LineError {
+        LineError { cause: format!("column `{}`: {expected}", self.columns[at].source), found: found(text) }
     }
 
-    fn number_error(&self, fields: LineFields<'_>, at: usize, why: NotNumber) -> Box<LineError> {
+    fn number_error(&self, fields: LineFields<'_>, at: usize, why: NotNumber) -> LineError {
         let column = &self.columns[at];
         let (expected, found) = self.describe_number_error(column.kind, why, fields.texts[at]);
-        Box::new(LineError { cause: format!("column `{}`: {expected}", column.source), found })
+        LineError { cause: format!("column `{}`: {expected}", column.source), found }
     }
 
     /// Returns the expected number and a description of the value.
