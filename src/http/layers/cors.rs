@@ -4,15 +4,14 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, Method, Request, header, request::Parts};
+use axum::http::{HeaderValue, Method, Request, header, request::Parts};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::{gate::API_KEY, request_id::REQUEST_ID};
 use crate::config::Origin;
 
 /// Time for which a browser may keep the answer to a preflight request.
 const MAX_AGE: Duration = Duration::from_mins(10);
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The layer that answers preflight requests and marks answers, and the origins that it serves.
 #[derive(Debug)]
