@@ -1,8 +1,8 @@
-//! Splitting CSV into records: what Larder adds to `csv-core`, which finds the fields: a buffer, line
-//! numbers, the text of each record.
+//! Benchmark of the CSV record reader: the cost of Larder's buffer, line numbers and record texts on top of
+//! `csv-core`.
 //!
-//! `cargo bench --bench records -- [LINES]`. Larder reads through its buffer, bare `csv-core` from one
-//! slice of memory; by turns, the best of five rounds each.
+//! Run `cargo bench --bench records -- [LINES]`. Larder reads through its buffer, and plain `csv-core` reads
+//! one slice of memory. The rounds alternate, and the best of five rounds counts.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -51,7 +51,7 @@ fn timed(read: impl FnOnce() -> u64) -> (Duration, u64) {
     (start.elapsed(), found)
 }
 
-/// Returns the bytes of all fields, so that each of them is looked at.
+/// Returns the total length of all fields, so that every field is read.
 fn by_larder(bytes: &[u8]) -> u64 {
     let mut records = Records::new(bytes, b',', true);
     let mut found = 0;
@@ -94,7 +94,8 @@ fn plain(lines: usize) -> String {
     for at in 0..lines {
         let _ = writeln!(
             text,
-            "C{:07},O{:08},P{:05},{},{}.{:02},2011-10-{:02} 14:13:15,WHITE HANGING HEART T-LIGHT HOLDER,United Kingdom",
+            "C{:07},O{:08},P{:05},{},{}.{:02},2011-10-{:02} 14:13:15,WHITE HANGING HEART T-LIGHT \
+             HOLDER,United Kingdom",
             at % 20_000,
             at / 3,
             at % 1_000,

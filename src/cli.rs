@@ -41,10 +41,10 @@ struct Cli {
     /// Configuration file [default: larder.toml if it exists]
     #[arg(long, global = true, value_name = "FILE", env = "LARDER_CONFIG")]
     config: Option<PathBuf>,
-    /// URL or path of the lake, overrides `url` in [lake]
+    /// URL or path of the lake, overrides `url` in `[lake]`
     #[arg(long, global = true, value_name = "URL")]
     lake: Option<String>,
-    /// URL of Tair, overrides `url` in [tair]
+    /// URL of Tair, overrides `url` in `[tair]`
     #[arg(long, global = true, value_name = "URL")]
     tair: Option<String>,
     #[command(subcommand)]

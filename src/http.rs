@@ -1,7 +1,7 @@
 //! The REST API: the map of all URLs, and the state that handlers share.
 //!
-//! A request passes [`layers`], is matched by [`route_table`], and reaches one file of [`routes`]. A handler
-//! takes its arguments from [`extract`], makes one call to [`crate::serving`], and answers through [`reply`].
+//! A request passes `layers`, is matched by `route_table`, and reaches one file of `routes`. A handler
+//! takes its arguments from `extract`, makes one call to [`crate::serving`], and answers through `reply`.
 //! Only this layer knows axum and status codes.
 
 use std::sync::{

@@ -48,7 +48,6 @@ use audience_cache::AudienceCache;
 use compare::Comparisons;
 pub use compare::{Cell, Migration, Moved, Placement};
 pub use customer_history::PastRead;
-use export::ExportLimits;
 use online::Online;
 pub use online::OnlineState;
 pub use overlap::Overlap;

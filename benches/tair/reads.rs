@@ -61,6 +61,7 @@ fn median(runs: &[Run], value: fn(&Run) -> f64) -> anyhow::Result<f64> {
     quantile(&mut runs.iter().map(value).collect::<Vec<_>>(), 0.5)
 }
 
+#[expect(clippy::too_many_lines, reason = "one comparison, step by step")]
 pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     let shop = Shop::open(customers).await?;
     let redis = Redis::start()?;

@@ -9,11 +9,11 @@ use crate::{
     snapshot::{SnapshotError, SnapshotId, read_current},
 };
 
-/// Publish a snapshot: copy it to Tair and make it the current one
+/// Publish a snapshot to Tair and make it the current snapshot
 ///
 /// Without an argument the newest snapshot is published. If Tair is configured, rows and lists are written to
-/// Tair, but only those that differ from the publish before. Readers switch within seconds and without failed
-/// reads. An interrupted publish can be run again.
+/// Tair, but only those that differ from the previous publish. Readers switch within seconds and without
+/// failed reads. An interrupted publish can be run again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder publish 20111209T125000Z-5f0c2a9e --max-ops 20000")]
 pub(super) struct PublishArgs {

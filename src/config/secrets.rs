@@ -12,8 +12,19 @@ use super::{
 };
 
 /// Sections whose values are shown.
-const PUBLIC: [&str; 10] =
-    ["http", "serving", "raw", "views", "recommendations", "build", "churn", "audiences", "feast", "log"];
+const PUBLIC: [&str; 11] = [
+    "http",
+    "serving",
+    "raw",
+    "quality",
+    "views",
+    "recommendations",
+    "build",
+    "churn",
+    "audiences",
+    "feast",
+    "log",
+];
 /// Words that hide a line even in a public section, since the line may be in the wrong section.
 const SECRET: [&str; 10] =
     ["tair", "lake", "keys", "url", "hash", "endpoint", "password", "secret", "namespace", "scopes"];

@@ -1,8 +1,6 @@
 //! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics,
 //! access log), CORS, compression, gate (API key, scope, rate limit), cache control.
 
-use tower_http::cors::CorsLayer;
-
 use crate::{config::Config, telemetry::Metrics};
 
 mod cache_control;
@@ -13,6 +11,7 @@ mod lifecycle;
 mod request_id;
 
 use cache_control::CacheControl;
+use cors::Cors;
 use gate::Gate;
 pub(super) use lifecycle::respond;
 use request_id::RequestIds;
@@ -21,7 +20,7 @@ use request_id::RequestIds;
 #[derive(Debug)]
 pub(super) struct Layers {
     request_ids: RequestIds,
-    cors: Option<CorsLayer>,
+    cors: Option<Cors>,
     gate: Gate,
     cache_control: CacheControl,
 }
@@ -31,7 +30,7 @@ impl Layers {
         let gate = Gate::new(config, metrics);
         Self {
             request_ids: RequestIds::default(),
-            cors: cors::layer(&config.http.cors_origins),
+            cors: Cors::new(&config.http.cors_origins),
             cache_control: CacheControl::new(&config.http, gate.has_keys()),
             gate,
         }

@@ -1,5 +1,5 @@
-//! Named audiences: read before the raw data is, counted on the written parts by the same code that answers requests, and then
-//! segments like the others.
+//! Named audiences: parsed before the raw data is read, evaluated on the written parts by the code that also
+//! answers audience queries, and then segments like any other.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,9 +13,10 @@ use arrow::{
 };
 
 use super::{
-    BuildError,
-    segments::{self, is_built_in},
-    staging::derive::MONEY,
+    error::BuildError,
+    parts::SnapshotTarget,
+    segments::{self, Rankings, is_built_in},
+    staging::MONEY,
 };
 use crate::{
     audience::{
@@ -32,43 +33,42 @@ use crate::{
     },
 };
 
-/// The digits of money behind its point.
+/// Number of decimal digits of money.
 const MONEY_SCALE: u32 = 4;
-/// Members that are written at a time.
+/// Number of members written at a time.
 const BATCH: usize = 65_536;
 
-/// What is wrong with a named audience.
+/// Error in the configuration of a named audience.
 #[derive(Debug, thiserror::Error)]
 pub enum AudienceError {
-    /// A name that none may have.
-    #[error("audience `{0}`: no such name; use a to z, 0 to 9 and _, at most 64")]
+    /// The name has characters that are not allowed, or is too long.
+    #[error("audience `{0}`: invalid name; use at most 64 characters of a to z, 0 to 9 and _")]
     Name(String),
-    /// A name that another segment has.
-    #[error("audience {0}: the name is that of a segment of another kind")]
+    /// A segment of another kind has the same name.
+    #[error("audience {0}: the name is taken by a segment of another kind")]
     Taken(String),
-    /// An expression that cannot be read, or names what there is not.
+    /// The expression does not parse, or names an unknown feature or segment.
     #[error("audience {name}")]
     Expression {
-        /// The audience.
+        /// Name of the audience.
         name: String,
-        /// What and where.
+        /// Error and its position.
         source: ExpressionError,
     },
-    /// Two audiences of the same priority.
-    #[error(
-        "audiences {first} and {second} both have priority {priority}; of those that have one, each needs its own"
-    )]
+    /// Two audiences have the same priority.
+    #[error("audiences {first} and {second} both have priority {priority}; priorities must be unique")]
     Priority {
-        /// The first by name.
+        /// Name of one audience.
         first: String,
-        /// The other.
+        /// Name of the other audience.
         second: String,
-        /// Their priority.
+        /// Shared priority.
         priority: u32,
     },
-    /// Audiences that wait for each other.
+    /// Audiences depend on each other.
     #[error(
-        "audiences {} refer to each other in a circle (with a priority, an audience waits for all of lower numbers)",
+        "audiences {} depend on each other in a cycle (an audience with a priority depends on all with lower \
+         numbers)",
         .0.join(", ")
     )]
     Circle(Vec<String>),
@@ -82,7 +82,7 @@ pub(super) struct Audience {
     config: AudienceConfig,
 }
 
-/// Reads and checks the audiences of the configuration; returns them in an order in which each finds those that it needs.
+/// Parses and checks the configured audiences. Returns each one after the audiences that it depends on.
 pub(super) fn read(configured: &BTreeMap<String, AudienceConfig>) -> Result<Vec<Audience>, AudienceError> {
     let mut waiting = Vec::new();
     for (name, config) in configured {
@@ -122,23 +122,23 @@ pub(super) fn read(configured: &BTreeMap<String, AudienceConfig>) -> Result<Vec<
     Ok(ordered)
 }
 
-/// What a build has of its audiences.
+/// Segments, rankings and warnings of the named audiences.
 #[derive(Debug, Default)]
-pub(super) struct Written {
-    pub(super) segments: Vec<SegmentStats>,
-    pub(super) files: Vec<FileEntry>,
+pub(super) struct AudienceOutput {
+    pub(super) rankings: Rankings,
     pub(super) warnings: Vec<Warning>,
 }
 
-/// Counts `audiences` in the snapshot of `manifest`, whose other files are written, and writes their rankings.
+/// Evaluates `audiences` on the snapshot that `manifest` describes, whose data files are written, and writes
+/// their rankings.
 pub(super) async fn write(
     lake: &Lake,
     manifest: &Manifest,
     audiences: &[Audience],
-) -> Result<Written, BuildError> {
-    let mut written = Written::default();
+) -> Result<AudienceOutput, BuildError> {
+    let mut output = AudienceOutput::default();
     if audiences.is_empty() {
-        return Ok(written);
+        return Ok(output);
     }
     if let Some(taken) = audiences.iter().find(|audience| manifest.segment(&audience.name).is_some()) {
         return Err(AudienceError::Taken(taken.name.clone()).into());
@@ -146,60 +146,83 @@ pub(super) async fn write(
     let shared = Arc::new(manifest.clone());
     let sets = AudienceLoader::new(SnapshotFiles::offline(lake, &shared));
     let ids = Arc::new(sets.ids().await?);
-    let mut memory =
-        Memory { manifest: shared, ids, sets, columns: HashMap::new(), segments: HashMap::new() };
-    let segments = manifest.segments.iter().map(|segment| segment.name.as_str());
-    let segments: Vec<&str> =
-        segments.chain(audiences.iter().map(|audience| audience.name.as_str())).collect();
+    let mut cache =
+        SetCache { manifest: shared, ids, sets, columns: HashMap::new(), segments: HashMap::new() };
+    let segments: Vec<&str> = manifest
+        .segments
+        .iter()
+        .map(|segment| segment.name.as_str())
+        .chain(audiences.iter().map(|audience| audience.name.as_str()))
+        .collect();
     let known = Known { views: &manifest.views, segments: &segments };
-    let rfm = |feature: &str| FeatureName::new("rfm", feature);
-    let monetary = memory.column(&rfm("monetary")).await?;
-    let scores = [rfm("r_score"), rfm("f_score"), rfm("m_score")];
-    let scores = [
-        memory.column(&scores[0]).await?,
-        memory.column(&scores[1]).await?,
-        memory.column(&scores[2]).await?,
-    ];
-    let order = Order::by(&monetary, true);
-    let mut taken = Bitmap::empty(memory.sets.customers());
+    let measures = Measures::read(&mut cache).await?;
+    let target = SnapshotTarget { lake, id: &manifest.id };
+    let mut taken = Bitmap::empty(cache.sets.customers());
     for audience in audiences {
-        let name = &audience.name;
-        let failed = |source| AudienceError::Expression { name: name.clone(), source };
-        let plan = known.plan(&audience.expression).map_err(failed)?;
-        let mut leaves = Vec::new();
-        for leaf in &plan.leaves {
-            let (leaf, hints) = memory.leaf(leaf).await?;
-            leaves.push(leaf);
-            written.warnings.extend(
-                hints
-                    .into_iter()
-                    .map(|hint| Warning::new("audience", format!("audience {name}, at character {hint}"))),
-            );
-        }
-        let leaves: Vec<&Bitmap> = leaves.iter().map(AsRef::as_ref).collect();
-        let mut members = plan.members(&leaves, memory.sets.customers());
+        let mut members = members(audience, &known, &mut cache, &mut output.warnings).await?;
         if audience.config.priority.is_some() {
             members.remove_all(&taken);
             taken.insert_all(&members);
         }
-        let figures = Figures::of(
-            &members,
-            memory.sets.customers(),
-            Some(&monetary),
-            scores.each_ref().map(|column| Some(&**column)),
-        );
-        written.segments.push(stats(audience, figures));
-        if let Some(file) = ranking(lake, manifest, name, &members, (&order, &monetary, &memory.ids)).await? {
-            written.files.push(file);
-        }
-        memory.segments.insert(name.clone(), Arc::new(members));
+        let scores = measures.scores.each_ref().map(|column| Some(&**column));
+        let figures = Figures::of(&members, cache.sets.customers(), Some(&measures.monetary), scores);
+        output.rankings.segments.push(stats(audience, figures));
+        let file = write_ranking(target, &audience.name, &members, &measures, &cache.ids).await?;
+        output.rankings.files.extend(file);
+        cache.segments.insert(audience.name.clone(), Arc::new(members));
     }
-    written.segments.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(written)
+    output.rankings.segments.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(output)
 }
 
-/// What has been read of the snapshot.
-struct Memory {
+/// Returns the customers that match the expression of `audience`, before its priority counts. Adds hints
+/// about probable mistakes in the expression to `warnings`.
+async fn members(
+    audience: &Audience,
+    known: &Known<'_>,
+    cache: &mut SetCache,
+    warnings: &mut Vec<Warning>,
+) -> Result<Bitmap, BuildError> {
+    let name = &audience.name;
+    let failed = |source| AudienceError::Expression { name: name.clone(), source };
+    let plan = known.plan(&audience.expression).map_err(failed)?;
+    let mut leaves = Vec::new();
+    for leaf in &plan.leaves {
+        let (customers, hints) = cache.leaf(leaf).await?;
+        leaves.push(customers);
+        let warning =
+            |hint: String| Warning::new("audience", format!("audience {name}, at character {hint}"));
+        warnings.extend(hints.into_iter().map(warning));
+    }
+    let bitmaps: Vec<&Bitmap> = leaves.iter().map(AsRef::as_ref).collect();
+    Ok(plan.members(&bitmaps, cache.sets.customers()))
+}
+
+/// Columns of `rfm` that the figures and rankings of audiences are computed from.
+struct Measures {
+    monetary: Arc<Column>,
+    /// R, F and M.
+    scores: [Arc<Column>; 3],
+    /// Customers sorted by `monetary` and then id.
+    order: Order,
+}
+
+impl Measures {
+    async fn read(cache: &mut SetCache) -> Result<Self, SnapshotError> {
+        let rfm = |feature: &str| FeatureName::new("rfm", feature);
+        let monetary = cache.column(&rfm("monetary")).await?;
+        let scores = [
+            cache.column(&rfm("r_score")).await?,
+            cache.column(&rfm("f_score")).await?,
+            cache.column(&rfm("m_score")).await?,
+        ];
+        let order = Order::by(&monetary, true);
+        Ok(Self { monetary, scores, order })
+    }
+}
+
+/// Columns and segments of the snapshot that are already read.
+struct SetCache {
     manifest: Arc<Manifest>,
     sets: AudienceLoader,
     ids: Arc<PackedTexts>,
@@ -207,7 +230,7 @@ struct Memory {
     segments: HashMap<String, Arc<Bitmap>>,
 }
 
-impl Memory {
+impl SetCache {
     async fn column(&mut self, name: &FeatureName) -> Result<Arc<Column>, SnapshotError> {
         if let Some(column) = self.columns.get(name) {
             return Ok(Arc::clone(column));
@@ -217,7 +240,7 @@ impl Memory {
         Ok(column)
     }
 
-    /// The customers of a leaf, and what may be a mistake in it.
+    /// Returns the customers that match a leaf, and hints about probable mistakes in it.
     async fn leaf(&mut self, leaf: &Leaf) -> Result<(Arc<Bitmap>, Vec<String>), SnapshotError> {
         let set = match leaf {
             Leaf::Segment(name) => {
@@ -233,7 +256,7 @@ impl Memory {
                 let column = self.column(name).await?;
                 let mut absent =
                     if let Test::Any(values) = test { column.absent(values) } else { Vec::new() };
-                // What customers are called or where they live is not for those who read what a build says.
+                // Similar values of a personal column must not appear in the warnings of a build.
                 if self.manifest.is_personal(&name.view, &name.feature) {
                     absent = absent.into_iter().map(|(at, _)| (at, Vec::new())).collect();
                 }
@@ -268,36 +291,35 @@ fn stats(audience: &Audience, figures: Figures) -> SegmentStats {
     }
 }
 
-/// Writes `members` by `monetary` and then id; nothing where there are none.
-async fn ranking(
-    lake: &Lake,
-    manifest: &Manifest,
+/// Writes the ranking of `members`, sorted by `monetary` and then id. An empty audience has no file.
+async fn write_ranking(
+    target: SnapshotTarget<'_>,
     name: &str,
     members: &Bitmap,
-    (order, monetary, ids): (&Order, &Column, &PackedTexts),
+    measures: &Measures,
+    ids: &PackedTexts,
 ) -> Result<Option<FileEntry>, BuildError> {
     let total = members.count();
     if total == 0 {
         return Ok(None);
     }
-    let schema = Schema::new(vec![
+    let schema = Arc::new(Schema::new(vec![
         Field::new("customer_id", DataType::Utf8, true),
         Field::new("monetary", MONEY, true),
-    ]);
-    let schema = Arc::new(schema);
+    ]));
     let failed = |error: ArrowError| SnapshotError::Write {
         object: format!("rankings/{name}.parquet"),
         source: error.into(),
     };
-    let mut writer = segments::writer(lake, &manifest.id, name, Arc::clone(&schema))?;
-    let ranked = order.page(members, total, 0, total);
+    let mut writer = segments::ranking_writer(target, name, Arc::clone(&schema))?;
+    let ranked = measures.order.page(members, total, 0, total);
     for customers in ranked.chunks(BATCH) {
         let texts: StringArray = customers.iter().map(|customer| Some(ids.get(*customer))).collect();
         let values: Decimal128Array =
-            customers.iter().map(|customer| monetary.scaled(*customer, MONEY_SCALE)).collect();
+            customers.iter().map(|customer| measures.monetary.scaled(*customer, MONEY_SCALE)).collect();
         let columns: Vec<ArrayRef> = vec![Arc::new(texts), Arc::new(values.with_data_type(MONEY))];
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(failed)?;
-        segments::write(&mut writer, &batch).await?;
+        segments::write_blocks(&mut writer, &batch).await?;
     }
     Ok(Some(writer.finish().await?))
 }
@@ -316,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn audiences_come_after_those_that_they_need() {
+    fn audiences_are_ordered_by_dependency() {
         let by_name =
             "a = { where = 'segment:b' }\nb = { where = 'segment:c' }\nc = { where = 'rfm.monetary > 0' }";
         assert_eq!(order(by_name), Ok(["c", "b", "a"].map(str::to_owned).to_vec()));
@@ -326,18 +348,18 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_by_name() {
+    fn invalid_audiences_are_errors_that_name_the_audience() {
         let refused = |toml: &str, part: &str| {
             let error = order(toml).expect_err(toml);
             assert!(error.contains(part), "{error}");
         };
         refused(
             "a = { where = 'segment:b' }\nb = { where = 'not segment:a' }",
-            "audiences a, b refer to each other",
+            "audiences a, b depend on each other",
         );
-        refused("a = { where = 'segment:a' }", "circle");
+        refused("a = { where = 'segment:a' }", "cycle");
         let waits = "a = { where = 'segment:b', priority = 1 }\nb = { where = 'segment:new', priority = 2 }";
-        refused(waits, "circle");
+        refused(waits, "cycle");
         let same = "a = { where = 'segment:new', priority = 1 }\nb = { where = 'segment:new', priority = 1 }";
         refused(same, "audiences a and b both have priority 1");
         refused("champions = { where = 'segment:new' }", "audience champions: the name");

@@ -1,7 +1,8 @@
-//! A view's columns as the JSON arrays that every tier stores: `[371,34,5288.63,1,5,5,"155","cant_lose"]`.
+//! Encoder of a view's rows as the JSON arrays that all tiers store:
+//! `[371,34,5288.63,1,5,5,"155","cant_lose"]`.
 //!
-//! Decimals without trailing zeros, times in RFC 3339 with `Z`, numbers that are none (NaN, infinity) as null. The same
-//! values give the same bytes.
+//! Decimals have no trailing zeros, times are RFC 3339 with `Z`, NaN and infinity are null. Equal values give
+//! equal bytes.
 
 use arrow::{
     array::{
@@ -14,7 +15,7 @@ use arrow::{
 };
 use chrono::{Datelike, NaiveDate};
 
-/// A column, ready to write its values.
+/// Encoder of the values of one column.
 enum Encoder<'a> {
     Boolean(&'a BooleanArray),
     Int32(&'a Int32Array),
@@ -28,10 +29,10 @@ enum Encoder<'a> {
     Struct(&'a StructArray, Vec<(String, Encoder<'a>)>),
 }
 
-/// The JSON array of each row of `columns`; null where `present` says that the row is not there.
+/// Encodes each row of `columns` as a JSON array. Rows for which `present` is false are null.
 ///
 /// # Errors
-/// The type of a column that has no JSON form.
+/// Returns the type of a column that has no JSON form.
 pub(crate) fn rows(
     columns: &[ArrayRef],
     present: impl Fn(usize) -> bool,
@@ -80,10 +81,12 @@ impl<'a> Encoder<'a> {
             }
             DataType::Struct(fields) => {
                 let parts = column.as_struct();
-                let encoders = fields.iter().zip(parts.columns());
-                let encoders =
-                    encoders.map(|(field, part)| Ok((json_text(field.name()), Self::new(part.as_ref())?)));
-                Self::Struct(parts, encoders.collect::<Result<_, _>>()?)
+                let encoders = fields
+                    .iter()
+                    .zip(parts.columns())
+                    .map(|(field, part)| Ok((json_text(field.name()), Self::new(part.as_ref())?)))
+                    .collect::<Result<_, _>>()?;
+                Self::Struct(parts, encoders)
             }
             other => return Err(other.clone()),
         })
@@ -110,12 +113,13 @@ impl<'a> Encoder<'a> {
         }
         match self {
             Self::Boolean(values) => {
-                out.extend_from_slice(if values.value(row) { b"true" } else { b"false" })
+                let text: &[u8] = if values.value(row) { b"true" } else { b"false" };
+                out.extend_from_slice(text);
             }
             Self::Int32(values) => integer(values.value(row).into(), out),
             Self::Int64(values) => integer(values.value(row), out),
             Self::Float64(values) => {
-                // Into memory it cannot fail; what is no number becomes null.
+                // Writing to memory cannot fail. NaN and infinity become null.
                 let _ = serde_json::to_writer(out, &values.value(row));
             }
             Self::Decimal(values, scale) => decimal(values.value(row), *scale, out),
@@ -157,6 +161,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
+/// Returns `text` as a JSON string.
 fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -165,10 +170,10 @@ fn integer(value: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// `52886300` of scale 4 is `5288.63`.
+/// Writes a decimal: `52886300` of scale 4 is `5288.63`.
 pub(crate) fn decimal(value: i128, scale: i8, out: &mut Vec<u8>) {
     let Ok(mut scale) = usize::try_from(scale) else {
-        // A negative scale stands for zeros.
+        // A negative scale stands for trailing zeros.
         out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         return if value != 0 {
             out.resize(out.len() + usize::from(scale.unsigned_abs()), b'0');
@@ -210,7 +215,7 @@ pub(crate) fn decimal(value: i128, scale: i8, out: &mut Vec<u8>) {
     }
 }
 
-/// `"2011-12-09T12:50:00Z"`, with microseconds where there are any.
+/// Writes a time: `"2011-12-09T12:50:00Z"`, with milliseconds or microseconds if they are not zero.
 fn time(micros: i64, out: &mut Vec<u8>) {
     let (days, rest) = (micros.div_euclid(86_400_000_000), micros.rem_euclid(86_400_000_000));
     let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
@@ -232,6 +237,7 @@ fn time(micros: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Z\"");
 }
 
+/// Writes the date of a number of days since 1970.
 fn date(days: i64, out: &mut Vec<u8>) {
     let date = i32::try_from(days + 719_163)
         .ok()
@@ -247,7 +253,7 @@ fn date(days: i64, out: &mut Vec<u8>) {
     digits(date.day().into(), 2, out);
 }
 
-/// `value` with leading zeros up to `width` digits.
+/// Writes `value` with leading zeros up to `width` digits.
 fn digits(value: i64, width: usize, out: &mut Vec<u8>) {
     let mut buffer = itoa::Buffer::new();
     let text = buffer.format(value).as_bytes();
@@ -268,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn decimals_lose_their_trailing_zeros_and_nothing_else() {
+    fn decimals_have_no_trailing_zeros() {
         for (value, scale, text) in [
             (52_886_300, 4, "5288.63"),
             (0, 4, "0"),

@@ -1,4 +1,4 @@
-//! Why a build ends without a snapshot.
+//! Errors of a build.
 
 use arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
@@ -6,75 +6,81 @@ use datafusion::error::DataFusionError;
 use super::{audiences::AudienceError, raw::RawError};
 use crate::{snapshot::SnapshotError, views::ViewFileError};
 
-/// Why there is no snapshot.
+/// Reason why a build fails.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The raw data.
+    /// The raw data is invalid or cannot be read.
     #[error(transparent)]
     Raw(#[from] RawError),
-    /// A view.
+    /// A view is invalid or fails.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// A view's file.
+    /// The file of a view is invalid or cannot be read.
     #[error(transparent)]
     ViewFile(#[from] ViewFileError),
-    /// A named audience.
+    /// A named audience is invalid.
     #[error(transparent)]
     Audience(#[from] AudienceError),
-    /// Writing the snapshot.
+    /// The snapshot cannot be written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// No line passed.
-    #[error("the raw data has no event that could give as_of; every line is bad, or there are none")]
+    /// There is no valid event and no as-of time.
+    #[error("the raw data has no valid event to take as_of from; all lines are bad, or there are no lines")]
     NoEvents,
-    /// A thread of the build died.
-    #[error("a thread of the build died")]
+    /// A thread of the build panicked.
+    #[error("a thread of the build panicked")]
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// What is wrong with a view.
+/// Reason why a view fails.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each variant's message says what it is")]
+#[expect(missing_docs, reason = "each variant has a message")]
 pub enum ViewError {
     #[error("cannot set up the query engine")]
     Session { source: Box<DataFusionError> },
-    #[error("view {view}: the SQL does not work")]
+    #[error("view {view}: the SQL failed")]
     Sql { view: String, source: Box<DataFusionError> },
-    #[error("view {view}: it must be one SELECT")]
+    #[error("view {view}: the SQL must be a single SELECT")]
     NotQuery { view: String },
-    #[error("view {view}: `{name}` is no parameter; there is $as_of")]
+    #[error("view {view}: unknown parameter `{name}`; the only parameter is $as_of")]
     Parameter { view: String, name: String },
-    #[error("view {view}: it has no text column customer_id")]
+    #[error("view {view}: there is no text column customer_id")]
     NoCustomerId { view: String },
-    #[error("view {view}: it has a row whose customer_id is null")]
+    #[error("view {view}: customer_id is null in a row")]
     NullId { view: String },
-    #[error("view {view}: it has more than one row for customer {id}")]
+    #[error("view {view}: there is more than one row for customer {id}")]
     DuplicateId { view: String, id: String },
     #[error(
-        "view {view}, column `{column}`: names must be unique, of a to z, 0 to 9 and _; give it another with AS"
+        "view {view}, column `{column}`: names must be unique and consist of a to z, 0 to 9 and _; rename it \
+         with AS"
     )]
     ColumnName { view: String, column: String },
     #[error(
-        "view {view}, column `{column}`: values of type {found} cannot be served; cast it to text, a number, a boolean, a date or a timestamp"
+        "view {view}, column `{column}`: values of type {found} cannot be served; cast them to text, a \
+         number, a boolean, a date or a timestamp"
     )]
     ColumnType { view: String, column: String, found: String },
-    #[error("view {view}: Larder itself needs its column `{column}` as {expected}")]
+    #[error("view {view}: the column `{column}` is required, as {expected}")]
     MissingColumn { view: String, column: &'static str, expected: &'static str },
     #[error("`{name}` is declared personal, and there is no such column{near}")]
     UnknownPersonal { name: String, near: String },
     #[error(
-        "view {view}: its column `{column}` cannot be personal, since lists and segments tell it; name it otherwise"
+        "view {view}: the column `{column}` cannot be personal, since lists and segments expose it; use \
+         another name"
     )]
     Personal { view: String, column: &'static str },
-    #[error("view rfm: `{name}` is no segment name; use a to z, 0 to 9 and _, at most 64")]
+    #[error(
+        "view rfm: `{name}` is not a valid segment name; use at most 64 characters of a to z, 0 to 9 and _"
+    )]
     SegmentName { name: String },
-    #[error("views {} read each other in a circle", views.join(", "))]
+    #[error("views {} depend on each other in a cycle", views.join(", "))]
     Circle { views: Vec<String> },
     #[error(
-        "view {view}: it took the process to {used} MiB, past [build] memory_limit of {limit} MiB; a COUNT(DISTINCT …) over many groups is a common cause: group twice instead"
+        "view {view}: the process used {used} MiB, more than [build] memory_limit ({limit} MiB); a \
+         COUNT(DISTINCT …) over many groups is a common cause: group twice instead"
     )]
     Memory { view: String, used: u64, limit: u64 },
-    #[error("view {view}: it needs more than [build] memory allows and cannot spill: {why}")]
+    #[error("view {view}: more memory than [build] memory is needed, and the operator cannot spill: {why}")]
     Exhausted { view: String, why: String },
     #[error("view {view}: cannot read its Parquet files in {place}: {why}")]
     Parquet { view: String, place: String, why: String },

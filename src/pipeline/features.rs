@@ -1,5 +1,5 @@
-//! The views at an instant as one Parquet file, for models of the user's own: a build whose snapshot goes no further than the
-//! temporary folder.
+//! Export of all features at an as-of time to one Parquet file, for training models outside Larder: a build
+//! whose snapshot is written to a temporary folder.
 
 use std::{
     fs::File,
@@ -9,7 +9,10 @@ use std::{
 use chrono::{DateTime, Utc};
 use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
 
-use super::{BuildError, Built, build_into, scratch};
+use super::{
+    build::{Build, Built, Lakes, scratch},
+    error::BuildError,
+};
 use crate::{
     config::{Config, LakeConfig},
     lake::Lake,
@@ -17,11 +20,11 @@ use crate::{
     telemetry::Progress,
 };
 
-/// Writes what the views said at `as_of` into the file `out`: one row a customer, a struct column per view, as in the `customers`
-/// files of a snapshot. The file appears when it is complete.
+/// Writes the features at `as_of` to the file `out`: one row per customer and one struct column per view, as
+/// in the `customers` parts of a snapshot. The file appears under its name when it is complete.
 ///
 /// # Errors
-/// As [`super::build`], or of the file.
+/// Fails if the build does ([`super::build`]), or if the file cannot be written.
 pub async fn features(
     lake: &Lake,
     config: &Config,
@@ -34,7 +37,8 @@ pub async fn features(
     let url = folder.display().to_string();
     let local = Lake::open(&LakeConfig { url, ..LakeConfig::default() }, Path::new(""))
         .map_err(SnapshotError::from)?;
-    let built = Box::pin(build_into(lake, &local, config, Some(as_of), progress)).await?;
+    let lakes = Lakes { raw: lake, snapshots: &local };
+    let built = Box::pin(Build::run(lakes, config, Some(as_of), progress)).await?;
     let (manifest, out) = (built.manifest.clone(), out.to_path_buf());
     let failed =
         |object: &Path, source| SnapshotError::Write { object: object.display().to_string(), source };
@@ -44,13 +48,13 @@ pub async fn features(
     Ok(built)
 }
 
-/// Copies the typed parts of `manifest` in the lake at `folder` into one file.
+/// Copies the `customers` parts of `manifest` from the lake in `folder` into one file.
 fn copy(
     folder: &Path,
     manifest: &Manifest,
     out: &Path,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let beside = PathBuf::from(format!("{}.part", out.display()));
+    let partial = PathBuf::from(format!("{}.part", out.display()));
     let mut writer = None;
     for part in manifest.files.iter().filter(|file| file.kind == FileKind::Customers) {
         let file = File::open(folder.join(manifest.id.path(&part.path).as_ref()))?;
@@ -60,7 +64,7 @@ fn copy(
             Some(writer) => writer,
             none => {
                 let made =
-                    ArrowWriter::try_new(File::create(&beside)?, schema, Some(customers_properties()))?;
+                    ArrowWriter::try_new(File::create(&partial)?, schema, Some(customers_properties()))?;
                 none.insert(made)
             }
         };
@@ -68,6 +72,6 @@ fn copy(
             writer.write(&batch?)?;
         }
     }
-    writer.ok_or("there are no customers at that instant")?.close()?;
-    Ok(std::fs::rename(&beside, out)?)
+    writer.ok_or("the snapshot at this as-of time has no customers")?.close()?;
+    Ok(std::fs::rename(&partial, out)?)
 }

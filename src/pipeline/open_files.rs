@@ -1,25 +1,25 @@
-//! How many files a build has open, and how many the system allows.
+//! Limit of open files: raised and checked before a build.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::raw::RawError;
 
-/// Files that a thread has open: those that it spills lines into and derives tables into, and what it reads.
-const OF_A_THREAD: u64 = 16;
-/// All others: sockets of the lake, the log, temporary files of sorts that spill, Parquet files being
+/// Maximum number of open files per thread: spill files, staged tables and raw files.
+const PER_THREAD: u64 = 16;
+/// Maximum number of other open files: sockets of the lake, the log, spilling sorts, Parquet files being
 /// written.
 const OTHERS: u64 = 128;
 
-/// Raises the limit of open files as far as the system allows, and checks that it is enough for a build on
-/// `threads` threads.
+/// Raises the limit of open files to the hard limit, and checks that it suffices for a build on `threads`
+/// threads.
 ///
 /// # Errors
-/// [`RawError::OpenFiles`], before anything is read.
+/// Fails with [`RawError::OpenFiles`] if the hard limit is too low.
 pub(super) fn check(threads: usize) -> Result<(), RawError> {
-    let needed = threads as u64 * OF_A_THREAD + OTHERS;
+    let needed = threads as u64 * PER_THREAD + OTHERS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| limit.maximum.is_none_or(|maximum| current < maximum)) {
-        // Where it may not be raised, the check below decides.
+        // If raising fails, the check below decides.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
     match getrlimit(Resource::Nofile).current {

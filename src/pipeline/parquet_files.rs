@@ -1,4 +1,5 @@
-//! A view that another engine wrote as Parquet files: they are copied out of the lake and staged, and nothing later reads Parquet.
+//! Views from Parquet files of another engine: the files are copied from the lake and staged as Arrow files,
+//! which the build reads instead.
 
 use std::{
     collections::BTreeMap,
@@ -17,18 +18,18 @@ use futures::StreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{
-    ViewError,
+    error::ViewError,
     query::schema_of,
     raw::files::data_files,
-    staging::{create, derive::StagedFile, staging},
-    table::StagedTable,
+    staged_table::StagedTable,
+    staging::{StagedFile, create, staging},
 };
 use crate::{lake::Lake, views::ViewDefinition};
 
-/// Rows of a batch.
+/// Number of rows of a batch.
 const BATCH_ROWS: usize = 8_192;
 
-/// The definition of the view `name`, which takes all that its files hold.
+/// Returns the definition of the view `name`, which selects all columns of its files.
 pub(super) fn view(name: &str) -> ViewDefinition {
     ViewDefinition {
         name: name.to_owned(),
@@ -40,13 +41,13 @@ pub(super) fn view(name: &str) -> ViewDefinition {
     }
 }
 
-/// The name under which the files of `view` are known to its SQL.
+/// Returns the table name of the files of `view` in its SQL.
 pub(super) fn table_name(view: &str) -> String {
     format!("parquet_{view}")
 }
 
-/// Stages what the Parquet files in `place` hold as a table of `partitions`. A column that only some of them have is null in the
-/// others.
+/// Stages the rows of the Parquet files in `place` as a table of `partitions` partitions. A column that a
+/// file lacks is null for its rows.
 pub(super) async fn stage(
     lake: &Lake,
     view: &str,
@@ -54,35 +55,33 @@ pub(super) async fn stage(
     partitions: usize,
     scratch: &Path,
 ) -> Result<StagedTable, ViewError> {
-    let files = Files {
+    let listed = ParquetFiles {
         view: view.to_owned(),
         place: place.to_owned(),
         folder: scratch.join(format!("parquet-{view}")),
         copies: Vec::new(),
     };
-    let files = files.copy(lake).await?;
-    let staged = tokio::task::spawn_blocking(move || files.stage(partitions.max(1))).await;
-    let staged = staged.unwrap_or_else(|panicked| {
-        Err(ViewError::Parquet { view: view.to_owned(), place: place.to_owned(), why: panicked.to_string() })
-    });
-    Ok(StagedTable::unordered(staged?))
+    let copied = listed.copy(lake).await?;
+    let panicked = copied.failed("a thread of the build panicked");
+    let staged = tokio::task::spawn_blocking(move || copied.stage(partitions.max(1))).await;
+    Ok(StagedTable::unordered(staged.map_err(|_| panicked)??))
 }
 
-/// The Parquet files of a view.
-struct Files {
+/// Parquet files of a view.
+struct ParquetFiles {
     view: String,
     place: String,
     folder: PathBuf,
-    /// What they are called in the lake, and where their copies lie.
+    /// Name in the lake and path of the copy, for each file.
     copies: Vec<(String, PathBuf)>,
 }
 
-impl Files {
+impl ParquetFiles {
     fn failed(&self, why: impl Into<String>) -> ViewError {
         ViewError::Parquet { view: self.view.clone(), place: self.place.clone(), why: why.into() }
     }
 
-    /// Copies them into the folder.
+    /// Copies the files to the folder.
     async fn copy(mut self, lake: &Lake) -> Result<Self, ViewError> {
         let (store, path) = lake.locate(&self.place).map_err(|error| self.failed(error.to_string()))?;
         let single = store.head(&path).await.map_err(|error| self.failed(error.to_string()))?;
@@ -102,15 +101,16 @@ impl Files {
             }
             self.copies.push((file.location.to_string(), target));
         }
-        if self.copies.is_empty() { Err(self.failed("there are none")) } else { Ok(self) }
+        if self.copies.is_empty() { Err(self.failed("there are no .parquet files")) } else { Ok(self) }
     }
 
-    /// Their rows by turns in `partitions` Arrow files; the copies go.
+    /// Distributes the rows over `partitions` Arrow files, batch by batch, and removes the copies.
     fn stage(&self, partitions: usize) -> Result<Vec<StagedFile>, ViewError> {
         let schema = self.schema()?;
         let path = |partition: usize| self.folder.join(format!("{partition:05}.arrow"));
-        let writers = (0..partitions).map(|partition| Ok((create(&path(partition), &schema)?, 0)));
-        let mut writers = writers.collect::<Result<Vec<_>, ViewError>>()?;
+        let mut writers = (0..partitions)
+            .map(|partition| Ok((create(&path(partition), &schema)?, 0)))
+            .collect::<Result<Vec<_>, ViewError>>()?;
         let mut next = 0;
         for (name, copy) in &self.copies {
             let broken = |error: &dyn std::fmt::Display| self.failed(format!("{name}: {error}"));
@@ -132,7 +132,7 @@ impl Files {
         files.collect()
     }
 
-    /// All columns of all files, in types that are served.
+    /// Returns the schema with all columns of all files, in types that can be served.
     fn schema(&self) -> Result<SchemaRef, ViewError> {
         let mut all = Schema::empty();
         for (name, copy) in &self.copies {
@@ -153,7 +153,7 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ArrowError
     Ok(ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?)
 }
 
-/// The columns of `schema`, as far as `batch` has them.
+/// Casts `batch` to `schema`. Missing columns are null.
 fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
         Some(column) => cast(column, field.data_type()),

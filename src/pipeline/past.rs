@@ -1,6 +1,7 @@
-//! The staging and the views as they were at any instant: derived from the spilled lines as often as they are asked for.
+//! The staging and the views at any as-of time, derived anew from the spilled lines.
 //!
-//! Training data is made by the very views that serve, at earlier instants. Knows tables and views, nothing of models.
+//! Training data comes from the views that also serve, run at earlier as-of times (cutoffs). This module does
+//! not depend on models.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,48 +15,55 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
-    BuildError,
-    query::Session,
+    error::BuildError,
+    query::{MemoryLimits, Session},
     raw::{RawError, Table, TableSpec},
-    staging::{derive, guests::Guests, spill::SpillFile, staging},
-    table::StagedTable,
+    staged_table::StagedTable,
+    staging::{
+        StagedFile,
+        derive::{self, DerivedTables, ExtraColumn, PartitionInput},
+        guests::GuestLines,
+        spill::SpillFile,
+        staging,
+    },
 };
 use crate::views::ViewDefinition;
 
-/// The spilled lines of all partitions.
+/// Spilled lines of all partitions, and the settings that tables are derived with.
 #[derive(Debug)]
 pub(super) struct Spilled {
     pub(super) spills: BTreeMap<Table, Vec<SpillFile>>,
-    /// Lines without a customer, by a hash of their order.
-    pub(super) guests: HashMap<u64, Guests>,
+    /// Guest lines, by a hash of their order.
+    pub(super) guests: HashMap<u64, GuestLines>,
     pub(super) specs: BTreeMap<Table, TableSpec>,
-    pub(super) extras: Vec<derive::ExtraColumn>,
+    pub(super) extras: Vec<ExtraColumn>,
     pub(super) has_created_at: bool,
     pub(super) partitions: usize,
     pub(super) threads: usize,
 }
 
-/// What of the spilled lines is to be derived, and where to.
+/// Parameters of one derivation.
 #[derive(Debug, Clone)]
 pub(super) struct Derivation {
     pub(super) as_of: DateTime<Utc>,
+    /// Folder for the staged tables.
     pub(super) folder: PathBuf,
-    /// The first so many partitions; the others are there, and empty.
+    /// Number of partitions that are filled, from the first one on. The others get empty tables.
     pub(super) filled: usize,
 }
 
 impl Spilled {
-    /// The tables of each partition.
+    /// Derives the tables of each partition on all threads. Counts finished partitions in `done`.
     pub(super) async fn derive(
         self: &Arc<Self>,
-        what: Derivation,
+        derivation: Derivation,
         done: &Arc<AtomicU64>,
-    ) -> Result<Vec<derive::Derived>, BuildError> {
-        let (next, what) = (Arc::new(AtomicUsize::new(0)), Arc::new(what));
+    ) -> Result<Vec<DerivedTables>, BuildError> {
+        let (next, derivation) = (Arc::new(AtomicUsize::new(0)), Arc::new(derivation));
         let workers: Vec<_> = (0..self.threads)
             .map(|_| {
-                let (spilled, what, next, done) =
-                    (Arc::clone(self), Arc::clone(&what), Arc::clone(&next), Arc::clone(done));
+                let (spilled, derivation) = (Arc::clone(self), Arc::clone(&derivation));
+                let (next, done) = (Arc::clone(&next), Arc::clone(done));
                 tokio::task::spawn_blocking(move || {
                     let mut derived = Vec::new();
                     loop {
@@ -63,7 +71,7 @@ impl Spilled {
                         if number >= spilled.partitions {
                             return Ok::<_, RawError>(derived);
                         }
-                        derived.push((number, spilled.partition(number, &what)?));
+                        derived.push((number, spilled.derive_partition(number, &derivation)?));
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                 })
@@ -76,31 +84,31 @@ impl Spilled {
         Ok(all.into_values().collect())
     }
 
-    fn partition(&self, number: usize, what: &Derivation) -> Result<derive::Derived, RawError> {
-        derive::derive(&derive::Partition {
+    fn derive_partition(&self, number: usize, derivation: &Derivation) -> Result<DerivedTables, RawError> {
+        derive::derive(&PartitionInput {
             number,
-            as_of: what.as_of.timestamp_micros(),
+            as_of: derivation.as_of.timestamp_micros(),
             specs: &self.specs,
             spills: &self.spills,
-            filled: number < what.filled,
+            filled: number < derivation.filled,
             extras: &self.extras,
             has_created_at: self.has_created_at,
             guests: &self.guests,
-            scratch: &what.folder,
+            scratch: &derivation.folder,
         })
     }
 
-    /// Removes the lines.
+    /// Removes the spill files.
     pub(super) fn remove(&self) -> Result<(), RawError> {
         self.spills.values().flatten().try_for_each(SpillFile::remove)
     }
 }
 
-/// The files of each table, partition by partition.
+/// Returns the files of each table, one per partition.
 pub(super) fn tables(
-    derived: impl IntoIterator<Item = derive::Derived>,
-) -> BTreeMap<&'static str, Vec<derive::StagedFile>> {
-    let mut tables: BTreeMap<&'static str, Vec<derive::StagedFile>> = BTreeMap::new();
+    derived: impl IntoIterator<Item = DerivedTables>,
+) -> BTreeMap<&'static str, Vec<StagedFile>> {
+    let mut tables: BTreeMap<&'static str, Vec<StagedFile>> = BTreeMap::new();
     for part in derived {
         for (name, file) in part.tables {
             tables.entry(name).or_default().push(file);
@@ -109,20 +117,21 @@ pub(super) fn tables(
     tables
 }
 
-/// The way back to an earlier instant.
+/// Access to the tables and views at earlier as-of times.
 pub(super) struct Past<'a> {
     pub(super) spilled: &'a Arc<Spilled>,
     pub(super) views: &'a [ViewDefinition],
-    /// The views in an order in which they can run.
+    /// Indexes into `views`, each after the views that it reads.
     pub(super) order: &'a [usize],
-    /// What each view reads.
+    /// Names of the tables and views that each view reads.
     pub(super) reads: &'a BTreeMap<String, BTreeSet<String>>,
-    pub(super) memory: (u64, u64),
+    pub(super) memory: MemoryLimits,
     pub(super) scratch: &'a Path,
 }
 
 impl Past<'_> {
-    /// The views that can be had at an earlier instant: attributes in `customers` have no time, and neither have Parquet files.
+    /// Returns the views that can be computed at an earlier as-of time. Views that read customer attributes
+    /// or Parquet files cannot, since these have no time.
     pub(super) fn timed(&self) -> Vec<&ViewDefinition> {
         const TIMED: [&str; 4] = ["transactions", "orders", "returns", "interactions"];
         let mut timed: Vec<&ViewDefinition> = Vec::new();
@@ -131,7 +140,7 @@ impl Past<'_> {
             let known = |name: &String| {
                 TIMED.contains(&name.as_str())
                     || timed.iter().any(|view| view.name == *name)
-                    // The built-in steps take the ids from there and nothing else.
+                    // The built-in step reads nothing but the ids from `customers`.
                     || (name == "customers" && view.file.is_none() && view.name == "rfm_values")
             };
             if self.reads.get(&view.name).is_some_and(|reads| reads.iter().all(known)) {
@@ -141,18 +150,19 @@ impl Past<'_> {
         timed
     }
 
-    /// A session with the tables and timed views at `at`, of the customers of the first `filled` partitions.
+    /// Opens a session with the tables and timed views at `at`, for the customers of the first `filled`
+    /// partitions. The folder holds the staged tables and must outlive the session.
     pub(super) async fn at(
         &self,
         at: DateTime<Utc>,
         filled: usize,
     ) -> Result<(Session, tempfile::TempDir), BuildError> {
         let folder = tempfile::tempdir_in(self.scratch).map_err(|error| staging(self.scratch, error))?;
-        let what = Derivation { as_of: at, folder: folder.path().to_path_buf(), filled };
-        let derived = self.spilled.derive(what, &Arc::default()).await?;
+        let derivation = Derivation { as_of: at, folder: folder.path().to_path_buf(), filled };
+        let derived = self.spilled.derive(derivation, &Arc::default()).await?;
         let session = Session::new(self.spilled.partitions, self.memory, folder.path().to_path_buf(), at)?;
         for (name, files) in tables(derived) {
-            session.register(name, StagedTable::divided(files))?;
+            session.register(name, StagedTable::partitioned(files))?;
         }
         for view in self.timed() {
             let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };

@@ -1,4 +1,5 @@
-//! Running views: SQL over the staged tables, within bounds of memory, checked, and staged again for views that read them.
+//! Query sessions: run the SQL of views over the staged tables within memory limits, check the rows, and
+//! stage them for the views that read them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,30 +35,39 @@ use datafusion::{
 use futures::StreamExt;
 
 use super::{
-    ViewError,
-    staging::{create, derive::StagedFile, time_type},
-    table::StagedTable,
+    error::ViewError,
+    staged_table::StagedTable,
+    staging::{StagedFile, create, staging, time_type},
 };
 use crate::{snapshot::rfc3339, views::ViewDefinition};
 
 const ID: &str = "customer_id";
 const DIALECT: &str = "generic";
-/// How often the memory of the process is looked at while a view runs.
-const WATCH: Duration = Duration::from_millis(50);
+/// Interval of the checks of the process's memory while a view runs.
+const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A database session over one build's staging.
+/// Memory limits of a build, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemoryLimits {
+    /// Memory pool of DataFusion's operators, which spill when the pool is exhausted.
+    pub(crate) operators: u64,
+    /// Resident memory of the process at which a view is stopped.
+    pub(crate) process: u64,
+}
+
+/// DataFusion session over the staged tables of one as-of time.
 pub(crate) struct Session {
     context: SessionContext,
     scratch: PathBuf,
     as_of: DateTime<Utc>,
-    memory_limit: u64,
+    memory: MemoryLimits,
 }
 
 impl Session {
-    /// With `partitions` partitions, `memory` bytes for operators, and views stopped when the process passes `memory_limit`.
+    /// Opens a session without tables. `scratch` is the folder for spill files and staged rows.
     pub(crate) fn new(
         partitions: usize,
-        (memory, memory_limit): (u64, u64),
+        memory: MemoryLimits,
         scratch: PathBuf,
         as_of: DateTime<Utc>,
     ) -> Result<Self, ViewError> {
@@ -65,13 +75,14 @@ impl Session {
         let mut config =
             SessionConfig::new().with_target_partitions(partitions).with_information_schema(false);
         let options = config.options_mut();
-        // The staging is divided by customer: what is grouped by customer and more needs no other division.
+        // The staging is partitioned by customer: grouping by customer and more needs no repartitioning.
         options.optimizer.subset_repartition_threshold = 1;
-        // Sort-merge joins find the staging sorted already, and can spill where it is not; hash joins cannot.
+        // The staging is sorted, as sort-merge joins need it. Unlike hash joins, they can spill if a sort is
+        // needed.
         options.optimizer.prefer_hash_join = false;
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.sort_spill_reservation_bytes = 1 << 20;
-        let pool = FairSpillPool::new(usize::try_from(memory).unwrap_or(usize::MAX));
+        let pool = FairSpillPool::new(usize::try_from(memory.operators).unwrap_or(usize::MAX));
         let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
@@ -79,16 +90,16 @@ impl Session {
             .build_arc()
             .map_err(failed)?;
         let context = SessionContext::new_with_config_rt(config, runtime);
-        Ok(Self { context, scratch, as_of, memory_limit })
+        Ok(Self { context, scratch, as_of, memory })
     }
 
-    /// Makes `table` known to views as `name`.
+    /// Registers `table` under `name`.
     pub(crate) fn register(&self, name: &str, table: StagedTable) -> Result<(), ViewError> {
         let registered = self.context.register_table(name, Arc::new(table));
         registered.map(drop).map_err(|source| ViewError::Session { source: Box::new(source) })
     }
 
-    /// Returns what each of `views` reads.
+    /// Returns the names of the tables and views that each of `views` reads.
     pub(crate) fn all_reads(
         &self,
         views: &[ViewDefinition],
@@ -96,14 +107,18 @@ impl Session {
         views.iter().map(|view| Ok((view.name.clone(), self.reads(view)?))).collect()
     }
 
-    /// The tables and views that `view` reads.
-    pub(crate) fn reads(&self, view: &ViewDefinition) -> Result<BTreeSet<String>, ViewError> {
+    /// Returns the names of the tables and views that `view` reads.
+    fn reads(&self, view: &ViewDefinition) -> Result<BTreeSet<String>, ViewError> {
         let statement = self.parse(view)?;
-        let tables = self.context.state().resolve_table_references(&statement);
-        let tables = tables.map_err(|source| failed(&view.name, source))?;
+        let tables = self
+            .context
+            .state()
+            .resolve_table_references(&statement)
+            .map_err(|source| failed(&view.name, source))?;
         Ok(tables.iter().map(|table| table.table().to_owned()).collect())
     }
 
+    /// Parses the SQL of `view` and replaces `$as_of` by the as-of time.
     fn parse(&self, view: &ViewDefinition) -> Result<Statement, ViewError> {
         let dialect = DIALECT.parse().map_err(|source| failed(&view.name, source))?;
         let statement = self
@@ -144,7 +159,7 @@ impl Session {
         self.context.state().statement_to_plan(statement).await.map_err(|source| failed(&view.name, source))
     }
 
-    /// Runs a step and stages its rows as they come.
+    /// Runs a step and stages its rows in any order.
     pub(crate) async fn run_step(&self, view: &ViewDefinition) -> Result<StagedFile, ViewError> {
         let plan = self.plan(view).await?;
         let schema: SchemaRef = plan.schema().inner().clone();
@@ -153,12 +168,11 @@ impl Session {
         self.stage(view, stream, &normal, false).await
     }
 
-    /// Runs a view and stages its rows, sorted by customer, each customer once.
+    /// Runs a view and stages its rows, sorted by customer. Fails if a customer has several rows.
     pub(crate) async fn run_view(&self, view: &ViewDefinition) -> Result<StagedFile, ViewError> {
         let plan = self.plan(view).await?;
         let schema: SchemaRef = plan.schema().inner().clone();
-        let id = schema.field_with_name(ID).ok().filter(|field| field.data_type().is_string());
-        if id.is_none() {
+        if !schema.field_with_name(ID).is_ok_and(|field| field.data_type().is_string()) {
             return Err(ViewError::NoCustomerId { view: view.name.clone() });
         }
         let mut names = BTreeSet::new();
@@ -167,7 +181,7 @@ impl Session {
                 return Err(ViewError::ColumnName { view: view.name.clone(), column: field.name().clone() });
             }
         }
-        // The id first, the features in the view's own order.
+        // The id comes first, then the features in the order of the view.
         let mut order: Vec<_> = vec![col(ID)];
         order.extend(schema.fields().iter().filter(|field| field.name() != ID).map(|field| {
             datafusion::prelude::Expr::Column(datafusion::common::Column::from_name(field.name()))
@@ -176,15 +190,16 @@ impl Session {
             .context
             .execute_logical_plan(plan)
             .await
-            .and_then(|frame| frame.select(order)?.sort(vec![col(ID).sort(true, true)]));
-        let plan = sorted.map_err(|source| failed(&view.name, source))?.into_optimized_plan();
-        let plan = plan.map_err(|source| failed(&view.name, source))?;
-        let normal = schema_of(&view.name, plan.schema().inner())?;
-        let stream = self.stream(&view.name, plan).await?;
+            .and_then(|frame| {
+                frame.select(order)?.sort(vec![col(ID).sort(true, true)])?.into_optimized_plan()
+            })
+            .map_err(|source| failed(&view.name, source))?;
+        let normal = schema_of(&view.name, sorted.schema().inner())?;
+        let stream = self.stream(&view.name, sorted).await?;
         self.stage(view, stream, &normal, true).await
     }
 
-    /// The rows of an SQL text of Larder's own.
+    /// Runs a built-in query. `name` names the query in errors.
     pub(crate) async fn query(&self, name: &str, sql: &str) -> Result<SendableRecordBatchStream, ViewError> {
         let frame = self.context.sql(sql).await.map_err(|source| failed(name, source))?;
         frame.execute_stream().await.map_err(|source| failed(name, source))
@@ -195,11 +210,12 @@ impl Session {
         let plan = state.create_physical_plan(&plan).await.map_err(|source| failed(view, source))?;
         if tracing::enabled!(tracing::Level::DEBUG) {
             let shown = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
-            tracing::debug!(view, plan = shown, "runs a view");
+            tracing::debug!(view, plan = shown, "running view");
         }
         execute_stream(plan, state.task_ctx()).map_err(|source| failed(view, source))
     }
 
+    /// Writes the rows of `stream` to a staged file, converted to `schema`.
     async fn stage(
         &self,
         view: &ViewDefinition,
@@ -210,7 +226,7 @@ impl Session {
         let path = self.scratch.join(format!("view-{}.arrow", view.name));
         let mut writer = create(&path, schema)?;
         let (mut rows, mut last) = (0, None::<String>);
-        let mut watch = tokio::time::interval(WATCH);
+        let mut watch = tokio::time::interval(MEMORY_CHECK_INTERVAL);
         loop {
             let batch = tokio::select! {
                 batch = stream.next() => batch,
@@ -226,19 +242,20 @@ impl Session {
                 last = check_unique(&view.name, &batch, last)?;
             }
             rows += batch.num_rows();
-            writer.write(&batch).map_err(|error| super::staging::staging(&path, error))?;
+            writer.write(&batch).map_err(|error| staging(&path, error))?;
         }
-        writer.finish().map_err(|error| super::staging::staging(&path, error))?;
+        writer.finish().map_err(|error| staging(&path, error))?;
         Ok(StagedFile { path, schema: Arc::clone(schema), rows })
     }
 
-    /// DataFusion's pool does not see every allocation; the process's own memory tells the truth.
+    /// Fails if the process uses more memory than allowed. DataFusion's memory pool does not track every
+    /// allocation, so the resident memory of the process decides.
     fn check_memory(&self, view: &str) -> Result<(), ViewError> {
         match resident_bytes() {
-            Some(bytes) if bytes > self.memory_limit => Err(ViewError::Memory {
+            Some(bytes) if bytes > self.memory.process => Err(ViewError::Memory {
                 view: view.to_owned(),
                 used: bytes >> 20,
-                limit: self.memory_limit >> 20,
+                limit: self.memory.process >> 20,
             }),
             _ => Ok(()),
         }
@@ -252,7 +269,7 @@ fn parse_expression(text: &str) -> Result<Expr, DataFusionError> {
     parsed.map_err(|error| DataFusionError::SQL(Box::new(error), None))
 }
 
-/// An error of DataFusion in `view`; one that the memory pool caused is named so.
+/// Converts an error of DataFusion in `view`. An exhausted memory pool has its own variant.
 fn failed(view: &str, source: DataFusionError) -> ViewError {
     match source.find_root() {
         DataFusionError::ResourcesExhausted(why) => {
@@ -262,14 +279,15 @@ fn failed(view: &str, source: DataFusionError) -> ViewError {
     }
 }
 
-/// The memory of this process that is in use.
+/// Returns the resident memory of this process.
 fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some(pages * 4096)
 }
 
-/// The schema in which a view's rows are kept: one text type, times in UTC; what cannot be served is refused.
+/// Returns the schema in which a view's rows are staged: one text type, timestamps in UTC. Fails for types
+/// that cannot be served.
 pub(super) fn schema_of(view: &str, schema: &Schema) -> Result<SchemaRef, ViewError> {
     let field = |field: &Arc<Field>| {
         let normal = normal_type(field.data_type()).ok_or_else(|| ViewError::ColumnType {
@@ -282,6 +300,7 @@ pub(super) fn schema_of(view: &str, schema: &Schema) -> Result<SchemaRef, ViewEr
     Ok(Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Result<Vec<_>, ViewError>>()?)))
 }
 
+/// Returns the type that `found` is staged as, or `None` if its values cannot be served.
 fn normal_type(found: &DataType) -> Option<DataType> {
     let item =
         |field: &Arc<Field>| Some(Arc::new(Field::new(field.name(), normal_type(field.data_type())?, true)));
@@ -312,13 +331,15 @@ fn normal_type(found: &DataType) -> Option<DataType> {
     })
 }
 
+/// Casts `batch` to `schema`.
 fn normalize(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
     let columns = batch.columns().iter().zip(schema.fields());
     let columns: Result<Vec<_>, _> = columns.map(|(column, field)| cast(column, field.data_type())).collect();
     RecordBatch::try_new(Arc::clone(schema), columns?)
 }
 
-/// Ids are sorted here, so equal ones are neighbours.
+/// Checks that the sorted ids of `batch` are unique and not null. `last` is the last id of the batch before;
+/// returns the last id of this batch.
 fn check_unique(
     view: &str,
     batch: &RecordBatch,
@@ -342,7 +363,7 @@ fn check_unique(
     Ok(last)
 }
 
-/// The order in which views can run: each after those that it reads.
+/// Returns the indexes of `views`, each after the views that it reads.
 pub(crate) fn run_order(
     views: &[ViewDefinition],
     reads: &BTreeMap<String, BTreeSet<String>>,

@@ -1,26 +1,32 @@
-//! Segments: their members best first, their figures, and the edges that scores were counted with.
+//! Writer of the built-in segments: rankings of their members, best first, their figures, and the quintile
+//! edges of the RFM scores.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::{Array, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray},
+    array::{Array, AsArray, RecordBatch, StringArray},
     compute::cast,
     datatypes::{DataType, Decimal128Type, Int64Type, Schema, SchemaRef},
 };
 use futures::StreamExt;
 
-use super::{BuildError, ViewError, encode, query::Session, staging::derive::MONEY};
+use super::{
+    encode,
+    error::{BuildError, ViewError},
+    parts::SnapshotTarget,
+    query::Session,
+    staging::MONEY,
+};
 use crate::{
     config::ChurnConfig,
     feature::{SegmentKind, is_name},
-    lake::Lake,
     snapshot::{
-        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SegmentTally, SnapshotError, SnapshotId,
+        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SnapshotError, Tally,
         writer::{PartWriter, RANKING_BLOCK_ROWS, ranking_properties},
     },
 };
 
-/// The cells of the R×F grid, and those who never bought.
+/// Segments of the R×F grid, and the two segments of customers without a purchase, with their definitions.
 const GRID: [(&str, &str); 12] = [
     ("champions", "R 5 and F 4 to 5"),
     ("loyal", "R 3 and F 4 to 5, or R 4 and F 4 to 5"),
@@ -36,17 +42,31 @@ const GRID: [(&str, &str); 12] = [
     ("prospect", "known, without purchase or return"),
 ];
 
-/// Writes the ranking of every segment, by `monetary` and then id; the built-in segments are there even when empty.
-pub(super) async fn write_rankings(
-    lake: &Lake,
-    id: &SnapshotId,
+/// Segments and the files of their rankings.
+#[derive(Debug, Default)]
+pub(super) struct Rankings {
+    pub(super) segments: Vec<SegmentStats>,
+    pub(super) files: Vec<FileEntry>,
+}
+
+impl Rankings {
+    pub(super) fn extend(&mut self, other: Self) {
+        self.segments.extend(other.segments);
+        self.files.extend(other.files);
+    }
+}
+
+/// Writes the ranking of every RFM segment, sorted by `monetary` and then id. `customers` is the number of
+/// all customers. If the view `rfm` is the built-in one, empty segments are listed too.
+pub(super) async fn write_rfm(
+    target: SnapshotTarget<'_>,
     session: &Session,
     customers: u64,
-    built_in: bool,
-) -> Result<(Vec<SegmentStats>, Vec<FileEntry>), BuildError> {
-    let sql = "SELECT segment, customer_id, monetary, monetary AS revenue, r_score, f_score, m_score FROM rfm \
-               WHERE segment IS NOT NULL ORDER BY segment, monetary DESC NULLS LAST, customer_id";
-    let (mut tallies, files) = rank(lake, id, session, ("rfm", sql)).await?;
+    is_built_in: bool,
+) -> Result<Rankings, BuildError> {
+    let sql = "SELECT segment, customer_id, monetary, monetary AS revenue, r_score, f_score, m_score \
+               FROM rfm WHERE segment IS NOT NULL ORDER BY segment, monetary DESC NULLS LAST, customer_id";
+    let (mut tallies, files) = write_members(target, session, "rfm", sql).await?;
     if let Some(name) = tallies.keys().find(|name| *name == CHURN_LIST || levels().contains(name)) {
         return Err(ViewError::SegmentName { name: name.clone() }.into());
     }
@@ -54,54 +74,58 @@ pub(super) async fn write_rankings(
     let mut segments = Vec::new();
     for (name, definition) in &GRID {
         let tally = match tallies.remove(*name) {
-            None if !built_in => continue,
+            None if !is_built_in => continue,
             tally => tally.unwrap_or_default(),
         };
-        let definition = if built_in { (*definition).to_owned() } else { format!("rfm.segment is {name}") };
+        let definition =
+            if is_built_in { (*definition).to_owned() } else { format!("rfm.segment is {name}") };
         segments.push(tally.stats((*name).to_owned(), kind, definition, customers));
     }
     for (name, tally) in tallies {
         let definition = format!("rfm.segment is {name}");
         segments.push(tally.stats(name, kind, definition, customers));
     }
-    Ok((segments, files))
+    Ok(Rankings { segments, files })
 }
 
-/// Whether Larder itself gives `name` to a segment or list.
+/// Returns whether `name` is reserved for a built-in segment or list.
 pub(super) fn is_built_in(name: &str) -> bool {
     name == CHURN_LIST
         || GRID.iter().any(|(known, _)| *known == name)
         || levels().iter().any(|known| known == name)
 }
 
-/// The names of the segments of churn risk.
+/// Returns the names of the churn segments.
 fn levels() -> [String; 3] {
     ["high", "medium", "low"].map(|level| format!("churn_{level}"))
 }
 
-/// Writes the segments of churn risk, by value at risk and then id, and the list of all with the columns to filter by.
+/// Writes the rankings of the churn segments, sorted by value at risk and then id, and the churn list of all
+/// customers with the columns that requests filter by. `customers` is the number of all customers.
 pub(super) async fn write_churn(
-    lake: &Lake,
-    id: &SnapshotId,
+    target: SnapshotTarget<'_>,
     session: &Session,
     customers: u64,
     config: &ChurnConfig,
-) -> Result<(Vec<SegmentStats>, Vec<FileEntry>), BuildError> {
+) -> Result<Rankings, BuildError> {
     let sql = "SELECT 'churn_' || c.risk AS segment, c.customer_id, c.value_at_risk, r.monetary AS revenue, \
                r.r_score, r.f_score, r.m_score FROM churn c LEFT JOIN rfm r ON r.customer_id = c.customer_id \
                ORDER BY segment, c.value_at_risk DESC, c.customer_id";
-    let (mut tallies, mut files) = rank(lake, id, session, (CHURN_LIST, sql)).await?;
+    let (mut tallies, mut files) = write_members(target, session, CHURN_LIST, sql).await?;
     let (high, medium, days) = (config.high, config.medium, config.horizon_days());
-    let of = format!("probability of no purchase within {days} days");
+    let measure = format!("probability of no purchase within {days} days");
     let definitions = [
-        format!("{of} from {high}"),
-        format!("{of} from {medium} to {high}"),
-        format!("{of} below {medium}"),
+        format!("{measure} from {high}"),
+        format!("{measure} from {medium} to {high}"),
+        format!("{measure} below {medium}"),
     ];
-    let stats = levels().into_iter().zip(definitions).map(|(name, definition)| {
-        tallies.remove(&name).unwrap_or_default().stats(name, SegmentKind::Churn, definition, customers)
-    });
-    let stats = stats.collect();
+    let segments = levels()
+        .into_iter()
+        .zip(definitions)
+        .map(|(name, definition)| {
+            tallies.remove(&name).unwrap_or_default().stats(name, SegmentKind::Churn, definition, customers)
+        })
+        .collect();
     let sql = "SELECT c.customer_id, c.value_at_risk, c.probability, c.risk, c.expected_value, r.segment \
                FROM churn c LEFT JOIN rfm r ON r.customer_id = c.customer_id \
                ORDER BY c.value_at_risk DESC, c.customer_id";
@@ -112,23 +136,25 @@ pub(super) async fn write_churn(
         let batch = batch.map_err(failed)?;
         let writer = match &mut list {
             Some(writer) => writer,
-            none => none.insert(self::writer(lake, id, CHURN_LIST, batch.schema())?),
+            none => none.insert(ranking_writer(target, CHURN_LIST, batch.schema())?),
         };
-        write(writer, &batch).await?;
+        write_blocks(writer, &batch).await?;
     }
     if let Some(writer) = list {
         files.push(writer.finish().await?);
     }
-    Ok((stats, files))
+    Ok(Rankings { segments, files })
 }
 
-/// Writes a ranking for each segment of the rows that `sql` gives: segment, id, what they are ordered by, revenue, three scores.
-async fn rank(
-    lake: &Lake,
-    id: &SnapshotId,
+/// Runs `sql`, writes a ranking for each segment of its rows and returns the sums of each segment. The
+/// columns are the segment, the id, the value that members are sorted by, the revenue and the three scores.
+/// `view` names the query in errors.
+async fn write_members(
+    target: SnapshotTarget<'_>,
     session: &Session,
-    (view, sql): (&str, &str),
-) -> Result<(BTreeMap<String, SegmentTally>, Vec<FileEntry>), BuildError> {
+    view: &str,
+    sql: &str,
+) -> Result<(BTreeMap<String, Tally>, Vec<FileEntry>), BuildError> {
     let failed = |source| ViewError::Sql { view: view.to_owned(), source: Box::new(source) };
     let mut members = session.query(view, sql).await?;
     let mut tallies: BTreeMap<String, SegmentTally> = BTreeMap::new();
@@ -136,19 +162,18 @@ async fn rank(
     let mut open: Option<(String, PartWriter)> = None;
     while let Some(batch) = members.next().await {
         let batch = batch.map_err(failed)?;
-        for run in runs(batch.column(0).as_string()) {
-            let (segment, rows) = run;
+        for (segment, rows) in runs(batch.column(0).as_string()) {
             if open.as_ref().is_none_or(|(name, _)| *name != segment) {
                 if let Some((_, writer)) = open.take() {
                     files.push(writer.finish().await?);
                 }
-                open = Some((segment.clone(), ranking(lake, id, &segment, &batch)?));
+                open = Some((segment.clone(), members_writer(target, &segment, &batch)?));
             }
             let members = batch.slice(rows.start, rows.len());
             add(tallies.entry(segment).or_default(), &members).map_err(|error| failed(error.into()))?;
             if let Some((_, writer)) = &mut open {
                 let listed = members.project(&[1, 2]).map_err(|error| failed(error.into()))?;
-                write(writer, &listed).await?;
+                write_blocks(writer, &listed).await?;
             }
         }
     }
@@ -158,7 +183,7 @@ async fn rank(
     Ok((tallies, files))
 }
 
-/// The runs of equal texts.
+/// Returns the runs of equal texts with their rows.
 fn runs(texts: &StringArray) -> Vec<(String, std::ops::Range<usize>)> {
     let mut runs: Vec<(String, std::ops::Range<usize>)> = Vec::new();
     for row in 0..texts.len() {
@@ -170,9 +195,9 @@ fn runs(texts: &StringArray) -> Vec<(String, std::ops::Range<usize>)> {
     runs
 }
 
-fn ranking(
-    lake: &Lake,
-    id: &SnapshotId,
+/// Opens the ranking of `segment`. Its columns are the id and the sort value of `batch`.
+fn members_writer(
+    target: SnapshotTarget<'_>,
     segment: &str,
     batch: &RecordBatch,
 ) -> Result<PartWriter, BuildError> {
@@ -180,21 +205,26 @@ fn ranking(
         return Err(ViewError::SegmentName { name: segment.to_owned() }.into());
     }
     let schema = batch.schema().project(&[1, 2]).unwrap_or_else(|_| Schema::empty());
-    Ok(writer(lake, id, segment, Arc::new(schema))?)
+    Ok(ranking_writer(target, segment, Arc::new(schema))?)
 }
 
-pub(super) fn writer(
-    lake: &Lake,
-    id: &SnapshotId,
+/// Opens the ranking of `list`.
+pub(super) fn ranking_writer(
+    target: SnapshotTarget<'_>,
     list: &str,
     schema: SchemaRef,
 ) -> Result<PartWriter, SnapshotError> {
     let path = format!("rankings/{list}.parquet");
-    let writer = PartWriter::new(lake, id, path, FileKind::Ranking, schema, ranking_properties())?;
+    let writer =
+        PartWriter::new(target.lake, target.id, path, FileKind::Ranking, schema, ranking_properties())?;
     Ok(writer.of_segment(list))
 }
 
-pub(super) async fn write(writer: &mut PartWriter, members: &RecordBatch) -> Result<(), SnapshotError> {
+/// Writes `members` and ends a block after every [`RANKING_BLOCK_ROWS`] rows.
+pub(super) async fn write_blocks(
+    writer: &mut PartWriter,
+    members: &RecordBatch,
+) -> Result<(), SnapshotError> {
     let mut start = 0;
     while start < members.num_rows() {
         let filled = usize::try_from(writer.rows()).unwrap_or(0) % RANKING_BLOCK_ROWS;
@@ -208,21 +238,21 @@ pub(super) async fn write(writer: &mut PartWriter, members: &RecordBatch) -> Res
     Ok(())
 }
 
-fn add(tally: &mut SegmentTally, members: &RecordBatch) -> Result<(), arrow::error::ArrowError> {
-    let monetary = cast(members.column(3), &MONEY)?;
-    let monetary: &Decimal128Array = monetary.as_primitive::<Decimal128Type>();
+/// Adds the revenue and the scores of `members` to `tally`.
+fn add(tally: &mut Tally, members: &RecordBatch) -> Result<(), arrow::error::ArrowError> {
+    let revenue = cast(members.column(3), &MONEY)?;
     tally.size += members.num_rows() as u64;
-    tally.revenue += monetary.iter().flatten().sum::<i128>();
+    tally.revenue += revenue.as_primitive::<Decimal128Type>().iter().flatten().sum::<i128>();
     for (at, (sum, count)) in tally.scores.iter_mut().enumerate() {
-        let scores = cast(members.column(4 + at), &DataType::Int64)?;
-        let scores: &Int64Array = scores.as_primitive::<Int64Type>();
+        let column = cast(members.column(4 + at), &DataType::Int64)?;
+        let scores = column.as_primitive::<Int64Type>();
         *sum += scores.iter().flatten().sum::<i64>();
         *count += (scores.len() - scores.null_count()) as u64;
     }
     Ok(())
 }
 
-/// The quintile edges, as decimal text.
+/// Returns the quintile edges as decimal text, by measure.
 pub(super) async fn edges(session: &Session) -> Result<Edges, BuildError> {
     let failed = |source| ViewError::Sql { view: "rfm_edges".to_owned(), source: Box::new(source) };
     let sql = "SELECT measure, edge FROM rfm_edges ORDER BY measure, k";
@@ -237,8 +267,8 @@ pub(super) async fn edges(session: &Session) -> Result<Edges, BuildError> {
         for row in 0..batch.num_rows() {
             let mut text = Vec::new();
             encode::decimal(values.value(row), 5, &mut text);
-            let of_measure = edges.entry(measures.value(row).to_owned()).or_default();
-            of_measure.push(String::from_utf8_lossy(&text).into_owned());
+            let measure = edges.entry(measures.value(row).to_owned()).or_default();
+            measure.push(String::from_utf8_lossy(&text).into_owned());
         }
     }
     Ok(edges)

@@ -1,8 +1,8 @@
-//! The staging: raw lines, checked and typed, in temporary Arrow files, divided by customer.
+//! The staging: checked and typed raw lines in temporary Arrow files, partitioned by customer.
 //!
-//! First every reading thread spills its lines into one file per table, in blocks of one partition each
+//! First, every reading thread spills its lines to one file per table, in blocks of one partition each
 //! ([`spill`]). Then each partition is loaded, cut at `as_of`, sorted by customer and order, and written as
-//! the tables that views see ([`mod@derive`]).
+//! the tables that views read ([`mod@derive`]).
 
 use std::{
     fs::File,
@@ -12,7 +12,7 @@ use std::{
 
 use arrow::{
     array::TimestampMicrosecondArray,
-    datatypes::{DataType, Schema, TimeUnit},
+    datatypes::{DataType, Schema, SchemaRef, TimeUnit},
 };
 use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
 
@@ -23,21 +23,24 @@ pub(crate) mod guests;
 pub(crate) mod lines;
 pub(crate) mod spill;
 
-/// The zone of every time in staging and snapshot.
+/// Time zone of every timestamp in staging and snapshot.
 pub(crate) const UTC: &str = "UTC";
 
-/// A time in microseconds, UTC.
+/// Type of money: `DECIMAL(38,4)`.
+pub(crate) const MONEY: DataType = DataType::Decimal128(38, 4);
+
+/// Returns the type of timestamps: microseconds in UTC.
 pub(crate) fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into()))
 }
 
-/// Times of that type.
+/// Returns a timestamp column. `micros` are microseconds since 1970.
 pub(crate) fn times(micros: Vec<i64>) -> TimestampMicrosecondArray {
     TimestampMicrosecondArray::from(micros).with_timezone(UTC)
 }
 
-/// The temporary folder of one build, removed when dropped. The lock tells a later build whether its owner
-/// still lives.
+/// Temporary folder of one build, removed on drop. A locked file in the folder shows later builds that its
+/// owner is still running.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     folder: tempfile::TempDir,
@@ -47,7 +50,7 @@ pub(crate) struct Scratch {
 const PREFIX: &str = "larder-staging-";
 
 impl Scratch {
-    /// Makes the folder in `parent`, and removes those that killed builds left there.
+    /// Creates the folder in `parent`, and removes the folders of builds that were killed.
     pub(crate) fn new(parent: &Path) -> Result<Self, RawError> {
         let failed = |source: std::io::Error| staging(parent, source);
         std::fs::create_dir_all(parent).map_err(failed)?;
@@ -58,7 +61,8 @@ impl Scratch {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
-        // Locked before it has its final name, so that nobody takes it for abandoned.
+        // The file is locked before it gets its final name, so that no other build takes the folder for
+        // abandoned.
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(failed)?;
         let unlocked = folder.path().join("lock.new");
         let lock = File::create(&unlocked).and_then(|lock| lock.lock().map(|()| lock)).map_err(failed)?;
@@ -71,21 +75,30 @@ impl Scratch {
     }
 }
 
-/// An error of a temporary file in `place`.
+/// A staged table, or one partition of it: an Arrow stream file.
+#[derive(Debug, Clone)]
+pub(crate) struct StagedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) schema: SchemaRef,
+    pub(crate) rows: usize,
+}
+
+/// Returns the error for a failed temporary file in `place`.
 pub(crate) fn staging(place: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RawError {
     RawError::Staging { place: place.display().to_string(), source: source.into() }
 }
 
-/// An Arrow stream file being written.
+/// Writer of an Arrow stream file.
 pub(crate) type ArrowWriter = StreamWriter<BufWriter<File>>;
 
+/// Creates an Arrow stream file.
 pub(crate) fn create(path: &Path, schema: &Schema) -> Result<ArrowWriter, RawError> {
     let file = File::create(path).map_err(|error| staging(path, error))?;
     StreamWriter::try_new(BufWriter::with_capacity(1 << 16, file), schema)
         .map_err(|error| staging(path, error))
 }
 
-/// Reads an Arrow stream file, of which `projection` names the columns wanted.
+/// Opens an Arrow stream file. `projection` holds the indexes of the columns to read, `None` reads all.
 pub(crate) fn open(
     path: &Path,
     projection: Option<Vec<usize>>,
@@ -95,8 +108,8 @@ pub(crate) fn open(
         .map_err(|error| staging(path, error))
 }
 
-/// A file that is open only while it is read from: a query has a reader for each partition of each table,
-/// far more than a process may have files open.
+/// File that is opened anew for each read. A query has a reader for each partition of each table, which is
+/// more than a process may have files open.
 #[derive(Debug)]
 pub(crate) struct Reopened {
     path: PathBuf,

@@ -206,7 +206,7 @@ impl Lists<'_> {
                 let list = self.keys.ranking(self.number, segment, page);
                 members.clear();
                 ids.ids().for_each(|id| {
-                    members.push(if self.forgotten.contains(id) { b"" } else { id.as_bytes() })
+                    members.push(if self.forgotten.contains(id) { b"" } else { id.as_bytes() });
                 });
                 // Sent again, it must not hold everybody twice.
                 sender.batch().remove(&list);

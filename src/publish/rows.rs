@@ -58,7 +58,7 @@ pub(super) async fn existing(writer: &Writer) -> Result<IdSet, PublishError> {
     let keys = writer.keys();
     writer
         .scan_customers(|page| {
-            page.iter().filter_map(|key| keys.customer_of(key)).for_each(|id| ids.insert(id))
+            page.iter().filter_map(|key| keys.customer_of(key)).for_each(|id| ids.insert(id));
         })
         .await?;
     Ok(ids)

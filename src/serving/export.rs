@@ -81,15 +81,6 @@ pub struct Export {
     pub order: ExportOrder,
 }
 
-/// Time limits of an export.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ExportLimits {
-    /// Longest duration of a single read from the lake.
-    pub(super) read: Duration,
-    /// Longest time for which the receiver may take no piece.
-    pub(super) idle: Duration,
-}
-
 /// Reason why an export is incomplete.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ExportError {
@@ -170,7 +161,8 @@ impl Serving {
             }
         };
         let (sender, pieces) = mpsc::channel(BUFFERED_PIECES);
-        let out = PieceSender { sender, idle: self.export_idle, piece: Vec::new() };
+        let idle = self.export_idle;
+        let out = PieceSender { sender, idle, piece: Vec::new() };
         let task = ExportTask { served: Arc::clone(served), export, rows, ranks };
         let metrics = Arc::clone(&self.metrics);
         metrics.exports_open.inc();

@@ -1,21 +1,21 @@
--- How the customer buys: cadence, basket, favourites, spending and returns. Customers without a purchase are absent.
+-- Purchase behavior: cadence, basket, favorites, spending and returns; absent without a purchase.
 --
 -- first_purchase_at: Time of the first order.
 -- last_purchase_at: Time of the newest purchase line.
--- days_between_orders: Mean days from one order to the next; null with one order.
--- items: Items bought.
--- products: Distinct products bought.
+-- days_between_orders: Mean number of days between orders; null for a single order.
+-- items: Number of items bought.
+-- products: Number of distinct products bought.
 -- basket_value: Mean revenue of an order.
--- basket_items: Mean items of an order.
--- favourite_product: The product of most purchase lines; of several then, of most items, then the smallest id.
--- favourite_category: The category of most purchase lines, likewise; null where no line has one.
--- favourite_weekday: The weekday of most orders, 1 is Monday; of several then, of most revenue, then the earliest.
--- favourite_hour: The hour of most orders, 0 to 23, likewise.
--- spend_30d: Revenue of the 30 days up to as_of.
--- spend_90d: Revenue of the 90 days up to as_of.
--- spend_365d: Revenue of the 365 days up to as_of.
--- spend_trend: Revenue of the last 90 days less that of the 90 before, over both; -1 to 1, null where both are 0.
--- return_rate: Returned and reduced amount over revenue; null without revenue.
+-- basket_items: Mean number of items of an order.
+-- favourite_product: Product with the most purchase lines, then the most items, then the smallest id.
+-- favourite_category: Category with the most purchase lines, then the most items; null without categories.
+-- favourite_weekday: Weekday with the most orders (1 is Monday), then the most revenue, then the earliest.
+-- favourite_hour: Hour with the most orders (0 to 23), then the most revenue, then the earliest.
+-- spend_30d: Revenue in the 30 days up to as_of.
+-- spend_90d: Revenue in the 90 days up to as_of.
+-- spend_365d: Revenue in the 365 days up to as_of.
+-- spend_trend: Revenue of the last 90 days minus the 90 before, over the sum; -1 to 1, null if both are 0.
+-- return_rate: Amount of returns and reductions divided by revenue; null without revenue.
 WITH buying AS (
     SELECT
         customer_id,

@@ -1,6 +1,6 @@
--- Who the customer is: the columns of the customers files, else what the transactions tell.
+-- Customer attributes: the columns of the customers files, and columns derived from transactions.
 --
--- country: The country of the newest transaction, where the customers files have no such column.
--- created_at: When the customer was created, by the customers files.
--- first_seen_at: The earliest of created_at and the first event.
+-- country: Country of the newest transaction, unless the customers files have this column.
+-- created_at: Creation time of the customer, from the customers files.
+-- first_seen_at: Earlier of created_at and the time of the first event.
 SELECT * FROM customers

@@ -1,13 +1,13 @@
 -- Recency, frequency and monetary value, their quintile scores and the segment.
 --
--- recency_days: Whole days from the newest purchase line to as_of; null without a purchase.
--- frequency: Distinct orders with a purchase line.
--- monetary: Purchases less returns and reductions, in the currency of the raw data; may be negative.
--- r_score: 5 less the number of recency edges below recency_days, 1 to 5; null without a purchase.
--- f_score: 1 and the number of frequency edges below frequency, 1 to 5; null without a purchase.
--- m_score: 1 and the number of monetary edges below monetary, 1 to 5; null without a purchase.
--- rfm_score: The three scores as three digits; null without a purchase.
--- segment: The cell group of the R×F grid; without a purchase returns_only or prospect.
+-- recency_days: Number of whole days from the newest purchase line to as_of; null without a purchase.
+-- frequency: Number of distinct orders with a purchase line.
+-- monetary: Purchases minus returns and reductions, in the currency of the raw data; may be negative.
+-- r_score: 5 minus the number of recency edges below recency_days, 1 to 5; null without a purchase.
+-- f_score: 1 plus the number of frequency edges below frequency, 1 to 5; null without a purchase.
+-- m_score: 1 plus the number of monetary edges below monetary, 1 to 5; null without a purchase.
+-- rfm_score: The r, f and m score as three digits; null without a purchase.
+-- segment: Segment of the R×F grid; returns_only or prospect without a purchase.
 WITH edges AS (
     SELECT
         max(CASE WHEN measure = 'recency_days' AND k = 1 THEN edge END) AS r1,

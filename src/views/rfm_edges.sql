@@ -1,8 +1,8 @@
 -- step
--- The quintile edges of each measure over the customers with a purchase: type 7 of Hyndman and Fan, "Sample Quantiles in
--- Statistical Packages" (1996), exact, by rank. With n values v[0..n-1]: j = (n-1)k div 5, f = (n-1)k mod 5, and
--- edge k = (v[j]*(5-f) + v[j+1]*f) / 5. To freeze the edges, put a file of this name into the views folder that selects
--- measure, k and edge from VALUES.
+-- Quintile edges of each measure over the customers with a purchase: type 7 of Hyndman and Fan, "Sample
+-- Quantiles in Statistical Packages" (1996), computed exactly by rank. With n values v[0..n-1]:
+-- j = (n-1)k div 5, f = (n-1)k mod 5, and edge k = (v[j]*(5-f) + v[j+1]*f) / 5. To freeze the edges, add a
+-- file of this name to the views folder that selects measure, k and edge from VALUES.
 WITH buyers AS (
     SELECT recency_days, frequency, monetary FROM rfm_values WHERE frequency > 0
 ),
@@ -19,7 +19,8 @@ ranked AS (
 ),
 places AS (
     SELECT k, ((n - 1) * k) / 5 AS j, ((n - 1) * k) % 5 AS f
-    FROM (SELECT CAST(count(*) AS BIGINT) AS n FROM buyers) CROSS JOIN (VALUES (1), (2), (3), (4)) AS quintiles (k)
+    FROM (SELECT CAST(count(*) AS BIGINT) AS n FROM buyers)
+    CROSS JOIN (VALUES (1), (2), (3), (4)) AS quintiles (k)
 ),
 weights AS (
     SELECT k, j, 5 - f AS weight FROM places

@@ -1,5 +1,5 @@
 -- step
--- The three measures of every customer, before they are scored.
+-- Recency, frequency and monetary value of every customer, before scoring.
 WITH bought AS (
     SELECT customer_id, count(*) AS frequency, sum(revenue) AS revenue, max(last_line_at) AS last_at
     FROM orders

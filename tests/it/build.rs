@@ -1,4 +1,5 @@
-//! The build: features by definition, raw data with its dirt, views of the user's own, the same bytes every time.
+//! Build tests: features match their definitions, invalid raw data and views are rejected, parts are
+//! reproducible.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn rfm_is_what_the_definition_says_for_every_corner() {
+async fn rfm_matches_definition_on_corner_cases() {
     let shop = corners();
     let service = shop.open().await;
     let manifest = larder::snapshot::list(&shop.lake()).await.unwrap().remove(0);
@@ -21,17 +22,18 @@ async fn rfm_is_what_the_definition_says_for_every_corner() {
     assert!(segments.contains("returns_only") && segments.contains("prospect"));
 }
 
-/// The UCI "Online Retail" data, where it lies beside the project; a clone does not have it.
+/// Uses the UCI "Online Retail" data if it lies beside the project. A clone does not have it.
 #[tokio::test]
-async fn rfm_is_what_the_definition_says_on_real_data() {
+async fn rfm_matches_definition_on_online_retail() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/online-retail");
     if !folder.exists() {
-        println!("the real data is not at {}; nothing is checked on it", folder.display());
+        println!("skipped: there is no Online Retail data in {}", folder.display());
         return;
     }
     let shop = Shop::new(
-        "[raw.transactions]\ncolumns = { customer_id = \"CustomerID\", order_id = \"InvoiceNo\", product_id = \"StockCode\", \
-         product_name = \"Description\", quantity = \"Quantity\", unit_price = \"UnitPrice\", ordered_at = \"InvoiceDate\", country = \"Country\" }\n",
+        "[raw.transactions]\ncolumns = { customer_id = \"CustomerID\", order_id = \"InvoiceNo\", \
+         product_id = \"StockCode\", product_name = \"Description\", quantity = \"Quantity\", \
+         unit_price = \"UnitPrice\", ordered_at = \"InvoiceDate\", country = \"Country\" }\n",
     );
     let mut lines = Vec::new();
     for entry in std::fs::read_dir(&folder).unwrap() {
@@ -55,7 +57,7 @@ async fn rfm_is_what_the_definition_says_on_real_data() {
 }
 
 #[tokio::test]
-async fn every_line_has_a_fate_and_equal_lines_are_counted() {
+async fn every_line_has_a_fate_and_duplicates_are_counted() {
     let shop = corners();
     shop.raw("transactions/copy.csv", CORNERS);
     let built = shop.build().await;
@@ -65,17 +67,17 @@ async fn every_line_has_a_fate_and_equal_lines_are_counted() {
     assert_eq!(counts.lines, 23);
     assert_eq!((fates["purchase"], fates["return"], fates["neither"], fates["no_customer"]), (18, 2, 1, 2));
     assert_eq!(fates.values().sum::<u64>(), counts.lines);
-    // One pair with a customer, one without.
+    // One pair of equal lines with a customer, and one pair of guest lines.
     assert_eq!(counts.duplicates, 2);
     let copies: Vec<_> =
         built.manifest.sources.iter().filter_map(|source| source.same_as.as_deref()).collect();
     assert_eq!(copies, ["raw/transactions/all.csv"]);
-    let people = &built.manifest.counts["customers"];
-    assert_eq!((people.lines, people.fates["kept"], people.fates["replaced"]), (4, 3, 1));
+    let customers = &built.manifest.counts["customers"];
+    assert_eq!((customers.lines, customers.fates["kept"], customers.fates["replaced"]), (4, 3, 1));
 }
 
 #[tokio::test]
-async fn attributes_come_from_the_last_line_and_types_from_all_values() {
+async fn customer_attributes_come_from_the_last_line_and_types_from_all_values() {
     let service = corners().open().await;
     let profile = service.get("/v1/customers/17850?views=profile").await.json()["views"]["profile"].clone();
     assert_eq!(profile["email"], "new@example.com");
@@ -98,21 +100,21 @@ async fn attributes_come_from_the_last_line_and_types_from_all_values() {
 }
 
 #[tokio::test]
-async fn the_past_is_what_was_known_then() {
+async fn earlier_as_of_ignores_later_lines() {
     let shop = corners();
     let built = shop.try_build(Some("2024-02-15T12:00:00Z")).await.unwrap();
     let counts = &built.manifest.counts["transactions"];
     assert_eq!(counts.fates["after_as_of"], 9);
     shop.publish(&built.manifest.id).await;
     let service = shop.serve().await;
-    // Inclusive: the ties are known, those who came later are not, the prospect was never without a date.
+    // `as_of` is inclusive: the ties are known, later customers are not, the prospect has no date at all.
     assert_eq!(service.get("/v1/customers/tie-a").await.json()["views"]["rfm"]["recency_days"], 0);
     assert_eq!(service.get("/v1/customers/whale").await.status, 404);
     assert_eq!(service.get("/v1/customers/prospect").await.status, 200);
     assert_eq!(service.get("/v1/customers/17850").await.json()["views"]["rfm"]["frequency"], 1);
 }
 
-/// The files of a snapshot, by path.
+/// Builds a snapshot and returns the content of its files by path.
 async fn bytes_of_build(shop: &Shop, threads: usize) -> BTreeMap<String, Vec<u8>> {
     let mut config = shop.config.clone();
     config.build.threads = Some(threads);
@@ -130,7 +132,7 @@ async fn bytes_of_build(shop: &Shop, threads: usize) -> BTreeMap<String, Vec<u8>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn the_same_input_gives_the_same_bytes_whatever_the_threads_and_the_names_of_files() {
+async fn parts_are_identical_for_any_threads_and_file_names() {
     let shop = Shop::new("");
     let made = tempfile::tempdir().unwrap();
     let retail = larder::demo::Retail { customers: 400, lines: 4_000, seed: 7, compress: false };
@@ -141,7 +143,7 @@ async fn the_same_input_gives_the_same_bytes_whatever_the_threads_and_the_names_
     }
     let first = bytes_of_build(&shop, 1).await;
     let second = bytes_of_build(&shop, 3).await;
-    // The lines of transactions in another order, in other files.
+    // The same lines of transactions in reverse order and in other files.
     let folder = shop.path().join("lake/raw/transactions");
     let mut all: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     all.sort();
@@ -163,11 +165,14 @@ async fn the_same_input_gives_the_same_bytes_whatever_the_threads_and_the_names_
 }
 
 #[tokio::test]
-async fn formats_mix_and_mean_the_same() {
+async fn csv_json_and_gzip_files_mix_in_one_table() {
     let shop = Shop::new("[raw]\nzone = \"Europe/Berlin\"\n");
     let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at,color\n";
     shop.raw("transactions/a.csv", format!("\u{feff}{header}x,1,p,1,2.50,2024-07-01 12:00,red\n"));
-    let json = r#"{"customer_id": 7, "order_id": 2, "product_id": "p", "quantity": 2, "unit_price": 2.5, "ordered_at": "2024-07-01T10:00:00Z", "more": [1]}"#;
+    let json = concat!(
+        r#"{"customer_id": 7, "order_id": 2, "product_id": "p", "quantity": 2, "unit_price": 2.5, "#,
+        r#""ordered_at": "2024-07-01T10:00:00Z", "more": [1]}"#
+    );
     shop.raw("transactions/b.jsonl", format!("{json}\n\n"));
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     std::io::Write::write_all(&mut packed, format!("{header}x,3,p,1,2.5,1719828000,\n").as_bytes()).unwrap();
@@ -182,14 +187,14 @@ async fn formats_mix_and_mean_the_same() {
         (x["views"]["rfm"]["frequency"].as_i64(), x["views"]["rfm"]["monetary"].as_f64()),
         (Some(2), Some(5.0))
     );
-    // By the clocks of the zone, it was noon on a Monday.
+    // In the configured zone, the time is noon on a Monday.
     assert_eq!(x["views"]["behavior"]["favourite_hour"], 12);
     assert_eq!(x["views"]["behavior"]["favourite_weekday"], 1);
     assert_eq!(service.get("/v1/customers/7").await.json()["views"]["rfm"]["monetary"], 5);
 }
 
 #[tokio::test]
-async fn parquet_is_read_by_its_types() {
+async fn parquet_types_are_read_and_wrong_types_rejected() {
     use arrow::{
         array::{
             ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
@@ -229,7 +234,7 @@ async fn parquet_is_read_by_its_types() {
 }
 
 #[tokio::test]
-async fn bad_raw_data_is_refused_by_name_and_nothing_is_written() {
+async fn invalid_raw_files_fail_the_build_and_write_nothing() {
     let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n";
     let good = "a,1,p,1,2.50,2024-07-01\n";
     let cases: Vec<(&str, String, &[&str])> = vec![
@@ -257,7 +262,7 @@ async fn bad_raw_data_is_refused_by_name_and_nothing_is_written() {
         ("x.csv", String::new(), &["no transactions"]),
         ("x.csv.gz", good.to_owned(), &["x.csv.gz", "cannot be read"]),
         ("x.jsonl", "[{}]".to_owned(), &["x.jsonl", "a JSON object on each line"]),
-        ("x.parquet", "PAR1".to_owned(), &["x.parquet", "no Parquet file"]),
+        ("x.parquet", "PAR1".to_owned(), &["x.parquet", "not a Parquet file"]),
         ("x.xlsx", "?".to_owned(), &["x.xlsx", "format"]),
     ];
     for (name, content, expected) in cases {
@@ -277,7 +282,7 @@ async fn bad_raw_data_is_refused_by_name_and_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn a_few_bad_lines_are_set_aside_and_shown() {
+async fn bad_lines_within_the_limit_are_counted_with_examples() {
     let shop = Shop::new("[raw]\nmax_bad_share = 0.5\n");
     let lines = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n\
         a,1,p,1,2.50,2024-07-01\nb,2,p,1,NaN,2024-07-01\nc,3,p,1,1.00001,2024-07-01\na,4,p,1,1,2024-07-01\n";
@@ -292,7 +297,7 @@ async fn a_few_bad_lines_are_set_aside_and_shown() {
 }
 
 #[tokio::test]
-async fn adding_a_feature_is_adding_a_sql_file() {
+async fn sql_file_adds_a_feature() {
     let shop = Shop::new(&format!("{CORNERS_TOML}[views]\nfolder = \"views\"\n"));
     shop.raw("transactions/all.csv", CORNERS);
     let folder = shop.path().join("views");
@@ -302,10 +307,11 @@ async fn adding_a_feature_is_adding_a_sql_file() {
         "-- step\nSELECT customer_id, order_id FROM orders WHERE revenue > 25",
     )
     .unwrap();
-    let sql = "-- Who spends much at once.\n--\n-- big_orders: Orders over 25.\n\
+    let sql = "-- Customers with large orders.\n--\n-- big_orders: Orders over 25.\n\
         SELECT b.customer_id, count(*) AS big_orders, max(r.segment) AS segment, max($as_of) AS seen_at,\n\
         max(CASE WHEN o.ordered_at > $as_of - INTERVAL '7 days' THEN 1 ELSE 0 END) = 1 AS lately\n\
-        FROM big_orders b JOIN rfm r ON r.customer_id = b.customer_id JOIN orders o ON o.order_id = b.order_id AND o.customer_id = b.customer_id\n\
+        FROM big_orders b JOIN rfm r ON r.customer_id = b.customer_id\n\
+        JOIN orders o ON o.order_id = b.order_id AND o.customer_id = b.customer_id\n\
         GROUP BY b.customer_id";
     std::fs::write(folder.join("vip.sql"), sql).unwrap();
     let service = shop.open().await;
@@ -322,7 +328,7 @@ async fn adding_a_feature_is_adding_a_sql_file() {
 }
 
 #[tokio::test]
-async fn parquet_of_another_engine_is_a_view() {
+async fn parquet_files_of_another_engine_are_a_view() {
     use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray};
     use std::sync::Arc;
     let shop = Shop::new(&format!("{CORNERS_TOML}[views]\nparquet = {{ clv = \"clv/\" }}\n"));
@@ -344,7 +350,7 @@ async fn parquet_of_another_engine_is_a_view() {
             ("customer_id", texts(vec!["loyal", "whale", "stranger"])),
         ],
     );
-    // A later run has one column more, and another order.
+    // The second file has another column, and another column order.
     write("part-2.parquet", vec![("customer_id", texts(vec!["edge-1"])), ("band", texts(vec!["gold"]))]);
     let built = shop.build().await;
     let unknown: Vec<_> =
@@ -367,7 +373,7 @@ async fn parquet_of_another_engine_is_a_view() {
     );
     assert_eq!(service.get("/v1/customers/zero?views=clv").await.json()["views"]["clv"], Value::Null);
 
-    // Files that do not fit together, and one that is none, are named.
+    // Files with conflicting types and invalid files are named in the error.
     write("part-3.parquet", vec![("customer_id", texts(vec!["zero"])), ("clv", texts(vec!["much"]))]);
     let error = shop.try_build(None).await.unwrap_err();
     assert!(
@@ -380,7 +386,7 @@ async fn parquet_of_another_engine_is_a_view() {
 }
 
 #[tokio::test]
-async fn bad_views_are_refused_by_name() {
+async fn invalid_views_fail_the_build_by_name() {
     let cases: &[(&str, &str, &[&str])] = &[
         ("v", "SELEC customer_id FROM orders", &["view v", "SELEC"]),
         ("v", "SELECT order_id FROM orders", &["view v", "customer_id"]),
@@ -391,7 +397,7 @@ async fn bad_views_are_refused_by_name() {
         ("v", "SELECT customer_id, count(*) FROM customers GROUP BY customer_id", &["view v", "AS"]),
         ("v", "SELECT customer_id, $today AS t FROM customers", &["view v", "$today", "$as_of"]),
         ("v", "DROP TABLE orders", &["view v", "SELECT"]),
-        ("v", "SELECT customer_id FROM v", &["v", "circle"]),
+        ("v", "SELECT customer_id FROM v", &["v", "cycle"]),
         ("orders", "SELECT customer_id FROM customers", &["orders", "taken"]),
         ("Bad-Name", "SELECT customer_id FROM customers", &["Bad-Name"]),
         ("rfm", "SELECT customer_id, 'x' AS segment FROM customers", &["view rfm", "monetary"]),
@@ -412,13 +418,14 @@ async fn bad_views_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_view_that_would_take_the_machine_is_stopped_by_name() {
+async fn view_over_the_memory_limit_is_stopped() {
     let mut shop = Shop::new(&format!("{CORNERS_TOML}[views]\nfolder = \"views\"\n"));
     shop.raw("transactions/all.csv", CORNERS);
     let folder = shop.path().join("views");
     std::fs::create_dir(&folder).unwrap();
-    // Millions of long texts, of which DataFusion's own pool sees little.
-    let sql = "SELECT a.customer_id, count(DISTINCT concat(repeat('x', 1000), a.order_id, b.order_id, c.order_id, d.order_id, e.order_id, f.order_id)) AS n \
+    // Millions of long texts, which DataFusion's memory pool hardly tracks.
+    let sql = "SELECT a.customer_id, count(DISTINCT concat(repeat('x', 1000), a.order_id, b.order_id, \
+        c.order_id, d.order_id, e.order_id, f.order_id)) AS n \
         FROM orders a, orders b, orders c, orders d, orders e, orders f GROUP BY a.customer_id";
     std::fs::write(folder.join("greedy.sql"), sql).unwrap();
     shop.config.build.memory = 64 << 20;

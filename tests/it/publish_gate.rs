@@ -1,4 +1,4 @@
-//! The gate before a publish, and what a build may use of the machine, seen through the real binary.
+//! Publish gate, open file limit and checks of uploads, tested through the binary.
 
 use std::process::Output;
 
@@ -7,19 +7,20 @@ use crate::support::shop::Shop;
 const QUICK: &str = "[churn]\nenabled = false\n[recommendations]\nenabled = false\n";
 const HEADER: &str = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n";
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// A shop of `customers` who paid `price` each, with addresses for so many of them.
+/// Writes raw files of `customers` customers who paid `price` each, the first `addresses` of them with an
+/// email address.
 fn write(shop: &Shop, customers: usize, price: u32, addresses: usize) {
     let lines = (0..customers).map(|at| format!("c{at},{at},p,1,{price},2024-01-01\n"));
     shop.raw("transactions/a.csv", format!("{HEADER}{}", lines.collect::<String>()));
-    let people = (0..customers).map(|at| {
+    let profiles = (0..customers).map(|at| {
         let email = if at < addresses { format!("c{at}@example.com") } else { String::new() };
         format!("c{at},{email}\n")
     });
-    shop.raw("customers/c.csv", format!("customer_id,email\n{}", people.collect::<String>()));
+    shop.raw("customers/c.csv", format!("customer_id,email\n{}", profiles.collect::<String>()));
 }
 
 async fn current(shop: &Shop) -> String {
@@ -27,13 +28,13 @@ async fn current(shop: &Shop) -> String {
 }
 
 #[tokio::test]
-async fn an_implausible_build_is_kept_and_not_published() {
+async fn implausible_build_is_held_back() {
     let rules =
         "[quality]\nrules = [\"customers >= 0.9 * previous\", \"null_share(profile.email) <= 0.6\"]\n";
     let shop = Shop::new(&format!("{rules}{QUICK}"));
     write(&shop, 20, 10, 20);
     let first = shop.larder(&["build"]);
-    assert!(first.status.success(), "{}", said(&first));
+    assert!(first.status.success(), "{}", output_text(&first));
     let published = current(&shop).await;
     for (customers, price, addresses, reasons) in [
         (9, 30, 9, &["customers fell from 20 to 9", "`customers >= 0.9 * previous` does not hold"][..]),
@@ -44,68 +45,68 @@ async fn an_implausible_build_is_kept_and_not_published() {
     ] {
         write(&shop, customers, price, addresses);
         let held = shop.larder(&["build"]);
-        let told = said(&held);
-        assert_eq!(held.status.code(), Some(3), "{told}");
+        let text = output_text(&held);
+        assert_eq!(held.status.code(), Some(3), "{text}");
         for reason in reasons {
-            assert!(told.contains(reason), "`{reason}` is not in {told}");
+            assert!(text.contains(reason), "`{reason}` is not in {text}");
         }
-        assert_eq!(current(&shop).await, published, "{told}");
+        assert_eq!(current(&shop).await, published, "{text}");
     }
-    // The command that the message names publishes it all the same.
+    // The command in the message publishes the held-back build.
     let built = shop.larder(&["build"]);
-    let told = said(&built);
+    let text = output_text(&built);
     let command =
-        told.split("`larder publish ").nth(1).and_then(|rest| rest.split('`').next()).unwrap().to_owned();
+        text.split("`larder publish ").nth(1).and_then(|rest| rest.split('`').next()).unwrap().to_owned();
     let done = shop.larder(&["publish", &command]);
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     assert_eq!(current(&shop).await, command);
-    // A column that is gone, and a build that is to be published whatever it holds.
+    // A removed column holds the build back, and `--force` publishes it.
     shop.raw("customers/c.csv", "customer_id,mail\nc1,x\n");
     let held = shop.larder(&["build"]);
     assert!(
-        held.status.code() == Some(3) && said(&held).contains("the feature profile.email is gone"),
+        held.status.code() == Some(3) && output_text(&held).contains("the feature profile.email is gone"),
         "{}",
-        said(&held)
+        output_text(&held)
     );
     let forced = shop.larder(&["build", "--force"]);
-    assert!(forced.status.success(), "{}", said(&forced));
+    assert!(forced.status.success(), "{}", output_text(&forced));
 }
 
 #[tokio::test]
-async fn nobody_is_not_published_and_a_rule_that_is_none_is_refused() {
+async fn build_without_customers_is_held_back_and_invalid_rule_is_rejected() {
     let shop = Shop::new(QUICK);
     shop.raw("transactions/a.csv", format!("{HEADER},1,p,1,10,2024-01-01\n"));
     let held = shop.larder(&["build"]);
     assert!(
-        held.status.code() == Some(3) && said(&held).contains("the snapshot has no customers"),
+        held.status.code() == Some(3) && output_text(&held).contains("the snapshot has no customers"),
         "{}",
-        said(&held)
+        output_text(&held)
     );
     let shop = Shop::new(QUICK);
     std::fs::write(shop.path().join("larder.toml"), "[quality]\nrules = [\"customers = 5\"]\n").unwrap();
     let refused = shop.larder(&["build"]);
     assert!(
-        refused.status.code() == Some(1) && said(&refused).contains("is not a rule"),
+        refused.status.code() == Some(1) && output_text(&refused).contains("is not a rule"),
         "{}",
-        said(&refused)
+        output_text(&refused)
     );
 }
 
 #[tokio::test]
-async fn a_snapshot_from_the_future_does_not_keep_the_repaired_one_out() {
+async fn repaired_build_after_a_future_snapshot_is_published() {
     let shop = Shop::new(&format!("[raw]\nnewest = \"2999-01-01\"\n{QUICK}"));
     shop.raw("transactions/a.csv", format!("{HEADER}a,1,p,1,10,2024-01-01\na,2,p,1,10,2942-01-01\n"));
     let wrong = shop.larder(&["build"]);
-    assert!(wrong.status.success(), "{}", said(&wrong));
+    assert!(wrong.status.success(), "{}", output_text(&wrong));
     shop.raw("transactions/a.csv", format!("{HEADER}a,1,p,1,10,2024-01-01\na,2,p,1,10,2024-02-01\n"));
     let repaired = shop.larder(&["build"]);
-    assert!(repaired.status.success(), "{}", said(&repaired));
+    assert!(repaired.status.success(), "{}", output_text(&repaired));
     assert!(current(&shop).await.starts_with("20240201T"));
 }
 
-/// Many threads and partitions under the limit of open files that some systems set.
+/// Runs a build with many threads and partitions under a low limit of open files.
 #[test]
-fn a_build_works_with_few_open_files_or_is_refused_before_it_reads() {
+fn build_respects_the_open_file_limit() {
     let shop = Shop::new(&format!("[build]\nthreads = 8\n{QUICK}"));
     for file in 0..16 {
         let lines =
@@ -123,18 +124,18 @@ fn a_build_works_with_few_open_files_or_is_refused_before_it_reads() {
             .unwrap()
     };
     let built = limited("-n 256");
-    assert!(built.status.success(), "{}", said(&built));
+    assert!(built.status.success(), "{}", output_text(&built));
     let refused = limited("-n 128");
-    assert!(!refused.status.success(), "{}", said(&refused));
+    assert!(!refused.status.success(), "{}", output_text(&refused));
     assert!(
-        said(&refused).contains("256 files open") && said(&refused).contains("ulimit -n 256"),
+        output_text(&refused).contains("256 files open") && output_text(&refused).contains("ulimit -n 256"),
         "{}",
-        said(&refused)
+        output_text(&refused)
     );
 }
 
 #[test]
-fn upload_refuses_what_build_refuses() {
+fn upload_rejects_invalid_files() {
     let shop = Shop::new(QUICK);
     let cases = [
         ("transactions", format!("{HEADER}a,1,p,1,10,2942-06-01\n"), "a time after"),
@@ -149,11 +150,11 @@ fn upload_refuses_what_build_refuses() {
         std::fs::write(&file, content).unwrap();
         let refused = shop.larder(&["upload", table, file.to_str().unwrap()]);
         assert!(
-            !refused.status.success() && said(&refused).contains(expected),
+            !refused.status.success() && output_text(&refused).contains(expected),
             "{expected}: {}",
-            said(&refused)
+            output_text(&refused)
         );
-        assert!(!said(&refused).contains("ann@example"), "{}", said(&refused));
+        assert!(!output_text(&refused).contains("ann@example"), "{}", output_text(&refused));
     }
     assert!(!shop.path().join("lake/raw").exists());
 }

@@ -1,18 +1,18 @@
-//! Raw data as shops write it: each file of `tests/raw` is one kind of input, with the numbers or the
-//! message that it must give.
+//! Raw data cases: each file of `tests/raw` is one kind of input with the expected result of the build.
 //!
-//! A case holds files, each after a line `--- NAME`: `larder.toml`, raw files (`transactions/a.csv`, with `
-//! escaped` behind the name where `\r`, `\t`, `\\` and `\xNN` stand for bytes), and `expect.toml`:
+//! A case has several files, each after a line `--- NAME`: `larder.toml`, raw files such as
+//! `transactions/a.csv`, and `expect.toml`. After the name of a raw file, ` escaped` means that `\r`, `\t`,
+//! `\\` and `\xNN` stand for bytes. Keys of `expect.toml`:
 //!
-//! - `error`: words of the message by which the build is refused; without it the build succeeds, and what
-//!   follows holds.
-//! - `customers`, `as_of`, `lines.TABLE` (`lines`, `physical_lines`, `duplicates`, and fates),
-//!   `amounts.TABLE`, `bad` (words of causes and examples), `warnings` (their kinds, no others),
-//!   `values.ID` (`view.feature = value`; `null = […]` for nulls), `absent` (ids).
+//! - `error`: words of the error message. If absent, the build succeeds and the other keys apply.
+//! - `customers`, `as_of`, `lines.TABLE` (`lines`, `physical_lines`, `duplicates` and fates),
+//!   `amounts.TABLE`, `bad` (words of causes and examples), `warnings` (all kinds of warnings),
+//!   `values.ID` (`view.feature = value`, and `null = […]` for nulls), `absent` (ids).
 
 use std::{collections::BTreeSet, path::Path};
 
 use futures::StreamExt;
+use larder::pipeline::Built;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ use crate::support::shop::{Service, Shop};
 mod parquet;
 mod variations;
 
-/// Models need more than a few lines, and take time.
+/// Configuration without models, which need more than a few lines and take time.
 const QUICK: &str = "[churn]\nenabled = false\n[recommendations]\nenabled = false\n";
 
 #[derive(Debug, Default, Deserialize)]
@@ -66,29 +66,39 @@ impl Case {
                 },
             }
         }
-        assert!(seen, "{}: it expects nothing", case.name);
+        assert!(seen, "{}: there is no expect.toml", case.name);
         case
     }
 
-    /// Runs the case, and returns what is not as expected.
+    /// Runs the case and returns the differences from the expected result.
     async fn run(&self) -> Vec<String> {
         let shop = Shop::new(&format!("{}\n{QUICK}", self.toml));
         for (name, content) in &self.files {
             shop.raw(name, content);
         }
-        let expected = &self.expected;
         let mut wrong = Vec::new();
-        let built = match (shop.try_build(None).await, expected.error.as_slice()) {
+        let built = match (shop.try_build(None).await, self.expected.error.as_slice()) {
             (Ok(built), []) => built,
-            (Ok(built), _) => return vec![format!("it was built: {:?}", built.manifest.counts)],
-            (Err(error), []) => return vec![format!("refused: {error}")],
+            (Ok(built), _) => return vec![format!("the build succeeded: {:?}", built.manifest.counts)],
+            (Err(error), []) => return vec![format!("the build failed: {error}")],
             (Err(error), words) => {
                 let missing = words.iter().filter(|word| !error.contains(*word));
                 wrong.extend(missing.map(|word| format!("`{word}` is not in: {error}")));
-                wrong.extend((!shop.snapshot_folders().is_empty()).then(|| "it left a snapshot".to_owned()));
+                if !shop.snapshot_folders().is_empty() {
+                    wrong.push("the build left a snapshot".to_owned());
+                }
                 return wrong;
             }
         };
+        wrong.extend(self.check_manifest(&built));
+        shop.publish(&built.manifest.id).await;
+        wrong.extend(self.check_customers(&shop.serve().await).await);
+        wrong
+    }
+
+    /// Returns the differences of the manifest from the expected result.
+    fn check_manifest(&self, built: &Built) -> Vec<String> {
+        let (expected, mut wrong) = (&self.expected, Vec::new());
         let mut same = |what: String, found: String, expected: String| {
             if found != expected {
                 wrong.push(format!("{what} is {found}, expected {expected}"));
@@ -142,13 +152,11 @@ impl Case {
             kinds(found),
             kinds(expected.warnings.iter().map(String::as_str).collect()),
         );
-        shop.publish(&manifest.id).await;
-        wrong.extend(self.ask(&shop.serve().await).await);
         wrong
     }
 
-    /// Asks for the customers of the case, and returns what of their features is not as expected.
-    async fn ask(&self, service: &Service) -> Vec<String> {
+    /// Requests the customers of the case and returns the differences from the expected features.
+    async fn check_customers(&self, service: &Service) -> Vec<String> {
         let (expected, mut wrong) = (&self.expected, Vec::new());
         let mut same = |what: String, found: String, expected: String| {
             if found != expected {
@@ -201,6 +209,7 @@ impl Case {
     }
 }
 
+/// Decodes the escapes of a raw file.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -228,7 +237,7 @@ fn unescaped(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_kind_of_input_gives_the_right_numbers_or_a_clear_message() {
+async fn raw_data_cases() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/raw");
     let mut paths: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -238,7 +247,7 @@ async fn every_kind_of_input_gives_the_right_numbers_or_a_clear_message() {
     let results = futures::stream::iter(paths).map(async |path| {
         let case = Case::read(&path);
         let running = tokio::time::timeout(crate::support::shop::PATIENCE, case.run());
-        (case.name.clone(), running.await.unwrap_or_else(|_| vec!["it takes too long".to_owned()]))
+        (case.name.clone(), running.await.unwrap_or_else(|_| vec!["timed out".to_owned()]))
     });
     let results: Vec<(String, Vec<String>)> = results.buffer_unordered(4).collect().await;
     let wrong: Vec<String> = results

@@ -214,7 +214,9 @@ async fn a_flushed_tair_gets_the_current_snapshot_and_not_the_newest_build() {
     // Without a name it is the newest build, here one that is older than what readers have.
     shop.try_build(Some("2024-03-05T12:00:00Z")).await.unwrap();
     let refused = shop.larder(&["publish"]);
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("--current publishes the current one again"));
+    assert!(
+        String::from_utf8(refused.stderr).unwrap().contains("--current publishes the current snapshot again")
+    );
 }
 
 /// The numbers of the indexes there are.

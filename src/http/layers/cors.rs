@@ -4,28 +4,33 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, Method, Request, header, request::Parts};
+use axum::http::{HeaderValue, Method, Request, header, request::Parts};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::{gate::API_KEY, request_id::REQUEST_ID};
 use crate::config::Origin;
 
 /// Time for which a browser may keep the answer to a preflight request.
 const MAX_AGE: Duration = Duration::from_mins(10);
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Returns the layer that answers preflight requests and marks answers; `None` where no origin is configured.
-pub(super) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
-    if origins.is_empty() {
-        return None;
-    }
-    let origins = origins.to_vec();
-    let allows = move |origin: &HeaderValue, _: &Parts| {
-        origins.iter().any(|allowed| allowed.allows(origin.as_bytes()))
-    };
-    Some(
-        CorsLayer::new()
-            .allow_origin(AllowOrigin::predicate(allows))
+/// The layer that answers preflight requests and marks answers, and the origins that it serves.
+#[derive(Debug)]
+pub(super) struct Cors {
+    origins: Vec<Origin>,
+    layer: CorsLayer,
+}
+
+impl Cors {
+    /// Returns `None` where no origin is configured, so that requests do not pass the layer at all.
+    pub(super) fn new(origins: &[Origin]) -> Option<Self> {
+        if origins.is_empty() {
+            return None;
+        }
+        let allowed = origins.to_vec();
+        let allow_origin =
+            AllowOrigin::predicate(move |origin: &HeaderValue, _: &Parts| is_allowed(&allowed, origin));
+        let layer = CorsLayer::new()
+            .allow_origin(allow_origin)
             .allow_methods([Method::GET, Method::HEAD, Method::POST])
             .allow_headers([
                 header::AUTHORIZATION,
@@ -35,12 +40,28 @@ pub(super) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
                 REQUEST_ID,
             ])
             .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID])
-            .max_age(MAX_AGE),
-    )
+            .max_age(MAX_AGE);
+        Some(Self { origins: origins.to_vec(), layer })
+    }
+
+    /// Whether a request is the preflight request of an allowed origin, which carries no key.
+    pub(super) fn is_preflight<B>(&self, request: &Request<B>) -> bool {
+        request.method() == Method::OPTIONS
+            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+            && request.headers().get(header::ORIGIN).is_some_and(|origin| is_allowed(&self.origins, origin))
+    }
+
+    /// Returns the layer for a request. Without a key the layer would answer every OPTIONS request, so any but a
+    /// preflight request of an allowed origin goes on to the gate.
+    pub(super) fn layer<B>(&self, request: &Request<B>) -> Option<&CorsLayer> {
+        if request.method() != Method::OPTIONS || self.is_preflight(request) {
+            Some(&self.layer)
+        } else {
+            None
+        }
+    }
 }
 
-/// Whether a request is a preflight request, which carries no key.
-pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+fn is_allowed(origins: &[Origin], origin: &HeaderValue) -> bool {
+    origins.iter().any(|allowed| allowed.allows(origin.as_bytes()))
 }

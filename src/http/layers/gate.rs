@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The header for a key besides `Authorization: Bearer …`.
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// SHA-256 of a key.
 type KeyDigest = [u8; 32];

@@ -11,14 +11,14 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
 use hyper::body::Incoming;
 use tower::{Layer, Service, service_fn};
 
-use super::{compression::compressed, cors, gate::Admission, request_id::REQUEST_ID};
+use super::{compression::compressed, gate::Admission, request_id::REQUEST_ID};
 use crate::{
     http::{
         App,
@@ -43,28 +43,26 @@ pub(crate) async fn respond(
     let method = request.method().clone();
     let route = app.routes.find(request.uri().path());
     let open = OpenRequest::new(app);
-    let is_preflight = layers.cors.is_some() && cors::is_preflight(&request);
+    let cors = layers.cors.as_ref();
+    let is_preflight = cors.is_some_and(|cors| cors.is_preflight(&request));
     let need = if is_preflight { Need::Public } else { route.need };
     let Admission { access, mut refusal } = layers.gate.admit(need, request.headers(), start);
-    let handler = service_fn(|request| {
-        dispatch(app, router, route, (access, refusal.take()), request).map(Ok::<_, Infallible>)
+    let mut handler = service_fn(|request| {
+        let refusal = refusal.take();
+        guard(app, dispatch(app, router, route, access, refusal, request)).map(Ok)
     });
-    let handling = call_layered(app, handler, request);
-    let mut handled = pin!(AssertUnwindSafe(handling).catch_unwind());
-    // Most answers are ready at the first poll and need no timer.
-    let outcome = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
-        Poll::Ready(outcome) => Ok(outcome),
-        Poll::Pending => tokio::time::timeout(app.config.timeout, handled).await,
+    let cors = cors.and_then(|cors| cors.layer(&request));
+    let compresses = app.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING);
+    let Ok::<_, Infallible>(mut response) = match (cors, compresses) {
+        (None, false) => handler.call(request).await,
+        (None, true) => compressed(handler, request).await,
+        (Some(cors), false) => cors.layer(handler).call(request).await,
+        (Some(cors), true) => compressed(cors.layer(handler), request).await,
     };
     drop(open);
-    let mut response = match outcome {
-        Ok(Ok(response)) => response,
-        Ok(Err(cause)) => problem::panicked(cause.as_ref()),
-        Err(_) => {
-            let limit = app.config.timeout.as_millis();
-            Problem::timeout(format!("the request took longer than {limit} ms")).into_response()
-        }
-    };
+    if is_preflight {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
     let elapsed = start.elapsed();
     route.count(&app.metrics, &method, response.status());
     route.seconds.observe(elapsed.as_secs_f64());
@@ -88,20 +86,22 @@ pub(crate) async fn respond(
     Ok(response)
 }
 
-/// Calls the router within CORS and compression, where the configuration and the request ask for them.
-async fn call_layered(
-    app: &App,
-    mut handler: impl Service<Request<Incoming>, Response = Response, Error = Infallible>,
-    request: Request<Incoming>,
-) -> Response {
-    let compresses = app.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING);
-    let Ok(response) = match (&app.layers.cors, compresses) {
-        (None, false) => handler.call(request).await,
-        (None, true) => compressed(handler, request).await,
-        (Some(cors), false) => cors.layer(handler).call(request).await,
-        (Some(cors), true) => compressed(cors.layer(handler), request).await,
+/// Awaits an answer within the deadline; a panic becomes an answer too.
+async fn guard(app: &App, handling: impl Future<Output = Response>) -> Response {
+    let mut handled = pin!(AssertUnwindSafe(handling).catch_unwind());
+    // Most answers are ready at the first poll and need no timer.
+    let outcome = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
+        Poll::Ready(outcome) => Ok(outcome),
+        Poll::Pending => tokio::time::timeout(app.config.timeout, handled).await,
     };
-    response
+    match outcome {
+        Ok(Ok(response)) => response,
+        Ok(Err(cause)) => problem::panicked(cause.as_ref()),
+        Err(_) => {
+            let limit = app.config.timeout.as_millis();
+            Problem::timeout(format!("the request took longer than {limit} ms")).into_response()
+        }
+    }
 }
 
 /// Answers a refused request, a path without a route, one customer directly, and all else through the router.
@@ -109,17 +109,16 @@ async fn dispatch(
     app: &App,
     router: &Router,
     route: &Route,
-    admission: (Option<&Access>, Option<Problem>),
-    request: Request<Incoming>,
+    access: Option<&Access>,
+    refusal: Option<Problem>,
+    mut request: Request<Incoming>,
 ) -> Response {
-    let (access, refusal) = admission;
     if let Some(problem) = refusal {
         return problem.into_response();
     }
     if route.is_unmatched() {
         return problem::not_found(request.uri().path()).into_response();
     }
-    let mut request = request;
     if let Some(access) = access {
         if let Some(id) = customer::direct_id(&request) {
             return customer::answer_directly(app, access, &id, request.headers()).await.into_response();

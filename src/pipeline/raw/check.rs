@@ -1,11 +1,12 @@
-//! The checks of a line: from text fields to typed values, or to the reason why the line is bad.
+//! Checks of raw lines: convert text fields to typed values, or to an error that says why the line is bad.
 
 use std::{borrow::Cow, cmp::Ordering};
 
 use chrono::{DateTime, NaiveDate};
 
 use super::{
-    Kind, TableSpec,
+    spec::TableSpec,
+    table::RawType,
     time::NotTime,
     value::{self, NotNumber, NumberRule, trimmed},
 };
@@ -14,76 +15,76 @@ use crate::{
     snapshot::rfc3339,
 };
 
-/// One line of a file.
+/// One line of a raw file.
 #[derive(Debug)]
-pub(crate) enum Line<'a> {
-    /// The fields in the order of the spec's columns, and the columns beside them that are kept.
-    Record { fields: Fields<'a>, extras: Vec<Extra<'a>> },
-    /// A part of the file that is no line of the table: the reason, and the number of lines that it covers.
-    Bad { fault: Fault, lines: u64 },
+pub(crate) enum RawLine<'a> {
+    /// Fields in the order of the spec's columns, and the attributes of customers.
+    Record { fields: LineFields<'a>, extras: Vec<ExtraField<'a>> },
+    /// Part of the file that is not a line of the table, and the number of lines in that part.
+    Bad { error: LineError, lines: u64 },
 }
 
-/// The fields of a line in the order of the spec's columns.
+/// Fields of a line, in the order of the spec's columns.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fields<'a> {
+pub(crate) struct LineFields<'a> {
     pub(crate) texts: &'a [&'a str],
-    /// A bit for each column whose values the file types, so that no configured format or mark applies to
-    /// them.
+    /// Bit per column: whether the file types the values, so that configured formats and decimal marks do not
+    /// apply.
     pub(crate) typed: u32,
 }
 
-impl Fields<'_> {
+impl LineFields<'_> {
     #[inline]
     fn is_typed(self, at: usize) -> bool {
         self.typed >> at & 1 == 1
     }
 }
 
-/// A column that is kept without being named.
+/// An attribute of a customer: a field of a column without a meaning for Larder.
 #[derive(Debug)]
-pub(crate) struct Extra<'a> {
-    /// Its name in the file, or the one that `columns` gives it.
+pub(crate) struct ExtraField<'a> {
+    /// Name of the column in the file, or its name in `columns`.
     pub(crate) name: &'a str,
     pub(crate) text: Cow<'a, str>,
-    /// The type that the file gives it, or that was declared.
-    pub(crate) kind: Kind,
-    /// The type declared in `types`.
-    pub(crate) declared: Option<Kind>,
+    /// Type in the file. Becomes the declared type when the value is checked.
+    pub(crate) kind: RawType,
+    /// Type declared in `types`.
+    pub(crate) declared: Option<RawType>,
 }
 
-/// Why a line is bad: the cause, which lines have in common, and what was found in this one.
+/// Reason why a line is bad: the cause, by which lines are counted, and a description of the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct LineError {
     pub(crate) cause: String,
     pub(crate) found: String,
 }
 
-/// A line of `transactions` that passed.
+/// A valid line of `transactions`.
 #[derive(Debug)]
-pub(crate) struct Transaction<'a> {
+pub(crate) struct TransactionLine<'a> {
     pub(crate) customer_id: Option<Cow<'a, str>>,
     pub(crate) order_id: Cow<'a, str>,
     pub(crate) product_id: Cow<'a, str>,
     pub(crate) quantity: i64,
-    /// In ten-thousandths.
+    /// Unit price in ten-thousandths.
     pub(crate) unit_price: i64,
-    /// In microseconds since 1970.
+    /// Time in microseconds since 1970.
     pub(crate) ordered_at: i64,
 }
 
-/// The effect of a line on its customer's spending.
+/// Effect of a line of `transactions` on its customer's spending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     Purchase,
-    /// Goods that came back.
+    /// Returned goods.
     Return,
-    /// A refund or a discount booked as a negative price.
+    /// Refund or discount, booked as a negative price.
     Reduction,
     Neither,
 }
 
 impl Effect {
-    /// Returns the effect of a line; one of price 0 is a purchase only where `free` orders are.
+    /// Returns the effect of a line. `free` is whether a line of price 0 is a purchase.
     pub(crate) fn of(quantity: i64, price: i128, free: bool) -> Self {
         match (quantity.cmp(&0), price.cmp(&0)) {
             (Ordering::Greater, Ordering::Greater) => Self::Purchase,
@@ -94,7 +95,7 @@ impl Effect {
         }
     }
 
-    /// Returns what the line adds to its customer's spending.
+    /// Returns the amount by which the line changes its customer's spending.
     pub(crate) fn amount(self, quantity: i64, price: i128) -> i128 {
         let amount = i128::from(quantity).abs() * price.abs();
         match self {
@@ -104,7 +105,7 @@ impl Effect {
         }
     }
 
-    /// All effects, each with its fate in the counts of lines.
+    /// All effects, with their fates in the line counts.
     pub(crate) const FATES: [(Self, &'static str); 4] = [
         (Self::Purchase, "purchase"),
         (Self::Return, "return"),
@@ -113,25 +114,25 @@ impl Effect {
     ];
 }
 
-impl Transaction<'_> {
-    /// Returns what the line adds to its customer's spending, in ten-thousandths.
+impl TransactionLine<'_> {
+    /// Returns the amount by which the line changes its customer's spending, in ten-thousandths.
     pub(crate) fn amount(&self) -> i128 {
         let price = i128::from(self.unit_price);
         Effect::of(self.quantity, price, false).amount(self.quantity, price)
     }
 }
 
-/// A line of `customers` that passed.
+/// A valid line of `customers`.
 #[derive(Debug)]
-pub(crate) struct Customer<'a> {
+pub(crate) struct CustomerLine<'a> {
     pub(crate) customer_id: Option<Cow<'a, str>>,
     pub(crate) created_at: Option<i64>,
     pub(crate) updated_at: Option<i64>,
 }
 
-/// A line of `interactions` that passed.
+/// A valid line of `interactions`.
 #[derive(Debug)]
-pub(crate) struct Interaction<'a> {
+pub(crate) struct InteractionLine<'a> {
     pub(crate) customer_id: Option<Cow<'a, str>>,
     pub(crate) event: &'a str,
     pub(crate) product_id: Option<Cow<'a, str>>,
@@ -140,43 +141,49 @@ pub(crate) struct Interaction<'a> {
 
 impl TableSpec {
     /// Checks the fields of a line of `transactions`.
-    pub(crate) fn transaction<'a>(&self, fields: Fields<'a>) -> Result<Transaction<'a>, Box<Fault>> {
+    pub(crate) fn check_transaction<'a>(
+        &self,
+        fields: LineFields<'a>,
+    ) -> Result<TransactionLine<'a>, Box<LineError>> {
         let quantity = self.numbers(fields, 3).quantity(fields.texts[3], self.max_quantity);
         let price = self.numbers(fields, 4).price(fields.texts[4]);
-        Ok(Transaction {
+        Ok(TransactionLine {
             customer_id: self.customer_id(fields)?,
-            order_id: self.key(fields, 1)?,
-            product_id: self.key(fields, 2)?,
-            quantity: quantity.map_err(|why| self.not_number(fields, 3, why))?,
-            unit_price: price.map_err(|why| self.not_number(fields, 4, why))?,
+            order_id: self.required_id(fields, 1)?,
+            product_id: self.required_id(fields, 2)?,
+            quantity: quantity.map_err(|why| Box::new(self.number_error(fields, 3, why)))?,
+            unit_price: price.map_err(|why| Box::new(self.number_error(fields, 4, why)))?,
             ordered_at: self.event(fields, 5)?,
         })
     }
 
-    /// Checks the fields of a line of `customers`, and brings its typed attributes into the form in which
-    /// they are staged.
-    pub(crate) fn customer<'a>(
+    /// Checks the fields of a line of `customers`, and converts typed attributes to the form in which they
+    /// are staged.
+    pub(crate) fn check_customer<'a>(
         &self,
-        fields: Fields<'a>,
-        extras: &mut [Extra<'_>],
-    ) -> Result<Customer<'a>, Box<Fault>> {
+        fields: LineFields<'a>,
+        extras: &mut [ExtraField<'_>],
+    ) -> Result<CustomerLine<'a>, Box<LineError>> {
         for extra in extras.iter_mut() {
-            self.attribute(extra)?;
+            self.check_attribute(extra)?;
         }
-        Ok(Customer {
+        Ok(CustomerLine {
             customer_id: self.customer_id(fields)?,
-            created_at: self.event_if_any(fields, 1)?,
-            updated_at: self.event_if_any(fields, 2)?,
+            created_at: self.optional_event(fields, 1)?,
+            updated_at: self.optional_event(fields, 2)?,
         })
     }
 
     /// Checks the fields of a line of `interactions`.
-    pub(crate) fn interaction<'a>(&self, fields: Fields<'a>) -> Result<Interaction<'a>, Box<Fault>> {
+    pub(crate) fn check_interaction<'a>(
+        &self,
+        fields: LineFields<'a>,
+    ) -> Result<InteractionLine<'a>, Box<LineError>> {
         let event = trimmed(fields.texts[1]);
         if event.is_empty() {
-            return Err(self.missing(1));
+            return Err(Box::new(self.missing_value(1)));
         }
-        Ok(Interaction {
+        Ok(InteractionLine {
             customer_id: self.customer_id(fields)?,
             event,
             at: self.event(fields, 2)?,
@@ -184,137 +191,142 @@ impl TableSpec {
         })
     }
 
-    /// Returns how the numbers of the column `at` are written.
+    /// Returns the number format of the column `at`.
     #[inline]
-    fn numbers(&self, fields: Fields<'_>, at: usize) -> NumberRule {
+    fn numbers(&self, fields: LineFields<'_>, at: usize) -> NumberRule {
         if fields.is_typed(at) { NumberRule::TYPED } else { self.numbers }
     }
 
     #[inline]
-    fn customer_id<'a>(&self, fields: Fields<'a>) -> Result<Option<Cow<'a, str>>, Box<Fault>> {
+    fn customer_id<'a>(&self, fields: LineFields<'a>) -> Result<Option<Cow<'a, str>>, Box<LineError>> {
         if fields.is_typed(0) {
             self.check_exact(fields, 0)?;
         }
         self.nulls.customer_id(fields.texts[0]).map_err(|error| match error {
-            InvalidId::TooLong(bytes) => Box::new(Fault {
+            InvalidId::TooLong(bytes) => Box::new(LineError {
                 cause: format!(
                     "column `{}`: an id of more than {MAX_ID_BYTES} bytes",
                     self.columns[0].source
                 ),
                 found: format!("found {bytes} bytes"),
             }),
-            error => self.fault(0, &error.to_string(), fields.texts[0]),
+            error => Box::new(self.line_error(0, &error.to_string(), fields.texts[0])),
         })
     }
 
     #[inline]
-    fn id<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Option<Cow<'a, str>>, Box<Fault>> {
+    fn id<'a>(&self, fields: LineFields<'a>, at: usize) -> Result<Option<Cow<'a, str>>, Box<LineError>> {
         if fields.is_typed(at) {
             self.check_exact(fields, at)?;
         }
-        self.nulls.id(fields.texts[at]).map_err(|error| self.fault(at, &error.to_string(), fields.texts[at]))
+        self.nulls
+            .id(fields.texts[at])
+            .map_err(|error| Box::new(self.line_error(at, &error.to_string(), fields.texts[at])))
     }
 
-    /// Refuses an id of a typed column that its file writes in scientific notation, as `1e16`. In a text
-    /// column `1e16` may be hexadecimal.
-    fn check_exact(&self, fields: Fields<'_>, at: usize) -> Result<(), Box<Fault>> {
+    /// Rejects an id in scientific notation, such as `1e16`, in a column that the file types as a number. In
+    /// a text column, `1e16` may be hexadecimal.
+    fn check_exact(&self, fields: LineFields<'_>, at: usize) -> Result<(), Box<LineError>> {
         if fields.texts[at].contains(['e', 'E']) && fields.texts[at].parse::<f64>().is_ok() {
-            return Err(self.fault(at, &InvalidId::Ambiguous.to_string(), fields.texts[at]));
+            return Err(Box::new(self.line_error(at, &InvalidId::Ambiguous.to_string(), fields.texts[at])));
         }
         Ok(())
     }
 
-    /// Counts the fields of a line of `transactions` among quantity, price and time that can be read.
-    pub(crate) fn typed_fields(&self, fields: Fields<'_>) -> usize {
+    /// Returns how many of quantity, price and time are valid in a line of `transactions`.
+    pub(crate) fn valid_typed_fields(&self, fields: LineFields<'_>) -> usize {
         let quantity = self.numbers(fields, 3).quantity(fields.texts[3], self.max_quantity).is_ok();
         let price = self.numbers(fields, 4).price(fields.texts[4]).is_ok();
         let time = self.times.event(fields.texts[5], fields.is_typed(5)).is_ok();
         [quantity, price, time].into_iter().filter(|read| *read).count()
     }
 
-    /// Returns an id that must be there.
+    /// Returns an id that must not be empty.
     #[inline]
-    fn key<'a>(&self, fields: Fields<'a>, at: usize) -> Result<Cow<'a, str>, Box<Fault>> {
-        self.id(fields, at)?.ok_or_else(|| self.missing(at))
+    fn required_id<'a>(&self, fields: LineFields<'a>, at: usize) -> Result<Cow<'a, str>, Box<LineError>> {
+        self.id(fields, at)?.ok_or_else(|| Box::new(self.missing_value(at)))
     }
 
-    fn event(&self, fields: Fields<'_>, at: usize) -> Result<i64, Box<Fault>> {
+    fn event(&self, fields: LineFields<'_>, at: usize) -> Result<i64, Box<LineError>> {
         let text = fields.texts[at];
         self.times.event(text, fields.is_typed(at)).map_err(|why| {
-            let (expected, found) = self.not_time(why, Kind::Timestamp, text);
-            Box::new(Fault { cause: format!("column `{}`: {expected}", self.columns[at].source), found })
+            let (expected, found) = self.describe_time_error(why, RawType::Timestamp, text);
+            Box::new(LineError { cause: format!("column `{}`: {expected}", self.columns[at].source), found })
         })
     }
 
-    fn event_if_any(&self, fields: Fields<'_>, at: usize) -> Result<Option<i64>, Box<Fault>> {
+    fn optional_event(&self, fields: LineFields<'_>, at: usize) -> Result<Option<i64>, Box<LineError>> {
         if is_null_word(trimmed(fields.texts[at])) {
             return Ok(None);
         }
         self.event(fields, at).map(Some)
     }
 
-    /// Checks an attribute of a customer whose type is known, and writes its value as it is staged.
-    fn attribute(&self, extra: &mut Extra<'_>) -> Result<(), Box<Fault>> {
+    /// Checks a typed attribute of a customer, and converts its value to the form in which it is staged.
+    fn check_attribute(&self, extra: &mut ExtraField<'_>) -> Result<(), Box<LineError>> {
         let typed = extra.declared.is_none();
         let kind = extra.declared.unwrap_or(extra.kind);
-        if kind == Kind::Text || (typed && !matches!(kind, Kind::Timestamp)) {
+        if kind == RawType::Text || (typed && !matches!(kind, RawType::Timestamp)) {
             return Ok(());
         }
         let text = trimmed(&extra.text);
-        let staged = if is_null_word(text) { String::new() } else { self.staged(kind, text, extra)? };
+        let staged = if is_null_word(text) { String::new() } else { self.staged_text(kind, text, extra)? };
         extra.text = Cow::Owned(staged);
         extra.kind = kind;
         Ok(())
     }
 
-    fn staged(&self, kind: Kind, text: &str, extra: &Extra<'_>) -> Result<String, Box<Fault>> {
-        // A file that types its values leaves nothing to a configured format.
+    /// Returns `text` in the form in which values of `kind` are staged.
+    fn staged_text(
+        &self,
+        kind: RawType,
+        text: &str,
+        extra: &ExtraField<'_>,
+    ) -> Result<String, Box<LineError>> {
+        // Configured formats do not apply to values that the file types.
         let typed = match kind {
-            Kind::Date | Kind::Timestamp => matches!(extra.kind, Kind::Date | Kind::Timestamp),
-            _ => extra.kind != Kind::Text,
+            RawType::Date | RawType::Timestamp => matches!(extra.kind, RawType::Date | RawType::Timestamp),
+            _ => extra.kind != RawType::Text,
         };
         let numbers = if typed { NumberRule::TYPED } else { self.numbers };
-        let fault = |(expected, found): (String, String)| {
-            Box::new(Fault { cause: format!("column `{}`: {expected}", extra.name), found })
+        let error = |(expected, found): (String, String)| {
+            Box::new(LineError { cause: format!("column `{}`: {expected}", extra.name), found })
         };
-        let number = |why| fault(self.number_expected(kind, why, text));
-        let time = |why| fault(self.not_time(why, kind, text));
+        let number = |why| error(self.describe_number_error(kind, why, text));
+        let time = |why| error(self.describe_time_error(why, kind, text));
         match kind {
-            Kind::Integer => numbers.integer(text).map(|number| number.to_string()).map_err(number),
-            Kind::Number => numbers.price(text).map(|price| money(price.into())).map_err(number),
-            Kind::Date => self.times.date(text, typed).map(date_text).map_err(time),
-            Kind::Timestamp => self.times.instant(text, typed).map(time_text).map_err(time),
-            Kind::Boolean if !matches!(text, "true" | "false") => {
-                Err(fault((format!("expected {}", kind.expected()), found(text))))
+            RawType::Integer => numbers.integer(text).map(|number| number.to_string()).map_err(number),
+            RawType::Number => numbers.price(text).map(|price| money(price.into())).map_err(number),
+            RawType::Date => self.times.date(text, typed).map(date_text).map_err(time),
+            RawType::Timestamp => self.times.instant(text, typed).map(time_text).map_err(time),
+            RawType::Boolean if !matches!(text, "true" | "false") => {
+                Err(error((format!("expected {}", kind.expected()), found(text))))
             }
-            Kind::Boolean | Kind::Decimal(_) | Kind::Text => Ok(text.to_owned()),
+            RawType::Boolean | RawType::Decimal(_) | RawType::Text => Ok(text.to_owned()),
         }
     }
 
-    fn missing(&self, at: usize) -> Box<Fault> {
-        self.fault(at, "expected a value", "")
+    fn missing_value(&self, at: usize) -> LineError {
+        self.line_error(at, "expected a value", "")
     }
 
-    fn fault(&self, at: usize, expected: &str, text: &str) -> Box<Fault> {
-        Box::new(Fault {
-            cause: format!("column `{}`: {expected}", self.columns[at].source),
-            found: found(text),
-        })
+    fn line_error(&self, at: usize, expected: &str, text: &str) -> LineError {
+        LineError { cause: format!("column `{}`: {expected}", self.columns[at].source), found: found(text) }
     }
 
-    fn not_number(&self, fields: Fields<'_>, at: usize, why: NotNumber) -> Box<Fault> {
+    fn number_error(&self, fields: LineFields<'_>, at: usize, why: NotNumber) -> LineError {
         let column = &self.columns[at];
-        let (expected, found) = self.number_expected(column.kind, why, fields.texts[at]);
-        Box::new(Fault { cause: format!("column `{}`: {expected}", column.source), found })
+        let (expected, found) = self.describe_number_error(column.kind, why, fields.texts[at]);
+        LineError { cause: format!("column `{}`: {expected}", column.source), found }
     }
 
-    /// Says which number was expected, and what was found.
-    fn number_expected(&self, kind: Kind, why: NotNumber, text: &str) -> (String, String) {
+    /// Returns the expected number and a description of the value.
+    fn describe_number_error(&self, kind: RawType, why: NotNumber, text: &str) -> (String, String) {
         let table = self.table.name();
         match why {
             NotNumber::Form => {
                 let marks = if text.contains(',') && self.numbers.decimal.is_none() {
-                    format!("; `decimal` and `thousands` in [raw.{table}] say what a comma means")
+                    format!("; set `decimal` and `thousands` in [raw.{table}] to define the comma")
                 } else {
                     String::new()
                 };
@@ -322,31 +334,32 @@ impl TableSpec {
             }
             NotNumber::Thousands => (
                 format!(
-                    "a number such as 1.000 may be one or a thousand; set `decimal = \".\"`, or `decimal = \",\"` and \
-                     `thousands = \".\"`, in [raw.{table}]"
+                    "a number such as 1.000 may mean one or a thousand; set `decimal = \".\"`, or `decimal = \
+                     \",\"` and `thousands = \".\"`, in [raw.{table}]"
                 ),
                 found(text),
             ),
             NotNumber::TooGreat => (
-                format!("a quantity greater than {}, which [raw] max_quantity allows", self.max_quantity),
+                format!("a quantity greater than {}, the limit of [raw] max_quantity", self.max_quantity),
                 found(text),
             ),
         }
     }
 
-    /// Says which time was expected, and what was found.
-    fn not_time(&self, why: NotTime, kind: Kind, text: &str) -> (String, String) {
+    /// Returns the expected time and a description of the value.
+    fn describe_time_error(&self, why: NotTime, kind: RawType, text: &str) -> (String, String) {
         let formats: Vec<String> =
             self.times.formats.iter().map(|format| format!("`{}`", format.text)).collect();
         let formats = match formats.as_slice() {
             [] => String::new(),
-            formats => format!(", or of time_format {}", formats.join(", ")),
+            formats => format!(", or a time in time_format {}", formats.join(", ")),
         };
         match why {
             NotTime::Form => (format!("expected {}{formats}", kind.expected()), found(text)),
             NotTime::Digits(format) => (
                 format!(
-                    "digits alone may be a date or an epoch; set `time_format = \"{format}\"` in [raw.{}]",
+                    "digits without separators may be a date or an epoch; set `time_format = \"{format}\"` \
+                     in [raw.{}]",
                     self.table.name()
                 ),
                 found(text),
@@ -354,31 +367,32 @@ impl TableSpec {
             NotTime::Range { year, limit } => {
                 let shown = DateTime::from_timestamp_micros(limit).map(rfc3339::format).unwrap_or_default();
                 let cause = if limit == self.times.oldest {
-                    format!("a time before {shown}, the earliest that [raw] oldest allows")
+                    format!("a time before {shown}, the limit of [raw] oldest")
                 } else {
-                    format!("a time after {shown}, the latest that [raw] newest allows")
+                    format!("a time after {shown}, the limit of [raw] newest")
                 };
                 (cause, format!("found the year {year}"))
             }
         }
     }
 
-    /// Whether `text` can be read as `kind`, which its file gives it.
-    pub(crate) fn fits(kind: Kind, text: &str) -> bool {
+    /// Returns whether `text` is a valid value of `kind`, the type in the file.
+    pub(crate) fn fits(kind: RawType, text: &str) -> bool {
         match kind {
-            Kind::Text | Kind::Decimal(_) | Kind::Date | Kind::Timestamp => true,
-            Kind::Integer => NumberRule::TYPED.integer(text).is_ok(),
-            Kind::Number => text.parse::<f64>().is_ok(),
-            Kind::Boolean => matches!(text, "true" | "false"),
+            RawType::Text | RawType::Decimal(_) | RawType::Date | RawType::Timestamp => true,
+            RawType::Integer => NumberRule::TYPED.integer(text).is_ok(),
+            RawType::Number => text.parse::<f64>().is_ok(),
+            RawType::Boolean => matches!(text, "true" | "false"),
         }
     }
 }
 
+/// Describes `text` without showing its value.
 fn found(text: &str) -> String {
     if text.trim().is_empty() {
-        "found nothing".to_owned()
+        "found an empty value".to_owned()
     } else {
-        format!("found a value like `{}`", value::form(text))
+        format!("found a value like `{}`", value::shape(text))
     }
 }
 

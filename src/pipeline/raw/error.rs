@@ -1,149 +1,153 @@
-//! Why raw data cannot be read.
+//! Errors of raw data.
 
 use crate::{lake::LakeError, snapshot::BadCause};
 
-/// The reasons why raw data cannot be read.
+/// Reason why raw data cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RawError {
-    /// `[raw]` names a zone that does not exist.
-    #[error("`{zone}` in [raw] is no IANA time zone such as Europe/London")]
+    /// `zone` of `[raw]` is not a time zone.
+    #[error("`{zone}` in [raw] is not an IANA time zone such as Europe/London")]
     Zone {
-        /// The zone.
+        /// Configured zone.
         zone: String,
     },
-    /// A setting that cannot be.
+    /// A setting is invalid.
     #[error("in [raw.{table}]: {why}")]
     Setting {
-        /// The table.
+        /// Name of the table.
         table: &'static str,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
-    /// No file of a table that is needed.
-    #[error("there are no {table} in {place}; `larder upload {table} FILE…` puts some there")]
+    /// A required table has no files.
+    #[error("there are no {table} in {place}; upload files with `larder upload {table} FILE…`")]
     NoFiles {
-        /// The table.
+        /// Name of the table.
         table: &'static str,
-        /// Where they were looked for.
+        /// Folder or URL that was searched.
         place: String,
     },
-    /// A file whose name tells no known format.
+    /// A file name has no known extension.
     #[error(
-        "{file}: cannot tell its format; names end in .csv, .jsonl, .ndjson, .json (these also with .gz) or .parquet"
+        "{file}: unknown format; names must end in .csv, .jsonl, .ndjson, .json (these also with .gz) or \
+         .parquet"
     )]
     Format {
-        /// The file.
+        /// Name of the file.
         file: String,
     },
-    /// A file without a column that it needs.
+    /// A file lacks a required column.
     #[error(
-        "{file}: there is no column `{source_name}`, expected as {table}.{column}; {found}; map it in [raw.{table}] columns"
+        "{file}: there is no column `{source_name}`, expected as {table}.{column}; {found}; map it in \
+         [raw.{table}] columns"
     )]
     MissingColumn {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The table.
+        /// Name of the table.
         table: &'static str,
-        /// Larder's name.
+        /// Name of the column in Larder.
         column: String,
-        /// The name looked for.
+        /// Name that the column should have in the file.
         source_name: String,
-        /// The columns found, or why they are not shown.
+        /// Columns of the file, or the reason why they are not shown.
         found: String,
     },
-    /// A header that has a column twice.
+    /// A file has two columns of one name.
     #[error("{file}: there are two columns `{column}`; rename one of them")]
     DuplicateColumn {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The column.
+        /// Name of the column.
         column: String,
     },
-    /// Two columns of a file that would be one feature.
+    /// Two columns of a file have the same feature name.
     #[error(
-        "{file}: the columns `{first}` and `{second}` would both be the feature `{name}`; give one of them another name by \
-         `columns` in [raw.customers], such as columns = {{ other_name = \"{second}\" }}"
+        "{file}: the columns `{first}` and `{second}` would both be the feature `{name}`; give one of them \
+         another name by `columns` in [raw.customers], such as columns = {{ other_name = \"{second}\" }}"
     )]
     SameName {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// A column.
+        /// Name of one column.
         first: String,
-        /// Another.
+        /// Name of the other column.
         second: String,
-        /// The name that they share.
+        /// Feature name.
         name: String,
     },
-    /// A folder that another engine keeps a table in.
+    /// A folder is a table of another engine.
     #[error(
-        "{place} is a table of {format}, whose log says which of its files count; read as loose files it would give wrong \
-         numbers. Export the table as Parquet, CSV or JSON lines into a folder of its own"
+        "{place} is a table in {format} format, whose log decides which of its files are valid; reading all \
+         files would give wrong numbers. Export the table as Parquet, CSV or JSON lines into a folder of its \
+         own"
     )]
     TableFormat {
-        /// The folder.
+        /// Name of the folder.
         place: String,
-        /// Its format.
+        /// Format of the table.
         format: &'static str,
     },
-    /// More open files than the system allows.
+    /// The limit of open files is too low.
     #[error(
-        "the build may have {needed} files open at a time, and the system allows {allowed}; raise the limit (`ulimit -n \
-         {needed}`, LimitNOFILE={needed} of a systemd unit), or lower `threads` in [build]"
+        "the build may have {needed} files open at a time, and the system allows {allowed}; raise the limit \
+         (`ulimit -n {needed}`, LimitNOFILE={needed} of a systemd unit), or lower `threads` in [build]"
     )]
     OpenFiles {
-        /// The number that a build of this size needs.
+        /// Maximum number of files that the build has open.
         needed: u64,
-        /// The hard limit.
+        /// Hard limit of the system.
         allowed: u64,
     },
-    /// A Parquet column of a type that cannot be read as what it should be.
+    /// A Parquet column has the wrong type.
     #[error("{file}, column `{column}`: expected {expected}, found the type {found}")]
     ColumnType {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The column.
+        /// Name of the column.
         column: String,
-        /// What was expected.
+        /// Expected type.
         expected: &'static str,
-        /// The type in the file.
+        /// Type in the file.
         found: String,
     },
-    /// A file that cannot be read on.
+    /// A file cannot be read.
     #[error("{file}{}: cannot be read: {why}", after(*line))]
     Unreadable {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The last line read.
+        /// Number of the last line read, or 0.
         line: u64,
-        /// Why.
+        /// Reason.
         why: String,
     },
-    /// Too many bad lines.
+    /// The share of bad lines is too high.
     #[error(
-        "{bad} of {lines} lines of {table} are bad, more than the share of {limit} that [raw] max_bad_share allows: {}",
+        "{bad} of {lines} lines of {table} are bad, more than the share of {limit} that [raw] max_bad_share \
+         allows: {}",
         causes_shown(causes)
     )]
     TooManyBad {
-        /// The table.
+        /// Name of the table.
         table: &'static str,
-        /// Bad lines.
+        /// Number of bad lines.
         bad: u64,
-        /// All lines.
+        /// Number of all lines.
         lines: u64,
-        /// The share allowed.
+        /// Maximum share of bad lines.
         limit: f64,
-        /// Why, with examples.
+        /// Causes with examples.
         causes: Vec<BadCause>,
     },
     /// The lake failed.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// A temporary file failed.
-    #[error("cannot keep temporary data in {place}")]
+    /// Reading or writing a temporary file failed.
+    #[error("cannot use the temporary file or folder {place}")]
     Staging {
-        /// The folder.
+        /// File or folder.
         place: String,
-        /// Why.
+        /// Reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -152,19 +156,19 @@ fn after(line: u64) -> String {
     if line == 0 { String::new() } else { format!(", after line {line}") }
 }
 
-/// Causes that an error names.
+/// Maximum number of causes in an error.
 const CAUSES: usize = 5;
 
+/// Lists the first causes, each with an example.
 fn causes_shown(causes: &[BadCause]) -> String {
     let shown = causes.iter().take(CAUSES).map(|cause| {
         let example = cause.examples.first().map(|example| format!(" ({example})")).unwrap_or_default();
         let lines = if cause.lines == 1 { "1 line".to_owned() } else { format!("{} lines", cause.lines) };
         format!("{lines}: {}{example}", cause.cause)
     });
-    let more = causes
-        .len()
-        .checked_sub(CAUSES)
-        .filter(|more| *more > 0)
-        .map(|more| format!("and {more} causes more"));
-    shown.chain(more).collect::<Vec<_>>().join("; ")
+    let mut parts: Vec<String> = shown.collect();
+    if causes.len() > CAUSES {
+        parts.push(format!("and {} more causes", causes.len() - CAUSES));
+    }
+    parts.join("; ")
 }

@@ -1,4 +1,5 @@
-//! Raw files: found in the lake or on disk, told by their names, streamed and hashed on the way.
+//! Raw files: found in the lake or on disk, with the format taken from the name, streamed and hashed while
+//! read.
 
 use std::{
     collections::BTreeMap,
@@ -16,59 +17,62 @@ use object_store::{ObjectMeta, path::Path};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::{RawError, Table, table_config};
+use super::{
+    error::RawError,
+    table::{Table, table_config},
+};
 use crate::{
     config::RawConfig,
     lake::{Content, Lake},
     snapshot::Warning,
 };
 
-/// The format of a file, by its name.
+/// Format of a file, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum FileFormat {
     Csv,
     Json,
     Parquet,
 }
 
-/// A file of raw data.
+/// A raw file.
 #[derive(Debug, Clone)]
 pub struct RawFile {
-    /// The table it belongs to.
+    /// Table of the file.
     pub table: Table,
-    /// Its name in messages and in the manifest.
+    /// Name of the file in messages and in the manifest.
     pub shown: String,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
     pub(crate) lake: Lake,
     pub(crate) path: Path,
-    pub(crate) format: Format,
+    pub(crate) format: FileFormat,
     pub(crate) gzip: bool,
 }
 
 impl RawFile {
-    /// The file of `bytes` bytes at `path` of `lake`, called `shown`.
+    /// Describes the file of `bytes` bytes at `path` of `lake`, which messages call `shown`.
     ///
     /// # Errors
-    /// Of a name that tells no format.
+    /// Fails if the name has no known extension.
     pub fn new(table: Table, lake: Lake, path: Path, shown: String, bytes: u64) -> Result<Self, RawError> {
         let name = path.filename().unwrap_or_default().to_ascii_lowercase();
         let (stem, gzip) = name.strip_suffix(".gz").map_or((name.as_str(), false), |stem| (stem, true));
         let format = match stem.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("csv") => Format::Csv,
-            Some("jsonl" | "ndjson" | "json") => Format::Json,
-            Some("parquet") if !gzip => Format::Parquet,
+            Some("csv") => FileFormat::Csv,
+            Some("jsonl" | "ndjson" | "json") => FileFormat::Json,
+            Some("parquet") if !gzip => FileFormat::Parquet,
             _ => return Err(RawError::Format { file: shown }),
         };
         Ok(Self { table, shown, bytes, lake, path, format, gzip })
     }
 
-    /// The file as a reader for a thread that may block; `progress` counts the bytes that passed. Call it
-    /// on a blocking thread of the runtime.
+    /// Opens the file for blocking reads. `progress` counts the bytes read. Must be called on a blocking
+    /// thread of the runtime.
     pub(crate) fn open(&self, progress: Arc<AtomicU64>) -> io::Result<HashingReader> {
         let runtime = tokio::runtime::Handle::current();
         let source = match runtime.block_on(self.lake.content(&self.path)).map_err(io::Error::other)? {
-            Content::File(file) => Source::File(file),
+            Content::File(file) => ByteSource::File(file),
             Content::Stream(mut stream) => {
                 let (send, receive) = mpsc::channel(8);
                 runtime.spawn(async move {
@@ -78,13 +82,13 @@ impl RawFile {
                         }
                     }
                 });
-                Source::Stream { receive, chunk: Bytes::new() }
+                ByteSource::Stream { receive, chunk: Bytes::new() }
             }
         };
         Ok(HashingReader { source, hash: Sha256::new(), progress })
     }
 
-    /// SHA-256 of the file's content.
+    /// Returns the SHA-256 of the file's content.
     async fn hash(&self) -> Result<String, RawError> {
         let mut stream = self.lake.stream(&self.path).await?;
         let mut hash = Sha256::new();
@@ -100,19 +104,19 @@ impl RawFile {
     }
 }
 
-/// Reads a file and hashes it.
+/// Reader of a raw file that hashes the content.
 #[derive(Debug)]
 pub(crate) struct HashingReader {
-    source: Source,
+    source: ByteSource,
     hash: Sha256,
     progress: Arc<AtomicU64>,
 }
 
-/// Where the bytes come from.
+/// Source of a file's bytes.
 #[derive(Debug)]
-enum Source {
+enum ByteSource {
     File(File),
-    /// What a task of the runtime receives.
+    /// Chunks that a task of the runtime receives.
     Stream {
         receive: mpsc::Receiver<io::Result<Bytes>>,
         chunk: Bytes,
@@ -120,7 +124,7 @@ enum Source {
 }
 
 impl HashingReader {
-    /// SHA-256 of the whole file, whatever part of it was read.
+    /// Reads the rest of the file and returns the SHA-256 of the whole file.
     pub(crate) fn finish(mut self) -> io::Result<String> {
         io::copy(&mut self, &mut io::sink())?;
         Ok(format!("{:x}", self.hash.finalize()))
@@ -130,8 +134,8 @@ impl HashingReader {
 impl Read for HashingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = match &mut self.source {
-            Source::File(file) => file.read(buffer)?,
-            Source::Stream { receive, chunk } => {
+            ByteSource::File(file) => file.read(buffer)?,
+            ByteSource::Stream { receive, chunk } => {
                 while chunk.is_empty() {
                     match receive.blocking_recv() {
                         Some(next) => *chunk = next?,
@@ -149,23 +153,35 @@ impl Read for HashingReader {
     }
 }
 
-/// The files of a table, and what was left out of them.
+/// Raw files, and warnings about skipped objects.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct RawFiles {
     pub(crate) files: Vec<RawFile>,
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// Finds the files of `table`, by path. An optional table that nothing configures may have none.
+/// Finds the files of all tables.
 ///
 /// # Errors
-/// Fails for a required or configured table without files, for another engine's table, and if the lake fails.
-pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<Found, RawError> {
+/// Fails for a required or configured table without files, for a table of another engine, and if the lake
+/// fails.
+pub(crate) async fn find_all(lake: &Lake, raw: &RawConfig) -> Result<RawFiles, RawError> {
+    let mut all = RawFiles::default();
+    for table in Table::ALL {
+        let found = find(lake, table, raw).await?;
+        all.files.extend(found.files);
+        all.warnings.extend(found.warnings);
+    }
+    Ok(all)
+}
+
+/// Finds the files of `table`, sorted by path. An optional table without configuration may have no files.
+async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<RawFiles, RawError> {
     let configured = table_config(table, raw).files.as_deref();
     let default = format!("raw/{}/", table.name());
     let place = configured.unwrap_or(&default);
     let elsewhere = place.contains("://") || place.starts_with('/');
-    let mut found = Found::default();
+    let mut found = RawFiles::default();
     let located = match lake.locate(place) {
         Ok(located) => Some(located),
         Err(error) if configured.is_some() => return Err(error.into()),
@@ -200,7 +216,8 @@ pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<F
             found.warnings.extend(skipped_warning(table, &skipped));
             found.warnings.extend(folder_column(&found.files, &path).map(|column| {
                 let message = format!(
-                    "folders of {} are named {column}=…, which is not read as a column; write its values into the files",
+                    "folders of {} are named {column}=…, which is not read as a column; write its values \
+                     into the files",
                     table.name()
                 );
                 Warning::new("folder_columns", message)
@@ -218,13 +235,11 @@ pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<F
 fn skipped_warning(table: Table, names: &[String]) -> Option<Warning> {
     let first = names.first()?;
     let files = if names.len() == 1 { "1 file" } else { &format!("{} files", names.len()) };
-    let message =
-        format!("skipped {files} of {} whose names tell no known format, for example {first}", table.name());
+    let message = format!("skipped {files} of {} with unknown formats, for example {first}", table.name());
     Some(Warning::new("skipped_files", message))
 }
 
-/// Returns the column that a folder below `place` names, `country` of `country=UK/`, as Hive and Spark
-/// write partitions.
+/// Returns the column that a Hive-style partition folder below `place` names: `country` of `country=UK/`.
 fn folder_column(files: &[RawFile], place: &Path) -> Option<String> {
     files.iter().find_map(|file| {
         let mut folders: Vec<_> =
@@ -234,11 +249,11 @@ fn folder_column(files: &[RawFile], place: &Path) -> Option<String> {
     })
 }
 
-/// Lists the objects below `folder` that hold data: not those in files or folders whose names begin with
-/// `_` or `.`, where engines keep what is temporary or their own, nor empty ones.
+/// Lists the objects below `folder` that hold data. Skips empty objects, and objects and folders whose names
+/// begin with `_` or `.`, where engines keep temporary and internal files.
 ///
 /// # Errors
-/// Fails for a folder that another engine keeps a table in, and if the lake fails.
+/// Fails if the folder is a table of another engine, and if the lake fails.
 pub(crate) async fn data_files(lake: &Lake, folder: &Path) -> Result<Vec<ObjectMeta>, RawError> {
     let mut files = Vec::new();
     for file in lake.list(folder).await? {
@@ -255,8 +270,8 @@ pub(crate) async fn data_files(lake: &Lake, folder: &Path) -> Result<Vec<ObjectM
     Ok(files)
 }
 
-/// Returns the depth and the format of the table of another engine to which the object of the path `parts`
-/// belongs.
+/// Returns the depth and the format of the other engine's table that the object of the path `parts` belongs
+/// to.
 fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
     let folder = |name: &str| parts.iter().rev().skip(1).rev().position(|part| part == name);
     let is_metadata =
@@ -264,11 +279,12 @@ fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
     folder("_delta_log")
         .map(|depth| (depth, "Delta Lake"))
         .or_else(|| folder(".hoodie").map(|depth| (depth, "Apache Hudi")))
-        .or_else(|| folder("metadata").filter(|_| is_metadata).map(|depth| (depth, "Apache Iceberg")))
+        .or_else(|| if is_metadata { Some((folder("metadata")?, "Apache Iceberg")) } else { None })
 }
 
-/// Returns, of files with the same content, the one that is read: the place of each other one → the name of that one. It is the first by
-/// path, and of customers the last, since their last line holds.
+/// Finds files with the same content, of which only one is read: the first by path, and of `customers` the
+/// last, since the last line of a customer counts. Returns the name of the file that is read, by index of the
+/// files that are not.
 pub(crate) async fn same_content(files: &[RawFile]) -> Result<BTreeMap<usize, String>, RawError> {
     let mut by_size: BTreeMap<(Table, u64), Vec<usize>> = BTreeMap::new();
     for (at, file) in files.iter().enumerate() {

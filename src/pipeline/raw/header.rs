@@ -1,53 +1,55 @@
-//! The columns of a file: where each column of a table stands in it, which others are kept, and what is
-//! said of those that are missing.
+//! Columns of a raw file: the position of each column of the table, the columns kept as attributes, and the
+//! errors for missing columns.
 
 use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
 use super::{
-    Column, Kind, RawError, Table, TableSpec,
-    object::{Object, Text},
+    error::RawError,
+    object::{JsonObject, JsonText},
+    spec::TableSpec,
+    table::{ColumnSpec, RawType, Table},
     value::NumberRule,
 };
 use crate::feature::feature_name;
 
-/// The names that the header of a CSV file or the schema of a Parquet file gives to its columns.
+/// Column names of a CSV header or a Parquet schema.
 pub(super) struct Header<'a> {
     pub(super) file: &'a str,
     pub(super) spec: &'a TableSpec,
     pub(super) names: &'a [String],
 }
 
-/// Where the columns of a table stand in a file.
-pub(super) struct Columns {
-    /// The place of each of the spec's columns.
+/// Positions of the columns of a table in a file.
+pub(super) struct ColumnPlaces {
+    /// Position of each column of the spec.
     pub(super) places: Vec<Option<usize>>,
-    /// The columns that are kept as attributes.
-    pub(super) kept: Vec<Kept>,
+    /// Columns that are kept as attributes.
+    pub(super) kept: Vec<KeptColumn>,
 }
 
 /// A column that is kept as an attribute of customers.
-pub(super) struct Kept {
+pub(super) struct KeptColumn {
     pub(super) place: usize,
     pub(super) name: String,
-    pub(super) declared: Option<Kind>,
+    pub(super) declared: Option<RawType>,
 }
 
 impl TableSpec {
-    /// Whether the values of the file's column `name` are used.
+    /// Returns whether the values of the file's column `name` are used.
     pub(super) fn reads(&self, name: &str) -> bool {
         self.keeps_extras() || self.columns.iter().any(|column| column.source == name)
     }
 
-    /// Whether the configuration, or Larder itself, knows the file's column `name`.
+    /// Returns whether the file's column `name` is a known or configured column.
     pub(super) fn names(&self, name: &str) -> bool {
         self.columns.iter().chain(&self.renamed).any(|column| column.source == name)
     }
 
-    /// Returns the names under which the file's column `name` is kept as an attribute.
+    /// Returns the names of the attributes that the file's column `name` is kept as.
     pub(super) fn kept_as<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let of_file = move |column: &&Column| column.source == name;
+        let of_file = move |column: &&ColumnSpec| column.source == name;
         let named = self.columns.iter().filter(of_file);
         let kept = named.clone().filter(|column| column.kept).chain(self.renamed.iter().filter(of_file));
         let itself = named.chain(self.renamed.iter().filter(of_file)).next().is_none() && !name.is_empty();
@@ -59,8 +61,8 @@ impl Header<'_> {
     /// Finds the columns of the table.
     ///
     /// # Errors
-    /// Names a column that is missing, that stands twice, or that would have the name of another.
-    pub(super) fn columns(&self) -> Result<Columns, RawError> {
+    /// Fails for a missing column, a duplicate column, and two columns that would have the same feature name.
+    pub(super) fn columns(&self) -> Result<ColumnPlaces, RawError> {
         let places = self.spec.columns.iter().map(|column| self.place(column)).collect::<Result<_, _>>()?;
         for column in &self.spec.renamed {
             self.place(column)?;
@@ -69,7 +71,7 @@ impl Header<'_> {
         if self.spec.keeps_extras() {
             for (place, name) in self.names.iter().enumerate() {
                 self.check_single(name)?;
-                kept.extend(self.spec.kept_as(name).map(|name| Kept {
+                kept.extend(self.spec.kept_as(name).map(|name| KeptColumn {
                     place,
                     name: name.to_owned(),
                     declared: self.spec.declared(name),
@@ -77,15 +79,15 @@ impl Header<'_> {
             }
             check_names(self.file, self.spec, self.names.iter().map(String::as_str))?;
         }
-        Ok(Columns { places, kept })
+        Ok(ColumnPlaces { places, kept })
     }
 
-    fn place(&self, column: &Column) -> Result<Option<usize>, RawError> {
+    fn place(&self, column: &ColumnSpec) -> Result<Option<usize>, RawError> {
         let place = self.names.iter().position(|name| *name == column.source);
         if place.is_some() {
             self.check_single(&column.source)?;
         } else if column.required {
-            return Err(self.missing(column));
+            return Err(self.missing_column(column));
         }
         Ok(place)
     }
@@ -96,7 +98,7 @@ impl Header<'_> {
         if twice { Err(RawError::DuplicateColumn { file: self.file.to_owned(), column }) } else { Ok(()) }
     }
 
-    fn missing(&self, column: &Column) -> RawError {
+    fn missing_column(&self, column: &ColumnSpec) -> RawError {
         let delimiter = char::from(self.spec.delimiter);
         let other = match self.names {
             [only] => {
@@ -110,7 +112,8 @@ impl Header<'_> {
         };
         let shown = if self.looks_like_values(&parts) {
             format!(
-                "its first line has {} fields that look like values and are not shown; a header must name the columns",
+                "its first line has {} fields that look like values and are not shown; a header must name \
+                 the columns",
                 parts.len()
             )
         } else {
@@ -118,31 +121,32 @@ impl Header<'_> {
         };
         let hint = other.map(|mark| {
             format!(
-                "; its fields seem to be separated by `{}`: set `delimiter = \"{}\"` in [raw.{}]",
+                "; fields seem to be separated by `{}`: set `delimiter = \"{}\"` in [raw.{}]",
                 mark.escape_default(),
                 mark.escape_default(),
                 self.spec.table.name()
             )
         });
-        missing(self.file, self.spec, column, shown + &hint.unwrap_or_default())
+        missing_column(self.file, self.spec, column, shown + &hint.unwrap_or_default())
     }
 
-    /// Names the columns of the file; of customers' only those that are surely names and no values.
+    /// Lists the columns of the file for a message. For customers, lists only texts that are certainly column
+    /// names, since the first line may hold personal values.
     fn columns_shown(&self, parts: &[&str]) -> String {
         if self.spec.table != Table::Customers || self.is_header() {
             return format!("its columns are {}", parts.join(", "));
         }
-        let usual: Vec<&str> = parts.iter().copied().filter(|part| is_usual(part)).collect();
+        let usual: Vec<&str> = parts.iter().copied().filter(|part| is_id_name(part)).collect();
         format!("{} of its {} columns may identify customers: {}", usual.len(), parts.len(), usual.join(", "))
     }
 
-    /// Whether the first line has the column of the customer's id, and so is a header.
+    /// Returns whether the first line has the customer id's column name, and so is a header.
     fn is_header(&self) -> bool {
         self.names.contains(&self.spec.columns[0].source)
     }
 
-    /// Whether the first line seems to be a line of data, whose values, perhaps personal, no message may
-    /// show.
+    /// Returns whether the first line seems to be data. Its values may be personal, so no message may show
+    /// them.
     fn looks_like_values(&self, parts: &[&str]) -> bool {
         if self.is_header() {
             return false;
@@ -154,12 +158,12 @@ impl Header<'_> {
                 || part.chars().filter(char::is_ascii_digit).count() > 3
         };
         parts.iter().any(value)
-            || (self.spec.table == Table::Customers && !parts.iter().any(|part| is_usual(part)))
+            || (self.spec.table == Table::Customers && !parts.iter().any(|part| is_id_name(part)))
     }
 }
 
-/// Whether `name` has a word that is usual in the names of columns that identify customers.
-fn is_usual(name: &str) -> bool {
+/// Returns whether `name` has a word that is common in column names of customer ids.
+fn is_id_name(name: &str) -> bool {
     const WORDS: [&str; 9] =
         ["id", "customer", "client", "user", "member", "account", "email", "mail", "客户"];
     const ENDS: [&str; 6] = ["customerid", "clientid", "userid", "memberid", "accountid", "kundennummer"];
@@ -172,7 +176,7 @@ fn is_usual(name: &str) -> bool {
     }
 }
 
-fn missing(file: &str, spec: &TableSpec, column: &Column, found: String) -> RawError {
+fn missing_column(file: &str, spec: &TableSpec, column: &ColumnSpec, found: String) -> RawError {
     RawError::MissingColumn {
         file: file.to_owned(),
         table: spec.table.name(),
@@ -182,7 +186,7 @@ fn missing(file: &str, spec: &TableSpec, column: &Column, found: String) -> RawE
     }
 }
 
-/// Checks that no two of the columns `names` of a file would be one feature.
+/// Checks that no two of the columns `names` have the same feature name.
 fn check_names<'a>(
     file: &str,
     spec: &TableSpec,
@@ -210,37 +214,38 @@ fn check_names<'a>(
     Ok(())
 }
 
-/// The keys that the objects of a file of JSON lines have.
-pub(super) struct Keys<'a> {
+/// Keys of the objects of a JSON lines file.
+pub(super) struct ObjectKeys<'a> {
     spec: &'a TableSpec,
     seen: BTreeSet<String>,
     objects: u64,
 }
 
-/// Keys that a message names.
+/// Maximum number of keys that a message lists.
 const SHOWN: usize = 30;
-/// Keys that are remembered: a file of more has no columns.
+/// Maximum number of keys that are remembered. A file with more keys uses them as data.
 const REMEMBERED: usize = 10_000;
 
-impl<'a> Keys<'a> {
+impl<'a> ObjectKeys<'a> {
     pub(super) fn new(spec: &'a TableSpec) -> Self {
         Self { spec, seen: BTreeSet::new(), objects: 0 }
     }
 
     /// Notes the keys of `object`.
-    pub(super) fn see(&mut self, object: &Object<'_, &RawValue>) {
+    pub(super) fn note(&mut self, object: &JsonObject<'_, &RawValue>) {
         self.objects += 1;
-        for (Text(key), _) in &object.members {
+        for (JsonText(key), _) in &object.members {
             if !self.seen.contains(&**key) && self.seen.len() < REMEMBERED {
                 self.seen.insert(key.to_string());
             }
         }
     }
 
-    /// Checks that some object has each column that there must be, and that no two keys would be one feature.
+    /// Checks that each required column is a key of some object, and that no two keys have the same feature
+    /// name.
     ///
     /// # Errors
-    /// Names the column.
+    /// Fails for the first column that violates this.
     pub(super) fn check(&self, file: &str) -> Result<(), RawError> {
         if self.objects == 0 {
             return Ok(());
@@ -250,8 +255,8 @@ impl<'a> Keys<'a> {
             let shown: Vec<&str> = self.seen.iter().take(SHOWN).map(String::as_str).collect();
             let nested =
                 if column.source.contains('.') { "; paths into nested objects are not read" } else { "" };
-            let found = format!("no object has such a key; their keys are {}{nested}", shown.join(", "));
-            return Err(missing(file, self.spec, column, found));
+            let found = format!("no object has such a key; the keys are {}{nested}", shown.join(", "));
+            return Err(missing_column(file, self.spec, column, found));
         }
         if self.spec.keeps_extras() {
             check_names(file, self.spec, self.seen.iter().map(String::as_str))

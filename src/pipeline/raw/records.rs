@@ -1,9 +1,9 @@
-//! CSV records: `csv-core` finds the fields, and this file feeds it, counts lines and keeps the text of
-//! each record.
+//! Reader of CSV records: `csv-core` splits the fields, and this module feeds it, counts lines and keeps the
+//! text of each record.
 //!
-//! The grammar is that of the `csv` crate: a quote counts at the start of a field only, a doubled one in
-//! quotes is one, a record ends with `\n`, `\r` or both, empty lines are none. `benches/records.rs`
-//! measures what is added to `csv-core`. Knows no tables.
+//! The grammar is that of the `csv` crate: a quote is special only at the start of a field, a doubled quote
+//! within quotes stands for one quote, a record ends with `\n`, `\r` or both, and empty lines are skipped.
+//! `benches/records.rs` measures the cost on top of `csv-core`. Does not depend on raw tables.
 
 use std::{
     io::{self, Read},
@@ -13,39 +13,40 @@ use std::{
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use memchr::{memchr, memchr_iter, memchr2_iter, memchr3};
 
-/// How much is read at a time.
+/// Bytes of the read buffer.
 const BUFFER: usize = 1 << 18;
-/// A record longer than this is taken for a quote that was never closed.
+/// Maximum bytes of a record. A longer record is taken for a quote that is never closed.
 const LONGEST_RECORD: usize = 64 << 20;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads the records of a CSV file.
+/// Reader of the records of a CSV file.
 pub struct Records<R> {
     source: R,
     core: Reader,
     delimiter: u8,
     quote: bool,
     buffer: Vec<u8>,
-    /// The part of the buffer that is read and not yet passed.
+    /// Part of the buffer that is read and not yet consumed.
     rest: Range<usize>,
     ended: bool,
-    /// The line that is next, and the byte before it.
+    /// Number of the next line.
     line: u64,
+    /// Byte before the next line.
     last: u8,
-    /// The fields of the record, one after the other, without their quotes.
+    /// Fields of the current record, concatenated and without quotes.
     fields: Vec<u8>,
-    /// Where each of them ends.
+    /// End of each field in `fields`.
     ends: Vec<usize>,
 }
 
-/// A record of a file.
+/// A record of a CSV file.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// The line that it starts on.
+    /// Number of the first line of the record.
     pub(super) line: u64,
-    /// The number of lines of the file that it covers.
+    /// Number of lines of the record.
     pub(super) covered: u64,
-    /// Whether nothing follows.
+    /// Whether the record is the last one of the file.
     pub(super) is_last: bool,
     delimiter: u8,
     quote: bool,
@@ -54,43 +55,43 @@ pub struct Record<'a> {
     ends: &'a [usize],
 }
 
-/// How the quoted fields of a record end.
+/// State of the quoted fields of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Quotes {
-    /// With their quotes.
+    /// All quotes are closed at the end of their fields.
     Sound,
-    /// One goes on behind its closing quote.
+    /// A field continues after its closing quote.
     Early,
-    /// One is never closed.
+    /// A quote is not closed.
     Open,
 }
 
 impl<'a> Record<'a> {
-    /// Returns the number of its fields.
-    #[expect(clippy::len_without_is_empty, reason = "a record has a field at least")]
+    /// Returns the number of fields.
+    #[expect(clippy::len_without_is_empty, reason = "a record has at least one field")]
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Returns the field `at`; an empty one beyond the end.
+    /// Returns the field at index `at`, or an empty field beyond the end.
     #[must_use]
     #[inline]
     pub fn bytes(&self, at: usize) -> &'a [u8] {
         self.fields.get(place(self.ends, at)).unwrap_or_default()
     }
 
-    /// Returns the lines of the file that the record covers, without empty ones.
+    /// Returns the non-empty lines of the file that the record covers.
     pub(super) fn lines(&self) -> impl Iterator<Item = &'a [u8]> {
         self.raw.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty())
     }
 
-    /// Returns the fields as texts, if all together are UTF-8.
-    pub(super) fn texts(&self) -> Option<Texts<'a>> {
-        Some(Texts { fields: std::str::from_utf8(self.fields).ok()?, ends: self.ends })
+    /// Returns the fields as texts if their concatenation is UTF-8.
+    pub(super) fn texts(&self) -> Option<RecordTexts<'a>> {
+        Some(RecordTexts { fields: std::str::from_utf8(self.fields).ok()?, ends: self.ends })
     }
 
-    /// Says how its quoted fields end.
+    /// Checks whether the quoted fields are closed.
     pub(super) fn quotes(&self) -> Quotes {
         if !self.quote {
             return Quotes::Sound;
@@ -118,28 +119,28 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The fields of a record that is UTF-8, which is looked at once for all of them.
+/// Fields of a record whose concatenation is valid UTF-8, so that only boundaries need a check per field.
 #[derive(Debug)]
-pub(super) struct Texts<'a> {
+pub(super) struct RecordTexts<'a> {
     fields: &'a str,
     ends: &'a [usize],
 }
 
-impl<'a> Texts<'a> {
-    /// Returns the field `at`; nothing where a character begins in one field and ends in the next.
+impl<'a> RecordTexts<'a> {
+    /// Returns the field at index `at`, or `None` if a character spans two fields.
     #[inline]
     pub(super) fn get(&self, at: usize) -> Option<&'a str> {
         self.fields.get(place(self.ends, at))
     }
 }
 
-/// Counts the line breaks in `bytes`, which `last` comes before: LF, CRLF or CR.
+/// Counts the line breaks (LF, CRLF or CR) in `bytes`. `last` is the byte before.
 fn breaks(bytes: &[u8], last: u8) -> u64 {
     let before = |at: usize| at.checked_sub(1).map_or(last, |before| bytes[before]);
     memchr2_iter(b'\n', b'\r', bytes).filter(|at| bytes[*at] == b'\r' || before(*at) != b'\r').count() as u64
 }
 
-/// Returns the place of the field `at` among fields that end at `ends`.
+/// Returns the range of the field at index `at` among fields that end at `ends`.
 #[inline]
 fn place(ends: &[usize], at: usize) -> Range<usize> {
     let end = |at: usize| ends.get(at).copied().unwrap_or(0);
@@ -147,7 +148,7 @@ fn place(ends: &[usize], at: usize) -> Range<usize> {
 }
 
 impl Records<io::Empty> {
-    /// Reads the records of `text` alone.
+    /// Reads the records of `text`.
     pub(super) fn of(text: &[u8], delimiter: u8) -> Self {
         let rest = 0..text.len();
         Self { buffer: text.to_vec(), rest, ended: true, ..Records::new(io::empty(), delimiter, true) }
@@ -155,7 +156,7 @@ impl Records<io::Empty> {
 }
 
 impl<R: Read> Records<R> {
-    /// Reads `source`, whose fields `delimiter` separates and, with `quote`, `"` may quote.
+    /// Reads `source`. Fields are separated by `delimiter`, and may be quoted by `"` if `quote` is set.
     pub fn new(source: R, delimiter: u8, quote: bool) -> Self {
         let core = ReaderBuilder::new().delimiter(delimiter).quoting(quote).build();
         let (buffer, fields, ends) = (Vec::new(), vec![0; 256], vec![0; 32]);
@@ -174,8 +175,8 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Returns the number of lines passed so far, as `wc -l` counts them, and one more for a last line
-    /// without a line break.
+    /// Returns the number of lines read so far, as counted by `wc -l`, plus one for a last line without a
+    /// line break.
     pub(super) fn lines(&self) -> u64 {
         self.core.line() - 1 + u64::from(self.last != b'\n')
     }
@@ -183,7 +184,7 @@ impl<R: Read> Records<R> {
     /// Reads the next record.
     ///
     /// # Errors
-    /// Of the source, and of a quote that is not closed for too long.
+    /// Fails if the source does, and if a record is too long because a quote is not closed.
     #[expect(clippy::should_implement_trait, reason = "a record borrows from the reader")]
     pub fn next(&mut self) -> io::Result<Option<Record<'_>>> {
         if self.buffer.is_empty() {
@@ -195,7 +196,7 @@ impl<R: Read> Records<R> {
         let (mut read, mut written, mut fields) = (0, 0, 0);
         let lines = self.core.line();
         loop {
-            // An empty input tells csv-core that the file ends.
+            // For csv-core, an empty input means the end of the file.
             if self.rest.len() == read && !self.ended {
                 self.fill()?;
             }
@@ -229,8 +230,8 @@ impl<R: Read> Records<R> {
             raw = after;
         }
         self.last = raw.last().copied().unwrap_or(self.last);
-        // Every byte of a record without quotes is a field's, a delimiter or the line break at the end. Of others
-        // csv-core has counted the LF.
+        // In a record without quotes, every byte belongs to a field, a delimiter or the line break at the
+        // end. In other records, csv-core counts the LFs.
         let has_quotes = is_last || raw.len() != written + fields;
         let passed = match if has_quotes { memchr(b'\r', raw) } else { Some(raw.len() - 1) } {
             None => newlines,
@@ -255,16 +256,15 @@ impl<R: Read> Records<R> {
         }))
     }
 
-    /// Reads until the buffer is full or the source at its end; the part that is not yet passed moves to
-    /// the front first.
+    /// Moves the unconsumed bytes to the front, and reads until the buffer is full or the source ends.
     fn fill(&mut self) -> io::Result<()> {
         self.buffer.copy_within(self.rest.clone(), 0);
         self.rest = 0..self.rest.len();
         if self.rest.len() == self.buffer.len() {
             if self.buffer.len() >= LONGEST_RECORD {
                 let why = format!(
-                    "a quote opened at line {} or shortly after is not closed within {} MiB; set `quote = false` for files \
-                     without quotes",
+                    "a quote opened at line {} or shortly after is not closed within {} MiB; set `quote = \
+                     false` for files without quotes",
                     self.line,
                     LONGEST_RECORD >> 20
                 );
@@ -290,7 +290,7 @@ mod tests {
 
     use super::*;
 
-    /// Hands out a few bytes at a time.
+    /// Reader that returns a few bytes at a time.
     struct Slow<'a>(&'a [u8], usize);
 
     impl Read for Slow<'_> {
@@ -319,14 +319,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_are_those_of_the_csv_crate(text in r#"(a|ü|"|,|\n|\r|\r\n|"",|,"){0,24}"#, step in 1_usize..9) {
+        fn records_equal_those_of_the_csv_crate(
+            text in r#"(a|ü|"|,|\n|\r|\r\n|"",|,"){0,24}"#,
+            step in 1_usize..9,
+        ) {
             let found: Vec<_> = read(text.as_bytes(), step).into_iter().map(|(_, fields)| fields).collect();
             prop_assert_eq!(found, by_csv(text.as_bytes()));
         }
     }
 
     #[test]
-    fn lines_are_counted_where_records_start() {
+    fn line_numbers_are_those_of_record_starts() {
         let text = b"\xef\xbb\xbfa,b\r\n\r\n1,\"x\ny\"\n\n2,z";
         let lines: Vec<u64> = read(text, 3).into_iter().map(|(line, _)| line).collect();
         assert_eq!(lines, [1, 3, 6]);
@@ -339,8 +342,8 @@ mod tests {
     }
 
     #[test]
-    fn records_go_on_where_a_buffer_ends() {
-        // Lines whose ends are those of the buffer, and lines whose ends are not.
+    fn records_continue_across_buffer_ends() {
+        // Line lengths that divide the buffer size, and lengths that do not.
         for length in [64, 61, 4_096, 100_000] {
             let line =
                 [vec![b'a'; length / 2], b",".to_vec(), vec![b'b'; length - length / 2 - 2], b"\n".to_vec()]
@@ -361,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_as_wc_counts_them() {
+    fn line_count_equals_wc() {
         for (text, lines) in [
             ("a,b\n1,2\n", 2),
             ("a,b\n1,2", 2),
@@ -378,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_counts_only_where_it_may() {
+    fn quotes_are_special_only_at_field_starts() {
         let fields = |text: &str, quote| -> Vec<Vec<u8>> {
             let mut records = Records::new(text.as_bytes(), b'\t', quote);
             let record = records.next().expect("reads").expect("a record");
@@ -404,15 +407,16 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_texts_if_all_are() {
+    fn invalid_utf8_fields_have_no_text() {
         let mut records = Records::new(b"\xc3\xbc,\"a\"\"b\"\n\xff,b\n".as_slice(), b',', true);
         let record = records.next().expect("reads").expect("a record");
         let texts = record.texts().expect("UTF-8");
         assert_eq!((texts.get(0), texts.get(1)), (Some("ü"), Some("a\"b")));
         assert!(records.next().expect("reads").expect("a record").texts().is_none());
-        // The halves of one character.
+        // One character, split across two fields.
         let mut records = Records::new(b"\xc3,\xbc\n".as_slice(), b',', true);
-        let texts = records.next().expect("reads").expect("a record").texts().expect("together they are one");
+        let texts =
+            records.next().expect("reads").expect("a record").texts().expect("valid UTF-8 as a whole");
         assert_eq!((texts.get(0), texts.get(1)), (None, None));
     }
 }

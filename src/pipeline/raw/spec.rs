@@ -1,4 +1,4 @@
-//! How one table is to be read, as `[raw.<table>]` says it.
+//! Settings for reading one raw table, from `[raw]` and `[raw.<table>]`.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -6,7 +6,8 @@ use chrono::{SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::{
-    Column, Kind, MAX_COLUMNS, RawError, Table, table_config,
+    error::RawError,
+    table::{ColumnSpec, MAX_COLUMNS, RawType, Table, table_config},
     time::{TimeFormat, TimeRule},
     value::{Nulls, NumberRule},
 };
@@ -16,49 +17,50 @@ use crate::{
     snapshot::rfc3339,
 };
 
-/// How one table is to be read.
+/// Settings for reading one raw table.
 #[derive(Debug, Clone)]
 pub struct TableSpec {
-    /// Which table.
+    /// The table.
     pub table: Table,
-    /// The columns that lines are checked for; those of the configuration's own are last.
-    pub(crate) columns: Vec<Column>,
-    /// The attributes of customers to which `columns` gives names.
-    pub(crate) renamed: Vec<Column>,
+    /// Columns that are checked in each line. Configured text columns are last.
+    pub(crate) columns: Vec<ColumnSpec>,
+    /// Attributes of customers that are renamed in `columns`.
+    pub(crate) renamed: Vec<ColumnSpec>,
     pub(crate) delimiter: u8,
     pub(crate) quote: bool,
     pub(crate) numbers: NumberRule,
     pub(crate) times: TimeRule,
     pub(crate) nulls: Nulls,
-    /// Declared types of attributes of customers, by the names of their features.
-    pub(crate) types: BTreeMap<String, Kind>,
-    /// The greatest quantity of a line.
+    /// Declared types of customer attributes, by feature name.
+    pub(crate) types: BTreeMap<String, RawType>,
+    /// Maximum absolute quantity of a line.
     pub(crate) max_quantity: i64,
-    /// The places among [`TableSpec::texts`] of the columns that belong to an order's id.
+    /// Indexes into [`TableSpec::texts`] of the columns of `order_scope`, which are part of an order's
+    /// identity.
     pub(crate) order_scope: Vec<usize>,
-    /// The longest time from the first to the last line of an order, in microseconds.
+    /// Maximum time from the first to the last line of an order, in microseconds.
     pub(crate) order_span: i64,
     /// Whether lines of price 0 are purchases.
     pub(crate) free_orders: bool,
 }
 
-/// The earliest time of an event unless configured.
+/// Default for the earliest time of an event.
 const OLDEST: &str = "1900-01-01";
-/// How far beyond the clock an event may lie, for clocks that differ.
-const AHEAD: TimeDelta = TimeDelta::days(1);
-/// The greatest `max_quantity`: a billion times as much is still counted without overflow.
-const GREATEST_QUANTITY: i64 = 100_000_000;
+/// Tolerance for events after the current time, since clocks differ.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::days(1);
+/// Upper limit of `max_quantity`. A sum of a billion such quantities does not overflow.
+const QUANTITY_LIMIT: i64 = 100_000_000;
 const DEFAULT_ORDER_SPAN: i64 = 30 * 86_400_000_000;
 
 impl TableSpec {
-    /// Returns how `[raw]` and `[raw.<table>]` say that `table` is to be read.
+    /// Reads and checks the settings for `table`.
     ///
     /// # Errors
-    /// Names a setting that cannot be.
+    /// Fails for an invalid setting.
     pub fn new(table: Table, raw: &RawConfig) -> Result<Self, RawError> {
         let config = table_config(table, raw);
         let wrong = |why: String| RawError::Setting { table: table.name(), why };
-        only_where_they_apply(table, config).map_err(wrong)?;
+        reject_unused_settings(table, config).map_err(wrong)?;
         let (columns, renamed) = columns(table, config).map_err(wrong)?;
         let types = types(config).map_err(wrong)?;
         let spec = Self {
@@ -83,22 +85,29 @@ impl TableSpec {
             free_orders: config.free_orders,
             columns,
         };
-        if !(1..=GREATEST_QUANTITY).contains(&raw.max_quantity) {
-            return Err(wrong(format!("`max_quantity` of [raw] must be 1 to {GREATEST_QUANTITY}")));
+        if !(1..=QUANTITY_LIMIT).contains(&raw.max_quantity) {
+            return Err(wrong(format!("`max_quantity` of [raw] must be 1 to {QUANTITY_LIMIT}")));
         }
         let place = |name: &String| spec.texts().iter().position(|column| column.name == *name);
         let order_scope = config.order_scope.iter().filter_map(place).collect();
         Ok(Self { order_scope, ..spec })
     }
 
-    /// Whether columns that are not named are kept.
+    /// Returns the specs of all tables.
+    ///
+    /// # Errors
+    /// Fails for an invalid setting.
+    pub fn all(raw: &RawConfig) -> Result<BTreeMap<Table, Self>, RawError> {
+        Table::ALL.into_iter().map(|table| Ok((table, Self::new(table, raw)?))).collect()
+    }
+
+    /// Returns whether columns without a configured name are kept as attributes.
     pub(crate) fn keeps_extras(&self) -> bool {
         self.table == Table::Customers
     }
 
-    /// Returns the columns that are plain text: names and categories of `transactions`, and what the
-    /// configuration adds.
-    pub(crate) fn texts(&self) -> &[Column] {
+    /// Returns the plain text columns: names and categories of `transactions`, and configured columns.
+    pub(crate) fn texts(&self) -> &[ColumnSpec] {
         let typed = match self.table {
             Table::Transactions => self.table.required().len(),
             Table::Customers => self.columns.len(),
@@ -107,22 +116,24 @@ impl TableSpec {
         &self.columns[typed..]
     }
 
-    /// Returns the type that is declared for the attribute `name` of a customer.
-    pub(crate) fn declared(&self, name: &str) -> Option<Kind> {
+    /// Returns the declared type of the customer attribute `name`.
+    pub(crate) fn declared(&self, name: &str) -> Option<RawType> {
         let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         let found = if plain { self.types.get(name) } else { self.types.get(&feature_name(name)) };
-        // Lines of a customer are compared by this column as a time, so it is served as one.
-        found
-            .copied()
-            .or_else(|| (name == UPDATED_AT && self.table == Table::Customers).then_some(Kind::Timestamp))
+        match found {
+            Some(kind) => Some(*kind),
+            // Lines of a customer are compared by the time in this column, so the column is served as a time.
+            None if name == UPDATED_AT && self.table == Table::Customers => Some(RawType::Timestamp),
+            None => None,
+        }
     }
 }
 
-/// The column of `customers` by which the newest of several lines of a customer is known.
+/// Column of `customers` that decides which of several lines of a customer is the newest.
 pub(crate) const UPDATED_AT: &str = "updated_at";
 
-/// Refuses settings that would do nothing for `table`.
-fn only_where_they_apply(table: Table, config: &TableConfig) -> Result<(), String> {
+/// Rejects settings that have no effect on `table`.
+fn reject_unused_settings(table: Table, config: &TableConfig) -> Result<(), String> {
     let only = |setting: &str, table: &str| Err(format!("`{setting}` is for {table} only"));
     if table != Table::Customers {
         if !config.types.is_empty() {
@@ -145,23 +156,23 @@ fn only_where_they_apply(table: Table, config: &TableConfig) -> Result<(), Strin
     }
     if config.personal.iter().any(|name| feature_name(name) == "customer_id") {
         return Err(
-            "`personal` names customer_id, which every answer and every key in Tair holds; use pseudonymous ids in the raw \
-             data instead"
+            "`personal` names customer_id, which is part of every response and every key in Tair; use \
+             pseudonymous ids in the raw data instead"
                 .to_owned(),
         );
     }
     Ok(())
 }
 
-/// Returns the columns that lines are checked for, and the attributes that get other names.
-fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Column>), String> {
+/// Returns the columns that are checked in each line, and the renamed attributes.
+fn columns(table: Table, config: &TableConfig) -> Result<(Vec<ColumnSpec>, Vec<ColumnSpec>), String> {
     let mut columns = Vec::new();
     let known =
         table.required().iter().map(|name| (*name, true)).chain(table.optional().iter().map(|n| (*n, false)));
     for (name, required) in known {
         let mapped = config.columns.get(name);
         let source = mapped.map_or(name, String::as_str).to_owned();
-        columns.push(Column {
+        columns.push(ColumnSpec {
             name: name.to_owned(),
             source,
             required: required || mapped.is_some(),
@@ -176,14 +187,14 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Colum
         }
         if !is_feature_name(name) {
             return Err(format!(
-                "`{name}` in `columns` is no column name; use lower-case letters, digits and _"
+                "`{name}` in `columns` is not a valid column name; use lower-case letters, digits and _"
             ));
         }
-        others.push(Column {
+        others.push(ColumnSpec {
             name: name.clone(),
             source: source.clone(),
             required: true,
-            kind: Kind::Text,
+            kind: RawType::Text,
             kept: true,
         });
     }
@@ -191,8 +202,17 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Colum
         return Ok((columns, others));
     }
     columns.extend(others);
+    add_order_scope(table, config, &mut columns)?;
+    if columns.len() > MAX_COLUMNS {
+        return Err(format!("`columns` names more than {MAX_COLUMNS} columns"));
+    }
+    Ok((columns, Vec::new()))
+}
+
+/// Adds the columns of `order_scope` to `columns`, and makes them required.
+fn add_order_scope(table: Table, config: &TableConfig, columns: &mut Vec<ColumnSpec>) -> Result<(), String> {
     for name in &config.order_scope {
-        if columns.iter().any(|column| column.name == *name && column.kind == Kind::Text) {
+        if columns.iter().any(|column| column.name == *name && column.kind == RawType::Text) {
             continue;
         }
         if !is_feature_name(name) {
@@ -200,11 +220,11 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Colum
                 "`order_scope` names `{name}`; map that column to a lower-case name in `columns`"
             ));
         }
-        columns.push(Column {
+        columns.push(ColumnSpec {
             name: name.clone(),
             source: name.clone(),
             required: true,
-            kind: Kind::Text,
+            kind: RawType::Text,
             kept: true,
         });
     }
@@ -213,20 +233,19 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<Column>, Vec<Colum
     }
     if let Some(fixed) = config.order_scope.iter().find(|name| table.required().contains(&name.as_str())) {
         return Err(format!(
-            "`order_scope` names `{fixed}`, which is no part of an order's id or belongs to it already"
+            "`order_scope` names `{fixed}`, which is either already part of an order's identity or cannot be"
         ));
     }
-    if columns.len() > MAX_COLUMNS {
-        return Err(format!("`columns` names more than {MAX_COLUMNS} columns"));
-    }
-    Ok((columns, Vec::new()))
+    Ok(())
 }
 
-fn types(config: &TableConfig) -> Result<BTreeMap<String, Kind>, String> {
+fn types(config: &TableConfig) -> Result<BTreeMap<String, RawType>, String> {
     let mut types = BTreeMap::new();
     for (name, kind) in &config.types {
-        let kind = Kind::parse(kind).ok_or_else(|| {
-            format!("`{kind}` in `types` is none of text, integer, decimal, boolean, date, timestamp")
+        let kind = RawType::parse(kind).ok_or_else(|| {
+            format!(
+                "unknown type `{kind}` in `types`; use text, integer, decimal, boolean, date or timestamp"
+            )
         })?;
         if types.insert(feature_name(name), kind).is_some() {
             return Err(format!("`types` names the column `{}` twice", feature_name(name)));
@@ -261,14 +280,16 @@ fn times(
     let limit = |name: &str, text: &str| {
         let time = rfc3339::instant(text);
         time.ok_or_else(|| {
-            wrong(format!("`{name}` of [raw] is `{text}`, no date and no time such as 2011-09-09T00:00:00Z"))
+            wrong(format!(
+                "`{name}` of [raw] is `{text}`; expected a date or a time such as 2011-09-09T00:00:00Z"
+            ))
         })
     };
     let oldest = limit("oldest", raw.oldest.as_deref().unwrap_or(OLDEST))?;
     let newest = raw
         .newest
         .as_deref()
-        .map_or_else(|| Ok(Utc::now().trunc_subsecs(0) + AHEAD), |text| limit("newest", text))?;
+        .map_or_else(|| Ok(Utc::now().trunc_subsecs(0) + CLOCK_TOLERANCE), |text| limit("newest", text))?;
     let formats = config.time_format.iter().map(|text| TimeFormat::new(text)).collect::<Result<_, _>>();
     Ok(TimeRule {
         zone,
@@ -278,17 +299,17 @@ fn times(
     })
 }
 
-/// Returns the byte of a character that must be ASCII.
+/// Returns the byte of an ASCII character.
 fn ascii(name: &str, character: Option<char>) -> Result<Option<u8>, String> {
     let byte = |c: char| u8::try_from(c).ok().filter(u8::is_ascii);
     character.map(|c| byte(c).ok_or_else(|| format!("`{name}` must be one ASCII character"))).transpose()
 }
 
-fn kind_of(column: &str) -> Kind {
+fn kind_of(column: &str) -> RawType {
     match column {
-        "quantity" => Kind::Integer,
-        "unit_price" => Kind::Number,
-        "ordered_at" | "at" | "created_at" | UPDATED_AT => Kind::Timestamp,
-        _ => Kind::Text,
+        "quantity" => RawType::Integer,
+        "unit_price" => RawType::Number,
+        "ordered_at" | "at" | "created_at" | UPDATED_AT => RawType::Timestamp,
+        _ => RawType::Text,
     }
 }

@@ -1,34 +1,35 @@
-//! Stray quotes in CSV: a `"` that stands at the start of a field and is no quote takes all lines up to the
-//! next `"` for one field.
+//! Detection of stray quotes in CSV: a `"` at the start of an unquoted field turns all lines up to the next
+//! `"` into one field.
 //!
-//! A record of several lines is taken for such an accident where a quote is not closed at the end of its
-//! field, or where one of the lines that it encloses is a whole record by itself: as many fields as the
-//! header has, and typed ones that can be read.
+//! A record of several lines has a stray quote if a quote is not closed at the end of its field, or if one of
+//! the enclosed lines is a whole record: as many fields as the header, and valid typed fields.
 
 use std::str;
 
 use super::{
-    MAX_COLUMNS, Table, TableSpec,
-    check::{Fault, Fields},
+    check::{LineError, LineFields},
     records::{Quotes, Record, Records},
+    spec::TableSpec,
+    table::{MAX_COLUMNS, Table},
 };
 
-/// The shape that a header gives to the lines below it.
-pub(super) struct Shape<'a> {
+/// Expected shape of the records below a header.
+pub(super) struct RecordShape<'a> {
     pub(super) spec: &'a TableSpec,
-    /// The number of columns.
+    /// Number of columns of the header.
     pub(super) columns: usize,
-    /// Where each column of the spec stands.
+    /// Position of each column of the spec.
     pub(super) places: &'a [Option<usize>],
 }
 
-impl Shape<'_> {
-    /// Returns why `record`, which covers several lines, is no record of the file, if it is none.
-    pub(super) fn stray_quote(&self, record: &Record<'_>) -> Option<Fault> {
+impl RecordShape<'_> {
+    /// Returns an error if `record`, which covers several lines, has a stray quote.
+    pub(super) fn stray_quote(&self, record: &Record<'_>) -> Option<LineError> {
         let last = record.line + record.covered - 1;
-        let found = |what: &str| Fault {
+        let found = |what: &str| LineError {
             cause: format!(
-                "a stray quote; double quotes within quoted fields, or set `quote = false` in [raw.{}] if the file has none",
+                "a stray quote; double quotes within quoted fields, or set `quote = false` in [raw.{}] if \
+                 the file has none",
                 self.spec.table.name()
             ),
             found: format!(
@@ -42,7 +43,8 @@ impl Shape<'_> {
         let lines: Vec<&[u8]> = record.lines().collect();
         let (first, rest) = lines.split_first()?;
         let class = self.id_class(first);
-        // The last line ends with the quote, as the last line of an address does; it is a record only if the first one is.
+        // The last line ends with the quote, like the last line of a quoted address. It is a record only if
+        // the first line is.
         let within = if fields_if_plain(first, self.spec.delimiter) == self.columns {
             rest
         } else {
@@ -51,11 +53,12 @@ impl Shape<'_> {
         within.iter().any(|line| self.is_record(line, class)).then(|| found("encloses whole records"))
     }
 
-    /// Whether `line` alone is a record of the file, as far as can be told.
+    /// Returns whether `line` alone seems to be a record of the file. `first` is the class of the id of the
+    /// whole record.
     fn is_record(&self, line: &[u8], first: Option<IdClass>) -> bool {
         let mut records = Records::of(line, self.spec.delimiter);
         let Ok(Some(record)) = records.next() else { return false };
-        // In a file of one column, every line is a record.
+        // In a file of one column, every line has the right number of fields.
         if record.len() != self.columns || self.columns < 2 || record.quotes() != Quotes::Sound {
             return false;
         }
@@ -65,33 +68,34 @@ impl Shape<'_> {
             let Ok(field) = str::from_utf8(record.bytes(*place)) else { return false };
             *text = field;
         }
-        let fields = Fields { texts: &texts[..self.places.len()], typed: 0 };
+        let fields = LineFields { texts: &texts[..self.places.len()], typed: 0 };
         match self.spec.table {
-            // One of the three may itself be wrong.
-            Table::Transactions => self.spec.typed_fields(fields) >= 2,
-            Table::Interactions => self.spec.interaction(fields).is_ok(),
-            // Only the id tells a customer's line from a line of an address.
+            // One of the three fields may itself be wrong.
+            Table::Transactions => self.spec.valid_typed_fields(fields) >= 2,
+            Table::Interactions => self.spec.check_interaction(fields).is_ok(),
+            // Only the id distinguishes a customer's line from a line of an address.
             Table::Customers => {
                 let id = texts[0].trim();
                 !id.is_empty()
-                    && self.spec.customer(fields, &mut []).is_ok()
+                    && self.spec.check_customer(fields, &mut []).is_ok()
                     && first.is_none_or(|first| first == IdClass::of(id))
             }
         }
     }
 
-    /// Returns what the customer's id of the record that begins with `line` looks like, where it stands
-    /// before the quote.
+    /// Returns the class of the customer id of the record that begins with `line`, if the id stands before
+    /// the quote.
     fn id_class(&self, line: &[u8]) -> Option<IdClass> {
         let place = (*self.places.first()?)?;
         let mut records = Records::of(line, self.spec.delimiter);
         let record = records.next().ok()??;
         let id = str::from_utf8(record.bytes(place)).ok()?.trim();
-        Some(IdClass::of(id)).filter(|_| place + 1 < record.len() && !id.is_empty())
+        if place + 1 < record.len() && !id.is_empty() { Some(IdClass::of(id)) } else { None }
     }
 }
 
-/// Returns the number of fields of `line` if a quote that is not closed in it is a character like any other.
+/// Returns the number of fields of `line` if a quote that is not closed within the line is an ordinary
+/// character.
 pub(super) fn fields_if_plain(line: &[u8], delimiter: u8) -> usize {
     let (mut fields, mut at) = (1, 0);
     while at < line.len() {
@@ -113,7 +117,7 @@ pub(super) fn fields_if_plain(line: &[u8], delimiter: u8) -> usize {
     fields
 }
 
-/// The look of an id.
+/// Class of the characters of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IdClass {
     Digits,

@@ -1,4 +1,4 @@
-//! Times and dates of raw data, from text to microseconds or days. Pure: the clock comes as a limit.
+//! Parsers of times and dates of raw data. Pure functions: the current time is part of the limits.
 
 use chrono::{
     DateTime, Datelike, NaiveDate, NaiveTime, Offset, TimeZone, Timelike,
@@ -11,25 +11,26 @@ use super::value::trimmed;
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
 
-/// How the times of a table are written, and which of them an event may have.
+/// Time formats of a table, and the limits for times of events.
 #[derive(Debug, Clone)]
 pub(crate) struct TimeRule {
-    /// The zone of times that name none.
+    /// Zone of times without an offset.
     pub(crate) zone: Tz,
-    /// `strftime` formats, tried in this order before the known forms.
+    /// `strftime` formats, tried in this order before the built-in formats.
     pub(crate) formats: Vec<TimeFormat>,
-    /// The earliest and the latest time of an event, in microseconds.
+    /// Earliest time of an event, in microseconds.
     pub(crate) oldest: i64,
+    /// Latest time of an event, in microseconds.
     pub(crate) newest: i64,
 }
 
 /// A `strftime` format.
 #[derive(Debug, Clone)]
 pub(crate) struct TimeFormat {
-    /// The format as it was configured.
+    /// Configured format.
     pub(crate) text: String,
     items: Vec<Item<'static>>,
-    /// Whether it ends with a `Z` of its own, which stands for UTC.
+    /// Whether the format ends with a literal `Z`, which stands for UTC.
     utc: bool,
 }
 
@@ -37,20 +38,20 @@ impl TimeFormat {
     /// Compiles `text`.
     ///
     /// # Errors
-    /// Says why times cannot be read by it.
+    /// Fails for an invalid format and for specifiers that cannot be parsed reliably.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         let items = StrftimeItems::new(text)
             .parse_to_owned()
-            .map_err(|_| format!("`{text}` is no strftime format"))?;
+            .map_err(|_| format!("`{text}` is not a valid strftime format"))?;
         if items.iter().any(|item| matches!(item, Item::Fixed(Fixed::TimezoneName))) {
             return Err(format!(
-                "`{text}` has %Z: names of zones such as EST are ambiguous and cannot be read; use %z for offsets, or leave the \
-                 name out of the data and set `zone` in [raw]"
+                "`{text}` has %Z: zone names such as EST are ambiguous and cannot be parsed; use %z for \
+                 offsets, or remove the name from the data and set `zone` in [raw]"
             ));
         }
         if items.iter().any(|item| matches!(item, Item::Numeric(Numeric::Nanosecond, _))) {
             return Err(format!(
-                "`{text}` has %f, which reads nanoseconds; write %.f for a fraction of a second"
+                "`{text}` has %f, which means nanoseconds; use %.f for a fraction of a second"
             ));
         }
         let utc = matches!(items.last(), Some(Item::Literal(end)) if end.ends_with(['Z', 'z']))
@@ -58,9 +59,9 @@ impl TimeFormat {
         Ok(Self { text: text.to_owned(), items, utc })
     }
 
-    /// Reads `text`: an instant where the format has an offset or an epoch, else a time of some clock.
-    /// Without minutes it is the full hour, without a time midnight.
-    fn read(&self, text: &str) -> Option<Written> {
+    /// Parses `text`: an instant if the format has an offset or an epoch, else a local time. Without minutes,
+    /// the time is the full hour; without a time, midnight.
+    fn read(&self, text: &str) -> Option<ParsedTime> {
         let mut parsed = Parsed::new();
         parse(&mut parsed, text, self.items.iter()).ok()?;
         if parsed.hour_mod_12().is_some() && parsed.minute().is_none() {
@@ -75,44 +76,44 @@ impl TimeFormat {
             if !has_time && parsed.timestamp().is_none() {
                 parsed.set_hour(0).and_then(|()| parsed.set_minute(0)).ok()?;
             }
-            return Some(Written::Instant(parsed.to_datetime().ok()?.timestamp_micros()));
+            return Some(ParsedTime::Instant(parsed.to_datetime().ok()?.timestamp_micros()));
         }
         let time = if has_time { parsed.to_naive_time().ok()? } else { NaiveTime::MIN };
-        Some(Written::Local(parsed.to_naive_date().ok()?.and_time(time).and_utc().timestamp_micros()))
+        Some(ParsedTime::Local(parsed.to_naive_date().ok()?.and_time(time).and_utc().timestamp_micros()))
     }
 }
 
-/// Why a text is not the time that was expected.
+/// Reason why a text is not a valid time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotTime {
-    /// In none of the forms known.
+    /// No known format.
     Form,
-    /// Digits alone that may be a date or epoch seconds.
+    /// Digits without separators, which may be a date or an epoch. Holds the format of the date.
     Digits(&'static str),
-    /// Before the earliest or after the latest time of an event.
+    /// Outside the limits for events.
     Range {
-        /// The year of the time.
+        /// Year of the time.
         year: i32,
-        /// The limit passed.
+        /// Limit that is exceeded, in microseconds.
         limit: i64,
     },
 }
 
-/// A time as it was written.
+/// A parsed time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
-    /// By the clocks of the rule's zone, in microseconds.
+enum ParsedTime {
+    /// Local time of the rule's zone, in microseconds.
     Local(i64),
-    /// In microseconds since 1970.
+    /// Microseconds since 1970 in UTC.
     Instant(i64),
 }
 
 impl TimeRule {
-    /// Reads the time of an event, in microseconds since 1970: of one of the formats unless `typed`, ISO
-    /// 8601, epoch seconds or milliseconds.
+    /// Parses the time of an event, in microseconds since 1970. Accepts the configured formats (unless
+    /// `typed`), ISO 8601, and epoch seconds or milliseconds.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Fails if the text is not a time, or is outside the limits for events.
     pub(crate) fn event(&self, text: &str, typed: bool) -> Result<i64, NotTime> {
         let micros = self.instant(text, typed)?;
         if (self.oldest..=self.newest).contains(&micros) {
@@ -122,46 +123,46 @@ impl TimeRule {
         Err(NotTime::Range { year, limit: if micros < self.oldest { self.oldest } else { self.newest } })
     }
 
-    /// Reads a time that is no event's: of any year from 1 to 9999.
+    /// Parses a time that is not an event, of any year from 1 to 9999.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Fails if the text is not a time.
     pub(crate) fn instant(&self, text: &str, typed: bool) -> Result<i64, NotTime> {
         match self.written(trimmed(text), typed)? {
-            Written::Instant(micros) => Ok(micros),
-            Written::Local(local) => {
+            ParsedTime::Instant(micros) => Ok(micros),
+            ParsedTime::Local(local) => {
                 self.to_utc(local).filter(|micros| (YEARS.0..YEARS.1).contains(micros)).ok_or(NotTime::Form)
             }
         }
     }
 
-    /// Reads a date, in days since 1970. A date without a time is that date in every zone; an instant has
-    /// the date of the rule's zone.
+    /// Parses a date, in days since 1970. A date without a time is the same in every zone. An instant has the
+    /// date of the rule's zone.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Fails if the text is not a date or a time.
     pub(crate) fn date(&self, text: &str, typed: bool) -> Result<i32, NotTime> {
         let local = match self.written(trimmed(text), typed)? {
-            Written::Local(local) => local,
-            Written::Instant(micros) => self.to_local(micros).ok_or(NotTime::Form)?,
+            ParsedTime::Local(local) => local,
+            ParsedTime::Instant(micros) => self.to_local(micros).ok_or(NotTime::Form)?,
         };
         i32::try_from(local.div_euclid(DAY)).map_err(|_| NotTime::Form)
     }
 
-    fn written(&self, text: &str, typed: bool) -> Result<Written, NotTime> {
+    fn written(&self, text: &str, typed: bool) -> Result<ParsedTime, NotTime> {
         let formats = if typed { &[] } else { self.formats.as_slice() };
         let found = formats.iter().find_map(|format| format.read(text));
         let found = found.or_else(|| {
             iso(text.as_bytes()).and_then(|(local, offset)| match offset {
-                Some(seconds) => local.checked_sub(i64::from(seconds) * 1_000_000).map(Written::Instant),
-                None => Some(Written::Local(local)),
+                Some(seconds) => local.checked_sub(i64::from(seconds) * 1_000_000).map(ParsedTime::Instant),
+                None => Some(ParsedTime::Local(local)),
             })
         });
         let found = match found {
             Some(found) => found,
-            None => epoch(text).map(Written::Instant)?,
+            None => epoch(text).map(ParsedTime::Instant)?,
         };
-        let (Written::Local(micros) | Written::Instant(micros)) = found;
+        let (ParsedTime::Local(micros) | ParsedTime::Instant(micros)) = found;
         if (YEARS.0..YEARS.1).contains(&micros) { Ok(found) } else { Err(NotTime::Form) }
     }
 
@@ -171,8 +172,8 @@ impl TimeRule {
         micros.checked_add(i64::from(offset.fix().local_minus_utc()) * 1_000_000)
     }
 
-    /// Returns a time of the zone's clocks in UTC: the earlier of two, and one that the clocks skipped by
-    /// the offset before the gap.
+    /// Converts a local time of the zone to UTC. Of two possible instants, returns the earlier one. A time
+    /// that the clocks skip is converted by the offset before the gap.
     fn to_utc(&self, local: i64) -> Option<i64> {
         if self.zone == Tz::UTC {
             return Some(local);
@@ -185,7 +186,7 @@ impl TimeRule {
         local.checked_sub(i64::from(offset.fix().local_minus_utc()) * 1_000_000)
     }
 
-    /// Returns weekday (1 is Monday) and hour of the zone's clocks at `micros`.
+    /// Returns the weekday (1 is Monday) and the hour at `micros` in the zone.
     pub(crate) fn weekday_and_hour(&self, micros: i64) -> (i32, i32) {
         if self.zone == Tz::UTC {
             let days = micros.div_euclid(86_400_000_000);
@@ -206,8 +207,8 @@ impl TimeRule {
 /// Microseconds at the start of the year 1 and of the year 10000.
 const YEARS: (i64, i64) = (-719_162 * DAY, 2_932_897 * DAY);
 
-/// Reads `2010-12-01`, `2010-12-01 08:26`, `2010-12-01T08:26:00.5Z`, `…+01:00`: microseconds by the clock
-/// it names, and the offset from UTC in seconds if it names one.
+/// Parses `2010-12-01`, `2010-12-01 08:26`, `2010-12-01T08:26:00.5Z` and `…+01:00`. Returns the local time in
+/// microseconds, and the offset from UTC in seconds if there is one.
 fn iso(text: &[u8]) -> Option<(i64, Option<i32>)> {
     let number = |from: usize, to: usize| -> Option<u32> {
         let digits = text.get(from..to)?;
@@ -248,10 +249,10 @@ fn iso(text: &[u8]) -> Option<(i64, Option<i32>)> {
     Some((local, offset(rest)?))
 }
 
-/// The hours by which no clock is farther from UTC.
-const FARTHEST_OFFSET: i32 = 18;
+/// Maximum offset of a zone from UTC, in hours.
+const MAX_OFFSET_HOURS: i32 = 18;
 
-/// Reads no offset, `Z`, `UTC`, `+01:00`, `+0100` or `+01`.
+/// Parses an optional offset: nothing, `Z`, `UTC`, `+01:00`, `+0100` or `+01`.
 fn offset(text: &[u8]) -> Option<Option<i32>> {
     let (sign, digits) = match text {
         [] => return Some(None),
@@ -273,10 +274,10 @@ fn offset(text: &[u8]) -> Option<Option<i32>> {
         _ => return None,
     };
     let hours = two(0)?;
-    (hours <= FARTHEST_OFFSET && minutes < 60).then_some(Some(sign * (hours * 3_600 + minutes * 60)))
+    (hours <= MAX_OFFSET_HOURS && minutes < 60).then_some(Some(sign * (hours * 3_600 + minutes * 60)))
 }
 
-/// Reads epoch seconds (9 or 10 digits) or milliseconds (12 or 13 digits), unless they may as well be a
+/// Parses epoch seconds (9 or 10 digits) or milliseconds (12 or 13 digits). Fails if the digits may also be a
 /// date without separators.
 fn epoch(text: &str) -> Result<i64, NotTime> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -298,7 +299,8 @@ fn epoch(text: &str) -> Result<i64, NotTime> {
     number.checked_mul(factor).ok_or(NotTime::Form)
 }
 
-/// Whether digits are a year from 1900 to 2099, month, day, and hour, minute, second as far as there are any.
+/// Returns whether the digits are a date with a year from 1900 to 2099, optionally followed by hour, minute
+/// and second.
 fn is_compact(digits: &[u8]) -> bool {
     let number =
         |from: usize, to: usize| digits[from..to].iter().fold(0, |sum, b| sum * 10 + u32::from(b - b'0'));
@@ -321,7 +323,7 @@ mod tests {
     const AT: i64 = 1_291_191_960_000_000;
 
     #[test]
-    fn times_in_several_forms_are_the_same_instant() {
+    fn iso_and_epoch_forms_are_the_same_instant() {
         let utc = rule(Tz::UTC, &[]);
         for text in [
             "2010-12-01 08:26:00",
@@ -367,23 +369,23 @@ mod tests {
             rule(Tz::Asia__Shanghai, &["%Y-%m-%dT%H:%M:%SZ"]).event("2010-12-01T08:26:00Z", false),
             Ok(AT)
         );
-        // A typed time is not a text that a format could misread.
+        // Configured formats do not apply to typed times.
         let years = rule(Tz::UTC, &["%Y-%d-%m %H:%M:%S"]);
         assert_eq!(years.event("2010-12-01 08:26:00", true), Ok(AT));
         assert_eq!(years.event("2010-01-12 08:26:00", false), Ok(AT));
     }
 
     #[test]
-    fn formats_that_would_lose_something_are_refused() {
-        assert!(TimeFormat::new("%Y-%m-%d %H:%M:%S %Z").expect_err("a zone's name").contains("%z"));
+    fn lossy_time_formats_are_rejected() {
+        assert!(TimeFormat::new("%Y-%m-%d %H:%M:%S %Z").expect_err("a zone name").contains("%z"));
         assert!(TimeFormat::new("%Y-%Q").is_err());
         assert!(TimeFormat::new("%H:%M:%S.%f").expect_err("nanoseconds").contains("%.f"));
-        // Half a day may be meant, or the other half.
+        // Without %p, the half of the day is unknown.
         assert_eq!(rule(Tz::UTC, &["%d/%m/%Y %I:%M"]).event("01/12/2010 08:26", false), Err(NotTime::Form));
     }
 
     #[test]
-    fn digits_that_may_be_a_date_are_no_epoch() {
+    fn digits_that_may_be_a_date_are_not_an_epoch() {
         let utc = rule(Tz::UTC, &[]);
         for (text, format) in [
             ("20111025", "%Y%m%d"),
@@ -399,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn events_lie_between_the_limits() {
+    fn events_outside_the_limits_are_rejected() {
         let utc = rule(Tz::UTC, &["%d/%m/%Y"]);
         for (text, year) in
             [("0001-01-01", 1), ("9999-12-31", 9999), ("1899-12-31T23:59:59Z", 1899), ("01/01/0011", 11)]
@@ -413,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_the_same_in_every_zone() {
+    fn date_without_time_is_independent_of_zone() {
         let day = 7_425;
         for zone in [Tz::UTC, Tz::Asia__Shanghai, Tz::Europe__Berlin, Tz::America__New_York] {
             assert_eq!(rule(zone, &[]).date("1990-05-01", false), Ok(day), "{zone}");
@@ -424,12 +426,12 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_moves_times_without_one() {
+    fn zone_applies_to_times_without_offset() {
         let (berlin, utc) = (rule(Tz::Europe__Berlin, &[]), rule(Tz::UTC, &[]));
         let at = |rule: &TimeRule, text: &str| rule.event(text, false).expect("a time");
         assert_eq!(at(&berlin, "2024-07-01 12:00"), at(&utc, "2024-07-01 10:00"));
         assert_eq!(at(&berlin, "2024-07-01 12:00Z"), at(&utc, "2024-07-01 12:00"));
-        // The clocks skipped 02:30 and showed 02:30 twice.
+        // 02:30 is skipped in spring and occurs twice in autumn.
         assert_eq!(at(&berlin, "2024-03-31 02:30"), at(&utc, "2024-03-31 01:30"));
         assert_eq!(at(&berlin, "2024-10-27 02:30"), at(&utc, "2024-10-27 00:30"));
         let midnight = at(&utc, "2024-07-01 23:30");

@@ -1,11 +1,10 @@
-//! The values of raw fields other than times: ids, quantities and prices, from text to what the staging
-//! keeps. Pure.
+//! Parsers of raw fields other than times: ids, quantities and prices. Pure functions.
 
 use std::borrow::Cow;
 
 use crate::feature::{InvalidId, check_id, is_null_word, normal_id};
 
-/// Trims `text` as `str::trim` does, and at once where there is nothing to trim.
+/// Trims `text` like `str::trim`, with a fast path for texts without surrounding blanks.
 #[inline]
 pub(crate) fn trimmed(text: &str) -> &str {
     match text.as_bytes() {
@@ -15,21 +14,21 @@ pub(crate) fn trimmed(text: &str) -> &str {
     }
 }
 
-/// Words that stand for no id: the usual ones, and those of `nulls`.
+/// Words that stand for a missing id: the common ones, and the words configured in `nulls`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Nulls(pub(crate) Vec<String>);
 
 impl Nulls {
-    /// Whether the id `text` stands for nothing.
+    /// Returns whether the id `text` stands for a missing id.
     #[inline]
     pub(crate) fn contains(&self, text: &str) -> bool {
         is_null_word(text) || (!self.0.is_empty() && self.0.iter().any(|word| word == text))
     }
 
-    /// Returns the customer's id that `text` stands for, or nothing.
+    /// Parses a customer id. Returns `None` for a missing id.
     ///
     /// # Errors
-    /// Says why the text is no id.
+    /// Fails if the text is not a valid id.
     #[inline]
     pub(crate) fn customer_id<'a>(&self, text: &'a str) -> Result<Option<Cow<'a, str>>, InvalidId> {
         match check_id(text) {
@@ -39,7 +38,7 @@ impl Nulls {
         }
     }
 
-    /// Returns the id of an order or a product that `text` stands for, or nothing.
+    /// Parses the id of an order or a product. Returns `None` for a missing id.
     ///
     /// # Errors
     /// [`InvalidId::Ambiguous`]
@@ -49,40 +48,40 @@ impl Nulls {
     }
 }
 
-/// How the numbers of a table are written.
+/// Number format of a table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NumberRule {
-    /// The decimal mark that the configuration names.
+    /// Configured decimal mark.
     pub(crate) decimal: Option<u8>,
-    /// The mark between thousands.
+    /// Configured thousands separator.
     pub(crate) thousands: Option<u8>,
 }
 
-/// Why a text is not the number that was expected.
+/// Reason why a text is not a valid number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotNumber {
-    /// No number, or one of more digits than are kept.
+    /// Not a number, or too many digits.
     Form,
-    /// `1.000`, which may be one or a thousand.
+    /// `1.000`, which may mean one or a thousand.
     Thousands,
-    /// More than the limit.
+    /// Above the limit.
     TooGreat,
 }
 
-/// The digits behind the point of a price.
+/// Number of decimal digits of a price.
 pub(crate) const PRICE_SCALE: i8 = 4;
-/// All digits of a price.
+/// Total number of digits of a price.
 pub(crate) const PRICE_DIGITS: u8 = 18;
 const PRICE_LIMIT: i64 = 10_i64.pow(PRICE_DIGITS as u32);
 
 impl NumberRule {
-    /// Numbers with a point, as Parquet and JSON have them.
+    /// Format of numbers in Parquet and JSON: a decimal point and no separators.
     pub(crate) const TYPED: Self = Self { decimal: Some(b'.'), thousands: None };
 
-    /// Reads a whole number; `6.0` and `6e0` are 6.
+    /// Parses a whole number. `6.0` and `6e0` are 6.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Fails if the text is not a whole number, or is ambiguous.
     pub(crate) fn integer(self, text: &str) -> Result<i64, NotNumber> {
         let text = trimmed(text);
         if let Ok(number) = text.parse() {
@@ -95,20 +94,20 @@ impl NumberRule {
         decimal(&plain, 0).and_then(|number| i64::try_from(number).ok()).ok_or(NotNumber::Form)
     }
 
-    /// Reads a whole number of at most `limit` either way.
+    /// Parses a whole number from `-limit` to `limit`.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Fails if the text is not a whole number, is ambiguous, or exceeds the limit.
     pub(crate) fn quantity(self, text: &str, limit: i64) -> Result<i64, NotNumber> {
         let number = self.integer(text)?;
         if (-limit..=limit).contains(&number) { Ok(number) } else { Err(NotNumber::TooGreat) }
     }
 
-    /// Reads a DECIMAL(18,4), in ten-thousandths. More digits are accepted only as the noise of a double,
-    /// `64.42000000000001`.
+    /// Parses a `DECIMAL(18,4)`, in ten-thousandths. More digits are accepted only as the noise of a double,
+    /// as in `64.42000000000001`.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Fails if the text is not such a number.
     pub(crate) fn price(self, text: &str) -> Result<i64, NotNumber> {
         let text = trimmed(text);
         if self.thousands.is_none()
@@ -122,8 +121,8 @@ impl NumberRule {
         number.filter(|number| number.unsigned_abs() < PRICE_LIMIT.unsigned_abs()).ok_or(NotNumber::Form)
     }
 
-    /// Returns the number with a decimal point and without marks between thousands; nothing where those
-    /// stand in wrong places.
+    /// Converts the number to a decimal point and no thousands separators. Returns `None` if a separator is
+    /// misplaced.
     fn plain(self, text: &str) -> Option<Cow<'_, str>> {
         let decimal = self.decimal.unwrap_or(b'.');
         if decimal == b'.' && self.thousands.is_none() {
@@ -154,7 +153,7 @@ impl NumberRule {
     }
 }
 
-/// Whether `text` is one to three digits, a point and three zeros.
+/// Returns whether `text` is one to three digits, a point and three zeros.
 fn is_grouped(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
     let Some(point) = digits.iter().position(|byte| *byte == b'.') else { return false };
@@ -163,7 +162,7 @@ fn is_grouped(text: &[u8]) -> bool {
         && &digits[point + 1..] == b"000"
 }
 
-/// Reads a plain decimal number of at most four digits behind the point that are not zeros.
+/// Parses a plain decimal number. Digits after the fourth decimal must be zeros.
 fn plain_price(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
@@ -192,13 +191,14 @@ fn plain_price(text: &[u8]) -> Option<i64> {
     (seen_digit && value < PRICE_LIMIT).then_some(if negative { -value } else { value })
 }
 
-/// The significant digits from which on a number may be the exact text of a double.
+/// Number of significant digits from which a number may be the exact text of a double.
 const DOUBLE_DIGITS: u32 = 15;
-/// How far, in parts of one, such a number may be from one of fewer digits to be taken for it.
+/// Maximum difference to a number of fewer digits that counts as the noise of a double: one part in this
+/// many.
 const NOISE: u128 = 1_000_000_000;
 
-/// Reads a decimal number, also in scientific notation, times ten to the `scale`. What does not come out
-/// even is rounded where it is the noise of a double, and else refused.
+/// Parses a decimal number, also in scientific notation, and multiplies it by ten to the `scale`. A remainder
+/// is rounded if it is the noise of a double; otherwise the result is `None`.
 pub(crate) fn decimal(text: &str, scale: i32) -> Option<i128> {
     let (negative, rest) = match text.as_bytes() {
         [b'-', rest @ ..] => (true, rest),
@@ -237,7 +237,7 @@ pub(crate) fn decimal(text: &str, scale: i32) -> Option<i128> {
         let power = power?;
         let (value, left) = (mantissa / power, mantissa % power);
         let distance = left.min(power - left);
-        // In parts of one: the distance is `distance / power / 10^scale`.
+        // The difference to the rounded number is `distance / power / 10^scale`.
         let noise = 10_u128.checked_pow(scale.unsigned_abs())?.checked_mul(power)? / NOISE;
         if left > 0 && (digits < DOUBLE_DIGITS || distance > noise) {
             return None;
@@ -248,10 +248,10 @@ pub(crate) fn decimal(text: &str, scale: i32) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// Returns what `text` looks like: letters as `a` or `A`, digits as `9`. It tells an operator what is wrong
-/// with a value without the value, which may be personal whatever its column is called, since a line may be
-/// cut wrongly.
-pub(crate) fn form(text: &str) -> String {
+/// Returns the shape of `text`: letters as `a` or `A`, digits as `9`. Operators see what is wrong with a
+/// value without the value itself. The value of any column may be personal, since a line may be split
+/// wrongly.
+pub(crate) fn shape(text: &str) -> String {
     let sign = |c: char| match c {
         _ if c.is_uppercase() => 'A',
         _ if c.is_alphabetic() => 'a',
@@ -271,7 +271,7 @@ mod tests {
     const AMERICAN: NumberRule = NumberRule { decimal: Some(b'.'), thousands: Some(b',') };
 
     #[test]
-    fn prices_are_exact_or_nothing() {
+    fn prices_are_exact_or_rejected() {
         for (text, price) in [
             ("2.55", 25_500),
             ("-11062.06", -110_620_600),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_of_doubles_is_rounded_and_real_digits_are_refused() {
+    fn double_noise_is_rounded_and_extra_digits_are_rejected() {
         for (text, price) in [
             ("64.42000000000001", 644_200),
             ("0.30000000000000004", 3_000),
@@ -318,14 +318,14 @@ mod tests {
         ] {
             assert_eq!(PLAIN.price(text), Ok(price), "{text}");
         }
-        // A third, a float of 32 bits, and eight digits that mean something.
+        // A third, a 32-bit float, and eight significant decimals.
         for text in ["3.3333333333333335", "2.549999952316284", "2.00000001", "1.0000000001"] {
             assert_eq!(PLAIN.price(text), Err(NotNumber::Form), "{text}");
         }
     }
 
     #[test]
-    fn whole_numbers_are_not_guessed() {
+    fn ambiguous_whole_numbers_are_rejected() {
         for (text, number) in
             [("6", 6), ("-6.0", -6), ("6.00", 6), ("1234.000", 1_234), ("1e3", 1_000), ("-0", 0)]
         {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_decimals_and_thousands_are_those_configured() {
+    fn configured_decimal_mark_and_thousands_separator_are_used() {
         assert_eq!(GERMAN.price("1.234,50"), Ok(12_345_000));
         assert_eq!(GERMAN.price("-2,5"), Ok(-25_000));
         assert_eq!(GERMAN.integer("1.000"), Ok(1_000));
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn words_for_nothing_are_nothing() {
+    fn null_words_are_missing_ids() {
         let nulls = Nulls(vec!["0".to_owned(), "guest".to_owned()]);
         for text in [
             "",
@@ -393,10 +393,10 @@ mod tests {
     }
 
     #[test]
-    fn a_form_tells_no_value() {
-        assert_eq!(form("Ada.L@example.com"), "Aaa.A@aaaaaaa.aaa");
-        assert_eq!(form("+49 151 1234-5"), "+99 999 9999-9");
-        assert_eq!(form("Zoë\t٣Ж"), "Aaa?9A");
-        assert_eq!(form(&"1".repeat(50)).len(), 40);
+    fn shape_hides_the_value() {
+        assert_eq!(shape("Ada.L@example.com"), "Aaa.A@aaaaaaa.aaa");
+        assert_eq!(shape("+49 151 1234-5"), "+99 999 9999-9");
+        assert_eq!(shape("Zoë\t٣Ж"), "Aaa?9A");
+        assert_eq!(shape(&"1".repeat(50)).len(), 40);
     }
 }

@@ -116,7 +116,7 @@ fn batch(
     let columns: Vec<ArrayRef> = vec![
         Arc::new(ids),
         column(texts(), lists, |to, one| {
-            one.products.iter().for_each(|one| to.append_option(id(one.product)))
+            one.products.iter().for_each(|one| to.append_option(id(one.product)));
         }),
         column(ListBuilder::new(scores), lists, |to, one| {
             one.products.iter().for_each(|one| to.append_value(digits(one.score)));
@@ -125,10 +125,10 @@ fn batch(
             one.products.iter().for_each(|one| to.append_option(one.because.and_then(id)));
         }),
         column(texts(), lists, |to, one| {
-            one.buy_again.iter().for_each(|one| to.append_option(id(one.product)))
+            one.buy_again.iter().for_each(|one| to.append_option(id(one.product)));
         }),
         column(dates(), lists, |to, one| {
-            one.buy_again.iter().for_each(|one| to.append_option(day(one.last)))
+            one.buy_again.iter().for_each(|one| to.append_option(day(one.last)));
         }),
         column(dates(), lists, |to, one| {
             one.buy_again.iter().for_each(|one| to.append_option(one.due.and_then(day)));

@@ -1,44 +1,46 @@
-//! Lines of `transactions` without a customer, by order: other lines of the order may name one.
+//! Guest lines: lines of `transactions` without a customer, counted by order. Other lines of the same order
+//! may name a customer.
 
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use crate::pipeline::raw::check::Transaction;
+use crate::pipeline::raw::check::TransactionLine;
 
-/// Lines of `transactions` without a customer.
+/// Number and amount of guest lines.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Guests {
+pub(crate) struct GuestLines {
     pub(crate) lines: u64,
-    /// The sum of their amounts, in ten-thousandths.
+    /// Sum of the amounts, in ten-thousandths.
     pub(crate) amount: i128,
 }
 
-impl Guests {
+impl GuestLines {
     pub(super) fn add(&mut self, other: Self) {
         self.lines += other.lines;
         self.amount += other.amount;
     }
 }
 
-/// The lines without a customer that one thread has read. Those of an order follow each other, so the last
-/// order is kept apart.
+/// Guest lines that one thread has read, by order. Lines of an order usually follow each other, so the last
+/// order is kept outside the map.
 #[derive(Debug, Default)]
 pub(super) struct GuestOrders {
-    last: (u64, Guests),
-    pub(super) orders: HashMap<u64, Guests>,
+    last: (u64, GuestLines),
+    pub(super) orders: HashMap<u64, GuestLines>,
 }
 
 impl GuestOrders {
-    pub(super) fn add(&mut self, order: u64, line: &Transaction<'_>) {
+    pub(super) fn add(&mut self, order: u64, line: &TransactionLine<'_>) {
         if self.last.0 != order {
             self.flush();
             self.last.0 = order;
         }
-        self.last.1.add(Guests { lines: 1, amount: line.amount() });
+        self.last.1.add(GuestLines { lines: 1, amount: line.amount() });
     }
 
+    /// Moves the last order to the map.
     pub(super) fn flush(&mut self) {
         let (order, guests) = std::mem::take(&mut self.last);
         if guests.lines > 0 {
@@ -47,7 +49,7 @@ impl GuestOrders {
     }
 }
 
-/// Returns a hash of an order's id and of the columns that belong to it.
+/// Returns a hash of an order's id and of its columns of `order_scope`.
 pub(crate) fn order_hash<'a>(id: &str, scope: impl Iterator<Item = &'a str>) -> u64 {
     let mut hash = DefaultHasher::new();
     id.hash(&mut hash);

@@ -1,10 +1,10 @@
-//! Reads every raw file once, on several threads, and spills what passed; the rest is counted with its
-//! reason.
+//! Reading of all raw files, each once, on several threads: valid lines are spilled, bad lines and guest
+//! lines are counted.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -12,199 +12,215 @@ use std::{
 };
 
 use super::{
-    guests::{GuestOrders, Guests, order_hash},
-    spill::{Spill, SpillFile},
+    guests::{GuestLines, GuestOrders, order_hash},
+    spill::{SpillFile, SpillWriter},
     staging,
 };
 use crate::{
     pipeline::raw::{
-        Kind, RawError, Table, TableSpec,
-        check::{Extra, Fault, Fields, Line},
+        RawError, RawType, Table, TableSpec,
+        check::{ExtraField, LineError, LineFields, RawLine},
         files::{RawFile, same_content},
         read::{FileRead, read_file},
     },
     snapshot::{BadCause, Forgotten, RawSource, TableCounts},
 };
 
-/// How many bad lines of one cause are shown.
+/// Number of bad lines of one cause that are kept as examples.
 const EXAMPLES: usize = 5;
-/// Microseconds of the spans of time in which events are counted: 30 days.
+/// Length of the spans of time in which events are counted: 30 days in microseconds.
 const SPAN: i64 = 30 * 86_400_000_000;
 
-/// What reading all files gave.
+/// Outcome of reading all files.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
-    /// The spilled lines by table.
+pub(crate) struct ReadOutcome {
+    /// Spill files by table.
     pub(crate) spills: BTreeMap<Table, Vec<SpillFile>>,
-    /// What became of the lines so far.
+    /// Numbers of lines by table and fate. The fates of the derivation are added later.
     pub(crate) counts: BTreeMap<String, TableCounts>,
-    pub(crate) sources: Vec<RawSource>,
-    /// The time of the newest event in microseconds.
+    pub(crate) sources: Vec<Source>,
+    /// Time of the newest event in microseconds.
     pub(crate) newest: Option<i64>,
-    /// The events of each span of 30 days since 1970.
-    pub(crate) spans: BTreeMap<i64, Span>,
+    /// Events by span of 30 days since 1970.
+    pub(crate) spans: BTreeMap<i64, EventSpan>,
     /// Whether any customer has a `created_at`.
     pub(crate) has_created_at: bool,
-    /// The columns of `customers` beside the named ones, in the order of their first file, with the kinds
-    /// of values seen.
-    pub(crate) extras: Vec<(String, BTreeSet<Kind>)>,
-    /// The lines without a customer of each order, by a hash of its id.
-    pub(crate) guests: HashMap<u64, Guests>,
+    /// Attributes: the other columns of `customers`, in the order of their first file, with the types of the
+    /// values.
+    pub(crate) extras: Vec<(String, BTreeSet<RawType>)>,
+    /// Guest lines by a hash of their order.
+    pub(crate) guests: HashMap<u64, GuestLines>,
 }
 
-/// The events of a span of time.
+/// Events of a span of time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
+pub(crate) struct EventSpan {
+    /// Number of events.
     pub(crate) events: u64,
-    /// The times of the earliest and of the latest, in microseconds.
+    /// Time of the earliest event, in microseconds.
     pub(crate) first: i64,
+    /// Time of the latest event, in microseconds.
     pub(crate) last: i64,
 }
 
-impl Default for Span {
+impl Default for EventSpan {
     fn default() -> Self {
         Self { events: 0, first: i64::MAX, last: i64::MIN }
     }
 }
 
-impl Span {
+impl EventSpan {
     fn add(&mut self, other: Self) {
         self.events += other.events;
         (self.first, self.last) = (self.first.min(other.first), self.last.max(other.last));
     }
 }
 
-/// What one file gave.
+/// Outcome of reading one file.
 #[derive(Debug, Default)]
 struct FileOutcome {
     read: Option<FileRead>,
+    /// Number of guest lines.
     no_customer: u64,
+    /// Number of lines of erased customers.
     forgotten: u64,
+    /// Bad lines by cause.
     bad: BTreeMap<String, BadCause>,
     newest: Option<i64>,
-    spans: BTreeMap<i64, Span>,
-    /// The span of the last event, and the events in it that are not yet counted.
-    span: (i64, Span),
+    spans: BTreeMap<i64, EventSpan>,
+    /// Span of the last event, and its events that are not yet in `spans`.
+    span: (i64, EventSpan),
     has_created_at: bool,
-    extras: Vec<(String, BTreeSet<Kind>)>,
-    /// A hash of each line without a customer, to find the equal ones; the others are compared where they
-    /// are sorted.
+    extras: Vec<(String, BTreeSet<RawType>)>,
+    /// Hash of each guest line, to count equal lines. Other lines are compared where they are sorted.
     guest_lines: Vec<u64>,
 }
 
-/// What every reading thread shares.
-struct Job {
-    files: Vec<RawFile>,
-    /// The files to read, the largest first.
-    queue: Vec<usize>,
-    next: AtomicUsize,
-    specs: BTreeMap<Table, TableSpec>,
-    partitions: usize,
-    scratch: PathBuf,
-    progress: Arc<AtomicU64>,
-    forgotten: Arc<Forgotten>,
+/// Input of [`read`].
+pub(crate) struct ReadInput {
+    pub(crate) files: Vec<RawFile>,
+    pub(crate) specs: BTreeMap<Table, TableSpec>,
+    pub(crate) partitions: usize,
+    pub(crate) threads: usize,
+    pub(crate) max_bad_share: f64,
+    /// Folder for spill files.
+    pub(crate) scratch: PathBuf,
+    /// Number of bytes read.
+    pub(crate) progress: Arc<AtomicU64>,
+    /// Erased customers, whose lines are counted and not kept.
+    pub(crate) forgotten: Arc<Forgotten>,
 }
 
-/// Reads `files` on `threads` threads. Lines of `forgotten` customers are only counted.
+/// State that the reading threads share.
+struct ReadJob {
+    input: ReadInput,
+    /// Indexes of the files to read, the largest first.
+    queue: Vec<usize>,
+    next: AtomicUsize,
+}
+
+/// Reads all files and spills the valid lines.
 ///
 /// # Errors
-/// Names a file that cannot be read, or the causes of too many bad lines.
-pub(crate) async fn read(
-    files: Vec<RawFile>,
-    specs: BTreeMap<Table, TableSpec>,
-    (partitions, threads): (usize, usize),
-    max_bad_share: f64,
-    scratch: &Path,
-    progress: Arc<AtomicU64>,
-    forgotten: Arc<Forgotten>,
-) -> Result<Lines, RawError> {
-    let same = same_content(&files).await?;
-    let mut queue: Vec<usize> = (0..files.len()).filter(|at| !same.contains_key(at)).collect();
-    queue.sort_by_key(|at| std::cmp::Reverse(files[*at].bytes));
-    let next = AtomicUsize::new(0);
-    let job = Arc::new(Job {
-        files,
-        queue,
-        next,
-        specs,
-        partitions,
-        scratch: scratch.to_path_buf(),
-        progress,
-        forgotten,
-    });
-    let workers: Vec<_> = (0..threads)
+/// Fails if a file cannot be read, or if the share of bad lines is too high.
+pub(crate) async fn read(input: ReadInput) -> Result<ReadOutcome, RawError> {
+    let same = same_content(&input.files).await?;
+    let mut queue: Vec<usize> = (0..input.files.len()).filter(|at| !same.contains_key(at)).collect();
+    queue.sort_by_key(|at| std::cmp::Reverse(input.files[*at].bytes));
+    let job = Arc::new(ReadJob { input, queue, next: AtomicUsize::new(0) });
+    let workers: Vec<_> = (0..job.input.threads)
         .map(|thread| {
             let job = Arc::clone(&job);
             tokio::task::spawn_blocking(move || job.work(thread))
         })
         .collect();
     let mut outcomes: BTreeMap<usize, Result<FileOutcome, RawError>> = BTreeMap::new();
-    let mut lines = Lines::default();
+    let mut total = ReadOutcome::default();
     for worker in workers {
-        let done = worker.await.map_err(|error| staging(scratch, error))??;
-        outcomes.extend(done.outcomes);
-        for (table, file) in done.spills {
-            lines.spills.entry(table).or_default().push(file);
+        let thread = worker.await.map_err(|error| staging(&job.input.scratch, error))??;
+        outcomes.extend(thread.outcomes);
+        for (table, file) in thread.spills {
+            total.spills.entry(table).or_default().push(file);
         }
-        for (order, guests) in done.guests.orders {
-            lines.guests.entry(order).or_default().add(guests);
-        }
-    }
-    let mut guests: BTreeMap<Table, Vec<u64>> = BTreeMap::new();
-    for (at, file) in job.files.iter().enumerate() {
-        let mut source = RawSource {
-            table: file.table.name().to_owned(),
-            path: file.shown.clone(),
-            bytes: file.bytes,
-            sha256: String::new(),
-            lines: 0,
-            physical_lines: 0,
-            same_as: None,
-        };
-        if let Some(outcome) = outcomes.remove(&at) {
-            let outcome = outcome?;
-            if let Some(read) = &outcome.read {
-                source.sha256.clone_from(&read.sha256);
-                (source.lines, source.physical_lines) = (read.lines, read.physical_lines);
-            }
-            guests.entry(file.table).or_default().extend(&outcome.guest_lines);
-            lines.add(file, outcome);
-        } else {
-            source.same_as = same.get(&at).cloned();
-        }
-        lines.sources.push(source);
-    }
-    let hashes: BTreeMap<String, String> =
-        lines.sources.iter().map(|source| (source.path.clone(), source.sha256.clone())).collect();
-    for source in &mut lines.sources {
-        if let Some(hash) = source.same_as.as_ref().and_then(|twin| hashes.get(twin)) {
-            source.sha256.clone_from(hash);
+        for (order, guests) in thread.guests.orders {
+            total.guests.entry(order).or_default().add(guests);
         }
     }
-    for (table, mut hashes) in guests {
-        hashes.sort_unstable();
-        let equal = hashes.windows(2).filter(|pair| pair[0] == pair[1]).count();
-        lines.counts.entry(table.name().to_owned()).or_default().duplicates += equal as u64;
-    }
-    for table in Table::ALL {
-        let Some(counts) = lines.counts.get_mut(table.name()) else { continue };
-        counts.bad_causes.sort_by(|a, b| b.lines.cmp(&a.lines).then_with(|| a.cause.cmp(&b.cause)));
-        let bad = counts.fates.get("bad").copied().unwrap_or(0);
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        if bad as f64 > max_bad_share * counts.lines as f64 {
-            return Err(RawError::TooManyBad {
-                table: table.name(),
-                bad,
-                lines: counts.lines,
-                limit: max_bad_share,
-                causes: counts.bad_causes.clone(),
-            });
-        }
-    }
-    Ok(lines)
+    total.add_files(&job.input.files, outcomes, &same)?;
+    total.check_bad_shares(job.input.max_bad_share)?;
+    Ok(total)
 }
 
-impl Lines {
+impl ReadOutcome {
+    /// Adds the outcomes of all `files`, which are by index. `same` names the file that is read instead of a
+    /// file of the same content.
+    fn add_files(
+        &mut self,
+        files: &[RawFile],
+        mut outcomes: BTreeMap<usize, Result<FileOutcome, RawError>>,
+        same: &BTreeMap<usize, String>,
+    ) -> Result<(), RawError> {
+        let mut guests: BTreeMap<Table, Vec<u64>> = BTreeMap::new();
+        for (at, file) in files.iter().enumerate() {
+            let mut source = Source {
+                table: file.table.name().to_owned(),
+                path: file.shown.clone(),
+                bytes: file.bytes,
+                sha256: String::new(),
+                lines: 0,
+                physical_lines: 0,
+                same_as: None,
+            };
+            if let Some(outcome) = outcomes.remove(&at) {
+                let outcome = outcome?;
+                if let Some(read) = &outcome.read {
+                    source.sha256.clone_from(&read.sha256);
+                    (source.lines, source.physical_lines) = (read.lines, read.physical_lines);
+                }
+                guests.entry(file.table).or_default().extend(&outcome.guest_lines);
+                self.add(file, outcome);
+            } else {
+                source.same_as = same.get(&at).cloned();
+            }
+            self.sources.push(source);
+        }
+        let hashes: BTreeMap<String, String> =
+            self.sources.iter().map(|source| (source.path.clone(), source.sha256.clone())).collect();
+        for source in &mut self.sources {
+            if let Some(hash) = source.same_as.as_ref().and_then(|twin| hashes.get(twin)) {
+                source.sha256.clone_from(hash);
+            }
+        }
+        for (table, mut hashes) in guests {
+            hashes.sort_unstable();
+            let equal = hashes.windows(2).filter(|pair| pair[0] == pair[1]).count();
+            self.counts.entry(table.name().to_owned()).or_default().duplicates += equal as u64;
+        }
+        Ok(())
+    }
+
+    /// Sorts the causes of bad lines, the most frequent first, and checks the share of bad lines of each
+    /// table.
+    fn check_bad_shares(&mut self, max_bad_share: f64) -> Result<(), RawError> {
+        for table in Table::ALL {
+            let Some(counts) = self.counts.get_mut(table.name()) else { continue };
+            counts.bad_causes.sort_by(|a, b| b.lines.cmp(&a.lines).then_with(|| a.cause.cmp(&b.cause)));
+            let bad = counts.fates.get("bad").copied().unwrap_or(0);
+            #[expect(clippy::cast_precision_loss, reason = "a share")]
+            if bad as f64 > max_bad_share * counts.lines as f64 {
+                return Err(RawError::TooManyBad {
+                    table: table.name(),
+                    bad,
+                    lines: counts.lines,
+                    limit: max_bad_share,
+                    causes: counts.bad_causes.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the outcome of one file.
     fn add(&mut self, file: &RawFile, outcome: FileOutcome) {
         let counts = self.counts.entry(file.table.name().to_owned()).or_default();
         if let Some(read) = &outcome.read {
@@ -225,8 +241,8 @@ impl Lines {
             });
             let known = &mut causes[place];
             known.lines += cause.lines;
-            let room = EXAMPLES.saturating_sub(known.examples.len());
-            known.examples.extend(cause.examples.into_iter().take(room));
+            let missing = EXAMPLES.saturating_sub(known.examples.len());
+            known.examples.extend(cause.examples.into_iter().take(missing));
         }
         self.newest = self.newest.max(outcome.newest);
         for (span, events) in
@@ -244,25 +260,27 @@ impl Lines {
     }
 }
 
-/// The result of one reading thread.
+/// Outcome of one reading thread.
 #[derive(Default)]
-struct Done {
+struct ThreadOutcome {
+    /// Outcomes by index of the file.
     outcomes: Vec<(usize, Result<FileOutcome, RawError>)>,
     spills: Vec<(Table, SpillFile)>,
     guests: GuestOrders,
 }
 
-impl Job {
-    fn work(&self, thread: usize) -> Result<Done, RawError> {
-        let mut spills: BTreeMap<Table, Spill> = BTreeMap::new();
-        let mut done = Done::default();
+impl ReadJob {
+    /// Reads files from the queue until the queue is empty or a file fails.
+    fn work(&self, thread: usize) -> Result<ThreadOutcome, RawError> {
+        let mut spills: BTreeMap<Table, SpillWriter> = BTreeMap::new();
+        let mut done = ThreadOutcome::default();
         while let Some(at) = self.queue.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let file = &self.files[*at];
-            let Some(spec) = self.specs.get(&file.table) else { continue };
+            let file = &self.input.files[*at];
+            let Some(spec) = self.input.specs.get(&file.table) else { continue };
             let spill = match spills.entry(file.table) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(Spill::new(spec, self.partitions, &self.scratch, thread)?)
+                    entry.insert(SpillWriter::new(spec, self.input.partitions, &self.input.scratch, thread)?)
                 }
             };
             let outcome = self.read(file, spec, *at, spill, &mut done.guests);
@@ -279,95 +297,104 @@ impl Job {
         Ok(done)
     }
 
+    /// Reads the file of index `at`.
     fn read(
         &self,
         file: &RawFile,
         spec: &TableSpec,
         at: usize,
-        spill: &mut Spill,
+        spill: &mut SpillWriter,
         guests: &mut GuestOrders,
     ) -> Result<FileOutcome, RawError> {
         let mut outcome = FileOutcome::default();
-        // Later files and later lines have the greater place.
+        // Later files and later lines have a greater place.
         let place = i64::try_from(at).unwrap_or(i64::MAX >> 40) << 40;
         let number = i32::try_from(at).unwrap_or(i32::MAX);
         let texts = spec.columns.len() - spec.texts().len();
-        let forgotten = |id: Option<&str>| id.is_some_and(|id| self.forgotten.contains(id));
-        let read = read_file(file, spec, Arc::clone(&self.progress), &self.scratch, &mut |line, content| {
-            let (fields, mut extras) = match content {
-                Line::Record { fields, extras } => (fields, extras),
-                Line::Bad { fault, lines } => return outcome.bad(file, line, fault, lines),
-            };
-            match spec.table {
-                Table::Transactions => match spec.transaction(fields) {
-                    Err(fault) => outcome.bad(file, line, *fault, 1),
-                    Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
-                    Ok(passed) => {
-                        outcome.event(passed.ordered_at);
-                        let texts = &fields.texts[texts..];
-                        if let Some(id) = passed.customer_id.as_deref() {
-                            return spill.transaction(id, &passed, texts, number);
+        let forgotten = |id: Option<&str>| id.is_some_and(|id| self.input.forgotten.contains(id));
+        let read = read_file(
+            file,
+            spec,
+            Arc::clone(&self.input.progress),
+            &self.input.scratch,
+            &mut |line, content| {
+                let (fields, mut extras) = match content {
+                    RawLine::Record { fields, extras } => (fields, extras),
+                    RawLine::Bad { error, lines } => return outcome.bad(file, line, error, lines),
+                };
+                match spec.table {
+                    Table::Transactions => match spec.check_transaction(fields) {
+                        Err(error) => outcome.bad(file, line, *error, 1),
+                        Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
+                        Ok(passed) => {
+                            outcome.event(passed.ordered_at);
+                            let texts = &fields.texts[texts..];
+                            if let Some(id) = passed.customer_id.as_deref() {
+                                return spill.transaction(id, &passed, texts, number);
+                            }
+                            let order =
+                                order_hash(&passed.order_id, spec.order_scope.iter().map(|at| texts[*at]));
+                            guests.add(order, &passed);
+                            outcome.guest(fields)
                         }
-                        let order =
-                            order_hash(&passed.order_id, spec.order_scope.iter().map(|at| texts[*at]));
-                        guests.add(order, &passed);
-                        outcome.guest(fields)
-                    }
-                },
-                Table::Customers => match spec.customer(fields, &mut extras) {
-                    Err(fault) => outcome.bad(file, line, *fault, 1),
-                    Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
-                    Ok(passed) => {
-                        outcome.has_created_at |= passed.created_at.is_some();
-                        outcome.note_extras(&extras);
-                        let place = place + i64::try_from(line).unwrap_or(0);
-                        match passed.customer_id.as_deref() {
-                            Some(id) => spill.customer(id, &passed, &extras, place),
-                            None => outcome.guest(fields),
+                    },
+                    Table::Customers => match spec.check_customer(fields, &mut extras) {
+                        Err(error) => outcome.bad(file, line, *error, 1),
+                        Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
+                        Ok(passed) => {
+                            outcome.has_created_at |= passed.created_at.is_some();
+                            outcome.note_extras(&extras);
+                            let place = place + i64::try_from(line).unwrap_or(0);
+                            match passed.customer_id.as_deref() {
+                                Some(id) => spill.customer(id, &passed, &extras, place),
+                                None => outcome.guest(fields),
+                            }
                         }
-                    }
-                },
-                Table::Interactions => match spec.interaction(fields) {
-                    Err(fault) => outcome.bad(file, line, *fault, 1),
-                    Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
-                    Ok(passed) => {
-                        outcome.event(passed.at);
-                        match passed.customer_id.as_deref() {
-                            Some(id) => spill.interaction(id, &passed, &fields.texts[texts..], number),
-                            None => outcome.guest(fields),
+                    },
+                    Table::Interactions => match spec.check_interaction(fields) {
+                        Err(error) => outcome.bad(file, line, *error, 1),
+                        Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
+                        Ok(passed) => {
+                            outcome.event(passed.at);
+                            match passed.customer_id.as_deref() {
+                                Some(id) => spill.interaction(id, &passed, &fields.texts[texts..], number),
+                                None => outcome.guest(fields),
+                            }
                         }
-                    }
-                },
-            }
-        })?;
+                    },
+                }
+            },
+        )?;
         outcome.read = Some(read);
         Ok(outcome)
     }
 }
 
 impl FileOutcome {
-    #[expect(clippy::unnecessary_wraps, reason = "the last word of a sink")]
-    fn bad(&mut self, file: &RawFile, line: u64, fault: Fault, lines: u64) -> Result<(), RawError> {
-        let cause = self.bad.entry(fault.cause).or_default();
+    /// Counts `lines` bad lines, which begin at `line`.
+    #[expect(clippy::unnecessary_wraps, reason = "the last expression of a sink")]
+    fn bad(&mut self, file: &RawFile, line: u64, error: LineError, lines: u64) -> Result<(), RawError> {
+        let cause = self.bad.entry(error.cause).or_default();
         cause.lines += lines;
         if cause.examples.len() < EXAMPLES {
-            cause.examples.push(format!("{}, line {line}: {}", file.shown, fault.found));
+            cause.examples.push(format!("{}, line {line}: {}", file.shown, error.found));
         }
         Ok(())
     }
 
-    /// Nothing of the line is kept, not even its time.
-    #[expect(clippy::unnecessary_wraps, reason = "the last word of a sink")]
+    /// Counts a line of an erased customer. No part of the line is kept, not even its time.
+    #[expect(clippy::unnecessary_wraps, reason = "the last expression of a sink")]
     fn forget(&mut self) -> Result<(), RawError> {
         self.forgotten += 1;
         Ok(())
     }
 
+    /// Counts an event.
     fn event(&mut self, micros: i64) {
         self.newest = self.newest.max(Some(micros));
         let span = micros.div_euclid(SPAN);
-        let event = Span { events: 1, first: micros, last: micros };
-        // Files are mostly in the order of time.
+        let event = EventSpan { events: 1, first: micros, last: micros };
+        // Files are usually sorted by time.
         if self.span.0 == span {
             self.span.1.add(event);
         } else {
@@ -376,8 +403,9 @@ impl FileOutcome {
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the last word of a sink")]
-    fn guest(&mut self, fields: Fields<'_>) -> Result<(), RawError> {
+    /// Counts a guest line.
+    #[expect(clippy::unnecessary_wraps, reason = "the last expression of a sink")]
+    fn guest(&mut self, fields: LineFields<'_>) -> Result<(), RawError> {
         self.no_customer += 1;
         let mut hash = DefaultHasher::new();
         fields.texts.hash(&mut hash);
@@ -385,9 +413,10 @@ impl FileOutcome {
         Ok(())
     }
 
-    fn note_extras(&mut self, extras: &[Extra<'_>]) {
+    /// Notes the names and types of the attributes of a line.
+    fn note_extras(&mut self, extras: &[ExtraField<'_>]) {
         for (place, extra) in extras.iter().enumerate() {
-            // Lines of a file mostly have the same columns in the same order.
+            // Lines of a file usually have the same columns in the same order.
             let at = match self.extras.get(place) {
                 Some((name, _)) if name == extra.name => place,
                 _ => self.extras.iter().position(|(name, _)| name == extra.name).unwrap_or_else(|| {
@@ -397,27 +426,9 @@ impl FileOutcome {
             };
             let text = extra.text.trim();
             if !text.is_empty() {
-                let kind = if TableSpec::fits(extra.kind, text) { extra.kind } else { Kind::Text };
+                let kind = if TableSpec::fits(extra.kind, text) { extra.kind } else { RawType::Text };
                 self.extras[at].1.insert(kind);
             }
         }
     }
-}
-
-/// Reads `file` as a build would, and keeps nothing: its lines and bad lines with the first few of them.
-///
-/// # Errors
-/// As a build's, the share of bad lines included.
-pub(crate) async fn check(
-    file: &RawFile,
-    spec: &TableSpec,
-    max_bad_share: f64,
-    progress: Arc<AtomicU64>,
-) -> Result<TableCounts, RawError> {
-    let scratch = super::Scratch::new(&std::env::temp_dir())?;
-    let specs = BTreeMap::from([(file.table, spec.clone())]);
-    let lines =
-        read(vec![file.clone()], specs, (1, 1), max_bad_share, scratch.path(), progress, Arc::default())
-            .await?;
-    Ok(lines.counts.get(file.table.name()).cloned().unwrap_or_default())
 }

@@ -1,8 +1,8 @@
-//! The spilled lines: what every reading thread has checked, in blocks of one partition each.
+//! Spill files: the checked lines of each reading thread, in blocks of one partition each.
 //!
-//! The partition of a customer is the one that DataFusion's own hash gives, so that no query has to divide
-//! the data again. A thread has one file per table, however many partitions there are, and an index of its
-//! blocks in memory.
+//! Customers are partitioned by DataFusion's own hash, so that no query has to repartition the data. A thread
+//! has one file per table, regardless of the number of partitions, and keeps the index of its blocks in
+//! memory.
 
 use std::{
     fs::File,
@@ -25,19 +25,19 @@ use serde::Serializer as _;
 use super::{UTC, staging, time_type};
 use crate::pipeline::raw::{
     RawError, Table, TableSpec,
-    check::{Customer, Extra, Interaction, Transaction},
+    check::{CustomerLine, ExtraField, InteractionLine, TransactionLine},
     value::trimmed,
 };
 
-/// Rows that a thread collects before it divides them.
+/// Number of rows that a thread collects before it partitions them.
 const ROWS: usize = 32_768;
-/// How many rows are added before their bytes are looked at.
+/// Number of rows between two checks of the collected bytes.
 const LOOKED_AT: usize = 16;
-/// Bytes of text from which on fewer rows do: a column of a batch holds 2 GiB at most.
+/// Bytes of text at which rows are flushed early. A column of a batch holds at most 2 GiB.
 const BYTES: usize = 64 << 20;
 
-/// Returns the schema in which lines of `spec`'s table are spilled; the id comes first. `file` is the
-/// number of the file that a line stands in.
+/// Returns the schema of the spilled lines of `spec`'s table. The customer id is the first column, and `file`
+/// is the number of the raw file.
 pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
     let file = Field::new("file", DataType::Int32, false);
@@ -49,7 +49,7 @@ pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
                 text("order_id", false),
                 text("product_id", false),
                 Field::new("quantity", DataType::Int64, false),
-                // In ten-thousandths, half as long as a decimal.
+                // In ten-thousandths: half the size of a decimal.
                 Field::new("unit_price", DataType::Int64, false),
                 Field::new("ordered_at", time_type(), false),
                 file,
@@ -79,43 +79,44 @@ pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The columns of spilled transactions before the texts.
+/// Number of columns of spilled transactions before the texts.
 pub(crate) const TRANSACTION_COLUMNS: usize = 7;
-/// The columns of spilled interactions before the texts.
+/// Number of columns of spilled interactions before the texts.
 pub(crate) const INTERACTION_COLUMNS: usize = 5;
 
-/// Collects the lines of one table in one thread, and spills them by partition.
-pub(crate) struct Spill {
+/// Writer of one thread for the lines of one table: collects rows and spills them by partition.
+pub(crate) struct SpillWriter {
     schema: SchemaRef,
     partitioner: BatchPartitioner,
-    out: Out,
+    blocks: BlockWriter,
     rows: usize,
-    columns: Columns,
+    columns: ColumnBuilders,
 }
 
-/// The columns of the rows that are collected, those of one type in the order of the schema.
-struct Columns {
+/// Columns of the collected rows. Columns of one type are in the order of the schema.
+struct ColumnBuilders {
     texts: Vec<StringBuilder>,
     integers: [Int64Builder; 2],
     files: Int32Builder,
     times: [TimestampMicrosecondBuilder; 2],
 }
 
-impl Columns {
-    /// Makes columns with room for [`ROWS`] rows, and for `bytes` in each column of text.
+impl ColumnBuilders {
+    /// Creates columns with capacity for [`ROWS`] rows, and for `bytes` in each text column.
     fn new(schema: &Schema, bytes: impl Iterator<Item = usize>) -> Self {
         let has = |kind: &DataType| schema.fields().iter().any(|field| field.data_type() == kind);
-        let room = |kind: &DataType| if has(kind) { ROWS } else { 0 };
-        let times = || TimestampMicrosecondBuilder::with_capacity(room(&time_type())).with_timezone(UTC);
-        let integers = || Int64Builder::with_capacity(room(&DataType::Int64));
+        let capacity = |kind: &DataType| if has(kind) { ROWS } else { 0 };
+        let times = || TimestampMicrosecondBuilder::with_capacity(capacity(&time_type())).with_timezone(UTC);
+        let integers = || Int64Builder::with_capacity(capacity(&DataType::Int64));
         Self {
             texts: bytes.map(|bytes| StringBuilder::with_capacity(ROWS, bytes)).collect(),
             integers: [integers(), integers()],
-            files: Int32Builder::with_capacity(room(&DataType::Int32)),
+            files: Int32Builder::with_capacity(capacity(&DataType::Int32)),
             times: [times(), times()],
         }
     }
 
+    /// Appends trimmed `texts` to the text columns from index `from` on. Empty texts become null.
     fn append_texts(&mut self, from: usize, texts: &[&str]) {
         for (builder, text) in self.texts[from..].iter_mut().zip(texts) {
             let text = trimmed(text);
@@ -123,10 +124,10 @@ impl Columns {
         }
     }
 
-    /// Takes the columns and leaves room for as many rows.
+    /// Takes the columns and leaves empty ones of the same capacity.
     fn take(&mut self, schema: &Schema) -> Vec<ArrayRef> {
-        let room = Self::new(schema, self.texts.iter().map(|texts| texts.values_slice().len()));
-        let mut full = std::mem::replace(self, room);
+        let empty = Self::new(schema, self.texts.iter().map(|texts| texts.values_slice().len()));
+        let mut full = std::mem::replace(self, empty);
         let (mut texts, mut times) = (full.texts.iter_mut(), full.times.iter_mut());
         let mut integers = full.integers.iter_mut();
         let column = |field: &Arc<Field>| -> Option<ArrayRef> {
@@ -141,9 +142,8 @@ impl Columns {
     }
 }
 
-impl Spill {
-    /// Makes the file of the thread `thread` for lines of `spec`'s table in `folder`, in blocks of
-    /// `partitions` partitions.
+impl SpillWriter {
+    /// Creates the spill file of the thread `thread` for lines of `spec`'s table in `folder`.
     pub(crate) fn new(
         spec: &TableSpec,
         partitions: usize,
@@ -158,16 +158,16 @@ impl Spill {
         )
         .map_err(|error| staging(folder, error))?;
         let texts = schema.fields().iter().filter(|field| *field.data_type() == DataType::Utf8).count();
-        let columns = Columns::new(&schema, std::iter::repeat_n(0, texts));
+        let columns = ColumnBuilders::new(&schema, std::iter::repeat_n(0, texts));
         let path = folder.join(format!("spill-{}-{thread}.arrow", spec.table.name()));
-        let out = Out::new(path, &schema, partitions)?;
-        Ok(Self { schema, partitioner, out, rows: 0, columns })
+        let blocks = BlockWriter::new(path, &schema, partitions)?;
+        Ok(Self { schema, partitioner, blocks, rows: 0, columns })
     }
 
     pub(crate) fn transaction(
         &mut self,
         id: &str,
-        line: &Transaction<'_>,
+        line: &TransactionLine<'_>,
         texts: &[&str],
         file: i32,
     ) -> Result<(), RawError> {
@@ -186,8 +186,8 @@ impl Spill {
     pub(crate) fn customer(
         &mut self,
         id: &str,
-        line: &Customer<'_>,
-        extras: &[Extra<'_>],
+        line: &CustomerLine<'_>,
+        extras: &[ExtraField<'_>],
         place: i64,
     ) -> Result<(), RawError> {
         let members = extras
@@ -196,11 +196,11 @@ impl Spill {
             .filter(|(_, text)| !text.is_empty());
         let mut object = Vec::with_capacity(256);
         let written = serde_json::Serializer::new(&mut object).collect_map(members);
-        written.map_err(|error| staging(&self.out.path, error))?;
+        written.map_err(|error| staging(&self.blocks.path, error))?;
         let columns = &mut self.columns;
         columns.texts[0].append_value(id);
         columns.texts[1]
-            .append_value(std::str::from_utf8(&object).map_err(|error| staging(&self.out.path, error))?);
+            .append_value(std::str::from_utf8(&object).map_err(|error| staging(&self.blocks.path, error))?);
         columns.times[0].append_option(line.created_at);
         columns.times[1].append_option(line.updated_at);
         columns.integers[0].append_value(place);
@@ -210,7 +210,7 @@ impl Spill {
     pub(crate) fn interaction(
         &mut self,
         id: &str,
-        line: &Interaction<'_>,
+        line: &InteractionLine<'_>,
         texts: &[&str],
         file: i32,
     ) -> Result<(), RawError> {
@@ -228,7 +228,7 @@ impl Spill {
         self.rows += 1;
         let is_full =
             || self.columns.texts.iter().map(|texts| texts.values_slice().len()).sum::<usize>() >= BYTES;
-        // A record has 64 MiB at most, so that few are looked at together.
+        // A record has at most 64 MiB, so the check may skip a few records.
         let full = self.rows >= ROWS || (self.rows.is_multiple_of(LOOKED_AT) && is_full());
         if full { self.flush() } else { Ok(()) }
     }
@@ -239,48 +239,49 @@ impl Spill {
         }
         self.rows = 0;
         let columns = self.columns.take(&self.schema);
-        let out = &mut self.out;
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| staging(&out.path, error);
+        let blocks = &mut self.blocks;
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| staging(&blocks.path, error);
         let batch =
             RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| failed(error.into()))?;
         let parts = self.partitioner.partition_iter(batch).map_err(|error| failed(error.into()))?;
         let parts = parts.collect::<Result<Vec<_>, _>>().map_err(|error| failed(error.into()))?;
         for (partition, batch) in parts {
-            out.write(partition, &batch)?;
+            blocks.write(partition, &batch)?;
         }
         Ok(())
     }
 
-    /// Ends the file.
+    /// Flushes the collected rows and ends the file.
     pub(crate) fn finish(mut self) -> Result<SpillFile, RawError> {
         self.flush()?;
-        self.out.finish()
+        self.blocks.finish()
     }
 }
 
-/// A spill file being written: an Arrow stream, of which it is known where each batch stands.
-struct Out {
+/// Writer of a spill file: an Arrow stream and the position of each batch.
+struct BlockWriter {
     path: PathBuf,
-    stream: StreamWriter<Counted>,
-    /// The length of the head, which holds the schema.
+    stream: StreamWriter<CountingFile>,
+    /// Length of the head, which holds the schema.
     head: usize,
-    blocks: Vec<Vec<Block>>,
+    /// Positions of the batches of each partition.
+    blocks: Vec<Vec<BlockRange>>,
 }
 
-/// Where a batch of one partition stands.
+/// Byte range of a batch of one partition.
 #[derive(Debug, Clone, Copy)]
-struct Block {
+struct BlockRange {
     at: u64,
     length: usize,
 }
 
-/// Counts the bytes that are written.
-struct Counted {
+/// File that counts the bytes written.
+struct CountingFile {
     file: BufWriter<File>,
     bytes: u64,
 }
 
-impl Write for Counted {
+impl Write for CountingFile {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let length = self.file.write(bytes)?;
         self.bytes += length as u64;
@@ -292,11 +293,11 @@ impl Write for Counted {
     }
 }
 
-impl Out {
+impl BlockWriter {
     fn new(path: PathBuf, schema: &Schema, partitions: usize) -> Result<Self, RawError> {
-        let create = || -> Result<StreamWriter<Counted>, ArrowError> {
+        let create = || -> Result<StreamWriter<CountingFile>, ArrowError> {
             let file = BufWriter::with_capacity(1 << 18, File::create(&path)?);
-            StreamWriter::try_new(Counted { file, bytes: 0 }, schema)
+            StreamWriter::try_new(CountingFile { file, bytes: 0 }, schema)
         };
         let stream = create().map_err(|error| staging(&path, error))?;
         let head = usize::try_from(stream.get_ref().bytes).unwrap_or(usize::MAX);
@@ -307,7 +308,7 @@ impl Out {
         let at = self.stream.get_ref().bytes;
         self.stream.write(batch).map_err(|error| staging(&self.path, error))?;
         let length = usize::try_from(self.stream.get_ref().bytes - at).unwrap_or(usize::MAX);
-        self.blocks[partition].push(Block { at, length });
+        self.blocks[partition].push(BlockRange { at, length });
         Ok(())
     }
 
@@ -320,13 +321,13 @@ impl Out {
     }
 }
 
-/// The lines of one table that one thread has spilled.
+/// Finished spill file of one thread and one table.
 #[derive(Debug)]
 pub(crate) struct SpillFile {
     path: PathBuf,
     head: usize,
-    /// The batches of each partition.
-    blocks: Vec<Vec<Block>>,
+    /// Positions of the batches of each partition.
+    blocks: Vec<Vec<BlockRange>>,
 }
 
 impl SpillFile {
@@ -335,6 +336,7 @@ impl SpillFile {
         std::fs::remove_file(&self.path).map_err(|error| staging(&self.path, error))
     }
 
+    /// Appends the batches of `partition` to `batches`.
     fn read(&self, partition: usize, batches: &mut Vec<RecordBatch>) -> Result<(), ArrowError> {
         let blocks = &self.blocks[partition];
         if blocks.is_empty() {
@@ -342,7 +344,7 @@ impl SpillFile {
         }
         let mut file = File::open(&self.path)?;
         let mut decoder = StreamDecoder::new();
-        for block in [Block { at: 0, length: self.head }].iter().chain(blocks) {
+        for block in [BlockRange { at: 0, length: self.head }].iter().chain(blocks) {
             let mut bytes = Vec::with_capacity(block.length);
             file.seek(SeekFrom::Start(block.at))?;
             (&mut file).take(block.length as u64).read_to_end(&mut bytes)?;
@@ -355,7 +357,7 @@ impl SpillFile {
     }
 }
 
-/// Loads the lines of `partition` from the `files` of all threads.
+/// Loads the lines of `partition` from the spill files of all threads.
 pub(crate) fn load(
     spec: &TableSpec,
     files: &[SpillFile],

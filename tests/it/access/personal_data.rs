@@ -47,7 +47,7 @@ async fn bad_lines_are_reported_without_their_values() {
             "column `Price`: expected a number",
             "all.csv, line 26: found a value like `aaaaa-99999`",
             "column `When`: expected a time",
-            "no JSON object",
+            "not a JSON object",
             "more.jsonl, line 1: found another value",
         ] {
             assert!(text.contains(reported), "{reported} is not in {text}");

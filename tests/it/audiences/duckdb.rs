@@ -250,6 +250,7 @@ async fn exported_ids(service: &Service, body: &Value) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one comparison, step by step")]
 async fn every_answer_is_duckdbs() {
     // The budget holds none of the columns, so that each is read again and again.
     let (shop, manifest, service) = open().await;

@@ -1,4 +1,4 @@
-//! Raw data as Parquet, whose types say more than text does.
+//! Raw data in Parquet files, whose columns are typed.
 
 use std::{fs::File, sync::Arc};
 
@@ -29,7 +29,7 @@ fn texts(values: &[&str]) -> ArrayRef {
     Arc::new(StringArray::from(values.to_vec()))
 }
 
-/// Lines of `customers` at `micros`, with prices and quantities as doubles.
+/// Writes lines of `customers` at `micros`, with prices and quantities as doubles.
 fn transactions(shop: &Shop, path: &str, customers: ArrayRef, micros: &[i64]) {
     let count = micros.len();
     let orders: Vec<String> = (0..count).map(|at| at.to_string()).collect();
@@ -50,13 +50,13 @@ fn transactions(shop: &Shop, path: &str, customers: ArrayRef, micros: &[i64]) {
 const JANUARY: i64 = 1_704_412_800_000_000;
 
 #[tokio::test]
-async fn typed_values_are_taken_as_they_are() {
+async fn parquet_values_ignore_configured_formats() {
     let toml =
         "[raw.transactions]\ntime_format = \"%Y-%d-%mT%H:%M:%S\"\nthousands = \".\"\ndecimal = \",\"\n";
     let shop = Shop::new(&format!("{toml}{QUICK}"));
     let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at";
     shop.raw("transactions/old.csv", format!("{header}\na,x,p,2,\"1.000,5\",2023-31-12T10:00:00\n"));
-    // Floats, as pandas writes them where a value is missing.
+    // Integer ids as floats, as pandas writes a column with missing values.
     let customers = Float64Array::from(vec![Some(17_850.0), Some(f64::NAN), None]);
     transactions(&shop, "transactions/new.parquet", Arc::new(customers), &[JANUARY; 3]);
     let service = shop.open().await;
@@ -70,7 +70,7 @@ async fn typed_values_are_taken_as_they_are() {
 }
 
 #[tokio::test]
-async fn ids_that_a_double_has_rounded_are_bad_lines() {
+async fn ids_rounded_by_a_double_are_bad_lines() {
     let shop = Shop::new(&format!("[raw]\nmax_bad_share = 0.9\n{QUICK}"));
     let customers = Float64Array::from(vec![9_007_199_254_740_994.0, 9.000_000_001_785_7e16, 17_850.0]);
     transactions(&shop, "transactions/a.parquet", Arc::new(customers), &[JANUARY; 3]);
@@ -80,7 +80,7 @@ async fn ids_that_a_double_has_rounded_are_bad_lines() {
 }
 
 #[tokio::test]
-async fn decimals_and_dates_of_customers_keep_every_digit() {
+async fn customer_decimals_and_dates_are_exact() {
     let shop = Shop::new(&format!(
         "[raw]\nzone = \"Asia/Shanghai\"\n[raw.customers]\npersonal = [\"phone\"]\n{QUICK}"
     ));
@@ -107,7 +107,7 @@ async fn decimals_and_dates_of_customers_keep_every_digit() {
         vec![
             ("customer_id", texts(&["b"])),
             ("credit", Arc::new(decimals(vec![15], 1))),
-            // A column of gaps alone is a column.
+            // A column with nulls only is a feature.
             ("phone", Arc::new(StringArray::from(vec![None::<&str>]))),
         ],
     );
@@ -124,9 +124,9 @@ async fn decimals_and_dates_of_customers_keep_every_digit() {
     assert_eq!(profile["views"]["profile"].get("phone"), Some(&serde_json::Value::Null));
 }
 
-/// Columns as pandas writes them for gaps alone and for categories, and a time in the wrong unit.
+/// Reads the column types that pandas writes for nulls and categories, and a time in the wrong unit.
 #[tokio::test]
-async fn odd_types_are_read_or_told_line_by_line() {
+async fn unusual_parquet_types_are_read_or_bad_lines() {
     let shop = Shop::new(&format!(
         "[raw]\nmax_bad_share = 0.9\n[raw.transactions]\ndecimal = \",\"\nthousands = \".\"\n{QUICK}"
     ));
@@ -165,18 +165,18 @@ async fn odd_types_are_read_or_told_line_by_line() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_bad_lines() {
+async fn invalid_utf8_is_a_bad_line() {
     let shop = Shop::new(&format!("[raw]\nmax_bad_share = 0.9\n{QUICK}"));
     transactions(&shop, "transactions/a.parquet", texts(&["a", "b"]), &[JANUARY; 2]);
     let names = BinaryArray::from_vec(vec![b"J\xfcrgen", b"Ann"]);
     write(&shop, "customers/c.parquet", vec![("customer_id", texts(&["a", "b"])), ("name", Arc::new(names))]);
     let counts = shop.build().await.manifest.counts["customers"].clone();
     assert_eq!((counts.fates["bad"], counts.fates["kept"]), (1, 1));
-    assert!(counts.bad_causes[0].cause.contains("column `name` holds bytes that are no UTF-8"), "{counts:?}");
+    assert!(counts.bad_causes[0].cause.contains("column `name` has bytes that are not UTF-8"), "{counts:?}");
 }
 
 #[tokio::test]
-async fn folders_of_engines_are_no_data() {
+async fn engine_folders_are_skipped_and_engine_tables_rejected() {
     let shop = Shop::new(QUICK);
     transactions(&shop, "transactions/part-0.parquet", texts(&["a"; 4]), &[JANUARY; 4]);
     transactions(&shop, "transactions/_temporary/0/part-0.parquet", texts(&["a"; 3]), &[JANUARY; 3]);
@@ -184,7 +184,7 @@ async fn folders_of_engines_are_no_data() {
     shop.raw("transactions/_delta_log/00000000000000000000.json", "{}");
     let error = shop.try_build(None).await.unwrap_err();
     assert!(error.contains("Delta Lake"), "{error}");
-    // A view of Parquet is held to the same.
+    // The same holds for the Parquet files of a view.
     let shop = Shop::new(&format!("[views]\nparquet = {{ clv = \"raw/clv/\" }}\n{QUICK}"));
     transactions(&shop, "transactions/part-0.parquet", texts(&["a"]), &[JANUARY]);
     let clv = |path: &str, value: f64| {

@@ -1,4 +1,4 @@
-//! The same data, written as different shops and tools write it, gives the same snapshot byte for byte.
+//! Property test: the same data in different formats and styles gives identical snapshots.
 
 use std::{fmt::Write as _, io::Write as _};
 
@@ -8,23 +8,23 @@ use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRun
 use super::QUICK;
 use crate::support::shop::Shop;
 
-/// A line of transactions.
+/// A line of `transactions`.
 #[derive(Debug, Clone)]
 struct Line {
     customer: u32,
     order: u32,
     product: u8,
     quantity: i64,
-    /// In ten-thousandths.
+    /// Unit price in ten-thousandths.
     price: i64,
-    /// In seconds since 1970.
+    /// Time in seconds since 1970.
     at: i64,
     name: &'static str,
 }
 
-/// How a file is written.
+/// Format and style of a file.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "independent options")]
 struct Style {
     json: bool,
     gzip: bool,
@@ -33,8 +33,9 @@ struct Style {
     byte_order_mark: bool,
     final_break: bool,
     empty_lines: bool,
-    /// By which the columns are turned.
+    /// Number of positions by which the columns are rotated.
     rotation: usize,
+    /// Variant of ids, numbers and times.
     ids: u8,
     numbers: u8,
     times: u8,
@@ -137,7 +138,7 @@ impl Style {
         fields
     }
 
-    /// Writes `lines` as a file, and says how its name ends.
+    /// Returns the extension and the content of a file with `lines`.
     fn write(&self, lines: &[Line]) -> (&'static str, Vec<u8>) {
         let (end, mut text) = (if self.crlf { "\r\n" } else { "\n" }, String::new());
         if self.byte_order_mark {
@@ -196,7 +197,8 @@ impl Style {
     }
 }
 
-/// Builds `lines`, every file of which is written in a style of its own.
+/// Builds a snapshot of `lines`, with a file for each style. Returns the fingerprint, the number of lines and
+/// the fates.
 async fn built(lines: &[Line], styles: &[Style]) -> (String, u64, Vec<(String, u64)>) {
     let shop = Shop::new(QUICK);
     let size = lines.len().div_ceil(styles.len());
@@ -213,7 +215,7 @@ async fn built(lines: &[Line], styles: &[Style]) -> (String, u64, Vec<(String, u
 }
 
 #[test]
-fn the_same_data_in_other_clothes_is_the_same_snapshot() {
+fn equivalent_files_give_identical_snapshots() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let plain = Style {
         json: false,

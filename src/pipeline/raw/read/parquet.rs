@@ -1,4 +1,4 @@
-//! Reading Parquet: every value becomes a text, with a note of the columns that the file itself types.
+//! Reader of Parquet files: converts every value to text, and notes which columns the file types.
 
 use std::{
     borrow::Cow,
@@ -15,26 +15,29 @@ use arrow::{
 };
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
-use super::{Reading, not_utf8, unreadable};
+use super::reader::{FileReader, not_utf8, unreadable};
 use crate::pipeline::raw::{
-    Column, Kind, MAX_COLUMNS, RawError,
-    check::{Extra, Fault, Fields},
-    header::{Columns, Header},
+    check::{ExtraField, LineError, LineFields},
+    error::RawError,
+    header::{ColumnPlaces, Header},
+    table::{ColumnSpec, MAX_COLUMNS, RawType},
 };
 
-impl Reading<'_> {
-    pub(super) fn parquet(&mut self, source: &mut impl Read, scratch: &Path) -> Result<(), RawError> {
-        let mut spooled = || -> io::Result<File> {
-            let mut spool = tempfile::tempfile_in(scratch)?;
-            io::copy(source, &mut spool)?;
-            spool.rewind()?;
-            Ok(spool)
+impl FileReader<'_> {
+    /// Copies a Parquet file to a temporary file and reads all rows.
+    pub(super) fn read_parquet(&mut self, source: &mut impl Read, scratch: &Path) -> Result<(), RawError> {
+        let mut spool = || -> io::Result<File> {
+            let mut copy = tempfile::tempfile_in(scratch)?;
+            io::copy(source, &mut copy)?;
+            copy.rewind()?;
+            Ok(copy)
         };
-        let spooled = spooled().map_err(|error| unreadable(self.file, 0, &error))?;
-        // Types of Parquet alone: a writer's own types, such as dictionaries with small keys, hold less than other row groups may need.
+        let spooled = spool().map_err(|error| unreadable(self.file, 0, &error))?;
+        // The Arrow schema of the writer is skipped: its types, such as dictionaries with small keys, may be
+        // too narrow for other row groups.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(spooled, options)
-            .map_err(|error| unreadable(self.file, 0, &format!("it is no Parquet file: {error}")))?;
+            .map_err(|error| unreadable(self.file, 0, &format!("it is not a Parquet file: {error}")))?;
         let schema = builder.schema().clone();
         let header: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
@@ -50,11 +53,11 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Hands on the rows of `batch`, every value as text; Parquet's own types are exact in it.
-    fn batch(&mut self, batch: &RecordBatch, columns: &Columns) -> Result<(), RawError> {
+    /// Passes the rows of `batch` to the sink, with all values as text. The conversion is exact.
+    fn batch(&mut self, batch: &RecordBatch, columns: &ColumnPlaces) -> Result<(), RawError> {
         let schema = batch.schema_ref();
         let text = |place: usize| -> Result<StringArray, RawError> {
-            texts(batch.column(place)).ok_or_else(|| self.column_type(schema, place, "a plain value"))
+            texts(batch.column(place)).ok_or_else(|| self.column_type(schema, place, "a scalar value"))
         };
         let named: Vec<Option<StringArray>> =
             columns.places.iter().map(|place| place.map(text).transpose()).collect::<Result<_, _>>()?;
@@ -62,7 +65,7 @@ impl Reading<'_> {
             columns.kept.iter().map(|column| text(column.place)).collect::<Result<_, RawError>>()?;
         let places =
             || columns.places.iter().copied().flatten().chain(columns.kept.iter().map(|column| column.place));
-        // Bytes that are no text, and times that no calendar has, are null as texts.
+        // Bytes that are not UTF-8, and times out of the calendar's range, become null texts.
         let lossy: Vec<(usize, NullBuffer)> = places()
             .zip(named.iter().flatten().chain(&kept))
             .filter(|(place, texts)| texts.null_count() > batch.column(*place).logical_null_count())
@@ -85,28 +88,31 @@ impl Reading<'_> {
                     .filter(|column| column.is_valid(row))
                     .map_or("", |column| column.value(row));
             }
-            let extras = columns.kept.iter().zip(&kept);
-            let extras: Vec<Extra<'_>> = extras
-                .map(|(column, texts)| Extra {
+            let extras: Vec<ExtraField<'_>> = columns
+                .kept
+                .iter()
+                .zip(&kept)
+                .map(|(column, texts)| ExtraField {
                     name: &column.name,
                     text: Cow::Borrowed(if texts.is_valid(row) { texts.value(row) } else { "" }),
                     kind: kind(schema.field(column.place).data_type()),
                     declared: column.declared,
                 })
                 .collect();
-            self.record(Fields { texts: &fields[..columns.places.len()], typed }, extras)?;
+            self.record(LineFields { texts: &fields[..columns.places.len()], typed }, extras)?;
         }
         Ok(())
     }
 
-    /// Returns a bit for each of the spec's columns whose values `schema` types as numbers or times.
+    /// Returns a bit per column of the spec: whether `schema` types its values as numbers or times.
     fn typed(&self, schema: &Schema, places: &[Option<usize>]) -> u32 {
-        let typed = |column: &Column, place: usize| {
+        let typed = |column: &ColumnSpec, place: usize| {
             let found = kind(schema.field(place).data_type());
             match column.kind {
-                Kind::Timestamp => matches!(found, Kind::Date | Kind::Timestamp),
+                RawType::Timestamp => matches!(found, RawType::Date | RawType::Timestamp),
                 _ => {
-                    found != Kind::Text || matches!(schema.field(place).data_type(), DataType::Decimal256(..))
+                    found != RawType::Text
+                        || matches!(schema.field(place).data_type(), DataType::Decimal256(..))
                 }
             }
         };
@@ -122,11 +128,15 @@ impl Reading<'_> {
             let found = kind(schema.field(place).data_type());
             let nested = schema.field(place).data_type().is_nested();
             let fits = match column.kind {
-                Kind::Text => !nested,
-                Kind::Integer | Kind::Number => {
-                    matches!(found, Kind::Integer | Kind::Decimal(_) | Kind::Number | Kind::Text) && !nested
+                RawType::Text => !nested,
+                RawType::Integer | RawType::Number => {
+                    matches!(found, RawType::Integer | RawType::Decimal(_) | RawType::Number | RawType::Text)
+                        && !nested
                 }
-                _ => matches!(found, Kind::Date | Kind::Timestamp | Kind::Integer | Kind::Text) && !nested,
+                _ => {
+                    matches!(found, RawType::Date | RawType::Timestamp | RawType::Integer | RawType::Text)
+                        && !nested
+                }
             };
             if !fits {
                 return Err(self.column_type(schema, place, column.kind.expected()));
@@ -146,19 +156,20 @@ impl Reading<'_> {
     }
 }
 
-/// Returns the values of `column` as texts, null where a value has no text; nothing where the type has none.
+/// Returns the values of `column` as texts. Values without a text become null. Returns `None` if the type has
+/// no text.
 fn texts(column: &ArrayRef) -> Option<StringArray> {
     if let Ok(texts) = cast(column, &DataType::Utf8) {
         return Some(texts.as_string::<i32>().clone());
     }
-    if !matches!(kind(column.data_type()), Kind::Timestamp | Kind::Date) {
+    if !matches!(kind(column.data_type()), RawType::Timestamp | RawType::Date) {
         return None;
     }
-    // One value that no calendar has must not hide the others.
+    // A value out of the calendar's range fails the whole cast, so values are cast one by one.
     let text = |row| {
-        let text = cast(&column.slice(row, 1), &DataType::Utf8).ok()?;
-        let text = text.as_string::<i32>();
-        text.is_valid(0).then(|| text.value(0).to_owned())
+        let cell = cast(&column.slice(row, 1), &DataType::Utf8).ok()?;
+        let texts = cell.as_string::<i32>();
+        if texts.is_valid(0) { Some(texts.value(0).to_owned()) } else { None }
     };
     Some((0..column.len()).map(text).collect())
 }
@@ -167,34 +178,36 @@ fn is_null(column: &ArrayRef, row: usize) -> bool {
     column.logical_nulls().is_some_and(|nulls| nulls.is_null(row))
 }
 
-fn lost_value(field: &Field) -> Fault {
+/// Returns the error for a value without a text.
+fn lost_value(field: &Field) -> LineError {
     match kind(field.data_type()) {
-        Kind::Timestamp | Kind::Date => Fault {
-            cause: format!("column `{}`: a time that no calendar has", field.name()),
+        RawType::Timestamp | RawType::Date => LineError {
+            cause: format!("column `{}`: a time out of range", field.name()),
             found: "found a value that cannot be shown".to_owned(),
         },
         _ => not_utf8(&format!("column `{}`", field.name())),
     }
 }
 
-fn kind(data_type: &DataType) -> Kind {
+/// Returns the raw type of an Arrow type.
+fn kind(data_type: &DataType) -> RawType {
     match data_type {
-        DataType::Boolean => Kind::Boolean,
-        DataType::Date32 | DataType::Date64 => Kind::Date,
-        DataType::Timestamp(..) => Kind::Timestamp,
+        DataType::Boolean => RawType::Boolean,
+        DataType::Date32 | DataType::Date64 => RawType::Date,
+        DataType::Timestamp(..) => RawType::Timestamp,
         DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale)
             if *scale <= 0 =>
         {
-            Kind::Integer
+            RawType::Integer
         }
         DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
-            Kind::Decimal(scale.unsigned_abs())
+            RawType::Decimal(scale.unsigned_abs())
         }
-        // More digits than can be served as a number.
-        DataType::Decimal256(..) => Kind::Text,
+        // More digits than a number in responses may have.
+        DataType::Decimal256(..) => RawType::Text,
         DataType::Dictionary(_, value) => kind(value),
-        other if other.is_integer() => Kind::Integer,
-        other if other.is_numeric() => Kind::Number,
-        _ => Kind::Text,
+        other if other.is_integer() => RawType::Integer,
+        other if other.is_numeric() => RawType::Number,
+        _ => RawType::Text,
     }
 }

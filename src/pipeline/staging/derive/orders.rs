@@ -1,8 +1,8 @@
-//! Orders and returns: the purchase lines, and the return lines, that belong together.
+//! Orders and returns: groups of purchase lines, and of return lines.
 //!
-//! An order is a customer's lines of one order id and of the same values in the columns of `order_scope`,
-//! from the first of them on for as long as `order_span` says. Tills count their receipts anew, and back
-//! orders follow months later.
+//! An order consists of a customer's lines with one order id and equal values in the columns of
+//! `order_scope`, within `order_span` of the first line. The span is needed because tills reuse receipt
+//! numbers, and back orders follow months later.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -12,26 +12,39 @@ use arrow::{
 };
 
 use super::{
-    super::{guests::order_hash, time_type, times},
-    Derived, MONEY, Partition, money,
+    partition::PartitionInput,
     sort::{LineColumns, LineKey},
-    write::{self, TableWriter},
+    tables::DerivedTables,
+    write::{BATCH, TableWriter, money_array},
 };
-use crate::pipeline::raw::{RawError, Table, TableSpec, check::Effect};
+use crate::pipeline::{
+    raw::{RawError, Table, TableSpec, check::Effect},
+    staging::{MONEY, guests::order_hash, time_type, times},
+};
 
-/// Microseconds of a day: who buys in person has an order within one.
+/// Microseconds of a day. Purchases in person have all lines of an order within a day.
 const DAY: i64 = 86_400_000_000;
 
-/// The tables that are made of runs of lines with one order id.
+/// Names that differ between `orders` and `returns`.
+struct TableNames {
+    table: &'static str,
+    time: &'static str,
+    amount: &'static str,
+}
+
+const ORDERS: TableNames = TableNames { table: "orders", time: "ordered_at", amount: "revenue" };
+const RETURNS: TableNames = TableNames { table: "returns", time: "returned_at", amount: "amount" };
+
+/// Writer of `orders` and `returns`.
 pub(super) struct Orders<'a> {
-    pub(super) partition: &'a Partition<'a>,
+    pub(super) partition: &'a PartitionInput<'a>,
     pub(super) spec: &'a TableSpec,
     pub(super) lines: &'a LineColumns<'a>,
 }
 
 impl Orders<'_> {
-    /// Writes `orders` and `returns` of the lines in `order`, in one pass.
-    pub(super) fn write(&self, order: &[LineKey], derived: &mut Derived) -> Result<(), RawError> {
+    /// Writes `orders` and `returns` in one pass over the lines in `order`.
+    pub(super) fn write(&self, order: &[LineKey], derived: &mut DerivedTables) -> Result<(), RawError> {
         let (mut purchases, mut returns) = (Vec::new(), Vec::new());
         let same =
             |a: &LineKey, b: &LineKey| a.rank == b.rank && self.lines.compare_orders(a, b) == Ordering::Equal;
@@ -45,17 +58,17 @@ impl Orders<'_> {
                 let (lines, sum) = &mut sums[effect as usize];
                 (*lines, *sum) = (*lines + 1, *sum + amount);
             }
-            // Most runs are of one effect, and need not be parted.
+            // Most runs have purchases only and need no split.
             let (bought, returned) = if found[Effect::Purchase as usize] == run.len() {
                 (run, &[] as &[LineKey])
             } else {
-                self.part(run, &mut bought, &mut returned, derived);
+                self.split(run, &mut bought, &mut returned, derived);
                 (bought.as_slice(), returned.as_slice())
             };
             let orders = self.divide(bought, &mut purchases);
             if orders > 1 {
-                derived.noticed.divided_ids += 1;
-                derived.noticed.divided_orders += orders;
+                derived.observations.divided_ids += 1;
+                derived.observations.divided_orders += orders;
             }
             self.divide(returned, &mut returns);
             self.note_guests(&run[0], derived);
@@ -66,13 +79,14 @@ impl Orders<'_> {
                 *derived.amounts.entry(fate).or_default() += amount;
             }
         }
-        derived.noticed.orders += purchases.len() as u64;
-        derived.noticed.long_orders +=
+        derived.observations.orders += purchases.len() as u64;
+        derived.observations.long_orders +=
             purchases.iter().filter(|order| order.last_at - order.at > DAY).count() as u64;
-        self.write_table(&purchases, ("orders", "ordered_at", "revenue"), derived)?;
-        self.write_table(&returns, ("returns", "returned_at", "amount"), derived)
+        self.write_table(&purchases, &ORDERS, derived)?;
+        self.write_table(&returns, &RETURNS, derived)
     }
 
+    /// Returns the effect and the amount of `line`.
     fn effect(&self, line: &LineKey) -> (Effect, i128) {
         let row = line.row as usize;
         let (quantity, price) = (self.lines.quantities[row], i128::from(self.lines.prices[row]));
@@ -80,13 +94,13 @@ impl Orders<'_> {
         (effect, effect.amount(quantity, price))
     }
 
-    /// Parts the lines of `run` into those of purchases, and those of returns and reductions.
-    fn part(
+    /// Splits the lines of `run` into purchases, and returns and reductions.
+    fn split(
         &self,
         run: &[LineKey],
         bought: &mut Vec<LineKey>,
         returned: &mut Vec<LineKey>,
-        derived: &mut Derived,
+        derived: &mut DerivedTables,
     ) {
         bought.clear();
         returned.clear();
@@ -96,13 +110,13 @@ impl Orders<'_> {
                 Effect::Return | Effect::Reduction => returned.push(*line),
                 Effect::Neither => {
                     let items = self.lines.quantities[line.row as usize].unsigned_abs();
-                    derived.noticed.items_without_effect += items;
+                    derived.observations.items_without_effect += items;
                 }
             }
         }
     }
 
-    /// Adds the documents that `lines` of one order id are, and returns how many.
+    /// Divides `lines` of one order id by `order_span`, adds the documents and returns their number.
     fn divide(&self, lines: &[LineKey], documents: &mut Vec<Document>) -> u64 {
         let Some((first, rest)) = lines.split_first() else { return 0 };
         let time = |line: &LineKey| self.lines.times[line.row as usize];
@@ -127,7 +141,7 @@ impl Orders<'_> {
         count
     }
 
-    /// Makes one document of `lines`, which are sorted by product.
+    /// Sums `lines`, which are sorted by product, to one document.
     fn document(&self, lines: &[LineKey]) -> Document {
         let mut document =
             Document { first: lines[0].row as usize, at: i64::MAX, last_at: i64::MIN, ..Document::default() };
@@ -139,15 +153,15 @@ impl Orders<'_> {
             let quantity = self.lines.quantities[row].abs();
             document.at = document.at.min(self.lines.times[row]);
             document.last_at = document.last_at.max(self.lines.times[row]);
-            // Quantities are bounded, so that sums of them are too.
+            // Quantities are bounded, so the sum does not overflow.
             document.items += quantity;
             document.amount += i128::from(quantity) * i128::from(self.lines.prices[row].abs());
         }
         document
     }
 
-    /// Notes whether the order of `line` has lines without a customer too.
-    fn note_guests(&self, line: &LineKey, derived: &mut Derived) {
+    /// Notes the order of `line` if it also has guest lines.
+    fn note_guests(&self, line: &LineKey, derived: &mut DerivedTables) {
         if self.partition.guests.is_empty() {
             return;
         }
@@ -155,29 +169,29 @@ impl Orders<'_> {
         let order =
             order_hash(self.lines.orders.value(row), self.lines.scope.iter().map(|texts| texts.value(row)));
         if self.partition.guests.contains_key(&order) {
-            derived.noticed.guest_orders.push(order);
+            derived.observations.guest_orders.push(order);
         }
     }
 
     fn write_table(
         &self,
         documents: &[Document],
-        (table, time, amount): (&'static str, &str, &str),
-        derived: &mut Derived,
+        names: &TableNames,
+        derived: &mut DerivedTables,
     ) -> Result<(), RawError> {
         let schema = Arc::new(Schema::new(vec![
             Field::new("customer_id", DataType::Utf8, false),
             Field::new("order_id", DataType::Utf8, false),
-            Field::new(time, time_type(), false),
+            Field::new(names.time, time_type(), false),
             Field::new("last_line_at", time_type(), false),
             Field::new("weekday", DataType::Int32, false),
             Field::new("hour", DataType::Int32, false),
             Field::new("items", DataType::Int64, false),
             Field::new("products", DataType::Int64, false),
-            Field::new(amount, MONEY, false),
+            Field::new(names.amount, MONEY, false),
         ]));
-        let mut writer = TableWriter::new(self.partition, table, schema)?;
-        for documents in documents.chunks(write::BATCH) {
+        let mut writer = TableWriter::new(self.partition, names.table, schema)?;
+        for documents in documents.chunks(BATCH) {
             let text = |texts: &StringArray| -> ArrayRef {
                 Arc::new(StringArray::from_iter_values(
                     documents.iter().map(|document| texts.value(document.first)),
@@ -194,7 +208,7 @@ impl Orders<'_> {
                 Arc::new(Int32Array::from(hours)),
                 Arc::new(Int64Array::from_iter_values(documents.iter().map(|document| document.items))),
                 Arc::new(Int64Array::from_iter_values(documents.iter().map(|document| document.products))),
-                money(documents.iter().map(|document| document.amount).collect()),
+                money_array(documents.iter().map(|document| document.amount).collect()),
             ])?;
         }
         writer.finish(derived)
@@ -204,11 +218,15 @@ impl Orders<'_> {
 /// An order or a return.
 #[derive(Debug, Default)]
 struct Document {
-    /// The row of one of its lines.
+    /// Row of one of its lines.
     first: usize,
+    /// Time of the first line, in microseconds.
     at: i64,
+    /// Time of the last line, in microseconds.
     last_at: i64,
     items: i64,
+    /// Number of distinct products.
     products: i64,
+    /// Sum of the amounts, in ten-thousandths.
     amount: i128,
 }

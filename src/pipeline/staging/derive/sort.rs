@@ -1,4 +1,5 @@
-//! The order of a partition's purchase and return lines: by customer, order, product, time, and then by all that is left.
+//! Sort of a partition's lines of `transactions`: by customer, order, product, time, and then by all other
+//! columns, so that the order is total.
 
 use std::cmp::Ordering;
 
@@ -7,36 +8,36 @@ use arrow::{
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
 
-use super::super::spill::TRANSACTION_COLUMNS;
+use crate::pipeline::staging::spill::TRANSACTION_COLUMNS;
 
-/// The columns of spilled transactions.
+/// Columns of spilled transactions.
 pub(super) struct LineColumns<'a> {
     pub(super) batch: &'a RecordBatch,
     pub(super) customers: &'a StringArray,
     pub(super) orders: &'a StringArray,
     products: &'a StringArray,
     pub(super) quantities: &'a [i64],
-    /// In ten-thousandths.
+    /// Unit prices in ten-thousandths.
     pub(super) prices: &'a [i64],
     pub(super) times: &'a [i64],
-    /// The number of the file that each line stands in; it has no part in the order.
+    /// Number of the file of each line. It is not part of the order.
     pub(super) files: &'a [i32],
     texts: Vec<&'a StringArray>,
-    /// The columns that belong to an order's id.
+    /// Columns of `order_scope`.
     pub(super) scope: Vec<&'a StringArray>,
 }
 
-/// What a line is sorted by, side by side, so that sorting need not look up the texts.
+/// Sort key of a line. It holds the prefixes of its texts, so that most comparisons do not read the columns.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LineKey {
     order: Prefix,
     product: Prefix,
-    /// The place of the customer among the partition's.
+    /// Index of the customer in the partition.
     pub(super) rank: u32,
     pub(super) row: u32,
 }
 
-/// The first bytes of a text and its length, as a number of the same order as the text.
+/// First bytes of a text and its length, as a number that sorts like the text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Prefix(u128);
 
@@ -47,19 +48,20 @@ impl Prefix {
         let (text, mut bytes) = (text.as_bytes(), [0; 16]);
         let length = text.len().min(Self::BYTES);
         bytes[..length].copy_from_slice(&text[..length]);
-        // Of texts that differ in trailing NULs alone the shorter is the smaller.
+        // The length decides between texts that differ only in trailing NULs.
         bytes[Self::BYTES] = u8::try_from(text.len()).unwrap_or(u8::MAX).min(16);
         Self(u128::from_be_bytes(bytes))
     }
 
-    /// Whether no other text has this prefix.
+    /// Returns whether the prefix holds the whole text.
     fn is_whole(self) -> bool {
         self.0 & 0xff < 16
     }
 }
 
 impl<'a> LineColumns<'a> {
-    /// Of `batch`, among whose texts `scope` has the places of the columns that belong to an order's id.
+    /// Splits `batch` into columns. `scope` holds the indexes of the columns of `order_scope` among the
+    /// texts.
     pub(super) fn new(batch: &'a RecordBatch, scope: &[usize]) -> Self {
         let texts: Vec<&StringArray> =
             batch.columns()[TRANSACTION_COLUMNS..].iter().map(AsArray::as_string).collect();
@@ -77,17 +79,18 @@ impl<'a> LineColumns<'a> {
         }
     }
 
-    /// The lines until `as_of`, sorted; `ranks` holds the place of each line's customer among the `people`.
-    pub(super) fn sorted(&self, ranks: &[u32], people: usize, as_of: i64) -> Vec<LineKey> {
-        // Counted by customer first: what is left to sort are the few lines of each.
+    /// Returns the lines until `as_of`, sorted. `ranks` holds the index of each line's customer, `customers`
+    /// is the number of customers.
+    pub(super) fn sorted(&self, ranks: &[u32], customers: usize, as_of: i64) -> Vec<LineKey> {
+        // A counting sort by customer leaves only the few lines of each customer to sort.
         let kept =
             || (0_u32..).zip(ranks).zip(self.times).filter(|(_, time)| **time <= as_of).map(|(line, _)| line);
-        let mut starts = vec![0_usize; people + 1];
+        let mut starts = vec![0_usize; customers + 1];
         kept().for_each(|(_, rank)| starts[*rank as usize + 1] += 1);
         for at in 1..starts.len() {
             starts[at] += starts[at - 1];
         }
-        let mut keys = vec![LineKey::default(); starts[people]];
+        let mut keys = vec![LineKey::default(); starts[customers]];
         let mut next = starts.clone();
         for (row, rank) in kept() {
             let place = &mut next[*rank as usize];
@@ -102,7 +105,7 @@ impl<'a> LineColumns<'a> {
         keys
     }
 
-    /// A total order of one customer's lines; equal are lines that are the same in all.
+    /// Compares two lines of one customer. Only lines with equal values in all columns are equal.
     pub(super) fn compare(&self, a: &LineKey, b: &LineKey) -> Ordering {
         self.compare_orders(a, b).then_with(|| self.compare_products(a, b)).then_with(|| {
             let (row, other) = (a.row as usize, b.row as usize);
@@ -112,13 +115,13 @@ impl<'a> LineColumns<'a> {
         })
     }
 
-    /// By order id and what belongs to it alone.
+    /// Compares by order id and the columns of `order_scope`.
     pub(super) fn compare_orders(&self, a: &LineKey, b: &LineKey) -> Ordering {
         compare(self.orders, (a.order, a.row), (b.order, b.row))
             .then_with(|| compare_texts(&self.scope, a, b))
     }
 
-    /// By product id alone.
+    /// Compares by product id.
     pub(super) fn compare_products(&self, a: &LineKey, b: &LineKey) -> Ordering {
         compare(self.products, (a.product, a.row), (b.product, b.row))
     }
@@ -147,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn prefixes_have_the_order_of_their_texts(a in "[a\0ü]{0,18}", b in "[a\0ü]{0,18}") {
+        fn prefixes_sort_like_their_texts(a in "[a\0ü]{0,18}", b in "[a\0ü]{0,18}") {
             let (left, right) = (Prefix::of(&a), Prefix::of(&b));
             if left != right {
                 prop_assert_eq!(left.cmp(&right), a.cmp(&b));

@@ -1,28 +1,20 @@
-//! Writes one staged table of one partition.
+//! Writer of one staged table of one partition.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, RecordBatch},
+    array::{ArrayRef, Decimal128Array, RecordBatch},
     datatypes::SchemaRef,
 };
 
-use super::{super::ArrowWriter, Derived, Partition};
+use super::{partition::PartitionInput, tables::DerivedTables};
 use crate::pipeline::{
     raw::RawError,
-    staging::{create, staging},
+    staging::{ArrowWriter, MONEY, StagedFile, create, staging},
 };
 
-/// Rows of a batch in a staged file.
+/// Number of rows of a batch in a staged file.
 pub(super) const BATCH: usize = 8_192;
-
-/// A staged table of one partition.
-#[derive(Debug, Clone)]
-pub(crate) struct StagedFile {
-    pub(crate) path: PathBuf,
-    pub(crate) schema: SchemaRef,
-    pub(crate) rows: usize,
-}
 
 pub(super) struct TableWriter {
     table: &'static str,
@@ -32,7 +24,7 @@ pub(super) struct TableWriter {
 
 impl TableWriter {
     pub(super) fn new(
-        partition: &Partition<'_>,
+        partition: &PartitionInput<'_>,
         table: &'static str,
         schema: SchemaRef,
     ) -> Result<Self, RawError> {
@@ -48,9 +40,15 @@ impl TableWriter {
         self.writer.write(&batch).map_err(|error| staging(&self.file.path, error))
     }
 
-    pub(super) fn finish(mut self, derived: &mut Derived) -> Result<(), RawError> {
+    /// Ends the file and adds it to the tables of `derived`.
+    pub(super) fn finish(mut self, derived: &mut DerivedTables) -> Result<(), RawError> {
         self.writer.finish().map_err(|error| staging(&self.file.path, error))?;
         derived.tables.insert(self.table, self.file);
         Ok(())
     }
+}
+
+/// Returns a column of money. `values` are in ten-thousandths.
+pub(super) fn money_array(values: Vec<i128>) -> ArrayRef {
+    Arc::new(Decimal128Array::from(values).with_data_type(MONEY))
 }

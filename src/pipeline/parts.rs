@@ -1,4 +1,5 @@
-//! From the staged views to the parts of a snapshot: all views side by side, customer by customer, typed and ready to serve.
+//! Writer of a snapshot's parts: joins the staged views by customer and writes them as typed `customers`
+//! parts and as `rows` parts, whose rows are ready to serve.
 
 use std::{
     collections::BTreeMap,
@@ -15,9 +16,11 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::{
-    BuildError, RawError, ViewError, encode,
+    encode,
+    error::{BuildError, ViewError},
     query::Session,
-    staging::{derive::StagedFile, open, staging},
+    raw::RawError,
+    staging::{StagedFile, open, staging},
 };
 use crate::{
     config::Config,
@@ -31,61 +34,81 @@ use crate::{
     views::{self, ViewDefinition},
 };
 
-/// The parts of a snapshot.
+/// A snapshot being written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SnapshotTarget<'a> {
+    pub(super) lake: &'a Lake,
+    pub(super) id: &'a SnapshotId,
+}
+
+/// A view that is part of the snapshot, with its staged rows.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct ServedView {
+    pub(super) definition: ViewDefinition,
+    pub(super) file: StagedFile,
+}
+
+impl ServedView {
+    /// Returns the view's entry in the manifest.
+    pub(super) fn feature_view(&self, config: &Config) -> FeatureView {
+        let view = &self.definition;
+        let features = self.file.schema.fields().iter().skip(1).map(|field| {
+            let note = view.columns.get(field.name());
+            Feature {
+                name: field.name().clone(),
+                data_type: field.data_type().to_string(),
+                description: note.map(|note| note.description.clone()).unwrap_or_default(),
+                personal: note.is_some_and(|note| note.personal),
+            }
+        });
+        let source = if views::is_model(&view.name) {
+            "model"
+        } else if config.views.parquet.contains_key(&view.name) {
+            "parquet"
+        } else if view.file.is_some() {
+            "sql"
+        } else {
+            "built-in"
+        };
+        let (name, description) = (view.name.clone(), view.description.clone());
+        FeatureView { name, description, source: source.to_owned(), features: features.collect() }
+    }
+}
+
+/// The written parts of a snapshot.
+#[derive(Debug)]
+pub(super) struct WrittenParts {
+    /// Number of customers.
     pub(super) customers: u64,
     pub(super) files: Vec<FileEntry>,
     pub(super) warnings: Vec<Warning>,
-    /// The share of customers for whom a feature is null, by `view.feature`.
+    /// Share of customers with a null, by `view.feature`.
     pub(super) null_shares: BTreeMap<String, f64>,
 }
 
-/// What the manifest says of a view.
-pub(super) fn feature_view(view: &ViewDefinition, file: &StagedFile, config: &Config) -> FeatureView {
-    let features = file.schema.fields().iter().skip(1).map(|field| {
-        let note = view.columns.get(field.name());
-        Feature {
-            name: field.name().clone(),
-            data_type: field.data_type().to_string(),
-            description: note.map(|note| note.description.clone()).unwrap_or_default(),
-            personal: note.is_some_and(|note| note.personal),
-        }
-    });
-    let source = if views::is_model(&view.name) {
-        "model"
-    } else if config.views.parquet.contains_key(&view.name) {
-        "parquet"
-    } else if view.file.is_some() {
-        "sql"
-    } else {
-        "built-in"
-    };
-    let (name, description) = (view.name.clone(), view.description.clone());
-    FeatureView { name, description, source: source.to_owned(), features: features.collect() }
-}
-
-/// Some customers with all their views, in the order of ids.
+/// Consecutive customers, sorted by id, with all their views.
 #[derive(Debug)]
-struct Chunk {
+struct CustomerChunk {
     ids: StringArray,
-    /// The columns of each view without the id; rows of absent customers hold nulls.
+    /// Columns of each view without the id, and its validity. Customers without a row in the view have nulls.
     views: Vec<(Vec<ArrayRef>, NullBuffer)>,
 }
 
-/// Writes `customers` and `rows`, each in a task of its own.
-pub(super) async fn write_parts(
-    lake: &Lake,
-    id: &SnapshotId,
+/// Writes the `customers` and `rows` parts, each kind in its own task. `staged` holds a file for each of
+/// `views`.
+pub(super) async fn write(
+    target: SnapshotTarget<'_>,
     session: &Session,
     views: &[FeatureView],
-    (staged, forgotten): (Vec<StagedFile>, Arc<Forgotten>),
+    staged: Vec<StagedFile>,
+    forgotten: &Arc<Forgotten>,
     progress: &Progress,
-) -> Result<Parts, BuildError> {
-    let mut cursors: Vec<Cursor> =
-        staged.into_iter().map(|file| Cursor::new(file, &forgotten)).collect::<Result<_, _>>()?;
+) -> Result<WrittenParts, BuildError> {
+    let mut cursors: Vec<ViewCursor> =
+        staged.into_iter().map(|file| ViewCursor::new(file, forgotten)).collect::<Result<_, _>>()?;
     let (typed_send, typed_receive) = mpsc::channel(4);
     let (rows_send, rows_receive) = mpsc::channel(4);
+    let (lake, id) = (target.lake, target.id);
     let typed_schema = customers_schema(views, &cursors);
     let typed = tokio::spawn(write_customers(lake.clone(), id.clone(), typed_schema, typed_receive));
     let names: Vec<String> = views.iter().map(|view| view.name.clone()).collect();
@@ -102,8 +125,8 @@ pub(super) async fn write_parts(
         }
         customers += ids.len() as u64;
         let aligned: Result<Vec<_>, RawError> = cursors.iter_mut().map(|cursor| cursor.align(&ids)).collect();
-        let chunk = Arc::new(Chunk { ids, views: aligned? });
-        // A writer that is gone has failed; its error is below.
+        let chunk = Arc::new(CustomerChunk { ids, views: aligned? });
+        // If a writer has hung up, it has failed. Awaiting its task below returns the error.
         if typed_send.send(Arc::clone(&chunk)).await.is_err() || rows_send.send(chunk).await.is_err() {
             break;
         }
@@ -117,20 +140,20 @@ pub(super) async fn write_parts(
     files.extend(rows?);
     let warnings =
         cursors.into_iter().zip(views).filter_map(|(cursor, view)| cursor.warning(&view.name)).collect();
-    Ok(Parts { customers, files, warnings, null_shares })
+    Ok(WrittenParts { customers, files, warnings, null_shares })
 }
 
-/// Removes what a failed build wrote.
-pub(super) async fn discard(lake: &Lake, id: &SnapshotId) {
-    let Ok(files) = lake.list(&id.path("")).await else { return };
+/// Removes the files that a failed build wrote.
+pub(super) async fn discard(target: SnapshotTarget<'_>) {
+    let Ok(files) = target.lake.list(&target.id.path("")).await else { return };
     for file in files {
-        if let Err(error) = lake.delete(&file.location).await {
-            tracing::warn!(%error, "left a file of a failed build behind");
+        if let Err(error) = target.lake.delete(&file.location).await {
+            tracing::warn!(%error, "could not delete a file of a failed build");
         }
     }
 }
 
-fn customers_schema(views: &[FeatureView], cursors: &[Cursor]) -> SchemaRef {
+fn customers_schema(views: &[FeatureView], cursors: &[ViewCursor]) -> SchemaRef {
     let structs =
         views.iter().zip(cursors).filter(|(view, _)| !view.features.is_empty()).map(|(view, cursor)| {
             Field::new(&view.name, DataType::Struct(cursor.schema.fields()[1..].to_vec().into()), true)
@@ -144,7 +167,7 @@ async fn write_customers(
     lake: Lake,
     id: SnapshotId,
     schema: SchemaRef,
-    mut chunks: mpsc::Receiver<Arc<Chunk>>,
+    mut chunks: mpsc::Receiver<Arc<CustomerChunk>>,
 ) -> Result<Vec<FileEntry>, BuildError> {
     let mut parts = PartFiles::new(lake, id, FileKind::Customers, "customers", Arc::clone(&schema));
     while let Some(chunk) = chunks.recv().await {
@@ -165,7 +188,7 @@ async fn write_rows(
     lake: Lake,
     id: SnapshotId,
     views: Vec<String>,
-    mut chunks: mpsc::Receiver<Arc<Chunk>>,
+    mut chunks: mpsc::Receiver<Arc<CustomerChunk>>,
 ) -> Result<Vec<FileEntry>, BuildError> {
     let schema = rows_schema(views.iter().map(String::as_str));
     let mut parts = PartFiles::new(lake, id, FileKind::Rows, "rows", Arc::clone(&schema));
@@ -183,7 +206,7 @@ async fn write_rows(
     parts.finish().await
 }
 
-/// The parts of one kind, cut by the number of customers.
+/// Writer of the parts of one kind. Begins a new part after [`PART_ROWS`] customers.
 struct PartFiles {
     lake: Lake,
     id: SnapshotId,
@@ -250,23 +273,24 @@ impl PartFiles {
     }
 }
 
-/// Reads a staged view, sorted by customer, alongside the known customers.
-struct Cursor {
+/// Reader of a staged view that is sorted by customer, for a merge join with the known customers.
+struct ViewCursor {
     schema: SchemaRef,
     path: std::path::PathBuf,
     reader: Box<dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>> + Send>,
-    /// Rows read and not yet passed.
+    /// Rows that are read and belong to customers after the last chunk.
     rest: RecordBatch,
-    /// Rows of customers that nobody knows.
-    strangers: u64,
-    stranger: Option<String>,
-    /// For how many customers each feature is null.
+    /// Number of rows of customers that are not in `customers`.
+    unknown_rows: u64,
+    /// The first such customer.
+    unknown_example: Option<String>,
+    /// Number of customers with a null, by feature.
     nulls: Vec<u64>,
-    /// Who is no stranger, but not to be spoken of.
+    /// Erased customers: not in `customers` either, but never named in a warning.
     forgotten: Arc<Forgotten>,
 }
 
-impl Cursor {
+impl ViewCursor {
     fn new(file: StagedFile, forgotten: &Arc<Forgotten>) -> Result<Self, RawError> {
         let reader = Box::new(open(&file.path, None)?);
         let rest = RecordBatch::new_empty(Arc::clone(&file.schema));
@@ -277,21 +301,21 @@ impl Cursor {
             path: file.path,
             reader,
             rest,
-            strangers: 0,
-            stranger: None,
+            unknown_rows: 0,
+            unknown_example: None,
             nulls,
             forgotten,
         })
     }
 
-    fn stranger(&mut self, id: &str) {
+    fn note_unknown(&mut self, id: &str) {
         if !self.forgotten.contains(id) {
-            self.strangers += 1;
-            self.stranger.get_or_insert_with(|| id.to_owned());
+            self.unknown_rows += 1;
+            self.unknown_example.get_or_insert_with(|| id.to_owned());
         }
     }
 
-    /// The view's columns for exactly `ids`, and which of them are there.
+    /// Returns the view's columns for exactly `ids`, and which of them have a row.
     fn align(&mut self, ids: &StringArray) -> Result<(Vec<ArrayRef>, NullBuffer), RawError> {
         let path = self.path.clone();
         let failed = |error| staging(&path, error);
@@ -306,28 +330,34 @@ impl Cursor {
         let rows = concat_batches(&self.schema, &batches).map_err(failed)?;
         let found = rows.column(0).as_string::<i32>();
         let mut at = 0;
-        let mut places = Vec::with_capacity(ids.len());
+        let mut indexes = Vec::with_capacity(ids.len());
         for id in (0..ids.len()).map(|row| ids.value(row)) {
             while at < found.len() && found.value(at) < id {
-                self.stranger(found.value(at));
+                self.note_unknown(found.value(at));
                 at += 1;
             }
-            let here = at < found.len() && found.value(at) == id;
-            places.push(here.then(|| u32::try_from(at).unwrap_or(u32::MAX)));
-            at += usize::from(here);
+            if at < found.len() && found.value(at) == id {
+                indexes.push(Some(u32::try_from(at).unwrap_or(u32::MAX)));
+                at += 1;
+            } else {
+                indexes.push(None);
+            }
         }
         self.rest = rows.slice(at, rows.num_rows() - at);
-        let present = places.iter().map(Option::is_some).collect::<NullBuffer>();
-        let places = UInt32Array::from(places);
-        let features = rows.columns()[1..].iter().map(|column| take(column, &places, None));
-        let features: Vec<ArrayRef> = features.collect::<Result<_, _>>().map_err(failed)?;
+        let present = indexes.iter().map(Option::is_some).collect::<NullBuffer>();
+        let taken = UInt32Array::from(indexes);
+        let features: Vec<ArrayRef> = rows.columns()[1..]
+            .iter()
+            .map(|column| take(column, &taken, None))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?;
         for (nulls, feature) in self.nulls.iter_mut().zip(&features) {
             *nulls += feature.null_count() as u64;
         }
         Ok((features, present))
     }
 
-    /// Returns the share of `customers` for whom each feature of `view` is null.
+    /// Returns the share of `customers` with a null, for each feature of `view`.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     fn null_shares(&self, view: &FeatureView, customers: u64) -> Vec<(String, f64)> {
         let share = |nulls: &u64| (*nulls as f64 / customers.max(1) as f64 * 1e6).round() / 1e6;
@@ -335,20 +365,23 @@ impl Cursor {
         features.map(|(feature, nulls)| (format!("{}.{}", view.name, feature.name), share(nulls))).collect()
     }
 
-    /// What to tell of rows that belong to nobody.
+    /// Returns a warning if the view has rows of unknown customers.
     fn warning(mut self, view: &str) -> Option<Warning> {
         let mut left = Some(self.rest.clone());
         while let Some(batch) = left {
-            batch.column(0).as_string::<i32>().iter().flatten().for_each(|id| self.stranger(id));
+            batch.column(0).as_string::<i32>().iter().flatten().for_each(|id| self.note_unknown(id));
             left = self.reader.by_ref().flatten().next();
         }
-        let strangers = self.strangers;
-        (strangers > 0).then(|| Warning {
+        if self.unknown_rows == 0 {
+            return None;
+        }
+        Some(Warning {
             kind: "unknown_customers".to_owned(),
             message: format!(
-                "view {view}: {strangers} rows of customers that are not known at as_of are left out, for example"
+                "view {view}: {} rows of customers that are not known at as_of are left out, for example",
+                self.unknown_rows
             ),
-            customer_id: self.stranger,
+            customer_id: self.unknown_example,
         })
     }
 }

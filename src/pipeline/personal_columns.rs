@@ -1,13 +1,13 @@
-//! Which columns of a build are personal: those that the heads of views declare, those that the configuration does, and those that
-//! views take over from the customers' raw data under the same name. What is declared must be there: a name that is misspelt
-//! would leave its column open.
+//! Personal columns of a build: declared in the head of a view, declared in the configuration, or copied by a
+//! view from a personal column of the `customers` files under the same name. A declared column must exist,
+//! since a misspelled name would leave the column unprotected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::Schema;
 
 use super::{
-    ViewError,
+    error::ViewError,
     raw::{RawError, Table, TableSpec},
     staging::derive::ExtraColumn,
 };
@@ -17,22 +17,22 @@ use crate::{
     views::ViewDefinition,
 };
 
-/// What the configuration says, and whom it concerns.
+/// Personal columns in the configuration, and the views that they concern.
 #[derive(Debug)]
-pub(super) struct Personal<'a> {
-    /// Columns of the customers' raw data, as features.
+pub(super) struct PersonalColumns<'a> {
+    /// Feature names of the personal columns of the `customers` files.
     raw: BTreeSet<String>,
-    /// Columns of views.
+    /// Personal columns of views.
     declared: &'a [ColumnRef],
-    /// The views that read the customers' raw data, by themselves or by way of others.
+    /// Views that read the table `customers`, directly or through other views.
     readers: BTreeSet<String>,
 }
 
-impl<'a> Personal<'a> {
-    /// Of a build of `views`, each of which `reads` tables and views.
+impl<'a> PersonalColumns<'a> {
+    /// Checks the configured personal columns. `reads` holds the tables and views that each view reads.
     ///
     /// # Errors
-    /// Of a view that there is not.
+    /// Fails for an unknown view.
     pub(super) fn new(
         config: &'a Config,
         views: &[ViewDefinition],
@@ -48,9 +48,11 @@ impl<'a> Personal<'a> {
         }
         let mut readers = BTreeSet::from([Table::Customers.name().to_owned()]);
         loop {
-            let more =
-                reads.iter().filter(|(_, read)| !readers.is_disjoint(read)).map(|(view, _)| view.clone());
-            let more: Vec<String> = more.filter(|view| !readers.contains(view)).collect();
+            let more: Vec<String> = reads
+                .iter()
+                .filter(|(view, read)| !readers.is_disjoint(read) && !readers.contains(*view))
+                .map(|(view, _)| view.clone())
+                .collect();
             if more.is_empty() {
                 break;
             }
@@ -60,11 +62,12 @@ impl<'a> Personal<'a> {
         Ok(Self { raw, declared, readers })
     }
 
-    /// The columns `extras` of the customers' raw data, which has others by its `spec`: all that is declared personal or typed is among them. Without
-    /// files of customers there is nothing to check.
+    /// Returns `extras`, the attributes in the `customers` files, after checking that all columns declared in
+    /// `personal` and `types` are attributes or columns of `spec`. Without `customers` files, nothing is
+    /// checked.
     ///
     /// # Errors
-    /// Of a column that no file has.
+    /// Fails for a column that no file has.
     pub(super) fn checked(
         &self,
         extras: Vec<ExtraColumn>,
@@ -86,11 +89,11 @@ impl<'a> Personal<'a> {
         }
     }
 
-    /// Notes in `view`, whose columns are those of `schema`, which of them are personal.
+    /// Marks the personal columns of `view`, whose rows have the given schema.
     ///
     /// # Errors
-    /// Of a column that is declared personal and not there.
-    pub(super) fn note(&self, view: &mut ViewDefinition, schema: &Schema) -> Result<(), ViewError> {
+    /// Fails for a column that is declared personal and does not exist.
+    pub(super) fn mark(&self, view: &mut ViewDefinition, schema: &Schema) -> Result<(), ViewError> {
         if view.step {
             return Ok(());
         }

@@ -1,14 +1,15 @@
-//! The columns of built-in views that Larder itself reads: a replacement keeps them.
+//! Check of the columns of built-in views that Larder itself reads. A view that replaces a built-in one must
+//! have them.
 
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::ViewError;
+use super::error::ViewError;
 use crate::views::ViewDefinition;
 
-/// Checks that `view`, whose columns are those of `schema`, has them, and keeps none of them from anybody.
+/// Checks that `view`, whose rows have the given schema, has the required columns.
 ///
 /// # Errors
-/// Of the first that is missing, of another type, or personal.
+/// Fails for the first column that is missing, has another type, or is personal.
 pub(super) fn check(view: &ViewDefinition, schema: &Schema) -> Result<(), ViewError> {
     const TEXT: &str = "text";
     const NUMBER: &str = "a decimal or an integer";

@@ -1,5 +1,5 @@
-//! Staged Arrow files as a table of DataFusion: already divided by customer, already sorted, so that queries by customer
-//! need neither to divide nor to sort.
+//! DataFusion table over staged Arrow files. The files are already partitioned and sorted by customer, so
+//! that queries by customer need neither repartitioning nor sorting.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use datafusion::{
 };
 use futures::stream;
 
-use super::staging::{derive::StagedFile, open};
+use super::staging::{StagedFile, open};
 
 const ID: &str = "customer_id";
 
@@ -34,27 +34,27 @@ const ID: &str = "customer_id";
 pub(crate) struct StagedTable {
     schema: SchemaRef,
     files: Arc<[StagedFile]>,
-    /// Whether the files are the partitions of DataFusion's hash of the id.
-    divided: bool,
+    /// Whether the files are the partitions of DataFusion's hash of the customer id.
+    partitioned: bool,
     /// Whether each file is sorted by customer.
     sorted: bool,
 }
 
 impl StagedTable {
-    /// A table divided by customer.
-    pub(crate) fn divided(files: Vec<StagedFile>) -> Self {
+    /// Creates a table that is partitioned and sorted by customer.
+    pub(crate) fn partitioned(files: Vec<StagedFile>) -> Self {
         let schema = files.first().map_or_else(|| Arc::new(Schema::empty()), |file| Arc::clone(&file.schema));
-        Self { schema, files: files.into(), divided: true, sorted: true }
+        Self { schema, files: files.into(), partitioned: true, sorted: true }
     }
 
-    /// A table in one file, `sorted` by customer or not.
+    /// Creates a table of one file. `sorted` is whether the file is sorted by customer.
     pub(crate) fn whole(file: StagedFile, sorted: bool) -> Self {
-        Self { schema: Arc::clone(&file.schema), files: Arc::new([file]), divided: false, sorted }
+        Self { schema: Arc::clone(&file.schema), files: Arc::new([file]), partitioned: false, sorted }
     }
 
-    /// A table of files whose rows are in no order.
+    /// Creates a table of files whose rows are neither partitioned nor sorted.
     pub(crate) fn unordered(files: Vec<StagedFile>) -> Self {
-        Self { divided: false, sorted: false, ..Self::divided(files) }
+        Self { partitioned: false, sorted: false, ..Self::partitioned(files) }
     }
 }
 
@@ -79,7 +79,7 @@ impl TableProvider for StagedTable {
     }
 }
 
-/// Reads some columns of a [`StagedTable`].
+/// Execution plan that reads some columns of a [`StagedTable`].
 #[derive(Debug)]
 struct StagedScan {
     schema: SchemaRef,
@@ -96,14 +96,15 @@ impl StagedScan {
         };
         let id = schema.index_of(ID).ok().map(|at| Arc::new(Column::new(ID, at)) as Arc<dyn PhysicalExpr>);
         let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
-        let sorted = id.clone().filter(|_| table.sorted);
-        if let Some(order) = sorted
-            .and_then(|id| LexOrdering::new([PhysicalSortExpr::new(id, SortOptions::new(false, false))]))
+        if table.sorted
+            && let Some(order) = id
+                .clone()
+                .and_then(|id| LexOrdering::new([PhysicalSortExpr::new(id, SortOptions::new(false, false))]))
         {
             equivalence.add_orderings([order]);
         }
         let partitioning = match id {
-            Some(id) if table.divided => Partitioning::Hash(vec![id], table.files.len()),
+            Some(id) if table.partitioned => Partitioning::Hash(vec![id], table.files.len()),
             _ => Partitioning::UnknownPartitioning(table.files.len()),
         };
         let properties =

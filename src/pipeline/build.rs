@@ -1,0 +1,405 @@
+//! One build from raw files to a snapshot: the stages, their order and their times.
+//!
+//! Each stage is a method of [`Build`] that returns its own value. The manifest is assembled from these
+//! values after all data files are written.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    audiences::{self, Audience},
+    churn, data_warnings,
+    error::BuildError,
+    open_files, parquet_files,
+    parts::{self, ServedView, SnapshotTarget, WrittenParts},
+    past::{self, Derivation, Past, Spilled},
+    personal_columns::PersonalColumns,
+    query::{self, Session},
+    raw::{
+        Table, TableSpec,
+        files::{self, RawFiles},
+    },
+    recommend, required_columns, segments,
+    staged_table::StagedTable,
+    staging::{
+        Scratch, StagedFile,
+        derive::{self, Observations},
+        lines::{self, ReadInput, ReadOutcome},
+    },
+};
+use crate::{
+    config::Config,
+    feature::FeatureView,
+    lake::Lake,
+    snapshot::{Forgotten, Manifest, SnapshotId, Warning, models::Models},
+    telemetry::Progress,
+    views::ViewDefinition,
+};
+
+mod clock;
+mod manifest;
+mod outputs;
+mod setup;
+
+use clock::StageClock;
+use manifest::WrittenSnapshot;
+use outputs::{ChurnOutput, Computed, StagedTables, ViewOutputs};
+pub(super) use setup::scratch;
+
+/// Result of a build.
+#[derive(Debug)]
+pub struct Built {
+    /// Manifest of the new snapshot.
+    pub manifest: Manifest,
+}
+
+impl Built {
+    /// Returns the warnings of the build as text.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.manifest.warnings.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Lakes that a build reads from and writes to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lakes<'a> {
+    /// Lake with the raw files and the erasure list.
+    pub(super) raw: &'a Lake,
+    /// Lake that the snapshot is written to.
+    pub(super) snapshots: &'a Lake,
+}
+
+/// A build whose configuration is checked and whose raw files are listed.
+#[derive(Debug)]
+pub(super) struct Build<'a> {
+    lakes: Lakes<'a>,
+    config: &'a Config,
+    progress: &'a Progress,
+    scratch: Scratch,
+    specs: BTreeMap<Table, TableSpec>,
+    raw_files: RawFiles,
+    forgotten: Arc<Forgotten>,
+    views: Vec<ViewDefinition>,
+    /// Names of the tables and views that each view reads.
+    reads: BTreeMap<String, BTreeSet<String>>,
+    /// Indexes into `views`, each after the views that it reads.
+    order: Vec<usize>,
+    personal: PersonalColumns<'a>,
+    audiences: Vec<Audience>,
+    partitions: usize,
+    threads: usize,
+}
+
+impl<'a> Build<'a> {
+    /// Runs all stages. Removes the data files again if one of them cannot be written.
+    pub(super) async fn run(
+        lakes: Lakes<'a>,
+        config: &'a Config,
+        as_of: Option<DateTime<Utc>>,
+        progress: &'a Progress,
+    ) -> Result<Built, BuildError> {
+        let mut clock = StageClock::start();
+        let build = Self::prepare(lakes, config, progress).await?;
+        let computed = Box::pin(build.compute(as_of, &mut clock)).await?;
+        let id = SnapshotId::new(computed.as_of, rand::random());
+        let target = SnapshotTarget { lake: lakes.snapshots, id: &id };
+        let written = Box::pin(build.write(target, computed, &mut clock)).await;
+        if written.is_err() {
+            parts::discard(target).await;
+        }
+        let mut snapshot = written?;
+        snapshot.warnings.extend(build.erasures_since_start().await?);
+        let manifest = snapshot.manifest(&clock.stages);
+        manifest.write(lakes.snapshots).await?;
+        Ok(Built { manifest })
+    }
+
+    /// Checks the configuration and lists the raw files. Views are parsed here, so that a mistake in a view
+    /// is reported before any data is read.
+    async fn prepare(
+        lakes: Lakes<'a>,
+        config: &'a Config,
+        progress: &'a Progress,
+    ) -> Result<Self, BuildError> {
+        let views = setup::definitions(config)?;
+        let audiences = audiences::read(&config.audiences)?;
+        let specs = TableSpec::all(&config.raw)?;
+        let scratch = scratch(config)?;
+        let raw_files = files::find_all(lakes.raw, &config.raw).await?;
+        let forgotten = Arc::new(Forgotten::read(lakes.raw).await?);
+        let partitions = setup::partitions(&raw_files.files);
+        let threads = setup::threads(config);
+        open_files::check(threads)?;
+        let memory = setup::memory_limits(config);
+        let session = Session::new(partitions, memory, scratch.path().to_path_buf(), DateTime::UNIX_EPOCH)?;
+        let reads = session.all_reads(&views)?;
+        let order = query::run_order(&views, &reads)?;
+        let personal = PersonalColumns::new(config, &views, &reads)?;
+        Ok(Self {
+            lakes,
+            config,
+            progress,
+            scratch,
+            specs,
+            raw_files,
+            forgotten,
+            views,
+            reads,
+            order,
+            personal,
+            audiences,
+            partitions,
+            threads,
+        })
+    }
+
+    /// Runs the stages from the raw files to the views and models.
+    async fn compute(
+        &self,
+        as_of: Option<DateTime<Utc>>,
+        clock: &mut StageClock,
+    ) -> Result<Computed, BuildError> {
+        let lines = self.read_lines().await?;
+        clock.lap("raw");
+        let newest_event = || lines.newest.and_then(DateTime::from_timestamp_micros);
+        let as_of = as_of.or_else(newest_event).ok_or(BuildError::NoEvents)?;
+        let tables = self.derive_tables(lines, as_of).await?;
+        clock.lap("staging");
+        let session = self.open_session(as_of, &tables.files).await?;
+        let views = self.run_views(&session, clock).await?;
+        let churn = if self.config.churn.enabled {
+            let churn = self.churn(&session, as_of, &tables.spilled, &views).await?;
+            clock.lap("model churn");
+            churn
+        } else {
+            ChurnOutput::default()
+        };
+        let recommended = if self.config.recommendations.enabled {
+            let recommended = self.recommend(as_of, &tables.files).await?;
+            clock.lap("recommendations");
+            Some(recommended)
+        } else {
+            None
+        };
+        let mut warnings = self.raw_files.warnings.clone();
+        warnings.extend(tables.warnings);
+        warnings.extend(churn.warnings);
+        let mut models = Models::default();
+        let mut served = views.served();
+        if let Some(model) = churn.model {
+            models.churn = Some(model.card);
+            served.push(ServedView { definition: model.definition, file: model.file });
+        }
+        if let Some(recommended) = &recommended {
+            models.recommendations = Some(recommended.card.clone());
+            let (definition, file) = (recommended.view.clone(), recommended.file.clone());
+            served.push(ServedView { definition, file });
+        }
+        let (counts, sources) = (tables.counts, tables.sources);
+        Ok(Computed { as_of, session, views: served, models, recommended, counts, sources, warnings })
+    }
+
+    /// Reads all raw files and spills the valid lines to temporary files.
+    async fn read_lines(&self) -> Result<ReadOutcome, BuildError> {
+        let raw_files = self.raw_files.files.clone();
+        self.progress.enter("raw", raw_files.iter().map(|file| file.bytes).sum());
+        let input = ReadInput {
+            files: raw_files,
+            specs: self.specs.clone(),
+            partitions: self.partitions,
+            threads: self.threads,
+            max_bad_share: self.config.raw.max_bad_share,
+            scratch: self.scratch.path().to_path_buf(),
+            progress: Arc::clone(&self.progress.done),
+            forgotten: Arc::clone(&self.forgotten),
+        };
+        Ok(lines::read(input).await?)
+    }
+
+    /// Derives the tables of all partitions at `as_of` from the spilled `lines`.
+    async fn derive_tables(
+        &self,
+        mut lines: ReadOutcome,
+        as_of: DateTime<Utc>,
+    ) -> Result<StagedTables, BuildError> {
+        self.progress.enter("staging", self.partitions as u64);
+        let customers = self.specs.get(&Table::Customers);
+        let has_customer_files = lines.counts.contains_key(Table::Customers.name());
+        let extras = derive::extra_columns(&lines.extras, customers);
+        let spilled = Arc::new(Spilled {
+            extras: self.personal.checked(extras, customers, has_customer_files)?,
+            spills: std::mem::take(&mut lines.spills),
+            guests: std::mem::take(&mut lines.guests),
+            specs: self.specs.clone(),
+            has_created_at: lines.has_created_at,
+            partitions: self.partitions,
+            threads: self.threads,
+        });
+        let folder = self.scratch.path().to_path_buf();
+        let derivation = Derivation { as_of, folder, filled: self.partitions };
+        let mut derived = spilled.derive(derivation, &self.progress.done).await?;
+        derive::add_counts(&mut lines.counts, &derived, &spilled.guests);
+        let mut observations = Observations::default();
+        for tables in &mut derived {
+            observations.add(std::mem::take(&mut tables.observations));
+        }
+        let warnings = data_warnings::warnings(&lines, &spilled, &observations, &self.config.raw);
+        // Only the churn model derives tables again, at its cutoffs.
+        if !self.config.churn.enabled {
+            spilled.remove()?;
+        }
+        let files = past::tables(derived);
+        Ok(StagedTables { spilled, files, counts: lines.counts, sources: lines.sources, warnings })
+    }
+
+    /// Opens a database session with the staged `tables` and the Parquet files of other engines.
+    async fn open_session(
+        &self,
+        as_of: DateTime<Utc>,
+        tables: &BTreeMap<&'static str, Vec<StagedFile>>,
+    ) -> Result<Session, BuildError> {
+        let scratch = self.scratch.path();
+        let memory = setup::memory_limits(self.config);
+        let session = Session::new(self.partitions, memory, scratch.to_path_buf(), as_of)?;
+        for (name, files) in tables {
+            session.register(name, StagedTable::partitioned(files.clone()))?;
+        }
+        for (view, place) in &self.config.views.parquet {
+            let table = parquet_files::stage(self.lakes.raw, view, place, self.threads, scratch).await?;
+            session.register(&parquet_files::table_name(view), table)?;
+        }
+        Ok(session)
+    }
+
+    /// Runs the views in order, and registers each one for the views that read it.
+    async fn run_views(&self, session: &Session, clock: &mut StageClock) -> Result<ViewOutputs, BuildError> {
+        let mut definitions = self.views.clone();
+        let mut files = BTreeMap::new();
+        for at in &self.order {
+            let view = &mut definitions[*at];
+            let stage = format!("view {}", view.name);
+            self.progress.enter(&stage, 0);
+            let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
+            self.personal.mark(view, &file.schema)?;
+            required_columns::check(view, &file.schema)?;
+            session.register(&view.name, StagedTable::whole(file.clone(), !view.step))?;
+            files.insert(*at, file);
+            clock.lap(&stage);
+        }
+        Ok(ViewOutputs { definitions, files })
+    }
+
+    /// Trains the churn model, stages and registers its view, and removes the spilled lines.
+    async fn churn(
+        &self,
+        session: &Session,
+        as_of: DateTime<Utc>,
+        spilled: &Arc<Spilled>,
+        views: &ViewOutputs,
+    ) -> Result<ChurnOutput, BuildError> {
+        self.progress.enter("model churn", 0);
+        let past = Past {
+            spilled,
+            views: &views.definitions,
+            order: &self.order,
+            reads: &self.reads,
+            memory: setup::memory_limits(self.config),
+            scratch: self.scratch.path(),
+        };
+        let served = views.definitions.iter().enumerate().filter(|(_, view)| !view.step);
+        let schemas = served
+            .filter_map(|(at, view)| Some((view.name.as_str(), views.files.get(&at)?.schema.as_ref())))
+            .collect();
+        let known = churn::Known { session, as_of, schemas, past: &past };
+        let mut warnings = Vec::new();
+        let model = Box::pin(churn::model(&known, &self.config.churn, &mut warnings)).await?;
+        if let Some(model) = &model {
+            session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
+        }
+        spilled.remove()?;
+        Ok(ChurnOutput { model, warnings })
+    }
+
+    /// Computes the view of recommendations from the staged `tables`.
+    async fn recommend(
+        &self,
+        as_of: DateTime<Utc>,
+        tables: &BTreeMap<&'static str, Vec<StagedFile>>,
+    ) -> Result<recommend::Recommended, BuildError> {
+        self.progress.enter("recommendations", 0);
+        let config = &self.config.recommendations;
+        let job = recommend::Job::new(tables, config, as_of, self.threads, self.scratch.path());
+        Ok(tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??)
+    }
+
+    /// Writes all data files of the snapshot.
+    async fn write(
+        &self,
+        target: SnapshotTarget<'_>,
+        computed: Computed,
+        clock: &mut StageClock,
+    ) -> Result<WrittenSnapshot, BuildError> {
+        let Computed { as_of, session, views, models, recommended, counts, sources, mut warnings } = computed;
+        let features: Vec<FeatureView> = views.iter().map(|view| view.feature_view(self.config)).collect();
+        let find = |name: &str| views.iter().find(|view| view.definition.name == name);
+        let has_churn = find(churn::VIEW).is_some();
+        let is_rfm_built_in = find("rfm").is_some_and(|view| view.definition.file.is_none());
+        self.progress.enter("rows", 0);
+        let staged = views.into_iter().map(|view| view.file).collect();
+        let parts = parts::write(target, &session, &features, staged, &self.forgotten, self.progress).await?;
+        let WrittenParts { customers, mut files, warnings: part_warnings, null_shares } = parts;
+        warnings.extend(part_warnings);
+        clock.lap("rows");
+        self.progress.enter("rankings", 0);
+        let mut rankings = segments::write_rfm(target, &session, customers, is_rfm_built_in).await?;
+        if has_churn {
+            rankings.extend(segments::write_churn(target, &session, customers, &self.config.churn).await?);
+        }
+        files.extend(rankings.files);
+        let edges = segments::edges(&session).await?;
+        clock.lap("rankings");
+        if let Some(recommended) = &recommended {
+            files.extend(recommended.write_products(target.lake, target.id).await?);
+            clock.lap("products");
+        }
+        let mut snapshot = WrittenSnapshot {
+            id: target.id.clone(),
+            as_of,
+            views: features,
+            models,
+            customers,
+            null_shares,
+            files,
+            segments: rankings.segments,
+            edges,
+            counts,
+            sources,
+            warnings,
+        };
+        if !self.audiences.is_empty() {
+            self.progress.enter("audiences", 0);
+            let base = snapshot.manifest(&clock.stages);
+            let written = audiences::write(target.lake, &base, &self.audiences).await?;
+            snapshot.segments.extend(written.rankings.segments);
+            snapshot.files.extend(written.rankings.files);
+            snapshot.warnings.extend(written.warnings);
+            clock.lap("audiences");
+        }
+        Ok(snapshot)
+    }
+
+    /// Returns a warning if the erasure list changed since the build started.
+    async fn erasures_since_start(&self) -> Result<Option<Warning>, BuildError> {
+        if self.forgotten.refreshed(self.lakes.raw).await?.is_none() {
+            return Ok(None);
+        }
+        let message = "the erasure list changed during the build: customers erased since the start are left \
+                       out of responses, but are part of this snapshot";
+        Ok(Some(Warning::new("forgotten_meanwhile", message)))
+    }
+}

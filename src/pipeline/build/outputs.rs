@@ -1,0 +1,60 @@
+//! Values that the stages of a build return.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    pipeline::{churn, parts::ServedView, past::Spilled, query::Session, recommend, staging::StagedFile},
+    snapshot::{Source, TableCounts, Warning, models::Models},
+    views::ViewDefinition,
+};
+
+/// Tables that the views read, and the fates of the raw lines that they were derived from.
+#[derive(Debug)]
+pub(super) struct StagedTables {
+    pub(super) spilled: Arc<Spilled>,
+    /// One file per partition.
+    pub(super) files: BTreeMap<&'static str, Vec<StagedFile>>,
+    pub(super) counts: BTreeMap<String, TableCounts>,
+    pub(super) sources: Vec<Source>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// Views after their run.
+#[derive(Debug)]
+pub(super) struct ViewOutputs {
+    /// Definitions, with the personal columns marked.
+    pub(super) definitions: Vec<ViewDefinition>,
+    /// Staged rows, by index into `definitions`.
+    pub(super) files: BTreeMap<usize, StagedFile>,
+}
+
+impl ViewOutputs {
+    /// Returns the views that are served, in the order of their definitions.
+    pub(super) fn served(mut self) -> Vec<ServedView> {
+        let served = self.definitions.into_iter().enumerate().filter(|(_, view)| !view.step);
+        served
+            .filter_map(|(at, definition)| Some(ServedView { definition, file: self.files.remove(&at)? }))
+            .collect()
+    }
+}
+
+/// Result of the churn stage; empty if churn is disabled or the view `rfm` lacks its columns.
+#[derive(Default)]
+pub(super) struct ChurnOutput {
+    pub(super) model: Option<churn::Model>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// Results of all stages before the snapshot is written.
+pub(super) struct Computed {
+    pub(super) as_of: DateTime<Utc>,
+    pub(super) session: Session,
+    pub(super) views: Vec<ServedView>,
+    pub(super) models: Models,
+    pub(super) recommended: Option<recommend::Recommended>,
+    pub(super) counts: BTreeMap<String, TableCounts>,
+    pub(super) sources: Vec<Source>,
+    pub(super) warnings: Vec<Warning>,
+}

@@ -1,0 +1,44 @@
+//! Settings of a build that follow from the configuration and the size of the raw data.
+
+use crate::{
+    config::Config,
+    pipeline::{
+        parquet_files,
+        query::MemoryLimits,
+        raw::{RawError, files::RawFile},
+        staging::Scratch,
+    },
+    views::{self, ViewDefinition, ViewFileError},
+};
+
+/// Creates the temporary folder of a build.
+pub(in crate::pipeline) fn scratch(config: &Config) -> Result<Scratch, RawError> {
+    let configured = config.build.staging.as_ref();
+    Scratch::new(&configured.map_or_else(std::env::temp_dir, |folder| config.resolve(folder)))
+}
+
+/// Returns the number of partitions of the staging. Only the size of the raw data counts, so that the result
+/// does not depend on the machine.
+pub(super) fn partitions(files: &[RawFile]) -> usize {
+    const PARTITION_BYTES: u64 = 64 << 20;
+    let uncompressed = |file: &RawFile| if file.gzip { file.bytes.saturating_mul(8) } else { file.bytes };
+    let bytes: u64 = files.iter().map(uncompressed).sum();
+    usize::try_from(bytes / PARTITION_BYTES).unwrap_or(usize::MAX).clamp(4, 256).next_power_of_two()
+}
+
+/// Returns the number of threads of a build.
+pub(super) fn threads(config: &Config) -> usize {
+    config.build.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+}
+
+pub(super) fn memory_limits(config: &Config) -> MemoryLimits {
+    MemoryLimits { operators: config.build.memory, process: config.build.memory_limit }
+}
+
+/// Loads the definitions of all views: built-in, SQL files and Parquet files.
+pub(super) fn definitions(config: &Config) -> Result<Vec<ViewDefinition>, ViewFileError> {
+    let folder = config.views.folder.as_ref().map(|folder| config.resolve(folder));
+    let mut views = views::load(folder.as_deref(), config.views.parquet.keys())?;
+    views.extend(config.views.parquet.keys().map(|name| parquet_files::view(name)));
+    Ok(views)
+}

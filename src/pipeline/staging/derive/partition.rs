@@ -1,0 +1,50 @@
+//! Input of the derivation: the spilled lines of one partition.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::Arc,
+};
+
+use arrow::{array::RecordBatch, datatypes::Schema};
+
+use super::extras::ExtraColumn;
+use crate::pipeline::{
+    raw::{RawError, Table, TableSpec},
+    staging::{
+        guests::GuestLines,
+        spill::{self, SpillFile},
+    },
+};
+
+/// One partition, and the settings that its tables are derived with.
+#[derive(Debug)]
+pub(crate) struct PartitionInput<'a> {
+    pub(crate) number: usize,
+    /// As-of time in microseconds, inclusive.
+    pub(crate) as_of: i64,
+    pub(crate) specs: &'a BTreeMap<Table, TableSpec>,
+    pub(crate) spills: &'a BTreeMap<Table, Vec<SpillFile>>,
+    /// Whether the lines are read. If not, all tables are empty.
+    pub(crate) filled: bool,
+    pub(crate) extras: &'a [ExtraColumn],
+    pub(crate) has_created_at: bool,
+    /// Guest lines of all partitions, by a hash of their order.
+    pub(crate) guests: &'a HashMap<u64, GuestLines>,
+    /// Folder for the staged tables.
+    pub(crate) scratch: &'a Path,
+}
+
+impl PartitionInput<'_> {
+    /// Loads the spilled lines of `table`.
+    pub(super) fn load(&self, table: Table) -> Result<RecordBatch, RawError> {
+        let Some(spec) = self.specs.get(&table) else {
+            return Ok(RecordBatch::new_empty(Arc::new(Schema::empty())));
+        };
+        let files = match self.spills.get(&table) {
+            Some(files) if self.filled => files.as_slice(),
+            _ => &[],
+        };
+        spill::load(spec, files, self.number, self.scratch)
+    }
+}
