@@ -63,7 +63,7 @@ async fn an_implausible_build_is_kept_and_not_published() {
     shop.raw("customers/c.csv", "customer_id,mail\nc1,x\n");
     let held = shop.larder(&["build"]);
     assert!(
-        held.status.code() == Some(3) && said(&held).contains("the feature profile.email is gone"),
+        held.status.code() == Some(3) && said(&held).contains("feature profile.email is missing"),
         "{}",
         said(&held)
     );
