@@ -69,7 +69,7 @@ impl Publisher {
         let tair = self.tair.as_ref().ok_or(PublishError::NoTair)?;
         let current = read_current(&self.lake).await?.ok_or(SnapshotError::NoCurrent)?;
         let manifest = Arc::new(Manifest::read(&self.lake, &current.snapshot).await?);
-        let writer = Arc::new(Box::pin(Writer::connect(tair)).await?);
+        let writer = Arc::new(Writer::connect(tair).await?);
         let lease = if repair { Some(Arc::new(writer.lease(token()?).await?)) } else { None };
         let mut report = Report { publish: current.publish, ..Report::default() };
         let records = Box::pin(records(&writer, &self.lake, (&manifest, &current), &mut report)).await;
