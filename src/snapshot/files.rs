@@ -194,3 +194,36 @@ impl SnapshotFiles {
         error
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LakeConfig;
+
+    #[tokio::test]
+    async fn deadline_includes_the_wait_for_a_permit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lake = Lake::open(&LakeConfig::default(), folder.path()).expect("a lake");
+        let manifest: Manifest = serde_json::from_value(serde_json::json!({
+            "format": 1, "id": "20111209T125000Z-5f0c2a9e", "larder": "", "as_of": "2011-12-09T12:50:00Z",
+            "created_at": "2011-12-09T12:50:00Z", "fingerprint": "", "customers": 0, "views": [],
+            "segments": [], "counts": {}, "sources": [], "stages": [], "files": [{
+                "path": "rows/part-00000.parquet", "kind": "rows", "rows": 0, "bytes": 6, "sha256": "",
+                "footer_bytes": 0, "footer_crc32": 0,
+            }],
+        }))
+        .expect("a manifest");
+        let metrics = Arc::new(Metrics::unobserved());
+        let reads = LakeReads::new(1, Duration::from_millis(50), Arc::clone(&metrics));
+        let files = SnapshotFiles::new(&lake, &Arc::new(manifest), &reads);
+        lake.put(&files.path(0), Bytes::from_static(b"larder")).await.expect("a file");
+        let permit = reads.permits.acquire().await.expect("a permit");
+        let error = files.read(0, 1..3).await.expect_err("no permit is free");
+        assert!(matches!(error, SnapshotError::Timeout { millis: 50, .. }), "{error}");
+        drop(permit);
+        assert_eq!(files.read(0, 1..3).await.expect("a free permit"), "ar");
+        assert_eq!(files.read_whole(0).await.expect("a free permit"), "larder");
+        let timeouts = metrics.lake_errors.with_label_values(&["timeout"]).get();
+        assert_eq!((timeouts, metrics.lake_reads.get(), metrics.lake_read_bytes.get()), (1, 3, 8));
+    }
+}

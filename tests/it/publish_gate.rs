@@ -64,7 +64,7 @@ async fn implausible_build_is_held_back() {
     shop.raw("customers/c.csv", "customer_id,mail\nc1,x\n");
     let held = shop.larder(&["build"]);
     assert!(
-        held.status.code() == Some(3) && output_text(&held).contains("the feature profile.email is gone"),
+        held.status.code() == Some(3) && output_text(&held).contains("feature profile.email is missing"),
         "{}",
         output_text(&held)
     );
