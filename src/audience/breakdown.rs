@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Bitmap, Column, Order,
-    column::{Values, integers, wide},
+    bitmap::Bitmap,
+    column::{Column, Values, integers, wide},
+    order::Order,
     plan::ValueKind,
 };
 

@@ -14,7 +14,11 @@ use arrow::{
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::{Bitmap, Decimal, Literal, bitmap::bits};
+use super::{
+    bitmap::{Bitmap, bits},
+    expression::Value,
+    literal::{Decimal, Literal},
+};
 use crate::feature::near;
 
 /// A feature of all customers.
@@ -224,7 +228,7 @@ impl Column {
 
     /// Of the texts of `values`, by their places, those that no customer has, with what is near if the texts are few.
     #[must_use]
-    pub fn absent(&self, values: &[super::Value]) -> Vec<(usize, Vec<String>)> {
+    pub fn absent(&self, values: &[Value]) -> Vec<(usize, Vec<String>)> {
         const FEW: usize = 1_000;
         let Kind::Text(dictionary) = &self.kind else { return Vec::new() };
         let absent = values.iter().enumerate().filter_map(|(at, value)| {

@@ -1,6 +1,6 @@
 //! What a set of customers is worth, and how they score.
 
-use super::{Bitmap, Column};
+use super::{bitmap::Bitmap, column::Column};
 
 /// Figures of a set of customers.
 #[derive(Debug, Clone, PartialEq)]

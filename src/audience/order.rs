@@ -1,8 +1,8 @@
 //! All customers in the order of a feature, so that a page of an audience needs no sorting.
 
 use super::{
-    Bitmap, Column,
-    column::{Values, integers},
+    bitmap::Bitmap,
+    column::{Column, Values, integers},
 };
 
 /// The order where none is given.

@@ -11,12 +11,17 @@
 //! ```
 
 use super::{
-    At, Expression, ExpressionError, FeatureName, Literal, MAX_BYTES, MAX_DEPTH, Operator, Value,
-    literal::{self, Decimal},
+    expression::{At, Expression, ExpressionError, FeatureName, Operator, Value},
+    literal::{self, Decimal, Literal},
 };
 use crate::feature::is_name_char;
 
 type Parsed<T> = Result<T, ExpressionError>;
+
+/// The longest expression in bytes.
+pub const MAX_BYTES: usize = 8_192;
+/// How deep brackets and `not` may be nested.
+pub const MAX_DEPTH: usize = 32;
 
 /// Words that are part of the grammar.
 const KEYWORDS: [&str; 6] = ["and", "or", "not", "in", "is", "null"];
@@ -30,7 +35,17 @@ const OPERATORS: [(&str, Operator); 7] = [
     (">", Operator::Greater),
 ];
 
-pub(super) fn expression(text: &str) -> Parsed<Expression> {
+impl Expression {
+    /// Reads an expression.
+    ///
+    /// # Errors
+    /// Says what was expected, and where.
+    pub fn parse(text: &str) -> Result<Self, ExpressionError> {
+        expression(text)
+    }
+}
+
+fn expression(text: &str) -> Parsed<Expression> {
     let mut parser = Parser { text, at: 0, depth: 0 };
     if text.len() > MAX_BYTES {
         let message = format!("an expression may have {MAX_BYTES} bytes, this one has {}", text.len());

@@ -3,7 +3,11 @@
 //! `not` is pushed down to the tests (de Morgan's laws hold where there is an unknown too). A test that is negated is true where it
 //! is not true and the feature is not null. So all that is left is sets of customers, and `and`, `or` and "not in the set" of them.
 
-use super::{Bitmap, Expression, ExpressionError, FeatureName, Literal, Operator, Value, literal};
+use super::{
+    bitmap::Bitmap,
+    expression::{Expression, ExpressionError, FeatureName, Operator, Value},
+    literal::{self, Literal},
+};
 use crate::feature::{FeatureView, near};
 
 /// What an expression means in a snapshot.

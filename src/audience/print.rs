@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Expression, Literal, Operator};
+use super::{
+    expression::{Expression, Operator},
+    literal::Literal,
+};
 use crate::feature::is_name;
 
 impl fmt::Display for Operator {

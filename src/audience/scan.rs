@@ -3,8 +3,10 @@
 use std::ops::RangeInclusive;
 
 use super::{
-    Bitmap, Column, Decimal, Literal, Operator, Value,
-    column::{Dictionary, Kind, Values, integers},
+    bitmap::Bitmap,
+    column::{Column, Dictionary, Kind, Values, integers},
+    expression::{Operator, Value},
+    literal::{Decimal, Literal},
     plan::Test,
 };
 

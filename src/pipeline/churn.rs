@@ -27,6 +27,7 @@ mod candidates;
 mod choose;
 mod cuts;
 mod demand;
+mod horizon;
 mod inputs;
 mod logistic;
 mod measure;
@@ -38,16 +39,16 @@ mod value;
 mod view;
 
 use candidates::Rows;
-use choose::{Choice, Cut, choose, days, rule, share};
-use cuts::{Sample, Seen, cut_times, look_back, too_little};
+use choose::{Choice, Cut, choose, rule};
+use cuts::{CutReader, Sample, cut_times, too_little};
 use demand::Look;
+use horizon::days;
 use inputs::{BUILT_IN, COLUMNS, Inputs, RECENCY, Source, rhythm, sources};
-use measure::{mean, rounded};
+use measure::{mean, rounded, share};
 use purchasing::Purchasing;
-use value::{Values, own_rate};
+use value::{Seen, Values, own_rate};
+pub(super) use view::VIEW;
 
-/// The name of the view.
-pub(super) const VIEW: &str = "churn";
 /// An area under the curve below this is hardly better than a coin.
 const LEAST_AUC: f64 = 0.6;
 /// Shares that are off by more than this on the latest cut are not to be believed.
@@ -106,8 +107,16 @@ pub(super) async fn model(
     let look = Look { at: known.as_of, horizon, share: sample.filled(partitions) };
     let inputs = inputs::read(known.session, look, &sources, &columns, 1).await?;
     let (mut seen, mut younger) = (Vec::new(), Vec::new());
+    let reader = CutReader {
+        session: known.session,
+        past: known.past,
+        horizon,
+        sources: &sources,
+        columns: &columns,
+        sample,
+    };
     for at in &ends {
-        let cut = look_back(known, *at, horizon, (&sources, &columns), sample).await?;
+        let cut = reader.read(*at).await?;
         if *at + horizon <= known.as_of { seen.push(cut) } else { younger.push(cut.cut) }
     }
     let (mut reasons, mut caveats) = (too_little(&seen, horizon), Vec::new());

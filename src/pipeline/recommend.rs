@@ -22,48 +22,31 @@ use crate::{
         FileEntry, SnapshotError, SnapshotId,
         models::recommendations::{RecommendationsMeasured, RecommendationsModel},
     },
-    views::{ColumnNote, ViewDefinition},
+    views::ViewDefinition,
 };
 
-mod again;
+mod buy_again;
+mod choose_rule;
 mod exclude;
 mod ledger;
 mod measure;
 mod neighbours;
+mod owned;
 mod taste;
 mod threads;
 mod write;
 
-use again::Rule;
+use buy_again::Rule;
 use ledger::{Ledger, Tables};
 use measure::{FEWEST, measure};
-use taste::{
-    BASKET_CAP, DAY, HALF_LIFE, LENGTH, MIN_CUSTOMERS, MIN_SIGNIFICANCE, NEIGHBOURS, TREND_HALF_LIFE, Taste,
-};
+use owned::{BASKET_CAP, DAY, HALF_LIFE, TREND_HALF_LIFE};
+use taste::{LENGTH, MIN_CUSTOMERS, MIN_SIGNIFICANCE, NEIGHBOURS, Taste};
 
 const METHOD: &str = "Products whose buyers overlap more than chance explains (log-likelihood ratio over customers) go together. A \
     customer's latest products vote for what goes with them in proportion to the significance, all votes of one being the fourth root of its whole; \
     votes fade with time; what sells better at present than it used to counts more. Lists are filled with best sellers of the category that the customer bought most of (else \
     of the one that attributes or interactions tell), then of the customer's country, then of all. \
     buy_again ranks the customer's own products by the rule that met best what customers of this shop bought on an earlier split in time.";
-
-const DESCRIPTION: &str = "The next products: new ones that go with what the customer bought, and own ones to buy again. Lists side by side: \
-    the first score belongs to the first product. /v1/customers/{id}/recommendations shows them with names.";
-
-const COLUMNS: [(&str, &str); 6] = [
-    ("products", "Products new to the customer, the best first, by id."),
-    (
-        "product_scores",
-        "How much of the customer's votes each product got, times its trend; 0 for a best seller that fills the list.",
-    ),
-    ("product_because", "The product the customer bought that spoke for it most; null for a best seller."),
-    ("buy_again", "Products the customer may buy again, the likeliest first, by id."),
-    ("buy_again_last_on", "The day (UTC) each of them was last bought."),
-    (
-        "buy_again_due_on",
-        "The day (UTC) each of them is due by the customer's own pace, else by that of all customers; null where nobody bought it twice.",
-    ),
-];
 
 /// What is learned from and how.
 #[derive(Debug, Clone)]
@@ -121,7 +104,12 @@ pub(super) fn recommend(job: &Job) -> Result<Recommended, RawError> {
     let (rule, measured) = measured(&ledger, job, as_of, &mut notes);
     let buy_again = measured.as_ref().map_or(LENGTH, |measured| length(measured.repeats_per_customer));
     let taste = Taste::learn(&ledger, as_of, job.threads);
-    let staged = write::view(&ledger, &taste, as_of, (rule, buy_again), job)?;
+    let staged = write::stage(
+        &ledger,
+        &taste,
+        as_of,
+        &write::Plan { rule, buy_again, threads: job.threads, scratch: &job.scratch },
+    )?;
     let customers = ledger.len() as u64;
     let card = RecommendationsModel {
         method: METHOD.to_owned(),
@@ -143,7 +131,7 @@ pub(super) fn recommend(job: &Job) -> Result<Recommended, RawError> {
         measured,
     };
     let products = write::ProductRows::new(&ledger, &taste);
-    Ok(Recommended { view: view(), file: staged.file, card, products })
+    Ok(Recommended { view: write::definition(), file: staged.file, card, products })
 }
 
 /// As many as a customer who came back bought again on average, rounded up.
@@ -179,7 +167,7 @@ fn measured(
         ));
     }
     let split = as_of - horizon;
-    let rule = again::choose(ledger, (split - horizon, split), job.threads).unwrap_or(Rule::Often);
+    let rule = choose_rule::choose(ledger, (split - horizon, split), job.threads).unwrap_or(Rule::Often);
     let measured = match measure(ledger, (split, as_of), rule, job.threads) {
         Err(customers) => {
             notes.push(format!(
@@ -198,21 +186,6 @@ fn measured(
         }),
     };
     (rule, measured)
-}
-
-/// What the manifest and the contract say of the view.
-fn view() -> ViewDefinition {
-    let note = |text: &str| ColumnNote { description: text.to_owned(), personal: false };
-    let columns: BTreeMap<String, ColumnNote> =
-        COLUMNS.iter().map(|(name, text)| ((*name).to_owned(), note(text))).collect();
-    ViewDefinition {
-        name: "recommendations".to_owned(),
-        description: DESCRIPTION.to_owned(),
-        columns,
-        step: false,
-        sql: String::new(),
-        file: None,
-    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@
 //! the part, the newer are the cuts whose outcome is known.
 
 use super::{
-    choose::share,
     inputs::{OF_FREQUENCY, OF_OVERDUE, OF_RECENCY},
     logistic::{Logistic, logit},
-    measure::mean,
+    measure::{mean, share},
     purchasing::{Fits, History, Purchasing},
     trees::Trees,
 };

@@ -9,8 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     candidates::{Candidate, Fitted, Lessons, Rows},
+    horizon::{days, parts},
     logistic::{Logistic, logit, sigmoid},
-    measure::{auc, bins, figures, mean, rounded},
+    measure::{auc, bins, figures, mean, rounded, share},
     purchasing::Fits,
 };
 use crate::snapshot::models::ChurnCut;
@@ -21,9 +22,6 @@ pub(super) const LEAST_OF_A_CLASS: usize = 30;
 const MEASURED: usize = 3;
 /// By so much the area under the curve must be greater for a candidate that is less simple.
 const MARGIN: f64 = 0.001;
-
-/// Into how many parts of the horizon learning is divided.
-const PARTS: i32 = 2;
 
 /// The customers of a cut, and what became of them.
 #[derive(Debug, Clone)]
@@ -84,35 +82,17 @@ struct Measured<'a> {
     scores: Vec<Option<Vec<f64>>>,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "days")]
-pub(super) fn days(horizon: TimeDelta) -> f64 {
-    horizon.num_days() as f64
-}
-
-pub(super) fn share(churned: &[bool]) -> f64 {
-    mean(churned.iter().map(|churned| f64::from(u8::from(*churned))))
-}
-
 fn both_classes(churned: &[bool]) -> bool {
     let gone = churned.iter().filter(|churned| **churned).count();
     gone.min(churned.len() - gone) >= LEAST_OF_A_CLASS
 }
 
-/// The parts of `horizon` in whole days, least first; the horizon is the last.
-pub(super) fn parts(horizon: TimeDelta) -> Vec<TimeDelta> {
-    let mut parts: Vec<TimeDelta> =
-        (1..=PARTS).map(|part| TimeDelta::days((horizon * part / PARTS).num_days().max(1))).collect();
-    parts.dedup();
-    parts
-}
-
 /// What is known at `until`; a part of the horizon after which everybody had bought, or nobody, teaches nothing.
 fn lessons(cuts: &[Cut], horizon: TimeDelta, until: DateTime<Utc>) -> Lessons {
-    let of_part = |part: TimeDelta| {
+    let (whole, of_part) = (days(horizon), |part: TimeDelta| {
         (days(part), Rows::of(cuts.iter().filter(|cut| cut.at + part <= until).map(|cut| &cut.rows)))
-    };
-    let teaches =
-        |(days, rows): &(f64, Rows)| *days >= self::days(horizon) || both_classes(&rows.churned(*days));
+    });
+    let teaches = |(days, rows): &(f64, Rows)| *days >= whole || both_classes(&rows.churned(*days));
     Lessons(parts(horizon).into_iter().map(of_part).filter(teaches).collect())
 }
 

@@ -12,15 +12,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 
 use super::{
-    Known, VIEW,
     candidates::Rows,
-    choose::{Cut, days, parts},
+    choose::Cut,
     demand::Look,
+    horizon::{days, parts},
     inputs::{self, Source},
-    value::{Stayed, own_rate},
+    value::{Seen, Stayed, own_rate},
+    view::VIEW,
 };
 use crate::{
-    pipeline::{BuildError, ViewError, query::Session},
+    pipeline::{BuildError, ViewError, past::Past, query::Session},
     snapshot::rfc3339,
 };
 
@@ -30,12 +31,6 @@ const LEAST_CUSTOMERS: usize = 200;
 const LEAST_STEP: TimeDelta = TimeDelta::days(7);
 /// Older customers have less to tell of today's, but every season should be there.
 const YEAR: TimeDelta = TimeDelta::days(365);
-
-/// A cut with what only the value model needs.
-pub(super) struct Seen {
-    pub(super) cut: Cut,
-    pub(super) stayed: Stayed,
-}
 
 /// How many customers have ordered, and when the first one did.
 pub(super) async fn customers(session: &Session) -> Result<(usize, Option<DateTime<Utc>>), ViewError> {
@@ -112,31 +107,40 @@ impl Sample {
     }
 }
 
-/// What the views said at `at`, and what became of the customers within the horizon.
-pub(super) async fn look_back(
-    known: &Known<'_>,
-    at: DateTime<Utc>,
-    horizon: TimeDelta,
-    (sources, columns): (&[Source], &BTreeSet<String>),
-    sample: Sample,
-) -> Result<Seen, BuildError> {
-    let (session, folder) = known.past.at(at, sample.partitions).await?;
-    let mut inputs =
-        inputs::read(&session, Look { at, horizon, share: 1.0 }, sources, columns, sample.one_in).await?;
-    inputs.thin(sample.most);
-    drop((session, folder));
-    let spent = spent(known.session, at, at + horizon).await?;
-    let next = |id| spent.get(id).map_or(f64::INFINITY, |(next, _)| *next);
-    let next: Vec<f64> = inputs.ids.iter().map(next).collect();
-    let (mut stayed, histories) = (Stayed::default(), inputs.histories());
-    for (row, id) in inputs.ids.iter().enumerate() {
-        if let Some((_, amount)) = spent.get(id) {
-            stayed.own.push(own_rate(&inputs.raw, row, days(horizon)));
-            stayed.histories.push(histories[row]);
-            stayed.seen.push(*amount);
+/// Reads cuts: the features that customers had at an earlier instant, and their purchases within the horizon after it.
+pub(super) struct CutReader<'a> {
+    /// Session over all purchases up to `as_of`.
+    pub(super) session: &'a Session,
+    pub(super) past: &'a Past<'a>,
+    pub(super) horizon: TimeDelta,
+    pub(super) sources: &'a [Source],
+    /// Names of the sources that exist in the views of this build.
+    pub(super) columns: &'a BTreeSet<String>,
+    pub(super) sample: Sample,
+}
+
+impl CutReader<'_> {
+    /// Reads the cut at `at`.
+    pub(super) async fn read(&self, at: DateTime<Utc>) -> Result<Seen, BuildError> {
+        let (sample, horizon) = (self.sample, self.horizon);
+        let (session, folder) = self.past.at(at, sample.partitions).await?;
+        let look = Look { at, horizon, share: 1.0 };
+        let mut inputs = inputs::read(&session, look, self.sources, self.columns, sample.one_in).await?;
+        inputs.thin(sample.most);
+        drop((session, folder));
+        let spent = spent(self.session, at, at + horizon).await?;
+        let next = |id| spent.get(id).map_or(f64::INFINITY, |(next, _)| *next);
+        let next: Vec<f64> = inputs.ids.iter().map(next).collect();
+        let (mut stayed, histories) = (Stayed::default(), inputs.histories());
+        for (row, id) in inputs.ids.iter().enumerate() {
+            if let Some((_, amount)) = spent.get(id) {
+                stayed.own.push(own_rate(&inputs.raw, row, days(horizon)));
+                stayed.histories.push(histories[row]);
+                stayed.seen.push(*amount);
+            }
         }
+        Ok(Seen { cut: Cut { at, rows: Rows { columns: inputs.columns(), histories, next } }, stayed })
     }
-    Ok(Seen { cut: Cut { at, rows: Rows { columns: inputs.columns(), histories, next } }, stayed })
 }
 
 /// Who ordered after `from` and up to `to`: after how many days, and for how much, less what was given back by then.

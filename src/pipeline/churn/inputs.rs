@@ -9,8 +9,8 @@ use arrow::{
 use futures::StreamExt;
 
 use super::{
-    choose::days,
     demand::{self, Look},
+    horizon::days,
     measure::mean,
     purchasing::History,
 };

@@ -71,6 +71,11 @@ pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     if count == 0 { 0.0 } else { sum / count as f64 }
 }
 
+/// Returns the share of `churned` that is true.
+pub(super) fn share(churned: &[bool]) -> f64 {
+    mean(churned.iter().map(|churned| f64::from(u8::from(*churned))))
+}
+
 /// To four digits.
 pub(super) fn rounded(value: f64) -> f64 {
     (value * 10_000.0).round() / 10_000.0

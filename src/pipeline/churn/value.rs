@@ -8,8 +8,8 @@
 use chrono::TimeDelta;
 
 use super::{
-    choose::{LEAST_OF_A_CLASS, days},
-    cuts::Seen,
+    choose::{Cut, LEAST_OF_A_CLASS},
+    horizon::days,
     inputs::{MONETARY, SPEND_365, TENURE},
     measure::{mean, rounded},
     purchasing::{Fits, History, Purchasing},
@@ -26,6 +26,12 @@ const MEASURED: usize = 3;
 const MARGIN: f64 = 0.005;
 const OWN_RATE: &str = "own_rate";
 const GAMMA_GAMMA: &str = "gamma_gamma";
+
+/// A cut with what only the value model needs.
+pub(super) struct Seen {
+    pub(super) cut: Cut,
+    pub(super) stayed: Stayed,
+}
 
 /// Customers who stayed: the spending that their own rate gives for the horizon, their purchases, and the
 /// spending seen.

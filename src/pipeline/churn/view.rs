@@ -18,6 +18,8 @@ use crate::pipeline::{
     },
 };
 
+/// Name of the view.
+pub(in crate::pipeline) const VIEW: &str = "churn";
 /// Rows of a batch.
 const BATCH: usize = 8_192;
 /// Reasons given, at most.

@@ -10,14 +10,15 @@ use crate::pipeline::{raw::RawError, staging::derive::StagedFile};
 
 mod draft;
 mod hints;
+mod numbers;
+mod purchase;
 
 use draft::{Draft, Word};
 use hints::Hints;
-
-/// The number of a product or a country that is none.
-pub(super) const NONE: u32 = u32::MAX;
-/// When a purchase was returned that never was.
-const NEVER: u32 = u32::MAX;
+#[cfg(test)]
+use purchase::NEVER;
+use purchase::Part;
+pub(super) use purchase::{NONE, Product, Purchase};
 
 /// The staged tables that are read, partition by partition.
 #[derive(Debug, Clone)]
@@ -25,47 +26,6 @@ pub(super) struct Tables {
     pub(super) customers: Vec<StagedFile>,
     pub(super) transactions: Vec<StagedFile>,
     pub(super) interactions: Vec<StagedFile>,
-}
-
-/// A product in an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Purchase {
-    pub(super) product: u32,
-    /// The order's number among the customer's.
-    pub(super) order: u32,
-    /// In seconds since 1970.
-    pub(super) at: u32,
-    /// When it was given back in full.
-    returned: u32,
-}
-
-impl Purchase {
-    /// Whether it was made by `time` and not given back by then.
-    pub(super) fn holds(&self, time: u32) -> bool {
-        self.at <= time && self.returned > time
-    }
-}
-
-/// A product.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Product {
-    pub(super) id: String,
-    /// The name on most purchases; of equals the first in alphabetical order.
-    pub(super) name: Option<String>,
-    /// The category on most purchases.
-    pub(super) category: Option<String>,
-}
-
-/// Some of the customers, sorted by id.
-#[derive(Debug, Default)]
-struct Part {
-    ids: Vec<String>,
-    countries: Vec<u32>,
-    /// The category that each is known to like without having bought of it.
-    categories: Vec<u32>,
-    /// Where each customer's purchases end; a customer's are sorted by product and time.
-    ends: Vec<usize>,
-    purchases: Vec<Purchase>,
 }
 
 /// All purchases of products.

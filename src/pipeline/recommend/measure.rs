@@ -5,10 +5,11 @@
 use std::cmp::Reverse;
 
 use super::{
-    again::Rule,
+    buy_again::Rule,
     ledger::{Ledger, Shopper},
     neighbours::{Baskets, Neighbours, strongest},
-    taste::{BASKET_CAP, LENGTH, Owned, Taste, Votes, owned},
+    owned::{BASKET_CAP, Owned, owned},
+    taste::{LENGTH, Taste, Votes},
     threads::each,
 };
 use crate::snapshot::models::recommendations::{CandidateMeasured, ListMeasured};
@@ -193,7 +194,7 @@ fn means<const N: usize>(names: [&str; N], outcomes: impl Iterator<Item = [[f64;
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{ledger::of_lines, taste::DAY},
+        super::{ledger::of_lines, owned::DAY},
         *,
     };
 

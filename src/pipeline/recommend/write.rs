@@ -1,6 +1,6 @@
 //! Writes the lists: the staged view, a row for each customer by id, and the products with what is similar to them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use arrow::{
     array::{
@@ -12,10 +12,10 @@ use arrow::{
 use serde_json::json;
 
 use super::{
-    COLUMNS, Job,
-    again::Rule,
+    buy_again::{Repeat, Rule},
     ledger::Ledger,
-    taste::{DAY, Repeat, Suggestion, Taste, Votes, owned},
+    owned::{DAY, owned},
+    taste::{Suggestion, Taste, Votes},
     threads::each,
 };
 use crate::{
@@ -28,7 +28,26 @@ use crate::{
         FileEntry, FileKind, SnapshotError, SnapshotId,
         writer::{ID, PART_ROWS, PartWriter, products_properties, products_schema},
     },
+    views::{ColumnNote, ViewDefinition},
 };
+
+const DESCRIPTION: &str = "The next products: new ones that go with what the customer bought, and own ones to buy again. Lists side by side: \
+    the first score belongs to the first product. /v1/customers/{id}/recommendations shows them with names.";
+
+const COLUMNS: [(&str, &str); 6] = [
+    ("products", "Products new to the customer, the best first, by id."),
+    (
+        "product_scores",
+        "How much of the customer's votes each product got, times its trend; 0 for a best seller that fills the list.",
+    ),
+    ("product_because", "The product the customer bought that spoke for it most; null for a best seller."),
+    ("buy_again", "Products the customer may buy again, the likeliest first, by id."),
+    ("buy_again_last_on", "The day (UTC) each of them was last bought."),
+    (
+        "buy_again_due_on",
+        "The day (UTC) each of them is due by the customer's own pace, else by that of all customers; null where nobody bought it twice.",
+    ),
+];
 
 /// Customers whose lists are made at a time.
 const BATCH: usize = 8_192;
@@ -51,15 +70,19 @@ struct Lists {
     buy_again: Vec<Repeat>,
 }
 
-/// Stages the lists of all customers as they are at `as_of`, with at most `buy_again` products to buy again, ranked by `rule`.
-pub(super) fn view(
-    ledger: &Ledger,
-    taste: &Taste,
-    as_of: u32,
-    (rule, buy_again): (Rule, usize),
-    job: &Job,
-) -> Result<Staged, RawError> {
-    let path = job.scratch.join("view-recommendations.arrow");
+/// Settings of the lists.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan<'a> {
+    pub(super) rule: Rule,
+    /// Greatest number of products to buy again.
+    pub(super) buy_again: usize,
+    pub(super) threads: usize,
+    pub(super) scratch: &'a Path,
+}
+
+/// Stages the lists of all customers as they are at `as_of`.
+pub(super) fn stage(ledger: &Ledger, taste: &Taste, as_of: u32, plan: &Plan<'_>) -> Result<Staged, RawError> {
+    let path = plan.scratch.join("view-recommendations.arrow");
     let failed = |error: arrow::error::ArrowError| staging(&path, error);
     let schema = schema();
     let mut writer = create(&path, &schema)?;
@@ -67,7 +90,7 @@ pub(super) fn view(
     for start in (0..ledger.len()).step_by(BATCH) {
         let count = BATCH.min(ledger.len() - start);
         let lists = each(
-            job.threads,
+            plan.threads,
             count,
             || Votes::new(ledger.products.len()),
             |votes, at| {
@@ -76,7 +99,7 @@ pub(super) fn view(
                 Lists {
                     with_history: !owned.is_empty(),
                     products: taste.products(&shopper, &owned, votes),
-                    buy_again: taste.buy_again(&owned, rule, buy_again),
+                    buy_again: taste.buy_again(&owned, plan.rule, plan.buy_again),
                 }
             },
         );
@@ -87,6 +110,21 @@ pub(super) fn view(
     }
     writer.finish().map_err(failed)?;
     Ok(Staged { file: StagedFile { path, schema, rows: ledger.len() }, with_history })
+}
+
+/// What the manifest and the contract say of the view.
+pub(super) fn definition() -> ViewDefinition {
+    let note = |text: &str| ColumnNote { description: text.to_owned(), personal: false };
+    let columns: BTreeMap<String, ColumnNote> =
+        COLUMNS.iter().map(|(name, text)| ((*name).to_owned(), note(text))).collect();
+    ViewDefinition {
+        name: "recommendations".to_owned(),
+        description: DESCRIPTION.to_owned(),
+        columns,
+        step: false,
+        sql: String::new(),
+        file: None,
+    }
 }
 
 fn schema() -> SchemaRef {

@@ -7,7 +7,12 @@ use arrow::{
     datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
 };
 
-use super::{super::exclude::Patterns, Hints, NEVER, NONE, Part, Product, Purchase};
+use super::{
+    super::exclude::Patterns,
+    hints::Hints,
+    numbers::Numbers,
+    purchase::{NEVER, NONE, Part, Product, Purchase},
+};
 use crate::pipeline::{
     raw::RawError,
     staging::{derive::StagedFile, open, staging},
@@ -47,25 +52,6 @@ impl Tally {
 
     fn most(self) -> Option<String> {
         self.0.into_iter().max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.cmp(&a.0))).map(|(text, _)| text)
-    }
-}
-
-/// Numbers for texts in the order of their coming.
-#[derive(Debug, Default)]
-pub(super) struct Numbers {
-    numbers: HashMap<String, u32>,
-    pub(super) ids: Vec<String>,
-}
-
-impl Numbers {
-    pub(super) fn of(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.numbers.get(text) {
-            return *number;
-        }
-        let number = u32::try_from(self.ids.len()).unwrap_or(NONE);
-        self.numbers.insert(text.to_owned(), number);
-        self.ids.push(text.to_owned());
-        number
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{NONE, draft::Numbers};
+use super::{numbers::Numbers, purchase::NONE};
 
 /// Interactions of a customer that count, the latest.
 const LATEST: usize = 20;

@@ -2,58 +2,17 @@
 //!
 //! The choice rests on a split in time that lies a horizon before the one that is measured, so that the figures are those of a stranger.
 
-use std::cmp::Reverse;
-
 use super::{
+    buy_again::Rule,
     ledger::{Ledger, Shopper},
     measure::{FEWEST, SAMPLE, bought, meet},
-    neighbours::strongest,
-    taste::{LENGTH, Owned, lately, owned},
+    owned::{lately, owned},
+    taste::LENGTH,
     threads::each,
 };
 
 /// By so much the gain of a rule that is less simple must be greater.
 const MARGIN: f64 = 0.001;
-
-/// A rule. The order is that of simplicity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
-    /// By the number of orders, then the latest.
-    Often,
-    /// By the number of orders, each fading with time.
-    Fading,
-    /// The same, and what sells at present counts more.
-    Selling,
-}
-
-impl Rule {
-    pub(super) const ALL: [Self; 3] = [Self::Often, Self::Fading, Self::Selling];
-
-    /// What the card calls it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Often => "most often ordered",
-            Self::Fading => "often and lately ordered",
-            Self::Selling => "often and lately ordered, and selling at present",
-        }
-    }
-
-    /// The `most` best of a customer's products.
-    pub(super) fn rank(self, owned: &[Owned], lately: &[f64], most: usize) -> Vec<u32> {
-        if self == Self::Often {
-            let mut own: Vec<&Owned> = owned.iter().collect();
-            own.sort_unstable_by_key(|one| (Reverse(one.orders), Reverse(one.last), one.product));
-            return own.into_iter().take(most).map(|one| one.product).collect();
-        }
-        let score = |one: &Owned| match self {
-            Self::Selling => one.weight * (lately[one.product as usize] + 1.0).sqrt(),
-            _ => one.weight,
-        };
-        let mut ranked: Vec<(u32, f64)> = owned.iter().map(|one| (one.product, score(one))).collect();
-        ranked.sort_unstable_by(strongest);
-        ranked.into_iter().take(most).map(|(product, _)| product).collect()
-    }
-}
 
 /// The rule whose lists from what was known at `split` met best what was bought until `until`; nothing where too few bought.
 pub(super) fn choose(ledger: &Ledger, (split, until): (u32, u32), threads: usize) -> Option<Rule> {
@@ -91,7 +50,7 @@ pub(super) fn choose(ledger: &Ledger, (split, until): (u32, u32), threads: usize
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{ledger::of_lines, taste::DAY},
+        super::{ledger::of_lines, owned::DAY},
         *,
     };
 
