@@ -297,8 +297,8 @@ impl Made {
         let served = past.views.iter().enumerate().filter(|(_, view)| !view.step);
         let schemas =
             served.filter_map(|(at, view)| Some((view.name.as_str(), staged.get(&at)?.schema.as_ref())));
-        let known = churn::Known { session, as_of, schemas: schemas.collect(), past };
-        if let Some(model) = Box::pin(churn::model(&known, &config.churn, &mut self.warnings)).await? {
+        let known = churn::ChurnContext { session, as_of, schemas: schemas.collect(), past };
+        if let Some(model) = Box::pin(churn::build(&known, &config.churn, &mut self.warnings)).await? {
             session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
             self.models.churn = Some(model.card);
             self.views.push((model.definition, model.file));
