@@ -179,8 +179,9 @@ async fn build_into(
     clock.lap("staging");
 
     let recommending = config.recommendations.enabled;
-    let job = recommending
-        .then(|| recommend::Job::new(&tables, &config.recommendations, as_of, threads, scratch.path()));
+    let job = recommending.then(|| {
+        recommend::RecommendJob::new(&tables, &config.recommendations, as_of, threads, scratch.path())
+    });
     let session = session(as_of)?;
     for (name, table) in tables {
         session.register(name, StagedTable::divided(table))?;
@@ -272,10 +273,10 @@ impl Made {
     /// Makes the view of recommendations, where there is a `job`.
     async fn recommend(
         &mut self,
-        job: Option<recommend::Job>,
+        job: Option<recommend::RecommendJob>,
         progress: &Progress,
         clock: &mut Clock,
-    ) -> Result<Option<recommend::Recommended>, BuildError> {
+    ) -> Result<Option<recommend::RecommendOutput>, BuildError> {
         let Some(job) = job else { return Ok(None) };
         progress.enter("recommendations", 0);
         let made = tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??;
@@ -319,7 +320,7 @@ async fn write(
     config: &Config,
     views: &[ViewDefinition],
     staged: (Vec<derive::StagedFile>, Arc<Forgotten>),
-    recommended: Option<&recommend::Recommended>,
+    recommended: Option<&recommend::RecommendOutput>,
     audiences: &[audiences::Audience],
     progress: &Progress,
     clock: &mut Clock,
