@@ -1,51 +1,51 @@
-//! Expressions: trees of tests over segments and features.
+//! Expressions: trees of conditions on segments and features.
 
 use std::{fmt, hash::Hash};
 
 use super::literal::Literal;
 
-/// Who is wanted.
+/// A condition on customers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expression {
-    /// Both, or all of more: `a and b and c`.
+    /// All of two or more: `a and b and c`.
     All(Vec<Expression>),
-    /// One at least: `a or b or c`.
+    /// At least one of two or more: `a or b or c`.
     Any(Vec<Expression>),
     /// `not a`
     Not(Box<Expression>),
     /// `segment:champions`
-    Segment(String, At),
+    Segment(String, Position),
     /// `rfm.monetary >= 1000`
-    Compare(FeatureName, Operator, Value),
+    Compare(FeatureName, Operator, Operand),
     /// `profile.country in (France, "United Kingdom")`
-    In(FeatureName, Vec<Value>),
+    In(FeatureName, Vec<Operand>),
     /// `churn.risk is null`
     IsNull(FeatureName),
 }
 
-/// A feature, and where the expression names it.
+/// A feature with its position in an expression.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FeatureName {
-    /// The view.
+    /// Name of the view.
     pub view: String,
-    /// The feature.
+    /// Name of the feature in the view.
     pub feature: String,
-    /// Where it stands.
-    pub at: At,
+    /// Position in the expression.
+    pub at: Position,
 }
 
-/// A value, and where the expression has it.
+/// A literal with its position in an expression.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Value {
+pub struct Operand {
     /// The value.
     pub literal: Literal,
-    /// Where it stands.
-    pub at: At,
+    /// Position in the expression.
+    pub at: Position,
 }
 
-/// How a feature is compared.
+/// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "they are what they are called")]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Operator {
     Equal,
     NotEqual,
@@ -55,34 +55,35 @@ pub enum Operator {
     AtLeast,
 }
 
-/// A place in an expression, in characters from 0. Two expressions are the same wherever their parts stand.
+/// A position in an expression: number of characters before it. All positions are equal, so that equal
+/// expressions with different spacing compare as equal.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct At(pub usize);
+pub struct Position(pub usize);
 
-impl PartialEq for At {
+impl PartialEq for Position {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for At {}
+impl Eq for Position {}
 
-impl Hash for At {
+impl Hash for Position {
     fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
-/// What is wrong with an expression, and where.
+/// An error in an expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at character {position}: {message}")]
 pub struct ExpressionError {
-    /// The character, counted from 0.
+    /// Position of the error: number of characters before it.
     pub position: usize,
-    /// What was expected.
+    /// Description of the error.
     pub message: String,
 }
 
 impl Expression {
-    /// Every feature that it names, in its order.
+    /// Returns all features of the expression, in the order of appearance.
     #[must_use]
     pub fn features(&self) -> Vec<&FeatureName> {
         match self {
@@ -93,7 +94,7 @@ impl Expression {
         }
     }
 
-    /// Every segment that it names, in its order.
+    /// Returns the names of all segments of the expression, in the order of appearance.
     #[must_use]
     pub fn segments(&self) -> Vec<&str> {
         match self {
@@ -106,18 +107,20 @@ impl Expression {
 }
 
 impl FeatureName {
-    /// `feature` of `view`, named outside an expression.
+    /// Creates the name of a feature outside of an expression.
     #[must_use]
     pub fn new(view: &str, feature: &str) -> Self {
-        Self { view: view.to_owned(), feature: feature.to_owned(), at: At(0) }
+        Self { view: view.to_owned(), feature: feature.to_owned(), at: Position(0) }
     }
 
-    /// The feature in a text such as `rfm.monetary`, which is all of it.
+    /// Parses a text such as `rfm.monetary`. Returns `None` for any other form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (view, feature) = text.split_once('.')?;
-        let is_one = !view.is_empty() && !feature.is_empty() && !feature.contains('.');
-        is_one.then(|| Self::new(view, feature))
+        if view.is_empty() || feature.is_empty() || feature.contains('.') {
+            return None;
+        }
+        Some(Self::new(view, feature))
     }
 }
 

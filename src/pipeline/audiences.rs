@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     audience::{
-        Bitmap, Column, Dictionary, Expression, ExpressionError, FeatureName, Leaf, Order,
+        Bitmap, Dictionary, Expression, ExpressionError, FeatureColumn, FeatureName, Leaf, SortedCustomers,
         figures::Figures,
-        plan::{self, Known, Test},
+        plan::{self, Catalog, Predicate},
     },
     config::AudienceConfig,
     feature::{SegmentKind, is_name},
@@ -151,7 +151,7 @@ pub(super) async fn write(
     let segments = manifest.segments.iter().map(|segment| segment.name.as_str());
     let segments: Vec<&str> =
         segments.chain(audiences.iter().map(|audience| audience.name.as_str())).collect();
-    let known = Known { views: &manifest.views, segments: &segments };
+    let known = Catalog { views: &manifest.views, segments: &segments };
     let rfm = |feature: &str| FeatureName::new("rfm", feature);
     let monetary = memory.column(&rfm("monetary")).await?;
     let scores = [rfm("r_score"), rfm("f_score"), rfm("m_score")];
@@ -160,7 +160,7 @@ pub(super) async fn write(
         memory.column(&scores[1]).await?,
         memory.column(&scores[2]).await?,
     ];
-    let order = Order::by(&monetary, true);
+    let order = SortedCustomers::by(&monetary, true);
     let mut taken = Bitmap::empty(memory.sets.customers());
     for audience in audiences {
         let name = &audience.name;
@@ -203,12 +203,12 @@ struct Memory {
     manifest: Arc<Manifest>,
     sets: Sets,
     ids: Arc<Dictionary>,
-    columns: HashMap<FeatureName, Arc<Column>>,
+    columns: HashMap<FeatureName, Arc<FeatureColumn>>,
     segments: HashMap<String, Arc<Bitmap>>,
 }
 
 impl Memory {
-    async fn column(&mut self, name: &FeatureName) -> Result<Arc<Column>, SnapshotError> {
+    async fn column(&mut self, name: &FeatureName) -> Result<Arc<FeatureColumn>, SnapshotError> {
         if let Some(column) = self.columns.get(name) {
             return Ok(Arc::clone(column));
         }
@@ -229,10 +229,10 @@ impl Memory {
                 return Ok((members, Vec::new()));
             }
             Leaf::Null(name) => self.column(name).await?.nulls.clone(),
-            Leaf::Test(name, test) => {
+            Leaf::Predicate(name, test) => {
                 let column = self.column(name).await?;
                 let mut absent =
-                    if let Test::Any(values) = test { column.absent(values) } else { Vec::new() };
+                    if let Predicate::OneOf(values) = test { column.absent(values) } else { Vec::new() };
                 // What customers are called or where they live is not for those who read what a build says.
                 if self.manifest.is_personal(&name.view, &name.feature) {
                     absent = absent.into_iter().map(|(at, _)| (at, Vec::new())).collect();
@@ -274,7 +274,7 @@ async fn ranking(
     manifest: &Manifest,
     name: &str,
     members: &Bitmap,
-    (order, monetary, ids): (&Order, &Column, &Dictionary),
+    (order, monetary, ids): (&SortedCustomers, &FeatureColumn, &Dictionary),
 ) -> Result<Option<FileEntry>, BuildError> {
     let total = members.count();
     if total == 0 {

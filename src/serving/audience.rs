@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{Members, ReadError, Served, Serving, sets::Set};
 use crate::{
     audience::{
-        Bitmap, Column, Dictionary, Expression, ExpressionError, FeatureName, Order, Plan,
-        breakdown::{self, Buckets, Counts},
+        AudiencePlan, Bitmap, Dictionary, Expression, ExpressionError, FeatureColumn, FeatureName,
+        SortedCustomers,
+        breakdown::{self, Buckets, ValueCounts},
         figures::Figures,
-        plan::{self, Known, ValueKind},
+        plan::{self, Catalog, ValueKind},
     },
     feature::{CustomerId, InvalidId, Tier},
     snapshot::SnapshotError,
@@ -68,7 +69,7 @@ pub struct Audience {
 #[derive(Debug)]
 pub enum Parts {
     /// By value.
-    Values(Counts),
+    Values(ValueCounts),
     /// By range.
     Ranges(Buckets),
 }
@@ -134,7 +135,7 @@ impl Serving {
             let page = ids.zip(order).map(|(ids, order)| page(&all, &members, (&ids, &order), offset, limit));
             let parts = divided.map(|(by, column, order)| match (by.buckets, order) {
                 (Some(parts), Some(order)) => Parts::Ranges(Buckets::of(&column, &order, &members, parts)),
-                _ => Parts::Values(Counts::of(&column, &members, by.top)),
+                _ => Parts::Values(ValueCounts::of(&column, &members, by.top)),
             });
             (figures, page.unwrap_or_default(), parts)
         };
@@ -157,7 +158,7 @@ type Page = (Vec<(u64, String)>, Option<u64>);
 fn page(
     all: &Bitmap,
     members: &Bitmap,
-    (ids, order): (&Dictionary, &Order),
+    (ids, order): (&Dictionary, &SortedCustomers),
     offset: usize,
     limit: usize,
 ) -> Page {
@@ -173,7 +174,7 @@ fn page(
 
 /// What an expression is counted with.
 struct Counting {
-    plan: Plan,
+    plan: AudiencePlan,
     /// The set of each leaf of the plan.
     leaves: Vec<Arc<Set>>,
     /// Who is forgotten; nothing where nobody is.
@@ -201,7 +202,7 @@ impl Counting {
 }
 
 impl Served {
-    async fn counting(&self, plan: Plan) -> Result<Counting, Arc<SnapshotError>> {
+    async fn counting(&self, plan: AudiencePlan) -> Result<Counting, Arc<SnapshotError>> {
         let mut leaves = Vec::with_capacity(plan.leaves.len());
         for leaf in &plan.leaves {
             leaves.push(self.sets.leaf(leaf).await?);
@@ -233,10 +234,10 @@ impl Served {
     }
 
     /// The plan of `expression` in this snapshot.
-    fn plan(&self, expression: &Expression) -> Result<Plan, ExpressionError> {
+    fn plan(&self, expression: &Expression) -> Result<AudiencePlan, ExpressionError> {
         let segments: Vec<&str> =
             self.manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
-        Known { views: &self.manifest.views, segments: &segments }.plan(expression)
+        Catalog { views: &self.manifest.views, segments: &segments }.plan(expression)
     }
 
     /// Those of its customers who are forgotten; nothing where nobody is.
@@ -255,7 +256,7 @@ impl Served {
     }
 
     /// A column of `rfm`, where the snapshot has it.
-    async fn rfm(&self, feature: &str) -> Result<Option<Arc<Column>>, Arc<SnapshotError>> {
+    async fn rfm(&self, feature: &str) -> Result<Option<Arc<FeatureColumn>>, Arc<SnapshotError>> {
         let name = FeatureName::new("rfm", feature);
         if self.kind(&name).is_err() {
             return Ok(None);
@@ -264,7 +265,7 @@ impl Served {
     }
 
     fn kind(&self, name: &FeatureName) -> Result<ValueKind, ExpressionError> {
-        Known { views: &self.manifest.views, segments: &[] }.kind(name)
+        Catalog { views: &self.manifest.views, segments: &[] }.kind(name)
     }
 
     /// Checks the feature that is ordered by.

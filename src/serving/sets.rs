@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    audience::{Bitmap, Column, Dictionary, FeatureName, Leaf, Order, plan::Test},
+    audience::{Bitmap, Dictionary, FeatureColumn, FeatureName, Leaf, SortedCustomers, plan::Predicate},
     cache::Cache,
     lake::Lake,
     snapshot::{Manifest, SnapshotError, sets::Sets},
@@ -39,8 +39,8 @@ enum Key {
 #[derive(Debug, Clone)]
 enum Entry {
     Ids(Arc<Dictionary>),
-    Column(Arc<Column>),
-    Order(Arc<Order>),
+    Column(Arc<FeatureColumn>),
+    Order(Arc<SortedCustomers>),
     Set(Arc<Set>),
 }
 
@@ -119,7 +119,7 @@ impl SnapshotSets {
         }
     }
 
-    pub(super) async fn column(&self, name: &FeatureName) -> Result<Arc<Column>, Arc<SnapshotError>> {
+    pub(super) async fn column(&self, name: &FeatureName) -> Result<Arc<FeatureColumn>, Arc<SnapshotError>> {
         let load = async { Ok(Entry::Column(Arc::new(self.files.feature(name).await?))) };
         match self.entry(Key::Column(name.clone()), load).await? {
             Entry::Column(column) => Ok(column),
@@ -131,10 +131,12 @@ impl SnapshotSets {
         &self,
         name: &FeatureName,
         descending: bool,
-    ) -> Result<Arc<Order>, Arc<SnapshotError>> {
+    ) -> Result<Arc<SortedCustomers>, Arc<SnapshotError>> {
         let load = async {
             let column = self.column(name).await?;
-            Ok(Entry::Order(Arc::new(self.cache.compute(move || Order::by(&column, descending)).await?)))
+            Ok(Entry::Order(Arc::new(
+                self.cache.compute(move || SortedCustomers::by(&column, descending)).await?,
+            )))
         };
         match self.entry(Key::Order(name.clone(), descending), load).await? {
             Entry::Order(order) => Ok(order),
@@ -152,11 +154,14 @@ impl SnapshotSets {
                 Leaf::Null(name) => {
                     Set { customers: self.column(name).await?.nulls.clone(), absent: Vec::new() }
                 }
-                Leaf::Test(name, test) => {
+                Leaf::Predicate(name, test) => {
                     let (column, test) = (self.column(name).await?, test.clone());
                     let pass = move || {
-                        let absent =
-                            if let Test::Any(values) = &test { column.absent(values) } else { Vec::new() };
+                        let absent = if let Predicate::OneOf(values) = &test {
+                            column.absent(values)
+                        } else {
+                            Vec::new()
+                        };
                         Set { customers: column.passing(&test), absent }
                     };
                     self.cache.compute(pass).await?

@@ -12,7 +12,7 @@ use object_store::path::Path;
 
 use super::{FileEntry, FileKind, Manifest, SnapshotError, blocks::Footer, columns, writer::ID};
 use crate::{
-    audience::{Bitmap, Column, ColumnBuilder, Dictionary, FeatureName},
+    audience::{Bitmap, ColumnBuilder, Dictionary, FeatureColumn, FeatureName},
     lake::Lake,
 };
 
@@ -59,7 +59,7 @@ impl Sets {
     ///
     /// # Errors
     /// Of the lake, or of a damaged file.
-    pub async fn feature(&self, name: &FeatureName) -> Result<Column, SnapshotError> {
+    pub async fn feature(&self, name: &FeatureName) -> Result<FeatureColumn, SnapshotError> {
         let mut builder = ColumnBuilder::new(self.customers());
         let path = name.to_string();
         let mut batches = columns::exactly(&self.lake, &self.manifest, &[&path], self.deadline);

@@ -1,4 +1,4 @@
-//! Expressions as text: in one form, whatever the form that they were written in.
+//! Formats expressions as text in a canonical form.
 
 use std::fmt;
 
