@@ -123,15 +123,15 @@ impl ColumnBuilder {
     fn push_texts(&mut self, array: &dyn Array, present: &[bool]) {
         let values = array.as_string::<i32>();
         let mut texts = std::mem::take(&mut self.texts);
-        let codes = present.iter().enumerate().map(|(row, here)| {
+        let code = |(row, here): (usize, &bool)| {
             let text = if *here { values.value(row) } else { return 0 };
             texts.get(text).copied().unwrap_or_else(|| {
                 let code = i64::try_from(texts.len()).unwrap_or(i64::MAX);
                 texts.insert(text.to_owned(), code);
                 code
             })
-        });
-        let codes: Vec<i64> = codes.collect();
+        };
+        let codes: Vec<i64> = present.iter().enumerate().map(code).collect();
         self.push_integers(codes.into_iter());
         self.texts = texts;
     }

@@ -156,11 +156,11 @@ fn floats(values: &[f64], predicate: &Predicate, out: &mut [u64]) {
     };
     match predicate {
         Predicate::OneOf(any) => {
-            let any: Vec<f64> = any.iter().map(number).collect();
-            scan(values, |value| any.contains(&value), out);
+            let numbers: Vec<f64> = any.iter().map(number).collect();
+            scan(values, |value| numbers.contains(&value), out);
         }
-        Predicate::Compare(operator, bound) => {
-            let bound = number(bound);
+        Predicate::Compare(operator, operand) => {
+            let bound = number(operand);
             match operator {
                 Operator::Less => scan(values, |value| value < bound, out),
                 Operator::AtMost => scan(values, |value| value <= bound, out),

@@ -136,8 +136,8 @@ impl Catalog<'_> {
             return hint;
         }
         let all = self.views.iter().flat_map(feature_names);
-        let same = all.filter(|known| known.split_once('.').is_some_and(|(_, f)| f == name.feature));
-        let same: Vec<String> = same.take(3).collect();
+        let is_same = |known: &String| known.split_once('.').is_some_and(|(_, f)| f == name.feature);
+        let same: Vec<String> = all.filter(is_same).take(3).collect();
         if same.is_empty() { hint } else { format!("; did you mean {}?", same.join(" or ")) }
     }
 
@@ -336,11 +336,11 @@ pub fn hints(leaf: &Leaf, absent: &[(usize, Vec<String>)]) -> Vec<(usize, String
     let Leaf::Predicate(name, Predicate::OneOf(operands)) = leaf else { return Vec::new() };
     let hint = |(at, similar): &(usize, Vec<String>)| {
         let operand = operands.get(*at)?;
-        let similar: Vec<String> = similar.iter().map(|text| format!("`{text}`")).collect();
-        let suggestion = if similar.is_empty() {
+        let quoted: Vec<String> = similar.iter().map(|text| format!("`{text}`")).collect();
+        let suggestion = if quoted.is_empty() {
             String::new()
         } else {
-            format!("; did you mean {}?", similar.join(" or "))
+            format!("; did you mean {}?", quoted.join(" or "))
         };
         Some((operand.at.0, format!("no customer has {name} {}{suggestion}", operand.literal)))
     };

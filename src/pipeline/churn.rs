@@ -132,9 +132,10 @@ pub(super) async fn build(
     let (sources, available) = context.sources();
     let query = FeatureQuery { sources: &sources, available: &available, one_in: 1 };
     let customers = OrderingCustomers::read(context.session).await?;
-    let first_order = customers.first_order;
-    let times = first_order.map(|first| cut_times(first, context.as_of, horizon, config.cuts));
-    let times = times.unwrap_or_default();
+    let times = match customers.first_order {
+        Some(first) => cut_times(first, context.as_of, horizon, config.cuts),
+        None => Vec::new(),
+    };
     let sample = CustomerSample::new(customers.count, times.len(), partitions, config.training_rows);
     let window = DemandWindow { at: context.as_of, horizon, share: sample.partition_share(partitions) };
     let table = query.read(context.session, window).await?;

@@ -136,7 +136,7 @@ pub(super) fn sources<'a>(
     sources
 }
 
-/// The features to read, and of which customers.
+/// A query for features, of all customers with an order or of a sample.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FeatureQuery<'a> {
     pub(super) sources: &'a [FeatureSource],
@@ -223,15 +223,15 @@ impl FeatureQuery<'_> {
         let columns: Vec<_> = batch.columns()[1..].iter().map(AsArray::as_primitive::<Float64Type>).collect();
         for row in (0..batch.num_rows()).filter(|row| fnv1a(ids.value(*row)).is_multiple_of(self.one_in)) {
             table.ids.push(ids.value(row).to_owned());
-            let demand = demand.get(ids.value(row));
+            let of_products = demand.get(ids.value(row));
             let days = &columns[self.sources.len()];
             table.days.push(if days.is_valid(row) { days.value(row) } else { 1.0 });
             for (place, (column, values)) in columns.iter().zip(&mut table.raw).enumerate() {
                 let value = if column.is_valid(row) { column.value(row) } else { f64::NAN };
                 values.push(match place {
                     TENURE => (now - value) / 86_400e6,
-                    LATE_SALES => demand.map_or(f64::NAN, |demand| demand.late_sales),
-                    ACTIVE_BUYERS => demand.map_or(f64::NAN, |demand| demand.active_buyers),
+                    LATE_SALES => of_products.map_or(f64::NAN, |demand| demand.late_sales),
+                    ACTIVE_BUYERS => of_products.map_or(f64::NAN, |demand| demand.active_buyers),
                     _ => value,
                 });
             }

@@ -57,7 +57,7 @@ struct PurchaseLines {
 #[derive(Debug, Clone, Copy, Default)]
 struct Sales {
     all: u32,
-    /// Within the last horizon.
+    /// Purchase lines within the last horizon.
     late: u32,
 }
 
@@ -65,7 +65,7 @@ struct Sales {
 #[derive(Debug, Clone, Copy, Default)]
 struct Buyers {
     all: u32,
-    /// With an order within the last half of a horizon.
+    /// Buyers with an order within the last half of a horizon.
     active: u32,
 }
 

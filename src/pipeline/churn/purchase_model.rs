@@ -192,10 +192,11 @@ impl PurchaseFits {
 
 /// Returns why a fit is degenerate: parameters outside of [`VALID_RANGE`], or no convergence.
 fn check_fit(parameters: &[(&str, f64)], converged: bool) -> Result<(), String> {
-    let diverged = parameters.iter().filter(|(_, value)| !(VALID_RANGE.0..=VALID_RANGE.1).contains(value));
-    let diverged = diverged.map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let is_valid = |value: f64| (VALID_RANGE.0..=VALID_RANGE.1).contains(&value);
+    let diverged: Vec<&str> =
+        parameters.iter().filter(|(_, value)| !is_valid(*value)).map(|(name, _)| *name).collect();
     if !diverged.is_empty() {
-        Err(format!("{diverged} diverged"))
+        Err(format!("{} diverged", diverged.join(", ")))
     } else if !converged {
         Err("the likelihood did not converge to a maximum".to_owned())
     } else {

@@ -81,9 +81,9 @@ struct MeasuredCut<'a> {
     cut: &'a LabeledCut,
     churned: Vec<bool>,
     training: TrainingData,
-    /// By candidate; `None` for a degenerate one.
+    /// Candidates in the order of [`Candidate::ALL`]; `None` for a degenerate one.
     fitted: Vec<Option<FittedCandidate>>,
-    /// Log-odds of each row, by candidate.
+    /// Log-odds of each row by candidate.
     scores: Vec<Option<Vec<f64>>>,
 }
 
@@ -157,13 +157,14 @@ pub(super) fn select_model(
         |place: usize| all[place].is_some() && measured.iter().all(|cut| cut.fitted[place].is_some());
     let place = best_candidate(basis, is_able);
     let slope_at = |until: DateTime<Utc>| {
-        calibration_slope(measured.iter().filter(|measured| measured.cut.at + horizon <= until), place)
+        let ended = measured.iter().filter(|measured| measured.cut.at + horizon <= until);
+        calibration_slope(&ended.collect::<Vec<_>>(), place)
     };
     let described = measured
         .iter()
         .enumerate()
-        .map(|(at, cut)| describe(cut, place, slope_at(cut.cut.at), at < basis.len()));
-    let described = described.collect::<Option<Vec<ChurnCut>>>()?;
+        .map(|(at, cut)| describe(cut, place, slope_at(cut.cut.at), at < basis.len()))
+        .collect::<Option<Vec<ChurnCut>>>()?;
     let fitted_as = |candidate: Candidate| all.iter().flatten().find(|fitted| fitted.candidate == candidate);
     let HorizonRows { days: whole, rows } = training.whole()?;
     let weights = fitted_as(Candidate::Logistic)?.weights();
@@ -200,8 +201,7 @@ fn best_candidate(basis: &[MeasuredCut<'_>], is_able: impl Fn(usize) -> bool) ->
 
 /// Returns the calibration slope of the candidate at `place`, fitted by logistic regression on the cuts of
 /// `basis` with one intercept per cut; 1 if there is no cut.
-fn calibration_slope<'a>(basis: impl Iterator<Item = &'a MeasuredCut<'a>>, place: usize) -> f64 {
-    let basis: Vec<_> = basis.collect();
+fn calibration_slope(basis: &[&MeasuredCut<'_>], place: usize) -> f64 {
     if basis.is_empty() {
         return 1.0;
     }

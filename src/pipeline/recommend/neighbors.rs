@@ -60,13 +60,13 @@ impl Baskets {
 /// Numbers of baskets for a pair of products.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PairCounts {
-    /// With both products.
+    /// Baskets with both products.
     pub(super) both: u32,
-    /// With the first product.
+    /// Baskets with the first product.
     pub(super) one: u32,
-    /// With the second product.
+    /// Baskets with the second product.
     pub(super) other: u32,
-    /// In total.
+    /// All baskets.
     pub(super) all: u32,
 }
 

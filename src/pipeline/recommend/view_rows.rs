@@ -93,7 +93,7 @@ struct CustomerLists {
 /// Settings of the lists.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ListSettings<'a> {
-    /// As-of time in seconds since 1970.
+    /// Time up to which purchases are known, in seconds since 1970.
     pub(super) as_of: u32,
     pub(super) rule: BuyAgainRule,
     /// Greatest number of products to buy again.
@@ -169,7 +169,7 @@ fn batch(
     let columns: Vec<ArrayRef> = vec![
         Arc::new(ids),
         column(texts(), lists, |to, one| {
-            one.products.iter().for_each(|one| to.append_option(id(one.product)))
+            one.products.iter().for_each(|one| to.append_option(id(one.product)));
         }),
         column(ListBuilder::new(scores), lists, |to, one| {
             one.products.iter().for_each(|one| to.append_value(digits(one.score)));
@@ -178,10 +178,10 @@ fn batch(
             one.products.iter().for_each(|one| to.append_option(one.because.and_then(id)));
         }),
         column(texts(), lists, |to, one| {
-            one.buy_again.iter().for_each(|one| to.append_option(id(one.product)))
+            one.buy_again.iter().for_each(|one| to.append_option(id(one.product)));
         }),
         column(dates(), lists, |to, one| {
-            one.buy_again.iter().for_each(|one| to.append_option(day(one.last)))
+            one.buy_again.iter().for_each(|one| to.append_option(day(one.last)));
         }),
         column(dates(), lists, |to, one| {
             one.buy_again.iter().for_each(|one| to.append_option(one.due.and_then(day)));

@@ -23,8 +23,8 @@ pub(super) struct CategorySignals {
 impl CategorySignals {
     /// Adds the next customer, with the category from the customer's attributes.
     pub(super) fn add_customer(&mut self, category: Option<&str>) {
-        let category = category.map(str::trim).unwrap_or_default();
-        let number = if category.is_empty() { NONE } else { self.named.number(category) };
+        let name = category.map(str::trim).unwrap_or_default();
+        let number = if name.is_empty() { NONE } else { self.named.number(name) };
         self.stated.push(number);
     }
 

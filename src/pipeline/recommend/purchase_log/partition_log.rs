@@ -94,9 +94,9 @@ fn text_column<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a StringArray
 }
 
 /// Returns the text at `row`; `None` without the column or for null.
-fn text_at<'a>(column: Option<&'a StringArray>, row: usize) -> Option<&'a str> {
-    let column = column?;
-    if column.is_valid(row) { Some(column.value(row)) } else { None }
+fn text_at(column: Option<&StringArray>, row: usize) -> Option<&str> {
+    let texts = column?;
+    if texts.is_valid(row) { Some(texts.value(row)) } else { None }
 }
 
 impl PartitionLog {
