@@ -122,7 +122,7 @@ pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError>
     };
     let log = PurchaseLog::read(&job.tables, options)?;
     let as_of = u32::try_from(job.as_of.timestamp()).unwrap_or(0);
-    let Findings { rule, measured, notes } = Findings::of(&log, job, as_of);
+    let Assessment { rule, measured, notes } = Assessment::of(&log, job, as_of);
     let buy_again = measured.as_ref().map_or(LENGTH, |measured| list_length(measured.repeats_per_customer));
     let recommender = Recommender::learn(&log, as_of, job.threads);
     let settings = ListSettings { as_of, rule, buy_again, threads: job.threads, scratch: &job.scratch };
@@ -160,7 +160,7 @@ fn list_length(repeats: f64) -> usize {
 }
 
 /// The chosen rule of `buy_again`, and the evaluation for the model card.
-struct Findings {
+struct Assessment {
     rule: BuyAgainRule,
     /// The evaluation; `None` with too little data.
     measured: Option<RecommendationsMeasured>,
@@ -168,24 +168,24 @@ struct Findings {
     notes: Vec<String>,
 }
 
-impl Findings {
+impl Assessment {
     /// Chooses the rule and evaluates the lists. Both use the configured horizon, or a third of the history
     /// if that is shorter.
     fn of(log: &PurchaseLog, job: &RecommendJob, as_of: u32) -> Self {
-        let mut findings = Self { rule: BuyAgainRule::OrderCount, measured: None, notes: Vec::new() };
+        let mut assessment = Self { rule: BuyAgainRule::OrderCount, measured: None, notes: Vec::new() };
         let Some((first, _)) = log.span else {
-            findings.notes.push("there are no purchases, so there are no recommendations".to_owned());
-            return findings;
+            assessment.notes.push("there are no purchases, so there are no recommendations".to_owned());
+            return assessment;
         };
         let wanted = u32::try_from(job.config.horizon.as_secs()).unwrap_or(u32::MAX);
         let third = as_of.saturating_sub(first) / 3 / DAY * DAY;
         let horizon = wanted.min(third);
         if horizon == 0 {
-            findings.notes.push("the history is shorter than three days: no evaluation".to_owned());
-            return findings;
+            assessment.notes.push("the history is shorter than three days: no evaluation".to_owned());
+            return assessment;
         }
         if horizon < wanted {
-            findings.notes.push(format!(
+            assessment.notes.push(format!(
                 "the history is short: evaluated over {} days, a third of the history, instead of {}",
                 horizon / DAY,
                 f64::from(wanted) / f64::from(DAY)
@@ -193,15 +193,15 @@ impl Findings {
         }
         let split = TimeSplit { at: as_of - horizon, until: as_of };
         let earlier = TimeSplit { at: split.at - horizon, until: split.at };
-        findings.rule = choose_rule(log, earlier, job.threads).unwrap_or(BuyAgainRule::OrderCount);
-        match evaluate(log, split, findings.rule, job.threads) {
-            Err(customers) => findings.notes.push(format!(
+        assessment.rule = choose_rule(log, earlier, job.threads).unwrap_or(BuyAgainRule::OrderCount);
+        match evaluate(log, split, assessment.rule, job.threads) {
+            Err(customers) => assessment.notes.push(format!(
                 "only {customers} customers have purchases before and after the split; an evaluation needs \
                  at least {}",
-                evaluation::MIN_CUSTOMERS
+                evaluation::MIN_EVALUATED
             )),
             Ok(evaluation) => {
-                findings.measured = Some(RecommendationsMeasured {
+                assessment.measured = Some(RecommendationsMeasured {
                     split: DateTime::from_timestamp(split.at.into(), 0).unwrap_or(job.as_of),
                     horizon_days: f64::from(horizon) / f64::from(DAY),
                     sample: evaluation.sample,
@@ -212,7 +212,7 @@ impl Findings {
                 });
             }
         }
-        findings
+        assessment
     }
 }
 

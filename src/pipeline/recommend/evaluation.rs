@@ -20,7 +20,7 @@ use crate::snapshot::models::recommendations::{CandidateMeasured, ListMeasured};
 /// Greatest number of customers to evaluate.
 const SAMPLE: usize = 20_000;
 /// Least number of customers to evaluate; metrics of fewer would be noise.
-pub(super) const MIN_CUSTOMERS: usize = 30;
+pub(super) const MIN_EVALUATED: usize = 30;
 /// Greatest number of neighbors of a product in the raw co-occurrence candidate.
 const RAW_NEIGHBORS: usize = 1_000;
 
@@ -51,7 +51,7 @@ impl TimeSplit {
     /// evenly spread by id.
     ///
     /// # Errors
-    /// Returns the number of customers if there are fewer than [`MIN_CUSTOMERS`].
+    /// Returns the number of customers if there are fewer than [`MIN_EVALUATED`].
     pub(super) fn customers(self, log: &PurchaseLog) -> Result<EvaluationSample, usize> {
         let is_eligible = |customer: &CustomerPurchases<'_>| {
             customer.purchases.iter().any(|purchase| purchase.holds(self.at))
@@ -61,7 +61,7 @@ impl TimeSplit {
                     .any(|purchase| purchase.at > self.at && purchase.holds(self.until))
         };
         let all: Vec<usize> = (0..log.len()).filter(|at| is_eligible(&log.get(*at))).collect();
-        if all.len() < MIN_CUSTOMERS {
+        if all.len() < MIN_EVALUATED {
             return Err(all.len());
         }
         let eligible = all.len();
@@ -120,7 +120,7 @@ struct Candidates {
 /// Evaluates the candidates on `split`, with `rule` as the served one of `buy_again`.
 ///
 /// # Errors
-/// Returns the number of eligible customers if there are fewer than [`MIN_CUSTOMERS`].
+/// Returns the number of eligible customers if there are fewer than [`MIN_EVALUATED`].
 pub(super) fn evaluate(
     log: &PurchaseLog,
     split: TimeSplit,
