@@ -120,7 +120,7 @@ pub(crate) fn card(manifest: &Manifest) -> &ChurnModel {
 }
 
 /// Returns the greatest calibration error over ten bins, for pairs of served and true probability.
-pub(crate) fn worst_tenth(mut pairs: Vec<(f64, f64)>) -> f64 {
+pub(crate) fn greatest_bin_error(mut pairs: Vec<(f64, f64)>) -> f64 {
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let size = pairs.len().div_ceil(10);
     let off = pairs.chunks(size).map(|tenth| tenth.iter().map(|(served, truth)| served - truth).sum::<f64>());
@@ -137,8 +137,9 @@ fn probabilities_match_a_simulated_process() {
     let (total, all) = simulated.runtime.block_on(pages(&simulated.service, "/v1/churn?", 1_000));
     assert_eq!((total, all.len()), (2_500, 2_500));
     let served = |views: &Value| views["churn"]["probability"].as_f64().unwrap();
-    let worst = worst_tenth(all.iter().map(|(id, views)| (served(views), simulated.truth[id])).collect());
-    assert!(worst < 0.08, "a tenth is off by {worst}");
+    let worst =
+        greatest_bin_error(all.iter().map(|(id, views)| (served(views), simulated.truth[id])).collect());
+    assert!(worst < 0.08, "a bin is off by {worst}");
     // The model beats each simple baseline on every cut.
     assert_eq!(card.cuts.len(), 3);
     for cut in &card.cuts {
@@ -331,8 +332,9 @@ fn training_rows_are_limited_and_probabilities_stay_calibrated() {
     });
     assert_eq!(total, 2_500);
     let served = |views: &Value| views["churn"]["probability"].as_f64().unwrap();
-    let worst = worst_tenth(all.iter().map(|(id, views)| (served(views), simulated.truth[id])).collect());
-    assert!(worst < 0.1, "a tenth is off by {worst}");
+    let worst =
+        greatest_bin_error(all.iter().map(|(id, views)| (served(views), simulated.truth[id])).collect());
+    assert!(worst < 0.1, "a bin is off by {worst}");
     // All customers exist at every cut, and sampling by partition is not exact: the limit still holds.
     let steady: Vec<String> = lines_of_steady_customers();
     shop = Shop::new(&format!("{TOML}training_rows = 3500\n"));
