@@ -1,166 +1,35 @@
-//! Audiences: expressions over segments and features, and the sets of customers that they mean.
+//! Audiences: boolean expressions over segments and features, and the sets of customers that match them.
 //!
 //! ```text
 //! segment:champions and churn.risk:high and not profile.country:"United Kingdom" and rfm.monetary >= 1000
 //! ```
 //!
-//! Pure: text → [`Expression`] → [`Plan`] over bitmaps of customers, who are counted from 0 in the order of their ids. Where
-//! columns and members come from is nothing that it knows: no I/O, nothing of Parquet, Redis, SQL or HTTP.
+//! A text is parsed to an [`Expression`], which is checked against the views and compiled to an
+//! [`AudiencePlan`] over bitmaps of customers. Customers are numbered from 0 in the order of their ids. This
+//! module has no I/O; callers load columns and segments.
 //!
-//! A comparison with null is neither true nor false but unknown, and `not` leaves it so, as in SQL: `not churn.risk:high` has no
-//! customer without a risk. Members are those for whom the whole is true. `is null` and `segment:` are always true or false.
-
-use std::{fmt, hash::Hash};
+//! Expressions have three-valued logic, as in SQL: a comparison with null is unknown, and so is its negation.
+//! Therefore `not churn.risk:high` excludes customers without a risk. Members are the customers for whom the
+//! whole expression is true. `is null` and `segment:` are always true or false.
 
 pub mod bitmap;
 pub mod breakdown;
 pub mod column;
+mod column_builder;
+mod display;
+mod expression;
 pub mod figures;
+mod filter;
 mod literal;
 pub mod order;
 mod parse;
 pub mod plan;
-mod print;
-mod scan;
 
 pub use bitmap::Bitmap;
-pub use column::{Column, ColumnBuilder};
+pub use column::FeatureColumn;
+pub use column_builder::ColumnBuilder;
+pub use expression::{Expression, ExpressionError, FeatureName, Operand, Operator, Position};
 pub use literal::{Decimal, Literal};
-pub use order::Order;
-pub use plan::{Leaf, Plan};
-
-/// The longest expression in bytes.
-pub const MAX_BYTES: usize = 8_192;
-/// How deep brackets and `not` may be nested.
-pub const MAX_DEPTH: usize = 32;
-
-/// Who is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expression {
-    /// Both, or all of more: `a and b and c`.
-    All(Vec<Expression>),
-    /// One at least: `a or b or c`.
-    Any(Vec<Expression>),
-    /// `not a`
-    Not(Box<Expression>),
-    /// `segment:champions`
-    Segment(String, At),
-    /// `rfm.monetary >= 1000`
-    Compare(FeatureName, Operator, Value),
-    /// `profile.country in (France, "United Kingdom")`
-    In(FeatureName, Vec<Value>),
-    /// `churn.risk is null`
-    IsNull(FeatureName),
-}
-
-/// A feature, and where the expression names it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct FeatureName {
-    /// The view.
-    pub view: String,
-    /// The feature.
-    pub feature: String,
-    /// Where it stands.
-    pub at: At,
-}
-
-/// A value, and where the expression has it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Value {
-    /// The value.
-    pub literal: Literal,
-    /// Where it stands.
-    pub at: At,
-}
-
-/// How a feature is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "they are what they are called")]
-pub enum Operator {
-    Equal,
-    NotEqual,
-    Less,
-    AtMost,
-    Greater,
-    AtLeast,
-}
-
-/// A place in an expression, in characters from 0. Two expressions are the same wherever their parts stand.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct At(pub usize);
-
-impl PartialEq for At {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for At {}
-
-impl Hash for At {
-    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
-}
-
-/// What is wrong with an expression, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("at character {position}: {message}")]
-pub struct ExpressionError {
-    /// The character, counted from 0.
-    pub position: usize,
-    /// What was expected.
-    pub message: String,
-}
-
-impl Expression {
-    /// Reads an expression.
-    ///
-    /// # Errors
-    /// Says what was expected, and where.
-    pub fn parse(text: &str) -> Result<Self, ExpressionError> {
-        parse::expression(text)
-    }
-
-    /// Every feature that it names, in its order.
-    #[must_use]
-    pub fn features(&self) -> Vec<&FeatureName> {
-        match self {
-            Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::features).collect(),
-            Self::Not(part) => part.features(),
-            Self::Segment(..) => Vec::new(),
-            Self::Compare(feature, ..) | Self::In(feature, _) | Self::IsNull(feature) => vec![feature],
-        }
-    }
-
-    /// Every segment that it names, in its order.
-    #[must_use]
-    pub fn segments(&self) -> Vec<&str> {
-        match self {
-            Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::segments).collect(),
-            Self::Not(part) => part.segments(),
-            Self::Segment(name, _) => vec![name],
-            _ => Vec::new(),
-        }
-    }
-}
-
-impl FeatureName {
-    /// `feature` of `view`, named outside an expression.
-    #[must_use]
-    pub fn new(view: &str, feature: &str) -> Self {
-        Self { view: view.to_owned(), feature: feature.to_owned(), at: At(0) }
-    }
-
-    /// The feature in a text such as `rfm.monetary`, which is all of it.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (view, feature) = text.split_once('.')?;
-        let is_one = !view.is_empty() && !feature.is_empty() && !feature.contains('.');
-        is_one.then(|| Self::new(view, feature))
-    }
-}
-
-impl fmt::Display for FeatureName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.view, self.feature)
-    }
-}
+pub use order::SortedCustomers;
+pub use parse::{MAX_BYTES, MAX_DEPTH};
+pub use plan::{AudiencePlan, Leaf};

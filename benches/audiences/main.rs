@@ -1,12 +1,14 @@
-//! Audiences against Redis Sets of the same members: `cargo bench --bench audiences -- 100000 1000000 5000000`.
+//! Compares audiences with Redis Sets of the same members: `cargo bench --bench audiences -- 100000 1000000
+//! 5000000`.
 //!
-//! The numbers are numbers of customers. *A and B and not C* are three segments; Redis answers with `SINTERSTORE` and `SDIFFSTORE`, whose
-//! answer is the count, over a connection of its own. Larder counts in process (the bitmaps alone; then with revenue, scores and the first
-//! 100 members) and over HTTP. Then an expression over features: with all in memory, with the sets of its tests to be made anew, and with
-//! nothing in memory. Debian's packages `redis-server` and `redis-tools` bring what is needed.
+//! Arguments are numbers of customers. *A and B and not C* combines three segments. Redis computes the count
+//! with `SINTERSTORE` and `SDIFFSTORE` over its own connection. Larder counts in process (bitmaps only; then
+//! with revenue, mean scores and the first 100 members) and over HTTP. The second table has an expression
+//! over features: with all sets in memory, with uncached predicates, and with nothing in memory. Requires
+//! Debian's packages `redis-server` and `redis-tools`.
 
-#![expect(clippy::print_stdout, reason = "the table is what a benchmark is for")]
-#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+#![expect(clippy::print_stdout, reason = "benchmarks print tables")]
+#![expect(clippy::cast_precision_loss, reason = "rounded figures")]
 
 #[path = "../tair/redis.rs"]
 #[allow(dead_code, reason = "each benchmark uses a part of it")]
@@ -26,7 +28,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use larder::{
-    audience::{Bitmap, Expression, FeatureName, Leaf, plan::Known},
+    audience::{Bitmap, Expression, FeatureName, Leaf, plan::Catalog},
     config::{Config, ServingConfig},
     http::{self, App},
     serving::{AudienceRequest, Serving},
@@ -48,10 +50,12 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async move {
         let mut tables = [
-            "| customers | members | Redis ms | bitmaps µs | Redis / bitmaps | with figures and page µs | HTTP µs | Redis / HTTP |\n\
+            "| customers | members | Redis ms | bitmaps µs | Redis / bitmaps | with figures and page µs \
+             | HTTP µs | Redis / HTTP |\n\
              |---:|---:|---:|---:|---:|---:|---:|---:|\n"
                 .to_owned(),
-            "| customers | features in memory µs | tests anew µs | nothing in memory ms | memory MiB | of it the three sets KiB | Redis MiB |\n\
+            "| customers | features in memory µs | predicates uncached µs | nothing in memory ms \
+             | memory MiB | of it the three sets KiB | Redis MiB |\n\
              |---:|---:|---:|---:|---:|---:|---:|\n"
                 .to_owned(),
         ];
@@ -60,7 +64,10 @@ fn main() -> anyhow::Result<()> {
             tables[0].push_str(&sets);
             tables[1].push_str(&features);
         }
-        println!("A and B and not C, medians:\n\n{}\nAn expression over features, and memory:\n\n{}", tables[0], tables[1]);
+        let [sets, features] = tables;
+        println!(
+            "A and B and not C, medians:\n\n{sets}\nAn expression over features, and memory:\n\n{features}"
+        );
         Ok(())
     })
 }
@@ -75,7 +82,7 @@ fn request(text: &str, limit: usize) -> anyhow::Result<AudienceRequest> {
     })
 }
 
-/// The median of what `work` takes, in microseconds.
+/// Returns the median duration of `work` in microseconds.
 fn median(mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     let mut times = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
@@ -95,7 +102,7 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     // The bitmaps alone.
     let sets = AudienceLoader::new(SnapshotFiles::offline(&made.lake, &made.manifest));
     let names: Vec<&str> = made.segments.iter().map(|(name, _)| *name).collect();
-    let plan = Known { views: &made.manifest.views, segments: &names }.plan(&Expression::parse(SETS)?)?;
+    let plan = Catalog { views: &made.manifest.views, segments: &names }.plan(&Expression::parse(SETS)?)?;
     let ids = Arc::new(sets.ids().await?);
     let mut leaves = Vec::new();
     for leaf in &plan.leaves {
@@ -109,7 +116,7 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
         Ok(())
     })?;
 
-    // All of it, in process.
+    // The whole query, in process.
     let metrics = Arc::new(Metrics::new()?);
     let serving = Arc::new(Serving::new(made.lake.clone(), &ServingConfig::default(), Arc::clone(&metrics)));
     serving.refresh().await?;
@@ -139,7 +146,7 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     serving.observe();
     let memory = metrics.audience_bytes.get() as f64;
 
-    // And over HTTP.
+    // Over HTTP.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/v1/audiences", listener.local_addr()?);
     let app = App::new(Arc::clone(&serving), metrics, &Config::default());
@@ -162,7 +169,8 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     let set_kib = f64::from(3 * customers.div_ceil(64) * 8) / 1024.0;
     Ok([
         format!(
-            "| {customers} | {redis_count} | {redis_ms:.1} | {bitmaps:.1} | {:.0} | {page:.0} | {over_http:.0} | {:.0} |\n",
+            "| {customers} | {redis_count} | {redis_ms:.1} | {bitmaps:.1} | {:.0} | {page:.0} \
+             | {over_http:.0} | {:.0} |\n",
             redis_ms * 1e3 / bitmaps,
             redis_ms * 1e3 / over_http
         ),
@@ -175,7 +183,7 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     ])
 }
 
-/// Milliseconds, count and bytes of the same in Redis.
+/// Returns median milliseconds, count and memory in bytes of the same query in Redis.
 fn in_redis(made: &Made, server: &Redis) -> anyhow::Result<(f64, usize, f64)> {
     let before = server.memory()?;
     let file = tempfile::NamedTempFile::new()?;
@@ -212,6 +220,6 @@ fn in_redis(made: &Made, server: &Redis) -> anyhow::Result<(f64, usize, f64)> {
         count = ask("SDIFFSTORE left both british\r\n")?;
         times.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    ensure!(!made.members("active")?.is_empty(), "nobody is active");
+    ensure!(!made.members("active")?.is_empty(), "no customer is active");
     Ok((quantile(&mut times, 0.5)?, count, bytes))
 }

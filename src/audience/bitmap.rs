@@ -1,9 +1,9 @@
-//! Sets of customers: a bit for each, in words of 64.
+//! Bitmaps: sets of customers with one bit per customer, in words of 64 bits.
 //!
-//! Plain bits, and not compressed ones: a million customers are 122 KiB, so that the whole of a set passes through the nearest
-//! caches, and and, or and not are one instruction for 64 customers.
+//! The bits are not compressed. A million customers take 122 KiB, which fits into the L2 cache, and `and`,
+//! `or` and `not` take one instruction for 64 customers.
 
-/// A set of customers, by number.
+/// A set of customers, by customer number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bitmap {
     words: Vec<u64>,
@@ -11,13 +11,13 @@ pub struct Bitmap {
 }
 
 impl Bitmap {
-    /// Nobody of `len` customers.
+    /// Creates the empty set of `len` customers.
     #[must_use]
     pub fn empty(len: usize) -> Self {
         Self { words: vec![0; len.div_ceil(64)], len }
     }
 
-    /// Everybody of `len` customers.
+    /// Creates the set of all `len` customers.
     #[must_use]
     pub fn full(len: usize) -> Self {
         let mut all = Self { words: vec![u64::MAX; len.div_ceil(64)], len };
@@ -25,7 +25,7 @@ impl Bitmap {
         all
     }
 
-    /// Those of `words`; bits beyond `len` go.
+    /// Creates the set with the bits of `words`. Bits beyond `len` are dropped.
     pub(super) fn from_words(words: Vec<u64>, len: usize) -> Self {
         let mut bitmap = Self { words, len };
         bitmap.words.resize(len.div_ceil(64), 0);
@@ -33,31 +33,35 @@ impl Bitmap {
         bitmap
     }
 
+    /// Clears the bits beyond `len`.
     fn trim(&mut self) {
-        if let Some(last) = self.words.last_mut().filter(|_| !self.len.is_multiple_of(64)) {
+        if self.len.is_multiple_of(64) {
+            return;
+        }
+        if let Some(last) = self.words.last_mut() {
             *last &= (1 << (self.len % 64)) - 1;
         }
     }
 
-    /// Of how many customers it is a set.
+    /// Returns the number of customers, members or not.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are no customers, in it or not.
+    /// Checks whether there are no customers at all, members or not.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The words, the first customer in the lowest bit of the first.
+    /// Returns the words. The first customer is the lowest bit of the first word.
     #[must_use]
     pub fn words(&self) -> &[u64] {
         &self.words
     }
 
-    /// How many are in it.
+    /// Returns the number of members.
     #[must_use]
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
@@ -69,43 +73,44 @@ impl Bitmap {
         self.words.iter().zip(&other.words).map(|(word, other)| (word & other).count_ones() as usize).sum()
     }
 
-    /// Puts `customer` in.
+    /// Adds `customer`, unless out of range.
     pub fn insert(&mut self, customer: usize) {
         if customer < self.len {
             self.words[customer / 64] |= 1 << (customer % 64);
         }
     }
 
-    /// Whether `customer` is in it.
+    /// Checks whether `customer` is a member.
     #[must_use]
     pub fn contains(&self, customer: usize) -> bool {
         self.words.get(customer / 64).is_some_and(|word| word >> (customer % 64) & 1 == 1)
     }
 
-    /// Takes out those of `other`.
+    /// Removes the members of `other`.
     pub fn remove_all(&mut self, other: &Self) {
         self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= !other);
     }
 
-    /// Puts in those of `other`.
+    /// Adds the members of `other`.
     pub fn insert_all(&mut self, other: &Self) {
         self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word |= other);
     }
 
-    /// Those in it, in order.
+    /// Returns the members in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
         self.words.iter().enumerate().flat_map(|(at, word)| bits(*word).map(move |bit| at * 64 + bit))
     }
 }
 
-/// The places of the bits that are set.
+/// Returns the indexes of the set bits of `word` in ascending order.
 pub(super) fn bits(mut word: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
+        if word == 0 {
+            return None;
+        }
         let bit = word.trailing_zeros() as usize;
-        (word != 0).then(|| {
-            word &= word - 1;
-            bit
-        })
+        word &= word - 1;
+        Some(bit)
     })
 }
 
@@ -114,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_have_their_members_and_no_bit_more() {
+    fn bitmap_has_exactly_the_inserted_members() {
         let mut some = Bitmap::empty(130);
         for customer in [0, 63, 64, 129, 130, 500] {
             some.insert(customer);

@@ -1,65 +1,71 @@
-//! An audience by a feature: how many members have each value, or are in each part of its range.
+//! Breakdowns of an audience by a feature: members by value, or by range of values.
 
 use std::collections::BTreeMap;
 
 use super::{
-    Bitmap, Column, Order,
-    column::{Values, integers, wide},
+    bitmap::Bitmap,
+    column::{ColumnValues, FeatureColumn, integers, wide},
+    order::SortedCustomers,
     plan::ValueKind,
 };
 
-/// How many members have each value.
+/// Number of members by value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Values as JSON with their members, most first, equal counts in the order of the values.
+pub struct ValueCounts {
+    /// Most frequent values as JSON with their numbers of members, most frequent first; equal counts in the
+    /// order of values.
     pub values: Vec<(String, usize)>,
-    /// How many other values there are, and their members.
+    /// Number of other values, and number of their members.
     pub other: (usize, usize),
     /// Members without a value.
     pub null: usize,
 }
 
-/// Parts of a feature's range with about as many members each.
+/// Ranges of a feature with about the same number of members each (quantiles).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Buckets {
-    /// The least and the greatest value of each as JSON, and its members.
+    /// Least and greatest value of each range as JSON, and its number of members.
     pub buckets: Vec<(String, String, usize)>,
     /// Members without a value.
     pub null: usize,
 }
 
-/// Whether values of this kind are counted one by one.
+/// Checks whether values of this kind can be counted one by one.
 #[must_use]
 pub fn is_counted(kind: ValueKind) -> bool {
     matches!(kind, ValueKind::Text | ValueKind::Integer | ValueKind::Boolean)
 }
 
-/// Whether values of this kind have an order to sort customers by.
+/// Checks whether customers can be sorted by values of this kind.
 #[must_use]
 pub fn is_ordered(kind: ValueKind) -> bool {
     matches!(kind, ValueKind::Integer | ValueKind::Number | ValueKind::Time)
 }
 
-/// Between the least and the greatest of so many values they are counted in a table.
-const TABLE: usize = 1 << 22;
+/// Greatest difference between greatest and least value for which counts are kept in an array instead of a
+/// map.
+const MAX_TABLE: usize = 1 << 22;
 
-impl Counts {
-    /// Counts the values that `members` have in `column`, and names the `top` most frequent.
+impl ValueCounts {
+    /// Counts the values of `members` in `column`, and lists the `top` most frequent ones.
     #[must_use]
-    pub fn of(column: &Column, members: &Bitmap, top: usize) -> Self {
+    pub fn of(column: &FeatureColumn, members: &Bitmap, top: usize) -> Self {
         let mut valued = members.clone();
         valued.remove_all(&column.nulls);
         let mut counts: Vec<(i128, usize)> = integers!(&column.values, values => {
-            let of = |customer: usize| wide(values[customer]);
-            let least = valued.iter().map(of).min().unwrap_or(0);
-            let most = valued.iter().map(of).max().unwrap_or(0);
-            if let Some(span) = usize::try_from(most - least).ok().filter(|span| *span < TABLE) {
+            let value = |customer: usize| wide(values[customer]);
+            let least = valued.iter().map(value).min().unwrap_or(0);
+            let most = valued.iter().map(value).max().unwrap_or(0);
+            let span = usize::try_from(most - least).unwrap_or(usize::MAX);
+            if span < MAX_TABLE {
                 let mut table = vec![0; span + 1];
-                valued.iter().for_each(|customer| table[usize::try_from(of(customer) - least).unwrap_or(0)] += 1);
+                for customer in valued.iter() {
+                    table[usize::try_from(value(customer) - least).unwrap_or(0)] += 1;
+                }
                 (least..).zip(table).filter(|(_, count)| *count > 0).collect()
             } else {
                 let mut table = BTreeMap::new();
-                valued.iter().for_each(|customer| *table.entry(of(customer)).or_default() += 1);
+                valued.iter().for_each(|customer| *table.entry(value(customer)).or_default() += 1);
                 table.into_iter().collect()
             }
         }, Vec::new());
@@ -74,21 +80,21 @@ impl Counts {
 }
 
 impl Buckets {
-    /// Parts the range of `column` that `members` have into at most `parts`, given the customers in its ascending order. Equal values
-    /// are in the same part, so there may be fewer.
+    /// Divides the values of `members` in `column` into at most `parts` ranges. `order` must be the ascending
+    /// order by `column`. Equal values are in the same range, so there may be fewer ranges.
     #[must_use]
-    pub fn of(column: &Column, order: &Order, members: &Bitmap, parts: usize) -> Self {
+    pub fn of(column: &FeatureColumn, order: &SortedCustomers, members: &Bitmap, parts: usize) -> Self {
         let mut valued = members.clone();
         valued.remove_all(&column.nulls);
         let ordered: Vec<usize> = order.walk(&valued).collect();
         let equal = |a: usize, b: usize| match &column.values {
-            #[expect(clippy::float_cmp, reason = "equal values are in the same part")]
-            Values::Float(values) => values[a] == values[b],
+            #[expect(clippy::float_cmp, reason = "equal values are in the same range")]
+            ColumnValues::Float(values) => values[a] == values[b],
             _ => column.integer(a) == column.integer(b),
         };
         let (mut buckets, mut start) = (Vec::new(), 0);
         for part in 1..=parts {
-            // The part ends behind the last value that is as the one at its edge.
+            // Extends the range to the last value that equals the value at its edge.
             let edge = (ordered.len() * part).div_ceil(parts);
             if edge <= start {
                 continue;

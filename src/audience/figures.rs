@@ -1,34 +1,35 @@
-//! What a set of customers is worth, and how they score.
+//! Figures of an audience: size, revenue and mean RFM scores.
 
-use super::{Bitmap, Column};
+use super::{bitmap::Bitmap, column::FeatureColumn};
 
-/// Figures of a set of customers.
+/// Figures of an audience.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
-    /// How many they are.
+    /// Number of members.
     pub size: usize,
-    /// Their share of all customers, 0 to 1.
+    /// Share of all customers, 0 to 1.
     pub share: f64,
-    /// Their `rfm.monetary`, summed exactly; decimal text.
+    /// Exact sum of `rfm.monetary` as decimal text.
     pub revenue: String,
-    /// Their mean scores; nothing where nobody has one.
+    /// Mean recency, frequency and monetary scores; `None` if no member has a score.
     pub mean_scores: [Option<f64>; 3],
 }
 
 impl Figures {
-    /// Those of `members` among `customers`, given the columns where there are such.
+    /// Computes the figures of `members` among `customers` customers. The columns are `rfm.monetary` and the
+    /// three scores, if they exist.
     #[must_use]
     pub fn of(
         members: &Bitmap,
         customers: usize,
-        monetary: Option<&Column>,
-        scores: [Option<&Column>; 3],
+        monetary: Option<&FeatureColumn>,
+        scores: [Option<&FeatureColumn>; 3],
     ) -> Self {
         let size = members.count();
-        let mean = |scores: &Column| {
+        let mean = |scores: &FeatureColumn| {
             let (sum, count) = scores.sum(members);
-            let sum: usize = sum.to_string().parse().ok()?;
-            (count > 0).then(|| ratio(sum, count))
+            let whole: usize = sum.to_string().parse().ok()?;
+            if count > 0 { Some(ratio(whole, count)) } else { None }
         };
         Self {
             size,

@@ -1,34 +1,34 @@
-//! Values in expressions: text, exact numbers, booleans, instants.
+//! Literals of expressions: text, exact decimal numbers, booleans, times.
 
 use std::fmt;
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, SecondsFormat, Utc};
 
-/// A value.
+/// A literal value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Literal {
-    /// In quotes, or a bare word.
+    /// Text in quotes, or a bare word.
     Text(String),
-    /// Exact.
+    /// An exact decimal number.
     Number(Decimal),
     /// `true` or `false`.
     Boolean(bool),
-    /// RFC 3339, or a date, which means its midnight in UTC.
+    /// A time in RFC 3339, or a date, which stands for its midnight in UTC.
     Time(DateTime<Utc>),
 }
 
-/// An exact number: `mantissa` / 10^`scale`, without trailing zeros.
+/// An exact decimal number: `mantissa` / 10^`scale`, without trailing zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Decimal {
     mantissa: i128,
     scale: u32,
 }
 
-/// The digits that a number may have.
+/// Greatest number of digits.
 const MAX_DIGITS: u32 = 38;
 
 impl Decimal {
-    /// `mantissa` / 10^`scale`.
+    /// Creates the number `mantissa` / 10^`scale`.
     #[must_use]
     pub fn new(mut mantissa: i128, mut scale: u32) -> Self {
         while scale > 0 && mantissa % 10 == 0 {
@@ -38,7 +38,7 @@ impl Decimal {
         Self { mantissa, scale }
     }
 
-    /// A number such as `-12.5` or `1e6`; nothing where the text is none, or has more than 38 digits.
+    /// Parses a number such as `-12.5` or `1e6`. Returns `None` for other texts and for more than 38 digits.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (number, exponent) = match text.split_once(['e', 'E']) {
             Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
@@ -65,11 +65,11 @@ impl Decimal {
         let number =
             Self::new(if negative { -mantissa } else { mantissa }, u32::try_from(scale).unwrap_or(0));
         let fits = number.scale <= MAX_DIGITS && number.mantissa.unsigned_abs() < 10_u128.pow(MAX_DIGITS);
-        fits.then_some(number)
+        if fits { Some(number) } else { None }
     }
 
-    /// How often `unit` / 10^`scale` fits into the number, and whether it does so without a rest: the whole number below it, and
-    /// whether it is that. Nothing where that is beyond all numbers, which is on the side of its sign.
+    /// Returns the greatest integer not above the number × 10^`scale`, and whether both are equal. Returns
+    /// `None` on overflow, in the direction of the number's sign.
     pub(super) fn in_units(self, scale: u32) -> Option<(i128, bool)> {
         if let Some(up) = scale.checked_sub(self.scale) {
             return Some((self.mantissa.checked_mul(10_i128.checked_pow(up)?)?, true));
@@ -78,12 +78,12 @@ impl Decimal {
         Some((self.mantissa.div_euclid(unit), self.mantissa.rem_euclid(unit) == 0))
     }
 
-    /// Whether it is below zero.
+    /// Checks whether the number is below zero.
     pub(super) fn is_negative(self) -> bool {
         self.mantissa < 0
     }
 
-    /// The nearest number of binary floating point.
+    /// Returns the nearest floating-point number.
     pub(super) fn to_f64(self) -> f64 {
         self.to_string().parse().unwrap_or(f64::NAN)
     }
@@ -97,19 +97,22 @@ impl fmt::Display for Decimal {
         if scale == 0 {
             return write!(f, "{sign}{digits}");
         }
-        let digits = format!("{digits:0>width$}", width = scale + 1);
-        let (whole, fraction) = digits.split_at(digits.len() - scale);
+        let padded = format!("{digits:0>width$}", width = scale + 1);
+        let (whole, fraction) = padded.split_at(padded.len() - scale);
         write!(f, "{sign}{whole}.{fraction}")
     }
 }
 
-/// A date, or a time in RFC 3339.
+/// Parses a date or a time in RFC 3339.
 pub(super) fn time(text: &str) -> Option<DateTime<Utc>> {
-    let date = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
-    let time = || DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
-    let time = date().map(|date| date.and_time(NaiveTime::MIN).and_utc()).or_else(time);
-    // An offset can carry a time out of the years that RFC 3339 can write.
-    time.filter(|time| (0..=9_999).contains(&time.year()))
+    let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
+    let date = if text.len() == 10 { NaiveDate::parse_from_str(text, "%Y-%m-%d").ok() } else { None };
+    let time = match date {
+        Some(date) => midnight(date),
+        None => DateTime::parse_from_rfc3339(text).ok()?.to_utc(),
+    };
+    // An offset can move a time outside of the years that RFC 3339 can represent.
+    if (0..=9_999).contains(&time.year()) { Some(time) } else { None }
 }
 
 impl fmt::Display for Literal {

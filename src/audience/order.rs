@@ -1,14 +1,15 @@
-//! All customers in the order of a feature, so that a page of an audience needs no sorting.
+//! All customers sorted by a feature, so that pages of an audience need no sorting.
 
 use super::{
-    Bitmap, Column,
-    column::{Values, integers},
+    bitmap::Bitmap,
+    column::{ColumnValues, FeatureColumn, integers},
 };
 
-/// The order where none is given.
+/// Default order of an audience.
 pub const DEFAULT: &str = "rfm.monetary desc";
 
-/// The feature that a text such as `rfm.monetary desc` names, and whether the greatest comes first.
+/// Parses an order such as `rfm.monetary desc`. Returns the name of the feature and whether the order is
+/// descending, or `None` for any other form.
 #[must_use]
 pub fn parse(text: &str) -> Option<(&str, bool)> {
     let mut words = text.split_whitespace();
@@ -21,22 +22,22 @@ pub fn parse(text: &str) -> Option<(&str, bool)> {
     }
 }
 
-/// Customers by a feature, then by id; those without a value last.
+/// All customers sorted by a feature and then by id; customers without a value are last.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct SortedCustomers {
     customers: Vec<u32>,
-    /// The place of each customer in `customers`.
+    /// Index in `customers` of each customer.
     places: Vec<u32>,
 }
 
-impl Order {
-    /// Sorts by `column`.
+impl SortedCustomers {
+    /// Sorts all customers by `column`.
     #[must_use]
-    pub fn by(column: &Column, descending: bool) -> Self {
+    pub fn by(column: &FeatureColumn, descending: bool) -> Self {
         let count = u32::try_from(column.nulls.len()).unwrap_or(u32::MAX);
         let with_value = (0..count).filter(|customer| !column.nulls.contains(*customer as usize));
         let mut customers = match &column.values {
-            Values::Float(values) => sorted(with_value, descending, |at| total(values[at])),
+            ColumnValues::Float(values) => sorted(with_value, descending, |at| sort_key(values[at])),
             of => {
                 integers!(of, values => sorted(with_value, descending, |at| values[at]), with_value.collect())
             }
@@ -49,20 +50,21 @@ impl Order {
         Self { customers, places }
     }
 
-    /// How many bytes it keeps in memory.
+    /// Returns the size in memory in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         (self.customers.len() + self.places.len()) * size_of::<u32>()
     }
 
-    /// Those of `members`, who are `total`, from the place `offset` on, at most `limit`.
+    /// Returns at most `limit` of the `members` in order, skipping the first `offset`. `total` is the number
+    /// of members.
     #[must_use]
     pub fn page(&self, members: &Bitmap, total: usize, offset: usize, limit: usize) -> Vec<usize> {
         let wanted = offset.min(total)..offset.saturating_add(limit).min(total);
         if wanted.is_empty() {
             return Vec::new();
         }
-        // Few members are sorted by their places, which costs less than to pass all the others.
+        // Sorting few members costs less than scanning all customers.
         if total < self.customers.len() / 16 {
             let mut places: Vec<u32> = members.iter().map(|customer| self.places[customer]).collect();
             if wanted.end < places.len() {
@@ -75,7 +77,7 @@ impl Order {
         self.walk(members).skip(wanted.start).take(wanted.len()).collect()
     }
 
-    /// All of `members`, in order.
+    /// Returns all `members` in order.
     pub fn walk(&self, members: &Bitmap) -> impl Iterator<Item = usize> {
         self.customers
             .iter()
@@ -84,6 +86,7 @@ impl Order {
     }
 }
 
+/// Sorts `customers` by value and then by number.
 fn sorted<T: Ord>(
     customers: impl Iterator<Item = u32>,
     descending: bool,
@@ -98,8 +101,8 @@ fn sorted<T: Ord>(
     pairs.into_iter().map(|(_, customer)| customer).collect()
 }
 
-/// A number in whose order finite numbers are, the zeros as one.
-fn total(value: f64) -> i64 {
+/// Returns an integer that sorts like the finite number `value`; both zeros are equal.
+fn sort_key(value: f64) -> i64 {
     let bits = (value + 0.0).to_bits().cast_signed();
     if bits < 0 { bits ^ i64::MAX } else { bits }
 }

@@ -1,24 +1,29 @@
-//! From text to expression, by hand: one function for each storey of the grammar.
+//! A recursive-descent parser of expressions, with one method per rule of the grammar.
 //!
 //! ```text
-//! any     = all { "or" all }
-//! all     = not { "and" not }
-//! not     = "not" not | "(" any ")" | test
-//! test    = "segment" ( ( ":" | "=" | "!=" ) name | [ "not" ] "in" "(" name { "," name } ")" )
-//!         | view "." feature ( ( ":" | "=" | "!=" | "<" | "<=" | ">" | ">=" ) value
-//!                            | [ "not" ] "in" "(" value { "," value } ")" | "is" [ "not" ] "null" )
-//! value   = text in quotes | bare word | number | "true" | "false" | date | time of RFC 3339
+//! any       = all { "or" all }
+//! all       = not { "and" not }
+//! not       = "not" not | "(" any ")" | condition
+//! condition = "segment" ( ( ":" | "=" | "!=" ) name | [ "not" ] "in" "(" name { "," name } ")" )
+//!           | view "." feature ( ( ":" | "=" | "!=" | "<" | "<=" | ">" | ">=" ) value
+//!                              | [ "not" ] "in" "(" value { "," value } ")" | "is" [ "not" ] "null" )
+//! value     = text in quotes | bare word | number | "true" | "false" | date | time of RFC 3339
 //! ```
 
 use super::{
-    At, Expression, ExpressionError, FeatureName, Literal, MAX_BYTES, MAX_DEPTH, Operator, Value,
-    literal::{self, Decimal},
+    expression::{Expression, ExpressionError, FeatureName, Operand, Operator, Position},
+    literal::{self, Decimal, Literal},
 };
 use crate::feature::is_name_char;
 
 type Parsed<T> = Result<T, ExpressionError>;
 
-/// Words that are part of the grammar.
+/// Greatest length of an expression in bytes.
+pub const MAX_BYTES: usize = 8_192;
+/// Greatest nesting depth of parentheses and `not`.
+pub const MAX_DEPTH: usize = 32;
+
+/// Reserved words.
 const KEYWORDS: [&str; 6] = ["and", "or", "not", "in", "is", "null"];
 const OPERATORS: [(&str, Operator); 7] = [
     ("!=", Operator::NotEqual),
@@ -30,24 +35,33 @@ const OPERATORS: [(&str, Operator); 7] = [
     (">", Operator::Greater),
 ];
 
-pub(super) fn expression(text: &str) -> Parsed<Expression> {
-    let mut parser = Parser { text, at: 0, depth: 0 };
-    if text.len() > MAX_BYTES {
-        let message = format!("an expression may have {MAX_BYTES} bytes, this one has {}", text.len());
-        return Err(ExpressionError { position: 0, message });
+impl Expression {
+    /// Parses an expression.
+    ///
+    /// # Errors
+    /// Fails with the position of the error and the expected token.
+    pub fn parse(text: &str) -> Result<Self, ExpressionError> {
+        if text.len() > MAX_BYTES {
+            let message =
+                format!("an expression may have at most {MAX_BYTES} bytes, this one has {}", text.len());
+            return Err(ExpressionError { position: 0, message });
+        }
+        let mut parser = Parser { text, at: 0, depth: 0 };
+        let expression = parser.any()?;
+        parser.skip_whitespace();
+        if parser.at < text.len() {
+            return Err(parser.expected_next("`and`, `or` or the end"));
+        }
+        Ok(expression)
     }
-    let expression = parser.any()?;
-    parser.space();
-    if parser.at < text.len() {
-        return Err(parser.expected_next("`and`, `or` or the end"));
-    }
-    Ok(expression)
 }
 
+/// A parser with its state.
 struct Parser<'a> {
     text: &'a str,
-    /// The byte that is next.
+    /// Index of the next byte.
     at: usize,
+    /// Current nesting depth.
     depth: usize,
 }
 
@@ -64,72 +78,78 @@ impl<'a> Parser<'a> {
         &self.text[self.at..]
     }
 
-    fn space(&mut self) {
+    /// Skips whitespace.
+    fn skip_whitespace(&mut self) {
         self.at = self.text.len() - self.rest().trim_start().len();
     }
 
-    /// The characters from here on that `fits` likes.
-    fn run(&self, fits: impl Fn(char) -> bool) -> &'a str {
+    /// Returns the longest prefix of the rest whose characters all match `fits`.
+    fn prefix(&self, fits: impl Fn(char) -> bool) -> &'a str {
         let rest = self.rest();
         &rest[..rest.find(|c| !fits(c)).unwrap_or(rest.len())]
     }
 
-    fn place(&self, byte: usize) -> At {
-        At(self.text[..byte].chars().count())
+    /// Returns the position of the character at the index `byte`.
+    fn position(&self, byte: usize) -> Position {
+        Position(self.text[..byte].chars().count())
     }
 
     fn error(&self, byte: usize, message: impl Into<String>) -> ExpressionError {
-        ExpressionError { position: self.place(byte).0, message: message.into() }
+        ExpressionError { position: self.position(byte).0, message: message.into() }
     }
 
-    /// An error that tells what should stand here, and what does.
+    /// Returns an error with the expected and the found token.
     fn expected(&self, what: &str) -> ExpressionError {
-        let word = self.run(is_word);
+        let word = self.prefix(is_word);
         let found = match self.rest().chars().next() {
             None => "the end".to_owned(),
             Some(c) if word.is_empty() => format!("`{}`", c.escape_debug()),
-            Some(_) => format!("`{}`", shown(word)),
+            Some(_) => format!("`{}`", truncated(word)),
         };
         self.error(self.at, format!("expected {what}, found {found}"))
     }
 
-    /// The same behind a value, which may have been meant to go on.
+    /// Returns the same error after a value, with a hint if the value seems to continue.
     fn expected_next(&self, what: &str) -> ExpressionError {
-        let (mut error, word) = (self.expected(what), self.run(is_word));
+        let (mut error, word) = (self.expected(what), self.prefix(is_word));
         if !word.is_empty() && !word.contains('.') && !word.eq_ignore_ascii_case("segment") {
-            error.message.push_str("; text of several words goes in quotes");
+            error.message.push_str("; put text of several words in quotes");
         }
         error
     }
 
-    /// Takes `symbol` if it is next.
-    fn symbol(&mut self, symbol: &str) -> bool {
-        self.space();
+    /// Consumes `symbol` if it is next.
+    fn take_symbol(&mut self, symbol: &str) -> bool {
+        self.skip_whitespace();
         let found = self.rest().starts_with(symbol);
         self.at += if found { symbol.len() } else { 0 };
         found
     }
 
-    /// Takes `keyword` if it is next, in whatever case.
-    fn keyword(&mut self, keyword: &str) -> bool {
-        self.space();
-        let found = self.run(is_word).eq_ignore_ascii_case(keyword);
+    /// Consumes `keyword` if it is next, ignoring case.
+    fn take_keyword(&mut self, keyword: &str) -> bool {
+        self.skip_whitespace();
+        let found = self.prefix(is_word).eq_ignore_ascii_case(keyword);
         self.at += if found { keyword.len() } else { 0 };
         found
     }
 
-    fn require(&mut self, symbol: &str) -> Parsed<()> {
-        if self.symbol(symbol) { Ok(()) } else { Err(self.expected(&format!("`{symbol}`"))) }
+    /// Consumes `symbol`, or fails.
+    fn expect_symbol(&mut self, symbol: &str) -> Parsed<()> {
+        if self.take_symbol(symbol) { Ok(()) } else { Err(self.expected(&format!("`{symbol}`"))) }
     }
 
+    /// Parses the rule `any`.
     fn any(&mut self) -> Parsed<Expression> {
         self.list("or", Self::all, Expression::Any)
     }
 
+    /// Parses the rule `all`.
     fn all(&mut self) -> Parsed<Expression> {
         self.list("and", Self::not, Expression::All)
     }
 
+    /// Parses one or more parts that are separated by `keyword`.
     fn list(
         &mut self,
         keyword: &str,
@@ -138,28 +158,31 @@ impl<'a> Parser<'a> {
     ) -> Parsed<Expression> {
         let first = part(self)?;
         let mut parts = vec![first];
-        while self.keyword(keyword) {
+        while self.take_keyword(keyword) {
             parts.push(part(self)?);
         }
         Ok(if parts.len() > 1 { join(parts) } else { parts.remove(0) })
     }
 
+    /// Parses the rule `not`.
     fn not(&mut self) -> Parsed<Expression> {
-        self.space();
+        self.skip_whitespace();
         let begun = self.at;
-        let not = self.keyword("not");
-        if !not && !self.symbol("(") {
-            return self.test();
+        let not = self.take_keyword("not");
+        if !not && !self.take_symbol("(") {
+            return self.condition();
         }
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self.error(begun, format!("brackets and `not` may be nested {MAX_DEPTH} deep")));
+            return Err(
+                self.error(begun, format!("parentheses and `not` may be nested at most {MAX_DEPTH} deep"))
+            );
         }
         let inner = if not {
             Expression::Not(Box::new(self.not()?))
         } else {
             let inner = self.any()?;
-            if !self.symbol(")") {
+            if !self.take_symbol(")") {
                 return Err(self.expected_next("`and`, `or` or `)`"));
             }
             inner
@@ -168,8 +191,9 @@ impl<'a> Parser<'a> {
         Ok(inner)
     }
 
-    fn test(&mut self) -> Parsed<Expression> {
-        let (begun, word) = (self.at, self.run(is_word));
+    /// Parses the rule `condition`.
+    fn condition(&mut self) -> Parsed<Expression> {
+        let (begun, word) = (self.at, self.prefix(is_word));
         if word.is_empty() || is_keyword(word) {
             return Err(self.expected("`segment:…`, a feature such as `rfm.monetary`, `not` or `(`"));
         }
@@ -178,19 +202,19 @@ impl<'a> Parser<'a> {
             return self.segment();
         }
         let Some(mut feature) = FeatureName::parse(word) else {
-            let word = shown(word);
-            let message = format!("`{word}` is no feature; write view.feature, or segment:{word}");
+            let word = truncated(word);
+            let message = format!("`{word}` is not a feature; write view.feature, or segment:{word}");
             return Err(self.error(begun, message));
         };
-        feature.at = self.place(begun);
+        feature.at = self.position(begun);
         self.at += word.len();
         if let Some(operator) = self.operator() {
             let value = self.value()?;
             return Ok(Expression::Compare(feature, operator, value));
         }
-        if self.keyword("is") {
-            let not = self.keyword("not");
-            if !self.keyword("null") {
+        if self.take_keyword("is") {
+            let not = self.take_keyword("not");
+            if !self.take_keyword("null") {
                 return Err(self.expected(if not { "`null`" } else { "`null` or `not null`" }));
             }
             return Ok(negate(not, Expression::IsNull(feature)));
@@ -200,81 +224,82 @@ impl<'a> Parser<'a> {
         Ok(negate(not, Expression::In(feature, values)))
     }
 
+    /// Parses the rest of a condition after `segment`.
     fn segment(&mut self) -> Parsed<Expression> {
         let begun = self.at;
         match self.operator() {
             Some(operator @ (Operator::Equal | Operator::NotEqual)) => {
-                let segment = self.name()?;
+                let segment = self.segment_name()?;
                 Ok(negate(operator == Operator::NotEqual, segment))
             }
             Some(_) => {
-                Err(self
-                    .error(begun, "a customer is in a segment or not; write segment:name or segment != name"))
+                Err(self.error(begun, "segments have no order; write segment:name or segment != name"))
             }
             None => {
                 let not = self.membership("`:`, `=`, `!=` or `in`")?;
-                let mut segments = self.values(Self::name)?;
+                let mut segments = self.values(Self::segment_name)?;
                 let any = if segments.len() > 1 { Expression::Any(segments) } else { segments.remove(0) };
                 Ok(negate(not, any))
             }
         }
     }
 
-    /// The name of a segment.
-    fn name(&mut self) -> Parsed<Expression> {
-        self.space();
+    /// Parses the name of a segment.
+    fn segment_name(&mut self) -> Parsed<Expression> {
+        self.skip_whitespace();
         let at = self.at;
-        let name = if self.rest().starts_with(['"', '\'']) { self.quoted()? } else { self.bare().to_owned() };
+        let name =
+            if self.rest().starts_with(['"', '\'']) { self.quoted()? } else { self.bare_word().to_owned() };
         if name.is_empty() {
             return Err(self.expected("the name of a segment"));
         }
-        Ok(Expression::Segment(name, self.place(at)))
+        Ok(Expression::Segment(name, self.position(at)))
     }
 
     fn operator(&mut self) -> Option<Operator> {
-        OPERATORS.iter().find(|(symbol, _)| self.symbol(symbol)).map(|(_, operator)| *operator)
+        OPERATORS.iter().find(|(symbol, _)| self.take_symbol(symbol)).map(|(_, operator)| *operator)
     }
 
-    /// Takes `in` or `not in`; tells whether it is the latter.
+    /// Consumes `in` or `not in`. Returns whether there was a `not`.
     fn membership(&mut self, or_else: &str) -> Parsed<bool> {
         let begun = self.at;
-        let not = self.keyword("not");
-        if self.keyword("in") {
+        let not = self.take_keyword("not");
+        if self.take_keyword("in") {
             return Ok(not);
         }
         self.at = begun;
-        self.space();
+        self.skip_whitespace();
         Err(self.expected(or_else))
     }
 
-    /// A list in brackets.
+    /// Parses a list in parentheses.
     fn values<T>(&mut self, one: fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
-        self.require("(")?;
+        self.expect_symbol("(")?;
         let mut values = vec![one(self)?];
-        while self.symbol(",") {
+        while self.take_symbol(",") {
             values.push(one(self)?);
         }
-        if !self.symbol(")") {
+        if !self.take_symbol(")") {
             return Err(self.expected_next("`,` or `)`"));
         }
         Ok(values)
     }
 
-    fn value(&mut self) -> Parsed<Value> {
-        self.space();
+    fn value(&mut self) -> Parsed<Operand> {
+        self.skip_whitespace();
         let begun = self.at;
         let literal = if self.rest().starts_with(['"', '\'']) {
             Literal::Text(self.quoted()?)
         } else {
-            let word = self.bare();
+            let word = self.bare_word();
             self.literal(begun, word)?
         };
-        Ok(Value { literal, at: self.place(begun) })
+        Ok(Operand { literal, at: self.position(begun) })
     }
 
-    /// Takes what stands without quotes.
-    fn bare(&mut self) -> &'a str {
-        let word = self.run(|c| {
+    /// Consumes a token without quotes.
+    fn bare_word(&mut self) -> &'a str {
+        let word = self.prefix(|c| {
             !c.is_whitespace() && !matches!(c, '(' | ')' | ',' | '"' | '\'' | '<' | '>' | '=' | '!')
         });
         self.at += word.len();
@@ -286,11 +311,13 @@ impl<'a> Parser<'a> {
             return Err(self.expected("a value: a word, text in quotes, a number, true, false, or a time"));
         };
         if matches!(first, '\u{201c}'..='\u{201e}' | '\u{2018}'..='\u{201a}' | '\u{ab}') {
-            return Err(self.error(begun, "text goes in straight quotes, \" or '"));
+            return Err(self.error(begun, "text must be in straight quotes, \" or '"));
         }
         let is = |keyword: &str| word.eq_ignore_ascii_case(keyword);
         if is("null") {
-            return Err(self.error(begun, "nothing equals null; write `is null` or `is not null`"));
+            return Err(
+                self.error(begun, "a comparison with null is never true; write `is null` or `is not null`")
+            );
         }
         if is("true") || is("false") {
             return Ok(Literal::Boolean(is("true")));
@@ -309,11 +336,15 @@ impl<'a> Parser<'a> {
         {
             return Ok(Literal::Text(word.to_owned()));
         }
-        let what = "neither a number of at most 38 digits, a date, nor a time with its zone such as 2011-12-09T12:50:00Z";
-        Err(self.error(begun, format!("`{}` is {what}; put text in quotes", shown(word))))
+        let message = format!(
+            "`{}` is neither a number of at most 38 digits, a date, nor a time with its zone such as \
+             2011-12-09T12:50:00Z; put text in quotes",
+            truncated(word)
+        );
+        Err(self.error(begun, message))
     }
 
-    /// Takes a text in quotes; a backslash goes before quotes and backslashes in it.
+    /// Parses a text in quotes. A backslash escapes quotes and backslashes.
     fn quoted(&mut self) -> Parsed<String> {
         let begun = self.at;
         let mut chars = self.rest().char_indices();
@@ -328,14 +359,16 @@ impl<'a> Parser<'a> {
                 '\\' => match chars.next() {
                     Some((_, escaped @ ('"' | '\'' | '\\'))) => escaped,
                     _ => {
-                        return Err(self
-                            .error(begun + at, "a backslash in quotes goes before a quote or a backslash"));
+                        return Err(self.error(
+                            begun + at,
+                            "a backslash in quotes can only escape a quote or a backslash",
+                        ));
                     }
                 },
                 c => c,
             });
         }
-        Err(self.error(begun, format!("the text that begins here has no {quote} at its end")))
+        Err(self.error(begun, format!("the text that begins here has no closing {quote}")))
     }
 }
 
@@ -343,7 +376,7 @@ fn negate(not: bool, expression: Expression) -> Expression {
     if not { Expression::Not(Box::new(expression)) } else { expression }
 }
 
-/// A caller's word, cut to a length that a message may have.
-fn shown(word: &str) -> String {
+/// Returns at most 64 characters of `word` for a message.
+fn truncated(word: &str) -> String {
     word.chars().take(64).collect()
 }

@@ -1,66 +1,71 @@
-//! From expression to plan: names looked up, types checked, and unknown done away with.
+//! Plans: expressions with resolved names and checked types, in two-valued logic.
 //!
-//! `not` is pushed down to the tests (de Morgan's laws hold where there is an unknown too). A test that is negated is true where it
-//! is not true and the feature is not null. So all that is left is sets of customers, and `and`, `or` and "not in the set" of them.
+//! `not` is pushed down to the leaves by De Morgan's laws, which also hold in three-valued logic. A negated
+//! predicate is true for customers who do not match it and whose feature is not null. The remaining plan
+//! consists of sets of customers, complements of these sets, `and` and `or`.
 
-use super::{Bitmap, Expression, ExpressionError, FeatureName, Literal, Operator, Value, literal};
+use super::{
+    bitmap::Bitmap,
+    expression::{Expression, ExpressionError, FeatureName, Operand, Operator},
+    literal::{self, Literal},
+};
 use crate::feature::{FeatureView, near};
 
-/// What an expression means in a snapshot.
+/// An expression compiled for a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    root: Node,
-    /// The sets that it is made of, each once.
+pub struct AudiencePlan {
+    root: PlanNode,
+    /// The distinct sets that the plan combines.
     pub leaves: Vec<Leaf>,
 }
 
-/// A set of customers that needs no other.
+/// A set of customers that does not depend on other sets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Leaf {
     /// The members of a segment.
     Segment(String),
-    /// Those of whom a feature is null, or who are absent from its view.
+    /// The customers for whom a feature is null, or who are absent from its view.
     Null(FeatureName),
-    /// Those whose feature passes a test; never of a null.
-    Test(FeatureName, Test),
+    /// The customers whose feature matches a predicate; null never matches.
+    Predicate(FeatureName, Predicate),
 }
 
-/// What a value must be.
+/// A condition on a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Test {
-    /// One of these.
-    Any(Vec<Value>),
-    /// Less, greater, or as much.
-    Ordered(Operator, Value),
+pub enum Predicate {
+    /// Equals one of these operands.
+    OneOf(Vec<Operand>),
+    /// Compares with the operand by an operator other than `=` and `!=`.
+    Compare(Operator, Operand),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Node {
-    All(Vec<Node>),
-    Any(Vec<Node>),
-    /// A leaf by its place, or all that are not in it.
+enum PlanNode {
+    All(Vec<PlanNode>),
+    Any(Vec<PlanNode>),
+    /// Index of a leaf, and whether the set is complemented.
     Leaf(usize, bool),
 }
 
-/// What kind of values a type of Arrow's has.
+/// The kind of values of a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueKind {
     /// Text.
     Text,
-    /// Whole numbers.
+    /// Integers.
     Integer,
-    /// Decimals and binary floating point.
+    /// Decimals and floating-point numbers.
     Number,
-    /// Dates and instants.
+    /// Dates and timestamps.
     Time,
-    /// True or false.
+    /// Booleans.
     Boolean,
-    /// Lists and structs, which can be null or not and no more.
+    /// Lists and structs, which can only be compared with null.
     Nested,
 }
 
 impl ValueKind {
-    /// The kind of a type as the manifest writes it.
+    /// Returns the kind of an Arrow type as written in the manifest.
     #[must_use]
     pub fn of(data_type: &str) -> Self {
         match data_type.split('(').next().unwrap_or_default() {
@@ -73,6 +78,7 @@ impl ValueKind {
         }
     }
 
+    /// Returns the noun for error messages.
     fn noun(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -84,194 +90,231 @@ impl ValueKind {
     }
 }
 
-/// What expressions may name.
+/// The names that expressions can refer to.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
+pub struct Catalog<'a> {
     /// The views.
     pub views: &'a [FeatureView],
     /// The names of the segments.
     pub segments: &'a [&'a str],
 }
 
-impl Known<'_> {
-    /// The kind of a feature's values.
+impl Catalog<'_> {
+    /// Returns the kind of values of a feature.
     ///
     /// # Errors
-    /// Of a view or feature that does not exist, with those of like names.
+    /// Fails if the view or the feature does not exist; the message suggests similar names.
     pub fn kind(&self, name: &FeatureName) -> Result<ValueKind, ExpressionError> {
         let error = |message: String| ExpressionError { position: name.at.0, message };
         let Some(view) = self.views.iter().find(|view| view.name == name.view) else {
-            let names: Vec<String> = self.views.iter().flat_map(names).collect();
-            let mut hint = near::hint(&name.to_string(), names.iter().map(String::as_str));
-            if hint.is_empty() {
-                hint = near::hint(&name.view, self.views.iter().map(|view| view.name.as_str()));
-            }
-            return Err(error(format!("there is no view `{}`{hint}", shown(&name.view))));
+            let hint = self.view_hint(name);
+            return Err(error(format!("there is no view `{}`{hint}", truncated(&name.view))));
         };
         let Some(feature) = view.features.iter().find(|feature| feature.name == name.feature) else {
-            let mut hint =
-                near::hint(&name.feature, view.features.iter().map(|feature| feature.name.as_str()));
-            if hint.is_empty() {
-                let elsewhere = self.views.iter().flat_map(names);
-                let same =
-                    elsewhere.filter(|known| known.split_once('.').is_some_and(|(_, f)| f == name.feature));
-                let same: Vec<String> = same.take(3).collect();
-                hint = if same.is_empty() { hint } else { format!("; did you mean {}?", same.join(" or ")) };
-            }
-            let (view, feature) = (&view.name, shown(&name.feature));
+            let hint = self.feature_hint(view, name);
+            let (view, feature) = (&view.name, truncated(&name.feature));
             return Err(error(format!("there is no feature `{feature}` in view {view}{hint}")));
         };
         Ok(ValueKind::of(&feature.data_type))
     }
 
-    /// The plan of `expression`.
-    ///
-    /// # Errors
-    /// Of names that do not exist, and of values of the wrong type, with the place in the expression.
-    pub fn plan(&self, expression: &Expression) -> Result<Plan, ExpressionError> {
-        let mut leaves = Vec::new();
-        let root = self.node(expression, false, &mut leaves)?;
-        Ok(Plan { root, leaves })
+    /// Suggests a feature with a similar full name, else a view with a similar name.
+    fn view_hint(&self, name: &FeatureName) -> String {
+        let names: Vec<String> = self.views.iter().flat_map(feature_names).collect();
+        let hint = near::hint(&name.to_string(), names.iter().map(String::as_str));
+        if hint.is_empty() {
+            near::hint(&name.view, self.views.iter().map(|view| view.name.as_str()))
+        } else {
+            hint
+        }
     }
 
+    /// Suggests a feature of `view` with a similar name, else features with the same name in other views.
+    fn feature_hint(&self, view: &FeatureView, name: &FeatureName) -> String {
+        let hint = near::hint(&name.feature, view.features.iter().map(|feature| feature.name.as_str()));
+        if !hint.is_empty() {
+            return hint;
+        }
+        let all = self.views.iter().flat_map(feature_names);
+        let is_same = |known: &String| known.split_once('.').is_some_and(|(_, f)| f == name.feature);
+        let same: Vec<String> = all.filter(is_same).take(3).collect();
+        if same.is_empty() { hint } else { format!("; did you mean {}?", same.join(" or ")) }
+    }
+
+    /// Compiles `expression` to a plan.
+    ///
+    /// # Errors
+    /// Fails for names that do not exist and operands of the wrong type, with the position in the expression.
+    pub fn plan(&self, expression: &Expression) -> Result<AudiencePlan, ExpressionError> {
+        let mut leaves = Vec::new();
+        let root = self.node(expression, false, &mut leaves)?;
+        Ok(AudiencePlan { root, leaves })
+    }
+
+    /// Compiles `expression`, negated if `not`, and adds its sets to `leaves`.
     fn node(
         &self,
         expression: &Expression,
         not: bool,
         leaves: &mut Vec<Leaf>,
-    ) -> Result<Node, ExpressionError> {
-        let leaf = match expression {
-            Expression::Not(part) => return self.node(part, !not, leaves),
+    ) -> Result<PlanNode, ExpressionError> {
+        match expression {
+            Expression::Not(part) => self.node(part, !not, leaves),
             Expression::All(parts) | Expression::Any(parts) => {
                 let nodes =
                     parts.iter().map(|part| self.node(part, not, leaves)).collect::<Result<_, _>>()?;
-                let all = matches!(expression, Expression::All(_)) != not;
-                return Ok(if all { Node::All(nodes) } else { Node::Any(nodes) });
+                let is_all = matches!(expression, Expression::All(_)) != not;
+                Ok(if is_all { PlanNode::All(nodes) } else { PlanNode::Any(nodes) })
             }
             Expression::Segment(name, at) => {
                 if !self.segments.contains(&name.as_str()) {
                     let hint = near::hint(name, self.segments.iter().copied());
-                    let message = format!("there is no segment `{}`{hint}", shown(name));
+                    let message = format!("there is no segment `{}`{hint}", truncated(name));
                     return Err(ExpressionError { position: at.0, message });
                 }
-                return Ok(Node::Leaf(place(leaves, Leaf::Segment(name.clone())), not));
+                Ok(PlanNode::Leaf(leaf_index(leaves, Leaf::Segment(name.clone())), not))
             }
             Expression::IsNull(feature) => {
                 self.kind(feature)?;
-                return Ok(Node::Leaf(place(leaves, Leaf::Null(feature.clone())), not));
+                Ok(PlanNode::Leaf(leaf_index(leaves, Leaf::Null(feature.clone())), not))
             }
-            Expression::Compare(feature, Operator::NotEqual, value) => {
-                let equal = Expression::Compare(feature.clone(), Operator::Equal, value.clone());
-                return self.node(&equal, !not, leaves);
+            Expression::Compare(feature, Operator::NotEqual, operand) => {
+                let equal = Expression::Compare(feature.clone(), Operator::Equal, operand.clone());
+                self.node(&equal, !not, leaves)
             }
-            Expression::Compare(feature, operator, value) => {
+            Expression::Compare(feature, operator, operand) => {
+                let predicate = self.comparison(feature, *operator, operand)?;
+                Ok(predicate_node(feature, predicate, not, leaves))
+            }
+            Expression::In(feature, operands) => {
                 let kind = self.kind(feature)?;
-                let value = fitting(feature, kind, value)?;
-                if *operator == Operator::Equal {
-                    Leaf::Test(feature.clone(), Test::Any(vec![value]))
-                } else if kind == ValueKind::Boolean {
-                    let message =
-                        format!("{feature} is true or false, which are not less or greater; use `=` or `!=`");
-                    return Err(ExpressionError { position: feature.at.0, message });
-                } else {
-                    Leaf::Test(feature.clone(), Test::Ordered(*operator, value))
-                }
+                let checked = operands.iter().map(|operand| checked_operand(feature, kind, operand));
+                let predicate = Predicate::OneOf(checked.collect::<Result<_, _>>()?);
+                Ok(predicate_node(feature, predicate, not, leaves))
             }
-            Expression::In(feature, values) => {
-                let kind = self.kind(feature)?;
-                let values =
-                    values.iter().map(|value| fitting(feature, kind, value)).collect::<Result<_, _>>()?;
-                Leaf::Test(feature.clone(), Test::Any(values))
-            }
-        };
-        let Leaf::Test(feature, _) = &leaf else { return Ok(Node::All(Vec::new())) };
-        let null = Leaf::Null(feature.clone());
-        let test = place(leaves, leaf);
-        if not {
-            return Ok(Node::All(vec![Node::Leaf(test, true), Node::Leaf(place(leaves, null), true)]));
         }
-        Ok(Node::Leaf(test, false))
+    }
+
+    /// Returns the predicate of a comparison other than `!=`.
+    fn comparison(
+        &self,
+        feature: &FeatureName,
+        operator: Operator,
+        operand: &Operand,
+    ) -> Result<Predicate, ExpressionError> {
+        let kind = self.kind(feature)?;
+        let operand = checked_operand(feature, kind, operand)?;
+        if operator == Operator::Equal {
+            return Ok(Predicate::OneOf(vec![operand]));
+        }
+        if kind == ValueKind::Boolean {
+            let message = format!("{feature} is true or false, which have no order; use `=` or `!=`");
+            return Err(ExpressionError { position: feature.at.0, message });
+        }
+        Ok(Predicate::Compare(operator, operand))
     }
 }
 
-fn names(view: &FeatureView) -> impl Iterator<Item = String> {
+fn feature_names(view: &FeatureView) -> impl Iterator<Item = String> {
     view.features.iter().map(|feature| format!("{}.{}", view.name, feature.name))
 }
 
-/// The place of `leaf` in `leaves`, where it is put if it is new.
-fn place(leaves: &mut Vec<Leaf>, leaf: Leaf) -> usize {
+/// Returns the node for a predicate. If negated, it excludes customers for whom the feature is null.
+fn predicate_node(
+    feature: &FeatureName,
+    predicate: Predicate,
+    not: bool,
+    leaves: &mut Vec<Leaf>,
+) -> PlanNode {
+    let matching = leaf_index(leaves, Leaf::Predicate(feature.clone(), predicate));
+    if !not {
+        return PlanNode::Leaf(matching, false);
+    }
+    let null = leaf_index(leaves, Leaf::Null(feature.clone()));
+    PlanNode::All(vec![PlanNode::Leaf(matching, true), PlanNode::Leaf(null, true)])
+}
+
+/// Returns the index of `leaf` in `leaves`, adding it if necessary.
+fn leaf_index(leaves: &mut Vec<Leaf>, leaf: Leaf) -> usize {
     leaves.iter().position(|known| *known == leaf).unwrap_or_else(|| {
         leaves.push(leaf);
         leaves.len() - 1
     })
 }
 
-/// `value` as `feature` can have it.
-fn fitting(feature: &FeatureName, kind: ValueKind, value: &Value) -> Result<Value, ExpressionError> {
-    let fits = match (kind, &value.literal) {
+/// Returns `operand` converted to the kind of `feature`, or an error with advice.
+fn checked_operand(
+    feature: &FeatureName,
+    kind: ValueKind,
+    operand: &Operand,
+) -> Result<Operand, ExpressionError> {
+    let converted = match (kind, &operand.literal) {
         (ValueKind::Text, Literal::Text(_))
         | (ValueKind::Integer | ValueKind::Number, Literal::Number(_))
         | (ValueKind::Boolean, Literal::Boolean(_))
-        | (ValueKind::Time, Literal::Time(_)) => Some(value.clone()),
-        // A time in quotes is one too.
+        | (ValueKind::Time, Literal::Time(_)) => Some(operand.clone()),
+        // A time may be quoted.
         (ValueKind::Time, Literal::Text(text)) => {
-            literal::time(text).map(|time| Value { literal: Literal::Time(time), at: value.at })
+            literal::time(text).map(|time| Operand { literal: Literal::Time(time), at: operand.at })
         }
         _ => None,
     };
-    fits.ok_or_else(|| {
+    converted.ok_or_else(|| {
         let advice = match kind {
-            ValueKind::Text if matches!(value.literal, Literal::Number(_)) && feature.view == "profile" => {
-                "; put text in quotes, or give the column a type by `types` in [raw.customers]: columns of CSV are text unless typed"
+            ValueKind::Text if matches!(operand.literal, Literal::Number(_)) && feature.view == "profile" => {
+                "; put text in quotes, or set the column's type by `types` in [raw.customers]: CSV columns \
+                 are text by default"
             }
             ValueKind::Text => "; put text in quotes",
             ValueKind::Time => "; write a date, or a time with its zone such as 2011-12-09T12:50:00Z",
             _ => "",
         };
-        let (noun, found) = (kind.noun(), shown(&value.literal.to_string()));
+        let (noun, found) = (kind.noun(), truncated(&operand.literal.to_string()));
         let message = match kind {
-            ValueKind::Nested => format!("{feature} is {noun}, which can be compared with null only"),
-            _ => format!("{feature} is {noun}, and cannot be compared with {found}{advice}"),
+            ValueKind::Nested => format!("{feature} is {noun}, which can only be compared with null"),
+            _ => format!("{feature} is {noun} and cannot be compared with {found}{advice}"),
         };
-        ExpressionError { position: value.at.0, message }
+        ExpressionError { position: operand.at.0, message }
     })
 }
 
-fn shown(word: &str) -> String {
+/// Returns at most 64 characters of `word` for a message.
+fn truncated(word: &str) -> String {
     word.chars().take(64).collect()
 }
 
-/// Words that are worked on at a time: such a piece of every set stays in the nearest cache.
-const PIECE: usize = 512;
+/// Number of words that are combined at a time, so that the words of all sets stay in the L1 cache.
+const CHUNK: usize = 512;
 
-impl Plan {
-    /// The members, of `customers`, given the set of each leaf in order.
+impl AudiencePlan {
+    /// Returns the members among `customers` customers. `leaves` are the sets of the plan's leaves, in their
+    /// order.
     #[must_use]
     pub fn members(&self, leaves: &[&Bitmap], customers: usize) -> Bitmap {
         let mut words = vec![0; customers.div_ceil(64)];
-        for (piece, out) in words.chunks_mut(PIECE).enumerate() {
-            fill(&self.root, leaves, piece * PIECE, out);
+        for (chunk, out) in words.chunks_mut(CHUNK).enumerate() {
+            fill(&self.root, leaves, chunk * CHUNK, out);
         }
         Bitmap::from_words(words, customers)
     }
 }
 
-/// Writes the words of `node` from `start` on into `out`.
-fn fill(node: &Node, leaves: &[&Bitmap], start: usize, out: &mut [u64]) {
+/// Writes the words of `node`, beginning at the word `start`, to `out`.
+fn fill(node: &PlanNode, leaves: &[&Bitmap], start: usize, out: &mut [u64]) {
     let (parts, all) = match node {
-        Node::Leaf(leaf, not) => {
+        PlanNode::Leaf(leaf, not) => {
             let words = &leaves[*leaf].words()[start..start + out.len()];
             let flip = if *not { u64::MAX } else { 0 };
             return out.iter_mut().zip(words).for_each(|(out, word)| *out = word ^ flip);
         }
-        Node::All(parts) => (parts, true),
-        Node::Any(parts) => (parts, false),
+        PlanNode::All(parts) => (parts, true),
+        PlanNode::Any(parts) => (parts, false),
     };
     out.fill(if all { u64::MAX } else { 0 });
-    let mut space = [0; PIECE];
+    let mut space = [0; CHUNK];
     for part in parts {
-        // Most are leaves as they are.
-        let other = if let Node::Leaf(leaf, false) = part {
+        // Most parts are leaves that are not complemented and need no copy.
+        let other = if let PlanNode::Leaf(leaf, false) = part {
             &leaves[*leaf].words()[start..start + out.len()]
         } else {
             let space = &mut space[..out.len()];
@@ -286,16 +329,20 @@ fn fill(node: &Node, leaves: &[&Bitmap], start: usize, out: &mut [u64]) {
     }
 }
 
-/// What may have been meant by the texts of `leaf` that nobody has, as [`Column::absent`](super::Column::absent) tells them: place and message.
+/// Returns a hint, with its position, for each operand of `leaf` that no customer has. `absent` comes from
+/// [`FeatureColumn::absent`](super::FeatureColumn::absent).
 #[must_use]
 pub fn hints(leaf: &Leaf, absent: &[(usize, Vec<String>)]) -> Vec<(usize, String)> {
-    let Leaf::Test(name, Test::Any(values)) = leaf else { return Vec::new() };
-    let hint = |(at, near): &(usize, Vec<String>)| {
-        let value = values.get(*at)?;
-        let near: Vec<String> = near.iter().map(|text| format!("`{text}`")).collect();
-        let meant =
-            if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
-        Some((value.at.0, format!("no customer has {name} {}{meant}", value.literal)))
+    let Leaf::Predicate(name, Predicate::OneOf(operands)) = leaf else { return Vec::new() };
+    let hint = |(at, similar): &(usize, Vec<String>)| {
+        let operand = operands.get(*at)?;
+        let quoted: Vec<String> = similar.iter().map(|text| format!("`{text}`")).collect();
+        let suggestion = if quoted.is_empty() {
+            String::new()
+        } else {
+            format!("; did you mean {}?", quoted.join(" or "))
+        };
+        Some((operand.at.0, format!("no customer has {name} {}{suggestion}", operand.literal)))
     };
     absent.iter().filter_map(hint).collect()
 }

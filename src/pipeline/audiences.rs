@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     audience::{
-        Bitmap, Column, Expression, ExpressionError, FeatureName, Leaf, Order,
+        Bitmap, FeatureColumn, Expression, ExpressionError, FeatureName, Leaf, SortedCustomers,
         figures::Figures,
-        plan::{self, Known, Test},
+        plan::{self, Catalog, Predicate},
     },
     config::AudienceConfig,
     feature::{PackedTexts, SegmentKind, is_name},
@@ -154,7 +154,7 @@ pub(super) async fn write(
         .map(|segment| segment.name.as_str())
         .chain(audiences.iter().map(|audience| audience.name.as_str()))
         .collect();
-    let known = Known { views: &manifest.views, segments: &segments };
+    let known = Catalog { views: &manifest.views, segments: &segments };
     let measures = Measures::read(&mut cache).await?;
     let target = SnapshotTarget { lake, id: &manifest.id };
     let mut taken = Bitmap::empty(cache.sets.customers());
@@ -179,7 +179,7 @@ pub(super) async fn write(
 /// about probable mistakes in the expression to `warnings`.
 async fn members(
     audience: &Audience,
-    known: &Known<'_>,
+    known: &Catalog<'_>,
     cache: &mut SetCache,
     warnings: &mut Vec<Warning>,
 ) -> Result<Bitmap, BuildError> {
@@ -200,11 +200,11 @@ async fn members(
 
 /// Columns of `rfm` that the figures and rankings of audiences are computed from.
 struct Measures {
-    monetary: Arc<Column>,
+    monetary: Arc<FeatureColumn>,
     /// R, F and M.
-    scores: [Arc<Column>; 3],
+    scores: [Arc<FeatureColumn>; 3],
     /// Customers sorted by `monetary` and then id.
-    order: Order,
+    order: SortedCustomers,
 }
 
 impl Measures {
@@ -216,7 +216,7 @@ impl Measures {
             cache.column(&rfm("f_score")).await?,
             cache.column(&rfm("m_score")).await?,
         ];
-        let order = Order::by(&monetary, true);
+        let order = SortedCustomers::by(&monetary, true);
         Ok(Self { monetary, scores, order })
     }
 }
@@ -226,12 +226,12 @@ struct SetCache {
     manifest: Arc<Manifest>,
     sets: AudienceLoader,
     ids: Arc<PackedTexts>,
-    columns: HashMap<FeatureName, Arc<Column>>,
+    columns: HashMap<FeatureName, Arc<FeatureColumn>>,
     segments: HashMap<String, Arc<Bitmap>>,
 }
 
 impl SetCache {
-    async fn column(&mut self, name: &FeatureName) -> Result<Arc<Column>, SnapshotError> {
+    async fn column(&mut self, name: &FeatureName) -> Result<Arc<FeatureColumn>, SnapshotError> {
         if let Some(column) = self.columns.get(name) {
             return Ok(Arc::clone(column));
         }
@@ -252,10 +252,10 @@ impl SetCache {
                 return Ok((members, Vec::new()));
             }
             Leaf::Null(name) => self.column(name).await?.nulls.clone(),
-            Leaf::Test(name, test) => {
+            Leaf::Predicate(name, test) => {
                 let column = self.column(name).await?;
                 let mut absent =
-                    if let Test::Any(values) = test { column.absent(values) } else { Vec::new() };
+                    if let Predicate::OneOf(values) = test { column.absent(values) } else { Vec::new() };
                 // Similar values of a personal column must not appear in the warnings of a build.
                 if self.manifest.is_personal(&name.view, &name.feature) {
                     absent = absent.into_iter().map(|(at, _)| (at, Vec::new())).collect();

@@ -315,9 +315,9 @@ impl<'a> Build<'a> {
         let schemas = served
             .filter_map(|(at, view)| Some((view.name.as_str(), views.files.get(&at)?.schema.as_ref())))
             .collect();
-        let known = churn::Known { session, as_of, schemas, past: &past };
+        let known = churn::ChurnContext { session, as_of, schemas, past: &past };
         let mut warnings = Vec::new();
-        let model = Box::pin(churn::model(&known, &self.config.churn, &mut warnings)).await?;
+        let model = Box::pin(churn::build(&known, &self.config.churn, &mut warnings)).await?;
         if let Some(model) = &model {
             session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
         }
@@ -330,10 +330,10 @@ impl<'a> Build<'a> {
         &self,
         as_of: DateTime<Utc>,
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
-    ) -> Result<recommend::Recommended, BuildError> {
+    ) -> Result<recommend::RecommendOutput, BuildError> {
         self.progress.enter("recommendations", 0);
         let config = &self.config.recommendations;
-        let job = recommend::Job::new(tables, config, as_of, self.threads, self.scratch.path());
+        let job = recommend::RecommendJob::new(tables, config, as_of, self.threads, self.scratch.path());
         Ok(tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??)
     }
 

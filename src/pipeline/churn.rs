@@ -1,8 +1,13 @@
-//! The churn model: trained on what the views said at earlier instants and what became of the customers since, measured on
-//! cuts that it did not learn from, and served as the view `churn` with its card.
+//! The churn model: learns from past as-of times of the views and the purchases after them, is measured on
+//! held-out cuts, and makes the view `churn` with its model card.
 //!
-//! Everything runs row after row in the order of ids, so that the same input gives the same probabilities whatever the
-//! threads. Where there is too little to learn from, a rule takes the model's place and the card says so. Knows nothing of rankings.
+//! ```text
+//! as-of times ──training_cuts──▶ labeled cuts ──selection──▶ model ──scoring──▶ the view `churn`
+//!                                                    └────────card──▶ the model card
+//! ```
+//!
+//! All computations run in the order of customer ids, so the same input gives the same probabilities on any
+//! number of threads. With too little data, a rule replaces the model and the card says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,323 +19,234 @@ use crate::{
     config::ChurnConfig,
     snapshot::{
         Warning,
-        models::{
-            ChurnModel, GammaGammaFit, ModelFeature, PurchaseFit, PurchaseModels, RiskThresholds, ValueLevels,
-        },
+        models::{ChurnModel, RiskThresholds},
         rfc3339,
     },
-    views::{ColumnNote, ViewDefinition},
+    views::ViewDefinition,
 };
 
-mod ascent;
+mod bfgs;
+mod boosted_trees;
 mod candidates;
-mod choose;
-mod cuts;
-mod demand;
-mod inputs;
+mod card;
+mod expected_value;
+mod features;
+mod gamma_gamma;
+mod horizon;
 mod logistic;
-mod measure;
-mod purchasing;
-mod special;
-mod spending;
-mod trees;
-mod value;
-mod view;
+mod metrics;
+mod product_demand;
+mod purchase_model;
+mod reasons;
+mod scoring;
+mod selection;
+mod special_functions;
+mod training_cuts;
+mod view_rows;
 
-use candidates::Rows;
-use choose::{Choice, Cut, choose, days, rule, share};
-use cuts::{Sample, Seen, cut_times, look_back, too_little};
-use demand::Look;
-use inputs::{BUILT_IN, COLUMNS, Inputs, RECENCY, Source, rhythm, sources};
-use measure::{mean, rounded};
-use purchasing::Purchasing;
-use value::{Values, own_rate};
+use card::Findings;
+use expected_value::CutWithSpending;
+use features::{FeatureQuery, FeatureSource, sources};
+use metrics::rounded;
+use product_demand::DemandWindow;
+use scoring::{Scored, Scoring};
+use selection::{LabeledCut, MIN_CLASS_SIZE, SelectedModel, select_model};
+use training_cuts::{CustomerSample, CutReader, OrderingCustomers, cut_times, too_little_data};
+pub(super) use view_rows::VIEW;
 
-/// The name of the view.
-pub(super) const VIEW: &str = "churn";
-/// An area under the curve below this is hardly better than a coin.
-const LEAST_AUC: f64 = 0.6;
-/// Shares that are off by more than this on the latest cut are not to be believed.
-const MOST_ERROR: f64 = 0.1;
-
-/// The view and its card.
-pub(super) struct Model {
+/// The staged view and its model card.
+pub(super) struct ChurnOutput {
     pub(super) definition: ViewDefinition,
     pub(super) file: StagedFile,
     pub(super) card: ChurnModel,
 }
 
-/// What a build knows: the views at `as_of`, and the way back.
-pub(super) struct Known<'a> {
+/// The views of a build at `as_of`, and access to earlier as-of times.
+pub(super) struct ChurnContext<'a> {
     pub(super) session: &'a Session,
     pub(super) as_of: DateTime<Utc>,
+    /// Schemas of the views by name.
     pub(super) schemas: BTreeMap<&'a str, &'a Schema>,
     pub(super) past: &'a Past<'a>,
 }
 
-/// Makes the view; `None` where a replaced `rfm` has no recency and frequency, with a warning.
-pub(super) async fn model(
-    known: &Known<'_>,
+impl ChurnContext<'_> {
+    fn has_column(&self, view: &str, column: &str) -> bool {
+        self.schemas.get(view).is_some_and(|schema| schema.field_with_name(column).is_ok())
+    }
+
+    fn is_personal(&self, view: &str, column: &str) -> bool {
+        let definition = self.past.views.iter().find(|definition| definition.name == view);
+        definition.and_then(|view| view.columns.get(column)).is_some_and(|note| note.personal)
+    }
+
+    /// Returns the features to read, and the names of those that exist in views with a past.
+    fn sources(&self) -> (Vec<FeatureSource>, BTreeSet<String>) {
+        let with_past: BTreeSet<&str> = self.past.timed().iter().map(|view| view.name.as_str()).collect();
+        let schemas = self
+            .schemas
+            .iter()
+            .filter(|(view, _)| with_past.contains(*view))
+            .map(|(view, schema)| (*view, *schema));
+        let sources = sources(schemas, |view, column| self.is_personal(view, column));
+        let is_available = |source: &&FeatureSource| {
+            with_past.contains(source.view.as_str())
+                && self.has_column(&source.view, &source.column)
+                && !self.is_personal(&source.view, &source.column)
+        };
+        let available = sources.iter().filter(is_available).map(FeatureSource::name).collect();
+        (sources, available)
+    }
+}
+
+/// The labeled cuts of a build.
+struct TrainingCuts {
+    /// Times of all cuts, oldest first.
+    times: Vec<DateTime<Utc>>,
+    sample: CustomerSample,
+    /// Cuts whose horizon has ended.
+    whole: Vec<CutWithSpending>,
+    /// More recent cuts, for which only a part of the horizon has ended.
+    recent: Vec<LabeledCut>,
+}
+
+/// Trains the churn model and stages the view. Returns `None`, with a warning, if the view `rfm` was replaced
+/// by one without recency or frequency.
+///
+/// # Errors
+/// Fails if a query fails, or if the staging cannot be read or written.
+pub(super) async fn build(
+    context: &ChurnContext<'_>,
     config: &ChurnConfig,
     warnings: &mut Vec<Warning>,
-) -> Result<Option<Model>, BuildError> {
-    let has = |view: &str, column: &str| {
-        known.schemas.get(view).is_some_and(|schema| schema.field_with_name(column).is_ok())
-    };
-    if !has("rfm", "recency_days") || !has("rfm", "frequency") {
+) -> Result<Option<ChurnOutput>, BuildError> {
+    if !context.has_column("rfm", "recency_days") || !context.has_column("rfm", "frequency") {
         warnings.push(Warning::new(
             "churn",
-            "the view rfm has no recency_days or no frequency: there is no view churn",
+            "the view rfm has no column recency_days or frequency: the view churn is not built",
         ));
         return Ok(None);
     }
-    let timed: BTreeSet<&str> = known.past.timed().iter().map(|view| view.name.as_str()).collect();
-    let of_past =
-        known.schemas.iter().filter(|(view, _)| timed.contains(*view)).map(|(view, schema)| (*view, *schema));
-    let personal = |view: &str, column: &str| {
-        let definition = known.past.views.iter().find(|known| known.name == view);
-        definition.and_then(|view| view.columns.get(column)).is_some_and(|note| note.personal)
-    };
-    let sources = sources(of_past, personal);
-    let columns: BTreeSet<String> = sources
-        .iter()
-        .filter(|source| timed.contains(source.view.as_str()) && has(&source.view, &source.column))
-        .filter(|source| !personal(&source.view, &source.column))
-        .map(Source::name)
-        .collect();
     let horizon = TimeDelta::days(config.horizon_days().into());
-    let (customers, first) = cuts::customers(known.session).await?;
-    let ends = first.map(|first| cut_times(first, known.as_of, horizon, config.cuts)).unwrap_or_default();
-    let partitions = known.past.spilled.partitions;
-    let sample = Sample::new(customers, ends.len(), partitions, config.training_rows);
-    let look = Look { at: known.as_of, horizon, share: sample.filled(partitions) };
-    let inputs = inputs::read(known.session, look, &sources, &columns, 1).await?;
-    let (mut seen, mut younger) = (Vec::new(), Vec::new());
-    for at in &ends {
-        let cut = look_back(known, *at, horizon, (&sources, &columns), sample).await?;
-        if *at + horizon <= known.as_of { seen.push(cut) } else { younger.push(cut.cut) }
-    }
-    let (mut reasons, mut caveats) = (too_little(&seen, horizon), Vec::new());
-    let choice = if reasons.is_empty() {
-        let cuts: Vec<Cut> = seen.iter().map(|seen| seen.cut.clone()).chain(younger).collect();
-        let as_of = known.as_of;
-        tokio::task::spawn_blocking(move || choose(&cuts, horizon, as_of)).await?
-    } else {
-        None
+    let partitions = context.past.spilled.partitions;
+    let (sources, available) = context.sources();
+    let query = FeatureQuery { sources: &sources, available: &available, one_in: 1 };
+    let customers = OrderingCustomers::read(context.session).await?;
+    let times = match customers.first_order {
+        Some(first) => cut_times(first, context.as_of, horizon, config.cuts),
+        None => Vec::new(),
     };
-    match &choice {
-        Some(choice) => doubts(choice, &seen, horizon, &mut reasons, &mut caveats),
-        None if reasons.is_empty() => reasons.push(format!(
-            "no cut has {} customers who churned and as many who stayed, in itself and before it",
-            choose::LEAST_OF_A_CLASS
-        )),
-        None => {}
+    let sample = CustomerSample::new(customers.count, times.len(), partitions, config.training_rows);
+    let window = DemandWindow { at: context.as_of, horizon, share: sample.partition_share(partitions) };
+    let table = query.read(context.session, window).await?;
+    let cuts = read_cuts(context, horizon, query, times, sample).await?;
+    let trained = Trained::select(context, cuts, horizon).await?;
+    for reason in &trained.findings.reasons {
+        let warning = format!("churn: {reason}; the probabilities are not to be trusted");
+        warnings.push(Warning::new("churn", warning));
     }
-    for reason in &reasons {
-        warnings
-            .push(Warning::new("churn", format!("churn: {reason}; its probabilities are not to be trusted")));
-    }
-    let made = make(known, config, &inputs, &sources, choice.as_ref(), &seen)?;
-    let (file, values, value_levels) = made;
-    caveats.extend(value_levels.caveat());
-    let card = ChurnModel {
-        horizon_days: config.horizon_days(),
-        chosen: choice.as_ref().map_or("rule", |choice| choice.fitted.candidate.name()).to_owned(),
-        trusted: reasons.is_empty(),
-        reasons,
-        caveats,
-        training_cuts: if choice.is_some() {
-            ends.iter().map(|at| rfc3339::format(*at)).collect()
-        } else {
-            Vec::new()
-        },
-        learned_days: choice.as_ref().map(|choice| choice.parts.clone()).unwrap_or_default(),
-        training_rows: choice.as_ref().map_or(0, |choice| choice.rows as u64),
-        sampling: sample.text(known.past.spilled.partitions),
-        base_rate: rounded(choice.as_ref().map_or(0.0, |choice| choice.base_rate)),
-        calibration_slope: rounded(choice.as_ref().map_or(1.0, |choice| choice.calibration.slope)),
-        features: choice.as_ref().map(|choice| features(choice, &sources)).unwrap_or_default(),
-        cuts: choice.as_ref().map(|choice| choice.cuts.clone()).unwrap_or_default(),
-        purchases: choice.as_ref().map(|choice| purchases(choice, &values)),
-        expected_value: values.card,
-        thresholds: RiskThresholds { high: config.high, medium: config.medium },
-        value_levels,
+    let scoring = Scoring {
+        config,
+        table: &table,
+        sources: &sources,
+        selected: trained.selected.as_ref(),
+        cuts: &trained.cuts.whole,
+        scratch: context.past.scratch,
     };
-    Ok(Some(Model { definition: definition(), file, card }))
+    let scored = scoring.run()?;
+    let file = scored.file.clone();
+    let card = trained.card(config, &sources, partitions, scored);
+    Ok(Some(ChurnOutput { definition: view_rows::definition(), file, card }))
 }
 
-fn definition() -> ViewDefinition {
-    let note = |description: &str| ColumnNote { description: description.to_owned(), personal: false };
-    ViewDefinition {
-        name: VIEW.to_owned(),
-        description: view::DESCRIPTION.to_owned(),
-        columns: view::NOTES.iter().map(|(name, text)| ((*name).to_owned(), note(text))).collect(),
-        step: false,
-        sql: String::new(),
-        file: None,
-    }
-}
-
-/// What the measurements say against the model, and what is to be kept in mind.
-fn doubts(
-    choice: &Choice,
-    seen: &[Seen],
+/// Reads the training cuts at `times`.
+async fn read_cuts(
+    context: &ChurnContext<'_>,
     horizon: TimeDelta,
-    reasons: &mut Vec<String>,
-    caveats: &mut Vec<String>,
-) {
-    let Some(latest) = choice.cuts.last() else { return };
-    let figures = latest.candidates.iter().find(|figures| figures.name == "model");
-    if let Some(figures) = figures {
-        let at = rfc3339::format(latest.at);
-        if figures.auc < LEAST_AUC {
-            reasons.push(format!(
-                "on the cut {at} it told the customers apart hardly better than a coin (AUC {:.3})",
-                figures.auc
-            ));
-        }
-        if figures.calibration_error > MOST_ERROR {
-            reasons.push(format!(
-                "on the cut {at} its probabilities were off by {:.3} on average",
-                figures.calibration_error
-            ));
-        }
+    query: FeatureQuery<'_>,
+    times: Vec<DateTime<Utc>>,
+    sample: CustomerSample,
+) -> Result<TrainingCuts, BuildError> {
+    let reader = CutReader {
+        session: context.session,
+        past: context.past,
+        horizon,
+        features: FeatureQuery { one_in: sample.one_in, ..query },
+        sample,
+    };
+    let (mut whole, mut recent) = (Vec::new(), Vec::new());
+    for at in &times {
+        let cut = reader.read(*at).await?;
+        if *at + horizon <= context.as_of { whole.push(cut) } else { recent.push(cut.cut) }
     }
-    if choice.cuts.len() == 1 {
-        caveats.push(
-            "there was one cut to measure on, which the choice rests on as well: its figures flatter"
-                .to_owned(),
-        );
-    }
-    let shares: Vec<f64> = seen.iter().map(|seen| share(&seen.cut.rows.churned(days(horizon)))).collect();
-    let (least, most) = shares.iter().fold((1.0_f64, 0.0_f64), |(low, high), s| (low.min(*s), high.max(*s)));
-    if most - least > 0.05 {
-        caveats.push(format!(
-            "the share that churned moved between {least:.2} and {most:.2} over the training cuts: the level of the probabilities may be off by as much, their order is not touched"
-        ));
-    }
+    Ok(TrainingCuts { times, sample, whole, recent })
 }
 
-/// What is made of the model: the staged view, the model of values, and the levels of value.
-type Made = (StagedFile, Values, ValueLevels);
+/// The result of training: a model, unless there is too little data.
+struct Trained {
+    cuts: TrainingCuts,
+    selected: Option<SelectedModel>,
+    findings: Findings,
+}
 
-/// Stages the view.
-fn make(
-    known: &Known<'_>,
-    config: &ChurnConfig,
-    inputs: &Inputs,
-    sources: &[Source],
-    choice: Option<&Choice>,
-    seen: &[Seen],
-) -> Result<Made, BuildError> {
-    let horizon = f64::from(config.horizon_days());
-    let own: Vec<f64> = (0..inputs.len()).map(|row| own_rate(&inputs.raw, row, horizon)).collect();
-    let histories = inputs.histories();
-    let values = match choice {
-        Some(choice) if seen.last().is_some_and(|seen| !seen.stayed.seen.is_empty()) => {
-            Values::fit(seen, &choice.fits, TimeDelta::days(config.horizon_days().into()))
+impl Trained {
+    /// Selects a model on a blocking thread, if there is enough data.
+    async fn select(
+        context: &ChurnContext<'_>,
+        mut cuts: TrainingCuts,
+        horizon: TimeDelta,
+    ) -> Result<Self, BuildError> {
+        let mut findings = Findings::default();
+        if let Some(reason) = too_little_data(&cuts.whole, horizon) {
+            findings.reasons.push(reason);
+            return Ok(Self { cuts, selected: None, findings });
         }
-        _ => Values::unfitted(&own),
-    };
-    let expected: Vec<f64> =
-        own.iter().zip(&histories).map(|(own, history)| rounded(values.expected(*own, history))).collect();
-    let levels = ValueLevels::of(&expected);
-    let rows = Rows { columns: inputs.columns(), histories, next: Vec::new() };
-    let scored = choice.map(|choice| (choice, choice.fitted.scores(&rows), choice.fitted.scaled(&rows)));
-    let base = scored.as_ref().map(|(choice, _, scaled)| usual(choice, scaled, sources, inputs.len()));
-    let file = view::stage(inputs, known.past.scratch, |row| {
-        let (probability, moved) = if let (Some((choice, scores, scaled)), Some(base)) = (&scored, &base) {
-            let mut moved = by_source(choice, scaled, sources, row);
-            moved
-                .iter_mut()
-                .zip(base)
-                .for_each(|(moved, base)| *moved = (*moved - base) * choice.calibration.slope);
-            (choice.calibration.probability(scores[row]), moved)
-        } else {
-            let probability = rule(inputs.raw[RECENCY][row], rhythm(&inputs.raw, row));
-            let mut moved = vec![0.0; sources.len()];
-            moved[inputs::GAP] = probability - 0.5;
-            (probability, moved)
+        let recent = std::mem::take(&mut cuts.recent);
+        let labeled: Vec<LabeledCut> = cuts.whole.iter().map(|cut| cut.cut.clone()).chain(recent).collect();
+        let as_of = context.as_of;
+        let selected = tokio::task::spawn_blocking(move || select_model(&labeled, horizon, as_of)).await?;
+        match &selected {
+            Some(selected) => findings.add_model(selected, &cuts.whole, horizon),
+            None => findings.reasons.push(format!(
+                "no cut has at least {MIN_CLASS_SIZE} churned and {MIN_CLASS_SIZE} retained customers both \
+                 in the cut and in the cuts before it"
+            )),
+        }
+        Ok(Self { cuts, selected, findings })
+    }
+
+    /// Returns the model card.
+    fn card(
+        mut self,
+        config: &ChurnConfig,
+        sources: &[FeatureSource],
+        partitions: usize,
+        scored: Scored,
+    ) -> ChurnModel {
+        self.findings.caveats.extend(scored.levels.caveat());
+        let model = self.selected.as_ref();
+        let training_cuts = match model {
+            Some(_) => self.cuts.times.iter().map(|at| rfc3339::format(*at)).collect(),
+            None => Vec::new(),
         };
-        // Quantized before anything depends on it, so that risk and thresholds agree with what is shown.
-        let probability = rounded(probability.clamp(0.0001, 0.9999));
-        let risk = config.risk(probability);
-        view::Row {
-            probability: view::fixed(probability),
-            risk,
-            expected_value: view::fixed(expected[row]),
-            reasons: view::reasons(inputs, sources, row, &moved),
-            action: config.action(risk, levels.level(expected[row])).to_owned(),
+        ChurnModel {
+            horizon_days: config.horizon_days(),
+            chosen: model.map_or("rule", |model| model.fitted.candidate.name()).to_owned(),
+            trusted: self.findings.reasons.is_empty(),
+            reasons: self.findings.reasons,
+            caveats: self.findings.caveats,
+            training_cuts,
+            learned_days: model.map(|model| model.parts.clone()).unwrap_or_default(),
+            training_rows: model.map_or(0, |model| model.rows as u64),
+            sampling: self.cuts.sample.description(partitions),
+            base_rate: rounded(model.map_or(0.0, |model| model.base_rate)),
+            calibration_slope: rounded(model.map_or(1.0, |model| model.calibration.slope)),
+            features: model.map(|model| card::features(model, sources)).unwrap_or_default(),
+            cuts: model.map(|model| model.cuts.clone()).unwrap_or_default(),
+            purchases: model.map(|model| card::purchase_models(model, &scored.values)),
+            expected_value: scored.values.card,
+            thresholds: RiskThresholds { high: config.high, medium: config.medium },
+            value_levels: scored.levels,
         }
-    })?;
-    Ok((file, values, levels))
-}
-
-/// What each source adds to the log-odds of `row`: columns made of one feature are taken together.
-fn by_source(choice: &Choice, scaled: &[Vec<Vec<f64>>], sources: &[Source], row: usize) -> Vec<f64> {
-    let mut moved = vec![0.0; sources.len()];
-    for (column, part) in choice.fitted.contributions(scaled, row).into_iter().enumerate() {
-        moved[source_of(column, sources.len())] += part;
     }
-    moved
-}
-
-/// The mean of that over customers, so that a reason is what sets a customer apart from the others.
-fn usual(choice: &Choice, scaled: &[Vec<Vec<f64>>], sources: &[Source], rows: usize) -> Vec<f64> {
-    let looked: Vec<Vec<f64>> =
-        (0..rows).step_by((rows / 2_000).max(1)).map(|row| by_source(choice, scaled, sources, row)).collect();
-    (0..sources.len()).map(|at| mean(looked.iter().map(|moved| moved[at]))).collect()
-}
-
-/// The feature that a column is made of. The last column is the purchase model's, which goes by when and how often the customer bought.
-fn source_of(column: usize, sources: usize) -> usize {
-    let own = || BUILT_IN.len() + column - COLUMNS.len();
-    COLUMNS
-        .get(column)
-        .map_or_else(|| if own() < sources { own() } else { inputs::GAP }, |(_, source)| *source)
-}
-
-/// The parameters of the purchase models, and why one is degenerate.
-fn purchases(choice: &Choice, values: &Values) -> PurchaseModels {
-    let fit = |model: &Purchasing| PurchaseFit {
-        r: rounded(model.r),
-        alpha: rounded(model.alpha),
-        a: model.leaving.map(|(a, _)| rounded(a)),
-        b: model.leaving.map(|(_, b)| rounded(b)),
-        log_likelihood: rounded(model.log_likelihood),
-    };
-    let why = |name: &str, error: Option<&String>| error.map(|why| format!("{name}: {why}"));
-    let (nbd, bg_nbd, spending) = (&choice.fits.nbd, &choice.fits.bg_nbd, &values.spending);
-    let degenerate = [
-        why("nbd", nbd.as_ref().err()),
-        why("bg_nbd", bg_nbd.as_ref().err()),
-        why("gamma_gamma", spending.as_ref().err()),
-    ];
-    PurchaseModels {
-        nbd: nbd.as_ref().ok().map(fit),
-        bg_nbd: bg_nbd.as_ref().ok().map(fit),
-        gamma_gamma: spending.as_ref().ok().map(|model| GammaGammaFit {
-            p: rounded(model.p),
-            q: rounded(model.q),
-            gamma: rounded(model.gamma),
-        }),
-        degenerate: degenerate.into_iter().flatten().collect(),
-    }
-}
-
-fn features(choice: &Choice, sources: &[Source]) -> Vec<ModelFeature> {
-    let mut features: Vec<ModelFeature> = (0..choice.weights.len())
-        .map(|column| ModelFeature {
-            name: match COLUMNS.get(column) {
-                Some((name, _)) => (*name).to_owned(),
-                None if column + 1 == choice.weights.len() => "no_purchase_odds".to_owned(),
-                None => format!("log_{}", sources[source_of(column, sources.len())].column),
-            },
-            source: sources[source_of(column, sources.len())].name(),
-            weight: rounded(choice.weights[column]),
-            importance: rounded(choice.importance[column]),
-        })
-        .collect();
-    features.sort_by(|a, b| b.importance.total_cmp(&a.importance).then_with(|| a.name.cmp(&b.name)));
-    features
 }

@@ -1,11 +1,12 @@
-//! Recommendations: what goes with what a customer bought, what is due again, and how well that was foreseen.
+//! Recommendations: new products for each customer, products to buy again, and an evaluation of both on past
+//! purchases.
 //!
 //! ```text
-//! staged lines ──ledger──▶ purchases ──taste (neighbours)──▶ lists ──write──▶ the view `recommendations`, `products/*.parquet`
-//!                               └────────measure (split in time)──▶ the model card
+//! staged tables ──purchase_log──▶ purchases ──recommender──▶ lists ──▶ view_rows, product_rows
+//!                                     └──choose_rule, evaluation (split in time)──▶ the model card
 //! ```
 //!
-//! Reads the staging, knows nothing of SQL. Time is linear in the lines, memory too: 16 bytes a purchase.
+//! Time and memory are linear in the number of purchases; a purchase takes 16 bytes.
 
 use std::{
     collections::BTreeMap,
@@ -22,61 +23,55 @@ use crate::{
         FileEntry, SnapshotError, SnapshotId,
         models::recommendations::{RecommendationsMeasured, RecommendationsModel},
     },
-    views::{ColumnNote, ViewDefinition},
+    views::ViewDefinition,
 };
 
-mod again;
-mod exclude;
-mod ledger;
-mod measure;
-mod neighbours;
-mod taste;
-mod threads;
-mod write;
+mod buy_again;
+mod choose_rule;
+mod evaluation;
+mod exclude_patterns;
+mod neighbors;
+mod owned_products;
+mod parallel;
+mod product_rows;
+mod purchase_log;
+mod recommender;
+mod view_rows;
+mod votes;
 
-use again::Rule;
-use ledger::{Ledger, Tables};
-use measure::{FEWEST, measure};
-use taste::{
-    BASKET_CAP, DAY, HALF_LIFE, LENGTH, MIN_CUSTOMERS, MIN_SIGNIFICANCE, NEIGHBOURS, TREND_HALF_LIFE, Taste,
-};
+use buy_again::BuyAgainRule;
+use choose_rule::choose_rule;
+use evaluation::{TimeSplit, evaluate};
+use exclude_patterns::ExcludePatterns;
+use owned_products::{BASKET_CAP, DAY, HALF_LIFE, TREND_HALF_LIFE};
+use product_rows::ProductRows;
+use purchase_log::{LogOptions, PurchaseLog, StagedTables};
+use recommender::{LENGTH, MAX_NEIGHBORS, MIN_CUSTOMERS, MIN_SIGNIFICANCE, Recommender};
+use view_rows::ListSettings;
 
-const METHOD: &str = "Products whose buyers overlap more than chance explains (log-likelihood ratio over customers) go together. A \
-    customer's latest products vote for what goes with them in proportion to the significance, all votes of one being the fourth root of its whole; \
-    votes fade with time; what sells better at present than it used to counts more. Lists are filled with best sellers of the category that the customer bought most of (else \
-    of the one that attributes or interactions tell), then of the customer's country, then of all. \
-    buy_again ranks the customer's own products by the rule that met best what customers of this shop bought on an earlier split in time.";
+/// Description of the method for the model card.
+const METHOD: &str = "Item-to-item collaborative filtering. Two products are similar if more customers \
+    bought both than chance explains (log-likelihood ratio). A customer's latest products vote for similar \
+    products in proportion to that significance; the votes of one product sum up to the fourth root of its \
+    total significance. Votes decay with the age of the purchase, and products with growing sales score \
+    higher. Lists are filled with best sellers: of the category that the customer bought most often (else \
+    of the category from attributes or interactions), then of the customer's country, then of all \
+    customers. buy_again ranks the customer's own products by the rule that best predicted repeat purchases \
+    on an earlier split in time.";
 
-const DESCRIPTION: &str = "The next products: new ones that go with what the customer bought, and own ones to buy again. Lists side by side: \
-    the first score belongs to the first product. /v1/customers/{id}/recommendations shows them with names.";
-
-const COLUMNS: [(&str, &str); 6] = [
-    ("products", "Products new to the customer, the best first, by id."),
-    (
-        "product_scores",
-        "How much of the customer's votes each product got, times its trend; 0 for a best seller that fills the list.",
-    ),
-    ("product_because", "The product the customer bought that spoke for it most; null for a best seller."),
-    ("buy_again", "Products the customer may buy again, the likeliest first, by id."),
-    ("buy_again_last_on", "The day (UTC) each of them was last bought."),
-    (
-        "buy_again_due_on",
-        "The day (UTC) each of them is due by the customer's own pace, else by that of all customers; null where nobody bought it twice.",
-    ),
-];
-
-/// What is learned from and how.
+/// The input and the settings of the recommendations.
 #[derive(Debug, Clone)]
-pub(super) struct Job {
-    tables: Tables,
+pub(super) struct RecommendJob {
+    tables: StagedTables,
     config: RecommendationsConfig,
     as_of: DateTime<Utc>,
     threads: usize,
     scratch: PathBuf,
 }
 
-impl Job {
-    /// The job over the staged `tables`, which are cut at `as_of`; the view is staged in `scratch`.
+impl RecommendJob {
+    /// Creates a job over the staged `tables`, which hold data up to `as_of`. The view is staged in the
+    /// folder `scratch`.
     pub(super) fn new(
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
         config: &RecommendationsConfig,
@@ -87,22 +82,25 @@ impl Job {
         let table = |name: &str| tables.get(name).cloned().unwrap_or_default();
         let [customers, transactions, interactions] =
             ["customers", "transactions", "interactions"].map(table);
-        let tables = Tables { customers, transactions, interactions };
+        let tables = StagedTables { customers, transactions, interactions };
         Self { tables, config: config.clone(), as_of, threads, scratch: scratch.to_path_buf() }
     }
 }
 
-/// The view, the products and the card.
+/// The staged view, the products and the model card.
 #[derive(Debug)]
-pub(super) struct Recommended {
+pub(super) struct RecommendOutput {
     pub(super) view: ViewDefinition,
     pub(super) file: StagedFile,
     pub(super) card: RecommendationsModel,
-    products: write::ProductRows,
+    products: ProductRows,
 }
 
-impl Recommended {
+impl RecommendOutput {
     /// Writes `products/*.parquet` of the snapshot `id`.
+    ///
+    /// # Errors
+    /// Fails if the lake rejects a write.
     pub(super) async fn write_products(
         &self,
         lake: &Lake,
@@ -112,22 +110,29 @@ impl Recommended {
     }
 }
 
-/// Learns from all that is staged, measures on an earlier split, and stages the view.
-pub(super) fn recommend(job: &Job) -> Result<Recommended, RawError> {
-    let patterns = exclude::Patterns::new(&job.config.exclude);
-    let ledger = Ledger::read(&job.tables, &patterns, &job.config.category_column, job.threads)?;
+/// Learns from all staged purchases, evaluates on earlier splits in time, and stages the view.
+///
+/// # Errors
+/// Fails if the staging cannot be read or written.
+pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError> {
+    let options = LogOptions {
+        exclude: &ExcludePatterns::new(&job.config.exclude),
+        category_column: &job.config.category_column,
+        threads: job.threads,
+    };
+    let log = PurchaseLog::read(&job.tables, options)?;
     let as_of = u32::try_from(job.as_of.timestamp()).unwrap_or(0);
-    let mut notes = Vec::new();
-    let (rule, measured) = measured(&ledger, job, as_of, &mut notes);
-    let buy_again = measured.as_ref().map_or(LENGTH, |measured| length(measured.repeats_per_customer));
-    let taste = Taste::learn(&ledger, as_of, job.threads);
-    let staged = write::view(&ledger, &taste, as_of, (rule, buy_again), job)?;
-    let customers = ledger.len() as u64;
+    let Assessment { rule, measured, notes } = Assessment::of(&log, job, as_of);
+    let buy_again = measured.as_ref().map_or(LENGTH, |measured| list_length(measured.repeats_per_customer));
+    let recommender = Recommender::learn(&log, as_of, job.threads);
+    let settings = ListSettings { as_of, rule, buy_again, threads: job.threads, scratch: &job.scratch };
+    let staged = view_rows::stage(&log, &recommender, &settings)?;
+    let customers = log.len() as u64;
     let card = RecommendationsModel {
         method: METHOD.to_owned(),
         notes,
-        products: ledger.products.len() as u64,
-        excluded_products: ledger.excluded,
+        products: log.products.len() as u64,
+        excluded_products: log.excluded,
         exclude: job.config.exclude.clone(),
         customers_with_history: staged.with_history,
         customers_without_history: customers - staged.with_history,
@@ -135,92 +140,88 @@ pub(super) fn recommend(job: &Job) -> Result<Recommended, RawError> {
         buy_again_length: buy_again as u64,
         buy_again_rule: rule.name().to_owned(),
         basket_cap: BASKET_CAP as u64,
-        neighbours: NEIGHBOURS as u64,
+        neighbours: MAX_NEIGHBORS as u64,
         min_significance: MIN_SIGNIFICANCE,
         min_customers: MIN_CUSTOMERS.into(),
         half_life_days: HALF_LIFE.into(),
         trend_half_life_days: TREND_HALF_LIFE.into(),
         measured,
     };
-    let products = write::ProductRows::new(&ledger, &taste);
-    Ok(Recommended { view: view(), file: staged.file, card, products })
+    let products = ProductRows::new(&log, &recommender);
+    Ok(RecommendOutput { view: view_rows::definition(), file: staged.file, card, products })
 }
 
-/// As many as a customer who came back bought again on average, rounded up.
-fn length(repeats: f64) -> usize {
+/// Returns the length of `buy_again`: the mean number of repeat purchases of a returning customer, rounded
+/// up, at most [`LENGTH`].
+fn list_length(repeats: f64) -> usize {
     (0..LENGTH)
         .find(|length| u32::try_from(*length).is_ok_and(|length| f64::from(length) >= repeats))
         .unwrap_or(LENGTH)
 }
 
-/// Chooses the rule of `buy_again` and measures, each over the configured horizon, or over a third of the history where that is shorter.
-fn measured(
-    ledger: &Ledger,
-    job: &Job,
-    as_of: u32,
-    notes: &mut Vec<String>,
-) -> (Rule, Option<RecommendationsMeasured>) {
-    let Some((first, _)) = ledger.span else {
-        notes.push("there are no purchases: nothing is recommended".to_owned());
-        return (Rule::Often, None);
-    };
-    let wanted = u32::try_from(job.config.horizon.as_secs()).unwrap_or(u32::MAX);
-    let third = as_of.saturating_sub(first) / 3 / DAY * DAY;
-    let horizon = wanted.min(third);
-    if horizon == 0 {
-        notes.push("the history is shorter than three days: nothing could be measured".to_owned());
-        return (Rule::Often, None);
-    }
-    if horizon < wanted {
-        notes.push(format!(
-            "the history is short: measured over {} days, a third of it, instead of {}",
-            horizon / DAY,
-            f64::from(wanted) / f64::from(DAY)
-        ));
-    }
-    let split = as_of - horizon;
-    let rule = again::choose(ledger, (split - horizon, split), job.threads).unwrap_or(Rule::Often);
-    let measured = match measure(ledger, (split, as_of), rule, job.threads) {
-        Err(customers) => {
-            notes.push(format!(
-                "only {customers} customers bought before and after the split; with fewer than {FEWEST} nothing is measured"
-            ));
-            None
-        }
-        Ok(measured) => Some(RecommendationsMeasured {
-            split: DateTime::from_timestamp(split.into(), 0).unwrap_or(job.as_of),
-            horizon_days: f64::from(horizon) / f64::from(DAY),
-            sample: measured.sample,
-            repeat_share: measured.repeat_share,
-            repeats_per_customer: measured.repeats_per_customer,
-            products: measured.products,
-            buy_again: measured.buy_again,
-        }),
-    };
-    (rule, measured)
+/// The chosen rule of `buy_again`, and the evaluation for the model card.
+struct Assessment {
+    rule: BuyAgainRule,
+    /// The evaluation; `None` with too little data.
+    measured: Option<RecommendationsMeasured>,
+    /// Limitations of the evaluation.
+    notes: Vec<String>,
 }
 
-/// What the manifest and the contract say of the view.
-fn view() -> ViewDefinition {
-    let note = |text: &str| ColumnNote { description: text.to_owned(), personal: false };
-    let columns: BTreeMap<String, ColumnNote> =
-        COLUMNS.iter().map(|(name, text)| ((*name).to_owned(), note(text))).collect();
-    ViewDefinition {
-        name: "recommendations".to_owned(),
-        description: DESCRIPTION.to_owned(),
-        columns,
-        step: false,
-        sql: String::new(),
-        file: None,
+impl Assessment {
+    /// Chooses the rule and evaluates the lists. Both use the configured horizon, or a third of the history
+    /// if that is shorter.
+    fn of(log: &PurchaseLog, job: &RecommendJob, as_of: u32) -> Self {
+        let mut assessment = Self { rule: BuyAgainRule::OrderCount, measured: None, notes: Vec::new() };
+        let Some((first, _)) = log.span else {
+            assessment.notes.push("there are no purchases, so there are no recommendations".to_owned());
+            return assessment;
+        };
+        let wanted = u32::try_from(job.config.horizon.as_secs()).unwrap_or(u32::MAX);
+        let third = as_of.saturating_sub(first) / 3 / DAY * DAY;
+        let horizon = wanted.min(third);
+        if horizon == 0 {
+            assessment.notes.push("the history is shorter than three days: no evaluation".to_owned());
+            return assessment;
+        }
+        if horizon < wanted {
+            assessment.notes.push(format!(
+                "the history is short: evaluated over {} days, a third of the history, instead of {}",
+                horizon / DAY,
+                f64::from(wanted) / f64::from(DAY)
+            ));
+        }
+        let split = TimeSplit { at: as_of - horizon, until: as_of };
+        let earlier = TimeSplit { at: split.at - horizon, until: split.at };
+        assessment.rule = choose_rule(log, earlier, job.threads).unwrap_or(BuyAgainRule::OrderCount);
+        match evaluate(log, split, assessment.rule, job.threads) {
+            Err(customers) => assessment.notes.push(format!(
+                "only {customers} customers have purchases before and after the split; an evaluation needs \
+                 at least {}",
+                evaluation::MIN_EVALUATED
+            )),
+            Ok(evaluation) => {
+                assessment.measured = Some(RecommendationsMeasured {
+                    split: DateTime::from_timestamp(split.at.into(), 0).unwrap_or(job.as_of),
+                    horizon_days: f64::from(horizon) / f64::from(DAY),
+                    sample: evaluation.sample,
+                    repeat_share: evaluation.repeat_share,
+                    repeats_per_customer: evaluation.repeats_per_customer,
+                    products: evaluation.products,
+                    buy_again: evaluation.buy_again,
+                });
+            }
+        }
+        assessment
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::length;
+    use super::list_length;
 
     #[test]
-    fn buy_again_is_as_long_as_repeats_are_common() {
-        assert_eq!([0.0, 0.01, 1.0, 1.2, 9.5, 80.0].map(length), [0, 1, 1, 2, 10, 10]);
+    fn buy_again_length_is_the_mean_number_of_repeats_rounded_up() {
+        assert_eq!([0.0, 0.01, 1.0, 1.2, 9.5, 80.0].map(list_length), [0, 1, 1, 2, 10, 10]);
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{MemberPage, ReadError, Served, Serving, audience_cache::LeafSet};
 use crate::{
     audience::{
-        Bitmap, Column, Expression, ExpressionError, FeatureName, Order, Plan,
-        breakdown::{self, Buckets, Counts},
+        AudiencePlan, Bitmap, Expression, ExpressionError, FeatureColumn, FeatureName, SortedCustomers,
+        breakdown::{self, Buckets, ValueCounts},
         figures::Figures,
-        plan::{self, Known, ValueKind},
+        plan::{self, Catalog, ValueKind},
     },
     feature::{CustomerId, InvalidId, PackedTexts, Tier},
     snapshot::SnapshotError,
@@ -68,7 +68,7 @@ pub struct Audience {
 #[derive(Debug)]
 pub enum Parts {
     /// Counts by value.
-    Values(Counts),
+    Values(ValueCounts),
     /// Counts by bucket.
     Ranges(Buckets),
 }
@@ -141,7 +141,7 @@ impl Serving {
                 (Some(buckets), Some(order)) => {
                     Parts::Ranges(Buckets::of(&column, &order, &members, buckets))
                 }
-                _ => Parts::Values(Counts::of(&column, &members, by.top)),
+                _ => Parts::Values(ValueCounts::of(&column, &members, by.top)),
             });
             (figures, page, parts)
         };
@@ -168,7 +168,7 @@ struct RankedPage {
 /// Request for a page of members, with the columns to answer it.
 struct Pager {
     ids: Arc<PackedTexts>,
-    order: Arc<Order>,
+    order: Arc<SortedCustomers>,
     offset: usize,
     limit: usize,
 }
@@ -197,7 +197,7 @@ impl Pager {
 
 /// Plan of an expression with the sets to evaluate it.
 struct Evaluation {
-    plan: Plan,
+    plan: AudiencePlan,
     /// Set of each leaf of the plan.
     leaves: Vec<Arc<LeafSet>>,
     /// Erased customers; `None` if there are none.
@@ -227,7 +227,7 @@ impl Evaluation {
 
 impl Served {
     /// Loads the sets to evaluate `plan`.
-    async fn evaluation(&self, plan: Plan) -> Result<Evaluation, Arc<SnapshotError>> {
+    async fn evaluation(&self, plan: AudiencePlan) -> Result<Evaluation, Arc<SnapshotError>> {
         let mut leaves = Vec::with_capacity(plan.leaves.len());
         for leaf in &plan.leaves {
             leaves.push(self.sets.leaf(leaf).await?);
@@ -260,10 +260,10 @@ impl Served {
     }
 
     /// Plans `expression` against the views and segments of the snapshot.
-    fn plan(&self, expression: &Expression) -> Result<Plan, ExpressionError> {
+    fn plan(&self, expression: &Expression) -> Result<AudiencePlan, ExpressionError> {
         let segments: Vec<&str> =
             self.manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
-        Known { views: &self.manifest.views, segments: &segments }.plan(expression)
+        Catalog { views: &self.manifest.views, segments: &segments }.plan(expression)
     }
 
     /// Returns the erased customers of the snapshot; `None` if the erasure list is empty.
@@ -280,7 +280,7 @@ impl Served {
     }
 
     /// Returns a column of the view `rfm`; `None` if the snapshot does not have the column.
-    async fn rfm(&self, feature: &str) -> Result<Option<Arc<Column>>, Arc<SnapshotError>> {
+    async fn rfm(&self, feature: &str) -> Result<Option<Arc<FeatureColumn>>, Arc<SnapshotError>> {
         let name = FeatureName::new("rfm", feature);
         if self.kind(&name).is_err() {
             return Ok(None);
@@ -289,7 +289,7 @@ impl Served {
     }
 
     fn kind(&self, name: &FeatureName) -> Result<ValueKind, ExpressionError> {
-        Known { views: &self.manifest.views, segments: &[] }.kind(name)
+        Catalog { views: &self.manifest.views, segments: &[] }.kind(name)
     }
 
     /// Checks that members can be ordered by `feature`.

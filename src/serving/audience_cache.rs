@@ -12,7 +12,7 @@ use std::sync::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    audience::{Bitmap, Column, FeatureName, Leaf, Order, plan::Test},
+    audience::{Bitmap, FeatureColumn, FeatureName, Leaf, SortedCustomers, plan::Predicate},
     cache::Cache,
     feature::PackedTexts,
     snapshot::{SnapshotError, SnapshotFiles, audience_loader::AudienceLoader, run_blocking},
@@ -38,8 +38,8 @@ enum SetKey {
 #[derive(Debug, Clone)]
 enum CachedSet {
     Ids(Arc<PackedTexts>),
-    Column(Arc<Column>),
-    Order(Arc<Order>),
+    Column(Arc<FeatureColumn>),
+    Order(Arc<SortedCustomers>),
     Leaf(Arc<LeafSet>),
 }
 
@@ -121,7 +121,7 @@ impl SnapshotSets {
     }
 
     /// Returns a feature of all customers.
-    pub(super) async fn column(&self, name: &FeatureName) -> Result<Arc<Column>, Arc<SnapshotError>> {
+    pub(super) async fn column(&self, name: &FeatureName) -> Result<Arc<FeatureColumn>, Arc<SnapshotError>> {
         let load = async { Ok(CachedSet::Column(Arc::new(self.files.feature(name).await?))) };
         match self.entry(SetKey::Column(name.clone()), load).await? {
             CachedSet::Column(column) => Ok(column),
@@ -134,10 +134,10 @@ impl SnapshotSets {
         &self,
         name: &FeatureName,
         descending: bool,
-    ) -> Result<Arc<Order>, Arc<SnapshotError>> {
+    ) -> Result<Arc<SortedCustomers>, Arc<SnapshotError>> {
         let load = async {
             let column = self.column(name).await?;
-            let order = self.cache.compute(move || Order::by(&column, descending)).await?;
+            let order = self.cache.compute(move || SortedCustomers::by(&column, descending)).await?;
             Ok(CachedSet::Order(Arc::new(order)))
         };
         match self.entry(SetKey::Order(name.clone(), descending), load).await? {
@@ -157,11 +157,11 @@ impl SnapshotSets {
                 Leaf::Null(name) => {
                     LeafSet { customers: self.column(name).await?.nulls.clone(), absent: Vec::new() }
                 }
-                Leaf::Test(name, test) => {
+                Leaf::Predicate(name, test) => {
                     let (column, test) = (self.column(name).await?, test.clone());
                     let pass = move || {
                         let absent =
-                            if let Test::Any(values) = &test { column.absent(values) } else { Vec::new() };
+                            if let Predicate::OneOf(values) = &test { column.absent(values) } else { Vec::new() };
                         LeafSet { customers: column.passing(&test), absent }
                     };
                     self.cache.compute(pass).await?

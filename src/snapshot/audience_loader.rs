@@ -18,7 +18,7 @@ use super::{
     writer::ID,
 };
 use crate::{
-    audience::{Bitmap, Column, ColumnBuilder, FeatureName},
+    audience::{Bitmap, ColumnBuilder, FeatureColumn, FeatureName},
     feature::PackedTexts,
 };
 
@@ -61,7 +61,7 @@ impl AudienceLoader {
     ///
     /// # Errors
     /// Same errors as [`AudienceLoader::ids`].
-    pub async fn feature(&self, name: &FeatureName) -> Result<Column, SnapshotError> {
+    pub async fn feature(&self, name: &FeatureName) -> Result<FeatureColumn, SnapshotError> {
         let mut builder = ColumnBuilder::new(self.customers());
         let path = name.to_string();
         let mut batches = self.files.columns(&[&path]);

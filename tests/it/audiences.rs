@@ -1,4 +1,4 @@
-//! Audiences: the grammar, the endpoint, named ones, and the answers against another engine's.
+//! Audiences: grammar, endpoint, named audiences, and a comparison with DuckDB.
 
 mod duckdb;
 mod endpoint;

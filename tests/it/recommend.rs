@@ -1,5 +1,4 @@
-//! Recommendations: planted pairs are found, what is no product never appears, nothing depends on the order of rows, and the card is
-//! of what is served.
+//! Recommendations: planted pairs, excluded products, best sellers, determinism, and the model card.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -10,29 +9,32 @@ use crate::support::shop::{Service, Shop};
 
 const HEADER: &str = "customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at,country\n";
 
-/// A year of 600 customers. Everybody buys staples at random; `left-k` is bought with `right-k`. Each of the last customers of a
-/// country has bought the left half of a pair only. Postage is on every order. Everybody's staple `tea` is bought monthly.
-fn planted() -> Vec<String> {
+/// Returns the lines of a year of 600 customers. All customers buy random staples, and `tea` with every
+/// order; `left-k` is bought together with `right-k`. The last 20 customers bought only the left product of a
+/// pair. Each order contains postage.
+fn planted_pairs() -> Vec<String> {
     let mut lines = Vec::new();
     let mut seed = 7_u64;
-    let mut dice = |sides: u64| {
+    let mut random = |limit: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % sides
+        (seed >> 33) % limit
     };
     for customer in 0..600 {
         let country = if customer % 3 == 0 { "France" } else { "UK" };
         for order in 0..4 {
-            let (month, day) = (1 + order * 3 + dice(3), 1 + dice(28));
+            let (month, day) = (1 + order * 3 + random(3), 1 + random(28));
             let mut line = |product: &str, name: &str| {
                 lines.push(format!(
-                    "c{customer:03},{customer}-{order},{product},{name},1,2.50,2024-{month:02}-{day:02},{country}"
+                    "c{customer:03},{customer}-{order},{product},{name},1,2.50,\
+                     2024-{month:02}-{day:02},{country}"
                 ));
             };
             line("POST", "Postage");
             line("tea", "Tea");
-            let staple = dice(30);
+            let staple = random(30);
             line(&format!("staple-{staple:02}"), &format!("Staple {staple}"));
-            // Half of each pair's in summer and half in winter, so that the season favours none.
+            // Each pair has half of its sales in summer and half in winter, so that no pair has a better
+            // trend.
             if order == 2 + customer / 10 % 2 {
                 let pair = customer % 10;
                 line(&format!("left-{pair}"), &format!("Left {pair}"));
@@ -62,8 +64,8 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_planted_pair_is_found_with_its_reason() {
-    let service = shop_of(&planted(), "").open().await;
+async fn planted_pair_is_recommended_with_its_reason() {
+    let service = shop_of(&planted_pairs(), "").open().await;
     for customer in 580..600 {
         let pair = customer % 10;
         let body = service.get(&format!("/v1/customers/c{customer}/recommendations")).await.json();
@@ -84,13 +86,13 @@ async fn a_planted_pair_is_found_with_its_reason() {
     assert_eq!((similar["name"].as_str(), similar["tier"].as_str()), (Some("Left 3"), Some("snapshot")));
     assert_eq!(similar["similar"][0]["product_id"], "right-3");
     assert_eq!(similar["similar"][0]["name"], "Right, 3");
-    // 58 bought both, 2 of 600 the left one only: far beyond chance.
+    // 58 of 600 customers bought both and 2 only the left one: highly significant.
     assert!(similar["similar"][0]["score"].as_f64().unwrap() > 100.0);
 }
 
 #[tokio::test]
-async fn lists_are_of_products_that_are_new_or_own_and_never_of_postage() {
-    let lines = planted();
+async fn lists_have_new_or_own_products_and_no_excluded_ones() {
+    let lines = planted_pairs();
     let service = shop_of(&lines, "").open().await;
     for customer in [0, 1, 99, 300, 599] {
         let id = format!("c{customer:03}");
@@ -124,9 +126,9 @@ async fn lists_are_of_products_that_are_new_or_own_and_never_of_postage() {
 }
 
 #[tokio::test]
-async fn customers_without_a_history_get_the_best_sellers_of_their_country() {
-    let mut lines = planted();
-    // In France every other likes croissants, and a visitor of each country gave back all.
+async fn customers_without_purchases_get_best_sellers_of_their_country() {
+    let mut lines = planted_pairs();
+    // Every other French customer buys croissants, and one customer per country returned the only purchase.
     for customer in (0..300).step_by(3) {
         lines.push(format!("c{customer:03},{customer}-x,croissant,Croissant,1,1.00,2024-12-28,France"));
     }
@@ -149,9 +151,10 @@ async fn customers_without_a_history_get_the_best_sellers_of_their_country() {
     assert_eq!(card(&service).await.customers_without_history, 3);
 }
 
-/// Five products of each of three categories, of which `x` sells best, and customers of whom too little is known for votes.
+/// There are three categories of five products; `x` sells best. The customers have too few purchases for
+/// votes.
 #[tokio::test]
-async fn lists_are_filled_from_the_category_that_a_customer_likes() {
+async fn lists_are_filled_from_the_favorite_category() {
     let header = "customer_id,order_id,product_id,category,quantity,unit_price,ordered_at,country\n";
     let mut text = String::from(header);
     for customer in 0..300 {
@@ -164,11 +167,14 @@ async fn lists_are_filled_from_the_category_that_a_customer_likes() {
         )
         .unwrap();
     }
-    // One who bought of `a`, once, what nobody else did; one who gave it back.
-    text += "thin,t1,a9,cat a,1,1.00,2024-01-10,UK\nback,t2,a9,cat a,1,1.00,2024-01-10,UK\nback,t3,a9,cat a,-1,1.00,2024-01-11,UK\n";
-    let people = "customer_id,favourite_category,likes\nstated,cat b,cat a\nnowhere,cat z,\nback,cat b,\nthin,cat b,\nlooks,,\n";
-    let looks = "customer_id,event,product_id,at\nlooks,view,b1,2024-01-02\nlooks,view,a1,2024-01-03\nlooks,view,a2,2024-01-04\n\
-        looks,search,,2024-01-05\nstated,view,a1,2024-01-05\nlooks,view,b1,2025-01-05\nlooks,view,b2,2025-01-05\nlooks,view,b3,2025-01-05\n";
+    // One customer bought an otherwise unsold product of `a`; another one returned it.
+    text += "thin,t1,a9,cat a,1,1.00,2024-01-10,UK\nback,t2,a9,cat a,1,1.00,2024-01-10,UK\n\
+             back,t3,a9,cat a,-1,1.00,2024-01-11,UK\n";
+    let people = "customer_id,favourite_category,likes\nstated,cat b,cat a\nnowhere,cat z,\nback,cat b,\n\
+        thin,cat b,\nlooks,,\n";
+    let looks = "customer_id,event,product_id,at\nlooks,view,b1,2024-01-02\nlooks,view,a1,2024-01-03\n\
+        looks,view,a2,2024-01-04\nlooks,search,,2024-01-05\nstated,view,a1,2024-01-05\n\
+        looks,view,b1,2025-01-05\nlooks,view,b2,2025-01-05\nlooks,view,b3,2025-01-05\n";
     let open = async |toml: &str| {
         let shop = Shop::new(toml);
         shop.raw("transactions/a.csv", &text);
@@ -193,8 +199,8 @@ async fn lists_are_filled_from_the_category_that_a_customer_likes() {
 }
 
 #[tokio::test]
-async fn the_card_is_of_the_same_customers_for_every_candidate_and_beats_them() {
-    let service = shop_of(&planted(), "[recommendations]\nhorizon = \"60d\"\n").open().await;
+async fn model_card_has_the_metrics_of_all_candidates() {
+    let service = shop_of(&planted_pairs(), "[recommendations]\nhorizon = \"60d\"\n").open().await;
     let card = card(&service).await;
     assert_eq!((card.products, card.excluded_products, card.customers_with_history), (51, 1, 600));
     assert!(card.notes.is_empty(), "{:?}", card.notes);
@@ -208,15 +214,16 @@ async fn the_card_is_of_the_same_customers_for_every_candidate_and_beats_them() 
         all().flat_map(|one| [one.hit_rate, one.recall, one.ndcg]).all(|value| (0.0..=1.0).contains(&value))
     );
     assert!(measured.products.customers > 100 && measured.products.customers <= measured.buy_again.customers);
-    // Tea is bought again by everybody; so `buy_again` is found, and holds about what they bought again.
+    // All customers buy tea again, so `buy_again` has hits, and about as many products as customers buy
+    // again.
     assert!(measured.buy_again.candidates.last().unwrap().hit_rate > 0.95, "{measured:?}");
     assert!((1..=3).contains(&card.buy_again_length), "{}", card.buy_again_length);
     assert!(measured.repeat_share > 0.2 && measured.repeat_share < 0.8);
 }
 
 #[tokio::test]
-async fn too_little_data_is_said_and_not_measured() {
-    let service = shop_of(&planted()[..30], "").open().await;
+async fn too_little_data_is_noted_without_an_evaluation() {
+    let service = shop_of(&planted_pairs()[..30], "").open().await;
     let few = card(&service).await;
     assert!(
         few.measured.is_none() && few.notes.iter().any(|note| note.contains("customers")),
@@ -230,7 +237,7 @@ async fn too_little_data_is_said_and_not_measured() {
         "{:?}",
         one.notes
     );
-    // Nothing is left to recommend to somebody who has everything; there is no name.
+    // A customer who owns all products gets no new ones; the product has no name.
     let body = service.get("/v1/customers/a/recommendations").await.json();
     assert_eq!((&body["products"], &body["buy_again"][0]["product_id"]), (&json!([]), &json!("p")));
     assert_eq!(
@@ -241,8 +248,8 @@ async fn too_little_data_is_said_and_not_measured() {
     assert!(card(&service).await.notes[0].contains("no purchases"));
 }
 
-/// The bytes of the lists and of the card.
-async fn made(shop: &Shop, threads: usize) -> (Vec<Vec<u8>>, Value) {
+/// Builds with `threads` threads. Returns the bytes of the rows and products files, and the model cards.
+async fn build_bytes(shop: &Shop, threads: usize) -> (Vec<Vec<u8>>, Value) {
     let mut config = shop.config.clone();
     config.build.threads = Some(threads);
     let progress = larder::telemetry::Progress::default();
@@ -256,24 +263,24 @@ async fn made(shop: &Shop, threads: usize) -> (Vec<Vec<u8>>, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn neither_the_order_of_rows_nor_copies_nor_threads_change_a_byte() {
-    let mut lines = planted();
+async fn output_is_independent_of_row_order_duplicate_files_and_threads() {
+    let mut lines = planted_pairs();
     let shop = shop_of(&lines, "");
-    let first = made(&shop, 1).await;
+    let first = build_bytes(&shop, 1).await;
     assert!(first.1["recommendations"]["measured"].is_object());
-    assert_eq!(first, made(&shop, 3).await, "threads");
+    assert_eq!(first, build_bytes(&shop, 3).await, "threads");
     lines.reverse();
     let other = Shop::new("");
     for (at, part) in lines.chunks(1_000).enumerate() {
         other.raw(&format!("transactions/{at}.csv"), format!("{HEADER}{}\n", part.join("\n")));
         other.raw(&format!("transactions/copy-{at}.csv"), format!("{HEADER}{}\n", part.join("\n")));
     }
-    assert_eq!(first, made(&other, 2).await, "order and copies");
+    assert_eq!(first, build_bytes(&other, 2).await, "order and copies");
 }
 
 #[tokio::test]
-async fn errors_and_unchanged_reads_are_those_of_the_other_reads() {
-    let service = shop_of(&planted(), "").open().await;
+async fn recommendations_have_problems_etags_and_a_view() {
+    let service = shop_of(&planted_pairs(), "").open().await;
     for (path, status, kind) in [
         ("/v1/customers/nobody/recommendations", 404, "customer-not-found"),
         ("/v1/customers/%20/recommendations", 400, "bad-customer-id"),
@@ -291,7 +298,7 @@ async fn errors_and_unchanged_reads_are_those_of_the_other_reads() {
         let again = service.client.get(format!("{}{path}", service.url)).header("if-none-match", &tag);
         assert_eq!(service.send(again).await.status, 304, "{path}");
     }
-    // The view serves the same lists by id, as any view does.
+    // The view has the same lists with ids only.
     let lists = service.get("/v1/customers/c001/recommendations").await.json();
     let view =
         service.get("/v1/customers/c001?views=recommendations").await.json()["views"]["recommendations"]
@@ -308,9 +315,9 @@ async fn errors_and_unchanged_reads_are_those_of_the_other_reads() {
     );
 }
 
-/// Wholesale: two customers with more products than a basket may have, and everybody else with two.
+/// Two wholesale customers have more products than fit into a basket; the others have two.
 #[tokio::test]
-async fn a_basket_without_end_is_cut_and_does_no_harm() {
+async fn large_baskets_are_limited_to_the_latest_products() {
     let mut lines = Vec::new();
     for (whale, product) in (0..3_000).flat_map(|product| [("whale-a", product), ("whale-b", product)]) {
         lines.push(format!("{whale},{whale},w{product:04},,1,1.00,2024-01-{:02},UK", 1 + product % 28));
@@ -324,15 +331,15 @@ async fn a_basket_without_end_is_cut_and_does_no_harm() {
     let service = shop_of(&lines, "").open().await;
     let body = service.get("/v1/customers/last/recommendations").await.json();
     assert_eq!(body["products"][0]["product_id"], "saucer");
-    // The latest hundred, of equals those first by id: of the 28th day all but the greatest ids.
+    // The latest 100 products count, of the same day the first ones by id: day 28 without the last ids.
     let latest = service.get("/v1/products/w0027/similar").await.json();
     let cut = service.get("/v1/products/w0000/similar").await.json();
     assert_eq!((ids(&latest["similar"]).len(), ids(&cut["similar"]).len()), (10, 0), "{latest} {cut}");
 }
 
 #[tokio::test]
-async fn a_lake_that_is_gone_takes_names_away_and_nothing_else() {
-    let mut shop = shop_of(&planted(), "");
+async fn missing_product_files_only_remove_names() {
+    let mut shop = shop_of(&planted_pairs(), "");
     shop.config.serving.cache = 0;
     let service = shop.open().await;
     let first = service.get("/v1/customers/c001/recommendations").await.json();

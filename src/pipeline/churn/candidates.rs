@@ -1,35 +1,35 @@
-//! The candidates for the churn model, all behind one face: fitted to rows, each gives log-odds.
+//! The candidate models of churn. A fitted candidate returns the log-odds of churn by row.
 //!
-//! Learners learn twice: who does not buy within the half and the whole of the horizon, and the mean of their log-odds counts. The shorter
-//! the part, the newer are the cuts whose outcome is known.
+//! Learners are fitted twice, to half of the horizon and to the whole horizon, and their log-odds are
+//! averaged. More recent cuts have a known outcome for the shorter part.
 
 use super::{
-    choose::share,
-    inputs::{OF_FREQUENCY, OF_OVERDUE, OF_RECENCY},
-    logistic::{Logistic, logit},
-    measure::mean,
-    purchasing::{Fits, History, Purchasing},
-    trees::Trees,
+    boosted_trees::BoostedTrees,
+    features::{FREQUENCY_COLUMN, OVERDUE_COLUMN, RECENCY_COLUMN},
+    logistic::{LogisticRegression, logit},
+    metrics::{mean, share},
+    purchase_model::{PurchaseFits, PurchaseHistory, PurchaseModel},
 };
 
-/// A way to tell who will not buy again. The order is that of simplicity: of equals the first is taken.
+/// A kind of model. Variants are ordered from simple to complex: of equally good candidates, the first one is
+/// chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Candidate {
-    /// The time since the last order over the customer's own rhythm.
+    /// Days since the last order relative to the customer's usual days between orders.
     Overdue,
-    /// The time since the last order.
+    /// Days since the last order.
     Recency,
-    /// The number of orders.
+    /// Number of orders.
     Frequency,
-    /// A purchase model without leaving.
+    /// The NBD purchase model.
     Nbd,
-    /// A purchase model with leaving.
+    /// The BG/NBD purchase model.
     BgNbd,
-    /// Logistic regression on all columns and what the purchase model says.
+    /// Logistic regression on all columns and the prediction of the purchase model.
     Logistic,
-    /// Boosted trees on the same.
+    /// Boosted trees on the same columns.
     Boosted,
-    /// The mean of the log-odds of the last two.
+    /// The mean log-odds of logistic regression and boosted trees.
     Blend,
 }
 
@@ -45,6 +45,7 @@ impl Candidate {
         Self::Blend,
     ];
 
+    /// Returns the name in the model card.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Overdue => "overdue",
@@ -58,27 +59,29 @@ impl Candidate {
         }
     }
 
-    /// The columns that it learns from, where not all.
-    fn only(self) -> Option<usize> {
+    /// Returns the only column that the candidate reads; `None` for candidates with several columns.
+    fn single_column(self) -> Option<usize> {
         match self {
-            Self::Overdue => Some(OF_OVERDUE),
-            Self::Recency => Some(OF_RECENCY),
-            Self::Frequency => Some(OF_FREQUENCY),
+            Self::Overdue => Some(OVERDUE_COLUMN),
+            Self::Recency => Some(RECENCY_COLUMN),
+            Self::Frequency => Some(FREQUENCY_COLUMN),
             _ => None,
         }
     }
 }
 
-/// Rows to learn from: columns, purchases, and after how many days the customer bought again, infinite where that was not seen.
+/// Customers at one or more cuts, with the outcome.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rows {
+pub(super) struct TrainingRows {
     pub(super) columns: Vec<Vec<f64>>,
-    pub(super) histories: Vec<History>,
+    pub(super) histories: Vec<PurchaseHistory>,
+    /// Days until the next purchase; infinite if no purchase was observed.
     pub(super) next: Vec<f64>,
 }
 
-impl Rows {
-    pub(super) fn of<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
+impl TrainingRows {
+    /// Concatenates `parts`.
+    pub(super) fn concat<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut all = Self::default();
         for part in parts {
             all.columns.resize(part.columns.len(), Vec::new());
@@ -92,36 +95,50 @@ impl Rows {
         all
     }
 
-    /// Who did not buy within `days`.
+    /// Returns for each row whether the customer made no purchase within `days`.
     pub(super) fn churned(&self, days: f64) -> Vec<bool> {
         self.next.iter().map(|next| *next > days).collect()
     }
 }
 
-/// What is known at an instant: for each part of the horizon, in days, the rows of the cuts after which it has ended.
+/// Training rows with a known outcome for a part of the horizon.
 #[derive(Debug)]
-pub(super) struct Lessons(pub(super) Vec<(f64, Rows)>);
+pub(super) struct HorizonRows {
+    /// Length of the part.
+    pub(super) days: f64,
+    /// Rows of the cuts after which the part has ended.
+    pub(super) rows: TrainingRows,
+}
 
-impl Lessons {
-    /// The rows whose whole horizon is known, and the horizon.
-    pub(super) fn whole(&self) -> Option<(f64, &Rows)> {
-        self.0.last().map(|(days, rows)| (*days, rows))
+/// Training rows by part of the horizon, shortest part first; the last part is the whole horizon.
+#[derive(Debug)]
+pub(super) struct TrainingData(pub(super) Vec<HorizonRows>);
+
+impl TrainingData {
+    /// Returns the rows with a known outcome for the whole horizon.
+    pub(super) fn whole(&self) -> Option<&HorizonRows> {
+        self.0.last()
+    }
+
+    /// Returns the number of distinct rows. Rows of the shortest part include the rows of longer parts.
+    pub(super) fn len(&self) -> usize {
+        self.0.first().map_or(0, |part| part.rows.next.len())
     }
 }
 
-/// Mean and deviation of each column. What is not known becomes the mean.
+/// Mean and standard deviation of each column. Standardized unknown values are 0, the mean.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Scale(Vec<(f64, f64)>);
+pub(super) struct Standardization(Vec<(f64, f64)>);
 
-impl Scale {
+impl Standardization {
     fn of(columns: &[Vec<f64>]) -> Self {
-        let of_column = |column: &Vec<f64>| {
+        let moments = |column: &Vec<f64>| {
             let known = || column.iter().copied().filter(|value| value.is_finite());
             let middle = mean(known());
             let deviation = mean(known().map(|value| (value - middle).powi(2))).sqrt();
             (middle, if deviation > 1e-9 { deviation } else { 1.0 })
         };
-        Self(columns.iter().map(of_column).collect())
+        Self(columns.iter().map(moments).collect())
     }
 
     fn apply(&self, columns: &[Vec<f64>]) -> Vec<Vec<f64>> {
@@ -133,58 +150,67 @@ impl Scale {
     }
 }
 
-/// A candidate that has learned.
+/// A fitted candidate.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fitted {
+pub(super) struct FittedCandidate {
     pub(super) candidate: Candidate,
-    /// Of which the mean counts.
-    parts: Vec<Part>,
+    /// One sub-model per learned part of the horizon; their log-odds are averaged.
+    parts: Vec<HorizonModel>,
 }
 
-/// What was learned of one part of the horizon.
+/// A model of one part of the horizon.
 #[derive(Debug, Clone, PartialEq)]
-struct Part {
-    /// By how much the log-odds of churn are greater than within the whole horizon.
-    above: f64,
-    purchases: Option<(Purchasing, f64)>,
-    scale: Scale,
-    logistic: Option<Logistic>,
-    trees: Option<Trees>,
+struct HorizonModel {
+    /// Log-odds of churn within the part minus log-odds of churn within the whole horizon; subtracted from
+    /// the scores.
+    offset: f64,
+    purchases: Option<PurchasePrediction>,
+    scale: Standardization,
+    logistic: Option<LogisticRegression>,
+    trees: Option<BoostedTrees>,
 }
 
-impl Part {
-    /// Logistic regression and trees.
-    fn fit(rows: &Rows, fits: &Fits, days: f64) -> Self {
-        let purchases = fits.best().map(|model| (*model, days));
+/// A purchase model and the days for which it predicts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct PurchasePrediction {
+    model: PurchaseModel,
+    days: f64,
+}
+
+impl HorizonModel {
+    /// Fits logistic regression and boosted trees to `rows`.
+    fn fit(rows: &TrainingRows, fits: &PurchaseFits, days: f64) -> Self {
+        let purchases = fits.best().map(|model| PurchasePrediction { model: *model, days });
         let (columns, churned) = (with_purchases(rows, purchases), rows.churned(days));
-        let scale = Scale::of(&columns);
+        let scale = Standardization::of(&columns);
         let scaled = scale.apply(&columns);
-        let logistic = Some(Logistic::fit(&scaled, &churned, penalty(&churned)));
-        let trees = Some(Trees::fit(&scaled, &churned));
-        Self { above: 0.0, purchases, scale, logistic, trees }
+        let logistic = Some(LogisticRegression::fit(&scaled, &churned, penalty(&churned)));
+        let trees = Some(BoostedTrees::fit(&scaled, &churned));
+        Self { offset: 0.0, purchases, scale, logistic, trees }
     }
 
-    /// The regression on the column at `place` alone: the other columns are made to say nothing.
-    fn only(&self, place: usize, rows: &Rows, days: f64) -> Self {
+    /// Fits a logistic regression to the column at `place` only. The weights of the other columns are 0.
+    fn fit_single_column(&self, place: usize, rows: &TrainingRows, days: f64) -> Self {
         let (scaled, churned) = (self.scaled(rows), rows.churned(days));
-        let one = Logistic::fit(std::slice::from_ref(&scaled[place]), &churned, penalty(&churned));
+        let one = LogisticRegression::fit(std::slice::from_ref(&scaled[place]), &churned, penalty(&churned));
         let mut weights = vec![0.0; scaled.len()];
         weights[place] = one.weights[0];
-        Self { logistic: Some(Logistic { intercept: one.intercept, weights }), trees: None, ..self.clone() }
+        let logistic = Some(LogisticRegression { intercept: one.intercept, weights });
+        Self { logistic, trees: None, ..self.clone() }
     }
 
-    /// The log-odds as the purchase model says them, and nothing else.
-    fn purchases(model: &Purchasing, rows: &Rows, days: f64) -> Option<Self> {
-        let purchases = Some((*model, days));
-        let scale = Scale::of(&with_purchases(rows, purchases));
+    /// Returns a model whose log-odds are the log-odds of the purchase model.
+    fn from_purchase_model(model: &PurchaseModel, rows: &TrainingRows, days: f64) -> Option<Self> {
+        let purchases = Some(PurchasePrediction { model: *model, days });
+        let scale = Standardization::of(&with_purchases(rows, purchases));
         let (middle, deviation) = *scale.0.last()?;
         let mut weights = vec![0.0; scale.0.len()];
         *weights.last_mut()? = deviation;
-        let logistic = Some(Logistic { intercept: middle, weights });
-        Some(Self { above: 0.0, purchases, scale, logistic, trees: None })
+        let logistic = Some(LogisticRegression { intercept: middle, weights });
+        Some(Self { offset: 0.0, purchases, scale, logistic, trees: None })
     }
 
-    fn scaled(&self, rows: &Rows) -> Vec<Vec<f64>> {
+    fn scaled(&self, rows: &TrainingRows) -> Vec<Vec<f64>> {
         self.scale.apply(&with_purchases(rows, self.purchases))
     }
 
@@ -192,9 +218,9 @@ impl Part {
         let rows = scaled.first().map_or(0, Vec::len);
         let logistic = self.logistic.as_ref().map(|logistic| logistic.scores(scaled, rows));
         let trees = self.trees.as_ref().map(|trees| trees.scores(scaled, rows));
-        let mut scores = either(logistic, trees).unwrap_or_else(|| vec![0.0; rows]);
+        let mut scores = mean_of_present(logistic, trees).unwrap_or_else(|| vec![0.0; rows]);
         for score in &mut scores {
-            *score -= self.above;
+            *score -= self.offset;
         }
         scores
     }
@@ -209,20 +235,19 @@ impl Part {
                 .collect::<Vec<f64>>()
         });
         let trees = self.trees.as_ref().map(|trees| trees.contributions(scaled, row));
-        either(logistic, trees).unwrap_or_else(|| vec![0.0; scaled.len()])
+        mean_of_present(logistic, trees).unwrap_or_else(|| vec![0.0; scaled.len()])
     }
 }
 
-/// The mean of two, or the one there is.
-fn either(one: Option<Vec<f64>>, other: Option<Vec<f64>>) -> Option<Vec<f64>> {
+/// Returns the element-wise mean of both vectors, or the vector that is present.
+fn mean_of_present(one: Option<Vec<f64>>, other: Option<Vec<f64>>) -> Option<Vec<f64>> {
     match (one, other) {
-        (Some(one), Some(other)) => Some(mean_of([one, other])),
+        (Some(one), Some(other)) => Some(elementwise_mean([one, other])),
         (one, other) => one.or(other),
     }
 }
 
-/// The mean, place by place.
-fn mean_of(all: impl IntoIterator<Item = Vec<f64>>) -> Vec<f64> {
+fn elementwise_mean(all: impl IntoIterator<Item = Vec<f64>>) -> Vec<f64> {
     let (mut sums, mut count) = (Vec::new(), 0.0);
     for one in all {
         sums.resize(one.len(), 0.0);
@@ -235,31 +260,35 @@ fn mean_of(all: impl IntoIterator<Item = Vec<f64>>) -> Vec<f64> {
     sums
 }
 
-impl Fitted {
-    /// All candidates, learned from `lessons`, in the order of [`Candidate::ALL`]; of a degenerate one, nothing. Rules and purchase
-    /// models go by the whole horizon alone.
-    pub(super) fn all(lessons: &Lessons, fits: &Fits) -> Vec<Option<Self>> {
-        let Some((days, rows)) = lessons.whole() else { return Candidate::ALL.map(|_| None).to_vec() };
-        let usual = |rows: &Rows, days: f64| logit(share(&rows.churned(days)));
-        let fit = |(part, of_part): &(f64, Rows)| {
-            let above = usual(of_part, *part) - usual(rows, days);
-            Part { above, ..Part::fit(of_part, fits, *part) }
+impl FittedCandidate {
+    /// Fits all candidates, in the order of [`Candidate::ALL`]; `None` for a degenerate one. Single-column
+    /// candidates and purchase models learn only the whole horizon.
+    pub(super) fn fit_all(data: &TrainingData, fits: &PurchaseFits) -> Vec<Option<Self>> {
+        let Some(HorizonRows { days, rows }) = data.whole() else {
+            return Candidate::ALL.map(|_| None).to_vec();
         };
-        let parts: Vec<Part> = lessons.0.iter().map(fit).collect();
+        let base_log_odds = |rows: &TrainingRows, days: f64| logit(share(&rows.churned(days)));
+        let fit = |part: &HorizonRows| {
+            let offset = base_log_odds(&part.rows, part.days) - base_log_odds(rows, *days);
+            HorizonModel { offset, ..HorizonModel::fit(&part.rows, fits, part.days) }
+        };
+        let parts: Vec<HorizonModel> = data.0.iter().map(fit).collect();
         let Some(whole) = parts.last() else { return Candidate::ALL.map(|_| None).to_vec() };
         let fitted = |candidate: Candidate| {
+            let from_purchases =
+                |model: &PurchaseModel| HorizonModel::from_purchase_model(model, rows, *days);
             let parts = match candidate {
                 Candidate::Logistic => {
-                    parts.iter().map(|part| Part { trees: None, ..part.clone() }).collect()
+                    parts.iter().map(|part| HorizonModel { trees: None, ..part.clone() }).collect()
                 }
                 Candidate::Boosted => {
-                    parts.iter().map(|part| Part { logistic: None, ..part.clone() }).collect()
+                    parts.iter().map(|part| HorizonModel { logistic: None, ..part.clone() }).collect()
                 }
                 Candidate::Blend => parts.clone(),
-                Candidate::Nbd => vec![Part::purchases(fits.nbd.as_ref().ok()?, rows, days)?],
-                Candidate::BgNbd => vec![Part::purchases(fits.bg_nbd.as_ref().ok()?, rows, days)?],
+                Candidate::Nbd => vec![from_purchases(fits.nbd.as_ref().ok()?)?],
+                Candidate::BgNbd => vec![from_purchases(fits.bg_nbd.as_ref().ok()?)?],
                 Candidate::Overdue | Candidate::Recency | Candidate::Frequency => {
-                    vec![whole.only(candidate.only()?, rows, days)]
+                    vec![whole.fit_single_column(candidate.single_column()?, rows, *days)]
                 }
             };
             Some(Self { candidate, parts })
@@ -267,43 +296,49 @@ impl Fitted {
         Candidate::ALL.into_iter().map(fitted).collect()
     }
 
-    /// The columns of `rows` and what the purchase model says, as the learners of each part see them.
-    pub(super) fn scaled(&self, rows: &Rows) -> Vec<Vec<Vec<f64>>> {
+    /// Returns the standardized columns of `rows`, with the purchase model's column, for each part of the
+    /// horizon.
+    pub(super) fn scaled(&self, rows: &TrainingRows) -> Vec<Vec<Vec<f64>>> {
         self.parts.iter().map(|part| part.scaled(rows)).collect()
     }
 
-    /// The log-odds of churn of every row.
-    pub(super) fn scores(&self, rows: &Rows) -> Vec<f64> {
-        mean_of(self.parts.iter().map(|part| part.scores(&part.scaled(rows))))
+    /// Returns the log-odds of churn of each row.
+    pub(super) fn scores(&self, rows: &TrainingRows) -> Vec<f64> {
+        elementwise_mean(self.parts.iter().map(|part| part.scores(&part.scaled(rows))))
     }
 
-    /// What each column adds to the log-odds of `row` of the `scaled` columns.
+    /// Returns the contribution of each column to the log-odds of `row`. `scaled` comes from
+    /// [`FittedCandidate::scaled`].
     pub(super) fn contributions(&self, scaled: &[Vec<Vec<f64>>], row: usize) -> Vec<f64> {
-        mean_of(self.parts.iter().zip(scaled).map(|(part, scaled)| part.contributions(scaled, row)))
+        elementwise_mean(self.parts.iter().zip(scaled).map(|(part, scaled)| part.contributions(scaled, row)))
     }
 
-    /// The weights of the regression.
+    /// Returns the weights of the logistic regression.
     pub(super) fn weights(&self) -> Vec<f64> {
-        mean_of(self.parts.iter().filter_map(|part| Some(part.logistic.as_ref()?.weights.clone())))
+        elementwise_mean(self.parts.iter().filter_map(|part| Some(part.logistic.as_ref()?.weights.clone())))
     }
 
-    /// How much of the change that all splits make each column has, by size.
-    pub(super) fn importance(&self, rows: &Rows) -> Vec<f64> {
-        let of = |part: &Part| Some(part.trees.as_ref()?.importance(&part.scaled(rows), rows.next.len()));
-        mean_of(self.parts.iter().filter_map(of))
+    /// Returns the importance of each column in the boosted trees; see [`BoostedTrees::importance`].
+    pub(super) fn importance(&self, rows: &TrainingRows) -> Vec<f64> {
+        let of_part =
+            |part: &HorizonModel| Some(part.trees.as_ref()?.importance(&part.scaled(rows), rows.next.len()));
+        elementwise_mean(self.parts.iter().filter_map(of_part))
     }
 }
 
-/// The columns of `rows` and one more: the log-odds of no purchase within the horizon; 0 for all where no model could be fitted.
-fn with_purchases(rows: &Rows, purchases: Option<(Purchasing, f64)>) -> Vec<Vec<f64>> {
-    let says =
-        |history: &History| purchases.map_or(0.0, |(model, days)| logit(model.none_within(history, days)));
+/// Returns the columns of `rows` and the column of the purchase model: the log-odds of no purchase within the
+/// horizon, or 0 for all rows without a model.
+fn with_purchases(rows: &TrainingRows, purchases: Option<PurchasePrediction>) -> Vec<Vec<f64>> {
+    let log_odds = |history: &PurchaseHistory| {
+        purchases.map_or(0.0, |PurchasePrediction { model, days }| logit(model.none_within(history, days)))
+    };
     let mut columns = rows.columns.clone();
-    columns.push(rows.histories.iter().map(says).collect());
+    columns.push(rows.histories.iter().map(log_odds).collect());
     columns
 }
 
-/// A half of a percent of the rows: enough to hold correlated columns, too little to bend what the data says.
+/// Returns the L2 penalty: 0.5 % of the number of rows. It stabilizes correlated columns and hardly shrinks
+/// the weights.
 #[expect(clippy::cast_precision_loss, reason = "a number of rows")]
 fn penalty(churned: &[bool]) -> f64 {
     (churned.len() as f64 * 0.005).max(1.0)

@@ -1,38 +1,39 @@
-//! Logistic regression with a quadratic penalty, by Newton's method: columns of numbers in, weights out.
+//! Logistic regression with an L2 penalty, fitted by Newton's method (iteratively reweighted least squares).
 //!
-//! A page of arithmetic, and owned for that reason: what crates offer brings a matrix library and an optimizer, sums in an order
-//! that depends on threads, or both. Rows are summed one after the other, so that the same rows give the same weights to the bit.
-//! Knows nothing of customers.
+//! Implemented here because crates bring a matrix library and an optimizer, add up in an order that depends
+//! on threads, or both. Rows are summed sequentially, so the same rows give bit-identical weights.
 
-/// Steps of Newton's method; it has converged long before.
-const STEPS: usize = 25;
-/// Where a step changes no weight by more than this, it has.
-const SMALL: f64 = 1e-9;
+/// Greatest number of Newton steps; fits converge in far fewer.
+const MAX_STEPS: usize = 25;
+/// Greatest change of a weight, by absolute value, at which the fit has converged.
+const TOLERANCE: f64 = 1e-9;
 
-/// The weights of standardized columns.
+/// Intercept and weights of a fit to standardized columns.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Logistic {
+pub(super) struct LogisticRegression {
     pub(super) intercept: f64,
     pub(super) weights: Vec<f64>,
 }
 
+/// Returns the probability for the log-odds `x`.
 pub(super) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// Log-odds; of what is certain, those of nearly certain.
+/// Returns the log-odds of the probability `p`, which is clamped away from 0 and 1.
 pub(super) fn logit(p: f64) -> f64 {
     let p = p.clamp(1e-6, 1.0 - 1e-6);
     (p / (1.0 - p)).ln()
 }
 
-impl Logistic {
-    /// Fits `columns` to `labels`. The intercept goes without penalty, each weight with `penalty` × its square / 2.
+impl LogisticRegression {
+    /// Fits `columns` to `labels`. The penalty is `penalty` / 2 times the square of each weight; the
+    /// intercept has none.
     pub(super) fn fit(columns: &[Vec<f64>], labels: &[bool], penalty: f64) -> Self {
         let size = columns.len() + 1;
         let mut beta = vec![0.0; size];
         let mut row = vec![1.0; size];
-        for _ in 0..STEPS {
+        for _ in 0..MAX_STEPS {
             let mut gradient: Vec<f64> =
                 beta.iter().enumerate().map(|(at, b)| if at == 0 { 0.0 } else { -penalty * b }).collect();
             let mut hessian = vec![0.0; size * size];
@@ -55,17 +56,17 @@ impl Logistic {
             }
             let step = solve(hessian, gradient, size);
             let largest = step.iter().fold(0.0_f64, |largest, s| largest.max(s.abs()));
-            // Far steps come from data that separates; shortened they still lead there.
+            // Separable data causes very long steps; shortened steps lead in the same direction.
             let scale = if largest > 5.0 { 5.0 / largest } else { 1.0 };
             beta.iter_mut().zip(&step).for_each(|(b, s)| *b += scale * s);
-            if largest < SMALL {
+            if largest < TOLERANCE {
                 break;
             }
         }
         Self { intercept: beta[0], weights: beta[1..].to_vec() }
     }
 
-    /// The log-odds of each of `rows` rows.
+    /// Returns the log-odds of each of the `rows` rows.
     pub(super) fn scores(&self, columns: &[Vec<f64>], rows: usize) -> Vec<f64> {
         let mut scores = vec![self.intercept; rows];
         for (column, weight) in columns.iter().zip(&self.weights) {
@@ -79,7 +80,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Solves `matrix` · x = `right` by Cholesky; of the symmetric matrix only the lower half is read.
+/// Solves `matrix` · x = `right` by Cholesky decomposition. Reads only the lower triangle of the symmetric
+/// matrix.
 fn solve(mut matrix: Vec<f64>, mut right: Vec<f64>, size: usize) -> Vec<f64> {
     for i in 0..size {
         for j in 0..=i {
@@ -104,8 +106,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn planted_weights_are_found_again() {
-        // A grid of two columns whose labels appear in exactly the share that the weights 0.5, 1 and -2 give.
+    fn fit_recovers_known_weights() {
+        // A grid of two columns. Labels occur in exactly the share that the weights 0.5, 1 and -2 give.
         let (mut first, mut second, mut labels) = (Vec::new(), Vec::new(), Vec::new());
         for i in -4..=4 {
             for j in -4..=4 {
@@ -118,16 +120,16 @@ mod tests {
                 }
             }
         }
-        let fitted = Logistic::fit(&[first, second], &labels, 0.0);
+        let fitted = LogisticRegression::fit(&[first, second], &labels, 0.0);
         let found = [fitted.intercept, fitted.weights[0], fitted.weights[1]];
         assert!(found.iter().zip([0.5, 1.0, -2.0]).all(|(f, w)| (f - w).abs() < 0.01), "{found:?}");
     }
 
     #[test]
-    fn data_that_separates_stays_finite() {
+    fn separable_data_gives_finite_weights() {
         let column: Vec<f64> = (0..40).map(|at| f64::from(at) - 19.5).collect();
         let labels: Vec<bool> = column.iter().map(|x| *x > 0.0).collect();
-        let fitted = Logistic::fit(&[column], &labels, 0.1);
+        let fitted = LogisticRegression::fit(&[column], &labels, 0.1);
         assert!(fitted.weights[0].is_finite() && fitted.weights[0] > 0.0, "{fitted:?}");
     }
 }

@@ -1,11 +1,11 @@
-//! `POST /v1/audiences`: its form, its pages, its errors.
+//! `POST /v1/audiences`: response, pages, errors.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::support::shop::{Answer, Service, corners, corners_with, eventually};
 
-async fn ask(service: &Service, body: Value) -> Answer {
+async fn query(service: &Service, body: Value) -> Answer {
     service.post("/v1/audiences", body.to_string()).await
 }
 
@@ -19,11 +19,11 @@ fn ids(answer: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn an_audience_is_counted_listed_and_divided() {
+async fn audience_has_total_members_figures_and_breakdown() {
     let service = corners().open().await;
     let asked = json!({"where": "profile.country:UK and rfm.monetary > 5", "views": ["rfm"], "limit": 2,
         "breakdown": {"feature": "rfm.segment", "top": 1}});
-    let answer = ask(&service, asked).await;
+    let answer = query(&service, asked).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert!(answer.text.contains("\"revenue\":168.4999,"), "{}", answer.text);
     let answer = answer.json();
@@ -42,10 +42,10 @@ async fn an_audience_is_counted_listed_and_divided() {
     let all = service.get("/v1/snapshots").await.json();
     assert_eq!(answer["snapshot"], all["snapshots"][0]["id"]);
 
-    // Segments are what /v1/segments says they are.
+    // Figures of segments equal those of /v1/segments.
     for segment in service.get("/v1/segments").await.json()["segments"].as_array().unwrap() {
         let name = segment["name"].as_str().unwrap();
-        let answer = ask(&service, json!({"where": format!("segment:{name}"), "limit": 0})).await.json();
+        let answer = query(&service, json!({"where": format!("segment:{name}"), "limit": 0})).await.json();
         assert_eq!(answer["total"], segment["size"], "{name}");
         for figure in ["share", "revenue", "mean_r_score", "mean_f_score", "mean_m_score"] {
             assert_eq!(answer[figure], segment[figure], "{name} {figure}");
@@ -53,9 +53,9 @@ async fn an_audience_is_counted_listed_and_divided() {
         assert_eq!((&answer["customers"], &answer["next"]), (&json!([]), &json!(null)), "{name}");
     }
 
-    // Null is never true, with `not` or without.
+    // A comparison with null is never true, nor is its negation.
     let count = async |expression: &str| {
-        ask(&service, json!({"where": expression, "limit": 0})).await.json()["total"].clone()
+        query(&service, json!({"where": expression, "limit": 0})).await.json()["total"].clone()
     };
     assert_eq!(count("profile.age > 30").await, 2);
     assert_eq!(count("not profile.age > 30").await, 0);
@@ -65,33 +65,35 @@ async fn an_audience_is_counted_listed_and_divided() {
     );
     assert_eq!(count("profile.vip : true").await, 1);
 
-    let buckets = json!({"where": "rfm.monetary is not null", "limit": 0, "breakdown": {"feature": "rfm.monetary", "buckets": 2}});
-    let buckets = ask(&service, buckets).await.json();
+    let buckets = json!({"where": "rfm.monetary is not null", "limit": 0,
+        "breakdown": {"feature": "rfm.monetary", "buckets": 2}});
+    let buckets = query(&service, buckets).await.json();
     let buckets = buckets["breakdown"]["buckets"].as_array().unwrap();
     assert_eq!((buckets.len(), &buckets[1]["to"]), (2, &json!(74.5)), "{buckets:?}");
     assert!(buckets[0]["to"].as_f64() < buckets[1]["from"].as_f64());
 }
 
-/// `cursor`, but `offset` members on.
-fn beyond(cursor: &Value, offset: &str) -> String {
+/// Returns `cursor` with another `offset`.
+fn with_offset(cursor: &Value, offset: &str) -> String {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor.as_str().unwrap()).unwrap()).unwrap();
     URL_SAFE_NO_PAD.encode(format!("{} {offset}", text.rsplit_once(' ').unwrap().0))
 }
 
 #[tokio::test]
-async fn pages_hold_everybody_once_in_every_order() {
+async fn pages_have_each_member_once_in_every_order() {
     let shop = corners();
     let service = shop.open().await;
-    // Cursors hold no state: another replica goes on with them, and so it does after a new snapshot.
+    // Cursors are stateless: another replica accepts them, also after a new snapshot.
     let other = shop.serve().await;
     for order in ["rfm.monetary desc", "rfm.monetary", "profile.age desc", "behavior.first_purchase_at asc"] {
-        let mut body = json!({"where": "rfm.monetary < 1000000 or rfm.monetary is null", "order_by": order, "limit": 1000});
-        let whole = ask(&service, body.clone()).await.json();
+        let mut body = json!({"where": "rfm.monetary < 1000000 or rfm.monetary is null",
+            "order_by": order, "limit": 1000});
+        let whole = query(&service, body.clone()).await.json();
         let whole = ids(&whole);
         body["limit"] = json!(3);
         let mut seen = Vec::new();
         for turn in 0.. {
-            let page = ask(if turn % 2 == 0 { &service } else { &other }, body.clone()).await.json();
+            let page = query(if turn % 2 == 0 { &service } else { &other }, body.clone()).await.json();
             assert_eq!(page["total"], whole.len(), "{page}");
             seen.extend(ids(&page).into_iter().map(str::to_owned));
             if page["next"].is_null() {
@@ -102,44 +104,46 @@ async fn pages_hold_everybody_once_in_every_order() {
         assert_eq!(seen, whole, "{order}");
         assert_eq!(whole.len(), 15, "{order}");
     }
-    let first = ask(&service, json!({"where": "rfm.monetary > 0", "limit": 1})).await.json();
+    let first = query(&service, json!({"where": "rfm.monetary > 0", "limit": 1})).await.json();
     let cursor = &first["next"];
-    // The same expression in other words is the same.
-    let same = ask(&service, json!({"where": "( rfm.monetary>0.0 )", "cursor": cursor})).await;
+    // An equal expression in another spelling is accepted.
+    let same = query(&service, json!({"where": "( rfm.monetary>0.0 )", "cursor": cursor})).await;
     assert_eq!(same.status, 200, "{}", same.text);
     let built = shop.build().await;
     shop.publish(&built.manifest.id).await;
-    let older = ask(&shop.serve().await, json!({"where": "rfm.monetary > 0", "cursor": cursor})).await.json();
+    let older =
+        query(&shop.serve().await, json!({"where": "rfm.monetary > 0", "cursor": cursor})).await.json();
     assert_eq!(older["snapshot"], first["snapshot"]);
     for body in [
         json!({"where": "rfm.monetary > 1", "cursor": cursor}),
         json!({"where": "rfm.monetary > 0", "order_by": "rfm.monetary", "cursor": cursor}),
         json!({"where": "rfm.monetary > 0", "cursor": "x"}),
-        json!({"where": "rfm.monetary > 0", "cursor": beyond(cursor, "18446744073709551616")}),
+        json!({"where": "rfm.monetary > 0", "cursor": with_offset(cursor, "18446744073709551616")}),
     ] {
-        assert_eq!(ask(&service, body).await.problem(), "bad-cursor");
+        assert_eq!(query(&service, body).await.problem(), "bad-cursor");
     }
-    // Beyond the last there is nobody, however far.
+    // Pages beyond the end are empty.
     for offset in ["1000", "18446744073709551614", "18446744073709551615"] {
         let page =
-            ask(&service, json!({"where": "rfm.monetary > 0", "cursor": beyond(cursor, offset)})).await;
+            query(&service, json!({"where": "rfm.monetary > 0", "cursor": with_offset(cursor, offset)}))
+                .await;
         assert_eq!(page.status, 200, "{}", page.text);
         assert_eq!((ids(&page.json()), &page.json()["next"]), (vec![""; 0], &Value::Null), "{}", page.text);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_who_is_forgotten_is_counted_or_listed() {
+async fn erased_customers_are_neither_counted_nor_listed() {
     let shop = corners();
     let service = shop.open().await;
     let body = json!({"where": "rfm.monetary > 0", "limit": 2, "breakdown": {"feature": "rfm.segment"}});
-    let before = ask(&service, body.clone()).await.json();
+    let before = query(&service, body.clone()).await.json();
     assert_eq!(ids(&before), ["loyal", "tie-b"]);
-    // One on the page that was read, one on the next.
+    // One customer of the page that was read, and one of the next page.
     assert!(shop.larder(&["forget", "loyal", "17850"]).status.success());
     let (total, share) = (before["total"].as_u64().unwrap(), before["share"].as_f64().unwrap());
     let fewer = |answer: &Answer| answer.json()["total"] == total - 2;
-    let after = eventually(|| ask(&service, body.clone()), fewer).await.json();
+    let after = eventually(|| query(&service, body.clone()), fewer).await.json();
     assert_eq!(ids(&after), ["tie-b", "tie-a"], "{after}");
     assert_eq!((&after["customers"][0]["rank"], &after["customers"][1]["rank"]), (&json!(2), &json!(4)));
     let revenue = before["revenue"].as_f64().unwrap() - 74.5 - 35.5;
@@ -151,14 +155,14 @@ async fn nobody_who_is_forgotten_is_counted_or_listed() {
         .iter()
         .map(|value| value["customers"].as_u64().unwrap());
     assert_eq!(counted.sum::<u64>(), total - 2, "{after}");
-    // The cursor from before goes on where it was.
+    // An older cursor continues at its position.
     let mut next = body;
     next["cursor"] = before["next"].clone();
-    assert_eq!(ids(&ask(&service, next).await.json())[0], "tie-a");
+    assert_eq!(ids(&query(&service, next).await.json())[0], "tie-a");
 }
 
 #[tokio::test]
-async fn mistakes_are_named_with_their_place() {
+async fn errors_have_positions_and_suggestions() {
     let service = corners_with("[serving]\naudience_memory = \"1KiB\"\n").open().await;
     for (expression, position, part) in [
         ("rfm.monetary >= and", 16, "expected a value"),
@@ -167,21 +171,22 @@ async fn mistakes_are_named_with_their_place() {
         ("rmf.monetary > 1", 0, "did you mean rfm.monetary?"),
         ("rfm.monetarry > 1", 0, "did you mean monetary?"),
         ("rfm.country:UK", 0, "did you mean profile.country?"),
-        ("rfm.monetary > lots", 15, "rfm.monetary is a number, and cannot be compared with \"lots\""),
+        ("rfm.monetary > lots", 15, "rfm.monetary is a number and cannot be compared with \"lots\""),
         (
             "profile.country = 1",
             18,
-            "profile.country is text, and cannot be compared with 1; put text in quotes, or give the column a type by `types`",
+            "profile.country is text and cannot be compared with 1; put text in quotes, or set the column's \
+             type by `types`",
         ),
         ("behavior.first_purchase_at < 2011", 29, "is a time"),
-        ("profile.vip > true", 0, "true or false, which are not less or greater"),
-        ("recommendations.products = x", 27, "can be compared with null only"),
+        ("profile.vip > true", 0, "true or false, which have no order"),
+        ("recommendations.products = x", 27, "can only be compared with null"),
         ("profile.country:\u{201c}United Kingdom\u{201d}", 16, "straight quotes"),
-        ("profile.country:United Kingdom", 23, "text of several words goes in quotes"),
-        ("profile.country in (UK, United Kingdom)", 31, "text of several words goes in quotes"),
+        ("profile.country:United Kingdom", 23, "put text of several words in quotes"),
+        ("profile.country in (UK, United Kingdom)", 31, "put text of several words in quotes"),
         ("behavior.first_purchase_at > \"2011-12-09 12:50\"", 29, "a time with its zone"),
     ] {
-        let answer = ask(&service, json!({ "where": expression })).await;
+        let answer = query(&service, json!({ "where": expression })).await;
         assert_eq!(
             (answer.status, answer.problem().as_str()),
             (400, "bad-expression"),
@@ -221,12 +226,12 @@ async fn mistakes_are_named_with_their_place() {
             "breakdown.top",
         ),
     ] {
-        let answer = ask(&service, body.clone()).await;
+        let answer = query(&service, body.clone()).await;
         assert_eq!((answer.status, answer.problem().as_str()), (400, kind), "{body}: {}", answer.text);
         assert!(answer.json()["detail"].as_str().unwrap().contains(part), "{body}: {}", answer.text);
     }
-    // A value that nobody has is no mistake by itself: it may be there tomorrow.
-    let answer = ask(&service, json!({"where": "not profile.country in (UK, Farnce)"})).await.json();
+    // A value that no customer has is a hint, not an error: later snapshots may have it.
+    let answer = query(&service, json!({"where": "not profile.country in (UK, Farnce)"})).await.json();
     assert_eq!(answer["hints"][0]["position"], 28, "{answer}");
     assert!(answer["hints"][0]["message"].as_str().unwrap().contains("did you mean `France`?"), "{answer}");
     assert_eq!(answer["total"], 1, "{answer}");

@@ -1,10 +1,10 @@
-//! The grammar: everything that is printed can be read again, and nothing that is read makes it panic.
+//! The grammar of expressions: formatted expressions parse to the same expression, and no input panics.
 
 use chrono::DateTime;
-use larder::audience::{At, Decimal, Expression, FeatureName, Literal, MAX_DEPTH, Operator, Value};
+use larder::audience::{Decimal, Expression, FeatureName, Literal, MAX_DEPTH, Operand, Operator, Position};
 use proptest::prelude::*;
 
-fn value() -> impl Strategy<Value = Value> {
+fn operand() -> impl Strategy<Value = Operand> {
     let literal = prop_oneof![
         ".{0,8}".prop_map(Literal::Text),
         (any::<i64>(), 0_u32..12)
@@ -13,7 +13,7 @@ fn value() -> impl Strategy<Value = Value> {
         (-62_000_000_000_i64..253_000_000_000, 0_u32..1_000_000_000)
             .prop_map(|(seconds, nanos)| Literal::Time(DateTime::from_timestamp(seconds, nanos).unwrap())),
     ];
-    literal.prop_map(|literal| Value { literal, at: At(0) })
+    literal.prop_map(|literal| Operand { literal, at: Position(0) })
 }
 
 fn expression() -> impl Strategy<Value = Expression> {
@@ -28,11 +28,11 @@ fn expression() -> impl Strategy<Value = Expression> {
         Operator::AtLeast,
     ]);
     let test = prop_oneof![
-        ".{1,8}".prop_map(|name| Expression::Segment(name, At(0))),
-        (feature.clone(), operator, value())
-            .prop_map(|(name, operator, value)| Expression::Compare(name, operator, value)),
-        (feature.clone(), prop::collection::vec(value(), 1..4))
-            .prop_map(|(name, values)| Expression::In(name, values)),
+        ".{1,8}".prop_map(|name| Expression::Segment(name, Position(0))),
+        (feature.clone(), operator, operand())
+            .prop_map(|(name, operator, operand)| Expression::Compare(name, operator, operand)),
+        (feature.clone(), prop::collection::vec(operand(), 1..4))
+            .prop_map(|(name, operands)| Expression::In(name, operands)),
         feature.prop_map(Expression::IsNull),
     ];
     test.prop_recursive(6, 40, 4, |inner| {
@@ -48,21 +48,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn what_is_printed_reads_as_it_was(expression in expression()) {
+    fn formatted_expressions_parse_to_the_same_expression(expression in expression()) {
         let text = expression.to_string();
         prop_assert_eq!(Expression::parse(&text), Ok(expression), "{}", text);
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in any::<String>()) {
+    fn arbitrary_text_does_not_panic(text in any::<String>()) {
         if let Err(error) = Expression::parse(&text) {
             prop_assert!(error.position <= text.chars().count());
         }
     }
 
     #[test]
-    fn pieces_of_expressions_do_not_either(pieces in prop::collection::vec(proptest::sample::select(vec![
-        "segment", ":", "champions", " ", "rfm.monetary", ">=", "1000", "not ", "(", ")", " and ", " or ", "in", ",", "is", "null",
+    fn random_tokens_do_not_panic(pieces in prop::collection::vec(proptest::sample::select(vec![
+        "segment", ":", "champions", " ", "rfm.monetary", ">=", "1000", "not ", "(", ")", " and ", " or ",
+        "in", ",", "is", "null",
         "\"", "'", "\\", "-", "1e9", "2011-12-09T12:50:00Z", "true", "é", "<",
     ]), 0..20)) {
         let text = pieces.concat();
@@ -78,11 +79,13 @@ fn read(text: &str) -> String {
 }
 
 #[test]
-fn every_form_is_read() {
+fn every_form_is_parsed_to_its_canonical_form() {
     for (text, same) in [
         (
-            "segment:champions and churn.risk:high and not profile.country:\"United Kingdom\" and rfm.monetary >= 1000",
-            "segment:champions and churn.risk = \"high\" and not profile.country = \"United Kingdom\" and rfm.monetary >= 1000",
+            "segment:champions and churn.risk:high and not profile.country:\"United Kingdom\" \
+             and rfm.monetary >= 1000",
+            "segment:champions and churn.risk = \"high\" and not profile.country = \"United Kingdom\" \
+             and rfm.monetary >= 1000",
         ),
         ("a.b=1 or a.b=2 and a.c=3", "a.b = 1 or (a.b = 2 and a.c = 3)"),
         ("NOT (a.b = 'it\\'s') AND a.c IS NOT NULL", "not a.b = \"it's\" and not a.c is null"),
@@ -103,18 +106,18 @@ fn every_form_is_read() {
 }
 
 #[test]
-fn errors_say_what_was_expected_and_where() {
+fn parse_errors_have_position_and_expectation() {
     for (text, position, part) in [
         ("", 0, "expected `segment:…`, a feature"),
         ("champions", 0, "write view.feature, or segment:champions"),
         ("segment:", 8, "expected the name of a segment, found the end"),
-        ("segment > a", 7, "in a segment or not"),
+        ("segment > a", 7, "segments have no order"),
         ("é.b = 1 and", 11, "found the end"),
         ("a.b 1", 4, "expected `:`, `=`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `is`, found `1`"),
         ("a.b = null", 6, "write `is null`"),
         ("a.b = 85123A", 6, "put text in quotes"),
         ("a.b = United Kingdom", 13, "expected `and`, `or` or the end, found `Kingdom`"),
-        ("a.b = \"x", 6, "has no \" at its end"),
+        ("a.b = \"x", 6, "has no closing \""),
         ("a.b = \"x\\n\"", 8, "a backslash in quotes"),
         ("a.b in (1 2)", 10, "expected `,` or `)`"),
         ("a.b in ()", 8, "expected a value"),
@@ -122,7 +125,7 @@ fn errors_say_what_was_expected_and_where() {
         ("a.b = 1)", 7, "expected `and`, `or` or the end, found `)`"),
         ("a.b is not 1", 11, "expected `null`"),
         ("a.b = 2011-13-45", 6, "neither a number"),
-        ("a.b.c = 1", 0, "is no feature"),
+        ("a.b.c = 1", 0, "is not a feature"),
     ] {
         let error = Expression::parse(text).expect_err(text);
         assert_eq!(error.position, position, "{text}: {error}");

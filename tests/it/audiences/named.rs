@@ -1,4 +1,4 @@
-//! Named audiences: computed by a build, and segments like the others from then on.
+//! Named audiences: computed by a build and served as segments.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,8 @@ async fn named_audiences_are_segments() {
     assert_eq!(spenders["definition"], "Worth a call: rfm.monetary >= 20 and profile.country:UK; priority 2");
     assert_eq!(of("nobody")["size"], 0);
     assert_eq!(members(&service, "nobody").await, [""; 0]);
-    // By money and then id, from Tair; the first by priority has its customers for itself, the one without a priority has all.
+    // Sorted by monetary value and id, from Tair. Audiences with a priority exclude members of earlier ones;
+    // an audience without a priority has all matching customers.
     assert_eq!(members(&service, "spenders_all").await, ["loyal", "tie-b", "17850", "tie-a"]);
     assert_eq!(members(&service, "loyal_spenders").await, ["loyal", "17850"]);
     assert_eq!(members(&service, "spenders").await, ["tie-b", "tie-a"]);
@@ -65,7 +66,7 @@ async fn named_audiences_are_segments() {
 }
 
 #[tokio::test]
-async fn a_bad_audience_fails_the_build_by_name() {
+async fn invalid_audience_fails_the_build_with_its_name() {
     for (toml, parts) in [
         (
             "[audiences.vip]\nwhere = \"rfm.monetary >\"\n",
@@ -84,7 +85,7 @@ async fn a_bad_audience_fails_the_build_by_name() {
         let shop = corners_with(toml);
         let error = shop.try_build(None).await.expect_err(toml);
         assert!(parts.iter().all(|part| error.contains(part)), "{error}");
-        // Nothing that a reader could take for a snapshot is left.
+        // No complete snapshot is left.
         assert!(shop.snapshot_folders().iter().all(|folder| !folder.join("manifest.json").exists()));
     }
     let shop = corners_with("[audiences.typo]\nwhere = \"not profile.country:Frnace\"\n");
@@ -92,7 +93,7 @@ async fn a_bad_audience_fails_the_build_by_name() {
     assert!(
         warnings
             .iter()
-            .any(|warning| warning.contains("audience typo, at character 20") && warning.contains("`France`")),
+            .any(|text| text.contains("audience typo, at character 20") && text.contains("`France`")),
         "{warnings:?}"
     );
 }

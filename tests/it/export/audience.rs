@@ -305,7 +305,7 @@ async fn export_command_exports_audience() {
         (&["segment:new", "--limit", "0"], "--limit"),
         (&[personal], "profile.email is personal"),
         (&["segment:new", "--order-by", "profile.email"], "profile.email is personal"),
-        (&["profile.country:United Kingdom"], "text of several words goes in quotes"),
+        (&["profile.country:United Kingdom"], "put text of several words in quotes"),
     ] {
         let output = run(args, out);
         assert!(!output.status.success(), "{args:?}");

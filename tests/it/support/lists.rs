@@ -39,9 +39,8 @@ pub(crate) fn card(manifest: &Manifest) -> &ChurnModel {
     manifest.models.churn.as_ref().unwrap()
 }
 
-/// Groups pairs of a served and a true probability by deciles of the served one, and returns the greatest
-/// distance between the means of a group.
-pub(crate) fn worst_tenth(mut pairs: Vec<(f64, f64)>) -> f64 {
+/// Returns the greatest calibration error over ten bins, for pairs of a served and a true probability.
+pub(crate) fn greatest_bin_error(mut pairs: Vec<(f64, f64)>) -> f64 {
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let size = pairs.len().div_ceil(10);
     let off = pairs.chunks(size).map(|tenth| tenth.iter().map(|(served, truth)| served - truth).sum::<f64>());

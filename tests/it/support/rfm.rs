@@ -1,4 +1,4 @@
-//! RFM by the definition, by other means than Larder's: no SQL, no decimals, whole numbers only.
+//! A reference implementation of RFM by its definition, without SQL and decimals: integers only.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ pub(crate) struct Line {
     at: DateTime<Utc>,
 }
 
-/// What a customer's row must say.
+/// The expected row of a customer. Money is in ten-thousandths.
 #[derive(Default)]
 pub(crate) struct Customer {
     recency: Option<i64>,
@@ -32,16 +32,16 @@ pub(crate) struct Customer {
 
 pub(crate) struct Expected {
     pub(crate) customers: BTreeMap<String, Customer>,
-    /// Five times each edge, so that it is whole.
+    /// Quintile edges × 5, which are integers.
     edges: BTreeMap<&'static str, Vec<i64>>,
 }
 
-/// The lines of a file whose columns are customer, order, _, _, quantity, price, time.
+/// Reads a CSV file with the columns customer, order, _, _, quantity, price, time.
 pub(crate) fn lines(csv: impl Read) -> Vec<Line> {
     read(csv, [0, 1, 4, 5, 6])
 }
 
-/// The lines of a file of "Online Retail".
+/// Reads a CSV file of the data set "Online Retail".
 pub(crate) fn lines_of_online_retail(csv: impl Read) -> Vec<Line> {
     read(csv, [6, 0, 3, 5, 4])
 }
@@ -66,7 +66,7 @@ fn read(csv: impl Read, [customer, order, quantity, price, at]: [usize; 5]) -> V
     csv::Reader::from_reader(csv).records().map(|record| line(record.unwrap())).collect()
 }
 
-/// The rows of all customers of `lines`, and of `prospects`, at `as_of`.
+/// Returns the expected rows of all customers of `lines`, and of `prospects`, at `as_of`.
 pub(crate) fn by_definition(lines: &[Line], as_of: DateTime<Utc>, prospects: &[&str]) -> Expected {
     let mut customers: BTreeMap<String, Customer> = BTreeMap::new();
     let mut orders: BTreeSet<(&str, &str)> = BTreeSet::new();
@@ -110,7 +110,7 @@ pub(crate) fn by_definition(lines: &[Line], as_of: DateTime<Utc>, prospects: &[&
     Expected { customers, edges }
 }
 
-/// v[j]·(5−f) + v[j+1]·f for each k.
+/// Returns the quintile edges × 5 (type 7): v[j]·(5−f) + v[j+1]·f for each k.
 fn five_edges(mut values: Vec<i64>) -> Vec<i64> {
     values.sort_unstable();
     let last = values.len() - 1;
@@ -121,7 +121,7 @@ fn five_edges(mut values: Vec<i64>) -> Vec<i64> {
     (1..=4).map(edge).collect()
 }
 
-/// The grid of 25 cells, written as its table.
+/// Returns the segment of a cell of the 5 × 5 grid.
 fn segment(r: i64, f: i64) -> &'static str {
     let rows = [
         "hibernating hibernating at_risk at_risk cant_lose",
@@ -134,7 +134,8 @@ fn segment(r: i64, f: i64) -> &'static str {
     rows[r - 1].split(' ').nth(f - 1).unwrap()
 }
 
-/// Asks `service` for everybody, and compares every value; and the manifest's edges and sizes.
+/// Compares the served RFM rows of all customers, and the edges and segment sizes in the manifest, with the
+/// expected ones.
 #[expect(clippy::cast_precision_loss, reason = "numbers of less than 53 bits")]
 pub(crate) async fn compare(service: &Service, manifest: &Manifest, expected: &Expected) {
     assert_eq!(manifest.customers, expected.customers.len() as u64);
@@ -161,7 +162,7 @@ pub(crate) async fn compare(service: &Service, manifest: &Manifest, expected: &E
         }
     }
     for (measure, edges) in &expected.edges {
-        // Only money is in ten-thousandths.
+        // Money is in ten-thousandths, other measures in ones.
         let unit = if *measure == "monetary" { 50_000.0 } else { 5.0 };
         let wanted: Vec<f64> = edges.iter().map(|edge| *edge as f64 / unit).collect();
         let found: Vec<f64> = manifest.edges[*measure].iter().map(|edge| edge.parse().unwrap()).collect();

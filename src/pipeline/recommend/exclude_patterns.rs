@@ -1,22 +1,24 @@
-//! Ids that are no products: postage, fees, entries by hand.
+//! Patterns of ids that are not products: postage, fees, manual entries.
 
-/// Patterns of ids: the whole id, in any case, `*` for any text.
+/// Patterns that match a whole id, ignoring case; `*` matches any text. Each pattern is stored as the texts
+/// between its stars.
 #[derive(Debug, Clone)]
-pub(super) struct Patterns(Vec<Vec<String>>);
+pub(super) struct ExcludePatterns(Vec<Vec<String>>);
 
-impl Patterns {
+impl ExcludePatterns {
     pub(super) fn new(patterns: &[String]) -> Self {
         let split = |pattern: &String| pattern.to_lowercase().split('*').map(str::to_owned).collect();
         Self(patterns.iter().map(split).collect())
     }
 
+    /// Checks whether any pattern matches `id`.
     pub(super) fn matches(&self, id: &str) -> bool {
-        let id = id.trim().to_lowercase();
-        self.0.iter().any(|pieces| matches(pieces, &id))
+        let normalized = id.trim().to_lowercase();
+        self.0.iter().any(|pieces| matches(pieces, &normalized))
     }
 }
 
-/// Whether `text` is the `pieces` with any text between them.
+/// Checks whether `text` is the `pieces` with any text between them.
 fn matches(pieces: &[String], text: &str) -> bool {
     let Some((first, rest)) = pieces.split_first() else { return false };
     let Some((last, middle)) = rest.split_last() else { return text == first };
@@ -37,14 +39,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_name_whole_ids_in_any_case() {
-        let patterns = Patterns::new(&["POST", "Bank Charges", "gift_0*", "a*b*c", ""].map(str::to_owned));
+    fn patterns_match_whole_ids_ignoring_case() {
+        let patterns =
+            ExcludePatterns::new(&["POST", "Bank Charges", "gift_0*", "a*b*c", ""].map(str::to_owned));
         for id in ["POST", "post", " POST ", "BANK CHARGES", "gift_0001_20", "GIFT_0", "abc", "axbybzc"] {
             assert!(patterns.matches(id), "{id}");
         }
         for id in ["POSTER", "85123A", "xgift_0001", "ab", "acb", "abca"] {
             assert!(!patterns.matches(id), "{id}");
         }
-        assert!(!Patterns::new(&[]).matches("POST"));
+        assert!(!ExcludePatterns::new(&[]).matches("POST"));
     }
 }

@@ -1,12 +1,13 @@
-//! Work by number on several threads, with results in the order of the numbers, so that how many threads there are shows nowhere.
+//! A parallel map over indexes whose results do not depend on the number of threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Numbers that a thread takes at a time.
+/// Number of consecutive indexes that a thread takes at a time.
 const STRIDE: usize = 32;
 
-/// What `work` makes of each number below `count`. Every thread has a `state` of its own.
-pub(super) fn each<S, T: Send>(
+/// Returns the results of `work` for each index below `count`, in the order of indexes. Each thread has its
+/// own `state`.
+pub(super) fn parallel_map<S, T: Send>(
     threads: usize,
     count: usize,
     state: impl Fn() -> S + Sync,
@@ -21,8 +22,8 @@ pub(super) fn each<S, T: Send>(
             if start >= count {
                 return done;
             }
-            let made = (start..count.min(start + STRIDE)).map(|number| work(&mut state, number));
-            done.push((start, made.collect()));
+            let results = (start..count.min(start + STRIDE)).map(|index| work(&mut state, index));
+            done.push((start, results.collect()));
         }
     };
     let mut all = std::thread::scope(|scope| {
@@ -34,19 +35,19 @@ pub(super) fn each<S, T: Send>(
         all
     });
     all.sort_unstable_by_key(|(start, _)| *start);
-    all.into_iter().flat_map(|(_, made)| made).collect()
+    all.into_iter().flat_map(|(_, results)| results).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::each;
+    use super::parallel_map;
 
     #[test]
-    fn results_are_in_order_whatever_the_threads() {
+    fn results_are_in_index_order_for_any_number_of_threads() {
         for threads in [1, 2, 7] {
-            let squares = each(threads, 1_000, || (), |(), number| number * number);
+            let squares = parallel_map(threads, 1_000, || (), |(), number| number * number);
             assert_eq!(squares, (0..1_000).map(|number| number * number).collect::<Vec<_>>());
         }
-        assert!(each(3, 0, || (), |(), number| number).is_empty());
+        assert!(parallel_map(3, 0, || (), |(), number| number).is_empty());
     }
 }

@@ -1,8 +1,11 @@
-//! Expressions as text: in one form, whatever the form that they were written in.
+//! Formats expressions as text in a canonical form.
 
 use std::fmt;
 
-use super::{Expression, Literal, Operator};
+use super::{
+    expression::{Expression, Operator},
+    literal::Literal,
+};
 use crate::feature::is_name;
 
 impl fmt::Display for Operator {

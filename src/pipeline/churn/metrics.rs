@@ -1,10 +1,12 @@
-//! How good probabilities are: AUC, log loss, Brier score, calibration and lift in ten bins. Pure arithmetic.
+//! Metrics of probabilities against outcomes: AUC, log loss, Brier score, and calibration and lift in ten
+//! bins.
 
 use crate::snapshot::models::{CandidateFigures, ChurnBin};
 
+/// Number of calibration bins.
 const BINS: usize = 10;
 
-/// All figures of `probabilities` against what became of the customers, rounded to what a person reads.
+/// Returns the metrics of `probabilities` against the outcomes `churned`, rounded to four decimal places.
 pub(super) fn figures(name: &str, probabilities: &[f64], churned: &[bool]) -> CandidateFigures {
     let bins = bins(probabilities, churned);
     let calibration_error = mean(bins.iter().map(|bin| (bin.foretold - bin.seen).abs()));
@@ -24,7 +26,8 @@ pub(super) fn figures(name: &str, probabilities: &[f64], churned: &[bool]) -> Ca
     }
 }
 
-/// Ten bins of equal size, least probability first; of equal probabilities, in the order of rows, which is that of ids.
+/// Returns ten bins of equal size, lowest probability first. Rows with equal probabilities are in row order,
+/// which is the order of customer ids.
 pub(super) fn bins(probabilities: &[f64], churned: &[bool]) -> Vec<ChurnBin> {
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     order.sort_by(|a, b| probabilities[*a].total_cmp(&probabilities[*b]).then(a.cmp(b)));
@@ -45,7 +48,8 @@ pub(super) fn bins(probabilities: &[f64], churned: &[bool]) -> Vec<ChurnBin> {
         .collect()
 }
 
-/// The area under the ROC curve, by ranks; equal scores share theirs. One half where there is one class only.
+/// Returns the area under the ROC curve by the rank-sum formula (Mann-Whitney U); equal scores share their
+/// mean rank. Returns 0.5 if `churned` has only one class.
 #[expect(clippy::cast_precision_loss, reason = "ranks of customers")]
 pub(super) fn auc(scores: &[f64], churned: &[bool]) -> f64 {
     let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -65,13 +69,19 @@ pub(super) fn auc(scores: &[f64], churned: &[bool]) -> f64 {
     (ranks - positives * (positives + 1.0) / 2.0) / (positives * negatives)
 }
 
+/// Returns the arithmetic mean of `values`; 0 if there are none.
 #[expect(clippy::cast_precision_loss, reason = "a number of customers")]
 pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
     if count == 0 { 0.0 } else { sum / count as f64 }
 }
 
-/// To four digits.
+/// Returns the share of `churned` that is true.
+pub(super) fn share(churned: &[bool]) -> f64 {
+    mean(churned.iter().map(|churned| f64::from(u8::from(*churned))))
+}
+
+/// Rounds `value` to four decimal places.
 pub(super) fn rounded(value: f64) -> f64 {
     (value * 10_000.0).round() / 10_000.0
 }
@@ -81,15 +91,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_area_is_the_share_of_pairs_in_order() {
-        // By hand: of the six pairs four are in order and one is a tie.
+    fn auc_is_the_share_of_ordered_pairs() {
+        // By hand: four of the six pairs are in order and one is a tie.
         let churned = [true, false, true, false, false];
         assert!((auc(&[0.9, 0.1, 0.4, 0.4, 0.6], &churned) - 4.5 / 6.0).abs() < 1e-12);
         assert!((auc(&[1.0, 2.0], &[true, true]) - 0.5).abs() < 1e-12);
     }
 
     #[test]
-    fn bins_are_of_equal_size_and_show_what_is_off() {
+    fn bins_have_equal_size_and_show_the_calibration_error() {
         let probabilities: Vec<f64> = (0..100).map(|at| f64::from(at) / 100.0).collect();
         let churned: Vec<bool> = (0..100).map(|at| at >= 50).collect();
         let bins = bins(&probabilities, &churned);

@@ -1,14 +1,15 @@
-//! Which products are bought together: counted over baskets, product by product, so that memory stays linear in the lines.
+//! Neighbors: products that are bought together. Co-occurrences are counted product by product, so memory is
+//! linear in the purchases.
 //!
-//! A basket is a set of product numbers. For a product every basket that holds it is gone through once, which adds up to the sum of
-//! the squares of the baskets' sizes; baskets are cut, so that this is linear in their number. Counts are integers, and a
-//! product's neighbours depend on nothing but the counts, so threads change nothing.
+//! A basket is a set of product numbers. Counting visits each basket once per product in it, in total the sum
+//! of the squared basket sizes; the size of a basket is bounded, so time is linear in the number of baskets.
+//! Neighbors depend only on integer counts, so results do not depend on the number of threads.
 
 use std::cmp::Ordering;
 
-use super::threads::each;
+use super::parallel::parallel_map;
 
-/// Sets of products, one after the other.
+/// Sets of products, stored back to back.
 #[derive(Debug, Default)]
 pub(super) struct Baskets {
     items: Vec<u32>,
@@ -16,7 +17,7 @@ pub(super) struct Baskets {
 }
 
 impl Baskets {
-    /// Adds a basket; no product may be in it twice.
+    /// Adds a basket of distinct products.
     pub(super) fn push(&mut self, items: impl IntoIterator<Item = u32>) {
         self.items.extend(items);
         self.ends.push(self.items.len());
@@ -26,13 +27,14 @@ impl Baskets {
         self.ends.len()
     }
 
-    fn get(&self, at: u32) -> &[u32] {
-        let at = at as usize;
+    fn get(&self, basket: u32) -> &[u32] {
+        let at = basket as usize;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         &self.items[start..self.ends[at]]
     }
 
-    /// For each of `products` products, the baskets that hold it, and where they end.
+    /// Returns the baskets that contain each of the `products` products, back to back, and the end of each
+    /// product's baskets.
     fn by_product(&self, products: usize) -> (Vec<u32>, Vec<usize>) {
         let mut ends = vec![0; products];
         for item in &self.items {
@@ -40,7 +42,7 @@ impl Baskets {
         }
         let mut sum = 0;
         for end in &mut ends {
-            // Where the product's baskets start, until they are filled in below.
+            // The start of the product's baskets; the loop below advances it to the end.
             (*end, sum) = (sum, sum + *end);
         }
         let mut baskets = vec![0; self.items.len()];
@@ -55,18 +57,24 @@ impl Baskets {
     }
 }
 
-/// How often two products came together, and each by itself, in how many baskets.
+/// Numbers of baskets for a pair of products.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Counts {
+pub(super) struct PairCounts {
+    /// Baskets with both products.
     pub(super) both: u32,
+    /// Baskets with the first product.
     pub(super) one: u32,
+    /// Baskets with the second product.
     pub(super) other: u32,
+    /// All baskets.
     pub(super) all: u32,
 }
 
-impl Counts {
-    /// Dunning's log-likelihood ratio: how far the products are from being bought independently of each other; 0 where they are bought
-    /// together no more than that. It follows chi-square with one degree of freedom, so 3.84 is the 95 % level.
+impl PairCounts {
+    /// Returns the log-likelihood ratio G² for independence of the two products; 0 if they are bought
+    /// together no more often than by chance. Under independence it is χ² distributed with one degree of
+    /// freedom, so 3.84 is the 95 % quantile. Source: Dunning, Accurate Methods for the Statistics of
+    /// Surprise and Coincidence, Computational Linguistics 19 (1993).
     pub(super) fn significance(self) -> f64 {
         let [both, one, other, all] = [self.both, self.one, self.other, self.all].map(f64::from);
         if both * all <= one * other {
@@ -79,17 +87,27 @@ impl Counts {
     }
 }
 
-/// Of each product the others that go with it, the strongest first.
-#[derive(Debug, Default)]
-pub(super) struct Neighbours(Vec<Vec<(u32, f64)>>);
+/// Limits of the neighbors of a product.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NeighborLimits {
+    /// Greatest number of neighbors.
+    pub(super) most: usize,
+    /// Strength that each neighbor must exceed.
+    pub(super) above: f64,
+}
 
-impl Neighbours {
-    /// Counts `baskets` of `products` products. A product keeps the `most` others with the greatest `strength` above `least`.
+/// The neighbors of each product with their strength, strongest first.
+#[derive(Debug, Default)]
+pub(super) struct Neighbors(Vec<Vec<(u32, f64)>>);
+
+impl Neighbors {
+    /// Counts the co-occurrences in `baskets` of `products` products, and keeps the neighbors of greatest
+    /// `strength` within `limits`.
     pub(super) fn count(
         baskets: &Baskets,
         products: usize,
-        (most, least): (usize, f64),
-        strength: impl Fn(Counts) -> f64 + Sync,
+        limits: NeighborLimits,
+        strength: impl Fn(PairCounts) -> f64 + Sync,
         threads: usize,
     ) -> Self {
         let (holders, ends) = baskets.by_product(products);
@@ -100,7 +118,7 @@ impl Neighbours {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let all = number(baskets.len());
         let empty = || (vec![0_u32; products], Vec::<u32>::new());
-        let lists = each(threads, products, empty, |(together, touched), product| {
+        let lists = parallel_map(threads, products, empty, |(together, touched), product| {
             for basket in of_product(product) {
                 for item in baskets.get(*basket) {
                     let count = &mut together[*item as usize];
@@ -113,20 +131,20 @@ impl Neighbours {
             let mut list = Vec::with_capacity(touched.len());
             for item in touched.drain(..) {
                 let both = std::mem::take(&mut together[item as usize]);
-                let counts = Counts {
+                let counts = PairCounts {
                     both,
                     one: number(of_product(product).len()),
                     other: number(of_product(item as usize).len()),
                     all,
                 };
                 let strength = if item as usize == product { 0.0 } else { strength(counts) };
-                if strength > least {
+                if strength > limits.above {
                     list.push((item, strength));
                 }
             }
-            if list.len() > most {
-                list.select_nth_unstable_by(most, strongest);
-                list.truncate(most);
+            if list.len() > limits.most {
+                list.select_nth_unstable_by(limits.most, strongest);
+                list.truncate(limits.most);
             }
             list.sort_unstable_by(strongest);
             list.shrink_to_fit();
@@ -135,13 +153,13 @@ impl Neighbours {
         Self(lists)
     }
 
-    /// What goes with `product`, the strongest first.
+    /// Returns the neighbors of `product`, strongest first.
     pub(super) fn of(&self, product: u32) -> &[(u32, f64)] {
         &self.0[product as usize]
     }
 }
 
-/// The strongest first; of equals the one with the smaller number, so that there is one order only.
+/// Orders products by descending strength, and equal strengths by ascending number.
 pub(super) fn strongest(a: &(u32, f64), b: &(u32, f64)) -> Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
@@ -152,13 +170,13 @@ mod tests {
 
     #[test]
     fn significance_is_zero_for_chance_and_grows_with_evidence() {
-        let counts = |both, one, other, all| Counts { both, one, other, all }.significance();
+        let counts = |both, one, other, all| PairCounts { both, one, other, all }.significance();
         assert_eq!(counts(10, 100, 100, 1_000).to_bits(), 0.0_f64.to_bits());
         assert_eq!(counts(0, 100, 100, 1_000).to_bits(), 0.0_f64.to_bits());
-        // The same shares on ten times the data are ten times as much evidence.
+        // The same shares in ten times the data give ten times the ratio.
         let (few, many) = (counts(5, 10, 10, 100), counts(50, 100, 100, 1_000));
         assert!(few > 3.84 && (many / few - 10.0).abs() < 1e-9, "{few} {many}");
-        // The textbook form: 2 · Σ k · ln(k · N / (row · column)).
+        // The textbook formula: 2 · Σ k · ln(k · N / (row · column)).
         let table: [(f64, f64, f64); 4] =
             [(20.0, 25.0, 25.0), (5.0, 25.0, 75.0), (5.0, 75.0, 25.0), (70.0, 75.0, 75.0)];
         let by_cells: f64 =
@@ -167,23 +185,24 @@ mod tests {
     }
 
     #[test]
-    fn the_strongest_are_kept_and_counts_are_right() {
+    fn strongest_neighbors_are_kept_with_exact_counts() {
         let mut baskets = Baskets::default();
         for basket in [&[0, 1, 2][..], &[0, 1], &[2, 0], &[3], &[]] {
             baskets.push(basket.iter().copied());
         }
         for threads in [1, 3] {
-            let both = |counts: Counts| f64::from(counts.both);
-            let counted = Neighbours::count(&baskets, 4, (9, 0.0), both, threads);
+            let both = |counts: PairCounts| f64::from(counts.both);
+            let counted =
+                Neighbors::count(&baskets, 4, NeighborLimits { most: 9, above: 0.0 }, both, threads);
             assert_eq!(counted.of(0), [(1, 2.0), (2, 2.0)]);
             assert_eq!(counted.of(1), [(0, 2.0), (2, 1.0)]);
             assert!(counted.of(3).is_empty());
-            let cut = Neighbours::count(&baskets, 4, (1, 0.0), both, threads);
+            let cut = Neighbors::count(&baskets, 4, NeighborLimits { most: 1, above: 0.0 }, both, threads);
             assert_eq!(cut.of(0), [(1, 2.0)]);
-            let all = Neighbours::count(
+            let all = Neighbors::count(
                 &baskets,
                 4,
-                (9, 0.0),
+                NeighborLimits { most: 9, above: 0.0 },
                 |counts| f64::from(counts.one * 100 + counts.other * 10 + counts.all),
                 1,
             );

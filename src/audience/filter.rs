@@ -1,39 +1,48 @@
-//! Tests over a column: which customers pass.
+//! Filters a column by a predicate.
 
 use std::ops::RangeInclusive;
 
 use super::{
-    Bitmap, Column, Decimal, Literal, Operator, Value,
-    column::{Kind, Values, integers},
-    plan::Test,
+    bitmap::Bitmap,
+    column::{ColumnKind, ColumnValues, FeatureColumn, integers},
+    expression::{Operand, Operator},
+    literal::{Decimal, Literal},
+    plan::Predicate,
 };
 use crate::feature::PackedTexts;
 
-/// Texts up to which a list of values is looked up in a table.
-const TABLE: usize = 1 << 20;
+/// Greatest difference between greatest and least value for which a list of values is looked up in an array.
+const MAX_TABLE: usize = 1 << 20;
 
-/// An integer of a column.
+/// An integer type of a column.
 trait Integer: Copy + Ord + TryFrom<i128> + Into<i128> {
     const LEAST: Self;
     const GREATEST: Self;
 }
 
 macro_rules! integer {
-    ($($name:ident)+) => { $(impl Integer for $name { const LEAST: Self = Self::MIN; const GREATEST: Self = Self::MAX; })+ };
+    ($($name:ident)+) => {$(
+        impl Integer for $name {
+            const LEAST: Self = Self::MIN;
+            const GREATEST: Self = Self::MAX;
+        }
+    )+};
 }
 integer!(i8 i16 i32 i64 i128);
 
-impl Column {
-    /// Those whose value passes `test`.
+impl FeatureColumn {
+    /// Returns the customers whose value matches `predicate`. Null never matches.
     #[must_use]
-    pub fn passing(&self, test: &Test) -> Bitmap {
+    pub fn passing(&self, predicate: &Predicate) -> Bitmap {
         let mut words = vec![0; self.nulls.words().len()];
-        if let Values::Float(values) = &self.values {
-            floats(values, test, &mut words);
+        if let ColumnValues::Float(values) = &self.values {
+            floats(values, predicate, &mut words);
         } else {
-            let ranges = merged(match test {
-                Test::Any(values) => values.iter().map(|value| self.range(Operator::Equal, value)).collect(),
-                Test::Ordered(operator, value) => vec![self.range(*operator, value)],
+            let ranges = merged(match predicate {
+                Predicate::OneOf(values) => {
+                    values.iter().map(|value| self.range(Operator::Equal, value)).collect()
+                }
+                Predicate::Compare(operator, value) => vec![self.range(*operator, value)],
             });
             integers!(&self.values, values => within(values, &ranges, &mut words), {});
         }
@@ -42,67 +51,70 @@ impl Column {
         passing
     }
 
-    /// The integers that `operator` and `value` allow.
-    fn range(&self, operator: Operator, value: &Value) -> RangeInclusive<i128> {
-        // The greatest integer that is not above the value, and whether it is the value.
+    /// Returns the range of integers that match `operator` and `value`.
+    fn range(&self, operator: Operator, value: &Operand) -> RangeInclusive<i128> {
+        // The greatest integer not above the value, and whether both are equal.
         let (floor, exact) = match (&self.kind, &value.literal) {
-            (Kind::Decimal(scale), Literal::Number(number)) => match number.in_units(*scale) {
+            (ColumnKind::Decimal(scale), Literal::Number(number)) => match number.in_units(*scale) {
                 Some(found) => found,
                 None => (if number.is_negative() { i128::MIN } else { i128::MAX }, false),
             },
-            (Kind::Time(unit), Literal::Time(time)) => {
+            (ColumnKind::Time(unit), Literal::Time(time)) => {
                 let nanos =
                     i128::from(time.timestamp()) * 1_000_000_000 + i128::from(time.timestamp_subsec_nanos());
                 (nanos.div_euclid(*unit), nanos.rem_euclid(*unit) == 0)
             }
-            (Kind::Boolean, Literal::Boolean(value)) => (i128::from(*value), true),
-            (Kind::Text(dictionary), Literal::Text(text)) => text_place(dictionary, text),
-            _ => return NOTHING,
+            (ColumnKind::Boolean, Literal::Boolean(value)) => (i128::from(*value), true),
+            (ColumnKind::Text(dictionary), Literal::Text(text)) => text_index(dictionary, text),
+            _ => return EMPTY,
         };
         match operator {
             Operator::Equal | Operator::NotEqual => {
                 if exact {
                     floor..=floor
                 } else {
-                    NOTHING
+                    EMPTY
                 }
             }
             Operator::Less if exact => i128::MIN..=floor.saturating_sub(1),
             Operator::Less | Operator::AtMost => i128::MIN..=floor,
             Operator::AtLeast if exact => floor..=i128::MAX,
-            // Beyond all numbers there is nothing.
-            Operator::Greater | Operator::AtLeast if floor == i128::MAX => NOTHING,
+            // No integer is greater.
+            Operator::Greater | Operator::AtLeast if floor == i128::MAX => EMPTY,
             Operator::Greater | Operator::AtLeast => floor + 1..=i128::MAX,
         }
     }
 }
 
-#[expect(clippy::reversed_empty_ranges, reason = "it is meant to be empty")]
-const NOTHING: RangeInclusive<i128> = 1..=0;
+#[expect(clippy::reversed_empty_ranges, reason = "an empty range")]
+const EMPTY: RangeInclusive<i128> = 1..=0;
 
-fn text_place(dictionary: &PackedTexts, text: &str) -> (i128, bool) {
-    let place = |at: usize| i128::try_from(at).unwrap_or(i128::MAX);
+/// Returns the index of the greatest text that is not above `text`, and whether both are equal.
+fn text_index(dictionary: &PackedTexts, text: &str) -> (i128, bool) {
+    let index = |at: usize| i128::try_from(at).unwrap_or(i128::MAX);
     match dictionary.search(text) {
-        Ok(at) => (place(at), true),
-        Err(at) => (place(at) - 1, false),
+        Ok(at) => (index(at), true),
+        Err(at) => (index(at) - 1, false),
     }
 }
 
-/// The same integers in ranges that are in order and do not touch.
+/// Merges `ranges` into sorted, disjoint ranges with gaps between them.
 fn merged(mut ranges: Vec<RangeInclusive<i128>>) -> Vec<RangeInclusive<i128>> {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_unstable_by_key(|range| *range.start());
     let mut merged: Vec<RangeInclusive<i128>> = Vec::new();
     for range in ranges {
-        match merged.last_mut().filter(|last| *range.start() <= last.end().saturating_add(1)) {
-            Some(last) => *last = *last.start()..=*range.end().max(last.end()),
-            None => merged.push(range),
+        match merged.last_mut() {
+            Some(last) if *range.start() <= last.end().saturating_add(1) => {
+                *last = *last.start()..=*range.end().max(last.end());
+            }
+            _ => merged.push(range),
         }
     }
     merged
 }
 
-/// Sets the bits of the values that are in one of `ranges`.
+/// Sets the bits of the values that are in any of `ranges`, which must be merged.
 fn within<T: Integer>(values: &[T], ranges: &[RangeInclusive<i128>], out: &mut [u64]) {
     let bounds: Vec<(T, T)> = ranges.iter().filter_map(|range| bounds(range)).collect();
     match bounds.as_slice() {
@@ -110,8 +122,8 @@ fn within<T: Integer>(values: &[T], ranges: &[RangeInclusive<i128>], out: &mut [
         [(low, high)] => scan(values, |value| (*low..=*high).contains(&value), out),
         several => {
             let (first, last) = (several[0].0.into(), several[several.len() - 1].1.into());
-            if let Some(span) = usize::try_from(last.saturating_sub(first)).ok().filter(|span| *span < TABLE)
-            {
+            let span = usize::try_from(last.saturating_sub(first)).unwrap_or(usize::MAX);
+            if span < MAX_TABLE {
                 let mut table = vec![false; span + 1];
                 let place =
                     |value: T| usize::try_from(value.into().saturating_sub(first)).unwrap_or(usize::MAX);
@@ -130,7 +142,7 @@ fn within<T: Integer>(values: &[T], ranges: &[RangeInclusive<i128>], out: &mut [
     }
 }
 
-/// A range as far as `T` reaches.
+/// Returns the part of `range` that `T` can represent.
 fn bounds<T: Integer>(range: &RangeInclusive<i128>) -> Option<(T, T)> {
     let (low, high) = (*range.start().max(&T::LEAST.into()), *range.end().min(&T::GREATEST.into()));
     if low > high {
@@ -139,18 +151,19 @@ fn bounds<T: Integer>(range: &RangeInclusive<i128>) -> Option<(T, T)> {
     Some((T::try_from(low).ok()?, T::try_from(high).ok()?))
 }
 
-fn floats(values: &[f64], test: &Test, out: &mut [u64]) {
-    let number = |value: &Value| match &value.literal {
+/// Sets the bits of the floating-point values that match `predicate`.
+fn floats(values: &[f64], predicate: &Predicate, out: &mut [u64]) {
+    let number = |value: &Operand| match &value.literal {
         Literal::Number(number) => Decimal::to_f64(*number),
         _ => f64::NAN,
     };
-    match test {
-        Test::Any(any) => {
-            let any: Vec<f64> = any.iter().map(number).collect();
-            scan(values, |value| any.contains(&value), out);
+    match predicate {
+        Predicate::OneOf(any) => {
+            let numbers: Vec<f64> = any.iter().map(number).collect();
+            scan(values, |value| numbers.contains(&value), out);
         }
-        Test::Ordered(operator, bound) => {
-            let bound = number(bound);
+        Predicate::Compare(operator, operand) => {
+            let bound = number(operand);
             match operator {
                 Operator::Less => scan(values, |value| value < bound, out),
                 Operator::AtMost => scan(values, |value| value <= bound, out),
@@ -162,8 +175,8 @@ fn floats(values: &[f64], test: &Test, out: &mut [u64]) {
     }
 }
 
-/// Sets the bits of the values that `passes`. Bytes first, then eight of them at a time to bits: so compilers find the wide
-/// instructions for the comparison.
+/// Sets the bits of the values for which `passes` is true. Writes bytes first and packs eight of them at a
+/// time into bits, so that the compiler vectorizes the comparison.
 fn scan<T: Copy>(values: &[T], passes: impl Fn(T) -> bool, out: &mut [u64]) {
     for (word, values) in out.iter_mut().zip(values.chunks(64)) {
         let mut flags = [0_u8; 64];

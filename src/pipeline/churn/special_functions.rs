@@ -1,11 +1,13 @@
-//! The special functions that the purchase models need: ln Γ, its derivative and the Gaussian hypergeometric function. Pure arithmetic.
+//! Special functions of the purchase models: ln Γ, its derivative ψ (digamma), and the Gaussian
+//! hypergeometric function ₂F₁.
 
-/// ln Γ(x) of x > 0.
+/// Returns ln Γ(x) for x > 0.
 pub(super) fn ln_gamma(x: f64) -> f64 {
     libm::lgamma(x)
 }
 
-/// The derivative of ln Γ at x > 0: shifted up to where the asymptotic series (Abramowitz and Stegun 6.3.18) is exact to the digit.
+/// Returns the derivative of ln Γ at x > 0. Shifts x up by the recurrence of ψ until the asymptotic series
+/// (Abramowitz and Stegun 6.3.18) is exact to the last digit.
 pub(super) fn digamma(mut x: f64) -> f64 {
     let mut shifted = 0.0;
     while x < 10.0 {
@@ -20,12 +22,13 @@ pub(super) fn digamma(mut x: f64) -> f64 {
     shifted + x.ln() - 0.5 / x - series
 }
 
-/// ₂F₁(a, b; c; z) of 0 ≤ z < 1 and c > 0, by its series (Abramowitz and Stegun 15.1.1).
+/// Returns ₂F₁(a, b; c; z) for 0 ≤ z < 1 and c > 0 by its power series (Abramowitz and Stegun 15.1.1).
 pub(super) fn hypergeometric(a: f64, b: f64, c: f64, z: f64) -> f64 {
-    /// Near z = 1 the series is long; what comes after so many terms is below what money is rounded to.
-    const TERMS: u32 = 20_000;
+    /// Greatest number of terms. The series converges slowly near z = 1; the remainder after these terms is
+    /// smaller than the rounding of money.
+    const MAX_TERMS: u32 = 20_000;
     let (mut sum, mut term) = (1.0_f64, 1.0_f64);
-    for place in (0..TERMS).map(f64::from) {
+    for place in (0..MAX_TERMS).map(f64::from) {
         term *= (a + place) * (b + place) / ((c + place) * (place + 1.0)) * z;
         sum += term;
         if term.abs() <= 1e-15 * sum.abs() {
@@ -44,8 +47,8 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_of_the_tables() {
-        // Γ(1/2) = √π, Γ(5) = 24; the reflection of ln Γ is exact to the last digits as well at a hundred: ln 99!.
+    fn ln_gamma_and_digamma_match_published_tables() {
+        // Γ(1/2) = √π, Γ(5) = 24, Γ(100) = 99!.
         close(ln_gamma(0.5), std::f64::consts::PI.sqrt().ln());
         close(ln_gamma(5.0), 24.0_f64.ln());
         close(ln_gamma(100.0), (1..100).map(|k| f64::from(k).ln()).sum());
@@ -58,8 +61,8 @@ mod tests {
     }
 
     #[test]
-    fn the_hypergeometric_function_has_its_closed_forms() {
-        // 15.1.3, 15.1.4, 15.1.8 and 15.1.6.
+    fn hypergeometric_matches_closed_forms() {
+        // Abramowitz and Stegun 15.1.3, 15.1.8 and 15.1.6.
         for z in [0.0_f64, 0.1, 0.5, 0.9] {
             let expected = if z > 0.0 { -(1.0 - z).ln() / z } else { 1.0 };
             close(hypergeometric(1.0, 1.0, 2.0, z), expected);
@@ -68,7 +71,7 @@ mod tests {
             let expected = if z > 0.0 { root.asin() / root } else { 1.0 };
             close(hypergeometric(0.5, 0.5, 1.5, z), expected);
         }
-        // A polynomial where a parameter is a negative whole number: 1 − 2·(3/4)z + (12/20)z².
+        // With a negative integer parameter the series is a polynomial (15.4.1): 1 − 2·(3/4)z + (12/20)z².
         close(hypergeometric(-2.0, 3.0, 4.0, 0.5), 1.0 - 0.75 + 0.15);
     }
 }

@@ -1,0 +1,124 @@
+//! The model card: metrics and parameters of the churn model, and whether its probabilities can be trusted.
+
+use chrono::TimeDelta;
+
+use super::{
+    expected_value::{CutWithSpending, ExpectedValues},
+    features::{COLUMNS, FeatureSource},
+    horizon::days,
+    metrics::{rounded, share},
+    purchase_model::PurchaseModel,
+    scoring::source_of,
+    selection::SelectedModel,
+};
+use crate::snapshot::{
+    models::{GammaGammaFit, ModelFeature, PurchaseFit, PurchaseModels},
+    rfc3339,
+};
+
+/// Least area under the curve on the latest cut of a trusted model; 0.5 is chance.
+const MIN_AUC: f64 = 0.6;
+/// Greatest mean calibration error on the latest cut of a trusted model.
+const MAX_CALIBRATION_ERROR: f64 = 0.1;
+/// Greatest difference of the churn rate between training cuts without a caveat.
+const MAX_RATE_CHANGE: f64 = 0.05;
+
+/// Findings about a model for its card.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Reasons not to trust the probabilities.
+    pub(super) reasons: Vec<String>,
+    /// Limitations of a model that can be trusted.
+    pub(super) caveats: Vec<String>,
+}
+
+impl Findings {
+    /// Adds the findings about `selected`, which learned from `cuts`.
+    pub(super) fn add_model(
+        &mut self,
+        selected: &SelectedModel,
+        cuts: &[CutWithSpending],
+        horizon: TimeDelta,
+    ) {
+        let Some(latest) = selected.cuts.last() else { return };
+        if let Some(figures) = latest.candidates.iter().find(|figures| figures.name == "model") {
+            let at = rfc3339::format(latest.at);
+            if figures.auc < MIN_AUC {
+                self.reasons.push(format!(
+                    "on the cut {at} the model is hardly better than chance (AUC {:.3})",
+                    figures.auc
+                ));
+            }
+            if figures.calibration_error > MAX_CALIBRATION_ERROR {
+                self.reasons.push(format!(
+                    "on the cut {at} the mean calibration error is {:.3}",
+                    figures.calibration_error
+                ));
+            }
+        }
+        if selected.cuts.len() == 1 {
+            let caveat = "only one cut could be measured, and the model was selected on it: its metrics are \
+                optimistic";
+            self.caveats.push(caveat.to_owned());
+        }
+        let rates: Vec<f64> = cuts.iter().map(|cut| share(&cut.cut.rows.churned(days(horizon)))).collect();
+        let (least, most) =
+            rates.iter().fold((1.0_f64, 0.0_f64), |(low, high), rate| (low.min(*rate), high.max(*rate)));
+        if most - least > MAX_RATE_CHANGE {
+            self.caveats.push(format!(
+                "the churn rate varied between {least:.2} and {most:.2} over the training cuts: the level \
+                 of the probabilities may be off by as much, but not their order"
+            ));
+        }
+    }
+}
+
+/// Returns the parameters of the purchase models, and why a model is degenerate.
+pub(super) fn purchase_models(selected: &SelectedModel, values: &ExpectedValues) -> PurchaseModels {
+    let fit = |model: &PurchaseModel| PurchaseFit {
+        r: rounded(model.r),
+        alpha: rounded(model.alpha),
+        a: model.leaving.map(|(a, _)| rounded(a)),
+        b: model.leaving.map(|(_, b)| rounded(b)),
+        log_likelihood: rounded(model.log_likelihood),
+    };
+    let reason = |name: &str, error: Option<&String>| error.map(|error| format!("{name}: {error}"));
+    let (nbd, bg_nbd, amounts) = (&selected.fits.nbd, &selected.fits.bg_nbd, &values.amounts);
+    let degenerate = [
+        reason("nbd", nbd.as_ref().err()),
+        reason("bg_nbd", bg_nbd.as_ref().err()),
+        reason("gamma_gamma", amounts.as_ref().err()),
+    ];
+    PurchaseModels {
+        nbd: nbd.as_ref().ok().map(fit),
+        bg_nbd: bg_nbd.as_ref().ok().map(fit),
+        gamma_gamma: amounts.as_ref().ok().map(|model| GammaGammaFit {
+            p: rounded(model.p),
+            q: rounded(model.q),
+            gamma: rounded(model.gamma),
+        }),
+        degenerate: degenerate.into_iter().flatten().collect(),
+    }
+}
+
+/// Returns the model's columns with weight and importance, most important first.
+pub(super) fn features(selected: &SelectedModel, sources: &[FeatureSource]) -> Vec<ModelFeature> {
+    let columns = selected.weights.len();
+    let feature = |column: usize| {
+        let source = &sources[source_of(column, sources.len())];
+        let name = match COLUMNS.get(column) {
+            Some((name, _)) => (*name).to_owned(),
+            None if column + 1 == columns => "no_purchase_odds".to_owned(),
+            None => format!("log_{}", source.column),
+        };
+        ModelFeature {
+            name,
+            source: source.name(),
+            weight: rounded(selected.weights[column]),
+            importance: rounded(selected.importance[column]),
+        }
+    };
+    let mut features: Vec<ModelFeature> = (0..columns).map(feature).collect();
+    features.sort_by(|a, b| b.importance.total_cmp(&a.importance).then_with(|| a.name.cmp(&b.name)));
+    features
+}

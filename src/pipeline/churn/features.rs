@@ -1,0 +1,350 @@
+//! The features that the churn model reads, and the input columns that are derived from them.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Write as _,
+};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{DataType, Float64Type, Schema},
+};
+use futures::StreamExt;
+
+use super::{
+    horizon::days,
+    metrics::mean,
+    product_demand::{self, DemandWindow, ProductDemand},
+    purchase_model::PurchaseHistory,
+};
+use crate::pipeline::{ViewError, query::Session};
+
+/// A feature of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FeatureSource {
+    pub(super) view: String,
+    pub(super) column: String,
+}
+
+impl FeatureSource {
+    /// Returns the name with the view, such as `rfm.recency_days`.
+    pub(super) fn name(&self) -> String {
+        format!("{}.{}", self.view, self.column)
+    }
+}
+
+/// Name that stands for the view of the features from [`product_demand`].
+const DEMAND: &str = "demand";
+/// The features of built-in views and of [`product_demand`], by their index in [`FeatureTable::raw`].
+pub(super) const BUILT_IN: [(&str, &str); 14] = [
+    ("rfm", "recency_days"),
+    ("rfm", "frequency"),
+    ("rfm", "monetary"),
+    ("behavior", "first_purchase_at"),
+    ("behavior", "days_between_orders"),
+    ("behavior", "products"),
+    ("behavior", "basket_value"),
+    ("behavior", "basket_items"),
+    ("behavior", "return_rate"),
+    ("behavior", "spend_30d"),
+    ("behavior", "spend_90d"),
+    ("behavior", "spend_365d"),
+    (DEMAND, "late_sales"),
+    (DEMAND, "active_buyers"),
+];
+/// Indexes into [`BUILT_IN`].
+pub(super) const RECENCY: usize = 0;
+pub(super) const FREQUENCY: usize = 1;
+pub(super) const MONETARY: usize = 2;
+pub(super) const TENURE: usize = 3;
+pub(super) const GAP: usize = 4;
+const PRODUCTS: usize = 5;
+const BASKET_VALUE: usize = 6;
+const BASKET_ITEMS: usize = 7;
+const RETURN_RATE: usize = 8;
+const SPEND_30: usize = 9;
+const SPEND_90: usize = 10;
+pub(super) const SPEND_365: usize = 11;
+pub(super) const LATE_SALES: usize = 12;
+pub(super) const ACTIVE_BUYERS: usize = 13;
+
+/// The model's input columns, each with the index of the feature that it is derived from. Columns of the
+/// user's own features follow.
+pub(super) const COLUMNS: [(&str, usize); 16] = [
+    ("log_recency", RECENCY),
+    ("log_frequency", FREQUENCY),
+    ("overdue", GAP),
+    ("one_order", FREQUENCY),
+    ("log_order_rate", FREQUENCY),
+    ("log_monetary", MONETARY),
+    ("log_tenure", TENURE),
+    ("log_products", PRODUCTS),
+    ("log_basket_value", BASKET_VALUE),
+    ("log_basket_items", BASKET_ITEMS),
+    ("return_rate", RETURN_RATE),
+    ("log_spend_30d", SPEND_30),
+    ("log_spend_90d", SPEND_90),
+    ("log_purchase_days", FREQUENCY),
+    ("log_late_sales", LATE_SALES),
+    ("active_buyers", ACTIVE_BUYERS),
+];
+/// Indexes into [`COLUMNS`].
+pub(super) const RECENCY_COLUMN: usize = 0;
+pub(super) const FREQUENCY_COLUMN: usize = 1;
+pub(super) const OVERDUE_COLUMN: usize = 2;
+
+/// The features of all customers with an order, sorted by id. Null is NaN. Times are in days before the
+/// instant of the table.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FeatureTable {
+    pub(super) ids: Vec<String>,
+    /// Values by source, then by customer.
+    pub(super) raw: Vec<Vec<f64>>,
+    /// Horizon in days of the features from [`product_demand`].
+    pub(super) horizon: f64,
+    /// Number of days (UTC) with an order. The purchase models count several orders of one day as one
+    /// purchase.
+    days: Vec<f64>,
+}
+
+/// Returns the features to read: the built-in ones, and all numeric and boolean columns of the user's own
+/// views in `views`. Excludes `personal` columns, since the reasons of a prediction would reveal them.
+pub(super) fn sources<'a>(
+    views: impl IntoIterator<Item = (&'a str, &'a Schema)>,
+    personal: impl Fn(&str, &str) -> bool,
+) -> Vec<FeatureSource> {
+    let mut sources: Vec<FeatureSource> = BUILT_IN
+        .iter()
+        .map(|(view, column)| FeatureSource { view: (*view).into(), column: (*column).into() })
+        .collect();
+    for (view, schema) in views.into_iter().filter(|(view, _)| !["profile", "rfm", "behavior"].contains(view))
+    {
+        for field in schema.fields() {
+            let number = matches!(
+                field.data_type(),
+                DataType::Int32
+                    | DataType::Int64
+                    | DataType::Float64
+                    | DataType::Decimal128(..)
+                    | DataType::Boolean
+            );
+            if number && !personal(view, field.name()) {
+                sources.push(FeatureSource { view: view.to_owned(), column: field.name().clone() });
+            }
+        }
+    }
+    sources
+}
+
+/// A query for features, of all customers with an order or of a sample.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FeatureQuery<'a> {
+    pub(super) sources: &'a [FeatureSource],
+    /// Names of the sources that exist. A view that replaces a built-in one may lack columns, which read as
+    /// null.
+    pub(super) available: &'a BTreeSet<String>,
+    /// Keeps one customer in this many, by the hash of the id; 1 keeps all.
+    pub(super) one_in: u64,
+}
+
+impl FeatureQuery<'_> {
+    /// Reads the features as the views of `session` have them at the instant of `window`.
+    ///
+    /// # Errors
+    /// Fails if a query fails.
+    pub(super) async fn read(
+        &self,
+        session: &Session,
+        window: DemandWindow,
+    ) -> Result<FeatureTable, ViewError> {
+        let mut rows = session.query("churn", &self.sql()).await?;
+        let demand = product_demand::demand(session, window).await?;
+        let mut table = FeatureTable {
+            raw: vec![Vec::new(); self.sources.len()],
+            horizon: days(window.horizon),
+            ..FeatureTable::default()
+        };
+        while let Some(batch) = rows.next().await {
+            let batch = batch
+                .map_err(|source| ViewError::Sql { view: "churn".to_owned(), source: Box::new(source) })?;
+            self.append(&mut table, &batch, &demand, window);
+        }
+        Ok(table)
+    }
+
+    /// Returns the query for id, sources and days with an order, sorted by id.
+    fn sql(&self) -> String {
+        let selected: Vec<String> = self
+            .sources
+            .iter()
+            .map(|source| match (self.available.contains(&source.name()), source.column.as_str()) {
+                (false, _) => "CAST(NULL AS DOUBLE)".to_owned(),
+                (true, "first_purchase_at") => {
+                    format!("CAST(CAST(v_{}.first_purchase_at AS BIGINT) AS DOUBLE)", source.view)
+                }
+                (true, column) => format!("CAST(v_{}.\"{column}\" AS DOUBLE)", source.view),
+            })
+            .collect();
+        let mut joins = String::new();
+        let joined: BTreeSet<&str> = self
+            .sources
+            .iter()
+            .filter(|source| source.view != "rfm" && self.available.contains(&source.name()))
+            .map(|source| source.view.as_str())
+            .collect();
+        for view in joined {
+            // Writing to a string does not fail.
+            let _ =
+                write!(joins, " LEFT JOIN {view} AS v_{view} ON v_{view}.customer_id = v_rfm.customer_id");
+        }
+        let numbered: Vec<String> =
+            selected.iter().enumerate().map(|(at, text)| format!("{text} AS c{at}")).collect();
+        format!(
+            "SELECT v_rfm.customer_id AS id, {}, CAST(d.days AS DOUBLE) AS days FROM rfm AS v_rfm{joins} \
+             LEFT JOIN (SELECT customer_id, count(*) AS days FROM \
+                 (SELECT customer_id, date_trunc('day', ordered_at) AS day \
+                  FROM orders GROUP BY customer_id, day) GROUP BY customer_id \
+             ) d ON d.customer_id = v_rfm.customer_id WHERE v_rfm.frequency > 0 ORDER BY id",
+            numbered.join(", ")
+        )
+    }
+
+    /// Appends the sampled customers of `batch` to `table`.
+    fn append(
+        &self,
+        table: &mut FeatureTable,
+        batch: &RecordBatch,
+        demand: &HashMap<String, ProductDemand>,
+        window: DemandWindow,
+    ) {
+        #[expect(clippy::cast_precision_loss, reason = "present-day times are exact to the microsecond")]
+        let now = window.at.timestamp_micros() as f64;
+        let ids = batch.column(0).as_string::<i32>();
+        let columns: Vec<_> = batch.columns()[1..].iter().map(AsArray::as_primitive::<Float64Type>).collect();
+        for row in (0..batch.num_rows()).filter(|row| fnv1a(ids.value(*row)).is_multiple_of(self.one_in)) {
+            table.ids.push(ids.value(row).to_owned());
+            let of_products = demand.get(ids.value(row));
+            let days = &columns[self.sources.len()];
+            table.days.push(if days.is_valid(row) { days.value(row) } else { 1.0 });
+            for (place, (column, values)) in columns.iter().zip(&mut table.raw).enumerate() {
+                let value = if column.is_valid(row) { column.value(row) } else { f64::NAN };
+                values.push(match place {
+                    TENURE => (now - value) / 86_400e6,
+                    LATE_SALES => of_products.map_or(f64::NAN, |demand| demand.late_sales),
+                    ACTIVE_BUYERS => of_products.map_or(f64::NAN, |demand| demand.active_buyers),
+                    _ => value,
+                });
+            }
+        }
+    }
+}
+
+/// Returns the 64-bit FNV-1a hash of `text`, which is stable across machines and versions.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Subtracts the mean of the finite values. Shares of all past sales shrink as the history grows, so
+/// uncentered values would tell the learners the date of a cut.
+fn centered(mut values: Vec<f64>) -> Vec<f64> {
+    let mean = mean(values.iter().copied().filter(|value| value.is_finite()));
+    for value in &mut values {
+        *value -= mean;
+    }
+    values
+}
+
+/// Returns the customer's usual days between orders: the own mean, else the days since the first order; at
+/// least 1.
+pub(super) fn days_between_orders(raw: &[Vec<f64>], row: usize) -> f64 {
+    let own = raw[GAP][row];
+    let gap = if own.is_nan() { raw[TENURE][row] } else { own };
+    if gap.is_nan() { 1.0 } else { gap.max(1.0) }
+}
+
+impl FeatureTable {
+    /// Returns the number of customers.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Keeps at most `most` customers, evenly spread by id.
+    pub(super) fn thin(&mut self, most: usize) {
+        let all = self.len();
+        if all <= most {
+            return;
+        }
+        let keep: Vec<bool> = (0..all).map(|at| at * most / all < (at + 1) * most / all).collect();
+        let retain = |values: &mut Vec<f64>| {
+            let mut keep = keep.iter();
+            values.retain(|_| keep.next().copied().unwrap_or_default());
+        };
+        self.raw.iter_mut().for_each(retain);
+        retain(&mut self.days);
+        let mut keep = keep.iter();
+        self.ids.retain(|_| keep.next().copied().unwrap_or_default());
+    }
+
+    /// Returns the purchase history of each customer, in whole days.
+    pub(super) fn histories(&self) -> Vec<PurchaseHistory> {
+        let history = |row: usize| {
+            let [recency, tenure, spent] = [RECENCY, TENURE, MONETARY].map(|place| self.raw[place][row]);
+            let repeats = self.days[row] - 1.0;
+            // `max` ignores a NaN tenure.
+            let watched = tenure.floor().max(recency).max(0.0);
+            let last = if repeats > 0.0 { (watched - recency).max(0.0) } else { 0.0 };
+            let mean_amount = if spent.is_nan() { spent } else { spent.max(0.0) / self.days[row] };
+            PurchaseHistory { repeats, last, watched, mean_amount }
+        };
+        (0..self.len()).map(history).collect()
+    }
+
+    /// Returns the input columns of the models, in the order of [`COLUMNS`] and then of the user's features;
+    /// NaN where unknown.
+    pub(super) fn columns(&self) -> Vec<Vec<f64>> {
+        let log =
+            |source: usize| self.raw[source].iter().map(|value| value.max(0.0).ln_1p()).collect::<Vec<f64>>();
+        let rows = |of: &dyn Fn(usize) -> f64| (0..self.len()).map(of).collect::<Vec<f64>>();
+        let raw = &self.raw;
+        let mut columns = vec![
+            log(RECENCY),
+            log(FREQUENCY),
+            rows(&|row| raw[RECENCY][row].ln_1p() - days_between_orders(raw, row).ln_1p()),
+            rows(&|row| f64::from(u8::from(raw[FREQUENCY][row] <= 1.0))),
+            rows(&|row| (raw[FREQUENCY][row] / (raw[TENURE][row] + 30.0)).ln()),
+            log(MONETARY),
+            log(TENURE),
+            log(PRODUCTS),
+            log(BASKET_VALUE),
+            log(BASKET_ITEMS),
+            rows(&|row| raw[RETURN_RATE][row].clamp(0.0, 1.0)),
+            log(SPEND_30),
+            log(SPEND_90),
+            self.days.iter().map(|days| days.ln_1p()).collect(),
+            centered(raw[LATE_SALES].iter().map(|share| share.ln()).collect()),
+            centered(raw[ACTIVE_BUYERS].clone()),
+        ];
+        // The scale of the user's features is unknown. The signed logarithm compresses large values.
+        let own = raw[BUILT_IN.len()..].iter();
+        columns.extend(own.map(|values| values.iter().map(|v| v.signum() * v.abs().ln_1p()).collect()));
+        columns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    #[test]
+    fn personal_columns_are_no_features() {
+        let schema =
+            Schema::new(["income", "visits"].map(|name| Field::new(name, DataType::Int64, true)).to_vec());
+        let found =
+            sources([("household", &schema)], |view, column| (view, column) == ("household", "income"));
+        let own: Vec<String> = found[BUILT_IN.len()..].iter().map(FeatureSource::name).collect();
+        assert_eq!(own, ["household.visits"]);
+    }
+}

@@ -1,0 +1,254 @@
+//! Selects the best candidate and calibrates it on held-out cuts in time.
+//!
+//! The candidates of a measured cut learn only from data that a build at that instant had: cuts whose
+//! horizon, or a part of it, had ended by then. The latest cut is held out of the selection if there are
+//! others, so its metrics are unbiased. Calibration, too, uses only data that was known at the cut: the slope
+//! comes from measured cuts whose horizon had ended, and the level from all training rows, since the level of
+//! a single cut is seasonal.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    candidates::{Candidate, FittedCandidate, HorizonRows, TrainingData, TrainingRows},
+    horizon::{days, parts},
+    logistic::{LogisticRegression, logit, sigmoid},
+    metrics::{auc, bins, figures, mean, rounded, share},
+    purchase_model::PurchaseFits,
+};
+use crate::snapshot::models::ChurnCut;
+
+/// Least number of customers of each class (churned, retained) to learn from or to measure on.
+pub(super) const MIN_CLASS_SIZE: usize = 30;
+/// Greatest number of cuts to measure on.
+const MAX_MEASURED: usize = 3;
+/// Least gain of the area under the curve for which a more complex candidate is preferred.
+const MIN_GAIN: f64 = 0.001;
+
+/// The customers of a cut (a past as-of time to learn from), with the outcome.
+#[derive(Debug, Clone)]
+pub(super) struct LabeledCut {
+    pub(super) at: DateTime<Utc>,
+    pub(super) rows: TrainingRows,
+}
+
+/// The selected candidate, fitted to all cuts and calibrated.
+#[derive(Debug)]
+pub(super) struct SelectedModel {
+    pub(super) fitted: FittedCandidate,
+    /// The purchase models fitted to the latest cut.
+    pub(super) fits: PurchaseFits,
+    pub(super) calibration: Calibration,
+    /// Weights of the logistic regression on all rows, for the model card of any candidate.
+    pub(super) weights: Vec<f64>,
+    /// Importances in the boosted trees on all rows, for the model card of any candidate.
+    pub(super) importance: Vec<f64>,
+    pub(super) cuts: Vec<ChurnCut>,
+    /// The learned parts of the horizon in days.
+    pub(super) parts: Vec<u32>,
+    /// Number of training rows: customers, once per cut.
+    pub(super) rows: usize,
+    pub(super) base_rate: f64,
+}
+
+/// Platt scaling of log-odds: `slope` × log-odds + `shift`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Calibration {
+    pub(super) slope: f64,
+    pub(super) shift: f64,
+}
+
+impl Calibration {
+    /// Returns the calibrated probability for the log-odds `score`.
+    pub(super) fn probability(self, score: f64) -> f64 {
+        sigmoid(self.slope * score + self.shift)
+    }
+
+    /// Returns the calibration with `slope` and the shift at which the mean probability of `scores` is
+    /// `share`, found by bisection.
+    fn with_mean(slope: f64, scores: &[f64], share: f64) -> Self {
+        let (mut low, mut high) = (-20.0, 20.0);
+        for _ in 0..60 {
+            let shift = f64::midpoint(low, high);
+            let reached = mean(scores.iter().map(|score| sigmoid(slope * score + shift)));
+            if reached < share { low = shift } else { high = shift }
+        }
+        Self { slope, shift: f64::midpoint(low, high) }
+    }
+}
+
+/// A measured cut: the training data from before the cut, and the predictions of each candidate.
+struct MeasuredCut<'a> {
+    cut: &'a LabeledCut,
+    churned: Vec<bool>,
+    training: TrainingData,
+    /// Candidates in the order of [`Candidate::ALL`]; `None` for a degenerate one.
+    fitted: Vec<Option<FittedCandidate>>,
+    /// Log-odds of each row by candidate.
+    scores: Vec<Option<Vec<f64>>>,
+}
+
+/// Checks whether both classes have at least [`MIN_CLASS_SIZE`] customers.
+fn has_both_classes(churned: &[bool]) -> bool {
+    let gone = churned.iter().filter(|churned| **churned).count();
+    gone.min(churned.len() - gone) >= MIN_CLASS_SIZE
+}
+
+/// Returns the training data known at `until`. Skips shorter parts of the horizon in which one class is too
+/// small.
+fn training_data(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) -> TrainingData {
+    let of_part = |part: TimeDelta| {
+        let known = cuts.iter().filter(|cut| cut.at + part <= until).map(|cut| &cut.rows);
+        HorizonRows { days: days(part), rows: TrainingRows::concat(known) }
+    };
+    let whole = days(horizon);
+    let is_useful =
+        |part: &HorizonRows| part.days >= whole || has_both_classes(&part.rows.churned(part.days));
+    TrainingData(parts(horizon).into_iter().map(of_part).filter(is_useful).collect())
+}
+
+/// Fits the purchase models to the latest cut whose horizon had ended by `until`.
+fn purchase_fits(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) -> PurchaseFits {
+    let latest = cuts.iter().rfind(|cut| cut.at + horizon <= until);
+    PurchaseFits::of(latest.map_or(&[], |cut| &cut.rows.histories))
+}
+
+/// Measures the candidates on up to [`MAX_MEASURED`] cuts, evenly spread and including the latest. A cut can
+/// be measured if its horizon had ended by `as_of` and earlier cuts have enough customers of both classes.
+fn measure_cuts(cuts: &[LabeledCut], horizon: TimeDelta, as_of: DateTime<Utc>) -> Vec<MeasuredCut<'_>> {
+    let whole = days(horizon);
+    let is_measurable = |cut: &&LabeledCut| {
+        let known =
+            cuts.iter().filter(|one| one.at + horizon <= cut.at).flat_map(|one| one.rows.churned(whole));
+        cut.at + horizon <= as_of
+            && has_both_classes(&cut.rows.churned(whole))
+            && has_both_classes(&known.collect::<Vec<bool>>())
+    };
+    let measurable: Vec<&LabeledCut> = cuts.iter().filter(is_measurable).collect();
+    let count = measurable.len().min(MAX_MEASURED);
+    let mut chosen: Vec<usize> = (1..=count).map(|k| measurable.len() * k / count - 1).collect();
+    chosen.dedup();
+    let measure = |place: usize| {
+        let cut = measurable[place];
+        let training = training_data(cuts, horizon, cut.at);
+        let fitted = FittedCandidate::fit_all(&training, &purchase_fits(cuts, horizon, cut.at));
+        let scores = fitted.iter().map(|fitted| Some(fitted.as_ref()?.scores(&cut.rows))).collect();
+        MeasuredCut { cut, churned: cut.rows.churned(whole), training, fitted, scores }
+    };
+    chosen.into_iter().map(measure).collect()
+}
+
+/// Selects a candidate, calibrates it, and fits it to all of `cuts`, which must be in the order of time.
+/// Returns `None` if no cut can be measured.
+pub(super) fn select_model(
+    cuts: &[LabeledCut],
+    horizon: TimeDelta,
+    as_of: DateTime<Utc>,
+) -> Option<SelectedModel> {
+    let measured = measure_cuts(cuts, horizon, as_of);
+    let held_out = usize::from(measured.len() > 1);
+    let basis = &measured[..measured.len() - held_out];
+    if basis.is_empty() {
+        return None;
+    }
+    let (training, fits) = (training_data(cuts, horizon, as_of), purchase_fits(cuts, horizon, as_of));
+    let mut all = FittedCandidate::fit_all(&training, &fits);
+    // A candidate that is degenerate on any cut is never selected.
+    let is_able =
+        |place: usize| all[place].is_some() && measured.iter().all(|cut| cut.fitted[place].is_some());
+    let place = best_candidate(basis, is_able);
+    let slope_at = |until: DateTime<Utc>| {
+        let ended = measured.iter().filter(|measured| measured.cut.at + horizon <= until);
+        calibration_slope(&ended.collect::<Vec<_>>(), place)
+    };
+    let described = measured
+        .iter()
+        .enumerate()
+        .map(|(at, cut)| describe(cut, place, slope_at(cut.cut.at), at < basis.len()))
+        .collect::<Option<Vec<ChurnCut>>>()?;
+    let fitted_as = |candidate: Candidate| all.iter().flatten().find(|fitted| fitted.candidate == candidate);
+    let HorizonRows { days: whole, rows } = training.whole()?;
+    let weights = fitted_as(Candidate::Logistic)?.weights();
+    let importance = fitted_as(Candidate::Boosted)?.importance(rows);
+    let fitted = all.swap_remove(place)?;
+    let base_rate = share(&rows.churned(*whole));
+    let calibration = Calibration::with_mean(slope_at(as_of), &fitted.scores(rows), base_rate);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole days")]
+    let parts = training.0.iter().map(|part| part.days as u32).collect();
+    Some(SelectedModel {
+        fitted,
+        fits,
+        calibration,
+        weights,
+        importance,
+        cuts: described,
+        parts,
+        rows: training.len(),
+        base_rate,
+    })
+}
+
+/// Returns the index of the candidate with the greatest mean area under the curve on `basis`. A simpler
+/// candidate within [`MIN_GAIN`] wins.
+fn best_candidate(basis: &[MeasuredCut<'_>], is_able: impl Fn(usize) -> bool) -> usize {
+    let auc_on = |cut: &MeasuredCut<'_>, place: usize| {
+        cut.scores[place].as_ref().map_or(0.0, |scores| auc(scores, &cut.churned))
+    };
+    let mean_auc =
+        |place: usize| if is_able(place) { mean(basis.iter().map(|cut| auc_on(cut, place))) } else { 0.0 };
+    let areas: Vec<f64> = (0..Candidate::ALL.len()).map(mean_auc).collect();
+    (1..areas.len()).fold(0, |best, place| if areas[place] > areas[best] + MIN_GAIN { place } else { best })
+}
+
+/// Returns the calibration slope of the candidate at `place`, fitted by logistic regression on the cuts of
+/// `basis` with one intercept per cut; 1 if there is no cut.
+fn calibration_slope(basis: &[&MeasuredCut<'_>], place: usize) -> f64 {
+    if basis.is_empty() {
+        return 1.0;
+    }
+    let (mut columns, mut churned) = (vec![Vec::new(); basis.len()], Vec::new());
+    for (number, measured) in basis.iter().enumerate() {
+        let Some(scores) = &measured.scores[place] else { continue };
+        columns[0].extend_from_slice(scores);
+        // Indicator columns of all cuts but the first, whose level is the intercept.
+        for (at, column) in columns.iter_mut().enumerate().skip(1) {
+            column.extend(std::iter::repeat_n(f64::from(u8::from(at == number)), scores.len()));
+        }
+        churned.extend_from_slice(&measured.churned);
+    }
+    LogisticRegression::fit(&columns, &churned, 1e-3).weights[0].clamp(0.5, 1.5)
+}
+
+/// Returns the model card's entry of a measured cut: the metrics of all candidates and of the calibrated
+/// candidate at `place`.
+fn describe(measured: &MeasuredCut<'_>, place: usize, slope: f64, used_to_choose: bool) -> Option<ChurnCut> {
+    let churned = &measured.churned;
+    let probabilities = |scores: &[f64]| scores.iter().map(|score| sigmoid(*score)).collect::<Vec<f64>>();
+    let mut candidates: Vec<_> = Candidate::ALL
+        .iter()
+        .zip(&measured.scores)
+        .filter_map(|(candidate, scores)| {
+            Some(figures(candidate.name(), &probabilities(scores.as_ref()?), churned))
+        })
+        .collect();
+    let HorizonRows { days: whole, rows } = measured.training.whole()?;
+    let learned = measured.fitted[place].as_ref()?.scores(rows);
+    let calibration = Calibration::with_mean(slope, &learned, share(&rows.churned(*whole)));
+    let model: Vec<f64> =
+        measured.scores[place].as_ref()?.iter().map(|score| calibration.probability(*score)).collect();
+    candidates.push(figures("model", &model, churned));
+    Some(ChurnCut {
+        at: measured.cut.at,
+        used_to_choose,
+        training_rows: measured.training.len() as u64,
+        customers: churned.len() as u64,
+        churned: rounded(share(churned)),
+        candidates,
+        bins: bins(&model, churned),
+    })
+}
+
+/// Returns the probability of the rule that is used without a model: (recency + 1) / (recency + 1 + gap + 1)
+/// in days, 0.5 for a customer whose last order is as long ago as the usual days between orders.
+pub(super) fn rule(recency: f64, days_between_orders: f64) -> f64 {
+    sigmoid(logit(0.5) + (recency.max(0.0) + 1.0).ln() - (days_between_orders + 1.0).ln())
+}

@@ -1,0 +1,169 @@
+//! The rows of the `churn` view: probability, risk, values, reasons and action of each customer with an
+//! order.
+
+use std::{path::Path, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, Decimal128Array, ListArray, RecordBatch, StringArray, StructArray},
+    buffer::OffsetBuffer,
+    datatypes::{DataType, Field, Fields, Schema, SchemaRef},
+};
+
+use super::reasons::ChurnReason;
+use crate::{
+    pipeline::{
+        RawError,
+        staging::{
+            create,
+            derive::{MONEY, StagedFile},
+            staging,
+        },
+    },
+    views::{ColumnNote, ViewDefinition},
+};
+
+/// Name of the view.
+pub(in crate::pipeline) const VIEW: &str = "churn";
+/// Number of rows of a record batch.
+const BATCH: usize = 8_192;
+
+/// Description of the view.
+const DESCRIPTION: &str = "Churn prediction: the probability of no further purchase, and the value at risk. \
+    Customers without a purchase are absent.";
+/// Descriptions of the columns.
+const COLUMN_NOTES: [(&str, &str); 6] = [
+    (
+        "probability",
+        "Probability of no purchase within the horizon after as_of, 0 to 1; the model card has its accuracy.",
+    ),
+    ("risk", "Risk level by the configured thresholds of the probability: high, medium or low."),
+    ("expected_value", "Expected spending within the horizon if the customer stays."),
+    ("value_at_risk", "probability × expected_value: the expected loss without any action."),
+    (
+        "reasons",
+        "Up to three features with the greatest effect on this customer's probability: feature, value, \
+         direction (raises or lowers) and text.",
+    ),
+    ("action", "Action from the policy table for the customer's risk and expected value."),
+];
+
+/// Returns the definition of the view for the manifest.
+pub(super) fn definition() -> ViewDefinition {
+    let note = |description: &str| ColumnNote { description: description.to_owned(), personal: false };
+    ViewDefinition {
+        name: VIEW.to_owned(),
+        description: DESCRIPTION.to_owned(),
+        columns: COLUMN_NOTES.iter().map(|(name, text)| ((*name).to_owned(), note(text))).collect(),
+        step: false,
+        sql: String::new(),
+        file: None,
+    }
+}
+
+/// A customer's row without the id.
+#[derive(Debug, Clone)]
+pub(super) struct ChurnRow {
+    /// Probability in ten-thousandths.
+    pub(super) probability: i128,
+    pub(super) risk: &'static str,
+    /// Expected value in ten-thousandths.
+    pub(super) expected_value: i128,
+    pub(super) reasons: Vec<ChurnReason>,
+    pub(super) action: String,
+}
+
+impl ChurnRow {
+    /// Returns the value at risk in ten-thousandths, rounded.
+    fn value_at_risk(&self) -> i128 {
+        (self.probability * self.expected_value + 5_000) / 10_000
+    }
+}
+
+/// Returns `value` in ten-thousandths: the unscaled value of a decimal with scale 4.
+#[expect(clippy::cast_possible_truncation, reason = "money and probabilities")]
+pub(super) fn to_ten_thousandths(value: f64) -> i128 {
+    (value * 10_000.0).round() as i128
+}
+
+/// Returns the fields of a reason.
+fn reason_fields() -> Fields {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    Fields::from(vec![text("feature"), text("value"), text("direction"), text("text")])
+}
+
+fn schema() -> SchemaRef {
+    let item = Field::new("item", DataType::Struct(reason_fields()), true);
+    Arc::new(Schema::new(vec![
+        Field::new("customer_id", DataType::Utf8, false),
+        Field::new("probability", DataType::Decimal128(5, 4), true),
+        Field::new("risk", DataType::Utf8, true),
+        Field::new("expected_value", MONEY, true),
+        Field::new("value_at_risk", MONEY, true),
+        Field::new("reasons", DataType::List(Arc::new(item)), true),
+        Field::new("action", DataType::Utf8, true),
+    ]))
+}
+
+/// Stages a row for each customer of `ids`. `make` returns the row of the customer at an index.
+///
+/// # Errors
+/// Fails if the file cannot be written.
+pub(super) fn stage(
+    ids: &[String],
+    scratch: &Path,
+    mut make: impl FnMut(usize) -> ChurnRow,
+) -> Result<StagedFile, RawError> {
+    let path = scratch.join("view-churn.arrow");
+    let schema = schema();
+    let mut writer = create(&path, &schema)?;
+    for start in (0..ids.len()).step_by(BATCH) {
+        let end = (start + BATCH).min(ids.len());
+        let rows: Vec<ChurnRow> = (start..end).map(&mut make).collect();
+        let batch = batch(&ids[start..end], &rows, &schema).map_err(|error| staging(&path, error))?;
+        writer.write(&batch).map_err(|error| staging(&path, error))?;
+    }
+    writer.finish().map_err(|error| staging(&path, error))?;
+    Ok(StagedFile { path, schema, rows: ids.len() })
+}
+
+fn batch(
+    ids: &[String],
+    rows: &[ChurnRow],
+    schema: &SchemaRef,
+) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let texts = |texts: &mut dyn Iterator<Item = &str>| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(texts))
+    };
+    let money = |of: &dyn Fn(&ChurnRow) -> i128| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(of(row))).collect::<Decimal128Array>().with_data_type(MONEY))
+    };
+    let probabilities = rows.iter().map(|row| Some(row.probability)).collect::<Decimal128Array>();
+    let reasons: Vec<&ChurnReason> = rows.iter().flat_map(|row| &row.reasons).collect();
+    let of_reasons = |of: &dyn Fn(&ChurnReason) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(reasons.iter().map(|reason| of(reason))))
+    };
+    let parts = StructArray::new(
+        reason_fields(),
+        vec![
+            of_reasons(&|reason| &reason.feature),
+            of_reasons(&|reason| &reason.value),
+            of_reasons(&|reason| reason.direction),
+            of_reasons(&|reason| &reason.text),
+        ],
+        None,
+    );
+    let item = Arc::new(Field::new("item", DataType::Struct(reason_fields()), true));
+    let offsets = OffsetBuffer::from_lengths(rows.iter().map(|row| row.reasons.len()));
+    RecordBatch::try_new(
+        Arc::clone(schema),
+        vec![
+            texts(&mut ids.iter().map(String::as_str)),
+            Arc::new(probabilities.with_data_type(DataType::Decimal128(5, 4))),
+            texts(&mut rows.iter().map(|row| row.risk)),
+            money(&|row| row.expected_value),
+            money(&ChurnRow::value_at_risk),
+            Arc::new(ListArray::new(item, offsets, Arc::new(parts), None)),
+            texts(&mut rows.iter().map(|row| row.action.as_str())),
+        ],
+    )
+}

@@ -1,0 +1,204 @@
+//! The rows of the `recommendations` view: the lists of each customer, sorted by customer id.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use arrow::{
+    array::{
+        ArrayBuilder, ArrayRef, Date32Builder, Decimal128Builder, ListBuilder, RecordBatch, StringArray,
+        StringBuilder,
+    },
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+
+use super::{
+    buy_again::{BuyAgainProduct, BuyAgainRule},
+    owned_products::{DAY, owned_products},
+    parallel::parallel_map,
+    purchase_log::PurchaseLog,
+    recommender::{Recommender, Suggestion},
+    votes::Votes,
+};
+use crate::{
+    pipeline::{
+        raw::RawError,
+        staging::{create, derive::StagedFile, staging},
+    },
+    snapshot::writer::ID,
+    views::{ColumnNote, ViewDefinition},
+};
+
+/// Description of the view.
+const DESCRIPTION: &str = "Recommended products: new ones that customers with similar purchases bought, and \
+    own ones to buy again. Lists are parallel: the first score belongs to the first product. \
+    /v1/customers/{id}/recommendations returns them with names.";
+
+/// Columns of the view with their descriptions.
+const COLUMNS: [(&str, &str); 6] = [
+    ("products", "Ids of products that are new to the customer, best first."),
+    (
+        "product_scores",
+        "Score of each product: the sum of votes of the customer's products, times the product's trend; 0 \
+         for a best seller that fills the list.",
+    ),
+    (
+        "product_because",
+        "The customer's product with the greatest vote for each product; null for a best seller.",
+    ),
+    ("buy_again", "Ids of products to buy again, most likely first."),
+    ("buy_again_last_on", "Day (UTC) of the last purchase of each product."),
+    (
+        "buy_again_due_on",
+        "Day (UTC) on which each product is due, by the customer's own interval between purchases, else by \
+         that of all customers; null if no customer bought it twice.",
+    ),
+];
+
+/// Number of customers whose lists are made at a time.
+const BATCH: usize = 8_192;
+/// Precision, scale and factor of scores: DECIMAL(18, 6).
+const SCORE: (u8, i8, f64) = (18, 6, 1e6);
+
+/// Returns the definition of the view for the manifest.
+pub(super) fn definition() -> ViewDefinition {
+    let note = |text: &str| ColumnNote { description: text.to_owned(), personal: false };
+    let columns: BTreeMap<String, ColumnNote> =
+        COLUMNS.iter().map(|(name, text)| ((*name).to_owned(), note(text))).collect();
+    ViewDefinition {
+        name: "recommendations".to_owned(),
+        description: DESCRIPTION.to_owned(),
+        columns,
+        step: false,
+        sql: String::new(),
+        file: None,
+    }
+}
+
+/// The staged view.
+#[derive(Debug)]
+pub(super) struct StagedView {
+    pub(super) file: StagedFile,
+    /// Number of customers with purchases.
+    pub(super) with_history: u64,
+}
+
+/// The lists of one customer.
+#[derive(Debug)]
+struct CustomerLists {
+    /// Whether the customer has purchases.
+    with_history: bool,
+    products: Vec<Suggestion>,
+    buy_again: Vec<BuyAgainProduct>,
+}
+
+/// Settings of the lists.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListSettings<'a> {
+    /// Time up to which purchases are known, in seconds since 1970.
+    pub(super) as_of: u32,
+    pub(super) rule: BuyAgainRule,
+    /// Greatest number of products to buy again.
+    pub(super) buy_again: usize,
+    pub(super) threads: usize,
+    /// Folder for the staged view.
+    pub(super) scratch: &'a Path,
+}
+
+/// Stages the lists of all customers.
+///
+/// # Errors
+/// Fails if the file cannot be written.
+pub(super) fn stage(
+    log: &PurchaseLog,
+    recommender: &Recommender,
+    settings: &ListSettings<'_>,
+) -> Result<StagedView, RawError> {
+    let path = settings.scratch.join("view-recommendations.arrow");
+    let failed = |error: arrow::error::ArrowError| staging(&path, error);
+    let schema = schema();
+    let mut writer = create(&path, &schema)?;
+    let mut with_history = 0;
+    for start in (0..log.len()).step_by(BATCH) {
+        let count = BATCH.min(log.len() - start);
+        let lists = parallel_map(
+            settings.threads,
+            count,
+            || Votes::new(log.products.len()),
+            |votes, at| {
+                let customer = log.get(start + at);
+                let owned = owned_products(customer.purchases, settings.as_of);
+                CustomerLists {
+                    with_history: !owned.is_empty(),
+                    products: recommender.new_products(&customer, &owned, votes),
+                    buy_again: recommender.buy_again(&owned, settings.rule, settings.buy_again),
+                }
+            },
+        );
+        with_history += lists.iter().filter(|lists| lists.with_history).count() as u64;
+        let ids = StringArray::from_iter_values((start..start + count).map(|at| log.get(at).id));
+        let batch = batch(&schema, ids, &lists, log).map_err(failed)?;
+        writer.write(&batch).map_err(failed)?;
+    }
+    writer.finish().map_err(failed)?;
+    Ok(StagedView { file: StagedFile { path, schema, rows: log.len() }, with_history })
+}
+
+fn schema() -> SchemaRef {
+    let list = |item: DataType| DataType::List(Arc::new(Field::new_list_field(item, true)));
+    let text = || list(DataType::Utf8);
+    let date = || list(DataType::Date32);
+    let types = [text(), list(DataType::Decimal128(SCORE.0, SCORE.1)), text(), text(), date(), date()];
+    let columns = COLUMNS.iter().zip(types).map(|((name, _), data_type)| Field::new(*name, data_type, true));
+    Arc::new(Schema::new(
+        [Field::new(ID, DataType::Utf8, false)].into_iter().chain(columns).collect::<Vec<_>>(),
+    ))
+}
+
+fn batch(
+    schema: &SchemaRef,
+    ids: StringArray,
+    lists: &[CustomerLists],
+    log: &PurchaseLog,
+) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let id = |product: u32| Some(log.products[product as usize].id.as_str());
+    let scores = Decimal128Builder::new().with_data_type(DataType::Decimal128(SCORE.0, SCORE.1));
+    #[expect(clippy::cast_possible_truncation, reason = "a score is a sum of at most 100 votes")]
+    let digits = |score: f64| (score * SCORE.2).round() as i128;
+    let day = |at: u32| i32::try_from(at / DAY).ok();
+    let texts = || ListBuilder::new(StringBuilder::new());
+    let dates = || ListBuilder::new(Date32Builder::new());
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(ids),
+        column(texts(), lists, |to, one| {
+            one.products.iter().for_each(|one| to.append_option(id(one.product)));
+        }),
+        column(ListBuilder::new(scores), lists, |to, one| {
+            one.products.iter().for_each(|one| to.append_value(digits(one.score)));
+        }),
+        column(texts(), lists, |to, one| {
+            one.products.iter().for_each(|one| to.append_option(one.because.and_then(id)));
+        }),
+        column(texts(), lists, |to, one| {
+            one.buy_again.iter().for_each(|one| to.append_option(id(one.product)));
+        }),
+        column(dates(), lists, |to, one| {
+            one.buy_again.iter().for_each(|one| to.append_option(day(one.last)));
+        }),
+        column(dates(), lists, |to, one| {
+            one.buy_again.iter().for_each(|one| to.append_option(one.due.and_then(day)));
+        }),
+    ];
+    RecordBatch::try_new(Arc::clone(schema), columns)
+}
+
+/// Returns a column of lists. `fill` appends the values of one customer.
+fn column<B: ArrayBuilder>(
+    mut builder: ListBuilder<B>,
+    lists: &[CustomerLists],
+    fill: impl Fn(&mut B, &CustomerLists),
+) -> ArrayRef {
+    for one in lists {
+        fill(builder.values(), one);
+        builder.append(true);
+    }
+    Arc::new(builder.finish())
+}
