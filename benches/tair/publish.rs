@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use larder::{
     config::{Config, TairConfig},
     pipeline,
-    publish::{Options, Publisher, Written},
+    publish::{Options, Publisher, WriteSummary},
     snapshot::Manifest,
     telemetry::Progress,
 };
@@ -25,7 +25,7 @@ const ROUNDS: usize = 3;
 /// How long an index stays before a publish may use it up.
 const KEPT: Duration = Duration::from_mins(1);
 
-async fn publish(shop: &Shop, port: u16, manifest: &Manifest) -> anyhow::Result<(f64, Written)> {
+async fn publish(shop: &Shop, port: u16, manifest: &Manifest) -> anyhow::Result<(f64, WriteSummary)> {
     let tair = TairConfig { url: format!("redis://127.0.0.1:{port}"), ..TairConfig::default() };
     let options = Options { force: true, ..Options::default() };
     let publisher = Publisher::new(shop.lake.clone(), Some(tair), options);
@@ -88,7 +88,7 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     let file = shop.folder.path().join("commands");
     recorder.write(&file)?;
     let (mut firsts, mut seconds, mut pipes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut count, mut second) = (0, Written::default());
+    let (mut count, mut second) = (0, WriteSummary::default());
     for _ in 0..ROUNDS {
         redis.cli(&["flushall", "sync"])?;
         redis.cli(&["config", "resetstat"])?;
@@ -99,7 +99,7 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
         ensure!(written.rows == shop.manifest.customers, "not everything was written: {written:?}");
         firsts.push(time);
         let (time, written) = publish(&shop, redis.port, &changed).await?;
-        ensure!(written.everything.is_none(), "everything was written: {written:?}");
+        ensure!(written.full_reason.is_none(), "everything was written: {written:?}");
         seconds.push(time);
         second = written;
     }
@@ -122,7 +122,7 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     println!("\nPublishing again and again. Each leaves the lists of before for the next one to use up.\n");
     println!("| what changed | customers written | unchanged | s | of the first publish |");
     println!("|---|---:|---:|---:|---:|");
-    let row = |name: &str, written: &Written, seconds: f64, part: f64| {
+    let row = |name: &str, written: &WriteSummary, seconds: f64, part: f64| {
         println!("| {name} | {} | {} | {seconds:.2} | {part:.3} |", written.rows, written.unchanged);
     };
     let name = "the city of one customer in a hundred, second publish of each round";
@@ -132,7 +132,7 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     {
         tokio::time::sleep(KEPT).await;
         let (seconds, written) = publish(&shop, redis.port, manifest).await?;
-        ensure!(written.everything.is_none(), "everything was written: {written:?}");
+        ensure!(written.full_reason.is_none(), "everything was written: {written:?}");
         row(name, &written, seconds, seconds / first);
     }
     Ok(())

@@ -87,7 +87,7 @@ pub(super) async fn run(publisher: &Publisher, id: Option<&SnapshotId>) -> Resul
 /// Tells what was done.
 pub(super) fn done(published: &Published) -> anyhow::Result<()> {
     if let Some(written) = &published.written {
-        let why = written.everything.map_or(String::new(), |why| format!(" (everything, since {why})"));
+        let why = written.full_reason.map_or(String::new(), |why| format!(" (everything, since {why})"));
         let forgotten = match written.forgotten {
             0 => String::new(),
             forgotten => format!(", {} forgotten", table::count(forgotten)),

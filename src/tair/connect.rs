@@ -21,7 +21,7 @@ use fred::{
 };
 use url::Url;
 
-use super::{Losses, TairError, hinted, losses::words, probe};
+use super::{Losses, TairError, losses::masked, probe, with_advice};
 use crate::config::TairConfig;
 
 /// The first pause before connecting, in milliseconds, which `fred` waits for the first time too; it doubles up to the second.
@@ -200,18 +200,18 @@ impl Settings {
             loop {
                 match errors.recv().await {
                     // It tells of the others that wait, and not why.
-                    Ok((error, _)) if *error.kind() == ErrorKind::Canceled => losses.note(),
+                    Ok((error, _)) if *error.kind() == ErrorKind::Canceled => losses.count_one(),
                     Ok((error, server)) => {
-                        losses.note();
-                        let why = hinted(&words(reason(&error), password.as_deref()));
+                        losses.count_one();
+                        let why = with_advice(&masked(reason(&error), password.as_deref()));
                         losses.remember(&why);
                         if server.is_some() {
-                            losses.tell(&why);
+                            losses.warn_lost(&why);
                         } else {
                             tracing::debug!(why, "cannot connect to Tair");
                         }
                     }
-                    Err(RecvError::Lagged(_)) => losses.note(),
+                    Err(RecvError::Lagged(_)) => losses.count_one(),
                     // Ends with the client.
                     Err(RecvError::Closed) => return,
                 }

@@ -207,7 +207,7 @@ impl Tair {
         };
         let cut_off = self.connections().connected == 0 && found.iter().all(Result::is_err);
         if found.is_empty() || cut_off {
-            let last = self.losses.last().map(|last| format!(": {last}")).unwrap_or_default();
+            let last = self.losses.last_error().map(|last| format!(": {last}")).unwrap_or_default();
             return Err(TairError::Unreachable(format!("there is no connection{last}")));
         }
         found.into_iter().map(|found| parse(&key, found?)).collect()
@@ -331,7 +331,7 @@ impl Tair {
     fn renew(&self, settings: &Settings) {
         match settings.pool(&self.manner, &self.losses) {
             Ok(fresh) => {
-                self.losses.note();
+                self.losses.count_one();
                 let pool = self.pool.swap(Arc::new(fresh));
                 tokio::spawn(async move { drop(pool.quit().await) });
             }

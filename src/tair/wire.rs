@@ -24,7 +24,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Losses, TairError, connect::Address, losses::words};
+use super::{Losses, TairError, connect::Address, losses::masked};
 use crate::workers::Workers;
 
 pub(super) mod resp;
@@ -239,18 +239,18 @@ impl<T: Answered> Line<T> {
                     let mut sent = VecDeque::new();
                     let why = self.serve(stream, &manner, &mut sent).await;
                     // First of all, so that nobody believes what was known of the server.
-                    losses.note();
+                    losses.count_one();
                     losses.remember(&why);
                     home.store(0, Ordering::Relaxed);
                     let queue = std::mem::take(&mut *self.queue());
-                    losses.tell(&why);
+                    losses.warn_lost(&why);
                     for caller in sent.into_iter().chain(queue.callers) {
                         let _ = caller.done.send(Err(TairError::Unreachable(why.clone())));
                     }
                 }
                 Ok(Err(Failed::Refused(why))) => {
                     losses.remember(&why);
-                    losses.tell_refused(&why);
+                    losses.warn_rejected(&why);
                 }
                 Ok(Err(Failed::Broken(why))) => {
                     losses.remember(&why);
@@ -412,7 +412,9 @@ async fn answer(
     loop {
         if let Some((reply, length)) = resp::reply(input).map_err(|why| Failed::Broken(why.to_owned()))? {
             let answer = match reply {
-                Reply::Error(text) => Err(words(&String::from_utf8_lossy(text), address.password.as_deref())),
+                Reply::Error(text) => {
+                    Err(masked(&String::from_utf8_lossy(text), address.password.as_deref()))
+                }
                 Reply::Text(text) => Ok(text.unwrap_or_default().to_vec()),
                 _ => Ok(Vec::new()),
             };

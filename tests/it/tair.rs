@@ -40,20 +40,20 @@ async fn only_what_differs_is_written_and_everything_where_nothing_is_certain() 
     let [fewer, plain, more] = three(&shop).await;
     let written = publish(&shop, &plain).await.unwrap().written.unwrap();
     let all = written.rows;
-    assert!(written.everything.is_some() && all > 10, "{written:?}");
+    assert!(written.full_reason.is_some() && all > 10, "{written:?}");
     assert_clean(&shop).await;
     // Another build of the same data differs in nothing.
     std::fs::remove_file(shop.path().join("lake/raw/transactions/more.csv")).unwrap();
     let same = shop.build().await.manifest.id;
     let written = publish(&shop, &same).await.unwrap().written.unwrap();
-    assert_eq!((written.rows, written.unchanged, written.everything), (0, all, None), "{written:?}");
+    assert_eq!((written.rows, written.unchanged, written.full_reason), (0, all, None), "{written:?}");
     assert_clean(&shop).await;
     let written = publish(&shop, &fewer).await.unwrap().written.unwrap();
-    assert!(written.removed > 0 && written.everything.is_none(), "{written:?}");
+    assert!(written.removed > 0 && written.full_reason.is_none(), "{written:?}");
     assert_clean(&shop).await;
     assert_eq!(redis.cli(&["exists", "larder:customer:batch"]), "0");
     let written = publish(&shop, &more).await.unwrap().written.unwrap();
-    assert!(written.rows > 0 && written.everything.is_none(), "{written:?}");
+    assert!(written.rows > 0 && written.full_reason.is_none(), "{written:?}");
     assert_clean(&shop).await;
     // The index of the publish before stays, those before it go.
     assert_eq!(indexes(&redis), ["3", "4"]);
@@ -66,13 +66,13 @@ async fn only_what_differs_is_written_and_everything_where_nothing_is_certain() 
     let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), lake_only);
     assert_eq!(publisher.publish(Some(&plain)).await.unwrap().current.publish, 5);
     let report = publisher.verify(false, false).await.unwrap();
-    assert!(report.differences == 1 && report.told[0].contains("CURRENT 5"), "{report:?}");
+    assert!(report.differences == 1 && report.messages[0].contains("CURRENT 5"), "{report:?}");
     let written = publish(&shop, &more).await.unwrap().written.unwrap();
-    assert!(written.everything.is_some(), "{written:?}");
+    assert!(written.full_reason.is_some(), "{written:?}");
     assert_clean(&shop).await;
     redis.cli(&["flushall"]);
     let written = publish(&shop, &more).await.unwrap().written.unwrap();
-    assert!(written.everything.is_some(), "{written:?}");
+    assert!(written.full_reason.is_some(), "{written:?}");
     assert_clean(&shop).await;
 }
 
@@ -162,7 +162,7 @@ async fn a_lake_knows_its_own_customers_whatever_names_were_lost() {
     assert!(matches!(refused, Err(PublishError::OtherLake { .. })), "{refused:?}");
     let again = shop.build().await.manifest.id;
     let written = publish(&shop, &again).await.unwrap().written.unwrap();
-    assert_eq!(written.everything, None);
+    assert_eq!(written.full_reason, None);
     assert_clean(&shop).await;
 }
 
@@ -273,7 +273,7 @@ async fn an_index_of_before_is_taken_over_where_it_is_whole() {
     publish(&shop, &plain).await.unwrap();
     let publisher = Publisher::new(shop.lake(), shop.config.tair.clone(), Options::default());
     let report = publisher.verify(true, true).await.unwrap();
-    assert!(report.differences == 1 && report.told[0].contains("segment prospect"), "{report:?}");
+    assert!(report.differences == 1 && report.messages[0].contains("segment prospect"), "{report:?}");
     assert_clean(&shop).await;
     assert_eq!(redis.cli(&["hkeys", "larder:indexes:whole"]).lines().count(), 2);
 }
@@ -296,7 +296,7 @@ async fn a_changed_view_makes_old_rows_a_miss_until_they_are_written_anew() {
     let service = shop.serve().await;
     eventually(|| service.get("/v1/customers/loyal"), |answer| answer.json()["tier"] == "tair").await;
     let written = publish(&shop, &second).await.unwrap().written.unwrap();
-    assert_eq!(written.everything, Some("the columns changed"));
+    assert_eq!(written.full_reason, Some("the columns changed"));
     assert_clean(&shop).await;
     let is_new =
         |answer: &serde_json::Value| answer["views"]["size"]["orders"] == 4 && answer["tier"] == "tair";
@@ -346,7 +346,7 @@ async fn a_publish_killed_while_it_leaves_a_spare_index_is_whole() {
     assert_eq!(redis.cli(&["hkeys", "larder:indexes:whole"]), "1", "it had ended already");
     assert_clean(&shop).await;
     let written = publish(&shop, &fewer).await.unwrap().written.unwrap();
-    assert_eq!(written.everything, None);
+    assert_eq!(written.full_reason, None);
     assert_clean(&shop).await;
     assert_eq!(indexes(&redis), ["1", "2"]);
     assert_eq!(redis.cli(&["keys", "larder:*:0:*"]), "");
@@ -368,7 +368,7 @@ async fn of_two_publishers_one_waits_or_gives_up_and_a_stopped_one_does_no_harm(
     };
     assert!(signal("-STOP"));
     let written = publish(&shop, &fewer).await.unwrap().written.unwrap();
-    assert_eq!(written.everything, Some("a publisher before did not end"));
+    assert_eq!(written.full_reason, Some("the previous publisher did not finish"));
     assert!(signal("-CONT"));
     let ended = tokio::task::spawn_blocking(move || {
         let output = first.wait_with_output().unwrap();

@@ -1,9 +1,9 @@
-//! RESP2, as much of it as Larder needs. Pure. <https://redis.io/docs/latest/develop/reference/protocol-spec/>
+//! Parser and encoder for the part of RESP2 that Larder needs. Pure. <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
-/// An answer as it lies in the buffer.
+/// Answer of the server, borrowed from the input buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::tair) enum Reply<'a> {
-    /// `*4…`, of texts.
+    /// `*4…`, an array of texts.
     Array(Vec<Option<&'a [u8]>>),
     /// `$5…`
     Text(Option<&'a [u8]>),
@@ -37,7 +37,7 @@ pub(in crate::tair) fn text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a text that consists of two.
+/// Appends a text that is the concatenation of `first` and `second`.
 pub(in crate::tair) fn joined(first: &[u8], second: &[u8], out: &mut Vec<u8>) {
     head(b'$', first.len() + second.len(), out);
     out.extend_from_slice(first);
@@ -45,7 +45,7 @@ pub(in crate::tair) fn joined(first: &[u8], second: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The answer at the start of `input` and its length, if it has arrived whole.
+/// Parses the answer at the start of `input`. Returns it with its length, or `None` if it is incomplete.
 pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>, &'static str> {
     let mut at = 0;
     let Some(first) = line(input, &mut at) else { return Ok(None) };
@@ -56,7 +56,7 @@ pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>,
             for _ in 0..count {
                 let Some(line) = line(input, &mut at) else { return Ok(None) };
                 let Some((b'$', length)) = line.split_first() else {
-                    return Err("an array holds what is no text");
+                    return Err("an array holds something other than texts");
                 };
                 match body(input, &mut at, self::number(length)?)? {
                     Some(text) => parts.push(text),
@@ -77,7 +77,7 @@ pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>,
     Ok(Some((found, at)))
 }
 
-/// The line at `at`, without its end, which `at` is moved behind.
+/// Returns the line at `at` without its end, and moves `at` past it.
 fn line<'a>(input: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
     let rest = &input[*at..];
     let end = memchr::memchr(b'\n', rest)?;
@@ -85,7 +85,7 @@ fn line<'a>(input: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
     Some(rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]))
 }
 
-/// The text of `length` at `at`, itself absent where it has no length; nothing where it has not arrived.
+/// Returns the text of `length` bytes at `at`: `Some(None)` for a null text, `None` if it is incomplete.
 fn body<'a>(
     input: &'a [u8],
     at: &mut usize,
@@ -95,7 +95,7 @@ fn body<'a>(
     let end = at.checked_add(length).ok_or("a text is too long")?;
     let Some(tail) = input.get(end..end.saturating_add(2)) else { return Ok(None) };
     if tail != b"\r\n" {
-        return Err("a text is longer than it says");
+        return Err("a text is longer than its length");
     }
     let text = &input[*at..end];
     *at = end + 2;
@@ -104,15 +104,15 @@ fn body<'a>(
 
 fn integer(digits: &[u8]) -> Result<i64, &'static str> {
     let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-    number.ok_or("a number is none")
+    number.ok_or("a number is malformed")
 }
 
-/// A length; −1 stands for what is absent.
+/// Parses a length; −1 means null.
 fn number(digits: &[u8]) -> Result<Option<usize>, &'static str> {
     if digits == b"-1" {
         return Ok(None);
     }
-    let wrong = "a length is no number";
+    let wrong = "a length is malformed";
     if digits.is_empty() || digits.len() > 10 {
         return Err(wrong);
     }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_taken_whole_or_not_at_all() {
+    fn incomplete_answers_are_not_parsed() {
         let text =
             b"*3\r\n$5\r\n[1,2]\r\n$-1\r\n$0\r\n\r\n$2\r\nab\r\n$-1\r\n-ERR no\r\n+PONG\r\n:-7\r\n*-1\r\n";
         let expected = [
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error() {
+    fn malformed_answers_are_errors() {
         for text in [
             "HTTP/1.1 400\r\n",
             "$x\r\n",
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_have_their_lengths() {
+    fn command_encodes_lengths() {
         let mut out = Vec::new();
         command(&[b"GET", "ä".as_bytes()], &mut out);
         assert_eq!(out, "*2\r\n$3\r\nGET\r\n$2\r\nä\r\n".as_bytes());
