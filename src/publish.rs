@@ -1,7 +1,8 @@
-//! Publishing of snapshots: writes rows and lists into Tair, then `larder:current`, then `CURRENT` in the lake.
+//! Publishing of snapshots: writes rows and lists into Tair, then `larder:current`, then `CURRENT` in the
+//! lake.
 //!
-//! A publish that dies at any point can be repeated. Every phase is recorded before it begins, and rows whose state is
-//! uncertain are written again.
+//! A publish that dies at any point can be repeated. Every phase is recorded before it begins, and rows whose
+//! state is uncertain are written again.
 
 use std::sync::Arc;
 
@@ -130,8 +131,8 @@ impl Publisher {
     /// Publishes the snapshot `id`, or the newest build if `id` is `None`.
     ///
     /// # Errors
-    /// If the snapshot does not exist or is older than the current one (unless forced), and errors of the lake or of
-    /// Tair.
+    /// If the snapshot does not exist or is older than the current one (unless forced), and errors of the
+    /// lake or of Tair.
     pub async fn publish(&self, id: Option<&SnapshotId>) -> Result<Published, PublishError> {
         let manifest = match id {
             Some(id) => Manifest::read(&self.lake, id).await?,

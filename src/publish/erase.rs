@@ -1,7 +1,7 @@
 //! Removal of erased customers from Tair: their rows, and their places in the lists of every index.
 //!
-//! Sets lose the members. In a ranking their places stay and become empty, since ranks are those of the snapshot. The
-//! lease is held meanwhile, so that no publish writes an erased customer again.
+//! Sets lose the members. In a ranking their places stay and become empty, since ranks are those of the
+//! snapshot. The lease is held meanwhile, so that no publish writes an erased customer again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -170,8 +170,8 @@ async fn purge_ranking(
         for (page, reply) in pages.iter().zip(ask(writer, lease, reads).await?) {
             let members = reply.map(Reply::texts).unwrap_or_default();
             for (at, id) in members.iter().enumerate() {
-                let id = id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
-                if id.is_some_and(|id| forgotten.contains(id)) {
+                let text = id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
+                if text.is_some_and(|id| forgotten.contains(id)) {
                     writes.push("LSET", &[page.as_bytes(), at.to_string().as_bytes(), b""]);
                 }
             }
@@ -182,7 +182,8 @@ async fn purge_ranking(
     Ok(emptied)
 }
 
-/// Returns the answers to `commands`. The answer for a key of another type, which holds no customer, is `None`.
+/// Returns the answers to `commands`. The answer for a key of another type, which holds no customer, is
+/// `None`.
 async fn ask(writer: &Writer, lease: &Lease, commands: Batch) -> Result<Vec<Option<Reply>>, TairError> {
     lease.check()?;
     let answers = writer.answers(&commands).await?.into_iter().map(|answer| match answer {

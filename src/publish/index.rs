@@ -1,7 +1,8 @@
-//! The index of a publish in Tair: all its lists, the record of complete indexes, and the removal of old indexes.
+//! The index of a publish in Tair: all its lists, the record of complete indexes, and the removal of old
+//! indexes.
 //!
-//! A publish uses up the index before the current one, so Tair always holds two. If there is no other index, a publish
-//! leaves a spare copy of its own for the next publish.
+//! A publish uses up the index before the current one, so Tair always holds two. If there is no other index,
+//! a publish leaves a spare copy of its own for the next publish.
 
 use std::sync::Arc;
 

@@ -25,16 +25,16 @@ pub(super) struct ListCheck<'a> {
 }
 
 impl ListCheck<'_> {
-    /// Returns the first difference in words, or `None` if the list is correct. Compares `all` members, or only sizes
-    /// and those rankings whose erased customers no Set reveals.
+    /// Returns the first difference in words, or `None` if the list is correct. Compares `all` members, or
+    /// only sizes and those rankings whose erased customers no Set reveals.
     pub(super) async fn difference(&self, all: bool) -> Result<Option<String>, PublishError> {
         let set = self.writer.keys().segment(self.publish, self.list);
         let has_set = has_set(self.list);
         let members = if has_set { self.size.saturating_sub(self.gaps.len() as u64) } else { 0 };
         let found = self.count("SCARD", &set).await?;
         if found != Some(members) {
-            let found = found.map_or("no".to_owned(), |found| found.to_string());
-            return Ok(Some(format!("its Set has {found} members instead of {members}")));
+            let number = found.map_or("no".to_owned(), |found| found.to_string());
+            return Ok(Some(format!("its Set has {number} members instead of {members}")));
         }
         let mut offset = 0;
         for page in 0.. {
@@ -58,7 +58,8 @@ impl ListCheck<'_> {
         Ok(None)
     }
 
-    /// Returns the part that differs from the ranks of the snapshot from `offset`: the page `key`, or the Set `set`.
+    /// Returns the part that differs from the ranks of the snapshot from `offset`: the page `key`, or the Set
+    /// `set`.
     async fn page_difference(&self, key: &str, set: &str, offset: u64) -> Result<Option<Part>, PublishError> {
         let ids = self.reader.members(self.list, offset, PAGE).await.map_err(shared)?;
         let mut reads = Batch::default();

@@ -1,7 +1,8 @@
 //! The lists of a publish: for each segment a Set of its members, and its ranking in pages.
 //!
-//! `SADD` with many members is the most expensive command of a publish. Keys that an older index has in common with
-//! the new one are therefore moved or copied by the server itself, and only the differences are sent.
+//! `SADD` with many members is the most expensive command of a publish. Keys that an older index has in
+//! common with the new one are therefore moved or copied by the server itself, and only the differences are
+//! sent.
 
 use std::{collections::HashSet, sync::atomic::Ordering};
 
@@ -17,7 +18,8 @@ use crate::{
 /// Number of keys that are transferred by one batch.
 const TRANSFER_BATCH: usize = 200;
 
-/// Checks whether the members of `list` are also kept as a Set, which segments are and churn risk lists are not.
+/// Checks whether the members of `list` are also kept as a Set, which segments are and churn risk lists are
+/// not.
 pub(super) fn has_set(list: &str) -> bool {
     list != CHURN_LIST
 }
@@ -51,8 +53,8 @@ struct MemberChanges {
 }
 
 impl MemberChanges {
-    /// Adds the differences between a page of the old ranking and the same page of the new one. A member that only
-    /// moved to another page cancels out.
+    /// Adds the differences between a page of the old ranking and the same page of the new one. A member that
+    /// only moved to another page cancels out.
     fn compare(&mut self, old: &Page, new: &Page) {
         let (old, new): (HashSet<&str>, HashSet<&str>) = (old.ids().collect(), new.ids().collect());
         for id in old.difference(&new) {
@@ -221,7 +223,8 @@ impl<'a> ListWriter<'a> {
         Ok(ListDiff { same_pages, old_set_size, members })
     }
 
-    /// Returns the keys of a list that can be taken from the reusable index, whose ranking has `old_rows` members.
+    /// Returns the keys of a list that can be taken from the reusable index, whose ranking has `old_rows`
+    /// members.
     fn transfers(
         &self,
         list: &str,
@@ -253,8 +256,8 @@ impl<'a> ListWriter<'a> {
     }
 }
 
-/// Transfers keys with `command` and adds the ones that have the expected size afterwards to `done`. Returns false if
-/// the server refused, because it does not know the command or the user may not run it.
+/// Transfers keys with `command` and adds the ones that have the expected size afterwards to `done`. Returns
+/// false if the server refused, because it does not know the command or the user may not run it.
 async fn transfer_keys(
     command: &'static str,
     transfers: &[Transfer],

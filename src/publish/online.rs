@@ -1,7 +1,7 @@
 //! The phases of a publish into Tair: lease, plan, rows, index, activation, cleanup.
 //!
-//! A publish in progress is recorded in Tair before the first row is written, so that a publish that died can be
-//! detected and repeated.
+//! A publish in progress is recorded in Tair before the first row is written, so that a publish that died can
+//! be detected and repeated.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -101,8 +101,8 @@ impl Publisher {
 }
 
 impl OnlinePublish<'_> {
-    /// Chooses the publish number and the rows to compare with. If the previous publisher did not give the lease
-    /// back, waits until a paused process must have noticed that its lease is lost.
+    /// Chooses the publish number and the rows to compare with. If the previous publisher did not give the
+    /// lease back, waits until a paused process must have noticed that its lease is lost.
     async fn plan(&self, manifest: &Manifest, lake_name: String) -> Result<PublishPlan, PublishError> {
         let (publisher, state) = (self.publisher, &self.state);
         let takes_over = state.publishing.as_ref().is_some_and(|publishing| !publishing.released);
@@ -171,7 +171,8 @@ impl OnlinePublish<'_> {
         Ok(summary)
     }
 
-    /// Records in Tair how many rows are done until `ended` is notified. Readers export the figure as a metric.
+    /// Records in Tair how many rows are done until `ended` is notified. Readers export the figure as a
+    /// metric.
     async fn record_progress(&self, mut publishing: Publishing, ended: &Notify) {
         while tokio::time::timeout(PROGRESS_INTERVAL, ended.notified()).await.is_err() {
             publishing.done = self.publisher.progress.done.load(Ordering::Relaxed);

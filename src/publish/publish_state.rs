@@ -1,4 +1,5 @@
-//! State of the lake and Tair before a publish: the next publish number, and the rows that Tair is known to hold.
+//! State of the lake and Tair before a publish: the next publish number, and the rows that Tair is known to
+//! hold.
 
 use std::sync::Arc;
 
@@ -56,7 +57,8 @@ impl PublishState {
     /// Returns the name that identifies the lake in Tair, and makes one up if the lake has none.
     ///
     /// # Errors
-    /// [`PublishError::OtherLake`] if Tair holds the data of another lake, unless a `full` publish replaces it.
+    /// [`PublishError::OtherLake`] if Tair holds the data of another lake, unless a `full` publish replaces
+    /// it.
     pub(super) async fn lake_name(&self, lake: &Lake, full: bool) -> Result<String, PublishError> {
         let ours = self.current.as_ref().and_then(|current| current.lake.clone());
         let mut markers: Vec<&Marker> = Vec::new();
@@ -66,7 +68,8 @@ impl PublishState {
         }
         let mut adopted = None;
         for marker in markers {
-            // A publish that ended before `CURRENT` had a name left a name in Tair alone. Older versions left none.
+            // A publish that ended before `CURRENT` had a name left a name in Tair alone. Older versions left
+            // none.
             let is_named_alike = marker.lake.is_some() && marker.lake == ours;
             if !is_named_alike && manifest_of(lake, &marker.snapshot).await?.is_none() {
                 let (publish, snapshot) = (marker.publish, marker.snapshot.clone());

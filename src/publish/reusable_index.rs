@@ -1,4 +1,5 @@
-//! Older indexes in Tair whose keys a publish can move or copy inside the server instead of sending members again.
+//! Older indexes in Tair whose keys a publish can move or copy inside the server instead of sending members
+//! again.
 
 use chrono::{TimeDelta, Utc};
 
@@ -11,7 +12,8 @@ use crate::{snapshot::Manifest, tair::WholeIndex};
 
 /// Number of the spare index. No publish has this number, so no reader uses the index.
 pub(super) const SPARE: u64 = 0;
-/// Largest Set that the server may copy at once. A copy of this size blocks the server for 2 to 3 milliseconds.
+/// Largest Set that the server may copy at once. A copy of this size blocks the server for 2 to 3
+/// milliseconds.
 const MAX_COPIED_MEMBERS: u64 = 20_000;
 /// Time for which an index stays after it was replaced, so that readers can finish.
 const RETENTION: TimeDelta = TimeDelta::minutes(1);
@@ -41,8 +43,8 @@ impl ReusableIndex {
         Self { number, manifest, transfer: Transfer::Copy }
     }
 
-    /// Finds the best index to reuse, if the content of Tair is known at all. An index that will be used up is no
-    /// longer recorded as complete afterwards.
+    /// Finds the best index to reuse, if the content of Tair is known at all. An index that will be used up
+    /// is no longer recorded as complete afterwards.
     pub(super) async fn find(
         target: Target<'_>,
         base: &Base,

@@ -1,4 +1,5 @@
-//! Comparison of one stretch of customers between the snapshot to publish and the snapshots whose rows Tair holds.
+//! Comparison of one stretch of customers between the snapshot to publish and the snapshots whose rows Tair
+//! holds.
 //!
 //! Column chunks with identical bytes are equal and are not decoded. All other rows are compared one by one.
 
@@ -57,8 +58,8 @@ pub(super) struct RowDiff {
 }
 
 impl RowDiff {
-    /// Returns the changes of `stretch`. Its first side is the snapshot to publish, the others are the snapshots
-    /// whose rows Tair may hold.
+    /// Returns the changes of `stretch`. Its first side is the snapshot to publish, the others are the
+    /// snapshots whose rows Tair may hold.
     pub(super) fn compare(&self, stretch: &Stretch) -> Result<RowChanges, SnapshotError> {
         let mut changes = RowChanges::default();
         let mut batch = Batch::default();
@@ -132,7 +133,8 @@ impl RowDiff {
         Ok(())
     }
 
-    /// Compares the customer with the smallest id of all sides and advances past it. Returns false at the end.
+    /// Compares the customer with the smallest id of all sides and advances past it. Returns false at the
+    /// end.
     fn compare_customer(
         &self,
         cursors: &mut [SideCursor<'_>],
@@ -274,7 +276,8 @@ mod tests {
         tair::{Keys, codec},
     };
 
-    /// Customers with an optional text in each of two views, and a byte that decides whether a block or part ends there.
+    /// Customers with an optional text in each of two views, and a byte that decides whether a block or part
+    /// ends there.
     type Customers = BTreeMap<String, ([Option<String>; 2], u8)>;
     /// Content of Tair: key → fields.
     type Store = HashMap<String, BTreeMap<String, String>>;
@@ -284,7 +287,8 @@ mod tests {
         btree_map("[a-c]{1,4}", ([text(), text()], any::<u8>()), 0..80)
     }
 
-    /// Returns three snapshots: the second differs from the first in a few customers and block ends, the third in everything.
+    /// Returns three snapshots: the second differs from the first in a few customers and block ends, the
+    /// third in everything.
     fn snapshots() -> impl Strategy<Value = [Customers; 3]> {
         (customers(), customers(), customers(), any::<u64>()).prop_map(|(base, other, third, chosen)| {
             let mut near = base.clone();
@@ -355,7 +359,8 @@ mod tests {
         }
     }
 
-    /// Publishes `target` on top of `bases` into `store`, and returns the rows written, unchanged and removed.
+    /// Publishes `target` on top of `bases` into `store`, and returns the rows written, unchanged and
+    /// removed.
     async fn publish(
         lake: &Lake,
         target: &Arc<Manifest>,

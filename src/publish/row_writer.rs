@@ -70,7 +70,8 @@ impl RowWriter {
         Self { prefix: keys.customer("").into_bytes(), fields, publish }
     }
 
-    /// Appends the `HSET` that writes the `wanted` views of customer `id`; `text` returns the value of a view.
+    /// Appends the `HSET` that writes the `wanted` views of customer `id`; `text` returns the value of a
+    /// view.
     pub(super) fn write<'a>(
         &self,
         batch: &mut Batch,

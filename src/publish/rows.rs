@@ -1,4 +1,5 @@
-//! The customer rows of a publish: writes the difference between the new snapshot and the rows that Tair holds.
+//! The customer rows of a publish: writes the difference between the new snapshot and the rows that Tair
+//! holds.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -23,13 +24,14 @@ pub(super) async fn existing(writer: &Writer) -> Result<IdSet, PublishError> {
     let keys = writer.keys();
     writer
         .scan_customers(|page| {
-            page.iter().filter_map(|key| keys.customer_of(key)).for_each(|id| ids.insert(id))
+            page.iter().filter_map(|key| keys.customer_of(key)).for_each(|id| ids.insert(id));
         })
         .await?;
     Ok(ids)
 }
 
-/// Removes the rows of the customers in `strays`. Their keys are found by another scan, since a set holds only hashes.
+/// Removes the rows of the customers in `strays`. Their keys are found by another scan, since a set holds
+/// only hashes.
 pub(super) async fn remove(writer: &Writer, sender: &mut Sender, strays: &IdSet) -> Result<(), PublishError> {
     if strays.is_empty() {
         return Ok(());
@@ -50,7 +52,8 @@ pub(super) async fn remove(writer: &Writer, sender: &mut Sender, strays: &IdSet)
     Ok(())
 }
 
-/// Writes the rows of `target` that differ from `base`, and removes rows of customers that `target` does not have.
+/// Writes the rows of `target` that differ from `base`, and removes rows of customers that `target` does not
+/// have.
 pub(super) async fn publish(
     target: Target<'_>,
     base: &Base,

@@ -1,4 +1,5 @@
-//! The input of one publish: the snapshot, the erasure list, the publish number and the connections to write with.
+//! The input of one publish: the snapshot, the erasure list, the publish number and the connections to write
+//! with.
 
 use std::sync::Arc;
 

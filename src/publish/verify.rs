@@ -71,8 +71,8 @@ struct Verification<'a> {
 }
 
 impl Publisher {
-    /// Compares Tair with the current snapshot: `all` customers and lists, or sizes and a sample. `repair` rewrites
-    /// rows and lists that differ. Differences are no error.
+    /// Compares Tair with the current snapshot: `all` customers and lists, or sizes and a sample. `repair`
+    /// rewrites rows and lists that differ. Differences are no error.
     ///
     /// # Errors
     /// Errors of the lake or of Tair.
@@ -123,7 +123,8 @@ impl Publisher {
         result.map(|()| report)
     }
 
-    /// Compares the records of Tair with `CURRENT`. Returns whether Tair holds the publish that `CURRENT` names.
+    /// Compares the records of Tair with `CURRENT`. Returns whether Tair holds the publish that `CURRENT`
+    /// names.
     async fn verify_records(
         &self,
         writer: &Writer,
@@ -253,8 +254,7 @@ impl Verification<'_> {
         let lists = index::lists_of(manifest);
         for (list, &size) in &lists {
             self.report.segments += 1;
-            let gaps = gaps.of(list);
-            let check = ListCheck { writer, reader: &reader, publish, list, size, gaps };
+            let check = ListCheck { writer, reader: &reader, publish, list, size, gaps: gaps.of(list) };
             if let Some(difference) = check.difference(self.all).await? {
                 self.report.add(format!("segment {list}: {difference}"));
                 if let Some(sender) = &mut self.repairs {
