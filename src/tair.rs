@@ -1,20 +1,25 @@
-//! The online store: Tair, or any Redis OSS-compatible server, over `fred`, and for rows over connections of our own.
+//! Client of the online store: Tair, or any server compatible with Redis OSS.
 //!
-//! Knows keys, fields and small records; nothing of Parquet, of the lake or of HTTP. The only place that knows `fred`.
-//! [`Tair`] reads, within tens of milliseconds or not at all; [`Writer`] is the publisher's side, patient and bounded.
+//! [`Tair`] is the client of readers, with deadlines of milliseconds. [`Writer`] is the client of publishers,
+//! which retries. Rows are read and written over pipelined connections of the module `connection`, everything
+//! else over `fred`, which no other module depends on. Independent of Parquet, of the lake and of HTTP.
 
 use fred::error::{Error as FredError, ErrorKind};
 
 mod batch;
+mod cluster;
 pub mod codec;
-mod connect;
+mod connection;
+mod endpoint;
+mod fred_clients;
 mod keys;
 mod lease;
 mod losses;
 mod pipelines;
-mod probe;
 mod read;
-mod wire;
+mod row_connections;
+mod settings;
+mod single_node;
 mod write;
 
 pub use batch::{Args, Batch, Encoded, Reply};
@@ -92,10 +97,17 @@ impl TairError {
         matches!(self, Self::Refused(why) if why.contains("WRONGTYPE"))
     }
 
-    /// Returns the error for an error answer, with advice if the URL is of the wrong kind. `fred` follows the redirects
-    /// of a cluster, so a redirect that arrives here was an answer to a plain connection.
+    /// Returns the error for an error answer, with advice if the URL is of the wrong kind. `fred` follows the
+    /// redirects of a cluster, so a redirect that arrives here was an answer to a plain connection.
     fn refused(why: &str) -> Self {
         Self::Refused(with_advice(why))
+    }
+
+    /// Adds advice to an error answer if the URL is of the wrong kind.
+    fn advise(&mut self) {
+        if let Self::Refused(why) = self {
+            *why = with_advice(why);
+        }
     }
 }
 

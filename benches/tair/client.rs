@@ -1,4 +1,5 @@
-//! Larder's own client against a pool of `fred`, without HTTP: one customer by `HMGET`, over each kind of connection.
+//! Larder's own client against a pool of `fred`, without HTTP: one customer by `HMGET`, over each kind of
+//! connection.
 
 use std::{
     path::Path,
@@ -43,8 +44,8 @@ pub(crate) struct Rows<'a> {
 /// Prints the rates of both clients for each of the `servers`.
 pub(crate) async fn compare(servers: &[(&str, &Redis)], rows: &Rows<'_>) -> anyhow::Result<()> {
     println!(
-        "\nOne customer by HMGET without HTTP, Larder's own connections against a pool of fred; {TASKS} tasks on \
-         {} threads, {ROUNDS} rounds of {SECONDS} s.\n",
+        "\nOne customer by HMGET without HTTP, Larder's own connections against a pool of fred; \
+         {TASKS} tasks on {} threads, {ROUNDS} rounds of {SECONDS} s.\n",
         std::thread::available_parallelism()?
     );
     println!("| server | own connections, rows/s | fred, rows/s | ratio |");

@@ -1,14 +1,15 @@
-//! Larder's Tair tier against the bare server: `cargo bench --bench tair -- reads | publish | memory [customers]`.
+//! Benchmarks of the Tair tier: `cargo bench --bench tair -- reads | publish | memory`, then the number of
+//! customers.
 //!
-//! redis-server takes the place of Tair. Load generators and servers share the machine's cores. The Debian packages
-//! `redis-server`, `redis-tools`, `webdis` and `wrk` provide the tools. All contestants alternate in one run, and a ratio
-//! is the median of the rounds' ratios.
+//! redis-server takes the place of Tair. Load generators and servers share the machine's cores. The Debian
+//! packages `redis-server`, `redis-tools`, `webdis` and `wrk` provide the tools. All contestants alternate in
+//! one run, and a ratio is the median of the rounds' ratios.
 //!
-//! - *reads*: one customer with all views over HTTP without the memory tier, over each kind of connection, against
-//!   webdis with `HGETALL` and `redis-benchmark` with `HMGET`; batches against pipelined `redis-benchmark`; and Larder's
-//!   own client against `fred`.
-//! - *publish*: `larder publish` of a million customers against `redis-cli --pipe` with the same commands; then with the
-//!   city of one customer in a hundred changed, and a day later.
+//! - *reads*: one customer with all views over HTTP without the memory tier, over each kind of connection,
+//!   against webdis with `HGETALL` and `redis-benchmark` with `HMGET`; batches against pipelined
+//!   `redis-benchmark`; and Larder's own client against `fred`.
+//! - *publish*: `larder publish` of a million customers against `redis-cli --pipe` with the same commands; then
+//!   with the city of one customer in a hundred changed, and a day later.
 //! - *memory*: bytes of Redis per customer, by layout.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints a table")]

@@ -62,12 +62,10 @@ impl Redis {
     }
 
     /// Starts a cluster of one node that owns all slots.
-    pub(crate) fn cluster(announce: bool) -> anyhow::Result<Self> {
+    pub(crate) fn cluster() -> anyhow::Result<Self> {
         let (port, folder) = (free_port()?, tempfile::tempdir()?);
         let mut args = owned(&["--port", &port.to_string(), "--cluster-enabled", "yes"]);
-        if announce {
-            args.extend(owned(&["--cluster-announce-ip", "127.0.0.1"]));
-        }
+        args.extend(owned(&["--cluster-announce-ip", "127.0.0.1"]));
         let redis = Self::with("redis-cluster", port, folder, &args, Vec::new())?;
         redis.cli(&["cluster", "addslotsrange", "0", "16383"])?;
         wait_until("the cluster is up", || {

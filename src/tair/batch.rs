@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::wire::resp;
+use super::connection::resp;
 
 /// Commands encoded one after the other in one buffer. The first argument of each command is its key.
 #[derive(Debug, Clone, Default)]

@@ -58,8 +58,8 @@ impl Publishing {
 /// Lists of one publish, each with its number of members.
 pub type Index = BTreeMap<String, u64>;
 
-/// Returns the field that stores a view, such as `rfm:3f2a91c0`: the view's name, and a fingerprint of the names, types
-/// and order of its columns.
+/// Returns the field that stores a view, such as `rfm:3f2a91c0`: the view's name, and a fingerprint of the
+/// names, types and order of its columns.
 #[must_use]
 pub fn field(view: &FeatureView) -> String {
     let mut hash = Sha256::new();
@@ -86,8 +86,8 @@ pub struct StoredRow {
     pub views: ViewRows,
 }
 
-/// Decodes the answers to `HMGET` of view fields followed by [`PUBLISH`]. If any field is missing the whole row counts
-/// as missing: it was written for other columns.
+/// Decodes the answers to `HMGET` of view fields followed by [`PUBLISH`]. If any field is missing the whole
+/// row counts as missing: it was written for other columns.
 #[must_use]
 pub fn row(answers: &[Option<&[u8]>]) -> Option<StoredRow> {
     let (publish, values) = answers.split_last()?;

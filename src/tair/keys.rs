@@ -26,8 +26,8 @@ impl Keys {
         format!("{}:publishing", self.0)
     }
 
-    /// Returns the key of the publish lease. The braces hold the key of the current publish, which the activation
-    /// changes under the lease: a cluster keeps both keys in one slot.
+    /// Returns the key of the publish lease. The braces hold the key of the current publish, which the
+    /// activation changes under the lease: a cluster keeps both keys in one slot.
     #[must_use]
     pub fn lease(&self) -> String {
         format!("{0}:lease:{{{0}:current}}", self.0)
@@ -39,7 +39,8 @@ impl Keys {
         format!("{}:views", self.0)
     }
 
-    /// Returns the key of the Hash with the lists of each publish's index, from which the index can be removed.
+    /// Returns the key of the Hash with the lists of each publish's index, from which the index can be
+    /// removed.
     #[must_use]
     pub fn indexes(&self) -> String {
         format!("{}:indexes", self.0)
@@ -51,7 +52,8 @@ impl Keys {
         format!("{}:forgotten", self.0)
     }
 
-    /// Returns the key of the Hash of publishes whose index is complete, each with the snapshot it was built from.
+    /// Returns the key of the Hash of publishes whose index is complete, each with the snapshot it was built
+    /// from.
     #[must_use]
     pub fn whole_indexes(&self) -> String {
         format!("{}:indexes:whole", self.0)
@@ -73,7 +75,8 @@ impl Keys {
         key.strip_prefix(self.0.as_str())?.strip_prefix(":customer:")
     }
 
-    /// Returns the pattern that matches the keys of all customers. Special characters of the namespace are escaped.
+    /// Returns the pattern that matches the keys of all customers. Special characters of the namespace are
+    /// escaped.
     #[must_use]
     pub fn customers_pattern(&self) -> String {
         let mut pattern = String::new();

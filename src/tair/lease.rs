@@ -1,7 +1,8 @@
 //! The publish lease: a token with an expiry that its holder renews while it works.
 //!
-//! A holder that cannot renew the lease in time must stop writing. The holder measures the time itself, from before
-//! each renewal is sent. No operation needs a script or a command over keys in different cluster slots.
+//! A holder that cannot renew the lease in time must stop writing. The holder measures the time itself, from
+//! before each renewal is sent. No operation needs a script or a command over keys in different cluster
+//! slots.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -70,7 +71,8 @@ impl Lease {
         self.length
     }
 
-    /// Checks whether a command sent now arrives while the lease is valid: a quarter of its length must be left.
+    /// Checks whether a command sent now arrives while the lease is valid: a quarter of its length must be
+    /// left.
     ///
     /// # Errors
     /// [`TairError::LeaseLost`].
@@ -83,7 +85,7 @@ impl Lease {
     ///
     /// # Errors
     /// [`TairError::LeaseLost`], or errors of the server, after which the key may or may not be set.
-    pub async fn set(&self, key: &str, value: String) -> Result<(), TairError> {
+    pub async fn set_if_held(&self, key: &str, value: String) -> Result<(), TairError> {
         self.check()?;
         let losses = self.losses.count();
         let slot = ClusterHash::Custom(fred::util::redis_keyslot(self.key.as_bytes()));

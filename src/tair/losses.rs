@@ -12,12 +12,22 @@ const MAX_MESSAGE: usize = 240;
 /// Words that servers put before the arguments of an unknown command. The arguments of `AUTH` are secret.
 const ARGUMENTS: &str = ", with args beginning with";
 
-/// Minimum length of a password that is masked in messages. A shorter one may occur in ordinary words, and masking it
-/// there would reveal it.
+/// Start of messages about TLS.
+pub(super) const TLS_FAILED: &str = "TLS handshake failed: ";
+/// Reason why a TLS handshake with a server without TLS fails.
+pub(super) const NO_TLS: &str = "the server does not speak TLS";
+/// Start of messages about credentials.
+const AUTHENTICATION_FAILED: &str = "authentication failed: ";
+/// Starts of error answers about credentials.
+const AUTHENTICATION_ERRORS: &[&str] =
+    &["NOAUTH", "WRONGPASS", "ERR AUTH", "ERR Client sent AUTH", "ERR invalid password"];
+
+/// Minimum length of a password that is masked in messages. A shorter one may occur in ordinary words, and
+/// masking it there would reveal it.
 const MIN_MASKED: usize = 6;
 
-/// Counter of lost connections. State read from Tair is valid only while the count is unchanged: a new connection may
-/// lead to another server.
+/// Counter of lost connections. State read from Tair is valid only while the count is unchanged: a new
+/// connection may lead to another server.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Losses(Arc<Inner>);
 
@@ -61,9 +71,13 @@ impl Losses {
     }
 }
 
-/// Returns a server's or a library's `message` without the `password`, and shortened.
+/// Returns a server's or a library's `message` without the `password`, shortened, and named as a failed
+/// authentication if it is one.
 pub(super) fn masked(message: &str, password: Option<&str>) -> String {
     let message = plain(message.split(ARGUMENTS).next().unwrap_or_default());
+    if AUTHENTICATION_ERRORS.iter().any(|start| message.starts_with(start)) {
+        return masked(&format!("{AUTHENTICATION_FAILED}{message}"), password);
+    }
     let masked = match password {
         Some(password) if password.len() >= MIN_MASKED => message.replace(password, "***"),
         _ => message.to_owned(),
@@ -92,7 +106,7 @@ mod tests {
         let refused = "Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" }";
         let unknown = "ERR unknown command 'AUTH', with args beginning with: 'user' 's3cret' ";
         for (said, expected) in [
-            ("NOAUTH Authentication required.", "NOAUTH Authentication required."),
+            ("NOAUTH Authentication required.", "authentication failed: NOAUTH Authentication required."),
             (refused, "Connection refused"),
             ("Custom { kind: Uncategorized, error: \"failed to lookup\" }", "failed to lookup"),
             (

@@ -13,9 +13,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     Batch, Keys, Lease, Losses, Reply, TairError,
     codec::{Index, Marker, Publishing},
-    connect::{Manner, Settings},
+    fred_clients::{self, ClientOptions},
     pipelines::Pipelines,
     read::parse,
+    settings::Settings,
 };
 use crate::config::TairConfig;
 
@@ -53,29 +54,32 @@ impl Writer {
     /// # Errors
     /// [`TairError::Setting`], [`TairError::Unreachable`].
     pub async fn connect(config: &TairConfig) -> Result<Self, TairError> {
-        let settings = Settings::new(config)?;
-        let settings = settings.look().await.unwrap_or(settings);
-        let manner = Manner { timeout: TIMEOUT, attempts: 2, clients: 1, unresponsive: TIMEOUT };
+        let mut settings = Settings::new(config)?;
+        if let Some(found) = settings.look().await {
+            settings = found;
+        }
+        let options = ClientOptions { timeout: TIMEOUT, attempts: 2, clients: 1, unresponsive: TIMEOUT };
         // Counted separately: a lost pipeline connection must not cost the lease.
         let (losses, others) = (Losses::default(), Losses::default());
-        // After a lost lease, the next publisher waits for the lease length before it writes. Commands older than
-        // three quarters of it must not be sent any more.
-        let pipelines = Pipelines::connect(&settings, &manner, config.lease * 3 / 4, &others)?;
+        // After a lost lease, the next publisher waits for the lease length before it writes. Commands older
+        // than three quarters of it must not be sent any more.
+        let pipelines = Pipelines::connect(&settings, &options, config.lease * 3 / 4, &others)?;
         // No retries: a command of the lease must not be repeated on another connection.
-        let single = settings.client(&Manner { attempts: 1, ..manner }, &losses);
+        let options = ClientOptions { attempts: 1, ..options };
+        let single = fred_clients::client(&settings, &options, &losses);
         let connected = async {
             single.wait_for_connect().await?;
-            pipelines.connected().await
+            pipelines.wait_for_connect().await
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(error),
             Err(_) => {
                 let last = losses.last_error().or_else(|| others.last_error());
-                let last = last.map(|last| format!(": {last}")).unwrap_or_default();
+                let reason = last.map(|last| format!(": {last}")).unwrap_or_default();
                 let why = format!(
-                    "no connection to {} within {} s{last}",
-                    settings.server,
+                    "no connection to {} within {} s{reason}",
+                    settings.endpoint,
                     CONNECT_TIMEOUT.as_secs()
                 );
                 return Err(TairError::Unreachable(why));
@@ -149,7 +153,7 @@ impl Writer {
     /// [`TairError::LeaseLost`], or errors of the server.
     pub async fn activate(&self, lease: &Lease, marker: &Marker) -> Result<(), TairError> {
         let key = self.keys.current();
-        match lease.set(&key, json(&key, marker)?).await {
+        match lease.set_if_held(&key, json(&key, marker)?).await {
             Err(error) if error.is_transient() => match self.marker().await? {
                 Some(found) if found == *marker => Ok(()),
                 _ => Err(error),
@@ -208,8 +212,8 @@ impl Writer {
         !self.settings.clustered
     }
 
-    /// Records that the index of `publish` is complete: built from `snapshot` with the erasure list of version
-    /// `forgotten`.
+    /// Records that the index of `publish` is complete: built from `snapshot` with the erasure list of
+    /// version `forgotten`.
     ///
     /// # Errors
     /// Errors of the server.
@@ -297,13 +301,14 @@ impl Writer {
         self.pipelines.answers(batch).await
     }
 
-    /// Scans the keys of all customers and passes them to `each` in bounded pages, unordered. A key may occur twice.
+    /// Scans the keys of all customers and passes them to `each` in bounded pages, unordered. A key may occur
+    /// twice.
     ///
     /// # Errors
     /// Errors of the servers.
     pub async fn scan_customers(&self, mut each: impl FnMut(Vec<String>)) -> Result<(), TairError> {
         let pattern = self.keys.customers_pattern();
-        let nodes: Vec<Option<Server>> = if self.settings.is_spread() {
+        let nodes: Vec<Option<Server>> = if self.settings.spread {
             let state = self.single.cached_cluster_state();
             state
                 .iter()

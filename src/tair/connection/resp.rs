@@ -1,4 +1,5 @@
-//! Parser and encoder for the part of RESP2 that Larder needs. Pure. <https://redis.io/docs/latest/develop/reference/protocol-spec/>
+//! Parser and encoder for the part of RESP2 that Larder needs. Pure.
+//! <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
 /// Answer of the server, borrowed from the input buffer.
 #[derive(Debug, PartialEq, Eq)]
