@@ -46,8 +46,8 @@ impl ListCheck<'_> {
             if all || !has_set {
                 if let Some(part) = self.page_difference(&key, &set, offset).await? {
                     return Ok(Some(match part {
-                        Part::Ranking => format!("page {page} of its ranking differs"),
-                        Part::Set => "its Set has other members".to_owned(),
+                        DifferingPart::Ranking => format!("page {page} of its ranking differs"),
+                        DifferingPart::Set => "its Set has other members".to_owned(),
                     }));
                 }
             } else if self.count("LLEN", &key).await? != Some(length) {
@@ -60,7 +60,12 @@ impl ListCheck<'_> {
 
     /// Returns the part that differs from the ranks of the snapshot from `offset`: the page `key`, or the Set
     /// `set`.
-    async fn page_difference(&self, key: &str, set: &str, offset: u64) -> Result<Option<Part>, PublishError> {
+    async fn page_difference(
+        &self,
+        key: &str,
+        set: &str,
+        offset: u64,
+    ) -> Result<Option<DifferingPart>, PublishError> {
         let ids = self.reader.members(self.list, offset, PAGE).await.map_err(shared)?;
         let mut reads = Batch::default();
         if has_set(self.list) {
@@ -80,11 +85,11 @@ impl ListCheck<'_> {
                 found.as_deref() == Some(expected)
             });
         if !is_same {
-            return Ok(Some(Part::Ranking));
+            return Ok(Some(DifferingPart::Ranking));
         }
         let is_member = |answer: CommandResult| number(answer) == Some(1);
         let agrees = |(answer, is_present): (CommandResult, &bool)| is_member(answer) == *is_present;
-        if answers.into_iter().zip(&is_present).all(agrees) { Ok(None) } else { Ok(Some(Part::Set)) }
+        if answers.into_iter().zip(&is_present).all(agrees) { Ok(None) } else { Ok(Some(DifferingPart::Set)) }
     }
 
     /// Returns the number that `command` answers for `key`, or `None` for a key of another type.
@@ -95,8 +100,8 @@ impl ListCheck<'_> {
     }
 }
 
-/// Part of a list that differs.
-enum Part {
+/// DifferingPart of a list that differs.
+enum DifferingPart {
     Ranking,
     Set,
 }

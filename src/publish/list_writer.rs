@@ -82,7 +82,7 @@ struct Transferred {
 }
 
 /// Key to move or copy from the older index.
-struct Transfer {
+struct KeyTransfer {
     /// Page of the ranking, or `None` for the Set.
     page: Option<usize>,
     from: String,
@@ -231,11 +231,11 @@ impl<'a> ListWriter<'a> {
         old_rows: u64,
         diff: &ListDiff,
         reusable: &ReusableIndex,
-    ) -> Vec<Transfer> {
+    ) -> Vec<KeyTransfer> {
         let (keys, number) = (self.target.writer.keys(), self.target.number);
         let mut transfers = Vec::new();
         if has_set(list) && diff.members.is_some() && reusable.transfers_set(old_rows) {
-            transfers.push(Transfer {
+            transfers.push(KeyTransfer {
                 page: None,
                 from: keys.segment(reusable.number, list),
                 to: keys.segment(number, list),
@@ -244,7 +244,7 @@ impl<'a> ListWriter<'a> {
             });
         }
         for (page, _) in diff.same_pages.iter().enumerate().filter(|(_, is_same)| **is_same) {
-            transfers.push(Transfer {
+            transfers.push(KeyTransfer {
                 page: Some(page),
                 from: keys.ranking(reusable.number, list, page),
                 to: keys.ranking(number, list, page),
@@ -260,7 +260,7 @@ impl<'a> ListWriter<'a> {
 /// false if the server refused, because it does not know the command or the user may not run it.
 async fn transfer_keys(
     command: &'static str,
-    transfers: &[Transfer],
+    transfers: &[KeyTransfer],
     sender: &mut Sender,
     done: &mut Transferred,
 ) -> Result<bool, PublishError> {

@@ -20,7 +20,7 @@ const RETENTION: TimeDelta = TimeDelta::minutes(1);
 
 /// Command by which keys of an older index get into the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transfer {
+enum TransferCommand {
     /// `COPY`, for the index that readers use.
     Copy,
     /// `RENAME`, for an index that no reader uses any more. The old index is used up.
@@ -34,13 +34,13 @@ pub(super) struct ReusableIndex {
     pub(super) number: u64,
     /// Snapshot that the index was built from.
     pub(super) manifest: Manifest,
-    transfer: Transfer,
+    transfer: TransferCommand,
 }
 
 impl ReusableIndex {
     /// Returns a source that copies the index of publish `number`, built from `manifest`.
     pub(super) fn copy_of(number: u64, manifest: Manifest) -> Self {
-        Self { number, manifest, transfer: Transfer::Copy }
+        Self { number, manifest, transfer: TransferCommand::Copy }
     }
 
     /// Finds the best index to reuse, if the content of Tair is known at all. An index that will be used up
@@ -65,7 +65,7 @@ impl ReusableIndex {
             && let Some(manifest) = manifest_of(lake, snapshot).await?
         {
             writer.forget_whole(number).await?;
-            return Ok(Some(Self { number, manifest, transfer: Transfer::Rename }));
+            return Ok(Some(Self { number, manifest, transfer: TransferCommand::Rename }));
         }
         match whole.get(&marker.publish) {
             Some(WholeIndex { snapshot, .. }) if *snapshot == marker.snapshot => {
@@ -79,13 +79,13 @@ impl ReusableIndex {
     /// Returns the name of the command that transfers one key.
     pub(super) fn command(&self) -> &'static str {
         match self.transfer {
-            Transfer::Copy => "COPY",
-            Transfer::Rename => "RENAME",
+            TransferCommand::Copy => "COPY",
+            TransferCommand::Rename => "RENAME",
         }
     }
 
     /// Checks whether the server may transfer a Set of `size` members at once.
     pub(super) fn transfers_set(&self, size: u64) -> bool {
-        self.transfer == Transfer::Rename || size <= MAX_COPIED_MEMBERS
+        self.transfer == TransferCommand::Rename || size <= MAX_COPIED_MEMBERS
     }
 }

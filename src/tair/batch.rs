@@ -85,7 +85,7 @@ fn slice_of(all: &Bytes, original: &[u8], part: &[u8]) -> Bytes {
 /// Returns the name and arguments of an encoded command.
 fn parts(command: &[u8]) -> Vec<&[u8]> {
     match resp::reply(command) {
-        Ok(Some((resp::Reply::Array(parts), _))) => parts.into_iter().flatten().collect(),
+        Ok(Some((resp::RawReply::Array(parts), _))) => parts.into_iter().flatten().collect(),
         _ => Vec::new(),
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct ClusterConnections<T> {
 struct SlotMap<T> {
     /// Ranges in ascending order.
     ranges: Vec<SlotRange>,
-    nodes: Vec<Node<T>>,
+    nodes: Vec<ClusterNode<T>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ struct SlotRange {
 }
 
 #[derive(Debug)]
-struct Node<T> {
+struct ClusterNode<T> {
     /// Host and port.
     name: (String, u16),
     pool: Arc<ConnectionPool<T>>,
@@ -112,14 +112,14 @@ impl<T: Decode> ClusterConnections<T> {
     /// Replaces the slot map if it differs. Connections to nodes that stay are kept.
     fn set_ranges(&self, ranges: impl Iterator<Item = SlotRange>) {
         let old = self.map.load_full();
-        let mut nodes: Vec<Node<T>> = Vec::new();
+        let mut nodes: Vec<ClusterNode<T>> = Vec::new();
         let mut place = |name: &(String, u16)| {
             if let Some(at) = nodes.iter().position(|node| node.name == *name) {
                 return at;
             }
             let kept = old.nodes.iter().find(|node| node.name == *name);
             let pool = kept.map_or_else(|| Arc::new(self.connect(name)), |node| Arc::clone(&node.pool));
-            nodes.push(Node { name: name.clone(), pool });
+            nodes.push(ClusterNode { name: name.clone(), pool });
             nodes.len() - 1
         };
         let mut ranges: Vec<SlotRange> =

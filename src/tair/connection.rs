@@ -38,7 +38,7 @@ pub(super) mod resp;
 mod tests;
 
 use handshake::{ConnectError, Stream};
-use resp::Reply;
+use resp::RawReply;
 
 /// Size of the input buffer.
 const INPUT_BUFFER: usize = 256 << 10;
@@ -60,7 +60,7 @@ pub(super) trait Decode: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// If the server cannot have sent this answer to a command of this caller. The connection is then closed.
-    fn decode(reply: Reply<'_>) -> Result<Self, &'static str>;
+    fn decode(reply: RawReply<'_>) -> Result<Self, &'static str>;
 }
 
 /// Answers to the commands of one call.
@@ -372,7 +372,7 @@ impl<T: Decode> Connection<T> {
             answered += 1;
             let call = sent.calls.front_mut().ok_or("the server sent an answer without a command")?;
             call.answers.push(match reply {
-                Reply::Error(text) => Err(TairError::Refused(String::from_utf8_lossy(text).into_owned())),
+                RawReply::Error(text) => Err(TairError::Refused(String::from_utf8_lossy(text).into_owned())),
                 reply => Ok(T::decode(reply)?),
             });
             if call.answers.len() == call.count

@@ -119,14 +119,14 @@ fn reply(value: Value) -> Reply {
 }
 
 impl Decode for Reply {
-    fn decode(reply: resp::Reply<'_>) -> Result<Self, &'static str> {
+    fn decode(reply: resp::RawReply<'_>) -> Result<Self, &'static str> {
         Ok(match reply {
-            resp::Reply::Array(parts) => {
+            resp::RawReply::Array(parts) => {
                 Self::Texts(parts.into_iter().map(|part| part.map(Bytes::copy_from_slice)).collect())
             }
-            resp::Reply::Text(text) => Self::Text(text.map(Bytes::copy_from_slice)),
-            resp::Reply::Number(number) => Self::Number(number),
-            resp::Reply::Status | resp::Reply::Error(_) => Self::Done,
+            resp::RawReply::Text(text) => Self::Text(text.map(Bytes::copy_from_slice)),
+            resp::RawReply::Number(number) => Self::Number(number),
+            resp::RawReply::Status | resp::RawReply::Error(_) => Self::Done,
         })
     }
 }

@@ -25,10 +25,10 @@ pub(super) enum WireReply {
 }
 
 impl Decode for WireReply {
-    fn decode(reply: resp::Reply<'_>) -> Result<Self, &'static str> {
+    fn decode(reply: resp::RawReply<'_>) -> Result<Self, &'static str> {
         match reply {
-            resp::Reply::Array(parts) => Ok(Self::Row(codec::row(&parts))),
-            resp::Reply::Text(text) => Ok(Self::Text(text.map(Bytes::copy_from_slice))),
+            resp::RawReply::Array(parts) => Ok(Self::Row(codec::row(&parts))),
+            resp::RawReply::Text(text) => Ok(Self::Text(text.map(Bytes::copy_from_slice))),
             _ => Err("the server sent an answer of an unexpected type"),
         }
     }

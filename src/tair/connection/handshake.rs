@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::resp::{self, Reply};
+use super::resp::{self, RawReply};
 use crate::tair::{
     endpoint::Endpoint,
     losses::{NO_TLS, TLS_FAILED, masked},
@@ -165,10 +165,10 @@ async fn answer(
         let parsed = resp::reply(input).map_err(|error| ConnectError::Failed(error.to_owned()))?;
         if let Some((reply, length)) = parsed {
             let answer = match reply {
-                Reply::Error(text) => {
+                RawReply::Error(text) => {
                     Err(masked(&String::from_utf8_lossy(text), endpoint.password.as_deref()))
                 }
-                Reply::Text(text) => Ok(text.unwrap_or_default().to_vec()),
+                RawReply::Text(text) => Ok(text.unwrap_or_default().to_vec()),
                 _ => Ok(Vec::new()),
             };
             input.advance(length);

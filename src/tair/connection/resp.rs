@@ -3,7 +3,7 @@
 
 /// Answer of the server, borrowed from the input buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::tair) enum Reply<'a> {
+pub(in crate::tair) enum RawReply<'a> {
     /// `*4…`, an array of texts.
     Array(Vec<Option<&'a [u8]>>),
     /// `$5…`
@@ -47,7 +47,7 @@ pub(in crate::tair) fn joined(first: &[u8], second: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Parses the answer at the start of `input`. Returns it with its length, or `None` if it is incomplete.
-pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>, &'static str> {
+pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(RawReply<'_>, usize)>, &'static str> {
     let mut at = 0;
     let Some(first) = line(input, &mut at) else { return Ok(None) };
     let found = match first.split_first() {
@@ -64,15 +64,15 @@ pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>,
                     None => return Ok(None),
                 }
             }
-            Reply::Array(parts)
+            RawReply::Array(parts)
         }
         Some((b'$', length)) => match body(input, &mut at, self::number(length)?)? {
-            Some(text) => Reply::Text(text),
+            Some(text) => RawReply::Text(text),
             None => return Ok(None),
         },
-        Some((b'-', text)) => Reply::Error(text),
-        Some((b':', digits)) => Reply::Number(integer(digits)?),
-        Some((b'+', _)) => Reply::Status,
+        Some((b'-', text)) => RawReply::Error(text),
+        Some((b':', digits)) => RawReply::Number(integer(digits)?),
+        Some((b'+', _)) => RawReply::Status,
         _ => return Err("the server does not speak RESP2"),
     };
     Ok(Some((found, at)))
@@ -135,13 +135,13 @@ mod tests {
         let text =
             b"*3\r\n$5\r\n[1,2]\r\n$-1\r\n$0\r\n\r\n$2\r\nab\r\n$-1\r\n-ERR no\r\n+PONG\r\n:-7\r\n*-1\r\n";
         let expected = [
-            Reply::Array(vec![Some(b"[1,2]"), None, Some(b"")]),
-            Reply::Text(Some(b"ab")),
-            Reply::Text(None),
-            Reply::Error(b"ERR no"),
-            Reply::Status,
-            Reply::Number(-7),
-            Reply::Array(vec![]),
+            RawReply::Array(vec![Some(b"[1,2]"), None, Some(b"")]),
+            RawReply::Text(Some(b"ab")),
+            RawReply::Text(None),
+            RawReply::Error(b"ERR no"),
+            RawReply::Status,
+            RawReply::Number(-7),
+            RawReply::Array(vec![]),
         ];
         let mut at = 0;
         for expected in expected {

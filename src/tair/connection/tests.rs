@@ -11,9 +11,9 @@ use super::*;
 struct Number(i64);
 
 impl Decode for Number {
-    fn decode(reply: Reply<'_>) -> Result<Self, &'static str> {
+    fn decode(reply: RawReply<'_>) -> Result<Self, &'static str> {
         match reply {
-            Reply::Number(number) => Ok(Self(number)),
+            RawReply::Number(number) => Ok(Self(number)),
             _ => Err("not a number"),
         }
     }
