@@ -53,6 +53,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// Interval at which a waiting caller checks for the first connection.
 const CONNECT_POLL: Duration = Duration::from_millis(2);
 const OVERDUE: &str = "the server does not answer";
+const CLOSED: &str = "the server closed the connection";
 
 /// Value that a caller gets for a command, decoded from an answer that is not an error.
 pub(super) trait Decode: Clone + Send + Sync + 'static {
@@ -338,11 +339,15 @@ impl<T: Decode> Connection<T> {
                 received = poll_fn(|cx| poll_io(&mut stream, cx, &mut input, &mut output, sent)) => {
                     match received {
                         Ok(None) => {}
-                        Ok(Some(0)) => return "the server closed the connection".to_owned(),
+                        Ok(Some(0)) => return CLOSED.to_owned(),
                         Ok(Some(_)) => {
                             if let Err(error) = self.take_answers(&mut input, sent) {
                                 return error.to_owned();
                             }
+                        }
+                        // A server that was killed does not end a TLS session properly.
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                            return CLOSED.to_owned();
                         }
                         Err(error) => return error.to_string(),
                     }
