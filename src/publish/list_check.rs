@@ -100,7 +100,7 @@ impl ListCheck<'_> {
     }
 }
 
-/// DifferingPart of a list that differs.
+/// Part of a list that differs from the snapshot.
 enum DifferingPart {
     Ranking,
     Set,

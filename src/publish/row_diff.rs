@@ -337,8 +337,9 @@ mod tests {
         let view =
             |name: &str| serde_json::json!({ "name": name, "description": "", "source": "", "features": [] });
         let manifest = serde_json::json!({
-            "format": 1, "id": id, "larder": "", "as_of": "1970-01-01T00:00:00Z", "created_at": "1970-01-01T00:00:00Z",
-            "fingerprint": "", "customers": customers.len(), "views": [view("one"), view("two")], "segments": [],
+            "format": 1, "id": id, "larder": "", "as_of": "1970-01-01T00:00:00Z",
+            "created_at": "1970-01-01T00:00:00Z", "fingerprint": "", "customers": customers.len(),
+            "views": [view("one"), view("two")], "segments": [],
             "counts": {}, "sources": [], "files": files, "stages": [],
         });
         Arc::new(serde_json::from_value(manifest).expect("a manifest"))
@@ -425,7 +426,8 @@ mod tests {
                 let before = store.clone();
                 let counts = publish(&lake, &manifests[0], &none, &[&manifests[1]], &mut store).await;
                 assert_store(&store, &manifests[0], target);
-                let unchanged = target.iter().filter(|(id, row)| base.get(*id).is_some_and(|b| b.0 == row.0)).count();
+                let texts = |id| base.get(id).map(|before| &before.0);
+                let unchanged = target.iter().filter(|(id, row)| texts(*id) == Some(&row.0)).count();
                 let removed = base.keys().filter(|id| !target.contains_key(*id)).count();
                 assert_eq!(counts, [target.len() - unchanged, unchanged, removed].map(|count| count as u64));
 

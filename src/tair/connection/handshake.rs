@@ -1,4 +1,5 @@
-//! Opening of a connection: TCP, TLS where the URL asks for it, authentication, and the choice of the database.
+//! Opening of a connection: TCP, TLS where the URL asks for it, authentication, and the choice of the
+//! database.
 
 use std::{
     pin::Pin,
@@ -118,7 +119,8 @@ async fn open(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
     }
 }
 
-/// Authenticates, selects the database, and runs `command`. Returns the text that answers it, or the error answer.
+/// Authenticates, selects the database, and runs `command`. Returns the text that answers it, or the error
+/// answer.
 async fn greet(
     stream: &mut Stream,
     endpoint: &Endpoint,

@@ -19,7 +19,8 @@ impl Decode for Number {
     }
 }
 
-/// Returns a pool with one connection, the server's end of the connection, and the counter of lost connections.
+/// Returns a pool with one connection, the server's end of the connection, and the counter of lost
+/// connections.
 async fn pool(unresponsive: Duration) -> (ConnectionPool<Number>, TcpStream, Losses) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("an address").port();
