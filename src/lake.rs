@@ -1,7 +1,8 @@
-//! The lake: a URL becomes an object store, and every access to it goes through here.
+//! The lake: an object store or local folder that holds raw data and snapshots.
 //!
-//! Knows nothing of what the objects hold. A folder is served by `object_store`'s own `LocalFileSystem`, a bucket by `oss`;
-//! every answer is checked against what was asked, since some stores answer a range past the end with the whole object.
+//! All access to the lake goes through [`Lake`], which does not depend on the content of the objects. A
+//! folder is served by `LocalFileSystem` of `object_store`, a bucket by the module `oss`. The length of every
+//! answer is checked, since some stores answer a range past the end with the whole object.
 
 use std::{
     fs::File,
@@ -23,89 +24,90 @@ mod oss;
 
 use oss::{LazyClient, Oss};
 
-/// The object store that holds raw data and snapshots.
+/// Object store that holds raw data and snapshots.
 #[derive(Debug, Clone)]
 pub struct Lake {
     store: Arc<dyn ObjectStore>,
     url: Arc<str>,
     folder: Option<Arc<FsPath>>,
-    /// For buckets: this one's and those of raw data elsewhere.
+    /// Client for this bucket and for other buckets with raw data.
     client: Arc<LazyClient>,
 }
 
-/// Why the lake did not do as it was told.
+/// Errors of the lake.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    /// The URL names no store that Larder can use.
-    #[error("`{url}` is no lake: {why}")]
+    /// The URL is invalid or of an unknown kind.
+    #[error("`{url}` is not a lake: {why}")]
     Url {
-        /// The URL.
+        /// URL without credentials.
         url: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         why: String,
     },
-    /// No such object.
+    /// The object does not exist.
     #[error("there is no object {path} in the lake")]
     NotFound {
-        /// The object.
+        /// Path of the object.
         path: String,
     },
     /// The store failed.
     #[error("cannot {action} {path} in the lake")]
     Store {
-        /// What was tried.
+        /// Verb that names the operation.
         action: &'static str,
-        /// The object or folder.
+        /// Path of the object or folder.
         path: String,
-        /// Why it failed.
+        /// Error of the store.
         source: object_store::Error,
     },
-    /// The store answered with another number of bytes than it was asked for.
-    #[error("{path} gave {got} bytes where {expected} were asked for")]
+    /// The answer has another length than requested.
+    #[error("read {got} bytes of {path} instead of {expected}")]
     Length {
-        /// The object.
+        /// Path of the object.
         path: String,
-        /// Bytes asked for.
+        /// Number of bytes requested.
         expected: u64,
-        /// Bytes received.
+        /// Number of bytes received.
         got: u64,
     },
-    /// The lock of a folder lake could not be had.
+    /// The lock of a folder lake could not be acquired.
     #[error("cannot lock {path}")]
     Lock {
-        /// The lock file.
+        /// Path of the lock file.
         path: PathBuf,
-        /// Why.
+        /// Error of the file system.
         source: std::io::Error,
     },
 }
 
 impl LakeError {
-    /// Whether the object is simply not there.
+    /// Checks whether the object does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
 }
 
-/// An object's content.
+/// Content of an object.
 pub enum Content {
-    /// A file of this machine, at its start.
+    /// Local file, positioned at its start.
     File(File),
-    /// Chunks as they arrive.
+    /// Stream of chunks.
     Stream(BoxStream<'static, object_store::Result<Bytes>>),
 }
 
-/// Holds the right to change `CURRENT` until dropped. A folder lake locks a file, which the system frees when the process dies.
+/// Exclusive right to change `CURRENT`, released when dropped. A folder lake locks a file, and the system
+/// releases the lock when the process dies. Other lakes have no lock.
 #[derive(Debug)]
 pub struct PublishLock(#[expect(dead_code, reason = "held for its drop")] Option<File>);
 
 impl Lake {
-    /// Opens the lake of `config`: `s3://bucket/prefix`, `file:///folder`, or a path seen from `base`. A folder is made where there
-    /// is none; a bucket is not asked for anything yet.
+    /// Opens the lake of `config`: `s3://bucket/prefix`, `file:///folder`, or a path relative to `base`.
+    /// Creates a missing folder. Sends no request to a bucket.
     ///
     /// # Errors
-    /// Of a URL that is none, or of another scheme, or of a folder that cannot be made.
+    /// [`LakeError::Url`] if the URL is invalid or the folder cannot be created.
     pub fn open(config: &LakeConfig, base: &FsPath) -> Result<Self, LakeError> {
         let url = &config.url;
         let client = Arc::new(LazyClient::new(config.clone()));
@@ -115,7 +117,7 @@ impl Lake {
         let folder = local_path(url, base)?;
         let wrong = |why: String| LakeError::Url { url: shown_url(url), why };
         std::fs::create_dir_all(&folder)
-            .map_err(|error| wrong(format!("cannot make the folder: {error}")))?;
+            .map_err(|error| wrong(format!("cannot create the folder: {error}")))?;
         let folder = folder.canonicalize().map_err(|error| wrong(error.to_string()))?;
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(error.to_string()))?;
         let shown = url::Url::from_directory_path(&folder).map_or_else(|()| url.clone(), String::from);
@@ -139,16 +141,17 @@ impl Lake {
         Self { store, url: url.into(), folder: None, client }
     }
 
-    /// The lake's URL.
+    /// Returns the URL of the lake.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The store and the path in it that `files` means: a path in this lake, an `s3://` or `file://` URL, or an absolute path.
+    /// Returns the store and the path in it that `files` refers to: a path in this lake, an `s3://` or
+    /// `file://` URL, or an absolute path.
     ///
     /// # Errors
-    /// Of a URL that names no store.
+    /// [`LakeError::Url`].
     pub fn locate(&self, files: &str) -> Result<(Self, Path), LakeError> {
         let wrong = |why: String| LakeError::Url { url: shown_url(files), why };
         if !files.contains("://") && !FsPath::new(files).is_absolute() {
@@ -165,25 +168,25 @@ impl Lake {
         Ok((Self { store: Arc::new(LocalFileSystem::new()), url, folder: None, client }, inside))
     }
 
-    /// The store itself, for Parquet readers that bring their own way of reading.
+    /// Returns the underlying store, for Parquet readers that issue their own requests.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
     }
 
-    /// The whole object at `path`.
+    /// Reads the object at `path`.
     ///
     /// # Errors
-    /// [`LakeError::NotFound`], or what failed.
+    /// [`LakeError::NotFound`] or [`LakeError::Store`].
     pub async fn get(&self, path: &Path) -> Result<Bytes, LakeError> {
         let read = async { self.store.get(path).await?.bytes().await };
         read.await.map_err(|source| failed("read", path, source))
     }
 
-    /// Exactly the bytes `range` of the object at `path`.
+    /// Reads exactly the bytes `range` of the object at `path`.
     ///
     /// # Errors
-    /// As [`Lake::get`], and of an answer of another length.
+    /// As [`Lake::get`], or [`LakeError::Length`].
     pub async fn get_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, LakeError> {
         let expected = range.end - range.start;
         let bytes = match self.store.get_range(path, range.clone()).await {
@@ -198,7 +201,7 @@ impl Lake {
         }
     }
 
-    /// Tells an object that is too short from a store that failed.
+    /// Returns the error of a failed range read: the object is too short, or the store failed.
     async fn range_error(&self, path: &Path, range: &Range<u64>, source: object_store::Error) -> LakeError {
         match self.head(path).await {
             Ok(Some(meta)) if meta.size < range.end => LakeError::Length {
@@ -210,10 +213,10 @@ impl Lake {
         }
     }
 
-    /// The object at `path` as a stream of chunks.
+    /// Reads the object at `path` as a stream of chunks.
     ///
     /// # Errors
-    /// As [`Lake::get`]; the stream's own errors are the store's.
+    /// As [`Lake::get`]. Errors of the stream are those of the store.
     pub async fn stream(
         &self,
         path: &Path,
@@ -222,7 +225,7 @@ impl Lake {
         Ok(result.into_stream())
     }
 
-    /// The object at `path`, to be read from its start: a local file as it is, anything else as a stream of chunks.
+    /// Opens the object at `path`: a local file as such, any other object as a stream of chunks.
     ///
     /// # Errors
     /// As [`Lake::get`].
@@ -234,10 +237,10 @@ impl Lake {
         }
     }
 
-    /// Writes an object at once: a reader sees all of it or what was there before.
+    /// Writes an object atomically: readers see the old content or the new content.
     ///
     /// # Errors
-    /// What failed.
+    /// [`LakeError::Store`].
     pub async fn put(&self, path: &Path, bytes: Bytes) -> Result<(), LakeError> {
         self.store
             .put(path, PutPayload::from(bytes))
@@ -246,7 +249,7 @@ impl Lake {
         Ok(())
     }
 
-    /// Copies an object inside the lake, without bringing it here.
+    /// Copies an object inside the lake, without downloading it.
     ///
     /// # Errors
     /// As [`Lake::get`].
@@ -254,16 +257,16 @@ impl Lake {
         self.store.copy(from, to).await.map_err(|source| failed("copy", from, source))
     }
 
-    /// A writer for a large object, which appears when the writer is shut down and not before.
+    /// Returns a writer for a large object. The object appears when the writer is shut down.
     #[must_use]
     pub fn writer(&self, path: &Path) -> BufWriter {
         BufWriter::new(Arc::clone(&self.store), path.clone())
     }
 
-    /// Removes an object; one that is not there is no error.
+    /// Removes an object. A missing object is not an error.
     ///
     /// # Errors
-    /// What failed.
+    /// [`LakeError::Store`].
     pub async fn delete(&self, path: &Path) -> Result<(), LakeError> {
         match self.store.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -271,10 +274,10 @@ impl Lake {
         }
     }
 
-    /// The objects below `folder`, sorted by path.
+    /// Lists the objects below `folder`, sorted by path.
     ///
     /// # Errors
-    /// What failed.
+    /// [`LakeError::Store`].
     pub async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>, LakeError> {
         let mut found: Vec<ObjectMeta> = self
             .store
@@ -286,26 +289,26 @@ impl Lake {
         Ok(found)
     }
 
-    /// The names of the folders directly below `folder`, sorted.
+    /// Lists the names of the folders directly below `folder`, sorted.
     ///
     /// # Errors
-    /// What failed.
+    /// [`LakeError::Store`].
     pub async fn folders(&self, folder: &Path) -> Result<Vec<String>, LakeError> {
         let listed = self
             .store
             .list_with_delimiter(Some(folder))
             .await
             .map_err(|source| failed("list", folder, source))?;
-        let names = listed.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned));
-        let mut names: Vec<String> = names.collect();
+        let prefixes = listed.common_prefixes.iter();
+        let mut names: Vec<String> = prefixes.filter_map(|path| path.filename().map(str::to_owned)).collect();
         names.sort();
         Ok(names)
     }
 
-    /// Size and time of the object at `path`, or nothing.
+    /// Returns size and modification time of the object at `path`, or `None` if it does not exist.
     ///
     /// # Errors
-    /// What failed, except that it is not there.
+    /// [`LakeError::Store`].
     pub async fn head(&self, path: &Path) -> Result<Option<ObjectMeta>, LakeError> {
         match self.store.head(path).await {
             Ok(meta) => Ok(Some(meta)),
@@ -314,10 +317,10 @@ impl Lake {
         }
     }
 
-    /// Waits for the right to change `CURRENT`. Only a folder has a lock of its own.
+    /// Waits for the right to change `CURRENT`. Only a folder lake has a lock.
     ///
     /// # Errors
-    /// Of a lock file that cannot be made or locked.
+    /// [`LakeError::Lock`].
     pub async fn publish_lock(&self) -> Result<PublishLock, LakeError> {
         let Some(folder) = self.folder.clone() else { return Ok(PublishLock(None)) };
         let path = folder.join(".publish.lock");
@@ -340,28 +343,28 @@ fn failed(action: &'static str, path: &Path, source: object_store::Error) -> Lak
     }
 }
 
-/// The local path that a `file://` URL or a plain path means.
+/// Returns the local path of a `file://` URL or a plain path.
 fn local_path(url: &str, base: &FsPath) -> Result<PathBuf, LakeError> {
     let wrong = |why: &str| LakeError::Url { url: shown_url(url), why: why.to_owned() };
     match url.split_once("://") {
-        None if url.is_empty() => Err(wrong("it is empty")),
+        None if url.is_empty() => Err(wrong("the URL is empty")),
         None => Ok(base.join(url)),
         Some(("file", _)) => {
             let parsed = url::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
             parsed.to_file_path().map_err(|()| wrong("a file URL needs an absolute path, file:///like/this"))
         }
-        Some(_) => Err(wrong("only s3://, file:// and paths are known")),
+        Some(_) => Err(wrong("the URL must begin with s3:// or file://, or be a path")),
     }
 }
 
-/// Bucket and path of an `s3://bucket/path` URL; nothing for any other URL.
+/// Returns bucket and path of an `s3://bucket/path` URL, or `None` for any other URL.
 fn bucket(url: &str) -> Result<Option<(&str, Path)>, LakeError> {
     let wrong = |why: String| LakeError::Url { url: shown_url(url), why };
     let Some(rest) = url.strip_prefix("s3://") else { return Ok(None) };
     let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() || bucket.contains(['@', ':', '?', '#']) {
         return Err(wrong(
-            "it must be s3://bucket or s3://bucket/path; keys come from the environment".to_owned(),
+            "the URL must be s3://bucket or s3://bucket/path; keys come from the environment".to_owned(),
         ));
     }
     let path = Path::parse(path.trim_matches('/')).map_err(|error| wrong(error.to_string()))?;

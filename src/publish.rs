@@ -1,7 +1,8 @@
-//! Making a snapshot the one that readers get: its rows and lists into Tair, then `larder:current`, then `CURRENT`.
+//! Publishing of snapshots: writes rows and lists into Tair, then `larder:current`, then `CURRENT` in the
+//! lake.
 //!
-//! Knows snapshots, the lake and Tair; nothing of how a snapshot is built or read. Killed at any moment it can be run again:
-//! what was under way is written down before it begins, and what is not known for certain is written anew.
+//! A publish that dies at any point can be repeated. Every phase is recorded before it begins, and rows whose
+//! state is uncertain are written again.
 
 use std::sync::Arc;
 
@@ -11,79 +12,101 @@ use crate::{
     snapshot::{
         Current, Manifest, SnapshotError, SnapshotId, check_newer, list, publish_to_lake, read_current,
     },
-    tair::{TairError, Writer},
+    tair::{TairError, Writer, codec::Publishing},
     telemetry::Progress,
 };
 
-mod changes;
 mod erase;
 mod index;
+mod list_check;
+mod list_writer;
 mod online;
-mod plan;
+mod publish_state;
+mod reusable_index;
+mod row_cursor;
+mod row_diff;
+mod row_writer;
 mod rows;
 mod sender;
+mod target;
 mod verify;
 
 pub use erase::Erased;
-pub use online::Written;
 pub use verify::Report;
 
-/// How a snapshot is to be published.
+/// Options of a publish.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Also one that is older than the current one.
+    /// Whether a snapshot older than the current one may be published.
     pub force: bool,
-    /// Write everything, whatever Tair seems to hold.
+    /// Whether everything is written, whatever Tair holds.
     pub full: bool,
-    /// Change `CURRENT` alone; the snapshots answer until Tair is published to again.
+    /// Whether only `CURRENT` is changed. Reads then come from snapshots until the next publish into Tair.
     pub lake_only: bool,
-    /// The most commands a second.
+    /// Maximum number of commands per second.
     pub max_ops: Option<u32>,
 }
 
-/// What a publish did.
+/// Result of a publish.
 #[derive(Debug)]
 pub struct Published {
-    /// What `CURRENT` says now.
+    /// Content of `CURRENT` after the publish.
     pub current: Current,
-    /// What was written into Tair; nothing without one.
-    pub written: Option<Written>,
+    /// Data written into Tair, if there is one.
+    pub written: Option<WriteSummary>,
 }
 
-/// Why a snapshot could not be published.
+/// Data that a publish wrote into Tair.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteSummary {
+    /// Number of customers written.
+    pub rows: u64,
+    /// Number of customers whose row was up to date.
+    pub unchanged: u64,
+    /// Number of customers removed.
+    pub removed: u64,
+    /// Number of customers left out because they are erased.
+    pub forgotten: u64,
+    /// Number of members of all lists.
+    pub members: u64,
+    /// Reason for a full publish, or `None` for an incremental publish.
+    pub full_reason: Option<&'static str>,
+}
+
+/// Errors of a publish.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// Of snapshots or the lake.
+    /// Error of a snapshot or of the lake.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// Of Tair. Readers get what they got before.
+    /// Error of Tair. Readers still get the previous publish.
     #[error(transparent)]
     Tair(#[from] TairError),
-    /// Tair has the new snapshot and `CURRENT` does not.
-    #[error("Tair has publish {number}, but CURRENT could not be written; publish again")]
+    /// Tair serves the new snapshot and `CURRENT` does not.
+    #[error("publish {number} is active in Tair, but writing CURRENT failed; publish again")]
     HalfWay {
-        /// The number of the publish.
+        /// Number of the publish.
         number: u64,
-        /// Why.
+        /// Reason why `CURRENT` was not written.
         source: SnapshotError,
     },
-    /// Tair serves another lake.
+    /// Tair holds the data of another lake.
     #[error(
-        "Tair has publish {publish} of {snapshot}, from another lake; give each lake its own `namespace` in [tair], or \
-         `larder publish --current --full` puts this one's customers in the place of the other's"
+        "Tair holds publish {publish} of snapshot {snapshot} from another lake; give each lake its own \
+         `namespace` in [tair], or replace the other lake's data with `larder publish --current --full`"
     )]
     OtherLake {
-        /// The other's publish.
+        /// Number of the other lake's publish.
         publish: u64,
-        /// Of which snapshot it is.
+        /// Snapshot of that publish.
         snapshot: String,
     },
-    /// There is nothing to compare with the snapshot.
+    /// No Tair is configured.
     #[error("there is no [tair] in the configuration")]
     NoTair,
 }
 
-/// Publishes into one lake and, where there is one, one Tair.
+/// Publisher of the snapshots of one lake, into Tair if there is one.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     lake: Lake,
@@ -93,44 +116,48 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher for `lake` and `tair`.
+    /// Creates a publisher for `lake` and `tair`.
     #[must_use]
     pub fn new(lake: Lake, tair: Option<TairConfig>, options: Options) -> Self {
         Self { lake, tair, options, progress: Arc::default() }
     }
 
-    /// How far it is.
+    /// Returns the progress of the publish.
     #[must_use]
     pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 
-    /// Publishes the snapshot `id`, or the newest build where none is named.
+    /// Publishes the snapshot `id`, or the newest build if `id` is `None`.
     ///
     /// # Errors
-    /// Of a snapshot that does not exist, that is older than the current one (unless forced), of the lake or of Tair.
+    /// If the snapshot does not exist or is older than the current one (unless forced), and errors of the
+    /// lake or of Tair.
     pub async fn publish(&self, id: Option<&SnapshotId>) -> Result<Published, PublishError> {
         let manifest = match id {
             Some(id) => Manifest::read(&self.lake, id).await?,
             None => list(&self.lake).await?.into_iter().next().ok_or(SnapshotError::NoCurrent)?,
         };
-        let Some(tair) = self.tair.as_ref().filter(|_| !self.options.lake_only) else {
-            let current = publish_to_lake(&self.lake, &manifest, None, self.options.force).await?;
-            return Ok(Published { current, written: None });
+        let tair = match &self.tair {
+            Some(tair) if !self.options.lake_only => tair,
+            _ => {
+                let current = publish_to_lake(&self.lake, &manifest, None, self.options.force).await?;
+                return Ok(Published { current, written: None });
+            }
         };
         let before = read_current(&self.lake).await?;
         if !self.options.force {
             check_newer(&self.lake, before.as_ref(), &manifest).await?;
         }
         let writer = Arc::new(Writer::connect(tair).await?);
-        let published = Box::pin(self.online(&writer, Arc::new(manifest), before)).await;
+        let published = Box::pin(self.publish_online(&writer, Arc::new(manifest), before)).await;
         if let Some(writer) = Arc::into_inner(writer) {
             writer.quit().await;
         }
         published
     }
 
-    /// Publishes the snapshot that was the current one before.
+    /// Publishes the snapshot that was current before this one.
     ///
     /// # Errors
     /// [`SnapshotError::NoPrevious`], or as [`Publisher::publish`].
@@ -141,17 +168,16 @@ impl Publisher {
         Self { options, ..self.clone() }.publish(Some(&previous)).await
     }
 
-    /// The snapshots that a publish is under way of, or was left unfinished of: they must not be pruned.
+    /// Returns the snapshots of publishes that are in progress or unfinished. They must not be pruned.
     ///
     /// # Errors
-    /// Of Tair.
+    /// Errors of Tair.
     pub async fn in_flight(&self) -> Result<Vec<SnapshotId>, PublishError> {
         let Some(tair) = &self.tair else { return Ok(Vec::new()) };
         let writer = Writer::connect(tair).await?;
         let (marker, publishing) = (writer.marker().await?, writer.publishing().await?);
         writer.quit().await;
-        let under_way = publishing.into_iter().flat_map(|p| p.unfinished.into_iter().chain([p.marker]));
-        let named = under_way.chain(marker).filter_map(|marker| marker.snapshot.parse().ok());
-        Ok(named.collect())
+        let markers = publishing.iter().flat_map(Publishing::markers).chain(&marker);
+        Ok(markers.filter_map(|marker| marker.snapshot.parse().ok()).collect())
     }
 }

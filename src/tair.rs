@@ -1,69 +1,75 @@
-//! The online store: Tair, or any Redis OSS-compatible server, over `fred`, and for rows over connections of our own.
+//! Client of the online store: Tair, or any server compatible with Redis OSS.
 //!
-//! Knows keys, fields and small records; nothing of Parquet, of the lake or of HTTP. The only place that knows `fred`.
-//! [`Tair`] reads, within tens of milliseconds or not at all; [`Writer`] is the publisher's side, patient and bounded.
+//! [`Tair`] is the client of readers, with deadlines of milliseconds. [`Writer`] is the client of publishers,
+//! which retries. Rows are read and written over pipelined connections of the module `connection`, everything
+//! else over `fred`, which no other module depends on. Independent of Parquet, of the lake and of HTTP.
 
 use fred::error::{Error as FredError, ErrorKind};
 
 mod batch;
+mod cluster;
 pub mod codec;
-mod connect;
+mod connection;
+mod endpoint;
+mod fred_clients;
 mod keys;
 mod lease;
 mod losses;
 mod pipelines;
-mod probe;
 mod read;
-mod wire;
+mod row_connections;
+mod settings;
+mod single_node;
 mod write;
 
+pub(crate) use connection::resp::fuzz as fuzz_reply;
 pub use batch::{Args, Batch, Encoded, Reply};
 pub use keys::{Keys, PAGE};
 pub use lease::Lease;
 pub use read::{Connections, Fields, Tair};
-pub(crate) use wire::resp::fuzz as fuzz_reply;
-pub use write::Writer;
+pub use write::{WholeIndex, Writer};
 
 use losses::Losses;
 
-/// The hint for a server that knows only a part of all keys.
-const CLUSTER: &str = "this is a cluster; use a URL that begins with redis-cluster:// or rediss-cluster://";
-/// The opposite.
-const NO_CLUSTER: &str = "this is no cluster; use a URL that begins with redis:// or rediss://";
+/// Advice for a `redis://` URL of a cluster node.
+const USE_CLUSTER_URL: &str =
+    "this is a cluster; use a URL that begins with redis-cluster:// or rediss-cluster://";
+/// Advice for a `redis-cluster://` URL of a server that is no cluster.
+const USE_PLAIN_URL: &str = "this is no cluster; use a URL that begins with redis:// or rediss://";
 
-/// Why Tair did not do as it was told.
+/// Errors of Tair.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TairError {
-    /// A setting that cannot be.
+    /// Invalid setting.
     #[error("in [tair]: {0}")]
     Setting(String),
-    /// No answer in time.
-    #[error("Tair did not answer in time")]
+    /// The deadline of a command passed.
+    #[error("Tair timed out")]
     Timeout,
-    /// There is no connection, or it broke.
-    #[error("Tair cannot be reached: {0}")]
+    /// No connection, or the connection was lost.
+    #[error("Tair is unreachable: {0}")]
     Unreachable(String),
-    /// The server refused a command.
-    #[error("Tair refused: {0}")]
+    /// Error answer to a command.
+    #[error("Tair answered with an error: {0}")]
     Refused(String),
-    /// A key of ours holds what it should not.
-    #[error("{key} in Tair does not hold what it should: {why}")]
+    /// Unexpected content of a key.
+    #[error("unexpected content of key {key} in Tair: {why}")]
     Content {
-        /// The key.
+        /// Name of the key.
         key: String,
-        /// What is wrong.
+        /// Description of the problem.
         why: String,
     },
-    /// Somebody else publishes.
-    #[error("another publish is under way; it renewed its lease while this one waited")]
+    /// Another publisher holds the lease.
+    #[error("another publish is in progress; it renewed its lease while this one waited")]
     Busy,
-    /// The right to write was lost.
-    #[error("the lease was lost: another publisher may have taken over, and nothing more was written")]
+    /// The lease was lost.
+    #[error("lease lost: another publisher may have taken over; nothing more was written")]
     LeaseLost,
 }
 
 impl TairError {
-    /// A word for metrics.
+    /// Returns the label value for metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -75,27 +81,34 @@ impl TairError {
         }
     }
 
-    /// Whether trying again may help.
+    /// Checks whether a retry may succeed.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
-        let passing = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "ASK"];
+    pub fn is_transient(&self) -> bool {
+        let transient = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "ASK"];
         match self {
             Self::Timeout | Self::Unreachable(_) => true,
-            Self::Refused(why) => passing.iter().any(|word| why.contains(word)),
+            Self::Refused(why) => transient.iter().any(|word| why.contains(word)),
             _ => false,
         }
     }
 
-    /// Whether a key holds another type than the command is for.
+    /// Checks whether the key holds a value of another type than the command expects.
     #[must_use]
     pub fn is_wrong_type(&self) -> bool {
         matches!(self, Self::Refused(why) if why.contains("WRONGTYPE"))
     }
 
-    /// A command that the server refused, with a way out where it is the URL that is wrong. `fred` follows a cluster to
-    /// where keys have moved, so that what comes up to here was asked of a single server.
+    /// Returns the error for an error answer, with advice if the URL is of the wrong kind. `fred` follows the
+    /// redirects of a cluster, so a redirect that arrives here was an answer to a plain connection.
     fn refused(why: &str) -> Self {
-        Self::Refused(hinted(why))
+        Self::Refused(with_advice(why))
+    }
+
+    /// Adds advice to an error answer if the URL is of the wrong kind.
+    fn advise(&mut self) {
+        if let Self::Refused(why) = self {
+            *why = with_advice(why);
+        }
     }
 }
 
@@ -114,12 +127,12 @@ impl From<FredError> for TairError {
     }
 }
 
-/// Returns the words of a server, with a way out where it is the URL that is wrong.
-fn hinted(why: &str) -> String {
+/// Appends advice to an error answer if the URL is of the wrong kind.
+fn with_advice(why: &str) -> String {
     let first = why.split(' ').next().unwrap_or_default();
     match first {
-        "MOVED" | "CROSSSLOT" => format!("{why}; {CLUSTER}"),
-        _ if why.contains("cluster support disabled") => format!("{why}; {NO_CLUSTER}"),
+        "MOVED" | "CROSSSLOT" => format!("{why}; {USE_CLUSTER_URL}"),
+        _ if why.contains("cluster support disabled") => format!("{why}; {USE_PLAIN_URL}"),
         _ => why.to_owned(),
     }
 }
@@ -129,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_of_the_wrong_kind_is_told_and_not_tried_again() {
+    fn cluster_redirect_advises_cluster_url_and_is_not_retried() {
         for (why, hint) in [
             ("MOVED 3999 127.0.0.1:6381", Some("redis-cluster://")),
             ("CROSSSLOT Keys in request don't hash to the same slot", Some("redis-cluster://")),
@@ -140,8 +153,8 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains(why) && hint.is_none_or(|hint| text.contains(hint)), "{text}");
             assert_eq!(text.ends_with(why), hint.is_none(), "{text}");
-            assert!(!error.is_passing(), "{text}");
+            assert!(!error.is_transient(), "{text}");
         }
-        assert!(TairError::refused("LOADING Redis is loading the dataset in memory").is_passing());
+        assert!(TairError::refused("LOADING Redis is loading the dataset in memory").is_transient());
     }
 }

@@ -1,15 +1,21 @@
-//! Tair's tier against what the same server gives without Larder: `cargo bench --bench tair -- reads | publish | memory`.
+//! Benchmarks of the Tair tier: `cargo bench --bench tair -- reads | publish | memory`, then the number of
+//! customers.
 //!
-//! A real redis-server stands in for Tair; load generators and servers share the machine's cores. Debian's packages `redis-server`,
-//! `redis-tools`, `webdis` and `wrk` bring what is needed. All contestants take turns in one run, and a ratio is the median of the
-//! rounds' ratios. *reads*: one customer with all views over HTTP, the memory tier off, against webdis with `HGETALL` and against
-//! `redis-benchmark` with `HMGET` and no pipeline; batches against pipelined `redis-benchmark`. *publish*: `larder publish` of a million
-//! customers against `redis-cli --pipe` fed the very commands that it sends; then with the city of one customer in a hundred changed, and a day later. *memory*: bytes
-//! of Redis a customer, by layout. A number behind the word is the number of customers.
+//! redis-server takes the place of Tair. Load generators and servers share the machine's cores. The Debian
+//! packages `redis-server`, `redis-tools`, `webdis` and `wrk` provide the tools. All contestants alternate in
+//! one run, and a ratio is the median of the rounds' ratios.
+//!
+//! - *reads*: one customer with all views over HTTP without the memory tier, over each kind of connection,
+//!   against webdis with `HGETALL` and `redis-benchmark` with `HMGET`; batches against pipelined
+//!   `redis-benchmark`; and Larder's own client against `fred`.
+//! - *publish*: `larder publish` of a million customers against `redis-cli --pipe` with the same commands; then
+//!   with the city of one customer in a hundred changed, and a day later.
+//! - *memory*: bytes of Redis per customer, by layout.
 
-#![expect(clippy::print_stdout, reason = "the table is what a benchmark is for")]
-#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints a table")]
+#![expect(clippy::cast_precision_loss, reason = "the figures are approximate")]
 
+mod client;
 mod memory;
 mod publish;
 mod reads;
@@ -21,7 +27,7 @@ mod shop;
 #[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod wrk;
 
-/// As in the binary.
+/// Allocator of the binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -35,7 +41,7 @@ fn main() -> anyhow::Result<()> {
             Some("reads") => reads::compare(customers.unwrap_or(20_000)).await,
             Some("publish") => publish::compare(customers.unwrap_or(1_000_000)).await,
             Some("memory") => memory::compare(customers.unwrap_or(100_000)).await,
-            _ => anyhow::bail!("say which: reads, publish or memory"),
+            _ => anyhow::bail!("usage: reads | publish | memory [customers]"),
         }
     })
 }

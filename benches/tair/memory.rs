@@ -1,4 +1,4 @@
-//! Bytes of Redis a customer, by layout.
+//! Bytes of Redis per customer, by layout.
 
 use std::{path::Path, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::{
 
 type Layout = (&'static str, fn(&mut Commands, &Manifest, &str, &[Option<&str>]) -> anyhow::Result<()>);
 
-/// Larder's: a field per view, the values as an array.
+/// Larder's layout: a field per view, the values as an array.
 fn arrays(out: &mut Commands, manifest: &Manifest, key: &str, row: &[Option<&str>]) -> anyhow::Result<()> {
     let fields: Vec<String> = manifest.views.iter().map(codec::field).collect();
     let mut parts: Vec<&[u8]> = vec![b"HSET", key.as_bytes()];
@@ -52,7 +52,7 @@ fn objects(out: &mut Commands, manifest: &Manifest, key: &str, row: &[Option<&st
     out.write(&parts)
 }
 
-/// Every feature that has a value, named `view.feature`.
+/// Returns every feature that has a value, with the position of its view.
 fn named<'a>(manifest: &Manifest, row: &[Option<&'a str>]) -> Vec<(usize, String, &'a [u8])> {
     let mut all = Vec::new();
     for (at, (view, text)) in manifest.views.iter().zip(row).enumerate() {
@@ -94,8 +94,9 @@ fn hashes(out: &mut Commands, manifest: &Manifest, key: &str, row: &[Option<&str
     Ok(())
 }
 
-/// Feast's, as its SDK writes to Redis: a Hash under a binary key, a field per feature named by a hash of four bytes with the value as
-/// a protobuf message, and a time per view. <https://docs.feast.dev/reference/online-stores/redis>
+/// Feast's layout, as its SDK writes to Redis: a Hash under a binary key, a field per feature named by a hash
+/// of four bytes with the value as a protobuf message, and a time per view.
+/// <https://docs.feast.dev/reference/online-stores/redis>
 fn feast(out: &mut Commands, manifest: &Manifest, key: &str, row: &[Option<&str>]) -> anyhow::Result<()> {
     const STRING: [u8; 4] = 2_u32.to_le_bytes();
     const JOIN_KEY: &str = "customer_id";
@@ -141,7 +142,7 @@ fn varint(number: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// A `feast.types.Value`.
+/// Encodes a `feast.types.Value`.
 fn protobuf(value: &serde_json::Value, data_type: &str) -> anyhow::Result<Vec<u8>> {
     use serde_json::Value;
     let mut out = Vec::new();
@@ -218,11 +219,11 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     ];
     let features: usize = shop.manifest.views.iter().map(|view| view.features.len()).sum();
     println!(
-        "\nBytes of memory a customer in redis-server, {} customers, {features} features in {} views.\n",
+        "\nBytes of memory per customer in redis-server, {} customers, {features} features in {} views.\n",
         shop.manifest.customers,
         shop.manifest.views.len()
     );
-    println!("| layout | bytes a customer | of Larder's |");
+    println!("| layout | bytes per customer | of Larder's |");
     println!("|---|---:|---:|");
     let mut first = None;
     for layout in &layouts {

@@ -1,4 +1,4 @@
-//! Publishing against `redis-cli --pipe` fed the same commands, and publishing again.
+//! Full publish against `redis-cli --pipe` with the same commands, and incremental publishes.
 
 use std::{
     fmt::Write as _,
@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use larder::{
     config::{Config, TairConfig},
     pipeline,
-    publish::{Options, Publisher, Written},
+    publish::{Options, Publisher, WriteSummary},
     snapshot::Manifest,
     telemetry::Progress,
 };
@@ -22,10 +22,10 @@ use crate::{
 
 const ROUNDS: usize = 3;
 
-/// How long an index stays before a publish may use it up.
-const KEPT: Duration = Duration::from_mins(1);
+/// Time after which a publish may use up an older index.
+const RETENTION: Duration = Duration::from_mins(1);
 
-async fn publish(shop: &Shop, port: u16, manifest: &Manifest) -> anyhow::Result<(f64, Written)> {
+async fn publish(shop: &Shop, port: u16, manifest: &Manifest) -> anyhow::Result<(f64, WriteSummary)> {
     let tair = TairConfig { url: format!("redis://127.0.0.1:{port}"), ..TairConfig::default() };
     let options = Options { force: true, ..Options::default() };
     let publisher = Publisher::new(shop.lake.clone(), Some(tair), options);
@@ -34,7 +34,7 @@ async fn publish(shop: &Shop, port: u16, manifest: &Manifest) -> anyhow::Result<
     Ok((begun.elapsed().as_secs_f64(), published.written.context("nothing was written")?))
 }
 
-/// Another snapshot of the shop, after `change` has changed its raw data.
+/// Changes the raw data of the shop with `change` and builds another snapshot.
 async fn build_again(
     shop: &Shop,
     change: impl FnOnce(&Path) -> anyhow::Result<()>,
@@ -46,10 +46,10 @@ async fn build_again(
     Ok(pipeline::build(&shop.lake, &config, None, &Progress::default()).await?.manifest)
 }
 
-/// The shop's snapshot once more with the city of one customer in a hundred changed.
+/// Builds a snapshot in which the city of one customer in a hundred has changed.
 async fn other_cities(shop: &Shop) -> anyhow::Result<Manifest> {
     build_again(shop, |raw| {
-        // Their own lines once more, with another city.
+        // The customers' own lines, with another city.
         let mut lines = String::new();
         for file in std::fs::read_dir(raw.join("customers"))? {
             for line in std::fs::read_to_string(file?.path())?.lines().step_by(100) {
@@ -64,7 +64,7 @@ async fn other_cities(shop: &Shop) -> anyhow::Result<Manifest> {
     .await
 }
 
-/// The shop's snapshot of a day later, in which nothing was bought.
+/// Builds a snapshot of a day later without new orders.
 async fn a_day_later(shop: &Shop) -> anyhow::Result<Manifest> {
     build_again(shop, |raw| {
         let at = shop.manifest.as_of + chrono::TimeDelta::days(1);
@@ -82,13 +82,13 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     let shop = Shop::keep_raw(customers).await?;
     let (changed, later) = (other_cities(&shop).await?, a_day_later(&shop).await?);
     let redis = Redis::start()?;
-    // What is sent is what was sent, and not what this file believes.
+    // The commands are recorded, so that both contestants send the same.
     let recorder = Recorder::before(redis.port, shop.folder.path())?;
     publish(&shop, recorder.port, &shop.manifest).await?;
     let file = shop.folder.path().join("commands");
     recorder.write(&file)?;
     let (mut firsts, mut seconds, mut pipes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut count, mut second) = (0, Written::default());
+    let (mut count, mut second) = (0, WriteSummary::default());
     for _ in 0..ROUNDS {
         redis.cli(&["flushall", "sync"])?;
         redis.cli(&["config", "resetstat"])?;
@@ -96,10 +96,10 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
         count = redis.commands()?;
         redis.cli(&["flushall", "sync"])?;
         let (time, written) = publish(&shop, redis.port, &shop.manifest).await?;
-        ensure!(written.rows == shop.manifest.customers, "not everything was written: {written:?}");
+        ensure!(written.rows == shop.manifest.customers, "rows are missing: {written:?}");
         firsts.push(time);
         let (time, written) = publish(&shop, redis.port, &changed).await?;
-        ensure!(written.everything.is_none(), "everything was written: {written:?}");
+        ensure!(written.full_reason.is_none(), "a full publish instead of an incremental one: {written:?}");
         seconds.push(time);
         second = written;
     }
@@ -110,7 +110,8 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     let (as_fast, part) = (of(&pipes, &firsts)?, of(&seconds, &firsts)?);
     let (first, piped) = (quantile(&mut firsts, 0.5)?, quantile(&mut pipes, 0.5)?);
     println!(
-        "\nA first publish of {} customers into an empty server, {count} commands, {ROUNDS} rounds by turns.\n",
+        "\nFull publish of {} customers into an empty server, {count} commands, \
+         {ROUNDS} alternating rounds.\n",
         shop.manifest.customers
     );
     println!("| | s | customers/s | of redis-cli --pipe |");
@@ -119,20 +120,21 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
     println!("| larder publish, from the lake | {first:.2} | {:.0} | {as_fast:.2} |", rate(first));
     println!("| redis-cli --pipe, from a file | {piped:.2} | {:.0} | 1.00 |", rate(piped));
 
-    println!("\nPublishing again and again. Each leaves the lists of before for the next one to use up.\n");
-    println!("| what changed | customers written | unchanged | s | of the first publish |");
+    println!("\nIncremental publishes. Each one reuses the lists of an older publish.\n");
+    println!("| change | customers written | unchanged | s | of the full publish |");
     println!("|---|---:|---:|---:|---:|");
-    let row = |name: &str, written: &Written, seconds: f64, part: f64| {
+    let row = |name: &str, written: &WriteSummary, seconds: f64, part: f64| {
         println!("| {name} | {} | {} | {seconds:.2} | {part:.3} |", written.rows, written.unchanged);
     };
-    let name = "the city of one customer in a hundred, second publish of each round";
+    let name = "city of one customer in a hundred, second publish of each round";
     row(name, &second, quantile(&mut seconds, 0.5)?, part);
-    for (name, manifest) in
-        [("the same back again, third publish", &shop.manifest), ("a day has passed, fourth publish", &later)]
-    {
-        tokio::time::sleep(KEPT).await;
+    for (name, manifest) in [
+        ("the same cities changed back, third publish", &shop.manifest),
+        ("one day later, fourth publish", &later),
+    ] {
+        tokio::time::sleep(RETENTION).await;
         let (seconds, written) = publish(&shop, redis.port, manifest).await?;
-        ensure!(written.everything.is_none(), "everything was written: {written:?}");
+        ensure!(written.full_reason.is_none(), "a full publish instead of an incremental one: {written:?}");
         row(name, &written, seconds, seconds / first);
     }
     Ok(())

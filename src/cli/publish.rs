@@ -90,7 +90,7 @@ pub(super) async fn run(publisher: &Publisher, id: Option<&SnapshotId>) -> Resul
 /// Prints what was published.
 pub(super) fn done(published: &Published) -> anyhow::Result<()> {
     if let Some(written) = &published.written {
-        let why = written.everything.map_or(String::new(), |why| format!(" (full publish: {why})"));
+        let why = written.full_reason.map_or(String::new(), |why| format!(" (full publish: {why})"));
         let forgotten = match written.forgotten {
             0 => String::new(),
             forgotten => format!(", {} erased", HumanCount(forgotten)),

@@ -51,10 +51,10 @@ fn print_report(report: &Report) -> anyhow::Result<()> {
         HumanCount(report.compared),
         report.segments,
     ))?;
-    for difference in &report.told {
+    for difference in &report.messages {
         table::line(&format!("  {difference}"))?;
     }
-    let more = report.differences.saturating_sub(report.told.len() as u64);
+    let more = report.differences.saturating_sub(report.messages.len() as u64);
     if more > 0 {
         table::line(&format!("  and {} more", HumanCount(more)))?;
     }

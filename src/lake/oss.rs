@@ -1,9 +1,8 @@
-//! Alibaba Cloud OSS, and anything else that speaks the S3 API, as an object store over `aws-sdk-s3`.
+//! Object store over `aws-sdk-s3` for Alibaba Cloud OSS and other stores with the S3 API.
 //!
-//! Knows requests and answers of the S3 API and what OSS does otherwise than S3: no path style, no chunk-signed bodies, no
-//! conditional PUT, no bulk delete without a digest, and a range past the object's end answered with the whole object.
-//! So every range is checked against what was asked for, and a body that breaks off is taken up again where it broke off.
-//! Knows nothing of what the objects hold.
+//! OSS differs from S3: no path style, no chunk-signed bodies, no conditional PUT, no bulk delete without a
+//! digest, and a range past the end of the object is answered with the whole object. Hence every range in an
+//! answer is checked against the request. A body that ends early is resumed at the same byte.
 
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
@@ -23,20 +22,22 @@ use object_store::{
 };
 
 mod client;
+mod extent;
 mod failure;
 mod multipart;
 
 pub(super) use client::LazyClient;
+use extent::{Extent, exact, header};
 use failure::{failed, generic};
 
-/// Objects that are removed at a time.
-const DELETES: usize = 8;
-/// How often a body that broke off is taken up again.
-const RESUMES: u32 = 3;
-/// The wait before the first of them; it doubles.
-const RESUME_PAUSE: Duration = Duration::from_millis(100);
+/// Number of concurrent deletes.
+const CONCURRENT_DELETES: usize = 8;
+/// Maximum number of times that a body is resumed.
+const MAX_RESUMES: u32 = 3;
+/// Backoff before the first resume, which doubles with each resume.
+const RESUME_BACKOFF: Duration = Duration::from_millis(100);
 
-/// A bucket.
+/// Bucket of an object store.
 #[derive(Debug, Clone)]
 pub(super) struct Oss {
     client: Arc<LazyClient>,
@@ -50,7 +51,7 @@ impl fmt::Display for Oss {
 }
 
 impl Oss {
-    /// The bucket `bucket`, reached with `client`.
+    /// Creates a store for `bucket`.
     pub(super) fn new(client: Arc<LazyClient>, bucket: String) -> Self {
         Self { client, bucket }
     }
@@ -63,24 +64,34 @@ impl Oss {
         Error::NotImplemented { operation: operation.to_owned(), implementer: self.to_string() }
     }
 
-    /// Asks for an object, or for the part of it that `range` names.
-    async fn ask(&self, path: &Path, options: &GetOptions, range: Option<String>) -> Result<GetObjectOutput> {
-        let request =
-            self.client().await.get_object().bucket(&self.bucket).key(path.as_ref()).set_range(range);
-        let request =
-            request.set_if_match(options.if_match.clone()).set_if_none_match(options.if_none_match.clone());
-        let request = request.set_if_modified_since(options.if_modified_since.map(sdk_time));
-        let request = request.set_if_unmodified_since(options.if_unmodified_since.map(sdk_time));
-        let request = request.set_version_id(options.version.clone());
+    /// Requests an object, or the bytes of it that the header `range` names.
+    async fn request(
+        &self,
+        path: &Path,
+        options: &GetOptions,
+        range: Option<String>,
+    ) -> Result<GetObjectOutput> {
+        let request = self
+            .client()
+            .await
+            .get_object()
+            .bucket(&self.bucket)
+            .key(path.as_ref())
+            .set_range(range)
+            .set_if_match(options.if_match.clone())
+            .set_if_none_match(options.if_none_match.clone())
+            .set_if_modified_since(options.if_modified_since.map(sdk_time))
+            .set_if_unmodified_since(options.if_unmodified_since.map(sdk_time))
+            .set_version_id(options.version.clone());
         request.send().await.map_err(|error| failed(path, &error))
     }
 
     async fn head(&self, path: &Path, options: &GetOptions) -> Result<GetResult> {
         let request = self.client().await.head_object().bucket(&self.bucket).key(path.as_ref());
-        let found = request.set_version_id(options.version.clone()).send().await;
-        let found = found.map_err(|error| failed(path, &error))?;
-        let size = found.content_length().and_then(|size| u64::try_from(size).ok());
-        let size = size.ok_or_else(|| generic(format!("{path}: the answer has no Content-Length")))?;
+        let sent = request.set_version_id(options.version.clone()).send().await;
+        let found = sent.map_err(|error| failed(path, &error))?;
+        let length = found.content_length().and_then(|size| u64::try_from(size).ok());
+        let size = length.ok_or_else(|| generic(format!("{path}: the response has no Content-Length")))?;
         let meta = meta(path, size, found.last_modified(), found.e_tag.clone(), found.version_id.clone());
         options.check_preconditions(&meta)?;
         let range = 0..size;
@@ -88,7 +99,7 @@ impl Oss {
         Ok(GetResult { payload, meta, range, attributes: Attributes::new() })
     }
 
-    /// One page of a listing.
+    /// Returns one page of a listing, and the token of the next page.
     async fn page(
         &self,
         prefix: Option<&str>,
@@ -96,17 +107,22 @@ impl Oss {
         after: Option<&str>,
         token: Option<String>,
     ) -> Result<(ListResult, Option<String>)> {
-        let request =
-            self.client().await.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
-        let request =
-            request.set_delimiter(delimiter.map(str::to_owned)).set_start_after(after.map(str::to_owned));
-        let page = request.set_continuation_token(token).send().await;
-        let page = page.map_err(|error| failed(&Path::from(prefix.unwrap_or_default()), &error))?;
+        let request = self
+            .client()
+            .await
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .set_prefix(prefix.map(str::to_owned))
+            .set_delimiter(delimiter.map(str::to_owned))
+            .set_start_after(after.map(str::to_owned))
+            .set_continuation_token(token);
+        let sent = request.send().await;
+        let page = sent.map_err(|error| failed(&Path::from(prefix.unwrap_or_default()), &error))?;
         let mut result = ListResult { objects: Vec::new(), common_prefixes: Vec::new() };
-        let mut odd = Vec::new();
+        let mut invalid = Vec::new();
         for object in page.contents() {
             let key = object.key().unwrap_or_default();
-            // Consoles make empty objects of such names to show a folder.
+            // Consoles create empty objects with such names to show a folder.
             if key.ends_with('/') {
                 continue;
             }
@@ -114,23 +130,24 @@ impl Oss {
             let e_tag = object.e_tag().map(str::to_owned);
             match Path::parse(key) {
                 Ok(path) => result.objects.push(meta(&path, size, object.last_modified(), e_tag, None)),
-                Err(_) => odd.push(key),
+                Err(_) => invalid.push(key),
             }
         }
         for common in page.common_prefixes() {
             let prefix = common.prefix().unwrap_or_default();
-            Path::parse(prefix).map_or_else(|_| odd.push(prefix), |path| result.common_prefixes.push(path));
+            Path::parse(prefix)
+                .map_or_else(|_| invalid.push(prefix), |path| result.common_prefixes.push(path));
         }
-        if let Some(first) = odd.first() {
-            // Other tools can write `a//b` or `a/./b`, which no path can name.
-            let (bucket, keys) = (&self.bucket, odd.len());
-            tracing::warn!(bucket, keys, first, "skipped objects whose keys are not valid paths");
+        if let Some(first) = invalid.first() {
+            // Other tools can write keys such as `a//b` or `a/./b`, which are not valid paths.
+            let (bucket, keys) = (&self.bucket, invalid.len());
+            tracing::warn!(bucket, keys, first, "skipped objects with invalid keys");
         }
-        let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
+        let next = if page.is_truncated == Some(true) { page.next_continuation_token } else { None };
         Ok((result, next))
     }
 
-    /// All pages of a listing.
+    /// Returns all pages of a listing.
     fn pages(
         &self,
         prefix: Option<String>,
@@ -157,7 +174,7 @@ impl ObjectStore for Oss {
         if options.mode != PutMode::Overwrite {
             return Err(self.not_implemented("a conditional put"));
         }
-        // One piece in memory: a body that streams would be sent in signed chunks, which OSS refuses.
+        // The body is one buffer: a streaming body would be sent in signed chunks, which OSS rejects.
         let body = ByteStream::from(Bytes::from(payload));
         let mut request = self.client().await.put_object().bucket(&self.bucket).key(path.as_ref()).body(body);
         if !options.tags.encoded().is_empty() {
@@ -195,37 +212,38 @@ impl ObjectStore for Oss {
             return self.head(path, &options).await;
         }
         if let Some(GetRange::Suffix(_)) = options.range {
-            // Servers do not agree on what a suffix longer than the object is.
+            // Servers differ in how they answer a suffix longer than the object.
             let size = self.head(path, &GetOptions { range: None, ..options.clone() }).await?.meta.size;
             options.range = options.range.map(|range| exact(&range, size).map_or(range, GetRange::Bounded));
         }
-        let asked = options.range.as_ref().map(ToString::to_string);
-        let mut output = self.ask(path, &options, asked).await?;
-        let mut found = Found::of(path, &output)?;
-        if let (Some(range), None) = (&options.range, &found.range) {
-            // The whole object: OSS answers so to a range past its end. Now that the size is known, the range is asked for anew.
-            let exact = exact(range, found.size).map_err(|why| generic(format!("{path}: {why}")))?;
-            if exact != (0..found.size) {
-                output = self.ask(path, &options, Some(header(&exact))).await?;
-                found = Found::of(path, &output)?;
+        let requested = options.range.as_ref().map(ToString::to_string);
+        let mut output = self.request(path, &options, requested).await?;
+        let mut extent = Extent::of(path, &output)?;
+        if let (Some(range), None) = (&options.range, &extent.range) {
+            // OSS answers a range past the end with the whole object. The response reveals the size, so that
+            // an exact range can be requested.
+            let exact = exact(range, extent.size).map_err(|why| generic(format!("{path}: {why}")))?;
+            if exact != (0..extent.size) {
+                output = self.request(path, &options, Some(header(&exact))).await?;
+                extent = Extent::of(path, &output)?;
             }
         }
-        let range = found.range.clone().unwrap_or(0..found.size);
+        let range = extent.range.clone().unwrap_or(0..extent.size);
         if let Some(wanted) = &options.range {
-            let exact = exact(wanted, found.size).map_err(|why| generic(format!("{path}: {why}")))?;
+            let exact = exact(wanted, extent.size).map_err(|why| generic(format!("{path}: {why}")))?;
             if range != exact {
-                let why = format!("{path}: the answer is of bytes {range:?}, {exact:?} were asked for");
+                let why = format!("{path}: the response has bytes {range:?} instead of {exact:?}");
                 return Err(generic(why));
             }
         }
-        if found.length.is_some_and(|length| length != range.end - range.start) {
-            return Err(generic(format!("{path}: the answer's length is not that of bytes {range:?}")));
+        if extent.length.is_some_and(|length| length != range.end - range.start) {
+            return Err(generic(format!("{path}: Content-Length does not match bytes {range:?}")));
         }
         let (last_modified, e_tag) = (output.last_modified(), output.e_tag.clone());
-        let meta = meta(path, found.size, last_modified, e_tag, output.version_id.clone());
+        let meta = meta(path, extent.size, last_modified, e_tag, output.version_id.clone());
         options.check_preconditions(&meta)?;
         let attributes = attributes(&output);
-        let body = Body {
+        let body = ResumableBody {
             oss: self.clone(),
             path: path.clone(),
             options: GetOptions {
@@ -237,7 +255,7 @@ impl ObjectStore for Oss {
             body: Some(output.body),
             resumes: 0,
         };
-        let payload = GetResultPayload::Stream(stream::try_unfold(body, Body::next).boxed());
+        let payload = GetResultPayload::Stream(stream::try_unfold(body, ResumableBody::next).boxed());
         Ok(GetResult { payload, meta, range, attributes })
     }
 
@@ -253,12 +271,12 @@ impl ObjectStore for Oss {
                     Ok(path)
                 }
             })
-            .buffered(DELETES)
+            .buffered(CONCURRENT_DELETES)
             .boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let pages = self.pages(folder(prefix), None, None);
+        let pages = self.pages(folder_prefix(prefix), None, None);
         pages.map_ok(|page| stream::iter(page.objects).map(Ok)).try_flatten().boxed()
     }
 
@@ -267,13 +285,13 @@ impl ObjectStore for Oss {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        let pages = self.pages(folder(prefix), None, Some(offset.to_string()));
+        let pages = self.pages(folder_prefix(prefix), None, Some(offset.to_string()));
         pages.map_ok(|page| stream::iter(page.objects).map(Ok)).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let all = ListResult { objects: Vec::new(), common_prefixes: Vec::new() };
-        self.pages(folder(prefix), Some("/"), None)
+        self.pages(folder_prefix(prefix), Some("/"), None)
             .try_fold(all, |mut all, page| async move {
                 all.objects.extend(page.objects);
                 all.common_prefixes.extend(page.common_prefixes);
@@ -284,12 +302,12 @@ impl ObjectStore for Oss {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         if options.mode != CopyMode::Overwrite {
-            // What does not exist is the caller's first surprise, here as everywhere.
+            // As in other stores, a missing source takes precedence.
             self.head(from, &GetOptions::default()).await?;
             return Err(self.not_implemented("a copy that must not overwrite"));
         }
         let source: String = url::form_urlencoded::byte_serialize(from.as_ref().as_bytes()).collect();
-        // In a path a blank is no plus sign, and the slashes stay.
+        // In a path, a space is not written as a plus sign, and slashes are kept.
         let source = format!("{}/{}", self.bucket, source.replace('+', "%20").replace("%2F", "/"));
         let request =
             self.client().await.copy_object().copy_source(source).bucket(&self.bucket).key(to.as_ref());
@@ -297,104 +315,67 @@ impl ObjectStore for Oss {
     }
 }
 
-/// What an answer says that it holds.
-struct Found {
-    /// The size of the whole object.
-    size: u64,
-    /// The part that the answer holds, if it is one.
-    range: Option<Range<u64>>,
-    length: Option<u64>,
-}
-
-impl Found {
-    fn of(path: &Path, output: &GetObjectOutput) -> Result<Self> {
-        let length = output.content_length().and_then(|length| u64::try_from(length).ok());
-        let Some(text) = output.content_range() else {
-            let size = length.ok_or_else(|| generic(format!("{path}: the answer has no Content-Length")))?;
-            return Ok(Self { size, range: None, length });
-        };
-        // `bytes 0-499/1234`
-        let parse = || {
-            let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
-            let (first, last) = range.split_once('-')?;
-            Some((first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?, size.parse().ok()?))
-        };
-        let (range, size) =
-            parse().ok_or_else(|| generic(format!("{path}: `{text}` is no Content-Range")))?;
-        Ok(Self { size, range: Some(range), length })
-    }
-}
-
-/// The bytes that `range` means in an object of `size` bytes.
-fn exact(range: &GetRange, size: u64) -> std::result::Result<Range<u64>, String> {
-    match range {
-        GetRange::Bounded(range) if range.start >= range.end => Err(format!("{range:?} is no range")),
-        GetRange::Bounded(Range { start, .. }) | GetRange::Offset(start) if *start >= size => {
-            Err(format!("byte {start} lies past the end at {size}"))
-        }
-        GetRange::Bounded(range) => Ok(range.start..range.end.min(size)),
-        GetRange::Offset(start) => Ok(*start..size),
-        GetRange::Suffix(length) => Ok(size.saturating_sub(*length)..size),
-    }
-}
-
-fn header(range: &Range<u64>) -> String {
-    format!("bytes={}-{}", range.start, range.end.saturating_sub(1))
-}
-
-/// A body under way.
-struct Body {
+/// Body of a response, which is resumed if it ends early.
+struct ResumableBody {
     oss: Oss,
     path: Path,
-    /// The same object as at first, or none.
+    /// Conditions that the object is still the same.
     options: GetOptions,
     left: Range<u64>,
     body: Option<ByteStream>,
     resumes: u32,
 }
 
-impl Body {
-    /// The next bytes, from a new answer where the one before broke off.
+impl ResumableBody {
+    /// Returns the next bytes, from a new response if the previous one ended early.
     async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
         loop {
             if self.left.is_empty() {
                 return Ok(None);
             }
             let broken = match &mut self.body {
-                None => match self.oss.ask(&self.path, &self.options, Some(header(&self.left))).await {
-                    Ok(output) if Found::of(&self.path, &output)?.range.as_ref() == Some(&self.left) => {
+                None => match self.oss.request(&self.path, &self.options, Some(header(&self.left))).await {
+                    Ok(output) if Extent::of(&self.path, &output)?.range.as_ref() == Some(&self.left) => {
                         self.body = Some(output.body);
                         continue;
                     }
-                    Ok(_) => return Err(generic(format!("{}: the rest of it was refused", self.path))),
+                    Ok(_) => {
+                        return Err(generic(format!("{}: the rest of the object was refused", self.path)));
+                    }
                     Err(error) => error,
                 },
                 Some(body) => match body.next().await {
                     Some(Ok(bytes)) => {
                         let length = bytes.len() as u64;
                         if length > self.left.end - self.left.start {
-                            return Err(generic(format!("{}: the answer is longer than it said", self.path)));
+                            return Err(generic(format!(
+                                "{}: the response is longer than its range",
+                                self.path
+                            )));
                         }
                         self.left.start += length;
                         return Ok(Some((bytes, self)));
                     }
                     Some(Err(error)) => generic(format!("{}: {error}", self.path)),
-                    None => generic(format!("{}: the answer ends at byte {}", self.path, self.left.start)),
+                    None => generic(format!("{}: the response ends at byte {}", self.path, self.left.start)),
                 },
             };
-            if self.resumes == RESUMES {
+            if self.resumes == MAX_RESUMES {
                 return Err(broken);
             }
-            tokio::time::sleep(RESUME_PAUSE * 2_u32.pow(self.resumes)).await;
+            tokio::time::sleep(RESUME_BACKOFF * 2_u32.pow(self.resumes)).await;
             self.resumes += 1;
             self.body = None;
         }
     }
 }
 
-/// The prefix that lists what is below `folder`.
-fn folder(folder: Option<&Path>) -> Option<String> {
-    folder.filter(|folder| !folder.as_ref().is_empty()).map(|folder| format!("{folder}/"))
+/// Returns the prefix of all objects below `folder`.
+fn folder_prefix(folder: Option<&Path>) -> Option<String> {
+    match folder {
+        Some(folder) if !folder.as_ref().is_empty() => Some(format!("{folder}/")),
+        _ => None,
+    }
 }
 
 fn meta(
@@ -406,7 +387,7 @@ fn meta(
 ) -> ObjectMeta {
     let modified = modified.and_then(|time| DateTime::from_timestamp(time.secs(), time.subsec_nanos()));
     let last_modified = modified.unwrap_or(DateTime::UNIX_EPOCH);
-    // Without versions the API may call the only one `null`.
+    // A bucket without versioning may name the only version `null`.
     let version = version.filter(|version| version != "null");
     ObjectMeta { location: path.clone(), last_modified, size, e_tag, version }
 }

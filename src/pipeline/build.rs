@@ -106,7 +106,7 @@ impl<'a> Build<'a> {
         let mut clock = StageClock::start();
         let build = Self::prepare(lakes, config, progress).await?;
         let computed = Box::pin(build.compute(as_of, &mut clock)).await?;
-        let id = SnapshotId::new(computed.as_of, rand::random());
+        let id = SnapshotId::generate(computed.as_of)?;
         let target = SnapshotTarget { lake: lakes.snapshots, id: &id };
         let written = Box::pin(build.write(target, computed, &mut clock)).await;
         if written.is_err() {

@@ -21,7 +21,7 @@ use crate::{
     config::ChurnConfig,
     feature::{SegmentKind, is_name},
     snapshot::{
-        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SnapshotError, Tally,
+        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SnapshotError, SegmentTally,
         writer::{PartWriter, RANKING_BLOCK_ROWS, ranking_properties},
     },
 };
@@ -154,7 +154,7 @@ async fn write_members(
     session: &Session,
     view: &str,
     sql: &str,
-) -> Result<(BTreeMap<String, Tally>, Vec<FileEntry>), BuildError> {
+) -> Result<(BTreeMap<String, SegmentTally>, Vec<FileEntry>), BuildError> {
     let failed = |source| ViewError::Sql { view: view.to_owned(), source: Box::new(source) };
     let mut members = session.query(view, sql).await?;
     let mut tallies: BTreeMap<String, SegmentTally> = BTreeMap::new();
@@ -239,7 +239,7 @@ pub(super) async fn write_blocks(
 }
 
 /// Adds the revenue and the scores of `members` to `tally`.
-fn add(tally: &mut Tally, members: &RecordBatch) -> Result<(), arrow::error::ArrowError> {
+fn add(tally: &mut SegmentTally, members: &RecordBatch) -> Result<(), arrow::error::ArrowError> {
     let revenue = cast(members.column(3), &MONEY)?;
     tally.size += members.num_rows() as u64;
     tally.revenue += revenue.as_primitive::<Decimal128Type>().iter().flatten().sum::<i128>();

@@ -1,47 +1,47 @@
-//! Taking forgotten customers out of Tair: their rows, and their places in the lists of every publish that is there.
+//! Removal of erased customers from Tair: their rows, and their places in the lists of every index.
 //!
-//! A Set loses them; in a ranking their places stay, empty, since ranks are those of the snapshot. Under the lease, so that no
-//! publish writes what goes here.
+//! Sets lose the members. In a ranking their places stay and become empty, since ranks are those of the
+//! snapshot. The lease is held meanwhile, so that no publish writes an erased customer again.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{PublishError, Publisher, plan::Found};
+use super::{PublishError, Publisher, list_writer::page_count, publish_state::PublishState};
 use crate::{
     feature::CustomerId,
     snapshot::{Forgotten, SnapshotId, read_current, replace_previous, token},
-    tair::{Batch, Lease, PAGE, Reply, TairError, Writer},
+    tair::{Batch, Lease, Reply, TairError, Writer},
 };
 
-/// Commands of one pipeline, and ids of one command.
-const TOGETHER: usize = 500;
-/// Pages of rankings that are read at a time.
-const PAGES: usize = 20;
-/// For how many leases a publish under way is waited for.
-const WAIT: u32 = 8;
+/// Maximum number of commands in one pipeline, and of ids in one command.
+const MAX_BATCH: usize = 500;
+/// Number of ranking pages that are read by one pipeline.
+const PAGES_PER_READ: usize = 20;
+/// Number of lease lengths for which an erasure waits for a publish in progress.
+const WAIT_LEASES: u32 = 8;
 
-/// What was taken out of Tair.
+/// Data that an erasure removed from Tair.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Erased {
-    /// Customers whose rows were there.
+    /// Number of rows removed.
     pub rows: u64,
-    /// Places of lists that they had.
+    /// Number of places in lists removed.
     pub places: u64,
 }
 
 impl Publisher {
-    /// Takes the customers of `forgotten` out of Tair, where there is one. A publish under way is waited for.
+    /// Removes the customers of `forgotten` from Tair, if there is one. Waits for a publish in progress.
     ///
     /// # Errors
-    /// Of Tair; what was not taken out is so by the next call or publish.
+    /// Errors of Tair. The next call or publish removes what is left.
     pub async fn erase(&self, forgotten: &Forgotten) -> Result<Option<Erased>, PublishError> {
         let Some(tair) = &self.tair else { return Ok(None) };
         let writer = Writer::connect(tair).await?;
-        let lease = self.patiently(&writer).await?;
+        let lease = self.wait_for_lease(&writer).await?;
         self.progress.enter("remove from Tair", 0);
-        let erased = match self.refuse_another_lake(&writer).await {
-            Ok(()) => everywhere(&writer, &lease, forgotten).await,
+        let erased = match self.refuse_other_lake(&writer).await {
+            Ok(()) => purge(&writer, &lease, forgotten).await,
             Err(error) => Err(error),
         };
         lease.release().await;
@@ -49,29 +49,30 @@ impl Publisher {
         erased.map(Some)
     }
 
-    /// Refuses a Tair whose customers are those of another lake.
-    async fn refuse_another_lake(&self, writer: &Writer) -> Result<(), PublishError> {
+    /// Fails if Tair holds the customers of another lake.
+    async fn refuse_other_lake(&self, writer: &Writer) -> Result<(), PublishError> {
         let (current, marker) = (read_current(&self.lake).await?, writer.marker().await?);
-        let found = Found { current, marker, publishing: None, indexed: 0 };
-        found.lake_name(&self.lake, false).await.map(drop)
+        let state = PublishState { current, marker, publishing: None, indexed: 0 };
+        state.lake_name(&self.lake, false).await.map(drop)
     }
 
-    /// The lease, also after a publish under way.
-    async fn patiently(&self, writer: &Writer) -> Result<Lease, PublishError> {
+    /// Acquires the lease, and waits for a publish in progress to end.
+    async fn wait_for_lease(&self, writer: &Writer) -> Result<Lease, PublishError> {
         self.progress.enter("wait for the lease", 0);
-        let patient = Instant::now() + self.tair.as_ref().map_or(Duration::ZERO, |tair| tair.lease * WAIT);
+        let wait = self.tair.as_ref().map_or(Duration::ZERO, |tair| tair.lease * WAIT_LEASES);
+        let deadline = Instant::now() + wait;
         loop {
             match writer.lease(token()?).await {
-                Err(TairError::Busy) if Instant::now() < patient => {}
-                taken => return Ok(taken?),
+                Err(TairError::Busy) if Instant::now() < deadline => {}
+                result => return Ok(result?),
             }
         }
     }
 
-    /// Names the snapshots of `replaced`, old → new, by their new names in `CURRENT`, as its previous one.
+    /// Replaces the previous snapshot in `CURRENT` if `replaced`, which maps old ids to new ids, contains it.
     ///
     /// # Errors
-    /// Of Tair, whose lease keeps publishers away meanwhile, or of the lake.
+    /// Errors of the lake, or of Tair, whose lease keeps publishers away meanwhile.
     pub async fn replace_previous(
         &self,
         replaced: &BTreeMap<SnapshotId, SnapshotId>,
@@ -85,73 +86,43 @@ impl Publisher {
         }
         let Some(tair) = &self.tair else { return Ok(replace_previous(&self.lake, replaced).await?) };
         let writer = Writer::connect(tair).await?;
-        let lease = self.patiently(&writer).await?;
+        let lease = self.wait_for_lease(&writer).await?;
         let done = replace_previous(&self.lake, replaced).await;
         lease.release().await;
         writer.quit().await;
         Ok(done?)
     }
 
-    /// Takes those out of Tair who were forgotten since the list was `honoured`, or while Tair could not be reached.
-    pub(super) async fn catch_up(
+    /// Removes customers that were erased since `applied` was read, or while Tair was unreachable.
+    pub(super) async fn purge_newly_erased(
         &self,
         writer: &Writer,
         lease: &Lease,
-        honoured: &Forgotten,
+        applied: &Forgotten,
     ) -> Result<(), PublishError> {
-        let newer = honoured.refreshed(&self.lake).await?;
-        let forgotten = newer.as_ref().unwrap_or(honoured);
+        let newer = applied.refreshed(&self.lake).await?;
+        let forgotten = newer.as_ref().unwrap_or(applied);
         if writer.forgotten().await?.unwrap_or_default() != forgotten.version() {
-            everywhere(writer, lease, forgotten).await?;
+            purge(writer, lease, forgotten).await?;
         }
         Ok(())
     }
 }
 
-/// Takes everybody of `forgotten` out, and notes that it was done.
-async fn everywhere(writer: &Writer, lease: &Lease, forgotten: &Forgotten) -> Result<Erased, PublishError> {
-    let keys = writer.keys();
-    let mut erased = Erased::default();
+/// Removes all customers of `forgotten` from Tair and records the version of the list.
+async fn purge(writer: &Writer, lease: &Lease, forgotten: &Forgotten) -> Result<Erased, PublishError> {
     let ids: Vec<&str> = forgotten.ids().map(CustomerId::as_str).collect();
-    for ids in ids.chunks(TOGETHER) {
-        let mut removals = Batch::default();
-        for id in ids {
-            removals.remove(&keys.customer(id));
-        }
-        erased.rows += removed(&ask(writer, lease, removals).await?);
-    }
+    let mut erased = Erased { rows: purge_rows(writer, lease, &ids).await?, places: 0 };
     for (number, index) in writer.indexes().await? {
-        // It is not any more what its snapshot and the list of its time say.
+        // The index no longer matches its snapshot and the erasure list that it was built with.
         lease.check()?;
         writer.forget_whole(number).await?;
         for (list, size) in index {
-            let set = keys.segment(number, &list);
-            let mut members = Batch::default();
-            for ids in ids.chunks(TOGETHER) {
-                let begun = members.command("SREM", 1 + ids.len()).text(set.as_bytes());
-                let _ = ids.iter().fold(begun, |begun, id| begun.text(id.as_bytes()));
-            }
-            erased.places += removed(&ask(writer, lease, members).await?);
-            let pages = usize::try_from(size).unwrap_or(usize::MAX).div_ceil(PAGE);
-            let pages: Vec<String> = (0..pages).map(|page| keys.ranking(number, &list, page)).collect();
-            for pages in pages.chunks(PAGES) {
-                let mut reads = Batch::default();
-                for page in pages {
-                    reads.push("LRANGE", &[page.as_bytes(), b"0", b"-1"]);
-                }
-                let mut empty = Batch::default();
-                for (page, found) in pages.iter().zip(ask(writer, lease, reads).await?) {
-                    let members = found.map(Reply::texts).unwrap_or_default();
-                    for (at, id) in members.iter().enumerate() {
-                        let id = id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
-                        if id.is_some_and(|id| forgotten.contains(id)) {
-                            empty.push("LSET", &[page.as_bytes(), at.to_string().as_bytes(), b""]);
-                        }
-                    }
-                }
-                erased.places += empty.len() as u64;
-                ask(writer, lease, empty).await?;
-            }
+            let set = writer.keys().segment(number, &list);
+            erased.places += purge_set(writer, lease, &set, &ids).await?;
+            let pages = 0..page_count(size);
+            let pages: Vec<String> = pages.map(|page| writer.keys().ranking(number, &list, page)).collect();
+            erased.places += purge_ranking(writer, lease, &pages, forgotten).await?;
         }
     }
     lease.check()?;
@@ -159,7 +130,60 @@ async fn everywhere(writer: &Writer, lease: &Lease, forgotten: &Forgotten) -> Re
     Ok(erased)
 }
 
-/// The answers to `commands`; none of a key that is of another type and so holds nobody.
+/// Removes the rows of `ids` and returns how many existed.
+async fn purge_rows(writer: &Writer, lease: &Lease, ids: &[&str]) -> Result<u64, TairError> {
+    let mut removed = 0;
+    for ids in ids.chunks(MAX_BATCH) {
+        let mut removals = Batch::default();
+        for id in ids {
+            removals.remove(&writer.keys().customer(id));
+        }
+        removed += sum(&ask(writer, lease, removals).await?);
+    }
+    Ok(removed)
+}
+
+/// Removes `ids` from the Set `set` and returns how many were members.
+async fn purge_set(writer: &Writer, lease: &Lease, set: &str, ids: &[&str]) -> Result<u64, TairError> {
+    let mut members = Batch::default();
+    for ids in ids.chunks(MAX_BATCH) {
+        let begun = members.command("SREM", 1 + ids.len()).text(set.as_bytes());
+        let _ = ids.iter().fold(begun, |begun, id| begun.text(id.as_bytes()));
+    }
+    Ok(sum(&ask(writer, lease, members).await?))
+}
+
+/// Empties the places of `forgotten` in the `pages` of a ranking and returns how many there were.
+async fn purge_ranking(
+    writer: &Writer,
+    lease: &Lease,
+    pages: &[String],
+    forgotten: &Forgotten,
+) -> Result<u64, TairError> {
+    let mut emptied = 0;
+    for pages in pages.chunks(PAGES_PER_READ) {
+        let mut reads = Batch::default();
+        for page in pages {
+            reads.push("LRANGE", &[page.as_bytes(), b"0", b"-1"]);
+        }
+        let mut writes = Batch::default();
+        for (page, reply) in pages.iter().zip(ask(writer, lease, reads).await?) {
+            let members = reply.map(Reply::texts).unwrap_or_default();
+            for (at, id) in members.iter().enumerate() {
+                let text = id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
+                if text.is_some_and(|id| forgotten.contains(id)) {
+                    writes.push("LSET", &[page.as_bytes(), at.to_string().as_bytes(), b""]);
+                }
+            }
+        }
+        emptied += writes.len() as u64;
+        ask(writer, lease, writes).await?;
+    }
+    Ok(emptied)
+}
+
+/// Returns the answers to `commands`. The answer for a key of another type, which holds no customer, is
+/// `None`.
 async fn ask(writer: &Writer, lease: &Lease, commands: Batch) -> Result<Vec<Option<Reply>>, TairError> {
     lease.check()?;
     let answers = writer.answers(&commands).await?.into_iter().map(|answer| match answer {
@@ -170,6 +194,6 @@ async fn ask(writer: &Writer, lease: &Lease, commands: Batch) -> Result<Vec<Opti
     answers.collect()
 }
 
-fn removed(replies: &[Option<Reply>]) -> u64 {
+fn sum(replies: &[Option<Reply>]) -> u64 {
     replies.iter().flatten().filter_map(Reply::number).sum()
 }

@@ -1,4 +1,7 @@
-//! A publish into Tair, step by step: lease, record, rows, lists, flip, `CURRENT`, and tidying up.
+//! The phases of a publish into Tair: lease, plan, rows, index, activation, cleanup.
+//!
+//! A publish in progress is recorded in Tair before the first row is written, so that a publish that died can
+//! be detected and repeated.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -8,11 +11,12 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    PublishError, Published, Publisher,
-    index::{self, Source},
-    plan::{Base, Found},
+    PublishError, Published, Publisher, WriteSummary, index,
+    publish_state::{Base, PublishState},
+    reusable_index::ReusableIndex,
     rows,
     sender::Sender,
+    target::Target,
 };
 use crate::{
     snapshot::{Current, Forgotten, Manifest, publish_to_lake, rfc3339, token},
@@ -22,169 +26,202 @@ use crate::{
     },
 };
 
-/// How often a publish notes how far it is.
-const NOTED: Duration = Duration::from_secs(2);
+/// Interval at which a publish records its progress in Tair.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a publish wrote into Tair.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Customers written.
-    pub rows: u64,
-    /// Customers that are as they were.
-    pub unchanged: u64,
-    /// Customers removed.
-    pub removed: u64,
-    /// Customers left out since they are forgotten.
-    pub forgotten: u64,
-    /// Members of all segments.
-    pub members: u64,
-    /// Why everything was written, where it was.
-    pub everything: Option<&'static str>,
+/// Publish into Tair that holds the lease.
+struct OnlinePublish<'a> {
+    publisher: &'a Publisher,
+    writer: &'a Arc<Writer>,
+    lease: &'a Arc<Lease>,
+    state: PublishState,
+}
+
+/// Decisions of a publish before it writes anything.
+struct PublishPlan {
+    marker: Marker,
+    lake_name: String,
+    base: Base,
+    /// Record that the publish is in progress.
+    publishing: Publishing,
 }
 
 impl Publisher {
-    /// Publishes `manifest` into Tair and the lake, `before` being what `CURRENT` says.
-    pub(super) async fn online(
+    /// Publishes `manifest` into Tair and the lake. `current` is the content of `CURRENT`.
+    pub(super) async fn publish_online(
         &self,
         writer: &Arc<Writer>,
         manifest: Arc<Manifest>,
-        before: Option<Current>,
+        current: Option<Current>,
     ) -> Result<Published, PublishError> {
         self.progress.enter("wait for the lease", 0);
         let lease = Arc::new(writer.lease(token()?).await?);
-        let mut begun = false;
-        let published = self.under_lease(writer, &lease, &manifest, before, &mut begun).await;
-        if published.is_err() && begun && lease.check().is_ok() {
-            // Nobody needs to wait for a publisher that gave up.
-            if let Ok(Some(left)) = writer.publishing().await {
-                let _ = writer.set_publishing(&Publishing { released: true, ..left }).await;
-            }
-        }
+        tracing::debug!("lease acquired");
+        let published = self.publish_under_lease(writer, &lease, &manifest, current).await;
         if let Some(lease) = Arc::into_inner(lease) {
             lease.release().await;
         }
         published
     }
 
-    async fn under_lease(
+    async fn publish_under_lease(
         &self,
         writer: &Arc<Writer>,
         lease: &Arc<Lease>,
         manifest: &Arc<Manifest>,
         current: Option<Current>,
-        begun: &mut bool,
     ) -> Result<Published, PublishError> {
         let forgotten = Forgotten::read(&self.lake).await?;
-        let indexed = writer.indexes().await?.into_keys().max().unwrap_or(0);
-        let (marker, publishing) = (writer.marker().await?, writer.publishing().await?);
-        let found = Found { current, marker, publishing, indexed };
-        let lake_name = found.lake_name(&self.lake, self.options.full).await?;
-        if let Some(current) =
-            found.current.as_ref().filter(|_| found.is_done(manifest) && !self.options.full)
+        let state = PublishState::read(writer, current).await?;
+        let lake_name = state.lake_name(&self.lake, self.options.full).await?;
+        if let Some(current) = state.published(manifest)
+            && !self.options.full
         {
-            self.catch_up(writer, lease, &forgotten).await?;
-            let written = Written { unchanged: manifest.customers, ..Written::default() };
+            self.purge_newly_erased(writer, lease, &forgotten).await?;
+            let written = WriteSummary { unchanged: manifest.customers, ..WriteSummary::default() };
             return Ok(Published { current: current.clone(), written: Some(written) });
         }
-        // Whoever held the lease before did not give it back, and may only have been stopped.
-        let takes_over = found.publishing.as_ref().is_some_and(|publishing| !publishing.released);
-        if takes_over {
-            self.progress.enter("wait for the publisher before", 0);
-            tokio::time::sleep(lease.length()).await;
+        let publish = OnlinePublish { publisher: self, writer, lease, state };
+        let plan = publish.plan(manifest, lake_name).await?;
+        lease.check()?;
+        let target = Target {
+            lake: &self.lake,
+            manifest,
+            forgotten: &forgotten,
+            number: plan.marker.publish,
+            writer,
+            progress: &self.progress,
+        };
+        let published = publish.run(target, plan).await;
+        if published.is_err() {
+            publish.release_record().await;
         }
-        let mut base = found.base(&self.lake, manifest, self.options.full).await?;
+        published
+    }
+}
+
+impl OnlinePublish<'_> {
+    /// Chooses the publish number and the rows to compare with. If the previous publisher did not give the
+    /// lease back, waits until a paused process must have noticed that its lease is lost.
+    async fn plan(&self, manifest: &Manifest, lake_name: String) -> Result<PublishPlan, PublishError> {
+        let (publisher, state) = (self.publisher, &self.state);
+        let takes_over = state.publishing.as_ref().is_some_and(|publishing| !publishing.released);
         if takes_over {
-            base = Base::Unknown("a publisher before did not end");
+            publisher.progress.enter("wait for the previous publisher", 0);
+            tokio::time::sleep(self.lease.length()).await;
         }
-        let number = found.number();
+        let mut base = state.base(&publisher.lake, manifest, publisher.options.full).await?;
+        if takes_over {
+            base = Base::Unknown("the previous publisher did not finish");
+        }
         let marker = Marker {
-            publish: number,
+            publish: state.next_number(),
             snapshot: manifest.id.to_string(),
             as_of: rfc3339::format(manifest.as_of),
             lake: Some(lake_name.clone()),
         };
         let from = match &base {
-            Base::Known(_) => found.marker.as_ref().map(|marker| marker.snapshot.clone()),
+            Base::Known(_) => state.marker.as_ref().map(|marker| marker.snapshot.clone()),
             Base::Unknown(_) => None,
         };
         let publishing = Publishing {
             marker: marker.clone(),
             from,
-            unfinished: found.unfinished(),
+            unfinished: state.unfinished(),
             released: false,
             done: 0,
             customers: manifest.customers,
         };
-        lease.check()?;
-        *begun = true;
-        writer.set_publishing(&publishing).await?;
-        let mut sender = Sender::new(writer, lease, self.options.max_ops);
-        let ended = Notify::new();
-        let writing = async {
-            let written = rows::publish(
-                &self.lake,
-                (manifest, &forgotten),
-                &base,
-                writer,
-                &mut sender,
-                number,
-                &self.progress,
-            )
-            .await;
-            ended.notify_one();
-            written
-        };
-        let (written, ()) = tokio::join!(writing, self.note_progress(writer, lease, publishing, &ended));
-        let mut written = written?;
-        sender.settle().await?;
-        let source = Source::find(&self.lake, writer, &base, &found, &forgotten).await?;
-        written.members = index::publish(
-            (&self.lake, manifest, &forgotten),
-            writer,
-            &mut sender,
-            number,
-            source,
-            &self.progress,
-        )
-        .await?;
-        self.progress.enter("change over", 0);
-        lease.check()?;
-        let views: Vec<(String, String)> =
-            manifest.views.iter().map(|view| (view.name.clone(), codec::columns(view))).collect();
-        writer.set_views(&views).await?;
-        writer.flip(lease, &marker).await?;
-        let current = publish_to_lake(&self.lake, manifest, Some((number, lake_name)), true).await;
-        let current = current.map_err(|source| PublishError::HalfWay { number, source })?;
-        writer.clear_publishing().await?;
-        self.progress.enter("tidy up", 0);
-        let mut sender = Sender::new(writer, lease, self.options.max_ops);
-        let kept: Vec<u64> = found.marker.iter().map(|previous| previous.publish).chain([number]).collect();
-        index::remove_others(writer, &mut sender, &kept).await?;
-        sender.settle().await?;
-        let copied = (&self.lake, manifest, &forgotten);
-        if let Err(error) = index::spare(copied, writer, &mut sender, number, &self.progress).await {
-            // Readers have everything; the next publish will take longer.
-            tracing::warn!(%error, "no spare lists were left for the next publish");
-        }
-        self.catch_up(writer, lease, &forgotten).await?;
+        Ok(PublishPlan { marker, lake_name, base, publishing })
+    }
+
+    /// Carries out the plan, from the record of the publish to the cleanup.
+    async fn run(&self, target: Target<'_>, plan: PublishPlan) -> Result<Published, PublishError> {
+        self.writer.set_publishing(&plan.publishing).await?;
+        let mut sender = self.sender();
+        let mut written = self.write_rows(target, &plan, &mut sender).await?;
+        let reusable = ReusableIndex::find(target, &plan.base, &self.state).await?;
+        written.members = index::publish(target, reusable, &mut sender).await?;
+        let current = self.activate(target, plan).await?;
+        self.clean_up(target).await?;
         Ok(Published { current, written: Some(written) })
     }
 
-    /// Notes in Tair how far the rows are, until they have `ended`; readers show it in their metrics.
-    async fn note_progress(
+    fn sender(&self) -> Sender {
+        Sender::new(self.writer, self.lease, self.publisher.options.max_ops)
+    }
+
+    /// Writes the rows and records the progress in Tair meanwhile.
+    async fn write_rows(
         &self,
-        writer: &Writer,
-        lease: &Lease,
-        mut publishing: Publishing,
-        ended: &Notify,
-    ) {
-        while tokio::time::timeout(NOTED, ended.notified()).await.is_err() {
-            publishing.done = self.progress.done.load(Ordering::Relaxed);
-            if lease.check().is_err() {
+        target: Target<'_>,
+        plan: &PublishPlan,
+        sender: &mut Sender,
+    ) -> Result<WriteSummary, PublishError> {
+        let ended = Notify::new();
+        let writing = async {
+            let written = rows::publish(target, &plan.base, sender).await;
+            ended.notify_one();
+            written
+        };
+        let recording = self.record_progress(plan.publishing.clone(), &ended);
+        let (written, ()) = tokio::join!(writing, recording);
+        let summary = written?;
+        sender.settle().await?;
+        Ok(summary)
+    }
+
+    /// Records in Tair how many rows are done until `ended` is notified. Readers export the figure as a
+    /// metric.
+    async fn record_progress(&self, mut publishing: Publishing, ended: &Notify) {
+        while tokio::time::timeout(PROGRESS_INTERVAL, ended.notified()).await.is_err() {
+            publishing.done = self.publisher.progress.done.load(Ordering::Relaxed);
+            if self.lease.check().is_err() {
                 return;
             }
-            // It is for people only.
-            let _ = writer.set_publishing(&publishing).await;
+            // Failures are ignored: the record is informational.
+            let _ = self.writer.set_publishing(&publishing).await;
+        }
+    }
+
+    /// Makes the publish the one that readers get: in Tair, then in `CURRENT`.
+    async fn activate(&self, target: Target<'_>, plan: PublishPlan) -> Result<Current, PublishError> {
+        let Target { lake, manifest, number, progress, .. } = target;
+        progress.enter("activate", 0);
+        self.lease.check()?;
+        let views: Vec<(String, String)> =
+            manifest.views.iter().map(|view| (view.name.clone(), codec::columns(view))).collect();
+        self.writer.set_views(&views).await?;
+        self.writer.activate(self.lease, &plan.marker).await?;
+        let current = publish_to_lake(lake, manifest, Some((number, plan.lake_name)), true)
+            .await
+            .map_err(|source| PublishError::HalfWay { number, source })?;
+        self.writer.clear_publishing().await?;
+        Ok(current)
+    }
+
+    /// Removes old indexes, leaves a spare one, and removes customers erased meanwhile.
+    async fn clean_up(&self, target: Target<'_>) -> Result<(), PublishError> {
+        target.progress.enter("clean up", 0);
+        let mut sender = self.sender();
+        let previous = self.state.marker.iter().map(|previous| previous.publish);
+        let kept: Vec<u64> = previous.chain([target.number]).collect();
+        index::remove_others(self.writer, &mut sender, &kept).await?;
+        sender.settle().await?;
+        if let Err(error) = index::prepare_spare(target, &mut sender).await {
+            // Readers have everything; only the next publish takes longer.
+            tracing::warn!(%error, "cannot prepare a spare index; the next publish will take longer");
+        }
+        self.publisher.purge_newly_erased(self.writer, self.lease, target.forgotten).await
+    }
+
+    /// Marks the record of a failed publish as released, so that the next publisher need not wait.
+    async fn release_record(&self) {
+        if self.lease.check().is_err() {
+            return;
+        }
+        if let Ok(Some(publishing)) = self.writer.publishing().await {
+            let _ = self.writer.set_publishing(&Publishing { released: true, ..publishing }).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Commands on their way: gathered into batches of bounded size, a few of them under way, paced, tried again, never without the lease.
+//! Sending of commands under a lease: batches of bounded size, a few in flight, rate-limited, retried.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,66 +6,68 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::tair::{Batch, Lease, Reply, TairError, Writer};
 
-/// Commands of one batch.
-const COMMANDS: usize = 500;
-/// Bytes from which a batch goes.
-const BYTES: usize = 512 << 10;
-/// Batches under way.
-const UNDER_WAY: usize = 4;
-/// The pause before the second try; it doubles.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Maximum number of commands in one batch.
+const MAX_COMMANDS: usize = 500;
+/// Number of bytes from which a batch is sent.
+const MAX_BYTES: usize = 512 << 10;
+/// Maximum number of batches in flight.
+const MAX_IN_FLIGHT: usize = 4;
+/// Backoff before the first retry, which doubles with each retry up to one second.
+const BACKOFF: Duration = Duration::from_millis(50);
 
-/// Sends commands.
+/// Sender of commands under a lease.
 pub(super) struct Sender {
     writer: Arc<Writer>,
     lease: Arc<Lease>,
     open: Batch,
-    under_way: JoinSet<Result<(), TairError>>,
-    pace: Option<Pace>,
+    in_flight: JoinSet<Result<(), TairError>>,
+    rate: Option<RateLimit>,
 }
 
-/// When the next commands may go.
-struct Pace {
+/// Limit of commands per second.
+struct RateLimit {
     per_second: f64,
+    /// Time at which the next batch may be sent.
     next: Instant,
 }
 
-/// How much goes in one batch.
+/// Maximum size of one batch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
+pub(super) struct BatchLimit {
     pub(super) commands: usize,
 }
 
-impl Limit {
-    /// Whether nothing more should be added to `batch`.
+impl BatchLimit {
+    /// Checks whether `batch` is large enough to be sent.
     pub(super) fn is_reached(self, batch: &Batch) -> bool {
-        batch.len() >= self.commands || batch.bytes().len() >= BYTES
+        batch.len() >= self.commands || batch.bytes().len() >= MAX_BYTES
     }
 }
 
 impl Sender {
     pub(super) fn new(writer: &Arc<Writer>, lease: &Arc<Lease>, max_ops: Option<u32>) -> Self {
-        let pace = max_ops.map(|ops| Pace { per_second: f64::from(ops.max(1)), next: Instant::now() });
+        let rate = max_ops.map(|ops| RateLimit { per_second: f64::from(ops.max(1)), next: Instant::now() });
         Self {
             writer: Arc::clone(writer),
             lease: Arc::clone(lease),
             open: Batch::default(),
-            under_way: JoinSet::new(),
-            pace,
+            in_flight: JoinSet::new(),
+            rate,
         }
     }
 
-    pub(super) fn limit(&self) -> Limit {
-        let paced = self.pace.as_ref().map(|pace| 1 + to_count(pace.per_second / 20.0));
-        Limit { commands: paced.unwrap_or(COMMANDS).min(COMMANDS) }
+    /// Returns the batch size, which is a twentieth of a second's commands if the rate is limited.
+    pub(super) fn limit(&self) -> BatchLimit {
+        let limited = self.rate.as_ref().map(|rate| 1 + to_count(rate.per_second / 20.0));
+        BatchLimit { commands: limited.unwrap_or(MAX_COMMANDS).min(MAX_COMMANDS) }
     }
 
-    /// Where commands are added. Those added before the next [`Sender::advance`] stay together and in their order.
+    /// Returns the open batch. Commands added before the next [`Sender::advance`] stay together and in order.
     pub(super) fn batch(&mut self) -> &mut Batch {
         &mut self.open
     }
 
-    /// Sends what was added once it is enough.
+    /// Sends the open batch if it is large enough.
     pub(super) async fn advance(&mut self) -> Result<(), TairError> {
         if self.limit().is_reached(&self.open) { self.flush().await } else { Ok(()) }
     }
@@ -75,50 +77,50 @@ impl Sender {
         self.send(batch).await
     }
 
-    /// The answer to each command of `batch`, which is sent once, after what was added.
+    /// Sends the open batch, then `batch`, and returns the answer to each command of `batch`. Does not retry.
     pub(super) async fn ask(&mut self, batch: &Batch) -> Result<Vec<Result<Reply, TairError>>, TairError> {
         self.flush().await?;
-        self.wait(batch).await;
+        self.throttle(batch).await;
         self.lease.check()?;
         self.writer.answers(batch).await
     }
 
-    /// Waits until `batch` may go.
-    async fn wait(&mut self, batch: &Batch) {
-        if let Some(pace) = &mut self.pace {
-            tokio::time::sleep_until(pace.next).await;
+    /// Waits until the rate limit admits `batch`.
+    async fn throttle(&mut self, batch: &Batch) {
+        if let Some(rate) = &mut self.rate {
+            tokio::time::sleep_until(rate.next).await;
             #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-            let time = Duration::from_secs_f64(batch.len() as f64 / pace.per_second);
-            pace.next = pace.next.max(Instant::now()) + time;
+            let time = Duration::from_secs_f64(batch.len() as f64 / rate.per_second);
+            rate.next = rate.next.max(Instant::now()) + time;
         }
     }
 
-    /// Sends `batch`. What is under way at the same time may arrive in any order.
+    /// Sends `batch` in the background. Batches in flight at the same time may arrive in any order.
     pub(super) async fn send(&mut self, batch: Batch) -> Result<(), TairError> {
         if batch.is_empty() {
             return Ok(());
         }
-        while self.under_way.len() >= UNDER_WAY {
+        while self.in_flight.len() >= MAX_IN_FLIGHT {
             self.join().await?;
         }
-        self.wait(&batch).await;
+        self.throttle(&batch).await;
         let (writer, lease) = (Arc::clone(&self.writer), Arc::clone(&self.lease));
-        self.under_way.spawn(async move { send(&writer, &lease, &batch).await });
+        self.in_flight.spawn(async move { send(&writer, &lease, &batch).await });
         Ok(())
     }
 
     async fn join(&mut self) -> Result<(), TairError> {
-        match self.under_way.join_next().await {
+        match self.in_flight.join_next().await {
             Some(Ok(done)) => done,
             Some(Err(error)) => Err(TairError::Unreachable(error.to_string())),
             None => Ok(()),
         }
     }
 
-    /// Sends what is left and waits until everything has arrived.
+    /// Sends the open batch and waits until every batch was answered.
     pub(super) async fn settle(&mut self) -> Result<(), TairError> {
         self.flush().await?;
-        while !self.under_way.is_empty() {
+        while !self.in_flight.is_empty() {
             self.join().await?;
         }
         Ok(())
@@ -130,19 +132,19 @@ fn to_count(number: f64) -> usize {
     number as usize
 }
 
-/// Until it succeeds or the lease ends: all commands give the same however often they are carried out.
+/// Sends `batch` and retries until it succeeds or the lease ends. Every command of a publish is idempotent.
 async fn send(writer: &Writer, lease: &Lease, batch: &Batch) -> Result<(), TairError> {
-    let mut pause = PAUSE;
+    let mut backoff = BACKOFF;
     let mut last = None;
     loop {
         if let Err(lost) = lease.check() {
             return Err(last.unwrap_or(lost));
         }
         match writer.send(batch).await {
-            Err(error) if error.is_passing() => last = Some(error),
+            Err(error) if error.is_transient() => last = Some(error),
             done => return done,
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(1));
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(Duration::from_secs(1));
     }
 }

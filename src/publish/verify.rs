@@ -1,346 +1,293 @@
-//! Whether Tair holds what the current snapshot says: records, counts, lists, and customers one by one.
+//! Verification of Tair against the current snapshot: records, counts, lists, and customers one by one.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{
-    PublishError, Publisher,
-    index::{self, Lists, has_set},
-    plan::Found,
-    rows::{self, IdSet, RowWriter},
+    PublishError, Publisher, index,
+    list_check::{ListCheck, shared},
+    list_writer::ListWriter,
+    publish_state::PublishState,
+    row_cursor::RowCursor,
+    row_writer::{IdSet, RowWriter},
+    rows,
     sender::Sender,
+    target::Target,
 };
 use crate::{
-    feature::CustomerId,
-    lake::Lake,
     snapshot::{
         Current, Forgotten, Manifest, SnapshotError, read_current, reader::SnapshotReader,
         row_scan::RowBatch, token,
     },
     tair::{
-        Batch, Encoded, PAGE, Reply, TairError, Writer,
+        Batch, Encoded, Lease, Reply, TairError, Writer,
         codec::{self, PUBLISH},
     },
 };
 
-/// Customers that are compared unless all are.
+/// Number of customers that are compared unless all are.
 const SAMPLE: u64 = 1_000;
-/// Customers of one pipeline.
+/// Number of customers in one pipeline.
 const PIPELINE: usize = 250;
-/// Differences that are told one by one.
-const TOLD: usize = 20;
+/// Number of differences that are reported one by one.
+const MAX_MESSAGES: usize = 20;
 
-/// What a comparison found.
+/// Result of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The publish that was looked at.
+    /// Number of the publish that was verified.
     pub publish: u64,
-    /// Customers in Tair.
+    /// Number of customers in Tair.
     pub customers: u64,
-    /// Customers whose values were compared.
+    /// Number of customers whose values were compared.
     pub compared: u64,
-    /// Segments whose lists were looked at.
+    /// Number of segments whose lists were checked.
     pub segments: u64,
-    /// Differences.
+    /// Number of differences.
     pub differences: u64,
-    /// The first few, in words.
-    pub told: Vec<String>,
-    /// Whether what differed was mended.
+    /// Descriptions of the first differences.
+    pub messages: Vec<String>,
+    /// Whether the differences were repaired.
     pub repaired: bool,
 }
 
 impl Report {
-    fn tell(&mut self, what: String) {
+    fn add(&mut self, message: String) {
         self.differences += 1;
-        if self.told.len() < TOLD {
-            self.told.push(what);
+        if self.messages.len() < MAX_MESSAGES {
+            self.messages.push(message);
         }
     }
 }
 
-/// The answer to one command.
-type Answer = Result<Reply, TairError>;
+/// Row of the snapshot: a decoded block, and the row in it.
+type SnapshotRow = (RowBatch, usize);
+
+/// Verification in progress.
+struct Verification<'a> {
+    target: Target<'a>,
+    /// Whether all customers and lists are compared, instead of sizes and a sample.
+    all: bool,
+    /// Sender of repairs, if differences are repaired.
+    repairs: Option<Sender>,
+    row_writer: RowWriter,
+    report: Report,
+}
 
 impl Publisher {
-    /// Compares Tair with the current snapshot: `all` customers and lists, or sizes and a sample; `repair` mends rows and lists.
+    /// Compares Tair with the current snapshot: `all` customers and lists, or sizes and a sample. `repair`
+    /// rewrites rows and lists that differ. Differences are no error.
     ///
     /// # Errors
-    /// Of the lake or of Tair. A difference is none.
+    /// Errors of the lake or of Tair.
     pub async fn verify(&self, all: bool, repair: bool) -> Result<Report, PublishError> {
         let tair = self.tair.as_ref().ok_or(PublishError::NoTair)?;
         let current = read_current(&self.lake).await?.ok_or(SnapshotError::NoCurrent)?;
         let manifest = Arc::new(Manifest::read(&self.lake, &current.snapshot).await?);
         let writer = Arc::new(Writer::connect(tair).await?);
         let lease = if repair { Some(Arc::new(writer.lease(token()?).await?)) } else { None };
-        let mut report = Report { publish: current.publish, ..Report::default() };
-        let records = Box::pin(records(&writer, &self.lake, (&manifest, &current), &mut report)).await;
-        let mut mending = lease.as_ref().map(|lease| Sender::new(&writer, lease, self.options.max_ops));
-        // What belongs to another publish is not this one's to mend.
-        let mends = matches!(records, Ok(true));
-        let result = match records {
-            Ok(true) => Box::pin(self.contents(&writer, &manifest, all, &mut mending, &mut report)).await,
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Some(mut sender) = mending {
-            sender.settle().await?;
-            report.repaired = mends && report.differences > 0 && result.is_ok();
-        }
+        let report = Box::pin(self.verify_publish(&writer, &manifest, &current, all, lease.as_ref())).await;
         if let Some(lease) = lease.and_then(Arc::into_inner) {
             lease.release().await;
+        }
+        report
+    }
+
+    /// Verifies the records, then rows and lists. Repairs nothing if Tair holds another publish.
+    async fn verify_publish(
+        &self,
+        writer: &Arc<Writer>,
+        manifest: &Arc<Manifest>,
+        current: &Current,
+        all: bool,
+        lease: Option<&Arc<Lease>>,
+    ) -> Result<Report, PublishError> {
+        let mut report = Report { publish: current.publish, ..Report::default() };
+        if !self.verify_records(writer, manifest, current, &mut report).await? {
+            return Ok(report);
+        }
+        let forgotten = Forgotten::read(&self.lake).await?;
+        let target = Target {
+            lake: &self.lake,
+            manifest,
+            forgotten: &forgotten,
+            number: current.publish,
+            writer,
+            progress: &self.progress,
+        };
+        let repairs = lease.map(|lease| Sender::new(writer, lease, self.options.max_ops));
+        let row_writer = RowWriter::new(writer.keys(), manifest, current.publish);
+        let mut verification = Verification { target, all, repairs, row_writer, report };
+        let result = verification.run().await;
+        let Verification { repairs, mut report, .. } = verification;
+        if let Some(mut sender) = repairs {
+            sender.settle().await?;
+            report.repaired = report.differences > 0 && result.is_ok();
         }
         result.map(|()| report)
     }
 
-    async fn contents(
+    /// Compares the records of Tair with `CURRENT`. Returns whether Tair holds the publish that `CURRENT`
+    /// names.
+    async fn verify_records(
         &self,
-        writer: &Arc<Writer>,
-        manifest: &Arc<Manifest>,
-        all: bool,
-        mending: &mut Option<Sender>,
+        writer: &Writer,
+        manifest: &Manifest,
+        current: &Current,
         report: &mut Report,
-    ) -> Result<(), PublishError> {
-        let publish = report.publish;
-        self.progress.enter("count customers", 0);
-        let mut there = rows::existing(writer).await?;
-        report.customers = there.len() as u64;
-        self.progress.enter("compare customers", manifest.customers);
-        let forgotten = Forgotten::read(&self.lake).await?;
-        self.customers(writer, (manifest, &forgotten), all, &mut there, mending, report).await?;
-        if there.len() > 0 {
-            let who = if forgotten.is_empty() {
-                "not in the snapshot"
-            } else {
-                "not in the snapshot, or forgotten"
-            };
-            report.tell(format!("{} customers are in Tair and {who}", there.len()));
-            if let Some(sender) = mending {
-                rows::remove(writer, sender, &there).await?;
+    ) -> Result<bool, PublishError> {
+        let publish = current.publish;
+        let (marker, publishing) = (writer.marker().await?, writer.publishing().await?);
+        let (current, active) = (Some(current.clone()), marker.clone());
+        let state = PublishState { current, marker: active, publishing: None, indexed: 0 };
+        match state.lake_name(&self.lake, false).await {
+            Ok(_) => {}
+            Err(error @ PublishError::OtherLake { .. }) => {
+                report.add(error.to_string());
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+        if let Some(publishing) = publishing {
+            let number = publishing.marker.publish;
+            report.add(format!("publish {number} is unfinished; run `larder publish --current`"));
+        }
+        match marker {
+            Some(marker) if marker.publish == publish && marker.snapshot == manifest.id.as_str() => Ok(true),
+            Some(marker) => {
+                report.add(format!(
+                    "Tair holds publish {} of snapshot {}, but CURRENT {publish} names snapshot {}; \
+                     run `larder publish --current`",
+                    marker.publish, marker.snapshot, manifest.id
+                ));
+                Ok(false)
+            }
+            None => {
+                report.add("Tair has no snapshot; run `larder publish --current`".to_owned());
+                Ok(false)
             }
         }
-        self.progress.enter("compare segments", 0);
-        let reader = SnapshotReader::offline(&self.lake, manifest);
-        let gaps = reader.gaps(&forgotten).await.map_err(shared)?;
-        for (segment, size) in index::of(manifest) {
-            report.segments += 1;
-            let wrong = lists(writer, &reader, publish, &segment, (size, gaps.of(&segment)), all).await?;
-            if let Some(why) = wrong {
-                report.tell(format!("segment {segment}: {why}"));
-                if let Some(sender) = mending {
-                    writer.note_index(publish, &index::of(manifest)).await?;
-                    let (lake, keys, forgotten) = (&self.lake, writer.keys(), &forgotten);
-                    let mut lists = Lists { lake, manifest, forgotten, keys, number: publish, source: None };
-                    lists.write(&segment, sender, &self.progress).await?;
-                }
+    }
+}
+
+impl Verification<'_> {
+    async fn run(&mut self) -> Result<(), PublishError> {
+        let Target { manifest, forgotten, writer, progress, .. } = self.target;
+        progress.enter("count customers", 0);
+        let mut unseen = rows::existing(writer).await?;
+        self.report.customers = unseen.len() as u64;
+        progress.enter("compare customers", manifest.customers);
+        Box::pin(self.compare_customers(&mut unseen)).await?;
+        if !unseen.is_empty() {
+            let reason =
+                if forgotten.is_empty() { "not in the snapshot" } else { "not in the snapshot, or erased" };
+            self.report.add(format!("{} customers are in Tair and {reason}", unseen.len()));
+            if let Some(sender) = &mut self.repairs {
+                rows::remove(writer, sender, &unseen).await?;
+            }
+        }
+        progress.enter("compare segments", 0);
+        Box::pin(self.compare_lists()).await
+    }
+
+    /// Compares customers, and removes those that the snapshot has from `unseen`.
+    async fn compare_customers(&mut self, unseen: &mut IdSet) -> Result<(), PublishError> {
+        let Target { lake, manifest, forgotten, progress, .. } = self.target;
+        let step = if self.all { 1 } else { (manifest.customers / SAMPLE).max(1) };
+        let mut cursor = RowCursor::open(lake, manifest).await?;
+        let (mut at, mut pending) = (0_u64, Vec::new());
+        while let Some((rows, row)) = cursor.row() {
+            let id = rows.id(row);
+            if forgotten.contains(id) {
+                // If Tair has the customer, the id stays in `unseen` and counts as a difference.
+            } else if !unseen.remove(id) {
+                self.report.add(format!("customer {id} is missing"));
+                self.repair_row(&(rows.clone(), row), false).await?;
+            } else if at.is_multiple_of(step) {
+                pending.push((rows.clone(), row));
+            }
+            at += 1;
+            progress.done.fetch_add(1, Ordering::Relaxed);
+            cursor.advance().await?;
+            if pending.len() == PIPELINE {
+                self.compare_values(&mut pending).await?;
+            }
+        }
+        self.compare_values(&mut pending).await
+    }
+
+    /// Compares the values of the `pending` rows with Tair by one pipeline.
+    async fn compare_values(&mut self, pending: &mut Vec<SnapshotRow>) -> Result<(), PublishError> {
+        let Target { manifest, writer, number, .. } = self.target;
+        let mut fields = Encoded::default();
+        manifest.views.iter().for_each(|view| fields.push(codec::field(view).as_bytes()));
+        fields.push(PUBLISH.as_bytes());
+        let mut reads = Batch::default();
+        for (rows, row) in &*pending {
+            let key = writer.keys().customer(rows.id(*row));
+            let _ = reads.command("HMGET", 1 + fields.count()).text(key.as_bytes()).encoded(&fields);
+        }
+        self.report.compared += pending.len() as u64;
+        let answers = writer.answers(&reads).await?;
+        for (row, answer) in pending.drain(..).zip(answers) {
+            if let Some(difference) = row_difference(&row, answer, number)? {
+                self.report.add(format!("customer {}: {difference}", row.0.id(row.1)));
+                self.repair_row(&row, true).await?;
             }
         }
         Ok(())
     }
 
-    /// Compares customers, and takes those of the snapshot out of `there`.
-    async fn customers(
-        &self,
-        writer: &Arc<Writer>,
-        (manifest, forgotten): (&Arc<Manifest>, &Forgotten),
-        all: bool,
-        there: &mut IdSet,
-        mending: &mut Option<Sender>,
-        report: &mut Report,
-    ) -> Result<(), PublishError> {
-        let step = if all { 1 } else { (manifest.customers / SAMPLE).max(1) };
-        let row_writer = RowWriter::new(writer.keys(), manifest, report.publish);
-        let mut fields = Encoded::default();
-        manifest.views.iter().for_each(|view| fields.push(codec::field(view).as_bytes()));
-        fields.push(PUBLISH.as_bytes());
-        let mut cursor = rows::Cursor::open(&self.lake, manifest).await?;
-        let (mut at, mut asked) = (0_u64, Vec::new());
-        loop {
-            let here = cursor.row().map(|(rows, row)| (rows.clone(), row));
-            let end = here.is_none();
-            if let Some((rows, row)) = here {
-                if forgotten.contains(rows.id(row)) {
-                    // Whoever is in Tair all the same stays in `there`.
-                } else if !there.remove(rows.id(row)) {
-                    report.tell(format!("customer {} is missing", rows.id(row)));
-                    if let Some(sender) = mending {
-                        row_writer.write(
-                            sender.batch(),
-                            rows.id(row),
-                            |_| true,
-                            |view| rows.text(row, view).map(str::as_bytes),
-                        );
-                        sender.advance().await?;
-                    }
-                } else if at.is_multiple_of(step) {
-                    asked.push((rows, row));
+    /// Writes `row` if differences are repaired; `replace` removes the key first.
+    async fn repair_row(&mut self, (rows, row): &SnapshotRow, replace: bool) -> Result<(), PublishError> {
+        let Some(sender) = &mut self.repairs else { return Ok(()) };
+        let id = rows.id(*row);
+        if replace {
+            self.row_writer.remove(sender.batch(), id);
+        }
+        let text = |view| rows.text(*row, view).map(str::as_bytes);
+        self.row_writer.write(sender.batch(), id, |_| true, text);
+        Ok(sender.advance().await?)
+    }
+
+    /// Compares the lists of all segments.
+    async fn compare_lists(&mut self) -> Result<(), PublishError> {
+        let Target { lake, manifest, forgotten, writer, number: publish, .. } = self.target;
+        let reader = SnapshotReader::offline(lake, manifest);
+        let gaps = reader.gaps(forgotten).await.map_err(shared)?;
+        let lists = index::lists_of(manifest);
+        for (list, &size) in &lists {
+            self.report.segments += 1;
+            let check = ListCheck { writer, reader: &reader, publish, list, size, gaps: gaps.of(list) };
+            if let Some(difference) = check.difference(self.all).await? {
+                self.report.add(format!("segment {list}: {difference}"));
+                if let Some(sender) = &mut self.repairs {
+                    writer.note_index(publish, &lists).await?;
+                    ListWriter::new(self.target, None).write(list, sender).await?;
                 }
-                at += 1;
-                self.progress.done.fetch_add(1, Ordering::Relaxed);
-                cursor.advance().await?;
-            }
-            if asked.len() == PIPELINE || end {
-                report.compared += asked.len() as u64;
-                let mut reads = Batch::default();
-                for (rows, row) in &asked {
-                    let key = writer.keys().customer(rows.id(*row));
-                    let _ = reads.command("HMGET", 1 + fields.count()).text(key.as_bytes()).encoded(&fields);
-                }
-                let answers = writer.answers(&reads).await?;
-                for ((rows, row), answer) in asked.drain(..).zip(answers) {
-                    if let Some(why) = difference(&rows, row, answer, report.publish)? {
-                        report.tell(format!("customer {}: {why}", rows.id(row)));
-                        if let Some(sender) = mending {
-                            row_writer.remove(sender.batch(), rows.id(row));
-                            row_writer.write(
-                                sender.batch(),
-                                rows.id(row),
-                                |_| true,
-                                |view| rows.text(row, view).map(str::as_bytes),
-                            );
-                            sender.advance().await?;
-                        }
-                    }
-                }
-            }
-            if end {
-                return Ok(());
             }
         }
+        Ok(())
     }
 }
 
-/// Whether Tair has the publish that `CURRENT` names, whole.
-async fn records(
-    writer: &Writer,
-    lake: &Lake,
-    (manifest, current): (&Manifest, &Current),
-    report: &mut Report,
-) -> Result<bool, PublishError> {
-    let publish = current.publish;
-    let (marker, publishing) = (writer.marker().await?, writer.publishing().await?);
-    let found =
-        Found { current: Some(current.clone()), marker: marker.clone(), publishing: None, indexed: 0 };
-    match found.lake_name(lake, false).await {
-        Err(error @ PublishError::OtherLake { .. }) => {
-            report.tell(error.to_string());
-            return Ok(false);
-        }
-        name => drop(name?),
-    }
-    if let Some(publishing) = publishing {
-        report.tell(format!(
-            "publish {} was left unfinished; `larder publish --current` puts it right",
-            publishing.marker.publish
-        ));
-    }
-    match marker {
-        Some(marker) if marker.publish == publish && marker.snapshot == manifest.id.as_str() => Ok(true),
-        Some(marker) => {
-            let there = (marker.publish, marker.snapshot);
-            report.tell(format!(
-                "Tair has publish {} of {}, CURRENT {publish} of {}; `larder publish --current` puts it right",
-                there.0, there.1, manifest.id
-            ));
-            Ok(false)
-        }
-        None => {
-            report.tell("Tair has no snapshot; `larder publish --current` writes it".to_owned());
-            Ok(false)
-        }
-    }
-}
-
-/// What is wrong with the row found, if anything is.
-fn difference(
-    rows: &RowBatch,
-    row: usize,
-    answer: Answer,
+/// Returns how the row in Tair differs from the snapshot's, or `None` if it does not.
+fn row_difference(
+    (rows, row): &SnapshotRow,
+    answer: Result<Reply, TairError>,
     publish: u64,
 ) -> Result<Option<String>, TairError> {
     let values = match answer {
-        Ok(found) => found.texts(),
-        Err(error) if error.is_wrong_type() => return Ok(Some("the key is of another type".to_owned())),
+        Ok(reply) => reply.texts(),
+        Err(error) if error.is_wrong_type() => return Ok(Some("the key has another type".to_owned())),
         Err(error) => return Err(error),
     };
-    let Some(found) = codec::row(&values.iter().map(Option::as_deref).collect::<Vec<_>>()) else {
+    let Some(stored) = codec::row(&values.iter().map(Option::as_deref).collect::<Vec<_>>()) else {
         return Ok(Some("a view is missing".to_owned()));
     };
-    if found.publish > publish {
-        return Ok(Some(format!("it is of publish {}", found.publish)));
+    if stored.publish > publish {
+        return Ok(Some(format!("the row belongs to publish {}", stored.publish)));
     }
-    let differs = (0..found.views.len())
-        .find(|view| found.views.get(*view) != rows.text(row, *view).map(str::as_bytes));
+    let differs = (0..stored.views.len())
+        .find(|view| stored.views.get(*view) != rows.text(*row, *view).map(str::as_bytes));
     Ok(differs.map(|view| format!("the values of view number {} differ", view + 1)))
-}
-
-/// What is wrong with the lists of a segment, if anything is.
-async fn lists(
-    writer: &Writer,
-    reader: &SnapshotReader,
-    publish: u64,
-    segment: &str,
-    (size, gaps): (u64, &[u64]),
-    all: bool,
-) -> Result<Option<String>, PublishError> {
-    let set = writer.keys().segment(publish, segment);
-    let number = |answer: Answer| answer.ok().and_then(|reply| reply.number());
-    let count = async |command: &'static str, key: &str| -> Result<Option<u64>, TairError> {
-        let mut batch = Batch::default();
-        batch.push(command, &[key.as_bytes()]);
-        Ok(writer.answers(&batch).await?.into_iter().next().and_then(number))
-    };
-    let members = size.saturating_sub(gaps.len() as u64);
-    let members = if has_set(segment) { members } else { 0 };
-    let there = count("SCARD", &set).await?;
-    if there != Some(members) {
-        return Ok(Some(format!(
-            "its Set has {} members, not {members}",
-            there.map_or("no".to_owned(), |n| n.to_string())
-        )));
-    }
-    let (mut offset, mut page) = (0, 0);
-    while offset < size {
-        let list = writer.keys().ranking(publish, segment, page);
-        let expected = (size - offset).min(PAGE as u64);
-        // Where no Set tells by its size that somebody is missing, the places themselves must.
-        if all || !has_set(segment) {
-            let ids = reader.members(segment, offset, PAGE).await.map_err(shared)?;
-            let mut reads = Batch::default();
-            for id in ids.iter().filter(|_| has_set(segment)) {
-                reads.push("SISMEMBER", &[set.as_bytes(), id.as_str().as_bytes()]);
-            }
-            reads.push("LRANGE", &[list.as_bytes(), b"0", b"-1"]);
-            let mut answers = writer.answers(&reads).await?;
-            let ranking = answers.pop().and_then(Result::ok).map(Reply::texts).unwrap_or_default();
-            let there = |rank: u64| gaps.binary_search(&rank).is_err();
-            let places: Vec<(&CustomerId, bool)> = ids.iter().zip((offset..).map(there)).collect();
-            let same = ranking.len() == ids.len()
-                && ranking.into_iter().zip(&places).all(|(found, (id, there))| {
-                    let expected = if *there { id.as_str().as_bytes() } else { b"" };
-                    found.as_deref() == Some(expected)
-                });
-            if !same {
-                return Ok(Some(format!("page {page} of its ranking differs")));
-            }
-            if !answers
-                .into_iter()
-                .zip(&places)
-                .all(|(answer, (_, there))| number(answer) == Some(u64::from(*there)))
-            {
-                return Ok(Some("its Set has other members".to_owned()));
-            }
-        } else {
-            let there = count("LLEN", &list).await?;
-            if there != Some(expected) {
-                return Ok(Some(format!("page {page} of its ranking has not {expected} members")));
-            }
-        }
-        offset += expected;
-        page += 1;
-    }
-    Ok(None)
-}
-
-/// An error that several readers may have waited for.
-pub(super) fn shared(error: Arc<SnapshotError>) -> PublishError {
-    SnapshotError::shared(error).into()
 }

@@ -1,63 +1,63 @@
-//! Commands as they go over the wire, and what the server answers to one. Pure.
+//! Encoded commands and the answer to a command. Pure.
 
 use bytes::Bytes;
 
-use super::wire::resp;
+use super::connection::resp;
 
-/// Commands, one after the other in one piece, encoded once for whoever sends them. The first argument of each is its key.
+/// Commands encoded one after the other in one buffer. The first argument of each command is its key.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     starts: Vec<usize>,
 }
 
-/// The arguments of a command that was begun.
+/// Encoder of the arguments of the last command.
 #[derive(Debug)]
 pub struct Args<'a>(&'a mut Vec<u8>);
 
 impl Batch {
-    /// The number of commands.
+    /// Returns the number of commands.
     #[must_use]
     pub fn len(&self) -> usize {
         self.starts.len()
     }
 
-    /// Whether there are none.
+    /// Checks whether there are no commands.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 
-    /// All of them as they go over the wire.
+    /// Returns all commands as sent to the server.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Begins the command `name`; `count` arguments must follow.
+    /// Begins the command `name`. The caller must append `count` arguments.
     pub fn command(&mut self, name: &'static str, count: usize) -> Args<'_> {
         self.starts.push(self.bytes.len());
         resp::head(b'*', 1 + count, &mut self.bytes);
         Args(&mut self.bytes).text(name.as_bytes())
     }
 
-    /// Adds the command `name` with `args`.
+    /// Appends the command `name` with `args`.
     pub fn push(&mut self, name: &'static str, args: &[&[u8]]) {
         args.iter().fold(self.command(name, args.len()), |command, arg| command.text(arg));
     }
 
-    /// Adds the command that removes `key`.
+    /// Appends the command that removes `key`.
     pub fn remove(&mut self, key: &str) {
         self.push("UNLINK", &[key.as_bytes()]);
     }
 
-    /// The command at `at`.
+    /// Returns the command at `at`.
     fn get(&self, at: usize) -> &[u8] {
         let end = self.starts.get(at + 1).copied().unwrap_or(self.bytes.len());
         &self.bytes[self.starts[at]..end]
     }
 
-    /// Adds the command at `at` of `other`, after another that removes what its key holds.
+    /// Appends the command at `at` of `other`, preceded by the removal of its key.
     pub(super) fn replace(&mut self, other: &Self, at: usize) {
         let command = other.get(at);
         if let Some(key) = parts(command).get(1) {
@@ -67,45 +67,45 @@ impl Batch {
         self.bytes.extend_from_slice(command);
     }
 
-    /// The commands taken apart, each with its name in front.
+    /// Returns the name and arguments of each command.
     pub fn commands(&self) -> impl Iterator<Item = Vec<Bytes>> {
         let all = Bytes::copy_from_slice(&self.bytes);
         (0..self.len()).map(move |at| {
-            parts(self.get(at)).into_iter().map(|part| place(&all, &self.bytes, part)).collect()
+            parts(self.get(at)).into_iter().map(|part| slice_of(&all, &self.bytes, part)).collect()
         })
     }
 }
 
-/// The bytes of `all`, a copy of `original`, where `part` lies in that.
-fn place(all: &Bytes, original: &[u8], part: &[u8]) -> Bytes {
+/// Returns the range of `all`, a copy of `original`, that corresponds to `part` of `original`.
+fn slice_of(all: &Bytes, original: &[u8], part: &[u8]) -> Bytes {
     let start = part.as_ptr().addr() - original.as_ptr().addr();
     all.slice(start..start + part.len())
 }
 
-/// Name and arguments of an encoded command.
+/// Returns the name and arguments of an encoded command.
 fn parts(command: &[u8]) -> Vec<&[u8]> {
     match resp::reply(command) {
-        Ok(Some((resp::Reply::Array(parts), _))) => parts.into_iter().flatten().collect(),
+        Ok(Some((resp::RawReply::Array(parts), _))) => parts.into_iter().flatten().collect(),
         _ => Vec::new(),
     }
 }
 
 impl Args<'_> {
-    /// Adds one.
+    /// Appends an argument.
     #[must_use]
     pub fn text(self, text: &[u8]) -> Self {
         resp::text(text, self.0);
         self
     }
 
-    /// Adds one that consists of two.
+    /// Appends an argument that is the concatenation of `first` and `second`.
     #[must_use]
     pub fn joined(self, first: &[u8], second: &[u8]) -> Self {
         resp::joined(first, second, self.0);
         self
     }
 
-    /// Adds some that are encoded already.
+    /// Appends arguments that are encoded already.
     #[must_use]
     pub fn encoded(self, args: &Encoded) -> Self {
         self.0.extend_from_slice(&args.bytes);
@@ -113,7 +113,7 @@ impl Args<'_> {
     }
 }
 
-/// Arguments that many commands have in common, encoded once.
+/// Arguments that many commands share, encoded once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
     bytes: Vec<u8>,
@@ -121,7 +121,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// One.
+    /// Encodes one argument.
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
         let mut encoded = Self::default();
@@ -129,46 +129,46 @@ impl Encoded {
         encoded
     }
 
-    /// Adds one.
+    /// Appends an argument.
     pub fn push(&mut self, text: &[u8]) {
         resp::text(text, &mut self.bytes);
         self.count += 1;
     }
 
-    /// How many there are.
+    /// Returns the number of arguments.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Takes all out.
+    /// Removes all arguments.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.count = 0;
     }
 }
 
-/// The answer to one command.
+/// Answer to one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// It was done.
+    /// A status such as `OK`.
     Done,
     /// A number.
     Number(i64),
-    /// A text, or that there is none.
+    /// A text, or null.
     Text(Option<Bytes>),
     /// A list of texts.
     Texts(Vec<Option<Bytes>>),
 }
 
 impl Reply {
-    /// The number that it is.
+    /// Returns the number, or `None` if the answer is not a number or is negative.
     #[must_use]
     pub fn number(&self) -> Option<u64> {
         if let Self::Number(number) = self { u64::try_from(*number).ok() } else { None }
     }
 
-    /// The texts of the list that it is.
+    /// Returns the texts of a list, or nothing if the answer is not a list.
     #[must_use]
     pub fn texts(self) -> Vec<Option<Bytes>> {
         if let Self::Texts(texts) = self { texts } else { Vec::new() }
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_encoded_and_taken_apart_again() {
+    fn commands_are_encoded_and_decoded() {
         let mut batch = Batch::default();
         batch.push("SADD", &[b"key", b"", "ä\r\n".as_bytes()]);
         let mut common = Encoded::of(b"field");
@@ -194,7 +194,9 @@ mod tests {
         assert_eq!(commands, expected);
         let mut again = Batch::default();
         again.replace(&batch, 1);
-        assert_eq!(again.bytes(), b"*2\r\n$6\r\nUNLINK\r\n$10\r\nlarder:one\r\n*4\r\n$4\r\nHSET\r\n$10\r\nlarder:one\r\n$5\r\nfield\r\n$1\r\n7\r\n");
+        let expected = "*2\r\n$6\r\nUNLINK\r\n$10\r\nlarder:one\r\n\
+                        *4\r\n$4\r\nHSET\r\n$10\r\nlarder:one\r\n$5\r\nfield\r\n$1\r\n7\r\n";
+        assert_eq!(again.bytes(), expected.as_bytes());
         assert_eq!(again.len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! What the keys hold: rows as field values, and the small records that say which publish is which. Pure.
+//! Content of the keys in Tair: rows as field values, and the small records that name the publishes. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,79 +7,87 @@ use sha2::{Digest, Sha256};
 
 use crate::feature::{FeatureView, ViewRows};
 
-/// The field that holds the number of the publish that wrote a customer.
+/// Field with the number of the publish that wrote the customer's row.
 pub const PUBLISH: &str = "_publish";
-/// The value of a view that the customer is absent from.
+/// Field value of a view that has no row for the customer.
 pub const ABSENT: &[u8] = b"null";
 
-/// `larder:current`: the publish that readers get.
+/// Value of `larder:current`: the publish that readers get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
-    /// The number of the publish.
+    /// Number of the publish.
     pub publish: u64,
-    /// The snapshot.
+    /// Id of the snapshot.
     pub snapshot: String,
-    /// Its instant, in RFC 3339.
+    /// As-of time of the snapshot, in RFC 3339.
     pub as_of: String,
-    /// The lake that the snapshot is in, by the name that its `CURRENT` has.
+    /// Name of the snapshot's lake, as its `CURRENT` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lake: Option<String>,
 }
 
-/// `larder:publishing`: a publish under way, or left unfinished.
+/// Value of `larder:publishing`: a publish that is in progress or unfinished.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publishing {
-    /// Which publish it is, of which snapshot.
+    /// The publish and its snapshot.
     #[serde(flatten)]
     pub marker: Marker,
-    /// The snapshot whose rows were there before; none where everything is written.
+    /// Snapshot that an incremental publish builds on, or `None` for a full publish.
     pub from: Option<String>,
-    /// Publishes before this one that were left unfinished: rows of theirs may still be there.
+    /// Earlier unfinished publishes, whose rows may still be in Tair.
     #[serde(default)]
     pub unfinished: Vec<Marker>,
-    /// Whether the publisher gave up in an orderly way: nobody writes any more.
+    /// Whether the publisher gave up in an orderly way and writes no more.
     #[serde(default)]
     pub released: bool,
-    /// How many customers of the new snapshot it has gone through, noted every few seconds.
+    /// Number of customers of the new snapshot that are done, updated every few seconds.
     #[serde(default)]
     pub done: u64,
-    /// How many there are.
+    /// Number of customers of the new snapshot.
     #[serde(default)]
     pub customers: u64,
 }
 
-/// What belongs to the index of one publish: segment → its members.
+impl Publishing {
+    /// Returns the earlier unfinished publishes and this one.
+    pub fn markers(&self) -> impl Iterator<Item = &Marker> {
+        self.unfinished.iter().chain([&self.marker])
+    }
+}
+
+/// Lists of one publish, each with its number of members.
 pub type Index = BTreeMap<String, u64>;
 
-/// The field that a view is stored in, `rfm:3f2a91c0`: the name, and a fingerprint of names, types and order of its columns.
+/// Returns the field that stores a view, such as `rfm:3f2a91c0`: the view's name, and a fingerprint of the
+/// names, types and order of its columns.
 #[must_use]
 pub fn field(view: &FeatureView) -> String {
     let mut hash = Sha256::new();
     for feature in &view.features {
         hash.update(format!("{}\t{}\n", feature.name, feature.data_type));
     }
-    let hash = hash.finalize();
-    format!("{}:{:02x}{:02x}{:02x}{:02x}", view.name, hash[0], hash[1], hash[2], hash[3])
+    let hash = format!("{:x}", hash.finalize());
+    format!("{}:{}", view.name, &hash[..8])
 }
 
-/// What `larder:views` says of a view: its field, and the names of its columns in order.
+/// Returns the entry of a view in `larder:views`: its field, and the names of its columns in order.
 #[must_use]
 pub fn columns(view: &FeatureView) -> String {
     let names: Vec<&str> = view.features.iter().map(|feature| feature.name.as_str()).collect();
     serde_json::json!({ "field": field(view), "columns": names }).to_string()
 }
 
-/// A customer's row as it was found.
+/// Customer row as stored in Tair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRow {
-    /// The number of the publish that wrote it.
+    /// Number of the publish that wrote the row.
     pub publish: u64,
-    /// A value for each field that was asked for.
+    /// Values of the requested fields.
     pub views: ViewRows,
 }
 
-/// The row of the answers to the asked fields, the last of them [`PUBLISH`]. A field that is missing makes the whole row one: it
-/// was written with other columns.
+/// Decodes the answers to `HMGET` of view fields followed by [`PUBLISH`]. If any field is missing the whole
+/// row counts as missing: it was written for other columns.
 #[must_use]
 pub fn row(answers: &[Option<&[u8]>]) -> Option<StoredRow> {
     let (publish, values) = answers.split_last()?;
@@ -112,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_changes_with_names_types_and_order_of_columns() {
+    fn field_depends_on_names_types_and_order_of_columns() {
         let fields: Vec<String> = [
             view(&[("a", "Int64"), ("b", "Utf8")]),
             view(&[("b", "Utf8"), ("a", "Int64")]),
@@ -128,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_whole_or_not_at_all() {
+    fn row_with_missing_field_is_missing() {
         let text = |text: &'static str| Some(text.as_bytes());
         let found = row(&[text("[1,2]"), text("null"), text("7")]).expect("a row");
         assert_eq!((found.publish, found.views.iter().collect()), (7, vec![Some(b"[1,2]".as_slice()), None]));

@@ -1,62 +1,65 @@
-//! The names of everything that Larder keeps in Tair. Pure.
+//! Names of all keys that Larder keeps in Tair. Pure.
 
-/// Members of one page of a ranking.
+/// Number of members in one page of a ranking.
 pub const PAGE: usize = 1_000;
 
-/// The keys of one namespace.
+/// Keys of one namespace.
 #[derive(Debug, Clone)]
 pub struct Keys(String);
 
 impl Keys {
-    /// Keys that begin with `namespace`.
+    /// Creates keys that begin with `namespace`.
     #[must_use]
     pub fn new(namespace: &str) -> Self {
         Self(namespace.to_owned())
     }
 
-    /// The publish that readers get.
+    /// Returns the key of the record that names the publish readers get.
     #[must_use]
     pub fn current(&self) -> String {
         format!("{}:current", self.0)
     }
 
-    /// The publish under way, or left unfinished.
+    /// Returns the key of the record of a publish in progress or unfinished.
     #[must_use]
     pub fn publishing(&self) -> String {
         format!("{}:publishing", self.0)
     }
 
-    /// The right to write. In the braces stands the other key that the flip needs: both lie in one slot of a cluster.
+    /// Returns the key of the publish lease. The braces hold the key of the current publish, which the
+    /// activation changes under the lease: a cluster keeps both keys in one slot.
     #[must_use]
     pub fn lease(&self) -> String {
         format!("{0}:lease:{{{0}:current}}", self.0)
     }
 
-    /// The views: their field and column names.
+    /// Returns the key of the Hash with the field and the column names of each view.
     #[must_use]
     pub fn views(&self) -> String {
         format!("{}:views", self.0)
     }
 
-    /// The publishes that have an index, with what belongs to it, for whoever removes it.
+    /// Returns the key of the Hash with the lists of each publish's index, from which the index can be
+    /// removed.
     #[must_use]
     pub fn indexes(&self) -> String {
         format!("{}:indexes", self.0)
     }
 
-    /// The list of the forgotten that everybody was taken out by.
+    /// Returns the key of the version of the erasure list that this Tair was last purged against.
     #[must_use]
     pub fn forgotten(&self) -> String {
         format!("{}:forgotten", self.0)
     }
 
-    /// Those of them whose index is there whole, with their snapshot.
+    /// Returns the key of the Hash of publishes whose index is complete, each with the snapshot it was built
+    /// from.
     #[must_use]
     pub fn whole_indexes(&self) -> String {
         format!("{}:indexes:whole", self.0)
     }
 
-    /// One customer.
+    /// Returns the key of one customer.
     #[must_use]
     pub fn customer(&self, id: &str) -> String {
         let mut key = String::with_capacity(self.0.len() + id.len() + 10);
@@ -66,13 +69,14 @@ impl Keys {
         key
     }
 
-    /// The id of the customer whose key is `key`.
+    /// Returns the id of the customer whose key is `key`.
     #[must_use]
     pub fn customer_of<'a>(&self, key: &'a str) -> Option<&'a str> {
         key.strip_prefix(self.0.as_str())?.strip_prefix(":customer:")
     }
 
-    /// What matches all customers. Characters that a pattern takes for more than themselves are escaped.
+    /// Returns the pattern that matches the keys of all customers. Special characters of the namespace are
+    /// escaped.
     #[must_use]
     pub fn customers_pattern(&self) -> String {
         let mut pattern = String::new();
@@ -85,13 +89,13 @@ impl Keys {
         pattern + ":customer:*"
     }
 
-    /// The members of a segment, as a Set.
+    /// Returns the key of the Set of a segment's members.
     #[must_use]
     pub fn segment(&self, publish: u64, name: &str) -> String {
         format!("{}:segment:{publish}:{name}", self.0)
     }
 
-    /// A page of a segment's members, best first, as a List.
+    /// Returns the key of the List with one page of a segment's ranking.
     #[must_use]
     pub fn ranking(&self, publish: u64, name: &str, page: usize) -> String {
         format!("{}:ranking:{publish}:{name}:{page}", self.0)
@@ -103,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_those_of_the_contract() {
+    fn key_names_are_stable() {
         let keys = Keys::new("larder");
         assert_eq!(keys.customer("a:b"), "larder:customer:a:b");
         assert_eq!(keys.customer_of("larder:customer:a:b"), Some("a:b"));

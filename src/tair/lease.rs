@@ -1,7 +1,8 @@
-//! The right to write: a token with an expiry, renewed while its holder works.
+//! The publish lease: a token with an expiry that its holder renews while it works.
 //!
-//! Whoever could not renew it in time must stop writing; a clock of the holder's own, started before each renewal was sent, says
-//! when. Nothing here needs a script or a command over two keys that lie in different slots.
+//! A holder that cannot renew the lease in time must stop writing. The holder measures the time itself, from
+//! before each renewal is sent. No operation needs a script or a command over keys in different cluster
+//! slots.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -17,7 +18,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use super::{Keys, Losses, TairError};
 use crate::telemetry::LogThrottle;
 
-/// The right to write, for as long as [`Lease::check`] says so.
+/// Exclusive right to write into Tair, valid while [`Lease::check`] succeeds.
 #[derive(Debug)]
 pub struct Lease {
     client: Client,
@@ -30,8 +31,11 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes the lease, after that of a holder who does not renew it any more has run out.
-    pub(super) async fn take(
+    /// Acquires the lease. Waits for the lease of a holder that no longer renews to expire.
+    ///
+    /// # Errors
+    /// [`TairError::Busy`] if another holder renewed the lease meanwhile, or errors of the server.
+    pub(super) async fn acquire(
         client: Client,
         losses: Losses,
         keys: &Keys,
@@ -61,13 +65,14 @@ impl Lease {
         Ok(Self { client, losses, key, token, length, ends, renewing })
     }
 
-    /// How long the right lasts without being renewed.
+    /// Returns the time after which the lease expires unless it is renewed.
     #[must_use]
     pub fn length(&self) -> Duration {
         self.length
     }
 
-    /// Whether what is sent now still arrives under the lease: a quarter of it must be left.
+    /// Checks whether a command sent now arrives while the lease is valid: a quarter of its length must be
+    /// left.
     ///
     /// # Errors
     /// [`TairError::LeaseLost`].
@@ -76,11 +81,11 @@ impl Lease {
         if Instant::now() + self.length / 4 < ends { Ok(()) } else { Err(TairError::LeaseLost) }
     }
 
-    /// Sets `key`, which lies in the slot of the lease, if the lease is still ours, and not otherwise.
+    /// Sets `key`, which must be in the slot of the lease, in a transaction that fails if the lease was lost.
     ///
     /// # Errors
-    /// [`TairError::LeaseLost`], or of the server; then it is not known whether it was set.
-    pub async fn set(&self, key: &str, value: String) -> Result<(), TairError> {
+    /// [`TairError::LeaseLost`], or errors of the server, after which the key may or may not be set.
+    pub async fn set_if_held(&self, key: &str, value: String) -> Result<(), TairError> {
         self.check()?;
         let losses = self.losses.count();
         let slot = ClusterHash::Custom(fred::util::redis_keyslot(self.key.as_bytes()));
@@ -99,7 +104,7 @@ impl Lease {
         if done.is_null() { Err(TairError::LeaseLost) } else { Ok(()) }
     }
 
-    /// Gives the lease back.
+    /// Releases the lease, so that the next publisher need not wait for the expiry.
     pub async fn release(self) {
         self.renewing.abort();
         if self.check().is_ok() {
@@ -117,9 +122,10 @@ impl Drop for Lease {
     }
 }
 
+/// Renews the lease five times per length until another holder has it or it has expired.
 async fn renew(client: Client, key: String, token: String, length: Duration, ends: Arc<Mutex<Instant>>) {
     let millis = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
-    let told = LogThrottle::default();
+    let warnings = LogThrottle::default();
     loop {
         tokio::time::sleep(length / 5).await;
         let begun = Instant::now();
@@ -132,16 +138,16 @@ async fn renew(client: Client, key: String, token: String, length: Duration, end
         };
         match tokio::time::timeout(length / 4, renewed).await {
             Ok(Ok(true)) => *ends.lock().unwrap_or_else(PoisonError::into_inner) = begun + length,
-            // Taken over, or run out: it does not come back.
+            // Taken over or expired.
             Ok(Ok(false)) => {
+                tracing::warn!("lease lost");
                 *ends.lock().unwrap_or_else(PoisonError::into_inner) = begun;
                 return;
             }
-            Ok(Err(error)) => told.log(error.details(), |suppressed| {
-                tracing::warn!(error = error.details(), suppressed, "the lease could not be renewed");
+            Ok(Err(error)) => warnings.log(error.details(), |suppressed| {
+                tracing::warn!(error = error.details(), suppressed, "lease renewal failed");
             }),
-            Err(_) => told
-                .log("", |suppressed| tracing::warn!(suppressed, "the lease could not be renewed in time")),
+            Err(_) => warnings.log("", |suppressed| tracing::warn!(suppressed, "lease renewal timed out")),
         }
     }
 }

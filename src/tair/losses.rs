@@ -1,5 +1,4 @@
-//! Connections that broke or could not be made: how many there were, and what was said last, for whoever
-//! waits in vain.
+//! Failed connections: how many there were, and the last error, in words that hold no secret.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -8,23 +7,35 @@ use std::sync::{
 
 use crate::telemetry::LogThrottle;
 
-/// The most characters of what a server says that are shown: some answers are a page long.
-const LONGEST: usize = 240;
-/// What servers put before the arguments of a command that they do not know, and those of `AUTH` are secret.
+/// Maximum length of a server's message in characters. Some messages are a page long.
+const MAX_MESSAGE: usize = 240;
+/// Words that servers put before the arguments of an unknown command. The arguments of `AUTH` are secret.
 const ARGUMENTS: &str = ", with args beginning with";
 
-/// A shorter password stands in ordinary words, and to take it out there would tell it.
-const TELLING: usize = 6;
+/// Start of messages about TLS.
+pub(super) const TLS_FAILED: &str = "TLS handshake failed: ";
+/// Reason why a TLS handshake with a server without TLS fails.
+pub(super) const NO_TLS: &str = "the server does not speak TLS";
+/// Start of messages about credentials.
+const AUTHENTICATION_FAILED: &str = "authentication failed: ";
+/// Starts of error answers about credentials.
+const AUTHENTICATION_ERRORS: &[&str] =
+    &["NOAUTH", "WRONGPASS", "ERR AUTH", "ERR Client sent AUTH", "ERR invalid password"];
 
-/// Counts the connections that broke. Whoever trusts what Tair said before looks here whether it may still.
+/// Minimum length of a password that is masked in messages. A shorter one may occur in ordinary words, and
+/// masking it there would reveal it.
+const MIN_MASKED: usize = 6;
+
+/// Counter of lost connections. State read from Tair is valid only while the count is unchanged: a new
+/// connection may lead to another server.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Losses(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     count: AtomicU64,
-    last: Mutex<Option<String>>,
-    told: LogThrottle,
+    last_error: Mutex<Option<String>>,
+    warnings: LogThrottle,
 }
 
 impl Losses {
@@ -32,50 +43,58 @@ impl Losses {
         self.0.count.load(Ordering::Acquire)
     }
 
-    pub(super) fn note(&self) {
+    /// Counts a lost connection.
+    pub(super) fn count_one(&self) {
         self.0.count.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Remembers why there is no connection, in words that hold no secret.
+    /// Stores the reason why there is no connection.
     pub(super) fn remember(&self, why: &str) {
-        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        *self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     }
 
-    /// Tells the log that a connection broke, and why.
-    pub(super) fn tell(&self, why: &str) {
-        self.0.told.log(why, |suppressed| tracing::warn!(why, suppressed, "a connection to Tair broke"));
+    /// Logs that a connection was lost.
+    pub(super) fn warn_lost(&self, error: &str) {
+        self.0
+            .warnings
+            .log(error, |suppressed| tracing::warn!(error, suppressed, "connection to Tair lost"));
     }
 
-    /// Tells the log that the server refuses to speak with Larder, and why.
-    pub(super) fn tell_refused(&self, why: &str) {
-        self.0.told.log(why, |suppressed| tracing::warn!(why, suppressed, "Tair does not let us in"));
+    /// Logs that a server rejects connections, for example because of the credentials or the certificate.
+    pub(super) fn warn_rejected(&self, error: &str) {
+        self.0.warnings.log(error, |suppressed| tracing::warn!(error, suppressed, "cannot connect to Tair"));
     }
 
-    /// The message remembered last.
-    pub(super) fn last(&self) -> Option<String> {
-        self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// What a server or a library said, for people: without the `password`, and not a page.
-pub(super) fn words(said: &str, password: Option<&str>) -> String {
-    let said = said.split(ARGUMENTS).next().unwrap_or_default();
-    let said = plain(said);
-    let password = password.filter(|password| password.len() >= TELLING);
-    let said = password.map_or_else(|| said.to_owned(), |password| said.replace(password, "***"));
-    match said.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &said[..end]),
-        None => said,
+    /// Returns the last error.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The message in an error of the system, which `fred` hands on in the form that is for debugging.
-pub(super) fn plain(said: &str) -> &str {
-    let inner = |start: &str, before: &str| {
-        let (_, message) = said.strip_prefix(start)?.split_once(before)?;
-        Some(message.trim_end_matches([' ', '}']).trim_matches('"'))
+/// Returns a server's or a library's `message` without the `password`, shortened, and named as a failed
+/// authentication if it is one.
+pub(super) fn masked(message: &str, password: Option<&str>) -> String {
+    let message = plain(message.split(ARGUMENTS).next().unwrap_or_default());
+    if AUTHENTICATION_ERRORS.iter().any(|start| message.starts_with(start)) {
+        return masked(&format!("{AUTHENTICATION_FAILED}{message}"), password);
+    }
+    let masked = match password {
+        Some(password) if password.len() >= MIN_MASKED => message.replace(password, "***"),
+        _ => message.to_owned(),
     };
-    inner("Os {", "message: ").or_else(|| inner("Custom {", "error: ")).unwrap_or(said)
+    match masked.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => format!("{}…", &masked[..end]),
+        None => masked,
+    }
+}
+
+/// Returns the message inside an I/O error that `fred` has formatted with `Debug`.
+pub(super) fn plain(message: &str) -> &str {
+    let inner = |start: &str, before: &str| {
+        let (_, inner) = message.strip_prefix(start)?.split_once(before)?;
+        Some(inner.trim_end_matches([' ', '}']).trim_matches('"'))
+    };
+    inner("Os {", "message: ").or_else(|| inner("Custom {", "error: ")).unwrap_or(message)
 }
 
 #[cfg(test)]
@@ -83,11 +102,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_the_servers_or_the_systems_and_hold_no_secret() {
+    fn messages_are_plain_and_hold_no_secret() {
         let refused = "Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" }";
         let unknown = "ERR unknown command 'AUTH', with args beginning with: 'user' 's3cret' ";
         for (said, expected) in [
-            ("NOAUTH Authentication required.", "NOAUTH Authentication required."),
+            ("NOAUTH Authentication required.", "authentication failed: NOAUTH Authentication required."),
             (refused, "Connection refused"),
             ("Custom { kind: Uncategorized, error: \"failed to lookup\" }", "failed to lookup"),
             (
@@ -97,20 +116,20 @@ mod tests {
             (unknown, "ERR unknown command 'AUTH'"),
             ("ERR what is s3cret?", "ERR what is ***?"),
         ] {
-            assert_eq!(words(said, Some("s3cret")), expected);
+            assert_eq!(masked(said, Some("s3cret")), expected);
         }
-        assert_eq!(words("LOADING snapshots", Some("p")), "LOADING snapshots");
-        let long = words(&"é".repeat(500), None);
-        assert_eq!((long.chars().count(), long.ends_with('…')), (LONGEST + 1, true));
+        assert_eq!(masked("LOADING snapshots", Some("p")), "LOADING snapshots");
+        let long = masked(&"é".repeat(500), None);
+        assert_eq!((long.chars().count(), long.ends_with('…')), (MAX_MESSAGE + 1, true));
     }
 
     #[test]
-    fn the_last_word_is_remembered() {
+    fn last_error_is_kept() {
         let losses = Losses::default();
-        assert_eq!(losses.last(), None);
+        assert_eq!(losses.last_error(), None);
         let other = losses.clone();
         other.remember("LOADING");
         other.remember("MISCONF");
-        assert_eq!((losses.last().as_deref(), losses.count()), (Some("MISCONF"), 0));
+        assert_eq!((losses.last_error().as_deref(), losses.count()), (Some("MISCONF"), 0));
     }
 }

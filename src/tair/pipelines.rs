@@ -1,5 +1,8 @@
-//! How the publisher's commands reach the server: over connections of our own where one server is spoken to without TLS, and over
-//! `fred` elsewhere. Whoever sends need not know which.
+//! Connections that carry a publisher's batches: pipelined connections to a single server, or `fred` to a
+//! cluster.
+//!
+//! In a cluster, `fred` follows redirects while slots move. A publisher must not fail then, whereas a reader
+//! has the snapshot, so that only readers use pipelined connections to a cluster.
 
 use std::time::Duration;
 
@@ -12,81 +15,97 @@ use fred::{
 
 use super::{
     Batch, Losses, Reply, TairError,
-    connect::{Manner, Settings},
-    wire::{self, Wire, resp},
+    connection::{Answers, ConnectionOptions, ConnectionPool, Decode, resp},
+    fred_clients::{self, ClientOptions},
+    settings::Settings,
 };
 
-const CLIENTS: usize = 2;
+/// Number of connections.
+const CONNECTIONS: usize = 2;
 
 /// Connections that carry batches.
 #[derive(Debug)]
 pub(super) enum Pipelines {
-    Wire { wire: Wire<Reply>, timeout: Duration },
-    Fred(Pool),
+    Single { pool: ConnectionPool<Reply>, timeout: Duration },
+    Cluster(Pool),
 }
 
 impl Pipelines {
-    /// Begins to connect. What was not sent `stale` after it was handed over is not sent any more. What breaks is noted in
+    /// Starts to connect. Commands that waited for `stale` are not sent any more. Counts lost connections in
     /// `losses`.
     pub(super) fn connect(
         settings: &Settings,
-        manner: &Manner,
+        options: &ClientOptions,
         stale: Duration,
         losses: &Losses,
     ) -> Result<Self, TairError> {
-        let Some(address) = settings.plain().cloned() else {
-            return Ok(Self::Fred(settings.pool(&Manner { clients: CLIENTS, ..manner.clone() }, losses)?));
+        if settings.spread {
+            let options = ClientOptions { clients: CONNECTIONS, ..options.clone() };
+            return Ok(Self::Cluster(fred_clients::pool(settings, &options, losses)?));
+        }
+        let connection = ConnectionOptions {
+            endpoint: settings.endpoint.clone(),
+            connect_timeout: settings.connect_timeout,
+            unresponsive: options.unresponsive.min(stale),
         };
-        let unresponsive = manner.unresponsive.min(stale);
-        let wire = wire::Manner { address, connect_timeout: settings.connect_timeout, unresponsive };
-        Ok(Self::Wire { wire: Wire::connect(&wire, CLIENTS, losses, None), timeout: manner.timeout })
+        let pool = ConnectionPool::connect(&connection, CONNECTIONS, losses, &[]);
+        Ok(Self::Single { pool, timeout: options.timeout })
     }
 
     /// Waits until there is a connection.
-    pub(super) async fn connected(&self) -> Result<(), TairError> {
+    pub(super) async fn wait_for_connect(&self) -> Result<(), TairError> {
         match self {
-            Self::Wire { wire, .. } => {
-                wire.up().await;
+            Self::Single { pool, .. } => {
+                pool.wait_for_connect().await;
                 Ok(())
             }
-            Self::Fred(pool) => Ok(pool.wait_for_connect().await?),
+            Self::Cluster(pool) => Ok(pool.wait_for_connect().await?),
         }
     }
 
-    /// The answer to each command of `batch`.
-    pub(super) async fn answers(&self, batch: &Batch) -> Result<Vec<Result<Reply, TairError>>, TairError> {
+    /// Returns the answer to each command of `batch`.
+    pub(super) async fn answers(&self, batch: &Batch) -> Result<Answers<Reply>, TairError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let pool = match self {
-            Self::Wire { wire, timeout } => {
-                let answers = wire.call(batch.len(), |out| out.extend_from_slice(batch.bytes()));
-                return tokio::time::timeout(*timeout, answers).await.unwrap_or(Err(TairError::Timeout));
+        match self {
+            Self::Single { pool, timeout } => {
+                let call = pool.call(batch.len(), |out| out.extend_from_slice(batch.bytes()));
+                let called = tokio::time::timeout(*timeout, call).await;
+                let mut answers = called.unwrap_or(Err(TairError::Timeout))?;
+                answers.iter_mut().filter_map(|answer| answer.as_mut().err()).for_each(TairError::advise);
+                Ok(answers)
             }
-            Self::Fred(pool) => pool,
-        };
-        let pipeline = Pipeline::from(pool.next_connected().clone());
-        for mut args in batch.commands() {
-            let name = String::from_utf8_lossy(&args.remove(0)).into_owned();
-            // Only queued here.
-            let _: Value =
-                pipeline.custom(CustomCommand::new(name, ClusterHash::FirstKey, false), args).await?;
-        }
-        let answers = pipeline.try_all::<Value>().await;
-        match (answers.len() == batch.len(), answers.into_iter().map(|answer| Ok(reply(answer?)))) {
-            (true, answers) => Ok(answers.collect()),
-            (false, mut answers) => match answers.next() {
-                Some(Err(error)) => Err(error),
-                _ => Err(TairError::Unreachable("answers are missing".to_owned())),
-            },
+            Self::Cluster(pool) => cluster_answers(pool, batch).await,
         }
     }
 
-    /// Ends the connections.
+    /// Closes the connections.
     pub(super) async fn quit(self) {
-        if let Self::Fred(pool) = self {
+        if let Self::Cluster(pool) = self {
             let _ = pool.quit().await;
         }
+    }
+}
+
+/// Sends `batch` by a pipeline of `fred`, which routes each command to its node.
+async fn cluster_answers(pool: &Pool, batch: &Batch) -> Result<Answers<Reply>, TairError> {
+    let pipeline = Pipeline::from(pool.next_connected().clone());
+    for mut args in batch.commands() {
+        let name = String::from_utf8_lossy(&args.remove(0)).into_owned();
+        let command = CustomCommand::new(name, ClusterHash::FirstKey, false);
+        // The pipeline only queues the command.
+        let _: Value = pipeline.custom(command, args).await?;
+    }
+    let values = pipeline.try_all::<Value>().await;
+    let is_complete = values.len() == batch.len();
+    let mut answers = values.into_iter().map(|value| Ok(reply(value?)));
+    if is_complete {
+        return Ok(answers.collect());
+    }
+    match answers.next() {
+        Some(Err(error)) => Err(error),
+        _ => Err(TairError::Unreachable("answers are missing".to_owned())),
     }
 }
 
@@ -99,15 +118,15 @@ fn reply(value: Value) -> Reply {
     }
 }
 
-impl wire::Answered for Reply {
-    fn take(reply: resp::Reply<'_>) -> Result<Self, &'static str> {
+impl Decode for Reply {
+    fn decode(reply: resp::RawReply<'_>) -> Result<Self, &'static str> {
         Ok(match reply {
-            resp::Reply::Array(parts) => {
+            resp::RawReply::Array(parts) => {
                 Self::Texts(parts.into_iter().map(|part| part.map(Bytes::copy_from_slice)).collect())
             }
-            resp::Reply::Text(text) => Self::Text(text.map(Bytes::copy_from_slice)),
-            resp::Reply::Number(number) => Self::Number(number),
-            resp::Reply::Status | resp::Reply::Error(_) => Self::Done,
+            resp::RawReply::Text(text) => Self::Text(text.map(Bytes::copy_from_slice)),
+            resp::RawReply::Number(number) => Self::Number(number),
+            resp::RawReply::Status | resp::RawReply::Error(_) => Self::Done,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The publisher's side: pipelines of bounded size, patience, and the records that say how far a publish is.
+//! Client of publishers: pipelines with a long deadline, the lease, and the records of publishes and indexes.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,26 +13,36 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     Batch, Keys, Lease, Losses, Reply, TairError,
     codec::{Index, Marker, Publishing},
-    connect::{Manner, Settings},
+    fred_clients::{self, ClientOptions},
     pipelines::Pipelines,
     read::parse,
+    settings::Settings,
 };
 use crate::config::TairConfig;
 
-/// How long a publisher waits for its first connection.
-const CONNECT: Duration = Duration::from_secs(5);
-/// The deadline of one pipeline.
+/// Time that a publisher waits for its first connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Deadline of one pipeline.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Keys of one step of a scan.
-const SCAN: u32 = 1_000;
+/// Number of keys of one step of a scan.
+const SCAN_COUNT: u32 = 1_000;
 
-/// Writes into Tair.
+/// Record of a complete index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeIndex {
+    /// Snapshot that the index was built from.
+    pub snapshot: String,
+    /// Version of the erasure list that the index was built with.
+    pub forgotten: String,
+}
+
+/// Client that writes into Tair.
 #[derive(Debug)]
 pub struct Writer {
     keys: Keys,
     settings: Settings,
     pipelines: Pipelines,
-    /// For what needs one connection.
+    /// Client for the lease and the records, which need a single connection.
     single: Client,
     losses: Losses,
     lease: Duration,
@@ -44,27 +54,34 @@ impl Writer {
     /// # Errors
     /// [`TairError::Setting`], [`TairError::Unreachable`].
     pub async fn connect(config: &TairConfig) -> Result<Self, TairError> {
-        let settings = Settings::new(config)?;
-        let settings = settings.look().await.unwrap_or(settings);
-        let manner = Manner { timeout: TIMEOUT, attempts: 2, clients: 1, unresponsive: TIMEOUT };
-        // Apart, since the lease must not be given up for a connection that it does not use.
+        let mut settings = Settings::new(config)?;
+        if let Some(found) = settings.look().await {
+            settings = found;
+        }
+        let options = ClientOptions { timeout: TIMEOUT, attempts: 2, clients: 1, unresponsive: TIMEOUT };
+        // Counted separately: a lost pipeline connection must not cost the lease.
         let (losses, others) = (Losses::default(), Losses::default());
-        // Where the lease is lost, another waits as long before it writes: nothing may be sent after that.
-        let pipelines = Pipelines::connect(&settings, &manner, config.lease * 3 / 4, &others)?;
-        // No second try: what was sent must not be sent again on another connection.
-        let single = settings.client(&Manner { attempts: 1, ..manner }, &losses);
+        // After a lost lease, the next publisher waits for the lease length before it writes. Commands older
+        // than three quarters of it must not be sent any more.
+        let pipelines = Pipelines::connect(&settings, &options, config.lease * 3 / 4, &others)?;
+        // No retries: a command of the lease must not be repeated on another connection.
+        let options = ClientOptions { attempts: 1, ..options };
+        let single = fred_clients::client(&settings, &options, &losses);
         let connected = async {
             single.wait_for_connect().await?;
-            pipelines.connected().await
+            pipelines.wait_for_connect().await
         };
-        match tokio::time::timeout(CONNECT, connected).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(error),
             Err(_) => {
-                let last = losses.last().or_else(|| others.last());
-                let last = last.map(|last| format!(": {last}")).unwrap_or_default();
-                let why =
-                    format!("no connection to {} within {} s{last}", settings.server, CONNECT.as_secs());
+                let last = losses.last_error().or_else(|| others.last_error());
+                let reason = last.map(|last| format!(": {last}")).unwrap_or_default();
+                let why = format!(
+                    "no connection to {} within {} s{reason}",
+                    settings.endpoint,
+                    CONNECT_TIMEOUT.as_secs()
+                );
                 return Err(TairError::Unreachable(why));
             }
         }
@@ -72,61 +89,60 @@ impl Writer {
         Ok(Self { keys, settings, pipelines, single, losses, lease: config.lease })
     }
 
-    /// The keys.
+    /// Returns the keys of the namespace.
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.keys
     }
 
-    /// Takes the right to write.
+    /// Acquires the publish lease.
     ///
     /// # Errors
-    /// [`TairError::Busy`] where another publisher works, or of the server.
+    /// [`TairError::Busy`] if another publisher holds the lease, or errors of the server.
     pub async fn lease(&self, token: String) -> Result<Lease, TairError> {
-        Lease::take(self.single.clone(), self.losses.clone(), &self.keys, token, self.lease).await
+        Lease::acquire(self.single.clone(), self.losses.clone(), &self.keys, token, self.lease).await
     }
 
     async fn record<T: DeserializeOwned>(&self, key: String) -> Result<Option<T>, TairError> {
         let found: Result<Option<Bytes>, TairError> = self.single.get(&key).await.map_err(Into::into);
         match found {
             Ok(found) => parse(&key, found),
-            // It is not ours, whatever it is.
             Err(error) if error.is_wrong_type() => {
-                Err(TairError::Content { key, why: "it is of another type".to_owned() })
+                Err(TairError::Content { key, why: "the key has another type".to_owned() })
             }
             Err(error) => Err(error),
         }
     }
 
-    /// The publish that readers get. What is no such record counts as none.
+    /// Returns the publish that readers get. An invalid record counts as none.
     ///
     /// # Errors
-    /// Of the server.
+    /// Errors of the server.
     pub async fn marker(&self) -> Result<Option<Marker>, TairError> {
         known(self.record(self.keys.current()).await)
     }
 
-    /// The publish that was left unfinished.
+    /// Returns the publish that is in progress or unfinished.
     ///
     /// # Errors
-    /// Of the server, or of a record that is none.
+    /// Errors of the server, or [`TairError::Content`].
     pub async fn publishing(&self) -> Result<Option<Publishing>, TairError> {
         self.record(self.keys.publishing()).await
     }
 
-    /// Says which publish is under way.
+    /// Records the publish in progress.
     ///
     /// # Errors
-    /// Of the server.
+    /// Errors of the server.
     pub async fn set_publishing(&self, publishing: &Publishing) -> Result<(), TairError> {
         let key = self.keys.publishing();
         Ok(self.single.set::<(), _, _>(&key, json(&key, publishing)?, None, None, false).await?)
     }
 
-    /// Says that none is.
+    /// Removes the record of a publish in progress.
     ///
     /// # Errors
-    /// Of the server.
+    /// Errors of the server.
     pub async fn clear_publishing(&self) -> Result<(), TairError> {
         Ok(self.single.unlink::<(), _>(self.keys.publishing()).await?)
     }
@@ -134,11 +150,11 @@ impl Writer {
     /// Makes `marker` the publish that readers get, if the lease is still held.
     ///
     /// # Errors
-    /// [`TairError::LeaseLost`], or of the server.
-    pub async fn flip(&self, lease: &Lease, marker: &Marker) -> Result<(), TairError> {
+    /// [`TairError::LeaseLost`], or errors of the server.
+    pub async fn activate(&self, lease: &Lease, marker: &Marker) -> Result<(), TairError> {
         let key = self.keys.current();
-        match lease.set(&key, json(&key, marker)?).await {
-            Err(error) if error.is_passing() => match self.marker().await? {
+        match lease.set_if_held(&key, json(&key, marker)?).await {
+            Err(error) if error.is_transient() => match self.marker().await? {
                 Some(found) if found == *marker => Ok(()),
                 _ => Err(error),
             },
@@ -146,10 +162,10 @@ impl Writer {
         }
     }
 
-    /// The indexes there are, by publish.
+    /// Returns the indexes in Tair by publish number.
     ///
     /// # Errors
-    /// Of the server, or of a record that is none.
+    /// Errors of the server, or [`TairError::Content`].
     pub async fn indexes(&self) -> Result<BTreeMap<u64, Index>, TairError> {
         let key = self.keys.indexes();
         let mut indexes = BTreeMap::new();
@@ -159,20 +175,21 @@ impl Writer {
         Ok(indexes)
     }
 
-    /// The publishes whose index is there whole, each with its snapshot and the version of the list of the forgotten.
+    /// Returns the complete indexes by publish number.
     ///
     /// # Errors
     /// As [`Writer::indexes`].
-    pub async fn whole_indexes(&self) -> Result<BTreeMap<u64, (String, String)>, TairError> {
-        let found = self.by_publish(&self.keys.whole_indexes()).await?;
-        let of = |(number, entry): (u64, Option<Bytes>)| {
+    pub async fn whole_indexes(&self) -> Result<BTreeMap<u64, WholeIndex>, TairError> {
+        let entries = self.by_publish(&self.keys.whole_indexes()).await?;
+        let decode = |(number, entry): (u64, Option<Bytes>)| {
             let entry = String::from_utf8_lossy(&entry.unwrap_or_default()).into_owned();
-            entry.split_once(' ').map(|(snapshot, list)| (number, (snapshot.to_owned(), list.to_owned())))
+            let (snapshot, forgotten) = entry.split_once(' ')?;
+            Some((number, WholeIndex { snapshot: snapshot.to_owned(), forgotten: forgotten.to_owned() }))
         };
-        Ok(found.into_iter().filter_map(of).collect())
+        Ok(entries.into_iter().filter_map(decode).collect())
     }
 
-    /// What the Hash `key` holds by publish.
+    /// Returns the entries of the Hash `key`, whose fields are publish numbers.
     async fn by_publish(&self, key: &str) -> Result<Vec<(u64, Option<Bytes>)>, TairError> {
         let publishes: Vec<String> = self.single.hkeys(key).await?;
         if publishes.is_empty() {
@@ -182,74 +199,75 @@ impl Writer {
         let number = |(publish, found): (String, Option<Bytes>)| {
             let wrong = |_| TairError::Content {
                 key: key.to_owned(),
-                why: format!("`{publish}` is no publish number"),
+                why: format!("`{publish}` is not a publish number"),
             };
             Ok((publish.parse::<u64>().map_err(wrong)?, found))
         };
         publishes.into_iter().zip(found).map(number).collect()
     }
 
-    /// Whether a key can be given another name, or copied: in a cluster both lie in different slots.
+    /// Checks whether keys can be renamed and copied. In a cluster both keys would be in different slots.
     #[must_use]
     pub fn moves_keys(&self) -> bool {
         !self.settings.clustered
     }
 
-    /// Notes that the index of `publish` is there whole, as `snapshot` has it less the customers of the list of the version `forgotten`.
+    /// Records that the index of `publish` is complete: built from `snapshot` with the erasure list of
+    /// version `forgotten`.
     ///
     /// # Errors
-    /// Of the server.
+    /// Errors of the server.
     pub async fn note_whole(&self, publish: u64, snapshot: &str, forgotten: &str) -> Result<(), TairError> {
         let entry = (publish.to_string(), format!("{snapshot} {forgotten}"));
         Ok(self.single.hset::<(), _, _>(self.keys.whole_indexes(), entry).await?)
     }
 
-    /// Notes that it is not so any more.
+    /// Removes the record that the index of `publish` is complete.
     ///
     /// # Errors
-    /// Of the server.
+    /// Errors of the server.
     pub async fn forget_whole(&self, publish: u64) -> Result<(), TairError> {
         Ok(self.single.hdel::<(), _, _>(self.keys.whole_indexes(), publish.to_string()).await?)
     }
 
-    /// Notes what belongs to the index of `publish`, before it is written.
+    /// Records the lists of the index of `publish`, before they are written.
     ///
     /// # Errors
-    /// Of the server.
+    /// Errors of the server.
     pub async fn note_index(&self, publish: u64, index: &Index) -> Result<(), TairError> {
         let key = self.keys.indexes();
         let entry = (publish.to_string(), json(&key, index)?);
         Ok(self.single.hset::<(), _, _>(&key, entry).await?)
     }
 
-    /// Forgets the index of `publish`, after it was removed.
+    /// Removes the record of the index of `publish`, after its keys were removed.
     ///
     /// # Errors
-    /// Of the server.
+    /// Errors of the server.
     pub async fn forget_index(&self, publish: u64) -> Result<(), TairError> {
         Ok(self.single.hdel::<(), _, _>(self.keys.indexes(), publish.to_string()).await?)
     }
 
-    /// The version of the list of the forgotten by which everybody on it was taken out.
+    /// Returns the version of the erasure list that this Tair was last purged against.
     ///
     /// # Errors
-    /// Of the server.
+    /// Errors of the server.
     pub async fn forgotten(&self) -> Result<Option<String>, TairError> {
         Ok(self.single.get(self.keys.forgotten()).await?)
     }
 
-    /// Notes it.
+    /// Records the version of the erasure list that this Tair was purged against.
     ///
     /// # Errors
-    /// Of the server.
+    /// Errors of the server.
     pub async fn set_forgotten(&self, version: &str) -> Result<(), TairError> {
         Ok(self.single.set::<(), _, _>(self.keys.forgotten(), version, None, None, false).await?)
     }
 
-    /// Replaces what `larder:views` says, by `views` (name and description of the columns) and nothing else.
+    /// Replaces the content of `larder:views` by `views`, pairs of name and columns.
     ///
     /// # Errors
-    /// Of the server.
+    /// Errors of the server.
     pub async fn set_views(&self, views: &[(String, String)]) -> Result<(), TairError> {
         let key = self.keys.views();
         let there: Vec<String> = self.single.hkeys(&key).await?;
@@ -259,10 +277,10 @@ impl Writer {
         if gone.is_empty() { Ok(()) } else { Ok(self.single.hdel::<(), _, _>(&key, gone).await?) }
     }
 
-    /// Sends `batch`. A key of another type gives way.
+    /// Sends `batch`. A key that holds another type is removed and written again.
     ///
     /// # Errors
-    /// The first one; which of the others were carried out is not known.
+    /// The first error. The other commands may or may not have been executed.
     pub async fn send(&self, batch: &Batch) -> Result<(), TairError> {
         let mut wrong = Batch::default();
         for (at, answer) in self.pipelines.answers(batch).await?.into_iter().enumerate() {
@@ -275,21 +293,22 @@ impl Writer {
         self.pipelines.answers(&wrong).await?.into_iter().try_for_each(|answer| answer.map(drop))
     }
 
-    /// Sends `batch` and gives the answer to each command.
+    /// Sends `batch` and returns the answer to each command.
     ///
     /// # Errors
-    /// Of the connection, or of a batch that was not carried out as a whole.
+    /// Errors of the connection, or of a batch that was not executed as a whole.
     pub async fn answers(&self, batch: &Batch) -> Result<Vec<Result<Reply, TairError>>, TairError> {
         self.pipelines.answers(batch).await
     }
 
-    /// All keys of customers, handed to `each` in bounded portions and in no order; a key may come twice.
+    /// Scans the keys of all customers and passes them to `each` in bounded pages, unordered. A key may occur
+    /// twice.
     ///
     /// # Errors
-    /// Of the servers.
+    /// Errors of the servers.
     pub async fn scan_customers(&self, mut each: impl FnMut(Vec<String>)) -> Result<(), TairError> {
         let pattern = self.keys.customers_pattern();
-        let nodes: Vec<Option<Server>> = if self.settings.is_spread() {
+        let nodes: Vec<Option<Server>> = if self.settings.spread {
             let state = self.single.cached_cluster_state();
             state
                 .iter()
@@ -305,7 +324,7 @@ impl Writer {
             let (mut cursor, mut pages) = ("0".to_owned(), Vec::new());
             loop {
                 let page: (String, Vec<String>) = client
-                    .scan_page(cursor, pattern.clone(), Some(SCAN), None)
+                    .scan_page(cursor, pattern.clone(), Some(SCAN_COUNT), None)
                     .await
                     .map_err(TairError::from)?;
                 cursor = page.0;
@@ -321,7 +340,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the connections.
+    /// Closes the connections.
     pub async fn quit(self) {
         self.pipelines.quit().await;
         let _ = self.single.quit().await;

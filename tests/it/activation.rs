@@ -1,4 +1,4 @@
-//! Snapshots in motion: a new current one under constant reads, damaged parts, old ones going.
+//! Changes of the current snapshot: activation under constant reads, damaged parts, pruning, rollback.
 
 use std::{
     path::PathBuf,
@@ -16,7 +16,7 @@ use larder::{
 use crate::support::shop::{Shop, corners, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_current_snapshot_takes_over_without_a_failed_read() {
+async fn new_snapshot_is_activated_without_failed_reads() {
     let shop = corners();
     let service = Arc::new(shop.open().await);
     let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -29,7 +29,7 @@ async fn a_new_current_snapshot_takes_over_without_a_failed_read() {
                     let answer = service.get("/v1/customers/loyal").await;
                     assert_eq!(answer.status, 200, "{}", answer.text);
                     let body = answer.json();
-                    // The features belong to the snapshot that the answer names.
+                    // The features are those of the snapshot in the answer.
                     let recency = body["views"]["rfm"]["recency_days"].as_i64().unwrap();
                     let expected = if body["as_of"] == "2024-03-10T11:30:00Z" { 2 } else { 23 };
                     assert_eq!(recency, expected, "{body}");
@@ -61,7 +61,7 @@ async fn a_new_current_snapshot_takes_over_without_a_failed_read() {
     }
 }
 
-/// The file of a kind in the only snapshot.
+/// Returns the path of the file of a kind in a snapshot.
 fn file_of(shop: &Shop, manifest: &Manifest, kind: FileKind, segment: Option<&str>) -> PathBuf {
     let file =
         manifest.files.iter().find(|file| file.kind == kind && file.segment.as_deref() == segment).unwrap();
@@ -69,7 +69,7 @@ fn file_of(shop: &Shop, manifest: &Manifest, kind: FileKind, segment: Option<&st
 }
 
 #[tokio::test]
-async fn damage_is_named_counted_and_never_served() {
+async fn damaged_part_is_unavailable_and_counted() {
     type Damage = fn(&[u8]) -> Option<Vec<u8>>;
     let flipped_text: Damage = |bytes| {
         let mut bytes = bytes.to_vec();
@@ -120,7 +120,7 @@ async fn damage_is_named_counted_and_never_served() {
         let errors = service.metric("larder_lake_errors_total").await;
         assert!(errors > 0.0, "{name} is not counted");
         assert!(service.get("/metrics").await.text.contains(&format!("reason=\"{reason}\"")), "{name}");
-        // The rest goes on, and so does the part when it is mended.
+        // Other parts are served meanwhile, and this part is served again once it is repaired.
         assert_eq!(
             service.get("/v1/segments/champions/customers").await.json()["customers"][0]["customer_id"],
             "loyal"
@@ -132,13 +132,13 @@ async fn damage_is_named_counted_and_never_served() {
 }
 
 #[tokio::test]
-async fn a_publish_of_a_snapshot_that_cannot_be_opened_leaves_the_old_one_serving() {
+async fn unreadable_new_snapshot_keeps_old_one_serving() {
     let shop = corners();
     let service = shop.open().await;
     let built = shop.build().await;
     let manifest = shop.path().join("lake/snapshots").join(built.manifest.id.as_str()).join("manifest.json");
     shop.publish(&built.manifest.id).await;
-    // Between the flip and the next look at it, which may have been already: then nothing is to be seen here.
+    // The manifest is damaged before the service reads it, or after, in which case nothing happens.
     std::fs::write(&manifest, "{").unwrap();
     for _ in 0..20 {
         assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
@@ -148,7 +148,7 @@ async fn a_publish_of_a_snapshot_that_cannot_be_opened_leaves_the_old_one_servin
 }
 
 #[tokio::test]
-async fn old_snapshots_go_and_needed_ones_stay() {
+async fn prune_keeps_needed_snapshots() {
     let shop = corners();
     let lake = shop.lake();
     let mut ids = Vec::new();
@@ -158,7 +158,7 @@ async fn old_snapshots_go_and_needed_ones_stay() {
     for id in &ids[..3] {
         shop.publish(id).await;
     }
-    // A build that died long ago and one that is under way.
+    // A build that died long ago, and a build in progress.
     let dead = shop.path().join("lake/snapshots/20240101T000000Z-00000001/rows");
     let live = shop.path().join("lake/snapshots/20240101T000000Z-00000002/rows");
     for folder in [&dead, &live] {
@@ -169,12 +169,13 @@ async fn old_snapshots_go_and_needed_ones_stay() {
     let file = std::fs::File::options().write(true).open(dead.join("part-00000.parquet")).unwrap();
     file.set_modified(old).unwrap();
     let pruned = prune(&lake, Some(1), &[]).await.unwrap();
-    // Current and previous stay, and what was current within the hour: the first. One of the unpublished is the newest.
+    // Kept: the current and the previous snapshot, the first one, which was current within the hour, and the
+    // newest of the unpublished ones.
     assert_eq!(pruned.snapshots.len(), 1, "{pruned:?}");
     assert!(ids[3..].contains(&pruned.snapshots[0]));
     assert_eq!(pruned.abandoned, ["20240101T000000Z-00000001"]);
     assert!(live.exists() && !dead.exists());
-    // An hour later the first may go too.
+    // An hour later the first snapshot is pruned too.
     let mut current: Current = read_current(&lake).await.unwrap().unwrap();
     assert_eq!(current.recent.len(), 2);
     for retired in &mut current.recent {
@@ -189,7 +190,7 @@ async fn old_snapshots_go_and_needed_ones_stay() {
 }
 
 #[tokio::test]
-async fn rows_of_an_older_publish_leave_memory() {
+async fn memory_tier_drops_rows_of_older_publish() {
     let shop = corners();
     let service = shop.open().await;
     service.get("/v1/customers/loyal").await;
@@ -201,7 +202,7 @@ async fn rows_of_an_older_publish_leave_memory() {
 }
 
 #[tokio::test]
-async fn a_rollback_publishes_the_previous_snapshot_under_a_new_number() {
+async fn rollback_publishes_previous_snapshot_with_new_number() {
     let shop = corners();
     let service = shop.open().await;
     let first = service.get("/v1/segments").await.json()["snapshot"].clone();

@@ -10,7 +10,6 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    large::large,
     python::installed,
     shop::{Answer, CORNERS, CORNERS_TOML, Service, Shop, eventually},
 };

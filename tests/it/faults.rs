@@ -1,5 +1,5 @@
-//! Everything that can go wrong with a tier, under constant reads: no wrong value, no failed read of a known customer while one
-//! tier lives, and back to Tair by itself.
+//! Failures of the tiers under constant reads: no wrong value, no failed read of a known customer while one
+//! tier is up, and recovery without intervention.
 
 use std::{
     process::Stdio,
@@ -18,7 +18,8 @@ use crate::support::{
     shop::{CORNERS, CORNERS_TOML, MORE, PEOPLE, Service, Shop, assert_clean, corners_with, eventually},
 };
 
-/// A shop with every corner and a Tair at `url`; no memory tier, so that every read goes on to the tiers behind it.
+/// Creates a shop with a Tair at `url` and without the memory tier, so that every read reaches the tiers
+/// behind it.
 fn shop_with(url: &str) -> Shop {
     corners_with(&format!("[tair]\nurl = \"{url}\"\nlease = \"2s\"\n[serving]\nmemory = 0\n"))
 }
@@ -30,7 +31,7 @@ struct Scene {
     truth: Arc<Truth>,
 }
 
-/// The shop with one snapshot published into `redis`, served by way of `url`.
+/// Publishes one snapshot into `redis` and serves the shop with the Tair at `url`.
 async fn scene(redis: &Redis, url: &str) -> Scene {
     let mut shop = shop_with(&redis.url());
     let first = shop.build().await.manifest.id;
@@ -42,7 +43,7 @@ async fn scene(redis: &Redis, url: &str) -> Scene {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_way_to_tair_stalls_slows_resets_and_cuts() {
+async fn network_faults_fall_back_to_snapshot() {
     let redis = Redis::start();
     let proxy = Proxy::before(redis.port).await;
     let scene = scene(&redis, &proxy.url()).await;
@@ -62,7 +63,7 @@ async fn the_way_to_tair_stalls_slows_resets_and_cuts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_in_vain_is_one_failed_read() {
+async fn failed_batch_counts_once_for_breaker() {
     let redis = Redis::start();
     let proxy = Proxy::before(redis.port).await;
     let scene = scene(&redis, &proxy.url()).await;
@@ -87,7 +88,7 @@ async fn a_batch_in_vain_is_one_failed_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
+async fn tair_paused_killed_flushed_and_restored() {
     let redis = Redis::start();
     let scene = scene(&redis, &redis.url()).await;
     let readers = Readers::start(&scene.service, &scene.truth);
@@ -104,7 +105,7 @@ async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
     redis.run_again();
     readers.until("tair", true).await;
 
-    // A row of another type is nobody else's trouble.
+    // A key of another type affects its own customer only.
     redis.cli(&["set", "larder:customer:loyal", "something else"]);
     let answer = scene.service.get("/v1/customers/loyal").await;
     assert_eq!((answer.status, &answer.json()["tier"]), (200, &"snapshot".into()));
@@ -115,7 +116,7 @@ async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
     readers.end().await;
     eventually(|| scene.service.get("/readyz"), |ready| ready.json()["tiers"]["tair"]["used"] == false).await;
 
-    // Back with the first publish, while CURRENT is at the second one.
+    // Tair is restored with the first publish, while CURRENT names the second one.
     republish(&scene.shop, &scene.first, true).await;
     let backup = redis.save();
     scene.shop.raw("transactions/more.csv", MORE);
@@ -133,7 +134,7 @@ async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
     redis.kill();
     std::fs::copy(backup, redis.folder().join("dump.rdb")).unwrap();
     redis.run_again();
-    // Old rows are there and must not be believed.
+    // The old rows must not be used.
     eventually(
         || scene.service.get("/readyz"),
         |ready| {
@@ -144,7 +145,7 @@ async fn tair_is_stopped_killed_emptied_and_restored_from_an_older_state() {
     .await;
     readers.until("snapshot", true).await;
     assert!(scene.service.metric("larder_tair_fallbacks_total{reason=\"behind\"}").await > 0.0);
-    // A publish of the same snapshot mends it.
+    // Another publish of the same snapshot repairs Tair.
     republish(&scene.shop, &second, false).await;
     readers.until("tair", true).await;
     readers.end().await;
@@ -157,7 +158,7 @@ async fn republish(shop: &Shop, id: &SnapshotId, full: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tair_that_takes_no_writes_is_read_and_a_publish_says_why_it_failed() {
+async fn read_only_tair_serves_and_publish_reports_reason() {
     let redis = Redis::start();
     let scene = scene(&redis, &redis.url()).await;
     let readers = Readers::start(&scene.service, &scene.truth);
@@ -174,11 +175,7 @@ async fn a_tair_that_takes_no_writes_is_read_and_a_publish_says_why_it_failed() 
         let error = format!("{:?}", publisher.publish(Some(&second)).await.unwrap_err());
         assert!(error.contains(word), "{error}");
         readers.until("tair", false).await;
-        assert_eq!(
-            scene.service.get("/v1/customers/new").await.status,
-            404,
-            "nothing has changed for readers"
-        );
+        assert_eq!(scene.service.get("/v1/customers/new").await.status, 404, "readers see another snapshot");
         redis.cli(&unset);
     }
     readers.end().await;
@@ -188,7 +185,7 @@ async fn a_tair_that_takes_no_writes_is_read_and_a_publish_says_why_it_failed() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_service_starts_without_tair_and_takes_it_up_when_it_comes() {
+async fn service_starts_without_tair_and_uses_it_later() {
     let redis = Redis::start();
     let scene = scene(&redis, &redis.url()).await;
     redis.cli(&["save"]);
@@ -202,7 +199,7 @@ async fn the_service_starts_without_tair_and_takes_it_up_when_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
+async fn tair_serves_while_lake_fails() {
     let (redis, bucket) = (Redis::start(), Bucket::open().await);
     let tair = format!(
         "[tair]\nurl = \"{}\"\n[serving]\nmemory = 0\ncache = 0\nlake_timeout = \"500ms\"\n",
@@ -227,7 +224,7 @@ async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
     bucket.faults.forbidding.store(true, Ordering::Relaxed);
     assert_eq!(readers.some_more().await.into_iter().collect::<Vec<_>>(), ["tair"]);
     readers.end().await;
-    // Missing in Tair, and the lake does not say: that is no 404.
+    // Missing in Tair while the lake fails: unavailable rather than not found.
     redis.cli(&["del", "larder:customer:loyal"]);
     let unknown = service.get("/v1/customers/loyal").await;
     assert_eq!((unknown.status, unknown.problem().as_str()), (503, "unavailable"), "{}", unknown.text);
@@ -247,7 +244,7 @@ async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
     assert_eq!(service.get("/v1/customers/whale").await.json()["tier"], "tair");
     assert_eq!(service.get("/v1/customers/loyal").await.status, 503);
 
-    // With neither tier there is no use in sending requests here, and there is again with one.
+    // The service is not ready while both tiers are down.
     redis.kill();
     bucket.faults.forbidding.store(true, Ordering::Relaxed);
     let gone = eventually(|| service.get("/readyz"), |ready| ready.status == 503).await.json();
@@ -260,7 +257,7 @@ async fn the_lake_is_slow_refuses_and_loses_bytes_while_tair_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tair_that_refuses_everything_does_not_fill_the_log() {
+async fn rejecting_tair_is_logged_once() {
     let tair = Refusing::with("LOADING Redis is loading the dataset in memory").await;
     let shop = Shop::new(&format!("[tair]\nurl = \"redis://127.0.0.1:{}\"\n", tair.port));
     let mut serve = shop.command(&["serve", "--listen", "127.0.0.1:0"]);

@@ -1,4 +1,4 @@
-//! The lake on a bucket: the contract of object stores on bucket and folder, what OSS does otherwise, and everything through it.
+//! The lake on a bucket: the contract of object stores, deviations of OSS, and all commands.
 
 use std::sync::atomic::Ordering;
 
@@ -19,7 +19,7 @@ fn open(bucket: &Bucket, prefix: &str) -> Lake {
     Lake::open(&bucket.config(prefix), std::path::Path::new("")).unwrap()
 }
 
-/// What every store must do, function by function.
+/// Runs the contract tests of `object_store`.
 async fn contract(store: &DynObjectStore) {
     integration::put_get_delete_list(store).await;
     integration::get_opts(store).await;
@@ -41,20 +41,20 @@ async fn contract(store: &DynObjectStore) {
 }
 
 #[tokio::test]
-async fn a_bucket_keeps_the_contract_of_stores() {
+async fn bucket_passes_object_store_contract() {
     let bucket = Bucket::open().await;
     contract(open(&bucket, "").store().as_ref()).await;
 }
 
 #[tokio::test]
-async fn a_folder_of_a_bucket_keeps_the_contract_of_stores() {
+async fn bucket_prefix_passes_object_store_contract() {
     let bucket = Bucket::open().await;
     contract(open(&bucket, "deep/larder").store().as_ref()).await;
     assert!(bucket.file("deep/larder").exists());
 }
 
 #[tokio::test]
-async fn a_local_folder_keeps_the_contract_of_stores() {
+async fn local_folder_passes_object_store_contract() {
     let folder = tempfile::tempdir().unwrap();
     let config =
         LakeConfig { url: folder.path().join("lake").display().to_string(), ..LakeConfig::default() };
@@ -65,7 +65,7 @@ async fn a_local_folder_keeps_the_contract_of_stores() {
 }
 
 #[tokio::test]
-async fn conditional_writes_are_refused_before_they_are_sent() {
+async fn conditional_put_is_refused_without_request() {
     let bucket = Bucket::open().await;
     let lake = open(&bucket, "x");
     let options = PutOptions::from(PutMode::Create);
@@ -75,7 +75,7 @@ async fn conditional_writes_are_refused_before_they_are_sent() {
 }
 
 #[tokio::test]
-async fn path_style_is_a_setting_and_its_refusal_is_told() {
+async fn rejected_path_style_is_reported() {
     let bucket = Bucket::open().await;
     let config = LakeConfig { path_style: true, ..bucket.config("x") };
     let lake = Lake::open(&config, std::path::Path::new("")).unwrap();
@@ -85,14 +85,14 @@ async fn path_style_is_a_setting_and_its_refusal_is_told() {
 }
 
 #[tokio::test]
-async fn ranges_are_what_was_asked_for_or_an_error() {
+async fn range_past_end_is_length_error() {
     let bucket = Bucket::open().await;
     let lake = open(&bucket, "x");
     let path = ObjectPath::from("object");
     lake.put(&path, "0123456789".into()).await.unwrap();
     assert_eq!(lake.get_range(&path, 2..5).await.unwrap(), "234");
     assert_eq!(lake.get_range(&path, 0..10).await.unwrap(), "0123456789");
-    // OSS answers this one with the whole object and 200.
+    // OSS answers this range with the whole object and status 200.
     let error = lake.get_range(&path, 5..20).await.unwrap_err();
     assert!(matches!(error, LakeError::Length { expected: 15, got: 5, .. }), "{error:?}");
     let error = lake.get_range(&path, 12..20).await.unwrap_err();
@@ -102,7 +102,7 @@ async fn ranges_are_what_was_asked_for_or_an_error() {
 }
 
 #[tokio::test]
-async fn a_busy_store_is_asked_again_and_a_broken_body_taken_up() {
+async fn busy_store_is_retried_and_broken_body_is_resumed() {
     let bucket = Bucket::open().await;
     let lake = open(&bucket, "x");
     let path = ObjectPath::from("object");
@@ -111,19 +111,19 @@ async fn a_busy_store_is_asked_again_and_a_broken_body_taken_up() {
     lake.put(&path, content.clone().into()).await.unwrap();
     bucket.faults.busy.store(2, Ordering::Relaxed);
     bucket.faults.cutting.store(2, Ordering::Relaxed);
-    assert!(lake.get(&path).await.unwrap() == content, "the object came back otherwise");
+    assert!(lake.get(&path).await.unwrap() == content, "the object differs");
     bucket.faults.cutting.store(1, Ordering::Relaxed);
     assert!(
         lake.get_range(&path, 100..2_000_000).await.unwrap() == content[100..2_000_000],
-        "the range came otherwise"
+        "the range differs"
     );
-    // It does not go on for ever.
+    // The number of resumes is limited.
     bucket.faults.cutting.store(u64::MAX, Ordering::Relaxed);
     assert!(lake.get(&path).await.is_err());
 }
 
 #[tokio::test]
-async fn a_store_that_refuses_is_quoted_without_secrets() {
+async fn access_denied_is_reported_without_secrets() {
     let bucket = Bucket::open().await;
     let lake = open(&bucket, "x");
     bucket.faults.forbidding.store(true, Ordering::Relaxed);
@@ -133,7 +133,7 @@ async fn a_store_that_refuses_is_quoted_without_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_build_from_a_bucket_into_a_bucket_is_the_build_of_a_folder() {
+async fn build_in_bucket_equals_build_in_folder() {
     let local = corners();
     let expected = local.build().await.manifest;
     let bucket = Bucket::open().await;
@@ -147,13 +147,13 @@ async fn a_build_from_a_bucket_into_a_bucket_is_the_build_of_a_folder() {
     let answer = service.get("/v1/customers/loyal").await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.json()["tier"], "snapshot");
-    // A store that fails is told as such, and what is in memory stays.
+    // Rows in memory are served while the store fails.
     bucket.faults.forbidding.store(true, Ordering::Relaxed);
     assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_command_works_on_a_bucket() {
+async fn all_commands_work_on_bucket() {
     let bucket = Bucket::open().await;
     let shop = Shop::new(&format!("{}{CORNERS_TOML}", bucket.toml("shop")));
     let file = shop.path().join("all.csv");

@@ -1,4 +1,4 @@
-//! The client: where the endpoint is, who asks, how long it waits and how often it tries.
+//! S3 client: endpoint, credentials, timeouts and retries.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -20,15 +20,17 @@ use tokio::sync::OnceCell;
 
 use crate::config::LakeConfig;
 
-/// Tries of one request, the first included. The SDK bounds all retries of a client together as well.
-const TRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Maximum number of attempts of one request. The SDK also bounds all retries of a client together.
+const MAX_ATTEMPTS: u32 = 4;
+/// Backoff before the first retry, which doubles with each retry.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest backoff.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an answer may be in coming, the upload of a part included.
+/// Time that an answer may take, including the upload of a part.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client that is made when it is first needed, and shared from then on.
+/// Client that is created on first use and shared.
 #[derive(Debug)]
 pub(in crate::lake) struct LazyClient {
     config: LakeConfig,
@@ -45,15 +47,16 @@ impl LazyClient {
     }
 }
 
-/// A client for the endpoint that `config` names, with credentials of the usual chain: environment, profile, container, instance.
+/// Creates a client for the endpoint of `config`. Credentials come from the default chain of the SDK:
+/// environment, profile, container, instance.
 async fn client(config: &LakeConfig) -> Client {
     let http = http(config.resolve);
-    let retries = RetryConfig::standard().with_max_attempts(TRIES).with_initial_backoff(FIRST_PAUSE);
+    let retries = RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_initial_backoff(FIRST_BACKOFF);
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http.clone())
-        .retry_config(retries.with_max_backoff(LONGEST_PAUSE))
+        .retry_config(retries.with_max_backoff(MAX_BACKOFF))
         .timeout_config(timeouts);
     if let Some(region) = &config.region {
         loader = loader.region(Region::new(region.clone()));
@@ -71,11 +74,11 @@ async fn client(config: &LakeConfig) -> Client {
     let shared = loader.load().await;
     let mut builder = aws_sdk_s3::config::Builder::from(&shared)
         .force_path_style(config.path_style)
-        // Larder has checksums of its own; OSS refuses the form in which the SDK would send others.
+        // Larder has its own checksums, and OSS rejects the form in which the SDK would send others.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     if shared.region().is_none() {
-        // The signature needs some region; stores that are not Amazon's mostly take any.
+        // The signature needs a region. Most stores other than Amazon's accept any.
         builder = builder.region(Region::new("us-east-1"));
     }
     Client::from_conf(builder.build())
@@ -85,15 +88,15 @@ fn http(resolve: Option<IpAddr>) -> SharedHttpClient {
     let builder = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
     match resolve {
         None => builder.build_https(),
-        Some(address) => builder.build_with_resolver(Fixed(address)),
+        Some(address) => builder.build_with_resolver(FixedAddress(address)),
     }
 }
 
-/// Every name has this one address.
+/// Resolver that returns one address for every name.
 #[derive(Debug, Clone, Copy)]
-struct Fixed(IpAddr);
+struct FixedAddress(IpAddr);
 
-impl ResolveDns for Fixed {
+impl ResolveDns for FixedAddress {
     fn resolve_dns<'a>(&'a self, _: &'a str) -> DnsFuture<'a> {
         DnsFuture::ready(Ok(vec![self.0]))
     }

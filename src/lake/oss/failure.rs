@@ -1,6 +1,6 @@
-//! What the S3 API answers when it does not do what it was asked, in the words of `object_store`.
+//! Conversion of errors of the S3 API to errors of `object_store`.
 //!
-//! Status, code and message only: no header, no request, nothing that could hold a secret.
+//! Messages contain status, code and message only: no header and no request, which could hold a secret.
 
 use std::error::Error as StdError;
 
@@ -10,10 +10,10 @@ use aws_sdk_s3::{
 };
 use object_store::{Error, path::Path};
 
-/// The name of the store in messages.
+/// Name of the store in messages.
 const STORE: &str = "OSS";
 
-/// The error of a request for `path`.
+/// Converts the error of a request for `path`.
 pub(super) fn failed<E>(path: &Path, error: &SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + StdError + 'static,
@@ -26,7 +26,7 @@ where
         text = if text.is_empty() { part.to_owned() } else { format!("{text} {part}") };
     }
     if status.is_none() || text.is_empty() {
-        // Nothing came back: what went wrong on the way there.
+        // Without a response, the chain of causes explains the failure.
         text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -46,7 +46,7 @@ where
     }
 }
 
-/// Any other failure.
+/// Returns an error without a more specific kind.
 pub(super) fn generic(why: String) -> Error {
     Error::Generic { store: STORE, source: why.into() }
 }

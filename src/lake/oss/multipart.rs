@@ -1,4 +1,4 @@
-//! An object of several parts, which appears when it is completed and not before.
+//! Multipart uploads. The object appears when the upload is completed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use super::{
     failure::{failed, generic},
 };
 
-/// An upload under way.
+/// Multipart upload in progress.
 #[derive(Debug)]
 pub(super) struct Upload {
     oss: Oss,
@@ -26,11 +26,11 @@ pub(super) struct Upload {
     done: Arc<Mutex<Vec<CompletedPart>>>,
 }
 
-/// Begins an upload to `path`.
+/// Starts an upload to `path`.
 pub(super) async fn start(oss: &Oss, path: &Path) -> Result<Upload> {
     let request = oss.client().await.create_multipart_upload().bucket(&oss.bucket).key(path.as_ref());
     let started = request.send().await.map_err(|error| failed(path, &error))?;
-    let id = started.upload_id.ok_or_else(|| generic(format!("{path}: the upload got no id")))?;
+    let id = started.upload_id.ok_or_else(|| generic(format!("{path}: the upload has no id")))?;
     Ok(Upload { oss: oss.clone(), path: path.clone(), id, parts: 0, done: Arc::default() })
 }
 
@@ -41,8 +41,15 @@ impl MultipartUpload for Upload {
         let (oss, id) = (self.oss.clone(), self.id.clone());
         let (number, path, done) = (self.parts, self.path.clone(), Arc::clone(&self.done));
         async move {
-            let request = oss.client().await.upload_part().bucket(&oss.bucket).key(path.as_ref());
-            let request = request.upload_id(id).part_number(number).body(ByteStream::from(Bytes::from(data)));
+            let request = oss
+                .client()
+                .await
+                .upload_part()
+                .bucket(&oss.bucket)
+                .key(path.as_ref())
+                .upload_id(id)
+                .part_number(number)
+                .body(ByteStream::from(Bytes::from(data)));
             let sent = request.send().await.map_err(|error| failed(&path, &error))?;
             let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).build();
             done.lock().unwrap_or_else(PoisonError::into_inner).push(part);
@@ -69,8 +76,9 @@ impl MultipartUpload for Upload {
             .await
             .complete_multipart_upload()
             .bucket(&self.oss.bucket)
-            .key(self.path.as_ref());
-        let request = request.upload_id(&self.id).multipart_upload(parts);
+            .key(self.path.as_ref())
+            .upload_id(&self.id)
+            .multipart_upload(parts);
         let done = request.send().await.map_err(|error| failed(&self.path, &error))?;
         Ok(PutResult { e_tag: done.e_tag, version: done.version_id })
     }

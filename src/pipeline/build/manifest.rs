@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     feature::FeatureView,
     snapshot::{
-        Edges, FORMAT, FileEntry, Manifest, Quality, SegmentStats, SnapshotId, Source, Stage, TableCounts,
+        Edges, FORMAT, FileEntry, Manifest, Quality, SegmentStats, SnapshotId, RawSource, Stage, TableCounts,
         Warning, models::Models, rfc3339,
     },
 };
@@ -25,7 +25,7 @@ pub(super) struct WrittenSnapshot {
     pub(super) segments: Vec<SegmentStats>,
     pub(super) edges: Edges,
     pub(super) counts: BTreeMap<String, TableCounts>,
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<RawSource>,
     pub(super) warnings: Vec<Warning>,
 }
 

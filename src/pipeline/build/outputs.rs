@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     pipeline::{churn, parts::ServedView, past::Spilled, query::Session, recommend, staging::StagedFile},
-    snapshot::{Source, TableCounts, Warning, models::Models},
+    snapshot::{RawSource, TableCounts, Warning, models::Models},
     views::ViewDefinition,
 };
 
@@ -17,7 +17,7 @@ pub(super) struct StagedTables {
     /// One file per partition.
     pub(super) files: BTreeMap<&'static str, Vec<StagedFile>>,
     pub(super) counts: BTreeMap<String, TableCounts>,
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<RawSource>,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -43,7 +43,7 @@ impl ViewOutputs {
 /// Result of the churn stage; empty if churn is disabled or the view `rfm` lacks its columns.
 #[derive(Default)]
 pub(super) struct ChurnOutput {
-    pub(super) model: Option<churn::Model>,
+    pub(super) model: Option<churn::ChurnOutput>,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -53,8 +53,8 @@ pub(super) struct Computed {
     pub(super) session: Session,
     pub(super) views: Vec<ServedView>,
     pub(super) models: Models,
-    pub(super) recommended: Option<recommend::Recommended>,
+    pub(super) recommended: Option<recommend::RecommendOutput>,
     pub(super) counts: BTreeMap<String, TableCounts>,
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<RawSource>,
     pub(super) warnings: Vec<Warning>,
 }

@@ -38,7 +38,7 @@ pub(crate) struct ReadOutcome {
     pub(crate) spills: BTreeMap<Table, Vec<SpillFile>>,
     /// Numbers of lines by table and fate. The fates of the derivation are added later.
     pub(crate) counts: BTreeMap<String, TableCounts>,
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<RawSource>,
     /// Time of the newest event in microseconds.
     pub(crate) newest: Option<i64>,
     /// Events by span of 30 days since 1970.
@@ -162,7 +162,7 @@ impl ReadOutcome {
     ) -> Result<(), RawError> {
         let mut guests: BTreeMap<Table, Vec<u64>> = BTreeMap::new();
         for (at, file) in files.iter().enumerate() {
-            let mut source = Source {
+            let mut source = RawSource {
                 table: file.table.name().to_owned(),
                 path: file.shown.clone(),
                 bytes: file.bytes,

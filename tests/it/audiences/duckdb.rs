@@ -252,25 +252,14 @@ async fn exported_ids(service: &Service, body: &Value) -> Vec<Value> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::too_many_lines, reason = "one comparison, step by step")]
-async fn every_answer_is_duckdbs() {
-    // The budget holds none of the columns, so that each is read again and again.
-    let (shop, manifest, service) = open().await;
-    let features = features(&manifest, &service).await;
-    let segments: Vec<String> = manifest.segments.iter().map(|segment| segment.name.clone()).collect();
-    let ordered: Vec<&Feature> = features
-        .iter()
-        .filter(|f| !matches!(f.kind.as_str(), "Utf8" | "Boolean" | "List" | "Struct"))
-        .collect();
-    let counted: Vec<&Feature> = features
-        .iter()
-        .filter(|f| matches!(f.kind.as_str(), "Utf8" | "Boolean" | "Int32" | "Int64"))
-        .collect();
-    let numbers: Vec<&Feature> = features
-        .iter()
-        .filter(|f| matches!(f.kind.as_str(), "Int32" | "Int64" | "Decimal128" | "Float64"))
-        .collect();
+/// Returns random queries as bodies for Larder and as questions for DuckDB.
+fn random_queries(features: &[Feature], segments: &[String]) -> (Vec<Value>, Vec<Value>) {
+    let of_kinds =
+        |kinds: &[&str]| features.iter().filter(|f| kinds.contains(&f.kind.as_str())).collect::<Vec<_>>();
+    let unordered = ["Utf8", "Boolean", "List", "Struct"];
+    let ordered: Vec<&Feature> = features.iter().filter(|f| !unordered.contains(&f.kind.as_str())).collect();
+    let counted = of_kinds(&["Utf8", "Boolean", "Int32", "Int64"]);
+    let numbers = of_kinds(&["Int32", "Int64", "Decimal128", "Float64"]);
     let mut dice = Dice(2_024);
     let (mut bodies, mut questions) = (Vec::new(), Vec::new());
     for _ in 0..2_000 {

@@ -138,7 +138,7 @@ async fn erasure_removes_customers_from_tair_and_keeps_ranks() {
         |full| Publisher::new(shop.lake(), shop.config.tair.clone(), Options { full, ..Options::default() });
     for full in [false, true] {
         let written = publisher(full).rollback().await.unwrap().written.unwrap();
-        assert_eq!(written.everything.is_some(), full, "{written:?}");
+        assert_eq!(written.full_reason.is_some(), full, "{written:?}");
         assert_clean(&shop).await;
         for id in GONE {
             assert_eq!(keys_with(&redis, id), "", "{id}");

@@ -1,9 +1,10 @@
-//! RESP2, as much of it as Larder needs. Pure. <https://redis.io/docs/latest/develop/reference/protocol-spec/>
+//! Parser and encoder for the part of RESP2 that Larder needs. Pure.
+//! <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
-/// An answer as it lies in the buffer.
+/// Answer of the server, borrowed from the input buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::tair) enum Reply<'a> {
-    /// `*4…`, of texts.
+pub(in crate::tair) enum RawReply<'a> {
+    /// `*4…`, an array of texts.
     Array(Vec<Option<&'a [u8]>>),
     /// `$5…`
     Text(Option<&'a [u8]>),
@@ -37,7 +38,7 @@ pub(in crate::tair) fn text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a text that consists of two.
+/// Appends a text that is the concatenation of `first` and `second`.
 pub(in crate::tair) fn joined(first: &[u8], second: &[u8], out: &mut Vec<u8>) {
     head(b'$', first.len() + second.len(), out);
     out.extend_from_slice(first);
@@ -45,8 +46,8 @@ pub(in crate::tair) fn joined(first: &[u8], second: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The answer at the start of `input` and its length, if it has arrived whole.
-pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>, &'static str> {
+/// Parses the answer at the start of `input`. Returns it with its length, or `None` if it is incomplete.
+pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(RawReply<'_>, usize)>, &'static str> {
     let mut at = 0;
     let Some(first) = line(input, &mut at) else { return Ok(None) };
     let found = match first.split_first() {
@@ -56,28 +57,28 @@ pub(in crate::tair) fn reply(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>,
             for _ in 0..count {
                 let Some(line) = line(input, &mut at) else { return Ok(None) };
                 let Some((b'$', length)) = line.split_first() else {
-                    return Err("an array holds what is no text");
+                    return Err("an array holds something other than texts");
                 };
                 match body(input, &mut at, self::number(length)?)? {
                     Some(text) => parts.push(text),
                     None => return Ok(None),
                 }
             }
-            Reply::Array(parts)
+            RawReply::Array(parts)
         }
         Some((b'$', length)) => match body(input, &mut at, self::number(length)?)? {
-            Some(text) => Reply::Text(text),
+            Some(text) => RawReply::Text(text),
             None => return Ok(None),
         },
-        Some((b'-', text)) => Reply::Error(text),
-        Some((b':', digits)) => Reply::Number(integer(digits)?),
-        Some((b'+', _)) => Reply::Status,
+        Some((b'-', text)) => RawReply::Error(text),
+        Some((b':', digits)) => RawReply::Number(integer(digits)?),
+        Some((b'+', _)) => RawReply::Status,
         _ => return Err("the server does not speak RESP2"),
     };
     Ok(Some((found, at)))
 }
 
-/// The line at `at`, without its end, which `at` is moved behind.
+/// Returns the line at `at` without its end, and moves `at` past it.
 fn line<'a>(input: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
     let rest = &input[*at..];
     let end = memchr::memchr(b'\n', rest)?;
@@ -85,7 +86,7 @@ fn line<'a>(input: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
     Some(rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]))
 }
 
-/// The text of `length` at `at`, itself absent where it has no length; nothing where it has not arrived.
+/// Returns the text of `length` bytes at `at`: `Some(None)` for a null text, `None` if it is incomplete.
 fn body<'a>(
     input: &'a [u8],
     at: &mut usize,
@@ -95,7 +96,7 @@ fn body<'a>(
     let end = at.checked_add(length).ok_or("a text is too long")?;
     let Some(tail) = input.get(end..end.saturating_add(2)) else { return Ok(None) };
     if tail != b"\r\n" {
-        return Err("a text is longer than it says");
+        return Err("a text is longer than its length");
     }
     let text = &input[*at..end];
     *at = end + 2;
@@ -104,15 +105,15 @@ fn body<'a>(
 
 fn integer(digits: &[u8]) -> Result<i64, &'static str> {
     let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-    number.ok_or("a number is none")
+    number.ok_or("a number is malformed")
 }
 
-/// A length; −1 stands for what is absent.
+/// Parses a length; −1 means null.
 fn number(digits: &[u8]) -> Result<Option<usize>, &'static str> {
     if digits == b"-1" {
         return Ok(None);
     }
-    let wrong = "a length is no number";
+    let wrong = "a length is malformed";
     if digits.is_empty() || digits.len() > 10 {
         return Err(wrong);
     }
@@ -140,17 +141,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_taken_whole_or_not_at_all() {
+    fn incomplete_answers_are_not_parsed() {
         let text =
             b"*3\r\n$5\r\n[1,2]\r\n$-1\r\n$0\r\n\r\n$2\r\nab\r\n$-1\r\n-ERR no\r\n+PONG\r\n:-7\r\n*-1\r\n";
         let expected = [
-            Reply::Array(vec![Some(b"[1,2]"), None, Some(b"")]),
-            Reply::Text(Some(b"ab")),
-            Reply::Text(None),
-            Reply::Error(b"ERR no"),
-            Reply::Status,
-            Reply::Number(-7),
-            Reply::Array(vec![]),
+            RawReply::Array(vec![Some(b"[1,2]"), None, Some(b"")]),
+            RawReply::Text(Some(b"ab")),
+            RawReply::Text(None),
+            RawReply::Error(b"ERR no"),
+            RawReply::Status,
+            RawReply::Number(-7),
+            RawReply::Array(vec![]),
         ];
         let mut at = 0;
         for expected in expected {
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error() {
+    fn malformed_answers_are_errors() {
         for text in [
             "HTTP/1.1 400\r\n",
             "$x\r\n",
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_have_their_lengths() {
+    fn command_encodes_lengths() {
         let mut out = Vec::new();
         command(&[b"GET", "ä".as_bytes()], &mut out);
         assert_eq!(out, "*2\r\n$3\r\nGET\r\n$2\r\nä\r\n".as_bytes());

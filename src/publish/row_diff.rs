@@ -1,12 +1,13 @@
-//! What has to be written of a stretch of customers: the snapshot to publish against those whose rows Tair holds.
+//! Comparison of one range of customers between the snapshot to publish and the snapshots whose rows Tair
+//! holds.
 //!
-//! What is encoded alike is alike and is not decoded. Everything else is compared row by row.
+//! Column chunks with identical bytes are equal and are not decoded. All other rows are compared one by one.
 
 use std::{collections::BTreeSet, ops::Bound};
 
 use super::{
-    rows::{IdSet, RowWriter},
-    sender::Limit,
+    row_writer::{IdSet, RowWriter},
+    sender::BatchLimit,
 };
 use crate::{
     snapshot::{
@@ -19,66 +20,69 @@ use crate::{
     tair::Batch,
 };
 
-/// Commands, and what they come to.
+/// Commands for one range of customers, and how many customers of each kind they cover.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// Each with the number of customers of the new snapshot that it goes through.
+pub(super) struct RowChanges {
+    /// Batches to send, each with the number of customers of the new snapshot that it covers.
     pub(super) batches: Vec<(Batch, u64)>,
-    /// Customers written.
+    /// Number of customers written.
     pub(super) rows: u64,
-    /// Customers that are as they were.
+    /// Number of customers whose row in Tair is up to date.
     pub(super) unchanged: u64,
-    /// Customers removed.
+    /// Number of customers removed.
     pub(super) removed: u64,
-    /// Customers left out since they are forgotten.
+    /// Number of customers left out because they are erased.
     pub(super) forgotten: u64,
-    /// Of those written, the ones that were there.
+    /// Written customers that had an untrusted row before.
     pub(super) replaced: IdSet,
 }
 
-impl Changes {
+impl RowChanges {
+    /// Adds a finished batch.
     fn end(&mut self, batch: Batch) {
         let before: u64 = self.batches.iter().map(|(_, customers)| customers).sum();
         self.batches.push((batch, self.rows + self.unchanged - before));
     }
 }
 
-/// Makes the commands that change customers.
+/// Comparison that turns differences between snapshots into commands.
 #[derive(Debug)]
-pub(super) struct Comparison {
+pub(super) struct RowDiff {
     pub(super) row_writer: RowWriter,
+    /// Number of views of the snapshot.
     pub(super) views: usize,
-    pub(super) limit: Limit,
-    /// Customers whose keys may hold anything: they are removed before they are written.
-    pub(super) there: IdSet,
-    /// Customers who are removed, whatever the snapshots say.
+    pub(super) limit: BatchLimit,
+    /// Customers whose keys may hold anything. Their keys are removed before they are written.
+    pub(super) untrusted: IdSet,
+    /// Erased customers, which are removed even if a snapshot contains them.
     pub(super) forgotten: BTreeSet<String>,
 }
 
-impl Comparison {
-    /// The changes of `stretch`, whose first side is the snapshot to publish, and whose others are what Tair may hold.
-    pub(super) fn of(&self, range: &IdRange) -> Result<Changes, SnapshotError> {
-        let mut changes = Changes::default();
+impl RowDiff {
+    /// Returns the changes of `range`. The first snapshot is the snapshot to publish, the others are the
+    /// snapshots whose rows Tair may hold.
+    pub(super) fn compare(&self, range: &IdRange) -> Result<RowChanges, SnapshotError> {
+        let mut changes = RowChanges::default();
         let mut batch = Batch::default();
-        let mut places = Vec::new();
-        for side in &range.snapshots {
-            places.push(Place::open(side, range)?);
+        let mut cursors = Vec::new();
+        for blocks in &range.snapshots {
+            cursors.push(BlockCursor::open(blocks, range)?);
         }
         loop {
-            if let [target, base] = &mut places[..]
+            if let [target, base] = &mut cursors[..]
                 && let (Some(new), Some(old)) = (target.whole_block(), base.whole_block())
                 && new.last_id() == old.last_id()
                 && new.has_same(old, 0)
                 && !self.may_hold_forgotten(new)
             {
-                self.blocks(new, old, &mut batch, &mut changes)?;
+                self.compare_blocks(new, old, &mut batch, &mut changes)?;
                 target.skip_block();
                 base.skip_block();
             } else {
-                for place in &mut places {
-                    place.load()?;
+                for cursor in &mut cursors {
+                    cursor.load()?;
                 }
-                if !self.customer(&mut places, &mut batch, &mut changes) {
+                if !self.compare_customer(&mut cursors, &mut batch, &mut changes) {
                     break;
                 }
             }
@@ -87,19 +91,20 @@ impl Comparison {
         Ok(changes)
     }
 
+    /// Checks whether an erased customer lies in the id range of `block`.
     fn may_hold_forgotten(&self, block: &EncodedBlock) -> bool {
         let after = block.previous_last_id().map_or(Bound::Unbounded, Bound::Excluded);
         let mut from = self.forgotten.range::<str, _>((after, Bound::Unbounded));
         from.next().is_some_and(|id| id.as_str() <= block.last_id())
     }
 
-    /// Compares two blocks of the same customers.
-    fn blocks(
+    /// Compares two blocks that hold the same customers, column by column.
+    fn compare_blocks(
         &self,
         new: &EncodedBlock,
         old: &EncodedBlock,
         batch: &mut Batch,
-        changes: &mut Changes,
+        changes: &mut RowChanges,
     ) -> Result<(), SnapshotError> {
         let mut columns: Vec<Option<(TextPage, TextPage)>> = Vec::with_capacity(self.views);
         for column in 1..=self.views {
@@ -126,13 +131,19 @@ impl Comparison {
         Ok(())
     }
 
-    /// Compares the next customer, if there is one, and goes on behind it.
-    fn customer(&self, places: &mut [Place<'_>], batch: &mut Batch, changes: &mut Changes) -> bool {
-        let Some(id) = places.iter().filter_map(Place::id).min() else { return false };
-        let is_here = |place: &Place<'_>| place.id() == Some(id);
+    /// Compares the customer with the smallest id of all sides and advances past it. Returns false at the
+    /// end.
+    fn compare_customer(
+        &self,
+        cursors: &mut [BlockCursor<'_>],
+        batch: &mut Batch,
+        changes: &mut RowChanges,
+    ) -> bool {
+        let Some(id) = cursors.iter().filter_map(BlockCursor::id).min() else { return false };
+        let is_here = |cursor: &BlockCursor<'_>| cursor.id() == Some(id);
         let is_forgotten = self.forgotten.contains(id);
-        match places.split_first() {
-            // Where nothing is known, whatever is there and not written is removed in the end.
+        match cursors.split_first() {
+            // Without a base, every untrusted key that is not written is removed at the end of the publish.
             Some((_, [])) if is_forgotten => changes.forgotten += 1,
             Some((target, bases)) if is_here(target) && !is_forgotten => {
                 let differs = |view: usize| {
@@ -140,8 +151,8 @@ impl Comparison {
                         || bases.iter().any(|base| !is_here(base) || base.text(view) != target.text(view))
                 };
                 if (0..self.views).any(differs) {
-                    // Whatever fields the key has, they are of no use.
-                    if self.there.contains(id) {
+                    // The key may hold fields of unknown content.
+                    if self.untrusted.contains(id) {
                         self.row_writer.remove(batch, id);
                         changes.replaced.insert(id);
                     }
@@ -157,45 +168,48 @@ impl Comparison {
                 *counter += 1;
             }
         }
-        let here: Vec<bool> = places.iter().map(is_here).collect();
-        for (place, _) in places.iter_mut().zip(here).filter(|(_, here)| *here) {
-            place.advance();
+        let here: Vec<bool> = cursors.iter().map(is_here).collect();
+        for (cursor, _) in cursors.iter_mut().zip(here).filter(|(_, here)| *here) {
+            cursor.advance();
         }
         self.cut(batch, changes);
         true
     }
 
-    fn cut(&self, batch: &mut Batch, changes: &mut Changes) {
+    /// Ends the batch once it reaches the limit.
+    fn cut(&self, batch: &mut Batch, changes: &mut RowChanges) {
         if self.limit.is_reached(batch) {
             changes.end(std::mem::take(batch));
         }
     }
 }
 
-/// A place in one side of a stretch.
-struct Place<'a> {
+/// Position in the blocks of one snapshot.
+struct BlockCursor<'a> {
     blocks: &'a [EncodedBlock],
     until: &'a str,
-    /// The first of `blocks`, where it had to be decoded.
+    /// Decoded rows of the first of `blocks`, if it had to be decoded.
     rows: Option<RowBatch>,
     at: usize,
 }
 
-impl<'a> Place<'a> {
-    fn open(side: &'a SnapshotBlocks, range: &'a IdRange) -> Result<Self, SnapshotError> {
-        for block in &side.blocks {
+impl<'a> BlockCursor<'a> {
+    fn open(snapshot: &'a SnapshotBlocks, range: &'a IdRange) -> Result<Self, SnapshotError> {
+        for block in &snapshot.blocks {
             block.check()?;
         }
-        let mut place = Self { blocks: &side.blocks, until: &range.until, rows: None, at: 0 };
-        if let Some(after) = range.after.as_ref().filter(|_| side.begins_before) {
-            place.load()?;
-            place.at = place.rows.as_ref().map_or(0, |rows| rows.count_up_to(after));
-            place.settle();
+        let mut cursor = Self { blocks: &snapshot.blocks, until: &range.until, rows: None, at: 0 };
+        if let Some(after) = &range.after
+            && snapshot.begins_before
+        {
+            cursor.load()?;
+            cursor.at = cursor.rows.as_ref().map_or(0, |rows| rows.count_up_to(after));
+            cursor.leave_finished_block();
         }
-        Ok(place)
+        Ok(cursor)
     }
 
-    /// The block that begins here, where it lies in the stretch as a whole.
+    /// Returns the block that begins at this position if all of it lies in the range.
     fn whole_block(&self) -> Option<&'a EncodedBlock> {
         self.blocks.first().filter(|block| self.rows.is_none() && block.last_id() <= self.until)
     }
@@ -205,16 +219,16 @@ impl<'a> Place<'a> {
         (self.rows, self.at) = (None, 0);
     }
 
-    /// Decodes the block here, if it is not yet.
+    /// Decodes the current block unless it is decoded already.
     fn load(&mut self) -> Result<(), SnapshotError> {
         if let (None, Some(block)) = (&self.rows, self.blocks.first()) {
             self.rows = Some(RowBatch::decode(block)?);
-            self.settle();
+            self.leave_finished_block();
         }
         Ok(())
     }
 
-    /// The customer here, unless it is the end.
+    /// Returns the id of the current customer, or `None` at the end of the range.
     fn id(&self) -> Option<&str> {
         self.rows.as_ref().map(|rows| rows.id(self.at)).filter(|id| *id <= self.until)
     }
@@ -225,11 +239,10 @@ impl<'a> Place<'a> {
 
     fn advance(&mut self) {
         self.at += 1;
-        self.settle();
+        self.leave_finished_block();
     }
 
-    /// Leaves a block that is at its end.
-    fn settle(&mut self) {
+    fn leave_finished_block(&mut self) {
         if self.rows.as_ref().is_some_and(|rows| self.at >= rows.len()) {
             self.skip_block();
         }
@@ -252,7 +265,7 @@ mod tests {
     use crate::{
         config::LakeConfig,
         lake::Lake,
-        publish::sender::Limit,
+        publish::sender::BatchLimit,
         snapshot::{
             FileKind, Manifest, SnapshotFiles, SnapshotId,
             aligned_scan::scan_aligned,
@@ -261,9 +274,10 @@ mod tests {
         tair::{Keys, codec},
     };
 
-    /// Customers with a text in each of two views, or none, and whether a block and a part end with one.
+    /// Customers with an optional text in each of two views, and a byte that decides whether a block or part
+    /// ends there.
     type Customers = BTreeMap<String, ([Option<String>; 2], u8)>;
-    /// What Tair holds.
+    /// Content of Tair: key → fields.
     type Store = HashMap<String, BTreeMap<String, String>>;
 
     fn customers() -> impl Strategy<Value = Customers> {
@@ -271,7 +285,8 @@ mod tests {
         btree_map("[a-c]{1,4}", ([text(), text()], any::<u8>()), 0..80)
     }
 
-    /// Three snapshots: the second differs from the first in a few customers, in ends of blocks too, the third in anything.
+    /// Returns three snapshots: the second differs from the first in a few customers and block ends, the
+    /// third in everything.
     fn snapshots() -> impl Strategy<Value = [Customers; 3]> {
         (customers(), customers(), customers(), any::<u64>()).prop_map(|(base, other, third, chosen)| {
             let mut near = base.clone();
@@ -320,14 +335,15 @@ mod tests {
         let view =
             |name: &str| serde_json::json!({ "name": name, "description": "", "source": "", "features": [] });
         let manifest = serde_json::json!({
-            "format": 1, "id": id, "larder": "", "as_of": "1970-01-01T00:00:00Z", "created_at": "1970-01-01T00:00:00Z",
-            "fingerprint": "", "customers": customers.len(), "views": [view("one"), view("two")], "segments": [],
+            "format": 1, "id": id, "larder": "", "as_of": "1970-01-01T00:00:00Z",
+            "created_at": "1970-01-01T00:00:00Z", "fingerprint": "", "customers": customers.len(),
+            "views": [view("one"), view("two")], "segments": [],
             "counts": {}, "sources": [], "files": files, "stages": [],
         });
         Arc::new(serde_json::from_value(manifest).expect("a manifest"))
     }
 
-    fn carry_out(batch: &Batch, store: &mut Store) {
+    fn execute(batch: &Batch, store: &mut Store) {
         for command in batch.commands() {
             let words: Vec<&str> =
                 command.iter().map(|word| std::str::from_utf8(word).expect("text")).collect();
@@ -342,35 +358,38 @@ mod tests {
         }
     }
 
-    /// The store after `target` was published on top of `bases`, and what was counted.
+    /// Publishes `target` on top of `bases` into `store`, and returns the rows written, unchanged and
+    /// removed.
     async fn publish(
         lake: &Lake,
-        (target, forgotten): (&Arc<Manifest>, &BTreeSet<String>),
+        target: &Arc<Manifest>,
+        forgotten: &BTreeSet<String>,
         bases: &[&Arc<Manifest>],
         store: &mut Store,
     ) -> [u64; 3] {
         let row_writer = RowWriter::new(&Keys::new("t"), target, 7);
-        let comparison = Comparison {
+        let diff = RowDiff {
             row_writer,
             views: 2,
-            limit: Limit { commands: 7 },
-            there: IdSet::default(),
+            limit: BatchLimit { commands: 7 },
+            untrusted: IdSet::default(),
             forgotten: forgotten.clone(),
         };
         let snapshots = std::iter::once(target).chain(bases.iter().copied());
         let snapshots: Vec<_> = snapshots.map(|manifest| SnapshotFiles::offline(lake, manifest)).collect();
-        let made = scan_aligned(&snapshots, forgotten.is_empty(), move |range| comparison.of(&range))
-            .await
-            .expect("footers");
-        let mut counts = [0, made.0, 0];
-        for changes in made.1.try_collect::<Vec<_>>().await.expect("changes") {
-            changes.batches.iter().for_each(|(batch, _)| carry_out(batch, store));
+        let (skipped, changes) =
+            scan_aligned(&snapshots, forgotten.is_empty(), move |range| diff.compare(&range))
+                .await
+                .expect("footers");
+        let mut counts = [0, skipped, 0];
+        for changes in changes.try_collect::<Vec<_>>().await.expect("changes") {
+            changes.batches.iter().for_each(|(batch, _)| execute(batch, store));
             counts = [counts[0] + changes.rows, counts[1] + changes.unchanged, counts[2] + changes.removed];
         }
         counts
     }
 
-    fn holds(store: &Store, manifest: &Manifest, customers: &Customers) {
+    fn assert_store(store: &Store, manifest: &Manifest, customers: &Customers) {
         assert_eq!(store.len(), customers.len());
         for (id, (texts, _)) in customers {
             let row = &store[&format!("t:customer:{id}")];
@@ -381,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_is_written_and_nothing_else() {
+    fn incremental_publish_writes_only_differences() {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         proptest!(ProptestConfig::with_cases(60), |(snapshots in snapshots())| {
             runtime.block_on(async {
@@ -393,33 +412,34 @@ mod tests {
                     manifests.push(write(&lake, number, customers).await);
                 }
                 let mut store = Store::new();
-                let nobody = BTreeSet::new();
-                let counts = publish(&lake, (&manifests[1], &nobody), &[], &mut store).await;
+                let none = BTreeSet::new();
+                let counts = publish(&lake, &manifests[1], &none, &[], &mut store).await;
                 assert_eq!(counts, [base.len() as u64, 0, 0]);
-                holds(&store, &manifests[1], base);
-                // Some rows are of an unfinished publish.
+                assert_store(&store, &manifests[1], base);
+                // Every other row was written by an unfinished publish.
                 let mut mixed = store.clone();
                 let mut all = Store::new();
-                publish(&lake, (&manifests[2], &nobody), &[], &mut all).await;
+                publish(&lake, &manifests[2], &none, &[], &mut all).await;
                 mixed.extend(all.into_iter().filter(|(key, _)| key.len() % 2 == 0));
 
                 let before = store.clone();
-                let counts = publish(&lake, (&manifests[0], &nobody), &[&manifests[1]], &mut store).await;
-                holds(&store, &manifests[0], target);
-                let unchanged = target.iter().filter(|(id, row)| base.get(*id).is_some_and(|b| b.0 == row.0)).count();
+                let counts = publish(&lake, &manifests[0], &none, &[&manifests[1]], &mut store).await;
+                assert_store(&store, &manifests[0], target);
+                let texts = |id| base.get(id).map(|before| &before.0);
+                let unchanged = target.iter().filter(|(id, row)| texts(*id) == Some(&row.0)).count();
                 let removed = base.keys().filter(|id| !target.contains_key(*id)).count();
                 assert_eq!(counts, [target.len() - unchanged, unchanged, removed].map(|count| count as u64));
 
-                publish(&lake, (&manifests[0], &nobody), &[&manifests[2], &manifests[1]], &mut mixed).await;
-                holds(&mixed, &manifests[0], target);
+                publish(&lake, &manifests[0], &none, &[&manifests[2], &manifests[1]], &mut mixed).await;
+                assert_store(&mixed, &manifests[0], target);
 
-                // Every third of the other snapshot is forgotten.
+                // Every third customer of the other snapshot is erased.
                 let forgotten: BTreeSet<String> = other.keys().step_by(3).cloned().collect();
                 let mut store = before;
-                publish(&lake, (&manifests[0], &forgotten), &[&manifests[1]], &mut store).await;
+                publish(&lake, &manifests[0], &forgotten, &[&manifests[1]], &mut store).await;
                 let mut remembered = target.clone();
                 remembered.retain(|id, _| !forgotten.contains(id));
-                holds(&store, &manifests[0], &remembered);
+                assert_store(&store, &manifests[0], &remembered);
             });
         });
     }
