@@ -24,7 +24,7 @@ use crate::{
 /// in the `customers` parts of a snapshot. The file appears under its name when it is complete.
 ///
 /// # Errors
-/// Fails if the build does ([`super::build`]), or if the file cannot be written.
+/// Fails if the build does ([`super::build()`]), or if the file cannot be written.
 pub async fn features(
     lake: &Lake,
     config: &Config,
