@@ -22,8 +22,8 @@ mod settings;
 mod single_node;
 mod write;
 
-pub(crate) use connection::resp::fuzz as fuzz_reply;
 pub use batch::{Args, Batch, Encoded, Reply};
+pub(crate) use connection::resp::fuzz as fuzz_reply;
 pub use keys::{Keys, PAGE};
 pub use lease::Lease;
 pub use read::{Connections, Fields, Tair};

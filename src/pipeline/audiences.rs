@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     audience::{
-        Bitmap, FeatureColumn, Expression, ExpressionError, FeatureName, Leaf, SortedCustomers,
+        Bitmap, Expression, ExpressionError, FeatureColumn, FeatureName, Leaf, SortedCustomers,
         figures::Figures,
         plan::{self, Catalog, Predicate},
     },

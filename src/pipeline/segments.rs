@@ -21,7 +21,7 @@ use crate::{
     config::ChurnConfig,
     feature::{SegmentKind, is_name},
     snapshot::{
-        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SnapshotError, SegmentTally,
+        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SegmentTally, SnapshotError,
         writer::{PartWriter, RANKING_BLOCK_ROWS, ranking_properties},
     },
 };

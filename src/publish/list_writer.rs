@@ -8,10 +8,7 @@ use std::{collections::HashSet, sync::atomic::Ordering};
 
 use super::{PublishError, reusable_index::ReusableIndex, sender::Sender, target::Target};
 use crate::{
-    snapshot::{
-        CHURN_LIST, FileEntry, Manifest, SnapshotFiles,
-        ranking_pages::RankingPage,
-    },
+    snapshot::{CHURN_LIST, FileEntry, Manifest, SnapshotFiles, ranking_pages::RankingPage},
     tair::{Batch, Encoded, PAGE, Reply, TairError},
 };
 

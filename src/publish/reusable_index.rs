@@ -67,7 +67,11 @@ impl ReusableIndex {
             && let Some(manifest) = manifest_of(lake, snapshot).await?
         {
             writer.forget_whole(number).await?;
-            return Ok(Some(Self { number, manifest: Arc::new(manifest), transfer: TransferCommand::Rename }));
+            return Ok(Some(Self {
+                number,
+                manifest: Arc::new(manifest),
+                transfer: TransferCommand::Rename,
+            }));
         }
         match whole.get(&marker.publish) {
             Some(WholeIndex { snapshot, .. }) if *snapshot == marker.snapshot => {

@@ -160,8 +160,11 @@ impl SnapshotSets {
                 Leaf::Predicate(name, test) => {
                     let (column, test) = (self.column(name).await?, test.clone());
                     let pass = move || {
-                        let absent =
-                            if let Predicate::OneOf(values) = &test { column.absent(values) } else { Vec::new() };
+                        let absent = if let Predicate::OneOf(values) = &test {
+                            column.absent(values)
+                        } else {
+                            Vec::new()
+                        };
                         LeafSet { customers: column.passing(&test), absent }
                     };
                     self.cache.compute(pass).await?

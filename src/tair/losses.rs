@@ -55,9 +55,7 @@ impl Losses {
 
     /// Logs that a connection was lost.
     pub(super) fn warn_lost(&self, error: &str) {
-        self.0
-            .warnings
-            .log(error, |suppressed| tracing::warn!(error, suppressed, "connection to Tair lost"));
+        self.0.warnings.log(error, |suppressed| tracing::warn!(error, suppressed, "connection to Tair lost"));
     }
 
     /// Logs that a server rejects connections, for example because of the credentials or the certificate.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{
     dice::Dice,
-    lists::{card, csv, pages, greatest_bin_error},
+    lists::{card, csv, greatest_bin_error, pages},
     redis::Redis,
     shop::{Service, Shop, corners, corners_with, eventually},
 };

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     feature::FeatureView,
     snapshot::{
-        Edges, FORMAT, FileEntry, Manifest, Quality, SegmentStats, SnapshotId, RawSource, Stage, TableCounts,
+        Edges, FORMAT, FileEntry, Manifest, Quality, RawSource, SegmentStats, SnapshotId, Stage, TableCounts,
         Warning, models::Models, rfc3339,
     },
 };

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::support::{
     dice::Dice,
-    lists::{card, csv, pages, greatest_bin_error},
+    lists::{card, csv, greatest_bin_error, pages},
     shop::Shop,
 };
 
