@@ -6,10 +6,10 @@
 use crate::{audience::Expression, http, snapshot, tair};
 
 /// A fuzz target: a check of any bytes.
-pub type Target = fn(&[u8]);
+pub type FuzzTarget = fn(&[u8]);
 
 /// All fuzz targets by name.
-pub const TARGETS: &[(&str, Target)] = &[
+pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("audience", audience),
     #[cfg(feature = "build")]
     ("csv_records", csv_records),

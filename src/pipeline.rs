@@ -34,10 +34,9 @@ mod segments;
 mod staged_table;
 mod staging;
 
-pub use audiences::AudienceError;
 pub use build::Built;
 use build::{Build, Lakes};
-pub use error::{BuildError, ViewError};
+pub use error::{BuildError, NamedAudienceError, ViewError};
 pub use features::features;
 use raw::{RawError, TableSpec, files::RawFile};
 use staging::{

@@ -46,7 +46,7 @@ pub use crate::snapshot::reader::MemberPage;
 pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Ranked};
 use audience_cache::AudienceCache;
 use compare::Comparisons;
-pub use compare::{Cell, Migration, Moved, Placement};
+pub use compare::{Cell, MigrationMatrices, Moved, Placement};
 pub use customer_history::PastRead;
 use online::Online;
 pub use online::OnlineState;

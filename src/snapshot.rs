@@ -335,9 +335,8 @@ mod tests {
     fn shared_error_keeps_its_kind() {
         let error = Arc::new(SnapshotError::Timeout { object: "rows".to_owned(), millis: 5 });
         let shared = SnapshotError::shared(Arc::clone(&error));
-        assert!(
-            matches!(&shared, SnapshotError::Shared(inner) if matches!(**inner, SnapshotError::Timeout { .. }))
-        );
+        let SnapshotError::Shared(inner) = &shared else { panic!("{shared}") };
+        assert!(matches!(**inner, SnapshotError::Timeout { .. }));
         assert_eq!(shared.to_string(), "reading rows took longer than 5 ms");
         drop(shared);
         assert!(matches!(SnapshotError::shared(error), SnapshotError::Timeout { .. }));

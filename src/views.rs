@@ -1,16 +1,18 @@
-//! The registry of views: the built-in SQL files, and a folder's that add to them or replace one by name.
+//! The registry of views: the built-in SQL files, and the files of a folder, which add views or replace
+//! built-in views of the same name.
 //!
-//! Reads text and its leading comments; it knows no SQL. A file's head looks like
+//! The module reads the leading comments of a file and does not parse SQL. A file begins like this:
 //!
 //! ```sql
-//! -- What the view tells, in one or more lines.
+//! -- Description of the view, in one or more lines.
 //! --
 //! -- spend: Revenue in the last 30 days.
-//! -- email (personal): The address; only those who may see personal data get it.
+//! -- email (personal): The address; only callers with the scope `pii` get the values.
 //! SELECT customer_id, … FROM orders …
 //! ```
 //!
-//! A file whose first line is `-- step` is a step that other views read; it has any columns it likes and is not served.
+//! A file whose first line is `-- step` is a step that other views read. A step may have any columns and is
+//! not served.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,30 +24,30 @@ use crate::feature::{is_feature_name, is_name, near};
 /// A view, or a step of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewDefinition {
-    /// Its name.
+    /// Name of the view.
     pub name: String,
-    /// What it tells.
+    /// Description of the view.
     pub description: String,
-    /// What its columns mean.
+    /// Descriptions by column.
     pub columns: BTreeMap<String, ColumnNote>,
-    /// Whether other views read it and nobody else does.
+    /// Whether the view is a step, which only other views read.
     pub step: bool,
-    /// Its text.
+    /// Text of the file.
     pub sql: String,
-    /// The file, where it is not built in.
+    /// Path of the file; `None` if the view is built in.
     pub file: Option<PathBuf>,
 }
 
-/// What the head of a file says of a column.
+/// Note on a column in the leading comments of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ColumnNote {
-    /// What the column means.
+    /// Description of the column.
     pub description: String,
-    /// Whether it holds personal data.
+    /// Whether the column holds personal data.
     pub personal: bool,
 }
 
-/// What is wrong with a view's file.
+/// Error in the file of a view.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewFileError {
     /// The folder or a file cannot be read.
@@ -53,40 +55,42 @@ pub enum ViewFileError {
     Read {
         /// Folder or file.
         path: PathBuf,
-        /// Why.
+        /// Cause of the error.
         source: std::io::Error,
     },
-    /// A file whose name cannot name a view.
-    #[error("{path}: `{name}` is no name for a view; use a to z, 0 to 9 and _, at most 64")]
+    /// The name of the file is not a valid name of a view.
+    #[error(
+        "{path}: `{name}` is not a valid name of a view; use at most 64 characters of a to z, 0 to 9 and _"
+    )]
     Name {
         /// The file.
         path: PathBuf,
         /// The name.
         name: String,
     },
-    /// A name that is something else's.
+    /// The name is taken.
     #[error("view {name}: the name is taken by {owner}")]
     Taken {
         /// The name.
         name: String,
-        /// What has it.
+        /// Owner of the name.
         owner: &'static str,
     },
 }
 
-/// The tables that views read; no view may have such a name.
+/// Tables that views read. No view may have the name of a table.
 pub const TABLES: [&str; 5] = ["transactions", "orders", "returns", "customers", "interactions"];
 
-/// The views that Larder makes by other means than SQL.
+/// Views that models compute instead of SQL.
 const MODELS: [&str; 2] = ["churn", "recommendations"];
 
-/// Whether `name` is a view that Larder makes by other means than SQL.
+/// Checks whether a model computes the view `name`.
 #[must_use]
 pub fn is_model(name: &str) -> bool {
     MODELS.contains(&name)
 }
 
-/// The built-in views and steps, in the order in which snapshots store them.
+/// Built-in views and steps, in the order in which snapshots store them.
 const BUILT_IN: [(&str, &str); 5] = [
     ("profile", include_str!("views/profile.sql")),
     ("rfm", include_str!("views/rfm.sql")),
@@ -95,17 +99,17 @@ const BUILT_IN: [(&str, &str); 5] = [
     ("rfm_edges", include_str!("views/rfm_edges.sql")),
 ];
 
-/// The built-in views and steps.
+/// Returns the built-in views and steps.
 #[must_use]
 pub fn built_in() -> Vec<ViewDefinition> {
     BUILT_IN.iter().map(|(name, sql)| parse(name, sql, None)).collect()
 }
 
-/// The built-in views and those of `folder`, which replace a built-in one of the same name and otherwise follow, by name.
-/// `others` are names that views of another kind have already.
+/// Returns the built-in views and the views of `folder`. A view of the folder replaces a built-in view of the
+/// same name; the others follow in the order of their names. `others` are the names of views of another kind.
 ///
 /// # Errors
-/// Of what cannot be read, and of names that cannot be.
+/// [`ViewFileError`] if a file cannot be read, or if a name is invalid or taken.
 pub fn load<'a>(
     folder: Option<&Path>,
     others: impl IntoIterator<Item = &'a String>,
@@ -162,7 +166,7 @@ fn sql_files(folder: &Path) -> Result<Vec<PathBuf>, ViewFileError> {
     Ok(files)
 }
 
-/// Reads the head of a view's text.
+/// Parses the leading comments of a view.
 fn parse(name: &str, sql: &str, file: Option<PathBuf>) -> ViewDefinition {
     let mut columns: BTreeMap<String, ColumnNote> = BTreeMap::new();
     let (mut description, mut step, mut column) = (Vec::new(), false, None::<String>);
@@ -186,10 +190,11 @@ fn parse(name: &str, sql: &str, file: Option<PathBuf>) -> ViewDefinition {
     ViewDefinition { name, description: description.join(" "), columns, step, sql, file }
 }
 
-/// What marks a column as personal.
+/// Word that marks a column as personal.
 const PERSONAL: &str = "personal";
 
-/// ` spend: Revenue …` or ` email (personal): The address …`. What is called personal needs no description and no colon.
+/// Parses a note such as ` spend: Revenue …` or ` email (personal): The address …`. A personal column needs
+/// no description and no colon.
 fn column_note(text: &str) -> Option<(String, ColumnNote)> {
     let text = text.trim();
     let note = |name: &str, description: &str, personal| {
@@ -200,7 +205,7 @@ fn column_note(text: &str) -> Option<(String, ColumnNote)> {
     {
         let (word, description) = mark.split_once(')').unwrap_or((mark, ""));
         let (word, description) = (word.trim(), description.trim_start().trim_start_matches(':'));
-        // A slip in the word must not make a column one for everybody.
+        // A misspelled mark must not make a personal column public.
         if word.len().abs_diff(PERSONAL.len()) > 2 || near::most_similar(word, [PERSONAL]).is_empty() {
             return None;
         }
@@ -216,7 +221,8 @@ mod tests {
 
     #[test]
     fn heads_describe_views_and_columns() {
-        let text = "-- First line\n-- and second.\n--\n-- spend: Revenue\n--   of a month.\n-- email (personal): Address.\nSELECT 1 -- x: y\n";
+        let text = "-- First line\n-- and second.\n--\n-- spend: Revenue\n--   of a month.\n\
+            -- email (personal): Address.\nSELECT 1 -- x: y\n";
         let view = parse("v", text, None);
         assert_eq!(view.description, "First line and second.");
         assert_eq!(view.columns["spend"].description, "Revenue of a month.");
@@ -225,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_called_personal_is_so_however_it_is_written() {
+    fn personal_mark_allows_variations() {
         for head in [
             "email (personal): The address.",
             "email (Personal)",
@@ -235,7 +241,7 @@ mod tests {
             "email (personal) The address.",
             "email (personal",
         ] {
-            let view = parse("v", &format!("-- What it is.\n-- {head}\nSELECT 1"), None);
+            let view = parse("v", &format!("-- A view.\n-- {head}\nSELECT 1"), None);
             let note = view.columns.get("email").expect(head);
             let expected = if head.contains("The") {
                 "The address."
@@ -246,14 +252,15 @@ mod tests {
         }
         let view = parse(
             "v",
-            "-- What it is (personal).\n-- email\n-- note (of the shop): x\n-- offers (personalised): x\nSELECT 1",
+            "-- A view (personal).\n-- email\n-- note (of the shop): x\n-- offers (personalized): x\n\
+             SELECT 1",
             None,
         );
         assert!(view.columns.is_empty(), "{view:?}");
     }
 
     #[test]
-    fn every_built_in_view_says_what_it_is() {
+    fn built_in_views_have_descriptions() {
         for view in built_in() {
             assert!(!view.description.is_empty(), "{}", view.name);
             assert!(view.step || !view.columns.is_empty(), "{}", view.name);

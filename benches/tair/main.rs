@@ -8,8 +8,8 @@
 //! - *reads*: one customer with all views over HTTP without the memory tier, over each kind of connection,
 //!   against webdis with `HGETALL` and `redis-benchmark` with `HMGET`; batches against pipelined
 //!   `redis-benchmark`; and Larder's own client against `fred`.
-//! - *publish*: `larder publish` of a million customers against `redis-cli --pipe` with the same commands; then
-//!   with the city of one customer in a hundred changed, and a day later.
+//! - *publish*: `larder publish` of a million customers against `redis-cli --pipe` with the same commands;
+//!   then with the city of one customer in a hundred changed, and a day later.
 //! - *memory*: bytes of Redis per customer, by layout.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints a table")]

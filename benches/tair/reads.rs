@@ -106,7 +106,7 @@ async fn publish_into_all(shop: &Shop, servers: impl IntoIterator<Item = &Redis>
     Ok(())
 }
 
-/// What is read: customers, and the keys of their copies for `redis-benchmark`.
+/// Customers to read, and the keys of their copies for `redis-benchmark`.
 struct Reads<'a> {
     folder: &'a Path,
     many: &'a [CustomerId],

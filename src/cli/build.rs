@@ -21,8 +21,8 @@ use crate::{
 /// current snapshot. Prints what happened to every line; the counts are also in the manifest.
 ///
 /// A build is held back, with exit code 3, if it fails a quality check: it has no customers, or customers,
-/// revenue or the share of customers with a feature fell by more than half, or it breaks a rule in `[quality]`.
-/// The snapshot stays in the lake and can be published by name.
+/// revenue or the share of customers with a feature fell by more than half, or it breaks a rule in
+/// `[quality]`. The snapshot stays in the lake and can be published by name.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder build --as-of 2011-09-09T00:00:00Z --no-publish")]
 pub(super) struct Args {

@@ -123,8 +123,8 @@ fn prepare(lake: &Lake, table: Table, path: &Path, setup: &Setup) -> anyhow::Res
     Ok((file, ObjectPath::from(format!("{}/{name}", folder.trim_matches('/')))))
 }
 
-/// Returns the action of an upload for the table of results. A file with other content in its place is an error without
-/// `force`.
+/// Returns the action of an upload for the table of results. A file with other content in its place is an
+/// error without `force`.
 async fn action(lake: &Lake, target: &ObjectPath, path: &Path, force: bool) -> anyhow::Result<&'static str> {
     let Some(there) = lake.head(target).await? else { return Ok("uploaded") };
     let same = there.size == std::fs::metadata(path)?.len()

@@ -3,7 +3,7 @@
 //! This module does not know orders or files.
 
 use super::dice::Dice;
-use super::products::Catalog;
+use super::products::ProductCatalog;
 use super::year::{DAY, DAYS, END, later, shop_time, weekday};
 
 /// Countries: name, cumulative share of customers, code, and cities.
@@ -24,9 +24,10 @@ const FIRST_NAMES: &str = "Anna Ben Chloé Daniel Elena Finn Grace Hugo Ingrid J
     Olivia Pierre Quinn Rosa Søren Tomás Ursula Viktor Wanda Xavier Yasmin Zoë Aoife Björn Clara Dário Emma \
     François Giulia Hannah Isla José Katarzyna Lukas Mia Niamh";
 /// 40 surnames.
-const SURNAMES: &str = "Smith Müller Dubois Jansen García O'Neill Rossi Lindqvist Kowalski Meier Jones \
-    Schmidt Bernard Visser Fernández Murphy Bianchi Johansson Nowak Keller Taylor Weber Moreau Bakker López Byrne \
-    Romano Nyström Wójcik Frei Brown Fischer Laurent Smit Núñez Walsh Ferrari Bergström Zieliński Baumann";
+const SURNAMES: &str = "Smith Müller Dubois Jansen García O'Neill Rossi Lindqvist Kowalski Meier Jones Schmidt Bernard \
+    Visser Fernández Murphy Bianchi Johansson Nowak Keller Taylor Weber Moreau Bakker López Byrne \
+    Romano Nyström Wójcik Frei Brown Fischer Laurent Smit Núñez Walsh Ferrari Bergström Zieliński \
+    Baumann";
 /// Preferred hours, each as often as its weight.
 const HOURS: [f64; 8] = [8.5, 10.5, 12.5, 14.0, 17.0, 19.0, 20.0, 21.0];
 /// Preferred weekdays from 0 for Monday, each as often as its weight.
@@ -90,7 +91,7 @@ pub(super) struct Customer {
 
 impl Customer {
     /// Draws the customer at `index`. The dice continue with the behavior of the customer.
-    pub(super) fn draw(index: u32, role: Role, catalog: &Catalog, dice: &mut Dice) -> Self {
+    pub(super) fn draw(index: u32, role: Role, catalog: &ProductCatalog, dice: &mut Dice) -> Self {
         let place = dice.unit();
         let country = COUNTRIES.partition_point(|country| country.1 <= place);
         let quits = dice.chance(0.2);

@@ -188,7 +188,7 @@ const CATEGORIES: [Category; 12] = [
         consumable: false,
         goes_with: 2,
         months: [2, 4, 8, 10, 10, 9, 7, 5, 5, 3, 2, 2],
-        modifiers: "Galvanised|Terracotta|Heritage|Bamboo|Zinc|Willow|Cedar|Enamel",
+        modifiers: "Galvanized|Terracotta|Heritage|Bamboo|Zinc|Willow|Cedar|Enamel",
         nouns: "Plant Pot|Watering Can|Bird Feeder|Trowel|Seed Box|Planter|Hanging Basket|\
             Garden Twine|Herb Kit|Wind Chime",
     },
@@ -223,7 +223,7 @@ struct Product {
 
 /// All products: category by category, each by popularity; then the services.
 #[derive(Debug)]
-pub(super) struct Catalog {
+pub(super) struct ProductCatalog {
     products: Vec<Product>,
     per_category: usize,
     /// Cumulative sums of Zipf's law (exponent 1, shifted by 2), up to 1.
@@ -232,7 +232,7 @@ pub(super) struct Catalog {
     weights: Vec<f64>,
 }
 
-impl Catalog {
+impl ProductCatalog {
     /// Draws a catalog of about `size` products.
     pub(super) fn new(size: usize, dice: &mut Dice) -> Self {
         let per_category = size.div_ceil(CATEGORY_COUNT);
@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn largest_catalog_has_distinct_ids_and_names() {
-        let catalog = Catalog::new(20_000, &mut Dice::new(42, 0));
+        let catalog = ProductCatalog::new(20_000, &mut Dice::new(42, 0));
         assert!((20_000..=20_020).contains(&catalog.products.len()));
         let names: HashSet<&str> = catalog
             .products

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::customers::{Customer, Role};
 use super::dice::{Dice, exp, ln};
 use super::ledger::{Interaction, InteractionKind, OrderKind, OrderLine, PackedOrder, Shard, count_lines};
-use super::products::Catalog;
+use super::products::ProductCatalog;
 use super::year::{DAY, DAYS, END, later, month, month_start, shop_time};
 use super::{Retail, in_parallel};
 
@@ -23,7 +23,7 @@ const GUESTS: (f64, f64) = (0.08, 5.3);
 #[derive(Debug)]
 pub(super) struct Shop<'a> {
     pub(super) retail: &'a Retail,
-    pub(super) catalog: Catalog,
+    pub(super) catalog: ProductCatalog,
     /// Number of customers and guests; guests have the last indexes.
     population: u32,
     /// Share of prospects among the customers.
@@ -40,7 +40,7 @@ impl<'a> Shop<'a> {
         let size = (1_500.0 * (lines / 500_000.0).sqrt()).clamp(120.0, 20_000.0);
         let mut shop = Self {
             retail,
-            catalog: Catalog::new(size as usize, &mut Dice::new(retail.seed, CATALOG_DICE)),
+            catalog: ProductCatalog::new(size as usize, &mut Dice::new(retail.seed, CATALOG_DICE)),
             population: retail.customers.saturating_add((lines * GUESTS.0 / GUESTS.1) as u32),
             prospects: (1.0 - lines / customers / 9.0).max(0.06),
             pace: lines / customers / 600.0,

@@ -27,7 +27,8 @@ pub enum InvalidId {
     Control,
     /// The id is a number that a spreadsheet or a double has rounded.
     #[error(
-        "the id is a rounded number, such as 1.79E+04 or a double above 2^53, and may stand for several ids; write all digits"
+        "the id is a rounded number, such as 1.79E+04 or a double above 2^53, and may stand for several ids; \
+         write all digits"
     )]
     Ambiguous,
 }
@@ -168,7 +169,8 @@ const CLASSES: [u8; 256] = {
 /// Checks whether `c` is invisible: zero-width spaces and joiners, direction marks, the byte order mark, soft
 /// hyphens.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    let is_mark = matches!(c, '\u{ad}' | '\u{180e}' | '\u{feff}');
+    is_mark || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
 }
 
 /// Returns the digits of `17850.0`, and any other text unchanged.

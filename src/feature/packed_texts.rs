@@ -47,7 +47,8 @@ impl PackedTexts {
         (0..self.len()).map(|position| self.get(position))
     }
 
-    /// Returns the position of the first text that is not less than `text`, by binary search in the sorted texts.
+    /// Returns the position of the first text that is not less than `text`, by binary search in the sorted
+    /// texts.
     #[must_use]
     pub fn lower_bound(&self, text: &str) -> usize {
         let (mut low, mut high) = (0, self.len());

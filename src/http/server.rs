@@ -118,7 +118,7 @@ async fn serve_connection(
     app: Arc<App>,
     router: Router,
 ) {
-    let shared = Arc::new(Connection { app, router, turns: AtomicU64::new(0) });
+    let shared = Arc::new(ConnectionState { app, router, turns: AtomicU64::new(0) });
     let turns = Arc::clone(&shared);
     let service = service_fn(move |request| {
         let turn = Turn::begin(&shared);
@@ -141,7 +141,7 @@ async fn serve_connection(
 
 /// The state that the requests of one connection share. Requests clone this per-connection `Arc` instead of
 /// the global `Arc<App>`, so that the reference count stays on one core.
-struct Connection {
+struct ConnectionState {
     app: Arc<App>,
     router: Router,
     /// Number of requests that began plus number that ended: odd while a request is open.
@@ -162,10 +162,10 @@ async fn idle(turns: &AtomicU64) {
 }
 
 /// An open request, until the last byte of its answer is handed to the connection.
-struct Turn(Arc<Connection>);
+struct Turn(Arc<ConnectionState>);
 
 impl Turn {
-    fn begin(connection: &Arc<Connection>) -> Self {
+    fn begin(connection: &Arc<ConnectionState>) -> Self {
         connection.turns.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(connection))
     }

@@ -13,14 +13,14 @@ use arrow::{
 };
 
 use super::{
-    error::BuildError,
+    error::{BuildError, NamedAudienceError},
     parts::SnapshotTarget,
     segments::{self, Rankings, is_built_in},
     staging::MONEY,
 };
 use crate::{
     audience::{
-        Bitmap, Expression, ExpressionError, FeatureColumn, FeatureName, Leaf, SortedCustomers,
+        Bitmap, Expression, FeatureColumn, FeatureName, Leaf, SortedCustomers,
         figures::Figures,
         plan::{self, Catalog, Predicate},
     },
@@ -38,83 +38,53 @@ const MONEY_SCALE: u32 = 4;
 /// Number of members written at a time.
 const BATCH: usize = 65_536;
 
-/// Error in the configuration of a named audience.
-#[derive(Debug, thiserror::Error)]
-pub enum AudienceError {
-    /// The name has characters that are not allowed, or is too long.
-    #[error("audience `{0}`: invalid name; use at most 64 characters of a to z, 0 to 9 and _")]
-    Name(String),
-    /// A segment of another kind has the same name.
-    #[error("audience {0}: the name is taken by a segment of another kind")]
-    Taken(String),
-    /// The expression does not parse, or names an unknown feature or segment.
-    #[error("audience {name}")]
-    Expression {
-        /// Name of the audience.
-        name: String,
-        /// Error and its position.
-        source: ExpressionError,
-    },
-    /// Two audiences have the same priority.
-    #[error("audiences {first} and {second} both have priority {priority}; priorities must be unique")]
-    Priority {
-        /// Name of one audience.
-        first: String,
-        /// Name of the other audience.
-        second: String,
-        /// Shared priority.
-        priority: u32,
-    },
-    /// Audiences depend on each other.
-    #[error(
-        "audiences {} depend on each other in a cycle (an audience with a priority depends on all with lower \
-         numbers)",
-        .0.join(", ")
-    )]
-    Circle(Vec<String>),
-}
-
 /// A named audience.
 #[derive(Debug)]
-pub(super) struct Audience {
+pub(super) struct NamedAudience {
     name: String,
     expression: Expression,
     config: AudienceConfig,
 }
 
 /// Parses and checks the configured audiences. Returns each one after the audiences that it depends on.
-pub(super) fn read(configured: &BTreeMap<String, AudienceConfig>) -> Result<Vec<Audience>, AudienceError> {
+pub(super) fn read(
+    configured: &BTreeMap<String, AudienceConfig>,
+) -> Result<Vec<NamedAudience>, NamedAudienceError> {
     let mut waiting = Vec::new();
     for (name, config) in configured {
         if !is_name(name) {
-            return Err(AudienceError::Name(name.clone()));
+            return Err(NamedAudienceError::Name(name.clone()));
         }
         if is_built_in(name) {
-            return Err(AudienceError::Taken(name.clone()));
+            return Err(NamedAudienceError::Taken(name.clone()));
         }
         let expression = Expression::parse(&config.r#where)
-            .map_err(|source| AudienceError::Expression { name: name.clone(), source })?;
-        waiting.push(Audience { name: name.clone(), expression, config: config.clone() });
+            .map_err(|source| NamedAudienceError::Expression { name: name.clone(), source })?;
+        waiting.push(NamedAudience { name: name.clone(), expression, config: config.clone() });
     }
     let mut priorities: BTreeMap<u32, &str> = BTreeMap::new();
     for (priority, name) in
         waiting.iter().filter_map(|audience| Some((audience.config.priority?, &audience.name)))
     {
         if let Some(first) = priorities.insert(priority, name) {
-            return Err(AudienceError::Priority { first: first.to_owned(), second: name.clone(), priority });
+            return Err(NamedAudienceError::Priority {
+                first: first.to_owned(),
+                second: name.clone(),
+                priority,
+            });
         }
     }
-    let mut ordered: Vec<Audience> = Vec::new();
+    let mut ordered: Vec<NamedAudience> = Vec::new();
     while !waiting.is_empty() {
         let names: BTreeSet<String> = waiting.iter().map(|audience| audience.name.clone()).collect();
         let first = waiting.iter().filter_map(|audience| audience.config.priority).min();
-        let is_ready = |audience: &Audience| {
+        let is_ready = |audience: &NamedAudience| {
             let is_first = audience.config.priority.is_none_or(|priority| Some(priority) == first);
             is_first && !audience.expression.segments().iter().any(|name| names.contains(*name))
         };
         let (ready, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_ready);
         if ready.is_empty() {
-            return Err(AudienceError::Circle(names.into_iter().collect()));
+            return Err(NamedAudienceError::Circle(names.into_iter().collect()));
         }
         ordered.extend(ready);
         waiting = others;
@@ -134,14 +104,14 @@ pub(super) struct AudienceOutput {
 pub(super) async fn write(
     lake: &Lake,
     manifest: &Manifest,
-    audiences: &[Audience],
+    audiences: &[NamedAudience],
 ) -> Result<AudienceOutput, BuildError> {
     let mut output = AudienceOutput::default();
     if audiences.is_empty() {
         return Ok(output);
     }
     if let Some(taken) = audiences.iter().find(|audience| manifest.segment(&audience.name).is_some()) {
-        return Err(AudienceError::Taken(taken.name.clone()).into());
+        return Err(NamedAudienceError::Taken(taken.name.clone()).into());
     }
     let shared = Arc::new(manifest.clone());
     let sets = AudienceLoader::new(SnapshotFiles::offline(lake, &shared));
@@ -178,13 +148,13 @@ pub(super) async fn write(
 /// Returns the customers that match the expression of `audience`, before its priority counts. Adds hints
 /// about probable mistakes in the expression to `warnings`.
 async fn members(
-    audience: &Audience,
+    audience: &NamedAudience,
     known: &Catalog<'_>,
     cache: &mut SetCache,
     warnings: &mut Vec<Warning>,
 ) -> Result<Bitmap, BuildError> {
     let name = &audience.name;
-    let failed = |source| AudienceError::Expression { name: name.clone(), source };
+    let failed = |source| NamedAudienceError::Expression { name: name.clone(), source };
     let plan = known.plan(&audience.expression).map_err(failed)?;
     let mut leaves = Vec::new();
     for leaf in &plan.leaves {
@@ -268,7 +238,7 @@ impl SetCache {
     }
 }
 
-fn stats(audience: &Audience, figures: Figures) -> SegmentStats {
+fn stats(audience: &NamedAudience, figures: Figures) -> SegmentStats {
     let AudienceConfig { r#where, priority, description } = &audience.config;
     let mut definition = r#where.clone();
     if let Some(priority) = priority {

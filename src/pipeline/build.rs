@@ -11,7 +11,7 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
-    audiences::{self, Audience},
+    audiences::{self, NamedAudience},
     churn, data_warnings,
     error::BuildError,
     open_files, parquet_files,
@@ -47,7 +47,7 @@ mod setup;
 
 use clock::StageClock;
 use manifest::WrittenSnapshot;
-use outputs::{ChurnOutput, Computed, StagedTables, ViewOutputs};
+use outputs::{ChurnStage, Computed, StagedTables, ViewOutputs};
 pub(super) use setup::scratch;
 
 /// Result of a build.
@@ -90,7 +90,7 @@ pub(super) struct Build<'a> {
     /// Indexes into `views`, each after the views that it reads.
     order: Vec<usize>,
     personal: PersonalColumns<'a>,
-    audiences: Vec<Audience>,
+    audiences: Vec<NamedAudience>,
     partitions: usize,
     threads: usize,
 }
@@ -177,7 +177,7 @@ impl<'a> Build<'a> {
             clock.lap("model churn");
             churn
         } else {
-            ChurnOutput::default()
+            ChurnStage::default()
         };
         let recommended = if self.config.recommendations.enabled {
             let recommended = self.recommend(as_of, &tables.files).await?;
@@ -301,7 +301,7 @@ impl<'a> Build<'a> {
         as_of: DateTime<Utc>,
         spilled: &Arc<Spilled>,
         views: &ViewOutputs,
-    ) -> Result<ChurnOutput, BuildError> {
+    ) -> Result<ChurnStage, BuildError> {
         self.progress.enter("model churn", 0);
         let past = Past {
             spilled,
@@ -322,7 +322,7 @@ impl<'a> Build<'a> {
             session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
         }
         spilled.remove()?;
-        Ok(ChurnOutput { model, warnings })
+        Ok(ChurnStage { model, warnings })
     }
 
     /// Computes the view of recommendations from the staged `tables`.

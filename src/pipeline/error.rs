@@ -3,8 +3,8 @@
 use arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 
-use super::{audiences::AudienceError, raw::RawError};
-use crate::{snapshot::SnapshotError, views::ViewFileError};
+use super::raw::RawError;
+use crate::{audience::ExpressionError, snapshot::SnapshotError, views::ViewFileError};
 
 /// Reason why a build fails.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum BuildError {
     ViewFile(#[from] ViewFileError),
     /// A named audience is invalid.
     #[error(transparent)]
-    Audience(#[from] AudienceError),
+    Audience(#[from] NamedAudienceError),
     /// The snapshot cannot be written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -30,6 +30,42 @@ pub enum BuildError {
     /// A thread of the build panicked.
     #[error("a thread of the build panicked")]
     Thread(#[from] tokio::task::JoinError),
+}
+
+/// Error in the configuration of a named audience.
+#[derive(Debug, thiserror::Error)]
+pub enum NamedAudienceError {
+    /// The name has characters that are not allowed, or is too long.
+    #[error("audience `{0}`: invalid name; use at most 64 characters of a to z, 0 to 9 and _")]
+    Name(String),
+    /// A segment of another kind has the same name.
+    #[error("audience {0}: the name is taken by a segment of another kind")]
+    Taken(String),
+    /// The expression does not parse, or names an unknown feature or segment.
+    #[error("audience {name}")]
+    Expression {
+        /// Name of the audience.
+        name: String,
+        /// Error and its position.
+        source: ExpressionError,
+    },
+    /// Two audiences have the same priority.
+    #[error("audiences {first} and {second} both have priority {priority}; priorities must be unique")]
+    Priority {
+        /// Name of one audience.
+        first: String,
+        /// Name of the other audience.
+        second: String,
+        /// Shared priority.
+        priority: u32,
+    },
+    /// Audiences depend on each other.
+    #[error(
+        "audiences {} depend on each other in a cycle (an audience with a priority depends on all with lower \
+         numbers)",
+        .0.join(", ")
+    )]
+    Circle(Vec<String>),
 }
 
 /// Reason why a view fails.

@@ -45,7 +45,7 @@ use evaluation::{TimeSplit, evaluate};
 use exclude_patterns::ExcludePatterns;
 use owned_products::{BASKET_CAP, DAY, HALF_LIFE, TREND_HALF_LIFE};
 use product_rows::ProductRows;
-use purchase_log::{LogOptions, PurchaseLog, StagedTables};
+use purchase_log::{LogOptions, PurchaseLog, TableFiles};
 use recommender::{LENGTH, MAX_NEIGHBORS, MIN_CUSTOMERS, MIN_SIGNIFICANCE, Recommender};
 use view_rows::ListSettings;
 
@@ -62,7 +62,7 @@ const METHOD: &str = "Item-to-item collaborative filtering. Two products are sim
 /// The input and the settings of the recommendations.
 #[derive(Debug, Clone)]
 pub(super) struct RecommendJob {
-    tables: StagedTables,
+    tables: TableFiles,
     config: RecommendationsConfig,
     as_of: DateTime<Utc>,
     threads: usize,
@@ -82,7 +82,7 @@ impl RecommendJob {
         let table = |name: &str| tables.get(name).cloned().unwrap_or_default();
         let [customers, transactions, interactions] =
             ["customers", "transactions", "interactions"].map(table);
-        let tables = StagedTables { customers, transactions, interactions };
+        let tables = TableFiles { customers, transactions, interactions };
         Self { tables, config: config.clone(), as_of, threads, scratch: scratch.to_path_buf() }
     }
 }

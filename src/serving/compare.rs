@@ -70,7 +70,7 @@ impl Cell {
 /// Migration matrices between two snapshots. Every customer of either snapshot is counted once in each
 /// matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Migration {
+pub struct MigrationMatrices {
     /// Matrix over the segments of kind `rfm`.
     pub rfm: Vec<Cell>,
     /// Matrix over the segments of kind `churn`.
@@ -86,7 +86,7 @@ pub struct Moved {
     pub dropped: u64,
 }
 
-impl Migration {
+impl MigrationMatrices {
     fn moved(&self, kind: SegmentKind, segment: &str) -> Moved {
         let cells = if kind == SegmentKind::Churn { &self.churn } else { &self.rfm };
         let is_member = |placement: &Placement| match placement {
@@ -127,7 +127,7 @@ enum ComparisonKey {
 /// Result of a comparison.
 #[derive(Debug, Clone)]
 enum Comparison {
-    Migration(Arc<Migration>),
+    Migration(Arc<MigrationMatrices>),
     Moved(Moved),
 }
 
@@ -276,7 +276,7 @@ fn compare(
     mut before: CustomerScan,
     mut after: CustomerScan,
     handle: &Handle,
-) -> Result<Migration, SnapshotError> {
+) -> Result<MigrationMatrices, SnapshotError> {
     let (mut segments, mut risks) = (SegmentNumbers::default(), SegmentNumbers::default());
     let (mut rfm, mut churn) = (MatrixTotals::new(), MatrixTotals::new());
     loop {
@@ -297,7 +297,7 @@ fn compare(
         }
     }
     let churn_segments: Vec<String> = risks.0.iter().map(|risk| churn_list(Some(risk))).collect();
-    Ok(Migration { rfm: cells(rfm, &segments.0), churn: cells(churn, &churn_segments) })
+    Ok(MigrationMatrices { rfm: cells(rfm, &segments.0), churn: cells(churn, &churn_segments) })
 }
 
 /// Converts totals to cells, sorted by placement. `segments` are the names of the segments by number.
@@ -326,7 +326,7 @@ impl Serving {
         &self,
         from: &Arc<Manifest>,
         to: &Arc<Manifest>,
-    ) -> Result<Arc<Migration>, ReadError> {
+    ) -> Result<Arc<MigrationMatrices>, ReadError> {
         let (before, after) = (self.files(from), self.files(to));
         let compute = async move {
             let (before, after) = (CustomerScan::new(&before), CustomerScan::new(&after));

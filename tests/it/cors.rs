@@ -22,7 +22,7 @@ async fn cors_allows_configured_origins_only() {
     let preflight = ask(reqwest::Method::OPTIONS, "https://a.example", true).await;
     assert_eq!(
         (preflight.status, preflight.header("access-control-allow-origin")),
-        (200, "https://a.example")
+        (204, "https://a.example")
     );
     assert!(preflight.header("access-control-allow-headers").contains("x-api-key"));
     let read = ask(reqwest::Method::GET, "https://a.example", false).await;

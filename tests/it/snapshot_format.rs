@@ -1,11 +1,11 @@
-//! Snapshots of earlier formats stay readable: a committed snapshot gives the responses of the version that built
-//! the snapshot.
+//! Snapshots of earlier formats stay readable: a committed snapshot gives the responses of the version that
+//! built the snapshot.
 //!
-//! `tests/fixtures/snapshot-format-1` is a folder lake without raw data. Larder 0.1.0 (commit c947040) built the
-//! snapshot with `larder build` from a hundred generated transactions of ten customers, a file of customer
-//! attributes with a personal column, a view with a personal column, and a named audience. `responses.json` holds
-//! responses of the same version. Never write these files again: they stand for the lakes of all installations
-//! with format 1. A new format gets a fixture of its own.
+//! `tests/fixtures/snapshot-format-1` is a folder lake without raw data. Larder 0.1.0 (commit c947040) built
+//! the snapshot with `larder build` from a hundred generated transactions of ten customers, a file of
+//! customer attributes with a personal column, a view with a personal column, and a named audience.
+//! `responses.json` holds responses of the same version. Never write these files again: they stand for the
+//! lakes of all installations with format 1. A new format gets a fixture of its own.
 
 use std::{fs, path::Path};
 

@@ -19,13 +19,13 @@ const DRAINED: usize = 16;
 
 /// The text of a body that must be JSON.
 #[derive(Debug)]
-pub(crate) struct JsonText(Bytes);
+pub(crate) struct RawJsonBody(Bytes);
 
 /// A body in the form of `T`.
 #[derive(Debug)]
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl JsonText {
+impl RawJsonBody {
     /// Parses the text as `T`, which may borrow from it.
     pub(crate) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
         serde_json::from_slice(&self.0).map_err(|error| Problem::bad_body(error.to_string()))
@@ -37,7 +37,7 @@ impl JsonText {
     }
 }
 
-impl FromRequest<Arc<App>> for JsonText {
+impl FromRequest<Arc<App>> for RawJsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
@@ -51,7 +51,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        JsonText::from_request(request, app).await?.parse().map(Self)
+        RawJsonBody::from_request(request, app).await?.parse().map(Self)
     }
 }
 

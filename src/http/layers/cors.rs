@@ -51,8 +51,8 @@ impl Cors {
             && request.headers().get(header::ORIGIN).is_some_and(|origin| is_allowed(&self.origins, origin))
     }
 
-    /// Returns the layer for a request. Without a key the layer would answer every OPTIONS request, so any but a
-    /// preflight request of an allowed origin goes on to the gate.
+    /// Returns the layer for a request. Without a key the layer would answer every OPTIONS request, so any
+    /// but a preflight request of an allowed origin goes on to the gate.
     pub(super) fn layer<B>(&self, request: &Request<B>) -> Option<&CorsLayer> {
         if request.method() != Method::OPTIONS || self.is_preflight(request) {
             Some(&self.layer)

@@ -14,7 +14,7 @@ use crate::{
         access::Access,
         extract::{
             Selection,
-            body::JsonText,
+            body::RawJsonBody,
             customer_ids::{BatchId, MAX_IDS, customer_id},
         },
         reply::{
@@ -91,7 +91,7 @@ pub(crate) struct BatchResult {
 pub(crate) async fn get_customers(
     State(app): State<Arc<App>>,
     access: Access,
-    text: JsonText,
+    text: RawJsonBody,
 ) -> Result<Response, Problem> {
     let request: BatchRequest<'_> = text.parse()?;
     if request.ids.len() > MAX_IDS {

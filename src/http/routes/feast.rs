@@ -21,7 +21,7 @@ use crate::{
     http::{
         App,
         access::Access,
-        extract::{body::JsonText, customer_ids::BatchId},
+        extract::{body::RawJsonBody, customer_ids::BatchId},
         reply::{audit, conditional},
     },
     serving::{CustomerRead, ReadError, Served},
@@ -35,7 +35,7 @@ mod request;
 
 pub use columns::{FeastType, misfits, resolve};
 
-use answer::Answers;
+use answer::FeastAnswers;
 use plans::{NameForm, Plans};
 use refusal::{Refusal, Unprocessable};
 use request::Request;
@@ -172,7 +172,7 @@ pub(crate) enum FieldStatus {
 pub(crate) async fn get_online_features(
     State(app): State<Arc<App>>,
     access: Access,
-    body: JsonText,
+    body: RawJsonBody,
 ) -> Result<Response, Refusal> {
     let request = Request::parse(body.bytes())?;
     let served = app.serving.current()?;
@@ -189,7 +189,7 @@ pub(crate) async fn get_online_features(
     let answers = align(&request.ids, answers);
     let written = answer::write(
         &columns,
-        &Answers { served: &served, answers: &answers, given: &request.given, now: chrono::Utc::now() },
+        &FeastAnswers { served: &served, answers: &answers, given: &request.given, now: chrono::Utc::now() },
     );
     let mut response = conditional::json_text(written, None);
     audit::note(&mut response, &access, || &columns.personal, || audit::found(&answers));

@@ -42,7 +42,7 @@ impl ViewOutputs {
 
 /// Result of the churn stage; empty if churn is disabled or the view `rfm` lacks its columns.
 #[derive(Default)]
-pub(super) struct ChurnOutput {
+pub(super) struct ChurnStage {
     pub(super) model: Option<churn::ChurnOutput>,
     pub(super) warnings: Vec<Warning>,
 }

@@ -83,7 +83,7 @@ pub(super) struct EvaluationSample {
 
 /// The result of an evaluation.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Evaluation {
+pub(super) struct RecommendEvaluation {
     /// Share of the eligible customers that were evaluated.
     pub(super) sample: f64,
     pub(super) repeat_share: f64,
@@ -126,7 +126,7 @@ pub(super) fn evaluate(
     split: TimeSplit,
     rule: BuyAgainRule,
     threads: usize,
-) -> Result<Evaluation, usize> {
+) -> Result<RecommendEvaluation, usize> {
     let EvaluationSample { chosen, eligible } = split.customers(log)?;
     let recommender = Recommender::learn(log, split.at, threads);
     let raw = raw_co_occurrence(log, split.at, threads);
@@ -140,7 +140,7 @@ pub(super) fn evaluate(
     );
     let bought: usize = outcomes.iter().map(|outcome| outcome.bought).sum();
     let repeats: usize = outcomes.iter().map(|outcome| outcome.repeats).sum();
-    Ok(Evaluation {
+    Ok(RecommendEvaluation {
         sample: ratio(chosen.len(), eligible),
         repeat_share: ratio(repeats, bought),
         repeats_per_customer: ratio(repeats, outcomes.len()),

@@ -25,7 +25,7 @@ pub(super) use purchase::{NONE, ProductInfo, Purchase};
 
 /// The staged tables, by partition.
 #[derive(Debug, Clone)]
-pub(super) struct StagedTables {
+pub(super) struct TableFiles {
     pub(super) customers: Vec<StagedFile>,
     pub(super) transactions: Vec<StagedFile>,
     pub(super) interactions: Vec<StagedFile>,
@@ -74,7 +74,7 @@ impl PurchaseLog {
     ///
     /// # Errors
     /// Fails if a staged file cannot be read.
-    pub(super) fn read(tables: &StagedTables, options: LogOptions<'_>) -> Result<Self, RawError> {
+    pub(super) fn read(tables: &TableFiles, options: LogOptions<'_>) -> Result<Self, RawError> {
         let mut logs = read_partitions(tables, options)?;
         let numbers =
             numbered(logs.iter().flat_map(|log| log.products.iter().map(|product| product.id.as_str())));
@@ -151,7 +151,7 @@ impl PurchaseLog {
     }
 }
 
-fn read_partitions(tables: &StagedTables, options: LogOptions<'_>) -> Result<Vec<PartitionLog>, RawError> {
+fn read_partitions(tables: &TableFiles, options: LogOptions<'_>) -> Result<Vec<PartitionLog>, RawError> {
     let LogOptions { exclude, category_column, threads } = options;
     let count = tables.customers.len().min(tables.transactions.len());
     let read = |at: usize| -> Result<PartitionLog, RawError> {

@@ -100,7 +100,8 @@ fn hash(id: &str) -> u32 {
 
 /// Checks that a block made of `data` finds each of its rows and no other id.
 ///
-/// The first byte is the number of texts per row. A row is a line of fields between tabs, the id first; a missing field is null.
+/// The first byte is the number of texts per row. A row is a line of fields between tabs, the id first; a
+/// missing field is null.
 pub(crate) fn fuzz(data: &[u8]) {
     use std::{collections::BTreeMap, sync::Arc};
 

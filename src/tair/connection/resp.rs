@@ -126,7 +126,8 @@ fn number(digits: &[u8]) -> Result<Option<usize>, &'static str> {
         .map(Some)
 }
 
-/// Checks that reading `data` does not panic, and that a reply is the same whatever follows and never read from a part.
+/// Checks that reading `data` does not panic, and that a reply is the same whatever follows and never read
+/// from a part.
 pub(crate) fn fuzz(data: &[u8]) {
     let Ok(Some((found, length))) = reply(data) else { return };
     assert!(length <= data.len(), "the reply is longer than its input");

@@ -44,7 +44,7 @@ impl Status {
 }
 
 /// The customers of a request, with their rows.
-pub(super) struct Answers<'a> {
+pub(super) struct FeastAnswers<'a> {
     pub(super) served: &'a Served,
     pub(super) answers: &'a [Result<CustomerRead, ReadError>],
     /// The ids as the client wrote them.
@@ -53,7 +53,7 @@ pub(super) struct Answers<'a> {
 }
 
 /// Writes the whole answer.
-pub(super) fn write(columns: &Columns, found: &Answers<'_>) -> Vec<u8> {
+pub(super) fn write(columns: &Columns, found: &FeastAnswers<'_>) -> Vec<u8> {
     let customers = found.given.len();
     let cells = transpose(columns, found.answers);
     let ages: Vec<Duration> = found.answers.iter().map(|answer| age(found, answer)).collect();
@@ -162,16 +162,16 @@ fn transpose<'a>(columns: &Columns, answers: &'a [Result<CustomerRead, ReadError
 }
 
 /// Returns the age of an answer, from its `as_of` until now.
-fn age(found: &Answers<'_>, answer: &Result<CustomerRead, ReadError>) -> Duration {
-    let labelled = answer.as_ref().ok().and_then(|answer| answer.label.as_ref());
-    let labelled = labelled.and_then(|label| label.as_of.parse().ok());
-    (found.now - labelled.unwrap_or(found.served.manifest.as_of)).to_std().unwrap_or_default()
+fn age(found: &FeastAnswers<'_>, answer: &Result<CustomerRead, ReadError>) -> Duration {
+    let labeled = answer.as_ref().ok().and_then(|answer| answer.label.as_ref());
+    let labeled = labeled.and_then(|label| label.as_of.parse().ok());
+    (found.now - labeled.unwrap_or(found.served.manifest.as_of)).to_std().unwrap_or_default()
 }
 
 /// Returns the `as_of` of an answer.
-fn as_of<'a>(found: &Answers<'a>, answer: &'a Result<CustomerRead, ReadError>) -> &'a str {
-    let labelled = answer.as_ref().ok().and_then(|answer| answer.label.as_ref());
-    labelled.map_or(found.served.as_of.as_str(), |label| &label.as_of)
+fn as_of<'a>(found: &FeastAnswers<'a>, answer: &'a Result<CustomerRead, ReadError>) -> &'a str {
+    let labeled = answer.as_ref().ok().and_then(|answer| answer.label.as_ref());
+    labeled.map_or(found.served.as_of.as_str(), |label| &label.as_of)
 }
 
 /// Appends `],"statuses":["PRESENT"],"event_timestamps":["…"]}`.

@@ -16,8 +16,8 @@ use crate::{
 /// The columns of an answer, in its order.
 #[derive(Debug)]
 pub(super) struct Columns {
-    pub(super) all: Vec<FeatureColumn>,
-    pub(super) views: Vec<SelectedView>,
+    pub(super) all: Vec<FeastColumn>,
+    pub(super) views: Vec<FeastView>,
     /// The start of the answer, up to the ids.
     pub(super) head: Vec<u8>,
     /// The personal features, as `view.feature`.
@@ -26,7 +26,7 @@ pub(super) struct Columns {
 
 /// A column of an answer.
 #[derive(Debug)]
-pub(super) struct FeatureColumn {
+pub(super) struct FeastColumn {
     /// Name in the answer.
     pub(super) name: String,
     /// Place of its view in [`Columns::views`].
@@ -39,7 +39,7 @@ pub(super) struct FeatureColumn {
 
 /// A view with selected features.
 #[derive(Debug)]
-pub(super) struct SelectedView {
+pub(super) struct FeastView {
     /// Place in the manifest.
     pub(super) at: usize,
     /// The age above which values are withheld.
@@ -95,7 +95,7 @@ impl Columns {
         let feature = &view.features[place];
         let number = self.views.iter().position(|known| known.at == at).unwrap_or_else(|| {
             let max_age = config.max_age.get(&view.name).copied();
-            self.views.push(SelectedView { at, max_age, places: Vec::new() });
+            self.views.push(FeastView { at, max_age, places: Vec::new() });
             self.views.len() - 1
         });
         self.views[number].places.push((place, self.all.len()));
@@ -106,7 +106,7 @@ impl Columns {
         }
         let masked = feature.personal && form.masked;
         let feast_type = FeastType::of(&feature.data_type);
-        self.all.push(FeatureColumn { name, view: number, masked, feast_type });
+        self.all.push(FeastColumn { name, view: number, masked, feast_type });
     }
 }
 

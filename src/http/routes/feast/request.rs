@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Fields by name; of a repeated field the last counts, as in Python.
-type Fields<'a> = BTreeMap<String, &'a RawValue>;
+type RequestFields<'a> = BTreeMap<String, &'a RawValue>;
 
 /// A request of a client.
 #[derive(Debug)]
@@ -65,7 +65,8 @@ impl Name<'_> {
 impl<'a> Request<'a> {
     /// Reads `body`.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Refusal> {
-        let fields: Fields<'a> = serde_json::from_slice(body).map_err(|error| not_an_object(body, &error))?;
+        let fields: RequestFields<'a> =
+            serde_json::from_slice(body).map_err(|error| not_an_object(body, &error))?;
         let entities = fields.get("entities").ok_or_else(|| missing(&["entities"]))?;
         let given = ids_given(entities)?;
         let id = |(at, value): (usize, &&RawValue)| {
