@@ -24,10 +24,10 @@ const FIRST_NAMES: &str = "Anna Ben Chloé Daniel Elena Finn Grace Hugo Ingrid J
     Olivia Pierre Quinn Rosa Søren Tomás Ursula Viktor Wanda Xavier Yasmin Zoë Aoife Björn Clara Dário Emma \
     François Giulia Hannah Isla José Katarzyna Lukas Mia Niamh";
 /// 40 surnames.
-const SURNAMES: &str = "Smith Müller Dubois Jansen García O'Neill Rossi Lindqvist Kowalski Meier Jones Schmidt Bernard \
-    Visser Fernández Murphy Bianchi Johansson Nowak Keller Taylor Weber Moreau Bakker López Byrne \
-    Romano Nyström Wójcik Frei Brown Fischer Laurent Smit Núñez Walsh Ferrari Bergström Zieliński \
-    Baumann";
+const SURNAMES: &str = "Smith Müller Dubois Jansen García O'Neill Rossi Lindqvist Kowalski Meier Jones \
+    Schmidt Bernard Visser Fernández Murphy Bianchi Johansson Nowak Keller Taylor Weber Moreau Bakker \
+    López Byrne Romano Nyström Wójcik Frei Brown Fischer Laurent Smit Núñez Walsh Ferrari Bergström \
+    Zieliński Baumann";
 /// Preferred hours, each as often as its weight.
 const HOURS: [f64; 8] = [8.5, 10.5, 12.5, 14.0, 17.0, 19.0, 20.0, 21.0];
 /// Preferred weekdays from 0 for Monday, each as often as its weight.
