@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
         Problem,
         access::Access,
         extract::{PathParam, Query, Selection, SnapshotRead, time_range::TimeRange},
-        reply::{self, Freshness, Views, audit, conditional, features::write_json},
+        reply::{Freshness, Views, audit, conditional, features::write_json},
     },
     serving::Served,
 };
@@ -56,7 +55,10 @@ pub(crate) struct CustomerHistory {
     #[schema(required = false, value_type = Vec<String>, example = json!(["profile.email"]))]
     masked: BTreeSet<String>,
     /// The retained snapshots of the range, newest first, one for each `as_of`.
-    history: Vec<CustomerThen>,
+    #[serde(skip)]
+    #[schema(value_type = Vec<CustomerThen>)]
+    #[expect(dead_code, reason = "written after the other fields")]
+    history: (),
 }
 
 /// One customer in one snapshot.
@@ -69,9 +71,10 @@ pub(crate) struct CustomerThen {
     found: Option<bool>,
     /// View → feature → value, where the customer was found. Views and features that the snapshot does not
     /// have are null.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     #[schema(value_type = Option<Views>)]
-    views: Option<Box<RawValue>>,
+    #[expect(dead_code, reason = "written after the other fields")]
+    views: (),
     /// `unavailable` where the customer could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = json!(null))]
@@ -122,22 +125,35 @@ pub(crate) async fn get_customer_history(
         let why = format!("no snapshot of the range has a customer `{id}`");
         return Err(Problem::customer_not_found(why));
     }
-    let mut history = Vec::with_capacity(past.len());
-    for (manifest, then) in snapshots.iter().zip(&past) {
-        let (found, views, error) = match then {
-            Ok((then, Some(row))) => (Some(true), Some(selection.object(then, row)?), None),
-            Ok((_, None)) => (Some(false), None, None),
-            Err(_) => (None, None, Some("unavailable")),
-        };
-        history.push(CustomerThen { freshness: Freshness::from(&**manifest), found, views, error });
-    }
     let personal = selection.personal(past.iter().flatten().map(|(then, _)| then.as_ref()));
     let masked = if selection.masked { personal.clone() } else { BTreeSet::new() };
     let freshness = Freshness::from(&**served);
     // A snapshot that could not be read may be readable at the next request.
     let tag = if past.iter().all(Result::is_ok) { Some(tag) } else { None };
-    let answer = CustomerHistory { customer_id: id.clone(), freshness, masked, history };
-    let mut response = reply::json_tagged(&answer, tag)?;
+    let mut out = Vec::with_capacity(256 + past.len() * 512);
+    write_json(CustomerHistory { customer_id: id.clone(), freshness, masked, history: () }, &mut out);
+    // The snapshots go before the bracket that ends the head.
+    out.pop();
+    out.extend_from_slice(b",\"history\":[");
+    for (at, (manifest, then)) in snapshots.iter().zip(&past).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        let (found, error) = match then {
+            Ok((_, row)) => (Some(row.is_some()), None),
+            Err(_) => (None, Some("unavailable")),
+        };
+        let freshness = Freshness::from(&**manifest);
+        write_json(CustomerThen { freshness, found, views: (), error }, &mut out);
+        if let Ok((then, Some(row))) = then {
+            out.pop();
+            out.extend_from_slice(b",\"views\":");
+            selection.write(then, row, &mut out);
+            out.push(b'}');
+        }
+    }
+    out.extend_from_slice(b"]}");
+    let mut response = conditional::json_text(out, tag);
     audit::note(&mut response, access, || personal, || vec![id]);
     Ok(response)
 }
@@ -194,21 +210,23 @@ impl<'a> NamedFeatures<'a> {
             .collect()
     }
 
-    /// Returns the views of `row` as `{"rfm":{…},"churn":null}`.
-    fn object(&self, served: &Served, row: &Row) -> Result<Box<RawValue>, Problem> {
-        let mut out = Vec::with_capacity(256);
-        for (view, features) in &self.views {
-            out.push(if out.is_empty() { b'{' } else { b',' });
+    /// Appends the views of `row` as `{"rfm":{…},"churn":null}`.
+    fn write(&self, served: &Served, row: &Row, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (number, (view, features)) in self.views.iter().enumerate() {
+            if number > 0 {
+                out.push(b',');
+            }
             let place = served.manifest.view(view);
             let values = place.and_then(|place| row.views.get(place));
             match (place, features) {
-                (Some(place), None) => served.keys[place].write(values, self.masked, &mut out),
+                (Some(place), None) => served.keys[place].write(values, self.masked, out),
                 (Some(place), Some(features)) if let Some(values) = values => {
-                    write_json(view, &mut out);
+                    write_json(view, out);
                     let known = &served.manifest.views[place].features;
                     for (at, feature) in features.iter().enumerate() {
                         out.extend_from_slice(if at == 0 { b":{" } else { b"," });
-                        write_json(feature, &mut out);
+                        write_json(feature, out);
                         out.push(b':');
                         let place = known.iter().position(|known| known.name == *feature);
                         let value = match place {
@@ -222,13 +240,11 @@ impl<'a> NamedFeatures<'a> {
                     out.push(b'}');
                 }
                 _ => {
-                    write_json(view, &mut out);
+                    write_json(view, out);
                     out.extend_from_slice(b":null");
                 }
             }
         }
-        out.extend_from_slice(if out.is_empty() { b"{}" } else { b"}" });
-        let text = String::from_utf8(out).map_err(|error| Problem::internal(error.to_string()))?;
-        RawValue::from_string(text).map_err(|error| Problem::internal(error.to_string()))
+        out.push(b'}');
     }
 }
