@@ -13,7 +13,7 @@ use crate::{
         Problem,
         access::Access,
         extract::{PathParam, Query, Selection, SnapshotRead, time_range::TimeRange},
-        reply::{Freshness, Views, audit, conditional, features::write_json},
+        reply::{Freshness, audit, conditional, features::write_json},
     },
     serving::Served,
 };
@@ -72,7 +72,7 @@ pub(crate) struct CustomerThen {
     /// View → feature → value, where the customer was found. Views and features that the snapshot does not
     /// have are null.
     #[serde(skip)]
-    #[schema(value_type = Option<Views>)]
+    #[schema(value_type = Option<crate::http::reply::Views>)]
     #[expect(dead_code, reason = "written after the other fields")]
     views: (),
     /// `unavailable` where the customer could not be read.
