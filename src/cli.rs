@@ -119,7 +119,8 @@ impl Setup {
     }
 }
 
-/// Parses and runs the command line. Returns exit code 0 on success, 3 if a build was held back, else 1.
+/// Parses and runs the command line. Returns exit code 0 on success, 3 if a build was held back, 141 if the
+/// reader of the output closed the pipe, else 1. Wrong arguments end the process with 2.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

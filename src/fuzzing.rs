@@ -1,7 +1,7 @@
-//! Bodies of the fuzz targets in `fuzz/`, which the tests run over the corpus. No part of the public
-//! interface.
+//! Bodies of the fuzz targets in `fuzz/`, which the tests run over the corpus. Not part of the
+//! public API.
 //!
-//! Each takes any bytes and panics where a parser breaks one of its promises.
+//! Each target accepts arbitrary bytes and panics if a parser violates an invariant.
 
 use crate::{audience::Expression, http, snapshot, tair};
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The modules form layers. A module imports only from layers above its own in this table, which
-//! `tests/it/house.rs` checks.
+//! `tests/it/conventions.rs` checks.
 //!
 //! | layer | modules |
 //! |---|---|

@@ -9,7 +9,7 @@
 //! snapshots/<id>/rows/part-00000.parquet       JSON texts, ready to serve
 //! snapshots/<id>/rankings/<segment>.parquet    members, best first
 //! snapshots/<id>/products/part-00000.parquet   names and similar products
-//! CURRENT                                   {publish, snapshot, previous, published_at}
+//! CURRENT                                   {publish, snapshot, previous, published_at, lake, recent}
 //! forgotten/<time>-<random>.json            {ids, at}: customers to erase
 //! ```
 

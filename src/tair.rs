@@ -35,7 +35,7 @@ use losses::Losses;
 const USE_CLUSTER_URL: &str =
     "this is a cluster; use a URL that begins with redis-cluster:// or rediss-cluster://";
 /// Advice for a `redis-cluster://` URL of a server that is no cluster.
-const USE_PLAIN_URL: &str = "this is no cluster; use a URL that begins with redis:// or rediss://";
+const USE_PLAIN_URL: &str = "this is not a cluster; use a URL that begins with redis:// or rediss://";
 
 /// Errors of Tair.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -1,9 +1,9 @@
 //! Log and metrics of the process, and the progress of long work. Imports only `config` from the rest of the
 //! crate.
 //!
-//! A log line looks like `2026-01-02T03:04:05Z INFO request method=GET route=/v1/segments status=200 …`, as
-//! text or JSON. Log lines never contain feature values, API keys or bodies. Customer ids appear only in
-//! audit lines, which can go to a separate file.
+//! A log line looks like `2026-01-02T03:04:05.000000Z  INFO request request_id="…" method="GET"
+//! route="/v1/segments" status=200 …`, as text or JSON. Log lines never contain feature values, API keys or
+//! bodies. Customer ids appear only in audit lines, which can go to a separate file.
 
 mod access_log;
 mod line_buffer;

@@ -178,8 +178,8 @@ fn parse(name: &str, sql: &str, file: Option<PathBuf>) -> ViewDefinition {
         } else if let Some((name, note)) = column_note(text) {
             columns.insert(name.clone(), note);
             column = Some(name);
-        } else if let Some(note) =
-            column.as_ref().filter(|_| text.starts_with("  ")).and_then(|name| columns.get_mut(name))
+        } else if text.starts_with("  ")
+            && let Some(note) = column.as_ref().and_then(|name| columns.get_mut(name))
         {
             note.description = format!("{} {}", note.description, text.trim());
         } else if !text.trim().is_empty() && column.is_none() {

@@ -15,8 +15,8 @@ pub struct ServingConfig {
     /// Default: `"512MiB"`.
     #[serde(deserialize_with = "bytes")]
     pub cache: u64,
-    /// Memory for the columns and sets that audience queries read. The least recently used entry is evicted
-    /// first and is read from the snapshot again when needed.
+    /// Memory for the columns and sets that audience queries read. Entries that are used least are
+    /// evicted first and are read from the snapshot again when needed.
     ///
     /// Default: `"512MiB"`.
     #[serde(deserialize_with = "bytes")]
@@ -26,7 +26,7 @@ pub struct ServingConfig {
     /// Default: `"64MiB"`.
     #[serde(deserialize_with = "bytes")]
     pub memory: u64,
-    /// Memory for results of snapshot comparisons and for the sets of segments.
+    /// Memory for results of snapshot comparisons.
     ///
     /// Default: `"64MiB"`.
     #[serde(deserialize_with = "bytes")]

@@ -42,7 +42,7 @@ pub(super) enum Role {
     Guest,
     /// Signed up without ever ordering.
     Prospect,
-    /// Places one huge order, cancelled soon after.
+    /// Places one huge order, canceled soon after.
     Whale,
     /// Only returns purchases of the previous year.
     Returner,

@@ -54,7 +54,7 @@ impl PublishState {
         if is_published { Some(current) } else { None }
     }
 
-    /// Returns the name that identifies the lake in Tair, and makes one up if the lake has none.
+    /// Returns the name that identifies the lake in Tair, and generates one if the lake has none.
     ///
     /// # Errors
     /// [`PublishError::OtherLake`] if Tair holds the data of another lake, unless a `full` publish replaces

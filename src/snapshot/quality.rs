@@ -13,7 +13,7 @@ const FALL: f64 = 0.5;
 const FEWEST: f64 = 5.0;
 
 impl Manifest {
-    /// Returns the reasons against publishing the snapshot: implausible differences to `before`, and broken
+    /// Returns the reasons not to publish the snapshot: implausible differences to `before`, and broken
     /// `rules`.
     #[must_use]
     pub fn implausible(&self, before: Option<&Self>, rules: &[QualityRule]) -> Vec<String> {
@@ -40,8 +40,10 @@ impl Manifest {
     fn emptied(&self, before: &Self) -> Vec<String> {
         let Quality { null_shares: now } = &self.quality;
         // Snapshots of older versions have no shares.
-        let known = before.quality.null_shares.iter().filter(|_| self.customers > 0);
-        let emptied = known.filter_map(|(feature, share)| {
+        if self.customers == 0 {
+            return Vec::new();
+        }
+        let emptied = before.quality.null_shares.iter().filter_map(|(feature, share)| {
             #[expect(clippy::cast_precision_loss, reason = "a share")]
             let customers = (1.0 - share) * before.customers as f64;
             let then = 1.0 - share;

@@ -1,4 +1,4 @@
-//! Encoded commands and the answer to a command. Pure.
+//! Encoded commands and the answer to a command. No I/O.
 
 use bytes::Bytes;
 

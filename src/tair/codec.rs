@@ -1,4 +1,4 @@
-//! Content of the keys in Tair: rows as field values, and the small records that name the publishes. Pure.
+//! Content of the keys in Tair: rows as field values, and the small records that name the publishes. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub struct Publishing {
     /// Earlier unfinished publishes, whose rows may still be in Tair.
     #[serde(default)]
     pub unfinished: Vec<Marker>,
-    /// Whether the publisher gave up in an orderly way and writes no more.
+    /// Whether the publisher released the publish and writes no more.
     #[serde(default)]
     pub released: bool,
     /// Number of customers of the new snapshot that are done, updated every few seconds.

@@ -1,9 +1,8 @@
 //! Pipelined connections to one server: the commands of all callers go out in one write, and answers are
 //! decoded in the input buffer. RESP2 only, with or without TLS.
 //!
-//! Rows are read and written over these connections and not over `fred`, which serves everything else. In
-//! `cargo bench --bench tair -- reads` these connections read 2.6 to 2.9 times as many rows a second as a
-//! pool of `fred` (605,000 against 211,000 without TLS, 516,000 against 186,000 with TLS, on two cores).
+//! Rows are read over these connections and not over `fred`: `cargo bench --bench tair -- reads` compares
+//! both, and `docs/benchmarks.md` has the figures.
 //!
 //! No call waits for a connection. Without one it fails at once: a reader has the snapshot, a publisher
 //! retries.

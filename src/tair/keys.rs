@@ -1,4 +1,4 @@
-//! Names of all keys that Larder keeps in Tair. Pure.
+//! Names of all keys that Larder keeps in Tair. No I/O.
 
 /// Number of members in one page of a ranking.
 pub const PAGE: usize = 1_000;

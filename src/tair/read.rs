@@ -232,8 +232,8 @@ impl Tair {
     }
 
     /// Follows the nodes of a cluster, and replaces clients that stay without an answer, forever. `fred`
-    /// heals nearly all failures by itself. This covers the rest, and clusters that grow from one node or
-    /// shrink to one.
+    /// recovers from most failures; this method handles the remaining ones, and clusters that grow from one
+    /// node or shrink to one.
     pub async fn watch(&self) {
         let (mut last_success, warnings) = (Instant::now(), LogThrottle::default());
         let mut settings = self.settings.clone();

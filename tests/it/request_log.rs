@@ -1,4 +1,4 @@
-//! The request log: one line a request, at the configured level and in the configured format.
+//! The access log: one line per request, at the configured level and in the configured format.
 
 use std::fs;
 

@@ -284,7 +284,11 @@ async fn openapi_document_has_descriptions_and_examples() {
 /// Checks that each property has a description, its own or that of its schema, and each scalar property an
 /// example.
 fn described(name: &str, schema: &Value) {
-    let Some(properties) = schema["properties"].as_object().filter(|_| name != "Views") else { return };
+    // The properties of `Views` come from the snapshot.
+    if name == "Views" {
+        return;
+    }
+    let Some(properties) = schema["properties"].as_object() else { return };
     for (property, content) in properties {
         let refers =
             ["$ref", "oneOf", "items", "additionalProperties"].iter().any(|key| content.get(key).is_some());

@@ -13,7 +13,7 @@ use crate::{
         Problem,
         access::Access,
         extract::{PathParam, Query, Selection, SnapshotRead, time_range::TimeRange},
-        reply::{Freshness, audit, conditional, features::write_json},
+        reply::{Freshness, Views, audit, conditional, features::write_json},
     },
     serving::Served,
 };
@@ -55,9 +55,8 @@ pub(crate) struct CustomerHistory {
     #[schema(required = false, value_type = Vec<String>, example = json!(["profile.email"]))]
     masked: BTreeSet<String>,
     /// The retained snapshots of the range, newest first, one for each `as_of`.
-    #[serde(skip)]
-    #[schema(value_type = Vec<CustomerThen>)]
-    #[expect(dead_code, reason = "written after the other fields")]
+    #[serde(skip_serializing_if = "is_written_later")]
+    #[schema(value_type = Vec<CustomerThen>, required = true)]
     history: (),
 }
 
@@ -71,14 +70,18 @@ pub(crate) struct CustomerThen {
     found: Option<bool>,
     /// View → feature → value, where the customer was found. Views and features that the snapshot does not
     /// have are null.
-    #[serde(skip)]
-    #[schema(value_type = Option<crate::http::reply::Views>)]
-    #[expect(dead_code, reason = "written after the other fields")]
+    #[serde(skip_serializing_if = "is_written_later")]
+    #[schema(value_type = Option<Views>)]
     views: (),
     /// `unavailable` where the customer could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = json!(null))]
     error: Option<&'static str>,
+}
+
+/// Returns true: the handler appends the field after the others.
+fn is_written_later((): &()) -> bool {
+    true
 }
 
 /// Get one customer over time

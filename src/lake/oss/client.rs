@@ -27,7 +27,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest backoff.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time that an answer may take, including the upload of a part.
+/// Maximum time of a response, including the upload of a part.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Client that is created on first use and shared.

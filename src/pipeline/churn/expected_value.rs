@@ -1,6 +1,6 @@
 //! The expected value: the spending that is expected of a customer within the horizon if the customer stays.
 //!
-//! There are two candidates. The first one is the customer's own spending rate, shrunk towards the mean as
+//! There are two candidates. The first one is the customer's own spending rate, shrunk toward the mean as
 //! far as that reduces the error. The second one is the expected amount of a purchase (gamma-gamma model)
 //! times the expected number of purchases given that there is at least one (purchase model). The candidate
 //! with the smaller error on held-out cuts is chosen.
@@ -85,7 +85,7 @@ pub(super) fn own_rate(raw: &[Vec<f64>], row: usize, horizon: f64) -> f64 {
     (1.0 - LIFETIME_WEIGHT) * recent + LIFETIME_WEIGHT * lifetime
 }
 
-/// The own rate, shrunk towards the mean: `scale` × (`own` × rate + (1 − `own`) × `mean`).
+/// The own rate, shrunk toward the mean: `scale` × (`own` × rate + (1 − `own`) × `mean`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct OwnRate {
     own: f64,

@@ -4,7 +4,7 @@
 //! Marketing Research 42 (2005), in the notation of Fader and Hardie, The Gamma-Gamma Model of Monetary Value
 //! (2013). The amounts of a customer's purchases are gamma distributed with shape p and an individual rate;
 //! the rates are gamma distributed over customers with shape q and rate γ. The expected amount of a customer
-//! with few purchases therefore shrinks towards the mean of all customers. Fitted by maximum likelihood.
+//! with few purchases therefore shrinks toward the mean of all customers. Fitted by maximum likelihood.
 
 use std::collections::BTreeMap;
 

@@ -50,10 +50,8 @@ fn sentence(table: &FeatureTable, source: &FeatureSource, at: usize, row: usize)
     if at == GAP {
         let since = plural(&number(raw(RECENCY)), "day", "days");
         return if raw(GAP).is_nan() {
-            format!(
-                "{since} since the last order, of a customer for {} days without a rhythm yet",
-                number(raw(TENURE).floor())
-            )
+            let tenure = plural(&number(raw(TENURE).floor()), "day", "days");
+            format!("{since} since the last order; customer for {tenure}, no usual interval yet")
         } else {
             format!("{since} since the last order, usually {value} between orders")
         };
@@ -139,7 +137,7 @@ mod tests {
                 (
                     "behavior.days_between_orders",
                     "raises",
-                    "1 day since the last order, of a customer for 1 days without a rhythm yet: \
+                    "1 day since the last order; customer for 1 day, no usual interval yet: \
                      this raises the risk"
                 ),
             ]

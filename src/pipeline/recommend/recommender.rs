@@ -219,7 +219,7 @@ impl Recommender {
     }
 
     /// Returns the square root of current sales relative to all buyers. The constants shrink rare products
-    /// towards the middle.
+    /// toward the middle.
     fn trend(&self, product: u32) -> f64 {
         let place = product as usize;
         ((self.current_sales[place] + 1.0) / (f64::from(self.buyers[place]) + 10.0)).sqrt()

@@ -42,7 +42,9 @@ impl Ranks {
         let mut next = Some(0);
         while next.is_some() {
             let mut members = RankedIds::default();
-            while let Some(first) = next.filter(|_| members.ranks.len() < SORTED) {
+            while let Some(first) = next
+                && members.ranks.len() < SORTED
+            {
                 let page;
                 (page, next) = list.page(served, first, PAGE).await?;
                 for (rank, id) in &page {

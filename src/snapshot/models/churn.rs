@@ -21,7 +21,7 @@ pub struct ChurnModel {
     pub trusted: bool,
     /// Reasons why the probabilities are not reliable.
     #[schema(example = json!([
-        "the history is 40 days, too short to measure a model on a horizon of 90 days"
+        "the purchase history is too short for a horizon of 90 days"
     ]))]
     pub reasons: Vec<String>,
     /// Limits of reliable probabilities.
@@ -162,7 +162,7 @@ pub struct PurchaseModels {
     pub gamma_gamma: Option<GammaGammaFit>,
     /// Degenerate fits, with the reason. They are never chosen.
     #[schema(example = json!([
-        "bg_nbd: no customer is seen to leave: it explains the purchases no better than NBD"
+        "bg_nbd: no evidence that customers leave: the fit is no better than NBD"
     ]))]
     pub degenerate: Vec<String>,
 }

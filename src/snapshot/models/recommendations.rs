@@ -14,7 +14,7 @@ pub struct RecommendationsModel {
     #[schema(example = "Products whose buyers overlap more than chance explains …")]
     pub method: String,
     /// Limits of the figures, such as a short history or few customers.
-    #[schema(example = json!(["the history is short: measured over 30 days instead of 90"]))]
+    #[schema(example = json!(["evaluated over 30 days, a third of the history, instead of 90"]))]
     pub notes: Vec<String>,
     /// Number of products that can be recommended.
     #[schema(example = 3_660)]
@@ -41,7 +41,7 @@ pub struct RecommendationsModel {
     /// Ranking rule of `buy_again`: the most accurate rule within the horizon before the split of the
     /// measurement; the simplest rule if too few customers bought.
     #[serde(default)]
-    #[schema(example = "often and lately ordered, and selling at present")]
+    #[schema(example = "time-decayed order count and current sales")]
     pub buy_again_rule: String,
     /// Number of latest products of a customer that count as bought together.
     #[schema(example = 100)]

@@ -84,7 +84,7 @@ impl From<std::io::Error> for ConnectError {
 pub(super) async fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Stream, ConnectError> {
     let connecting = async {
         let mut stream = open(endpoint).await?;
-        // A server that hangs accepts connections all the same.
+        // An unresponsive server still accepts connections, so the handshake waits for a reply.
         match greet(&mut stream, endpoint, &[b"PING"]).await? {
             Err(error) if is_rejection(&error) => Err(ConnectError::Rejected(error)),
             // A user who may not run PING has shown that the server answers.

@@ -1,4 +1,4 @@
-//! Parser and encoder for the part of RESP2 that Larder needs. Pure.
+//! Parser and encoder for the part of RESP2 that Larder needs. No I/O.
 //! <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
 /// Answer of the server, borrowed from the input buffer.

@@ -78,7 +78,7 @@ impl Shop {
         self.try_build(None).await.unwrap()
     }
 
-    /// Publishes the snapshot `id`, even if the publish gate would hold it back.
+    /// Publishes the snapshot `id`, even if it is older than the current one.
     pub(crate) async fn publish(&self, id: &SnapshotId) -> Current {
         let options = Options { force: true, ..Options::default() };
         Publisher::new(self.lake(), self.config.tair.clone(), options)

@@ -66,7 +66,7 @@ impl FileReader<'_> {
                 Some(ExtraField { name: &column.name, text, kind: RawType::Text, declared: column.declared })
             });
             let kept = if columns.kept.is_empty() { Some(Vec::new()) } else { kept.collect() };
-            let Some(kept) = kept.filter(|_| is_text) else {
+            let (true, Some(kept)) = (is_text, kept) else {
                 self.bad(not_utf8("the line"), covered)?;
                 continue;
             };
