@@ -10,6 +10,7 @@ use std::sync::{
 };
 
 use axum::{Router, routing::get};
+use utoipa::OpenApi;
 use utoipa_axum::routes;
 
 use crate::{
@@ -31,14 +32,13 @@ mod tls;
 
 pub(crate) use extract::cursor::fuzz as fuzz_cursor;
 pub use problem::Problem;
-pub use routes::feast;
 pub use server::serve;
 pub use tls::{Tls, TlsError};
 
 use route_table::{Endpoints, Need, RouteTable};
 use routes::{
-    audiences, churn, customer, customer_batch, customer_history, docs, exports, migration, models, overlap,
-    probes, recommendations, segment_history, segments, snapshots, views,
+    audiences, churn, customer, customer_batch, customer_history, docs, exports, feast, migration, models,
+    overlap, probes, recommendations, segment_history, segments, snapshots, views,
 };
 
 /// The state that handlers and layers share.
@@ -82,7 +82,7 @@ fn endpoints() -> Endpoints {
     const EXPORT: Need = Need::Scope(Scope::Export);
     const ADMIN: Need = Need::Scope(Scope::Admin);
     const METRICS: Need = Need::Scope(Scope::Metrics);
-    Endpoints::new(openapi::head())
+    Endpoints::new(openapi::Head::openapi())
         .add(FEATURES, routes!(customer::get_customer))
         .add(FEATURES, routes!(customer_batch::get_customers))
         .add(FEATURES, routes!(customer_history::get_customer_history))
@@ -115,8 +115,7 @@ fn endpoints() -> Endpoints {
 
 /// Returns the router of all endpoints.
 fn router(app: Arc<App>) -> Router {
-    endpoints()
-        .into_router()
+    Router::from(endpoints().router)
         // `batch` may be a customer's id: GET reads that customer, POST the batch.
         .route("/v1/customers/batch", get(customer::get_customer_named_batch))
         .merge(docs::router())

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | 1 | [`feature`]: data types; [`config`]: settings; [`workers`]: threads; [`cache`]: bounded caches |
 //! | 2 | [`telemetry`]: logs and metrics; `demo`: generated retail data |
-//! | 3 | [`lake`]: object storage; [`views`]: SQL views; [`tair`]: online store; [`audience`]: expressions |
+//! | 3 | [`lake`]: objects; [`views`]: SQL; [`tair`]: Redis; [`audience`]: audiences; [`feast`]: types |
 //! | 4 | [`snapshot`]: manifest, parts, `CURRENT`, erasure list |
 //! | 5 | `pipeline`: raw files to snapshot; [`publish`]: snapshot to Tair; [`serving`]: tiered reads |
 //! | 6 | [`http`]: REST API |
@@ -27,6 +27,7 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "build")]
 pub mod demo;
+pub mod feast;
 pub mod feature;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -39,6 +39,7 @@ mod overlap;
 mod poll;
 mod read_metrics;
 mod reads;
+mod recommendations;
 mod served;
 mod timeline;
 
@@ -54,6 +55,7 @@ pub use overlap::Overlap;
 pub use poll::RefreshOutcome;
 use read_metrics::ReadMetrics;
 use reads::NotCached;
+pub use recommendations::{Because, NextProduct, Recommended, RepeatProduct};
 pub use served::Served;
 pub use timeline::Timeline;
 

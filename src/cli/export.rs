@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    str::FromStr,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -86,14 +87,14 @@ enum ListArgs {
 #[derive(Debug, clap::Args)]
 struct ExportOptions {
     /// File format: csv, ndjson or parquet [default: by the extension of --out, else csv]
-    #[arg(long, value_parser = parse_format)]
+    #[arg(long, value_parser = parse_name::<ExportFormat>)]
     format: Option<ExportFormat>,
     /// Columns: `customer_id`, rank, features as view.feature, or whole views [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     columns: Vec<String>,
     /// Order of rows: id, which reads the snapshot once, or rank, which reads it once for every 65,536
     /// members [default: id; rank for an audience with --order-by]
-    #[arg(long, value_parser = parse_order)]
+    #[arg(long, value_parser = parse_name::<ExportOrder>)]
     order: Option<ExportOrder>,
     /// Snapshot id [default: the current snapshot]
     #[arg(long, value_name = "SNAPSHOT")]
@@ -109,34 +110,21 @@ struct ExportOptions {
 impl ExportOptions {
     /// Returns the format of `--format`, else of the extension of `--out`, else CSV.
     fn format(&self) -> ExportFormat {
-        let ending = Path::new(&self.out)
-            .extension()
-            .and_then(|ending| parse_format(&ending.to_str()?.to_lowercase()).ok());
+        let ending =
+            Path::new(&self.out).extension().and_then(|ending| ending.to_str()?.to_lowercase().parse().ok());
         self.format.or(ending).unwrap_or(ExportFormat::Csv)
     }
 }
 
-fn parse_format(name: &str) -> Result<ExportFormat, String> {
-    match name {
-        "csv" => Ok(ExportFormat::Csv),
-        "ndjson" => Ok(ExportFormat::Ndjson),
-        "parquet" => Ok(ExportFormat::Parquet),
-        _ => Err("expected csv, ndjson or parquet".to_owned()),
-    }
+/// Parses the name of a format or of an order.
+fn parse_name<T: FromStr<Err = &'static str>>(name: &str) -> Result<T, String> {
+    name.parse().map_err(|names| format!("expected {names}"))
 }
 
 /// Parses a number from 0 to `most`.
 fn parse_least(text: &str, most: f64) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number| (0.0..=most).contains(number));
     number.ok_or_else(|| format!("expected a number from 0 to {most}"))
-}
-
-fn parse_order(name: &str) -> Result<ExportOrder, String> {
-    match name {
-        "id" => Ok(ExportOrder::Id),
-        "rank" => Ok(ExportOrder::Rank),
-        _ => Err("expected id or rank".to_owned()),
-    }
 }
 
 fn parse_order_by(text: &str) -> Result<(FeatureName, bool), String> {

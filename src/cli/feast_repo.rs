@@ -10,7 +10,7 @@ use indicatif::HumanCount;
 
 use super::{Setup, table};
 use crate::{
-    http::feast,
+    feast,
     snapshot::{Manifest, read_current},
 };
 

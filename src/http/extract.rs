@@ -1,10 +1,10 @@
 //! Arguments of handlers, taken from a request: an argument that cannot be read is a
 //! [`Problem`](super::Problem).
 
-pub(super) mod body;
+mod body;
 pub(super) mod churn_filter;
 pub(super) mod cursor;
-pub(super) mod customer_ids;
+mod customer_ids;
 pub(super) mod expression;
 mod path;
 mod query;
@@ -12,8 +12,9 @@ pub(super) mod selection;
 mod snapshot_read;
 pub(super) mod time_range;
 
-pub(super) use body::JsonBody;
-pub(super) use path::{ModelName, PathParam, ProductId, SegmentName};
-pub(super) use query::Query;
+pub(super) use body::{JsonBody, RawJsonBody};
+pub(super) use customer_ids::{BatchId, MAX_IDS, customer_id};
+pub(super) use path::{FromPath, ModelName, PathParam, ProductId, SegmentName};
+pub(super) use query::{Query, limit, names};
 pub(super) use selection::Selection;
 pub(super) use snapshot_read::SnapshotRead;

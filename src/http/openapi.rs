@@ -7,7 +7,10 @@ use axum::{Json, extract::State};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::{App, endpoints, route_table::Need};
+use super::{
+    App, endpoints,
+    route_table::{Endpoints, Need},
+};
 use crate::feature::FeatureView;
 
 /// The OpenAPI document with the built-in views, as committed to the repository.
@@ -31,12 +34,7 @@ pub const COMMITTED: &str = include_str!("../../openapi/openapi.json");
         (name = "service", description = "Health, metrics and this document"),
     )
 )]
-struct Head;
-
-/// Returns the document without paths.
-pub(super) fn head() -> utoipa::openapi::OpenApi {
-    Head::openapi()
-}
+pub(super) struct Head;
 
 /// Get the OpenAPI document
 #[utoipa::path(
@@ -51,8 +49,8 @@ pub(super) async fn openapi(State(app): State<Arc<App>>) -> Json<Value> {
 /// Returns the document with the features of `views`.
 #[must_use]
 pub fn with_views(views: &[FeatureView]) -> Value {
-    let (document, needs) = endpoints().into_document();
-    let mut document = serde_json::to_value(document).unwrap_or(Value::Null);
+    let Endpoints { router, needs } = endpoints();
+    let mut document = serde_json::to_value(router.into_openapi()).unwrap_or(Value::Null);
     if let Some(schema) = document.pointer_mut("/components/schemas/Views") {
         let properties: Map<String, Value> =
             views.iter().map(|view| (view.name.clone(), view_schema(view))).collect();

@@ -8,6 +8,6 @@ mod freshness;
 pub(super) mod list_page;
 
 pub(super) use conditional::{json, json_tagged, not_modified};
-pub(super) use features::Views;
+pub(super) use features::{Views, raw};
 pub(super) use freshness::Freshness;
-pub(super) use list_page::{ListPage, Page, PageHead};
+pub(super) use list_page::{Page, PageHead};

@@ -2,10 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::{
-    Router,
-    http::{Method, StatusCode},
-};
+use axum::http::{Method, StatusCode};
 use prometheus::{Histogram, IntCounter};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -27,8 +24,8 @@ pub(super) enum Need {
 
 /// Handlers, their documentation, and the permission that each path needs.
 pub(super) struct Endpoints {
-    router: OpenApiRouter<Arc<App>>,
-    needs: Vec<(String, Need)>,
+    pub(super) router: OpenApiRouter<Arc<App>>,
+    pub(super) needs: Vec<(String, Need)>,
 }
 
 impl Endpoints {
@@ -48,16 +45,6 @@ impl Endpoints {
     pub(super) fn add_undocumented(mut self, need: Need, paths: &[&str]) -> Self {
         self.needs.extend(paths.iter().map(|path| ((*path).to_owned(), need)));
         self
-    }
-
-    /// Returns the router of the documented endpoints.
-    pub(super) fn into_router(self) -> Router<Arc<App>> {
-        self.router.split_for_parts().0
-    }
-
-    /// Returns the OpenAPI document, and the permission that each path needs.
-    pub(super) fn into_document(self) -> (OpenApi, Vec<(String, Need)>) {
-        (self.router.split_for_parts().1, self.needs)
     }
 }
 

@@ -8,7 +8,7 @@ pub(super) mod customer_batch;
 pub(super) mod customer_history;
 pub(super) mod docs;
 pub(super) mod exports;
-pub mod feast;
+pub(super) mod feast;
 pub(super) mod migration;
 pub(super) mod models;
 pub(super) mod overlap;

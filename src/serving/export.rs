@@ -8,6 +8,7 @@
 use std::{
     ops::Range,
     pin::Pin,
+    str::FromStr,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -66,6 +67,31 @@ pub enum ExportOrder {
     Id,
     /// By rank, best first. The snapshot is read once per 65,536 members.
     Rank,
+}
+
+impl FromStr for ExportFormat {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "csv" => Ok(Self::Csv),
+            "ndjson" => Ok(Self::Ndjson),
+            "parquet" => Ok(Self::Parquet),
+            _ => Err("csv, ndjson or parquet"),
+        }
+    }
+}
+
+impl FromStr for ExportOrder {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "id" => Ok(Self::Id),
+            "rank" => Ok(Self::Rank),
+            _ => Err("id or rank"),
+        }
+    }
 }
 
 /// Description of an export.

@@ -1,10 +1,6 @@
 //! Reads through the tiers: memory, Tair, snapshot.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
@@ -21,7 +17,7 @@ use crate::{
 };
 
 /// Number of customers of a batch that are read concurrently from the snapshot.
-const BATCH_READS: usize = 32;
+pub(super) const BATCH_READS: usize = 32;
 
 /// Result for an erased customer, known without asking a tier.
 const ERASED: CustomerRead = CustomerRead { row: None, tier: Tier::Memory, label: None };
@@ -140,11 +136,14 @@ impl Serving {
     }
 
     /// Reads several customers. Results are in the order of `ids`.
+    ///
+    /// # Errors
+    /// The first error, if no customer could be read.
     pub async fn customers(
         &self,
         served: &Served,
         ids: &[CustomerId],
-    ) -> Vec<Result<CustomerRead, ReadError>> {
+    ) -> Result<Vec<Result<CustomerRead, ReadError>>, ReadError> {
         let mut results: Vec<Option<Result<CustomerRead, ReadError>>> = Vec::with_capacity(ids.len());
         let memory = if served.publish > 0 { self.memory.as_ref() } else { None };
         for id in ids {
@@ -187,7 +186,11 @@ impl Serving {
                 }
             }
         }
-        results.into_iter().flatten().collect()
+        let results: Vec<_> = results.into_iter().flatten().collect();
+        match results.first() {
+            Some(Err(error)) if results.iter().all(Result::is_err) => Err(error.clone()),
+            _ => Ok(results),
+        }
     }
 
     /// Reads a product of the snapshot with its similar products; `None` if the product is unknown.
@@ -196,20 +199,6 @@ impl Serving {
     /// [`ReadError::Unavailable`] if the snapshot cannot be read.
     pub async fn product(&self, served: &Served, id: &str) -> Result<Option<ProductRow>, ReadError> {
         Ok(served.reader.product(id).await?)
-    }
-
-    /// Reads the names of products. Products without a name, and products that cannot be read, are left out.
-    pub async fn product_names(&self, served: &Served, ids: &BTreeSet<String>) -> BTreeMap<String, String> {
-        let name = |id: &String| {
-            let id = id.clone();
-            async move {
-                let product = served.reader.product(&id).await;
-                // The reader counts and logs its errors. A list without some names is better than no list.
-                Some((id, product.ok()??.name?))
-            }
-        };
-        let reads: Vec<_> = ids.iter().map(name).collect();
-        stream::iter(reads).buffered(BATCH_READS).filter_map(std::future::ready).collect().await
     }
 
     /// Reads at most `limit` members of a segment from rank `offset` on, best first. Ranks count from 0.

@@ -108,6 +108,27 @@ impl Served {
         self.forgotten.contains(id)
     }
 
+    /// Returns the manifest without erased customers, and without personal values unless `pii` is set.
+    #[must_use]
+    pub fn manifest_for(&self, pii: bool) -> Manifest {
+        let mut manifest = self.manifest.as_ref().clone();
+        manifest.warnings.retain(|warning| warning.customer_id.as_ref().is_none_or(|id| !self.forgets(id)));
+        if !pii {
+            // A warning about an audience may quote a personal value of the audience's expression.
+            manifest.warnings.retain(|warning| warning.kind != "audience");
+            for segment in &mut manifest.segments {
+                segment.definition = self.manifest.definition_masked(segment).to_owned();
+            }
+        }
+        // A part is described by its first and its last customer.
+        for bound in manifest.files.iter_mut().flat_map(|file| [&mut file.first, &mut file.last]) {
+            if bound.as_ref().is_some_and(|id| self.forgets(id)) {
+                *bound = None;
+            }
+        }
+        manifest
+    }
+
     /// Returns the ranks of the erased customers in the lists. They are located on the first call.
     ///
     /// # Errors

@@ -3,9 +3,13 @@
 use std::{ops::Range, sync::Arc};
 
 use chrono::{DateTime, Utc};
+use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{ReadError, Served, Serving};
+use super::{Moved, ReadError, Served, Serving};
 use crate::snapshot::Manifest;
+
+/// Number of comparisons of two snapshots that one request waits for at a time.
+const CONCURRENT_COMPARISONS: usize = 2;
 
 /// Retained snapshots, oldest as-of time first.
 ///
@@ -59,5 +63,28 @@ impl Serving {
     /// [`ReadError::Unavailable`] if the lake cannot be listed.
     pub async fn timeline(&self, current: &Served) -> Result<Timeline, ReadError> {
         Ok(Timeline::new(&self.snapshots().await?, &current.manifest))
+    }
+
+    /// Compares the members of `segment` in the snapshots at `places` with the members in the snapshot before
+    /// each. `None` stands for a snapshot without the segment or without a snapshot before it.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] if the snapshots cannot be read.
+    pub async fn moves(
+        &self,
+        timeline: &Timeline,
+        places: Range<usize>,
+        segment: &str,
+    ) -> Result<Vec<Option<Moved>>, ReadError> {
+        let moved = |place: usize| async move {
+            let Some(before) = place.checked_sub(1) else { return Ok(None) };
+            match self.moved(&timeline.0[before], &timeline.0[place], segment).await {
+                // The snapshot before was removed in the meantime.
+                Err(ReadError::UnknownSnapshot(_)) => Ok(None),
+                moved => moved,
+            }
+        };
+        let comparisons: Vec<_> = places.map(moved).collect();
+        stream::iter(comparisons).buffered(CONCURRENT_COMPARISONS).try_collect().await
     }
 }

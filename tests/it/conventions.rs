@@ -69,7 +69,7 @@ fn top_module(path: &str) -> &str {
 const LAYERS: &[&[&str]] = &[
     &["feature", "config", "workers", "cache"],
     &["telemetry", "demo"],
-    &["lake", "views", "tair", "audience"],
+    &["lake", "views", "tair", "audience", "feast"],
     &["snapshot"],
     &["pipeline", "publish", "serving"],
     &["http"],

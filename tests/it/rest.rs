@@ -202,6 +202,20 @@ async fn customer_fast_path_equals_the_router() {
 }
 
 #[tokio::test]
+async fn every_get_with_an_etag_documents_304() {
+    let shop = corners();
+    let service = shop.open().await;
+    let document = service.get("/openapi.json").await.json();
+    for (template, methods) in document["paths"].as_object().unwrap() {
+        let path = template.replace("customers/{id}", "customers/loyal").replace("{name}", "prospect");
+        let answer = service.get(&path).await;
+        if methods["get"].is_object() && answer.headers.contains_key("etag") {
+            assert!(methods["get"]["responses"]["304"].is_object(), "{template}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn etag_unchanged_returns_304_until_the_next_publish() {
     let shop = corners();
     let service = shop.open().await;

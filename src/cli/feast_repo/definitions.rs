@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     config::FeastConfig,
+    feast::{FeastType, JOIN_KEY, resolve},
     feature::{Feature, FeatureView},
-    http::feast::{FeastType, JOIN_KEY, resolve},
     snapshot::Manifest,
 };
 

@@ -11,25 +11,25 @@ use crate::{
 const MAX_VALUE: f64 = 1e15;
 
 /// The filters as written in a query.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ChurnFilters<'a> {
-    pub(crate) risk: Option<&'a str>,
-    pub(crate) segment: Option<&'a str>,
-    pub(crate) min_probability: Option<&'a str>,
-    pub(crate) min_value: Option<&'a str>,
+#[derive(Debug)]
+pub(crate) struct ChurnFilters {
+    pub(crate) risk: Option<String>,
+    pub(crate) segment: Option<String>,
+    pub(crate) min_probability: Option<String>,
+    pub(crate) min_value: Option<String>,
 }
 
-impl ChurnFilters<'_> {
+impl ChurnFilters {
     /// Reads the filters.
     pub(crate) fn parse(self) -> Result<ChurnFilter, Problem> {
-        if self.risk.is_some_and(|risk| !["high", "medium", "low"].contains(&risk)) {
+        if self.risk.as_deref().is_some_and(|risk| !["high", "medium", "low"].contains(&risk)) {
             return Err(Problem::bad_parameter("`risk` must be high, medium or low"));
         }
         Ok(ChurnFilter {
-            risk: self.risk.map(str::to_owned),
-            segment: self.segment.map(str::to_owned),
-            min_probability: at_least("min_probability", self.min_probability, 1.0)?,
-            min_value: at_least("min_value", self.min_value, MAX_VALUE)?,
+            risk: self.risk,
+            segment: self.segment,
+            min_probability: at_least("min_probability", self.min_probability.as_deref(), 1.0)?,
+            min_value: at_least("min_value", self.min_value.as_deref(), MAX_VALUE)?,
         })
     }
 }

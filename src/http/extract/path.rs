@@ -8,7 +8,7 @@ use axum::{
 use crate::{
     feature::CustomerId,
     http::problem::{self, Problem},
-    snapshot::SnapshotId,
+    snapshot::{SnapshotError, SnapshotId},
 };
 
 /// The parameter of a path such as `/v1/customers/{id}`.
@@ -17,42 +17,30 @@ pub(crate) struct PathParam<T>(pub(crate) T);
 
 /// A type that a percent-decoded path segment can be read as.
 pub(crate) trait FromPath: Sized {
-    /// Reads the segment.
-    fn read(text: String) -> Result<Self, Problem>;
-
-    /// Returns the problem of a segment whose bytes are not UTF-8.
-    fn not_utf8() -> Problem;
+    /// Reads the segment; `None` stands for bytes that are not UTF-8.
+    fn read(text: Option<&str>) -> Result<Self, Problem>;
 }
 
 impl<T: FromPath, S: Send + Sync> FromRequestParts<S> for PathParam<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(text)) => T::read(text).map(Self),
-            Err(_) => Err(T::not_utf8()),
-        }
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        T::read(path.as_ref().ok().map(|Path(text)| text.as_str())).map(Self)
     }
 }
 
 impl FromPath for CustomerId {
-    fn read(text: String) -> Result<Self, Problem> {
-        Self::parse(&text).map_err(|error| Problem::bad_id(error.to_string()))
-    }
-
-    fn not_utf8() -> Problem {
-        Problem::bad_id("a customer id must be UTF-8")
+    fn read(text: Option<&str>) -> Result<Self, Problem> {
+        let text = text.ok_or_else(|| Problem::bad_id("a customer id must be UTF-8"))?;
+        Self::parse(text).map_err(|error| Problem::bad_id(error.to_string()))
     }
 }
 
 impl FromPath for SnapshotId {
-    fn read(text: String) -> Result<Self, Problem> {
-        text.parse()
-            .map_err(|error: crate::snapshot::SnapshotError| Problem::snapshot_not_found(error.to_string()))
-    }
-
-    fn not_utf8() -> Problem {
-        Problem::snapshot_not_found("a snapshot id must be UTF-8")
+    fn read(text: Option<&str>) -> Result<Self, Problem> {
+        let text = text.ok_or_else(|| Problem::snapshot_not_found("a snapshot id must be UTF-8"))?;
+        text.parse().map_err(|error: SnapshotError| Problem::snapshot_not_found(error.to_string()))
     }
 }
 
@@ -61,12 +49,9 @@ impl FromPath for SnapshotId {
 pub(crate) struct SegmentName(pub(crate) String);
 
 impl FromPath for SegmentName {
-    fn read(text: String) -> Result<Self, Problem> {
-        Ok(Self(text))
-    }
-
-    fn not_utf8() -> Problem {
-        problem::unknown_segment("?", [])
+    fn read(text: Option<&str>) -> Result<Self, Problem> {
+        let name = text.ok_or_else(|| problem::unknown_segment("?", []))?;
+        Ok(Self(name.to_owned()))
     }
 }
 
@@ -75,12 +60,9 @@ impl FromPath for SegmentName {
 pub(crate) struct ProductId(pub(crate) String);
 
 impl FromPath for ProductId {
-    fn read(text: String) -> Result<Self, Problem> {
-        Ok(Self(text))
-    }
-
-    fn not_utf8() -> Problem {
-        Problem::product_not_found("a product id must be UTF-8")
+    fn read(text: Option<&str>) -> Result<Self, Problem> {
+        let id = text.ok_or_else(|| Problem::product_not_found("a product id must be UTF-8"))?;
+        Ok(Self(id.to_owned()))
     }
 }
 
@@ -89,11 +71,8 @@ impl FromPath for ProductId {
 pub(crate) struct ModelName(pub(crate) String);
 
 impl FromPath for ModelName {
-    fn read(text: String) -> Result<Self, Problem> {
-        Ok(Self(text))
-    }
-
-    fn not_utf8() -> Problem {
-        problem::unknown_model()
+    fn read(text: Option<&str>) -> Result<Self, Problem> {
+        let name = text.ok_or_else(problem::unknown_model)?;
+        Ok(Self(name.to_owned()))
     }
 }

@@ -19,3 +19,17 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
         }
     }
 }
+
+/// Reads the parameter `limit`: a number from 1 to `most`.
+pub(crate) fn limit(text: Option<&str>, default: usize, most: usize) -> Result<usize, Problem> {
+    match text.map(str::parse) {
+        None => Ok(default),
+        Some(Ok(limit)) if (1..=most).contains(&limit) => Ok(limit),
+        Some(_) => Err(Problem::bad_parameter(format!("`limit` must be a number from 1 to {most}"))),
+    }
+}
+
+/// Returns the names in a list such as `rfm, churn`.
+pub(crate) fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty())
+}

@@ -1,5 +1,6 @@
 //! The views and features that a caller asks for.
 
+use super::query::names;
 use crate::{
     config::Scope,
     feature::{FeatureView, near},
@@ -62,7 +63,7 @@ impl Selection {
 
     /// Selects the views in a list such as `rfm,churn`.
     pub(crate) fn views(served: &Served, access: &Access, list: &str) -> Result<Self, Problem> {
-        Self::named(served, access, list.split(',').map(str::trim).filter(|name| !name.is_empty()), [])
+        Self::named(served, access, names(list), [])
     }
 
     /// Selects whole `views`, and single `features` such as `rfm.segment`.

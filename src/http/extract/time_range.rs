@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
+use super::query::limit;
 use crate::{http::Problem, serving::Timeline, snapshot::rfc3339};
 
 /// The greatest number of snapshots in an answer.
@@ -28,30 +31,31 @@ pub(crate) fn instant(text: &str, end: DayEnd) -> Option<DateTime<Utc>> {
     }
 }
 
-/// The parameters of a time range as written in a query.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TimeRange<'a> {
-    pub(crate) from: Option<&'a str>,
-    pub(crate) to: Option<&'a str>,
-    pub(crate) limit: Option<&'a str>,
+/// A time range.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TimeRange {
+    /// Earliest `as_of`: a time (RFC 3339) or a date.
+    #[param(example = "2011-06-01")]
+    pub(crate) from: Option<String>,
+    /// Latest `as_of`: a time (RFC 3339) or a date, which includes the whole day.
+    #[param(example = "2011-12-09")]
+    pub(crate) to: Option<String>,
+    /// Number of snapshots, the newest of the range; 1 to 100, by default 30.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    pub(crate) limit: Option<String>,
 }
 
-impl TimeRange<'_> {
+impl TimeRange {
     /// Returns the places in `timeline` of the newest `limit` snapshots of the range.
     pub(crate) fn places(&self, timeline: &Timeline) -> Result<Range<usize>, Problem> {
-        let from = bound("from", self.from, DayEnd::First)?;
-        let to = bound("to", self.to, DayEnd::Last)?;
+        let from = bound("from", self.from.as_deref(), DayEnd::First)?;
+        let to = bound("to", self.to.as_deref(), DayEnd::Last)?;
         if from.zip(to).is_some_and(|(from, to)| from > to) {
             return Err(Problem::bad_parameter("`from` must not be later than `to`"));
         }
-        let limit = match self.limit.map(str::parse) {
-            None => DEFAULT_SNAPSHOTS,
-            Some(Ok(limit)) if (1..=MAX_SNAPSHOTS).contains(&limit) => limit,
-            Some(_) => {
-                let why = format!("`limit` must be a number from 1 to {MAX_SNAPSHOTS}");
-                return Err(Problem::bad_parameter(why));
-            }
-        };
+        let limit = limit(self.limit.as_deref(), DEFAULT_SNAPSHOTS, MAX_SNAPSHOTS)?;
         let range = timeline.between(from, to);
         Ok(range.start.max(range.end.saturating_sub(limit))..range.end)
     }

@@ -2,6 +2,7 @@
 //! hand.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
@@ -81,13 +82,22 @@ pub(crate) fn write_views(selection: &Selection, served: &Served, row: &Row, tie
 /// Appends an object whose members `write` appends.
 fn write_object<T>(members: impl IntoIterator<Item = T>, out: &mut Vec<u8>, write: impl Fn(T, &mut Vec<u8>)) {
     out.push(b'{');
-    for (at, member) in members.into_iter().enumerate() {
+    write_joined(members, out, write);
+    out.push(b'}');
+}
+
+/// Appends `items` with commas between them.
+pub(crate) fn write_joined<T>(
+    items: impl IntoIterator<Item = T>,
+    out: &mut Vec<u8>,
+    write: impl Fn(T, &mut Vec<u8>),
+) {
+    for (at, item) in items.into_iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        write(member, out);
+        write(item, out);
     }
-    out.push(b'}');
 }
 
 /// Appends a customer of a batch: `{"customer_id":…,"found":true,"tier":…,"views":{…}}` or the like.
@@ -123,4 +133,9 @@ pub(crate) fn write_result(
 pub(crate) fn write_json(value: impl Serialize, out: &mut Vec<u8>) {
     // Writing to memory cannot fail.
     let _ = serde_json::to_writer(out, &value);
+}
+
+/// Returns JSON text as a value.
+pub(crate) fn raw(json: String) -> Box<RawValue> {
+    RawValue::from_string(json).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

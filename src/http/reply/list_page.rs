@@ -12,7 +12,7 @@ use crate::{
     feature::{CustomerId, Tier},
     http::{
         Problem,
-        extract::{Selection, SnapshotRead, cursor::Cursor},
+        extract::{self, Selection, SnapshotRead, cursor::Cursor},
     },
     serving::MemberPage,
 };
@@ -69,65 +69,47 @@ pub(crate) struct Member {
 
 /// Reads the number of members of a page: 1 to 1,000, by default 100.
 pub(crate) fn limit(text: Option<&str>) -> Result<usize, Problem> {
-    match text.map(str::parse) {
-        None => Ok(DEFAULT_LIMIT),
-        Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
-        Some(_) => Err(Problem::bad_parameter(format!("`limit` must be a number from 1 to {MAX_LIMIT}"))),
-    }
+    extract::limit(text, DEFAULT_LIMIT, MAX_LIMIT)
 }
 
-/// The members of a page, and the name of their list in cursors.
-#[derive(Debug)]
-pub(crate) struct ListPage {
-    pub(crate) list: String,
-    pub(crate) members: MemberPage,
-}
-
-impl ListPage {
-    /// Reads the selected views of the members, and writes the page behind what `head` makes of the common
-    /// part.
-    pub(crate) async fn respond<H: Serialize>(
-        self,
-        read: &SnapshotRead,
-        selection: &Selection,
-        head: impl FnOnce(PageHead) -> H,
-    ) -> Result<Response, Problem> {
-        let SnapshotRead { app, served, access, .. } = read;
-        let MemberPage { customers, total, next, tier } = self.members;
-        let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
-        let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await };
-        if let Some(Err(error)) = rows.first()
-            && rows.iter().all(Result::is_err)
-        {
-            return Err(error.clone().into());
-        }
-        let next = next
-            .map(|offset| Cursor { snapshot: served.manifest.id.clone(), list: self.list, offset }.encode());
-        let masked = selection.masked_features(served).into_iter().map(str::to_owned).collect();
-        let head = head(PageHead { freshness: Freshness::from(&**served), tier, masked, total, next });
-        let mut out = Vec::with_capacity(256 + ids.len() * 128);
-        write_json(&head, &mut out);
-        // The members go before the bracket that ends the head.
-        out.pop();
-        out.extend_from_slice(b",\"customers\":[");
-        for (at, (id, rank)) in ids.iter().zip(ranks).enumerate() {
-            out.extend_from_slice(if at > 0 { b",{\"rank\":" } else { b"{\"rank\":" });
-            write_json(rank + 1, &mut out);
-            out.extend_from_slice(b",\"customer_id\":");
-            write_json(id.as_str(), &mut out);
-            out.extend_from_slice(b",\"views\":");
-            match rows.get(at) {
-                None => out.extend_from_slice(b"{}"),
-                Some(Ok(answer)) if let Some(row) = &answer.row => {
-                    write_views(selection, served, row, answer.tier, &mut out);
-                }
-                Some(_) => out.extend_from_slice(b"null"),
+/// Reads the selected views of the `members` of `list`, and writes the page behind what `head` makes of the
+/// common part.
+pub(crate) async fn respond<H: Serialize>(
+    read: &SnapshotRead,
+    selection: &Selection,
+    list: String,
+    members: MemberPage,
+    head: impl FnOnce(PageHead) -> H,
+) -> Result<Response, Problem> {
+    let SnapshotRead { app, served, access, .. } = read;
+    let MemberPage { customers, total, next, tier } = members;
+    let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
+    let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await? };
+    let next = next.map(|offset| Cursor { snapshot: served.manifest.id.clone(), list, offset }.encode());
+    let masked = selection.masked_features(served).into_iter().map(str::to_owned).collect();
+    let head = head(PageHead { freshness: Freshness::from(&**served), tier, masked, total, next });
+    let mut out = Vec::with_capacity(256 + ids.len() * 128);
+    write_json(&head, &mut out);
+    // The members go before the bracket that ends the head.
+    out.pop();
+    out.extend_from_slice(b",\"customers\":[");
+    for (at, (id, rank)) in ids.iter().zip(ranks).enumerate() {
+        out.extend_from_slice(if at > 0 { b",{\"rank\":" } else { b"{\"rank\":" });
+        write_json(rank + 1, &mut out);
+        out.extend_from_slice(b",\"customer_id\":");
+        write_json(id.as_str(), &mut out);
+        out.extend_from_slice(b",\"views\":");
+        match rows.get(at) {
+            None => out.extend_from_slice(b"{}"),
+            Some(Ok(answer)) if let Some(row) = &answer.row => {
+                write_views(selection, served, row, answer.tier, &mut out);
             }
-            out.push(b'}');
+            Some(_) => out.extend_from_slice(b"null"),
         }
-        out.extend_from_slice(b"]}");
-        let mut response = conditional::json_text(out, conditional::of_answers(served, access, &rows));
-        audit::note(&mut response, access, || selection.personal(served), || audit::found(&rows));
-        Ok(response)
+        out.push(b'}');
     }
+    out.extend_from_slice(b"]}");
+    let mut response = conditional::json_text(out, conditional::of_answers(served, access, &rows));
+    audit::note(&mut response, access, || selection.personal(served), || audit::found(&rows));
+    Ok(response)
 }

@@ -13,7 +13,7 @@ use crate::{
             JsonBody, Selection, SnapshotRead,
             expression::{check_query_by, expression, feature, number, order_by},
         },
-        reply::{ListPage, Page, PageHead},
+        reply::{Page, PageHead, list_page, raw},
     },
     serving::{Audience, AudienceRequest, Breakdown, Parts},
 };
@@ -217,7 +217,7 @@ pub(crate) async fn query_audience(
             hints: hints.into_iter().map(|(position, message)| Hint { position, message }).collect(),
         }
     };
-    ListPage { list, members }.respond(&read, &selection, head).await
+    list_page::respond(&read, &selection, list, members, head).await
 }
 
 impl BreakdownAnswer {
@@ -242,11 +242,6 @@ impl BreakdownAnswer {
             }
         }
     }
-}
-
-/// Returns JSON text as a value.
-fn raw(json: String) -> Box<RawValue> {
-    RawValue::from_string(json).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// Reads the fields of a body; names are not looked up in the snapshot yet.

@@ -10,7 +10,7 @@ use crate::http::{
         Query, Selection, SnapshotRead,
         churn_filter::{self, ChurnFilters},
     },
-    reply::{self, ListPage, Page, PageHead, list_page},
+    reply::{self, Page, PageHead, list_page},
 };
 
 /// Filters of the list, and the page.
@@ -54,6 +54,7 @@ pub(crate) struct ChurnList {
     responses(
         (status = 200, description = "A page of customers, by value at risk descending, then id",
             body = Page<ChurnList>),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
         (status = 400, description = "A bad filter, limit or cursor, or an unknown view"),
         (status = 404, description = "The snapshot has no churn model"),
         (status = 410, description = "The cursor's snapshot was removed"),
@@ -63,22 +64,16 @@ pub(crate) async fn list_churn(
     mut read: SnapshotRead,
     Query(query): Query<ChurnQuery>,
 ) -> Result<Response, Problem> {
-    let limit = list_page::limit(query.limit.as_deref())?;
-    let filters = ChurnFilters {
-        risk: query.risk.as_deref(),
-        segment: query.segment.as_deref(),
-        min_probability: query.min_probability.as_deref(),
-        min_value: query.min_value.as_deref(),
-    };
-    let filter = filters.parse()?;
+    let ChurnQuery { risk, min_probability, segment, min_value, limit, cursor, views } = query;
+    let limit = list_page::limit(limit.as_deref())?;
+    let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
     let list = churn_filter::list_name(&filter);
-    let offset = read.resume(query.cursor.as_deref(), &list).await?;
+    let offset = read.resume(cursor.as_deref(), &list).await?;
     churn_filter::check(&read.served, &filter)?;
-    let views = query.views.as_deref().unwrap_or("churn");
-    let selection = Selection::views(&read.served, &read.access, views)?;
+    let selection = Selection::views(&read.served, &read.access, views.as_deref().unwrap_or("churn"))?;
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
     }
     let members = read.app.serving.churn(&read.served, &filter, offset, limit).await?;
-    ListPage { list, members }.respond(&read, &selection, |head| ChurnList { head }).await
+    list_page::respond(&read, &selection, list, members, |head| ChurnList { head }).await
 }

@@ -16,7 +16,7 @@ use crate::{
     http::{
         App, Problem,
         access::Access,
-        extract::{PathParam, Query, Selection},
+        extract::{FromPath, PathParam, Query, Selection},
         reply::{
             Freshness, Views, audit, conditional,
             features::{write_freshness, write_json, write_masked, write_tier, write_views},
@@ -85,7 +85,7 @@ pub(crate) async fn get_customer_named_batch(
     Query(query): Query<ViewsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    respond(&app, &access, parse("batch")?, query.views.as_deref(), &headers).await
+    respond(&app, &access, CustomerId::read(Some("batch"))?, query.views.as_deref(), &headers).await
 }
 
 /// Returns the id in `GET /v1/customers/{id}` without a query.
@@ -108,12 +108,7 @@ pub(crate) async fn answer_directly(
     id: &[u8],
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let id = std::str::from_utf8(id).map_err(|_| Problem::bad_id("a customer id must be UTF-8"))?;
-    respond(app, access, parse(id)?, None, headers).await
-}
-
-fn parse(id: &str) -> Result<CustomerId, Problem> {
-    CustomerId::parse(id).map_err(|error| Problem::bad_id(error.to_string()))
+    respond(app, access, CustomerId::read(std::str::from_utf8(id).ok())?, None, headers).await
 }
 
 async fn respond(

@@ -12,14 +12,10 @@ use crate::{
     http::{
         App, Problem,
         access::Access,
-        extract::{
-            Selection,
-            body::RawJsonBody,
-            customer_ids::{BatchId, MAX_IDS, customer_id},
-        },
+        extract::{BatchId, MAX_IDS, RawJsonBody, Selection, customer_id},
         reply::{
             Freshness, Views, audit, conditional,
-            features::{write_freshness, write_masked, write_result},
+            features::{write_freshness, write_joined, write_masked, write_result},
         },
     },
 };
@@ -110,12 +106,7 @@ pub(crate) async fn get_customers(
             Selection::named(&served, &access, views, features.iter().flatten().map(String::as_str))?
         }
     };
-    let answers = app.serving.customers(&served, &ids).await;
-    if let Some(Err(error)) = answers.first()
-        && answers.iter().all(Result::is_err)
-    {
-        return Err(error.clone().into());
-    }
+    let answers = app.serving.customers(&served, &ids).await?;
     let rows = answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
     let size: usize = rows.map(|row| served.keys_bytes + row.views.bytes()).sum();
     let mut out = Vec::with_capacity(256 + ids.len() * 128 + size);
@@ -123,12 +114,9 @@ pub(crate) async fn get_customers(
     write_freshness(&served, None, &mut out);
     write_masked(&selection, &served, &mut out);
     out.extend_from_slice(b",\"results\":[");
-    for (at, (id, answer)) in ids.iter().zip(&answers).enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_result(&served, &selection, id, answer, &mut out);
-    }
+    write_joined(ids.iter().zip(&answers), &mut out, |(id, answer), out| {
+        write_result(&served, &selection, id, answer, out);
+    });
     out.extend_from_slice(b"]}");
     let tag = conditional::of_answers(&served, &access, &answers);
     let mut response = conditional::json_text(out, tag);

@@ -12,7 +12,7 @@ use crate::{
     http::{
         Problem,
         access::Access,
-        extract::{PathParam, Query, Selection, SnapshotRead, time_range::TimeRange},
+        extract::{PathParam, Query, Selection, SnapshotRead, names, time_range::TimeRange},
         reply::{Freshness, Views, audit, conditional, features::write_json},
     },
     serving::Served,
@@ -80,6 +80,7 @@ pub(crate) struct CustomerThen {
 }
 
 /// Returns true: the handler appends the field after the others.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_written_later((): &()) -> bool {
     true
 }
@@ -107,11 +108,10 @@ pub(crate) async fn get_customer_history(
     Query(query): Query<CustomerHistoryQuery>,
 ) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = &read;
-    let CustomerHistoryQuery { views, features, from, to, limit } = &query;
+    let CustomerHistoryQuery { views, features, from, to, limit } = query;
     let selection = NamedFeatures::new(served, access, views.as_deref(), features.as_deref())?;
     let timeline = app.serving.timeline(served).await?;
-    let range = TimeRange { from: from.as_deref(), to: to.as_deref(), limit: limit.as_deref() };
-    let places = range.places(&timeline)?;
+    let places = TimeRange { from, to, limit }.places(&timeline)?;
     let tag = conditional::of_timeline(served, access, &timeline);
     // A 304 would confirm that an erased customer was known.
     if !served.forgets(id.as_str())
@@ -177,11 +177,8 @@ impl<'a> NamedFeatures<'a> {
         views: Option<&'a str>,
         features: Option<&'a str>,
     ) -> Result<Self, Problem> {
-        let names = |list: Option<&'a str>| -> Vec<&'a str> {
-            let names = list.into_iter().flat_map(|list| list.split(',')).map(str::trim);
-            names.filter(|name| !name.is_empty()).collect()
-        };
-        let (mut views, features) = (names(views), names(features));
+        let mut views: Vec<&str> = views.into_iter().flat_map(names).collect();
+        let features: Vec<&str> = features.into_iter().flat_map(names).collect();
         if views.is_empty() && features.is_empty() {
             views = vec!["rfm", "churn"];
             views.retain(|name| served.manifest.view(name).is_some());

@@ -18,6 +18,7 @@ use crate::{
             JsonBody, PathParam, Query, SegmentName, SnapshotRead,
             churn_filter::{self, ChurnFilters},
             expression::{check_query_by, expression, number, order_by},
+            names,
         },
         problem::unknown_segment,
         reply::audit::NO_STORE,
@@ -163,13 +164,7 @@ pub(crate) async fn export_churn(
     Query(query): Query<ChurnExportQuery>,
 ) -> Result<Response, Problem> {
     let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order } = query;
-    let filters = ChurnFilters {
-        risk: risk.as_deref(),
-        segment: segment.as_deref(),
-        min_probability: min_probability.as_deref(),
-        min_value: min_value.as_deref(),
-    };
-    let filter = filters.parse()?;
+    let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
     churn_filter::check(&read.served, &filter)?;
     let file = FileShape::of_query(&read, &ExportQuery { format, columns, order })?;
     export(&read, "churn", ExportList::Churn(filter), file).await
@@ -224,17 +219,10 @@ impl FileShape {
         order: Option<&str>,
         columns: Option<Vec<&str>>,
     ) -> Result<Self, String> {
-        let format = match format {
-            None | Some("csv") => ExportFormat::Csv,
-            Some("ndjson") => ExportFormat::Ndjson,
-            Some("parquet") => ExportFormat::Parquet,
-            Some(_) => return Err("`format` must be csv, ndjson or parquet".to_owned()),
-        };
-        let order = match order {
-            None | Some("id") => ExportOrder::Id,
-            Some("rank") => ExportOrder::Rank,
-            Some(_) => return Err("`order` must be id or rank".to_owned()),
-        };
+        let format = format.map_or(Ok(ExportFormat::Csv), str::parse);
+        let format = format.map_err(|names| format!("`format` must be {names}"))?;
+        let order = order.map_or(Ok(ExportOrder::Id), str::parse);
+        let order = order.map_err(|names| format!("`order` must be {names}"))?;
         let (manifest, pii) = (&read.served.manifest, read.access.has(Scope::Pii));
         let columns = match columns {
             None => ExportColumns::all(manifest, pii),
@@ -248,9 +236,7 @@ impl FileShape {
 
     fn of_query(read: &SnapshotRead, query: &ExportQuery) -> Result<Self, Problem> {
         let ExportQuery { format, columns, order } = query;
-        let columns = columns
-            .as_ref()
-            .map(|list| list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>());
+        let columns = columns.as_deref().map(|list| names(list).collect());
         Self::new(read, format.as_deref(), order.as_deref(), columns).map_err(Problem::bad_parameter)
     }
 }

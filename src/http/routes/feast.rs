@@ -17,11 +17,12 @@ use utoipa::ToSchema;
 
 use crate::{
     config::{FeastConfig, Scope},
+    feast::misfits,
     feature::{CustomerId, Tier},
     http::{
         App,
         access::Access,
-        extract::{body::RawJsonBody, customer_ids::BatchId},
+        extract::{BatchId, RawJsonBody},
         reply::{audit, conditional},
     },
     serving::{CustomerRead, ReadError, Served},
@@ -33,15 +34,10 @@ mod plans;
 mod refusal;
 mod request;
 
-pub use columns::{FeastType, misfits, resolve};
-
-use answer::FeastAnswers;
+use answer::{FeastAnswers, FieldStatus};
 use plans::{NameForm, Plans};
 use refusal::{Refusal, Unprocessable};
 use request::Request;
-
-/// The join key of the only entity.
-pub const JOIN_KEY: &str = "customer_id";
 
 /// State of the API: the configuration, the publish that was last checked against it, and recent requests.
 #[derive(Debug)]
@@ -138,19 +134,6 @@ pub(crate) struct FeatureVector {
     event_timestamps: Vec<String>,
 }
 
-/// The status of a value: present; null, or masked for this caller; not found, for a customer who is not in
-/// the view or an id that cannot be a customer's; withheld as too old; or not readable from any tier.
-#[derive(Debug, ToSchema)]
-#[schema(example = "PRESENT", rename_all = "SCREAMING_SNAKE_CASE")]
-#[expect(dead_code, reason = "written byte by byte; this is the shape for the OpenAPI document")]
-pub(crate) enum FieldStatus {
-    Present,
-    NullValue,
-    NotFound,
-    OutsideMaxAge,
-    Invalid,
-}
-
 /// Get online features (Feast)
 #[utoipa::path(
     post, path = "/get-online-features", tag = "feast", operation_id = "get_online_features",
@@ -180,12 +163,7 @@ pub(crate) async fn get_online_features(
     let form = NameForm { full_names: request.full_names, masked: !access.has(Scope::Pii) };
     let columns = app.feast.plans.columns(&served.manifest, &request.wanted, form, &app.feast.config)?;
     let ids: Vec<CustomerId> = request.ids.iter().flatten().cloned().collect();
-    let answers = app.serving.customers(&served, &ids).await;
-    if let Some(Err(error)) = answers.first()
-        && answers.iter().all(Result::is_err)
-    {
-        return Err(error.clone().into());
-    }
+    let answers = app.serving.customers(&served, &ids).await?;
     let answers = align(&request.ids, answers);
     let written = answer::write(
         &columns,

@@ -14,7 +14,7 @@ use crate::{
             Query, SnapshotRead,
             time_range::{self, DayEnd},
         },
-        reply::{self, Freshness, conditional},
+        reply::{self, Freshness, conditional, raw},
     },
     serving::{Cell, Placement, Timeline},
     snapshot::{Manifest, SnapshotId, rfc3339},
@@ -89,13 +89,12 @@ impl MigrationCell {
             Placement::Absent => Some("absent".to_owned()),
             Placement::Unplaced => None,
         };
-        let number = |text: String| RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
         Self {
             from: place(&cell.from),
             to: place(&cell.to),
             customers: cell.customers,
-            revenue: number(cell.revenue()),
-            revenue_change: number(cell.revenue_change()),
+            revenue: raw(cell.revenue()),
+            revenue_change: raw(cell.revenue_change()),
         }
     }
 }

@@ -43,6 +43,7 @@ pub(crate) struct Model {
     responses(
         (status = 200, description = "How the model was trained, selected and measured, and its limits",
             body = Model),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
         (status = 404, description = "The snapshot has no such model"),
     )
 )]

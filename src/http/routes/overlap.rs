@@ -7,11 +7,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     http::{
         Problem,
-        extract::{Query, SnapshotRead},
+        extract::{FromPath, Query, SnapshotRead, names},
         problem::{excerpt, unknown_segment},
         reply::{self, Freshness},
     },
-    snapshot::{SnapshotError, SnapshotId},
+    snapshot::SnapshotId,
 };
 
 /// The greatest number of segments in a request.
@@ -83,7 +83,7 @@ pub(crate) async fn get_overlap(
     mut read: SnapshotRead,
     Query(query): Query<OverlapQuery>,
 ) -> Result<Response, Problem> {
-    let names: Vec<&str> = query.segments.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    let names: Vec<&str> = names(&query.segments).collect();
     if !(2..=MAX_SEGMENTS).contains(&names.len()) {
         let why = format!("`segments` must name 2 to {MAX_SEGMENTS} segments, separated by commas");
         return Err(Problem::bad_parameter(why));
@@ -92,10 +92,7 @@ pub(crate) async fn get_overlap(
         return Err(Problem::bad_parameter(format!("`segments` names `{}` twice", excerpt(twice))));
     }
     if let Some(text) = &query.snapshot {
-        let id = text
-            .parse::<SnapshotId>()
-            .map_err(|error: SnapshotError| Problem::snapshot_not_found(error.to_string()))?;
-        read.served = read.app.serving.snapshot(&id).await?;
+        read.served = read.app.serving.snapshot(&SnapshotId::read(Some(text))?).await?;
     }
     let known = &read.served.manifest.segments;
     if let Some(name) = names.iter().find(|name| read.served.manifest.segment(name).is_none()) {

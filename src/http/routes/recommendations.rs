@@ -1,21 +1,21 @@
 //! `GET /v1/customers/{id}/recommendations` and `/v1/products/{id}/similar`: product lists with names.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::borrow::Cow;
 
 use axum::response::Response;
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Number, value::RawValue};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
-    feature::{CustomerId, Row, Tier, elements, normal_id},
+    feature::{CustomerId, Tier, normal_id},
     http::{
         Problem,
         extract::{PathParam, ProductId, SnapshotRead},
         problem::excerpt,
         reply::{self, Freshness, conditional},
     },
-    serving::Served,
+    serving::{NextProduct, RepeatProduct},
 };
 
 /// Recommendations for a customer.
@@ -32,52 +32,6 @@ pub(crate) struct Recommendations {
     products: Vec<NextProduct>,
     /// Products that the customer may buy again, the most likely first.
     buy_again: Vec<RepeatProduct>,
-}
-
-/// A product that is new to the customer.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct NextProduct {
-    /// Id of the product.
-    #[schema(example = "85123A")]
-    product_id: String,
-    /// Name of the product; null where the raw data has none, or names cannot be read at the moment.
-    #[schema(example = "WHITE HANGING HEART T-LIGHT HOLDER")]
-    name: Option<String>,
-    /// Share of the votes of the customer's purchases, times the product's trend; 0 for a best seller that
-    /// fills the list.
-    #[schema(value_type = f64, example = 0.184)]
-    score: Number,
-    /// The purchase that contributed most to the score; null for a best seller.
-    because: Option<Because>,
-}
-
-/// A product that the customer bought.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Because {
-    /// Id of the product.
-    #[schema(example = "22423")]
-    product_id: String,
-    /// Name of the product, null as above.
-    #[schema(example = "REGENCY CAKESTAND 3 TIER")]
-    name: Option<String>,
-}
-
-/// A product that the customer bought and may buy again.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct RepeatProduct {
-    /// Id of the product.
-    #[schema(example = "22423")]
-    product_id: String,
-    /// Name of the product, null as above.
-    #[schema(example = "REGENCY CAKESTAND 3 TIER")]
-    name: Option<String>,
-    /// Day (UTC) of the last purchase.
-    #[schema(format = Date, example = "2011-10-04")]
-    last_on: String,
-    /// Day of the expected next purchase, by the customer's own interval or else by that of all customers;
-    /// null for a product that no customer bought twice.
-    #[schema(format = Date, example = "2011-12-20")]
-    due_on: Option<String>,
 }
 
 /// Products that are bought by the same customers.
@@ -149,23 +103,7 @@ pub(crate) async fn get_recommendations(
     let Some(row) = &answer.row else {
         return Err(Problem::customer_not_found(format!("there is no customer `{id}` in the snapshot")));
     };
-    let lists = ProductLists::read(served, view, row)?;
-    let names = app.serving.product_names(served, &lists.ids()).await;
-    let name = |id: &String| names.get(id).cloned();
-    let products = lists.products.into_iter().zip(lists.scores).zip(lists.because);
-    let products = products.map(|((product_id, score), because)| NextProduct {
-        name: name(&product_id),
-        because: because.map(|product_id| Because { name: name(&product_id), product_id }),
-        product_id,
-        score,
-    });
-    let repeats = lists.buy_again.into_iter().zip(lists.last_on).zip(lists.due_on);
-    let repeats = repeats.map(|((product_id, last_on), due_on)| RepeatProduct {
-        name: name(&product_id),
-        product_id,
-        last_on,
-        due_on,
-    });
+    let lists = app.serving.recommended(served, view, row).await.map_err(|error| unreadable(&error))?;
     let (freshness, tag) = match &answer.label {
         None => (Freshness::from(&**served), Some(conditional::of_snapshot(served, access))),
         Some(label) => (Freshness::from(label), None),
@@ -174,8 +112,8 @@ pub(crate) async fn get_recommendations(
         customer_id: id.to_string(),
         freshness,
         tier: answer.tier,
-        products: products.collect(),
-        buy_again: repeats.collect(),
+        products: lists.products,
+        buy_again: lists.buy_again,
     };
     reply::json_tagged(&body, tag)
 }
@@ -212,47 +150,6 @@ pub(crate) async fn get_similar_products(
         similar: RawValue::from_string(product.similar).map_err(|error| unreadable(&error))?,
     };
     reply::json(&read, &body)
-}
-
-/// The product lists of a customer's row, as parallel columns.
-#[derive(Debug, Default)]
-struct ProductLists {
-    products: Vec<String>,
-    scores: Vec<Number>,
-    because: Vec<Option<String>>,
-    buy_again: Vec<String>,
-    last_on: Vec<String>,
-    due_on: Vec<Option<String>>,
-}
-
-impl ProductLists {
-    /// Reads the row; a customer who is absent from the view has empty lists.
-    fn read(served: &Served, view: usize, row: &Row) -> Result<Self, Problem> {
-        let Some(array) = row.views.get(view) else { return Ok(Self::default()) };
-        let features = &served.manifest.views[view].features;
-        let values: Vec<&[u8]> = elements(array).collect();
-        let value = |name: &str| {
-            let at = features.iter().position(|feature| feature.name == name);
-            at.and_then(|at| values.get(at).copied()).unwrap_or(b"[]")
-        };
-        Ok(Self {
-            products: parse(value("products"))?,
-            scores: parse(value("product_scores"))?,
-            because: parse(value("product_because"))?,
-            buy_again: parse(value("buy_again"))?,
-            last_on: parse(value("buy_again_last_on"))?,
-            due_on: parse(value("buy_again_due_on"))?,
-        })
-    }
-
-    /// Returns the ids of all products in the lists.
-    fn ids(&self) -> BTreeSet<String> {
-        self.products.iter().chain(self.because.iter().flatten()).chain(&self.buy_again).cloned().collect()
-    }
-}
-
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(text).map_err(|error| unreadable(&error))
 }
 
 fn unreadable(error: &serde_json::Error) -> Problem {

@@ -1,10 +1,9 @@
 //! `GET /v1/segments/{name}/history`: a segment from snapshot to snapshot.
 
 use axum::response::Response;
-use futures::{StreamExt, TryStreamExt, stream};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::{
     feature::SegmentKind,
@@ -12,29 +11,11 @@ use crate::{
         Problem,
         extract::{PathParam, Query, SegmentName, SnapshotRead, time_range::TimeRange},
         problem::unknown_segment,
-        reply::{self, Freshness, conditional},
+        reply::{self, Freshness, conditional, raw},
     },
-    serving::{Moved, ReadError, Serving, Timeline},
+    serving::Moved,
+    snapshot::Manifest,
 };
-
-/// Comparisons of two snapshots that one request waits for at a time.
-const CONCURRENT_COMPARISONS: usize = 2;
-
-/// A time range.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct HistoryQuery {
-    /// Earliest `as_of`: a time (RFC 3339) or a date.
-    #[param(example = "2011-06-01")]
-    from: Option<String>,
-    /// Latest `as_of`: a time (RFC 3339) or a date, which includes the whole day.
-    #[param(example = "2011-12-09")]
-    to: Option<String>,
-    /// Number of snapshots, the newest of the range; 1 to 100, by default 30.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
-    limit: Option<String>,
-}
 
 /// A segment from snapshot to snapshot.
 #[derive(Debug, Serialize, ToSchema)]
@@ -82,7 +63,7 @@ pub(crate) struct SegmentThen {
 /// The first comparison of two snapshots reads their customers; later requests use the kept result.
 #[utoipa::path(
     get, path = "/v1/segments/{name}/history", tag = "over time", operation_id = "get_segment_history",
-    params(("name" = String, Path, description = "Name of the segment", example = "champions"), HistoryQuery),
+    params(("name" = String, Path, description = "Name of the segment", example = "champions"), TimeRange),
     responses(
         (status = 200, description = "Size, share, revenue and changes by snapshot", body = SegmentHistory),
         (status = 304, description = "Not modified since the answer that If-None-Match names"),
@@ -93,12 +74,10 @@ pub(crate) struct SegmentThen {
 pub(crate) async fn get_segment_history(
     read: SnapshotRead,
     PathParam(SegmentName(name)): PathParam<SegmentName>,
-    Query(query): Query<HistoryQuery>,
+    Query(range): Query<TimeRange>,
 ) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = &read;
     let timeline = app.serving.timeline(served).await?;
-    let HistoryQuery { from, to, limit } = &query;
-    let range = TimeRange { from: from.as_deref(), to: to.as_deref(), limit: limit.as_deref() };
     let places = range.places(&timeline)?;
     let newest = timeline.all().iter().rev().find_map(|manifest| manifest.segment(&name));
     let known = || timeline.all().iter().flat_map(|manifest| &manifest.segments);
@@ -107,36 +86,24 @@ pub(crate) async fn get_segment_history(
     if let Some(response) = conditional::not_modified_by(read.if_none_match.as_ref(), &tag) {
         return Ok(response);
     }
-    let entries = places.map(|place| segment_then(&app.serving, &timeline, place, &name)).collect::<Vec<_>>();
-    let history = stream::iter(entries).buffered(CONCURRENT_COMPARISONS).try_collect().await?;
+    let moves = app.serving.moves(&timeline, places.clone(), &name).await?;
+    let snapshots = timeline.all()[places].iter().zip(moves);
+    let history = snapshots.map(|(manifest, moved)| SegmentThen::new(manifest, &name, moved)).collect();
     let freshness = Freshness::from(&**served);
     reply::json_tagged(&SegmentHistory { segment: name, kind, freshness, history }, Some(tag))
 }
 
-async fn segment_then(
-    serving: &Serving,
-    timeline: &Timeline,
-    place: usize,
-    name: &str,
-) -> Result<SegmentThen, ReadError> {
-    let manifest = &timeline.all()[place];
-    let moved = match place.checked_sub(1) {
-        None => None,
-        Some(before) => match serving.moved(&timeline.all()[before], manifest, name).await {
-            // The previous snapshot was removed in the meantime.
-            Err(ReadError::UnknownSnapshot(_)) => None,
-            moved => moved?,
-        },
-    };
-    let stats = manifest.segment(name);
-    let Moved { added, dropped } = moved.unwrap_or_default();
-    Ok(SegmentThen {
-        freshness: Freshness::from(&**manifest),
-        customers: manifest.customers,
-        size: stats.map(|stats| stats.size),
-        share: stats.map(|stats| stats.share),
-        revenue: stats.and_then(|stats| RawValue::from_string(stats.revenue.clone()).ok()),
-        added: moved.map(|_| added),
-        dropped: moved.map(|_| dropped),
-    })
+impl SegmentThen {
+    fn new(manifest: &Manifest, name: &str, moved: Option<Moved>) -> Self {
+        let stats = manifest.segment(name);
+        Self {
+            freshness: Freshness::from(manifest),
+            customers: manifest.customers,
+            size: stats.map(|stats| stats.size),
+            share: stats.map(|stats| stats.share),
+            revenue: stats.map(|stats| raw(stats.revenue.clone())),
+            added: moved.map(|moved| moved.added),
+            dropped: moved.map(|moved| moved.dropped),
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::{
         access::Access,
         extract::{PathParam, Query, SegmentName, Selection, SnapshotRead},
         problem::unknown_segment,
-        reply::{self, Freshness, ListPage, Page, PageHead, list_page},
+        reply::{self, Freshness, Page, PageHead, list_page, raw},
     },
     serving::Served,
     snapshot::{Manifest, SegmentStats, reader::Gaps},
@@ -67,8 +67,7 @@ impl Segment {
             definition: definition.to_owned(),
             size,
             share: if gaps.customers() == 0 { stats.share } else { size as f64 / all.max(1) as f64 },
-            revenue: RawValue::from_string(stats.revenue.clone())
-                .unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            revenue: raw(stats.revenue.clone()),
             mean_r_score: stats.mean_r_score,
             mean_f_score: stats.mean_f_score,
             mean_m_score: stats.mean_m_score,
@@ -127,6 +126,7 @@ pub(crate) struct SegmentMembers {
     get, path = "/v1/segments", tag = "segments", operation_id = "list_segments",
     responses(
         (status = 200, description = "The segments of the current snapshot", body = Segments),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
     )
 )]
 pub(crate) async fn list_segments(read: SnapshotRead) -> Result<Response, Problem> {
@@ -149,6 +149,7 @@ pub(crate) async fn list_segments(read: SnapshotRead) -> Result<Response, Proble
     params(("name" = String, Path, description = "Name of the segment", example = "champions")),
     responses(
         (status = 200, description = "The segment and its figures", body = OneSegment),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
         (status = 404, description = "No such segment"),
     )
 )]
@@ -172,6 +173,7 @@ pub(crate) async fn get_segment(
     responses(
         (status = 200, description = "A page of members, by monetary descending, then id",
             body = Page<SegmentMembers>),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
         (status = 400, description = "A bad limit or cursor, or an unknown view"),
         (status = 404, description = "No such segment"),
         (status = 410, description = "The cursor's snapshot was removed"),
@@ -195,7 +197,7 @@ pub(crate) async fn list_segment_customers(
     }
     let members = read.app.serving.members(&read.served, &name, offset, limit).await?;
     let head = |head| SegmentMembers { segment: name, head };
-    ListPage { list, members }.respond(&read, &selection, head).await
+    list_page::respond(&read, &selection, list, members, head).await
 }
 
 fn find<'a>(served: &'a Arc<Served>, name: &str) -> Result<&'a SegmentStats, Problem> {

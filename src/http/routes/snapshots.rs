@@ -79,20 +79,5 @@ pub(crate) async fn get_snapshot(
     PathParam(id): PathParam<SnapshotId>,
 ) -> Result<Json<Manifest>, Problem> {
     let served = app.serving.snapshot(&id).await?;
-    let mut manifest = served.manifest.as_ref().clone();
-    manifest.warnings.retain(|warning| warning.customer_id.as_ref().is_none_or(|id| !served.forgets(id)));
-    if !access.has(Scope::Pii) {
-        // A warning about an audience may quote a personal value of the audience's expression.
-        manifest.warnings.retain(|warning| warning.kind != "audience");
-        for segment in &mut manifest.segments {
-            segment.definition = served.manifest.definition_masked(segment).to_owned();
-        }
-    }
-    // A part is described by its first and its last customer.
-    for bound in manifest.files.iter_mut().flat_map(|file| [&mut file.first, &mut file.last]) {
-        if bound.as_ref().is_some_and(|id| served.forgets(id)) {
-            *bound = None;
-        }
-    }
-    Ok(Json(manifest))
+    Ok(Json(served.manifest_for(access.has(Scope::Pii))))
 }

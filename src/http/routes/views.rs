@@ -27,6 +27,7 @@ pub(crate) struct ViewList {
     get, path = "/v1/views", tag = "catalog", operation_id = "list_views",
     responses(
         (status = 200, description = "The views of the current snapshot", body = ViewList),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
     )
 )]
 pub(crate) async fn list_views(read: SnapshotRead) -> Result<Response, Problem> {

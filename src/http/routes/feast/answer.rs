@@ -5,40 +5,44 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
-use super::columns::{Columns, FeastType};
+use super::columns::Columns;
 use crate::{
+    feast::FeastType,
     feature::elements,
+    http::reply::features::write_joined,
     serving::{CustomerRead, ReadError, Served},
 };
 
 /// The timestamp of values without one.
 const NEVER: &str = "1970-01-01T00:00:00Z";
 
-/// The status of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
+/// The status of a value: present; null, or masked for this caller; not found, for a customer who is not in
+/// the view or an id that cannot be a customer's; withheld as too old; or not readable from any tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(example = "PRESENT", rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum FieldStatus {
     /// The value is present.
     Present,
     /// The customer is in the view without the value, or the caller must not see the value.
-    Null,
+    NullValue,
     /// The customer is not in the view, or does not exist.
     NotFound,
     /// The value is older than `max_age`, and withheld.
-    TooOld,
-    /// No tier could answer.
-    Unavailable,
+    OutsideMaxAge,
+    /// No tier could answer. Feast's word for an unset status.
+    Invalid,
 }
 
-impl Status {
+impl FieldStatus {
     fn as_str(self) -> &'static str {
         match self {
             Self::Present => "PRESENT",
-            Self::Null => "NULL_VALUE",
+            Self::NullValue => "NULL_VALUE",
             Self::NotFound => "NOT_FOUND",
-            Self::TooOld => "OUTSIDE_MAX_AGE",
-            // Feast's word for an unset status.
-            Self::Unavailable => "INVALID",
+            Self::OutsideMaxAge => "OUTSIDE_MAX_AGE",
+            Self::Invalid => "INVALID",
         }
     }
 }
@@ -63,8 +67,8 @@ pub(super) fn write(columns: &Columns, found: &FeastAnswers<'_>) -> Vec<u8> {
         columns.head.len() + (columns.all.len() + 1) * (96 + customers * 40) + texts * 5 / 4,
     );
     out.extend_from_slice(&columns.head);
-    list(found.given, &mut out, |id, out| out.extend_from_slice(id.get().as_bytes()));
-    let mut before = vec![Status::Present; customers];
+    write_joined(found.given, &mut out, |id, out| out.extend_from_slice(id.get().as_bytes()));
+    let mut before = vec![FieldStatus::Present; customers];
     let mut tail = Vec::with_capacity(96 + customers * 40);
     write_tail(&before, |_| NEVER, &mut tail);
     out.extend_from_slice(&tail);
@@ -74,14 +78,14 @@ pub(super) fn write(columns: &Columns, found: &FeastAnswers<'_>) -> Vec<u8> {
     for (number, column) in columns.all.iter().enumerate() {
         let max_age = columns.views[column.view].max_age;
         let status = |at: usize, cell: Option<&[u8]>| match cell {
-            _ if found.answers[at].is_err() => Status::Unavailable,
-            None => Status::NotFound,
-            Some(_) if max_age.is_some_and(|max_age| ages[at] > max_age) => Status::TooOld,
+            _ if found.answers[at].is_err() => FieldStatus::Invalid,
+            None => FieldStatus::NotFound,
+            Some(_) if max_age.is_some_and(|max_age| ages[at] > max_age) => FieldStatus::OutsideMaxAge,
             // Only `null` begins with an n.
-            Some([b'n', ..]) => Status::Null,
-            Some(_) if column.masked => Status::Null,
-            Some([b'[', b']']) if matches!(column.feast_type, FeastType::Array(_)) => Status::Null,
-            Some(_) => Status::Present,
+            Some([b'n', ..]) => FieldStatus::NullValue,
+            Some(_) if column.masked => FieldStatus::NullValue,
+            Some([b'[', b']']) if matches!(column.feast_type, FeastType::Array(_)) => FieldStatus::NullValue,
+            Some(_) => FieldStatus::Present,
         };
         statuses.clear();
         out.extend_from_slice(b",{\"values\":[");
@@ -92,11 +96,13 @@ pub(super) fn write(columns: &Columns, found: &FeastAnswers<'_>) -> Vec<u8> {
             }
             let status = status(at, *cell);
             match (cell, status, &column.feast_type) {
-                (Some(text), Status::Present, FeastType::JsonText) => write_text(text, &mut out),
-                (Some(text), Status::Present, FeastType::Array("String")) if absent.find(text).is_some() => {
+                (Some(text), FieldStatus::Present, FeastType::JsonText) => write_text(text, &mut out),
+                (Some(text), FieldStatus::Present, FeastType::Array("String"))
+                    if absent.find(text).is_some() =>
+                {
                     write_texts(text, &mut out);
                 }
-                (Some(text), Status::Present, _) => out.extend_from_slice(text),
+                (Some(text), FieldStatus::Present, _) => out.extend_from_slice(text),
                 _ => out.extend_from_slice(b"null"),
             }
             statuses.push(status);
@@ -105,8 +111,10 @@ pub(super) fn write(columns: &Columns, found: &FeastAnswers<'_>) -> Vec<u8> {
         if tail.is_empty() || statuses != before {
             tail.clear();
             let time = |at: usize| match statuses[at] {
-                Status::NotFound | Status::Unavailable => NEVER,
-                Status::Present | Status::Null | Status::TooOld => as_of(found, &found.answers[at]),
+                FieldStatus::NotFound | FieldStatus::Invalid => NEVER,
+                FieldStatus::Present | FieldStatus::NullValue | FieldStatus::OutsideMaxAge => {
+                    as_of(found, &found.answers[at])
+                }
             };
             write_tail(&statuses, time, &mut tail);
             before.clone_from(&statuses);
@@ -134,7 +142,7 @@ fn write_text(json: &[u8], out: &mut Vec<u8>) {
 fn write_texts(array: &[u8], out: &mut Vec<u8>) {
     out.push(b'[');
     let texts = elements(array).map(|text| if text == b"null" { b"\"\"".as_slice() } else { text });
-    list(texts, out, |text, out| out.extend_from_slice(text));
+    write_joined(texts, out, |text, out| out.extend_from_slice(text));
     out.push(b']');
 }
 
@@ -175,25 +183,15 @@ fn as_of<'a>(found: &FeastAnswers<'a>, answer: &'a Result<CustomerRead, ReadErro
 }
 
 /// Appends `],"statuses":["PRESENT"],"event_timestamps":["…"]}`.
-fn write_tail<'a>(statuses: &[Status], time: impl Fn(usize) -> &'a str, out: &mut Vec<u8>) {
+fn write_tail<'a>(statuses: &[FieldStatus], time: impl Fn(usize) -> &'a str, out: &mut Vec<u8>) {
     let quoted = |text: &str, out: &mut Vec<u8>| {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');
     };
     out.extend_from_slice(b"],\"statuses\":[");
-    list(statuses, out, |status, out| quoted(status.as_str(), out));
+    write_joined(statuses, out, |status, out| quoted(status.as_str(), out));
     out.extend_from_slice(b"],\"event_timestamps\":[");
-    list(0..statuses.len(), out, |at, out| quoted(time(at), out));
+    write_joined(0..statuses.len(), out, |at, out| quoted(time(at), out));
     out.extend_from_slice(b"]}");
-}
-
-/// Appends `items` with commas between them.
-fn list<T>(items: impl IntoIterator<Item = T>, out: &mut Vec<u8>, write: impl Fn(T, &mut Vec<u8>)) {
-    for (at, item) in items.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write(item, out);
-    }
 }

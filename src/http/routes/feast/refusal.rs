@@ -10,7 +10,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{http::Problem, serving::ReadError};
+use crate::{feast::JOIN_KEY, http::Problem, serving::ReadError};
 
 /// The reason why a request gets no features.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Refusal {
 
     /// Returns the error of an unknown entity.
     pub(super) fn entity(name: &str) -> Self {
-        let message = format!("Entity {name} does not exist; the join key is {}", super::JOIN_KEY);
+        let message = format!("Entity {name} does not exist; the join key is {JOIN_KEY}");
         Self::feast(StatusCode::NOT_FOUND, "EntityNotFoundException", message)
     }
 

@@ -5,13 +5,11 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{
-    JOIN_KEY,
-    refusal::{Detail, Refusal},
-};
+use super::refusal::{Detail, Refusal};
 use crate::{
+    feast::JOIN_KEY,
     feature::CustomerId,
-    http::extract::customer_ids::{MAX_IDS, customer_id},
+    http::extract::{MAX_IDS, customer_id},
 };
 
 /// Fields by name; of a repeated field the last counts, as in Python.
