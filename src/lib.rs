@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 1 | [`feature`]: data types; [`config`]: settings; [`workers`]: threads; [`cache`]: bounded caches |
+//! | 1 | [`feature`]: data; [`config`]: settings; [`workers`]; [`cache`]; [`private_file`]: personal data |
 //! | 2 | [`telemetry`]: logs and metrics; `demo`: generated retail data |
 //! | 3 | [`lake`]: object storage; [`views`]: SQL views; [`tair`]: online store; [`audience`]: expressions |
 //! | 4 | [`snapshot`]: manifest, parts, `CURRENT`, erasure list |
@@ -34,6 +34,7 @@ pub mod http;
 pub mod lake;
 #[cfg(feature = "build")]
 pub mod pipeline;
+pub mod private_file;
 pub mod publish;
 pub mod serving;
 pub mod snapshot;

@@ -37,7 +37,7 @@ mod staging;
 pub use build::Built;
 use build::{Build, Lakes};
 pub use error::{BuildError, NamedAudienceError, ViewError};
-pub use features::features;
+pub use features::{FeaturesFile, features};
 use raw::{RawError, TableSpec, files::RawFile};
 use staging::{
     Scratch,
