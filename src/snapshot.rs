@@ -54,8 +54,8 @@ pub use manifest::{
     BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, RawSource, SegmentStats, Stage,
     TableCounts, Warning, hex,
 };
-pub use retention::{Pruned, list, prune, remove};
-pub use rewrite::rewrite;
+pub use retention::{Pruned, list, prune, remove, remove_unused};
+pub use rewrite::{rewrite, without_erased};
 pub use segment_tally::SegmentTally;
 
 /// Name of the list of all customers with a churn probability, by value at risk. No segment has this name.

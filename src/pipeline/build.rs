@@ -41,6 +41,7 @@ use crate::{
 };
 
 mod clock;
+mod erased_meanwhile;
 mod manifest;
 mod outputs;
 mod setup;
@@ -112,11 +113,8 @@ impl<'a> Build<'a> {
         if written.is_err() {
             parts::discard(target).await;
         }
-        let mut snapshot = written?;
-        snapshot.warnings.extend(build.erasures_since_start().await?);
-        let manifest = snapshot.manifest(&clock.stages);
-        manifest.write(lakes.snapshots).await?;
-        Ok(Built { manifest })
+        let manifest = written?.manifest(&clock.stages);
+        Ok(Built { manifest: Box::pin(build.finish(manifest)).await? })
     }
 
     /// Checks the configuration and lists the raw files. Views are parsed here, so that a mistake in a view
@@ -391,15 +389,5 @@ impl<'a> Build<'a> {
             clock.lap("audiences");
         }
         Ok(snapshot)
-    }
-
-    /// Returns a warning if the erasure list changed since the build started.
-    async fn erasures_since_start(&self) -> Result<Option<Warning>, BuildError> {
-        if self.forgotten.refreshed(self.lakes.raw).await?.is_none() {
-            return Ok(None);
-        }
-        let message = "the erasure list changed during the build: customers erased since the start are left \
-                       out of responses, but are part of this snapshot";
-        Ok(Some(Warning::new("forgotten_meanwhile", message)))
     }
 }
