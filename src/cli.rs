@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::Config,
+    config::{Config, has_password, without_passwords},
     lake::Lake,
     publish::{Options, Publisher},
 };
@@ -44,7 +44,7 @@ struct Cli {
     /// URL or path of the lake, overrides `url` in `[lake]`
     #[arg(long, global = true, value_name = "URL")]
     lake: Option<String>,
-    /// URL of Tair, overrides `url` in `[tair]`
+    /// URL of Tair without a password, overrides `url` in `[tair]`
     #[arg(long, global = true, value_name = "URL")]
     tair: Option<String>,
     #[command(subcommand)]
@@ -105,6 +105,12 @@ impl Overrides {
         }
         Ok(())
     }
+            if has_password(url) {
+                anyhow::bail!(
+                    "--tair has a password, which the list of processes would show; set LARDER_TAIR_URL, or \
+                     `password_file` in [tair]"
+                );
+            }
 }
 
 impl Setup {
@@ -122,7 +128,10 @@ impl Setup {
 /// Parses and runs the command line. Returns exit code 0 on success, 3 if a build was held back, else 1.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let only_prints = matches!(cli.command, Command::Openapi(_) | Command::Evaluate(_));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -154,13 +163,26 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 #[expect(clippy::print_stderr, reason = "errors of a command go to standard error")]
 fn report(error: &anyhow::Error) {
     let mut shown = Vec::new();
+/// Prints the error of a command line, or the help, and returns the exit code. Passwords are not repeated.
+#[expect(clippy::print_stderr, reason = "errors of the command line go to standard error")]
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.to_string();
+    let shown = without_passwords(&text);
+    if shown == text {
+        let _ = error.print();
+    } else {
+        eprint!("{}", terminal::plain(&shown));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
     for cause in error.chain().map(ToString::to_string) {
         // Some libraries repeat the cause in their own message.
         if shown.last().is_none_or(|last: &String| !last.contains(&cause)) {
             shown.push(cause);
         }
     }
-    eprintln!("error: {}", terminal::plain(&shown.join(": ")));
+    eprintln!("error: {}", terminal::plain(&without_passwords(&shown.join(": "))));
 }
 
 /// Loads the configuration, starts the runtime and runs the subcommand.
