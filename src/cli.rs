@@ -28,6 +28,8 @@ mod progress;
 mod publish;
 mod serve;
 mod snapshots;
+#[cfg(feature = "build")]
+mod subject;
 mod table;
 mod terminal;
 #[cfg(feature = "build")]
@@ -67,6 +69,8 @@ enum Command {
     Verify(verify::Args),
     Snapshots(snapshots::Args),
     Forget(forget::Args),
+    #[cfg(feature = "build")]
+    Subject(subject::Args),
     Serve(serve::Args),
     Key(key::Args),
     Export(export::Args),
@@ -101,16 +105,16 @@ impl Overrides {
             config.lake.url = if url.contains("://") { url.clone() } else { path()? };
         }
         if let Some(url) = &self.tair {
-            config.tair.get_or_insert_default().url.clone_from(url);
-        }
-        Ok(())
-    }
             if has_password(url) {
                 anyhow::bail!(
                     "--tair has a password, which the list of processes would show; set LARDER_TAIR_URL, or \
                      `password_file` in [tair]"
                 );
             }
+            config.tair.get_or_insert_default().url.clone_from(url);
+        }
+        Ok(())
+    }
 }
 
 impl Setup {
@@ -159,10 +163,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(broken)
 }
 
-/// Prints an error with its causes to standard error.
-#[expect(clippy::print_stderr, reason = "errors of a command go to standard error")]
-fn report(error: &anyhow::Error) {
-    let mut shown = Vec::new();
 /// Prints the error of a command line, or the help, and returns the exit code. Passwords are not repeated.
 #[expect(clippy::print_stderr, reason = "errors of the command line go to standard error")]
 fn refuse(error: &clap::Error) -> ExitCode {
@@ -176,6 +176,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
+/// Prints an error with its causes to standard error.
+#[expect(clippy::print_stderr, reason = "errors of a command go to standard error")]
+fn report(error: &anyhow::Error) {
+    let mut shown = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
         // Some libraries repeat the cause in their own message.
         if shown.last().is_none_or(|last: &String| !last.contains(&cause)) {
@@ -209,6 +213,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Verify(args) => Box::pin(verify::run(args, &setup)).await,
             Command::Snapshots(args) => snapshots::run(args, &setup).await,
             Command::Forget(args) => Box::pin(forget::run(args, &setup)).await,
+            #[cfg(feature = "build")]
+            Command::Subject(args) => Box::pin(subject::run(args, &setup)).await,
             Command::Serve(args) => serve::run(args, &setup).await,
             Command::Key(args) => key::run(&args, &setup),
             Command::Export(args) => Box::pin(export::run(args, &setup)).await,

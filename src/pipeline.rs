@@ -33,6 +33,7 @@ mod required_columns;
 mod segments;
 mod staged_table;
 mod staging;
+mod subject;
 
 pub use build::Built;
 use build::{Build, Lakes};
@@ -43,6 +44,7 @@ use staging::{
     Scratch,
     lines::{self, ReadInput},
 };
+pub use subject::{SubjectLine, SubjectLines, raw_lines};
 
 /// Checks every line of `file` as a build does, and returns the line counts. Keeps no data.
 ///
