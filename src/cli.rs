@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::Config,
+    config::{Config, has_password, without_passwords},
     lake::Lake,
     publish::{Options, Publisher},
 };
@@ -28,6 +28,8 @@ mod progress;
 mod publish;
 mod serve;
 mod snapshots;
+#[cfg(feature = "build")]
+mod subject;
 mod table;
 mod terminal;
 #[cfg(feature = "build")]
@@ -44,7 +46,7 @@ struct Cli {
     /// URL or path of the lake, overrides `url` in `[lake]`
     #[arg(long, global = true, value_name = "URL")]
     lake: Option<String>,
-    /// URL of Tair, overrides `url` in `[tair]`
+    /// URL of Tair without a password, overrides `url` in `[tair]`
     #[arg(long, global = true, value_name = "URL")]
     tair: Option<String>,
     #[command(subcommand)]
@@ -67,6 +69,8 @@ enum Command {
     Verify(verify::Args),
     Snapshots(snapshots::Args),
     Forget(forget::Args),
+    #[cfg(feature = "build")]
+    Subject(subject::Args),
     Serve(serve::Args),
     Key(key::Args),
     Export(export::Args),
@@ -101,6 +105,12 @@ impl Overrides {
             config.lake.url = if url.contains("://") { url.clone() } else { path()? };
         }
         if let Some(url) = &self.tair {
+            if has_password(url) {
+                anyhow::bail!(
+                    "--tair has a password, which the list of processes would show; set LARDER_TAIR_URL, or \
+                     `password_file` in [tair]"
+                );
+            }
             config.tair.get_or_insert_default().url.clone_from(url);
         }
         Ok(())
@@ -123,7 +133,10 @@ impl Setup {
 /// reader of the output closed the pipe, else 1. Wrong arguments end the process with 2.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let only_prints = matches!(cli.command, Command::Openapi(_) | Command::Evaluate(_));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -151,6 +164,19 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(broken)
 }
 
+/// Prints the error of a command line, or the help, and returns the exit code. Passwords are not repeated.
+#[expect(clippy::print_stderr, reason = "errors of the command line go to standard error")]
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.to_string();
+    let shown = without_passwords(&text);
+    if shown == text {
+        let _ = error.print();
+    } else {
+        eprint!("{}", terminal::plain(&shown));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 /// Prints an error with its causes to standard error.
 #[expect(clippy::print_stderr, reason = "errors of a command go to standard error")]
 fn report(error: &anyhow::Error) {
@@ -161,7 +187,7 @@ fn report(error: &anyhow::Error) {
             shown.push(cause);
         }
     }
-    eprintln!("error: {}", terminal::plain(&shown.join(": ")));
+    eprintln!("error: {}", terminal::plain(&without_passwords(&shown.join(": "))));
 }
 
 /// Loads the configuration, starts the runtime and runs the subcommand.
@@ -188,6 +214,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Verify(args) => Box::pin(verify::run(args, &setup)).await,
             Command::Snapshots(args) => snapshots::run(args, &setup).await,
             Command::Forget(args) => Box::pin(forget::run(args, &setup)).await,
+            #[cfg(feature = "build")]
+            Command::Subject(args) => Box::pin(subject::run(args, &setup)).await,
             Command::Serve(args) => serve::run(args, &setup).await,
             Command::Key(args) => key::run(&args, &setup),
             Command::Export(args) => Box::pin(export::run(args, &setup)).await,

@@ -26,6 +26,7 @@ mod http;
 mod keys;
 mod lake;
 mod log;
+mod passwords;
 mod personal;
 mod quality;
 mod raw;
@@ -44,11 +45,12 @@ pub use http::{HttpConfig, Origin, TlsConfig};
 pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest, key_hash};
 pub use lake::LakeConfig;
 pub use log::{LogConfig, LogFormat};
+pub use passwords::{has_password, shown_url, without_passwords};
 pub use personal::ColumnRef;
 pub use quality::{Comparator, QualityConfig, QualityMetric, QualityRule};
 pub use raw::{RawConfig, TableConfig};
 pub use recommendations::RecommendationsConfig;
-pub use secrets::{RedactedError, shown_url};
+pub use secrets::RedactedError;
 pub use serving::ServingConfig;
 pub use tair::TairConfig;
 pub use units::{parse_bytes, parse_duration};
@@ -148,7 +150,8 @@ impl Config {
         config.base = file.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
         let base = config.base.clone();
         let tls = config.http.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
-        tls.chain(&mut config.log.audit).for_each(|path| *path = base.join(&path));
+        let password = config.tair.iter_mut().flat_map(|tair| &mut tair.password_file);
+        tls.chain(&mut config.log.audit).chain(password).for_each(|path| *path = base.join(&path));
         Ok(config)
     }
 

@@ -20,8 +20,10 @@ use object_store::{
 
 use crate::config::{LakeConfig, shown_url};
 
+mod folder;
 mod oss;
 
+use folder::Folder;
 use oss::{LazyClient, Oss};
 
 /// Object store that holds raw data and snapshots.
@@ -29,7 +31,7 @@ use oss::{LazyClient, Oss};
 pub struct Lake {
     store: Arc<dyn ObjectStore>,
     url: Arc<str>,
-    folder: Option<Arc<FsPath>>,
+    folder: Option<Folder>,
     /// Client for this bucket and for other buckets with raw data.
     client: Arc<LazyClient>,
 }
@@ -60,6 +62,15 @@ pub enum LakeError {
         path: String,
         /// Error of the store.
         source: object_store::Error,
+    },
+    /// A symbolic link in a folder lake leads out of the folder.
+    #[error(
+        "{path} is a symbolic link that leads out of the lake, or below one; copy the files into the lake, \
+         or give their own place as `files` of the raw table"
+    )]
+    Outside {
+        /// Path of the object.
+        path: String,
     },
     /// The answer has another length than requested.
     #[error("read {got} bytes of {path} instead of {expected}")]
@@ -121,10 +132,11 @@ impl Lake {
         let folder = folder.canonicalize().map_err(|error| wrong(error.to_string()))?;
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(error.to_string()))?;
         let shown = url::Url::from_directory_path(&folder).map_or_else(|()| url.clone(), String::from);
+        let store = Arc::new(store.with_automatic_cleanup(true));
         Ok(Self {
-            store: Arc::new(store.with_automatic_cleanup(true)),
+            store: Arc::<LocalFileSystem>::clone(&store),
             url: shown.trim_end_matches('/').into(),
-            folder: Some(folder.into()),
+            folder: Some(Folder { path: folder.into(), store }),
             client,
         })
     }
@@ -177,8 +189,9 @@ impl Lake {
     /// Reads the object at `path`.
     ///
     /// # Errors
-    /// [`LakeError::NotFound`] or [`LakeError::Store`].
+    /// [`LakeError::NotFound`], [`LakeError::Outside`] or [`LakeError::Store`].
     pub async fn get(&self, path: &Path) -> Result<Bytes, LakeError> {
+        self.check_inside(path)?;
         let read = async { self.store.get(path).await?.bytes().await };
         read.await.map_err(|source| failed("read", path, source))
     }
@@ -221,6 +234,7 @@ impl Lake {
         &self,
         path: &Path,
     ) -> Result<BoxStream<'static, object_store::Result<Bytes>>, LakeError> {
+        self.check_inside(path)?;
         let result = self.store.get(path).await.map_err(|source| failed("read", path, source))?;
         Ok(result.into_stream())
     }
@@ -230,6 +244,7 @@ impl Lake {
     /// # Errors
     /// As [`Lake::get`].
     pub async fn content(&self, path: &Path) -> Result<Content, LakeError> {
+        self.check_inside(path)?;
         let result = self.store.get(path).await.map_err(|source| failed("read", path, source))?;
         match result.payload {
             GetResultPayload::File(file, _) => Ok(Content::File(file)),
@@ -277,7 +292,7 @@ impl Lake {
     /// Lists the objects below `folder`, sorted by path.
     ///
     /// # Errors
-    /// [`LakeError::Store`].
+    /// [`LakeError::Outside`] or [`LakeError::Store`].
     pub async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>, LakeError> {
         let mut found: Vec<ObjectMeta> = self
             .store
@@ -286,6 +301,9 @@ impl Lake {
             .await
             .map_err(|source| failed("list", folder, source))?;
         found.sort_by(|a, b| a.location.cmp(&b.location));
+        if let Some(inside) = &self.folder {
+            inside.check_all(found.iter().map(|object| &object.location))?;
+        }
         Ok(found)
     }
 
@@ -317,13 +335,19 @@ impl Lake {
         }
     }
 
+    /// Refuses an object of a folder lake that a symbolic link takes out of the folder. Reads of ranges do
+    /// without this check: they are of snapshots, whose manifests and sizes were read before.
+    fn check_inside(&self, path: &Path) -> Result<(), LakeError> {
+        self.folder.as_ref().map_or(Ok(()), |folder| folder.check(path))
+    }
+
     /// Waits for the right to change `CURRENT`. Only a folder lake has a lock.
     ///
     /// # Errors
     /// [`LakeError::Lock`].
     pub async fn publish_lock(&self) -> Result<PublishLock, LakeError> {
         let Some(folder) = self.folder.clone() else { return Ok(PublishLock(None)) };
-        let path = folder.join(".publish.lock");
+        let path = folder.path.join(".publish.lock");
         let lock = move || {
             let file = File::options().create(true).append(true).open(&path);
             let locked = file.and_then(|file| file.lock().map(|()| file));

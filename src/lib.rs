@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 1 | [`feature`]: data types; [`config`]: settings; [`workers`]: threads; [`cache`]: bounded caches |
+//! | 1 | [`feature`]: data; [`config`]: settings; [`workers`]; [`cache`]; [`private_file`]: personal data |
 //! | 2 | [`telemetry`]: logs and metrics; `demo`: generated retail data |
 //! | 3 | [`lake`]: objects; [`views`]: SQL; [`tair`]: Redis; [`audience`]: audiences; [`feast`]: types |
 //! | 4 | [`snapshot`]: manifest, parts, `CURRENT`, erasure list |
@@ -35,6 +35,7 @@ pub mod http;
 pub mod lake;
 #[cfg(feature = "build")]
 pub mod pipeline;
+pub mod private_file;
 pub mod publish;
 pub mod serving;
 pub mod snapshot;

@@ -33,16 +33,18 @@ mod required_columns;
 mod segments;
 mod staged_table;
 mod staging;
+mod subject;
 
 pub use build::Built;
 use build::{Build, Lakes};
 pub use error::{BuildError, NamedAudienceError, ViewError};
-pub use features::features;
+pub use features::{FeaturesFile, features};
 use raw::{RawError, TableSpec, files::RawFile};
 use staging::{
     Scratch,
     lines::{self, ReadInput},
 };
+pub use subject::{SubjectLine, SubjectLines, raw_lines};
 
 /// Checks every line of `file` as a build does, and returns the line counts. Keeps no data.
 ///

@@ -11,6 +11,7 @@
 //! snapshots/<id>/products/part-00000.parquet   names and similar products
 //! CURRENT                                   {publish, snapshot, previous, published_at, lake, recent}
 //! forgotten/<time>-<random>.json            {ids, at}: customers to erase
+//! exports/…                                 files of `larder export --out lake:exports/…`
 //! ```
 
 use std::{fmt, str::FromStr, sync::Arc};
@@ -53,8 +54,8 @@ pub use manifest::{
     BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, RawSource, SegmentStats, Stage,
     TableCounts, Warning, hex,
 };
-pub use retention::{Pruned, list, prune, remove};
-pub use rewrite::rewrite;
+pub use retention::{Pruned, list, prune, remove, remove_unused};
+pub use rewrite::{rewrite, without_erased};
 pub use segment_tally::SegmentTally;
 
 /// Name of the list of all customers with a churn probability, by value at risk. No segment has this name.
@@ -62,12 +63,17 @@ pub const CHURN_LIST: &str = "churn";
 /// Folder of all snapshots.
 pub const FOLDER: &str = "snapshots";
 
-/// Checks whether `path` belongs to Larder or to the raw files in the lake. Nothing else may be written
-/// there.
+/// Folder of the exports that `larder export` writes into the lake. `larder forget` names its files.
+pub const EXPORTS: &str = "exports";
+
+/// Checks whether an export may be written to `path`: a file in the folder of exports, none of whose names is
+/// hidden. Everything else in a lake belongs to Larder, to raw files or to other programs.
 #[must_use]
-pub fn is_own(path: &Path) -> bool {
-    let first = path.parts().next();
-    first.is_none_or(|first| [FOLDER, current::OBJECT, forgotten::FOLDER, "raw"].contains(&first.as_ref()))
+pub fn is_export(path: &Path) -> bool {
+    let mut names = path.parts();
+    names.next().is_some_and(|first| first.as_ref() == EXPORTS)
+        && path.parts().count() > 1
+        && names.all(|name| !name.as_ref().starts_with('.'))
 }
 
 /// Id of a snapshot: `<as_of>-<random>`, for example `20111209T125000Z-5f0c2a9e`.

@@ -10,8 +10,8 @@ use super::{Setup, progress, publish, table};
 use crate::{
     lake::Lake,
     pipeline::{self, Built},
-    publish::Options,
-    snapshot::{Manifest, SegmentStats, SnapshotError, SnapshotId, TableCounts, read_current, rfc3339},
+    publish::{Options, PublishError, Published, Publisher},
+    snapshot::{self, Manifest, SegmentStats, SnapshotError, SnapshotId, TableCounts, read_current, rfc3339},
     telemetry::Progress,
 };
 
@@ -64,10 +64,29 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         check_quality(&lake, &built.manifest, setup).await?;
     }
     let publisher = setup.publisher(Options { force: args.force, ..Options::default() })?;
-    let published = publish::run(&publisher, Some(&built.manifest.id)).await;
+    let published = publish_replaced(&publisher, &lake, &built.manifest.id).await;
     publish::done(
         &published.with_context(|| format!("snapshot {} is built but not published", built.manifest.id))?,
     )
+}
+
+/// Publishes the snapshot `id`, or the snapshot that replaced it if `larder forget` ran since the build.
+async fn publish_replaced(
+    publisher: &Publisher,
+    lake: &Lake,
+    id: &SnapshotId,
+) -> Result<Published, PublishError> {
+    let mut id = id.clone();
+    loop {
+        match publish::run(publisher, Some(&id)).await {
+            Err(PublishError::Snapshot(SnapshotError::Unknown { id: gone })) if gone == id => {
+                let all = snapshot::list(lake).await?;
+                let new = all.into_iter().find(|manifest| manifest.rewritten_from.as_ref() == Some(&id));
+                id = new.map(|manifest| manifest.id).ok_or(SnapshotError::Unknown { id: gone })?;
+            }
+            published => return published,
+        }
+    }
 }
 
 /// A build that was held back because it failed a quality check against the current snapshot.

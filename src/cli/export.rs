@@ -17,12 +17,13 @@ use crate::{
     audience::{Expression, FeatureName, order},
     feature::near,
     lake::Lake,
+    private_file,
     serving::{
         Ranked, Serving,
         export::{Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, Treatment},
     },
-    snapshot::{Manifest, SnapshotError, SnapshotId, is_own, read_current, reader::ChurnFilter},
-    telemetry::{Metrics, Progress},
+    snapshot::{EXPORTS, Manifest, SnapshotError, SnapshotId, is_export, read_current, reader::ChurnFilter},
+    telemetry::{self, Metrics, Progress},
 };
 
 /// Export all members of a list to a file or to the lake
@@ -102,7 +103,7 @@ struct ExportOptions {
     /// Include personal values in clear text
     #[arg(long)]
     pii: bool,
-    /// Output file, or lake:PATH for an object in the lake; an existing file is replaced
+    /// Output file, or lake:exports/PATH for an object in the lake; an existing file is replaced
     #[arg(long, value_name = "FILE")]
     out: String,
 }
@@ -175,6 +176,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     } else {
         ExportColumns::named(&served.manifest, options.columns.iter().map(String::as_str), options.pii)?
     };
+    let listed = ListInWords::of(&list, &served.manifest);
     let export =
         Export { list, columns: columns.clone(), format, order: options.order.unwrap_or(ExportOrder::Id) };
     let exporting = serving.export(&served, export).await?;
@@ -182,6 +184,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         table::line(&format!("at character {position}: {hint}"))?;
     }
     let rows = exporting.rows;
+    listed.audit(&columns, rows, &options.out, &id);
     let bytes = write(exporting, &options.out, &lake).await?;
     table::line(&format!(
         "{}: {} customers, {} columns, {}, from snapshot {id}",
@@ -191,6 +194,55 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         HumanBytes(bytes)
     ))?;
     print_personal(&columns)
+}
+
+/// The exported list, as the audit log names it.
+struct ListInWords {
+    list: String,
+    /// Personal features that the expression of an audience asks by. The expression would quote their values.
+    asked_by: Vec<String>,
+}
+
+impl ListInWords {
+    fn of(list: &ExportList, manifest: &Manifest) -> Self {
+        let (list, features) = match list {
+            ExportList::Segment(name) => (format!("segment {name}"), Vec::new()),
+            ExportList::Churn(_) => ("churn".to_owned(), Vec::new()),
+            ExportList::Audience(ranked) => {
+                let features = ranked.expression.features().into_iter().chain([&ranked.order_by.0]);
+                ("audience".to_owned(), features.cloned().collect())
+            }
+        };
+        let personal =
+            features.iter().filter(|name: &&FeatureName| manifest.is_personal(&name.view, &name.feature));
+        Self { list, asked_by: personal.map(ToString::to_string).collect() }
+    }
+
+    /// Writes an audit line if the export shows, hashes or asks by personal data.
+    fn audit(&self, columns: &ExportColumns, customers: u64, out: &str, snapshot: &SnapshotId) {
+        let personal = columns.personal();
+        let names = |is_listed: fn(&Treatment) -> bool| {
+            let names = personal.iter().filter(|(_, treatment)| is_listed(treatment));
+            names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
+        };
+        let shown = names(|treatment| *treatment == Treatment::Shown);
+        let hashed = names(|treatment| matches!(treatment, Treatment::HashedEmail | Treatment::HashedPhone));
+        if shown.is_empty() && hashed.is_empty() && self.asked_by.is_empty() {
+            return;
+        }
+        tracing::info!(
+            target: telemetry::AUDIT,
+            command = "export",
+            list = self.list,
+            asked_by = self.asked_by.join(","),
+            customers,
+            snapshot = snapshot.as_str(),
+            shown,
+            hashed,
+            out,
+            "export"
+        );
+    }
 }
 
 /// Checks that the snapshot has the list, and that an expression uses personal data only with `--pii`.
@@ -226,9 +278,11 @@ async fn write(exporting: Exporting, out: &str, lake: &Lake) -> anyhow::Result<u
         return progress::watch(&progress, write_file(exporting, Path::new(out), &progress)).await;
     };
     let path = ObjectPath::parse(path).with_context(|| format!("{path} is not a valid path in the lake"))?;
-    if is_own(&path) {
+    if !is_export(&path) {
         let name = suggested_name(&path);
-        bail!("{out} is reserved for Larder; choose another path, such as lake:exports/{name}");
+        bail!(
+            "{out} is not a path for exports; choose one below lake:{EXPORTS}/, such as lake:{EXPORTS}/{name}"
+        );
     }
     progress::watch(&progress, write_object(exporting, lake, &path, &progress)).await
 }
@@ -252,7 +306,7 @@ fn print_personal(columns: &ExportColumns) -> anyhow::Result<()> {
 /// Returns a file name for an export that was meant for `path`.
 fn suggested_name(path: &ObjectPath) -> &str {
     match path.filename() {
-        Some(name) if name.contains('.') => name,
+        Some(name) if name.contains('.') && !name.starts_with('.') => name,
         _ => "members.csv",
     }
 }
@@ -275,7 +329,7 @@ async fn write_file(exporting: Exporting, file: &Path, progress: &Progress) -> a
 
 /// Writes the export to the temporary file.
 async fn write_part(mut exporting: Exporting, part: &Path, progress: &Progress) -> anyhow::Result<u64> {
-    let mut out = tokio::fs::File::create(part).await?;
+    let mut out = tokio::fs::File::from_std(private_file::create(part)?);
     let mut bytes = 0;
     while let Some(piece) = exporting.next().await {
         let piece = piece?;

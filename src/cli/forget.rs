@@ -21,21 +21,22 @@ use crate::{
 };
 
 mod ids;
+mod report;
 
 /// Time beyond two poll intervals that services may need to follow a publish.
 const SLACK: Duration = Duration::from_secs(1);
-/// Number of raw files to print.
-const SHOWN_FILES: usize = 20;
 
 /// Erase customers permanently
 ///
-/// Adds the customers to the erasure list in the lake and removes them from Tair. Services omit them from
-/// every answer within seconds, and every later build and publish omits them. Prints which snapshots still
-/// contain them, and which raw files these snapshots were built from; --rewrite rewrites the snapshots.
-/// Without ids the whole erasure list is applied again, which finishes an interrupted call.
+/// Adds the customers to the erasure list in the lake, removes them from Tair, and rewrites the snapshots
+/// that contain them. Services omit them from every answer within seconds, and every later build and publish
+/// omits them. Prints the raw files that the snapshots were built from, and the exports in the lake, which
+/// may contain them. Without ids the whole erasure list is applied again, which finishes an interrupted call.
+///
+/// Exits with 0 only if everything was done and every id is known.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "independent flags")]
-#[command(after_help = "Examples:\n  larder forget 17850 14646\n  larder forget --file ids.txt --rewrite")]
+#[command(after_help = "Examples:\n  larder forget 17850 14646\n  larder forget --file ids.txt")]
 pub(super) struct Args {
     /// Customer ids
     #[arg(value_name = "ID")]
@@ -44,14 +45,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print the erasure list and change nothing
-    #[arg(long, conflicts_with_all = ["ids", "file", "undo", "rewrite"])]
+    #[arg(long, conflicts_with_all = ["ids", "file", "undo", "rewrite", "keep_snapshots"])]
     list: bool,
-    /// Rewrite the snapshots that still contain erased customers, and remove the old snapshots
-    #[arg(long, conflicts_with = "undo")]
+    /// Rewrite the snapshots that contain erased customers, and remove the old snapshots: the default
+    #[arg(long, hide = true, conflicts_with_all = ["undo", "keep_snapshots"])]
     rewrite: bool,
+    /// Leave the snapshots that contain erased customers as they are; nothing serves these customers
+    #[arg(long, conflicts_with = "undo")]
+    keep_snapshots: bool,
     /// Succeed even if no retained snapshot contains an id; the id is added to the list in any case
-    #[arg(long)]
-    unknown_ok: bool,
+    #[arg(long, alias = "unknown-ok")]
+    allow_unknown: bool,
     /// Remove the customers from the erasure list, for a wrong id or a returning customer
     #[arg(long)]
     undo: bool,
@@ -91,7 +95,10 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     }
     let found = holdings(&lake, &forgotten).await?;
     let new: BTreeSet<CustomerId> = ids.iter().filter(|id| !before.contains(id.as_str())).cloned().collect();
-    let unknown = print_holdings(&lake, &found, &new).await?;
+    report::print_holdings(&lake, &found).await?;
+    let unknown = report::print_unknown(&lake, &found, &new).await?;
+    report::print_raw_files(&found)?;
+    report::print_exports(&lake).await?;
     match erased {
         Ok(_) | Err(PublishError::OtherLake { .. }) => {}
         Err(error) => {
@@ -101,15 +108,27 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
             );
         }
     }
-    if args.rewrite {
+    if args.rewrite || !args.keep_snapshots {
         let replaced = Box::pin(rewrite(&lake, &forgotten, &found)).await?;
         Box::pin(replace(setup, &lake, &replaced)).await?;
+        check_snapshots(&lake, &forgotten).await?;
     }
-    if unknown > 0 && !args.unknown_ok {
+    if unknown > 0 && !args.allow_unknown {
         bail!(
             "no retained snapshot contains {unknown} of the ids, listed above; they are on the erasure list \
-             all the same. Check the spelling, or pass --unknown-ok"
+             all the same. Check the spelling and take wrong ids off the list with --undo, or pass \
+             --allow-unknown"
         );
+    }
+    Ok(())
+}
+
+/// Searches the snapshots once more, since a build or a publish may have run meanwhile.
+async fn check_snapshots(lake: &Lake, forgotten: &Forgotten) -> anyhow::Result<()> {
+    for Holding { manifest, customers } in holdings(lake, forgotten).await? {
+        if !customers.is_ok_and(|held| held.is_empty()) {
+            bail!("snapshot {} still contains erased customers; run `larder forget` again", manifest.id);
+        }
     }
     Ok(())
 }
@@ -172,10 +191,14 @@ async fn replace(
         if in_flight.contains(old) {
             bail!(
                 "{old} is being published, or its publish was interrupted; publish again, then run \
-                 `larder forget --rewrite`"
+                 `larder forget`"
             );
         }
-        snapshot::remove(lake, old).await?;
+        if !snapshot::remove_unused(lake, old).await? {
+            bail!(
+                "{old} was published meanwhile and still contains erased customers; run `larder forget` again"
+            );
+        }
         table::line(&format!("removed {old}"))?;
     }
     Ok(())
@@ -241,74 +264,4 @@ async fn undo(lake: &Lake, publisher: &Publisher, ids: &BTreeSet<CustomerId>) ->
              snapshot serves them",
         ),
     }
-}
-
-/// Prints which snapshots contain erased customers, and returns the number of `ids` that no snapshot
-/// contains.
-async fn print_holdings(
-    lake: &Lake,
-    holdings: &[Holding],
-    ids: &BTreeSet<CustomerId>,
-) -> anyhow::Result<usize> {
-    let current = read_current(lake).await?;
-    let role = |id: &SnapshotId| match &current {
-        Some(current) if current.snapshot == *id => "current",
-        Some(current) if current.previous.as_ref() == Some(id) => "previous",
-        _ => "",
-    };
-    let mut rows = Vec::new();
-    for Holding { manifest, customers } in holdings {
-        let id = &manifest.id;
-        match customers {
-            Ok(held) if held.is_empty() => {}
-            Ok(held) => rows.push(vec![
-                id.to_string(),
-                HumanCount(held.len() as u64).to_string(),
-                role(id).to_owned(),
-            ]),
-            Err(error) => {
-                rows.push(vec![id.to_string(), format!("cannot be read: {error}"), role(id).to_owned()]);
-            }
-        }
-    }
-    if rows.is_empty() {
-        table::line("no snapshot contains erased customers")?;
-    } else {
-        table::line("\nsnapshots that still contain erased customers")?;
-        table::print(&["snapshot", "customers", ""], &rows)?;
-    }
-    let held =
-        |id: &&CustomerId| holdings.iter().any(|h| h.customers.as_ref().is_ok_and(|held| held.contains(id)));
-    let readable = holdings.iter().all(|holding| holding.customers.is_ok());
-    let unknown: Vec<&CustomerId> = ids.iter().filter(|id| readable && !held(id)).collect();
-    for id in &unknown {
-        table::line(&format!("no snapshot contains `{id}`; check the spelling"))?;
-    }
-    print_raw_files(holdings)?;
-    Ok(unknown.len())
-}
-
-/// Prints the raw files that the snapshots were built from, which may still contain erased customers.
-fn print_raw_files(holdings: &[Holding]) -> anyhow::Result<()> {
-    let files: BTreeSet<(&str, &str)> = holdings
-        .iter()
-        .flat_map(|holding| &holding.manifest.sources)
-        .map(|source| (source.table.as_str(), source.path.as_str()))
-        .collect();
-    if !files.is_empty() {
-        table::line(
-            "\nLarder does not change raw files; clean these files yourself. Until then, only the erasure \
-             list keeps the customers out of builds",
-        )?;
-        let shown: Vec<Vec<String>> = files
-            .iter()
-            .take(SHOWN_FILES)
-            .map(|(name, path)| vec![(*name).to_owned(), (*path).to_owned()])
-            .collect();
-        table::print(&["table", "file"], &shown)?;
-        if files.len() > SHOWN_FILES {
-            table::line(&format!("and {} more", HumanCount((files.len() - SHOWN_FILES) as u64)))?;
-        }
-    }
-    Ok(())
 }

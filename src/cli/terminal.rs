@@ -24,6 +24,26 @@ pub(super) fn plain_line(text: &str) -> String {
     plain(text).replace('\n', "\\u{a}")
 }
 
+/// Replaces control characters, except newlines, in a JSON text by the escapes of JSON.
+#[cfg(feature = "build")]
+pub(super) fn plain_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_control(character) {
+            let _ = write!(out, "\\u{:04x}", u32::from(character));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Prints a line to standard error.
+#[expect(clippy::print_stderr, reason = "what went wrong must not be mixed with results")]
+pub(super) fn warn(line: &str) {
+    eprintln!("{}", plain_line(line));
+}
+
 /// Checks whether a terminal interprets `character` instead of showing it.
 fn is_control(character: char) -> bool {
     let overrides_direction = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -48,6 +68,8 @@ mod tests {
         }
         assert!(matches!(plain("nothing to do"), Cow::Borrowed(_)));
         assert_eq!(plain_line("a\nb\u{1b}"), "a\\u{a}b\\u{1b}");
+        #[cfg(feature = "build")]
+        assert_eq!(plain_json("{\n\"a\": \"\u{9b}\u{202e}ä\"}"), "{\n\"a\": \"\\u009b\\u202eä\"}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub const VARIABLES: &[Variable] = &[
     Text("lake.credentials_file"),
     Text("lake.resolve"),
     Text("tair.url"),
+    Text("tair.password_file"),
     Text("tair.namespace"),
     Typed("tair.pool"),
     Text("tair.timeout"),

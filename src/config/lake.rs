@@ -1,11 +1,13 @@
 //! `[lake]`: the object store or folder that holds raw files and snapshots.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{fmt, net::IpAddr, path::PathBuf};
 
 use serde::Deserialize;
 
+use super::passwords::shown_url;
+
 /// The `[lake]` section.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LakeConfig {
     /// Location of the lake: `s3://bucket/path`, `file:///var/lib/larder` or a path. A relative path starts
@@ -47,5 +49,18 @@ impl Default for LakeConfig {
             credentials_file: None,
             resolve: None,
         }
+    }
+}
+
+impl fmt::Debug for LakeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LakeConfig")
+            .field("url", &shown_url(&self.url))
+            .field("endpoint", &self.endpoint.as_deref().map(shown_url))
+            .field("region", &self.region)
+            .field("path_style", &self.path_style)
+            .field("credentials_file", &self.credentials_file)
+            .field("resolve", &self.resolve)
+            .finish()
     }
 }

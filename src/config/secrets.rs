@@ -8,6 +8,7 @@ use std::{fmt, ops::Range};
 
 use super::{
     keys::KEY_START,
+    passwords::has_password,
     units::{DURATION, SIZE},
 };
 
@@ -74,13 +75,6 @@ impl RedactedError {
         let section = error.span().and_then(|span| section_at(text, &span)).unwrap_or_default();
         Self(if section.is_empty() { message } else { format!("{message}, in [{section}]") })
     }
-}
-
-/// Returns a URL without its user and password.
-#[must_use]
-pub fn shown_url(url: &str) -> String {
-    let parts = url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)));
-    parts.map_or_else(|| url.to_owned(), |(scheme, rest)| format!("{scheme}://***@{rest}"))
 }
 
 /// Returns the message of `error` with the key name, and without the value if its line is redacted.
@@ -254,8 +248,21 @@ fn key_of(line: &str) -> Option<&str> {
 /// Checks whether `line` contains something that is hidden in every section.
 fn holds_secret(line: &str) -> bool {
     let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let user = line.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
-    user || line.contains(KEY_START) || words.any(|word| SECRET.contains(&word))
+    let user = line.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) || has_password(line);
+    let mut values = line.split(|c: char| !c.is_ascii_alphanumeric() && !"+/=_-".contains(c));
+    user || line.contains(KEY_START) || words.any(|word| SECRET.contains(&word)) || values.any(is_key_like)
+}
+
+/// Minimum length of a text that may be a key.
+const KEY_LENGTH: usize = 20;
+
+/// Checks whether `text` looks like a random key: long, of letters and digits, and not a path or a name in
+/// lower case.
+fn is_key_like(text: &str) -> bool {
+    let count = |kind: fn(&u8) -> bool| text.bytes().filter(kind).count();
+    let (digits, upper) = (count(u8::is_ascii_digit), count(u8::is_ascii_uppercase));
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.len() >= KEY_LENGTH && digits > 0 && (upper > 1 || is_hex)
 }
 
 /// Returns `line` with stars for everything but the section or key name at its start.
@@ -420,8 +427,16 @@ mod tests {
     }
 
     #[test]
-    fn url_is_shown_without_credentials() {
-        assert_eq!(shown_url("https://u:p@ss@host/x"), "https://***@host/x");
-        assert_eq!(shown_url("s3://bucket/path"), "s3://bucket/path");
+    fn values_that_look_like_keys_are_hidden() {
+        for key in
+            ["wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "AKIAIOSFODNN7EXAMPLE", "9f86d081884c7d659a2f"]
+        {
+            let message = error_text(&format!("[http]\ntimeout = \"{key}\""), &[]);
+            assert!(!message.contains(key) && message.contains("timeout"), "{message}");
+        }
+        for value in ["raw/transactions/2024/", "20111209T125000Z", "2024-01-01T00:00:00+01:00"] {
+            let message = error_text(&format!("[http]\ntimeout = \"{value}\""), &[]);
+            assert!(message.contains(value), "{message}");
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! `[tair]`: the online store.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::units::duration;
+use super::{passwords::shown_url, units::duration};
 
 /// The `[tair]` section.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TairConfig {
     /// URL of Tair or Redis, with user, password, host and port. The scheme is `redis://`, `rediss://` (TLS),
@@ -15,6 +15,11 @@ pub struct TairConfig {
     ///
     /// Default: `"redis://127.0.0.1:6379"`.
     pub url: String,
+    /// File with the password, for example a mounted secret. The URL then has none. The file is read when a
+    /// process connects; a line break at the end is not part of the password.
+    ///
+    /// Default: the password in `url`. Example: `"/run/secrets/tair"`.
+    pub password_file: Option<PathBuf>,
     /// Prefix of every key in Tair; each lake needs its own.
     ///
     /// Default: `"larder"`.
@@ -63,6 +68,7 @@ impl Default for TairConfig {
     fn default() -> Self {
         Self {
             url: "redis://127.0.0.1:6379".to_owned(),
+            password_file: None,
             namespace: "larder".to_owned(),
             pool: 2,
             timeout: Duration::from_millis(50),
@@ -73,5 +79,23 @@ impl Default for TairConfig {
             breaker_pause: Duration::from_millis(500),
             lease: Duration::from_secs(15),
         }
+    }
+}
+
+impl fmt::Debug for TairConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TairConfig")
+            .field("url", &shown_url(&self.url))
+            .field("password_file", &self.password_file)
+            .field("namespace", &self.namespace)
+            .field("pool", &self.pool)
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("unresponsive", &self.unresponsive)
+            .field("ca_file", &self.ca_file)
+            .field("breaker_failures", &self.breaker_failures)
+            .field("breaker_pause", &self.breaker_pause)
+            .field("lease", &self.lease)
+            .finish()
     }
 }

@@ -41,6 +41,7 @@ use crate::{
 };
 
 mod clock;
+mod erased_meanwhile;
 mod manifest;
 mod outputs;
 mod setup;
@@ -49,6 +50,12 @@ use clock::StageClock;
 use manifest::WrittenSnapshot;
 use outputs::{ChurnStage, Computed, StagedTables, ViewOutputs};
 pub(super) use setup::scratch;
+
+/// Returns the definitions of the views that models make.
+fn models(config: &Config) -> Vec<ViewDefinition> {
+    let churn = config.churn.enabled.then(churn::definition);
+    churn.into_iter().chain(config.recommendations.enabled.then(recommend::definition)).collect()
+}
 
 /// Result of a build.
 #[derive(Debug)]
@@ -112,11 +119,8 @@ impl<'a> Build<'a> {
         if written.is_err() {
             parts::discard(target).await;
         }
-        let mut snapshot = written?;
-        snapshot.warnings.extend(build.erasures_since_start().await?);
-        let manifest = snapshot.manifest(&clock.stages);
-        manifest.write(lakes.snapshots).await?;
-        Ok(Built { manifest })
+        let manifest = written?.manifest(&clock.stages);
+        Ok(Built { manifest: Box::pin(build.finish(manifest)).await? })
     }
 
     /// Checks the configuration and lists the raw files. Views are parsed here, so that a mistake in a view
@@ -139,7 +143,7 @@ impl<'a> Build<'a> {
         let session = Session::new(partitions, memory, scratch.path().to_path_buf(), DateTime::UNIX_EPOCH)?;
         let reads = session.all_reads(&views)?;
         let order = query::run_order(&views, &reads)?;
-        let personal = PersonalColumns::new(config, &views, &reads)?;
+        let personal = PersonalColumns::new(config, &views, &models(config), &reads)?;
         Ok(Self {
             lakes,
             config,
@@ -168,7 +172,7 @@ impl<'a> Build<'a> {
         clock.lap("raw");
         let newest_event = || lines.newest.and_then(DateTime::from_timestamp_micros);
         let as_of = as_of.or_else(newest_event).ok_or(BuildError::NoEvents)?;
-        let tables = self.derive_tables(lines, as_of).await?;
+        let mut tables = self.derive_tables(lines, as_of).await?;
         clock.lap("staging");
         let session = self.open_session(as_of, &tables.files).await?;
         let views = self.run_views(&session, clock).await?;
@@ -180,7 +184,8 @@ impl<'a> Build<'a> {
             ChurnStage::default()
         };
         let recommended = if self.config.recommendations.enabled {
-            let recommended = self.recommend(as_of, &tables.files).await?;
+            let (recommended, warning) = self.recommend(as_of, &tables.files).await?;
+            tables.warnings.extend(warning);
             clock.lap("recommendations");
             Some(recommended)
         } else {
@@ -325,16 +330,28 @@ impl<'a> Build<'a> {
         Ok(ChurnStage { model, warnings })
     }
 
-    /// Computes the view of recommendations from the staged `tables`.
+    /// Computes the view of recommendations from the staged `tables`. Returns a warning if a customer
+    /// attribute that the lists would depend on is personal.
     async fn recommend(
         &self,
         as_of: DateTime<Utc>,
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
-    ) -> Result<recommend::RecommendOutput, BuildError> {
+    ) -> Result<(recommend::RecommendOutput, Option<Warning>), BuildError> {
         self.progress.enter("recommendations", 0);
         let config = &self.config.recommendations;
-        let job = recommend::RecommendJob::new(tables, config, as_of, self.threads, self.scratch.path());
-        Ok(tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??)
+        let mut job = recommend::RecommendJob::new(tables, config, as_of, self.threads, self.scratch.path());
+        let left_out = job.leave_out(|name| self.personal.is_attribute(name));
+        let warning = if left_out.is_empty() {
+            None
+        } else {
+            let message = format!(
+                "recommendations do not depend on {}, which is personal data and would show in the lists",
+                left_out.join(" and ")
+            );
+            Some(Warning::new("personal_left_out", message))
+        };
+        let recommended = tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??;
+        Ok((recommended, warning))
     }
 
     /// Writes all data files of the snapshot.
@@ -391,15 +408,5 @@ impl<'a> Build<'a> {
             clock.lap("audiences");
         }
         Ok(snapshot)
-    }
-
-    /// Returns a warning if the erasure list changed since the build started.
-    async fn erasures_since_start(&self) -> Result<Option<Warning>, BuildError> {
-        if self.forgotten.refreshed(self.lakes.raw).await?.is_none() {
-            return Ok(None);
-        }
-        let message = "the erasure list changed during the build: customers erased since the start are left \
-                       out of responses, but are part of this snapshot";
-        Ok(Some(Warning::new("forgotten_meanwhile", message)))
     }
 }

@@ -52,7 +52,7 @@ use product_demand::DemandWindow;
 use scoring::{Scored, Scoring};
 use selection::{LabeledCut, MIN_CLASS_SIZE, SelectedModel, select_model};
 use training_cuts::{CustomerSample, CutReader, OrderingCustomers, cut_times, too_little_data};
-pub(super) use view_rows::VIEW;
+pub(super) use view_rows::{VIEW, definition};
 
 /// The staged view and its model card.
 pub(super) struct ChurnOutput {
@@ -156,7 +156,7 @@ pub(super) async fn build(
     let scored = scoring.run()?;
     let file = scored.file.clone();
     let card = trained.card(config, &sources, partitions, scored);
-    Ok(Some(ChurnOutput { definition: view_rows::definition(), file, card }))
+    Ok(Some(ChurnOutput { definition: definition(), file, card }))
 }
 
 /// Reads the training cuts at `times`.

@@ -101,10 +101,10 @@ pub enum ViewError {
     #[error("`{name}` is declared personal, and there is no such column{near}")]
     UnknownPersonal { name: String, near: String },
     #[error(
-        "view {view}: the column `{column}` cannot be personal, since lists and segments expose it; use \
-         another name"
+        "`{view}.{column}` cannot be personal, since lists, segments or ids show its values to every caller; \
+         take it out of `personal`, or give the column another name"
     )]
-    Personal { view: String, column: &'static str },
+    Personal { view: String, column: String },
     #[error(
         "view rfm: `{name}` is not a valid segment name; use at most 64 characters of a to z, 0 to 9 and _"
     )]

@@ -26,25 +26,38 @@ pub(super) struct PersonalColumns<'a> {
     declared: &'a [ColumnRef],
     /// Views that read the table `customers`, directly or through other views.
     readers: BTreeSet<String>,
+    /// Columns that the view `profile` declares as personal.
+    profile: BTreeSet<String>,
 }
 
+/// View of the attributes of customers.
+const PROFILE: &str = "profile";
+
 impl<'a> PersonalColumns<'a> {
-    /// Checks the configured personal columns. `reads` holds the tables and views that each view reads.
+    /// Checks the configured personal columns. `models` are the views that models make. `reads` holds the
+    /// tables and views that each view reads.
     ///
     /// # Errors
-    /// Fails for an unknown view.
+    /// Fails for an unknown view, an unknown column of a model, and a column that answers show all the same.
     pub(super) fn new(
         config: &'a Config,
         views: &[ViewDefinition],
+        models: &[ViewDefinition],
         reads: &BTreeMap<String, BTreeSet<String>>,
     ) -> Result<Self, ViewError> {
         let declared = &config.views.personal;
-        let served = || views.iter().filter(|view| !view.step).map(|view| view.name.as_str());
-        if let Some(unknown) = declared.iter().find(|column| !served().any(|view| view == column.view)) {
-            return Err(ViewError::UnknownPersonal {
-                name: unknown.to_string(),
-                near: near::hint(&unknown.view, served()),
-            });
+        let served = || views.iter().filter(|view| !view.step).chain(models);
+        for column in declared {
+            let Some(view) = served().find(|view| view.name == column.view) else {
+                let near = near::hint(&column.view, served().map(|view| view.name.as_str()));
+                return Err(ViewError::UnknownPersonal { name: column.to_string(), near });
+            };
+            if models.iter().any(|model| model.name == view.name) {
+                return Err(refused(view, &column.column));
+            }
+            if column.column == "customer_id" {
+                return Err(ViewError::Personal { view: view.name.clone(), column: column.column.clone() });
+            }
         }
         let mut readers = BTreeSet::from([Table::Customers.name().to_owned()]);
         loop {
@@ -59,7 +72,16 @@ impl<'a> PersonalColumns<'a> {
             readers.extend(more);
         }
         let raw = config.raw.customers.personal.iter().map(|column| feature_name(column)).collect();
-        Ok(Self { raw, declared, readers })
+        let profile = views.iter().filter(|view| view.name == PROFILE).flat_map(|view| &view.columns);
+        let profile = profile.filter(|(_, note)| note.personal).map(|(name, _)| name.clone()).collect();
+        Ok(Self { raw, declared, readers, profile })
+    }
+
+    /// Checks whether the customer attribute `name` is personal.
+    pub(super) fn is_attribute(&self, name: &str) -> bool {
+        self.raw.contains(name)
+            || self.profile.contains(name)
+            || self.declared.iter().any(|column| column.view == PROFILE && column.column == name)
     }
 
     /// Returns `extras`, the attributes in the `customers` files, after checking that all columns declared in
@@ -115,4 +137,14 @@ impl<'a> PersonalColumns<'a> {
         }
         Ok(())
     }
+}
+
+/// Returns the error for the declaration of a column of a model as personal: lists are ordered and filtered
+/// by these columns, and answers of their own show them.
+fn refused(model: &ViewDefinition, column: &str) -> ViewError {
+    if model.columns.contains_key(column) {
+        return ViewError::Personal { view: model.name.clone(), column: column.to_owned() };
+    }
+    let name = format!("{}.{column}", model.name);
+    ViewError::UnknownPersonal { name, near: near::hint(column, model.columns.keys().map(String::as_str)) }
 }

@@ -13,6 +13,7 @@ pub(crate) mod read;
 pub mod records;
 mod spec;
 mod stray;
+pub(crate) mod subject;
 mod table;
 pub(crate) mod time;
 pub(crate) mod value;

@@ -9,7 +9,7 @@
 //! Time and memory are linear in the number of purchases; a purchase takes 16 bytes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +18,7 @@ use chrono::{DateTime, Utc};
 use super::{raw::RawError, staging::derive::StagedFile};
 use crate::{
     config::RecommendationsConfig,
+    feature::feature_name,
     lake::Lake,
     snapshot::{
         FileEntry, SnapshotError, SnapshotId,
@@ -48,6 +49,7 @@ use product_rows::ProductRows;
 use purchase_log::{LogOptions, PurchaseLog, TableFiles};
 use recommender::{LENGTH, MAX_NEIGHBORS, MIN_CUSTOMERS, MIN_SIGNIFICANCE, Recommender};
 use view_rows::ListSettings;
+pub(super) use view_rows::definition;
 
 /// Description of the method for the model card.
 const METHOD: &str = "Item-to-item collaborative filtering. Two products are similar if more customers \
@@ -64,6 +66,8 @@ const METHOD: &str = "Item-to-item collaborative filtering. Two products are sim
 pub(super) struct RecommendJob {
     tables: TableFiles,
     config: RecommendationsConfig,
+    /// Customer attributes that must not influence the lists, since they are personal.
+    personal: BTreeSet<String>,
     as_of: DateTime<Utc>,
     threads: usize,
     scratch: PathBuf,
@@ -83,9 +87,27 @@ impl RecommendJob {
         let [customers, transactions, interactions] =
             ["customers", "transactions", "interactions"].map(table);
         let tables = TableFiles { customers, transactions, interactions };
-        Self { tables, config: config.clone(), as_of, threads, scratch: scratch.to_path_buf() }
+        let (config, scratch) = (config.clone(), scratch.to_path_buf());
+        Self { tables, config, personal: BTreeSet::new(), as_of, threads, scratch }
+    }
+
+    /// Leaves out the personal customer attributes among those that the lists depend on. Returns their names.
+    pub(super) fn leave_out(&mut self, is_personal: impl Fn(&str) -> bool) -> Vec<String> {
+        let used = [self.config.category_column.as_str(), COUNTRY].map(feature_name);
+        let schema = self.tables.customers.first().map(|file| &file.schema);
+        let exists = |name: &str| schema.is_some_and(|schema| schema.field_with_name(name).is_ok());
+        self.personal = used.into_iter().filter(|name| is_personal(name) && exists(name)).collect();
+        self.personal.iter().cloned().collect()
+    }
+
+    /// Returns the customer attribute `name`, unless it is left out.
+    fn attribute<'a>(&self, name: &'a str) -> Option<&'a str> {
+        if self.personal.contains(&feature_name(name)) { None } else { Some(name) }
     }
 }
+
+/// Customer attribute with the country.
+const COUNTRY: &str = "country";
 
 /// The staged view, the products and the model card.
 #[derive(Debug)]
@@ -117,12 +139,14 @@ impl RecommendOutput {
 pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError> {
     let options = LogOptions {
         exclude: &ExcludePatterns::new(&job.config.exclude),
-        category_column: &job.config.category_column,
+        category_column: job.attribute(&job.config.category_column),
+        country_column: job.attribute(COUNTRY),
         threads: job.threads,
     };
     let log = PurchaseLog::read(&job.tables, options)?;
     let as_of = u32::try_from(job.as_of.timestamp()).unwrap_or(0);
-    let Assessment { rule, measured, notes } = Assessment::of(&log, job, as_of);
+    let Assessment { rule, measured, mut notes } = Assessment::of(&log, job, as_of);
+    notes.extend(job.personal.iter().map(|name| format!("{name} is personal data and was not read")));
     let buy_again = measured.as_ref().map_or(LENGTH, |measured| list_length(measured.repeats_per_customer));
     let recommender = Recommender::learn(&log, as_of, job.threads);
     let settings = ListSettings { as_of, rule, buy_again, threads: job.threads, scratch: &job.scratch };
@@ -148,7 +172,7 @@ pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError>
         measured,
     };
     let products = ProductRows::new(&log, &recommender);
-    Ok(RecommendOutput { view: view_rows::definition(), file: staged.file, card, products })
+    Ok(RecommendOutput { view: definition(), file: staged.file, card, products })
 }
 
 /// Returns the length of `buy_again`: the mean number of repeat purchases of a returning customer, rounded

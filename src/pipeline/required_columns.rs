@@ -37,7 +37,7 @@ pub(super) fn check(view: &ViewDefinition, schema: &Schema) -> Result<(), ViewEr
             return Err(ViewError::MissingColumn { view: view.name.clone(), column, expected });
         }
         if view.columns.get(*column).is_some_and(|note| note.personal) {
-            return Err(ViewError::Personal { view: view.name.clone(), column });
+            return Err(ViewError::Personal { view: view.name.clone(), column: (*column).to_owned() });
         }
     }
     Ok(())

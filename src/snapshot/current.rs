@@ -114,8 +114,9 @@ async fn write(lake: &Lake, current: &Current) -> Result<(), SnapshotError> {
 /// Tair, the number is the next one. Publishing the current snapshot again without Tair changes nothing.
 ///
 /// # Errors
-/// [`SnapshotError::Older`] unless `force`, [`SnapshotError::Overtaken`], [`SnapshotError::Lake`],
-/// [`SnapshotError::Damaged`], [`SnapshotError::Write`], or [`SnapshotError::Random`].
+/// [`SnapshotError::Unknown`], [`SnapshotError::Older`] unless `force`, [`SnapshotError::Overtaken`],
+/// [`SnapshotError::Lake`], [`SnapshotError::Damaged`], [`SnapshotError::Write`], or
+/// [`SnapshotError::Random`].
 pub async fn publish_to_lake(
     lake: &Lake,
     manifest: &Manifest,
@@ -123,6 +124,10 @@ pub async fn publish_to_lake(
     force: bool,
 ) -> Result<Current, SnapshotError> {
     let _lock = lake.publish_lock().await?;
+    // An erasure may have replaced the snapshot since its manifest was read.
+    if lake.head(&manifest.id.path("manifest.json")).await?.is_none() {
+        return Err(SnapshotError::Unknown { id: manifest.id.clone() });
+    }
     let before = read_current(lake).await?;
     if let (Some(before), None) = (&before, &online)
         && before.snapshot == manifest.id

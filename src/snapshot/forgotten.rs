@@ -52,6 +52,12 @@ struct StoredCall {
 }
 
 impl Forgotten {
+    /// Creates a list of `ids` that is not in a lake.
+    #[must_use]
+    pub fn of(ids: BTreeSet<CustomerId>) -> Self {
+        Self { ids: ids.into_iter().collect(), ..Self::default() }
+    }
+
     /// Reads the list.
     ///
     /// # Errors

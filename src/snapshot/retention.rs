@@ -102,6 +102,21 @@ pub async fn remove(lake: &Lake, id: &SnapshotId) -> Result<(), SnapshotError> {
     remove_folder(lake, id.as_str()).await
 }
 
+/// Removes the snapshot `id` unless `CURRENT` names it, for example because a publish ran meanwhile. Returns
+/// whether the snapshot was removed.
+///
+/// # Errors
+/// Same errors as [`remove`], or [`SnapshotError::Damaged`] for `CURRENT`.
+pub async fn remove_unused(lake: &Lake, id: &SnapshotId) -> Result<bool, SnapshotError> {
+    let _lock = lake.publish_lock().await?;
+    let current = read_current(lake).await?;
+    if current.is_some_and(|current| current.snapshot == *id || current.previous.as_ref() == Some(id)) {
+        return Ok(false);
+    }
+    remove(lake, id).await?;
+    Ok(true)
+}
+
 pub(super) async fn remove_folder(lake: &Lake, name: &str) -> Result<(), SnapshotError> {
     for file in lake.list(&Path::from(format!("{FOLDER}/{name}"))).await? {
         lake.delete(&file.location).await?;

@@ -2,8 +2,9 @@
 //! others copied.
 //!
 //! The new snapshot has an id of its own, and the instant, models and counts of the old one. The manifest is
-//! written last, as in a build. Figures of segments are counted again from the typed parts; quintile edges
-//! and models, which they depend on, stay.
+//! written last, as in a build; a build that saw customers erased meanwhile writes the manifest itself.
+//! Figures of segments are counted again from the typed parts; quintile edges and models, which they depend
+//! on, stay.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -41,9 +42,27 @@ use crate::{
 /// is.
 ///
 /// # Errors
-/// [`SnapshotError::Lake`], [`SnapshotError::Timeout`], [`SnapshotError::Damaged`], or
-/// [`SnapshotError::Write`]; there is no new snapshot then.
+/// Same errors as [`without_erased`].
 pub async fn rewrite(
+    lake: &Lake,
+    manifest: &Arc<Manifest>,
+    forgotten: &Forgotten,
+    progress: &Progress,
+) -> Result<Manifest, SnapshotError> {
+    let mut new = without_erased(lake, manifest, forgotten, progress).await?;
+    new.rewritten_from = Some(manifest.id.clone());
+    let written = new.write(lake).await;
+    clean_up_after(&written, lake, &new.id).await;
+    written.map(|()| new)
+}
+
+/// Writes the data files of `manifest` again without the customers of `forgotten`, under a new id. The
+/// manifest of the new snapshot is returned and not written.
+///
+/// # Errors
+/// [`SnapshotError::Lake`], [`SnapshotError::Timeout`], [`SnapshotError::Damaged`], or
+/// [`SnapshotError::Write`]; there are no new files then.
+pub async fn without_erased(
     lake: &Lake,
     manifest: &Arc<Manifest>,
     forgotten: &Forgotten,
@@ -52,12 +71,17 @@ pub async fn rewrite(
     let id = SnapshotId::generate(manifest.as_of)?;
     progress.enter("rewrite", manifest.files.iter().map(|file| file.bytes).sum());
     let written = Box::pin(write(lake, manifest, forgotten, id.clone(), progress)).await;
+    clean_up_after(&written, lake, &id).await;
+    written
+}
+
+/// Removes the files of the new snapshot `id` if they could not all be written.
+async fn clean_up_after<T>(written: &Result<T, SnapshotError>, lake: &Lake, id: &SnapshotId) {
     if written.is_err()
         && let Err(error) = retention::remove_folder(lake, id.as_str()).await
     {
         tracing::warn!(%error, "cannot remove the files of a failed rewrite");
     }
-    written
 }
 
 async fn write(
@@ -90,7 +114,6 @@ async fn write(
     let customers = files.iter().filter(|file| file.kind == FileKind::Rows).map(|file| file.rows).sum();
     let mut new = Manifest {
         fingerprint: Manifest::fingerprint_of(&files),
-        rewritten_from: Some(manifest.id.clone()),
         id,
         customers,
         files,
@@ -98,7 +121,6 @@ async fn write(
     };
     new.warnings.retain(|warning| warning.customer_id.as_ref().is_none_or(|id| !forgotten.contains(id)));
     new.segments = segments(lake, &Arc::new(new.clone())).await?;
-    new.write(lake).await?;
     Ok(new)
 }
 

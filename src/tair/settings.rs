@@ -62,13 +62,14 @@ impl Settings {
         if config.namespace.is_empty() || config.namespace.contains(['{', '}']) {
             return Err(invalid("`namespace` must not be empty or contain braces"));
         }
+        let password = password(config, url.password().and_then(decode))?;
         let tls = if encrypted { Some(Arc::new(tls_config(config.ca_file.as_ref())?)) } else { None };
         let endpoint = Endpoint {
             host: host.trim_matches(['[', ']']).to_owned(),
             port: url.port().unwrap_or(PORT),
             tls,
             user: decode(url.username()),
-            password: url.password().and_then(decode),
+            password,
             // A cluster has only one database.
             database: if clustered { None } else { database },
         };
@@ -83,6 +84,21 @@ impl Settings {
         }
         let is_single = single_node::is_single(&self.endpoint, self.connect_timeout).await?;
         Some(Self { spread: !is_single, ..self.clone() })
+    }
+}
+
+/// Returns the password of the URL, or reads the password file.
+fn password(config: &TairConfig, in_url: Option<String>) -> Result<Option<String>, TairError> {
+    let Some(file) = &config.password_file else { return Ok(in_url) };
+    if in_url.is_some() {
+        return Err(TairError::Setting("`url` has a password, and there is a `password_file`".to_owned()));
+    }
+    let failed =
+        |why: String| TairError::Setting(format!("cannot read `password_file` {}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(failed("the file is empty".to_owned())),
+        password => Ok(Some(password.to_owned())),
     }
 }
 
@@ -126,5 +142,24 @@ mod tests {
         let settings = Settings::new(&TairConfig { url, ..TairConfig::default() }).expect("valid");
         assert_eq!(settings.endpoint.password.as_deref(), Some("p@ss+=w"));
         assert_eq!(settings.endpoint.database, Some(2));
+    }
+
+    #[test]
+    fn password_comes_from_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("password");
+        let config = |url: &str| TairConfig {
+            url: url.to_owned(),
+            password_file: Some(file.clone()),
+            ..TairConfig::default()
+        };
+        let failed = |url: &str| Settings::new(&config(url)).expect_err(url).to_string();
+        assert!(failed("redis://user@host").contains("password_file"));
+        std::fs::write(&file, "\n").expect("written");
+        assert!(failed("redis://user@host").contains("empty"));
+        std::fs::write(&file, "p@ss w\r\n").expect("written");
+        let settings = Settings::new(&config("redis://user@host")).expect("valid");
+        assert_eq!(settings.endpoint.password.as_deref(), Some("p@ss w"));
+        assert!(failed("redis://user:secret@host").contains("has a password"));
     }
 }

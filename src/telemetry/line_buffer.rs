@@ -1,11 +1,12 @@
 //! Buffer for log lines, so that a line does not cost a system call of its own.
 
 use std::{
-    fs::OpenOptions,
     io::{self, Write},
     path::PathBuf,
     sync::{Mutex, PoisonError},
 };
+
+use crate::private_file;
 
 /// Number of buffered bytes that trigger a write.
 const FLUSH_BYTES: usize = 64 << 10;
@@ -24,7 +25,7 @@ impl LogSink {
     pub(super) fn write(&self, lines: &[u8]) -> io::Result<()> {
         match self {
             Self::Stderr => io::stderr().write_all(lines),
-            Self::File(path) => OpenOptions::new().create(true).append(true).open(path)?.write_all(lines),
+            Self::File(path) => private_file::append(path)?.write_all(lines),
         }
     }
 }

@@ -106,6 +106,7 @@ fn every_subcommand_shows_an_example() {
         "serve",
         "key",
         "feast-repo",
+        "subject",
         "openapi",
     ] {
         let help = ok(&shop.larder(&[command, "--help"]));

@@ -60,9 +60,17 @@ fn compose_file_names_existing_settings_commands_and_files() {
             assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists(), "{file}");
         }
     }
-    let prometheus = YamlLoader::load_from_str(&read("deploy/prometheus.yml")).unwrap().remove(0);
-    let target = prometheus["scrape_configs"][0]["static_configs"][0]["targets"][0].as_str().unwrap();
-    assert_eq!(target, "larder:8080");
+    // A service without keys is for this machine only.
+    for name in ["larder", "prometheus"] {
+        let ports = strings(&services[&Yaml::from_str(name)]["ports"]);
+        assert!(!ports.is_empty() && ports.iter().all(|port| port.starts_with("127.0.0.1:")), "{ports:?}");
+    }
+    for (file, key) in [("prometheus", Some("/etc/prometheus/larder.key")), ("prometheus-demo", None)] {
+        let prometheus = YamlLoader::load_from_str(&read(&format!("deploy/{file}.yml"))).unwrap().remove(0);
+        let job = &prometheus["scrape_configs"][0];
+        assert_eq!(job["static_configs"][0]["targets"][0].as_str().unwrap(), "larder:8080");
+        assert_eq!(job["authorization"]["credentials_file"].as_str(), key, "{file}");
+    }
 }
 
 #[test]
@@ -91,6 +99,8 @@ async fn tair_acl_grants_sufficient_rights() {
         args.extend(words);
         assert_eq!(redis.cli(&args), "OK", "{line}");
     }
+    // A connection without a password has no rights any more.
+    assert!(redis.cli(&["ping"]).contains("NOAUTH"), "{}", redis.cli(&["ping"]));
     let url = |user: &str, secret: &str| format!("redis://{user}:{secret}@127.0.0.1:{}", redis.port);
     let mut shop = corners_with(&format!("[tair]\nurl = \"{}\"\n", url("larder-publish", "change-me-too")));
     let id = shop.build().await.manifest.id;

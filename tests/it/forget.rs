@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::shop::{Service, Shop, eventually};
 
+mod cli;
 mod store;
 
 /// Creates a shop with `customers` customers in a few segments, with churn and recommendations.
@@ -31,6 +32,11 @@ fn shop_with_customers(toml: &str, customers: usize) -> Shop {
 /// Runs `larder forget`.
 fn forget(shop: &Shop, args: &[&str]) -> Output {
     shop.larder(&[&["forget"], args].concat())
+}
+
+/// Runs `larder forget`, which leaves old snapshots as they are.
+fn forget_only(shop: &Shop, args: &[&str]) -> Output {
+    forget(shop, &[&["--keep-snapshots"], args].concat())
 }
 
 /// Returns the text on standard output and standard error.
@@ -162,7 +168,7 @@ async fn erased_customers_disappear_from_every_endpoint() {
 
     let file = shop.path().join("ids.txt");
     std::fs::write(&file, format!("{}\n\n  {}\n", gone[1..].join("\n"), gone[1])).unwrap();
-    let output = assert_success(&forget(&shop, &[gone[0], "--file", file.to_str().unwrap()]));
+    let output = assert_success(&forget_only(&shop, &[gone[0], "--file", file.to_str().unwrap()]));
     assert!(output.contains("erasure list: 11 customers, 11 of them new"), "{output}");
     assert!(output.contains("raw/transactions/x.csv") && output.contains("current"), "{output}");
     let first = format!("/v1/customers/{}", gone[0]);
@@ -188,9 +194,9 @@ async fn erased_customers_disappear_from_every_endpoint() {
     assert_eq!(lists(&replica, 11).await, expected);
 
     // Erasing again changes nothing; an unknown id is reported; a file with an invalid id is rejected.
-    let unknown = forget(&shop, &[gone[0], "who-9999"]);
+    let unknown = forget_only(&shop, &[gone[0], "who-9999"]);
     let output = output_text(&unknown);
-    assert!(!unknown.status.success() && output.contains("--unknown-ok"), "{output}");
+    assert!(!unknown.status.success() && output.contains("--allow-unknown"), "{output}");
     assert!(output.contains("erasure list: 12 customers, 1 of them new"), "{output}");
     assert!(
         output.contains("no snapshot contains `who-9999`")
@@ -199,7 +205,7 @@ async fn erased_customers_disappear_from_every_endpoint() {
     );
     // Ids from a spreadsheet are normalized like raw data; ids already on the list are not new.
     std::fs::write(&file, "\u{feff}customer_id;name\r\n\"who-9999\";x\r\nwho-9998;y\r\n").unwrap();
-    let output = assert_success(&forget(&shop, &["--unknown-ok", "--file", file.to_str().unwrap()]));
+    let output = assert_success(&forget_only(&shop, &["--allow-unknown", "--file", file.to_str().unwrap()]));
     assert!(output.contains("erasure list: 13 customers, 1 of them new"), "{output}");
     assert_success(&forget(&shop, &["--undo", "who-9998"]));
     std::fs::write(&file, format!("who-0050\n{}\n", "x".repeat(300))).unwrap();
@@ -224,7 +230,7 @@ async fn erased_customers_disappear_from_every_endpoint() {
 async fn unreadable_erasure_list_blocks_start_and_keeps_known_erasures() {
     let shop = shop_with_customers("", 30);
     let service = shop.open().await;
-    assert_success(&forget(&shop, &["who-0001"]));
+    assert_success(&forget_only(&shop, &["who-0001"]));
     eventually(|| service.get("/v1/customers/who-0001"), |answer| answer.status == 404).await;
     // With an unreadable object the service keeps its erasure list, and a new service does not become ready.
     let broken = shop.path().join("lake/forgotten/20240101T000000000Z-00000000.json");

@@ -176,3 +176,33 @@ async fn all_commands_work_on_bucket() {
     assert!(listed.contains("current") && listed.contains("previous"), "{listed}");
     run(words("rollback")).await;
 }
+
+#[tokio::test]
+async fn symbolic_links_out_of_a_folder_lake_are_refused_by_name() {
+    let shop = corners();
+    let outside = tempfile::tempdir().unwrap();
+    let secret = outside.path().join("secret.csv");
+    std::fs::write(&secret, "root:x:0:0\n").unwrap();
+    let raw = shop.path().join("lake/raw/transactions");
+    // A link within the lake is as good as the file.
+    std::fs::create_dir_all(shop.path().join("lake/more")).unwrap();
+    std::fs::rename(raw.join("all.csv"), shop.path().join("lake/more/all.csv")).unwrap();
+    std::os::unix::fs::symlink(shop.path().join("lake/more/all.csv"), raw.join("all.csv")).unwrap();
+    assert!(shop.build().await.manifest.customers > 5);
+    for (link, target, named) in
+        [("zz.csv", secret.as_path(), "zz.csv"), ("zz", outside.path(), "zz/secret.csv")]
+    {
+        std::os::unix::fs::symlink(target, raw.join(link)).unwrap();
+        let error = shop.try_build(None).await.expect_err(link);
+        let expected = format!("raw/transactions/{named} is a symbolic link that leads out of the lake");
+        assert!(error.contains(&expected) && !error.contains("root"), "{error}");
+        let path = format!("raw/transactions/{named}").into();
+        assert!(shop.lake().get(&path).await.is_err() && shop.lake().content(&path).await.is_err());
+        std::fs::remove_file(raw.join(link)).unwrap();
+    }
+    // The place of a table may be anywhere, if the configuration says so.
+    let mut shop = corners();
+    std::fs::write(&secret, CORNERS).unwrap();
+    shop.config.raw.transactions.files = Some(outside.path().display().to_string());
+    assert!(shop.build().await.manifest.customers > 5);
+}

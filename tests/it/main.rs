@@ -35,6 +35,7 @@ mod raw;
 mod recommend;
 mod request_log;
 mod rest;
+mod secrets;
 mod settings;
 mod snapshot_format;
 mod support;

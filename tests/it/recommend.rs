@@ -149,6 +149,14 @@ async fn customers_without_purchases_get_best_sellers_of_their_country() {
         );
     }
     assert_eq!(card(&service).await.customers_without_history, 3);
+    // A personal country would show in the list.
+    let shop = shop_of(&lines, "[views]\npersonal = [\"profile.country\"]\n");
+    let built = shop.build().await;
+    assert!(built.warnings().iter().any(|warning| warning.contains("do not depend on country")), "{built:?}");
+    shop.publish(&built.manifest.id).await;
+    let service = shop.serve().await;
+    let body = service.get("/v1/customers/cold-f/recommendations").await.json();
+    assert_eq!(ids(&body["products"])[0], "tea", "{body}");
 }
 
 /// There are three categories of five products; `x` sells best. The customers have too few purchases for
@@ -196,6 +204,15 @@ async fn lists_are_filled_from_the_favorite_category() {
     }
     let renamed = open("[recommendations]\ncategory_column = \"likes\"\n").await;
     assert_eq!(firsts(&renamed, "stated").await, "a");
+    // A personal category would show in the list, so the list falls back to the interactions.
+    for personal in [
+        "[raw.customers]\npersonal = [\"favourite_category\"]\n",
+        "[views]\npersonal = [\"profile.favourite_category\"]\n",
+    ] {
+        let service = open(personal).await;
+        assert_eq!(firsts(&service, "stated").await, "a", "{personal}");
+        assert!(card(&service).await.notes.iter().any(|note| note.contains("favourite_category")));
+    }
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ const COLUMN_NOTES: [(&str, &str); 6] = [
 ];
 
 /// Returns the definition of the view for the manifest.
-pub(super) fn definition() -> ViewDefinition {
+pub(in crate::pipeline) fn definition() -> ViewDefinition {
     let note = |description: &str| ColumnNote { description: description.to_owned(), personal: false };
     ViewDefinition {
         name: VIEW.to_owned(),

@@ -176,7 +176,10 @@ pub(crate) async fn find_all(lake: &Lake, raw: &RawConfig) -> Result<RawFiles, R
 }
 
 /// Finds the files of `table`, sorted by path. An optional table without configuration may have no files.
-async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<RawFiles, RawError> {
+///
+/// # Errors
+/// Same errors as [`find_all`].
+pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<RawFiles, RawError> {
     let configured = table_config(table, raw).files.as_deref();
     let default = format!("raw/{}/", table.name());
     let place = configured.unwrap_or(&default);

@@ -154,12 +154,13 @@ fn reject_unused_settings(table: Table, config: &TableConfig) -> Result<(), Stri
             return only("free_orders", "transactions");
         }
     }
-    if config.personal.iter().any(|name| feature_name(name) == "customer_id") {
-        return Err(
-            "`personal` names customer_id, which is part of every response and every key in Tair; use \
-             pseudonymous ids in the raw data instead"
-                .to_owned(),
-        );
+    let id = config.columns.get("customer_id").map_or("customer_id", String::as_str);
+    let is_id = |name: &String| ["customer_id", id].map(feature_name).contains(&feature_name(name));
+    if let Some(name) = config.personal.iter().find(|name| is_id(name)) {
+        return Err(format!(
+            "`personal` names {name}, the customer id, which is part of every response and every key in \
+             Tair; use pseudonymous ids in the raw data instead"
+        ));
     }
     Ok(())
 }

@@ -36,8 +36,10 @@ pub(super) struct TableFiles {
 pub(super) struct LogOptions<'a> {
     /// Products to leave out.
     pub(super) exclude: &'a ExcludePatterns,
-    /// Customer attribute with the preferred category.
-    pub(super) category_column: &'a str,
+    /// Customer attribute with the preferred category; `None` if it must not be read.
+    pub(super) category_column: Option<&'a str>,
+    /// Customer attribute with the country; `None` if it must not be read.
+    pub(super) country_column: Option<&'a str>,
     pub(super) threads: usize,
 }
 
@@ -152,17 +154,15 @@ impl PurchaseLog {
 }
 
 fn read_partitions(tables: &TableFiles, options: LogOptions<'_>) -> Result<Vec<PartitionLog>, RawError> {
-    let LogOptions { exclude, category_column, threads } = options;
     let count = tables.customers.len().min(tables.transactions.len());
     let read = |at: usize| -> Result<PartitionLog, RawError> {
-        let mut log =
-            PartitionLog::read(&tables.customers[at], &tables.transactions[at], exclude, category_column)?;
+        let mut log = PartitionLog::read(&tables.customers[at], &tables.transactions[at], options)?;
         if let Some(interactions) = tables.interactions.get(at) {
             log.read_interactions(interactions)?;
         }
         Ok(log)
     };
-    parallel_map(threads, count, || (), |(), at| read(at)).into_iter().collect()
+    parallel_map(options.threads, count, || (), |(), at| read(at)).into_iter().collect()
 }
 
 /// Returns the number of each distinct text in alphabetical order.

@@ -59,7 +59,7 @@ const BATCH: usize = 8_192;
 const SCORE: (u8, i8, f64) = (18, 6, 1e6);
 
 /// Returns the definition of the view for the manifest.
-pub(super) fn definition() -> ViewDefinition {
+pub(in crate::pipeline) fn definition() -> ViewDefinition {
     let note = |text: &str| ColumnNote { description: text.to_owned(), personal: false };
     let columns: BTreeMap<String, ColumnNote> =
         COLUMNS.iter().map(|(name, text)| ((*name).to_owned(), note(text))).collect();

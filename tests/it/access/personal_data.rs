@@ -106,7 +106,25 @@ async fn personal_declarations_must_name_existing_columns() {
     let rfm = "-- RFM.\n-- segment (personal): Which.\n\
         SELECT customer_id, 1.0 AS monetary, 1 AS r_score, 1 AS f_score, 1 AS m_score, 'x' AS segment \
         FROM orders GROUP BY customer_id";
-    refused("", &[("rfm", rfm)], "`segment` cannot be personal").await;
+    refused("", &[("rfm", rfm)], "`rfm.segment` cannot be personal").await;
+
+    // Lists, orders and filters show the columns of the models all the same.
+    let declared = |column: &str| format!("personal = [\"{column}\"]\n");
+    for column in ["churn.probability", "churn.value_at_risk", "recommendations.buy_again", "rfm.monetary"] {
+        refused(&declared(column), &[], &format!("`{column}` cannot be personal")).await;
+    }
+    refused(&declared("churn.probabilty"), &[], "no such column; did you mean probability?").await;
+    refused(&declared("recommendations.bye_again"), &[], "no such column; did you mean buy_again?").await;
+    refused(&declared("profile.customer_id"), &[], "`profile.customer_id` cannot be personal").await;
+
+    // The id cannot be personal under any of its names.
+    let mut identified = shop("");
+    identified.config.raw.customers.columns.insert("customer_id".to_owned(), "Kunde".to_owned());
+    for name in ["customer_id", "Customer ID", "Kunde", "kunde"] {
+        identified.config.raw.customers.personal = vec![name.to_owned()];
+        let error = identified.try_build(None).await.expect_err(name);
+        assert!(error.contains(&format!("`personal` names {name}, the customer id")), "{error}");
+    }
 
     let mut misspelled = shop("");
     misspelled.config.raw.customers.personal = vec!["emial".to_owned()];

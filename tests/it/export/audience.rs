@@ -246,7 +246,7 @@ async fn erased_customers_are_not_in_audience_export() {
     let body = json!({"where": "rfm.monetary > 0", "order": "rank", "columns": ["customer_id", "rank"]});
     let before = ask(&service, body.clone()).await;
     assert!(before.text.contains("loyal,"), "{}", before.text);
-    assert!(shop.larder(&["forget", "loyal"]).status.success());
+    assert!(shop.larder(&["forget", "--keep-snapshots", "loyal"]).status.success());
     let after = eventually(|| ask(&service, body.clone()), |after| after.text != before.text).await;
     let without: Vec<&str> = before.text.lines().filter(|line| !line.starts_with("loyal,")).collect();
     assert_eq!(after.text.lines().collect::<Vec<_>>(), without);
@@ -319,18 +319,34 @@ async fn export_into_reserved_lake_path_is_rejected() {
     let shop = shop();
     let service = shop.open().await;
     let current = fs::read(shop.path().join("lake/CURRENT")).unwrap();
-    for place in
-        ["CURRENT", "/CURRENT", "snapshots/x.csv", "forgotten/x.csv", "raw/transactions/x.csv", "", "/"]
-    {
+    let lock = shop.path().join("lake/.publish.lock");
+    fs::write(&lock, "locked").unwrap();
+    for place in [
+        "CURRENT",
+        "/CURRENT",
+        "snapshots/x.csv",
+        "forgotten/x.csv",
+        "raw/transactions/x.csv",
+        ".publish.lock",
+        ".hidden/x.csv",
+        "exports",
+        "exports/.x.csv",
+        "exports/.x/y.csv",
+        "elsewhere/x.csv",
+        "x.csv",
+        "",
+        "/",
+    ] {
         let output = shop.larder(&["export", "audience", "segment:new", "--out", &format!("lake:{place}")]);
         assert!(!output.status.success(), "{place}");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
-            stderr.contains("reserved for Larder; choose another path, such as lake:exports/"),
+            stderr.contains("choose one below lake:exports/, such as lake:exports/"),
             "{place}: {stderr}"
         );
     }
     assert_eq!(fs::read(shop.path().join("lake/CURRENT")).unwrap(), current);
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "locked");
     assert_eq!(service.get("/readyz").await.status, 200);
 }
 

@@ -19,7 +19,9 @@ use larder::{
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, file::properties::WriterProperties};
 use serde_json::Value;
 
-use super::{assert_gone, assert_success, forget, lists, output_text, shop_with_customers, tier, without};
+use super::{
+    assert_gone, assert_success, forget, forget_only, lists, output_text, shop_with_customers, tier, without,
+};
 use crate::support::{
     redis::Redis,
     shop::{Service, Shop, assert_clean, eventually},
@@ -93,7 +95,7 @@ async fn erasure_removes_customers_from_tair_and_keeps_ranks() {
         keys_with(&redis, GONE[0]).lines().count() > 4,
         "Tair has the rows and the lists of two publishes"
     );
-    let output = assert_success(&forget(&shop, &GONE));
+    let output = assert_success(&forget_only(&shop, &GONE));
     assert!(output.contains("Tair: 4 customers and ") && output.contains(first.as_str()), "{output}");
     for id in GONE {
         assert_eq!(keys_with(&redis, id), "", "{id}");
@@ -176,7 +178,7 @@ async fn interrupted_erasure_is_finished_by_next_call_or_publish() {
     // During a publish: the erasure waits and removes what the publish wrote.
     let mut child = publish();
     under_way().await;
-    assert_success(&forget(&shop, &[GONE[0]]));
+    assert_success(&forget_only(&shop, &[GONE[0]]));
     assert!(child.wait().unwrap().success());
     assert_eq!(keys_with(&redis, GONE[0]), "");
     assert_clean(&shop).await;
@@ -189,7 +191,7 @@ async fn interrupted_erasure_is_finished_by_next_call_or_publish() {
         .await;
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_success(&forget(&shop, &[GONE[1]]));
+    assert_success(&forget_only(&shop, &[GONE[1]]));
     assert_eq!(keys_with(&redis, GONE[1]), "");
     shop.publish(&second).await;
     assert_eq!(keys_with(&redis, GONE[1]), "");
@@ -198,10 +200,10 @@ async fn interrupted_erasure_is_finished_by_next_call_or_publish() {
     // Tair is down: the list is written, and a later publish or call removes the customers from Tair.
     let service = shop.serve().await;
     wait_for_tair(&service).await;
-    for (id, finish) in [(GONE[2], &["publish"][..]), (GONE[3], &["forget"])] {
+    for (id, finish) in [(GONE[2], &["publish"][..]), (GONE[3], &["forget", "--keep-snapshots"])] {
         redis.cli(&["save"]);
         redis.kill();
-        let failed = forget(&shop, &[id, "--rewrite"]);
+        let failed = forget(&shop, &[id]);
         assert!(
             !failed.status.success() && output_text(&failed).contains("Tair still contains erased customers"),
             "{}",
@@ -234,7 +236,7 @@ async fn build_omits_and_counts_lines_of_erased_customers() {
     let before = shop.build().await.manifest;
     assert_eq!(before.as_of.to_rfc3339(), "2025-06-01T00:00:00+00:00");
     shop.publish(&before.id).await;
-    assert_success(&forget(&shop, &["who-0005"]));
+    assert_success(&forget_only(&shop, &["who-0005"]));
     let output = assert_success(&shop.larder(&["build", "--no-publish"]));
     assert!(output.lines().filter(|line| line.trim().starts_with("forgotten")).count() == 3, "{output}");
     // Their lines do not count for the as-of time either.
@@ -284,7 +286,7 @@ fn file_holds(file: &Path, text: &str) -> bool {
 
 /// Returns the objects that contain `text`, in one snapshot, or in the lake without raw files and the erasure
 /// list.
-fn objects_with(shop: &Shop, text: &str, snapshot: Option<&SnapshotId>) -> Vec<PathBuf> {
+pub(super) fn objects_with(shop: &Shop, text: &str, snapshot: Option<&SnapshotId>) -> Vec<PathBuf> {
     fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -364,7 +366,7 @@ async fn rewrite_removes_erased_customers_from_all_snapshots() {
         &|_, _, publish| publish > 3,
     ];
     for reached in reached {
-        let args = [&["forget", "--rewrite"], &gone[..]].concat();
+        let args = [&["forget"], &gone[..]].concat();
         let mut child = shop.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let look = async || {
             let publish = read_current(&shop.lake()).await.unwrap().unwrap().publish;
@@ -374,7 +376,7 @@ async fn rewrite_removes_erased_customers_from_all_snapshots() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let output = assert_success(&forget(&shop, &["--rewrite"]));
+    let output = assert_success(&forget(&shop, &[]));
     assert!(!constant.is_finished(), "a read failed meanwhile");
     constant.abort();
     for id in gone {
@@ -405,7 +407,7 @@ async fn rewrite_removes_erased_customers_from_all_snapshots() {
     );
     assert_figures(&service).await;
     // A second rewrite has nothing to do, and a rollback works.
-    assert!(assert_success(&forget(&shop, &["--rewrite"])).contains("no snapshot contains erased customers"));
+    assert!(assert_success(&forget(&shop, &[])).contains("no snapshot contains erased customers"));
     assert_success(&shop.larder(&["rollback"]));
     assert_clean(&shop).await;
     let previous = of(&ids[1]).id.to_string();
@@ -460,12 +462,8 @@ async fn rewrite_copies_unaffected_parts_and_drops_empty_parts() {
     let service = shop.serve().await;
     let before = lists(&service, 30).await;
     let gone = ["who-0050", "who-0051", "who-0052", "who-0100"];
-    let mut child = shop
-        .command(&["forget", "--file", "-", "--rewrite"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child =
+        shop.command(&["forget", "--file", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(gone.join("\n").as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
     let current = read_current(&shop.lake()).await.unwrap().unwrap();

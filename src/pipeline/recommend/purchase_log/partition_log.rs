@@ -9,6 +9,7 @@ use arrow::{
 
 use super::{
     super::exclude_patterns::ExcludePatterns,
+    LogOptions,
     category_signals::CategorySignals,
     numbering::Numbering,
     product_texts::ProductTexts,
@@ -100,23 +101,23 @@ fn text_at(column: Option<&StringArray>, row: usize) -> Option<&str> {
 }
 
 impl PartitionLog {
-    /// Reads the staged customers and transactions of a partition. Leaves out the products that match
-    /// `exclude`. `category` is the customer attribute with the preferred category.
+    /// Reads the staged customers and transactions of a partition. Leaves out the products and attributes
+    /// that `options` exclude.
     ///
     /// # Errors
     /// Fails if a staged file cannot be read.
     pub(super) fn read(
         customers: &StagedFile,
         transactions: &StagedFile,
-        exclude: &ExcludePatterns,
-        category: &str,
+        options: LogOptions<'_>,
     ) -> Result<Self, RawError> {
         let mut log = Self::default();
         for batch in open(&customers.path, None)? {
-            log.add_customers(&batch.map_err(|error| staging(&customers.path, error))?, category);
+            log.add_customers(&batch.map_err(|error| staging(&customers.path, error))?, options);
         }
         for batch in open(&transactions.path, None)? {
-            log.add_transactions(&batch.map_err(|error| staging(&transactions.path, error))?, exclude);
+            let batch = batch.map_err(|error| staging(&transactions.path, error))?;
+            log.add_transactions(&batch, options.exclude);
         }
         while log.part.ends.len() < log.part.ids.len() {
             log.end_customer();
@@ -146,8 +147,9 @@ impl PartitionLog {
         Ok(())
     }
 
-    fn add_customers(&mut self, batch: &RecordBatch, category: &str) {
-        let (countries, categories) = (text_column(batch, "country"), text_column(batch, category));
+    fn add_customers(&mut self, batch: &RecordBatch, options: LogOptions<'_>) {
+        let column = |name: Option<&str>| text_column(batch, name?);
+        let (countries, categories) = (column(options.country_column), column(options.category_column));
         for (row, id) in batch.column(0).as_string::<i32>().iter().enumerate() {
             self.part.ids.push(id.unwrap_or_default().to_owned());
             self.signals.add_customer(text_at(categories, row));
