@@ -18,8 +18,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::{AudienceError, ReadError, Served, Serving, compare::compute_blocking};
-use crate::snapshot::{SnapshotError, reader::FetchedRowRun};
+use super::{AudienceError, ReadError, Served, Serving};
+use crate::snapshot::{SnapshotError, reader::FetchedRowRun, run_blocking};
 
 mod columns;
 mod list;
@@ -284,7 +284,7 @@ impl ExportTask {
                 let pass = pass.clone();
                 async move {
                     let read = served.reader.fetch(run).await?;
-                    compute_blocking(move |_| RankedLines::new(&read, &writer, &ranks, &pass)).await
+                    format_step(move || RankedLines::new(&read, &writer, &ranks, &pass)).await
                 }
             });
             let mut formatted = stream::iter(formatting).buffered(AHEAD);
@@ -332,18 +332,25 @@ impl ExportTask {
                 let sorts = export.order == ExportOrder::Rank;
                 let (rows, finished);
                 (file, rows, finished) =
-                    compute_blocking(move |_| select(file, &batch, &batch_ranks, sorts)).await?;
+                    format_step(move || select(file, &batch, &batch_ranks, sorts)).await?;
                 unsorted.extend(rows);
                 out.write(&finished).await?;
             }
             let finished;
-            (file, finished) = compute_blocking(move |_| write_sorted(file, &unsorted)).await?;
+            (file, finished) = format_step(move || write_sorted(file, &unsorted)).await?;
             out.write(&finished).await?;
         }
-        let rest = compute_blocking(move |_| file.end()).await?;
+        let rest = format_step(move || file.end()).await?;
         out.write(&rest).await?;
         Ok(found)
     }
+}
+
+/// Runs a step of an export on a thread for computations.
+async fn format_step<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+) -> Result<T, Arc<SnapshotError>> {
+    run_blocking("format an export", step).await?.map_err(Arc::new)
 }
 
 /// Selects the rows of `batch` that have a rank. Returns the rows if they are still to be sorted; otherwise

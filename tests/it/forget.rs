@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::shop::{Service, Shop, eventually};
 
 mod store;
+mod traces;
 
 /// Creates a shop with `customers` customers in a few segments, with churn and recommendations.
 fn shop_with_customers(toml: &str, customers: usize) -> Shop {

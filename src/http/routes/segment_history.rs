@@ -128,14 +128,14 @@ async fn segment_then(
             moved => moved?,
         },
     };
-    let stats = manifest.segment(name);
+    let figures = serving.segment_then(manifest, name).await?;
     let Moved { added, dropped } = moved.unwrap_or_default();
     Ok(SegmentThen {
         freshness: Freshness::from(&**manifest),
-        customers: manifest.customers,
-        size: stats.map(|stats| stats.size),
-        share: stats.map(|stats| stats.share),
-        revenue: stats.and_then(|stats| RawValue::from_string(stats.revenue.clone()).ok()),
+        customers: serving.customers_then(manifest).await?,
+        size: figures.as_ref().map(|figures| figures.size),
+        share: figures.as_ref().map(|figures| figures.share),
+        revenue: figures.and_then(|figures| RawValue::from_string(figures.revenue?).ok()),
         added: moved.map(|_| added),
         dropped: moved.map(|_| dropped),
     })
