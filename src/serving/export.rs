@@ -46,7 +46,7 @@ const SORTED_MEMBERS: u32 = 65_536;
 /// Size of a piece in bytes.
 const PIECE: usize = 64 << 10;
 /// Number of pieces that are buffered for the receiver.
-const BUFFERED_PIECES: usize = 16;
+const BUFFERED_PIECES: usize = 4;
 
 /// File format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,9 +205,12 @@ struct PieceSender {
 impl PieceSender {
     /// Appends to the current piece, and sends pieces that are full.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
-        for part in bytes.chunks(PIECE) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(rest.len().min(PIECE - self.piece.len()));
             self.piece.extend_from_slice(part);
-            if self.piece.len() >= PIECE {
+            rest = after;
+            if self.piece.len() == PIECE {
                 self.flush().await?;
             }
         }
@@ -219,7 +222,7 @@ impl PieceSender {
         if self.piece.is_empty() {
             return Ok(());
         }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(2 * PIECE));
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
         self.send(piece.into()).await
     }
 
