@@ -27,6 +27,7 @@ mod keys;
 mod lake;
 mod log;
 mod personal;
+mod privacy;
 mod quality;
 mod raw;
 mod recommendations;
@@ -45,6 +46,7 @@ pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest, key_h
 pub use lake::LakeConfig;
 pub use log::{LogConfig, LogFormat};
 pub use personal::ColumnRef;
+pub use privacy::PrivacyConfig;
 pub use quality::{Comparator, QualityConfig, QualityMetric, QualityRule};
 pub use raw::{RawConfig, TableConfig};
 pub use recommendations::RecommendationsConfig;
@@ -84,6 +86,8 @@ pub struct Config {
     pub audiences: BTreeMap<String, AudienceConfig>,
     /// `[feast]`: feature services and maximum ages for Feast clients.
     pub feast: FeastConfig,
+    /// `[privacy]`: protection of small groups of customers.
+    pub privacy: PrivacyConfig,
     /// `[log]`: format, level and audit file of the log.
     pub log: LogConfig,
     /// Folder that relative paths start from: the folder of the configuration file, else the current folder.

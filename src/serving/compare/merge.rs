@@ -1,4 +1,5 @@
-//! Merge of two snapshots: both are read in batches, sorted by customer id, and every customer is counted once.
+//! Merge of two snapshots: both are read in batches, sorted by customer id, and every customer is counted
+//! once.
 
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 

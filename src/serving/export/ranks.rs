@@ -98,7 +98,8 @@ impl RankedIds {
     }
 }
 
-/// Merge of some members of a list with all customers, both sorted by id, which sets the ranks of the members.
+/// Merge of some members of a list with all customers, both sorted by id, which sets the ranks of the
+/// members.
 struct RankMerge {
     members: RankedIds,
     /// Indexes of the members, sorted by id.
