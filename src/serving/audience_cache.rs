@@ -5,8 +5,8 @@
 //! evicted first; an entry larger than the budget is loaded for each use. An entry weighs what it and its key
 //! hold, and a fixed share for the cache itself, which bounds the number of entries.
 //!
-//! What requests hold beyond the cache is bounded too: few queries are evaluated at a time, and few columns
-//! are loaded at a time.
+//! The memory of requests beyond the cache is bounded too: few queries are evaluated at a time, and few
+//! columns are loaded at a time.
 
 use std::sync::{
     Arc,

@@ -98,7 +98,8 @@ impl SnapshotReader {
         Ok(figures)
     }
 
-    /// Returns `rfm.monetary` of a row in ten-thousandths; 0 for null. Returns `None` if it is no such number.
+    /// Returns `rfm.monetary` of a row in ten-thousandths; 0 for null. Returns `None` if it is no such
+    /// number.
     fn monetary(&self, row: &Row) -> Option<i128> {
         match self.value(row, "rfm", "monetary") {
             None | Some(b"null") => Some(0),

@@ -13,7 +13,8 @@ async fn erase(shop: &Shop, service: &Service, ids: &[&str]) {
     let erased: BTreeSet<CustomerId> = ids.iter().map(|id| CustomerId::parse(id).unwrap()).collect();
     Forgotten::add(&shop.lake(), &erased).await.unwrap();
     for id in ids {
-        eventually(|| service.get(&format!("/v1/customers/{id}")), |answer| answer.status == 404).await;
+        let path = format!("/v1/customers/{id}");
+        eventually(|| service.get(&path), |answer| answer.status == 404).await;
     }
 }
 
