@@ -24,7 +24,7 @@ pub use computations::{Canceled, Cancellation, compute};
 /// Greatest number of threads of a worker for blocking I/O, such as reads of local files and bodies that are
 /// compressed. Every thread keeps memory that it has allocated once, so there must not be many. Computations
 /// have threads of their own: see [`compute`].
-const BLOCKING_THREADS: usize = 8;
+const BLOCKING_THREADS: usize = 4;
 
 /// Pool of worker threads. Dropping it stops the threads and drops their tasks.
 #[derive(Debug)]

@@ -113,7 +113,7 @@ pub(crate) struct BreakdownAnswer {
     #[schema(nullable = false, example = json!(null))]
     buckets: Option<Vec<BucketCount>>,
     /// Number of members without a value; null where it is withheld.
-    #[schema(example = 0)]
+    #[schema(required = true, example = 0)]
     null: Option<usize>,
     /// The setting `min_count`, if it applies to the caller: groups of fewer members are not counted one by
     /// one. Small values, and members without a value if they are few, are counted in `other`; small buckets
