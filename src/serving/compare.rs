@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{ReadError, Served, Serving};
 use crate::{
     cache::Cache,
-    feature::{SegmentKind, money},
+    feature::{CustomerId, SegmentKind, money},
     snapshot::{Forgotten, Manifest, SnapshotError, SnapshotId},
 };
 
@@ -269,7 +269,7 @@ impl Serving {
 /// Returns the ids of the members of `segment` who are not erased, sorted.
 async fn sorted_members(served: &Served, segment: &str) -> Result<Vec<Box<str>>, Arc<SnapshotError>> {
     let members = served.reader.members(segment, 0, usize::MAX).await?;
-    let members = members.iter().map(|id| id.as_str()).filter(|id| !served.forgets(id));
+    let members = members.iter().map(CustomerId::as_str).filter(|id| !served.forgets(id));
     let mut members: Vec<Box<str>> = members.map(Into::into).collect();
     members.sort_unstable();
     Ok(members)

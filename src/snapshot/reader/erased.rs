@@ -65,7 +65,7 @@ impl SnapshotReader {
             let Some(row) = row else { continue };
             let monetary = self.monetary(&row);
             totals.all.add(monetary);
-            let text = |view, feature| self.value(&row, view, feature).and_then(|text| parse_text(text));
+            let text = |view, feature| self.value(&row, view, feature).and_then(parse_text);
             let risk = text("churn", "risk").map(|risk| format!("churn_{risk}"));
             for segment in text("rfm", "segment").into_iter().chain(risk) {
                 totals.segments.entry(segment).or_default().add(monetary);
