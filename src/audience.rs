@@ -24,6 +24,7 @@ mod literal;
 pub mod order;
 mod parse;
 pub mod plan;
+mod suggestions;
 
 pub use bitmap::Bitmap;
 pub use column::FeatureColumn;
@@ -31,5 +32,6 @@ pub use column_builder::ColumnBuilder;
 pub use expression::{Expression, ExpressionError, FeatureName, Operand, Operator, Position};
 pub use literal::{Decimal, Literal};
 pub use order::SortedCustomers;
-pub use parse::{MAX_BYTES, MAX_DEPTH};
+pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_VALUES};
 pub use plan::{AudiencePlan, Leaf};
+pub use suggestions::{AbsentValues, ErasedTexts};

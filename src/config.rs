@@ -28,6 +28,7 @@ mod lake;
 mod log;
 mod passwords;
 mod personal;
+mod privacy;
 mod quality;
 mod raw;
 mod recommendations;
@@ -47,6 +48,7 @@ pub use lake::LakeConfig;
 pub use log::{LogConfig, LogFormat};
 pub use passwords::{has_password, shown_url, without_passwords};
 pub use personal::ColumnRef;
+pub use privacy::PrivacyConfig;
 pub use quality::{Comparator, QualityConfig, QualityMetric, QualityRule};
 pub use raw::{RawConfig, TableConfig};
 pub use recommendations::RecommendationsConfig;
@@ -86,6 +88,8 @@ pub struct Config {
     pub audiences: BTreeMap<String, AudienceConfig>,
     /// `[feast]`: feature services and maximum ages for Feast clients.
     pub feast: FeastConfig,
+    /// `[privacy]`: protection of small groups of customers.
+    pub privacy: PrivacyConfig,
     /// `[log]`: format, level and audit file of the log.
     pub log: LogConfig,
     /// Folder that relative paths start from: the folder of the configuration file, else the current folder.

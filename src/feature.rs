@@ -18,7 +18,7 @@ mod view_rows;
 
 pub use elements::elements;
 pub use id::{CustomerId, InvalidId, MAX_ID_BYTES, check_id, is_null_word, normal_id, trim};
-pub use money::money;
+pub use money::{money, ten_thousandths};
 pub use name::{feature_name, is_feature_name, is_name, is_name_char};
 pub use packed_texts::PackedTexts;
 pub use row::{Row, ViewKeys};

@@ -47,6 +47,8 @@ pub struct App {
     serving: Arc<Serving>,
     metrics: Arc<Metrics>,
     config: HttpConfig,
+    /// Least count that callers without the scope `pii` are shown.
+    min_count: usize,
     feast: feast::Feast,
     routes: RouteTable,
     layers: layers::Layers,
@@ -62,6 +64,7 @@ impl App {
             layers: layers::Layers::new(config, &metrics),
             feast: feast::Feast::new(config.feast.clone()),
             config: config.http.clone(),
+            min_count: config.privacy.min_count,
             draining: AtomicBool::new(false),
             serving,
             metrics,

@@ -5,6 +5,7 @@
 //! activated without a failed read.
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -40,6 +41,7 @@ mod poll;
 mod read_metrics;
 mod reads;
 mod recommendations;
+mod segment_figures;
 mod served;
 mod timeline;
 
@@ -56,18 +58,29 @@ pub use poll::RefreshOutcome;
 use read_metrics::ReadMetrics;
 use reads::NotCached;
 pub use recommendations::{Because, NextProduct, Recommended, RepeatProduct};
+pub use segment_figures::SegmentFigures;
 pub use served::Served;
 pub use timeline::Timeline;
 
 /// Time to live of the list of snapshots with their manifests.
 const CATALOG_TTL: Duration = Duration::from_secs(10);
-/// Most older snapshots that are open at a time, for cursors and histories. An open snapshot holds a
-/// manifest; the blocks of all snapshots share one budget.
+/// Most older snapshots that are open at a time, for cursors and histories. The blocks of all snapshots share
+/// one budget.
 const OPEN_SNAPSHOTS: u64 = 128;
+/// Memory for older snapshots that are open, in bytes, besides their blocks.
+const OPEN_BYTES: u64 = 64 << 20;
+/// Number of manifests of older snapshots that are read at a time.
+const MANIFEST_READS: usize = 4;
+/// Number of ids without a snapshot that are remembered.
+const UNKNOWN_SNAPSHOTS: u64 = 4_096;
+/// Time for which an id without a snapshot is remembered, so that not every request for it reads the lake.
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 /// Time for which an older snapshot stays open after it was opened.
 const OPEN_FOR: Duration = Duration::from_mins(10);
 /// Approximate size of a row in the memory tier.
 const ROW_BYTES: u64 = 768;
+/// Memory of a row in the memory tier besides its id and its texts, in bytes.
+const ROW_OVERHEAD: usize = 160;
 
 /// Rows by publish number and customer id; `None` for a customer that the snapshot does not have.
 type RowCache = Cache<(u64, CustomerId), Option<Arc<Row>>, NotCached>;
@@ -100,6 +113,10 @@ pub struct Serving {
     forgotten: ArcSwapOption<Forgotten>,
     /// Open snapshots that are not the current one, for cursors and histories.
     older: Cache<OlderKey, Arc<Served>, SnapshotError>,
+    /// Ids that no snapshot has.
+    unknown: Cache<SnapshotId, (), Infallible>,
+    /// Permits of reads of manifests for requests.
+    manifest_reads: Semaphore,
     /// List of the snapshots in the lake.
     catalog: Cache<(), Arc<Vec<Arc<Manifest>>>, SnapshotError>,
     /// Results of comparing snapshots.
@@ -182,7 +199,7 @@ impl Serving {
     ) -> Self {
         let memory = if config.memory > 0 {
             let weight = |key: &(u64, CustomerId), row: &Option<Arc<Row>>| {
-                64 + key.1.as_str().len() + row.as_ref().map_or(0, |row| row.weight())
+                ROW_OVERHEAD + key.1.as_str().len() + row.as_ref().map_or(0, |row| row.weight())
             };
             Some(RowCache::new(config.memory, config.memory / ROW_BYTES, weight).with_ttl(config.memory_ttl))
         } else {
@@ -196,7 +213,9 @@ impl Serving {
             memory,
             served: ArcSwapOption::empty(),
             forgotten: ArcSwapOption::empty(),
-            older: Cache::new(OPEN_SNAPSHOTS, OPEN_SNAPSHOTS, |_, _| 1).with_ttl(OPEN_FOR),
+            older: Cache::new(OPEN_BYTES, OPEN_SNAPSHOTS, older_weight).with_ttl(OPEN_FOR),
+            unknown: Cache::new(UNKNOWN_SNAPSHOTS, UNKNOWN_SNAPSHOTS, |_, ()| 1).with_ttl(UNKNOWN_FOR),
+            manifest_reads: Semaphore::new(MANIFEST_READS),
             catalog: Cache::new(1, 1, |(), _| 1).with_ttl(CATALOG_TTL),
             lake_answers: AtomicBool::new(false),
             online: tair.map(|(tair, config)| Online::new(tair, config, Arc::clone(&metrics))),
@@ -242,7 +261,23 @@ impl Serving {
     /// [`ReadError::UnknownSnapshot`] if the lake does not have the snapshot, [`ReadError::Unavailable`] if
     /// it cannot be read.
     pub async fn snapshot(&self, id: &SnapshotId) -> Result<Arc<Served>, ReadError> {
-        self.open(id, async { Ok(Arc::new(Manifest::read(&self.lake, id).await?)) }).await
+        if let Some(served) = self.served.load_full()
+            && served.manifest.id == *id
+        {
+            return Ok(served);
+        }
+        if self.unknown.get(id).is_some() {
+            return Err(ReadError::UnknownSnapshot(id.clone()));
+        }
+        let read = async {
+            let _permit = self.manifest_reads.acquire().await;
+            Ok(Arc::new(Manifest::read(&self.lake, id).await?))
+        };
+        let opened = self.open(id, read).await;
+        if let Err(ReadError::UnknownSnapshot(id)) = &opened {
+            self.unknown.insert(id.clone(), ());
+        }
+        opened
     }
 
     /// Returns the open snapshot `id`. If the snapshot is not open yet, it is opened with the manifest that
@@ -277,6 +312,11 @@ impl Serving {
             Ok::<_, SnapshotError>(Arc::new(served.without(forgotten)))
         };
         Ok(self.older.get_or_make(&key, open).await?)
+    }
+
+    /// Returns the erasure list, which is empty before it was read once.
+    fn erasures(&self) -> Arc<Forgotten> {
+        self.forgotten.load_full().unwrap_or_default()
     }
 
     /// Returns the state of Tair; `None` if Tair is not configured.
@@ -317,6 +357,12 @@ impl Serving {
             self.metrics.publish.set(gauge(served.publish));
         }
     }
+}
+
+/// Returns the memory of an open snapshot, and at least the share of one of [`OPEN_SNAPSHOTS`].
+fn older_weight(_: &OlderKey, served: &Arc<Served>) -> usize {
+    let share = usize::try_from(OPEN_BYTES / OPEN_SNAPSHOTS).unwrap_or(usize::MAX);
+    served.bytes().max(share)
 }
 
 /// Converts a count to the value of a gauge.

@@ -21,7 +21,10 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::lake::LakeError;
+use crate::{
+    lake::LakeError,
+    workers::{self, Canceled, Cancellation},
+};
 
 pub mod aligned_scan;
 pub mod audience_loader;
@@ -60,6 +63,10 @@ pub use segment_tally::SegmentTally;
 
 /// Name of the list of all customers with a churn probability, by value at risk. No segment has this name.
 pub const CHURN_LIST: &str = "churn";
+/// Greatest length of the time in a snapshot id, in bytes.
+const LONGEST_TIME: usize = 20;
+/// Number of characters of a malformed snapshot id that an error shows.
+const MAX_SHOWN: usize = 64;
 /// Folder of all snapshots.
 pub const FOLDER: &str = "snapshots";
 
@@ -121,13 +128,16 @@ impl FromStr for SnapshotId {
 
     fn from_str(text: &str) -> Result<Self, SnapshotError> {
         let well_formed = text.split_once('-').is_some_and(|(time, random)| {
-            time.len() >= 16
+            (16..=LONGEST_TIME).contains(&time.len())
                 && time.ends_with('Z')
                 && time.bytes().all(|b| b.is_ascii_digit() || b == b'T' || b == b'Z')
                 && random.len() == 8
                 && random.bytes().all(|b| b.is_ascii_hexdigit())
         });
-        if well_formed { Ok(Self(text.to_owned())) } else { Err(SnapshotError::Id { text: text.to_owned() }) }
+        if well_formed {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(SnapshotError::Id { text: text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect() })
     }
 }
 
@@ -259,7 +269,8 @@ impl SnapshotError {
     }
 }
 
-/// Runs `work` on a thread for blocking work; `task` names the work in errors, as a verb phrase.
+/// Runs `work` on a thread for computations; `task` names the work in errors, as a verb phrase. `work` must
+/// not wait for another computation.
 ///
 /// # Errors
 /// [`SnapshotError::Task`].
@@ -267,7 +278,19 @@ pub(crate) async fn run_blocking<T: Send + 'static>(
     task: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, SnapshotError> {
-    tokio::task::spawn_blocking(work).await.map_err(|source| SnapshotError::Task { task, source })
+    workers::compute(move |_| work()).await.map_err(|source| SnapshotError::Task { task, source })
+}
+
+/// Runs `work` as [`run_blocking`] does. `work` checks between its steps whether its result is still awaited.
+///
+/// # Errors
+/// [`SnapshotError::Task`].
+pub(crate) async fn run_cancelable<T: Send + 'static>(
+    task: &'static str,
+    work: impl FnOnce(&Cancellation) -> Result<T, Canceled> + Send + 'static,
+) -> Result<T, SnapshotError> {
+    let worked = workers::compute(work).await.map_err(|source| SnapshotError::Task { task, source })?;
+    worked.map_err(|Canceled| SnapshotError::Internal { why: "a computation stopped that is awaited" })
 }
 
 /// Returns a random text: a lease token, or the name of a lake.
@@ -335,6 +358,9 @@ mod tests {
         {
             assert!(text.parse::<SnapshotId>().is_err(), "{text}");
         }
+        let long = format!("{}T125000Z-5f0c2a9e", "2".repeat(5_000));
+        let error = long.parse::<SnapshotId>().expect_err("the time is too long").to_string();
+        assert!(error.len() < 200, "{error}");
     }
 
     #[test]

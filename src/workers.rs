@@ -17,6 +17,15 @@ use tokio::{
     sync::oneshot,
 };
 
+mod computations;
+
+pub use computations::{Canceled, Cancellation, compute};
+
+/// Greatest number of threads of a worker for blocking I/O, such as reads of local files and bodies that are
+/// compressed. Every thread keeps memory that it has allocated once, so there must not be many. Computations
+/// have threads of their own: see [`compute`].
+const BLOCKING_THREADS: usize = 4;
+
 /// Pool of worker threads. Dropping it stops the threads and drops their tasks.
 #[derive(Debug)]
 pub struct Workers(Vec<Worker>);
@@ -66,7 +75,8 @@ impl Workers {
 
 impl Worker {
     fn start(number: usize) -> std::io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel();
         let run = move || {

@@ -9,10 +9,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
     bitmap::{Bitmap, bits},
-    expression::Operand,
-    literal::{Decimal, Literal},
+    literal::Decimal,
 };
-use crate::feature::{PackedTexts, near};
+use crate::feature::PackedTexts;
 
 /// Nanoseconds of a day.
 pub(super) const DAY: i128 = 86_400 * 1_000_000_000;
@@ -72,9 +71,6 @@ pub(super) use integers;
 pub(super) fn wide<T: Into<i128>>(integer: T) -> i128 {
     integer.into()
 }
-
-/// Operands that no customer has: index of the operand, and similar texts that customers have.
-pub type AbsentValues = Vec<(usize, Vec<String>)>;
 
 impl FeatureColumn {
     /// Returns the approximate size in memory in bytes.
@@ -169,26 +165,5 @@ impl FeatureColumn {
             }
         }, {});
         (Decimal::new(sum, scale), count)
-    }
-
-    /// Returns the texts of `values` that no customer has, by index in `values`, each with similar texts. A
-    /// large dictionary is not searched for similar texts.
-    #[must_use]
-    pub fn absent(&self, values: &[Operand]) -> AbsentValues {
-        const MAX_SEARCHED: usize = 1_000;
-        let ColumnKind::Text(dictionary) = &self.kind else { return Vec::new() };
-        let absent = values.iter().enumerate().filter_map(|(at, value)| {
-            let Literal::Text(text) = &value.literal else { return None };
-            if dictionary.search(text).is_ok() {
-                return None;
-            }
-            let similar = if dictionary.len() <= MAX_SEARCHED {
-                near::most_similar(text, dictionary.iter())
-            } else {
-                Vec::new()
-            };
-            Some((at, similar.into_iter().map(str::to_owned).collect()))
-        });
-        absent.collect()
     }
 }

@@ -159,8 +159,14 @@ fn floats(values: &[f64], predicate: &Predicate, out: &mut [u64]) {
     };
     match predicate {
         Predicate::OneOf(any) => {
-            let numbers: Vec<f64> = any.iter().map(number).collect();
-            scan(values, |value| numbers.contains(&value), out);
+            let mut numbers: Vec<f64> = any.iter().map(number).collect();
+            numbers.sort_unstable_by(f64::total_cmp);
+            let is_listed = |value: f64| {
+                let at = numbers.partition_point(|number| *number < value);
+                #[expect(clippy::float_cmp, reason = "the value itself is wanted")]
+                numbers.get(at).is_some_and(|number| *number == value)
+            };
+            scan(values, is_listed, out);
         }
         Predicate::Compare(operator, operand) => {
             let bound = number(operand);

@@ -115,6 +115,13 @@ pub(super) fn time(text: &str) -> Option<DateTime<Utc>> {
     if (0..=9_999).contains(&time.year()) { Some(time) } else { None }
 }
 
+impl Literal {
+    /// Returns the size in memory beyond the value itself, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        if let Self::Text(text) = self { text.capacity() } else { 0 }
+    }
+}
+
 impl fmt::Display for Literal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

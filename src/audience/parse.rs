@@ -22,6 +22,8 @@ type Parsed<T> = Result<T, ExpressionError>;
 pub const MAX_BYTES: usize = 8_192;
 /// Greatest nesting depth of parentheses and `not`.
 pub const MAX_DEPTH: usize = 32;
+/// Greatest number of values in a list.
+pub const MAX_VALUES: usize = 1_000;
 
 /// Reserved words.
 const KEYWORDS: [&str; 6] = ["and", "or", "not", "in", "is", "null"];
@@ -277,6 +279,9 @@ impl<'a> Parser<'a> {
         self.expect_symbol("(")?;
         let mut values = vec![one(self)?];
         while self.take_symbol(",") {
+            if values.len() == MAX_VALUES {
+                return Err(self.error(self.at, format!("a list may have at most {MAX_VALUES} values")));
+            }
             values.push(one(self)?);
         }
         if !self.take_symbol(")") {

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::feature::{FeatureView, near};
 
+/// Greatest number of different conditions in an expression; each is a pass over all customers.
+pub const MAX_CONDITIONS: usize = 128;
+
 /// An expression compiled for a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AudiencePlan {
@@ -62,6 +65,37 @@ pub enum ValueKind {
     Boolean,
     /// Lists and structs, which can only be compared with null.
     Nested,
+}
+
+impl Leaf {
+    /// Returns the approximate size in memory in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let name = |name: &FeatureName| name.view.len() + name.feature.len();
+        size_of::<Self>()
+            + match self {
+                Self::Segment(segment) => segment.len(),
+                Self::Null(feature) => name(feature),
+                Self::Predicate(feature, predicate) => {
+                    let operands = predicate.operands().iter();
+                    name(feature)
+                        + operands
+                            .map(|operand| size_of::<Operand>() + operand.literal.bytes())
+                            .sum::<usize>()
+                }
+            }
+    }
+}
+
+impl Predicate {
+    /// Returns the operands.
+    #[must_use]
+    pub fn operands(&self) -> &[Operand] {
+        match self {
+            Self::OneOf(operands) => operands,
+            Self::Compare(_, operand) => std::slice::from_ref(operand),
+        }
+    }
 }
 
 impl ValueKind {
@@ -148,6 +182,13 @@ impl Catalog<'_> {
     pub fn plan(&self, expression: &Expression) -> Result<AudiencePlan, ExpressionError> {
         let mut leaves = Vec::new();
         let root = self.node(expression, false, &mut leaves)?;
+        if leaves.len() > MAX_CONDITIONS {
+            let message = format!(
+                "an expression may have at most {MAX_CONDITIONS} different conditions, this one has {}",
+                leaves.len()
+            );
+            return Err(ExpressionError { position: 0, message });
+        }
         Ok(AudiencePlan { root, leaves })
     }
 
@@ -189,8 +230,11 @@ impl Catalog<'_> {
             Expression::In(feature, operands) => {
                 let kind = self.kind(feature)?;
                 let checked = operands.iter().map(|operand| checked_operand(feature, kind, operand));
-                let predicate = Predicate::OneOf(checked.collect::<Result<_, _>>()?);
-                Ok(predicate_node(feature, predicate, not, leaves))
+                let mut checked = checked.collect::<Result<Vec<_>, _>>()?;
+                // Lists with the same values are the same set.
+                checked.sort_by(|a, b| a.literal.cmp(&b.literal));
+                checked.dedup_by(|a, b| a.literal == b.literal);
+                Ok(predicate_node(feature, Predicate::OneOf(checked), not, leaves))
             }
         }
     }

@@ -70,6 +70,7 @@ pub const VARIABLES: &[Variable] = &[
     Typed("churn.medium"),
     Typed("churn.cuts"),
     Typed("churn.training_rows"),
+    Typed("privacy.min_count"),
     Text("log.format"),
     Text("log.level"),
     Text("log.audit"),

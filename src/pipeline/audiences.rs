@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     audience::{
-        Bitmap, Expression, FeatureColumn, FeatureName, Leaf, SortedCustomers,
+        Bitmap, ErasedTexts, Expression, FeatureColumn, FeatureName, Leaf, SortedCustomers,
         figures::Figures,
         plan::{self, Catalog, Predicate},
     },
@@ -224,11 +224,17 @@ impl SetCache {
             Leaf::Null(name) => self.column(name).await?.nulls.clone(),
             Leaf::Predicate(name, test) => {
                 let column = self.column(name).await?;
-                let mut absent =
-                    if let Predicate::OneOf(values) = test { column.absent(values) } else { Vec::new() };
-                // Similar values of a personal column must not appear in the warnings of a build.
-                if self.manifest.is_personal(&name.view, &name.feature) {
-                    absent = absent.into_iter().map(|(at, _)| (at, Vec::new())).collect();
+                let mut absent = Vec::new();
+                if let Predicate::OneOf(values) = test {
+                    // A build has no erased customers.
+                    let erased = ErasedTexts::default();
+                    let places = column.absent(values, &erased);
+                    // Similar values of a personal column must not appear in the warnings of a build.
+                    absent = if self.manifest.is_personal(&name.view, &name.feature) {
+                        places.into_iter().map(|at| (at, Vec::new())).collect()
+                    } else {
+                        column.suggestions(values, &places, &erased)
+                    };
                 }
                 let hints = plan::hints(leaf, &absent).into_iter().map(|(at, hint)| format!("{at}: {hint}"));
                 return Ok((Arc::new(column.passing(test)), hints.collect()));

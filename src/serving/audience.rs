@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
-use super::{MemberPage, ReadError, Served, Serving, audience_cache::LeafSet};
+use super::{
+    MemberPage, ReadError, Served, Serving,
+    audience_cache::{ErasedCustomers, LeafSet, erased_texts},
+};
 use crate::{
     audience::{
-        AudiencePlan, Bitmap, Expression, ExpressionError, FeatureColumn, FeatureName, SortedCustomers,
+        AudiencePlan, Bitmap, Expression, ExpressionError, FeatureColumn, FeatureName, Leaf, SortedCustomers,
         breakdown::{self, Buckets, ValueCounts},
         figures::Figures,
-        plan::{self, Catalog, ValueKind},
+        plan::{self, Catalog, Predicate, ValueKind},
     },
     feature::{CustomerId, InvalidId, PackedTexts, Tier},
     snapshot::SnapshotError,
+    workers::Cancellation,
 };
+
+/// Greatest number of hints of an answer. Each is a search for similar texts.
+const MAX_HINTS: usize = 5;
 
 /// Query of an audience.
 #[derive(Debug, Clone)]
@@ -106,11 +113,11 @@ impl Serving {
     ) -> Result<Audience, AudienceError> {
         let plan = served.plan(&request.expression)?;
         served.check(request)?;
+        let _admitted = served.sets.cache.admit().await;
         let evaluation = served.evaluation(plan).await?;
+        let hints = served.hints(&evaluation).await?;
         let sets = &served.sets;
-        let monetary = served.rfm("monetary").await?;
-        let scores =
-            [served.rfm("r_score").await?, served.rfm("f_score").await?, served.rfm("m_score").await?];
+        let rfm = served.rfm_columns().await?;
         let pager = if request.limit > 0 {
             let (feature, descending) = &request.order_by;
             Some(Pager {
@@ -130,20 +137,20 @@ impl Serving {
                 Some((by.clone(), sets.column(&by.feature).await?, ascending))
             }
         };
-        let hints = evaluation.hints();
-        let evaluate = move || {
+        let evaluate = move |cancellation: &Cancellation| {
             let (matching, members) = evaluation.members();
-            let served_customers = evaluation.customers - evaluation.erased.as_ref().map_or(0, Bitmap::count);
-            let scores = scores.each_ref().map(Option::as_deref);
-            let figures = Figures::of(&members, served_customers, monetary.as_deref(), scores);
+            cancellation.check()?;
+            let figures = rfm.figures(&members, evaluation.customers - evaluation.erased_count());
+            cancellation.check()?;
             let page = pager.map(|pager| pager.page(&matching, &members)).unwrap_or_default();
+            cancellation.check()?;
             let parts = breakdown.map(|(by, column, order)| match (by.buckets, order) {
                 (Some(buckets), Some(order)) => {
                     Parts::Ranges(Buckets::of(&column, &order, &members, buckets))
                 }
                 _ => Parts::Values(ValueCounts::of(&column, &members, by.top)),
             });
-            (figures, page, parts)
+            Ok((figures, page, parts))
         };
         let (figures, RankedPage { customers, next }, parts) = sets.cache.compute(evaluate).await?;
         let parsed = customers.into_iter().map(|(rank, id)| Ok((rank, CustomerId::parse(&id)?)));
@@ -200,8 +207,8 @@ struct Evaluation {
     plan: AudiencePlan,
     /// Set of each leaf of the plan.
     leaves: Vec<Arc<LeafSet>>,
-    /// Erased customers; `None` if there are none.
-    erased: Option<Bitmap>,
+    /// Erased customers; `None` if the erasure list is empty.
+    erased: Option<ErasedCustomers>,
     /// Number of customers in the snapshot.
     customers: usize,
 }
@@ -213,27 +220,70 @@ impl Evaluation {
         let matching = self.plan.members(&leaves, self.customers);
         let mut members = matching.clone();
         if let Some(erased) = &self.erased {
-            members.remove_all(erased);
+            members.remove_all(&erased.customers);
         }
         (matching, members)
     }
 
-    /// Returns suggestions for texts of the expression that no customer has, with their positions.
-    fn hints(&self) -> Vec<(usize, String)> {
+    /// Returns the number of erased customers in the snapshot.
+    fn erased_count(&self) -> usize {
+        self.erased.as_ref().map_or(0, |erased| erased.customers.count())
+    }
+
+    /// Returns the first texts of the expression that no customer has: the leaf, and the index of the text.
+    fn absent(&self) -> Vec<(&Leaf, usize)> {
         let leaves = self.plan.leaves.iter().zip(&self.leaves);
-        leaves.flat_map(|(leaf, set)| plan::hints(leaf, &set.absent)).collect()
+        let mut absent: Vec<(usize, &Leaf, usize)> = leaves
+            .flat_map(|(leaf, set)| set.absent.iter().map(move |index| (leaf, *index)))
+            .filter_map(|(leaf, index)| match leaf {
+                Leaf::Predicate(_, predicate) => Some((predicate.operands().get(index)?.at.0, leaf, index)),
+                Leaf::Segment(_) | Leaf::Null(_) => None,
+            })
+            .collect();
+        absent.sort_by_key(|(position, ..)| *position);
+        absent.into_iter().take(MAX_HINTS).map(|(_, leaf, index)| (leaf, index)).collect()
+    }
+}
+
+/// Columns that the figures of an audience are computed from; `None` if the snapshot does not have a column.
+pub(super) struct RfmColumns {
+    monetary: Option<Arc<FeatureColumn>>,
+    scores: [Option<Arc<FeatureColumn>>; 3],
+}
+
+impl RfmColumns {
+    /// Returns the figures of `members` among `customers` customers.
+    pub(super) fn figures(&self, members: &Bitmap, customers: usize) -> Figures {
+        let scores = self.scores.each_ref().map(Option::as_deref);
+        Figures::of(members, customers, self.monetary.as_deref(), scores)
     }
 }
 
 impl Served {
     /// Loads the sets to evaluate `plan`.
     async fn evaluation(&self, plan: AudiencePlan) -> Result<Evaluation, Arc<SnapshotError>> {
+        let erased = self.erased_customers().await?;
         let mut leaves = Vec::with_capacity(plan.leaves.len());
         for leaf in &plan.leaves {
-            leaves.push(self.sets.leaf(leaf).await?);
+            leaves.push(self.sets.leaf(leaf, erased.as_ref()).await?);
         }
-        let erased = self.erased_customers().await?;
         Ok(Evaluation { plan, leaves, erased, customers: self.sets.customers() })
+    }
+
+    /// Returns suggestions for the first texts of an expression that no customer has, with their positions.
+    /// Texts that only erased customers have are neither known nor suggested.
+    async fn hints(&self, evaluation: &Evaluation) -> Result<Vec<(usize, String)>, Arc<SnapshotError>> {
+        let mut hints = Vec::new();
+        for (leaf, index) in evaluation.absent() {
+            let Leaf::Predicate(name, Predicate::OneOf(values)) = leaf else { continue };
+            let (column, values) = (self.sets.column(name).await?, values.clone());
+            let erased = evaluation.erased.as_ref().map(|erased| Arc::clone(&erased.customers));
+            let search = move |_: &Cancellation| {
+                Ok(column.suggestions(&values, &[index], &erased_texts(&column, erased.as_deref())))
+            };
+            hints.extend(plan::hints(leaf, &self.sets.cache.compute(search).await?));
+        }
+        Ok(hints)
     }
 
     /// Ranks the members of an audience. Returns the rank of every customer of the snapshot, by the
@@ -246,15 +296,17 @@ impl Served {
         let plan = self.plan(&request.expression)?;
         let (feature, descending) = &request.order_by;
         self.check_order(feature)?;
+        let _admitted = self.sets.cache.admit().await;
         let evaluation = self.evaluation(plan).await?;
-        let (hints, order) = (evaluation.hints(), self.sets.order(feature, *descending).await?);
+        let (hints, order) = (self.hints(&evaluation).await?, self.sets.order(feature, *descending).await?);
         let limit = request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        let rank = move || {
+        let rank = move |cancellation: &Cancellation| {
             let (matching, members) = evaluation.members();
+            cancellation.check()?;
             let mut ranks = vec![0; evaluation.customers];
             let ranked = (1..).zip(order.walk(&matching)).filter(|(_, customer)| members.contains(*customer));
             ranked.take(limit).for_each(|(rank, customer)| ranks[customer] = rank);
-            ranks
+            Ok(ranks)
         };
         Ok((self.sets.cache.compute(rank).await?, hints))
     }
@@ -266,17 +318,30 @@ impl Served {
         Catalog { views: &self.manifest.views, segments: &segments }.plan(expression)
     }
 
-    /// Returns the erased customers of the snapshot; `None` if the erasure list is empty.
-    pub(super) async fn erased_customers(&self) -> Result<Option<Bitmap>, Arc<SnapshotError>> {
+    /// Returns the erased customers of the snapshot; `None` if the erasure list is empty. They are located on
+    /// the first call.
+    pub(super) async fn erased_customers(&self) -> Result<Option<ErasedCustomers>, Arc<SnapshotError>> {
         if self.forgotten.is_empty() {
             return Ok(None);
         }
-        let ids = self.sets.ids().await?;
-        let mut erased = Bitmap::empty(self.sets.customers());
-        for number in self.forgotten.ids().filter_map(|id| ids.search(id.as_str()).ok()) {
-            erased.insert(number);
-        }
-        Ok(Some(erased))
+        let locate = || async {
+            let ids = self.sets.ids().await?;
+            let mut erased = Bitmap::empty(self.sets.customers());
+            for number in self.forgotten.ids().filter_map(|id| ids.search(id.as_str()).ok()) {
+                erased.insert(number);
+            }
+            Ok::<_, Arc<SnapshotError>>(Arc::new(erased))
+        };
+        let customers = Arc::clone(self.erased.get_or_try_init(locate).await?);
+        Ok(Some(ErasedCustomers { version: Arc::from(self.forgotten.version()), customers }))
+    }
+
+    /// Returns the columns that the figures of audiences are computed from.
+    pub(super) async fn rfm_columns(&self) -> Result<RfmColumns, Arc<SnapshotError>> {
+        Ok(RfmColumns {
+            monetary: self.rfm("monetary").await?,
+            scores: [self.rfm("r_score").await?, self.rfm("f_score").await?, self.rfm("m_score").await?],
+        })
     }
 
     /// Returns a column of the view `rfm`; `None` if the snapshot does not have the column.

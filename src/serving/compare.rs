@@ -1,30 +1,30 @@
 //! Comparison of two snapshots: how many customers moved from which segment to which.
 //!
-//! Snapshots never change, so a comparison is cached by their ids, within a byte budget, and is computed once
-//! even for concurrent requests. A comparison is a merge of both snapshots, which are sorted by customer id,
-//! so its memory does not grow with the number of customers. Few comparisons run at a time, on blocking
-//! threads. A comparison that began runs to its end even if no request waits for it.
+//! Snapshots never change, so a comparison is cached by their ids and the version of the erasure list, within
+//! a byte budget, and is computed once even for concurrent requests. A comparison is a merge of both
+//! snapshots, which are sorted by customer id, so its memory does not grow with the number of customers. Few
+//! comparisons run at a time. A comparison that began runs to its end even if no request waits for it, since
+//! one of large snapshots may take longer than the deadline of a request.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use arrow::{
-    array::{Array, AsArray, Decimal128Array, StringArray},
-    compute::cast,
-    datatypes::{DataType, Decimal128Type},
-};
-use futures::StreamExt;
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::sync::Semaphore;
 
-use super::{ReadError, Served, Serving, reads::churn_list};
+use super::{ReadError, Served, Serving};
 use crate::{
     cache::Cache,
-    feature::{SegmentKind, money},
-    snapshot::{
-        Manifest, SnapshotError, SnapshotFiles, SnapshotId,
-        column_scan::{self, ColumnBatches},
-        run_blocking,
-    },
+    feature::{CustomerId, SegmentKind, money},
+    snapshot::{Forgotten, Manifest, SnapshotError, SnapshotId},
 };
+
+mod merge;
+
+use merge::compare;
+
+/// Memory of a cached comparison besides its key and its cells, in bytes.
+const ENTRY_BYTES: usize = 256;
+/// Memory of a text besides its characters, in bytes.
+const TEXT_BYTES: usize = 16;
 
 /// Placement of a customer in a snapshot among the segments of one kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +105,12 @@ impl MigrationMatrices {
     }
 
     fn weight(&self) -> usize {
-        (self.rfm.len() + self.churn.len()) * (size_of::<Cell>() + 32)
+        let text = |placement: &Placement| match placement {
+            Placement::Segment(name) => name.capacity() + TEXT_BYTES,
+            Placement::Unplaced | Placement::Absent => 0,
+        };
+        let cells = self.rfm.iter().chain(&self.churn);
+        cells.map(|cell| size_of::<Cell>() + text(&cell.from) + text(&cell.to)).sum()
     }
 }
 
@@ -116,12 +121,29 @@ pub(super) struct Comparisons {
     permits: Arc<Semaphore>,
 }
 
-/// Snapshots of a comparison, earlier snapshot first.
+/// Key of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum ComparisonKey {
-    Migration(SnapshotId, SnapshotId),
-    /// Membership of one segment, for segments that are not computed from a column.
-    Moved(SnapshotId, SnapshotId, String),
+struct ComparisonKey {
+    from: SnapshotId,
+    to: SnapshotId,
+    /// Version of the erasure list: erased customers are not compared.
+    erasures: String,
+    /// Segment whose membership is compared, for segments that are not computed from a column; `None` for the
+    /// migration matrices.
+    segment: Option<String>,
+}
+
+impl ComparisonKey {
+    fn new(from: &Manifest, to: &Manifest, forgotten: &Forgotten, segment: Option<&str>) -> Self {
+        let (from, to) = (from.id.clone(), to.id.clone());
+        Self { from, to, erasures: forgotten.version().to_owned(), segment: segment.map(str::to_owned) }
+    }
+
+    fn weight(&self) -> usize {
+        let texts = [self.from.as_str(), self.to.as_str(), &self.erasures];
+        let segment = self.segment.as_ref().map_or(0, String::len);
+        size_of::<Self>() + segment + texts.iter().map(|text| text.len()).sum::<usize>()
+    }
 }
 
 /// Result of a comparison.
@@ -137,7 +159,7 @@ impl Comparison {
             Self::Migration(changes) => changes.weight(),
             Self::Moved(_) => 0,
         };
-        own + 256
+        own + size_of::<Self>() + ENTRY_BYTES
     }
 }
 
@@ -145,7 +167,8 @@ impl Comparisons {
     pub(super) fn new(budget: u64) -> Self {
         // At most half of the cores, so that point reads have the others.
         let permits = std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1);
-        let cache = Arc::new(Cache::new(budget, 1, |_, comparison: &Comparison| comparison.weight()));
+        let weight = |key: &ComparisonKey, comparison: &Comparison| key.weight() + comparison.weight();
+        let cache = Arc::new(Cache::new(budget, 1, weight));
         Self { cache, permits: Arc::new(Semaphore::new(permits)) }
     }
 
@@ -172,150 +195,6 @@ impl Comparisons {
     }
 }
 
-/// Runs `work` on a blocking thread. `work` can await futures with the runtime handle that it gets.
-pub(super) async fn compute_blocking<T: Send + 'static>(
-    work: impl FnOnce(&Handle) -> Result<T, SnapshotError> + Send + 'static,
-) -> Result<T, Arc<SnapshotError>> {
-    let worked = run_blocking("compute from snapshots", move || work(&Handle::current())).await;
-    worked?.map_err(Arc::new)
-}
-
-/// Number of [`Placement::Absent`].
-const ABSENT: usize = 0;
-/// Number of [`Placement::Unplaced`].
-const UNPLACED: usize = 1;
-/// Number of the first segment.
-const FIRST_SEGMENT: usize = 2;
-
-/// Segments of one kind, numbered from [`FIRST_SEGMENT`] on.
-#[derive(Debug, Default)]
-struct SegmentNumbers(Vec<String>);
-
-impl SegmentNumbers {
-    /// Returns the number of the segment `name`, and assigns one if the segment is new.
-    fn number(&mut self, name: &str) -> usize {
-        // A linear search is fast enough for the few segments of a kind.
-        let position = self.0.iter().position(|known| known == name).unwrap_or_else(|| {
-            self.0.push(name.to_owned());
-            self.0.len() - 1
-        });
-        FIRST_SEGMENT + position
-    }
-}
-
-/// Row of a customer in a snapshot: the numbers of the placements, and `rfm.monetary` in ten-thousandths.
-#[derive(Debug, Clone, Copy, Default)]
-struct PlacedCustomer {
-    rfm: usize,
-    churn: usize,
-    monetary: i128,
-}
-
-/// Scan of the customers of a snapshot, sorted by id.
-struct CustomerScan {
-    batches: ColumnBatches,
-    ids: StringArray,
-    rfm: Option<StringArray>,
-    risk: Option<StringArray>,
-    monetary: Option<Decimal128Array>,
-    /// Index of the next customer in the current batch.
-    at: usize,
-}
-
-impl CustomerScan {
-    fn new(files: &SnapshotFiles) -> Self {
-        let batches = files.columns_with_id(&["rfm.segment", "rfm.monetary", "churn.risk"]);
-        Self { batches, ids: StringArray::new_null(0), rfm: None, risk: None, monetary: None, at: 0 }
-    }
-
-    /// Reads the next batch if the current one is used up. Returns `false` at the end of the snapshot.
-    fn fill(&mut self, handle: &Handle) -> Result<bool, SnapshotError> {
-        while self.at >= self.ids.len() {
-            let Some(batch) = handle.block_on(self.batches.next()).transpose()? else { return Ok(false) };
-            self.at = 0;
-            self.ids =
-                column_scan::text_column(&batch, "customer_id").unwrap_or_else(|| StringArray::new_null(0));
-            self.rfm = column_scan::text_column(&batch, "rfm.segment");
-            self.risk = column_scan::text_column(&batch, "churn.risk");
-            self.monetary = column_scan::column(&batch, "rfm.monetary")
-                .and_then(|column| cast(&column, &DataType::Decimal128(38, 4)).ok())
-                .map(|column| column.as_primitive::<Decimal128Type>().clone());
-        }
-        Ok(true)
-    }
-
-    /// Returns the next customer of the current batch.
-    fn next_customer(&mut self, segments: &mut SegmentNumbers, risks: &mut SegmentNumbers) -> PlacedCustomer {
-        let row = self.at;
-        self.at += 1;
-        let placement = |texts: &Option<StringArray>, numbers: &mut SegmentNumbers| match texts {
-            Some(texts) if texts.is_valid(row) => numbers.number(texts.value(row)),
-            _ => UNPLACED,
-        };
-        let monetary = match &self.monetary {
-            Some(column) if column.is_valid(row) => column.value(row),
-            _ => 0,
-        };
-        PlacedCustomer { rfm: placement(&self.rfm, segments), churn: placement(&self.risk, risks), monetary }
-    }
-}
-
-/// Totals of a cell: number of customers, and sums of `rfm.monetary` in both snapshots.
-#[derive(Debug, Clone, Copy, Default)]
-struct CellTotals {
-    customers: u64,
-    before: i128,
-    after: i128,
-}
-
-/// Totals by the numbers of the placements in the earlier and the later snapshot.
-type MatrixTotals = HashMap<(usize, usize), CellTotals>;
-
-/// Compares all customers of two snapshots.
-fn compare(
-    mut before: CustomerScan,
-    mut after: CustomerScan,
-    handle: &Handle,
-) -> Result<MigrationMatrices, SnapshotError> {
-    let (mut segments, mut risks) = (SegmentNumbers::default(), SegmentNumbers::default());
-    let (mut rfm, mut churn) = (MatrixTotals::new(), MatrixTotals::new());
-    loop {
-        let order = match (before.fill(handle)?, after.fill(handle)?) {
-            (false, false) => break,
-            (true, false) => std::cmp::Ordering::Less,
-            (false, true) => std::cmp::Ordering::Greater,
-            (true, true) => before.ids.value(before.at).cmp(after.ids.value(after.at)),
-        };
-        let absent = PlacedCustomer::default();
-        let was = if order.is_le() { before.next_customer(&mut segments, &mut risks) } else { absent };
-        let is = if order.is_ge() { after.next_customer(&mut segments, &mut risks) } else { absent };
-        for (matrix, placements) in [(&mut rfm, (was.rfm, is.rfm)), (&mut churn, (was.churn, is.churn))] {
-            let totals = matrix.entry(placements).or_default();
-            totals.customers += 1;
-            totals.before += was.monetary;
-            totals.after += is.monetary;
-        }
-    }
-    let churn_segments: Vec<String> = risks.0.iter().map(|risk| churn_list(Some(risk))).collect();
-    Ok(MigrationMatrices { rfm: cells(rfm, &segments.0), churn: cells(churn, &churn_segments) })
-}
-
-/// Converts totals to cells, sorted by placement. `segments` are the names of the segments by number.
-fn cells(matrix: MatrixTotals, segments: &[String]) -> Vec<Cell> {
-    let placement = |number: usize| match number {
-        ABSENT => Placement::Absent,
-        UNPLACED => Placement::Unplaced,
-        segment => Placement::Segment(segments[segment - FIRST_SEGMENT].clone()),
-    };
-    let cells = matrix.into_iter().map(|((from, to), totals)| {
-        let CellTotals { customers, before, after } = totals;
-        Cell { from: placement(from), to: placement(to), customers, before, after }
-    });
-    let mut cells: Vec<Cell> = cells.collect();
-    cells.sort_by(|a, b| (&a.from, &a.to).cmp(&(&b.from, &b.to)));
-    cells
-}
-
 impl Serving {
     /// Compares the segments of all customers in the snapshots `from` and `to`.
     ///
@@ -327,13 +206,12 @@ impl Serving {
         from: &Arc<Manifest>,
         to: &Arc<Manifest>,
     ) -> Result<Arc<MigrationMatrices>, ReadError> {
-        let (before, after) = (self.files(from), self.files(to));
+        let (before, after, forgotten) = (self.files(from), self.files(to), self.erasures());
+        let key = ComparisonKey::new(from, to, &forgotten, None);
         let compute = async move {
-            let (before, after) = (CustomerScan::new(&before), CustomerScan::new(&after));
-            let changes = compute_blocking(move |handle| compare(before, after, handle)).await?;
+            let changes = compare(&before, &after, &forgotten).await?;
             Ok(Comparison::Migration(Arc::new(changes)))
         };
-        let key = ComparisonKey::Migration(from.id.clone(), to.id.clone());
         match self.comparisons.get_or_compute(key, compute).await {
             Ok(Comparison::Migration(changes)) => Ok(changes),
             Ok(_) => Err(ReadError::NoSnapshot),
@@ -363,7 +241,7 @@ impl Serving {
             let (was, is) = (sorted_members(&before, &name).await?, sorted_members(&after, &name).await?);
             Ok(Comparison::Moved(Moved { added: count_not_in(&is, &was), dropped: count_not_in(&was, &is) }))
         };
-        let key = ComparisonKey::Moved(from.id.clone(), to.id.clone(), segment.to_owned());
+        let key = ComparisonKey::new(from, to, &self.erasures(), Some(segment));
         match self.comparisons.get_or_compute(key, compute).await {
             Ok(Comparison::Moved(moved)) => Ok(Some(moved)),
             Ok(_) => Ok(None),
@@ -388,10 +266,11 @@ impl Serving {
     }
 }
 
-/// Returns the ids of the members of `segment`, sorted.
+/// Returns the ids of the members of `segment` who are not erased, sorted.
 async fn sorted_members(served: &Served, segment: &str) -> Result<Vec<Box<str>>, Arc<SnapshotError>> {
     let members = served.reader.members(segment, 0, usize::MAX).await?;
-    let mut members: Vec<Box<str>> = members.iter().map(|id| id.as_str().into()).collect();
+    let members = members.iter().map(CustomerId::as_str).filter(|id| !served.forgets(id));
+    let mut members: Vec<Box<str>> = members.map(Into::into).collect();
     members.sort_unstable();
     Ok(members)
 }

@@ -19,8 +19,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::{AudienceError, ReadError, Served, Serving, compare::compute_blocking};
-use crate::snapshot::{SnapshotError, reader::FetchedRowRun};
+use super::{AudienceError, ReadError, Served, Serving};
+use crate::snapshot::{SnapshotError, reader::FetchedRowRun, run_blocking};
 
 mod columns;
 mod list;
@@ -47,7 +47,7 @@ const SORTED_MEMBERS: u32 = 65_536;
 /// Size of a piece in bytes.
 const PIECE: usize = 64 << 10;
 /// Number of pieces that are buffered for the receiver.
-const BUFFERED_PIECES: usize = 16;
+const BUFFERED_PIECES: usize = 4;
 
 /// File format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,9 +231,12 @@ struct PieceSender {
 impl PieceSender {
     /// Appends to the current piece, and sends pieces that are full.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
-        for part in bytes.chunks(PIECE) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(rest.len().min(PIECE - self.piece.len()));
             self.piece.extend_from_slice(part);
-            if self.piece.len() >= PIECE {
+            rest = after;
+            if self.piece.len() == PIECE {
                 self.flush().await?;
             }
         }
@@ -245,7 +248,7 @@ impl PieceSender {
         if self.piece.is_empty() {
             return Ok(());
         }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(2 * PIECE));
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
         self.send(piece.into()).await
     }
 
@@ -310,7 +313,7 @@ impl ExportTask {
                 let pass = pass.clone();
                 async move {
                     let read = served.reader.fetch(run).await?;
-                    compute_blocking(move |_| RankedLines::new(&read, &writer, &ranks, &pass)).await
+                    format_step(move || RankedLines::new(&read, &writer, &ranks, &pass)).await
                 }
             });
             let mut formatted = stream::iter(formatting).buffered(AHEAD);
@@ -358,18 +361,25 @@ impl ExportTask {
                 let sorts = export.order == ExportOrder::Rank;
                 let (rows, finished);
                 (file, rows, finished) =
-                    compute_blocking(move |_| select(file, &batch, &batch_ranks, sorts)).await?;
+                    format_step(move || select(file, &batch, &batch_ranks, sorts)).await?;
                 unsorted.extend(rows);
                 out.write(&finished).await?;
             }
             let finished;
-            (file, finished) = compute_blocking(move |_| write_sorted(file, &unsorted)).await?;
+            (file, finished) = format_step(move || write_sorted(file, &unsorted)).await?;
             out.write(&finished).await?;
         }
-        let rest = compute_blocking(move |_| file.end()).await?;
+        let rest = format_step(move || file.end()).await?;
         out.write(&rest).await?;
         Ok(found)
     }
+}
+
+/// Runs a step of an export on a thread for computations.
+async fn format_step<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+) -> Result<T, Arc<SnapshotError>> {
+    run_blocking("format an export", step).await?.map_err(Arc::new)
 }
 
 /// Selects the rows of `batch` that have a rank. Returns the rows if they are still to be sorted; otherwise

@@ -36,12 +36,14 @@ impl Serving {
 
 impl Served {
     async fn overlaps(&self, segments: &[&str]) -> Result<Vec<Overlap>, Arc<SnapshotError>> {
+        let _admitted = self.sets.cache.admit().await;
+        let erased = self.erased_customers().await?;
         let mut sets = Vec::with_capacity(segments.len());
         for segment in segments {
-            sets.push(self.sets.leaf(&Leaf::Segment((*segment).to_owned())).await?);
+            sets.push(self.sets.leaf(&Leaf::Segment((*segment).to_owned()), erased.as_ref()).await?);
         }
-        let erased = self.erased_customers().await?;
-        self.sets.cache.compute(move || pairs(&sets, erased.as_ref())).await
+        let erased = erased.map(|erased| erased.customers);
+        self.sets.cache.compute(move |_| Ok(pairs(&sets, erased.as_deref()))).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Open snapshot with the values that every response needs, computed once.
 
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
@@ -15,10 +16,11 @@ use super::{
     audience_cache::{AudienceCache, SnapshotSets},
 };
 use crate::{
+    audience::{Bitmap, figures::Figures},
     feature::ViewKeys,
     snapshot::{
         Current, Forgotten, Manifest, SnapshotFiles,
-        reader::{BlockCache, Gaps, SnapshotReader},
+        reader::{BlockCache, ErasedTotals, Gaps, SnapshotReader},
         rfc3339,
     },
     tair::Fields,
@@ -56,6 +58,12 @@ pub struct Served {
     pub(super) forgotten: Arc<Forgotten>,
     /// Ranks of the erased customers in the lists, located on first use.
     gaps: OnceCell<Gaps>,
+    /// Numbers of the erased customers, located on first use.
+    pub(super) erased: OnceCell<Arc<Bitmap>>,
+    /// Figures of the segments without erased customers, counted on first use.
+    pub(super) figures: OnceCell<HashMap<String, Figures>>,
+    /// Figures of the erased customers, read on first use.
+    pub(super) erased_totals: OnceCell<ErasedTotals>,
     /// Columns and sets for audiences, in memory.
     pub(super) sets: Arc<SnapshotSets>,
 }
@@ -87,6 +95,9 @@ impl Served {
             manifest,
             forgotten: Arc::default(),
             gaps: OnceCell::new(),
+            erased: OnceCell::new(),
+            figures: OnceCell::new(),
+            erased_totals: OnceCell::new(),
         }
     }
 
@@ -94,7 +105,18 @@ impl Served {
     pub(super) fn without(&self, forgotten: Arc<Forgotten>) -> Self {
         let tag_of = |kind| tag(self.publish, &self.manifest, &forgotten, kind);
         let (tag, masked_tag) = (tag_of(""), tag_of(MASKED));
-        Self { tag, masked_tag, forgotten, gaps: OnceCell::new(), ..self.clone() }
+        let (gaps, erased) = (OnceCell::new(), OnceCell::new());
+        let (figures, erased_totals) = (OnceCell::new(), OnceCell::new());
+        Self { tag, masked_tag, forgotten, gaps, erased, figures, erased_totals, ..self.clone() }
+    }
+
+    /// Returns the approximate memory in use besides blocks, columns and sets, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        // A manifest in memory takes about twice the length of its text.
+        let manifest = serde_json::to_vec(&*self.manifest).map_or(0, |text| 2 * text.len());
+        let gaps = self.forgotten.len() * 2 * size_of::<u64>();
+        let erased = if self.forgotten.is_empty() { 0 } else { self.sets.customers() / 8 };
+        manifest + self.keys_bytes + gaps + erased
     }
 
     /// Checks whether the version `forgotten` of the erasure list is applied.

@@ -14,11 +14,13 @@ use arrow::array::{Array, RecordBatch, StringArray};
 use futures::{StreamExt, stream};
 
 mod churn_list;
+mod erased;
 mod gaps;
 mod row_block;
 mod row_runs;
 
 pub use churn_list::ChurnFilter;
+pub use erased::{ErasedFigures, ErasedTotals};
 pub use gaps::Gaps;
 use row_block::RowBlock;
 pub(crate) use row_block::fuzz as fuzz_row_block;

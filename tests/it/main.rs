@@ -29,6 +29,7 @@ mod forget;
 mod fuzz;
 mod history;
 mod lake;
+mod min_count;
 mod paging;
 mod publish_gate;
 mod raw;

@@ -117,3 +117,20 @@ async fn cursor_stays_on_its_snapshot_after_publish() {
     let gone = third.get(&format!("/v1/segments/hibernating/customers?cursor={cursor}")).await;
     assert_eq!((gone.status, gone.problem().as_str()), (410, "cursor-gone"));
 }
+
+#[tokio::test]
+async fn cursor_with_an_overlong_snapshot_id_is_refused() {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    let (_shop, service) = large_shop(10).await;
+    let cursor = |snapshot: &str| URL_SAFE_NO_PAD.encode(format!("1 {snapshot} segment:new 1"));
+    let ask = async |snapshot: &str| {
+        service.get(&format!("/v1/segments/new/customers?cursor={}", cursor(snapshot))).await
+    };
+    let long = ask(&format!("{}T125000Z-5f0c2a9e", "2".repeat(5_000))).await;
+    assert_eq!((long.status, long.problem().as_str()), (400, "bad-cursor"), "{}", long.text);
+    for _ in 0..2 {
+        let unknown = ask("20111209T125000Z-5f0c2a9e").await;
+        assert_eq!((unknown.status, unknown.problem().as_str()), (410, "cursor-gone"), "{}", unknown.text);
+    }
+}

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::{
+    config::Scope,
     http::{
         Problem,
         extract::{
@@ -111,9 +112,15 @@ pub(crate) struct BreakdownAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!(null))]
     buckets: Option<Vec<BucketCount>>,
-    /// Number of members without a value.
-    #[schema(example = 0)]
-    null: usize,
+    /// Number of members without a value; null where it is withheld.
+    #[schema(required = true, example = 0)]
+    null: Option<usize>,
+    /// The setting `min_count`, if it applies to the caller: groups of fewer members are not counted one by
+    /// one. Small values, and members without a value if they are few, are counted in `other`; small buckets
+    /// are joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!(null))]
+    min_count: Option<usize>,
 }
 
 /// A value of a feature: text, a number or a boolean.
@@ -203,6 +210,13 @@ pub(crate) async fn query_audience(
     check_query_by(access, served, request.expression.features().into_iter().chain(others))?;
     let selection = Selection::named(served, access, body.views.iter().flatten().map(String::as_str), [])?;
     let Audience { figures, members, parts, hints } = app.serving.audience(served, &request).await?;
+    let least = if access.has(Scope::Pii) { 0 } else { app.min_count };
+    if figures.size < least {
+        return Err(Problem::forbidden(format!(
+            "the audience has fewer than {least} customers, the `min_count` of this service; its count and \
+             its members are withheld from callers without the scope `pii`"
+        )));
+    }
     let breakdown = request.breakdown.zip(parts);
     let head = |head| {
         let [mean_r_score, mean_f_score, mean_m_score] = figures.mean_scores;
@@ -213,7 +227,7 @@ pub(crate) async fn query_audience(
             mean_r_score,
             mean_f_score,
             mean_m_score,
-            breakdown: breakdown.map(|(by, parts)| BreakdownAnswer::new(&by, parts)),
+            breakdown: breakdown.map(|(by, parts)| BreakdownAnswer::new(&by, parts, least)),
             hints: hints.into_iter().map(|(position, message)| Hint { position, message }).collect(),
         }
     };
@@ -221,10 +235,13 @@ pub(crate) async fn query_audience(
 }
 
 impl BreakdownAnswer {
-    fn new(by: &Breakdown, parts: Parts) -> Self {
+    /// Describes a breakdown, without counts below `least`.
+    fn new(by: &Breakdown, parts: Parts, least: usize) -> Self {
         let feature = by.feature.to_string();
+        let min_count = if least > 0 { Some(least) } else { None };
         match parts {
-            Parts::Values(counts) => {
+            Parts::Values(mut counts) => {
+                counts.withhold(least);
                 let value = |(value, customers)| ValueCount { value: raw(value), customers };
                 let (values, customers) = counts.other;
                 Self {
@@ -233,12 +250,14 @@ impl BreakdownAnswer {
                     other: Some(OtherCount { values, customers }),
                     buckets: None,
                     null: counts.null,
+                    min_count,
                 }
             }
-            Parts::Ranges(ranges) => {
+            Parts::Ranges(mut ranges) => {
+                ranges.withhold(least);
                 let bucket = |(from, to, customers)| BucketCount { from: raw(from), to: raw(to), customers };
                 let buckets = Some(ranges.buckets.into_iter().map(bucket).collect());
-                Self { feature, values: None, other: None, buckets, null: ranges.null }
+                Self { feature, values: None, other: None, buckets, null: ranges.null, min_count }
             }
         }
     }

@@ -123,18 +123,18 @@ async fn respond(
         None => Selection::all(access),
         Some(views) => Selection::views(&served, access, views)?,
     };
-    // A 304 would confirm that an erased customer was known.
-    if let Some(tag) = headers.get(header::IF_NONE_MATCH)
-        && !served.forgets(id.as_str())
-        && let Some(response) =
-            conditional::not_modified_by(Some(tag), &conditional::of_snapshot(&served, access))
-    {
-        return Ok(response);
-    }
+    // The customer is looked up first: a 304 without a look would tell unknown customers from erased ones.
     let answer = app.serving.customer(&served, &id).await?;
     let Some(row) = &answer.row else {
         return Err(Problem::customer_not_found(format!("there is no customer `{id}` in the snapshot")));
     };
+    if let Some(known) = headers.get(header::IF_NONE_MATCH)
+        && answer.label.is_none()
+        && let Some(response) =
+            conditional::not_modified_by(Some(known), &conditional::of_snapshot(&served, access))
+    {
+        return Ok(response);
+    }
     let mut out = Vec::with_capacity(256 + served.keys_bytes + row.views.bytes());
     out.extend_from_slice(b"{\"customer_id\":");
     write_json(id.as_str(), &mut out);

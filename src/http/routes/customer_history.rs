@@ -113,12 +113,6 @@ pub(crate) async fn get_customer_history(
     let timeline = app.serving.timeline(served).await?;
     let places = TimeRange { from, to, limit }.places(&timeline)?;
     let tag = conditional::of_timeline(served, access, &timeline);
-    // A 304 would confirm that an erased customer was known.
-    if !served.forgets(id.as_str())
-        && let Some(response) = conditional::not_modified_by(read.if_none_match.as_ref(), &tag)
-    {
-        return Ok(response);
-    }
     let snapshots: Vec<_> = timeline.all()[places].iter().rev().cloned().collect();
     let past = app.serving.past(&snapshots, &id).await;
     if past.iter().all(|then| !matches!(then, Ok((_, Some(_))))) {
@@ -127,6 +121,12 @@ pub(crate) async fn get_customer_history(
         }
         let why = format!("no snapshot of the range has a customer `{id}`");
         return Err(Problem::customer_not_found(why));
+    }
+    // The customer is looked up first: a 304 without a look would tell unknown customers from erased ones.
+    if past.iter().all(Result::is_ok)
+        && let Some(response) = conditional::not_modified_by(read.if_none_match.as_ref(), &tag)
+    {
+        return Ok(response);
     }
     let personal = selection.personal(past.iter().flatten().map(|(then, _)| then.as_ref()));
     let masked = if selection.masked { personal.clone() } else { BTreeSet::new() };

@@ -16,7 +16,7 @@ use crate::{
         },
         reply::{self, Freshness, conditional, raw},
     },
-    serving::{Cell, Placement, Timeline},
+    serving::{Cell, Placement, ReadError, Serving, Timeline},
     snapshot::{Manifest, SnapshotId, rfc3339},
 };
 
@@ -100,8 +100,9 @@ impl MigrationCell {
 }
 
 impl MigrationEnd {
-    fn new(manifest: &Manifest) -> Self {
-        Self { freshness: Freshness::from(manifest), customers: manifest.customers }
+    async fn new(serving: &Serving, manifest: &Arc<Manifest>) -> Result<Self, ReadError> {
+        let customers = serving.customers_then(manifest).await?;
+        Ok(Self { freshness: Freshness::from(&**manifest), customers })
     }
 }
 
@@ -154,7 +155,8 @@ pub(crate) async fn get_migration(
     let changes = app.serving.changes(&from, &to).await?;
     let cells = if kind == "churn" { &changes.churn } else { &changes.rfm };
     let cells = cells.iter().map(MigrationCell::new).collect();
-    let (from, to) = (MigrationEnd::new(&from), MigrationEnd::new(&to));
+    let from = MigrationEnd::new(&app.serving, &from).await?;
+    let to = MigrationEnd::new(&app.serving, &to).await?;
     reply::json_tagged(&Migration { kind, from, to, cells }, Some(tag))
 }
 

@@ -89,12 +89,6 @@ pub(crate) async fn get_recommendations(
     PathParam(id): PathParam<CustomerId>,
 ) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = &read;
-    // A 304 would confirm that an erased customer was known.
-    if !served.forgets(id.as_str())
-        && let Some(response) = reply::not_modified(&read)
-    {
-        return Ok(response);
-    }
     let view = served
         .manifest
         .view("recommendations")
@@ -103,6 +97,12 @@ pub(crate) async fn get_recommendations(
     let Some(row) = &answer.row else {
         return Err(Problem::customer_not_found(format!("there is no customer `{id}` in the snapshot")));
     };
+    // The customer is looked up first: a 304 without a look would tell unknown customers from erased ones.
+    if answer.label.is_none()
+        && let Some(response) = reply::not_modified(&read)
+    {
+        return Ok(response);
+    }
     let lists = app.serving.recommended(served, view, row).await.map_err(|error| unreadable(&error))?;
     let (freshness, tag) = match &answer.label {
         None => (Freshness::from(&**served), Some(conditional::of_snapshot(served, access))),
@@ -133,14 +133,14 @@ pub(crate) async fn get_similar_products(
     read: SnapshotRead,
     PathParam(ProductId(id)): PathParam<ProductId>,
 ) -> Result<Response, Problem> {
-    if let Some(response) = reply::not_modified(&read) {
-        return Ok(response);
-    }
     let product_id = normal_id(&id).unwrap_or(Cow::Borrowed(&id));
     let Some(product) = read.app.serving.product(&read.served, &product_id).await? else {
         let why = format!("there is no product `{}` in the snapshot", excerpt(&id));
         return Err(Problem::product_not_found(why));
     };
+    if let Some(response) = reply::not_modified(&read) {
+        return Ok(response);
+    }
     let body = SimilarProducts {
         product_id: product_id.into_owned(),
         name: product.name,

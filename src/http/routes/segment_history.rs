@@ -13,7 +13,7 @@ use crate::{
         problem::unknown_segment,
         reply::{self, Freshness, conditional, raw},
     },
-    serving::Moved,
+    serving::{Moved, SegmentFigures},
     snapshot::Manifest,
 };
 
@@ -87,21 +87,24 @@ pub(crate) async fn get_segment_history(
         return Ok(response);
     }
     let moves = app.serving.moves(&timeline, places.clone(), &name).await?;
-    let snapshots = timeline.all()[places].iter().zip(moves);
-    let history = snapshots.map(|(manifest, moved)| SegmentThen::new(manifest, &name, moved)).collect();
+    let mut history = Vec::with_capacity(moves.len());
+    for (manifest, moved) in timeline.all()[places].iter().zip(moves) {
+        let customers = app.serving.customers_then(manifest).await?;
+        let figures = app.serving.segment_then(manifest, &name).await?;
+        history.push(SegmentThen::new(manifest, customers, figures, moved));
+    }
     let freshness = Freshness::from(&**served);
     reply::json_tagged(&SegmentHistory { segment: name, kind, freshness, history }, Some(tag))
 }
 
 impl SegmentThen {
-    fn new(manifest: &Manifest, name: &str, moved: Option<Moved>) -> Self {
-        let stats = manifest.segment(name);
+    fn new(manifest: &Manifest, customers: u64, figures: Option<SegmentFigures>, moved: Option<Moved>) -> Self {
         Self {
             freshness: Freshness::from(manifest),
-            customers: manifest.customers,
-            size: stats.map(|stats| stats.size),
-            share: stats.map(|stats| stats.share),
-            revenue: stats.map(|stats| raw(stats.revenue.clone())),
+            customers,
+            size: figures.as_ref().map(|figures| figures.size),
+            share: figures.as_ref().map(|figures| figures.share),
+            revenue: figures.and_then(|figures| figures.revenue).map(raw),
             added: moved.map(|moved| moved.added),
             dropped: moved.map(|moved| moved.dropped),
         }

@@ -1,6 +1,6 @@
 //! `GET /v1/segments…`: segments, their figures and their members.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    audience::figures::Figures,
     config::Scope,
     feature::SegmentKind,
     http::{
@@ -18,7 +19,7 @@ use crate::{
         reply::{self, Freshness, Page, PageHead, list_page, raw},
     },
     serving::Served,
-    snapshot::{Manifest, SegmentStats, reader::Gaps},
+    snapshot::{Manifest, SegmentStats},
 };
 
 /// A segment and its figures.
@@ -53,25 +54,35 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Leaves erased customers out of size and share; sums and means stay as they were built.
-    #[expect(clippy::cast_precision_loss, reason = "a share")]
-    fn new(stats: &SegmentStats, manifest: &Manifest, gaps: &Gaps, access: &Access) -> Self {
+    /// Describes a segment by the figures of the build, or by `counted` ones, which leave erased customers
+    /// out.
+    fn new(
+        stats: &SegmentStats,
+        manifest: &Manifest,
+        counted: Option<&HashMap<String, Figures>>,
+        access: &Access,
+    ) -> Self {
         let is_visible = access.has(Scope::Pii);
         let definition =
             if is_visible { stats.definition.as_str() } else { manifest.definition_masked(stats) };
-        let size = stats.size.saturating_sub(gaps.of(&stats.name).len() as u64);
-        let all = manifest.customers - gaps.customers();
-        Self {
+        let mut segment = Self {
             name: stats.name.clone(),
             kind: stats.kind,
             definition: definition.to_owned(),
-            size,
-            share: if gaps.customers() == 0 { stats.share } else { size as f64 / all.max(1) as f64 },
+            size: stats.size,
+            share: stats.share,
             revenue: raw(stats.revenue.clone()),
             mean_r_score: stats.mean_r_score,
             mean_f_score: stats.mean_f_score,
             mean_m_score: stats.mean_m_score,
+        };
+        if let Some(figures) = counted.and_then(|counted| counted.get(&stats.name)) {
+            segment.size = figures.size as u64;
+            segment.share = figures.share;
+            segment.revenue = raw(figures.revenue.clone());
+            [segment.mean_r_score, segment.mean_f_score, segment.mean_m_score] = figures.mean_scores;
         }
+        segment
     }
 }
 
@@ -134,11 +145,12 @@ pub(crate) async fn list_segments(read: SnapshotRead) -> Result<Response, Proble
         return Ok(response);
     }
     let (manifest, gaps) = (&read.served.manifest, read.served.gaps().await?);
+    let counted = read.served.segment_figures().await?;
     let segments = manifest.segments.iter();
     let segments = Segments {
         freshness: Freshness::from(&*read.served),
         customers: manifest.customers - gaps.customers(),
-        segments: segments.map(|stats| Segment::new(stats, manifest, gaps, &read.access)).collect(),
+        segments: segments.map(|stats| Segment::new(stats, manifest, counted, &read.access)).collect(),
     };
     reply::json(&read, &segments)
 }
@@ -161,8 +173,8 @@ pub(crate) async fn get_segment(
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
     }
-    let gaps = read.served.gaps().await?;
-    let segment = Segment::new(stats, &read.served.manifest, gaps, &read.access);
+    let counted = read.served.segment_figures().await?;
+    let segment = Segment::new(stats, &read.served.manifest, counted, &read.access);
     reply::json(&read, &OneSegment { freshness: Freshness::from(&*read.served), segment })
 }
 

@@ -4,21 +4,16 @@
 //! Lists are sorted by rank, snapshots by id. The ids are sorted in chunks of bounded size, so that memory is
 //! bounded except for four bytes per customer of the snapshot.
 
-use std::{ops::Range, sync::Arc};
+use std::{cmp::Ordering, ops::Range, sync::Arc};
 
-use arrow::array::Array;
+use arrow::array::RecordBatch;
 use futures::StreamExt;
-use tokio::runtime::Handle;
 
 use super::ExportList;
 use crate::{
     feature::PackedTexts,
-    serving::{Served, compare::compute_blocking},
-    snapshot::{
-        SnapshotError,
-        column_scan::{ColumnBatches, text_column},
-        writer::ID,
-    },
+    serving::Served,
+    snapshot::{SnapshotError, column_scan::text_column, run_blocking, writer::ID},
 };
 
 /// Number of members that are read at a time.
@@ -51,8 +46,19 @@ impl Ranks {
                     members.push(*rank, id.as_str());
                 }
             }
-            let all = served.reader.files().columns_with_id(&[]);
-            ranks = compute_blocking(move |handle| members.rank(ranks, all, handle)).await?;
+            let sort = move || RankMerge::new(members, ranks);
+            let mut merge = run_blocking("sort members", sort).await?;
+            let mut all = served.reader.files().columns_with_id(&[]);
+            while !merge.is_complete()
+                && let Some(batch) = all.next().await.transpose()?
+            {
+                let advance = move || {
+                    merge.advance(&batch);
+                    merge
+                };
+                merge = run_blocking("rank members", advance).await?;
+            }
+            ranks = merge.ranks;
         }
         Ok(ranks)
     }
@@ -92,26 +98,52 @@ impl RankedIds {
         self.ids.push(id);
         self.ranks.push(u32::try_from(rank + 1).unwrap_or(u32::MAX));
     }
+}
 
-    /// Sets the ranks of the members among `all` customers, who are sorted by id.
-    fn rank(self, mut ranks: Ranks, mut all: ColumnBatches, handle: &Handle) -> Result<Ranks, SnapshotError> {
-        let mut order: Vec<usize> = (0..self.ranks.len()).collect();
-        order.sort_unstable_by(|a, b| self.ids.get(*a).cmp(self.ids.get(*b)));
-        let (mut rest, mut start) = (order.iter().peekable(), 0);
-        while rest.peek().is_some() {
-            let Some(batch) = handle.block_on(all.next()).transpose()? else { break };
-            let ids = text_column(&batch, ID);
-            for (row, id) in ids.iter().flat_map(|ids| ids.iter().enumerate()) {
-                let Some(id) = id else { continue };
-                while rest.next_if(|at| self.ids.get(**at) < id).is_some() {}
-                if let Some(at) = rest.next_if(|at| self.ids.get(**at) == id)
-                    && let Some(rank) = ranks.0.get_mut(start + row)
-                {
-                    *rank = self.ranks[*at];
+/// Merge of some members of a list with all customers, both sorted by id, which sets the ranks of the
+/// members.
+struct RankMerge {
+    members: RankedIds,
+    /// Indexes of the members, sorted by id.
+    order: Vec<usize>,
+    /// Index in `order` of the next member.
+    next: usize,
+    /// Number of the first customer of the next batch.
+    start: usize,
+    ranks: Ranks,
+}
+
+impl RankMerge {
+    fn new(members: RankedIds, ranks: Ranks) -> Self {
+        let mut order: Vec<usize> = (0..members.ranks.len()).collect();
+        order.sort_unstable_by(|a, b| members.ids.get(*a).cmp(members.ids.get(*b)));
+        Self { members, order, next: 0, start: 0, ranks }
+    }
+
+    /// Checks whether all members have their rank.
+    fn is_complete(&self) -> bool {
+        self.next >= self.order.len()
+    }
+
+    /// Sets the ranks of the members among the customers of `batch`.
+    fn advance(&mut self, batch: &RecordBatch) {
+        let ids = text_column(batch, ID);
+        for (row, id) in ids.iter().flat_map(|ids| ids.iter().enumerate()) {
+            let Some(id) = id else { continue };
+            while let Some(at) = self.order.get(self.next) {
+                match self.members.ids.get(*at).cmp(id) {
+                    Ordering::Less => self.next += 1,
+                    Ordering::Equal => {
+                        if let Some(rank) = self.ranks.0.get_mut(self.start + row) {
+                            *rank = self.members.ranks[*at];
+                        }
+                        self.next += 1;
+                        break;
+                    }
+                    Ordering::Greater => break,
                 }
             }
-            start += ids.map_or(0, |ids| ids.len());
         }
-        Ok(ranks)
+        self.start += batch.num_rows();
     }
 }

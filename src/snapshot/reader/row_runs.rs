@@ -11,7 +11,7 @@ use super::SnapshotReader;
 use crate::snapshot::{SnapshotError, block::EncodedBlock, footer::Footer};
 
 /// Maximum length of a range read, unless a block is longer.
-const READ_BYTES: u64 = 2 << 20;
+const READ_BYTES: u64 = 1 << 20;
 
 /// Adjacent blocks that each hold a wanted customer.
 #[derive(Debug, Clone)]
