@@ -50,6 +50,7 @@ pub struct App {
     feast: feast::Feast,
     routes: RouteTable,
     layers: layers::Layers,
+    document: openapi::CurrentDocument,
     draining: AtomicBool,
 }
 
@@ -58,8 +59,9 @@ impl App {
     #[must_use]
     pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: &Config) -> Arc<Self> {
         Arc::new(Self {
-            routes: RouteTable::new(endpoints(), &metrics),
+            routes: RouteTable::new(endpoints(config.http.docs), &metrics),
             layers: layers::Layers::new(config, &metrics),
+            document: openapi::CurrentDocument::default(),
             feast: feast::Feast::new(config.feast.clone()),
             config: config.http.clone(),
             draining: AtomicBool::new(false),
@@ -76,13 +78,13 @@ impl App {
 }
 
 /// Returns every endpoint with the scope that a caller needs for it. A path that is not listed here is not
-/// served.
-fn endpoints() -> Endpoints {
+/// served. The OpenAPI document and the page that shows it are left out unless `docs`.
+fn endpoints(docs: bool) -> Endpoints {
     const FEATURES: Need = Need::Scope(Scope::Features);
     const EXPORT: Need = Need::Scope(Scope::Export);
     const ADMIN: Need = Need::Scope(Scope::Admin);
     const METRICS: Need = Need::Scope(Scope::Metrics);
-    Endpoints::new(openapi::head())
+    let endpoints = Endpoints::new(openapi::head())
         .add(FEATURES, routes!(customer::get_customer))
         .add(FEATURES, routes!(customer_batch::get_customers))
         .add(FEATURES, routes!(customer_history::get_customer_history))
@@ -108,18 +110,20 @@ fn endpoints() -> Endpoints {
         .add(Need::Public, routes!(feast::feast_health))
         .add(Need::Public, routes!(probes::health))
         .add(Need::Public, routes!(probes::ready))
-        .add(METRICS, routes!(probes::metrics))
-        .add(Need::Public, routes!(openapi::openapi))
-        .add_undocumented(Need::Public, docs::PATHS)
+        .add(METRICS, routes!(probes::metrics));
+    if !docs {
+        return endpoints;
+    }
+    endpoints.add(Need::Public, routes!(openapi::openapi)).add_undocumented(Need::Public, docs::PATHS)
 }
 
 /// Returns the router of all endpoints.
 fn router(app: Arc<App>) -> Router {
-    endpoints()
-        .into_router()
+    let router = endpoints(app.config.docs).into_router();
+    let router = if app.config.docs { router.merge(docs::router()) } else { router };
+    router
         // `batch` may be a customer's id: GET reads that customer, POST the batch.
         .route("/v1/customers/batch", get(customer::get_customer_named_batch))
-        .merge(docs::router())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(app)
 }

@@ -57,6 +57,10 @@ pub struct HttpConfig {
     ///
     /// Default: `true`.
     pub compression: bool,
+    /// Whether `/openapi.json` and the page `/docs` are served.
+    ///
+    /// Default: `true`.
+    pub docs: bool,
 }
 
 /// The `[http.tls]` section.
@@ -114,6 +118,7 @@ impl Default for HttpConfig {
             cors_origins: Vec::new(),
             max_age: Duration::ZERO,
             compression: true,
+            docs: true,
         }
     }
 }

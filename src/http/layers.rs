@@ -26,6 +26,11 @@ pub(super) struct Layers {
 }
 
 impl Layers {
+    /// Whether callers have API keys.
+    pub(super) fn has_keys(&self) -> bool {
+        self.gate.has_keys()
+    }
+
     pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
         let gate = Gate::new(config, metrics);
         Self {

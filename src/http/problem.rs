@@ -149,9 +149,10 @@ impl From<ReadError> for Problem {
     }
 }
 
-/// Returns the problem of a path without an endpoint.
-pub(crate) fn not_found(path: &str) -> Problem {
-    Problem::path_not_found(format!("there is no endpoint at {path}; /docs lists all endpoints"))
+/// Returns the problem of a path without an endpoint. `docs` says whether the documentation is served.
+pub(crate) fn not_found(path: &str, docs: bool) -> Problem {
+    let hint = if docs { "; /docs lists all endpoints" } else { "" };
+    Problem::path_not_found(format!("there is no endpoint at {path}{hint}"))
 }
 
 /// Answers a request whose path does not support its method.

@@ -75,6 +75,8 @@ pub(super) struct Route {
     pub(super) template: String,
     pub(super) need: Need,
     pub(super) seconds: Histogram,
+    /// Whether the answers are stored in compressed form already.
+    pub(super) is_stored: bool,
     /// Counter of GET requests answered with 200, which are nearly all.
     reads: OnceLock<IntCounter>,
 }
@@ -83,7 +85,8 @@ impl RouteTable {
     pub(super) fn new(endpoints: Endpoints, metrics: &Metrics) -> Self {
         let route = |template: String, need| {
             let seconds = metrics.http_seconds.with_label_values(&[&template]);
-            Route { template, need, seconds, reads: OnceLock::new() }
+            let is_stored = template == "/openapi.json" || template.starts_with("/docs");
+            Route { template, need, seconds, is_stored, reads: OnceLock::new() }
         };
         let unmatched = route(UNMATCHED.to_owned(), Need::Public);
         let mut table = Self { templates: matchit::Router::new(), routes: vec![unmatched] };

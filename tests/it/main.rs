@@ -10,6 +10,7 @@
 
 mod access;
 mod activation;
+mod api_docs;
 mod audiences;
 mod audit;
 mod build;

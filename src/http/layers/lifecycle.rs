@@ -52,7 +52,9 @@ pub(crate) async fn respond(
         guard(app, dispatch(app, router, route, access, refusal, request)).map(Ok)
     });
     let cors = cors.and_then(|cors| cors.layer(&request));
-    let compresses = app.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING);
+    let compresses = app.config.compression
+        && !route.is_stored
+        && request.headers().contains_key(header::ACCEPT_ENCODING);
     let Ok::<_, Infallible>(mut response) = match (cors, compresses) {
         (None, false) => handler.call(request).await,
         (None, true) => compressed(handler, request).await,
@@ -117,7 +119,7 @@ async fn dispatch(
         return problem.into_response();
     }
     if route.is_unmatched() {
-        return problem::not_found(request.uri().path()).into_response();
+        return problem::not_found(request.uri().path(), app.config.docs).into_response();
     }
     if let Some(access) = access {
         if let Some(id) = customer::direct_id(&request) {
