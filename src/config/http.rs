@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::units::{bytes, duration};
+use super::{
+    KeyConfig,
+    units::{bytes, duration},
+};
 
 /// The `[http]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,7 +46,7 @@ pub struct HttpConfig {
     /// `[http.tls]`: certificate and private key. With this section the service speaks HTTPS instead of HTTP.
     pub tls: Option<TlsConfig>,
     /// CORS origins that may read answers in a browser, for example `https://dashboard.example`; `*` allows
-    /// all.
+    /// all, and needs `[[keys]]`.
     ///
     /// Default: `[]`.
     pub cors_origins: Vec<Origin>,
@@ -61,6 +64,17 @@ pub struct HttpConfig {
     ///
     /// Default: `true`.
     pub docs: bool,
+}
+
+impl HttpConfig {
+    /// Returns the reason why these settings and `keys` do not fit together.
+    pub(super) fn conflict(&self, keys: &[KeyConfig]) -> Option<&'static str> {
+        let allows_all = self.cors_origins.iter().any(|origin| origin.0 == "*");
+        (allows_all && keys.is_empty()).then_some(
+            "`cors_origins` in [http] allows every page in a browser to read answers, and there are no \
+             [[keys]]: name the origins, or generate a key with `larder key`",
+        )
+    }
 }
 
 /// The `[http.tls]` section.

@@ -8,18 +8,21 @@ mod compression;
 mod cors;
 mod gate;
 mod lifecycle;
+mod loopback;
 mod request_id;
 
 use cache_control::CacheControl;
 use cors::Cors;
 use gate::Gate;
 pub(super) use lifecycle::respond;
+use loopback::LoopbackGuard;
 use request_id::RequestIds;
 
 /// The state of the layers.
 #[derive(Debug)]
 pub(super) struct Layers {
     request_ids: RequestIds,
+    loopback: Option<LoopbackGuard>,
     cors: Option<Cors>,
     gate: Gate,
     cache_control: CacheControl,
@@ -35,6 +38,7 @@ impl Layers {
         let gate = Gate::new(config, metrics);
         Self {
             request_ids: RequestIds::default(),
+            loopback: LoopbackGuard::new(config),
             cors: Cors::new(&config.http.cors_origins),
             cache_control: CacheControl::new(&config.http, gate.has_keys()),
             gate,

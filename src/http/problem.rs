@@ -75,6 +75,8 @@ problems! {
     unauthorized: UNAUTHORIZED "unauthorized" "Unauthorized";
     /// The caller lacks a scope; the detail names it.
     forbidden: FORBIDDEN "forbidden" "Forbidden";
+    /// A request to a service without keys, for a host that is not on loopback.
+    misdirected: MISDIRECTED_REQUEST "misdirected" "Misdirected request";
     /// A rate limit is exceeded.
     too_many_requests: TOO_MANY_REQUESTS "too-many-requests" "Too many requests";
     /// No such customer.

@@ -13,6 +13,7 @@ mod activation;
 mod api_docs;
 mod audiences;
 mod audit;
+mod browser;
 mod build;
 mod churn;
 mod cli;

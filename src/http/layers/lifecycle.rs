@@ -11,7 +11,7 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
@@ -31,6 +31,9 @@ use crate::{
     telemetry::AccessLogEntry,
 };
 
+/// The `Strict-Transport-Security` of answers over TLS: a year.
+const STRICT_TRANSPORT: &str = "max-age=31536000";
+
 /// Answers one request.
 pub(crate) async fn respond(
     app: &App,
@@ -46,7 +49,11 @@ pub(crate) async fn respond(
     let cors = layers.cors.as_ref();
     let is_preflight = cors.is_some_and(|cors| cors.is_preflight(&request));
     let need = if is_preflight { Need::Public } else { route.need };
-    let Admission { access, mut refusal } = layers.gate.admit(need, request.headers(), start);
+    let guarded = layers.loopback.as_ref().map_or(Ok(()), |loopback| loopback.check(&request));
+    let Admission { access, mut refusal } = match guarded {
+        Ok(()) => layers.gate.admit(need, request.headers(), start),
+        Err(problem) => Admission { access: None, refusal: Some(problem) },
+    };
     let mut handler = service_fn(|request| {
         let refusal = refusal.take();
         guard(app, dispatch(app, router, route, access, refusal, request)).map(Ok)
@@ -84,7 +91,12 @@ pub(crate) async fn respond(
     if route.need != Need::Public {
         layers.cache_control.mark(&mut response, personal.is_some());
     }
-    response.headers_mut().insert(REQUEST_ID, id);
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if app.config.tls.is_some() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STRICT_TRANSPORT));
+    }
+    headers.insert(REQUEST_ID, id);
     Ok(response)
 }
 
