@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 1 | [`feature`]: data types; [`config`]: settings; [`workers`]: threads; [`cache`]: bounded caches |
+//! | 1 | [`feature`]: data types; [`config`]: settings; [`workers`]: threads; [`cache`]: bounded caches; [`open_files`] |
 //! | 2 | [`telemetry`]: logs and metrics; `demo`: generated retail data |
 //! | 3 | [`lake`]: object storage; [`views`]: SQL views; [`tair`]: online store; [`audience`]: expressions |
 //! | 4 | [`snapshot`]: manifest, parts, `CURRENT`, erasure list |
@@ -32,6 +32,7 @@ pub mod feature;
 pub mod fuzzing;
 pub mod http;
 pub mod lake;
+pub mod open_files;
 #[cfg(feature = "build")]
 pub mod pipeline;
 pub mod publish;

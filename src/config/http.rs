@@ -1,6 +1,6 @@
 //! `[http]`: the REST service.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ pub struct HttpConfig {
     ///
     /// Default: `false`.
     pub anonymous: bool,
-    /// Deadline of a request.
+    /// Deadline of a request, from the arrival of its head.
     ///
     /// Default: `"10s"`.
     #[serde(deserialize_with = "duration")]
@@ -33,6 +33,26 @@ pub struct HttpConfig {
     /// Default: `"1MiB"`.
     #[serde(deserialize_with = "bytes")]
     pub body_limit: u64,
+    /// Memory for the bodies of all requests that are being received or answered. A request whose body does
+    /// not fit gets 503.
+    ///
+    /// Default: `"64MiB"`.
+    #[serde(deserialize_with = "bytes")]
+    pub bodies: u64,
+    /// Largest number of requests that may wait for a thread to answer them; further requests get 503. Reads
+    /// of one customer, probes and metrics do not wait.
+    ///
+    /// Default: `1024`.
+    pub queue: NonZeroUsize,
+    /// Largest number of connections. Further connections get answers to `/healthz`, `/readyz`, `/health` and
+    /// `/metrics`, and 503 to all else. The limit of open files may allow fewer.
+    ///
+    /// Default: `4096`.
+    pub connections: NonZeroUsize,
+    /// Largest number of connections from one address; of IPv6, from the same first 64 bits.
+    ///
+    /// Default: `2048`.
+    pub connections_per_address: NonZeroUsize,
     /// Longest time that open requests may continue after a stop signal.
     ///
     /// Default: `"20s"`.
@@ -126,6 +146,10 @@ impl Default for HttpConfig {
             anonymous: false,
             timeout: Duration::from_secs(10),
             body_limit: 1 << 20,
+            bodies: 64 << 20,
+            queue: NonZeroUsize::new(1_024).unwrap_or(NonZeroUsize::MIN),
+            connections: NonZeroUsize::new(4_096).unwrap_or(NonZeroUsize::MIN),
+            connections_per_address: NonZeroUsize::new(2_048).unwrap_or(NonZeroUsize::MIN),
             drain: Duration::from_secs(20),
             drain_delay: Duration::ZERO,
             tls: None,

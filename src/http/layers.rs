@@ -1,21 +1,27 @@
 //! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics,
-//! access log), CORS, compression, gate (API key, scope, rate limit), cache control.
+//! access log), loopback guard, CORS, compression, gate (API key, scope, rate limit), queue, cache control.
 
 use crate::{config::Config, telemetry::Metrics};
 
+mod bodies;
 mod cache_control;
 mod compression;
 mod cors;
 mod gate;
 mod lifecycle;
 mod loopback;
+mod pace;
+mod peer;
 mod request_id;
 
+use bodies::Bodies;
 use cache_control::CacheControl;
 use cors::Cors;
 use gate::Gate;
 pub(super) use lifecycle::respond;
 use loopback::LoopbackGuard;
+use pace::Queue;
+pub(super) use peer::Peer;
 use request_id::RequestIds;
 
 /// The state of the layers.
@@ -26,6 +32,8 @@ pub(super) struct Layers {
     cors: Option<Cors>,
     gate: Gate,
     cache_control: CacheControl,
+    queue: Queue,
+    bodies: Bodies,
 }
 
 impl Layers {
@@ -42,6 +50,8 @@ impl Layers {
             cors: Cors::new(&config.http.cors_origins),
             cache_control: CacheControl::new(&config.http, gate.has_keys()),
             gate,
+            queue: Queue::new(config.http.queue.get()),
+            bodies: Bodies::new(config.http.bodies),
         }
     }
 }

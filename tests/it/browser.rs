@@ -99,7 +99,8 @@ async fn bodies_need_a_json_content_type() {
 async fn answers_restrict_what_a_page_may_do_with_them() {
     let service = shop(&keys(&[("all", &Scope::ALL)])).open().await;
     let bearer = format!("Bearer {}", key("all"));
-    for path in ["/v1/customers/loyal", "/v1/views", "/healthz", "/docs/", "/openapi.json", "/nothing", "/metrics"]
+    for path in
+        ["/v1/customers/loyal", "/v1/views", "/healthz", "/docs/", "/openapi.json", "/nothing", "/metrics"]
     {
         let answer = get(&service, path, &[("authorization", &bearer)]).await;
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");

@@ -31,6 +31,7 @@ mod forget;
 mod fuzz;
 mod history;
 mod lake;
+mod overload;
 mod paging;
 mod publish_gate;
 mod raw;

@@ -346,8 +346,7 @@ async fn shutdown_fails_readyz_and_drains_open_requests() {
     let address = service.url.trim_start_matches("http://").to_owned();
     let mut slow = tokio::net::TcpStream::connect(&address).await.unwrap();
     let body = r#"{"ids":["loyal"]}"#;
-    let head =
-        format!("{HEAD}content-length: {}\r\n\r\n", body.len());
+    let head = format!("{HEAD}content-length: {}\r\n\r\n", body.len());
     slow.write_all(head.as_bytes()).await.unwrap();
     slow.write_all(&body.as_bytes()[..5]).await.unwrap();
     let stopped = service.stop();

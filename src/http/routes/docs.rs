@@ -35,8 +35,8 @@ const NAMES: &[&str] = &[
 ];
 /// The `Cache-Control` of the files, which change only with the version of the program.
 const CACHE_CONTROL: &str = "public, max-age=3600";
-/// The `Content-Security-Policy` of the page: nothing from other origins, no scripts in the page itself, and no
-/// frame around the page. Logos in the page have style elements.
+/// The `Content-Security-Policy` of the page: nothing from other origins, no scripts in the page itself, and
+/// no frame around the page. Logos in the page have style elements.
 const SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
