@@ -1,7 +1,10 @@
 //! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics,
 //! access log), loopback guard, CORS, compression, gate (API key, scope, rate limit), queue, cache control.
 
-use crate::{config::Config, telemetry::Metrics};
+use crate::{
+    config::Config,
+    telemetry::{LogThrottle, Metrics},
+};
 
 mod bodies;
 mod cache_control;
@@ -34,6 +37,8 @@ pub(super) struct Layers {
     cache_control: CacheControl,
     queue: Queue,
     bodies: Bodies,
+    /// Limit of log lines about refused callers.
+    throttle: LogThrottle,
 }
 
 impl Layers {
@@ -52,6 +57,7 @@ impl Layers {
             gate,
             queue: Queue::new(config.http.queue.get()),
             bodies: Bodies::new(config.http.bodies),
+            throttle: LogThrottle::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -70,7 +71,7 @@ pub async fn serve(
         match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer.ip()))) {
             Ok((stream, client)) => {
                 let Some(place) = connections.admit(client) else { continue };
-                let accepted = Accepted { stream, place };
+                let accepted = Accepted { stream, client, place };
                 let (tls, watcher) = (tls.clone(), graceful.watcher());
                 workers.spawn(connection(accepted, tls, watcher, Arc::clone(&app), router.clone()));
             }
@@ -94,6 +95,7 @@ pub async fn serve(
 /// A connection that was accepted.
 struct Accepted {
     stream: std::net::TcpStream,
+    client: IpAddr,
     place: Place,
 }
 
@@ -105,9 +107,9 @@ async fn connection(
     app: Arc<App>,
     router: Router,
 ) {
-    let Accepted { stream, place } = accepted;
+    let Accepted { stream, client, place } = accepted;
     let is_spare = place.is_spare();
-    let peer = Peer::new(is_spare);
+    let peer = Peer::new(client, is_spare);
     let served = serve_stream(stream, peer, tls, watcher, app, router);
     if is_spare {
         tokio::select! {

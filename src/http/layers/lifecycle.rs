@@ -79,6 +79,7 @@ pub(crate) async fn respond(
     route.seconds.observe(elapsed.as_secs_f64());
     let answered = AccessLogEntry {
         request_id: id.to_str().unwrap_or_default(),
+        client: &peer.client,
         method: method.as_str(),
         route: &route.template,
         status: response.status().as_u16(),
@@ -86,6 +87,11 @@ pub(crate) async fn respond(
         micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     };
     answered.log();
+    if response.status() == StatusCode::UNAUTHORIZED {
+        layers.throttle.log(&peer.client, |suppressed| {
+            tracing::warn!(client = %peer.client, route = route.template, suppressed, "unauthorized request");
+        });
+    }
     let personal = response.extensions_mut().remove::<PersonalData>();
     if let Some(personal) = &personal {
         personal.log(&id, access, &route.template);

@@ -1,12 +1,14 @@
 //! The other end of a connection.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use super::pace::Pace;
 
 /// The client of a connection, and how its requests are answered.
 #[derive(Debug)]
 pub(crate) struct Peer {
+    /// Address of the client, as text for the log.
+    pub(super) client: Box<str>,
     /// Whether the connection is beyond a bound, so that only probes are answered.
     pub(super) is_spare: bool,
     /// The turns of the thread that answers.
@@ -20,7 +22,7 @@ impl Peer {
     }
 
     /// Returns the peer of a connection that the current thread answers.
-    pub(crate) fn new(is_spare: bool) -> Self {
-        Self { is_spare, pace: Pace::of_thread() }
+    pub(crate) fn new(client: IpAddr, is_spare: bool) -> Self {
+        Self { client: client.to_canonical().to_string().into(), is_spare, pace: Pace::of_thread() }
     }
 }
