@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 1 | [`feature`]: data types; [`config`]: settings; [`workers`]: threads; [`cache`]: bounded caches; [`open_files`] |
+//! | 1 | [`feature`]: data types; [`config`]: settings; [`workers`]: threads; [`cache`]; [`open_files`] |
 //! | 2 | [`telemetry`]: logs and metrics; `demo`: generated retail data |
 //! | 3 | [`lake`]: object storage; [`views`]: SQL views; [`tair`]: online store; [`audience`]: expressions |
 //! | 4 | [`snapshot`]: manifest, parts, `CURRENT`, erasure list |

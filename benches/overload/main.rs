@@ -6,8 +6,8 @@
 //! thread of its own asks `/healthz` fifty times a second, each time over a new connection. Servers and
 //! clients share the machine's cores.
 //!
-//! The aims at ten times the load: goodput of at least 0.9 of the best, no answer later than the deadline, and
-//! `/healthz` within 20 ms at the 99th percentile.
+//! The aims at ten times the load: goodput of at least 0.9 of the best, no answer later than the deadline,
+//! and `/healthz` within 20 ms at the 99th percentile.
 //!
 //! `SECONDS=2 cargo bench --bench overload` is a quick run.
 

@@ -66,7 +66,7 @@ pub struct HttpConfig {
     /// `[http.tls]`: certificate and private key. With this section the service speaks HTTPS instead of HTTP.
     pub tls: Option<TlsConfig>,
     /// CORS origins that may read answers in a browser, for example `https://dashboard.example`; `*` allows
-    /// all, and needs `[[keys]]`.
+    /// all. On a service without `[[keys]]`, `*` is refused.
     ///
     /// Default: `[]`.
     pub cors_origins: Vec<Origin>,

@@ -32,8 +32,8 @@ mod connections;
 use activity::{Activity, CountedStream};
 use connections::{Connections, Place};
 
-/// The largest head of a request in bytes, and the most that is received of a body at a time.
-const BUFFER: usize = 64 << 10;
+/// Size of the buffer of a connection in bytes. A larger head may be refused, and one of twice the size is.
+const BUFFER: usize = 32 << 10;
 /// The longest time that a connection beyond a bound is open.
 const SPARE_TIME: Duration = Duration::from_secs(2);
 /// The pause after a failed accept, for example when the process has no file descriptors left.
@@ -70,7 +70,7 @@ pub async fn serve(
         };
         match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer.ip()))) {
             Ok((stream, client)) => {
-                let Some(place) = connections.admit(client) else { continue };
+                let place = connections.admit(client).await;
                 let accepted = Accepted { stream, client, place };
                 let (tls, watcher) = (tls.clone(), graceful.watcher());
                 workers.spawn(connection(accepted, tls, watcher, Arc::clone(&app), router.clone()));

@@ -171,7 +171,8 @@ mod tests {
         let expected = serde_json::json!({
             "timestamp": "2026-01-02T03:04:05.000006Z", "level": "INFO", "message": "request",
             "request_id": "a\"b\\c", "client": "192.0.2.7", "method": "GET",
-            "route": "/v1/customers/{id}", "status": 200, "key": "shop\nfloor", "micros": 17, "target": TARGET,
+            "route": "/v1/customers/{id}", "status": 200, "key": "shop\nfloor", "micros": 17,
+            "target": TARGET,
         });
         assert_eq!(json, expected);
     }

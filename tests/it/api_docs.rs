@@ -45,7 +45,7 @@ async fn documentation_is_stored_compressed_with_entity_tags() {
         flate2::read::GzDecoder::new(&gzip.body[..]).read_to_end(&mut text).unwrap();
         assert_eq!((gzip.encoding.as_str(), plain.encoding.as_str()), ("gzip", ""), "{path}");
         assert!(text == plain.body, "{path}");
-        // What is stored is sent to everybody, so no other encoding is made.
+        // No other encoding is made on request.
         assert_eq!(fetch(&service, path, "zstd").await.encoding, "", "{path}");
         assert!(gzip.tag == plain.tag && gzip.tag.starts_with("W/\""), "{path}: {}", gzip.tag);
         let cache_control = if path == "/openapi.json" { "no-cache" } else { "public, max-age=3600" };

@@ -55,7 +55,7 @@ async fn connections_beyond_a_bound_answer_probes_only() {
         let service = shop.open().await;
         let (mut first, mut second) = (connect(&service.url).await, connect(&service.url).await);
         for stream in [&mut first, &mut second] {
-            assert!(ask(stream, "/v1/views").await.starts_with("HTTP/1.1 200"));
+            assert!(ask(stream, "/healthz").await.contains("\r\n\r\n{"));
         }
         for path in ["/healthz", "/readyz", "/health", "/metrics"] {
             let answer = get_anew(&service, path).await;
@@ -64,7 +64,7 @@ async fn connections_beyond_a_bound_answer_probes_only() {
         let refused = get_anew(&service, "/v1/customers/loyal").await;
         assert_eq!((refused.status, refused.problem().as_str()), (503, "busy"));
         assert_eq!((refused.header("retry-after"), refused.header("connection")), ("1", "close"));
-        assert!(ask(&mut first, "/v1/views").await.starts_with("HTTP/1.1 200"));
+        assert!(ask(&mut first, "/v1/customers/nobody").await.starts_with("HTTP/1.1 404"));
         let text = get_anew(&service, "/metrics").await.text;
         assert!(text.contains("larder_http_requests_shed_total{reason=\"connections\"} 1"), "{text}");
         assert!(text.contains("larder_http_connections_open 3"), "{text}");
@@ -152,7 +152,7 @@ async fn bodies_beyond_their_memory_get_503() {
 #[tokio::test]
 async fn large_head_is_refused() {
     let service = corners().open().await;
-    for (kib, status) in [(32, 200), (80, 431)] {
+    for (kib, status) in [(24, 200), (80, 431)] {
         let mut stream = connect(&service.url).await;
         let start = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-long: {}", "x".repeat(kib << 10));
         // The service may answer and close before it has read everything.

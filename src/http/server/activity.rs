@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn slow_head_ends_a_connection_sooner_than_idleness() {
-        // Nothing received yet.
+        // A connection that has received nothing.
         let fresh = intervals(Activity::default()).await;
         let (idle, slow) = (Activity::default(), Activity::default());
         for activity in [&idle, &slow] {

@@ -1,8 +1,8 @@
 //! Bounds of connections: for the process, for each address, and by the limit of open files.
 //!
 //! Connections beyond a bound are spare ones: they get the answer to a probe, or 503 to anything else, and
-//! are closed. So `/healthz` and `/readyz` answer while clients hold all other connections. There are few spare
-//! connections, and a new one replaces the oldest.
+//! are closed. So `/healthz` and `/readyz` answer while clients hold all other connections. There are few
+//! spare connections, and a new one replaces the oldest.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -31,6 +31,8 @@ pub(super) struct Connections {
     limit: usize,
     per_address: usize,
     open: Mutex<Open>,
+    /// Signal that a spare connection was closed.
+    spare_closed: Notify,
     gauge: IntGauge,
     throttle: LogThrottle,
 }
@@ -72,13 +74,24 @@ impl Connections {
             limit,
             per_address: config.connections_per_address.get(),
             open: Mutex::default(),
+            spare_closed: Notify::new(),
             gauge: metrics.http_connections.clone(),
             throttle: LogThrottle::default(),
         })
     }
 
-    /// Returns the place of a new connection from `client`, or `None` if it must be closed at once.
-    pub(super) fn admit(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
+    /// Returns the place of a new connection from `client`. Waits while too many spare connections are about
+    /// to be closed.
+    pub(super) async fn admit(self: &Arc<Self>, client: IpAddr) -> Place {
+        loop {
+            match self.try_admit(client) {
+                Some(place) => return place,
+                None => self.spare_closed.notified().await,
+            }
+        }
+    }
+
+    fn try_admit(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
         let address = network(client);
         let mut open = self.lock();
         let at_address = open.by_address.get(&address).copied().unwrap_or_default();
@@ -144,6 +157,7 @@ impl Drop for Place {
             }
             PlaceKind::Spare(replaced) => {
                 open.spares -= 1;
+                self.connections.spare_closed.notify_one();
                 open.waiting_spares.retain(|waiting| !Arc::ptr_eq(waiting, replaced));
             }
         }
@@ -182,7 +196,7 @@ mod tests {
         let all = connections(3, 2, None);
         let places: Vec<Place> = ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.3"]
             .iter()
-            .filter_map(|address| all.admit(client(address)))
+            .filter_map(|address| all.try_admit(client(address)))
             .collect();
         let spare: Vec<bool> = places.iter().map(Place::is_spare).collect();
         assert_eq!(spare, [false, false, true, false, true]);
@@ -200,10 +214,10 @@ mod tests {
     fn newest_spare_connection_replaces_the_oldest() {
         let all = connections(1, 1, None);
         let client = IpAddr::from([10, 0, 0, 1]);
-        let places: Vec<Place> = (0..=SPARES + 1).filter_map(|_| all.admit(client)).collect();
+        let places: Vec<Place> = (0..=SPARES + 1).filter_map(|_| all.try_admit(client)).collect();
         let is_replaced = |place: &Place| futures::FutureExt::now_or_never(place.replaced()).is_some();
         assert!(!is_replaced(&places[0]) && is_replaced(&places[1]) && !is_replaced(&places[2]));
-        let more: Vec<Place> = (0..OPEN_SPARES).filter_map(|_| all.admit(client)).collect();
+        let more: Vec<Place> = (0..OPEN_SPARES).filter_map(|_| all.try_admit(client)).collect();
         assert_eq!(more.len(), OPEN_SPARES - SPARES - 1);
     }
 }
