@@ -124,6 +124,14 @@ pub enum ConfigError {
         /// The key and the reason.
         why: String,
     },
+    /// Settings do not fit together.
+    #[error("invalid configuration in {place}: {why}")]
+    Conflict {
+        /// The file.
+        place: String,
+        /// The settings and the reason.
+        why: &'static str,
+    },
     /// A `LARDER_…` variable does not name a setting.
     #[error("unknown environment variable {name}; known variables are {}", env::names().join(", "))]
     UnknownVariable {
@@ -177,6 +185,9 @@ impl Config {
             toml::from_str(text).map_err(|error| invalid(place, RedactedError::content(text, error)))?;
         if let Some(why) = keys::invalid_key(&from_file.keys) {
             return Err(ConfigError::Key { place: place.to_owned(), why });
+        }
+        if let Some(why) = from_file.http.conflict(&from_file.keys) {
+            return Err(ConfigError::Conflict { place: place.to_owned(), why });
         }
         if env::overlay(&mut table, vars)? == 0 {
             return Ok(from_file);

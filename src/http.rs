@@ -52,6 +52,7 @@ pub struct App {
     feast: feast::Feast,
     routes: RouteTable,
     layers: layers::Layers,
+    document: openapi::CurrentDocument,
     draining: AtomicBool,
 }
 
@@ -60,8 +61,9 @@ impl App {
     #[must_use]
     pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: &Config) -> Arc<Self> {
         Arc::new(Self {
-            routes: RouteTable::new(endpoints(), &metrics),
+            routes: RouteTable::new(endpoints(config.http.docs), &metrics),
             layers: layers::Layers::new(config, &metrics),
+            document: openapi::CurrentDocument::default(),
             feast: feast::Feast::new(config.feast.clone()),
             config: config.http.clone(),
             min_count: config.privacy.min_count,
@@ -79,13 +81,13 @@ impl App {
 }
 
 /// Returns every endpoint with the scope that a caller needs for it. A path that is not listed here is not
-/// served.
-fn endpoints() -> Endpoints {
+/// served. The OpenAPI document and the page that shows it are left out unless `docs`.
+fn endpoints(docs: bool) -> Endpoints {
     const FEATURES: Need = Need::Scope(Scope::Features);
     const EXPORT: Need = Need::Scope(Scope::Export);
     const ADMIN: Need = Need::Scope(Scope::Admin);
     const METRICS: Need = Need::Scope(Scope::Metrics);
-    Endpoints::new(openapi::Head::openapi())
+    let endpoints = Endpoints::new(openapi::Head::openapi())
         .add(FEATURES, routes!(customer::get_customer))
         .add(FEATURES, routes!(customer_batch::get_customers))
         .add(FEATURES, routes!(customer_history::get_customer_history))
@@ -111,17 +113,20 @@ fn endpoints() -> Endpoints {
         .add(Need::Public, routes!(feast::feast_health))
         .add(Need::Public, routes!(probes::health))
         .add(Need::Public, routes!(probes::ready))
-        .add(METRICS, routes!(probes::metrics))
-        .add(Need::Public, routes!(openapi::openapi))
-        .add_undocumented(Need::Public, docs::PATHS)
+        .add(METRICS, routes!(probes::metrics));
+    if !docs {
+        return endpoints;
+    }
+    endpoints.add(Need::Public, routes!(openapi::openapi)).add_undocumented(Need::Public, docs::PATHS)
 }
 
 /// Returns the router of all endpoints.
 fn router(app: Arc<App>) -> Router {
-    Router::from(endpoints().router)
+    let router = Router::from(endpoints(app.config.docs).router);
+    let router = if app.config.docs { router.merge(docs::router()) } else { router };
+    router
         // `batch` may be a customer's id: GET reads that customer, POST the batch.
         .route("/v1/customers/batch", get(customer::get_customer_named_batch))
-        .merge(docs::router())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(app)
 }

@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 1 | [`feature`]: data; [`config`]: settings; [`workers`]; [`cache`]; [`private_file`]: personal data |
+//! | 1 | [`feature`]: data; [`config`]: settings; [`workers`]; [`cache`]; [`private_file`]; [`open_files`] |
 //! | 2 | [`telemetry`]: logs and metrics; `demo`: generated retail data |
 //! | 3 | [`lake`]: objects; [`views`]: SQL; [`tair`]: Redis; [`audience`]: audiences; [`feast`]: types |
 //! | 4 | [`snapshot`]: manifest, parts, `CURRENT`, erasure list |
@@ -33,6 +33,7 @@ pub mod feature;
 pub mod fuzzing;
 pub mod http;
 pub mod lake;
+pub mod open_files;
 #[cfg(feature = "build")]
 pub mod pipeline;
 pub mod private_file;

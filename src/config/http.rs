@@ -1,10 +1,13 @@
 //! `[http]`: the REST service.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::units::{bytes, duration};
+use super::{
+    KeyConfig,
+    units::{bytes, duration},
+};
 
 /// The `[http]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,7 +23,7 @@ pub struct HttpConfig {
     ///
     /// Default: `false`.
     pub anonymous: bool,
-    /// Deadline of a request.
+    /// Deadline of a request, from the arrival of its head.
     ///
     /// Default: `"10s"`.
     #[serde(deserialize_with = "duration")]
@@ -30,6 +33,26 @@ pub struct HttpConfig {
     /// Default: `"1MiB"`.
     #[serde(deserialize_with = "bytes")]
     pub body_limit: u64,
+    /// Memory for the bodies of all requests that are being received or answered. A request whose body does
+    /// not fit gets 503.
+    ///
+    /// Default: `"64MiB"`.
+    #[serde(deserialize_with = "bytes")]
+    pub bodies: u64,
+    /// Largest number of requests that may wait for a thread to answer them; further requests get 503. Reads
+    /// of one customer, probes and metrics do not wait.
+    ///
+    /// Default: `1024`.
+    pub queue: NonZeroUsize,
+    /// Largest number of connections. Further connections get answers to `/healthz`, `/readyz`, `/health` and
+    /// `/metrics`, and 503 to all else. The limit of open files may allow fewer.
+    ///
+    /// Default: `4096`.
+    pub connections: NonZeroUsize,
+    /// Largest number of connections from one address; of IPv6, from the same first 64 bits.
+    ///
+    /// Default: `2048`.
+    pub connections_per_address: NonZeroUsize,
     /// Longest time that open requests may continue after a stop signal.
     ///
     /// Default: `"20s"`.
@@ -43,7 +66,7 @@ pub struct HttpConfig {
     /// `[http.tls]`: certificate and private key. With this section the service speaks HTTPS instead of HTTP.
     pub tls: Option<TlsConfig>,
     /// CORS origins that may read answers in a browser, for example `https://dashboard.example`; `*` allows
-    /// all.
+    /// all. On a service without `[[keys]]`, `*` is refused.
     ///
     /// Default: `[]`.
     pub cors_origins: Vec<Origin>,
@@ -57,6 +80,21 @@ pub struct HttpConfig {
     ///
     /// Default: `true`.
     pub compression: bool,
+    /// Whether `/openapi.json` and the page `/docs` are served.
+    ///
+    /// Default: `true`.
+    pub docs: bool,
+}
+
+impl HttpConfig {
+    /// Returns the reason why these settings and `keys` do not fit together.
+    pub(super) fn conflict(&self, keys: &[KeyConfig]) -> Option<&'static str> {
+        let allows_all = self.cors_origins.iter().any(|origin| origin.0 == "*");
+        (allows_all && keys.is_empty()).then_some(
+            "`cors_origins` in [http] allows every page in a browser to read answers, and there are no \
+             [[keys]]: name the origins, or generate a key with `larder key`",
+        )
+    }
 }
 
 /// The `[http.tls]` section.
@@ -108,12 +146,17 @@ impl Default for HttpConfig {
             anonymous: false,
             timeout: Duration::from_secs(10),
             body_limit: 1 << 20,
+            bodies: 64 << 20,
+            queue: NonZeroUsize::new(1_024).unwrap_or(NonZeroUsize::MIN),
+            connections: NonZeroUsize::new(4_096).unwrap_or(NonZeroUsize::MIN),
+            connections_per_address: NonZeroUsize::new(2_048).unwrap_or(NonZeroUsize::MIN),
             drain: Duration::from_secs(20),
             drain_delay: Duration::ZERO,
             tls: None,
             cors_origins: Vec::new(),
             max_age: Duration::ZERO,
             compression: true,
+            docs: true,
         }
     }
 }

@@ -1,38 +1,63 @@
 //! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics,
-//! access log), CORS, compression, gate (API key, scope, rate limit), cache control.
+//! access log), loopback guard, CORS, compression, gate (API key, scope, rate limit), queue, cache control.
 
-use crate::{config::Config, telemetry::Metrics};
+use crate::{
+    config::Config,
+    telemetry::{LogThrottle, Metrics},
+};
 
+mod bodies;
 mod cache_control;
 mod compression;
 mod cors;
 mod gate;
 mod lifecycle;
+mod loopback;
+mod pace;
+mod peer;
 mod request_id;
 
+use bodies::Bodies;
 use cache_control::CacheControl;
 use cors::Cors;
 use gate::Gate;
 pub(super) use lifecycle::respond;
+use loopback::LoopbackGuard;
+use pace::Queue;
+pub(super) use peer::Peer;
 use request_id::RequestIds;
 
 /// The state of the layers.
 #[derive(Debug)]
 pub(super) struct Layers {
     request_ids: RequestIds,
+    loopback: Option<LoopbackGuard>,
     cors: Option<Cors>,
     gate: Gate,
     cache_control: CacheControl,
+    queue: Queue,
+    bodies: Bodies,
+    /// Limit of log lines about refused callers.
+    throttle: LogThrottle,
 }
 
 impl Layers {
+    /// Whether callers have API keys.
+    pub(super) fn has_keys(&self) -> bool {
+        self.gate.has_keys()
+    }
+
     pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
         let gate = Gate::new(config, metrics);
         Self {
             request_ids: RequestIds::default(),
+            loopback: LoopbackGuard::new(config),
             cors: Cors::new(&config.http.cors_origins),
             cache_control: CacheControl::new(&config.http, gate.has_keys()),
             gate,
+            queue: Queue::new(config.http.queue.get()),
+            bodies: Bodies::new(config.http.bodies),
+            throttle: LogThrottle::default(),
         }
     }
 }

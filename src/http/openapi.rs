@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use arc_swap::ArcSwapOption;
+use axum::{extract::State, http::HeaderMap, response::Response};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{
     App, endpoints,
+    reply::stored::StoredAnswer,
     route_table::{Endpoints, Need},
 };
-use crate::feature::FeatureView;
+use crate::{feature::FeatureView, snapshot::SnapshotId};
 
 /// The OpenAPI document with the built-in views, as committed to the repository.
 pub const COMMITTED: &str = include_str!("../../openapi/openapi.json");
@@ -42,14 +44,47 @@ pub(super) struct Head;
     responses((status = 200, description = "The document, with the views of the current snapshot",
         body = Object, example = json!({"openapi": "3.1.0", "info": {"title": "Larder"}})))
 )]
-pub(super) async fn openapi(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(app.serving.current().map_or_else(|_| with_views(&[]), |served| with_views(&served.manifest.views)))
+pub(super) async fn openapi(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    app.document.current(&app).answer.answer(&headers, "no-cache", app.config.compression)
+}
+
+/// The document of the current snapshot, made by the first request after the snapshot was activated.
+#[derive(Debug, Default)]
+pub(super) struct CurrentDocument(ArcSwapOption<SnapshotDocument>);
+
+#[derive(Debug)]
+struct SnapshotDocument {
+    /// The snapshot; `None` if none is active yet.
+    snapshot: Option<SnapshotId>,
+    answer: StoredAnswer,
+}
+
+impl CurrentDocument {
+    fn current(&self, app: &App) -> Arc<SnapshotDocument> {
+        let served = app.serving.current().ok();
+        let snapshot = served.as_ref().map(|served| &served.manifest.id);
+        if let Some(made) = self.0.load_full()
+            && made.snapshot.as_ref() == snapshot
+        {
+            return made;
+        }
+        let mut views = served.as_ref().map_or_else(Vec::new, |served| served.manifest.views.clone());
+        if app.layers.has_keys() {
+            // Only callers with a key may know which features are personal: `GET /v1/views` tells them.
+            let features = views.iter_mut().flat_map(|view| &mut view.features);
+            features.for_each(|feature| feature.personal = false);
+        }
+        let answer = StoredAnswer::new("application/json", with_views(&views).to_string().into());
+        let made = Arc::new(SnapshotDocument { snapshot: snapshot.cloned(), answer });
+        self.0.store(Some(Arc::clone(&made)));
+        made
+    }
 }
 
 /// Returns the document with the features of `views`.
 #[must_use]
 pub fn with_views(views: &[FeatureView]) -> Value {
-    let Endpoints { router, needs } = endpoints();
+    let Endpoints { router, needs } = endpoints(true);
     let mut document = serde_json::to_value(router.into_openapi()).unwrap_or(Value::Null);
     if let Some(schema) = document.pointer_mut("/components/schemas/Views") {
         let properties: Map<String, Value> =

@@ -75,6 +75,8 @@ problems! {
     unauthorized: UNAUTHORIZED "unauthorized" "Unauthorized";
     /// The caller lacks a scope; the detail names it.
     forbidden: FORBIDDEN "forbidden" "Forbidden";
+    /// A request to a service without keys, for a host that is not on loopback.
+    misdirected: MISDIRECTED_REQUEST "misdirected" "Misdirected request";
     /// A rate limit is exceeded.
     too_many_requests: TOO_MANY_REQUESTS "too-many-requests" "Too many requests";
     /// No such customer.
@@ -149,9 +151,10 @@ impl From<ReadError> for Problem {
     }
 }
 
-/// Returns the problem of a path without an endpoint.
-pub(crate) fn not_found(path: &str) -> Problem {
-    Problem::path_not_found(format!("there is no endpoint at {path}; /docs lists all endpoints"))
+/// Returns the problem of a path without an endpoint. `docs` says whether the documentation is served.
+pub(crate) fn not_found(path: &str, docs: bool) -> Problem {
+    let hint = if docs { "; /docs lists all endpoints" } else { "" };
+    Problem::path_not_found(format!("there is no endpoint at {path}{hint}"))
 }
 
 /// Answers a request whose path does not support its method.

@@ -6,6 +6,7 @@ pub(super) mod conditional;
 pub(super) mod features;
 mod freshness;
 pub(super) mod list_page;
+pub(super) mod stored;
 
 pub(super) use conditional::{json, json_tagged, not_modified};
 pub(super) use features::{Views, raw};

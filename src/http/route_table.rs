@@ -13,6 +13,11 @@ use crate::{config::Scope, telemetry::Metrics};
 /// The label of requests whose path matches no route.
 const UNMATCHED: &str = "unmatched";
 
+/// The endpoints that operators and orchestrators ask, which answer under any load.
+const PROBES: &[&str] = &["/healthz", "/readyz", "/health", "/metrics"];
+/// Endpoints with a scope whose answers are short.
+const SHORT: &[&str] = &["/v1/customers/{id}", "/metrics"];
+
 /// The permission that a caller needs for a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
@@ -62,6 +67,12 @@ pub(super) struct Route {
     pub(super) template: String,
     pub(super) need: Need,
     pub(super) seconds: Histogram,
+    /// Whether the answers are stored in compressed form already.
+    pub(super) is_stored: bool,
+    /// Whether the endpoint answers also on a connection beyond a bound.
+    pub(super) is_probe: bool,
+    /// Whether an answer may take long to make, so that requests wait for their turn.
+    pub(super) is_paced: bool,
     /// Counter of GET requests answered with 200, which are nearly all.
     reads: OnceLock<IntCounter>,
 }
@@ -70,7 +81,15 @@ impl RouteTable {
     pub(super) fn new(endpoints: Endpoints, metrics: &Metrics) -> Self {
         let route = |template: String, need| {
             let seconds = metrics.http_seconds.with_label_values(&[&template]);
-            Route { template, need, seconds, reads: OnceLock::new() }
+            Route {
+                need,
+                seconds,
+                is_stored: template == "/openapi.json" || template.starts_with("/docs"),
+                is_probe: PROBES.contains(&template.as_str()),
+                is_paced: !SHORT.contains(&template.as_str()) && need != Need::Public,
+                reads: OnceLock::new(),
+                template,
+            }
         };
         let unmatched = route(UNMATCHED.to_owned(), Need::Public);
         let mut table = Self { templates: matchit::Router::new(), routes: vec![unmatched] };

@@ -2,24 +2,14 @@
 
 use std::{
     convert::Infallible,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-};
-use hyper::{
-    body::{Body as HttpBody, Frame, SizeHint},
-    server::conn::http1,
-    service::service_fn,
-};
+use axum::Router;
+use http_body_util::BodyExt;
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::TokioIo,
     server::graceful::{GracefulShutdown, Watcher},
@@ -29,12 +19,23 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{App, Tls, layers, router};
-use crate::{telemetry::LogThrottle, workers::Workers};
+use super::{
+    App, Tls,
+    layers::{self, Peer},
+    router,
+};
+use crate::{open_files, telemetry::LogThrottle, workers::Workers};
 
-/// The longest that a client may take to send the head of a request; an idle connection is closed after the
-/// same time.
-const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
+mod activity;
+mod connections;
+
+use activity::{Activity, CountedStream};
+use connections::{Connections, Place};
+
+/// Size of the buffer of a connection in bytes. A larger head may be refused, and one of twice the size is.
+const BUFFER: usize = 32 << 10;
+/// The longest time that a connection beyond a bound is open.
+const SPARE_TIME: Duration = Duration::from_secs(2);
 /// The pause after a failed accept, for example when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -61,16 +62,18 @@ pub async fn serve(
     };
     tokio::pin!(draining);
     let throttle = LogThrottle::default();
+    let connections = Connections::new(&app.config, open_files::raise_limit(), &app.metrics);
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted.and_then(|(stream, _)| stream.into_std()),
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = &mut draining => break,
         };
-        match stream {
-            Ok(stream) => {
-                let connection =
-                    connection(stream, tls.clone(), graceful.watcher(), Arc::clone(&app), router.clone());
-                workers.spawn(connection);
+        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer.ip()))) {
+            Ok((stream, client)) => {
+                let place = connections.admit(client).await;
+                let accepted = Accepted { stream, client, place };
+                let (tls, watcher) = (tls.clone(), graceful.watcher());
+                workers.spawn(connection(accepted, tls, watcher, Arc::clone(&app), router.clone()));
             }
             Err(error) => {
                 throttle.log(&error.to_string(), |suppressed| {
@@ -89,9 +92,40 @@ pub async fn serve(
     }
 }
 
+/// A connection that was accepted.
+struct Accepted {
+    stream: std::net::TcpStream,
+    client: IpAddr,
+    place: Place,
+}
+
 /// Serves one connection, after a TLS handshake where TLS is configured.
 async fn connection(
+    accepted: Accepted,
+    tls: Option<Arc<Tls>>,
+    watcher: Watcher,
+    app: Arc<App>,
+    router: Router,
+) {
+    let Accepted { stream, client, place } = accepted;
+    let is_spare = place.is_spare();
+    let peer = Peer::new(client, is_spare);
+    let served = serve_stream(stream, peer, tls, watcher, app, router);
+    if is_spare {
+        tokio::select! {
+            () = served => {}
+            () = place.replaced() => tracing::debug!("connection beyond a bound replaced"),
+            () = tokio::time::sleep(SPARE_TIME) => tracing::debug!("connection beyond a bound closed"),
+        }
+    } else {
+        served.await;
+    }
+}
+
+/// Serves one connection of `peer`.
+async fn serve_stream(
     stream: std::net::TcpStream,
+    peer: Peer,
     tls: Option<Arc<Tls>>,
     watcher: Watcher,
     app: Arc<App>,
@@ -103,39 +137,47 @@ async fn connection(
     };
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve_connection(stream, watcher, app, router).await,
+        None => serve_requests(stream, peer, watcher, app, router).await,
         Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => serve_connection(stream, watcher, app, router).await,
+            Ok(stream) => serve_requests(stream, peer, watcher, app, router).await,
             Err(error) => tracing::debug!(%error, "TLS handshake failed"),
         },
     }
 }
 
 /// Answers the requests of one connection.
-async fn serve_connection(
+async fn serve_requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     watcher: Watcher,
     app: Arc<App>,
     router: Router,
 ) {
-    let shared = Arc::new(ConnectionState { app, router, turns: AtomicU64::new(0) });
-    let turns = Arc::clone(&shared);
+    let activity = Arc::new(Activity::default());
+    let stream = CountedStream::new(stream, Arc::clone(&activity));
+    let is_spare = peer.is_spare();
+    let shared = Arc::new(ConnectionState { app, router, peer, activity: Arc::clone(&activity) });
     let service = service_fn(move |request| {
         let turn = Turn::begin(&shared);
         async move {
-            let answer = layers::respond(&turn.0.app, &turn.0.router, request).await?;
-            Ok::<_, Infallible>(answer.map(|body| TrackedBody { body, _turn: turn }))
+            let answer = layers::respond(&turn.0.app, &turn.0.router, &turn.0.peer, request).await?;
+            // The body keeps its request open.
+            let keep_open = move |error| {
+                let _ = &turn;
+                error
+            };
+            Ok::<_, Infallible>(answer.map(|body| body.map_err(keep_open)))
         }
     });
     let mut connection = http1::Builder::new();
-    // `idle` watches the connection instead: a timer for each request costs more than many answers.
-    connection.header_read_timeout(None);
+    // `Activity` limits the time of a head instead, at less cost.
+    connection.header_read_timeout(None).max_buf_size(BUFFER).keep_alive(!is_spare);
     let connection = watcher.watch(connection.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = connection => if let Err(error) = ended {
             tracing::debug!(%error, "connection failed");
         },
-        () = idle(&turns.turns) => tracing::debug!("idle connection closed"),
+        () = activity.ended(activity::INTERVAL) => tracing::debug!("idle connection closed"),
     }
 }
 
@@ -144,21 +186,8 @@ async fn serve_connection(
 struct ConnectionState {
     app: Arc<App>,
     router: Router,
-    /// Number of requests that began plus number that ended: odd while a request is open.
-    turns: AtomicU64,
-}
-
-/// Returns when no request began or ended for [`HEAD_TIMEOUT`] and none is open.
-async fn idle(turns: &AtomicU64) {
-    let mut before = turns.load(Ordering::Relaxed);
-    loop {
-        tokio::time::sleep(HEAD_TIMEOUT).await;
-        let now = turns.load(Ordering::Relaxed);
-        if now == before && now.is_multiple_of(2) {
-            return;
-        }
-        before = now;
-    }
+    peer: Peer,
+    activity: Arc<Activity>,
 }
 
 /// An open request, until the last byte of its answer is handed to the connection.
@@ -166,39 +195,13 @@ struct Turn(Arc<ConnectionState>);
 
 impl Turn {
     fn begin(connection: &Arc<ConnectionState>) -> Self {
-        connection.turns.fetch_add(1, Ordering::Relaxed);
+        connection.activity.begin();
         Self(Arc::clone(connection))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.turns.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// A body that keeps its request open.
-struct TrackedBody {
-    body: Body,
-    _turn: Turn,
-}
-
-impl HttpBody for TrackedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.activity.end();
     }
 }

@@ -1,8 +1,7 @@
 //! Limit of open files: raised and checked before a build.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use super::raw::RawError;
+use crate::open_files;
 
 /// Maximum number of open files per thread: spill files, staged tables and raw files.
 const PER_THREAD: u64 = 16;
@@ -17,12 +16,7 @@ const OTHERS: u64 = 128;
 /// Fails with [`RawError::OpenFiles`] if the hard limit is too low.
 pub(super) fn check(threads: usize) -> Result<(), RawError> {
     let needed = threads as u64 * PER_THREAD + OTHERS;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| limit.maximum.is_none_or(|maximum| current < maximum)) {
-        // If raising fails, the check below decides.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    }
-    match getrlimit(Resource::Nofile).current {
+    match open_files::raise_limit() {
         Some(allowed) if allowed < needed => Err(RawError::OpenFiles { needed, allowed }),
         _ => Ok(()),
     }

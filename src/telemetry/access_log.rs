@@ -27,6 +27,8 @@ static LOG: OnceLock<(Arc<LineBuffer>, LogFormat)> = OnceLock::new();
 pub struct AccessLogEntry<'a> {
     /// Id of the request.
     pub request_id: &'a str,
+    /// Address of the client.
+    pub client: &'a str,
     /// HTTP method.
     pub method: &'a str,
     /// Route template instead of the path, since the path may contain a customer id.
@@ -67,6 +69,8 @@ impl AccessLogEntry<'_> {
         time(line);
         line.extend_from_slice(b"  INFO request request_id=");
         quoted(self.request_id, line);
+        line.extend_from_slice(b" client=");
+        line.extend_from_slice(self.client.as_bytes());
         line.extend_from_slice(b" method=");
         quoted(self.method, line);
         line.extend_from_slice(b" route=");
@@ -87,6 +91,8 @@ impl AccessLogEntry<'_> {
         time(line);
         line.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":");
         quoted(self.request_id, line);
+        line.extend_from_slice(b",\"client\":");
+        quoted(self.client, line);
         line.extend_from_slice(b",\"method\":");
         quoted(self.method, line);
         line.extend_from_slice(b",\"route\":");
@@ -144,6 +150,7 @@ mod tests {
     fn access_log_lines_match_text_and_json_format() {
         let request = AccessLogEntry {
             request_id: "a\"b\\c",
+            client: "192.0.2.7",
             method: "GET",
             route: "/v1/customers/{id}",
             status: 200,
@@ -155,16 +162,17 @@ mod tests {
         request.text(time, &mut text);
         request.json(time, &mut json);
         let expected = concat!(
-            r#"2026-01-02T03:04:05.000006Z  INFO request request_id="a\"b\\c" method="GET" "#,
-            r#"route="/v1/customers/{id}" status=200 key="shop\nfloor" micros=17"#,
+            r#"2026-01-02T03:04:05.000006Z  INFO request request_id="a\"b\\c" client=192.0.2.7 "#,
+            r#"method="GET" route="/v1/customers/{id}" status=200 key="shop\nfloor" micros=17"#,
             "\n"
         );
         assert_eq!(String::from_utf8_lossy(&text), expected);
         let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
         let expected = serde_json::json!({
             "timestamp": "2026-01-02T03:04:05.000006Z", "level": "INFO", "message": "request",
-            "request_id": "a\"b\\c", "method": "GET", "route": "/v1/customers/{id}", "status": 200,
-            "key": "shop\nfloor", "micros": 17, "target": TARGET,
+            "request_id": "a\"b\\c", "client": "192.0.2.7", "method": "GET",
+            "route": "/v1/customers/{id}", "status": 200, "key": "shop\nfloor", "micros": 17,
+            "target": TARGET,
         });
         assert_eq!(json, expected);
     }

@@ -54,6 +54,11 @@ metrics! {
     http_seconds: HistogramVec = "http_request_duration_seconds" ["route"];
     /// Number of HTTP requests in flight.
     http_open: IntGauge = "http_requests_open" [];
+    /// Number of open HTTP connections.
+    http_connections: IntGauge = "http_connections_open" [];
+    /// Number of HTTP requests answered with 503 by a bound, by reason: connections (beyond the number of
+    /// connections), queue (too many requests wait) or bodies (no memory for the body).
+    http_shed: IntCounterVec = "http_requests_shed_total" ["reason"];
     /// Number of requests to routes that need a scope, by API key (or `anonymous`) and outcome: passed,
     /// forbidden (the key lacks the scope) or limited (rate limit exceeded).
     key_requests: IntCounterVec = "key_requests_total" ["key", "outcome"];

@@ -10,8 +10,10 @@
 
 mod access;
 mod activation;
+mod api_docs;
 mod audiences;
 mod audit;
+mod browser;
 mod build;
 mod churn;
 mod cli;
@@ -30,6 +32,7 @@ mod fuzz;
 mod history;
 mod lake;
 mod min_count;
+mod overload;
 mod paging;
 mod publish_gate;
 mod raw;

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use larder::config::Scope;
 use serde_json::json;
 
 use crate::support::{
-    callers::shop,
+    callers::{keys, shop},
     program::{Program, json_lines},
 };
 
@@ -34,6 +35,7 @@ async fn request_is_logged_unless_filtered_out() {
             continue;
         }
         let [line] = requests[..] else { panic!("{logged:?}") };
+        assert_eq!(line["client"], "127.0.0.1", "{line}");
         let expected =
             [("level", json!("INFO")), ("message", json!("request")), ("request_id", json!("\"one\""))];
         let route =
@@ -43,4 +45,28 @@ async fn request_is_logged_unless_filtered_out() {
         }
         assert!(line["micros"].is_u64() && line["timestamp"].is_string(), "{line}");
     }
+}
+
+#[tokio::test]
+async fn client_of_unauthorized_requests_is_logged_once_a_minute() {
+    let shop = shop(&format!(
+        "[log]\nlevel = \"info,larder::request=off\"\nformat = \"json\"\n{}",
+        keys(&[("all", &Scope::ALL)])
+    ));
+    let log = shop.path().join("log");
+    let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.stderr(fs::File::create(&log).unwrap());
+    let mut program = Program::start(command);
+    let client = reqwest::Client::new();
+    for _ in 0..5 {
+        let request = client.get(format!("{}/v1/views", program.url)).header("x-api-key", "lrd_wrong");
+        assert_eq!(request.send().await.unwrap().status(), 401);
+    }
+    drop(client);
+    program.stop();
+    let logged = json_lines(&log);
+    let lines: Vec<_> = logged.iter().filter(|line| line["message"] == "unauthorized request").collect();
+    let [line] = lines[..] else { panic!("{logged:?}") };
+    assert_eq!((&line["client"], &line["route"]), (&json!("127.0.0.1"), &json!("/v1/views")), "{line}");
+    assert!(!logged.iter().any(|line| line.to_string().contains("lrd_wrong")), "{logged:?}");
 }

@@ -350,6 +350,10 @@ async fn service_without_snapshot_is_alive_but_not_ready() {
     assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
 }
 
+/// Beginning of the head of a batch.
+const HEAD: &str =
+    "POST /v1/customers/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+
 #[tokio::test]
 async fn shutdown_fails_readyz_and_drains_open_requests() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -360,8 +364,7 @@ async fn shutdown_fails_readyz_and_drains_open_requests() {
     let address = service.url.trim_start_matches("http://").to_owned();
     let mut slow = tokio::net::TcpStream::connect(&address).await.unwrap();
     let body = r#"{"ids":["loyal"]}"#;
-    let head =
-        format!("POST /v1/customers/batch HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!("{HEAD}content-length: {}\r\n\r\n", body.len());
     slow.write_all(head.as_bytes()).await.unwrap();
     slow.write_all(&body.as_bytes()[..5]).await.unwrap();
     let stopped = service.stop();
@@ -383,9 +386,7 @@ async fn slow_request_returns_504() {
     shop.config.http.timeout = Duration::from_millis(200);
     let service = shop.open().await;
     let mut slow = tokio::net::TcpStream::connect(service.url.trim_start_matches("http://")).await.unwrap();
-    slow.write_all(b"POST /v1/customers/batch HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
-        .await
-        .unwrap();
+    slow.write_all(format!("{HEAD}content-length: 100\r\n\r\n{{").as_bytes()).await.unwrap();
     let mut answer = vec![0; 4_096];
     let read =
         tokio::time::timeout(crate::support::shop::PATIENCE, slow.read(&mut answer)).await.unwrap().unwrap();

@@ -54,6 +54,7 @@ async fn tls_certificate_is_reloaded() {
         answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"customer_id\":\"loyal\""),
         "{answer}"
     );
+    assert!(answer.contains("\r\nstrict-transport-security: max-age=31536000\r\n"), "{answer}");
     // Plain HTTP is refused, and a silent connection does not block others.
     let _silent = tokio::net::TcpStream::connect(service.url.strip_prefix("http://").unwrap()).await.unwrap();
     let plain = service.client.get(format!("{}/healthz", service.url)).timeout(PATIENCE).send().await;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{FromRequest, Request},
     http::{HeaderMap, header},
 };
 use bytes::BytesMut;
 use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::http::{App, Problem};
@@ -40,10 +41,9 @@ impl RawJsonBody {
 impl FromRequest<Arc<App>> for RawJsonBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        check_headers(&parts.headers)?;
-        read(body, usize::try_from(app.config.body_limit).unwrap_or(usize::MAX)).await.map(Self)
+    async fn from_request(mut request: Request, _: &Arc<App>) -> Result<Self, Problem> {
+        let received = request.extensions_mut().remove::<ReceivedBody>();
+        received.unwrap_or_else(ReceivedBody::missing).0.map(Self)
     }
 }
 
@@ -57,12 +57,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
 
 /// Checks that the body is JSON and not compressed, as far as the headers say.
 fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
-    if let Some(content_type) = headers.get(header::CONTENT_TYPE) {
-        let text = content_type.to_str().unwrap_or_default();
-        let media_type = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if media_type != "application/json" && !media_type.ends_with("+json") {
-            return Err(Problem::bad_media_type("the body must be application/json"));
-        }
+    // A page in a browser can send a body to another origin without asking first, but not with this type.
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") && !media_type.ends_with("+json") {
+        return Err(Problem::bad_media_type("the body must be JSON, with `Content-Type: application/json`"));
     }
     let is_identity = |coding: &[u8]| {
         let coding = coding.trim_ascii();
@@ -75,13 +74,46 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::bad_content_encoding("compressed bodies are not supported; send no Content-Encoding"))
 }
 
-async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// The body of a request, or the reason why it was not received. The lifecycle of a request leaves it for the
+/// handler.
+#[derive(Debug, Clone)]
+pub(crate) struct ReceivedBody(Result<Bytes, Problem>);
+
+impl ReceivedBody {
+    fn missing() -> Self {
+        Self(Err(Problem::internal("the request reached a handler without its body")))
+    }
+
+    /// Receives a body of at most `limit` bytes. `hold` accounts for the memory of each chunk.
+    pub(crate) async fn receive(
+        headers: &HeaderMap,
+        body: Incoming,
+        limit: u64,
+        hold: impl FnMut(usize) -> Result<(), Problem>,
+    ) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Self(match check_headers(headers) {
+            Ok(()) => read(body, limit, hold).await,
+            Err(problem) => Err(problem),
+        })
+    }
+}
+
+async fn read(
+    mut body: Incoming,
+    limit: usize,
+    mut hold: impl FnMut(usize) -> Result<(), Problem>,
+) -> Result<Bytes, Problem> {
     let (mut text, mut length) = (BytesMut::new(), 0_usize);
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Err(Problem::bad_body("the body ended early")) };
         let Ok(data) = frame.into_data() else { continue };
         length = length.saturating_add(data.len());
         if length <= limit {
+            hold(data.len())?;
+            if text.is_empty() && body.is_end_stream() {
+                return Ok(data);
+            }
             text.extend_from_slice(&data);
         } else if length > limit.saturating_mul(DRAINED) {
             break;

@@ -15,9 +15,9 @@ use axum::{
     http::header,
     response::Response,
 };
-use futures::{executor::block_on, stream};
+use futures::{StreamExt, executor::block_on, stream};
 use http_body_util::BodyExt;
-use hyper::body::{Body as HttpBody, Frame, Incoming};
+use hyper::body::{Body as HttpBody, Incoming};
 use tokio::sync::{Semaphore, mpsc};
 use tower::{Service, service_fn};
 use tower_http::compression::{
@@ -30,14 +30,10 @@ const MIN_SIZE: u64 = 8 << 10;
 /// Chunks of a streamed body that may wait for the client.
 const WAITING_CHUNKS: usize = 4;
 
-/// A message from the compressing thread.
-enum Chunk {
-    Data(Bytes),
-    Failed(Box<dyn Error + Send + Sync>),
-    /// The body is complete. Without this message the thread has stopped early, and the body must not look
-    /// complete.
-    End,
-}
+type BoxError = Box<dyn Error + Send + Sync>;
+/// A message of the compressing thread: a chunk or an error, and `None` when the body is complete. Without
+/// `None` the thread has stopped early, and the body must not look complete.
+type Chunk = Option<Result<Bytes, BoxError>>;
 
 /// Calls `handler`, and compresses its answer with an encoding that the request accepts.
 pub(super) async fn compressed<S>(mut handler: S, request: Request<Incoming>) -> Result<Response, Infallible>
@@ -67,18 +63,16 @@ where
 /// Returns a body whose chunks a blocking thread makes from `body`, at most `waiting` ahead of the client.
 fn off_reactor<B>(body: B, waiting: usize) -> Body
 where
-    B: HttpBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(waiting);
     tokio::task::spawn_blocking(move || block_on(send_chunks(body, sender)));
     let chunks = stream::unfold(Some(receiver), |receiver| async {
         let mut receiver = receiver?;
-        match receiver.recv().await {
-            Some(Chunk::Data(bytes)) => Some((Ok(bytes), Some(receiver))),
-            Some(Chunk::End) => None,
-            Some(Chunk::Failed(error)) => Some((Err(error), None)),
-            None => Some((Err("the compressing thread stopped".into()), None)),
-        }
+        let stopped = || Some(Err("the compressing thread stopped".into()));
+        let chunk = receiver.recv().await.unwrap_or_else(stopped)?;
+        let receiver = chunk.is_ok().then_some(receiver);
+        Some((chunk, receiver))
     });
     Body::from_stream(chunks)
 }
@@ -86,18 +80,13 @@ where
 /// Sends the chunks of `body` until it ends, fails, or the client closes the connection.
 async fn send_chunks<B>(body: B, sender: mpsc::Sender<Chunk>)
 where
-    B: HttpBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
 {
-    let mut body = std::pin::pin!(body);
-    while let Some(frame) = body.as_mut().frame().await {
-        let chunk = match frame.map(Frame::into_data) {
-            Ok(Ok(bytes)) => Chunk::Data(bytes),
-            Ok(Err(_trailers)) => continue,
-            Err(error) => Chunk::Failed(error.into()),
-        };
-        if sender.send(chunk).await.is_err() {
+    let mut chunks = std::pin::pin!(body.into_data_stream());
+    while let Some(chunk) = chunks.next().await {
+        if sender.send(Some(chunk.map_err(Into::into))).await.is_err() {
             return;
         }
     }
-    let _ = sender.send(Chunk::End).await;
+    let _ = sender.send(None).await;
 }

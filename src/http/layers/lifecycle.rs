@@ -11,18 +11,19 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
 use hyper::body::Incoming;
 use tower::{Layer, Service, service_fn};
 
-use super::{compression::compressed, gate::Admission, request_id::REQUEST_ID};
+use super::{Peer, compression::compressed, gate::Admission, request_id::REQUEST_ID};
 use crate::{
     http::{
         App,
         access::Access,
+        extract::body::ReceivedBody,
         problem::{self, Problem},
         reply::audit::PersonalData,
         route_table::{Need, Route},
@@ -31,10 +32,14 @@ use crate::{
     telemetry::AccessLogEntry,
 };
 
+/// The `Strict-Transport-Security` of answers over TLS: a year.
+const STRICT_TRANSPORT: &str = "max-age=31536000";
+
 /// Answers one request.
 pub(crate) async fn respond(
     app: &App,
     router: &Router,
+    peer: &Peer,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let start = Instant::now();
@@ -46,13 +51,19 @@ pub(crate) async fn respond(
     let cors = layers.cors.as_ref();
     let is_preflight = cors.is_some_and(|cors| cors.is_preflight(&request));
     let need = if is_preflight { Need::Public } else { route.need };
-    let Admission { access, mut refusal } = layers.gate.admit(need, request.headers(), start);
+    let guarded = check_connection(app, route, peer, &request);
+    let Admission { access, mut refusal } = match guarded {
+        Ok(()) => layers.gate.admit(need, request.headers(), start),
+        Err(problem) => Admission { access: None, refusal: Some(problem) },
+    };
     let mut handler = service_fn(|request| {
         let refusal = refusal.take();
-        guard(app, dispatch(app, router, route, access, refusal, request)).map(Ok)
+        let arrival = Arrival { at: start, route, access, peer };
+        guard(app, start, dispatch(app, router, arrival, refusal, request)).map(Ok)
     });
     let cors = cors.and_then(|cors| cors.layer(&request));
-    let compresses = app.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING);
+    let compresses =
+        app.config.compression && !route.is_stored && request.headers().contains_key(header::ACCEPT_ENCODING);
     let Ok::<_, Infallible>(mut response) = match (cors, compresses) {
         (None, false) => handler.call(request).await,
         (None, true) => compressed(handler, request).await,
@@ -68,6 +79,7 @@ pub(crate) async fn respond(
     route.seconds.observe(elapsed.as_secs_f64());
     let answered = AccessLogEntry {
         request_id: id.to_str().unwrap_or_default(),
+        client: &peer.client,
         method: method.as_str(),
         route: &route.template,
         status: response.status().as_u16(),
@@ -75,6 +87,11 @@ pub(crate) async fn respond(
         micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     };
     answered.log();
+    if response.status() == StatusCode::UNAUTHORIZED {
+        layers.throttle.log(&peer.client, |suppressed| {
+            tracing::warn!(client = %peer.client, route = route.template, suppressed, "unauthorized request");
+        });
+    }
     let personal = response.extensions_mut().remove::<PersonalData>();
     if let Some(personal) = &personal {
         personal.log(&id, access, &route.template);
@@ -82,17 +99,31 @@ pub(crate) async fn respond(
     if route.need != Need::Public {
         layers.cache_control.mark(&mut response, personal.is_some());
     }
-    response.headers_mut().insert(REQUEST_ID, id);
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if app.config.tls.is_some() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STRICT_TRANSPORT));
+    }
+    headers.insert(REQUEST_ID, id);
     Ok(response)
 }
 
-/// Awaits an answer within the deadline; a panic becomes an answer too.
-async fn guard(app: &App, handling: impl Future<Output = Response>) -> Response {
+/// Checks that a request may come over its connection, by any caller.
+fn check_connection<B>(app: &App, route: &Route, peer: &Peer, request: &Request<B>) -> Result<(), Problem> {
+    if peer.is_spare && !route.is_probe {
+        app.metrics.http_shed.with_label_values(&["connections"]).inc();
+        return Err(Problem::busy("there are too many connections; try again later"));
+    }
+    app.layers.loopback.as_ref().map_or(Ok(()), |loopback| loopback.check(request))
+}
+
+/// Awaits the answer to a request that arrived at `start` within the deadline; a panic becomes an answer too.
+async fn guard(app: &App, start: Instant, handling: impl Future<Output = Response>) -> Response {
     let mut handled = pin!(AssertUnwindSafe(handling).catch_unwind());
     // Most answers are ready at the first poll and need no timer.
     let outcome = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
         Poll::Ready(outcome) => Ok(outcome),
-        Poll::Pending => tokio::time::timeout(app.config.timeout, handled).await,
+        Poll::Pending => tokio::time::timeout_at((start + app.config.timeout).into(), handled).await,
     };
     match outcome {
         Ok(Ok(response)) => response,
@@ -104,20 +135,29 @@ async fn guard(app: &App, handling: impl Future<Output = Response>) -> Response 
     }
 }
 
+/// A request that has arrived.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    at: Instant,
+    route: &'a Route,
+    access: Option<&'a Access>,
+    peer: &'a Peer,
+}
+
 /// Answers a refused request, a path without a route, one customer directly, and all else through the router.
 async fn dispatch(
     app: &App,
     router: &Router,
-    route: &Route,
-    access: Option<&Access>,
+    arrival: Arrival<'_>,
     refusal: Option<Problem>,
     mut request: Request<Incoming>,
 ) -> Response {
+    let Arrival { route, access, .. } = arrival;
     if let Some(problem) = refusal {
         return problem.into_response();
     }
     if route.is_unmatched() {
-        return problem::not_found(request.uri().path()).into_response();
+        return problem::not_found(request.uri().path(), app.config.docs).into_response();
     }
     if let Some(access) = access {
         if let Some(id) = customer::direct_id(&request) {
@@ -125,8 +165,41 @@ async fn dispatch(
         }
         request.extensions_mut().insert(access.clone());
     }
+    if route.is_paced {
+        // In a box, so that the future of a short request is small.
+        let answer = Box::pin(answer_in_turns(app, router, arrival, request));
+        return answer.await.unwrap_or_else(Problem::into_response);
+    }
     let Ok(response) = router.clone().call(request.map(Body::new)).await;
     response
+}
+
+/// Receives the body, waits for the turn of the thread, and answers through the router.
+async fn answer_in_turns(
+    app: &App,
+    router: &Router,
+    arrival: Arrival<'_>,
+    request: Request<Incoming>,
+) -> Result<Response, Problem> {
+    let shed = |reason| app.metrics.http_shed.with_label_values(&[reason]).inc();
+    let enter = || app.layers.queue.enter().inspect_err(|_| shed("queue"));
+    let mut place = enter()?;
+    let mut memory = app.layers.bodies.body();
+    let (mut parts, body) = request.into_parts();
+    let body = if parts.method == Method::POST {
+        // A slow body takes no place from requests that are complete.
+        drop(place);
+        let hold = |bytes| memory.hold(bytes).inspect_err(|_| shed("bodies"));
+        let received = ReceivedBody::receive(&parts.headers, body, app.config.body_limit, hold).await;
+        parts.extensions.insert(received);
+        place = enter()?;
+        Body::empty()
+    } else {
+        Body::new(body)
+    };
+    let answer = router.clone().call(Request::from_parts(parts, body));
+    let Ok(response) = place.in_turns(&arrival.peer.pace, arrival.at, answer).await;
+    Ok(response)
 }
 
 /// Counts a request as open until dropped, also when the client closes the connection.

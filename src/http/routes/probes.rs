@@ -69,10 +69,10 @@ pub(crate) struct SnapshotTier {
     /// Whether the lake answered the last request for CURRENT.
     #[schema(example = true)]
     lake_answers: bool,
-    /// Id of the active snapshot.
+    /// Id of the active snapshot; null if none is active, and always null on a service with API keys.
     #[schema(example = "20111209T125000Z-5f0c2a9e")]
     snapshot: Option<String>,
-    /// Number of its publish.
+    /// Number of its publish; null if `snapshot` is null.
     #[schema(example = 3)]
     publish: Option<u64>,
 }
@@ -99,10 +99,12 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Read
     let draining = app.draining.load(Ordering::Relaxed);
     let served = app.serving.current().ok();
     let lake_answers = app.serving.lake_answers();
+    // A service with keys tells nothing of its data to callers without one.
+    let shown = if app.layers.has_keys() { None } else { served.as_ref() };
     let snapshot = SnapshotTier {
         lake_answers,
-        snapshot: served.as_ref().map(|served| served.manifest.id.to_string()),
-        publish: served.as_ref().map(|served| served.publish),
+        snapshot: shown.map(|served| served.manifest.id.to_string()),
+        publish: shown.map(|served| served.publish),
     };
     let tair = app.serving.online().map(|state| TairTier {
         connected: state.connections.connected,

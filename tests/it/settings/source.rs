@@ -225,7 +225,7 @@ impl Source {
         let name = type_name(generic_argument(&field.ty, "Option").unwrap_or(&field.ty));
         match name.as_str() {
             "bool" => single("boolean", true),
-            "u32" | "u64" | "usize" | "i64" | "NonZeroU32" => single("integer", true),
+            "u32" | "u64" | "usize" | "i64" | "NonZeroU32" | "NonZeroUsize" => single("integer", true),
             "f64" => single("number", true),
             "Duration" => single("duration", false),
             "PathBuf" => single("path", false),

@@ -1,0 +1,174 @@
+//! More load than the service can take: bounds of connections, open files, waiting requests, bodies and
+//! heads.
+
+use std::{num::NonZeroUsize, process::Command};
+
+use larder::config::Config;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{
+    program::Program,
+    shop::{Answer, PATIENCE, Service, Shop, corners, eventually},
+};
+
+fn number(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap()
+}
+
+async fn connect(url: &str) -> TcpStream {
+    TcpStream::connect(url.trim_start_matches("http://")).await.unwrap()
+}
+
+/// Sends a request on `stream`, and reads the head of the answer.
+async fn ask(stream: &mut TcpStream, path: &str) -> String {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = vec![0; 4_096];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut head)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&head[..read]).into_owned()
+}
+
+/// Sends a request on a connection of its own.
+async fn get_anew(service: &Service, path: &str) -> Answer {
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(PATIENCE).build().unwrap();
+    service.send(client.get(format!("{}{path}", service.url))).await
+}
+
+/// Returns a command that serves `shop` after the shell command `limit`.
+fn limited(limit: &str, shop: &Shop) -> Command {
+    let program = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{limit} && exec \"$@\""), "sh"]);
+    command.arg(program.get_program()).args(program.get_args());
+    command
+}
+
+#[tokio::test]
+async fn connections_beyond_a_bound_answer_probes_only() {
+    for (connections, per_address) in [(2, 100), (100, 2)] {
+        let mut shop = corners();
+        shop.config.http.connections = number(connections);
+        shop.config.http.connections_per_address = number(per_address);
+        let service = shop.open().await;
+        let (mut first, mut second) = (connect(&service.url).await, connect(&service.url).await);
+        for stream in [&mut first, &mut second] {
+            assert!(ask(stream, "/healthz").await.contains("\r\n\r\n{"));
+        }
+        for path in ["/healthz", "/readyz", "/health", "/metrics"] {
+            let answer = get_anew(&service, path).await;
+            assert_eq!((answer.status, answer.header("connection")), (200, "close"), "{path}");
+        }
+        let refused = get_anew(&service, "/v1/customers/loyal").await;
+        assert_eq!((refused.status, refused.problem().as_str()), (503, "busy"));
+        assert_eq!((refused.header("retry-after"), refused.header("connection")), ("1", "close"));
+        assert!(ask(&mut first, "/v1/customers/nobody").await.starts_with("HTTP/1.1 404"));
+        let text = get_anew(&service, "/metrics").await.text;
+        assert!(text.contains("larder_http_requests_shed_total{reason=\"connections\"} 1"), "{text}");
+        assert!(text.contains("larder_http_connections_open 3"), "{text}");
+        drop(second);
+        eventually(|| get_anew(&service, "/v1/customers/loyal"), |answer| answer.status == 200).await;
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_starve_probes_and_polls() {
+    let shop = corners();
+    drop(shop.open().await);
+    let mut command = limited("ulimit -n 256", &shop);
+    command.env("LARDER_SERVING_POLL", "20ms");
+    let program = Program::start(command);
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(connect(&program.url).await);
+    }
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(PATIENCE).build().unwrap();
+    let polls = async |outcome: &str| {
+        let text = client.get(format!("{}/metrics", program.url)).send().await.unwrap().text().await.unwrap();
+        let start = format!("larder_current_polls_total{{outcome=\"{outcome}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&start)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let before = polls("unchanged").await;
+    for _ in 0..10 {
+        let answer = client.get(format!("{}/healthz", program.url)).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    eventually(|| polls("unchanged"), |polls| *polls > before + 3).await;
+    assert_eq!(polls("error").await, 0);
+}
+
+#[tokio::test]
+async fn serve_raises_the_limit_of_open_files() {
+    let shop = corners();
+    let program = Program::start(limited("ulimit -Sn 200", &shop));
+    let metrics = reqwest::get(format!("{}/metrics", program.url)).await.unwrap().text().await.unwrap();
+    let limit = metrics.lines().find_map(|line| line.strip_prefix("process_max_fds ")?.parse::<u64>().ok());
+    assert!(limit.unwrap() > 200, "{limit:?}");
+}
+
+#[tokio::test]
+async fn requests_beyond_the_queue_get_503() {
+    let mut shop = corners();
+    shop.config.http.queue = number(1);
+    let service = shop.open().await;
+    let ids: Vec<&str> = std::iter::repeat_n("17850", 1_000).collect();
+    let body = json!({ "ids": ids }).to_string();
+    assert_eq!(service.post("/v1/customers/batch", body.as_str()).await.status, 200);
+    let burst = async || {
+        let batches = (0..64).map(|_| service.post("/v1/customers/batch", body.as_str()));
+        let single = async {
+            assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
+            assert_eq!(service.get("/healthz").await.status, 200);
+        };
+        tokio::join!(futures::future::join_all(batches), single).0
+    };
+    let full = |answers: &Vec<Answer>| answers.iter().any(|answer| answer.status == 503);
+    let answers = eventually(burst, full).await;
+    assert!(answers.iter().any(|answer| answer.status == 200));
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!((answer.status, answer.problem().as_str()), (503, "busy"));
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    assert!(service.metric("larder_http_requests_shed_total{reason=\"queue\"}").await >= 1.0);
+}
+
+#[tokio::test]
+async fn bodies_beyond_their_memory_get_503() {
+    let mut shop = corners();
+    shop.config.http.bodies = 1_000;
+    let service = shop.open().await;
+    let ids: Vec<&str> = std::iter::repeat_n("17850", 200).collect();
+    let refused = service.post("/v1/customers/batch", json!({ "ids": ids }).to_string()).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "busy"));
+    // The memory is free again.
+    for _ in 0..100 {
+        assert_eq!(service.post("/v1/customers/batch", r#"{"ids":["17850"]}"#).await.status, 200);
+    }
+    assert_eq!(service.metric("larder_http_requests_shed_total{reason=\"bodies\"}").await, 1.0);
+}
+
+#[tokio::test]
+async fn large_head_is_refused() {
+    let service = corners().open().await;
+    for (kib, status) in [(24, 200), (80, 431)] {
+        let mut stream = connect(&service.url).await;
+        let start = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-long: {}", "x".repeat(kib << 10));
+        // The service may answer and close before it has read everything.
+        let _ = stream.write_all(format!("{start}\r\n\r\n").as_bytes()).await;
+        let mut answer = vec![0; 4_096];
+        // The answer is lost if the connection is reset.
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap_or(0);
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        let is_reset = status == 431 && answer.is_empty();
+        assert!(is_reset || answer.starts_with(&format!("HTTP/1.1 {status}")), "{kib} KiB: {answer}");
+    }
+}
+
+#[test]
+fn bounds_must_not_be_zero() {
+    for setting in ["connections", "connections_per_address", "queue"] {
+        assert!(Config::parse(&format!("[http]\n{setting} = 0\n"), "larder.toml", []).is_err(), "{setting}");
+    }
+}
