@@ -23,7 +23,7 @@ use crate::{
     http::{
         App,
         access::Access,
-        extract::body::ReceivedBody,
+        extract::ReceivedBody,
         problem::{self, Problem},
         reply::audit::PersonalData,
         route_table::{Need, Route},

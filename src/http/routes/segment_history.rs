@@ -98,7 +98,12 @@ pub(crate) async fn get_segment_history(
 }
 
 impl SegmentThen {
-    fn new(manifest: &Manifest, customers: u64, figures: Option<SegmentFigures>, moved: Option<Moved>) -> Self {
+    fn new(
+        manifest: &Manifest,
+        customers: u64,
+        figures: Option<SegmentFigures>,
+        moved: Option<Moved>,
+    ) -> Self {
         Self {
             freshness: Freshness::from(manifest),
             customers,
