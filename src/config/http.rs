@@ -1,6 +1,6 @@
 //! `[http]`: the REST service.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -20,6 +20,10 @@ pub struct HttpConfig {
     ///
     /// Default: `false`.
     pub anonymous: bool,
+    /// Rate limit of all callers without an API key together, counted as `rate` of a key is.
+    ///
+    /// Default: unlimited. Unit: customers per second. Example: `1000`.
+    pub anonymous_rate: Option<NonZeroU32>,
     /// Deadline of a request.
     ///
     /// Default: `"10s"`.
@@ -106,6 +110,7 @@ impl Default for HttpConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             anonymous: false,
+            anonymous_rate: None,
             timeout: Duration::from_secs(10),
             body_limit: 1 << 20,
             drain: Duration::from_secs(20),

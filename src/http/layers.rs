@@ -1,7 +1,10 @@
 //! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics,
 //! access log), CORS, compression, gate (API key, scope, rate limit), cache control.
 
-use crate::{config::Config, telemetry::Metrics};
+use crate::{
+    config::{Config, KeyConfig},
+    telemetry::Metrics,
+};
 
 mod cache_control;
 mod compression;
@@ -27,12 +30,16 @@ pub(super) struct Layers {
 
 impl Layers {
     pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
-        let gate = Gate::new(config, metrics);
         Self {
             request_ids: RequestIds::default(),
             cors: Cors::new(&config.http.cors_origins),
-            cache_control: CacheControl::new(&config.http, gate.has_keys()),
-            gate,
+            cache_control: CacheControl::new(&config.http),
+            gate: Gate::new(config, metrics),
         }
+    }
+
+    /// Replaces the API keys, as [`Gate::replace_keys`] does.
+    pub(super) fn replace_keys(&self, keys: &[KeyConfig], metrics: &Metrics) -> bool {
+        self.gate.replace_keys(keys, metrics)
     }
 }

@@ -6,6 +6,7 @@
 use std::{
     cell::RefCell,
     io::Write,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -35,6 +36,8 @@ pub struct AccessLogEntry<'a> {
     pub status: u16,
     /// Name of the caller's API key.
     pub key: Option<&'a str>,
+    /// Address of the client, if known.
+    pub client: Option<SocketAddr>,
     /// Duration of the request in microseconds.
     pub micros: u64,
 }
@@ -77,6 +80,9 @@ impl AccessLogEntry<'_> {
             line.extend_from_slice(b" key=");
             quoted(key, line);
         }
+        if let Some(client) = self.client {
+            let _ = write!(line, " client={client}");
+        }
         line.extend_from_slice(b" micros=");
         number(self.micros, line);
         line.push(b'\n');
@@ -96,6 +102,9 @@ impl AccessLogEntry<'_> {
         if let Some(key) = self.key {
             line.extend_from_slice(b",\"key\":");
             quoted(key, line);
+        }
+        if let Some(client) = self.client {
+            let _ = write!(line, ",\"client\":\"{client}\"");
         }
         line.extend_from_slice(b",\"micros\":");
         number(self.micros, line);
@@ -148,6 +157,7 @@ mod tests {
             route: "/v1/customers/{id}",
             status: 200,
             key: Some("shop\nfloor"),
+            client: Some(SocketAddr::from(([192, 0, 2, 7], 5))),
             micros: 17,
         };
         let time = |line: &mut Vec<u8>| line.extend_from_slice(b"2026-01-02T03:04:05.000006Z");
@@ -156,7 +166,7 @@ mod tests {
         request.json(time, &mut json);
         let expected = concat!(
             r#"2026-01-02T03:04:05.000006Z  INFO request request_id="a\"b\\c" method="GET" "#,
-            r#"route="/v1/customers/{id}" status=200 key="shop\nfloor" micros=17"#,
+            r#"route="/v1/customers/{id}" status=200 key="shop\nfloor" client=192.0.2.7:5 micros=17"#,
             "\n"
         );
         assert_eq!(String::from_utf8_lossy(&text), expected);
@@ -164,7 +174,7 @@ mod tests {
         let expected = serde_json::json!({
             "timestamp": "2026-01-02T03:04:05.000006Z", "level": "INFO", "message": "request",
             "request_id": "a\"b\\c", "method": "GET", "route": "/v1/customers/{id}", "status": 200,
-            "key": "shop\nfloor", "micros": 17, "target": TARGET,
+            "key": "shop\nfloor", "client": "192.0.2.7:5", "micros": 17, "target": TARGET,
         });
         assert_eq!(json, expected);
     }

@@ -4,7 +4,8 @@
 //! cost an allocation and a clone each per request.
 
 use std::{
-    convert::Infallible, future::poll_fn, panic::AssertUnwindSafe, pin::pin, task::Poll, time::Instant,
+    convert::Infallible, future::poll_fn, net::SocketAddr, panic::AssertUnwindSafe, pin::pin, task::Poll,
+    time::Instant,
 };
 
 use axum::{
@@ -24,7 +25,7 @@ use crate::{
         App,
         access::Access,
         problem::{self, Problem},
-        reply::audit::PersonalData,
+        reply::audit::{AuditNote, AuditedRequest},
         route_table::{Need, Route},
         routes::customer,
     },
@@ -40,13 +41,15 @@ pub(crate) async fn respond(
     let start = Instant::now();
     let layers = &app.layers;
     let id = layers.request_ids.of(request.headers());
+    let client = request.extensions().get::<SocketAddr>().copied();
     let method = request.method().clone();
     let route = app.routes.find(request.uri().path());
     let open = OpenRequest::new(app);
     let cors = layers.cors.as_ref();
     let is_preflight = cors.is_some_and(|cors| cors.is_preflight(&request));
     let need = if is_preflight { Need::Public } else { route.need };
-    let Admission { access, mut refusal } = layers.gate.admit(need, request.headers(), start);
+    let callers = layers.gate.callers();
+    let Admission { access, mut refusal } = callers.admit(need, request.headers(), start);
     let mut handler = service_fn(|request| {
         let refusal = refusal.take();
         guard(app, dispatch(app, router, route, access, refusal, request)).map(Ok)
@@ -72,15 +75,17 @@ pub(crate) async fn respond(
         route: &route.template,
         status: response.status().as_u16(),
         key: access.and_then(Access::key),
+        client,
         micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     };
     answered.log();
-    let personal = response.extensions_mut().remove::<PersonalData>();
-    if let Some(personal) = &personal {
-        personal.log(&id, access, &route.template);
+    let personal = response.extensions_mut().remove::<AuditNote>();
+    if let (Some(note), Some(access)) = (&personal, access) {
+        let (audit_id, route) = (&layers.request_ids.make(), route.template.as_str());
+        note.log(&AuditedRequest { audit_id, request_id: &id, access, client, route });
     }
     if route.need != Need::Public {
-        layers.cache_control.mark(&mut response, personal.is_some());
+        layers.cache_control.mark(&mut response, personal.is_some(), callers.has_keys());
     }
     response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)

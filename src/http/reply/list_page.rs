@@ -5,7 +5,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Freshness, Views, audit, conditional,
+    Freshness, Views,
+    audit::{self, PersonalData},
+    conditional,
     features::{write_json, write_views},
 };
 use crate::{
@@ -81,6 +83,8 @@ pub(crate) fn limit(text: Option<&str>) -> Result<usize, Problem> {
 pub(crate) struct ListPage {
     pub(crate) list: String,
     pub(crate) members: MemberPage,
+    /// Personal features that the list is filtered, ordered or broken down by.
+    pub(crate) asked_by: Vec<String>,
 }
 
 impl ListPage {
@@ -95,6 +99,7 @@ impl ListPage {
         let SnapshotRead { app, served, access, .. } = read;
         let MemberPage { customers, total, next, tier } = self.members;
         let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
+        access.charge(ids.len() as u64)?;
         let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await };
         if let Some(Err(error)) = rows.first()
             && rows.iter().all(Result::is_err)
@@ -127,7 +132,15 @@ impl ListPage {
         }
         out.extend_from_slice(b"]}");
         let mut response = conditional::json_text(out, conditional::of_answers(served, access, &rows));
-        audit::note(&mut response, access, || selection.personal(served), || audit::found(&rows));
+        if self.asked_by.is_empty() {
+            audit::note(&mut response, access, || selection.personal(served), || audit::found(&rows));
+        } else {
+            let features = if selection.masked { Vec::new() } else { selection.personal(served) };
+            let features = features.into_iter().map(str::to_owned).collect();
+            let total = Some(total);
+            let read = PersonalData { features, asked_by: self.asked_by, total, customers: ids };
+            audit::note_asked(&mut response, access, read);
+        }
         Ok(response)
     }
 }

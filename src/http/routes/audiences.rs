@@ -200,7 +200,7 @@ pub(crate) async fn query_audience(
     request.offset = read.resume(body.cursor.as_deref(), &list).await?;
     let SnapshotRead { app, served, access, .. } = &read;
     let others = request.breakdown.iter().map(|by| &by.feature).chain([&request.order_by.0]);
-    check_query_by(access, served, request.expression.features().into_iter().chain(others))?;
+    let asked_by = check_query_by(access, served, &request.expression, others)?;
     let selection = Selection::named(served, access, body.views.iter().flatten().map(String::as_str), [])?;
     let Audience { figures, members, parts, hints } = app.serving.audience(served, &request).await?;
     let breakdown = request.breakdown.zip(parts);
@@ -217,7 +217,7 @@ pub(crate) async fn query_audience(
             hints: hints.into_iter().map(|(position, message)| Hint { position, message }).collect(),
         }
     };
-    ListPage { list, members }.respond(&read, &selection, head).await
+    ListPage { list, members, asked_by }.respond(&read, &selection, head).await
 }
 
 impl BreakdownAnswer {

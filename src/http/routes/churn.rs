@@ -73,12 +73,12 @@ pub(crate) async fn list_churn(
     let filter = filters.parse()?;
     let list = churn_filter::list_name(&filter);
     let offset = read.resume(query.cursor.as_deref(), &list).await?;
-    churn_filter::check(&read.served, &filter)?;
+    let asked_by = churn_filter::check(&read.served, &read.access, &filter)?;
     let views = query.views.as_deref().unwrap_or("churn");
     let selection = Selection::views(&read.served, &read.access, views)?;
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
     }
     let members = read.app.serving.churn(&read.served, &filter, offset, limit).await?;
-    ListPage { list, members }.respond(&read, &selection, |head| ChurnList { head }).await
+    ListPage { list, members, asked_by }.respond(&read, &selection, |head| ChurnList { head }).await
 }

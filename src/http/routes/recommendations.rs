@@ -8,12 +8,13 @@ use serde_json::{Number, value::RawValue};
 use utoipa::ToSchema;
 
 use crate::{
+    config::Scope,
     feature::{CustomerId, Row, Tier, elements, normal_id},
     http::{
         Problem,
         extract::{PathParam, ProductId, SnapshotRead},
         problem::excerpt,
-        reply::{self, Freshness, conditional},
+        reply::{self, Freshness, audit, conditional},
     },
     serving::Served,
 };
@@ -28,6 +29,11 @@ pub(crate) struct Recommendations {
     freshness: Freshness,
     /// The tier that answered.
     tier: Tier,
+    /// Personal features whose lists are empty because the caller lacks the scope `pii`; absent where there
+    /// are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, example = json!(["recommendations.buy_again"]))]
+    masked: Vec<String>,
     /// Products that are new to the customer, the best first.
     products: Vec<NextProduct>,
     /// Products that the customer may buy again, the most likely first.
@@ -149,7 +155,11 @@ pub(crate) async fn get_recommendations(
     let Some(row) = &answer.row else {
         return Err(Problem::customer_not_found(format!("there is no customer `{id}` in the snapshot")));
     };
-    let lists = ProductLists::read(served, view, row)?;
+    let features = &served.manifest.views[view].features;
+    let personal = features.iter().filter(|feature| feature.personal);
+    let personal: Vec<String> = personal.map(|feature| format!("recommendations.{}", feature.name)).collect();
+    let masked = if access.has(Scope::Pii) { Vec::new() } else { personal.clone() };
+    let lists = ProductLists::read(served, view, row, !masked.is_empty())?;
     let names = app.serving.product_names(served, &lists.ids()).await;
     let name = |id: &String| names.get(id).cloned();
     let products = lists.products.into_iter().zip(lists.scores).zip(lists.because);
@@ -174,10 +184,13 @@ pub(crate) async fn get_recommendations(
         customer_id: id.to_string(),
         freshness,
         tier: answer.tier,
+        masked,
         products: products.collect(),
         buy_again: repeats.collect(),
     };
-    reply::json_tagged(&body, tag)
+    let mut response = reply::json_tagged(&body, tag)?;
+    audit::note(&mut response, access, || personal, || vec![id]);
+    Ok(response)
 }
 
 /// List similar products
@@ -226,13 +239,17 @@ struct ProductLists {
 }
 
 impl ProductLists {
-    /// Reads the row; a customer who is absent from the view has empty lists.
-    fn read(served: &Served, view: usize, row: &Row) -> Result<Self, Problem> {
+    /// Reads the row; a customer who is absent from the view has empty lists, and so has each list of
+    /// which a column is personal and `masked`.
+    fn read(served: &Served, view: usize, row: &Row, masked: bool) -> Result<Self, Problem> {
         let Some(array) = row.views.get(view) else { return Ok(Self::default()) };
         let features = &served.manifest.views[view].features;
         let values: Vec<&[u8]> = elements(array).collect();
         let value = |name: &str| {
             let at = features.iter().position(|feature| feature.name == name);
+            if masked && at.is_some_and(|at| features[at].personal) {
+                return b"[]".as_slice();
+            }
             at.and_then(|at| values.get(at).copied()).unwrap_or(b"[]")
         };
         Ok(Self {

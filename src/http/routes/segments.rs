@@ -1,6 +1,6 @@
 //! `GET /v1/segments…`: segments, their figures and their members.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -8,16 +8,17 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    config::Scope,
     feature::SegmentKind,
     http::{
         Problem,
-        access::Access,
         extract::{PathParam, Query, SegmentName, Selection, SnapshotRead},
         problem::unknown_segment,
-        reply::{self, Freshness, ListPage, Page, PageHead, list_page},
+        reply::{
+            self, Freshness, ListPage, Page, PageHead,
+            audit::{self, PersonalData},
+            list_page,
+        },
     },
-    serving::Served,
     snapshot::{Manifest, SegmentStats, reader::Gaps},
 };
 
@@ -29,7 +30,7 @@ pub(crate) struct Segment {
     name: String,
     /// Kind of the segment.
     kind: SegmentKind,
-    /// The rule for membership. Values of personal features are left out for callers without the scope `pii`.
+    /// The rule for membership.
     #[schema(example = "R 5 and F 4 to 5")]
     definition: String,
     /// Number of members.
@@ -55,16 +56,13 @@ pub(crate) struct Segment {
 impl Segment {
     /// Leaves erased customers out of size and share; sums and means stay as they were built.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
-    fn new(stats: &SegmentStats, manifest: &Manifest, gaps: &Gaps, access: &Access) -> Self {
-        let is_visible = access.has(Scope::Pii);
-        let definition =
-            if is_visible { stats.definition.as_str() } else { manifest.definition_masked(stats) };
+    fn new(stats: &SegmentStats, manifest: &Manifest, gaps: &Gaps) -> Self {
         let size = stats.size.saturating_sub(gaps.of(&stats.name).len() as u64);
         let all = manifest.customers - gaps.customers();
         Self {
             name: stats.name.clone(),
             kind: stats.kind,
-            definition: definition.to_owned(),
+            definition: stats.definition.clone(),
             size,
             share: if gaps.customers() == 0 { stats.share } else { size as f64 / all.max(1) as f64 },
             revenue: RawValue::from_string(stats.revenue.clone())
@@ -134,13 +132,19 @@ pub(crate) async fn list_segments(read: SnapshotRead) -> Result<Response, Proble
         return Ok(response);
     }
     let (manifest, gaps) = (&read.served.manifest, read.served.gaps().await?);
-    let segments = manifest.segments.iter();
-    let segments = Segments {
-        freshness: Freshness::from(&*read.served),
-        customers: manifest.customers - gaps.customers(),
-        segments: segments.map(|stats| Segment::new(stats, manifest, gaps, &read.access)).collect(),
-    };
-    reply::json(&read, &segments)
+    let (mut segments, mut asked_by) = (Vec::new(), BTreeSet::new());
+    for stats in &manifest.segments {
+        // Without the scope `pii`, personal audiences are left out.
+        if let Ok(personal) = read.access.check_segment(manifest, stats) {
+            segments.push(Segment::new(stats, manifest, gaps));
+            asked_by.extend(personal);
+        }
+    }
+    let customers = manifest.customers - gaps.customers();
+    let segments = Segments { freshness: Freshness::from(&*read.served), customers, segments };
+    let mut response = reply::json(&read, &segments)?;
+    audit::note_asked(&mut response, &read.access, PersonalData::asked(asked_by));
+    Ok(response)
 }
 
 /// Get one segment
@@ -156,13 +160,16 @@ pub(crate) async fn get_segment(
     read: SnapshotRead,
     PathParam(SegmentName(name)): PathParam<SegmentName>,
 ) -> Result<Response, Problem> {
-    let stats = find(&read.served, &name)?;
+    let (stats, asked_by) = find(&read, &name)?;
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
     }
     let gaps = read.served.gaps().await?;
-    let segment = Segment::new(stats, &read.served.manifest, gaps, &read.access);
-    reply::json(&read, &OneSegment { freshness: Freshness::from(&*read.served), segment })
+    let segment = Segment::new(stats, &read.served.manifest, gaps);
+    let mut response =
+        reply::json(&read, &OneSegment { freshness: Freshness::from(&*read.served), segment })?;
+    audit::note_asked(&mut response, &read.access, PersonalData::asked(asked_by));
+    Ok(response)
 }
 
 /// List the members of a segment
@@ -185,7 +192,7 @@ pub(crate) async fn list_segment_customers(
     let limit = list_page::limit(query.limit.as_deref())?;
     let list = format!("segment:{name}");
     let offset = read.resume(query.cursor.as_deref(), &list).await?;
-    find(&read.served, &name)?;
+    let asked_by = find(&read, &name)?.1.into_iter().collect();
     let selection = match query.views.as_deref() {
         None => Selection::none(),
         Some(views) => Selection::views(&read.served, &read.access, views)?,
@@ -195,10 +202,12 @@ pub(crate) async fn list_segment_customers(
     }
     let members = read.app.serving.members(&read.served, &name, offset, limit).await?;
     let head = |head| SegmentMembers { segment: name, head };
-    ListPage { list, members }.respond(&read, &selection, head).await
+    ListPage { list, members, asked_by }.respond(&read, &selection, head).await
 }
 
-fn find<'a>(served: &'a Arc<Served>, name: &str) -> Result<&'a SegmentStats, Problem> {
-    let known = &served.manifest.segments;
-    served.manifest.segment(name).ok_or_else(|| unknown_segment(name, known))
+/// Returns the segment `name`, and the personal features that decide about its members.
+fn find<'a>(read: &'a SnapshotRead, name: &str) -> Result<(&'a SegmentStats, BTreeSet<String>), Problem> {
+    let manifest = &read.served.manifest;
+    let stats = manifest.segment(name).ok_or_else(|| unknown_segment(name, &manifest.segments))?;
+    Ok((stats, read.access.check_segment(manifest, stats)?))
 }

@@ -1,14 +1,23 @@
 //! `GET /v1/snapshots…`: the snapshots in the lake, and their manifests.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     config::Scope,
-    http::{App, Problem, access::Access, extract::PathParam},
+    http::{
+        App, Problem,
+        access::Access,
+        extract::PathParam,
+        reply::audit::{self, PersonalData},
+    },
     snapshot::{Manifest, SnapshotId, rfc3339},
 };
 
@@ -77,16 +86,17 @@ pub(crate) async fn get_snapshot(
     State(app): State<Arc<App>>,
     access: Access,
     PathParam(id): PathParam<SnapshotId>,
-) -> Result<Json<Manifest>, Problem> {
+) -> Result<Response, Problem> {
     let served = app.serving.snapshot(&id).await?;
     let mut manifest = served.manifest.as_ref().clone();
     manifest.warnings.retain(|warning| warning.customer_id.as_ref().is_none_or(|id| !served.forgets(id)));
-    if !access.has(Scope::Pii) {
+    let mut asked_by = BTreeSet::new();
+    if access.has(Scope::Pii) {
+        asked_by = manifest.segments.iter().flat_map(|segment| manifest.personal_behind(segment)).collect();
+    } else {
         // A warning about an audience may quote a personal value of the audience's expression.
         manifest.warnings.retain(|warning| warning.kind != "audience");
-        for segment in &mut manifest.segments {
-            segment.definition = served.manifest.definition_masked(segment).to_owned();
-        }
+        manifest.remove_personal_segments();
     }
     // A part is described by its first and its last customer.
     for bound in manifest.files.iter_mut().flat_map(|file| [&mut file.first, &mut file.last]) {
@@ -94,5 +104,7 @@ pub(crate) async fn get_snapshot(
             *bound = None;
         }
     }
-    Ok(Json(manifest))
+    let mut response = Json(manifest).into_response();
+    audit::note_asked(&mut response, &access, PersonalData::asked(asked_by));
+    Ok(response)
 }
