@@ -43,7 +43,7 @@ pub use build::BuildConfig;
 pub use churn::{ActionsByValue, ChurnActions, ChurnConfig, level};
 pub use feast::{FeastConfig, FeatureRef};
 pub use http::{HttpConfig, Origin, TlsConfig};
-pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest, key_hash};
+pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest, key_hash, parse_instant};
 pub use lake::LakeConfig;
 pub use log::{LogConfig, LogFormat};
 pub use passwords::{has_password, shown_url, without_passwords};
@@ -95,6 +95,9 @@ pub struct Config {
     /// Folder that relative paths start from: the folder of the configuration file, else the current folder.
     #[serde(skip)]
     pub base: PathBuf,
+    /// The configuration file; `None` if there is none.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// An error in the configuration file or in the environment.
@@ -160,6 +163,7 @@ impl Config {
         let place = file.map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
         let mut config = Self::parse(&text, &place, vars)?;
         config.base = file.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
+        config.file = file.map(Path::to_path_buf);
         let base = config.base.clone();
         let tls = config.http.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
         let password = config.tair.iter_mut().flat_map(|tair| &mut tair.password_file);

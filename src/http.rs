@@ -21,6 +21,7 @@ use crate::{
 
 mod access;
 mod extract;
+mod key_file;
 mod layers;
 pub mod openapi;
 mod problem;

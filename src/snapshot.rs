@@ -39,6 +39,7 @@ mod forgotten;
 mod holdings;
 mod manifest;
 pub mod models;
+mod personal_features;
 mod quality;
 pub mod ranking_pages;
 pub mod reader;
@@ -173,6 +174,14 @@ pub enum SnapshotError {
     /// Failure of the lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// Declaration of a personal column that the snapshot cannot keep.
+    #[error("snapshot {id} is not served: {why}")]
+    Personal {
+        /// Id of the snapshot.
+        id: SnapshotId,
+        /// The column and the reason.
+        why: String,
+    },
     /// Wrong content of an object.
     #[error("{object} is damaged: {why}")]
     Damaged {

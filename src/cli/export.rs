@@ -20,7 +20,10 @@ use crate::{
     private_file,
     serving::{
         Ranked, Serving,
-        export::{Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, Treatment},
+        export::{
+            Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, PersonalValues,
+            Treatment,
+        },
     },
     snapshot::{EXPORTS, Manifest, SnapshotError, SnapshotId, is_export, read_current, reader::ChurnFilter},
     telemetry::{self, Metrics, Progress},
@@ -103,6 +106,9 @@ struct ExportOptions {
     /// Include personal values in clear text
     #[arg(long)]
     pii: bool,
+    /// Include email addresses and phone numbers as SHA-256 hashes, for matching
+    #[arg(long, conflicts_with = "pii")]
+    r#match: bool,
     /// Output file, or lake:exports/PATH for an object in the lake; an existing file is replaced
     #[arg(long, value_name = "FILE")]
     out: String,
@@ -171,10 +177,15 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         .declaring(setup.config.personal());
     let served = serving.snapshot(&id).await?;
     check_list(&list, &served.manifest, options.pii)?;
+    let values = match (options.pii, options.r#match) {
+        (true, _) => PersonalValues::Shown,
+        (false, true) => PersonalValues::Hashed,
+        (false, false) => PersonalValues::Withheld,
+    };
     let columns = if options.columns.is_empty() {
-        ExportColumns::all(&served.manifest, options.pii)
+        ExportColumns::all(&served.manifest, values)
     } else {
-        ExportColumns::named(&served.manifest, options.columns.iter().map(String::as_str), options.pii)?
+        ExportColumns::named(&served.manifest, options.columns.iter().map(String::as_str), values)?
     };
     let listed = ListInWords::of(&list, &served.manifest);
     let export =
@@ -259,7 +270,14 @@ fn check_list(list: &ExportList, manifest: &Manifest, pii: bool) -> anyhow::Resu
         ExportList::Churn(_) if manifest.models.churn.is_none() => {
             bail!("snapshot {} has no churn model", manifest.id)
         }
+        ExportList::Segment(name) if !pii && is_personal(manifest, name) => {
+            bail!("the audience `{name}` depends on personal data; export it with --pii");
+        }
         ExportList::Audience(audience) if !pii => {
+            let mut segments = audience.expression.segments().into_iter();
+            if let Some(name) = segments.find(|name| is_personal(manifest, name)) {
+                bail!("the audience `{name}` depends on personal data; use it with --pii");
+            }
             let mut used = audience.expression.features().into_iter().chain([&audience.order_by.0]);
             if let Some(name) = used.find(|name| manifest.is_personal(&name.view, &name.feature)) {
                 bail!("{name} is personal data, which an expression may use only with --pii");
@@ -268,6 +286,11 @@ fn check_list(list: &ExportList, manifest: &Manifest, pii: bool) -> anyhow::Resu
         _ => {}
     }
     Ok(())
+}
+
+/// Checks whether personal features decide about the members of the segment `name`.
+fn is_personal(manifest: &Manifest, name: &str) -> bool {
+    manifest.segment(name).is_some_and(|segment| !manifest.personal_behind(segment).is_empty())
 }
 
 /// Writes the export to a file or, for `lake:PATH`, to the lake, behind a progress bar. Returns the bytes.

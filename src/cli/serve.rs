@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     http::{self, Tls},
     lake::Lake,
-    serving::Serving,
+    serving::{Serving, unmaskable},
     tair::{Tair, TairError},
     telemetry::Metrics,
     workers::Workers,
@@ -53,6 +53,9 @@ pub(super) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) -> anyhow::Result<()> {
+    if let Some(why) = unmaskable(&config.personal()) {
+        bail!("{why}");
+    }
     let tls = config.http.tls.as_ref().map(Tls::open).transpose()?;
     let metrics = Arc::new(Metrics::new()?);
     let workers = Workers::start(super::runtime_threads(config)).context("cannot start worker threads")?;
@@ -67,9 +70,12 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
         tracing::error!(%error, "cannot open the current snapshot; retrying");
     }
     let http_app = http::App::new(Arc::clone(&serving), metrics, config);
+    let (watched, watching) = (Arc::clone(&http_app), config.clone());
+    let keys = tokio::spawn(async move { watched.watch_keys(&watching).await });
     let poll = config.serving.poll;
     let polling = tokio::spawn(async move { serving.poll(poll).await });
     http::serve(listener, tls, http_app, &workers, stop_signal()?).await;
+    keys.abort();
     polling.abort();
     Ok(())
 }

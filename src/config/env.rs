@@ -34,6 +34,7 @@ pub const VARIABLES: &[Variable] = &[
     Text("tair.lease"),
     Text("http.listen"),
     Typed("http.anonymous"),
+    Typed("http.anonymous_rate"),
     Text("http.timeout"),
     Text("http.body_limit"),
     Text("http.bodies"),

@@ -1,6 +1,11 @@
 //! `[http]`: the REST service.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::Deserialize;
 
@@ -23,6 +28,10 @@ pub struct HttpConfig {
     ///
     /// Default: `false`.
     pub anonymous: bool,
+    /// Rate limit of all callers without an API key together, counted as `rate` of a key is.
+    ///
+    /// Default: unlimited. Unit: customers per second. Example: `1000`.
+    pub anonymous_rate: Option<NonZeroU32>,
     /// Deadline of a request, from the arrival of its head.
     ///
     /// Default: `"10s"`.
@@ -144,6 +153,7 @@ impl Default for HttpConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             anonymous: false,
+            anonymous_rate: None,
             timeout: Duration::from_secs(10),
             body_limit: 1 << 20,
             bodies: 64 << 20,

@@ -2,7 +2,8 @@
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
-use serde::Deserialize;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Deserializer, de::Error};
 use sha2::{Digest, Sha256};
 
 /// A permission of an API key.
@@ -13,6 +14,8 @@ pub enum Scope {
     Features,
     /// Read personal values unmasked.
     Pii,
+    /// Read email addresses and phone numbers as hashes in exports.
+    Match,
     /// Export whole lists.
     Export,
     /// Read `/metrics`.
@@ -23,7 +26,8 @@ pub enum Scope {
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Self; 5] = [Self::Features, Self::Pii, Self::Export, Self::Metrics, Self::Admin];
+    pub const ALL: [Self; 6] =
+        [Self::Features, Self::Pii, Self::Match, Self::Export, Self::Metrics, Self::Admin];
 
     /// Returns the name of the scope in the configuration.
     #[must_use]
@@ -31,6 +35,7 @@ impl Scope {
         match self {
             Self::Features => "features",
             Self::Pii => "pii",
+            Self::Match => "match",
             Self::Export => "export",
             Self::Metrics => "metrics",
             Self::Admin => "admin",
@@ -68,14 +73,42 @@ pub struct KeyConfig {
     /// Required.
     /// Example: `"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`.
     pub hash: String,
-    /// Scopes of the key: `features`, `pii`, `export`, `metrics`, `admin`.
+    /// Scopes of the key: `features`, `pii`, `match`, `export`, `metrics`, `admin`.
     ///
     /// Required. Example: `["features", "metrics"]`.
     pub scopes: Vec<Scope>,
-    /// Rate limit of the key, with a burst of one second.
+    /// Rate limit of the key, with a burst of one second. A batch, a page or an export counts as its number
+    /// of customers, any other request as one. A request beyond the burst is answered, and further requests
+    /// get 429 until that one is paid for.
     ///
-    /// Default: unlimited. Unit: requests per second. Example: `100`.
+    /// Default: unlimited. Unit: customers per second. Example: `1000`.
     pub rate: Option<NonZeroU32>,
+    /// Time (RFC 3339) or date (its midnight in UTC) from which the key is refused.
+    ///
+    /// Default: never. Example: `"2027-01-31"`.
+    #[serde(default, deserialize_with = "instant")]
+    pub not_after: Option<DateTime<Utc>>,
+}
+
+/// Reads a time in RFC 3339 or a date, as text or as a TOML value.
+fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let written = toml::Value::deserialize(from)?;
+    let text = match &written {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Datetime(time) => time.to_string(),
+        _ => String::new(),
+    };
+    let time = parse_instant(&text).ok_or_else(|| {
+        Error::custom("expected a time such as 2027-01-31T18:00:00Z, or a date such as 2027-01-31")
+    })?;
+    Ok(Some(time))
+}
+
+/// Parses a time in RFC 3339, or a date, which stands for its midnight in UTC.
+#[must_use]
+pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
+    let midnight = || Some(text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
+    DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(midnight)
 }
 
 /// Name of callers without a key in logs and metrics.
@@ -158,7 +191,13 @@ mod tests {
     use super::*;
 
     fn key(name: &str, hash: &str) -> KeyConfig {
-        KeyConfig { name: name.to_owned(), hash: hash.to_owned(), scopes: vec![Scope::Features], rate: None }
+        KeyConfig {
+            name: name.to_owned(),
+            hash: hash.to_owned(),
+            scopes: vec![Scope::Features],
+            rate: None,
+            not_after: None,
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! access log), loopback guard, CORS, compression, gate (API key, scope, rate limit), queue, cache control.
 
 use crate::{
-    config::Config,
+    config::{Config, KeyConfig},
     telemetry::{LogThrottle, Metrics},
 };
 
@@ -44,20 +44,24 @@ pub(super) struct Layers {
 impl Layers {
     /// Whether callers have API keys.
     pub(super) fn has_keys(&self) -> bool {
-        self.gate.has_keys()
+        self.gate.callers().has_keys()
     }
 
     pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
-        let gate = Gate::new(config, metrics);
         Self {
             request_ids: RequestIds::default(),
             loopback: LoopbackGuard::new(config),
             cors: Cors::new(&config.http.cors_origins),
-            cache_control: CacheControl::new(&config.http, gate.has_keys()),
-            gate,
+            cache_control: CacheControl::new(&config.http),
+            gate: Gate::new(config, metrics),
             queue: Queue::new(config.http.queue.get()),
             bodies: Bodies::new(config.http.bodies),
             throttle: LogThrottle::default(),
         }
+    }
+
+    /// Replaces the API keys, as [`Gate::replace_keys`] does.
+    pub(super) fn replace_keys(&self, keys: &[KeyConfig], metrics: &Metrics) -> bool {
+        self.gate.replace_keys(keys, metrics)
     }
 }

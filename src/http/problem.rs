@@ -1,6 +1,6 @@
 //! Errors as `application/problem+json` (RFC 9457), each kind with a `type` that stays.
 
-use std::any::Any;
+use std::{any::Any, time::Duration};
 
 use axum::{
     Json,
@@ -33,6 +33,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!(null))]
     position: Option<usize>,
+    /// Seconds after which a repeated request can succeed.
+    #[serde(skip)]
+    retry_after: Option<u64>,
 }
 
 macro_rules! problems {
@@ -46,6 +49,7 @@ macro_rules! problems {
                     status: StatusCode::$status.as_u16(),
                     detail: detail.into(),
                     position: None,
+                    retry_after: None,
                 }
             })+
         }
@@ -124,14 +128,20 @@ impl Problem {
         self.position = Some(position);
         self
     }
+
+    /// Asks the caller to wait before a repeated request.
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        self
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // A rate limit allows at least one request a second, so one second suffices for both.
         let retries = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
-        let retry = retries.then_some([(header::RETRY_AFTER, "1")]);
+        let seconds = self.retry_after.unwrap_or(1).max(1);
+        let retry = retries.then(|| [(header::RETRY_AFTER, seconds.to_string())]);
         let challenge =
             (status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
         (status, retry, challenge, [(header::CONTENT_TYPE, "application/problem+json")], Json(self))

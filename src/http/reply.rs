@@ -11,4 +11,4 @@ pub(super) mod stored;
 pub(super) use conditional::{json, json_tagged, not_modified};
 pub(super) use features::{Views, raw};
 pub(super) use freshness::Freshness;
-pub(super) use list_page::{Page, PageHead};
+pub(super) use list_page::{ListPage, Page, PageHead};

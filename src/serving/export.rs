@@ -32,7 +32,7 @@ mod text;
 pub use self::{
     columns::{ExportColumns, RANK, UnknownColumn},
     list::ExportList,
-    personal::Treatment,
+    personal::{PersonalValues, Treatment},
 };
 use self::{
     parquet::ParquetFile,

@@ -98,6 +98,7 @@ impl Serving {
             }
         }
         let mut manifest = Manifest::read(&self.lake, &current.snapshot).await?;
+        self.check_declared(&manifest).await?;
         manifest.declare_personal(&self.personal);
         let opened =
             Served::open(self.files(&Arc::new(manifest)), Some(current), self.blocks.clone(), &self.sets);

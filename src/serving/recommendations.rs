@@ -77,13 +77,17 @@ struct ProductLists {
 }
 
 impl ProductLists {
-    /// Reads the row; a customer who is absent from the view has empty lists.
-    fn read(served: &Served, view: usize, row: &Row) -> serde_json::Result<Self> {
+    /// Reads the row; a customer who is absent from the view has empty lists, and so has each list of
+    /// which a column is personal and `masked`.
+    fn read(served: &Served, view: usize, row: &Row, masked: bool) -> serde_json::Result<Self> {
         let Some(array) = row.views.get(view) else { return Ok(Self::default()) };
         let features = &served.manifest.views[view].features;
         let values: Vec<&[u8]> = elements(array).collect();
         let value = |name: &str| {
             let at = features.iter().position(|feature| feature.name == name);
+            if masked && at.is_some_and(|at| features[at].personal) {
+                return b"[]".as_slice();
+            }
             at.and_then(|at| values.get(at).copied()).unwrap_or(b"[]")
         };
         Ok(Self {
@@ -103,7 +107,8 @@ impl ProductLists {
 }
 
 impl Serving {
-    /// Returns the product lists in `row`, with `view` as the place of the view `recommendations`.
+    /// Returns the product lists in `row`, with `view` as the place of the view `recommendations`. Personal
+    /// columns are left out if `masked`.
     ///
     /// # Errors
     /// The row cannot be parsed.
@@ -112,8 +117,9 @@ impl Serving {
         served: &Served,
         view: usize,
         row: &Row,
+        masked: bool,
     ) -> serde_json::Result<Recommended> {
-        let lists = ProductLists::read(served, view, row)?;
+        let lists = ProductLists::read(served, view, row, masked)?;
         let names = self.product_names(served, &lists.ids()).await;
         let name = |id: &String| names.get(id).cloned();
         let products = lists.products.into_iter().zip(lists.scores).zip(lists.because);

@@ -138,9 +138,7 @@ impl Served {
         if !pii {
             // A warning about an audience may quote a personal value of the audience's expression.
             manifest.warnings.retain(|warning| warning.kind != "audience");
-            for segment in &mut manifest.segments {
-                segment.definition = self.manifest.definition_masked(segment).to_owned();
-            }
+            manifest.remove_personal_segments();
         }
         // A part is described by its first and its last customer.
         for bound in manifest.files.iter_mut().flat_map(|file| [&mut file.first, &mut file.last]) {

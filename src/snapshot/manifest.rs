@@ -10,8 +10,7 @@ use utoipa::ToSchema;
 
 use super::{SnapshotError, SnapshotId, models::Models, rfc3339};
 use crate::{
-    config::ColumnRef,
-    feature::{FeatureView, SegmentKind, feature_name},
+    feature::{FeatureView, SegmentKind},
     lake::Lake,
 };
 
@@ -346,55 +345,6 @@ impl Manifest {
     #[must_use]
     pub fn view(&self, name: &str) -> Option<usize> {
         self.views.iter().position(|view| view.name == name)
-    }
-
-    /// Iterates over the personal features as pairs of view and feature.
-    pub fn personal(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.views.iter().flat_map(|view| {
-            let personal = view.features.iter().filter(|feature| feature.personal);
-            personal.map(|feature| (view.name.as_str(), feature.name.as_str()))
-        })
-    }
-
-    /// Checks whether `feature` of `view` holds personal data.
-    #[must_use]
-    pub fn is_personal(&self, view: &str, feature: &str) -> bool {
-        self.personal().any(|personal| personal == (view, feature))
-    }
-
-    /// Marks the features as personal that are personal in `newer`: a feature that was declared personal
-    /// later must not be readable from an older snapshot.
-    pub fn mark_personal(&mut self, newer: &Self) {
-        self.mark(|view, feature| newer.is_personal(view, feature));
-    }
-
-    /// Marks the features as personal that the configuration declares personal.
-    pub fn declare_personal(&mut self, columns: &[ColumnRef]) {
-        self.mark(|view, feature| {
-            columns.iter().any(|column| column.view == view && feature_name(&column.column) == feature)
-        });
-    }
-
-    fn mark(&mut self, personal: impl Fn(&str, &str) -> bool) {
-        for view in &mut self.views {
-            for feature in &mut view.features {
-                feature.personal |= personal(&view.name, &feature.name);
-            }
-        }
-    }
-
-    /// Returns the definition of `segment` for callers without access to personal data. The expression of an
-    /// audience over personal features contains personal values, so it is masked.
-    #[must_use]
-    pub fn definition_masked<'a>(&self, segment: &'a SegmentStats) -> &'a str {
-        let continues = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-        let names = |(view, feature): (&str, &str)| {
-            let name = format!("{view}.{feature}");
-            let mut found = segment.definition.match_indices(&name);
-            found.any(|(at, _)| !continues(&segment.definition[at + name.len()..]))
-        };
-        let is_personal = segment.kind == SegmentKind::Audience && self.personal().any(names);
-        if is_personal { "an expression over personal features" } else { &segment.definition }
     }
 
     /// Returns the parts of a kind, sorted by first id, as positions in `files`.

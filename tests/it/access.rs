@@ -12,6 +12,9 @@ use crate::support::{
     shop::{Answer, CORNERS_TOML, Service, Shop, eventually},
 };
 
+mod audit_lines;
+mod declarations;
+mod key_changes;
 mod personal_data;
 
 /// Texts of which every personal value of the shop contains one.

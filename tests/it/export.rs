@@ -280,7 +280,10 @@ async fn export_command_masks_personal_values_without_pii() {
         (String::from_utf8(output.stdout).unwrap(), csv(&std::fs::read(&out).unwrap()))
     };
     let columns = ["--columns", "customer_id,profile", "--order", "rank"];
-    let (said, rows) = run(&columns);
+    let (said, bare) = run(&columns);
+    assert!(said.contains("left out, as personal data: profile.email"), "{said}");
+    assert!(bare.iter().all(|row| row["profile.email"].is_empty()), "{bare:?}");
+    let (said, rows) = run(&[&columns[..], &["--match"]].concat());
     assert!(said.contains("hashed, as personal data: profile.email, profile.mobile"), "{said}");
     assert!(said.contains("left out, as personal data: profile.full_name"), "{said}");
     let of = |rows: &[BTreeMap<String, String>], id: &str, feature: &str| {
@@ -310,7 +313,7 @@ async fn export_command_masks_personal_values_without_pii() {
         let place = format!("lake:exports/out.{format}");
         // The format is given by option, or by the file name.
         let said: &[&str] = if format == "ndjson" { &["--format", format] } else { &[] };
-        let args = ["export", "churn", "--columns", "customer_id,profile", "--out", &place];
+        let args = ["export", "churn", "--match", "--columns", "customer_id,profile", "--out", &place];
         let output = shop.larder(&[&args, said].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let from = if format == "ndjson" {
@@ -346,13 +349,15 @@ async fn export_command_masks_personal_values_without_pii() {
 }
 
 #[tokio::test]
-async fn key_without_pii_exports_hashes() {
+async fn key_with_match_exports_hashes_and_other_keys_nothing() {
     let mut shop = shop();
     let key = |name: &str, scopes: &str| {
         let hash = larder::snapshot::hex(&larder::config::digest(name.as_bytes()));
         format!("[[keys]]\nname = \"{name}\"\nhash = \"sha256:{hash}\"\nscopes = {scopes}\n")
     };
-    let keys = key("plain", "[\"export\"]") + &key("whole", "[\"export\", \"pii\"]");
+    let keys = key("plain", "[\"export\", \"match\"]")
+        + &key("bare", "[\"export\"]")
+        + &key("whole", "[\"export\", \"pii\"]");
     shop.config.keys = larder::config::Config::parse(&keys, "keys", []).unwrap().keys;
     let service = shop.open().await;
     let get = async |path: &str, key: &str| {
@@ -368,6 +373,12 @@ async fn key_without_pii_exports_hashes() {
             !["xample.com", "Countess", "(151)"].iter().any(|word| plain.text.contains(word)),
             "{}",
             plain.text
+        );
+        let bare = get(&path, "bare").await;
+        assert!(
+            bare.status == 200 && !bare.text.contains(EMAIL) && !bare.text.contains(MOBILE),
+            "{}",
+            bare.text
         );
         let whole = get(&path, "whole").await;
         assert!(

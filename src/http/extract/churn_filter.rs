@@ -2,7 +2,10 @@
 
 use crate::{
     feature::SegmentKind,
-    http::problem::{Problem, excerpt, segment_hint},
+    http::{
+        access::Access,
+        problem::{Problem, excerpt, segment_hint},
+    },
     serving::Served,
     snapshot::{CHURN_LIST, reader::ChurnFilter},
 };
@@ -43,18 +46,31 @@ fn at_least(name: &str, text: Option<&str>, most: f64) -> Result<Option<i128>, P
     }
 }
 
-/// Checks that the snapshot has a churn model and the segment of the filter.
-pub(crate) fn check(served: &Served, filter: &ChurnFilter) -> Result<(), Problem> {
+/// Checks that the snapshot has a churn model and the segment of the filter, and that the caller may filter
+/// by its features. Returns the personal features.
+pub(crate) fn check(served: &Served, access: &Access, filter: &ChurnFilter) -> Result<Vec<String>, Problem> {
     if served.manifest.models.churn.is_none() {
         return Err(Problem::model_not_found("the snapshot has no churn model"));
     }
-    let Some(segment) = &filter.segment else { return Ok(()) };
+    let mut asked_by = Vec::new();
+    for (view, feature) in features(filter) {
+        asked_by.extend(access.check_query_by(&served.manifest, view, feature)?);
+    }
+    let Some(segment) = &filter.segment else { return Ok(asked_by) };
     let known = || served.manifest.segments.iter().filter(|known| known.kind == SegmentKind::Rfm);
     if known().any(|known| known.name == *segment) {
-        return Ok(());
+        return Ok(asked_by);
     }
     let hint = segment_hint(segment, known());
     Err(Problem::bad_parameter(format!("`{}` is not a segment of kind rfm{hint}", excerpt(segment))))
+}
+
+/// Returns the features that the list is ordered and filtered by, as pairs of view and feature.
+fn features(filter: &ChurnFilter) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let risk = filter.risk.as_ref().map(|_| ("churn", "risk"));
+    let segment = filter.segment.as_ref().map(|_| ("rfm", "segment"));
+    let probability = filter.min_probability.map(|_| ("churn", "probability"));
+    [Some(("churn", "value_at_risk")), risk, segment, probability].into_iter().flatten()
 }
 
 /// Returns the name of the filtered list in cursors: a list continues with the filter that it began with.

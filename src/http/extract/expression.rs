@@ -15,15 +15,25 @@ pub(crate) fn expression(text: &str) -> Result<Expression, Problem> {
     Expression::parse(text).map_err(|error| AudienceError::from(error).into())
 }
 
-/// Checks that the caller may query by all of `features`.
+/// Checks that the caller may query by `expression` and by `others`. Returns the personal features that the
+/// answer depends on, those behind named audiences included.
 pub(crate) fn check_query_by<'a>(
     access: &Access,
     served: &Served,
-    features: impl IntoIterator<Item = &'a FeatureName>,
-) -> Result<(), Problem> {
-    features
-        .into_iter()
-        .try_for_each(|name| access.check_query_by(&served.manifest, &name.view, &name.feature))
+    expression: &'a Expression,
+    others: impl IntoIterator<Item = &'a FeatureName>,
+) -> Result<Vec<String>, Problem> {
+    let manifest = &served.manifest;
+    let mut asked_by = Vec::new();
+    for name in expression.features().into_iter().chain(others) {
+        asked_by.extend(access.check_query_by(manifest, &name.view, &name.feature)?);
+    }
+    for segment in expression.segments().into_iter().filter_map(|name| manifest.segment(name)) {
+        asked_by.extend(access.check_segment(manifest, segment)?);
+    }
+    asked_by.sort_unstable();
+    asked_by.dedup();
+    Ok(asked_by)
 }
 
 /// Checks that the field `name` of a body is within `least` and `most`.

@@ -1,12 +1,14 @@
-//! The gate: finds the caller of a request by its API key, and checks the scope and the rate limit.
+//! The gate: finds the caller of a request by its API key, and checks the scope, the expiry and the rate
+//! limit.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
+use arc_swap::{ArcSwap, Guard};
 use axum::http::{HeaderMap, HeaderName, header};
 use subtle::ConstantTimeEq;
 
 use crate::{
-    config::{Config, Scope, digest},
+    config::{Config, KeyConfig, Scope, digest},
     http::{Problem, access::Access, route_table::Need},
     telemetry::Metrics,
 };
@@ -17,13 +19,27 @@ pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// SHA-256 of a key.
 type KeyDigest = [u8; 32];
 
-/// All callers.
+/// The callers, who change with the configured keys.
 #[derive(Debug)]
 pub(crate) struct Gate {
+    callers: ArcSwap<Callers>,
+}
+
+/// All callers.
+#[derive(Debug)]
+pub(crate) struct Callers {
     /// Keys by the first bytes of their digests. The digests are compared in constant time.
-    keys: HashMap<[u8; 8], Vec<(KeyDigest, Access)>>,
+    keys: HashMap<[u8; 8], Vec<KeyHolder>>,
     /// Callers without a key, where the configuration allows them.
     anonymous: Option<Access>,
+}
+
+/// A configured key and the access that it gives.
+#[derive(Debug, Clone)]
+struct KeyHolder {
+    digest: KeyDigest,
+    config: KeyConfig,
+    access: Access,
 }
 
 impl Gate {
@@ -35,16 +51,47 @@ impl Gate {
         } else {
             None
         };
-        let anonymous = scopes.map(|scopes| Access::new(None, scopes, None, metrics));
-        let mut gate = Self { keys: HashMap::new(), anonymous };
-        for key in &config.keys {
-            // The configuration refuses a key whose digest is none.
-            if let Some(digest) = key.digest() {
-                let access = Access::new(Some(&key.name), &key.scopes, key.rate, metrics);
-                gate.keys.entry(prefix(&digest)).or_default().push((digest, access));
-            }
+        let rate = config.http.anonymous_rate;
+        let anonymous = scopes.map(|scopes| Access::anonymous(scopes, rate, metrics));
+        let none = Callers { keys: HashMap::new(), anonymous };
+        Self { callers: ArcSwap::from_pointee(none.with_keys(&config.keys, metrics)) }
+    }
+
+    /// Returns the callers of this moment.
+    pub(super) fn callers(&self) -> Guard<Arc<Callers>> {
+        self.callers.load()
+    }
+
+    /// Replaces the keys with `keys`. Keys that did not change keep their rate limits.
+    ///
+    /// Returns `false` and changes nothing if keys become none or none become keys: either decides what
+    /// callers without a key may do, which only a restart changes.
+    pub(crate) fn replace_keys(&self, keys: &[KeyConfig], metrics: &Metrics) -> bool {
+        let callers = self.callers.load();
+        if callers.keys.is_empty() != keys.is_empty() {
+            return false;
         }
-        gate
+        self.callers.store(Arc::new(callers.with_keys(keys, metrics)));
+        true
+    }
+}
+
+impl Callers {
+    /// Returns the callers with the keys `keys`, and the same callers without a key.
+    fn with_keys(&self, keys: &[KeyConfig], metrics: &Metrics) -> Self {
+        let mut holders: HashMap<[u8; 8], Vec<KeyHolder>> = HashMap::new();
+        for config in keys {
+            // The configuration refuses a key whose digest is none.
+            let Some(digest) = config.digest() else { continue };
+            let known = self.keys.get(&prefix(&digest)).into_iter().flatten();
+            let known = known.into_iter().find(|known| known.config == *config).cloned();
+            holders.entry(prefix(&digest)).or_default().push(known.unwrap_or_else(|| KeyHolder {
+                digest,
+                config: config.clone(),
+                access: Access::of_key(config, metrics),
+            }));
+        }
+        Self { keys: holders, anonymous: self.anonymous.clone() }
     }
 
     /// Whether answers may depend on the caller's key.
@@ -67,8 +114,8 @@ impl Gate {
         {
             let digest = digest(key);
             let known = self.keys.get(&prefix(&digest)).into_iter().flatten();
-            let found = known.into_iter().find(|(known, _)| known.ct_eq(&digest).into());
-            return found.map(|(_, access)| access).ok_or_else(|| Problem::unauthorized("unknown API key"));
+            let found = known.into_iter().find(|known| known.digest.ct_eq(&digest).into());
+            return found.map(|found| &found.access).ok_or_else(|| Problem::unauthorized("unknown API key"));
         }
         match &self.anonymous {
             // If keys exist, a caller without one gets 401 (send a key) rather than 403.

@@ -25,7 +25,7 @@ use crate::{
         access::Access,
         extract::ReceivedBody,
         problem::{self, Problem},
-        reply::audit::PersonalData,
+        reply::audit::{AuditNote, AuditedRequest},
         route_table::{Need, Route},
         routes::customer,
     },
@@ -51,9 +51,9 @@ pub(crate) async fn respond(
     let cors = layers.cors.as_ref();
     let is_preflight = cors.is_some_and(|cors| cors.is_preflight(&request));
     let need = if is_preflight { Need::Public } else { route.need };
-    let guarded = check_connection(app, route, peer, &request);
-    let Admission { access, mut refusal } = match guarded {
-        Ok(()) => layers.gate.admit(need, request.headers(), start),
+    let callers = layers.gate.callers();
+    let Admission { access, mut refusal } = match check_connection(app, route, peer, &request) {
+        Ok(()) => callers.admit(need, request.headers(), start),
         Err(problem) => Admission { access: None, refusal: Some(problem) },
     };
     let mut handler = service_fn(|request| {
@@ -92,12 +92,13 @@ pub(crate) async fn respond(
             tracing::warn!(client = %peer.client, route = route.template, suppressed, "unauthorized request");
         });
     }
-    let personal = response.extensions_mut().remove::<PersonalData>();
-    if let Some(personal) = &personal {
-        personal.log(&id, access, &route.template);
+    let personal = response.extensions_mut().remove::<AuditNote>();
+    if let (Some(note), Some(access)) = (&personal, access) {
+        let (audit_id, route) = (&layers.request_ids.make(), route.template.as_str());
+        note.log(&AuditedRequest { audit_id, request_id: &id, access, client: &peer.client, route });
     }
     if route.need != Need::Public {
-        layers.cache_control.mark(&mut response, personal.is_some());
+        layers.cache_control.mark(&mut response, personal.is_some(), callers.has_keys());
     }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

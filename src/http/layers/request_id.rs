@@ -1,8 +1,9 @@
 //! Request ids: taken from the caller where they are sound, else made here.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -21,10 +22,9 @@ pub(super) struct RequestIds {
 
 impl Default for RequestIds {
     fn default() -> Self {
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_nanos());
-        let nanos = u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or(0);
-        let prefix = format!("{:016x}-", nanos ^ u64::from(std::process::id()).rotate_left(40));
-        Self { prefix, next: AtomicU64::new(0) }
+        // The keys of `RandomState` are random.
+        let random = RandomState::new().hash_one((SystemTime::now(), std::process::id()));
+        Self { prefix: format!("{random:016x}-"), next: AtomicU64::new(0) }
     }
 }
 
@@ -39,7 +39,8 @@ impl RequestIds {
         }
     }
 
-    fn make(&self) -> HeaderValue {
+    /// Makes an id that callers can neither choose nor guess.
+    pub(super) fn make(&self) -> HeaderValue {
         let mut buffer = itoa::Buffer::new();
         let number = buffer.format(self.next.fetch_add(1, Ordering::Relaxed));
         let mut id = String::with_capacity(self.prefix.len() + number.len());

@@ -5,7 +5,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Freshness, Views, audit, conditional,
+    Freshness, Views,
+    audit::{self, PersonalData},
+    conditional,
     features::{write_json, write_views},
 };
 use crate::{
@@ -72,18 +74,26 @@ pub(crate) fn limit(text: Option<&str>) -> Result<usize, Problem> {
     extract::limit(text, DEFAULT_LIMIT, MAX_LIMIT)
 }
 
-/// Reads the selected views of the `members` of `list`, and writes the page behind what `head` makes of the
-/// common part.
+/// The members of a page, and the name of their list in cursors.
+#[derive(Debug)]
+pub(crate) struct ListPage {
+    pub(crate) list: String,
+    pub(crate) members: MemberPage,
+    /// Personal features that the list is filtered, ordered or broken down by.
+    pub(crate) asked_by: Vec<String>,
+}
+
+/// Reads the selected views of the members, and writes the page behind what `head` makes of the common part.
 pub(crate) async fn respond<H: Serialize>(
     read: &SnapshotRead,
     selection: &Selection,
-    list: String,
-    members: MemberPage,
+    page: ListPage,
     head: impl FnOnce(PageHead) -> H,
 ) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = read;
-    let MemberPage { customers, total, next, tier } = members;
+    let ListPage { list, members: MemberPage { customers, total, next, tier }, asked_by } = page;
     let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
+    access.charge(ids.len() as u64)?;
     let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await? };
     let next = next.map(|offset| Cursor { snapshot: served.manifest.id.clone(), list, offset }.encode());
     let masked = selection.masked_features(served).into_iter().map(str::to_owned).collect();
@@ -110,6 +120,13 @@ pub(crate) async fn respond<H: Serialize>(
     }
     out.extend_from_slice(b"]}");
     let mut response = conditional::json_text(out, conditional::of_answers(served, access, &rows));
-    audit::note(&mut response, access, || selection.personal(served), || audit::found(&rows));
+    if asked_by.is_empty() {
+        audit::note(&mut response, access, || selection.personal(served), || audit::found(&rows));
+    } else {
+        let features = if selection.masked { Vec::new() } else { selection.personal(served) };
+        let features = features.into_iter().map(str::to_owned).collect();
+        let read = PersonalData { features, asked_by, total: Some(total), customers: ids };
+        audit::note_asked(&mut response, access, read);
+    }
     Ok(response)
 }

@@ -14,7 +14,7 @@ use crate::{
             JsonBody, Selection, SnapshotRead,
             expression::{check_query_by, expression, feature, number, order_by},
         },
-        reply::{Page, PageHead, list_page, raw},
+        reply::{ListPage, Page, PageHead, list_page, raw},
     },
     serving::{Audience, AudienceRequest, Breakdown, Parts},
 };
@@ -207,7 +207,7 @@ pub(crate) async fn query_audience(
     request.offset = read.resume(body.cursor.as_deref(), &list).await?;
     let SnapshotRead { app, served, access, .. } = &read;
     let others = request.breakdown.iter().map(|by| &by.feature).chain([&request.order_by.0]);
-    check_query_by(access, served, request.expression.features().into_iter().chain(others))?;
+    let asked_by = check_query_by(access, served, &request.expression, others)?;
     let selection = Selection::named(served, access, body.views.iter().flatten().map(String::as_str), [])?;
     let Audience { figures, members, parts, hints } = app.serving.audience(served, &request).await?;
     let least = if access.has(Scope::Pii) { 0 } else { app.min_count };
@@ -231,7 +231,7 @@ pub(crate) async fn query_audience(
             hints: hints.into_iter().map(|(position, message)| Hint { position, message }).collect(),
         }
     };
-    list_page::respond(&read, &selection, list, members, head).await
+    list_page::respond(&read, &selection, ListPage { list, members, asked_by }, head).await
 }
 
 impl BreakdownAnswer {

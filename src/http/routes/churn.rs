@@ -10,7 +10,7 @@ use crate::http::{
         Query, Selection, SnapshotRead,
         churn_filter::{self, ChurnFilters},
     },
-    reply::{self, Page, PageHead, list_page},
+    reply::{self, ListPage, Page, PageHead, list_page},
 };
 
 /// Filters of the list, and the page.
@@ -69,11 +69,12 @@ pub(crate) async fn list_churn(
     let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
     let list = churn_filter::list_name(&filter);
     let offset = read.resume(cursor.as_deref(), &list).await?;
-    churn_filter::check(&read.served, &filter)?;
+    let asked_by = churn_filter::check(&read.served, &read.access, &filter)?;
     let selection = Selection::views(&read.served, &read.access, views.as_deref().unwrap_or("churn"))?;
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
     }
     let members = read.app.serving.churn(&read.served, &filter, offset, limit).await?;
-    list_page::respond(&read, &selection, list, members, |head| ChurnList { head }).await
+    let page = ListPage { list, members, asked_by };
+    list_page::respond(&read, &selection, page, |head| ChurnList { head }).await
 }

@@ -98,6 +98,7 @@ pub(crate) async fn get_customers(
         customer_id(value.get()).map_err(|why| Problem::bad_id(format!("ids[{at}]: {why}")))
     };
     let ids: Vec<CustomerId> = request.ids.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    access.charge(ids.len() as u64)?;
     let served = app.serving.current()?;
     let selection = match (&request.views, &request.features) {
         (None, None) => Selection::all(&access),

@@ -9,11 +9,9 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    audience::Expression,
     config::Scope,
     http::{
         Problem,
-        access::Access,
         extract::{
             JsonBody, PathParam, Query, SegmentName, SnapshotRead,
             churn_filter::{self, ChurnFilters},
@@ -21,13 +19,12 @@ use crate::{
             names,
         },
         problem::unknown_segment,
-        reply::audit::NO_STORE,
+        reply::audit::{AuditNote, ExportedList, NO_STORE},
     },
     serving::{
         Ranked, Served,
-        export::{Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Treatment},
+        export::{Export, ExportColumns, ExportFormat, ExportList, ExportOrder, PersonalValues, Treatment},
     },
-    telemetry,
 };
 
 const SNAPSHOT: HeaderName = HeaderName::from_static("larder-snapshot");
@@ -114,9 +111,9 @@ pub(crate) struct AudienceExportBody {
 ///
 /// The file is streamed and never short: after an error the connection is closed before the end of the body.
 /// The headers `larder-rows`, `larder-snapshot` and `larder-as-of` have the number of members, the snapshot
-/// and its instant. Without the scope `pii`, mail addresses and phone numbers are SHA-256 hashes of their
-/// normalized forms, and other personal values are null. In CSV, text that a spreadsheet would take for a
-/// formula begins with `'`.
+/// and its instant. Without the scope `pii`, personal values are null; with the scope `match`, mail addresses
+/// and phone numbers are SHA-256 hashes of their normalized forms. In CSV, text that a spreadsheet would take
+/// for a formula begins with `'`.
 #[utoipa::path(
     get, path = "/v1/segments/{name}/export", tag = "exports", operation_id = "export_segment",
     params(("name" = String, Path, description = "Name of the segment", example = "champions"), ExportQuery),
@@ -137,9 +134,10 @@ pub(crate) async fn export_segment(
     Query(query): Query<ExportQuery>,
 ) -> Result<Response, Problem> {
     let manifest = &read.served.manifest;
-    manifest.segment(&name).ok_or_else(|| unknown_segment(&name, &manifest.segments))?;
+    let segment = manifest.segment(&name).ok_or_else(|| unknown_segment(&name, &manifest.segments))?;
+    let asked_by = read.access.check_segment(manifest, segment)?.into_iter().collect();
     let file = FileShape::of_query(&read, &query)?;
-    export(&read, &name.clone(), ExportList::Segment(name), file).await
+    export(&read, &name.clone(), ExportList::Segment(name), asked_by, file).await
 }
 
 /// Export customers by value at risk
@@ -165,9 +163,9 @@ pub(crate) async fn export_churn(
 ) -> Result<Response, Problem> {
     let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order } = query;
     let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
-    churn_filter::check(&read.served, &filter)?;
+    let asked_by = churn_filter::check(&read.served, &read.access, &filter)?;
     let file = FileShape::of_query(&read, &ExportQuery { format, columns, order })?;
-    export(&read, "churn", ExportList::Churn(filter), file).await
+    export(&read, "churn", ExportList::Churn(filter), asked_by, file).await
 }
 
 /// Export the members of an audience
@@ -196,12 +194,12 @@ pub(crate) async fn export_audience(
     if let Some(limit) = body.limit {
         number("limit", limit, 1, u64::from(u32::MAX))?;
     }
-    check_query_by(&read.access, &read.served, expression.features().into_iter().chain([&order_by.0]))?;
+    let asked_by = check_query_by(&read.access, &read.served, &expression, [&order_by.0])?;
     let order = body.order.as_deref().or(body.order_by.as_ref().map(|_| "rank"));
     let columns = body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect());
     let file = FileShape::new(&read, body.format.as_deref(), order, columns).map_err(Problem::bad_body)?;
     let list = ExportList::Audience(Ranked { expression, order_by, limit: body.limit });
-    export(&read, "audience", list, file).await
+    export(&read, "audience", list, asked_by, file).await
 }
 
 /// Columns, format and order of a file.
@@ -223,10 +221,17 @@ impl FileShape {
         let format = format.map_err(|names| format!("`format` must be {names}"))?;
         let order = order.map_or(Ok(ExportOrder::Id), str::parse);
         let order = order.map_err(|names| format!("`order` must be {names}"))?;
-        let (manifest, pii) = (&read.served.manifest, read.access.has(Scope::Pii));
+        let manifest = &read.served.manifest;
+        let values = match &read.access {
+            access if access.has(Scope::Pii) => PersonalValues::Shown,
+            access if access.has(Scope::Match) => PersonalValues::Hashed,
+            _ => PersonalValues::Withheld,
+        };
         let columns = match columns {
-            None => ExportColumns::all(manifest, pii),
-            Some(names) => ExportColumns::named(manifest, names, pii).map_err(|error| error.to_string())?,
+            None => ExportColumns::all(manifest, values),
+            Some(names) => {
+                ExportColumns::named(manifest, names, values).map_err(|error| error.to_string())?
+            }
         };
         if columns.is_empty() {
             return Err("`columns` names no column".to_owned());
@@ -246,6 +251,7 @@ async fn export(
     read: &SnapshotRead,
     name: &str,
     list: ExportList,
+    asked_by: Vec<String>,
     file: FileShape,
 ) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = read;
@@ -257,11 +263,13 @@ async fn export(
     };
     let export = Export { list, columns, format, order };
     let exporting = app.serving.export(served, export.clone()).await?;
-    log_export(access, name, served, exporting.rows, &export);
+    access.charge(exporting.rows)?;
+    let note = AuditNote::Export(exported_list(name, served, exporting.rows, &export, asked_by));
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("export"));
     let (snapshot, rows) = (served.manifest.id.to_string(), exporting.rows.to_string());
     let disposition = format!("attachment; filename=\"{name}-{snapshot}.{extension}\"");
     let mut response = Response::new(Body::from_stream(exporting));
+    response.extensions_mut().insert(note);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CONTENT_DISPOSITION, value(disposition));
@@ -272,38 +280,34 @@ async fn export(
     Ok(response)
 }
 
-/// Writes the audit line of an export: key, list, number of customers, and the personal features that are
-/// shown or hashed.
+/// Describes an export for the audit log: list, number of customers, and the personal features that are shown
+/// or hashed.
 ///
 /// An expression over personal features quotes personal values, so only the names of these features are
 /// written.
-fn log_export(access: &Access, list: &str, served: &Served, rows: u64, export: &Export) {
+fn exported_list(
+    list: &str,
+    served: &Served,
+    rows: u64,
+    export: &Export,
+    asked_by: Vec<String>,
+) -> ExportedList {
     let personal = export.columns.personal();
     let names = |is_listed: fn(&Treatment) -> bool| {
         let names = personal.iter().filter(|(_, treatment)| is_listed(treatment));
-        names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
+        names.map(|(name, _)| name.clone()).collect()
     };
     let expression = match &export.list {
-        ExportList::Audience(audience) => Some(&audience.expression),
-        ExportList::Segment(_) | ExportList::Churn(_) => None,
+        ExportList::Audience(audience) if asked_by.is_empty() => Some(audience.expression.to_string()),
+        _ => None,
     };
-    let queried_by: Vec<String> = expression
-        .into_iter()
-        .flat_map(Expression::features)
-        .filter(|name| served.manifest.is_personal(&name.view, &name.feature))
-        .map(ToString::to_string)
-        .collect();
-    let is_public = queried_by.is_empty();
-    tracing::info!(
-        target: telemetry::AUDIT,
-        key = access.key().unwrap_or("anonymous"),
-        list,
-        expression = if is_public { expression.map(ToString::to_string) } else { None },
-        asked_by = if is_public { None } else { Some(queried_by.join(",")) },
-        customers = rows,
-        snapshot = served.manifest.id.as_str(),
-        shown = names(|treatment| *treatment == Treatment::Shown),
-        hashed = names(|treatment| matches!(treatment, Treatment::HashedEmail | Treatment::HashedPhone)),
-        "export"
-    );
+    ExportedList {
+        list: list.to_owned(),
+        expression,
+        snapshot: served.manifest.id.to_string(),
+        rows,
+        features: names(|treatment| *treatment == Treatment::Shown),
+        hashed: names(|treatment| matches!(treatment, Treatment::HashedEmail | Treatment::HashedPhone)),
+        asked_by,
+    }
 }

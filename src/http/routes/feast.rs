@@ -163,6 +163,7 @@ pub(crate) async fn get_online_features(
     let form = NameForm { full_names: request.full_names, masked: !access.has(Scope::Pii) };
     let columns = app.feast.plans.columns(&served.manifest, &request.wanted, form, &app.feast.config)?;
     let ids: Vec<CustomerId> = request.ids.iter().flatten().cloned().collect();
+    access.charge(ids.len() as u64)?;
     let answers = app.serving.customers(&served, &ids).await?;
     let answers = align(&request.ids, answers);
     let written = answer::write(

@@ -1,5 +1,7 @@
 //! `GET /v1/overlap`: numbers of customers that segments have in common.
 
+use std::collections::BTreeSet;
+
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,7 +11,10 @@ use crate::{
         Problem,
         extract::{FromPath, Query, SnapshotRead, names},
         problem::{excerpt, unknown_segment},
-        reply::{self, Freshness},
+        reply::{
+            self, Freshness,
+            audit::{self, PersonalData},
+        },
     },
     snapshot::SnapshotId,
 };
@@ -95,8 +100,11 @@ pub(crate) async fn get_overlap(
         read.served = read.app.serving.snapshot(&SnapshotId::read(Some(text))?).await?;
     }
     let known = &read.served.manifest.segments;
-    if let Some(name) = names.iter().find(|name| read.served.manifest.segment(name).is_none()) {
-        return Err(unknown_segment(name, known));
+    let mut asked_by = BTreeSet::new();
+    for name in &names {
+        let manifest = &read.served.manifest;
+        let segment = manifest.segment(name).ok_or_else(|| unknown_segment(name, known))?;
+        asked_by.extend(read.access.check_segment(manifest, segment)?);
     }
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
@@ -113,8 +121,10 @@ pub(crate) async fn get_overlap(
         share_of_b: share(overlap.both, overlap.b),
         jaccard: share(overlap.both, overlap.a + overlap.b - overlap.both),
     });
-    let pairs = pairs.collect();
-    reply::json(&read, &Overlaps { freshness: Freshness::from(&*read.served), pairs })
+    let overlaps = Overlaps { freshness: Freshness::from(&*read.served), pairs: pairs.collect() };
+    let mut response = reply::json(&read, &overlaps)?;
+    audit::note_asked(&mut response, &read.access, PersonalData::asked(asked_by));
+    Ok(response)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share")]

@@ -8,12 +8,13 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
+    config::Scope,
     feature::{CustomerId, Tier, normal_id},
     http::{
         Problem,
         extract::{PathParam, ProductId, SnapshotRead},
         problem::excerpt,
-        reply::{self, Freshness, conditional},
+        reply::{self, Freshness, audit, conditional},
     },
     serving::{NextProduct, RepeatProduct},
 };
@@ -28,6 +29,11 @@ pub(crate) struct Recommendations {
     freshness: Freshness,
     /// The tier that answered.
     tier: Tier,
+    /// Personal features whose lists are empty because the caller lacks the scope `pii`; absent where there
+    /// are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, example = json!(["recommendations.buy_again"]))]
+    masked: Vec<String>,
     /// Products that are new to the customer, the best first.
     products: Vec<NextProduct>,
     /// Products that the customer may buy again, the most likely first.
@@ -103,7 +109,12 @@ pub(crate) async fn get_recommendations(
     {
         return Ok(response);
     }
-    let lists = app.serving.recommended(served, view, row).await.map_err(|error| unreadable(&error))?;
+    let features = &served.manifest.views[view].features;
+    let personal = features.iter().filter(|feature| feature.personal);
+    let personal: Vec<String> = personal.map(|feature| format!("recommendations.{}", feature.name)).collect();
+    let masked = if access.has(Scope::Pii) { Vec::new() } else { personal.clone() };
+    let lists = app.serving.recommended(served, view, row, !masked.is_empty()).await;
+    let lists = lists.map_err(|error| unreadable(&error))?;
     let (freshness, tag) = match &answer.label {
         None => (Freshness::from(&**served), Some(conditional::of_snapshot(served, access))),
         Some(label) => (Freshness::from(label), None),
@@ -112,10 +123,13 @@ pub(crate) async fn get_recommendations(
         customer_id: id.to_string(),
         freshness,
         tier: answer.tier,
+        masked,
         products: lists.products,
         buy_again: lists.buy_again,
     };
-    reply::json_tagged(&body, tag)
+    let mut response = reply::json_tagged(&body, tag)?;
+    audit::note(&mut response, access, || personal, || vec![id]);
+    Ok(response)
 }
 
 /// List similar products

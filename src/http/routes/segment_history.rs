@@ -1,5 +1,7 @@
 //! `GET /v1/segments/{name}/history`: a segment from snapshot to snapshot.
 
+use std::collections::BTreeSet;
+
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,7 +13,11 @@ use crate::{
         Problem,
         extract::{PathParam, Query, SegmentName, SnapshotRead, time_range::TimeRange},
         problem::unknown_segment,
-        reply::{self, Freshness, conditional, raw},
+        reply::{
+            self, Freshness,
+            audit::{self, PersonalData},
+            conditional, raw,
+        },
     },
     serving::{Moved, SegmentFigures},
     snapshot::Manifest,
@@ -82,6 +88,10 @@ pub(crate) async fn get_segment_history(
     let newest = timeline.all().iter().rev().find_map(|manifest| manifest.segment(&name));
     let known = || timeline.all().iter().flat_map(|manifest| &manifest.segments);
     let kind = newest.ok_or_else(|| unknown_segment(&name, known()))?.kind;
+    let mut asked_by = BTreeSet::new();
+    for segment in timeline.all().iter().filter_map(|manifest| manifest.segment(&name)) {
+        asked_by.extend(access.check_segment(&served.manifest, segment)?);
+    }
     let tag = conditional::of_timeline(served, access, &timeline);
     if let Some(response) = conditional::not_modified_by(read.if_none_match.as_ref(), &tag) {
         return Ok(response);
@@ -94,7 +104,10 @@ pub(crate) async fn get_segment_history(
         history.push(SegmentThen::new(manifest, customers, figures, moved));
     }
     let freshness = Freshness::from(&**served);
-    reply::json_tagged(&SegmentHistory { segment: name, kind, freshness, history }, Some(tag))
+    let history = SegmentHistory { segment: name, kind, freshness, history };
+    let mut response = reply::json_tagged(&history, Some(tag))?;
+    audit::note_asked(&mut response, access, PersonalData::asked(asked_by));
+    Ok(response)
 }
 
 impl SegmentThen {

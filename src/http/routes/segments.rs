@@ -1,6 +1,6 @@
 //! `GET /v1/segments…`: segments, their figures and their members.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::{BTreeSet, HashMap};
 
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -9,17 +9,18 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     audience::figures::Figures,
-    config::Scope,
     feature::SegmentKind,
     http::{
         Problem,
-        access::Access,
         extract::{PathParam, Query, SegmentName, Selection, SnapshotRead},
         problem::unknown_segment,
-        reply::{self, Freshness, Page, PageHead, list_page, raw},
+        reply::{
+            self, Freshness, ListPage, Page, PageHead,
+            audit::{self, PersonalData},
+            list_page, raw,
+        },
     },
-    serving::Served,
-    snapshot::{Manifest, SegmentStats},
+    snapshot::SegmentStats,
 };
 
 /// A segment and its figures.
@@ -30,7 +31,7 @@ pub(crate) struct Segment {
     name: String,
     /// Kind of the segment.
     kind: SegmentKind,
-    /// The rule for membership. Values of personal features are left out for callers without the scope `pii`.
+    /// The rule for membership.
     #[schema(example = "R 5 and F 4 to 5")]
     definition: String,
     /// Number of members.
@@ -56,19 +57,11 @@ pub(crate) struct Segment {
 impl Segment {
     /// Describes a segment by the figures of the build, or by `counted` ones, which leave erased customers
     /// out.
-    fn new(
-        stats: &SegmentStats,
-        manifest: &Manifest,
-        counted: Option<&HashMap<String, Figures>>,
-        access: &Access,
-    ) -> Self {
-        let is_visible = access.has(Scope::Pii);
-        let definition =
-            if is_visible { stats.definition.as_str() } else { manifest.definition_masked(stats) };
+    fn new(stats: &SegmentStats, counted: Option<&HashMap<String, Figures>>) -> Self {
         let mut segment = Self {
             name: stats.name.clone(),
             kind: stats.kind,
-            definition: definition.to_owned(),
+            definition: stats.definition.clone(),
             size: stats.size,
             share: stats.share,
             revenue: raw(stats.revenue.clone()),
@@ -146,13 +139,19 @@ pub(crate) async fn list_segments(read: SnapshotRead) -> Result<Response, Proble
     }
     let (manifest, gaps) = (&read.served.manifest, read.served.gaps().await?);
     let counted = read.served.segment_figures().await?;
-    let segments = manifest.segments.iter();
-    let segments = Segments {
-        freshness: Freshness::from(&*read.served),
-        customers: manifest.customers - gaps.customers(),
-        segments: segments.map(|stats| Segment::new(stats, manifest, counted, &read.access)).collect(),
-    };
-    reply::json(&read, &segments)
+    let (mut segments, mut asked_by) = (Vec::new(), BTreeSet::new());
+    for stats in &manifest.segments {
+        // Without the scope `pii`, personal audiences are left out.
+        if let Ok(personal) = read.access.check_segment(manifest, stats) {
+            segments.push(Segment::new(stats, counted));
+            asked_by.extend(personal);
+        }
+    }
+    let customers = manifest.customers - gaps.customers();
+    let segments = Segments { freshness: Freshness::from(&*read.served), customers, segments };
+    let mut response = reply::json(&read, &segments)?;
+    audit::note_asked(&mut response, &read.access, PersonalData::asked(asked_by));
+    Ok(response)
 }
 
 /// Get one segment
@@ -169,13 +168,16 @@ pub(crate) async fn get_segment(
     read: SnapshotRead,
     PathParam(SegmentName(name)): PathParam<SegmentName>,
 ) -> Result<Response, Problem> {
-    let stats = find(&read.served, &name)?;
+    let (stats, asked_by) = find(&read, &name)?;
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
     }
     let counted = read.served.segment_figures().await?;
-    let segment = Segment::new(stats, &read.served.manifest, counted, &read.access);
-    reply::json(&read, &OneSegment { freshness: Freshness::from(&*read.served), segment })
+    let segment = Segment::new(stats, counted);
+    let mut response =
+        reply::json(&read, &OneSegment { freshness: Freshness::from(&*read.served), segment })?;
+    audit::note_asked(&mut response, &read.access, PersonalData::asked(asked_by));
+    Ok(response)
 }
 
 /// List the members of a segment
@@ -199,7 +201,7 @@ pub(crate) async fn list_segment_customers(
     let limit = list_page::limit(query.limit.as_deref())?;
     let list = format!("segment:{name}");
     let offset = read.resume(query.cursor.as_deref(), &list).await?;
-    find(&read.served, &name)?;
+    let asked_by = find(&read, &name)?.1.into_iter().collect();
     let selection = match query.views.as_deref() {
         None => Selection::none(),
         Some(views) => Selection::views(&read.served, &read.access, views)?,
@@ -209,10 +211,12 @@ pub(crate) async fn list_segment_customers(
     }
     let members = read.app.serving.members(&read.served, &name, offset, limit).await?;
     let head = |head| SegmentMembers { segment: name, head };
-    list_page::respond(&read, &selection, list, members, head).await
+    list_page::respond(&read, &selection, ListPage { list, members, asked_by }, head).await
 }
 
-fn find<'a>(served: &'a Arc<Served>, name: &str) -> Result<&'a SegmentStats, Problem> {
-    let known = &served.manifest.segments;
-    served.manifest.segment(name).ok_or_else(|| unknown_segment(name, known))
+/// Returns the segment `name`, and the personal features that decide about its members.
+fn find<'a>(read: &'a SnapshotRead, name: &str) -> Result<(&'a SegmentStats, BTreeSet<String>), Problem> {
+    let manifest = &read.served.manifest;
+    let stats = manifest.segment(name).ok_or_else(|| unknown_segment(name, &manifest.segments))?;
+    Ok((stats, read.access.check_segment(manifest, stats)?))
 }

@@ -1,14 +1,23 @@
 //! `GET /v1/snapshots…`: the snapshots in the lake, and their manifests.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     config::Scope,
-    http::{App, Problem, access::Access, extract::PathParam},
+    http::{
+        App, Problem,
+        access::Access,
+        extract::PathParam,
+        reply::audit::{self, PersonalData},
+    },
     snapshot::{Manifest, SnapshotId, rfc3339},
 };
 
@@ -77,7 +86,13 @@ pub(crate) async fn get_snapshot(
     State(app): State<Arc<App>>,
     access: Access,
     PathParam(id): PathParam<SnapshotId>,
-) -> Result<Json<Manifest>, Problem> {
+) -> Result<Response, Problem> {
     let served = app.serving.snapshot(&id).await?;
-    Ok(Json(served.manifest_for(access.has(Scope::Pii))))
+    let pii = access.has(Scope::Pii);
+    let manifest = served.manifest_for(pii);
+    let behind = manifest.segments.iter().flat_map(|segment| served.manifest.personal_behind(segment));
+    let asked_by: BTreeSet<String> = if pii { behind.collect() } else { BTreeSet::new() };
+    let mut response = Json(manifest).into_response();
+    audit::note_asked(&mut response, &access, PersonalData::asked(asked_by));
+    Ok(response)
 }

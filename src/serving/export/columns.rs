@@ -1,6 +1,6 @@
 //! Columns of an export: the id, the rank, and features. Personal features may be hashed or withheld.
 
-use super::personal::Treatment;
+use super::personal::{PersonalValues, Treatment};
 use crate::{
     feature::FeatureView,
     snapshot::{Manifest, writer::ID},
@@ -23,8 +23,8 @@ pub(super) enum ExportColumn {
 pub struct ExportColumns {
     pub(super) views: Vec<FeatureView>,
     pub(super) columns: Vec<ExportColumn>,
-    /// Whether personal values are shown.
-    pii: bool,
+    /// Form of personal values.
+    values: PersonalValues,
 }
 
 /// Error for the name of a column that the snapshot does not have.
@@ -47,27 +47,27 @@ pub(super) struct ViewColumns {
 }
 
 impl ExportColumns {
-    /// Selects the id, the rank, and every feature of the snapshot. Personal values are shown if `pii` is
-    /// set.
+    /// Selects the id, the rank, and every feature of the snapshot. Personal values are written in
+    /// the form `values`.
     #[must_use]
-    pub fn all(manifest: &Manifest, pii: bool) -> Self {
+    pub fn all(manifest: &Manifest, values: PersonalValues) -> Self {
         let columns = vec![ExportColumn::Id, ExportColumn::Rank];
-        let mut all = Self { views: manifest.views.clone(), columns, pii };
+        let mut all = Self { views: manifest.views.clone(), columns, values };
         (0..all.views.len()).for_each(|view| all.add_view(view));
         all
     }
 
     /// Selects columns by name: `customer_id`, `rank`, features as `view.feature`, and whole views. Repeated
-    /// columns are dropped. Personal values are shown if `pii` is set.
+    /// columns are dropped. Personal values are written in the form `values`.
     ///
     /// # Errors
     /// [`UnknownColumn`] with the first name that the snapshot does not have.
     pub fn named<'a>(
         manifest: &Manifest,
         names: impl IntoIterator<Item = &'a str>,
-        pii: bool,
+        values: PersonalValues,
     ) -> Result<Self, UnknownColumn> {
-        let mut columns = Self { views: manifest.views.clone(), columns: Vec::new(), pii };
+        let mut columns = Self { views: manifest.views.clone(), columns: Vec::new(), values };
         for name in names {
             let unknown = || UnknownColumn {
                 name: name.chars().filter(|c| !c.is_control()).take(130).collect(),
@@ -147,7 +147,7 @@ impl ExportColumns {
     }
 
     pub(super) fn treatment(&self, view: usize, feature: usize) -> Treatment {
-        Treatment::of(&self.views[view].features[feature], self.pii)
+        Treatment::of(&self.views[view].features[feature], self.values)
     }
 
     /// Groups the features by view, in the order in which the views first occur.

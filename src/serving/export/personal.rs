@@ -1,5 +1,6 @@
-//! Masking of personal values in exports. Callers without the scope `pii` get hashes of email addresses and
-//! phone numbers, which advertising platforms match customers by, and no other personal values.
+//! Masking of personal values in exports. Callers with the scope `match` get hashes of email addresses and
+//! phone numbers, which advertising platforms match customers by. Other callers without the scope `pii` get
+//! no personal values.
 
 use sha2::{Digest, Sha256};
 
@@ -18,21 +19,47 @@ pub enum Treatment {
     Withheld,
 }
 
+/// Form in which a caller gets personal values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PersonalValues {
+    /// As they are.
+    Shown,
+    /// Email addresses and phone numbers as hashes, other values not at all.
+    Hashed,
+    /// Not at all.
+    Withheld,
+}
+
+/// Words that may follow the kind of contact in the name of a feature: `email_address`, `mobile_number`.
+const QUALIFIERS: [&str; 4] = ["address", "number", "no", "nr"];
+/// Words for a phone number.
+const PHONES: [&str; 8] =
+    ["phone", "telephone", "cellphone", "mobilephone", "mobile", "tel", "msisdn", "cell"];
+
 impl Treatment {
-    /// Returns the treatment of `feature` for a caller who may see personal values (`pii`) or not.
+    /// Returns the treatment of `feature` for a caller who gets personal values in the form `values`.
     ///
-    /// The name of a personal feature tells its kind: an email address if the name contains `email` or
-    /// `e_mail`, a phone number if a word of the name is `phone`, `mobile`, `tel` or similar.
+    /// The name of a personal feature tells its kind, by its last word: `work_email`, `e_mail`,
+    /// `phone_number`, `mobile2`. A name that goes on, such as `email_opt_in`, is of no contact. Email
+    /// addresses must be text, phone numbers text or integers.
     #[must_use]
-    pub fn of(feature: &Feature, pii: bool) -> Self {
-        if pii || !feature.personal {
+    pub fn of(feature: &Feature, values: PersonalValues) -> Self {
+        if values == PersonalValues::Shown || !feature.personal {
             return Self::Shown;
         }
-        let is_phone =
-            |word: &str| word.ends_with("phone") || ["mobile", "tel", "msisdn", "cell"].contains(&word);
-        match feature.name.as_str() {
-            name if name.contains("email") || name.contains("e_mail") => Self::HashedEmail,
-            name if name.trim_end_matches(|c: char| c.is_ascii_digit()).split('_').any(is_phone) => {
+        if values == PersonalValues::Withheld {
+            return Self::Withheld;
+        }
+        let lower = feature.name.to_lowercase();
+        let words = lower.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
+        let mut words: Vec<&str> = words.collect();
+        while words.last().is_some_and(|word| QUALIFIERS.contains(word)) {
+            words.pop();
+        }
+        let is_text = feature.data_type == "Utf8";
+        match words.as_slice() {
+            [.., "email"] | [.., "e", "mail"] if is_text => Self::HashedEmail,
+            [.., word] if PHONES.contains(word) && (is_text || feature.data_type == "Int64") => {
                 Self::HashedPhone
             }
             _ => Self::Withheld,
@@ -68,21 +95,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn treatment_follows_feature_name() {
-        let treatment = |name: &str, personal| {
-            let (name, data_type, description) = (name.to_owned(), "Utf8".to_owned(), String::new());
-            Treatment::of(&Feature { name, data_type, description, personal }, false)
+    fn treatment_follows_last_word_and_type_of_feature() {
+        let feature = |name: &str, data_type: &str, personal| {
+            let (name, data_type, description) = (name.to_owned(), data_type.to_owned(), String::new());
+            Feature { name, data_type, description, personal }
         };
-        for name in ["email", "work_email", "e_mail", "email_2"] {
+        let treatment =
+            |name: &str, personal| Treatment::of(&feature(name, "Utf8", personal), PersonalValues::Hashed);
+        for name in ["email", "work_email", "e_mail", "email_2", "email_address", "Email1"] {
             assert_eq!(treatment(name, true), Treatment::HashedEmail, "{name}");
         }
         for name in ["phone", "telephone", "home_phone", "mobile", "tel", "phone2", "mobile_number"] {
             assert_eq!(treatment(name, true), Treatment::HashedPhone, "{name}");
         }
-        for name in ["name", "hotel", "born", "mailing_address"] {
+        for name in [
+            "name",
+            "hotel",
+            "born",
+            "mailing_address",
+            "email_opt_in",
+            "email_verified",
+            "emails_opened",
+            "phone_verified_at",
+            "mobile_app",
+            "address",
+            "number",
+            "",
+        ] {
             assert_eq!(treatment(name, true), Treatment::Withheld, "{name}");
         }
         assert_eq!(treatment("email", false), Treatment::Shown);
+        for (name, data_type, expected) in [
+            ("email", "Boolean", Treatment::Withheld),
+            ("phone", "Int64", Treatment::HashedPhone),
+            ("phone", "Boolean", Treatment::Withheld),
+        ] {
+            let feature = feature(name, data_type, true);
+            assert_eq!(Treatment::of(&feature, PersonalValues::Hashed), expected, "{name} {data_type}");
+            assert_eq!(Treatment::of(&feature, PersonalValues::Withheld), Treatment::Withheld);
+            assert_eq!(Treatment::of(&feature, PersonalValues::Shown), Treatment::Shown);
+        }
     }
 
     #[test]

@@ -137,9 +137,12 @@ async fn invalid_request_is_rejected_before_export() {
     assert_eq!(service.metric("larder_exports_open").await, 0.0);
 }
 
-/// Keys with the scopes `export`, `export` and `pii`, and `features`.
-const CALLERS: &[(&str, &[Scope])] =
-    &[("plain", &[Scope::Export]), ("whole", &[Scope::Export, Scope::Pii]), ("reader", &[Scope::Features])];
+/// Keys with the scopes `export` and `match`, `export` and `pii`, and `features`.
+const CALLERS: &[(&str, &[Scope])] = &[
+    ("plain", &[Scope::Export, Scope::Match]),
+    ("whole", &[Scope::Export, Scope::Pii]),
+    ("reader", &[Scope::Features]),
+];
 
 #[tokio::test]
 async fn audience_export_requires_pii_for_personal_features() {
@@ -212,7 +215,7 @@ async fn audience_export_is_audited() {
     let text = eventually(lines, |text| text.lines().count() == 2).await;
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let fields = |line: &Value| {
-        ["key", "list", "expression", "asked_by", "shown", "hashed"].map(|name| line[name].clone())
+        ["key", "list", "expression", "asked_by", "features", "hashed"].map(|name| line[name].clone())
     };
     assert_eq!(
         fields(&lines[0]),
@@ -273,7 +276,7 @@ async fn export_command_exports_audience() {
         done(&["rfm.monetary > 5 and profile.country:UK", "--order", "rank", "--limit", "2"], out, &file);
     assert_eq!(ids(&csv(&text)), ["loyal", "tie-b"]);
     assert!(
-        said.contains("2 customers") && said.contains("hashed, as personal data: profile.email"),
+        said.contains("2 customers") && said.contains("left out, as personal data: profile.email"),
         "{said}"
     );
     let ascending = ["rfm.monetary > 15 and profile.country:UK", "--order-by", "rfm.monetary"];

@@ -230,6 +230,7 @@ impl Source {
             "Duration" => single("duration", false),
             "PathBuf" => single("path", false),
             "SocketAddr" => single("address and port", false),
+            "DateTime" => single("time or date", false),
             "IpAddr" => single("IP address", false),
             "char" => single("character", false),
             "String" => single("string", false),
