@@ -41,8 +41,11 @@ pub(super) struct Head;
 /// Get the OpenAPI document
 #[utoipa::path(
     get, path = "/openapi.json", tag = "service", operation_id = "openapi",
-    responses((status = 200, description = "The document, with the views of the current snapshot",
-        body = Object, example = json!({"openapi": "3.1.0", "info": {"title": "Larder"}})))
+    responses(
+        (status = 200, description = "The document, with the views of the current snapshot",
+            body = Object, example = json!({"openapi": "3.1.0", "info": {"title": "Larder"}})),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
+    )
 )]
 pub(super) async fn openapi(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     app.document.current(&app).answer.answer(&headers, "no-cache", app.config.compression)

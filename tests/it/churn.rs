@@ -424,7 +424,7 @@ async fn features_command_matches_an_as_of_build() {
     let shop = corners();
     let at = "2024-02-20T12:00:00Z";
     let out = shop.path().join("features.parquet");
-    let output = shop.larder(&["features", "--as-of", at, "--out", out.to_str().unwrap()]);
+    let output = shop.larder(&["features", "--pii", "--as-of", at, "--out", out.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(shop.snapshot_folders().is_empty(), "a snapshot was written to the lake");
     let built = shop.try_build(Some(at)).await.unwrap().manifest;
