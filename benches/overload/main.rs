@@ -161,7 +161,7 @@ async fn run(address: SocketAddr, load: &Load, connections: usize, seconds: u64)
     let deadline = HttpConfig::default().timeout;
     let good = answers.iter().filter(|answer| answer.status == 200 && answer.took <= deadline).count();
     #[expect(clippy::cast_precision_loss, reason = "a number of answers")]
-    let goodput = good as f64 / (Instant::now() - start).as_secs_f64();
+    let goodput = good as f64 / start.elapsed().as_secs_f64();
     Ok(Figures { connections, goodput, answers, probes })
 }
 

@@ -1,6 +1,6 @@
 //! Traces of an erased customer in answers about other customers: hints, entity tags, figures.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use larder::{feature::CustomerId, snapshot::Forgotten};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ async fn hints_know_no_text_that_only_erased_customers_have() {
     let mut people = String::from("customer_id,email,city\n");
     for at in 0..30 {
         let city = if at == 7 { "Uniqueville" } else { ["Oslo", "Bergen"][at % 2] };
-        people.push_str(&format!("who-{at:04},secret{at}@example.com,{city}\n"));
+        writeln!(people, "who-{at:04},secret{at}@example.com,{city}").unwrap();
     }
     shop.raw("customers/people.csv", people);
     let service = shop.open().await;
