@@ -5,6 +5,8 @@
 //! their unit, booleans as 0 and 1, and texts as indexes into a sorted dictionary. One scan over integers
 //! therefore serves all types.
 
+use std::iter::Sum;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
@@ -153,17 +155,35 @@ impl FeatureColumn {
     #[must_use]
     pub fn sum(&self, members: &Bitmap) -> (Decimal, usize) {
         let scale = if let ColumnKind::Decimal(scale) = self.kind { scale } else { 0 };
-        let (mut sum, mut count) = (0_i128, 0);
-        integers!(&self.values, values => {
-            let words = members.words().iter().zip(self.nulls.words()).map(|(member, null)| member & !null);
-            for (word, values) in words.zip(values.chunks(64)) {
-                count += word.count_ones() as usize;
-                sum += match word {
-                    u64::MAX => values.iter().map(|value| wide(*value)).sum::<i128>(),
-                    word => bits(word).map(|bit| wide(values[bit])).sum(),
-                };
-            }
-        }, {});
+        let words = members.words().iter().zip(self.nulls.words()).map(|(member, null)| member & !null);
+        // Sixty-four narrow integers cannot overflow 64 bits, in which sums take a fraction of the time.
+        let (sum, count) = match &self.values {
+            ColumnValues::None | ColumnValues::Float(_) => (0, 0),
+            ColumnValues::I8(values) => sum_by_word::<_, i64>(values, words),
+            ColumnValues::I16(values) => sum_by_word::<_, i64>(values, words),
+            ColumnValues::I32(values) => sum_by_word::<_, i64>(values, words),
+            ColumnValues::I64(values) => sum_by_word::<_, i128>(values, words),
+            ColumnValues::I128(values) => sum_by_word::<_, i128>(values, words),
+        };
         (Decimal::new(sum, scale), count)
     }
+}
+
+/// Returns the sum of the `values` whose bits are set in `words`, and their number. `S` holds the sum of 64
+/// values.
+fn sum_by_word<T, S>(values: &[T], words: impl Iterator<Item = u64>) -> (i128, usize)
+where
+    T: Copy,
+    S: From<T> + Sum + Into<i128>,
+{
+    let (mut sum, mut count) = (0, 0);
+    for (word, values) in words.zip(values.chunks(64)) {
+        count += word.count_ones() as usize;
+        let of_word: S = match word {
+            u64::MAX => values.iter().map(|value| S::from(*value)).sum(),
+            word => bits(word).map(|bit| S::from(values[bit])).sum(),
+        };
+        sum += of_word.into();
+    }
+    (sum, count)
 }

@@ -56,19 +56,22 @@ pub(crate) async fn respond(
         Ok(()) => callers.admit(need, request.headers(), start),
         Err(problem) => Admission { access: None, refusal: Some(problem) },
     };
-    let mut handler = service_fn(|request| {
-        let refusal = refusal.take();
-        let arrival = Arrival { at: start, route, access, peer };
-        guard(app, start, dispatch(app, router, arrival, refusal, request)).map(Ok)
-    });
+    let arrival = Arrival { at: start, route, access, peer };
     let cors = cors.and_then(|cors| cors.layer(&request));
     let compresses =
         app.config.compression && !route.is_stored && request.headers().contains_key(header::ACCEPT_ENCODING);
-    let Ok::<_, Infallible>(mut response) = match (cors, compresses) {
-        (None, false) => handler.call(request).await,
-        (None, true) => compressed(handler, request).await,
-        (Some(cors), false) => cors.layer(handler).call(request).await,
-        (Some(cors), true) => compressed(cors.layer(handler), request).await,
+    let mut response = if cors.is_none() && !compresses {
+        dispatch_in_time(app, router, arrival, refusal, request).await
+    } else {
+        let handler =
+            service_fn(|request| dispatch_in_time(app, router, arrival, refusal.take(), request).map(Ok));
+        // In boxes, so that the future of a request without these layers is small: it is moved once.
+        let Ok::<_, Infallible>(response) = match cors {
+            Some(cors) if compresses => Box::pin(compressed(cors.layer(handler), request)).await,
+            Some(cors) => Box::pin(cors.layer(handler).call(request)).await,
+            None => Box::pin(compressed(handler, request)).await,
+        };
+        response
     };
     drop(open);
     if is_preflight {
@@ -118,13 +121,20 @@ fn check_connection<B>(app: &App, route: &Route, peer: &Peer, request: &Request<
     app.layers.loopback.as_ref().map_or(Ok(()), |loopback| loopback.check(request))
 }
 
-/// Awaits the answer to a request that arrived at `start` within the deadline; a panic becomes an answer too.
-async fn guard(app: &App, start: Instant, handling: impl Future<Output = Response>) -> Response {
+/// Answers as [`dispatch`] does, but within the deadline; a panic becomes an answer too.
+async fn dispatch_in_time(
+    app: &App,
+    router: &Router,
+    arrival: Arrival<'_>,
+    refusal: Option<Problem>,
+    request: Request<Incoming>,
+) -> Response {
+    let handling = dispatch(app, router, arrival, refusal, request);
     let mut handled = pin!(AssertUnwindSafe(handling).catch_unwind());
     // Most answers are ready at the first poll and need no timer.
     let outcome = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
         Poll::Ready(outcome) => Ok(outcome),
-        Poll::Pending => tokio::time::timeout_at((start + app.config.timeout).into(), handled).await,
+        Poll::Pending => tokio::time::timeout_at((arrival.at + app.config.timeout).into(), handled).await,
     };
     match outcome {
         Ok(Ok(response)) => response,

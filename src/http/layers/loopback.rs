@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use axum::http::{HeaderName, HeaderValue, Request, header};
 
 use crate::{
     config::{Config, Origin},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Headers by which a proxy says that it forwards the request of another machine.
-const FORWARDING: [HeaderName; 4] = [
+static FORWARDING: [HeaderName; 4] = [
     header::FORWARDED,
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-real-ip"),
@@ -41,18 +41,28 @@ impl LoopbackGuard {
     /// Checks that the request is addressed to a loopback name, comes from no page of another host, and was
     /// forwarded by no proxy.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
-        let headers = request.headers();
-        let is_addressed = request.uri().authority().is_none_or(|host| is_loopback(host.as_str()))
-            && all(headers, &header::HOST, |host| is_loopback(host.to_str().unwrap_or_default()));
+        let mut is_addressed = request.uri().authority().is_none_or(|host| is_loopback(host.as_str()));
+        let mut is_origin_allowed = true;
+        let mut forwarding = None;
+        // One pass costs less than to look up each of the names.
+        for (name, value) in request.headers() {
+            if *name == header::HOST {
+                is_addressed = is_addressed && value.to_str().is_ok_and(is_loopback);
+            } else if *name == header::ORIGIN {
+                is_origin_allowed = is_origin_allowed && self.allows(value);
+            } else if FORWARDING.contains(name) {
+                forwarding = Some(name);
+            }
+        }
         if !is_addressed {
             let why = "`Host` must be localhost or a loopback address";
             return Err(Problem::misdirected(format!("{why}: {REMEDY}")));
         }
-        if !all(headers, &header::ORIGIN, |origin| self.allows(origin)) {
+        if !is_origin_allowed {
             let why = "`Origin` must be on localhost, on a loopback address, or in `cors_origins` of [http]";
             return Err(Problem::forbidden(format!("{why}: {REMEDY}")));
         }
-        if let Some(name) = FORWARDING.iter().find(|name| headers.contains_key(*name)) {
+        if let Some(name) = forwarding {
             let why = format!("the request was forwarded by a proxy, as its header `{name}` says");
             return Err(Problem::forbidden(format!("{why}: {REMEDY}")));
         }
@@ -66,10 +76,6 @@ impl LoopbackGuard {
     }
 }
 
-fn all(headers: &HeaderMap, name: &HeaderName, is_right: impl FnMut(&HeaderValue) -> bool) -> bool {
-    headers.get_all(name).iter().all(is_right)
-}
-
 /// Checks whether the host of `authority` (`host` or `host:port`) is `localhost` or a loopback address.
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
@@ -77,7 +83,8 @@ fn is_loopback(authority: &str) -> bool {
         None => authority.split(':').next(),
     };
     let host = host.unwrap_or_default();
-    host.eq_ignore_ascii_case("localhost")
+    host == "127.0.0.1"
+        || host.eq_ignore_ascii_case("localhost")
         || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
