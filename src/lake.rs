@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{TryStreamExt, stream::BoxStream};
+use futures::{StreamExt, stream::BoxStream};
 use object_store::{
     GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, buffered::BufWriter,
     local::LocalFileSystem, path::Path, prefix::PrefixStore,
@@ -289,17 +289,24 @@ impl Lake {
         }
     }
 
-    /// Lists the objects below `folder`, sorted by path.
+    /// Lists the objects below `folder`, sorted by path. Skips files whose names are invalid keys.
     ///
     /// # Errors
     /// [`LakeError::Outside`] or [`LakeError::Store`].
     pub async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>, LakeError> {
-        let mut found: Vec<ObjectMeta> = self
-            .store
-            .list(Some(folder))
-            .try_collect()
-            .await
-            .map_err(|source| failed("list", folder, source))?;
+        let (mut found, mut invalid) = (Vec::new(), Vec::new());
+        let mut listed = self.store.list(Some(folder));
+        while let Some(object) = listed.next().await {
+            match object {
+                Ok(object) => found.push(object),
+                // A file whose name is no key of a bucket cannot be in one, and is no data of Larder's.
+                Err(error @ object_store::Error::InvalidPath { .. }) => invalid.push(error),
+                Err(source) => return Err(failed("list", folder, source)),
+            }
+        }
+        if let Some(first) = invalid.first() {
+            tracing::warn!(%folder, files = invalid.len(), %first, "skipped files with invalid names");
+        }
         found.sort_by(|a, b| a.location.cmp(&b.location));
         if let Some(inside) = &self.folder {
             inside.check_all(found.iter().map(|object| &object.location))?;

@@ -339,7 +339,9 @@ impl<'a> Build<'a> {
     ) -> Result<(recommend::RecommendOutput, Option<Warning>), BuildError> {
         self.progress.enter("recommendations", 0);
         let config = &self.config.recommendations;
-        let mut job = recommend::RecommendJob::new(tables, config, as_of, self.threads, self.scratch.path());
+        let spec = self.specs.get(&Table::Transactions);
+        let mut job =
+            recommend::RecommendJob::new(tables, spec, config, as_of, self.threads, self.scratch.path());
         let left_out = job.leave_out(|name| self.personal.is_attribute(name));
         let warning = if left_out.is_empty() {
             None

@@ -15,7 +15,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::{raw::RawError, staging::derive::StagedFile};
+use super::{
+    raw::{RawError, TableSpec},
+    staging::derive::StagedFile,
+};
 use crate::{
     config::RecommendationsConfig,
     feature::feature_name,
@@ -68,16 +71,21 @@ pub(super) struct RecommendJob {
     config: RecommendationsConfig,
     /// Customer attributes that must not influence the lists, since they are personal.
     personal: BTreeSet<String>,
+    /// Columns that are part of an order's identity.
+    order_scope: Vec<String>,
+    /// Maximum time from the first to the last line of an order in seconds.
+    order_span: u32,
     as_of: DateTime<Utc>,
     threads: usize,
     scratch: PathBuf,
 }
 
 impl RecommendJob {
-    /// Creates a job over the staged `tables`, which hold data up to `as_of`. The view is staged in the
-    /// folder `scratch`.
+    /// Creates a job over the staged `tables`, which hold data up to `as_of`. `spec` describes the raw
+    /// transactions. The view is staged in the folder `scratch`.
     pub(super) fn new(
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
+        spec: Option<&TableSpec>,
         config: &RecommendationsConfig,
         as_of: DateTime<Utc>,
         threads: usize,
@@ -87,8 +95,18 @@ impl RecommendJob {
         let [customers, transactions, interactions] =
             ["customers", "transactions", "interactions"].map(table);
         let tables = TableFiles { customers, transactions, interactions };
-        let (config, scratch) = (config.clone(), scratch.to_path_buf());
-        Self { tables, config, personal: BTreeSet::new(), as_of, threads, scratch }
+        let scope = spec.into_iter().flat_map(TableSpec::order_scope_names);
+        Self {
+            tables,
+            config: config.clone(),
+            personal: BTreeSet::new(),
+            order_scope: scope.map(str::to_owned).collect(),
+            order_span: spec
+                .map_or(u32::MAX, |spec| u32::try_from(spec.order_span / 1_000_000).unwrap_or(u32::MAX)),
+            as_of,
+            threads,
+            scratch: scratch.to_path_buf(),
+        }
     }
 
     /// Leaves out the personal customer attributes among those that the lists depend on. Returns their names.
@@ -141,6 +159,8 @@ pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError>
         exclude: &ExcludePatterns::new(&job.config.exclude),
         category_column: job.attribute(&job.config.category_column),
         country_column: job.attribute(COUNTRY),
+        order_scope: &job.order_scope,
+        order_span: job.order_span,
         threads: job.threads,
     };
     let log = PurchaseLog::read(&job.tables, options)?;

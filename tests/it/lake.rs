@@ -65,6 +65,21 @@ async fn local_folder_passes_object_store_contract() {
 }
 
 #[tokio::test]
+async fn files_with_invalid_names_are_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = folder.path().join("lake/raw");
+    std::fs::create_dir_all(&files).unwrap();
+    for name in ["a.csv", "b\u{1}.csv", "c\nd.csv", "e.csv"] {
+        std::fs::write(files.join(name), "x").unwrap();
+    }
+    let config =
+        LakeConfig { url: folder.path().join("lake").display().to_string(), ..LakeConfig::default() };
+    let listed = Lake::open(&config, folder.path()).unwrap().list(&"raw".into()).await.unwrap();
+    let names: Vec<_> = listed.iter().map(|object| object.location.as_ref()).collect();
+    assert_eq!(names, ["raw/a.csv", "raw/e.csv"]);
+}
+
+#[tokio::test]
 async fn conditional_put_is_refused_without_request() {
     let bucket = Bucket::open().await;
     let lake = open(&bucket, "x");

@@ -256,3 +256,15 @@ async fn raw_data_cases() {
         .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
+
+#[tokio::test]
+async fn endless_json_line_is_refused_with_its_place() {
+    let shop = Shop::new(QUICK);
+    let endless = format!("{{}}\n{{\"customer_id\":\"{}\n", "a".repeat(64 << 20));
+    shop.raw("transactions/a.jsonl", endless);
+    let error = shop.try_build(None).await.expect_err("a line without end");
+    assert!(
+        error.contains("a.jsonl, after line 1: cannot be read: the next line is longer than 64 MiB"),
+        "{error}"
+    );
+}

@@ -116,6 +116,11 @@ impl TableSpec {
         &self.columns[typed..]
     }
 
+    /// Returns the names of the columns of `order_scope`.
+    pub(crate) fn order_scope_names(&self) -> impl Iterator<Item = &str> {
+        self.order_scope.iter().map(|at| self.texts()[*at].name.as_str())
+    }
+
     /// Returns the declared type of the customer attribute `name`.
     pub(crate) fn declared(&self, name: &str) -> Option<RawType> {
         let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');

@@ -40,6 +40,10 @@ pub(super) struct LogOptions<'a> {
     pub(super) category_column: Option<&'a str>,
     /// Customer attribute with the country; `None` if it must not be read.
     pub(super) country_column: Option<&'a str>,
+    /// Columns of `transactions` that are part of an order's identity.
+    pub(super) order_scope: &'a [String],
+    /// Maximum time from the first to the last line of an order in seconds.
+    pub(super) order_span: u32,
     pub(super) threads: usize,
 }
 

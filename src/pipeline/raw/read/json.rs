@@ -1,6 +1,9 @@
 //! Reader of JSON lines files.
 
-use std::{borrow::Cow, io::BufRead};
+use std::{
+    borrow::Cow,
+    io::{BufRead, Read},
+};
 
 use serde_json::value::RawValue;
 
@@ -14,6 +17,9 @@ use crate::pipeline::raw::{
     table::{MAX_COLUMNS, RawType},
 };
 
+/// Maximum bytes of a line. A longer line is taken for a file of another kind.
+const LONGEST_LINE: u64 = 64 << 20;
+
 impl FileReader<'_> {
     /// Reads all lines of a JSON lines file.
     pub(super) fn read_json(&mut self, mut source: impl BufRead) -> Result<(), RawError> {
@@ -21,8 +27,12 @@ impl FileReader<'_> {
         let mut keys = ObjectKeys::new(self.spec);
         loop {
             bytes.clear();
-            match source.read_until(b'\n', &mut bytes) {
+            match source.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes) {
                 Ok(0) => break,
+                Ok(length) if length as u64 == LONGEST_LINE && !bytes.ends_with(b"\n") => {
+                    let why = format!("the next line is longer than {} MiB", LONGEST_LINE >> 20);
+                    return Err(unreadable(self.file, self.at, &why));
+                }
                 Ok(_) => {}
                 Err(error) => return Err(unreadable(self.file, self.at, &error)),
             }

@@ -43,8 +43,9 @@ pub(super) struct PartitionLog {
     pub(super) signals: CategorySignals,
     /// Lines of the current customer.
     lines: Vec<PricedLine>,
-    /// Id and number of the current order.
-    last_order: String,
+    /// Index of the first line of the current order id among `lines`.
+    order_start: usize,
+    /// Number of the current order.
     order: u32,
 }
 
@@ -59,11 +60,13 @@ struct TransactionColumns<'a> {
     is_purchase: &'a BooleanArray,
     names: Option<&'a StringArray>,
     categories: Option<&'a StringArray>,
+    /// Columns of `order_scope`.
+    scope: Vec<&'a StringArray>,
 }
 
 impl<'a> TransactionColumns<'a> {
     /// Returns `None` if `batch` lacks a column.
-    fn of(batch: &'a RecordBatch) -> Option<Self> {
+    fn of(batch: &'a RecordBatch, order_scope: &[String]) -> Option<Self> {
         let text = |at: usize| batch.column(at).as_string::<i32>();
         Some(Self {
             customers: text(0),
@@ -75,7 +78,17 @@ impl<'a> TransactionColumns<'a> {
             is_purchase: batch.column_by_name("is_purchase")?.as_boolean(),
             names: text_column(batch, "product_name"),
             categories: text_column(batch, "category"),
+            scope: order_scope.iter().map(|name| text_column(batch, name)).collect::<Option<_>>()?,
         })
+    }
+
+    /// Returns whether the line at `row` and the line `other` of the same customer have one order id, and
+    /// equal values in the columns of `order_scope`.
+    fn is_same_order(&self, row: usize, other: (&Self, usize)) -> bool {
+        let (others, at) = other;
+        let mut scopes = self.scope.iter().zip(&others.scope);
+        self.orders.value(row) == others.orders.value(at)
+            && scopes.all(|(texts, others)| text_at(Some(texts), row) == text_at(Some(others), at))
     }
 
     /// Returns the quantity at `row`, negative for a return; `None` for other lines.
@@ -115,12 +128,14 @@ impl PartitionLog {
         for batch in open(&customers.path, None)? {
             log.add_customers(&batch.map_err(|error| staging(&customers.path, error))?, options);
         }
+        let mut before = None;
         for batch in open(&transactions.path, None)? {
             let batch = batch.map_err(|error| staging(&transactions.path, error))?;
-            log.add_transactions(&batch, options.exclude);
+            log.add_transactions(&batch, before.as_ref(), options);
+            before = Some(batch);
         }
         while log.part.ends.len() < log.part.ids.len() {
-            log.end_customer();
+            log.end_customer(options.order_span);
         }
         Ok(log)
     }
@@ -158,23 +173,35 @@ impl PartitionLog {
         }
     }
 
-    /// Adds lines, which are sorted by customer and order.
-    fn add_transactions(&mut self, batch: &RecordBatch, exclude: &ExcludePatterns) {
-        let Some(columns) = TransactionColumns::of(batch) else { return };
+    /// Adds the lines of `batch`, which are sorted by customer and order and continue those of `before`.
+    fn add_transactions(
+        &mut self,
+        batch: &RecordBatch,
+        before: Option<&RecordBatch>,
+        options: LogOptions<'_>,
+    ) {
+        let Some(columns) = TransactionColumns::of(batch, options.order_scope) else { return };
+        let before = before.and_then(|before| {
+            Some((TransactionColumns::of(before, options.order_scope)?, before.num_rows().checked_sub(1)?))
+        });
         for row in 0..batch.num_rows() {
             let customer = columns.customers.value(row);
             while self.part.ids.get(self.part.ends.len()).is_some_and(|id| id.as_str() < customer) {
-                self.end_customer();
+                self.end_customer(options.order_span);
             }
-            if self.last_order != columns.orders.value(row) {
-                columns.orders.value(row).clone_into(&mut self.last_order);
-                self.order += 1;
+            let is_same_order = match (row.checked_sub(1), &before) {
+                (Some(last), _) => columns.is_same_order(row, (&columns, last)),
+                (None, Some((before, last))) => columns.is_same_order(row, (before, *last)),
+                (None, None) => true,
+            };
+            if !is_same_order {
+                self.end_orders(options.order_span);
             }
             let Some(quantity) = columns.quantity(row) else { continue };
             if columns.products.value(row).is_empty() {
                 continue;
             }
-            let product = self.product_number(columns.products.value(row), exclude);
+            let product = self.product_number(columns.products.value(row), options.exclude);
             if product == NONE {
                 continue;
             }
@@ -188,7 +215,7 @@ impl PartitionLog {
                 }
             }
             let at = u32::try_from(columns.times[row].div_euclid(1_000_000)).unwrap_or(0);
-            self.lines.push(PricedLine { product, order: self.order, at, quantity });
+            self.lines.push(PricedLine { product, order: 0, at, quantity });
         }
     }
 
@@ -208,10 +235,33 @@ impl PartitionLog {
         number
     }
 
+    /// Numbers the orders of the lines since the last call, which share an order id. The lines of an order
+    /// lie within `span` seconds.
+    fn end_orders(&mut self, span: u32) {
+        let lines = &mut self.lines[self.order_start..];
+        let times = || lines.iter().map(|line| line.at);
+        self.order += 1;
+        if times().max().zip(times().min()).is_some_and(|(latest, earliest)| latest - earliest > span) {
+            lines.sort_unstable_by_key(|line| line.at);
+            let mut start = lines[0].at;
+            for line in lines {
+                if line.at - start > span {
+                    (start, self.order) = (line.at, self.order + 1);
+                }
+                line.order = self.order;
+            }
+        } else {
+            lines.iter_mut().for_each(|line| line.order = self.order);
+        }
+        self.order_start = self.lines.len();
+    }
+
     /// Converts the lines of the current customer to purchases.
-    fn end_customer(&mut self) {
+    fn end_customer(&mut self, order_span: u32) {
+        self.end_orders(order_span);
         settle(&mut self.lines, &mut self.part.purchases);
         self.lines.clear();
+        self.order_start = 0;
         self.part.ends.push(self.part.purchases.len());
     }
 }
@@ -254,7 +304,65 @@ fn settle(lines: &mut [PricedLine], purchases: &mut Vec<Purchase>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Decimal128Array, Int64Array, TimestampMicrosecondArray};
+
     use super::*;
+
+    #[test]
+    fn order_scope_is_part_of_the_identity_of_an_order() {
+        let texts = |values: &[&str]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+        let batch = |store: &[&str]| {
+            let count = store.len();
+            let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1_000_000; count]));
+            RecordBatch::try_from_iter([
+                ("customer_id", texts(&vec!["a"; count])),
+                ("order_id", texts(&vec!["1"; count])),
+                ("product_id", texts(&vec!["p"; count])),
+                ("quantity", Arc::new(Int64Array::from(vec![1; count]))),
+                ("ordered_at", times),
+                ("amount", Arc::new(Decimal128Array::from(vec![1_i128; count]))),
+                ("is_purchase", Arc::new(BooleanArray::from(vec![true; count]))),
+                ("store", texts(store)),
+            ])
+            .expect("a batch")
+        };
+        let orders = |scope: &[String]| {
+            let options = LogOptions {
+                exclude: &ExcludePatterns::new(&[]),
+                category_column: None,
+                country_column: None,
+                order_scope: scope,
+                order_span: 10,
+                threads: 1,
+            };
+            let mut log = PartitionLog::default();
+            log.part.ids.push("a".to_owned());
+            let (first, second) = (batch(&["York", "York", "Bath"]), batch(&["Bath", "Ayr"]));
+            log.add_transactions(&first, None, options);
+            log.add_transactions(&second, Some(&first), options);
+            log.end_orders(options.order_span);
+            log.lines.iter().map(|line| line.order).collect::<Vec<_>>()
+        };
+        assert_eq!(orders(&[]), [1; 5]);
+        assert_eq!(orders(&["store".to_owned()]), [1, 1, 2, 2, 3]);
+    }
+
+    #[test]
+    fn lines_of_one_order_id_far_apart_are_several_orders() {
+        let mut log = PartitionLog::default();
+        let line = |at| PricedLine { product: 1, order: 0, at, quantity: 1 };
+        let mut orders = |times: &[u32]| {
+            log.lines.extend(times.iter().copied().map(line));
+            let start = log.order_start;
+            log.end_orders(10);
+            log.lines[start..].iter().map(|line| (line.at, line.order)).collect::<Vec<_>>()
+        };
+        assert_eq!(orders(&[30, 25, 35]), [(30, 1), (25, 1), (35, 1)]);
+        assert_eq!(orders(&[41, 30, 40, 52]), [(30, 2), (40, 2), (41, 3), (52, 4)]);
+        assert_eq!(orders(&[7]), [(7, 5)]);
+    }
 
     #[test]
     fn returned_purchases_hold_until_the_return() {
