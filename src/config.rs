@@ -50,7 +50,7 @@ pub use passwords::{has_password, shown_url, without_passwords};
 pub use personal::ColumnRef;
 pub use privacy::PrivacyConfig;
 pub use quality::{Comparator, QualityConfig, QualityMetric, QualityRule};
-pub use raw::{RawConfig, TableConfig};
+pub use raw::{CurrencyConfig, DialectConfig, Fill, RawConfig, TableConfig};
 pub use recommendations::RecommendationsConfig;
 pub use secrets::RedactedError;
 pub use serving::ServingConfig;

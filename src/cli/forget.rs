@@ -219,8 +219,12 @@ fn ids(args: &Args, setup: &Setup) -> anyhow::Result<BTreeSet<CustomerId>> {
         read.with_context(|| format!("cannot read {shown}"))?;
         let raw = &setup.config.raw;
         let columns = [&raw.transactions, &raw.customers, &raw.interactions];
-        let columns: Vec<&str> =
-            columns.iter().filter_map(|table| table.columns.get("customer_id")).map(String::as_str).collect();
+        let columns: Vec<&str> = columns
+            .iter()
+            .filter_map(|table| table.columns.get("customer_id"))
+            .flatten()
+            .map(String::as_str)
+            .collect();
         ids.extend(ids::read(file, &bytes, &columns)?);
         if ids.is_empty() {
             bail!("{shown} contains no customer ids");

@@ -113,7 +113,8 @@ fn prepare(lake: &Lake, table: Table, path: &Path, setup: &Setup) -> anyhow::Res
         Table::Customers => &raw.customers,
         Table::Interactions => &raw.interactions,
     };
-    let folder = configured.files.clone().unwrap_or_else(|| format!("raw/{}/", table.name()));
+    let default = format!("raw/{}/", table.name());
+    let folder = configured.files.first().unwrap_or(&default);
     if folder.contains("://") || folder.starts_with('/') || !folder.ends_with('/') {
         bail!(
             "`files` in [raw.{}] is `{folder}`, which is not a folder in the lake to upload to",

@@ -253,7 +253,8 @@ impl<'a> Build<'a> {
         for tables in &mut derived {
             observations.add(std::mem::take(&mut tables.observations));
         }
-        let warnings = data_warnings::warnings(&lines, &spilled, &observations, &self.config.raw);
+        let mut warnings = lines.warnings.clone();
+        warnings.extend(data_warnings::warnings(&lines, &spilled, &observations, &self.config.raw));
         // Only the churn model derives tables again, at its cutoffs.
         if !self.config.churn.enabled {
             spilled.remove()?;

@@ -5,10 +5,15 @@
 //! bad. This module does not depend on the staging or on SQL.
 
 pub(crate) mod check;
+pub(crate) mod currency;
+pub(crate) mod decode;
 mod error;
 pub(crate) mod files;
+pub(crate) mod format;
 mod header;
+mod json_path;
 pub(crate) mod object;
+pub(crate) mod pattern;
 pub(crate) mod read;
 pub mod records;
 mod spec;

@@ -218,6 +218,6 @@ async fn symbolic_links_out_of_a_folder_lake_are_refused_by_name() {
     // The place of a table may be anywhere, if the configuration says so.
     let mut shop = corners();
     std::fs::write(&secret, CORNERS).unwrap();
-    shop.config.raw.transactions.files = Some(outside.path().display().to_string());
+    shop.config.raw.transactions.files = vec![outside.path().display().to_string()];
     assert!(shop.build().await.manifest.customers > 5);
 }

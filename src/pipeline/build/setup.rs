@@ -21,7 +21,8 @@ pub(in crate::pipeline) fn scratch(config: &Config) -> Result<Scratch, RawError>
 /// does not depend on the machine.
 pub(super) fn partitions(files: &[RawFile]) -> usize {
     const PARTITION_BYTES: u64 = 64 << 20;
-    let uncompressed = |file: &RawFile| if file.gzip { file.bytes.saturating_mul(8) } else { file.bytes };
+    let uncompressed =
+        |file: &RawFile| if file.kind.is_compressed() { file.bytes.saturating_mul(8) } else { file.bytes };
     let bytes: u64 = files.iter().map(uncompressed).sum();
     usize::try_from(bytes / PARTITION_BYTES).unwrap_or(usize::MAX).clamp(4, 256).next_power_of_two()
 }

@@ -5,8 +5,12 @@ use std::{borrow::Cow, cmp::Ordering};
 use chrono::{DateTime, NaiveDate};
 
 use super::{
+    currency::currency_name,
     spec::TableSpec,
-    table::RawType,
+    table::{
+        RawType, Table,
+        transaction_column::{AMOUNT, CURRENCY, ORDER, ORDERED_AT, PRODUCT, QUANTITY, UNIT_PRICE},
+    },
     time::NotTime,
     value::{self, NotNumber, NumberRule, trimmed},
 };
@@ -28,15 +32,23 @@ pub(crate) enum RawLine<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LineFields<'a> {
     pub(crate) texts: &'a [&'a str],
+    pub(crate) kind: FieldKinds,
+}
+
+/// What the file says about the fields of a line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct FieldKinds {
     /// Bit per column: whether the file types the values, so that configured formats and decimal marks do not
     /// apply.
     pub(crate) typed: u32,
+    /// Whether the line has the total `amount` instead of the price of a unit.
+    pub(crate) is_total: bool,
 }
 
 impl LineFields<'_> {
     #[inline]
     fn is_typed(self, at: usize) -> bool {
-        self.typed >> at & 1 == 1
+        self.kind.typed >> at & 1 == 1
     }
 }
 
@@ -65,11 +77,22 @@ pub(crate) struct TransactionLine<'a> {
     pub(crate) customer_id: Option<Cow<'a, str>>,
     pub(crate) order_id: Cow<'a, str>,
     pub(crate) product_id: Cow<'a, str>,
-    pub(crate) quantity: i64,
-    /// Unit price in ten-thousandths.
-    pub(crate) unit_price: i64,
+    pub(crate) value: LineValue,
     /// Time in microseconds since 1970.
     pub(crate) ordered_at: i64,
+    /// Currency of the line, in capital letters; empty if the line tells none.
+    pub(crate) currency: Cow<'a, str>,
+}
+
+/// Quantity and money of a line of `transactions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LineValue {
+    /// Number of items, or ten-thousandths of an item if quantities are decimal.
+    pub(crate) quantity: i64,
+    /// Price of one item, or total of the line, in ten-thousandths.
+    pub(crate) money: i64,
+    /// Whether `money` is the total of the line.
+    pub(crate) is_total: bool,
 }
 
 /// Effect of a line of `transactions` on its customer's spending.
@@ -85,8 +108,8 @@ pub(crate) enum Effect {
 
 impl Effect {
     /// Returns the effect of a line. `free` is whether a line of price 0 is a purchase.
-    pub(crate) fn of(quantity: i64, price: i128, free: bool) -> Self {
-        match (quantity.cmp(&0), price.cmp(&0)) {
+    pub(crate) fn of(value: LineValue, free: bool) -> Self {
+        match (value.quantity.cmp(&0), value.money.cmp(&0)) {
             (Ordering::Greater, Ordering::Greater) => Self::Purchase,
             (Ordering::Greater, Ordering::Equal) if free => Self::Purchase,
             (Ordering::Greater, Ordering::Less) => Self::Reduction,
@@ -95,12 +118,11 @@ impl Effect {
         }
     }
 
-    /// Returns the amount by which the line changes its customer's spending.
-    pub(crate) fn amount(self, quantity: i64, price: i128) -> i128 {
-        let amount = i128::from(quantity).abs() * price.abs();
+    /// Returns the amount by which a line changes its customer's spending. `magnitude` is the line's.
+    pub(crate) fn amount(self, magnitude: i128) -> i128 {
         match self {
-            Self::Purchase => amount,
-            Self::Return | Self::Reduction => -amount,
+            Self::Purchase => magnitude,
+            Self::Return | Self::Reduction => -magnitude,
             Self::Neither => 0,
         }
     }
@@ -112,14 +134,6 @@ impl Effect {
         (Self::Reduction, "reduction"),
         (Self::Neither, "neither"),
     ];
-}
-
-impl TransactionLine<'_> {
-    /// Returns the amount by which the line changes its customer's spending, in ten-thousandths.
-    pub(crate) fn amount(&self) -> i128 {
-        let price = i128::from(self.unit_price);
-        Effect::of(self.quantity, price, false).amount(self.quantity, price)
-    }
 }
 
 /// A valid line of `customers`.
@@ -139,22 +153,116 @@ pub(crate) struct InteractionLine<'a> {
     pub(crate) at: i64,
 }
 
+/// Unit of decimal quantities: ten-thousandths.
+pub(crate) const QUANTITY_UNIT: i64 = 10_000;
+
+/// Returns the column with the money of a line.
+fn money_column(fields: LineFields<'_>) -> usize {
+    if fields.kind.is_total { AMOUNT } else { UNIT_PRICE }
+}
+
 impl TableSpec {
     /// Checks the fields of a line of `transactions`.
     pub(crate) fn check_transaction<'a>(
         &self,
         fields: LineFields<'a>,
     ) -> Result<TransactionLine<'a>, Box<LineError>> {
-        let quantity = self.numbers(fields, 3).quantity(fields.texts[3], self.max_quantity);
-        let price = self.numbers(fields, 4).price(fields.texts[4]);
+        let quantity = self.quantity(fields);
+        let money = self.money(fields);
+        let (customer_id, order_id) = (self.customer_id(fields)?, self.required_id(fields, ORDER)?);
+        let product_id = self.required_id(fields, PRODUCT)?;
+        let quantity = quantity.map_err(|why| Box::new(self.number_error(fields, QUANTITY, why)))?;
+        let (money, sign) =
+            money.map_err(|why| Box::new(self.number_error(fields, money_column(fields), why)))?;
+        let written = trimmed(fields.texts[CURRENCY]);
+        let currency = currency_name(if written.is_empty() { sign } else { written });
+        let value = LineValue { quantity, money, is_total: fields.kind.is_total };
+        let value = if self.currency.converts() { self.converted(value, &currency)? } else { value };
         Ok(TransactionLine {
-            customer_id: self.customer_id(fields)?,
-            order_id: self.required_id(fields, 1)?,
-            product_id: self.required_id(fields, 2)?,
-            quantity: quantity.map_err(|why| Box::new(self.number_error(fields, 3, why)))?,
-            unit_price: price.map_err(|why| Box::new(self.number_error(fields, 4, why)))?,
-            ordered_at: self.event(fields, 5)?,
+            customer_id,
+            order_id,
+            product_id,
+            value,
+            ordered_at: self.event(fields, ORDERED_AT)?,
+            currency,
         })
+    }
+
+    /// Returns the quantity of a line, in ten-thousandths if quantities are decimal.
+    #[inline]
+    fn quantity(&self, fields: LineFields<'_>) -> Result<i64, NotNumber> {
+        let (numbers, text) = (self.numbers(fields, QUANTITY), fields.texts[QUANTITY]);
+        if !self.decimal_quantities {
+            return numbers.quantity(text, self.max_quantity);
+        }
+        let quantity = numbers.price(text)?;
+        if quantity.unsigned_abs() <= self.max_quantity.unsigned_abs() * QUANTITY_UNIT.unsigned_abs() {
+            Ok(quantity)
+        } else {
+            Err(NotNumber::TooGreat)
+        }
+    }
+
+    /// Returns the price or the total of a line, and the currency sign of the field.
+    #[inline]
+    fn money<'a>(&self, fields: LineFields<'a>) -> Result<(i64, &'a str), NotNumber> {
+        let at = money_column(fields);
+        let (money, sign) = self.numbers(fields, at).money(fields.texts[at])?;
+        if self.scale == 0 {
+            return Ok((money, sign));
+        }
+        let divisor = 10_i64.pow(self.scale);
+        if money % divisor == 0 { Ok((money / divisor, sign)) } else { Err(NotNumber::Form) }
+    }
+
+    /// Converts `value` from the currency `name` to the base.
+    fn converted(&self, value: LineValue, name: &str) -> Result<LineValue, Box<LineError>> {
+        match self.currency.convert(value.money, name) {
+            Some(money) => Ok(LineValue { money, ..value }),
+            None => Err(Box::new(LineError {
+                cause: "a currency without a rate in [raw.currency]".to_owned(),
+                found: found(name),
+            })),
+        }
+    }
+
+    /// Returns the absolute amount of a line, in ten-thousandths. The product of a decimal quantity and a price
+    /// is rounded half up.
+    #[inline]
+    pub(crate) fn magnitude(&self, value: LineValue) -> i128 {
+        let money = i128::from(value.money).abs();
+        if value.is_total {
+            return money;
+        }
+        let product = i128::from(value.quantity).abs() * money;
+        if self.decimal_quantities {
+            (product + i128::from(QUANTITY_UNIT / 2)) / i128::from(QUANTITY_UNIT)
+        } else {
+            product
+        }
+    }
+
+    /// Returns the number of units of an item in which quantities are kept.
+    pub(crate) fn quantity_unit(&self) -> u64 {
+        if self.decimal_quantities { QUANTITY_UNIT.unsigned_abs() } else { 1 }
+    }
+
+    /// Returns the price of one item, rounded half up; `None` for the total of no items.
+    #[inline]
+    pub(crate) fn unit_price(&self, value: LineValue) -> Option<i128> {
+        if !value.is_total {
+            return Some(value.money.into());
+        }
+        let items = i128::from(value.quantity).abs();
+        let total = i128::from(value.money) * i128::from(self.quantity_unit());
+        Some((total.abs() + items / 2).checked_div(items)? * total.signum())
+    }
+
+    /// Returns the effect of a line, and the amount by which the line changes its customer's spending.
+    #[inline]
+    pub(crate) fn effect(&self, value: LineValue) -> (Effect, i128) {
+        let effect = Effect::of(value, self.free_orders);
+        (effect, effect.amount(self.magnitude(value)))
     }
 
     /// Checks the fields of a line of `customers`, and converts typed attributes to the form in which they
@@ -206,7 +314,7 @@ impl TableSpec {
             InvalidId::TooLong(bytes) => Box::new(LineError {
                 cause: format!(
                     "column `{}`: an id of more than {MAX_ID_BYTES} bytes",
-                    self.columns[0].source
+                    self.columns[0].label()
                 ),
                 found: format!("found {bytes} bytes"),
             }),
@@ -235,9 +343,8 @@ impl TableSpec {
 
     /// Returns how many of quantity, price and time are valid in a line of `transactions`.
     pub(crate) fn valid_typed_fields(&self, fields: LineFields<'_>) -> usize {
-        let quantity = self.numbers(fields, 3).quantity(fields.texts[3], self.max_quantity).is_ok();
-        let price = self.numbers(fields, 4).price(fields.texts[4]).is_ok();
-        let time = self.times.event(fields.texts[5], fields.is_typed(5)).is_ok();
+        let (quantity, price) = (self.quantity(fields).is_ok(), self.money(fields).is_ok());
+        let time = self.times.event(fields.texts[ORDERED_AT], fields.is_typed(ORDERED_AT)).is_ok();
         [quantity, price, time].into_iter().filter(|read| *read).count()
     }
 
@@ -251,7 +358,7 @@ impl TableSpec {
         let text = fields.texts[at];
         self.times.event(text, fields.is_typed(at)).map_err(|why| {
             let (expected, found) = self.describe_time_error(why, RawType::Timestamp, text);
-            Box::new(LineError { cause: format!("column `{}`: {expected}", self.columns[at].source), found })
+            Box::new(LineError { cause: format!("column `{}`: {expected}", self.columns[at].label()), found })
         })
     }
 
@@ -296,13 +403,14 @@ impl TableSpec {
         let time = |why| error(self.describe_time_error(why, kind, text));
         match kind {
             RawType::Integer => numbers.integer(text).map(|number| number.to_string()).map_err(number),
-            RawType::Number => numbers.price(text).map(|price| money(price.into())).map_err(number),
+            RawType::Number => numbers.money(text).map(|(value, _)| money(value.into())).map_err(number),
             RawType::Date => self.times.date(text, typed).map(date_text).map_err(time),
             RawType::Timestamp => self.times.instant(text, typed).map(time_text).map_err(time),
-            RawType::Boolean if !matches!(text, "true" | "false") => {
-                Err(error((format!("expected {}", kind.expected()), found(text))))
-            }
-            RawType::Boolean | RawType::Decimal(_) | RawType::Text => Ok(text.to_owned()),
+            RawType::Boolean => match boolean(text) {
+                Some(value) => Ok(value.to_string()),
+                None => Err(error((format!("expected {}", kind.expected()), found(text)))),
+            },
+            RawType::Decimal(_) | RawType::Text => Ok(text.to_owned()),
         }
     }
 
@@ -311,13 +419,13 @@ impl TableSpec {
     }
 
     fn line_error(&self, at: usize, expected: &str, text: &str) -> LineError {
-        LineError { cause: format!("column `{}`: {expected}", self.columns[at].source), found: found(text) }
+        LineError { cause: format!("column `{}`: {expected}", self.columns[at].label()), found: found(text) }
     }
 
     fn number_error(&self, fields: LineFields<'_>, at: usize, why: NotNumber) -> LineError {
         let column = &self.columns[at];
         let (expected, found) = self.describe_number_error(column.kind, why, fields.texts[at]);
-        LineError { cause: format!("column `{}`: {expected}", column.source), found }
+        LineError { cause: format!("column `{}`: {expected}", column.label()), found }
     }
 
     /// Returns the expected number and a description of the value.
@@ -327,6 +435,12 @@ impl TableSpec {
             NotNumber::Form => {
                 let marks = if text.contains(',') && self.numbers.decimal.is_none() {
                     format!("; set `decimal` and `thousands` in [raw.{table}] to define the comma")
+                } else if kind == RawType::Integer
+                    && self.table == Table::Transactions
+                    && self.numbers.price(text).is_ok()
+                {
+                    "; set `decimal_quantities = true` in [raw.transactions] for weights and lengths"
+                        .to_owned()
                 } else {
                     String::new()
                 };
@@ -384,6 +498,18 @@ impl TableSpec {
             RawType::Number => text.parse::<f64>().is_ok(),
             RawType::Boolean => matches!(text, "true" | "false"),
         }
+    }
+}
+
+/// Parses `true`, `yes`, `1` and the like, in any case.
+fn boolean(text: &str) -> Option<bool> {
+    let is_any = |words: [&str; 5]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
+    if is_any(["true", "yes", "1", "t", "y"]) {
+        Some(true)
+    } else if is_any(["false", "no", "0", "f", "n"]) {
+        Some(false)
+    } else {
+        None
     }
 }
 

@@ -1,5 +1,6 @@
 //! Errors of raw data.
 
+use super::format::FileKind;
 use crate::{lake::LakeError, snapshot::BadCause};
 
 /// Reason why raw data cannot be read.
@@ -28,10 +29,7 @@ pub enum RawError {
         place: String,
     },
     /// A file name has no known extension.
-    #[error(
-        "{file}: unknown format; names must end in .csv, .jsonl, .ndjson, .json (these also with .gz) or \
-         .parquet"
-    )]
+    #[error("{file}: unknown format; names must end in {}", FileKind::NAMES)]
     Format {
         /// Name of the file.
         file: String,
@@ -60,6 +58,32 @@ pub enum RawError {
         file: String,
         /// Name of the column.
         column: String,
+    },
+    /// Two columns of a file may be the same column of the table.
+    #[error(
+        "{file}: both `{first}` and `{second}` may be {table}.{column}; name one of them in [raw.{table}] \
+         columns"
+    )]
+    AmbiguousColumn {
+        /// Name of the file.
+        file: String,
+        /// Name of the table.
+        table: &'static str,
+        /// Name of the column in Larder.
+        column: String,
+        /// Name of one column.
+        first: String,
+        /// Name of the other column.
+        second: String,
+    },
+    /// Amounts in several currencies cannot be added.
+    #[error(
+        "transactions are in several currencies: {}; set `base` and `rates` in [raw.currency]",
+        currencies.join(", ")
+    )]
+    Currencies {
+        /// Currencies, each with the place of its first line.
+        currencies: Vec<String>,
     },
     /// Two columns of a file have the same feature name.
     #[error(

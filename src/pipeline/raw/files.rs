@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 
 use super::{
     error::RawError,
+    format::FileKind,
+    pattern::Pattern,
     table::{Table, table_config},
 };
 use crate::{
@@ -26,14 +28,6 @@ use crate::{
     lake::{Content, Lake},
     snapshot::Warning,
 };
-
-/// Format of a file, by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FileFormat {
-    Csv,
-    Json,
-    Parquet,
-}
 
 /// A raw file.
 #[derive(Debug, Clone)]
@@ -46,8 +40,9 @@ pub struct RawFile {
     pub bytes: u64,
     pub(crate) lake: Lake,
     pub(crate) path: Path,
-    pub(crate) format: FileFormat,
-    pub(crate) gzip: bool,
+    pub(crate) kind: FileKind,
+    /// Columns that the folders of the file tell: `country` of `country=UK/`.
+    pub(crate) folder_columns: Vec<(String, String)>,
 }
 
 impl RawFile {
@@ -56,15 +51,9 @@ impl RawFile {
     /// # Errors
     /// Fails if the name has no known extension.
     pub fn new(table: Table, lake: Lake, path: Path, shown: String, bytes: u64) -> Result<Self, RawError> {
-        let name = path.filename().unwrap_or_default().to_ascii_lowercase();
-        let (stem, gzip) = name.strip_suffix(".gz").map_or((name.as_str(), false), |stem| (stem, true));
-        let format = match stem.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("csv") => FileFormat::Csv,
-            Some("jsonl" | "ndjson" | "json") => FileFormat::Json,
-            Some("parquet") if !gzip => FileFormat::Parquet,
-            _ => return Err(RawError::Format { file: shown }),
-        };
-        Ok(Self { table, shown, bytes, lake, path, format, gzip })
+        let kind = FileKind::of(path.filename().unwrap_or_default());
+        let Some(kind) = kind else { return Err(RawError::Format { file: shown }) };
+        Ok(Self { table, shown, bytes, lake, path, kind, folder_columns: Vec::new() })
     }
 
     /// Opens the file for blocking reads. `progress` counts the bytes read. Must be called on a blocking
@@ -180,59 +169,70 @@ pub(crate) async fn find_all(lake: &Lake, raw: &RawConfig) -> Result<RawFiles, R
 /// # Errors
 /// Same errors as [`find_all`].
 pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<RawFiles, RawError> {
-    let configured = table_config(table, raw).files.as_deref();
-    let default = format!("raw/{}/", table.name());
-    let place = configured.unwrap_or(&default);
-    let elsewhere = place.contains("://") || place.starts_with('/');
+    let config = table_config(table, raw);
+    let default = [format!("raw/{}/", table.name())];
+    let is_configured = !config.files.is_empty();
+    let places = if is_configured { config.files.as_slice() } else { &default };
+    let setting = |why| RawError::Setting { table: table.name(), why };
+    let ignored = config.ignore.iter().map(|text| Pattern::new(text));
+    let ignored: Vec<Pattern> = ignored.collect::<Result<_, _>>().map_err(setting)?;
     let mut found = RawFiles::default();
-    let located = match lake.locate(place) {
-        Ok(located) => Some(located),
-        Err(error) if configured.is_some() => return Err(error.into()),
-        Err(_) => None,
-    };
-    let shown = |path: &Path| if elsewhere { format!("/{path}") } else { path.to_string() };
-    if let Some((store, path)) = located {
-        let named = if place.ends_with('/') { None } else { store.head(&path).await? };
-        if let Some(file) = named {
-            found.files.push(RawFile::new(
-                table,
-                store,
-                file.location.clone(),
-                shown(&file.location),
-                file.size,
-            )?);
-        } else {
-            let listed = data_files(&store, &path).await?;
-            let mut skipped = Vec::new();
-            for file in listed {
-                match RawFile::new(
-                    table,
-                    store.clone(),
-                    file.location.clone(),
-                    shown(&file.location),
-                    file.size,
-                ) {
-                    Ok(file) => found.files.push(file),
-                    Err(_) => skipped.push(shown(&file.location)),
-                }
+    let mut skipped = Vec::new();
+    for place in places {
+        let (folder, pattern) = split_pattern(place).map_err(setting)?;
+        let (store, path) = match lake.locate(folder) {
+            Ok(located) => located,
+            Err(error) if is_configured => return Err(error.into()),
+            Err(_) => continue,
+        };
+        let is_elsewhere = place.contains("://") || place.starts_with('/');
+        let shown = |path: &Path| if is_elsewhere { format!("/{path}") } else { path.to_string() };
+        let is_folder = pattern.is_some() || place.ends_with('/');
+        let named = if is_folder { None } else { store.head(&path).await? };
+        let is_named = named.is_some();
+        let listed = match named {
+            Some(file) => vec![file],
+            None => data_files(&store, &path).await?,
+        };
+        for file in listed {
+            let name = shown(&file.location);
+            let inside = file.location.prefix_match(&path).into_iter().flatten();
+            let inside: Vec<_> = inside.map(|part| part.as_ref().to_owned()).collect();
+            let is_matched = pattern.as_ref().is_none_or(|pattern| pattern.matches_whole(&inside.join("/")));
+            let is_known = found.files.iter().any(|known| known.shown == name);
+            if !is_matched || is_known || ignored.iter().any(|pattern| pattern.matches(&name)) {
+                continue;
             }
-            found.warnings.extend(skipped_warning(table, &skipped));
-            found.warnings.extend(folder_column(&found.files, &path).map(|column| {
-                let message = format!(
-                    "folders of {} are named {column}=…, which is not read as a column; write its values \
-                     into the files",
-                    table.name()
-                );
-                Warning::new("folder_columns", message)
-            }));
+            match RawFile::new(table, store.clone(), file.location.clone(), name.clone(), file.size) {
+                Ok(raw) => {
+                    let folder_columns = folder_columns(&raw.path, &path);
+                    found.files.push(RawFile { folder_columns, ..raw });
+                }
+                Err(error) if is_named => return Err(error),
+                Err(_) => skipped.push(name),
+            }
         }
     }
-    if found.files.is_empty() && (configured.is_some() || table == Table::Transactions) {
-        let place = if elsewhere { place.to_owned() } else { format!("{}/{place}", lake.url()) };
+    found.files.sort_by(|a, b| a.shown.cmp(&b.shown));
+    found.warnings.extend(skipped_warning(table, &skipped));
+    if found.files.is_empty() && (is_configured || table == Table::Transactions) {
+        let inside = |place: &String| {
+            let is_elsewhere = place.contains("://") || place.starts_with('/');
+            if is_elsewhere { place.clone() } else { format!("{}/{place}", lake.url()) }
+        };
+        let place = places.iter().map(inside).collect::<Vec<_>>().join(", ");
         let skipped = found.warnings.first().map(|warning| format!(" ({warning})")).unwrap_or_default();
         return Err(RawError::NoFiles { table: table.name(), place: place + &skipped });
     }
     Ok(found)
+}
+
+/// Splits a place with wildcards into the folder before the first wildcard, and the pattern of paths in the
+/// folder.
+fn split_pattern(place: &str) -> Result<(&str, Option<Pattern>), String> {
+    let Some(wildcard) = place.find(Pattern::WILDCARDS) else { return Ok((place, None)) };
+    let folder = place[..wildcard].rfind('/').map_or(0, |end| end + 1);
+    Ok((&place[..folder], Some(Pattern::new(&place[folder..])?)))
 }
 
 fn skipped_warning(table: Table, names: &[String]) -> Option<Warning> {
@@ -242,15 +242,23 @@ fn skipped_warning(table: Table, names: &[String]) -> Option<Warning> {
     Some(Warning::new("skipped_files", message))
 }
 
-/// Returns the column that a Hive-style partition folder below `place` names: `country` of `country=UK/`.
-fn folder_column(files: &[RawFile], place: &Path) -> Option<String> {
-    files.iter().find_map(|file| {
-        let mut folders: Vec<_> =
-            file.path.prefix_match(place)?.map(|part| part.as_ref().to_owned()).collect();
-        folders.pop();
-        folders.iter().find_map(|folder| Some(folder.split_once('=')?.0.to_owned()))
-    })
+/// Returns the columns that Hive-style folders between `folder` and the file at `path` name: `country` of
+/// `country=UK/`.
+fn folder_columns(path: &Path, folder: &Path) -> Vec<(String, String)> {
+    let Some(parts) = path.prefix_match(folder) else { return Vec::new() };
+    let mut parts: Vec<_> = parts.map(|part| part.as_ref().to_owned()).collect();
+    parts.pop();
+    let column = |part: &String| {
+        let (name, value) = part.split_once('=')?;
+        let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy();
+        let value = if value == HIVE_NULL { "" } else { &value };
+        Some((name.to_owned(), value.to_owned()))
+    };
+    parts.iter().filter_map(column).collect()
 }
+
+/// Name of the folder of lines whose column is null.
+const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// Lists the objects below `folder` that hold data. Skips empty objects, and objects and folders whose names
 /// begin with `_` or `.`, where engines keep temporary and internal files.

@@ -9,12 +9,12 @@ use super::{
     error::RawError,
     object::{JsonObject, JsonText},
     spec::TableSpec,
-    table::{ColumnSpec, RawType, Table},
+    table::{ColumnSpec, RawType, Table, transaction_column},
     value::NumberRule,
 };
 use crate::feature::feature_name;
 
-/// Column names of a CSV header or a Parquet schema.
+/// Column names of a CSV header or a Parquet schema, followed by those that the folders of the file tell.
 pub(super) struct Header<'a> {
     pub(super) file: &'a str,
     pub(super) spec: &'a TableSpec,
@@ -39,22 +39,34 @@ pub(super) struct KeptColumn {
 impl TableSpec {
     /// Returns whether the values of the file's column `name` are used.
     pub(super) fn reads(&self, name: &str) -> bool {
-        self.keeps_extras() || self.columns.iter().any(|column| column.source == name)
+        self.keeps_extras() || self.columns.iter().any(|column| column.is_named(name))
     }
 
     /// Returns whether the file's column `name` is a known or configured column.
     pub(super) fn names(&self, name: &str) -> bool {
-        self.columns.iter().chain(&self.renamed).any(|column| column.source == name)
+        self.columns.iter().chain(&self.renamed).any(|column| column.is_named(name))
     }
 
     /// Returns the names of the attributes that the file's column `name` is kept as.
     pub(super) fn kept_as<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let of_file = move |column: &&ColumnSpec| column.source == name;
+        let of_file = move |column: &&ColumnSpec| column.is_named(name);
         let named = self.columns.iter().filter(of_file);
         let kept = named.clone().filter(|column| column.kept).chain(self.renamed.iter().filter(of_file));
         let itself = named.chain(self.renamed.iter().filter(of_file)).next().is_none() && !name.is_empty();
         kept.map(|column| column.name.as_str()).chain(itself.then_some(name))
     }
+}
+
+impl ColumnSpec {
+    /// Returns whether the file's column `name` is this column: by its exact name, or in another case.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.sources.iter().any(|source| source == name || is_same_name(source, name))
+    }
+}
+
+/// Returns whether two names are the same but for the case of letters.
+fn is_same_name(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b) || (!a.is_ascii() && !b.is_ascii() && a.to_lowercase() == b.to_lowercase())
 }
 
 impl Header<'_> {
@@ -63,7 +75,12 @@ impl Header<'_> {
     /// # Errors
     /// Fails for a missing column, a duplicate column, and two columns that would have the same feature name.
     pub(super) fn columns(&self) -> Result<ColumnPlaces, RawError> {
-        let places = self.spec.columns.iter().map(|column| self.place(column)).collect::<Result<_, _>>()?;
+        let mut places: Vec<Option<usize>> =
+            self.spec.columns.iter().map(|column| self.place(column)).collect::<Result<_, _>>()?;
+        if self.spec.table == Table::Transactions {
+            self.choose_price(&mut places)?;
+            self.check_quantity(&places)?;
+        }
         for column in &self.spec.renamed {
             self.place(column)?;
         }
@@ -82,24 +99,65 @@ impl Header<'_> {
         Ok(ColumnPlaces { places, kept })
     }
 
+    /// Returns the position of `column`: of its exact name, or else of its name in another case.
     fn place(&self, column: &ColumnSpec) -> Result<Option<usize>, RawError> {
-        let place = self.names.iter().position(|name| *name == column.source);
-        if place.is_some() {
-            self.check_single(&column.source)?;
-        } else if column.required {
-            return Err(self.missing_column(column));
+        let exact = |name: &String| column.sources.contains(name);
+        let is_exact = self.names.iter().any(exact);
+        let is_named = |name: &String| if is_exact { exact(name) } else { column.is_named(name) };
+        let mut found = (0..).zip(self.names).filter(|(_, name)| is_named(name));
+        let Some((place, name)) = found.next() else {
+            return if column.required { Err(self.missing_column(column)) } else { Ok(None) };
+        };
+        match found.next() {
+            Some((_, other)) if other == name => Err(self.duplicate(name)),
+            Some((_, other)) => Err(RawError::AmbiguousColumn {
+                file: self.file.to_owned(),
+                column: column.name.clone(),
+                first: name.clone(),
+                second: other.clone(),
+                table: self.spec.table.name(),
+            }),
+            None => Ok(Some(place)),
         }
-        Ok(place)
+    }
+
+    /// Keeps the place of either the price of a unit or the amount of a line.
+    fn choose_price(&self, places: &mut [Option<usize>]) -> Result<(), RawError> {
+        use transaction_column::{AMOUNT, UNIT_PRICE};
+        let has_default = |at: usize| self.spec.columns[at].default.is_some();
+        match (places[UNIT_PRICE], places[AMOUNT]) {
+            (Some(_), Some(_)) if self.spec.prefers_amount => places[UNIT_PRICE] = None,
+            (Some(_), Some(_)) => places[AMOUNT] = None,
+            (None, None) if !has_default(AMOUNT) && !has_default(UNIT_PRICE) => {
+                return Err(self.missing_column(&self.spec.columns[UNIT_PRICE]));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Refuses a file without the column `quantity` that has a column with such a name. Each line of any
+    /// other file without the column stands for one item.
+    fn check_quantity(&self, places: &[Option<usize>]) -> Result<(), RawError> {
+        let quantity = &self.spec.columns[transaction_column::QUANTITY];
+        let is_absent = places[transaction_column::QUANTITY].is_none() && quantity.default.is_none();
+        if is_absent && self.names.iter().any(|name| is_quantity_name(name)) {
+            return Err(self.missing_column(quantity));
+        }
+        Ok(())
+    }
+
+    fn duplicate(&self, name: &str) -> RawError {
+        RawError::DuplicateColumn { file: self.file.to_owned(), column: name.to_owned() }
     }
 
     fn check_single(&self, name: &str) -> Result<(), RawError> {
         let twice = !name.is_empty() && self.names.iter().filter(|other| *other == name).count() > 1;
-        let column = name.to_owned();
-        if twice { Err(RawError::DuplicateColumn { file: self.file.to_owned(), column }) } else { Ok(()) }
+        if twice { Err(self.duplicate(name)) } else { Ok(()) }
     }
 
     fn missing_column(&self, column: &ColumnSpec) -> RawError {
-        let delimiter = char::from(self.spec.delimiter);
+        let delimiter = self.spec.delimiter.map_or(',', char::from);
         let other = match self.names {
             [only] => {
                 [';', '\t', '|', ','].into_iter().find(|mark| *mark != delimiter && only.contains(*mark))
@@ -142,7 +200,7 @@ impl Header<'_> {
 
     /// Returns whether the first line has the customer id's column name, and so is a header.
     fn is_header(&self) -> bool {
-        self.names.contains(&self.spec.columns[0].source)
+        self.names.iter().any(|name| self.spec.columns[0].is_named(name))
     }
 
     /// Returns whether the first line seems to be data. Its values may be personal, so no message may show
@@ -160,6 +218,25 @@ impl Header<'_> {
         parts.iter().any(value)
             || (self.spec.table == Table::Customers && !parts.iter().any(|part| is_id_name(part)))
     }
+}
+
+/// Returns whether `name` has a word that is common in column names of quantities.
+fn is_quantity_name(name: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "quantity",
+        "qty",
+        "quantities",
+        "units",
+        "pieces",
+        "pcs",
+        "menge",
+        "anzahl",
+        "quantité",
+        "cantidad",
+        "quantidade",
+        "数量",
+    ];
+    feature_name(name).split('_').any(|word| WORDS.contains(&word))
 }
 
 /// Returns whether `name` has a word that is common in column names of customer ids.
@@ -181,7 +258,7 @@ fn missing_column(file: &str, spec: &TableSpec, column: &ColumnSpec, found: Stri
         file: file.to_owned(),
         table: spec.table.name(),
         column: column.name.clone(),
-        source_name: column.source.clone(),
+        source_name: column.label().to_owned(),
         found,
     }
 }
@@ -195,7 +272,7 @@ fn check_names<'a>(
     let mut seen: Vec<(String, String)> = Vec::new();
     let mut sorted: Vec<(String, String)> = Vec::new();
     for source in names {
-        let own = spec.columns.iter().filter(|column| column.source == source && !column.kept);
+        let own = spec.columns.iter().filter(|column| column.is_named(source) && !column.kept);
         sorted.extend(own.map(|column| (column.name.clone(), source.to_owned())));
         sorted.extend(spec.kept_as(source).map(|name| (feature_name(name), source.to_owned())));
     }
@@ -214,11 +291,15 @@ fn check_names<'a>(
     Ok(())
 }
 
-/// Keys of the objects of a JSON lines file.
+/// Keys of the objects of a JSON file.
 pub(super) struct ObjectKeys<'a> {
     spec: &'a TableSpec,
     seen: BTreeSet<String>,
     objects: u64,
+    /// Bit per column of the spec: whether any line has a value of the column.
+    found: u32,
+    /// Number of lines without the key of the quantity.
+    pub(super) without_quantity: u64,
 }
 
 /// Maximum number of keys that a message lists.
@@ -228,7 +309,7 @@ const REMEMBERED: usize = 10_000;
 
 impl<'a> ObjectKeys<'a> {
     pub(super) fn new(spec: &'a TableSpec) -> Self {
-        Self { spec, seen: BTreeSet::new(), objects: 0 }
+        Self { spec, seen: BTreeSet::new(), objects: 0, found: 0, without_quantity: 0 }
     }
 
     /// Notes the keys of `object`.
@@ -241,8 +322,12 @@ impl<'a> ObjectKeys<'a> {
         }
     }
 
-    /// Checks that each required column is a key of some object, and that no two keys have the same feature
-    /// name.
+    /// Notes the columns of a line, a bit per column of the spec.
+    pub(super) fn note_found(&mut self, found: u32) {
+        self.found |= found;
+    }
+
+    /// Checks that some line has each required column, and that no two keys have the same feature name.
     ///
     /// # Errors
     /// Fails for the first column that violates this.
@@ -250,13 +335,33 @@ impl<'a> ObjectKeys<'a> {
         if self.objects == 0 {
             return Ok(());
         }
-        let mut wanted = self.spec.columns.iter().chain(&self.spec.renamed).filter(|column| column.required);
-        if let Some(column) = wanted.find(|column| !self.seen.contains(&column.source)) {
+        let missing = |column: &ColumnSpec| {
             let shown: Vec<&str> = self.seen.iter().take(SHOWN).map(String::as_str).collect();
-            let nested =
-                if column.source.contains('.') { "; paths into nested objects are not read" } else { "" };
-            let found = format!("no object has such a key; the keys are {}{nested}", shown.join(", "));
-            return Err(missing_column(file, self.spec, column, found));
+            let found = format!("no object has such a key; the keys are {}", shown.join(", "));
+            missing_column(file, self.spec, column, found)
+        };
+        let is_found = |at: usize| self.found >> at & 1 == 1;
+        let columns = &self.spec.columns;
+        if let Some((_, column)) = (0..).zip(columns).find(|(at, column)| column.required && !is_found(*at)) {
+            return Err(missing(column));
+        }
+        // A path to an attribute may be missing in all objects.
+        let has_key = |column: &ColumnSpec| {
+            column.sources.iter().any(|source| source.contains('.'))
+                || self.seen.iter().any(|key| column.is_named(key))
+        };
+        if let Some(column) = self.spec.renamed.iter().find(|column| column.required && !has_key(column)) {
+            return Err(missing(column));
+        }
+        if self.spec.table == Table::Transactions {
+            use transaction_column::{AMOUNT, QUANTITY, UNIT_PRICE};
+            let has = |at: usize| is_found(at) || columns[at].default.is_some();
+            if !has(UNIT_PRICE) && !has(AMOUNT) {
+                return Err(missing(&columns[UNIT_PRICE]));
+            }
+            if !has(QUANTITY) && self.seen.iter().any(|key| is_quantity_name(key)) {
+                return Err(missing(&columns[QUANTITY]));
+            }
         }
         if self.spec.keeps_extras() {
             check_names(file, self.spec, self.seen.iter().map(String::as_str))

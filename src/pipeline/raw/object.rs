@@ -27,6 +27,14 @@ impl<V> JsonObject<'_, V> {
     }
 }
 
+impl<V: Copy> JsonObject<'_, V> {
+    /// Returns the member of the given name, or else the first one of the name in another case.
+    pub(crate) fn get_in_any_case(&self, name: &str) -> Option<V> {
+        let other = || self.members.iter().find(|(known, _)| known.0.eq_ignore_ascii_case(name));
+        self.get(name).copied().or_else(|| other().map(|(_, value)| *value))
+    }
+}
+
 impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for JsonObject<'a, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members<'a, V>(PhantomData<(&'a str, V)>);

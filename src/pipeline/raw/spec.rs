@@ -1,18 +1,25 @@
 //! Settings for reading one raw table, from `[raw]` and `[raw.<table>]`.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chrono::{SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
+use encoding_rs::Encoding;
 
 use super::{
+    currency::CurrencyRule,
     error::RawError,
+    pattern::Pattern,
     table::{ColumnSpec, MAX_COLUMNS, RawType, Table, table_config},
     time::{TimeFormat, TimeRule},
-    value::{Nulls, NumberRule},
+    value::{Nulls, NumberRule, PRICE_SCALE},
 };
 use crate::{
-    config::{RawConfig, TableConfig},
+    config::{Fill, RawConfig, TableConfig},
     feature::{feature_name, is_feature_name, normal_id},
     snapshot::rfc3339,
 };
@@ -26,9 +33,27 @@ pub struct TableSpec {
     pub(crate) columns: Vec<ColumnSpec>,
     /// Attributes of customers that are renamed in `columns`.
     pub(crate) renamed: Vec<ColumnSpec>,
-    pub(crate) delimiter: u8,
+    /// Settings for some files of the table.
+    dialects: Vec<Dialect>,
+    /// Delimiter of CSV fields, if it is configured.
+    pub(crate) delimiter: Option<u8>,
     pub(crate) quote: bool,
+    /// Encoding of text files, if it is configured.
+    pub(crate) encoding: Option<&'static Encoding>,
+    /// Number of lines before the header.
+    pub(crate) skip: usize,
+    /// Sheets of workbooks to read; none means all with the header of the first one.
+    pub(crate) sheets: Vec<String>,
     pub(crate) numbers: NumberRule,
+    /// Number of digits by which prices and amounts are shifted.
+    pub(crate) scale: u32,
+    pub(crate) currency: CurrencyRule,
+    /// Whether lines take over the fields of their order from its first line.
+    pub(crate) fills_orders: bool,
+    /// Whether `amount` counts in files that have `unit_price`, too.
+    pub(crate) prefers_amount: bool,
+    /// Whether quantities have decimal digits, and are in ten-thousandths.
+    pub(crate) decimal_quantities: bool,
     pub(crate) times: TimeRule,
     pub(crate) nulls: Nulls,
     /// Declared types of customer attributes, by feature name.
@@ -42,6 +67,13 @@ pub struct TableSpec {
     pub(crate) order_span: i64,
     /// Whether lines of price 0 are purchases.
     pub(crate) free_orders: bool,
+}
+
+/// Settings for the files with names that match.
+#[derive(Debug, Clone)]
+struct Dialect {
+    files: Vec<Pattern>,
+    spec: Arc<TableSpec>,
 }
 
 /// Default for the earliest time of an event.
@@ -60,15 +92,59 @@ impl TableSpec {
     pub fn new(table: Table, raw: &RawConfig) -> Result<Self, RawError> {
         let config = table_config(table, raw);
         let wrong = |why: String| RawError::Setting { table: table.name(), why };
+        // All files of a table have the same columns in SQL.
+        let names: BTreeSet<&str> = config
+            .dialects
+            .iter()
+            .flat_map(|dialect| dialect.columns.keys())
+            .chain(config.columns.keys())
+            .map(String::as_str)
+            .collect();
+        let dialects = config.dialects.iter().map(|dialect| {
+            if dialect.files.is_empty() {
+                return Err(wrong("an entry of `dialects` has no `files`".to_owned()));
+            }
+            Ok(Dialect {
+                files: dialect
+                    .files
+                    .iter()
+                    .map(|file| Pattern::new(file))
+                    .collect::<Result<_, _>>()
+                    .map_err(wrong)?,
+                spec: Arc::new(Self::of_files(table, raw, &config.with(dialect), &names)?),
+            })
+        });
+        let dialects = dialects.collect::<Result<_, RawError>>()?;
+        Ok(Self { dialects, ..Self::of_files(table, raw, config, &names)? })
+    }
+
+    /// Reads and checks the settings `config` for files of `table`. `names` are all columns that any files of
+    /// the table map.
+    fn of_files(
+        table: Table,
+        raw: &RawConfig,
+        config: &TableConfig,
+        names: &BTreeSet<&str>,
+    ) -> Result<Self, RawError> {
+        let wrong = |why: String| RawError::Setting { table: table.name(), why };
         reject_unused_settings(table, config).map_err(wrong)?;
-        let (columns, renamed) = columns(table, config).map_err(wrong)?;
+        let (columns, renamed) = columns(table, config, names).map_err(wrong)?;
         let types = types(config).map_err(wrong)?;
         let spec = Self {
             table,
             renamed,
-            delimiter: ascii("delimiter", config.delimiter).map_err(wrong)?.unwrap_or(b','),
+            dialects: Vec::new(),
+            delimiter: ascii("delimiter", config.delimiter).map_err(wrong)?,
             quote: config.quote.unwrap_or(true),
+            encoding: config.encoding.as_deref().map(encoding).transpose().map_err(wrong)?,
+            skip: config.skip.unwrap_or(0),
+            sheets: config.sheets.clone(),
             numbers: numbers(config).map_err(wrong)?,
+            scale: config.scale.unwrap_or(0),
+            currency: CurrencyRule::new(&raw.currency).map_err(wrong)?,
+            fills_orders: config.fill == Some(Fill::Order),
+            prefers_amount: config.columns.contains_key("amount"),
+            decimal_quantities: config.decimal_quantities,
             times: times(config, raw, wrong)?,
             nulls: Nulls(
                 raw.nulls
@@ -88,9 +164,18 @@ impl TableSpec {
         if !(1..=QUANTITY_LIMIT).contains(&raw.max_quantity) {
             return Err(wrong(format!("`max_quantity` of [raw] must be 1 to {QUANTITY_LIMIT}")));
         }
+        if spec.scale > PRICE_SCALE.unsigned_abs().into() {
+            return Err(wrong(format!("`scale` must be 0 to {PRICE_SCALE}")));
+        }
         let place = |name: &String| spec.texts().iter().position(|column| column.name == *name);
         let order_scope = config.order_scope.iter().filter_map(place).collect();
         Ok(Self { order_scope, ..spec })
+    }
+
+    /// Returns the settings for the file `path`.
+    pub(crate) fn of_file(&self, path: &str) -> &Self {
+        let found = self.dialects.iter().find(|dialect| dialect.files.iter().any(|file| file.matches(path)));
+        found.map_or(self, |dialect| &dialect.spec)
     }
 
     /// Returns the specs of all tables.
@@ -108,12 +193,7 @@ impl TableSpec {
 
     /// Returns the plain text columns: names and categories of `transactions`, and configured columns.
     pub(crate) fn texts(&self) -> &[ColumnSpec] {
-        let typed = match self.table {
-            Table::Transactions => self.table.required().len(),
-            Table::Customers => self.columns.len(),
-            Table::Interactions => self.table.required().len() + self.table.optional().len(),
-        };
-        &self.columns[typed..]
+        &self.columns[self.table.typed().len()..]
     }
 
     /// Returns the names of the columns of `order_scope`.
@@ -155,12 +235,19 @@ fn reject_unused_settings(table: Table, config: &TableConfig) -> Result<(), Stri
         if config.order_span.is_some() {
             return only("order_span", "transactions");
         }
-        if config.free_orders {
-            return only("free_orders", "transactions");
+        let others = [
+            ("free_orders", config.free_orders),
+            ("decimal_quantities", config.decimal_quantities),
+            ("fill", config.fill.is_some()),
+            ("scale", config.scale.is_some()),
+        ];
+        if let Some((setting, _)) = others.into_iter().find(|(_, is_set)| *is_set) {
+            return only(setting, "transactions");
         }
     }
-    let id = config.columns.get("customer_id").map_or("customer_id", String::as_str);
-    let is_id = |name: &String| ["customer_id", id].map(feature_name).contains(&feature_name(name));
+    let ids = config.columns.get("customer_id").into_iter().flatten().map(String::as_str);
+    let ids: Vec<String> = ids.chain(["customer_id"]).map(feature_name).collect();
+    let is_id = |name: &String| ids.contains(&feature_name(name));
     if let Some(name) = config.personal.iter().find(|name| is_id(name)) {
         return Err(format!(
             "`personal` names {name}, the customer id, which is part of every response and every key in \
@@ -170,25 +257,37 @@ fn reject_unused_settings(table: Table, config: &TableConfig) -> Result<(), Stri
     Ok(())
 }
 
-/// Returns the columns that are checked in each line, and the renamed attributes.
-fn columns(table: Table, config: &TableConfig) -> Result<(Vec<ColumnSpec>, Vec<ColumnSpec>), String> {
-    let mut columns = Vec::new();
-    let known =
-        table.required().iter().map(|name| (*name, true)).chain(table.optional().iter().map(|n| (*n, false)));
-    for (name, required) in known {
-        let mapped = config.columns.get(name);
-        let source = mapped.map_or(name, String::as_str).to_owned();
-        columns.push(ColumnSpec {
-            name: name.to_owned(),
-            source,
-            required: required || mapped.is_some(),
-            kind: kind_of(name),
-            kept: name == UPDATED_AT,
-        });
+/// Returns the columns that are checked in each line, and the renamed attributes. `names` are all columns that
+/// any files of the table map.
+fn columns(
+    table: Table,
+    config: &TableConfig,
+    names: &BTreeSet<&str>,
+) -> Result<(Vec<ColumnSpec>, Vec<ColumnSpec>), String> {
+    let mapped = |name: &str| config.columns.get(name);
+    if let Some((name, _)) = config.columns.iter().find(|(_, sources)| sources.is_empty()) {
+        return Err(format!("`columns` has no name for `{name}`"));
     }
+    if mapped("unit_price").is_some() && mapped("amount").is_some() {
+        return Err("`columns` maps both `unit_price` and `amount`, the total of a line; map one".to_owned());
+    }
+    let column = |name: &str, is_required: bool, kept: bool| {
+        let default = config.defaults.get(name).cloned();
+        ColumnSpec {
+            name: name.to_owned(),
+            sources: mapped(name).cloned().unwrap_or_else(|| vec![name.to_owned()]),
+            required: (is_required || mapped(name).is_some()) && default.is_none(),
+            kind: kind_of(name),
+            kept,
+            default,
+        }
+    };
+    let known = table.typed().iter().chain(table.texts());
+    let mut columns: Vec<ColumnSpec> =
+        known.map(|name| column(name, table.requires(name), *name == UPDATED_AT)).collect();
     let mut others = Vec::new();
-    for (name, source) in &config.columns {
-        if columns.iter().any(|column| column.name == *name) {
+    for name in names {
+        if columns.iter().any(|column| column.name == **name) {
             continue;
         }
         if !is_feature_name(name) {
@@ -196,15 +295,14 @@ fn columns(table: Table, config: &TableConfig) -> Result<(Vec<ColumnSpec>, Vec<C
                 "`{name}` in `columns` is not a valid column name; use lower-case letters, digits and _"
             ));
         }
-        others.push(ColumnSpec {
-            name: name.clone(),
-            source: source.clone(),
-            required: true,
-            kind: RawType::Text,
-            kept: true,
-        });
+        others.push(ColumnSpec { kind: RawType::Text, ..column(name, false, true) });
+    }
+    let is_known = |name: &String| columns.iter().chain(&others).any(|column| column.name == *name);
+    if let Some(name) = config.defaults.keys().find(|name| !is_known(name)) {
+        return Err(format!("`defaults` names `{name}`, which is no column; name its source in `columns`"));
     }
     if table == Table::Customers {
+        others.retain(|column| mapped(&column.name).is_some() || column.default.is_some());
         return Ok((columns, others));
     }
     columns.extend(others);
@@ -228,16 +326,17 @@ fn add_order_scope(table: Table, config: &TableConfig, columns: &mut Vec<ColumnS
         }
         columns.push(ColumnSpec {
             name: name.clone(),
-            source: name.clone(),
+            sources: vec![name.clone()],
             required: true,
             kind: RawType::Text,
             kept: true,
+            default: None,
         });
     }
     for column in columns.iter_mut().filter(|column| config.order_scope.contains(&column.name)) {
-        column.required = true;
+        column.required = column.default.is_none();
     }
-    if let Some(fixed) = config.order_scope.iter().find(|name| table.required().contains(&name.as_str())) {
+    if let Some(fixed) = config.order_scope.iter().find(|name| table.typed().contains(&name.as_str())) {
         return Err(format!(
             "`order_scope` names `{fixed}`, which is either already part of an order's identity or cannot be"
         ));
@@ -311,10 +410,19 @@ fn ascii(name: &str, character: Option<char>) -> Result<Option<u8>, String> {
     character.map(|c| byte(c).ok_or_else(|| format!("`{name}` must be one ASCII character"))).transpose()
 }
 
+fn encoding(name: &str) -> Result<&'static Encoding, String> {
+    Encoding::for_label(name.as_bytes()).ok_or_else(|| {
+        format!(
+            "`encoding` is `{name}`, which is no encoding of the WHATWG standard such as utf-8, utf-16le, \
+             windows-1252, gb18030 or shift_jis"
+        )
+    })
+}
+
 fn kind_of(column: &str) -> RawType {
     match column {
         "quantity" => RawType::Integer,
-        "unit_price" => RawType::Number,
+        "unit_price" | "amount" => RawType::Number,
         "ordered_at" | "at" | "created_at" | UPDATED_AT => RawType::Timestamp,
         _ => RawType::Text,
     }

@@ -7,15 +7,16 @@
 use std::str;
 
 use super::{
-    check::{LineError, LineFields},
+    check::{FieldKinds, LineError, LineFields},
     records::{Quotes, Record, Records},
     spec::TableSpec,
-    table::{MAX_COLUMNS, Table},
+    table::{MAX_COLUMNS, Table, transaction_column},
 };
 
 /// Expected shape of the records below a header.
 pub(super) struct RecordShape<'a> {
     pub(super) spec: &'a TableSpec,
+    pub(super) delimiter: u8,
     /// Number of columns of the header.
     pub(super) columns: usize,
     /// Position of each column of the spec.
@@ -23,19 +24,18 @@ pub(super) struct RecordShape<'a> {
 }
 
 impl RecordShape<'_> {
-    /// Returns an error if `record`, which covers several lines, has a stray quote.
-    pub(super) fn stray_quote(&self, record: &Record<'_>) -> Option<LineError> {
-        let last = record.line + record.covered - 1;
+    /// Returns an error if `record`, which covers several lines, has a stray quote. `skipped` is the number of
+    /// lines of the file before the records.
+    pub(super) fn stray_quote(&self, record: &Record<'_>, skipped: u64) -> Option<LineError> {
+        let first = skipped + record.line;
+        let last = first + record.covered - 1;
         let found = |what: &str| LineError {
             cause: format!(
                 "a stray quote; double quotes within quoted fields, or set `quote = false` in [raw.{}] if \
                  the file has none",
                 self.spec.table.name()
             ),
-            found: format!(
-                "a quote opened in this line {what}; lines {} to {last} are set aside",
-                record.line
-            ),
+            found: format!("a quote opened in this line {what}; lines {first} to {last} are set aside"),
         };
         if record.quotes() != Quotes::Sound {
             return Some(found("is not closed at the end of its field"));
@@ -45,7 +45,7 @@ impl RecordShape<'_> {
         let class = self.id_class(first);
         // The last line ends with the quote, like the last line of a quoted address. It is a record only if
         // the first line is.
-        let within = if fields_if_plain(first, self.spec.delimiter) == self.columns {
+        let within = if fields_if_plain(first, self.delimiter) == self.columns {
             rest
         } else {
             &rest[..rest.len().saturating_sub(1)]
@@ -56,7 +56,7 @@ impl RecordShape<'_> {
     /// Returns whether `line` alone seems to be a record of the file. `first` is the class of the id of the
     /// whole record.
     fn is_record(&self, line: &[u8], first: Option<IdClass>) -> bool {
-        let mut records = Records::of(line, self.spec.delimiter);
+        let mut records = Records::of(line, self.delimiter);
         let Ok(Some(record)) = records.next() else { return false };
         // In a file of one column, every line has the right number of fields.
         if record.len() != self.columns || self.columns < 2 || record.quotes() != Quotes::Sound {
@@ -68,7 +68,8 @@ impl RecordShape<'_> {
             let Ok(field) = str::from_utf8(record.bytes(*place)) else { return false };
             *text = field;
         }
-        let fields = LineFields { texts: &texts[..self.places.len()], typed: 0 };
+        let kind = FieldKinds { typed: 0, is_total: self.is_total() };
+        let fields = LineFields { texts: &texts[..self.places.len()], kind };
         match self.spec.table {
             // One of the three fields may itself be wrong.
             Table::Transactions => self.spec.valid_typed_fields(fields) >= 2,
@@ -83,11 +84,16 @@ impl RecordShape<'_> {
         }
     }
 
+    /// Returns whether the records have amounts and no prices.
+    fn is_total(&self) -> bool {
+        self.spec.table == Table::Transactions && self.places[transaction_column::UNIT_PRICE].is_none()
+    }
+
     /// Returns the class of the customer id of the record that begins with `line`, if the id stands before
     /// the quote.
     fn id_class(&self, line: &[u8]) -> Option<IdClass> {
         let place = (*self.places.first()?)?;
-        let mut records = Records::of(line, self.spec.delimiter);
+        let mut records = Records::of(line, self.delimiter);
         let record = records.next().ok()??;
         let id = str::from_utf8(record.bytes(place)).ok()?.trim();
         if place + 1 < record.len() && !id.is_empty() { Some(IdClass::of(id)) } else { None }

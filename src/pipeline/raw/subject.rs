@@ -2,23 +2,26 @@
 //! build sets aside.
 
 use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, Read, Seek},
+    io::{self, BufRead, BufReader, Cursor, Read},
     path::Path,
     sync::Arc,
 };
 
 use arrow::{array::Array, util::display::array_value_to_string};
-use flate2::bufread::MultiGzDecoder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
+    decode::Utf8Reader,
     error::RawError,
-    files::{FileFormat, RawFile},
+    files::RawFile,
+    format::{FileFormat, FileKind},
+    json_path::ListPath,
+    read::{DELIMITERS, JsonForm, Preamble, flatten, for_each_member, for_each_sheet, spool},
     records::Records,
     spec::TableSpec,
+    table::Table,
 };
 use crate::feature::{CustomerId, normal_id, trim};
 
@@ -46,15 +49,8 @@ pub(crate) fn lines_of(
     id: &CustomerId,
     scratch: &Path,
 ) -> Result<Vec<SubjectLine>, RawError> {
-    let mut search = Search { file, spec, id, found: Vec::new() };
-    let mut read = || -> io::Result<()> {
-        let mut source = file.open(Arc::default())?;
-        match (file.format, file.gzip) {
-            (FileFormat::Parquet, _) => search.parquet(&mut source, scratch),
-            (format, false) => search.text(format, source),
-            (format, true) => search.text(format, MultiGzDecoder::new(BufReader::new(source))),
-        }
-    };
+    let mut search = Search { file: file.shown.clone(), table: file.table, spec, id, found: Vec::new() };
+    let mut read = || search.kind(file.kind, &mut file.open(Arc::default())?, scratch);
     read().map_err(|error| RawError::Unreadable {
         file: file.shown.clone(),
         line: 0,
@@ -65,24 +61,49 @@ pub(crate) fn lines_of(
 
 /// Search of one file.
 struct Search<'a> {
-    file: &'a RawFile,
+    /// Name of the file, or of a file in an archive.
+    file: String,
+    table: Table,
     spec: &'a TableSpec,
     id: &'a CustomerId,
     found: Vec<SubjectLine>,
 }
 
 impl Search<'_> {
-    fn text(&mut self, format: FileFormat, source: impl Read) -> io::Result<()> {
-        if format == FileFormat::Csv { self.csv(source) } else { self.json(BufReader::new(source)) }
+    fn kind(&mut self, kind: FileKind, source: &mut dyn Read, scratch: &Path) -> io::Result<()> {
+        let spec = self.spec.of_file(&self.file);
+        match kind.format {
+            FileFormat::Parquet => self.parquet(source, scratch),
+            FileFormat::Workbook => self.workbook(source, scratch),
+            FileFormat::Archive => {
+                let archive = self.file.clone();
+                for_each_member(source, scratch, |name, kind, member| {
+                    self.file = format!("{archive}/{name}");
+                    self.kind(kind, member, scratch)
+                })
+                .map(drop)
+            }
+            FileFormat::Csv(named) => {
+                let text = Utf8Reader::new(kind.packing.unpack(source)?, spec.encoding)?;
+                self.csv(spec, BufReader::new(text), named)
+            }
+            FileFormat::Json => {
+                let text = Utf8Reader::new(kind.packing.unpack(source)?, spec.encoding)?;
+                self.json(BufReader::new(text))
+            }
+        }
     }
 
-    fn csv(&mut self, source: impl Read) -> io::Result<()> {
-        let mut records = Records::new(source, self.spec.delimiter, self.spec.quote);
+    fn csv(&mut self, spec: &TableSpec, mut source: impl BufRead, named: Option<u8>) -> io::Result<()> {
+        let preamble = Preamble::read(&mut source, spec.skip)?;
+        let known = spec.delimiter.or(preamble.delimiter).or(named);
+        let delimiter = known.unwrap_or_else(|| self.likely_delimiter(&preamble.head));
+        let mut records = Records::new(Cursor::new(preamble.head).chain(source), delimiter, spec.quote);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let Some(header) = records.next()? else { return Ok(()) };
         let header: Vec<String> =
             (0..header.len()).map(|at| trim(&text(header.bytes(at))).to_owned()).collect();
-        let Some(id) = header.iter().position(|name| *name == self.id_column()) else { return Ok(()) };
+        let Some(id) = header.iter().position(|name| self.is_id(name)) else { return Ok(()) };
         while let Some(record) = records.next()? {
             if !self.is_wanted(&String::from_utf8_lossy(record.bytes(id))) {
                 continue;
@@ -91,45 +112,112 @@ impl Search<'_> {
                 let name = header.get(at).cloned().unwrap_or_else(|| format!("field {}", at + 1));
                 (name, Value::from(text(record.bytes(at))))
             });
-            let (line, values) = (record.line, values.collect());
+            let (line, values) = (preamble.lines + record.line, values.collect());
             self.add(line, values);
         }
         Ok(())
     }
 
-    fn json(&mut self, mut source: impl BufRead) -> io::Result<()> {
-        let (mut bytes, mut line) = (Vec::new(), 0);
-        while source.read_until(b'\n', &mut bytes)? > 0 {
-            line += 1;
-            let text = String::from_utf8_lossy(&bytes);
-            let object = serde_json::from_str(text.trim_start_matches('\u{feff}').trim());
-            if let Ok(Value::Object(record)) = object
-                && self.names_customer(&record)
-            {
-                self.add(line, record);
+    /// Returns the delimiter with which the header `head` has the customer id.
+    fn likely_delimiter(&self, head: &[u8]) -> u8 {
+        let fits = |delimiter: &u8| {
+            let mut records = Records::of(head, *delimiter);
+            let Ok(Some(record)) = records.next() else { return false };
+            (0..record.len()).any(|at| self.is_id(trim(&String::from_utf8_lossy(record.bytes(at)))))
+        };
+        DELIMITERS.into_iter().find(fits).unwrap_or(DELIMITERS[0])
+    }
+
+    fn workbook(&mut self, source: &mut dyn Read, scratch: &Path) -> io::Result<()> {
+        let file = self.file.clone();
+        for_each_sheet(source, scratch, |sheet, rows| {
+            self.file = format!("{file}, sheet {sheet}");
+            let mut header: Option<(Vec<String>, usize)> = None;
+            for (line, cells) in rows {
+                let Some((names, id)) = &header else {
+                    let place = cells.iter().position(|name| self.is_id(trim(name)));
+                    header = place.map(|place| (cells, place));
+                    continue;
+                };
+                if cells.get(*id).is_some_and(|text| self.is_wanted(text)) {
+                    let name =
+                        |at: usize| names.get(at).cloned().unwrap_or_else(|| format!("field {}", at + 1));
+                    let values =
+                        cells.into_iter().enumerate().map(|(at, text)| (name(at), Value::from(text)));
+                    let values = values.collect();
+                    self.add(line, values);
+                }
             }
-            bytes.clear();
+        })
+    }
+
+    fn json(&mut self, mut source: impl BufRead) -> io::Result<()> {
+        let form = JsonForm::of(source.fill_buf()?);
+        let mut line = 0;
+        if form == JsonForm::Lines {
+            let mut bytes = Vec::new();
+            while source.read_until(b'\n', &mut bytes)? > 0 {
+                line += 1;
+                let text = String::from_utf8_lossy(&bytes);
+                if let Ok(value) = serde_json::from_str(text.trim_start_matches('\u{feff}').trim()) {
+                    self.json_value(line, value);
+                }
+                bytes.clear();
+            }
+            return Ok(());
+        }
+        for value in serde_json::Deserializer::from_reader(source).into_iter::<Value>() {
+            let values = match value? {
+                Value::Array(values) => values,
+                value => vec![value],
+            };
+            for value in values {
+                line += 1;
+                self.json_value(line, value);
+            }
         }
         Ok(())
     }
 
-    fn names_customer(&self, record: &Map<String, Value>) -> bool {
-        match record.get(self.id_column()) {
-            Some(Value::String(id)) => self.is_wanted(id),
-            Some(Value::Number(id)) => self.is_wanted(&id.to_string()),
-            _ => false,
+    /// Adds the object `value` if it names the customer; of a list of customers within, the customer's objects.
+    fn json_value(&mut self, line: u64, value: Value) {
+        let Value::Object(record) = value else { return };
+        let sources = self.spec.columns[0].sources.clone();
+        for source in &sources {
+            let keys: Vec<&str> = source.split("[]").collect();
+            let (lists, path) = keys.split_at(keys.len() - 1);
+            let mut objects = vec![&record];
+            for list in lists {
+                let lists = objects.into_iter().filter_map(|object| at_path(object, list)?.as_array());
+                objects = lists.flatten().filter_map(Value::as_object).collect();
+            }
+            let wanted: Vec<Map<String, Value>> = objects
+                .into_iter()
+                .filter(|object| match at_path(object, path[0]) {
+                    Some(Value::String(id)) => self.is_wanted(id),
+                    Some(Value::Number(id)) => self.is_wanted(&id.to_string()),
+                    _ => false,
+                })
+                .cloned()
+                .collect();
+            for record in wanted {
+                self.add(line, record);
+            }
         }
     }
 
-    fn parquet(&mut self, source: &mut impl Read, scratch: &Path) -> io::Result<()> {
-        let mut copy: File = tempfile::tempfile_in(scratch)?;
-        io::copy(source, &mut copy)?;
-        copy.rewind()?;
+    fn parquet(&mut self, source: &mut dyn Read, scratch: &Path) -> io::Result<()> {
+        let copy = spool(source, scratch)?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(copy).map_err(io::Error::other)?;
+        let spec = self.spec.of_file(&self.file).clone();
+        let lists = ListPath::new(&spec).map_err(io::Error::other)?;
         let mut line = 0;
         for batch in builder.build().map_err(io::Error::other)? {
             let batch = batch.map_err(io::Error::other)?;
-            let ids = batch.column_by_name(self.id_column());
+            let batch = flatten(&batch, &spec, &lists, &[]).map_err(io::Error::other)?;
+            let schema = batch.schema();
+            let place = schema.fields().iter().position(|field| self.is_id(field.name()));
+            let ids = place.map(|place| batch.column(place));
             for row in 0..batch.num_rows() {
                 line += 1;
                 let Some(ids) = ids else { continue };
@@ -152,16 +240,26 @@ impl Search<'_> {
     }
 
     fn add(&mut self, line: u64, record: Map<String, Value>) {
-        let (table, file) = (self.file.table.name(), self.file.shown.clone());
+        let (table, file) = (self.table.name(), self.file.clone());
         self.found.push(SubjectLine { table, file, line, record });
     }
 
-    /// Returns the name of the column with the customer id.
-    fn id_column(&self) -> &str {
-        &self.spec.columns[0].source
+    /// Returns whether the column `name` has the customer id.
+    fn is_id(&self, name: &str) -> bool {
+        self.spec.of_file(&self.file).columns[0].is_named(name)
     }
 
     fn is_wanted(&self, id: &str) -> bool {
         normal_id(id).is_ok_and(|id| id == self.id.as_str())
     }
+}
+
+/// Returns the value at the keys of `path`, which are separated by points.
+fn at_path<'a>(object: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let path = path.trim_matches('.');
+    if let Some(value) = object.get(path) {
+        return Some(value);
+    }
+    let (first, rest) = path.split_once('.')?;
+    at_path(object.get(first)?.as_object()?, rest)
 }

@@ -33,23 +33,42 @@ impl Table {
         Self::ALL.into_iter().find(|table| table.name() == name)
     }
 
-    /// Returns the columns that every file must have.
-    pub(super) fn required(self) -> &'static [&'static str] {
+    /// Returns the columns with a meaning of their own, in the order of [`TableSpec::columns`]: ids, numbers
+    /// and times.
+    ///
+    /// [`TableSpec::columns`]: super::TableSpec
+    pub(super) fn typed(self) -> &'static [&'static str] {
         match self {
-            Self::Transactions => {
-                &["customer_id", "order_id", "product_id", "quantity", "unit_price", "ordered_at"]
-            }
-            Self::Customers => &["customer_id"],
-            Self::Interactions => &["customer_id", "event", "at"],
+            Self::Transactions => &[
+                "customer_id",
+                "order_id",
+                "product_id",
+                "quantity",
+                "unit_price",
+                "ordered_at",
+                "amount",
+                "currency",
+            ],
+            Self::Customers => &["customer_id", "created_at", "updated_at"],
+            Self::Interactions => &["customer_id", "event", "at", "product_id"],
         }
     }
 
-    /// Returns the columns that a file may have.
-    pub(super) fn optional(self) -> &'static [&'static str] {
+    /// Returns the text columns that a file may have.
+    pub(super) fn texts(self) -> &'static [&'static str] {
         match self {
             Self::Transactions => &["product_name", "category", "country"],
-            Self::Customers => &["created_at", "updated_at"],
-            Self::Interactions => &["product_id"],
+            Self::Customers | Self::Interactions => &[],
+        }
+    }
+
+    /// Returns whether every file must have the column `name`. Of `unit_price` and `amount`, a file must have
+    /// one.
+    pub(super) fn requires(self, name: &str) -> bool {
+        match self {
+            Self::Transactions => matches!(name, "customer_id" | "order_id" | "product_id" | "ordered_at"),
+            Self::Customers => name == "customer_id",
+            Self::Interactions => matches!(name, "customer_id" | "event" | "at"),
         }
     }
 }
@@ -89,7 +108,7 @@ impl RawType {
             Self::Number | Self::Decimal(_) => {
                 "a number of at most 14 digits before and 4 after the decimal point"
             }
-            Self::Boolean => "true or false",
+            Self::Boolean => "true or false, yes or no, 1 or 0",
             Self::Date => "a date such as 2010-12-01",
             Self::Timestamp => "a time such as 2010-12-01T08:26:00Z",
         }
@@ -101,13 +120,33 @@ impl RawType {
 pub(crate) struct ColumnSpec {
     /// Name of the column in Larder.
     pub(crate) name: String,
-    /// Name of the column in the files.
-    pub(crate) source: String,
+    /// Names of the column in the files, of which each file has one.
+    pub(crate) sources: Vec<String>,
     /// Whether a file without the column is an error.
     pub(crate) required: bool,
     pub(crate) kind: RawType,
     /// Whether the column is also an attribute of customers.
     pub(crate) kept: bool,
+    /// Value of empty fields, and of all lines of a file without the column.
+    pub(crate) default: Option<String>,
+}
+
+impl ColumnSpec {
+    /// Returns the name of the column in messages about its values.
+    pub(crate) fn label(&self) -> &str {
+        self.sources.first().unwrap_or(&self.name)
+    }
+}
+
+/// Positions of the columns of `transactions` in [`TableSpec::columns`](super::TableSpec).
+pub(crate) mod transaction_column {
+    pub(crate) const ORDER: usize = 1;
+    pub(crate) const PRODUCT: usize = 2;
+    pub(crate) const QUANTITY: usize = 3;
+    pub(crate) const UNIT_PRICE: usize = 4;
+    pub(crate) const ORDERED_AT: usize = 5;
+    pub(crate) const AMOUNT: usize = 6;
+    pub(crate) const CURRENCY: usize = 7;
 }
 
 /// Maximum number of columns of a table that are read by name.

@@ -6,7 +6,7 @@ use chrono::{
 };
 use chrono_tz::Tz;
 
-use super::value::trimmed;
+use super::value::{decimal, trimmed};
 
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
@@ -24,14 +24,58 @@ pub(crate) struct TimeRule {
     pub(crate) newest: i64,
 }
 
-/// A `strftime` format.
+/// A format of times.
 #[derive(Debug, Clone)]
 pub(crate) struct TimeFormat {
     /// Configured format.
     pub(crate) text: String,
-    items: Vec<Item<'static>>,
-    /// Whether the format ends with a literal `Z`, which stands for UTC.
-    utc: bool,
+    form: TimeForm,
+}
+
+/// The form of times.
+#[derive(Debug, Clone)]
+enum TimeForm {
+    /// A `strftime` format.
+    Items {
+        items: Vec<Item<'static>>,
+        /// Whether the format ends with a literal `Z`, which stands for UTC.
+        utc: bool,
+    },
+    /// A number since 1970, of which this many decimal digits are whole seconds to microseconds.
+    Epoch(i32),
+    /// The serial number of spreadsheets: days since 1899-12-30.
+    Excel,
+}
+
+/// Names of formats that are numbers.
+const NUMBERS: [(&str, TimeForm); 5] = [
+    ("epoch_s", TimeForm::Epoch(6)),
+    ("epoch_ms", TimeForm::Epoch(3)),
+    ("epoch_us", TimeForm::Epoch(0)),
+    ("epoch_ns", TimeForm::Epoch(-3)),
+    ("excel", TimeForm::Excel),
+];
+/// Serial numbers of 1900-03-01, before which spreadsheets disagree, and of the year 10000.
+const SERIALS: std::ops::Range<f64> = 61.0..2_958_466.0;
+/// Serial number of 1970-01-01.
+const SERIAL_1970: f64 = 25_569.0;
+
+/// Returns the local time of the serial number `text`, in microseconds. Spreadsheets round to milliseconds.
+fn excel(text: &str) -> Option<i64> {
+    let serial: f64 = text.parse().ok().filter(|serial| SERIALS.contains(serial))?;
+    let milliseconds = ((serial - SERIAL_1970) * 86_400_000.0).round();
+    #[expect(clippy::cast_possible_truncation, reason = "serial numbers are bounded")]
+    Some(milliseconds as i64 * 1_000)
+}
+
+/// Returns the microseconds since 1970 that `text` says, a number × 10^`scale` microseconds.
+fn epoch_number(text: &str, scale: i32) -> Option<i64> {
+    let number = if scale < 0 {
+        decimal(text, 0)?.div_euclid(10_i128.pow(scale.unsigned_abs()))
+    } else {
+        decimal(text, scale)?
+    };
+    i64::try_from(number).ok()
 }
 
 impl TimeFormat {
@@ -40,6 +84,9 @@ impl TimeFormat {
     /// # Errors
     /// Fails for an invalid format and for specifiers that cannot be parsed reliably.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
+        if let Some((_, form)) = NUMBERS.iter().find(|(name, _)| *name == text) {
+            return Ok(Self { text: text.to_owned(), form: form.clone() });
+        }
         let items = StrftimeItems::new(text)
             .parse_to_owned()
             .map_err(|_| format!("`{text}` is not a valid strftime format"))?;
@@ -56,18 +103,23 @@ impl TimeFormat {
         }
         let utc = matches!(items.last(), Some(Item::Literal(end)) if end.ends_with(['Z', 'z']))
             || matches!(items.last(), Some(Item::OwnedLiteral(end)) if end.ends_with(['Z', 'z']));
-        Ok(Self { text: text.to_owned(), items, utc })
+        Ok(Self { text: text.to_owned(), form: TimeForm::Items { items, utc } })
     }
 
     /// Parses `text`: an instant if the format has an offset or an epoch, else a local time. Without minutes,
     /// the time is the full hour; without a time, midnight.
     fn read(&self, text: &str) -> Option<ParsedTime> {
+        let (items, utc) = match &self.form {
+            TimeForm::Items { items, utc } => (items, *utc),
+            TimeForm::Epoch(scale) => return epoch_number(text, *scale).map(ParsedTime::Instant),
+            TimeForm::Excel => return excel(text).map(ParsedTime::Local),
+        };
         let mut parsed = Parsed::new();
-        parse(&mut parsed, text, self.items.iter()).ok()?;
+        parse(&mut parsed, text, items.iter()).ok()?;
         if parsed.hour_mod_12().is_some() && parsed.minute().is_none() {
             parsed.set_minute(0).ok()?;
         }
-        if (parsed.timestamp().is_some() || self.utc) && parsed.offset().is_none() {
+        if (parsed.timestamp().is_some() || utc) && parsed.offset().is_none() {
             parsed.set_offset(0).ok()?;
         }
         let has_time =
@@ -373,6 +425,26 @@ mod tests {
         let years = rule(Tz::UTC, &["%Y-%d-%m %H:%M:%S"]);
         assert_eq!(years.event("2010-12-01 08:26:00", true), Ok(AT));
         assert_eq!(years.event("2010-01-12 08:26:00", false), Ok(AT));
+    }
+
+    #[test]
+    fn numbers_are_times_where_configured() {
+        for (format, text) in [
+            ("epoch_s", "1291191960"),
+            ("epoch_s", "1291191960.0"),
+            ("epoch_ms", "1291191960000"),
+            ("epoch_us", "1291191960000000"),
+            ("epoch_us", "1.29119196e15"),
+            ("epoch_ns", "1291191960000000000"),
+            ("excel", "40513.3513888889"),
+        ] {
+            assert_eq!(rule(Tz::UTC, &[format]).event(text, false), Ok(AT), "{format} {text}");
+        }
+        assert_eq!(rule(Tz::UTC, &[]).event("1291191960000000", false), Err(NotTime::Form));
+        assert_eq!(rule(Tz::UTC, &["excel"]).date("40513", false), Ok(14_944));
+        // Times of spreadsheets have no zone.
+        assert_eq!(rule(Tz::Europe__Berlin, &["excel"]).event("40513.5", false), Ok(1_291_201_200_000_000));
+        assert_eq!(rule(Tz::UTC, &["excel"]).event("12.5", false), Err(NotTime::Form));
     }
 
     #[test]

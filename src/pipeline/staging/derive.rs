@@ -9,7 +9,7 @@ use std::{cmp::Ordering, sync::Arc};
 use arrow::{
     array::{Array, AsArray, BooleanArray, Decimal128Array, RecordBatch, StringArray, UInt32Array},
     compute::take_record_batch,
-    datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
+    datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimestampMicrosecondType},
 };
 
 pub(crate) use super::{MONEY, StagedFile};
@@ -37,7 +37,7 @@ use orders::Orders;
 pub(crate) use partition::PartitionInput;
 use sort::{LineColumns, LineKey};
 pub(crate) use tables::{DerivedTables, Observations, add_counts};
-use write::{BATCH, TableWriter, money_array};
+use write::{BATCH, TableWriter, money_array, quantities, quantity_type};
 
 /// Type of unit prices.
 const PRICE: DataType = DataType::Decimal128(PRICE_DIGITS, PRICE_SCALE);
@@ -103,9 +103,7 @@ impl PartitionInput<'_> {
             sorted.chunk_by(same),
             |line| lines.files[line.row as usize],
             |line, count| {
-                let row = line.row as usize;
-                let (quantity, price) = (lines.quantities[row], i128::from(lines.prices[row]));
-                let amount = Effect::of(quantity, price, spec.free_orders).amount(quantity, price);
+                let (_, amount) = spec.effect(lines.value(line.row as usize));
                 *found = (found.0 + count, found.1 + amount * i128::from(count));
             },
         );
@@ -122,27 +120,26 @@ impl PartitionInput<'_> {
         spec: &TableSpec,
         derived: &mut DerivedTables,
     ) -> Result<(), RawError> {
-        let schema = transactions_schema(lines.batch.schema_ref());
+        let schema = transactions_schema(lines.batch.schema_ref(), spec);
         let mut writer = TableWriter::new(self, "transactions", schema)?;
         for rows in order.chunks(BATCH) {
             let rows: UInt32Array = rows.iter().map(|line| line.row).collect::<Vec<_>>().into();
             let sorted =
                 take_record_batch(lines.batch, &rows).map_err(|error| staging(self.scratch, error))?;
-            let quantities = sorted.column(3).as_primitive::<Int64Type>().values();
-            let prices: Vec<i128> = sorted
-                .column(4)
-                .as_primitive::<Int64Type>()
-                .values()
-                .iter()
-                .map(|price| i128::from(*price))
-                .collect();
-            let effects = quantities.iter().zip(&prices).map(|(quantity, price)| {
-                let effect = Effect::of(*quantity, *price, spec.free_orders);
-                (effect.amount(*quantity, *price), effect == Effect::Purchase)
-            });
-            let (amounts, purchases): (Vec<i128>, Vec<bool>) = effects.unzip();
-            let mut columns = sorted.columns()[..TRANSACTION_COLUMNS - 1].to_vec();
-            columns[4] = Arc::new(Decimal128Array::from(prices).with_data_type(PRICE));
+            let sorted_lines = LineColumns::new(&sorted, &[]);
+            let values = || (0..sorted.num_rows()).map(|row| sorted_lines.value(row));
+            let (amounts, purchases): (Vec<i128>, Vec<bool>) = values()
+                .map(|value| {
+                    let (effect, amount) = spec.effect(value);
+                    (amount, effect == Effect::Purchase)
+                })
+                .unzip();
+            let prices: Decimal128Array = values().map(|value| spec.unit_price(value)).collect();
+            let mut columns = sorted.columns()[..TRANSACTION_COLUMNS - 2].to_vec();
+            if spec.decimal_quantities {
+                columns[3] = quantities(spec, values().map(|value| value.quantity.into()));
+            }
+            columns[4] = Arc::new(prices.with_data_type(PRICE));
             columns.insert(5, money_array(amounts));
             columns.push(Arc::new(BooleanArray::from(purchases)));
             columns.extend_from_slice(&sorted.columns()[TRANSACTION_COLUMNS..]);
@@ -200,12 +197,15 @@ impl PartitionInput<'_> {
     }
 }
 
-/// Returns the schema of `transactions` as views see the table: without the file number, with `amount` and
-/// `is_purchase`.
-fn transactions_schema(spilled: &Schema) -> SchemaRef {
-    let mut fields: Vec<Field> = spilled.fields().iter().map(|field| field.as_ref().clone()).collect();
-    fields[TRANSACTION_COLUMNS - 1] = Field::new("is_purchase", DataType::Boolean, false);
-    fields[4] = Field::new("unit_price", PRICE, false);
+/// Returns the schema of `transactions` as views see the table: with price, amount and `is_purchase`.
+fn transactions_schema(spilled: &Schema, spec: &TableSpec) -> SchemaRef {
+    let mut fields: Vec<Field> =
+        spilled.fields()[..TRANSACTION_COLUMNS - 2].iter().map(|field| field.as_ref().clone()).collect();
+    fields[3] = Field::new("quantity", quantity_type(spec), false);
+    // Of a line with a total and no quantity, the price is unknown.
+    fields[4] = Field::new("unit_price", PRICE, true);
     fields.insert(5, Field::new("amount", MONEY, false));
+    fields.push(Field::new("is_purchase", DataType::Boolean, false));
+    fields.extend(spilled.fields()[TRANSACTION_COLUMNS..].iter().map(|field| field.as_ref().clone()));
     Arc::new(Schema::new(fields))
 }

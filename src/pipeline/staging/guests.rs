@@ -6,7 +6,10 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use crate::pipeline::raw::check::TransactionLine;
+use crate::pipeline::raw::{
+    TableSpec,
+    check::{Effect, TransactionLine},
+};
 
 /// Number and amount of guest lines.
 #[derive(Debug, Default, Clone, Copy)]
@@ -32,12 +35,14 @@ pub(super) struct GuestOrders {
 }
 
 impl GuestOrders {
-    pub(super) fn add(&mut self, order: u64, line: &TransactionLine<'_>) {
+    /// Adds a line of the order with the hash `order`. Guests have no free orders.
+    pub(super) fn add(&mut self, order: u64, line: &TransactionLine<'_>, spec: &TableSpec) {
         if self.last.0 != order {
             self.flush();
             self.last.0 = order;
         }
-        self.last.1.add(GuestLines { lines: 1, amount: line.amount() });
+        let amount = Effect::of(line.value, false).amount(spec.magnitude(line.value));
+        self.last.1.add(GuestLines { lines: 1, amount });
     }
 
     /// Moves the last order to the map.

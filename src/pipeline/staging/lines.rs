@@ -21,9 +21,9 @@ use crate::{
         RawError, RawType, Table, TableSpec,
         check::{ExtraField, LineError, LineFields, RawLine},
         files::{RawFile, same_content},
-        read::{FileRead, read_file},
+        read::{FileRead, LinePlace, read_file},
     },
-    snapshot::{BadCause, Forgotten, RawSource, TableCounts},
+    snapshot::{BadCause, Forgotten, RawSource, TableCounts, Warning},
 };
 
 /// Number of bad lines of one cause that are kept as examples.
@@ -50,6 +50,10 @@ pub(crate) struct ReadOutcome {
     pub(crate) extras: Vec<(String, BTreeSet<RawType>)>,
     /// Guest lines by a hash of their order.
     pub(crate) guests: HashMap<u64, GuestLines>,
+    /// Warnings of the readers.
+    pub(crate) warnings: Vec<Warning>,
+    /// Currencies, each with the place of its first line.
+    currencies: BTreeMap<String, String>,
 }
 
 /// Events of a span of time.
@@ -94,6 +98,8 @@ struct FileOutcome {
     extras: Vec<(String, BTreeSet<RawType>)>,
     /// Hash of each guest line, to count equal lines. Other lines are compared where they are sorted.
     guest_lines: Vec<u64>,
+    /// Currencies, each with the place of its first line.
+    currencies: BTreeMap<String, String>,
 }
 
 /// Input of [`read`].
@@ -148,6 +154,11 @@ pub(crate) async fn read(input: ReadInput) -> Result<ReadOutcome, RawError> {
     }
     total.add_files(&job.input.files, outcomes, &same)?;
     total.check_bad_shares(job.input.max_bad_share)?;
+    let spec = job.input.specs.get(&Table::Transactions);
+    if total.currencies.len() > 1 && spec.is_some_and(|spec| !spec.currency.converts()) {
+        let shown = |(name, place): (&String, &String)| format!("{name} ({place})");
+        return Err(RawError::Currencies { currencies: total.currencies.iter().map(shown).collect() });
+    }
     Ok(total)
 }
 
@@ -226,6 +237,10 @@ impl ReadOutcome {
         if let Some(read) = &outcome.read {
             counts.lines += read.lines;
             counts.physical_lines += read.physical_lines;
+            self.warnings.extend(read.warnings.iter().cloned());
+        }
+        for (currency, place) in outcome.currencies {
+            self.currencies.entry(currency).or_insert(place);
         }
         let bad = outcome.bad.values().map(|cause| cause.lines).sum();
         for (fate, lines) in
@@ -311,6 +326,7 @@ impl ReadJob {
         let place = i64::try_from(at).unwrap_or(i64::MAX >> 40) << 40;
         let number = i32::try_from(at).unwrap_or(i32::MAX);
         let texts = spec.columns.len() - spec.texts().len();
+        let mut last_currency = String::new();
         let forgotten = |id: Option<&str>| id.is_some_and(|id| self.input.forgotten.contains(id));
         let read = read_file(
             file,
@@ -318,33 +334,38 @@ impl ReadJob {
             Arc::clone(&self.input.progress),
             &self.input.scratch,
             &mut |line, content| {
+                let spec = line.spec;
                 let (fields, mut extras) = match content {
                     RawLine::Record { fields, extras } => (fields, extras),
-                    RawLine::Bad { error, lines } => return outcome.bad(file, line, error, lines),
+                    RawLine::Bad { error, lines } => return outcome.bad(line, error, lines),
                 };
                 match spec.table {
                     Table::Transactions => match spec.check_transaction(fields) {
-                        Err(error) => outcome.bad(file, line, *error, 1),
+                        Err(error) => outcome.bad(line, *error, 1),
                         Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                         Ok(passed) => {
                             outcome.event(passed.ordered_at);
+                            if passed.currency != last_currency {
+                                last_currency = passed.currency.clone().into_owned();
+                                outcome.note_currency(&last_currency, line);
+                            }
                             let texts = &fields.texts[texts..];
                             if let Some(id) = passed.customer_id.as_deref() {
                                 return spill.transaction(id, &passed, texts, number);
                             }
                             let order =
                                 order_hash(&passed.order_id, spec.order_scope.iter().map(|at| texts[*at]));
-                            guests.add(order, &passed);
+                            guests.add(order, &passed, spec);
                             outcome.guest(fields)
                         }
                     },
                     Table::Customers => match spec.check_customer(fields, &mut extras) {
-                        Err(error) => outcome.bad(file, line, *error, 1),
+                        Err(error) => outcome.bad(line, *error, 1),
                         Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                         Ok(passed) => {
                             outcome.has_created_at |= passed.created_at.is_some();
                             outcome.note_extras(&extras);
-                            let place = place + i64::try_from(line).unwrap_or(0);
+                            let place = place + i64::try_from(line.number).unwrap_or(0);
                             match passed.customer_id.as_deref() {
                                 Some(id) => spill.customer(id, &passed, &extras, place),
                                 None => outcome.guest(fields),
@@ -352,7 +373,7 @@ impl ReadJob {
                         }
                     },
                     Table::Interactions => match spec.check_interaction(fields) {
-                        Err(error) => outcome.bad(file, line, *error, 1),
+                        Err(error) => outcome.bad(line, *error, 1),
                         Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                         Ok(passed) => {
                             outcome.event(passed.at);
@@ -373,13 +394,20 @@ impl ReadJob {
 impl FileOutcome {
     /// Counts `lines` bad lines, which begin at `line`.
     #[expect(clippy::unnecessary_wraps, reason = "the last expression of a sink")]
-    fn bad(&mut self, file: &RawFile, line: u64, error: LineError, lines: u64) -> Result<(), RawError> {
+    fn bad(&mut self, line: LinePlace<'_>, error: LineError, lines: u64) -> Result<(), RawError> {
         let cause = self.bad.entry(error.cause).or_default();
         cause.lines += lines;
         if cause.examples.len() < EXAMPLES {
-            cause.examples.push(format!("{}, line {line}: {}", file.shown, error.found));
+            cause.examples.push(format!("{}, line {}: {}", line.file, line.line, error.found));
         }
         Ok(())
+    }
+
+    /// Notes a currency, with the place of its first line.
+    fn note_currency(&mut self, currency: &str, line: LinePlace<'_>) {
+        if !currency.is_empty() && !self.currencies.contains_key(currency) {
+            self.currencies.insert(currency.to_owned(), format!("{}, line {}", line.file, line.line));
+        }
     }
 
     /// Counts a line of an erased customer. No part of the line is kept, not even its time.

@@ -12,7 +12,10 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, Int32Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder},
+    array::{
+        ArrayRef, BooleanBuilder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
+        TimestampMicrosecondBuilder,
+    },
     buffer::Buffer,
     compute::concat_batches,
     datatypes::{DataType, Field, Schema, SchemaRef},
@@ -50,9 +53,10 @@ pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
                 text("product_id", false),
                 Field::new("quantity", DataType::Int64, false),
                 // In ten-thousandths: half the size of a decimal.
-                Field::new("unit_price", DataType::Int64, false),
+                Field::new("money", DataType::Int64, false),
                 Field::new("ordered_at", time_type(), false),
                 file,
+                Field::new("is_total", DataType::Boolean, false),
             ];
             fields.extend(texts);
             fields
@@ -80,7 +84,7 @@ pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
 }
 
 /// Number of columns of spilled transactions before the texts.
-pub(crate) const TRANSACTION_COLUMNS: usize = 7;
+pub(crate) const TRANSACTION_COLUMNS: usize = 8;
 /// Number of columns of spilled interactions before the texts.
 pub(crate) const INTERACTION_COLUMNS: usize = 5;
 
@@ -98,6 +102,7 @@ struct ColumnBuilders {
     texts: Vec<StringBuilder>,
     integers: [Int64Builder; 2],
     files: Int32Builder,
+    flags: BooleanBuilder,
     times: [TimestampMicrosecondBuilder; 2],
 }
 
@@ -112,6 +117,7 @@ impl ColumnBuilders {
             texts: bytes.map(|bytes| StringBuilder::with_capacity(ROWS, bytes)).collect(),
             integers: [integers(), integers()],
             files: Int32Builder::with_capacity(capacity(&DataType::Int32)),
+            flags: BooleanBuilder::with_capacity(capacity(&DataType::Boolean)),
             times: [times(), times()],
         }
     }
@@ -133,6 +139,7 @@ impl ColumnBuilders {
         let column = |field: &Arc<Field>| -> Option<ArrayRef> {
             Some(match field.data_type() {
                 DataType::Int32 => Arc::new(full.files.finish()),
+                DataType::Boolean => Arc::new(full.flags.finish()),
                 DataType::Int64 => Arc::new(integers.next()?.finish()),
                 DataType::Timestamp(..) => Arc::new(times.next()?.finish()),
                 _ => Arc::new(texts.next()?.finish()),
@@ -176,8 +183,9 @@ impl SpillWriter {
         columns.texts[1].append_value(&line.order_id);
         columns.texts[2].append_value(&line.product_id);
         columns.append_texts(3, texts);
-        columns.integers[0].append_value(line.quantity);
-        columns.integers[1].append_value(line.unit_price);
+        columns.integers[0].append_value(line.value.quantity);
+        columns.integers[1].append_value(line.value.money);
+        columns.flags.append_value(line.value.is_total);
         columns.times[0].append_value(line.ordered_at);
         columns.files.append_value(file);
         self.added()

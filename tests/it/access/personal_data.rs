@@ -120,7 +120,7 @@ async fn personal_declarations_must_name_existing_columns() {
 
     // The id cannot be personal under any of its names.
     let mut identified = shop("");
-    identified.config.raw.customers.columns.insert("customer_id".to_owned(), "Kunde".to_owned());
+    identified.config.raw.customers.columns.insert("customer_id".to_owned(), vec!["Kunde".to_owned()]);
     for name in ["customer_id", "Customer ID", "Kunde", "kunde"] {
         identified.config.raw.customers.personal = vec![name.to_owned()];
         let error = identified.try_build(None).await.expect_err(name);

@@ -216,6 +216,12 @@ impl Source {
         if serde.contains("one_or_many") {
             return multiple("string or list of strings".to_owned());
         }
+        if serde.contains("names") {
+            return multiple("table of strings or lists of strings".to_owned());
+        }
+        if serde.contains("values") {
+            return multiple("table of strings, numbers or booleans".to_owned());
+        }
         if let Some(inner) = generic_argument(&field.ty, "BTreeMap") {
             return multiple(format!("table of {}", plural(inner)));
         }
@@ -252,6 +258,7 @@ fn plural(inner: &Type) -> String {
     match generic_argument(inner, "Vec") {
         Some(inner) => format!("lists of {}", plural(inner)),
         None if type_name(inner) == "Duration" => "durations".to_owned(),
+        None if type_name(inner).ends_with("Config") => "tables".to_owned(),
         None => "strings".to_owned(),
     }
 }

@@ -1,11 +1,6 @@
 //! Reader of Parquet files: converts every value to text, and notes which columns the file types.
 
-use std::{
-    borrow::Cow,
-    fs::File,
-    io::{self, Read, Seek},
-    path::Path,
-};
+use std::{borrow::Cow, io::Read, path::Path};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
@@ -15,46 +10,61 @@ use arrow::{
 };
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
-use super::reader::{FileReader, not_utf8, unreadable};
+use super::{
+    archive::spool,
+    flat::flatten,
+    layout::Layout,
+    reader::{FileReader, not_utf8, unreadable},
+};
 use crate::pipeline::raw::{
-    check::{ExtraField, LineError, LineFields},
+    check::{ExtraField, FieldKinds, LineError},
     error::RawError,
     header::{ColumnPlaces, Header},
-    table::{ColumnSpec, MAX_COLUMNS, RawType},
+    json_path::ListPath,
+    table::{ColumnSpec, RawType},
 };
 
 impl FileReader<'_> {
     /// Copies a Parquet file to a temporary file and reads all rows.
-    pub(super) fn read_parquet(&mut self, source: &mut impl Read, scratch: &Path) -> Result<(), RawError> {
-        let mut spool = || -> io::Result<File> {
-            let mut copy = tempfile::tempfile_in(scratch)?;
-            io::copy(source, &mut copy)?;
-            copy.rewind()?;
-            Ok(copy)
-        };
-        let spooled = spool().map_err(|error| unreadable(self.file, 0, &error))?;
+    pub(super) fn read_parquet(&mut self, source: &mut dyn Read, scratch: &Path) -> Result<(), RawError> {
+        let spooled = spool(source, scratch).map_err(|error| unreadable(&self.file, 0, &error))?;
         // The Arrow schema of the writer is skipped: its types, such as dictionaries with small keys, may be
         // too narrow for other row groups.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(spooled, options)
-            .map_err(|error| unreadable(self.file, 0, &format!("it is not a Parquet file: {error}")))?;
-        let schema = builder.schema().clone();
+            .map_err(|error| unreadable(&self.file, 0, &format!("it is not a Parquet file: {error}")))?;
+        let lists = ListPath::new(self.spec)
+            .map_err(|why| RawError::Setting { table: self.spec.table.name(), why })?;
+        let empty = RecordBatch::new_empty(builder.schema().clone());
+        let schema = self.flatten(&empty, &lists)?.schema();
         let header: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-        let columns = Header { file: self.file, spec: self.spec, names: &header }.columns()?;
+        let columns = Header { file: &self.file, spec: self.spec, names: &header }.columns()?;
         self.check_types(&schema, &columns.places)?;
-        let (file, mut reader) =
-            (self.file, builder.build().map_err(|error| unreadable(self.file, 0, &error))?);
+        self.note_layout(&columns);
+        let layout = Layout::new(self.spec, &columns, header.len(), &[]);
+        let mut reader = builder.build().map_err(|error| unreadable(&self.file, 0, &error))?;
         while let Some(batch) =
-            reader.next().transpose().map_err(|error| unreadable(file, self.at, &error))?
+            reader.next().transpose().map_err(|error| unreadable(&self.file, self.at, &error))?
         {
-            self.batch(&batch, &columns)?;
+            let batch = self.flatten(&batch, &lists)?;
+            self.batch(&batch, &columns, &layout)?;
         }
-        self.physical_lines = self.at;
+        self.physical_lines += self.at;
         Ok(())
     }
 
+    fn flatten(&self, batch: &RecordBatch, lists: &ListPath) -> Result<RecordBatch, RawError> {
+        flatten(batch, self.spec, lists, self.folder_columns)
+            .map_err(|error| unreadable(&self.file, self.at, &error))
+    }
+
     /// Passes the rows of `batch` to the sink, with all values as text. The conversion is exact.
-    fn batch(&mut self, batch: &RecordBatch, columns: &ColumnPlaces) -> Result<(), RawError> {
+    fn batch(
+        &mut self,
+        batch: &RecordBatch,
+        columns: &ColumnPlaces,
+        layout: &Layout<'_>,
+    ) -> Result<(), RawError> {
         let schema = batch.schema_ref();
         let text = |place: usize| -> Result<StringArray, RawError> {
             texts(batch.column(place)).ok_or_else(|| self.column_type(schema, place, "a scalar value"))
@@ -74,19 +84,19 @@ impl FileReader<'_> {
                 (place, (0..batch.num_rows()).map(lost).collect())
             })
             .collect();
-        let typed = self.typed(schema, &columns.places);
+        let kind_of_fields =
+            FieldKinds { typed: self.typed(schema, &columns.places), is_total: layout.is_total };
         for row in 0..batch.num_rows() {
             self.at += 1;
             if let Some((place, _)) = lossy.iter().find(|(_, lost)| lost.is_valid(row)) {
                 self.bad(lost_value(schema.field(*place)), 1)?;
                 continue;
             }
-            let mut fields = [""; MAX_COLUMNS];
+            let mut fields = layout.base;
             for (field, column) in fields.iter_mut().zip(&named) {
-                *field = column
-                    .as_ref()
-                    .filter(|column| column.is_valid(row))
-                    .map_or("", |column| column.value(row));
+                if let Some(column) = column {
+                    *field = if column.is_valid(row) { column.value(row) } else { "" };
+                }
             }
             let extras: Vec<ExtraField<'_>> = columns
                 .kept
@@ -99,7 +109,7 @@ impl FileReader<'_> {
                     declared: column.declared,
                 })
                 .collect();
-            self.record(LineFields { texts: &fields[..columns.places.len()], typed }, extras)?;
+            self.record(fields, kind_of_fields, extras)?;
         }
         Ok(())
     }
@@ -148,7 +158,7 @@ impl FileReader<'_> {
     fn column_type(&self, schema: &Schema, place: usize, expected: &'static str) -> RawError {
         let field = schema.field(place);
         RawError::ColumnType {
-            file: self.file.to_owned(),
+            file: self.file.clone().into_owned(),
             column: field.name().clone(),
             expected,
             found: field.data_type().to_string(),

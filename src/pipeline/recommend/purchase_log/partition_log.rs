@@ -1,9 +1,12 @@
 //! Reads one partition of the staging as purchases, with partition-local numbers for products and countries.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
 
 use arrow::{
-    array::{Array, AsArray, BooleanArray, RecordBatch, StringArray},
+    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray},
     datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
 };
 
@@ -54,7 +57,7 @@ struct TransactionColumns<'a> {
     customers: &'a StringArray,
     orders: &'a StringArray,
     products: &'a StringArray,
-    quantities: &'a [i64],
+    quantities: Cow<'a, [i64]>,
     times: &'a [i64],
     amounts: &'a [i128],
     is_purchase: &'a BooleanArray,
@@ -72,7 +75,7 @@ impl<'a> TransactionColumns<'a> {
             customers: text(0),
             orders: text(1),
             products: text(2),
-            quantities: batch.column(3).as_primitive::<Int64Type>().values(),
+            quantities: quantities(batch.column(3)),
             times: batch.column_by_name("ordered_at")?.as_primitive::<TimestampMicrosecondType>().values(),
             amounts: batch.column_by_name("amount")?.as_primitive::<Decimal128Type>().values(),
             is_purchase: batch.column_by_name("is_purchase")?.as_boolean(),
@@ -101,6 +104,15 @@ impl<'a> TransactionColumns<'a> {
             (false, false) => None,
         }
     }
+}
+
+/// Returns quantities as whole numbers; decimal ones in their smallest unit.
+fn quantities(column: &ArrayRef) -> Cow<'_, [i64]> {
+    if let Some(whole) = column.as_primitive_opt::<Int64Type>() {
+        return Cow::Borrowed(whole.values());
+    }
+    let units = column.as_primitive::<Decimal128Type>().values();
+    units.iter().map(|units| i64::try_from(*units).unwrap_or(i64::MAX)).collect()
 }
 
 fn text_column<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a StringArray> {
@@ -306,7 +318,7 @@ fn settle(lines: &mut [PricedLine], purchases: &mut Vec<Purchase>) {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Decimal128Array, Int64Array, TimestampMicrosecondArray};
+    use arrow::array::{Decimal128Array, Int64Array, TimestampMicrosecondArray};
 
     use super::*;
 

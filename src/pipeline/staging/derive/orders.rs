@@ -15,7 +15,7 @@ use super::{
     partition::PartitionInput,
     sort::{LineColumns, LineKey},
     tables::DerivedTables,
-    write::{BATCH, TableWriter, money_array},
+    write::{BATCH, TableWriter, money_array, quantities, quantity_type},
 };
 use crate::pipeline::{
     raw::{RawError, Table, TableSpec, check::Effect},
@@ -88,10 +88,7 @@ impl Orders<'_> {
 
     /// Returns the effect and the amount of `line`.
     fn effect(&self, line: &LineKey) -> (Effect, i128) {
-        let row = line.row as usize;
-        let (quantity, price) = (self.lines.quantities[row], i128::from(self.lines.prices[row]));
-        let effect = Effect::of(quantity, price, self.spec.free_orders);
-        (effect, effect.amount(quantity, price))
+        self.spec.effect(self.lines.value(line.row as usize))
     }
 
     /// Splits the lines of `run` into purchases, and returns and reductions.
@@ -110,7 +107,7 @@ impl Orders<'_> {
                 Effect::Return | Effect::Reduction => returned.push(*line),
                 Effect::Neither => {
                     let items = self.lines.quantities[line.row as usize].unsigned_abs();
-                    derived.observations.items_without_effect += items;
+                    derived.observations.items_without_effect += items / self.spec.quantity_unit();
                 }
             }
         }
@@ -153,9 +150,8 @@ impl Orders<'_> {
             let quantity = self.lines.quantities[row].abs();
             document.at = document.at.min(self.lines.times[row]);
             document.last_at = document.last_at.max(self.lines.times[row]);
-            // Quantities are bounded, so the sum does not overflow.
-            document.items += quantity;
-            document.amount += i128::from(quantity) * i128::from(self.lines.prices[row].abs());
+            document.items += i128::from(quantity);
+            document.amount += self.spec.magnitude(self.lines.value(row));
         }
         document
     }
@@ -186,7 +182,7 @@ impl Orders<'_> {
             Field::new("last_line_at", time_type(), false),
             Field::new("weekday", DataType::Int32, false),
             Field::new("hour", DataType::Int32, false),
-            Field::new("items", DataType::Int64, false),
+            Field::new("items", quantity_type(self.spec), false),
             Field::new("products", DataType::Int64, false),
             Field::new(names.amount, MONEY, false),
         ]));
@@ -206,7 +202,7 @@ impl Orders<'_> {
                 Arc::new(times(documents.iter().map(|document| document.last_at).collect())),
                 Arc::new(Int32Array::from(weekdays)),
                 Arc::new(Int32Array::from(hours)),
-                Arc::new(Int64Array::from_iter_values(documents.iter().map(|document| document.items))),
+                quantities(self.spec, documents.iter().map(|document| document.items)),
                 Arc::new(Int64Array::from_iter_values(documents.iter().map(|document| document.products))),
                 money_array(documents.iter().map(|document| document.amount).collect()),
             ])?;
@@ -224,7 +220,7 @@ struct Document {
     at: i64,
     /// Time of the last line, in microseconds.
     last_at: i64,
-    items: i64,
+    items: i128,
     /// Number of distinct products.
     products: i64,
     /// Sum of the amounts, in ten-thousandths.

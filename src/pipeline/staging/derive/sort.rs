@@ -4,11 +4,11 @@
 use std::cmp::Ordering;
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch, StringArray},
+    array::{Array, AsArray, BooleanArray, RecordBatch, StringArray},
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
 
-use crate::pipeline::staging::spill::TRANSACTION_COLUMNS;
+use crate::pipeline::{raw::check::LineValue, staging::spill::TRANSACTION_COLUMNS};
 
 /// Columns of spilled transactions.
 pub(super) struct LineColumns<'a> {
@@ -17,8 +17,10 @@ pub(super) struct LineColumns<'a> {
     pub(super) orders: &'a StringArray,
     products: &'a StringArray,
     pub(super) quantities: &'a [i64],
-    /// Unit prices in ten-thousandths.
-    pub(super) prices: &'a [i64],
+    /// Prices or totals in ten-thousandths.
+    money: &'a [i64],
+    /// Whether `money` is the total of a line.
+    totals: &'a BooleanArray,
     pub(super) times: &'a [i64],
     /// Number of the file of each line. It is not part of the order.
     pub(super) files: &'a [i32],
@@ -71,12 +73,18 @@ impl<'a> LineColumns<'a> {
             orders: batch.column(1).as_string(),
             products: batch.column(2).as_string(),
             quantities: batch.column(3).as_primitive::<Int64Type>().values(),
-            prices: batch.column(4).as_primitive::<Int64Type>().values(),
+            money: batch.column(4).as_primitive::<Int64Type>().values(),
             times: batch.column(5).as_primitive::<TimestampMicrosecondType>().values(),
             files: batch.column(6).as_primitive::<Int32Type>().values(),
+            totals: batch.column(7).as_boolean(),
             scope: scope.iter().map(|at| texts[*at]).collect(),
             texts,
         }
+    }
+
+    /// Returns quantity and money of the line at `row`.
+    pub(super) fn value(&self, row: usize) -> LineValue {
+        LineValue { quantity: self.quantities[row], money: self.money[row], is_total: self.totals.value(row) }
     }
 
     /// Returns the lines until `as_of`, sorted. `ranks` holds the index of each line's customer, `customers`
@@ -109,8 +117,13 @@ impl<'a> LineColumns<'a> {
     pub(super) fn compare(&self, a: &LineKey, b: &LineKey) -> Ordering {
         self.compare_orders(a, b).then_with(|| self.compare_products(a, b)).then_with(|| {
             let (row, other) = (a.row as usize, b.row as usize);
-            (self.times[row], self.quantities[row], self.prices[row])
-                .cmp(&(self.times[other], self.quantities[other], self.prices[other]))
+            (self.times[row], self.quantities[row], self.money[row], self.totals.value(row))
+                .cmp(&(
+                    self.times[other],
+                    self.quantities[other],
+                    self.money[other],
+                    self.totals.value(other),
+                ))
                 .then_with(|| compare_texts(&self.texts, a, b))
         })
     }

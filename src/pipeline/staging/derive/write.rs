@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, Decimal128Array, RecordBatch},
-    datatypes::SchemaRef,
+    array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch},
+    datatypes::{DataType, SchemaRef},
 };
 
 use super::{partition::PartitionInput, tables::DerivedTables};
 use crate::pipeline::{
-    raw::RawError,
+    raw::{RawError, TableSpec},
     staging::{ArrowWriter, MONEY, StagedFile, create, staging},
 };
 
@@ -51,4 +51,21 @@ impl TableWriter {
 /// Returns a column of money. `values` are in ten-thousandths.
 pub(super) fn money_array(values: Vec<i128>) -> ArrayRef {
     Arc::new(Decimal128Array::from(values).with_data_type(MONEY))
+}
+
+/// Type of decimal quantities and their sums.
+const DECIMAL_QUANTITY: DataType = DataType::Decimal128(38, 4);
+
+/// Returns the type of quantities.
+pub(super) fn quantity_type(spec: &TableSpec) -> DataType {
+    if spec.decimal_quantities { DECIMAL_QUANTITY } else { DataType::Int64 }
+}
+
+/// Returns a column of quantities. `values` are items, or ten-thousandths of an item if quantities are decimal.
+/// Quantities are bounded, so that no sum of whole items exceeds 64 bits.
+pub(super) fn quantities(spec: &TableSpec, values: impl Iterator<Item = i128>) -> ArrayRef {
+    if spec.decimal_quantities {
+        return Arc::new(Decimal128Array::from_iter_values(values).with_data_type(DECIMAL_QUANTITY));
+    }
+    Arc::new(Int64Array::from_iter_values(values.map(|value| i64::try_from(value).unwrap_or(i64::MAX))))
 }
