@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::support::shop::{Service, Shop};
 
+mod formats;
 mod parquet;
 mod variations;
 
