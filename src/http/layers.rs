@@ -60,6 +60,13 @@ impl Layers {
         }
     }
 
+    /// Logs that a connection was closed because the client does not read its answers.
+    pub(super) fn log_unread(&self, peer: &Peer) {
+        self.throttle.log(&format!("unread {}", peer.client), |suppressed| {
+            tracing::warn!(client = %peer.client, suppressed, "connection closed: the client reads no answers");
+        });
+    }
+
     /// Replaces the API keys, as [`Gate::replace_keys`] does.
     pub(super) fn replace_keys(&self, keys: &[KeyConfig], metrics: &Metrics) -> bool {
         self.gate.replace_keys(keys, metrics)
