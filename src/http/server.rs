@@ -186,7 +186,7 @@ async fn serve_requests(
     let mut connection = http1::Builder::new();
     // `Activity` limits the time of a head instead, at less cost.
     connection.header_read_timeout(None).max_buf_size(BUFFER).keep_alive(!is_spare);
-    let stall = activity::STALL.max(shared.app.serving.export_idle());
+    let stall = activity::STALL.max(shared.app.serving.export_idle);
     let connection = watcher.watch(connection.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = connection => if let Err(error) = ended {

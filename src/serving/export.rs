@@ -169,12 +169,6 @@ impl Stream for Exporting {
 }
 
 impl Serving {
-    /// Returns the longest time that a receiver of an export may read nothing.
-    #[must_use]
-    pub fn export_idle(&self) -> Duration {
-        self.export_idle
-    }
-
     /// Starts an export from a snapshot.
     ///
     /// # Errors

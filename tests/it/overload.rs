@@ -150,6 +150,43 @@ async fn bodies_beyond_their_memory_get_503() {
 }
 
 #[tokio::test]
+async fn answers_that_clients_do_not_read_are_bounded() {
+    let mut shop = corners();
+    shop.config.http.bodies = 4 << 20;
+    let service = shop.open().await;
+    let ids: Vec<&str> = std::iter::repeat_n("17850", 1_000).collect();
+    let body = json!({ "ids": ids }).to_string();
+    for encoding in ["identity", "gzip"] {
+        let request = format!(
+            "POST /v1/customers/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             accept-encoding: {encoding}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut unread = Vec::new();
+        let batch = async || service.post("/v1/customers/batch", body.as_str()).await;
+        let refused = loop {
+            let mut stream = connect(&service.url).await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            unread.push(stream);
+            let answer = batch().await;
+            // A compressed answer is small, and is taken by the kernel.
+            if answer.status == 503 || unread.len() == 20 {
+                break answer;
+            }
+            assert_eq!(answer.status, 200);
+        };
+        if encoding == "identity" {
+            assert_eq!((refused.status, refused.problem().as_str()), (503, "busy"));
+            assert!(unread.len() > 1);
+        }
+        assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
+        drop(unread);
+        eventually(batch, |answer| answer.status == 200).await;
+    }
+    assert!(service.metric("larder_http_requests_shed_total{reason=\"bodies\"}").await >= 1.0);
+}
+
+#[tokio::test]
 async fn large_head_is_refused() {
     let service = corners().open().await;
     for (kib, status) in [(24, 200), (80, 431)] {

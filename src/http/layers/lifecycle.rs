@@ -18,7 +18,7 @@ use futures::FutureExt;
 use hyper::body::Incoming;
 use tower::{Layer, Service, service_fn};
 
-use super::{Peer, compression::compressed, gate::Admission, request_id::REQUEST_ID};
+use super::{Layers, Peer, compression::compressed, gate::Admission, request_id::REQUEST_ID};
 use crate::{
     http::{
         App,
@@ -66,9 +66,9 @@ pub(crate) async fn respond(
         app.config.compression && !route.is_stored && request.headers().contains_key(header::ACCEPT_ENCODING);
     let Ok::<_, Infallible>(mut response) = match (cors, compresses) {
         (None, false) => handler.call(request).await,
-        (None, true) => compressed(handler, request).await,
+        (None, true) => compressed(handler, request, &layers.bodies).await,
         (Some(cors), false) => cors.layer(handler).call(request).await,
-        (Some(cors), true) => compressed(cors.layer(handler), request).await,
+        (Some(cors), true) => compressed(cors.layer(handler), request, &layers.bodies).await,
     };
     drop(open);
     if is_preflight {
@@ -182,10 +182,11 @@ async fn answer_in_turns(
     arrival: Arrival<'_>,
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
+    let Layers { queue, bodies, .. } = &app.layers;
     let shed = |reason| app.metrics.http_shed.with_label_values(&[reason]).inc();
-    let enter = || app.layers.queue.enter().inspect_err(|_| shed("queue"));
+    let enter = || queue.enter().inspect_err(|_| shed("queue"));
     let mut place = enter()?;
-    let mut memory = app.layers.bodies.body();
+    let mut memory = bodies.body();
     let (mut parts, body) = request.into_parts();
     let body = if parts.method == Method::POST {
         // A slow body takes no place from requests that are complete.
@@ -198,9 +199,13 @@ async fn answer_in_turns(
     } else {
         Body::new(body)
     };
-    let answer = router.clone().call(Request::from_parts(parts, body));
-    let Ok(response) = place.in_turns(&arrival.peer.pace, arrival.at, answer).await;
-    Ok(response)
+    let answer = async {
+        memory.check_room()?;
+        let Ok(response) = router.clone().call(Request::from_parts(parts, body)).await;
+        bodies.hold_answer(response)
+    };
+    let answer = place.in_turns(&arrival.peer.pace, arrival.at, answer).await;
+    answer.inspect_err(|_| shed("bodies"))
 }
 
 /// Counts a request as open until dropped, also when the client closes the connection.
