@@ -1,7 +1,11 @@
 //! More load than the service can take: bounds of connections, open files, waiting requests, bodies and
 //! heads.
 
-use std::{num::NonZeroUsize, process::Command};
+use std::{
+    num::NonZeroUsize,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use larder::config::Config;
 use serde_json::json;
@@ -14,6 +18,9 @@ use crate::support::{
     program::Program,
     shop::{Answer, PATIENCE, Service, Shop, corners, eventually},
 };
+
+/// The longest time by which a busy machine may delay an answer.
+const MARGIN: Duration = Duration::from_secs(2);
 
 fn number(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
@@ -147,6 +154,69 @@ async fn bodies_beyond_their_memory_get_503() {
         assert_eq!(service.post("/v1/customers/batch", r#"{"ids":["17850"]}"#).await.status, 200);
     }
     assert_eq!(service.metric("larder_http_requests_shed_total{reason=\"bodies\"}").await, 1.0);
+}
+
+/// Sends `parts` on a connection of its own, and returns the answer with the time from the first byte sent to
+/// the first byte received.
+async fn timed(service: &Service, parts: &[&str]) -> (String, Duration) {
+    let (mut stream, start) = (connect(&service.url).await, Instant::now());
+    for part in parts {
+        stream.write_all(part.as_bytes()).await.unwrap();
+    }
+    let mut answer = vec![0; 4_096];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
+    (String::from_utf8_lossy(&answer[..read]).into_owned(), start.elapsed())
+}
+
+#[tokio::test]
+async fn deadline_counts_from_the_head_also_for_a_slow_body() {
+    let mut shop = corners();
+    shop.config.http.timeout = Duration::from_millis(300);
+    let service = shop.open().await;
+    for path in ["/v1/customers/batch", "/v1/audiences", "/v1/audiences/export", "/get-online-features"] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             content-length: 100\r\n\r\n"
+        );
+        for parts in [&[head.as_str()][..], &[&head, "{"]] {
+            let (answer, took) = timed(&service, parts).await;
+            assert!(answer.starts_with("HTTP/1.1 504"), "{path}: {answer}");
+            assert!(answer.contains("urn:larder:problem:timeout"), "{path}: {answer}");
+            assert!(took >= Duration::from_millis(300) && took < MARGIN, "{path}: {took:?}");
+        }
+    }
+    assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_wait_longer_than_the_deadline_get_504_in_time() {
+    let timeout = Duration::from_millis(300);
+    let mut shop = corners();
+    shop.config.http.timeout = timeout;
+    let service = shop.open().await;
+    let ids: Vec<&str> = std::iter::repeat_n("17850", 1_000).collect();
+    let body = json!({ "ids": ids }).to_string();
+    let request = format!(
+        "POST /v1/customers/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // More work than fits into the deadline, all sent at once.
+    let burst = async || {
+        let parts = [request.as_str()];
+        futures::future::join_all((0..300).map(|_| timed(&service, &parts))).await
+    };
+    let waited = |answers: &Vec<(String, Duration)>| {
+        answers.iter().any(|(answer, _)| answer.starts_with("HTTP/1.1 504"))
+    };
+    let answers = eventually(burst, waited).await;
+    for (answer, took) in &answers {
+        let status = answer.get(9..12).unwrap_or_default();
+        assert!(["200", "504"].contains(&status), "{answer}");
+        assert!(*took < timeout + MARGIN, "{status} after {took:?}");
+        assert!(status == "200" || *took >= timeout, "{status} after {took:?}");
+    }
+    assert!(answers.iter().any(|(answer, _)| answer.starts_with("HTTP/1.1 200")));
 }
 
 #[tokio::test]
