@@ -30,6 +30,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     io::{Read, Write},
     net::SocketAddr,
     process::Command,
@@ -112,6 +113,8 @@ struct Figures {
     cpu: f64,
     samples: Vec<Sample>,
     probes: Vec<Duration>,
+    /// Number of refused requests by reason, as the server counts them, with those of the warm-up.
+    refused: BTreeMap<String, u64>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -129,9 +132,9 @@ fn main() -> anyhow::Result<()> {
     );
     println!(
         "| load | run | connections | sent/s | goodput/s | of best | of best, per CPU s | p50 ms | p99 ms | \
-         max ms | 503 | 503 p99 ms | 503 max ms | other | lost | late | /healthz p99 ms |"
+         max ms | 503 | 503 p99 ms | 503 max ms | refused by | other | lost | late | /healthz p99 ms |"
     );
-    println!("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|");
     for load in loads(&shop) {
         let mut best: Option<Figures> = None;
         for connections in CONNECTIONS {
@@ -175,6 +178,7 @@ fn loads(shop: &Shop) -> [Load; 3] {
 /// Sends the requests of `load` for `seconds`, and a second before that is not measured.
 fn run(server: &Server, load: &Load, pattern: Pattern, seconds: u64) -> anyhow::Result<Figures> {
     let address: SocketAddr = server.url.trim_start_matches("http://").parse()?;
+    let refused_before = refused(address)?;
     let start = Instant::now() + Duration::from_secs(1);
     let end = start + Duration::from_secs(seconds);
     let clients: Vec<JoinHandle<_>> = (0..THREADS)
@@ -205,8 +209,12 @@ fn run(server: &Server, load: &Load, pattern: Pattern, seconds: u64) -> anyhow::
     let per_second = |count: usize| count as f64 / seconds as f64;
     let goodput = per_second(good.count());
     samples.retain(|sample| sample.sent >= start);
+    let mut refused = refused(address)?;
+    for (reason, count) in &mut refused {
+        *count -= refused_before.get(reason).copied().unwrap_or_default();
+    }
     ensure!(!samples.is_empty() && !probes.is_empty(), "no answers");
-    Ok(Figures { pattern, sent: per_second(samples.len()), goodput, cpu, samples, probes })
+    Ok(Figures { pattern, sent: per_second(samples.len()), goodput, cpu, samples, probes, refused })
 }
 
 /// Runs the connections of one thread.
@@ -289,6 +297,21 @@ async fn client(
     samples
 }
 
+/// Returns the server's count of refused requests by reason.
+fn refused(address: SocketAddr) -> anyhow::Result<BTreeMap<String, u64>> {
+    let (mut stream, mut text) = (std::net::TcpStream::connect(address)?, String::new());
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    stream.read_to_string(&mut text)?;
+    let lines =
+        text.lines().filter_map(|line| line.strip_prefix("larder_http_requests_shed_total{reason=\""));
+    lines
+        .map(|line| {
+            let (reason, count) = line.split_once("\"} ").context("an unexpected metric")?;
+            Ok((reason.to_owned(), count.parse()?))
+        })
+        .collect()
+}
+
 /// Asks `/healthz` until `stopped`, and returns the durations after `start`, with those of connecting.
 fn probe(address: SocketAddr, start: Instant, stopped: &AtomicBool) -> anyhow::Result<Vec<Duration>> {
     let mut probes = Vec::new();
@@ -313,9 +336,11 @@ fn print(load: &Load, figures: &Figures, best: &Figures) {
     };
     let lost = samples.iter().filter(|sample| sample.status.is_none()).count();
     let late = samples.iter().filter(|sample| sample.took > HttpConfig::default().timeout).count();
+    let reasons = figures.refused.iter().filter(|(_, count)| **count > 0);
+    let reasons: Vec<String> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
     let (mut good, mut shed, mut probes) = (times(200), times(503), figures.probes.clone());
     println!(
-        "| {} | {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {} | {:.1} | {:.1} | {} | \
+        "| {} | {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {} | {:.1} | {:.1} | {} | {} | \
          {lost} | {late} | {:.1} |",
         load.name,
         figures.pattern.name,
@@ -330,6 +355,7 @@ fn print(load: &Load, figures: &Figures, best: &Figures) {
         shed.len(),
         millis(&mut shed, 99),
         millis(&mut shed, 100),
+        reasons.join(", "),
         samples.len() - good.len() - shed.len() - lost,
         millis(&mut probes, 99),
     );
