@@ -122,14 +122,22 @@ fn check_connection<B>(app: &App, route: &Route, peer: &Peer, request: &Request<
 async fn guard(app: &App, start: Instant, handling: impl Future<Output = Response>) -> Response {
     let mut handled = pin!(AssertUnwindSafe(handling).catch_unwind());
     // Most answers are ready at the first poll and need no timer.
-    let outcome = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
-        Poll::Ready(outcome) => Ok(outcome),
-        Poll::Pending => tokio::time::timeout_at((start + app.config.timeout).into(), handled).await,
-    };
+    let mut timer = pin!(None);
+    let outcome = poll_fn(|context| {
+        if let Poll::Ready(outcome) = handled.as_mut().poll(context) {
+            return Poll::Ready(Ok(outcome));
+        }
+        // Must not poll the handling again: it may have yielded to other requests.
+        if timer.is_none() {
+            timer.set(Some(tokio::time::sleep_until((start + app.config.timeout).into())));
+        }
+        timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(context).map(Err))
+    });
+    let outcome = outcome.await;
     match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(cause)) => problem::panicked(cause.as_ref()),
-        Err(_) => {
+        Err(()) => {
             let limit = app.config.timeout.as_millis();
             Problem::timeout(format!("the request took longer than {limit} ms")).into_response()
         }
