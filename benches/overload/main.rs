@@ -127,12 +127,12 @@ fn main() -> anyhow::Result<()> {
     command.args(["serve", "--listen", "127.0.0.1:0"]).env("LARDER_LOG_LEVEL", "warn");
     let server = Server::start("Larder", &mut command)?;
     println!(
-        "\nBest throughput, and {FACTOR} times its connections and its rate; {} cores, runs of {seconds} s.\n",
+        "\nBest throughput, and {FACTOR} times its connections and its rate; {} cores, {seconds} s each.\n",
         std::thread::available_parallelism()?
     );
     println!(
-        "| load | run | connections | sent/s | goodput/s | of best | of best, per CPU s | p50 ms | p99 ms | \
-         max ms | 503 | 503 p99 ms | 503 max ms | refused by | other | lost | late | /healthz p99 ms |"
+        "| load | run | connections | sent/s | goodput/s | of best | of best, per CPU s | p50 ms | p99 ms \
+         | max ms | 503 | 503 p99 ms | 503 max ms | refused by | other | lost | late | /healthz p99 ms |"
     );
     println!("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|");
     for load in loads(&shop) {
@@ -340,8 +340,8 @@ fn print(load: &Load, figures: &Figures, best: &Figures) {
     let reasons: Vec<String> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
     let (mut good, mut shed, mut probes) = (times(200), times(503), figures.probes.clone());
     println!(
-        "| {} | {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {} | {:.1} | {:.1} | {} | {} | \
-         {lost} | {late} | {:.1} |",
+        "| {} | {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {} | {:.1} | {:.1} | {} \
+         | {} | {lost} | {late} | {:.1} |",
         load.name,
         figures.pattern.name,
         figures.pattern.connections,

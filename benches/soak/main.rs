@@ -84,7 +84,7 @@ const BUDGETS: [(&str, &str, u64); 5] = [
 /// Memory in MiB for older snapshots, which is no setting.
 const OLDER_SNAPSHOTS: u64 = 64;
 
-/// What the clients count.
+/// Counts of the clients.
 #[derive(Default)]
 struct Counts {
     answers: AtomicU64,

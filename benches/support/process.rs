@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Context;
 
-/// What `/proc` shows of a process.
+/// State of a process, as `/proc` shows it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     /// Memory in MiB.

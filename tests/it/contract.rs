@@ -1,8 +1,8 @@
 //! The OpenAPI document against the service: schemathesis sends valid and invalid requests to every operation
 //! and compares each response with the document.
 //!
-//! For a longer run: `CASES=10000 cargo test --test it -- contract --nocapture` sends at least so many requests
-//! to each service, with another seed each time.
+//! For a longer run: `CASES=10000 cargo test --test it -- contract --nocapture` sends at least so many
+//! requests to each service, with another seed each time.
 
 use std::process::Command;
 
