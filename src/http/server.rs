@@ -54,7 +54,6 @@ pub async fn serve(
     workers: &Workers,
     stop: impl Future<Output = ()>,
 ) {
-    limit_unsent(&listener);
     let router = router(Arc::clone(&app));
     let graceful = GracefulShutdown::new();
     let tls = tls.map(Arc::new);
@@ -97,12 +96,12 @@ pub async fn serve(
     }
 }
 
-/// Limits what the kernel keeps for clients of `listener`, whose options accepted connections inherit.
+/// Limits what the kernel keeps for the client of `stream`. Only Linux has the limit.
 #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "only Linux has the limit"))]
-fn limit_unsent(listener: &TcpListener) {
+fn limit_unsent(stream: &TcpStream) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT) {
-        tracing::warn!(%error, "cannot set TCP_NOTSENT_LOWAT: slow clients may lose their connections");
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT: a slow client may seem not to read");
     }
 }
 
@@ -150,6 +149,7 @@ async fn serve_stream(
         Err(error) => return tracing::warn!(%error, "cannot register a connection with the reactor"),
     };
     let _ = stream.set_nodelay(true);
+    limit_unsent(&stream);
     match tls {
         None => serve_requests(stream, peer, watcher, app, router).await,
         Some(tls) => match tls.accept(stream).await {
