@@ -126,7 +126,7 @@ pub struct Serving {
     /// Permits of concurrent exports.
     exports: Arc<Semaphore>,
     /// Time after which an export without a reader ends.
-    export_idle: Duration,
+    pub(crate) export_idle: Duration,
     /// Whether the last poll could read `CURRENT`.
     lake_answers: AtomicBool,
     /// Columns that the configuration declares personal.

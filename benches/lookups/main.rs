@@ -21,6 +21,7 @@ use larder::{snapshot::FileKind, telemetry::Metrics};
 mod layouts;
 mod reads;
 #[path = "../support/shop.rs"]
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod shop;
 
 use reads::{

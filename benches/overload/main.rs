@@ -1,44 +1,64 @@
 //! More load than the service can take: `cargo bench --bench overload`.
 //!
-//! For reads of one customer, batches of 1,000 and audiences: finds the number of connections with the best
-//! throughput, then measures at ten times as many. Goodput is the number of answers with status 200 and
-//! within the deadline per second. A client that gets 503 waits as long as `Retry-After` says. Meanwhile a
-//! thread of its own asks `/healthz` fifty times a second, each time over a new connection. Servers and
-//! clients share the machine's cores.
+//! For reads of one customer, batches of 1,000 and audiences, three runs are measured:
 //!
-//! The aims at ten times the load: goodput of at least 0.9 of the best, no answer later than the deadline,
-//! and `/healthz` within 20 ms at the 99th percentile.
+//! - the best: of some numbers of connections, each with one request at a time, the number with the highest
+//!   goodput;
+//! - ten times the connections: so many clients, of which each waits for its answer before it asks again. A
+//!   client that gets 503 waits as long as `Retry-After` says;
+//! - ten times the rate: requests are due at ten times the goodput of the best, whatever the service does,
+//!   and nobody waits after a 503. A request is sent over one of 2,000 connections that is free; if none is,
+//!   it is left out. `sent/s` shows how many were sent. The generator cannot reach ten times the rate of
+//!   reads of one customer, since the clients take the cores from the service.
+//!
+//! Goodput is the number of answers with status 200 and within the deadline that arrived during the run, per
+//! second. All times count from sending the first byte of the request to the last byte of the answer; `late`
+//! counts answers after the deadline, also those after the end of the run, and `lost` requests whose
+//! connection was closed without an answer. Meanwhile a thread of its own asks `/healthz` fifty times a
+//! second, each time over a new connection, whose time counts.
+//!
+//! Server and clients share the machine's cores. So the goodput under more load is also given for each
+//! second of processor time of the server, relative to that of the best: what the clients take from the
+//! server does not count there, what the server spends on refusals does.
+//!
+//! The aims under both kinds of load: goodput of at least 0.9 of the best, no answer later than the deadline,
+//! 503 within 5 ms and `/healthz` within 20 ms at the 99th percentile.
 //!
 //! `SECONDS=2 cargo bench --bench overload` is a quick run.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::{
+    cell::Cell,
+    collections::BTreeMap,
     io::{Read, Write},
     net::SocketAddr,
     process::Command,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
-use larder::{config::HttpConfig, feature::CustomerId};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use larder::{config::HttpConfig, feature::CustomerId, open_files};
+use tokio::{runtime, task::LocalSet};
 
 #[path = "../support/shop.rs"]
 #[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod shop;
+#[path = "../support/wire.rs"]
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod wire;
 #[path = "../support/wrk.rs"]
 #[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod wrk;
 
 use shop::{Dice, Shop};
+use wire::Connection;
 use wrk::{Server, batch_body, encoded};
 
 /// Number of customers in the snapshot.
@@ -51,6 +71,12 @@ const REQUESTS: usize = 200;
 const CONNECTIONS: [usize; 4] = [4, 16, 32, 64];
 /// Factor of the overload.
 const FACTOR: usize = 10;
+/// Connections over which requests at a given rate are sent: fewer than an address may have.
+const RATE_CONNECTIONS: usize = 2_000;
+/// The longest time that a request may be sent after it was due.
+const SLACK: Duration = Duration::from_millis(10);
+/// Threads of the clients.
+const THREADS: usize = 2;
 /// Interval between two probes.
 const PROBES: Duration = Duration::from_millis(20);
 
@@ -60,79 +86,87 @@ struct Load {
     requests: Arc<[Vec<u8>]>,
 }
 
-/// The status and the duration of an answer.
-#[derive(Clone, Copy)]
-struct Answer {
-    status: u16,
+/// How requests are sent.
+#[derive(Debug, Clone, Copy)]
+struct Pattern {
+    name: &'static str,
+    connections: usize,
+    /// Requests per second; without, each connection sends its next request after an answer.
+    rate: Option<f64>,
+}
+
+/// A request that was sent.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    sent: Instant,
     took: Duration,
+    /// `None` if the connection was closed without an answer.
+    status: Option<u16>,
 }
 
 /// Figures of one run.
 struct Figures {
-    connections: usize,
+    pattern: Pattern,
+    sent: f64,
     goodput: f64,
-    answers: Vec<Answer>,
+    /// Processor time of the server in seconds.
+    cpu: f64,
+    samples: Vec<Sample>,
     probes: Vec<Duration>,
+    /// Number of refused requests by reason, as the server counts them, with those of the warm-up.
+    refused: BTreeMap<String, u64>,
 }
 
 fn main() -> anyhow::Result<()> {
-    tokio::runtime::Runtime::new()?.block_on(measure())
-}
-
-/// Runs all loads and prints the table.
-async fn measure() -> anyhow::Result<()> {
     let seconds =
         std::env::var("SECONDS").map_or(Ok(10), |text| text.parse().context("SECONDS is a number"))?;
-    let shop = Shop::open(CUSTOMERS).await?;
+    let _ = open_files::raise_limit();
+    let shop = runtime::Runtime::new()?.block_on(Shop::open(CUSTOMERS))?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
     command.arg("--config").arg(shop.folder.path().join("larder.toml"));
     command.args(["serve", "--listen", "127.0.0.1:0"]).env("LARDER_LOG_LEVEL", "warn");
     let server = Server::start("Larder", &mut command)?;
-    let address: SocketAddr = server.url.trim_start_matches("http://").parse()?;
     println!(
-        "\nLoad of best throughput and {FACTOR} times as many connections, {} cores, runs of {seconds} s.\n",
+        "\nBest throughput, and {FACTOR} times its connections and its rate; {} cores, {seconds} s each.\n",
         std::thread::available_parallelism()?
     );
     println!(
-        "| load | connections | goodput/s | of best | p50 ms | p99 ms | max ms | 503 | other | late | \
-         /healthz p99 ms |"
+        "| load | run | connections | sent/s | goodput/s | of best | of best, per CPU s | p50 ms | p99 ms \
+         | max ms | 503 | 503 p99 ms | 503 max ms | refused by | other | lost | late | /healthz p99 ms |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|");
     for load in loads(&shop) {
         let mut best: Option<Figures> = None;
         for connections in CONNECTIONS {
-            let figures = run(address, &load, connections, seconds).await?;
+            let figures = run(&server, &load, Pattern { name: "best", connections, rate: None }, seconds)?;
             if best.as_ref().is_none_or(|best| figures.goodput > best.goodput) {
                 best = Some(figures);
             }
         }
         let best = best.context("no run")?;
-        print(&load, &best, best.goodput);
-        print(&load, &run(address, &load, best.connections * FACTOR, seconds).await?, best.goodput);
+        print(&load, &best, &best);
+        let connections = best.pattern.connections * FACTOR;
+        let more = Pattern { name: "10 × connections", connections, rate: None };
+        print(&load, &run(&server, &load, more, seconds)?, &best);
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let rate = Some(best.goodput * FACTOR as f64);
+        let faster = Pattern { name: "10 × rate", connections: RATE_CONNECTIONS, rate };
+        print(&load, &run(&server, &load, faster, seconds)?, &best);
     }
     Ok(())
 }
 
 fn loads(shop: &Shop) -> [Load; 3] {
     let mut dice = Dice::new();
-    let get = |id: &CustomerId| {
-        format!("GET /v1/customers/{} HTTP/1.1\r\nhost: localhost\r\n\r\n", encoded(id)).into_bytes()
-    };
-    let post = |path: &str, body: &str| {
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n",
-            body.len()
-        );
-        format!("{head}{body}").into_bytes()
-    };
+    let get = |id: &CustomerId| wire::get(&format!("/v1/customers/{}", encoded(id)), "");
     let singles = dice.some(&shop.ids, REQUESTS).iter().map(get).collect();
     let batches = (0..REQUESTS)
-        .map(|_| post("/v1/customers/batch", &batch_body(&dice.some(&shop.ids, BATCH))))
+        .map(|_| wire::post("/v1/customers/batch", "", &batch_body(&dice.some(&shop.ids, BATCH))))
         .collect();
     let audience = |number: usize| {
         let expression = format!("rfm.monetary >= {number} and behavior.spend_90d >= {}", number % 7);
-        post("/v1/audiences", &serde_json::json!({"where": expression, "limit": 100}).to_string())
+        let body = serde_json::json!({"where": expression, "limit": 100}).to_string();
+        wire::post("/v1/audiences", "", &body)
     };
     [
         Load { name: "one customer", requests: singles },
@@ -141,82 +175,141 @@ fn loads(shop: &Shop) -> [Load; 3] {
     ]
 }
 
-/// Sends the requests of `load` over `connections` connections for `seconds`, after a second to warm up.
-async fn run(address: SocketAddr, load: &Load, connections: usize, seconds: u64) -> anyhow::Result<Figures> {
+/// Sends the requests of `load` for `seconds`, and a second before that is not measured.
+fn run(server: &Server, load: &Load, pattern: Pattern, seconds: u64) -> anyhow::Result<Figures> {
+    let address: SocketAddr = server.url.trim_start_matches("http://").parse()?;
+    let refused_before = refused(address)?;
     let start = Instant::now() + Duration::from_secs(1);
     let end = start + Duration::from_secs(seconds);
-    let clients = (0..connections)
-        .map(|number| tokio::spawn(client(address, Arc::clone(&load.requests), number, start, end)))
-        .collect::<Vec<_>>();
+    let clients: Vec<JoinHandle<_>> = (0..THREADS)
+        .map(|thread| {
+            let requests = Arc::clone(&load.requests);
+            std::thread::spawn(move || clients(address, &requests, pattern, thread, end))
+        })
+        .collect();
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let probing = std::thread::spawn(move || probe(address, start, &stopped));
-    let mut answers = Vec::new();
+    std::thread::sleep(start.saturating_duration_since(Instant::now()));
+    let before = server.cpu()?;
+    std::thread::sleep(end.saturating_duration_since(Instant::now()));
+    let cpu = server.cpu()? - before;
+    let mut samples = Vec::new();
     for client in clients {
-        answers.extend(client.await??);
+        samples.extend(client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??);
     }
     stop.store(true, Ordering::Relaxed);
     let probes = probing.join().map_err(|_| anyhow::anyhow!("the probes panicked"))??;
-    ensure!(!answers.is_empty() && !probes.is_empty(), "no answers");
     let deadline = HttpConfig::default().timeout;
-    let good = answers.iter().filter(|answer| answer.status == 200 && answer.took <= deadline).count();
-    #[expect(clippy::cast_precision_loss, reason = "a number of answers")]
-    let goodput = good as f64 / start.elapsed().as_secs_f64();
-    Ok(Figures { connections, goodput, answers, probes })
+    let good = samples.iter().filter(|sample| {
+        let answered = sample.sent + sample.took;
+        (start..end).contains(&answered) && sample.status == Some(200) && sample.took <= deadline
+    });
+    #[expect(clippy::cast_precision_loss, reason = "numbers of requests and seconds")]
+    let per_second = |count: usize| count as f64 / seconds as f64;
+    let goodput = per_second(good.count());
+    samples.retain(|sample| sample.sent >= start);
+    let mut refused = refused(address)?;
+    for (reason, count) in &mut refused {
+        *count -= refused_before.get(reason).copied().unwrap_or_default();
+    }
+    ensure!(!samples.is_empty() && !probes.is_empty(), "no answers");
+    Ok(Figures { pattern, sent: per_second(samples.len()), goodput, cpu, samples, probes, refused })
 }
 
-/// Sends requests one after the other until `end`, and returns the answers to those sent after `start`.
+/// Runs the connections of one thread.
+fn clients(
+    address: SocketAddr,
+    requests: &Arc<[Vec<u8>]>,
+    pattern: Pattern,
+    thread: usize,
+    end: Instant,
+) -> anyhow::Result<Vec<Sample>> {
+    let arrivals = pattern.rate.map(|rate| {
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let interval = Duration::from_secs_f64(THREADS as f64 / rate);
+        Rc::new(Arrivals { begin: Instant::now(), interval, next: Cell::new(0) })
+    });
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let connections = (thread..pattern.connections).step_by(THREADS).map(|number| {
+            tokio::task::spawn_local(client(address, Arc::clone(requests), number, arrivals.clone(), end))
+        });
+        let mut samples = Vec::new();
+        for client in connections.collect::<Vec<_>>() {
+            samples.extend(client.await?);
+        }
+        Ok(samples)
+    })
+}
+
+/// The times at which the requests of a thread are due.
+struct Arrivals {
+    begin: Instant,
+    interval: Duration,
+    /// Number of the next request.
+    next: Cell<u64>,
+}
+
+impl Arrivals {
+    /// Returns when the next request is due. Leaves out those that should have been sent long ago.
+    fn next(&self) -> Instant {
+        let overdue = self.begin.elapsed().saturating_sub(SLACK).div_duration_f64(self.interval);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of requests")]
+        let number = self.next.get().max(overdue as u64);
+        self.next.set(number + 1);
+        #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
+        let offset = self.interval.mul_f64(number as f64);
+        self.begin + offset
+    }
+}
+
+/// Sends requests one after the other until the end of the run.
 async fn client(
     address: SocketAddr,
     requests: Arc<[Vec<u8>]>,
     number: usize,
-    start: Instant,
+    arrivals: Option<Rc<Arrivals>>,
     end: Instant,
-) -> anyhow::Result<Vec<Answer>> {
-    let (mut stream, mut answers) = (TcpStream::connect(address).await?, Vec::new());
-    stream.set_nodelay(true)?;
-    let mut buffer = Vec::with_capacity(1 << 16);
+) -> Vec<Sample> {
+    let (mut connection, mut samples) = (Connection::new(address), Vec::new());
     for request in requests.iter().cycle().skip(number * 37 % requests.len()) {
+        if let Some(arrivals) = &arrivals {
+            tokio::time::sleep_until(arrivals.next().into()).await;
+        }
         let sent = Instant::now();
         if sent >= end {
             break;
         }
-        stream.write_all(request).await?;
-        let Some((status, closes)) = read(&mut stream, &mut buffer).await? else {
-            stream = TcpStream::connect(address).await?;
-            continue;
+        let answered = async {
+            connection.send(request).await?;
+            connection.answer(None).await
         };
-        if sent >= start {
-            answers.push(Answer { status, took: sent.elapsed() });
+        let status = answered.await.map(|head| head.status).ok();
+        samples.push(Sample { sent, took: sent.elapsed(), status });
+        if status.is_none() {
+            connection.close();
         }
-        if closes {
-            stream = TcpStream::connect(address).await?;
-        }
-        if status == 503 {
+        if status == Some(503) && arrivals.is_none() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
-    Ok(answers)
+    samples
 }
 
-/// Reads an answer; returns its status and whether the connection closes, or `None` if it closed before.
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<Option<(u16, bool)>> {
-    buffer.clear();
-    loop {
-        if stream.read_buf(buffer).await? == 0 {
-            return Ok(None);
-        }
-        let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
-        let head = std::str::from_utf8(&buffer[..end])?.to_ascii_lowercase();
-        let status = head.get(9..12).context("no status")?.parse()?;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        let length: usize = length.context("no length")?.parse()?;
-        let closes = head.contains("connection: close");
-        while buffer.len() < end + 4 + length {
-            ensure!(stream.read_buf(buffer).await? > 0, "an answer ended early");
-        }
-        return Ok(Some((status, closes)));
-    }
+/// Returns the server's count of refused requests by reason.
+fn refused(address: SocketAddr) -> anyhow::Result<BTreeMap<String, u64>> {
+    let (mut stream, mut text) = (std::net::TcpStream::connect(address)?, String::new());
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    stream.read_to_string(&mut text)?;
+    let lines =
+        text.lines().filter_map(|line| line.strip_prefix("larder_http_requests_shed_total{reason=\""));
+    lines
+        .map(|line| {
+            let (reason, count) = line.split_once("\"} ").context("an unexpected metric")?;
+            Ok((reason.to_owned(), count.parse()?))
+        })
+        .collect()
 }
 
 /// Asks `/healthz` until `stopped`, and returns the durations after `start`, with those of connecting.
@@ -236,25 +329,34 @@ fn probe(address: SocketAddr, start: Instant, stopped: &AtomicBool) -> anyhow::R
     Ok(probes)
 }
 
-fn print(load: &Load, figures: &Figures, best: f64) {
-    let answers = &figures.answers;
-    let of = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
-    let deadline = HttpConfig::default().timeout;
-    let late = answers.iter().filter(|answer| answer.took > deadline).count();
-    let mut good: Vec<Duration> =
-        answers.iter().filter(|answer| answer.status == 200).map(|answer| answer.took).collect();
-    let mut probes = figures.probes.clone();
+fn print(load: &Load, figures: &Figures, best: &Figures) {
+    let samples = &figures.samples;
+    let times = |status: u16| -> Vec<Duration> {
+        samples.iter().filter(|sample| sample.status == Some(status)).map(|sample| sample.took).collect()
+    };
+    let lost = samples.iter().filter(|sample| sample.status.is_none()).count();
+    let late = samples.iter().filter(|sample| sample.took > HttpConfig::default().timeout).count();
+    let reasons = figures.refused.iter().filter(|(_, count)| **count > 0);
+    let reasons: Vec<String> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
+    let (mut good, mut shed, mut probes) = (times(200), times(503), figures.probes.clone());
     println!(
-        "| {} | {} | {:.0} | {:.2} | {:.1} | {:.1} | {:.1} | {} | {} | {late} | {:.1} |",
+        "| {} | {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {} | {:.1} | {:.1} | {} \
+         | {} | {lost} | {late} | {:.1} |",
         load.name,
-        figures.connections,
+        figures.pattern.name,
+        figures.pattern.connections,
+        figures.sent,
         figures.goodput,
-        figures.goodput / best,
+        figures.goodput / best.goodput,
+        figures.goodput / figures.cpu / (best.goodput / best.cpu),
         millis(&mut good, 50),
         millis(&mut good, 99),
         millis(&mut good, 100),
-        of(503),
-        answers.len() - of(200) - of(503),
+        shed.len(),
+        millis(&mut shed, 99),
+        millis(&mut shed, 100),
+        reasons.join(", "),
+        samples.len() - good.len() - shed.len() - lost,
         millis(&mut probes, 99),
     );
 }

@@ -42,10 +42,16 @@ impl Shop {
 
     /// Does the same as [`Self::open`] and keeps the raw data for further snapshots.
     pub(crate) async fn keep_raw(customers: u32) -> anyhow::Result<Self> {
+        Self::generate(customers, LINES).await
+    }
+
+    /// Generates `lines` transactions for each of `customers` customers, builds and publishes a snapshot, and
+    /// keeps the raw data.
+    pub(crate) async fn generate(customers: u32, lines: u64) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let raw = folder.path().join("lake").join("raw");
         std::fs::create_dir_all(&raw)?;
-        let retail = Retail { customers, lines: u64::from(customers) * LINES, seed: SEED, compress: false };
+        let retail = Retail { customers, lines: u64::from(customers) * lines, seed: SEED, compress: false };
         generate(&retail, &raw, &|_, _| {})?;
         let text = "[raw.customers]\ncolumns = { created_at = \"signed_up_at\" }\n\
             personal = [\"name\", \"email\"]\n";
@@ -76,6 +82,7 @@ async fn ids(lake: &Lake, manifest: &Manifest) -> anyhow::Result<Vec<CustomerId>
 }
 
 /// A pseudo-random generator with a fixed seed (`SplitMix64`).
+#[derive(Clone)]
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -89,6 +96,11 @@ impl Dice {
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((mixed ^ (mixed >> 31)) % (limit as u64)).unwrap_or(0)
+    }
+
+    /// Chooses an item of `all`, unless there is none.
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
+        if all.is_empty() { None } else { all.get(self.below(all.len())) }
     }
 
     /// Chooses `count` items of `all`, with repetition.

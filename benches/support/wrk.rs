@@ -39,6 +39,11 @@ impl Server {
         Self { name, url, child: None }
     }
 
+    /// Returns the id of the process; `None` for a server that was started elsewhere.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Returns the processor time used so far in seconds; 0 for a server that was started elsewhere.
     pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
         let Some(child) = &self.child else { return Ok(0.0) };

@@ -42,10 +42,10 @@ pub struct HttpConfig {
     /// Default: `"1MiB"`.
     #[serde(deserialize_with = "bytes")]
     pub body_limit: u64,
-    /// Memory for the bodies of all requests that are being received or answered. A request whose body does
-    /// not fit gets 503.
+    /// Memory for the bodies of all requests that are being received or answered, and for unsent answers.
+    /// Answers below 16 KiB do not count. A request whose body or answer does not fit gets 503.
     ///
-    /// Default: `"64MiB"`.
+    /// Default: `"128MiB"`.
     #[serde(deserialize_with = "bytes")]
     pub bodies: u64,
     /// Largest number of requests that may wait for a thread to answer them; further requests get 503. Reads
@@ -156,7 +156,7 @@ impl Default for HttpConfig {
             anonymous_rate: None,
             timeout: Duration::from_secs(10),
             body_limit: 1 << 20,
-            bodies: 64 << 20,
+            bodies: 128 << 20,
             queue: NonZeroUsize::new(1_024).unwrap_or(NonZeroUsize::MIN),
             connections: NonZeroUsize::new(4_096).unwrap_or(NonZeroUsize::MIN),
             connections_per_address: NonZeroUsize::new(2_048).unwrap_or(NonZeroUsize::MIN),

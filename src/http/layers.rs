@@ -1,6 +1,8 @@
 //! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics,
 //! access log), loopback guard, CORS, compression, gate (API key, scope, rate limit), queue, cache control.
 
+use std::sync::Arc;
+
 use crate::{
     config::{Config, KeyConfig},
     telemetry::{LogThrottle, Metrics},
@@ -36,7 +38,7 @@ pub(super) struct Layers {
     gate: Gate,
     cache_control: CacheControl,
     queue: Queue,
-    bodies: Bodies,
+    bodies: Arc<Bodies>,
     /// Limit of log lines about refused callers.
     throttle: LogThrottle,
 }
@@ -55,9 +57,17 @@ impl Layers {
             cache_control: CacheControl::new(&config.http),
             gate: Gate::new(config, metrics),
             queue: Queue::new(config.http.queue.get()),
-            bodies: Bodies::new(config.http.bodies),
+            bodies: Arc::new(Bodies::new(config.http.bodies)),
             throttle: LogThrottle::default(),
         }
+    }
+
+    /// Logs that a connection was closed because the client does not read its answers.
+    pub(super) fn log_unread(&self, peer: &Peer) {
+        self.throttle.log(&format!("unread {}", peer.client), |suppressed| {
+            let why = "the client reads no answers";
+            tracing::warn!(client = %peer.client, why, suppressed, "connection closed");
+        });
     }
 
     /// Replaces the API keys, as [`Gate::replace_keys`] does.

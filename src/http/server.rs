@@ -1,4 +1,4 @@
-//! The listener: accepts connections, closes idle ones, and drains on shutdown.
+//! The listener: accepts connections, closes idle and stalled ones, and drains on shutdown.
 
 use std::{
     convert::Infallible,
@@ -29,13 +29,17 @@ use crate::{open_files, telemetry::LogThrottle, workers::Workers};
 mod activity;
 mod connections;
 
-use activity::{Activity, CountedStream};
+use activity::{Activity, CountedStream, Inactivity};
 use connections::{Connections, Place};
 
 /// Size of the buffer of a connection in bytes. A larger head may be refused, and one of twice the size is.
 const BUFFER: usize = 32 << 10;
 /// The longest time that a connection beyond a bound is open.
 const SPARE_TIME: Duration = Duration::from_secs(2);
+/// Bytes that the kernel keeps for a client besides those under way to it. By default it keeps megabytes, and
+/// asks for more only when a third is gone: for a slow client that looks as if it read nothing for minutes.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 256 << 10;
 /// The pause after a failed accept, for example when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -92,6 +96,15 @@ pub async fn serve(
     }
 }
 
+/// Limits what the kernel keeps for the client of `stream`. Only Linux has the limit.
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "only Linux has the limit"))]
+fn limit_unsent(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT: a slow client may seem not to read");
+    }
+}
+
 /// A connection that was accepted.
 struct Accepted {
     stream: std::net::TcpStream,
@@ -136,6 +149,7 @@ async fn serve_stream(
         Err(error) => return tracing::warn!(%error, "cannot register a connection with the reactor"),
     };
     let _ = stream.set_nodelay(true);
+    limit_unsent(&stream);
     match tls {
         None => serve_requests(stream, peer, watcher, app, router).await,
         Some(tls) => match tls.accept(stream).await {
@@ -157,7 +171,7 @@ async fn serve_requests(
     let stream = CountedStream::new(stream, Arc::clone(&activity));
     let is_spare = peer.is_spare();
     let shared = Arc::new(ConnectionState { app, router, peer, activity: Arc::clone(&activity) });
-    let service = service_fn(move |request| {
+    let service = service_fn(|request| {
         let turn = Turn::begin(&shared);
         async move {
             let answer = layers::respond(&turn.0.app, &turn.0.router, &turn.0.peer, request).await?;
@@ -172,12 +186,16 @@ async fn serve_requests(
     let mut connection = http1::Builder::new();
     // `Activity` limits the time of a head instead, at less cost.
     connection.header_read_timeout(None).max_buf_size(BUFFER).keep_alive(!is_spare);
+    let stall = activity::STALL.max(shared.app.serving.export_idle);
     let connection = watcher.watch(connection.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = connection => if let Err(error) = ended {
             tracing::debug!(%error, "connection failed");
         },
-        () = activity.ended(activity::INTERVAL) => tracing::debug!("idle connection closed"),
+        inactivity = activity.ended(activity::INTERVAL, stall) => match inactivity {
+            Inactivity::NoRequest => tracing::debug!("idle connection closed"),
+            Inactivity::NoRead => shared.app.layers.log_unread(&shared.peer),
+        },
     }
 }
 

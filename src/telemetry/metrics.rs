@@ -57,7 +57,7 @@ metrics! {
     /// Number of open HTTP connections.
     http_connections: IntGauge = "http_connections_open" [];
     /// Number of HTTP requests answered with 503 by a bound, by reason: connections (beyond the number of
-    /// connections), queue (too many requests wait) or bodies (no memory for the body).
+    /// connections), queue (too many requests wait) or bodies (no memory for the body or the answer).
     http_shed: IntCounterVec = "http_requests_shed_total" ["reason"];
     /// Number of requests to routes that need a scope, by API key (or `anonymous`) and outcome: passed,
     /// forbidden (the key lacks the scope) or limited (rate limit exceeded).

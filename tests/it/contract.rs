@@ -1,7 +1,8 @@
 //! The OpenAPI document against the service: schemathesis sends valid and invalid requests to every operation
 //! and compares each response with the document.
 //!
-//! For a longer run: `SECONDS=300 cargo test --test it -- contract --nocapture`.
+//! For a longer run: `CASES=10000 cargo test --test it -- contract --nocapture` sends at least so many
+//! requests to each service, with another seed each time.
 
 use std::process::Command;
 
@@ -25,15 +26,22 @@ fn schemathesis(service: &Service, keys: bool, arguments: &[&str]) {
     command.args(["--exclude-checks", without]);
     let folder = tempfile::tempdir().unwrap();
     command.current_dir(folder.path()).env("HOME", folder.path());
-    // Without `SECONDS`, a few examples per operation.
-    match std::env::var("SECONDS") {
-        Ok(seconds) => command.args(["--max-time", &seconds, "--continue-on-failure"]),
-        Err(_) => command.args(["--max-examples=5", "--seed=1", "--phases=examples,coverage,fuzzing"]),
+    let cases: Option<usize> =
+        std::env::var("CASES").ok().map(|text| text.parse().expect("CASES is a number"));
+    match cases {
+        // Examples per operation. A third of the operations have few different requests.
+        Some(cases) => {
+            command.args([&format!("--max-examples={}", cases.div_ceil(15)), "--continue-on-failure"])
+        }
+        None => command.args(["--max-examples=5", "--seed=1"]),
     };
+    command.arg("--phases=examples,coverage,fuzzing");
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     println!("{text}");
+    let sent = text.lines().find_map(|line| line.trim().split_once(" generated")?.0.parse::<usize>().ok());
+    assert!(sent.unwrap() >= cases.unwrap_or(500), "{sent:?} requests were sent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

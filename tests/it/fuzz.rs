@@ -1,6 +1,6 @@
 //! The fuzz targets over their corpus, and over random changes of it.
 //!
-//! `cargo +nightly fuzz run NAME` searches for more. A crash that it finds is kept as a file of the corpus.
+//! `bash fuzz/run.sh NAME` searches for more. A crash that it finds is kept as a file of the corpus.
 
 use std::{
     collections::BTreeSet,

@@ -1,7 +1,11 @@
 //! More load than the service can take: bounds of connections, open files, waiting requests, bodies and
 //! heads.
 
-use std::{num::NonZeroUsize, process::Command};
+use std::{
+    num::NonZeroUsize,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use larder::config::Config;
 use serde_json::json;
@@ -11,9 +15,13 @@ use tokio::{
 };
 
 use crate::support::{
+    large::large,
     program::Program,
     shop::{Answer, PATIENCE, Service, Shop, corners, eventually},
 };
+
+/// The longest time by which a busy machine may delay an answer.
+const MARGIN: Duration = Duration::from_secs(2);
 
 fn number(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
@@ -147,6 +155,107 @@ async fn bodies_beyond_their_memory_get_503() {
         assert_eq!(service.post("/v1/customers/batch", r#"{"ids":["17850"]}"#).await.status, 200);
     }
     assert_eq!(service.metric("larder_http_requests_shed_total{reason=\"bodies\"}").await, 1.0);
+}
+
+/// Reads the head of an answer.
+async fn head_of(stream: &mut TcpStream) -> String {
+    let mut answer = vec![0; 4_096];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[tokio::test]
+async fn deadline_counts_from_the_head_also_for_a_slow_body() {
+    let mut shop = corners();
+    shop.config.http.timeout = Duration::from_millis(300);
+    let service = shop.open().await;
+    for path in ["/v1/customers/batch", "/v1/audiences", "/v1/audiences/export", "/get-online-features"] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             content-length: 100\r\n\r\n"
+        );
+        for start in [head.clone(), format!("{head}{{")] {
+            let (mut stream, sent) = (connect(&service.url).await, Instant::now());
+            stream.write_all(start.as_bytes()).await.unwrap();
+            let (answer, took) = (head_of(&mut stream).await, sent.elapsed());
+            assert!(answer.starts_with("HTTP/1.1 504"), "{path}: {answer}");
+            assert!(answer.contains("urn:larder:problem:timeout"), "{path}: {answer}");
+            assert!(took >= Duration::from_millis(300) && took < MARGIN, "{path}: {took:?}");
+        }
+    }
+    assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_wait_longer_than_the_deadline_get_504_in_time() {
+    let timeout = Duration::from_millis(50);
+    let mut shop = large(2_000).await;
+    shop.config.http.timeout = timeout;
+    shop.config.http.bodies = 4 << 30;
+    let service = shop.serve().await;
+    let path = "/v1/segments/all/customers?limit=1000";
+    // The rows are in memory afterwards.
+    eventually(|| service.get(path), |answer| answer.status == 200).await;
+    let mut streams = Vec::new();
+    for _ in 0..300 {
+        let mut stream = connect(&service.url).await;
+        assert!(ask(&mut stream, "/healthz").await.starts_with("HTTP/1.1 200"));
+        streams.push(stream);
+    }
+    // More work than fits into the deadline, all sent at once.
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let answers = streams.iter_mut().map(async |stream| {
+        let sent = Instant::now();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        (head_of(stream).await, sent.elapsed())
+    });
+    let answers = futures::future::join_all(answers).await;
+    for (answer, took) in &answers {
+        let status = answer.get(9..12).unwrap_or_default();
+        assert!(["200", "504"].contains(&status), "{answer}");
+        assert!(*took < timeout + MARGIN, "{status} after {took:?}");
+        assert!(status == "200" || *took >= timeout, "{status} after {took:?}");
+    }
+    let late = answers.iter().filter(|(answer, _)| answer.starts_with("HTTP/1.1 504")).count();
+    println!("{late} requests got 504, most after {:?}", answers.iter().map(|(_, took)| took).max());
+    assert!(late > 0);
+}
+
+#[tokio::test]
+async fn answers_that_clients_do_not_read_are_bounded() {
+    let mut shop = corners();
+    shop.config.http.bodies = 4 << 20;
+    let service = shop.open().await;
+    let ids: Vec<&str> = std::iter::repeat_n("17850", 1_000).collect();
+    let body = json!({ "ids": ids }).to_string();
+    for encoding in ["identity", "gzip"] {
+        let request = format!(
+            "POST /v1/customers/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             accept-encoding: {encoding}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut unread = Vec::new();
+        let batch = async || service.post("/v1/customers/batch", body.as_str()).await;
+        let refused = loop {
+            let mut stream = connect(&service.url).await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            unread.push(stream);
+            let answer = batch().await;
+            // A compressed answer is small, and is taken by the kernel.
+            if answer.status == 503 || unread.len() == 20 {
+                break answer;
+            }
+            assert_eq!(answer.status, 200);
+        };
+        if encoding == "identity" {
+            assert_eq!((refused.status, refused.problem().as_str()), (503, "busy"));
+            assert!(unread.len() > 1);
+        }
+        assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
+        drop(unread);
+        eventually(batch, |answer| answer.status == 200).await;
+    }
+    assert!(service.metric("larder_http_requests_shed_total{reason=\"bodies\"}").await >= 1.0);
 }
 
 #[tokio::test]

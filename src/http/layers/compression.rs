@@ -6,7 +6,10 @@
 use std::{
     convert::Infallible,
     error::Error,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{
@@ -25,6 +28,8 @@ use tower_http::compression::{
     predicate::{DefaultPredicate, Predicate, SizeAbove},
 };
 
+use super::bodies::Bodies;
+
 /// The smallest body in bytes that is compressed. A customer's row is smaller, and faster sent as it is.
 const MIN_SIZE: u64 = 8 << 10;
 /// Chunks of a streamed body that may wait for the client.
@@ -36,7 +41,13 @@ type BoxError = Box<dyn Error + Send + Sync>;
 type Chunk = Option<Result<Bytes, BoxError>>;
 
 /// Calls `handler`, and compresses its answer with an encoding that the request accepts.
-pub(super) async fn compressed<S>(mut handler: S, request: Request<Incoming>) -> Result<Response, Infallible>
+///
+/// The compressed bytes count as `bodies`, as those of the answer do.
+pub(super) async fn compressed<S>(
+    mut handler: S,
+    request: Request<Incoming>,
+    bodies: &Arc<Bodies>,
+) -> Result<Response, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
@@ -57,16 +68,16 @@ where
         return Ok(response.map(Body::new));
     }
     let waiting = if streamed.into_inner() { WAITING_CHUNKS } else { Semaphore::MAX_PERMITS };
-    Ok(response.map(|body| off_reactor(body, waiting)))
+    Ok(response.map(|body| off_reactor(body, waiting, Arc::clone(bodies))))
 }
 
 /// Returns a body whose chunks a blocking thread makes from `body`, at most `waiting` ahead of the client.
-fn off_reactor<B>(body: B, waiting: usize) -> Body
+fn off_reactor<B>(body: B, waiting: usize, bodies: Arc<Bodies>) -> Body
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(waiting);
-    tokio::task::spawn_blocking(move || block_on(send_chunks(body, sender)));
+    tokio::task::spawn_blocking(move || block_on(send_chunks(body, sender, &bodies)));
     let chunks = stream::unfold(Some(receiver), |receiver| async {
         let mut receiver = receiver?;
         let stopped = || Some(Err("the compressing thread stopped".into()));
@@ -78,13 +89,14 @@ where
 }
 
 /// Sends the chunks of `body` until it ends, fails, or the client closes the connection.
-async fn send_chunks<B>(body: B, sender: mpsc::Sender<Chunk>)
+async fn send_chunks<B>(body: B, sender: mpsc::Sender<Chunk>, bodies: &Arc<Bodies>)
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
 {
     let mut chunks = std::pin::pin!(body.into_data_stream());
     while let Some(chunk) = chunks.next().await {
-        if sender.send(Some(chunk.map_err(Into::into))).await.is_err() {
+        let chunk = chunk.map(|bytes| bodies.count(bytes)).map_err(Into::into);
+        if sender.send(Some(chunk)).await.is_err() {
             return;
         }
     }

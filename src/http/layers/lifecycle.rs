@@ -18,7 +18,7 @@ use futures::FutureExt;
 use hyper::body::Incoming;
 use tower::{Layer, Service, service_fn};
 
-use super::{Peer, compression::compressed, gate::Admission, request_id::REQUEST_ID};
+use super::{Layers, Peer, compression::compressed, gate::Admission, request_id::REQUEST_ID};
 use crate::{
     http::{
         App,
@@ -67,9 +67,11 @@ pub(crate) async fn respond(
             service_fn(|request| dispatch_in_time(app, router, arrival, refusal.take(), request).map(Ok));
         // In boxes, so that the future of a request without these layers is small: it is moved once.
         let Ok::<_, Infallible>(response) = match cors {
-            Some(cors) if compresses => Box::pin(compressed(cors.layer(handler), request)).await,
+            Some(cors) if compresses => {
+                Box::pin(compressed(cors.layer(handler), request, &layers.bodies)).await
+            }
             Some(cors) => Box::pin(cors.layer(handler).call(request)).await,
-            None => Box::pin(compressed(handler, request)).await,
+            None => Box::pin(compressed(handler, request, &layers.bodies)).await,
         };
         response
     };
@@ -132,14 +134,22 @@ async fn dispatch_in_time(
     let handling = dispatch(app, router, arrival, refusal, request);
     let mut handled = pin!(AssertUnwindSafe(handling).catch_unwind());
     // Most answers are ready at the first poll and need no timer.
-    let outcome = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
-        Poll::Ready(outcome) => Ok(outcome),
-        Poll::Pending => tokio::time::timeout_at((arrival.at + app.config.timeout).into(), handled).await,
-    };
+    let mut timer = pin!(None);
+    let outcome = poll_fn(|context| {
+        if let Poll::Ready(outcome) = handled.as_mut().poll(context) {
+            return Poll::Ready(Ok(outcome));
+        }
+        // Must not poll the handling again: it may have yielded to other requests.
+        if timer.is_none() {
+            timer.set(Some(tokio::time::sleep_until((arrival.at + app.config.timeout).into())));
+        }
+        timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(context).map(Err))
+    });
+    let outcome = outcome.await;
     match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(cause)) => problem::panicked(cause.as_ref()),
-        Err(_) => {
+        Err(()) => {
             let limit = app.config.timeout.as_millis();
             Problem::timeout(format!("the request took longer than {limit} ms")).into_response()
         }
@@ -192,10 +202,11 @@ async fn answer_in_turns(
     arrival: Arrival<'_>,
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
+    let Layers { queue, bodies, .. } = &app.layers;
     let shed = |reason| app.metrics.http_shed.with_label_values(&[reason]).inc();
-    let enter = || app.layers.queue.enter().inspect_err(|_| shed("queue"));
+    let enter = || queue.enter().inspect_err(|_| shed("queue"));
     let mut place = enter()?;
-    let mut memory = app.layers.bodies.body();
+    let mut memory = bodies.body();
     let (mut parts, body) = request.into_parts();
     let body = if parts.method == Method::POST {
         // A slow body takes no place from requests that are complete.
@@ -208,9 +219,13 @@ async fn answer_in_turns(
     } else {
         Body::new(body)
     };
-    let answer = router.clone().call(Request::from_parts(parts, body));
-    let Ok(response) = place.in_turns(&arrival.peer.pace, arrival.at, answer).await;
-    Ok(response)
+    let answer = async {
+        memory.check_room()?;
+        let Ok(response) = router.clone().call(Request::from_parts(parts, body)).await;
+        bodies.hold_answer(response)
+    };
+    let answer = place.in_turns(&arrival.peer.pace, arrival.at, answer).await;
+    answer.inspect_err(|_| shed("bodies"))
 }
 
 /// Counts a request as open until dropped, also when the client closes the connection.

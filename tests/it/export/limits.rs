@@ -2,6 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
+
 use super::csv;
 use crate::support::{
     large::large,
@@ -66,6 +71,35 @@ async fn export_stops_when_receiver_disconnects_or_is_idle() {
     assert_eq!(open().await, 0.0);
     let whole = ask().await.unwrap().bytes().await.unwrap();
     assert_eq!(whole.split(|byte| *byte == b'\n').count(), 60_001);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_receiver_gets_the_whole_export() {
+    let mut shop = large(20_000).await;
+    shop.config.serving.export_idle = Duration::from_secs(2);
+    let service = shop.serve().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    // The bytes wait in the service, not in the buffer of the receiver.
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let address = service.url.trim_start_matches("http://").parse().unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = "GET /v1/segments/all/export?format=ndjson HTTP/1.1\r\nhost: localhost\r\n\
+        connection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let (mut received, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        let read = stream.read(&mut buffer).await.unwrap();
+        if read == 0 {
+            break;
+        }
+        received.extend_from_slice(&buffer[..read]);
+        // 400 KB/s at first: each pause is far shorter than the receiver may be idle.
+        if received.len() < 2 << 20 {
+            tokio::time::sleep(Duration::from_millis(160)).await;
+        }
+    }
+    assert!(received.ends_with(b"\r\n0\r\n\r\n"), "{} bytes received", received.len());
+    assert_eq!(service.metric("larder_exports_total{outcome=\"finished\"}").await, 1.0);
 }
 
 /// Runs `larder export`, and returns its peak memory in KiB.
