@@ -130,6 +130,12 @@ impl Served {
         self.forgotten.contains(id)
     }
 
+    /// Returns the number of customers on the erasure list, whether or not the snapshot holds them.
+    #[must_use]
+    pub fn erased_count(&self) -> u64 {
+        self.forgotten.len() as u64
+    }
+
     /// Returns the manifest without erased customers, and without personal values unless `pii` is set.
     #[must_use]
     pub fn manifest_for(&self, pii: bool) -> Manifest {
