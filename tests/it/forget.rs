@@ -10,6 +10,7 @@ use crate::support::shop::{Service, Shop, eventually};
 mod cli;
 mod store;
 mod traces;
+mod worlds;
 
 /// Creates a shop with `customers` customers in a few segments, with churn and recommendations.
 fn shop_with_customers(toml: &str, customers: usize) -> Shop {
