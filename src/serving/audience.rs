@@ -163,6 +163,17 @@ impl Serving {
     }
 }
 
+/// Ranks of the members of an audience.
+pub(super) struct AudienceRanking {
+    /// Rank of every customer of the snapshot, by the customer's number, counted from 1; 0 for a customer who
+    /// is not a member or is beyond the limit.
+    pub(super) ranks: Vec<u32>,
+    /// Number of members.
+    pub(super) total: u64,
+    /// Hints of the expression.
+    pub(super) hints: Vec<(usize, String)>,
+}
+
 /// Page of members.
 #[derive(Default)]
 struct RankedPage {
@@ -275,13 +286,8 @@ impl Served {
         Ok(hints)
     }
 
-    /// Ranks the members of an audience. Returns the rank of every customer of the snapshot, by the
-    /// customer's number, and the hints of the expression. Ranks count from 1; 0 stands for a customer who is
-    /// not a member or is beyond the limit.
-    pub(super) async fn ranks(
-        &self,
-        request: &Ranked,
-    ) -> Result<(Vec<u32>, Vec<(usize, String)>), AudienceError> {
+    /// Ranks the members of an audience.
+    pub(super) async fn ranking(&self, request: &Ranked) -> Result<AudienceRanking, AudienceError> {
         let plan = self.plan(&request.expression)?;
         let (feature, descending) = &request.order_by;
         self.check_order(feature)?;
@@ -295,9 +301,10 @@ impl Served {
             let mut ranks = vec![0; evaluation.customers];
             let ranked = (1..).zip(order.walk(&members));
             ranked.take(limit).for_each(|(rank, customer)| ranks[customer] = rank);
-            Ok(ranks)
+            Ok((ranks, members.count() as u64))
         };
-        Ok((self.sets.cache.compute(rank).await?, hints))
+        let (ranks, total) = self.sets.cache.compute(rank).await?;
+        Ok(AudienceRanking { ranks, total, hints })
     }
 
     /// Plans `expression` against the views and segments of the snapshot.

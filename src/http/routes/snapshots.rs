@@ -16,7 +16,10 @@ use crate::{
         App, Problem,
         access::Access,
         extract::PathParam,
-        reply::audit::{self, PersonalData},
+        reply::{
+            MinCount,
+            audit::{self, PersonalData},
+        },
     },
     serving::ReadError,
     snapshot::{Manifest, SnapshotId, rfc3339},
@@ -98,7 +101,15 @@ pub(crate) async fn get_snapshot(
 ) -> Result<Response, Problem> {
     let served = app.serving.snapshot(&id).await?;
     let pii = access.has(Scope::Pii);
-    let manifest = served.manifest_for(pii);
+    let (mut manifest, least) = (served.manifest_for(pii), MinCount::of(&app, &access));
+    let few: BTreeSet<String> = manifest
+        .segments
+        .iter()
+        .filter(|segment| least.withholds(segment.size))
+        .map(|segment| segment.name.clone())
+        .collect();
+    manifest.segments.retain(|segment| !few.contains(&segment.name));
+    manifest.files.retain(|file| file.segment.as_ref().is_none_or(|name| !few.contains(name)));
     let behind = manifest.segments.iter().flat_map(|segment| served.manifest.personal_behind(segment));
     let asked_by: BTreeSet<String> = if pii { behind.collect() } else { BTreeSet::new() };
     let mut response = Json(manifest).into_response();
