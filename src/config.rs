@@ -47,7 +47,7 @@ pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest, key_h
 pub use lake::LakeConfig;
 pub use log::{LogConfig, LogFormat};
 pub use passwords::{has_password, shown_url, without_passwords};
-pub use personal::ColumnRef;
+pub use personal::{ColumnRef, shown_to_all};
 pub use privacy::PrivacyConfig;
 pub use quality::{Comparator, QualityConfig, QualityMetric, QualityRule};
 pub use raw::{RawConfig, TableConfig};
