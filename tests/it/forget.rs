@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::shop::{Service, Shop, eventually};
 
 mod cli;
+mod races;
 mod store;
 mod traces;
 mod worlds;
