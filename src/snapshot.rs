@@ -177,7 +177,7 @@ pub enum SnapshotError {
     #[error(transparent)]
     Lake(#[from] LakeError),
     /// Declaration of a personal column that the snapshot cannot keep.
-    #[error("snapshot {id} is not served: {why}")]
+    #[error("the configuration does not fit snapshot {id}: {why}")]
     Personal {
         /// Id of the snapshot.
         id: SnapshotId,

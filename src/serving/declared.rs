@@ -25,7 +25,7 @@ impl Serving {
     ///
     /// # Errors
     /// [`SnapshotError::Personal`] with the column and similar names.
-    pub(super) async fn check_declared(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
+    pub async fn check_declared(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
         let refused = |why| SnapshotError::Personal { id: manifest.id.clone(), why };
         if let Some(why) = unmaskable(&self.personal) {
             return Err(refused(why));
