@@ -360,7 +360,7 @@ impl Serving {
         if let Some(served) = self.served.load().as_deref() {
             self.metrics.snapshot_age.set(seconds_since(served.manifest.as_of));
             self.metrics.published_age.set(served.published_at.map_or(0.0, seconds_since));
-            self.metrics.snapshot_customers.set(gauge(served.manifest.customers));
+            self.metrics.snapshot_customers.set(gauge(served.manifest.customers - served.erased_if_known()));
             self.metrics.publish.set(gauge(served.publish));
         }
     }

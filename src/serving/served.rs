@@ -163,6 +163,11 @@ impl Served {
         Ok(self.gaps.get_or_try_init(|| self.reader.gaps(&self.forgotten)).await?)
     }
 
+    /// Returns the number of erased customers in the snapshot; 0 until they are located.
+    pub(super) fn erased_if_known(&self) -> u64 {
+        self.gaps.get().map_or(0, Gaps::customers)
+    }
+
     /// Locates the gaps ahead of the first request. A failure is logged, and the next call of
     /// [`Served::gaps`] tries again.
     pub(super) async fn prefetch_gaps(&self) {

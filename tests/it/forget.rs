@@ -191,6 +191,7 @@ async fn erased_customers_disappear_from_every_endpoint() {
     assert_eq!(rest["customers"][0]["rank"], 20 - gone.len() + 1, "{rest}");
     assert!(rest["customers"].as_array().unwrap().iter().any(|c| c["customer_id"] == other), "{rest}");
     assert_eq!(service.metric("larder_forgotten_customers").await, 11.0);
+    assert_eq!(service.metric("larder_snapshot_customers").await, 289.0);
     let snapshot = service.get("/v1/segments").await.json()["snapshot"].as_str().unwrap().to_owned();
     let manifest = service.get(&format!("/v1/snapshots/{snapshot}")).await.text;
     assert!(manifest.contains("rows/part-00000.parquet") && !gone.iter().any(|id| manifest.contains(id)));

@@ -23,6 +23,8 @@ pub(super) struct RandomShop {
     /// Lines of the transactions, with the id of their customer.
     transactions: Vec<(String, String)>,
     customers: Vec<(String, String)>,
+    /// Lines of a second customers file, whose objects have different keys.
+    more_customers: Vec<(String, String)>,
     interactions: Vec<(String, String)>,
 }
 
@@ -58,6 +60,7 @@ impl RandomShop {
             toml: String::new(),
             transactions: Vec::new(),
             customers: Vec::new(),
+            more_customers: Vec::new(),
             interactions: Vec::new(),
         };
         // Numbers, which spreadsheets write as 17.0.
@@ -128,6 +131,12 @@ impl RandomShop {
             let note = if is_gone && dice.next() < 0.5 { "vip" } else { "" };
             self.customers.push((id.clone(), format!("{written},{email},{city},{age},{note}")));
         }
+        if at % 5 == 0 || is_gone {
+            // Only erased customers have a size; their points would make the column one of decimals.
+            let (key, points) = if is_gone { (",\"size\":43", "7.5") } else { ("", "12") };
+            let line = format!("{{\"customer_id\":\"{written}\",\"points\":{points}{key}}}");
+            self.more_customers.push((id.clone(), line));
+        }
         for _ in 0..below(dice, 4) {
             let line = format!("{written},view,{}", time(dice));
             self.interactions.push((id.clone(), line));
@@ -148,6 +157,8 @@ impl RandomShop {
             "customer_id,order_id,product_id,product_name,category,quantity,unit_price,ordered_at,country";
         shop.raw("transactions/x.csv", file(header, &self.transactions));
         shop.raw("customers/x.csv", file("customer_id,email,city,age,note", &self.customers));
+        let more = self.more_customers.iter().filter(|(id, _)| holds(id)).map(|(_, line)| line.as_str());
+        shop.raw("customers/y.jsonl", more.collect::<Vec<_>>().join("\n"));
         shop.raw("interactions/x.csv", file("customer_id,event,at", &self.interactions));
         shop
     }
