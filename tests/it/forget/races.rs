@@ -48,7 +48,7 @@ async fn builds_in_a_folder_do_not_bring_back_customers_who_are_erased_meanwhile
     // One customer in every stage that is seen: the calls overlap with the build and its publish.
     let (mut stages, mut erased) = (BTreeSet::new(), Vec::new());
     while !building.is_finished() {
-        let stage = progress.stage().to_owned();
+        let stage = progress.stage();
         if stages.insert(stage) {
             let id = format!("who-{:04}", erased.len() * 7);
             let output = larder(&shop, &["forget", &id]).await;

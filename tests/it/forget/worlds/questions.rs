@@ -1,6 +1,8 @@
 //! Random requests over all endpoints, and their answers without what differs between equal worlds: ids of
 //! snapshots, times of builds, tiers, and the version of the erasure list in cursors.
 
+use std::fmt::Write as _;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -291,7 +293,7 @@ async fn answer(service: &Service, caller: &str, question: &Question) -> String 
         let shown =
             ["content-type", "cache-control", "larder-rows", "larder-as-of", "retry-after"].map(header);
         let media_type = shown[0].clone();
-        all += &format!("{status} {shown:?}\n");
+        writeln!(all, "{status} {shown:?}").unwrap();
         let bytes = response.bytes().await.unwrap();
         if media_type == "application/vnd.apache.parquet" {
             return all + &rows(bytes);
@@ -301,7 +303,7 @@ async fn answer(service: &Service, caller: &str, question: &Question) -> String 
         };
         cursor = json["next"].as_str().map(str::to_owned);
         normalize(&mut json);
-        all += &format!("{json:#}\n");
+        writeln!(all, "{json:#}").unwrap();
         if cursor.is_none() {
             return all;
         }
@@ -335,9 +337,9 @@ fn rows(file: bytes::Bytes) -> String {
     let mut text = String::new();
     for batch in reader {
         let batch = batch.unwrap();
-        text += &format!("{:?}\n", batch.schema().fields());
+        writeln!(text, "{:?}", batch.schema().fields()).unwrap();
         for row in 0..batch.num_rows() {
-            text += &format!("{:?}\n", batch.slice(row, 1).columns());
+            writeln!(text, "{:?}", batch.slice(row, 1).columns()).unwrap();
         }
     }
     text

@@ -67,7 +67,7 @@ impl RandomShop {
         for at in 0..customers / 3 {
             shop.ids[at] = format!("{}", 17 + at);
         }
-        for _ in 0..1 + below(dice, 3) {
+        for _ in 0..=below(dice, 3) {
             let id = any(dice, &shop.ids).clone();
             shop.gone.retain(|known| *known != id);
             shop.gone.push(id);
@@ -96,7 +96,7 @@ impl RandomShop {
         let written = if is_number && dice.next() < 0.5 { format!("{id}.0") } else { id.clone() };
         for order in 0..below(dice, 6) {
             let (at, country) = (time(dice), any(dice, &COUNTRIES));
-            for _ in 0..1 + below(dice, 3) {
+            for _ in 0..=below(dice, 3) {
                 let product = below(dice, self.products.len());
                 // A name and a category may be known from the erased customer alone.
                 let name =
@@ -131,7 +131,7 @@ impl RandomShop {
             let note = if is_gone && dice.next() < 0.5 { "vip" } else { "" };
             self.customers.push((id.clone(), format!("{written},{email},{city},{age},{note}")));
         }
-        if at % 5 == 0 || is_gone {
+        if at.is_multiple_of(5) || is_gone {
             // Only erased customers have a size; their points would make the column one of decimals.
             let (key, points) = if is_gone { (",\"size\":43", "7.5") } else { ("", "12") };
             let line = format!("{{\"customer_id\":\"{written}\",\"points\":{points}{key}}}");
