@@ -13,8 +13,9 @@ use larder::{config::Scope, feature::CustomerId, snapshot::Forgotten};
 
 use super::{assert_success, forget, forget_only};
 use crate::support::{
-    callers::{Caller, key},
+    callers::{Caller, key, keys},
     dice::Dice,
+    redis::Redis,
     shop::{Service, Shop, eventually},
 };
 
@@ -26,7 +27,7 @@ use random_shop::{RandomShop, below};
 
 /// Numbers of the random shops, besides one with enough customers to train a model. `ERASURE_SHOPS=10..50`
 /// chooses others.
-const SHOPS: Range<u64> = 1..4;
+const SHOPS: Range<u64> = 1..3;
 const CALLERS: &[Caller<'_>] = &[
     ("reader", &[Scope::Features, Scope::Pii, Scope::Export]),
     ("features", &[Scope::Features, Scope::Export]),
@@ -59,17 +60,25 @@ async fn assert_erased(service: &Service, id: &str) {
     eventually(ask, |answer| answer.status == 404).await;
 }
 
-/// Checks both parts of the property for one random shop.
-async fn check(seed: u64, customers: Option<usize>) {
+/// Checks both parts of the property for one random shop, the first with `tair` if it is given.
+async fn check(seed: u64, customers: Option<usize>, tair: Option<&Redis>) {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let customers = customers.unwrap_or_else(|| 20 + below(&mut dice, 40));
     let random = RandomShop::new(&mut dice, customers);
     let questions = Questions::about(&random, &mut dice);
     println!("shop {seed}: {customers} customers, {:?} erased, {} questions", random.gone, questions.len());
 
-    let shop = random.create(CALLERS, |_| true);
+    let settings = keys(CALLERS);
+    let online = tair.map(|redis| format!("[tair]\nurl = \"{}\"\nlease = \"2s\"\n", redis.url()));
+    let shop = random.create(&format!("{settings}{}", online.unwrap_or_default()), |_| true);
     build_two(&shop).await;
     let service = shop.serve().await;
+    if tair.is_some() {
+        let other = random.ids.iter().find(|id| !random.gone.contains(id)).unwrap();
+        let url = format!("{}/v1/customers/{other}?views=rfm", service.url);
+        let ask = || service.send(service.client.get(&url).bearer_auth(key("features")));
+        eventually(ask, |answer| answer.json()["tier"] == "tair").await;
+    }
     let before = answers(&service, &NAMES, &questions).await;
     let mut arguments: Vec<&str> = random.gone.iter().map(String::as_str).collect();
     arguments.push("--allow-unknown");
@@ -92,8 +101,8 @@ async fn check(seed: u64, customers: Option<usize>) {
     let rewritten = answers(&shop.serve().await, &NAMES, &questions).await;
     assert_equal(seed, "kept and rewritten", &kept, &rewritten);
 
-    let never = random.create(CALLERS, |id| !random.gone.iter().any(|gone| gone == id));
-    let early = random.create(CALLERS, |_| true);
+    let never = random.create(&settings, |id| !random.gone.iter().any(|gone| gone == id));
+    let early = random.create(&settings, |_| true);
     let ids: BTreeSet<CustomerId> = random.gone.iter().map(|id| CustomerId::parse(id).unwrap()).collect();
     Forgotten::add(&early.lake(), &ids).await.unwrap();
     assert_eq!(build_two(&early).await, build_two(&never).await, "shop {seed}: the data of the snapshots");
@@ -110,11 +119,12 @@ async fn answers_are_those_of_a_world_without_the_erased_customers() {
         first.parse().unwrap()..end.parse().unwrap()
     });
     for seed in shops {
-        check(seed, None).await;
+        check(seed, None, None).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_with_a_trained_model_are_those_of_a_world_without_the_erased_customers() {
-    check(100, Some(240)).await;
+async fn answers_from_tair_and_with_a_trained_model_are_those_of_a_world_without_the_erased_customers() {
+    let redis = Redis::start();
+    check(100, Some(240), Some(&redis)).await;
 }

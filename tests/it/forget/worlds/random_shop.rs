@@ -2,11 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::support::{
-    callers::{Caller, keys},
-    dice::Dice,
-    shop::Shop,
-};
+use crate::support::{dice::Dice, shop::Shop};
 
 const CITIES: [&str; 4] = ["Oslo", "Bergen", "Tromsø", "Bodø"];
 const COUNTRIES: [&str; 3] = ["Norway", "Sweden", "Denmark"];
@@ -143,9 +139,9 @@ impl RandomShop {
         }
     }
 
-    /// Creates the shop, with the raw data of the customers for whom `holds` is true.
-    pub(super) fn create(&self, callers: &[Caller<'_>], holds: impl Fn(&str) -> bool) -> Shop {
-        let shop = Shop::new(&format!("{}{}", self.toml, keys(callers)));
+    /// Creates the shop with the settings `toml` and the raw data of the customers for whom `holds` is true.
+    pub(super) fn create(&self, toml: &str, holds: impl Fn(&str) -> bool) -> Shop {
+        let shop = Shop::new(&format!("{}{toml}", self.toml));
         let file = |header: &str, lines: &[(String, String)]| {
             let mut text = format!("{header}\n");
             for (_, line) in lines.iter().filter(|(id, _)| holds(id)) {
