@@ -47,7 +47,7 @@ pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest, key_h
 pub use lake::LakeConfig;
 pub use log::{LogConfig, LogFormat};
 pub use passwords::{has_password, shown_url, without_passwords};
-pub use personal::ColumnRef;
+pub use personal::{ColumnRef, shown_to_all};
 pub use privacy::PrivacyConfig;
 pub use quality::{Comparator, QualityConfig, QualityMetric, QualityRule};
 pub use raw::{CurrencyConfig, DialectConfig, Fill, RawConfig, TableConfig};
@@ -164,11 +164,20 @@ impl Config {
         let mut config = Self::parse(&text, &place, vars)?;
         config.base = file.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
         config.file = file.map(Path::to_path_buf);
-        let base = config.base.clone();
-        let tls = config.http.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
-        let password = config.tair.iter_mut().flat_map(|tair| &mut tair.password_file);
-        tls.chain(&mut config.log.audit).chain(password).for_each(|path| *path = base.join(&path));
+        config.resolve_paths();
         Ok(config)
+    }
+
+    /// Makes the paths of the settings relative to the folder of the configuration file. The lake, the
+    /// staging and the folder of views are resolved where they are opened.
+    fn resolve_paths(&mut self) {
+        let Self { base, http, tair, log, lake, .. } = self;
+        let tls = http.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
+        let of_tair = tair.iter_mut().flat_map(|tair| [&mut tair.password_file, &mut tair.ca_file]).flatten();
+        // The home folder is known to the library that reads the credentials.
+        let credentials = lake.credentials_file.iter_mut().filter(|path| !path.starts_with("~"));
+        let paths = tls.chain(&mut log.audit).chain(of_tair).chain(credentials);
+        paths.for_each(|path| *path = base.join(&path));
     }
 
     /// Parses a TOML text and applies the environment variables `vars`. `place` names the text in errors.
@@ -234,6 +243,28 @@ mod tests {
         assert_eq!(config.serving.cache, 1 << 30);
         assert_eq!(config.build.threads, Some(3));
         assert_eq!(config.raw.zone, "UTC");
+    }
+
+    #[test]
+    fn relative_paths_start_from_the_folder_of_the_configuration_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("larder.toml");
+        let text = "[http.tls]\ncertificate = \"a\"\nkey = \"b\"\n[log]\naudit = \"c\"\n\
+            [tair]\npassword_file = \"d\"\nca_file = \"e\"\n[lake]\ncredentials_file = \"f\"\n";
+        std::fs::write(&file, text).expect("a file");
+        let config = Config::load(Some(&file), []).expect("valid");
+        let (tls, tair) = (config.http.tls.expect("TLS"), config.tair.expect("Tair"));
+        let paths =
+            [Some(tls.certificate), Some(tls.key), config.log.audit, tair.password_file, tair.ca_file];
+        let paths = paths.into_iter().chain([config.lake.credentials_file]).flatten();
+        let expected = ["a", "b", "c", "d", "e", "f"].map(|name| folder.path().join(name));
+        assert_eq!(paths.collect::<Vec<_>>(), expected);
+
+        std::fs::write(&file, "[tair]\nca_file = \"/e\"\n[lake]\ncredentials_file = \"~/f\"\n")
+            .expect("a file");
+        let config = Config::load(Some(&file), []).expect("valid");
+        let paths = [config.tair.and_then(|tair| tair.ca_file), config.lake.credentials_file];
+        assert_eq!(paths, [Some(PathBuf::from("/e")), Some(PathBuf::from("~/f"))]);
     }
 
     #[test]

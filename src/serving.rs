@@ -33,6 +33,7 @@ mod audience;
 mod audience_cache;
 mod breaker;
 mod compare;
+mod customer_counts;
 mod customer_history;
 mod declared;
 pub mod export;
@@ -51,6 +52,7 @@ pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, R
 use audience_cache::AudienceCache;
 use compare::Comparisons;
 pub use compare::{Cell, MigrationMatrices, Moved, Placement};
+use customer_counts::{ErasedCounts, erased_counts};
 pub use customer_history::PastRead;
 pub use declared::unmaskable;
 use online::Online;
@@ -123,6 +125,8 @@ pub struct Serving {
     catalog: Cache<(), Arc<Vec<Arc<Manifest>>>, SnapshotError>,
     /// Results of comparing snapshots.
     comparisons: Comparisons,
+    /// Numbers of erased customers in the snapshots.
+    erased_counts: ErasedCounts,
     /// Permits of concurrent exports.
     exports: Arc<Semaphore>,
     /// Time after which an export without a reader ends.
@@ -222,6 +226,7 @@ impl Serving {
             lake_answers: AtomicBool::new(false),
             online: tair.map(|(tair, config)| Online::new(tair, config, Arc::clone(&metrics))),
             comparisons: Comparisons::new(config.comparisons),
+            erased_counts: erased_counts(),
             exports: Arc::new(Semaphore::new(config.exports)),
             export_idle: config.export_idle,
             read_metrics: ReadMetrics::new(&metrics),
@@ -355,7 +360,7 @@ impl Serving {
         if let Some(served) = self.served.load().as_deref() {
             self.metrics.snapshot_age.set(seconds_since(served.manifest.as_of));
             self.metrics.published_age.set(served.published_at.map_or(0.0, seconds_since));
-            self.metrics.snapshot_customers.set(gauge(served.manifest.customers));
+            self.metrics.snapshot_customers.set(gauge(served.manifest.customers - served.erased_if_known()));
             self.metrics.publish.set(gauge(served.publish));
         }
     }

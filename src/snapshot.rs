@@ -26,6 +26,7 @@ use crate::{
     workers::{self, Canceled, Cancellation},
 };
 
+mod activation;
 pub mod aligned_scan;
 pub mod audience_loader;
 pub mod block;
@@ -50,7 +51,8 @@ mod segment_tally;
 pub mod text_page;
 pub mod writer;
 
-pub use current::{Current, GRACE, Retired, check_newer, publish_to_lake, read_current, replace_previous};
+pub use activation::publish_to_lake;
+pub use current::{Current, GRACE, Retired, check_newer, read_current, replace_previous};
 pub use files::{LakeReads, SnapshotFiles};
 pub use forgotten::{ErasureCall, Forgotten};
 pub use holdings::{Holding, holdings};
@@ -175,7 +177,7 @@ pub enum SnapshotError {
     #[error(transparent)]
     Lake(#[from] LakeError),
     /// Declaration of a personal column that the snapshot cannot keep.
-    #[error("snapshot {id} is not served: {why}")]
+    #[error("the configuration does not fit snapshot {id}: {why}")]
     Personal {
         /// Id of the snapshot.
         id: SnapshotId,

@@ -176,6 +176,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let serving = Serving::new(lake.clone(), &setup.config.serving, Arc::new(Metrics::new()?))
         .declaring(setup.config.personal());
     let served = serving.snapshot(&id).await?;
+    serving.check_declared(&served.manifest).await?;
     check_list(&list, &served.manifest, options.pii)?;
     let values = match (options.pii, options.r#match) {
         (true, _) => PersonalValues::Shown,

@@ -201,7 +201,13 @@ async fn replace(
         }
         table::line(&format!("removed {old}"))?;
     }
-    Ok(())
+    // A bucket has no lock, so a publish may have made one of these the current or the previous snapshot. A
+    // publish looks for its snapshot once more after it wrote `CURRENT`.
+    let current = read_current(lake).await?.map(|current| current.snapshot);
+    if let Some(new) = current.and_then(|current| replaced.get(&current)) {
+        publish::done(&publish::run(&publisher, Some(new)).await?)?;
+    }
+    Ok(publisher.replace_previous(replaced).await?)
 }
 
 /// Returns the ids of the command line and of the file.

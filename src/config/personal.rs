@@ -1,5 +1,5 @@
-//! Columns that the configuration declares as personal data. Whether a view has the column is checked
-//! elsewhere.
+//! Columns that the configuration declares as personal data, and columns that cannot be personal. Whether a
+//! view has the column is checked elsewhere.
 
 use std::fmt;
 
@@ -36,6 +36,26 @@ impl fmt::Display for ColumnRef {
     }
 }
 
+/// Columns that segments, lists and figures show to every caller, by view.
+const EXPOSED: [(&str, &[&str]); 2] = [
+    ("rfm", &["segment", "monetary", "r_score", "f_score", "m_score"]),
+    ("churn", &["probability", "risk", "value_at_risk"]),
+];
+
+/// Returns the reason why `column` of `view` cannot be personal: answers show it to every caller. Returns
+/// `None` if it can. Names are those of features.
+#[must_use]
+pub fn shown_to_all(view: &str, column: &str) -> Option<&'static str> {
+    if column == "customer_id" {
+        return Some("the id is part of every answer; use pseudonymous ids in the raw data instead");
+    }
+    let mut exposed = EXPOSED.iter().filter(|(known, _)| *known == view);
+    if exposed.any(|(_, columns)| columns.contains(&column)) {
+        return Some("segments, and the order and the filters of lists, show the column to every caller");
+    }
+    None
+}
+
 impl Config {
     /// Returns the columns declared as personal. A service masks them also in snapshots built before the
     /// declaration.
@@ -51,6 +71,16 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_and_columns_of_segments_and_lists_cannot_be_personal() {
+        for (view, column) in [("profile", "customer_id"), ("rfm", "monetary"), ("churn", "probability")] {
+            assert!(shown_to_all(view, column).is_some(), "{view}.{column}");
+        }
+        for (view, column) in [("churn", "reasons"), ("recommendations", "buy_again"), ("crm", "risk")] {
+            assert_eq!(shown_to_all(view, column), None, "{view}.{column}");
+        }
+    }
 
     #[test]
     fn column_reference_is_parsed() {

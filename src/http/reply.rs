@@ -6,9 +6,11 @@ pub(super) mod conditional;
 pub(super) mod features;
 mod freshness;
 pub(super) mod list_page;
+mod min_count;
 pub(super) mod stored;
 
 pub(super) use conditional::{json, json_tagged, not_modified};
 pub(super) use features::{Views, raw};
 pub(super) use freshness::Freshness;
 pub(super) use list_page::{ListPage, Page, PageHead};
+pub(super) use min_count::MinCount;

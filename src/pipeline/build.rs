@@ -198,11 +198,14 @@ impl<'a> Build<'a> {
         let mut served = views.served();
         if let Some(model) = churn.model {
             models.churn = Some(model.card);
-            served.push(ServedView { definition: model.definition, file: model.file });
+            let mut definition = model.definition;
+            self.personal.mark_model(&mut definition);
+            served.push(ServedView { definition, file: model.file });
         }
         if let Some(recommended) = &recommended {
             models.recommendations = Some(recommended.card.clone());
-            let (definition, file) = (recommended.view.clone(), recommended.file.clone());
+            let (mut definition, file) = (recommended.view.clone(), recommended.file.clone());
+            self.personal.mark_model(&mut definition);
             served.push(ServedView { definition, file });
         }
         let (counts, sources) = (tables.counts, tables.sources);

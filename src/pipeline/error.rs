@@ -100,11 +100,8 @@ pub enum ViewError {
     MissingColumn { view: String, column: &'static str, expected: &'static str },
     #[error("`{name}` is declared personal, and there is no such column{near}")]
     UnknownPersonal { name: String, near: String },
-    #[error(
-        "`{view}.{column}` cannot be personal, since lists, segments or ids show its values to every caller; \
-         take it out of `personal`, or give the column another name"
-    )]
-    Personal { view: String, column: String },
+    #[error("`{name}` cannot be personal: {why}")]
+    Personal { name: String, why: &'static str },
     #[error(
         "view rfm: `{name}` is not a valid segment name; use at most 64 characters of a to z, 0 to 9 and _"
     )]

@@ -12,7 +12,7 @@ use super::{
     staging::derive::ExtraColumn,
 };
 use crate::{
-    config::{ColumnRef, Config},
+    config::{ColumnRef, Config, shown_to_all},
     feature::{feature_name, near},
     views::ViewDefinition,
 };
@@ -52,11 +52,11 @@ impl<'a> PersonalColumns<'a> {
                 let near = near::hint(&column.view, served().map(|view| view.name.as_str()));
                 return Err(ViewError::UnknownPersonal { name: column.to_string(), near });
             };
-            if models.iter().any(|model| model.name == view.name) {
-                return Err(refused(view, &column.column));
-            }
-            if column.column == "customer_id" {
-                return Err(ViewError::Personal { view: view.name.clone(), column: column.column.clone() });
+            check_hidden(&view.name, &column.column)?;
+            let is_model = models.iter().any(|model| model.name == view.name);
+            if is_model && !view.columns.contains_key(&column.column) {
+                let near = near::hint(&column.column, view.columns.keys().map(String::as_str));
+                return Err(ViewError::UnknownPersonal { name: column.to_string(), near });
             }
         }
         let mut readers = BTreeSet::from([Table::Customers.name().to_owned()]);
@@ -114,7 +114,7 @@ impl<'a> PersonalColumns<'a> {
     /// Marks the personal columns of `view`, whose rows have the given schema.
     ///
     /// # Errors
-    /// Fails for a column that is declared personal and does not exist.
+    /// Fails for a column that is declared personal and does not exist, or that answers show all the same.
     pub(super) fn mark(&self, view: &mut ViewDefinition, schema: &Schema) -> Result<(), ViewError> {
         if view.step {
             return Ok(());
@@ -135,16 +135,22 @@ impl<'a> PersonalColumns<'a> {
                 view.columns.entry(name.to_owned()).or_default().personal = true;
             }
         }
-        Ok(())
+        let mut personal = view.columns.iter().filter(|(_, note)| note.personal);
+        personal.try_for_each(|(column, _)| check_hidden(&view.name, column))
+    }
+
+    /// Marks the personal columns of the view of a model, which are known to exist.
+    pub(super) fn mark_model(&self, view: &mut ViewDefinition) {
+        for column in self.declared.iter().filter(|column| column.view == view.name) {
+            view.columns.entry(column.column.clone()).or_default().personal = true;
+        }
     }
 }
 
-/// Returns the error for the declaration of a column of a model as personal: lists are ordered and filtered
-/// by these columns, and answers of their own show them.
-fn refused(model: &ViewDefinition, column: &str) -> ViewError {
-    if model.columns.contains_key(column) {
-        return ViewError::Personal { view: model.name.clone(), column: column.to_owned() };
+/// Checks that answers do not show `column` of `view` to every caller.
+fn check_hidden(view: &str, column: &str) -> Result<(), ViewError> {
+    match shown_to_all(view, column) {
+        None => Ok(()),
+        Some(why) => Err(ViewError::Personal { name: format!("{view}.{column}"), why }),
     }
-    let name = format!("{}.{column}", model.name);
-    ViewError::UnknownPersonal { name, near: near::hint(column, model.columns.keys().map(String::as_str)) }
 }

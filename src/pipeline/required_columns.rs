@@ -9,7 +9,7 @@ use crate::views::ViewDefinition;
 /// Checks that `view`, whose rows have the given schema, has the required columns.
 ///
 /// # Errors
-/// Fails for the first column that is missing, has another type, or is personal.
+/// Fails for the first column that is missing or has another type.
 pub(super) fn check(view: &ViewDefinition, schema: &Schema) -> Result<(), ViewError> {
     const TEXT: &str = "text";
     const NUMBER: &str = "a decimal or an integer";
@@ -35,9 +35,6 @@ pub(super) fn check(view: &ViewDefinition, schema: &Schema) -> Result<(), ViewEr
         );
         if !fits {
             return Err(ViewError::MissingColumn { view: view.name.clone(), column, expected });
-        }
-        if view.columns.get(*column).is_some_and(|note| note.personal) {
-            return Err(ViewError::Personal { view: view.name.clone(), column: (*column).to_owned() });
         }
     }
     Ok(())

@@ -138,11 +138,11 @@ impl Serving {
             }
         };
         let evaluate = move |cancellation: &Cancellation| {
-            let (matching, members) = evaluation.members();
+            let members = evaluation.members();
             cancellation.check()?;
             let figures = rfm.figures(&members, evaluation.customers - evaluation.erased_count());
             cancellation.check()?;
-            let page = pager.map(|pager| pager.page(&matching, &members)).unwrap_or_default();
+            let page = pager.map(|pager| pager.page(&members, figures.size)).unwrap_or_default();
             cancellation.check()?;
             let parts = breakdown.map(|(by, column, order)| match (by.buckets, order) {
                 (Some(buckets), Some(order)) => {
@@ -163,6 +163,17 @@ impl Serving {
     }
 }
 
+/// Ranks of the members of an audience.
+pub(super) struct AudienceRanking {
+    /// Rank of every customer of the snapshot, by the customer's number, counted from 1; 0 for a customer who
+    /// is not a member or is beyond the limit.
+    pub(super) ranks: Vec<u32>,
+    /// Number of members.
+    pub(super) total: u64,
+    /// Hints of the expression.
+    pub(super) hints: Vec<(usize, String)>,
+}
+
 /// Page of members.
 #[derive(Default)]
 struct RankedPage {
@@ -181,24 +192,14 @@ struct Pager {
 }
 
 impl Pager {
-    /// Returns the first `limit` customers of `members` from rank `offset` on. `members` are the customers in
-    /// `matching` that are not erased. Ranks are counted over all of `matching`, so that cursors stay valid
-    /// when a customer is erased.
-    fn page(&self, matching: &Bitmap, members: &Bitmap) -> RankedPage {
-        let ranks = matching.count();
-        let gaps = ranks - members.count();
-        // One more than the limit, to find the start of the next page, and one more for each erased customer.
-        let ranked = self.order.page(matching, ranks, self.offset, self.limit + gaps + 1);
-        let mut customers: Vec<(usize, u64)> = ranked
-            .into_iter()
-            .zip(self.offset as u64..)
-            .filter(|(customer, _)| members.contains(*customer))
-            .take(self.limit + 1)
-            .collect();
-        let next = customers.get(self.limit).map(|(_, rank)| *rank);
-        customers.truncate(self.limit);
-        let with_id = |(customer, rank)| (rank, self.ids.get(customer).to_owned());
-        RankedPage { customers: customers.into_iter().map(with_id).collect(), next }
+    /// Returns the first `limit` customers of `members` from rank `offset` on. `total` is the number of
+    /// members.
+    fn page(&self, members: &Bitmap, total: usize) -> RankedPage {
+        let ranked = self.order.page(members, total, self.offset, self.limit);
+        let end = self.offset.saturating_add(ranked.len());
+        let ranked = (self.offset as u64..).zip(ranked);
+        let customers = ranked.map(|(rank, customer)| (rank, self.ids.get(customer).to_owned())).collect();
+        RankedPage { customers, next: if end < total { Some(end as u64) } else { None } }
     }
 }
 
@@ -214,15 +215,14 @@ struct Evaluation {
 }
 
 impl Evaluation {
-    /// Returns the customers that match the expression, first with and then without erased customers.
-    fn members(&self) -> (Bitmap, Bitmap) {
+    /// Returns the customers that match the expression and are not erased.
+    fn members(&self) -> Bitmap {
         let leaves: Vec<&Bitmap> = self.leaves.iter().map(|leaf| &leaf.customers).collect();
-        let matching = self.plan.members(&leaves, self.customers);
-        let mut members = matching.clone();
+        let mut members = self.plan.members(&leaves, self.customers);
         if let Some(erased) = &self.erased {
             members.remove_all(&erased.customers);
         }
-        (matching, members)
+        members
     }
 
     /// Returns the number of erased customers in the snapshot.
@@ -286,13 +286,8 @@ impl Served {
         Ok(hints)
     }
 
-    /// Ranks the members of an audience. Returns the rank of every customer of the snapshot, by the
-    /// customer's number, and the hints of the expression. Ranks count from 1; 0 stands for a customer who is
-    /// not a member or is beyond the limit.
-    pub(super) async fn ranks(
-        &self,
-        request: &Ranked,
-    ) -> Result<(Vec<u32>, Vec<(usize, String)>), AudienceError> {
+    /// Ranks the members of an audience.
+    pub(super) async fn ranking(&self, request: &Ranked) -> Result<AudienceRanking, AudienceError> {
         let plan = self.plan(&request.expression)?;
         let (feature, descending) = &request.order_by;
         self.check_order(feature)?;
@@ -301,14 +296,15 @@ impl Served {
         let (hints, order) = (self.hints(&evaluation).await?, self.sets.order(feature, *descending).await?);
         let limit = request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let rank = move |cancellation: &Cancellation| {
-            let (matching, members) = evaluation.members();
+            let members = evaluation.members();
             cancellation.check()?;
             let mut ranks = vec![0; evaluation.customers];
-            let ranked = (1..).zip(order.walk(&matching)).filter(|(_, customer)| members.contains(*customer));
+            let ranked = (1..).zip(order.walk(&members));
             ranked.take(limit).for_each(|(rank, customer)| ranks[customer] = rank);
-            Ok(ranks)
+            Ok((ranks, members.count() as u64))
         };
-        Ok((self.sets.cache.compute(rank).await?, hints))
+        let (ranks, total) = self.sets.cache.compute(rank).await?;
+        Ok(AudienceRanking { ranks, total, hints })
     }
 
     /// Plans `expression` against the views and segments of the snapshot.

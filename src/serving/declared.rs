@@ -2,16 +2,10 @@
 
 use super::Serving;
 use crate::{
-    config::ColumnRef,
+    config::{ColumnRef, shown_to_all},
     feature::{feature_name, near},
-    snapshot::{Manifest, SnapshotError, writer::ID},
+    snapshot::{Manifest, SnapshotError},
 };
-
-/// Columns that segments, lists and figures show to every caller.
-const EXPOSED: [(&str, &[&str]); 2] = [
-    ("rfm", &["segment", "monetary", "r_score", "f_score", "m_score"]),
-    ("churn", &["probability", "risk", "value_at_risk"]),
-];
 
 /// View with the columns of the `customers` files.
 const PROFILE: &str = "profile";
@@ -20,17 +14,8 @@ const PROFILE: &str = "profile";
 #[must_use]
 pub fn unmaskable(columns: &[ColumnRef]) -> Option<String> {
     columns.iter().find_map(|column| {
-        let feature = feature_name(&column.column);
-        if feature == ID {
-            return Some(format!(
-                "`{column}` is declared personal, and cannot be: the id is part of every answer; use \
-                 pseudonymous ids in the raw data instead"
-            ));
-        }
-        let mut exposed = EXPOSED.iter().filter(|(view, _)| *view == column.view);
-        exposed.any(|(_, features)| features.contains(&feature.as_str())).then(|| {
-            format!("`{column}` is declared personal, and cannot be: segments and lists expose the column")
-        })
+        let why = shown_to_all(&column.view, &feature_name(&column.column))?;
+        Some(format!("`{column}` cannot be personal: {why}"))
     })
 }
 
@@ -40,7 +25,7 @@ impl Serving {
     ///
     /// # Errors
     /// [`SnapshotError::Personal`] with the column and similar names.
-    pub(super) async fn check_declared(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
+    pub async fn check_declared(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
         let refused = |why| SnapshotError::Personal { id: manifest.id.clone(), why };
         if let Some(why) = unmaskable(&self.personal) {
             return Err(refused(why));
@@ -82,22 +67,4 @@ fn has_column(manifest: &Manifest, column: &ColumnRef) -> bool {
     }
     let mut views = manifest.views.iter().filter(|view| is_raw || view.name == column.view);
     views.any(|view| view.features.iter().any(|known| known.name == feature))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exposed_columns_cannot_be_personal() {
-        let column =
-            |view: &str, column: &str| ColumnRef { view: view.to_owned(), column: column.to_owned() };
-        for (view, name) in [("profile", "Customer ID"), ("rfm", "monetary"), ("churn", "probability")] {
-            let why = unmaskable(&[column("profile", "email"), column(view, name)]).unwrap_or_default();
-            assert!(why.contains(&format!("`{view}.{name}`")), "{why}");
-        }
-        let maskable =
-            [column("churn", "reasons"), column("recommendations", "buy_again"), column("crm", "risk")];
-        assert_eq!(unmaskable(&maskable), None);
-    }
 }

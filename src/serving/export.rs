@@ -143,6 +143,8 @@ impl From<Arc<SnapshotError>> for ExportError {
 pub struct Exporting {
     /// Number of customers that the complete export has.
     pub rows: u64,
+    /// Number of members of the list: more than the rows if an audience is exported up to a limit.
+    pub total: u64,
     /// Suggestions for texts of an audience's expression that no customer has, with their positions.
     pub hints: Vec<(usize, String)>,
     pieces: mpsc::Receiver<Result<Bytes, ExportError>>,
@@ -177,15 +179,17 @@ impl Serving {
     pub async fn export(&self, served: &Arc<Served>, export: Export) -> Result<Exporting, AudienceError> {
         let permit = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ReadError::Busy("exports"))?;
         // With a limit of 0, only the size of the list is read.
-        let (rows, ranks, hints) = match &export.list {
-            ExportList::Segment(name) => (self.members(served, name, 0, 0).await?.total, None, Vec::new()),
-            ExportList::Churn(filter) => (self.churn(served, filter, 0, 0).await?.total, None, Vec::new()),
+        let (mut ranks, mut hints) = (None, Vec::new());
+        let total = match &export.list {
+            ExportList::Segment(name) => self.members(served, name, 0, 0).await?.total,
+            ExportList::Churn(filter) => self.churn(served, filter, 0, 0).await?.total,
             ExportList::Audience(audience) => {
-                let (ranks, hints) = served.ranks(audience).await?;
-                let ranks = Ranks::new(ranks);
-                (ranks.count(), Some(Arc::new(ranks)), hints)
+                let ranking = served.ranking(audience).await?;
+                (ranks, hints) = (Some(Arc::new(Ranks::new(ranking.ranks))), ranking.hints);
+                ranking.total
             }
         };
+        let rows = ranks.as_ref().map_or(total, |ranks| ranks.count());
         let (sender, pieces) = mpsc::channel(BUFFERED_PIECES);
         let idle = self.export_idle;
         let out = PieceSender { sender, idle, piece: Vec::new() };
@@ -217,7 +221,7 @@ impl Serving {
                 }
             }
         });
-        Ok(Exporting { rows, hints, pieces, ended: false })
+        Ok(Exporting { rows, total, hints, pieces, ended: false })
     }
 }
 

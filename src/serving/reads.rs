@@ -201,7 +201,8 @@ impl Serving {
         Ok(served.reader.product(id).await?)
     }
 
-    /// Reads at most `limit` members of a segment from rank `offset` on, best first. Ranks count from 0.
+    /// Reads at most `limit` members of a segment from place `offset` on, best first. Places count from 0,
+    /// without erased customers.
     ///
     /// # Errors
     /// [`ReadError::Unavailable`] if no tier could answer.
@@ -212,8 +213,9 @@ impl Serving {
         offset: u64,
         limit: usize,
     ) -> Result<MemberPage, ReadError> {
-        let (size, gaps) = (served.manifest.ranking_size(segment), served.gaps().await?.of(segment));
-        let (mut customers, mut at, mut tier) = (Vec::new(), offset, None);
+        let (size, all_gaps) = (served.manifest.ranking_size(segment), served.gaps().await?);
+        let gaps = all_gaps.of(segment);
+        let (mut customers, mut at, mut tier) = (Vec::new(), all_gaps.rank(segment, offset), None);
         // One iteration, unless erased customers are among the members read.
         while at < size && customers.len() < limit {
             let range = RankRange {
@@ -229,21 +231,18 @@ impl Serving {
                 break;
             }
             let end = at + members.len() as u64;
-            for (rank, id) in (at..).zip(members) {
-                if let Some(id) = id
-                    && !served.forgets(id.as_str())
-                {
-                    customers.push((rank, id));
-                }
+            for id in members.into_iter().flatten().filter(|id| !served.forgets(id.as_str())) {
+                customers.push((offset + customers.len() as u64, id));
             }
             at = end;
         }
         let gaps_left = gaps.len() - gaps.partition_point(|gap| *gap < at);
         let has_more = size.saturating_sub(at) > gaps_left as u64 && !customers.is_empty();
+        let next = offset + customers.len() as u64;
         Ok(MemberPage {
             customers,
             total: size.saturating_sub(gaps.len() as u64),
-            next: if has_more { Some(at) } else { None },
+            next: if has_more { Some(next) } else { None },
             tier: tier.unwrap_or(Tier::Snapshot),
         })
     }
@@ -267,9 +266,9 @@ impl Serving {
         Ok((members.into_iter().map(Some).collect(), Tier::Snapshot))
     }
 
-    /// Reads at most `limit` customers that match `filter`, by value at risk, from rank `offset` on. Ranks
-    /// count from 0. Filters by risk level alone have a list of their own and are read as
-    /// [`Serving::members`] does; other filters are evaluated on the snapshot.
+    /// Reads at most `limit` customers that match `filter`, by value at risk, from place `offset` on.
+    /// Places count from 0, without erased customers. Filters by risk level alone have a list of their own
+    /// and are read as [`Serving::members`] does; other filters are evaluated on the snapshot.
     ///
     /// # Errors
     /// [`ReadError::Unavailable`] if no tier could answer.

@@ -63,28 +63,12 @@ impl Served {
     }
 
     /// Returns the figures of the erased customers of the snapshot. They are read on the first call.
-    async fn erased_totals(&self) -> Result<&ErasedTotals, Arc<SnapshotError>> {
+    pub(super) async fn erased_totals(&self) -> Result<&ErasedTotals, Arc<SnapshotError>> {
         self.erased_totals.get_or_try_init(|| self.reader.erased_totals(&self.forgotten)).await
     }
 }
 
 impl Serving {
-    /// Returns the number of customers in the snapshot of `manifest` who are not erased.
-    ///
-    /// # Errors
-    /// [`ReadError::UnknownSnapshot`] if the snapshot was removed, [`ReadError::Unavailable`] if it cannot be
-    /// read.
-    pub async fn customers_then(&self, manifest: &Arc<Manifest>) -> Result<u64, ReadError> {
-        if self.erasures().is_empty() {
-            return Ok(manifest.customers);
-        }
-        let served = self.opened(manifest).await?;
-        match served.erased_totals().await {
-            Ok(erased) => Ok(manifest.customers.saturating_sub(erased.customers())),
-            Err(error) => Err(self.gone([&manifest.id], error).await),
-        }
-    }
-
     /// Returns the figures of `segment` in the snapshot of `manifest`, without erased customers; `None` if
     /// the snapshot does not have the segment.
     ///

@@ -130,6 +130,12 @@ impl Served {
         self.forgotten.contains(id)
     }
 
+    /// Returns the number of customers on the erasure list, whether or not the snapshot holds them.
+    #[must_use]
+    pub fn erased_count(&self) -> u64 {
+        self.forgotten.len() as u64
+    }
+
     /// Returns the manifest without erased customers, and without personal values unless `pii` is set.
     #[must_use]
     pub fn manifest_for(&self, pii: bool) -> Manifest {
@@ -155,6 +161,11 @@ impl Served {
     /// [`ReadError::Unavailable`] if the lists cannot be read.
     pub async fn gaps(&self) -> Result<&Gaps, ReadError> {
         Ok(self.gaps.get_or_try_init(|| self.reader.gaps(&self.forgotten)).await?)
+    }
+
+    /// Returns the number of erased customers in the snapshot; 0 until they are located.
+    pub(super) fn erased_if_known(&self) -> u64 {
+        self.gaps.get().map_or(0, Gaps::customers)
     }
 
     /// Locates the gaps ahead of the first request. A failure is logged, and the next call of

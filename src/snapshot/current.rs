@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use super::{Manifest, SnapshotError, SnapshotId, rfc3339, token};
+use super::{Manifest, SnapshotError, SnapshotId, rfc3339};
 use crate::lake::Lake;
 
 /// Path of the object.
@@ -104,65 +104,9 @@ pub async fn replace_previous(
     }
 }
 
-async fn write(lake: &Lake, current: &Current) -> Result<(), SnapshotError> {
+/// Writes `CURRENT`.
+pub(super) async fn write(lake: &Lake, current: &Current) -> Result<(), SnapshotError> {
     let text = serde_json::to_vec(current)
         .map_err(|error| SnapshotError::Write { object: OBJECT.to_owned(), source: error.into() })?;
     Ok(lake.put(&Path::from(OBJECT), Bytes::from(text)).await?)
-}
-
-/// Makes `manifest` the current snapshot. `online` is the publish number and the lake name in Tair; without
-/// Tair, the number is the next one. Publishing the current snapshot again without Tair changes nothing.
-///
-/// # Errors
-/// [`SnapshotError::Unknown`], [`SnapshotError::Older`] unless `force`, [`SnapshotError::Overtaken`],
-/// [`SnapshotError::Lake`], [`SnapshotError::Damaged`], [`SnapshotError::Write`], or
-/// [`SnapshotError::Random`].
-pub async fn publish_to_lake(
-    lake: &Lake,
-    manifest: &Manifest,
-    online: Option<(u64, String)>,
-    force: bool,
-) -> Result<Current, SnapshotError> {
-    let _lock = lake.publish_lock().await?;
-    // An erasure may have replaced the snapshot since its manifest was read.
-    if lake.head(&manifest.id.path("manifest.json")).await?.is_none() {
-        return Err(SnapshotError::Unknown { id: manifest.id.clone() });
-    }
-    let before = read_current(lake).await?;
-    if let (Some(before), None) = (&before, &online)
-        && before.snapshot == manifest.id
-    {
-        return Ok(before.clone());
-    }
-    if !force {
-        check_newer(lake, before.as_ref(), manifest).await?;
-    }
-    let next = before.as_ref().map_or(1, |before| before.publish + 1);
-    let (number, named) = online.unzip();
-    let number = number.unwrap_or(next);
-    if number < next {
-        return Err(SnapshotError::Overtaken { number, found: next - 1 });
-    }
-    let lake_name = match named.or_else(|| before.as_ref()?.lake.clone()) {
-        Some(name) => name,
-        None => token()?,
-    };
-    let now = rfc3339::now();
-    let (mut previous, mut recent) = (None, Vec::new());
-    if let Some(before) = before {
-        recent = before.recent;
-        recent.retain(|retired| now - retired.until < GRACE && retired.snapshot != manifest.id);
-        if before.snapshot != manifest.id {
-            recent.push(Retired { snapshot: before.snapshot.clone(), until: now });
-        }
-        // A rewritten snapshot takes the place of its original.
-        let stays_in_place =
-            before.snapshot == manifest.id || manifest.rewritten_from.as_ref() == Some(&before.snapshot);
-        previous = if stays_in_place { before.previous } else { Some(before.snapshot) };
-    }
-    let snapshot = manifest.id.clone();
-    let lake_name = Some(lake_name);
-    let current = Current { publish: number, snapshot, previous, published_at: now, lake: lake_name, recent };
-    write(lake, &current).await?;
-    Ok(current)
 }

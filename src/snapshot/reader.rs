@@ -122,11 +122,11 @@ pub struct ProductRow {
 /// A page of the members of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberPage {
-    /// Customers with their ranks, counted from 0. Erased customers are left out; their ranks stay empty.
+    /// Customers with their places, counted from 0. Erased customers have no place.
     pub customers: Vec<(u64, CustomerId)>,
     /// Number of members of the whole list.
     pub total: u64,
-    /// Rank at which the next page begins; `None` on the last page.
+    /// Place at which the next page begins; `None` on the last page.
     pub next: Option<u64>,
     /// Tier that the page was read from.
     pub tier: Tier,

@@ -372,7 +372,7 @@ async fn features_declared_personal_are_masked_in_older_snapshots() {
 /// Returns a cursor at the start of the segment `prospect` of `snapshot`.
 fn prospect_cursor(snapshot: &str) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    URL_SAFE_NO_PAD.encode(format!("1 {snapshot} segment:prospect 0"))
+    URL_SAFE_NO_PAD.encode(format!("2 {snapshot} segment:prospect 0 0"))
 }
 
 #[tokio::test]

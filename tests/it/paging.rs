@@ -123,7 +123,7 @@ async fn cursor_with_an_overlong_snapshot_id_is_refused() {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
     let (_shop, service) = large_shop(10).await;
-    let cursor = |snapshot: &str| URL_SAFE_NO_PAD.encode(format!("1 {snapshot} segment:new 1"));
+    let cursor = |snapshot: &str| URL_SAFE_NO_PAD.encode(format!("2 {snapshot} segment:new 1 0"));
     let ask = async |snapshot: &str| {
         service.get(&format!("/v1/segments/new/customers?cursor={}", cursor(snapshot))).await
     };

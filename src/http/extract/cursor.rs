@@ -14,12 +14,15 @@ pub(crate) struct Cursor {
     pub(crate) list: String,
     /// Number of members already given.
     pub(crate) offset: u64,
+    /// Number of customers on the erasure list that was applied to these members.
+    pub(crate) erased: u64,
 }
 
 impl Cursor {
     /// Returns the cursor in the form that callers hold.
     pub(crate) fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(format!("1 {} {} {}", self.snapshot, self.list, self.offset))
+        let Self { snapshot, list, offset, erased } = self;
+        URL_SAFE_NO_PAD.encode(format!("2 {snapshot} {list} {offset} {erased}"))
     }
 
     /// Reads a cursor of the list named `list`.
@@ -33,9 +36,17 @@ impl Cursor {
     fn parse(text: &str) -> Option<Self> {
         let decoded = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let fields: Vec<&str> = decoded.split(' ').collect();
-        let ["1", snapshot, list, offset] = fields.as_slice() else { return None };
-        let (snapshot, offset) = (snapshot.parse().ok()?, offset.parse().ok()?);
-        Some(Self { snapshot, list: (*list).to_owned(), offset })
+        let ["2", snapshot, list, offset, erased] = fields.as_slice() else { return None };
+        let (snapshot, list) = (snapshot.parse().ok()?, (*list).to_owned());
+        Some(Self { snapshot, list, offset: offset.parse().ok()?, erased: erased.parse().ok()? })
+    }
+
+    /// Returns the place from which the list continues when `erased` customers are on the erasure list.
+    /// Customers who were erased meanwhile may have had a place before the offset, and their places are taken
+    /// by the members behind them. The list goes back by as many places, so that no member is left out;
+    /// members may appear twice.
+    pub(crate) fn place(&self, erased: u64) -> u64 {
+        self.offset.saturating_sub(erased.saturating_sub(self.erased))
     }
 }
 
@@ -59,9 +70,10 @@ mod tests {
     #[test]
     fn cursor_roundtrip_and_foreign_cursors_refused() {
         let snapshot: SnapshotId = "20111209T125000Z-5f0c2a9e".parse().expect("an id");
-        let cursor = Cursor { snapshot, list: "segment:champions".to_owned(), offset: 100 };
+        let cursor = Cursor { snapshot, list: "segment:champions".to_owned(), offset: 100, erased: 2 };
         assert_eq!(Cursor::decode(&cursor.encode(), "segment:champions").expect("its own"), cursor);
         assert!(Cursor::decode(&cursor.encode(), "segment:loyal").is_err());
+        assert_eq!([2, 5, 200, 0].map(|erased| cursor.place(erased)), [100, 97, 0, 100]);
         for text in ["", "x", "MSB4", "////", &cursor.encode()[1..]] {
             assert!(Cursor::decode(text, "segment:champions").is_err(), "{text}");
         }

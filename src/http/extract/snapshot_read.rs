@@ -34,8 +34,8 @@ impl FromRequestParts<Arc<App>> for SnapshotRead {
 }
 
 impl SnapshotRead {
-    /// Goes back to the snapshot in which the list named `list` began. Returns the number of members already
-    /// given.
+    /// Goes back to the snapshot in which the list named `list` began. Returns the place from which the
+    /// list continues.
     pub(crate) async fn resume(&mut self, cursor: Option<&str>, list: &str) -> Result<u64, Problem> {
         let Some(cursor) = cursor else { return Ok(0) };
         let cursor = Cursor::decode(cursor, list)?;
@@ -45,6 +45,6 @@ impl SnapshotRead {
             }
             other => other.into(),
         })?;
-        Ok(cursor.offset)
+        Ok(cursor.place(self.served.erased_count()))
     }
 }

@@ -95,7 +95,8 @@ pub(crate) async fn respond<H: Serialize>(
     let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
     access.charge(ids.len() as u64)?;
     let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await? };
-    let next = next.map(|offset| Cursor { snapshot: served.manifest.id.clone(), list, offset }.encode());
+    let (snapshot, erased) = (served.manifest.id.clone(), served.erased_count());
+    let next = next.map(|offset| Cursor { snapshot, list, offset, erased }.encode());
     let masked = selection.masked_features(served).into_iter().map(str::to_owned).collect();
     let head = head(PageHead { freshness: Freshness::from(&**served), tier, masked, total, next });
     let mut out = Vec::with_capacity(256 + ids.len() * 128);

@@ -7,14 +7,13 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::{
-    config::Scope,
     http::{
         Problem,
         extract::{
             JsonBody, Selection, SnapshotRead,
             expression::{check_query_by, expression, feature, number, order_by},
         },
-        reply::{ListPage, Page, PageHead, list_page, raw},
+        reply::{ListPage, MinCount, Page, PageHead, list_page, raw},
     },
     serving::{Audience, AudienceRequest, Breakdown, Parts},
 };
@@ -120,7 +119,7 @@ pub(crate) struct BreakdownAnswer {
     /// are joined.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!(null))]
-    min_count: Option<usize>,
+    min_count: Option<u64>,
 }
 
 /// A value of a feature: text, a number or a boolean.
@@ -210,13 +209,8 @@ pub(crate) async fn query_audience(
     let asked_by = check_query_by(access, served, &request.expression, others)?;
     let selection = Selection::named(served, access, body.views.iter().flatten().map(String::as_str), [])?;
     let Audience { figures, members, parts, hints } = app.serving.audience(served, &request).await?;
-    let least = if access.has(Scope::Pii) { 0 } else { app.min_count };
-    if figures.size < least {
-        return Err(Problem::forbidden(format!(
-            "the audience has fewer than {least} customers, the `min_count` of this service; its count and \
-             its members are withheld from callers without the scope `pii`"
-        )));
-    }
+    let least = MinCount::of(app, access);
+    least.check_audience(figures.size as u64)?;
     let breakdown = request.breakdown.zip(parts);
     let head = |head| {
         let [mean_r_score, mean_f_score, mean_m_score] = figures.mean_scores;
@@ -236,9 +230,9 @@ pub(crate) async fn query_audience(
 
 impl BreakdownAnswer {
     /// Describes a breakdown, without counts below `least`.
-    fn new(by: &Breakdown, parts: Parts, least: usize) -> Self {
+    fn new(by: &Breakdown, parts: Parts, least: MinCount) -> Self {
         let feature = by.feature.to_string();
-        let min_count = if least > 0 { Some(least) } else { None };
+        let (min_count, least) = (least.shown(), least.members());
         match parts {
             Parts::Values(mut counts) => {
                 counts.withhold(least);

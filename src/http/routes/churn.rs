@@ -10,7 +10,7 @@ use crate::http::{
         Query, Selection, SnapshotRead,
         churn_filter::{self, ChurnFilters},
     },
-    reply::{self, ListPage, Page, PageHead, list_page},
+    reply::{self, ListPage, MinCount, Page, PageHead, list_page},
 };
 
 /// Filters of the list, and the page.
@@ -75,6 +75,7 @@ pub(crate) async fn list_churn(
         return Ok(response);
     }
     let members = read.app.serving.churn(&read.served, &filter, offset, limit).await?;
+    MinCount::of(&read.app, &read.access).check_list(members.total)?;
     let page = ListPage { list, members, asked_by };
     list_page::respond(&read, &selection, page, |head| ChurnList { head }).await
 }

@@ -19,7 +19,10 @@ use crate::{
             names,
         },
         problem::unknown_segment,
-        reply::audit::{AuditNote, ExportedList, NO_STORE},
+        reply::{
+            MinCount,
+            audit::{AuditNote, ExportedList, NO_STORE},
+        },
     },
     serving::{
         Ranked, Served,
@@ -263,6 +266,11 @@ async fn export(
     };
     let export = Export { list, columns, format, order };
     let exporting = app.serving.export(served, export.clone()).await?;
+    let least = MinCount::of(app, access);
+    match export.list {
+        ExportList::Audience(_) => least.check_audience(exporting.total)?,
+        ExportList::Segment(_) | ExportList::Churn(_) => least.check_list(exporting.total)?,
+    }
     access.charge(exporting.rows)?;
     let note = AuditNote::Export(exported_list(name, served, exporting.rows, &export, asked_by));
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("export"));

@@ -14,7 +14,7 @@ use crate::{
             Query, SnapshotRead,
             time_range::{self, DayEnd},
         },
-        reply::{self, Freshness, conditional, raw},
+        reply::{self, Freshness, MinCount, conditional, raw},
     },
     serving::{Cell, Placement, ReadError, Serving, Timeline},
     snapshot::{Manifest, SnapshotId, rfc3339},
@@ -49,6 +49,11 @@ pub(crate) struct Migration {
     to: MigrationEnd,
     /// The cells of the matrix that are not empty.
     cells: Vec<MigrationCell>,
+    /// The setting `min_count`, if it applies to the caller: numbers below it are null, and so are numbers
+    /// from which they would follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!(null))]
+    min_count: Option<u64>,
 }
 
 /// One of the two snapshots.
@@ -71,32 +76,62 @@ pub(crate) struct MigrationCell {
     /// Segment in the later snapshot, in the same form.
     #[schema(example = "loyal")]
     to: Option<String>,
-    /// Number of customers.
+    /// Number of customers; null with the sums where it is withheld.
     #[schema(example = 57)]
-    customers: u64,
+    customers: Option<u64>,
     /// Sum of the customers' `rfm.monetary` in the later snapshot; 0 for absent customers.
-    #[schema(value_type = f64, example = 182_911.4)]
-    revenue: Box<RawValue>,
+    #[schema(value_type = Option<f64>, example = 182_911.4)]
+    revenue: Option<Box<RawValue>>,
     /// Difference to the sum of the customers' `rfm.monetary` in the earlier snapshot.
-    #[schema(value_type = f64, example = -1_204.55)]
-    revenue_change: Box<RawValue>,
+    #[schema(value_type = Option<f64>, example = -1_204.55)]
+    revenue_change: Option<Box<RawValue>>,
 }
 
 impl MigrationCell {
-    fn new(cell: &Cell) -> Self {
+    fn new(cell: &Cell, is_withheld: bool) -> Self {
         let place = |place: &Placement| match place {
             Placement::Segment(name) => Some(name.clone()),
             Placement::Absent => Some("absent".to_owned()),
             Placement::Unplaced => None,
         };
+        let (from, to) = (place(&cell.from), place(&cell.to));
+        if is_withheld {
+            return Self { from, to, customers: None, revenue: None, revenue_change: None };
+        }
         Self {
-            from: place(&cell.from),
-            to: place(&cell.to),
-            customers: cell.customers,
-            revenue: raw(cell.revenue()),
-            revenue_change: raw(cell.revenue_change()),
+            from,
+            to,
+            customers: Some(cell.customers),
+            revenue: Some(raw(cell.revenue())),
+            revenue_change: Some(raw(cell.revenue_change())),
         }
     }
+}
+
+/// Returns for each of `cells` whether its number is withheld. The sum of a row or a column is the size of a
+/// segment, so a number also follows from the other numbers of its row or column. Where the withheld
+/// customers of one of these are fewer than `least`, its smallest other cell is withheld too.
+fn withheld(cells: &[Cell], least: MinCount) -> Vec<bool> {
+    let mut withheld: Vec<bool> = cells.iter().map(|cell| least.withholds(cell.customers)).collect();
+    if !withheld.contains(&true) {
+        return withheld;
+    }
+    let lines: Vec<Vec<usize>> = cells
+        .iter()
+        .flat_map(|cell| {
+            let row = (0..cells.len()).filter(|at| cells[*at].from == cell.from).collect();
+            let column = (0..cells.len()).filter(|at| cells[*at].to == cell.to).collect();
+            [row, column]
+        })
+        .collect();
+    while let Some(next) = lines.iter().find_map(|line| {
+        let customers: u64 = line.iter().filter(|at| withheld[**at]).map(|at| cells[*at].customers).sum();
+        let others = line.iter().copied().filter(|at| !withheld[*at]);
+        if least.withholds(customers) { others.min_by_key(|at| cells[*at].customers) } else { None }
+    }) {
+        withheld[next] = true;
+    }
+    withheld
 }
 
 impl MigrationEnd {
@@ -154,10 +189,13 @@ pub(crate) async fn get_migration(
     }
     let changes = app.serving.changes(&from, &to).await?;
     let cells = if kind == "churn" { &changes.churn } else { &changes.rfm };
-    let cells = cells.iter().map(MigrationCell::new).collect();
+    let least = MinCount::of(app, access);
+    let withheld = withheld(cells, least);
+    let cells =
+        cells.iter().zip(withheld).map(|(cell, withheld)| MigrationCell::new(cell, withheld)).collect();
     let from = MigrationEnd::new(&app.serving, &from).await?;
     let to = MigrationEnd::new(&app.serving, &to).await?;
-    reply::json_tagged(&Migration { kind, from, to, cells }, Some(tag))
+    reply::json_tagged(&Migration { kind, from, to, cells, min_count: least.shown() }, Some(tag))
 }
 
 /// Finds a snapshot by its id, or the last snapshot until a time. `parameter` is named in errors.

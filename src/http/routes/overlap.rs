@@ -12,10 +12,11 @@ use crate::{
         extract::{FromPath, Query, SnapshotRead, names},
         problem::{excerpt, unknown_segment},
         reply::{
-            self, Freshness,
+            self, Freshness, MinCount,
             audit::{self, PersonalData},
         },
     },
+    serving::Overlap,
     snapshot::SnapshotId,
 };
 
@@ -42,6 +43,11 @@ pub(crate) struct Overlaps {
     freshness: Freshness,
     /// Every pair, in the order of the request.
     pairs: Vec<SegmentPair>,
+    /// The setting `min_count`, if it applies to the caller: numbers from 1 to below it, and shares of them,
+    /// are null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!(null))]
+    min_count: Option<u64>,
 }
 
 /// Two segments and their common customers.
@@ -53,16 +59,17 @@ pub(crate) struct SegmentPair {
     /// The second segment.
     #[schema(example = "churn_high")]
     b: String,
-    /// Number of members of the first segment.
+    /// Number of members of the first segment; null where it is withheld.
     #[schema(example = 604)]
-    size_a: u64,
+    size_a: Option<u64>,
     /// Number of members of the second segment.
     #[schema(example = 1310)]
-    size_b: u64,
+    size_b: Option<u64>,
     /// Number of customers in both segments.
     #[schema(example = 12)]
-    customers: u64,
-    /// Common customers as a share of the first segment, 0 to 1; null where the segment is empty.
+    customers: Option<u64>,
+    /// Common customers as a share of the first segment, 0 to 1; null where the segment is empty or a number
+    /// is withheld.
     #[schema(example = 0.0199)]
     share_of_a: Option<f64>,
     /// Common customers as a share of the second segment.
@@ -111,20 +118,37 @@ pub(crate) async fn get_overlap(
     }
     let overlaps = read.app.serving.overlaps(&read.served, &names).await?;
     let places = (0..names.len()).flat_map(|a| (a + 1..names.len()).map(move |b| (a, b)));
-    let pairs = places.zip(overlaps).map(|((a, b), overlap)| SegmentPair {
-        a: names[a].to_owned(),
-        b: names[b].to_owned(),
-        size_a: overlap.a,
-        size_b: overlap.b,
-        customers: overlap.both,
-        share_of_a: share(overlap.both, overlap.a),
-        share_of_b: share(overlap.both, overlap.b),
-        jaccard: share(overlap.both, overlap.a + overlap.b - overlap.both),
-    });
-    let overlaps = Overlaps { freshness: Freshness::from(&*read.served), pairs: pairs.collect() };
+    let least = MinCount::of(&read.app, &read.access);
+    let pairs = places
+        .zip(overlaps)
+        .map(|((a, b), overlap)| SegmentPair::new([names[a], names[b]], overlap, least))
+        .collect();
+    let (freshness, min_count) = (Freshness::from(&*read.served), least.shown());
+    let overlaps = Overlaps { freshness, pairs, min_count };
     let mut response = reply::json(&read, &overlaps)?;
     audit::note_asked(&mut response, &read.access, PersonalData::asked(asked_by));
     Ok(response)
+}
+
+impl SegmentPair {
+    /// Describes a pair, without numbers that `least` withholds.
+    fn new([a, b]: [&str; 2], overlap: Overlap, least: MinCount) -> Self {
+        let shown = |count: u64| if least.withholds(count) { None } else { Some(count) };
+        let (size_a, size_b, customers) = (shown(overlap.a), shown(overlap.b), shown(overlap.both));
+        Self {
+            a: a.to_owned(),
+            b: b.to_owned(),
+            size_a,
+            size_b,
+            customers,
+            share_of_a: customers.zip(size_a).and_then(|(both, a)| share(both, a)),
+            share_of_b: customers.zip(size_b).and_then(|(both, b)| share(both, b)),
+            jaccard: match (size_a, size_b, customers) {
+                (Some(a), Some(b), Some(both)) => share(both, a + b - both),
+                _ => None,
+            },
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share")]

@@ -14,7 +14,7 @@ use crate::{
         extract::{PathParam, Query, SegmentName, SnapshotRead, time_range::TimeRange},
         problem::unknown_segment,
         reply::{
-            self, Freshness,
+            self, Freshness, MinCount,
             audit::{self, PersonalData},
             conditional, raw,
         },
@@ -35,6 +35,11 @@ pub(crate) struct SegmentHistory {
     freshness: Freshness,
     /// The retained snapshots of the range, oldest first, one for each `as_of`.
     history: Vec<SegmentThen>,
+    /// The setting `min_count`, if it applies to the caller: numbers from 1 to below it are null, and so are
+    /// numbers from which they would follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!(null))]
+    min_count: Option<u64>,
 }
 
 /// A segment in one snapshot. Values are null, not 0, in a snapshot without the segment.
@@ -97,14 +102,35 @@ pub(crate) async fn get_segment_history(
         return Ok(response);
     }
     let moves = app.serving.moves(&timeline, places.clone(), &name).await?;
+    let least = MinCount::of(app, access);
+    let few = |figures: &Option<SegmentFigures>| {
+        figures.as_ref().is_some_and(|figures| least.withholds(figures.size))
+    };
+    let mut was_few = match places.start.checked_sub(1) {
+        Some(before) if least.shown().is_some() => {
+            few(&app.serving.segment_then(&timeline.all()[before], &name).await?)
+        }
+        _ => false,
+    };
     let mut history = Vec::with_capacity(moves.len());
     for (manifest, moved) in timeline.all()[places].iter().zip(moves) {
         let customers = app.serving.customers_then(manifest).await?;
         let figures = app.serving.segment_then(manifest, &name).await?;
-        history.push(SegmentThen::new(manifest, customers, figures, moved));
+        let is_few = few(&figures);
+        let mut then = SegmentThen::new(manifest, customers, figures, moved);
+        if is_few {
+            (then.size, then.share, then.revenue) = (None, None, None);
+        }
+        // Both sizes and one of the changes tell the other change, and the changes and one size the other.
+        let is_withheld = |moved: Moved| least.withholds(moved.added) || least.withholds(moved.dropped);
+        if was_few || is_few || moved.is_some_and(is_withheld) {
+            (then.added, then.dropped) = (None, None);
+        }
+        history.push(then);
+        was_few = is_few;
     }
-    let freshness = Freshness::from(&**served);
-    let history = SegmentHistory { segment: name, kind, freshness, history };
+    let (freshness, min_count) = (Freshness::from(&**served), least.shown());
+    let history = SegmentHistory { segment: name, kind, freshness, history, min_count };
     let mut response = reply::json_tagged(&history, Some(tag))?;
     audit::note_asked(&mut response, access, PersonalData::asked(asked_by));
     Ok(response)

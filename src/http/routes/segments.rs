@@ -15,7 +15,7 @@ use crate::{
         extract::{PathParam, Query, SegmentName, Selection, SnapshotRead},
         problem::unknown_segment,
         reply::{
-            self, Freshness, ListPage, Page, PageHead,
+            self, Freshness, ListPage, MinCount, Page, PageHead,
             audit::{self, PersonalData},
             list_page, raw,
         },
@@ -34,15 +34,15 @@ pub(crate) struct Segment {
     /// The rule for membership.
     #[schema(example = "R 5 and F 4 to 5")]
     definition: String,
-    /// Number of members.
+    /// Number of members; null with all other figures where it is below `min_count`.
     #[schema(example = 604)]
-    size: u64,
+    size: Option<u64>,
     /// Share of all customers, 0 to 1.
     #[schema(example = 0.138)]
-    share: f64,
+    share: Option<f64>,
     /// Sum of the members' `rfm.monetary`.
-    #[schema(value_type = f64, example = 4_188_912.83)]
-    revenue: Box<RawValue>,
+    #[schema(value_type = Option<f64>, example = 4_188_912.83)]
+    revenue: Option<Box<RawValue>>,
     /// Mean recency score; null where no member has one.
     #[schema(example = 5.0)]
     mean_r_score: Option<f64>,
@@ -56,25 +56,30 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// Describes a segment by the figures of the build, or by `counted` ones, which leave erased customers
-    /// out.
-    fn new(stats: &SegmentStats, counted: Option<&HashMap<String, Figures>>) -> Self {
+    /// out. Figures of fewer members than `least` are withheld.
+    fn new(stats: &SegmentStats, counted: Option<&HashMap<String, Figures>>, least: MinCount) -> Self {
+        let counted = counted.and_then(|counted| counted.get(&stats.name));
         let mut segment = Self {
             name: stats.name.clone(),
             kind: stats.kind,
             definition: stats.definition.clone(),
-            size: stats.size,
-            share: stats.share,
-            revenue: raw(stats.revenue.clone()),
-            mean_r_score: stats.mean_r_score,
-            mean_f_score: stats.mean_f_score,
-            mean_m_score: stats.mean_m_score,
+            size: None,
+            share: None,
+            revenue: None,
+            mean_r_score: None,
+            mean_f_score: None,
+            mean_m_score: None,
         };
-        if let Some(figures) = counted.and_then(|counted| counted.get(&stats.name)) {
-            segment.size = figures.size as u64;
-            segment.share = figures.share;
-            segment.revenue = raw(figures.revenue.clone());
-            [segment.mean_r_score, segment.mean_f_score, segment.mean_m_score] = figures.mean_scores;
+        let size = counted.map_or(stats.size, |figures| figures.size as u64);
+        if least.withholds(size) {
+            return segment;
         }
+        segment.size = Some(size);
+        segment.share = Some(counted.map_or(stats.share, |figures| figures.share));
+        segment.revenue = Some(raw(counted.map_or(&stats.revenue, |figures| &figures.revenue).clone()));
+        let as_built = [stats.mean_r_score, stats.mean_f_score, stats.mean_m_score];
+        [segment.mean_r_score, segment.mean_f_score, segment.mean_m_score] =
+            counted.map_or(as_built, |figures| figures.mean_scores);
         segment
     }
 }
@@ -89,6 +94,11 @@ pub(crate) struct Segments {
     customers: u64,
     /// The segments.
     segments: Vec<Segment>,
+    /// The setting `min_count`, if it applies to the caller: figures of segments with 1 to fewer members are
+    /// null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!(null))]
+    min_count: Option<u64>,
 }
 
 /// One segment.
@@ -98,6 +108,10 @@ pub(crate) struct OneSegment {
     freshness: Freshness,
     #[serde(flatten)]
     segment: Segment,
+    /// The setting `min_count`, if it applies to the caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!(null))]
+    min_count: Option<u64>,
 }
 
 /// A page of a list, and the views of each member.
@@ -139,16 +153,18 @@ pub(crate) async fn list_segments(read: SnapshotRead) -> Result<Response, Proble
     }
     let (manifest, gaps) = (&read.served.manifest, read.served.gaps().await?);
     let counted = read.served.segment_figures().await?;
+    let least = MinCount::of(&read.app, &read.access);
     let (mut segments, mut asked_by) = (Vec::new(), BTreeSet::new());
     for stats in &manifest.segments {
         // Without the scope `pii`, personal audiences are left out.
         if let Ok(personal) = read.access.check_segment(manifest, stats) {
-            segments.push(Segment::new(stats, counted));
+            segments.push(Segment::new(stats, counted, least));
             asked_by.extend(personal);
         }
     }
     let customers = manifest.customers - gaps.customers();
-    let segments = Segments { freshness: Freshness::from(&*read.served), customers, segments };
+    let (freshness, min_count) = (Freshness::from(&*read.served), least.shown());
+    let segments = Segments { freshness, customers, segments, min_count };
     let mut response = reply::json(&read, &segments)?;
     audit::note_asked(&mut response, &read.access, PersonalData::asked(asked_by));
     Ok(response)
@@ -173,9 +189,10 @@ pub(crate) async fn get_segment(
         return Ok(response);
     }
     let counted = read.served.segment_figures().await?;
-    let segment = Segment::new(stats, counted);
-    let mut response =
-        reply::json(&read, &OneSegment { freshness: Freshness::from(&*read.served), segment })?;
+    let least = MinCount::of(&read.app, &read.access);
+    let segment = Segment::new(stats, counted, least);
+    let (freshness, min_count) = (Freshness::from(&*read.served), least.shown());
+    let mut response = reply::json(&read, &OneSegment { freshness, segment, min_count })?;
     audit::note_asked(&mut response, &read.access, PersonalData::asked(asked_by));
     Ok(response)
 }
@@ -210,6 +227,7 @@ pub(crate) async fn list_segment_customers(
         return Ok(response);
     }
     let members = read.app.serving.members(&read.served, &name, offset, limit).await?;
+    MinCount::of(&read.app, &read.access).check_list(members.total)?;
     let head = |head| SegmentMembers { segment: name, head };
     list_page::respond(&read, &selection, ListPage { list, members, asked_by }, head).await
 }

@@ -16,8 +16,12 @@ use crate::{
         App, Problem,
         access::Access,
         extract::PathParam,
-        reply::audit::{self, PersonalData},
+        reply::{
+            MinCount,
+            audit::{self, PersonalData},
+        },
     },
+    serving::ReadError,
     snapshot::{Manifest, SnapshotId, rfc3339},
 };
 
@@ -33,9 +37,9 @@ pub(crate) struct SnapshotSummary {
     /// Time of the build.
     #[schema(format = DateTime, example = "2011-12-10T02:00:12Z")]
     created_at: String,
-    /// Number of customers.
+    /// Number of customers; null where the snapshot cannot be searched for erased customers.
     #[schema(example = 4372)]
-    customers: u64,
+    customers: Option<u64>,
     /// Fingerprint of the data: snapshots with equal fingerprints hold equal data.
     #[schema(example = "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab")]
     fingerprint: String,
@@ -62,15 +66,23 @@ pub(crate) struct SnapshotList {
 pub(crate) async fn list_snapshots(State(app): State<Arc<App>>) -> Result<Json<SnapshotList>, Problem> {
     let current = app.serving.current().ok().map(|served| served.manifest.id.clone());
     let manifests = app.serving.snapshots().await?;
-    let summary = |manifest: &Arc<Manifest>| SnapshotSummary {
-        id: manifest.id.to_string(),
-        as_of: rfc3339::format(manifest.as_of),
-        created_at: rfc3339::format(manifest.created_at),
-        customers: manifest.customers,
-        fingerprint: manifest.fingerprint.clone(),
-        current: current.as_ref() == Some(&manifest.id),
-    };
-    Ok(Json(SnapshotList { snapshots: manifests.iter().map(summary).collect() }))
+    let counts = app.serving.customer_counts(&manifests).await;
+    let mut snapshots = Vec::with_capacity(manifests.len());
+    for (manifest, customers) in manifests.iter().zip(counts) {
+        // The snapshot was removed after the list was read.
+        if matches!(customers, Err(ReadError::UnknownSnapshot(_))) {
+            continue;
+        }
+        snapshots.push(SnapshotSummary {
+            id: manifest.id.to_string(),
+            as_of: rfc3339::format(manifest.as_of),
+            created_at: rfc3339::format(manifest.created_at),
+            customers: customers.ok(),
+            fingerprint: manifest.fingerprint.clone(),
+            current: current.as_ref() == Some(&manifest.id),
+        });
+    }
+    Ok(Json(SnapshotList { snapshots }))
 }
 
 /// Get the manifest of a snapshot
@@ -89,7 +101,15 @@ pub(crate) async fn get_snapshot(
 ) -> Result<Response, Problem> {
     let served = app.serving.snapshot(&id).await?;
     let pii = access.has(Scope::Pii);
-    let manifest = served.manifest_for(pii);
+    let (mut manifest, least) = (served.manifest_for(pii), MinCount::of(&app, &access));
+    let few: BTreeSet<String> = manifest
+        .segments
+        .iter()
+        .filter(|segment| least.withholds(segment.size))
+        .map(|segment| segment.name.clone())
+        .collect();
+    manifest.segments.retain(|segment| !few.contains(&segment.name));
+    manifest.files.retain(|file| file.segment.as_ref().is_none_or(|name| !few.contains(name)));
     let behind = manifest.segments.iter().flat_map(|segment| served.manifest.personal_behind(segment));
     let asked_by: BTreeSet<String> = if pii { behind.collect() } else { BTreeSet::new() };
     let mut response = Json(manifest).into_response();

@@ -20,18 +20,19 @@ pub enum ExportList {
 }
 
 impl ExportList {
-    /// Reads about `limit` customers from rank `first` on. Returns the customers with their ranks, and the
-    /// first rank of the next page. Ranks count from 0.
+    /// Reads about `limit` customers from position `first` on, best first and without erased customers.
+    /// Returns the customers and the position of the next page. The first position is 0.
     pub(super) async fn page(
         &self,
         served: &Served,
         first: u64,
         limit: usize,
-    ) -> Result<(Vec<(u64, CustomerId)>, Option<u64>), Arc<SnapshotError>> {
+    ) -> Result<(Vec<CustomerId>, Option<u64>), Arc<SnapshotError>> {
         let list = match self {
             Self::Churn(filter) if !filter.is_by_risk_alone() => {
                 let members = served.reader.churn(filter, &served.forgotten, first, limit).await?;
-                return Ok((members.customers, members.next));
+                let customers = members.customers.into_iter().map(|(_, id)| id);
+                return Ok((customers.collect(), members.next));
             }
             Self::Churn(filter) => churn_list(filter.risk.as_deref()),
             Self::Segment(name) => name.clone(),
@@ -40,7 +41,6 @@ impl ExportList {
         };
         let members = served.reader.members(&list, first, limit).await?;
         let next = (members.len() == limit).then_some(first + limit as u64);
-        let members = (first..).zip(members).filter(|(_, id)| !served.forgets(id.as_str()));
-        Ok((members.collect(), next))
+        Ok((members.into_iter().filter(|id| !served.forgets(id.as_str())).collect(), next))
     }
 }

@@ -34,7 +34,7 @@ impl Ranks {
     pub(super) async fn of(served: &Arc<Served>, list: &ExportList) -> Result<Self, Arc<SnapshotError>> {
         let customers = usize::try_from(served.manifest.customers).unwrap_or(usize::MAX);
         let mut ranks = Self(vec![0; customers]);
-        let mut next = Some(0);
+        let (mut next, mut rank) = (Some(0), 0);
         while next.is_some() {
             let mut members = RankedIds::default();
             while let Some(first) = next
@@ -42,8 +42,9 @@ impl Ranks {
             {
                 let page;
                 (page, next) = list.page(served, first, PAGE).await?;
-                for (rank, id) in &page {
-                    members.push(*rank, id.as_str());
+                for id in &page {
+                    rank += 1;
+                    members.push(rank, id.as_str());
                 }
             }
             let sort = move || RankMerge::new(members, ranks);
@@ -94,9 +95,9 @@ struct RankedIds {
 }
 
 impl RankedIds {
-    fn push(&mut self, rank: u64, id: &str) {
+    fn push(&mut self, rank: u32, id: &str) {
         self.ids.push(id);
-        self.ranks.push(u32::try_from(rank + 1).unwrap_or(u32::MAX));
+        self.ranks.push(rank);
     }
 }
 

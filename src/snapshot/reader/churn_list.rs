@@ -79,7 +79,7 @@ impl<'a> ChurnColumns<'a> {
 
 impl SnapshotReader {
     /// Returns at most `limit` customers of the churn list that match `filter` and are not erased, by value
-    /// at risk. Ranks count all matches from 0, erased customers included; the page begins at rank `offset`.
+    /// at risk. Places count these customers from 0; the page begins at place `offset`.
     ///
     /// # Errors
     /// Same errors as [`SnapshotReader::row`].
@@ -91,7 +91,6 @@ impl SnapshotReader {
         limit: usize,
     ) -> Result<MemberPage, Arc<SnapshotError>> {
         let mut page = MemberPage { customers: Vec::new(), total: 0, next: None, tier: Tier::Snapshot };
-        let mut rank = 0;
         let Some(file) = self.files.manifest.ranking(CHURN_LIST) else { return Ok(page) };
         let footer = self.footer(file).await?;
         for at in 0..footer.blocks() {
@@ -107,15 +106,16 @@ impl SnapshotReader {
                     continue;
                 }
                 let id = columns.ids.value(row);
-                if !forgotten.contains(id) {
-                    page.total += 1;
-                    if rank >= offset && page.customers.len() < limit {
-                        page.customers.push((rank, self.customer_id(file, id)?));
-                    } else if rank >= offset {
-                        page.next.get_or_insert(rank);
-                    }
+                if forgotten.contains(id) {
+                    continue;
                 }
-                rank += 1;
+                let place = page.total;
+                page.total += 1;
+                if place >= offset && page.customers.len() < limit {
+                    page.customers.push((place, self.customer_id(file, id)?));
+                } else if place >= offset {
+                    page.next.get_or_insert(place);
+                }
             }
         }
         Ok(page)

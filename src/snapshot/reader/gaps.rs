@@ -32,6 +32,25 @@ impl Gaps {
     pub fn of(&self, list: &str) -> &[u64] {
         self.lists.get(list).map_or(&[], Vec::as_slice)
     }
+
+    /// Returns the rank in `list` of the member at `place`. Ranks and places count from 0; erased customers
+    /// have a rank and no place.
+    #[must_use]
+    pub fn rank(&self, list: &str, place: u64) -> u64 {
+        let gaps = self.of(list);
+        // The number of members before a gap is its rank without the gaps before it. It never falls, so the
+        // gaps before the place can be searched.
+        let (mut before, mut end) = (0, gaps.len());
+        while before < end {
+            let middle = before.midpoint(end);
+            if gaps[middle] - middle as u64 <= place {
+                before = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        place.saturating_add(before as u64)
+    }
 }
 
 impl SnapshotReader {
@@ -78,5 +97,19 @@ impl SnapshotReader {
             gaps.lists.insert(entry.segment.clone().unwrap_or_default(), empty);
         }
         Ok(gaps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_ranks_without_gaps() {
+        for empty in [vec![], vec![0], vec![0, 1, 2], vec![3], vec![1, 2, 5, 9], vec![0, 4, 5, 6, 11]] {
+            let gaps = Gaps { customers: 9, lists: HashMap::from([("all".to_owned(), empty.clone())]) };
+            let ranks = (0..30).filter(|rank| !empty.contains(rank));
+            assert!(ranks.zip(0..).all(|(rank, place)| gaps.rank("all", place) == rank), "{empty:?}");
+        }
     }
 }

@@ -33,7 +33,7 @@ async fn service_refuses_declarations_that_it_cannot_keep() {
     ] {
         shop.config.views.personal = vec![column(name)];
         let error = opened(&shop).await.expect_err(name);
-        assert!(error.contains(&format!("`{name}` is declared personal")) && error.contains(why), "{error}");
+        assert!(error.contains(&format!("`{name}` ")) && error.contains(why), "{error}");
         let answer = get(&shop.serve().await, "/v1/customers/17850", "features").await;
         assert_eq!(answer.problem(), "no-snapshot", "{name}");
     }
@@ -55,7 +55,17 @@ async fn service_refuses_declarations_that_it_cannot_keep() {
     fs::write(&toml, text.replace("[views]\n", "[views]\npersonal = [\"rfm.segment\"]\n")).unwrap();
     let output = shop.larder(&["serve", "--listen", "127.0.0.1:0"]);
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && error.contains("`rfm.segment` is declared personal"), "{error}");
+    assert!(!output.status.success() && error.contains("`rfm.segment` cannot be personal"), "{error}");
+    // An export would show the values of a misspelled column to whoever reads the file.
+    for (name, why) in [("profile.e-mial", "did you mean email"), ("rfm.segment", "cannot be personal")] {
+        let personal = format!("[views]\npersonal = [\"{name}\"]\n");
+        fs::write(&toml, text.replace("[views]\n", &personal)).unwrap();
+        let out = shop.path().join("out.csv");
+        let output = shop.larder(&["export", "segment", "prospect", "--out", out.to_str().unwrap()]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(&format!("`{name}`")), "{error}");
+        assert!(error.contains(why) && !out.exists(), "{error}");
+    }
 }
 
 #[tokio::test]

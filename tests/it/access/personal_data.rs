@@ -109,10 +109,16 @@ async fn personal_declarations_must_name_existing_columns() {
         FROM orders GROUP BY customer_id";
     refused("", &[("rfm", rfm)], "`rfm.segment` cannot be personal").await;
 
-    // Lists, orders and filters show the columns of the models all the same.
+    // Lists, orders and filters show some columns all the same; the others of the models can be personal.
     let declared = |column: &str| format!("personal = [\"{column}\"]\n");
-    for column in ["churn.probability", "churn.value_at_risk", "recommendations.buy_again", "rfm.monetary"] {
+    for column in ["churn.probability", "churn.value_at_risk", "churn.risk", "rfm.monetary"] {
         refused(&declared(column), &[], &format!("`{column}` cannot be personal")).await;
+    }
+    for column in ["churn.reasons", "recommendations.buy_again"] {
+        let manifest = built(&declared(column), &[]).await.unwrap().manifest;
+        let personal: Vec<String> =
+            manifest.personal().map(|(view, name)| format!("{view}.{name}")).collect();
+        assert!(personal.iter().any(|name| name == column), "{personal:?}");
     }
     refused(&declared("churn.probabilty"), &[], "no such column; did you mean probability?").await;
     refused(&declared("recommendations.bye_again"), &[], "no such column; did you mean buy_again?").await;

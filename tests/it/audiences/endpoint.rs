@@ -76,7 +76,9 @@ async fn audience_has_total_members_figures_and_breakdown() {
 /// Returns `cursor` with another `offset`.
 fn with_offset(cursor: &Value, offset: &str) -> String {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor.as_str().unwrap()).unwrap()).unwrap();
-    URL_SAFE_NO_PAD.encode(format!("{} {offset}", text.rsplit_once(' ').unwrap().0))
+    let mut fields: Vec<&str> = text.split(' ').collect();
+    fields[3] = offset;
+    URL_SAFE_NO_PAD.encode(fields.join(" "))
 }
 
 #[tokio::test]
@@ -145,7 +147,7 @@ async fn erased_customers_are_neither_counted_nor_listed() {
     let fewer = |answer: &Answer| answer.json()["total"] == total - 2;
     let after = eventually(|| query(&service, body.clone()), fewer).await.json();
     assert_eq!(ids(&after), ["tie-b", "tie-a"], "{after}");
-    assert_eq!((&after["customers"][0]["rank"], &after["customers"][1]["rank"]), (&json!(2), &json!(4)));
+    assert_eq!((&after["customers"][0]["rank"], &after["customers"][1]["rank"]), (&json!(1), &json!(2)));
     let revenue = before["revenue"].as_f64().unwrap() - 74.5 - 35.5;
     assert!((after["revenue"].as_f64().unwrap() - revenue).abs() < 1e-9, "{after}");
     assert_ne!(after["share"].as_f64().unwrap(), share);
@@ -155,10 +157,10 @@ async fn erased_customers_are_neither_counted_nor_listed() {
         .iter()
         .map(|value| value["customers"].as_u64().unwrap());
     assert_eq!(counted.sum::<u64>(), total - 2, "{after}");
-    // An older cursor continues at its position.
+    // An older cursor goes back by as many members as were erased, so that none is left out.
     let mut next = body;
     next["cursor"] = before["next"].clone();
-    assert_eq!(ids(&query(&service, next).await.json())[0], "tie-a");
+    assert_eq!(ids(&query(&service, next).await.json()), ["tie-b", "tie-a"]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use larder::config::{Config, Scope};
 use serde_json::{Value, json};
 
-use super::{EMAIL, bytes_of, csv, duck, shop, write};
+use super::{EMAIL, bytes_of, csv, duck, shop, without_loyal, write};
 use crate::support::{
     callers::{key, keys},
     large::large,
@@ -251,7 +251,7 @@ async fn erased_customers_are_not_in_audience_export() {
     assert!(before.text.contains("loyal,"), "{}", before.text);
     assert!(shop.larder(&["forget", "--keep-snapshots", "loyal"]).status.success());
     let after = eventually(|| ask(&service, body.clone()), |after| after.text != before.text).await;
-    let without: Vec<&str> = before.text.lines().filter(|line| !line.starts_with("loyal,")).collect();
+    let without = without_loyal(&before.text);
     assert_eq!(after.text.lines().collect::<Vec<_>>(), without);
     assert_eq!(after.header("larder-rows"), (without.len() - 1).to_string());
     let mut first = body;

@@ -82,7 +82,7 @@ fn add_customer(shop: &Shop, name: &str) {
 const GONE: [&str; 4] = ["who-0003", "who-0004", "who-0152", "who-0298"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn erasure_removes_customers_from_tair_and_keeps_ranks() {
+async fn erasure_removes_customers_from_tair() {
     let redis = Redis::start();
     let shop = shop_with_tair(&redis, "2s");
     let first = shop.build().await.manifest.id;

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use larder::config::LakeConfig;
 use s3s::{auth::SimpleAuth, host::SingleDomain, service::S3Service, service::S3ServiceBuilder};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
 type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -36,6 +36,42 @@ pub(crate) struct Faults {
     pub(crate) cutting: AtomicU64,
     /// Number of requests received.
     pub(crate) requests: AtomicU64,
+    /// Request to hold, which goes on when the test lets it.
+    pub(crate) held: Mutex<Option<HeldRequest>>,
+}
+
+/// First request with a method for an object whose path ends in a name.
+#[derive(Debug)]
+pub(crate) struct HeldRequest {
+    pub(crate) method: Method,
+    pub(crate) name: String,
+    /// Notified when the request has arrived.
+    pub(crate) arrived: Arc<Notify>,
+    /// Notified when the request may go on.
+    pub(crate) released: Arc<Notify>,
+}
+
+impl Faults {
+    /// Holds the next request `method` for an object whose path ends in `name`. Returns what is notified when
+    /// the request has arrived, and what lets it go on.
+    pub(crate) fn hold(&self, method: Method, name: &str) -> (Arc<Notify>, Arc<Notify>) {
+        let (arrived, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let notified = (Arc::clone(&arrived), Arc::clone(&released));
+        *self.held.lock().unwrap() = Some(HeldRequest { method, name: name.to_owned(), arrived, released });
+        notified
+    }
+
+    /// Waits while the request is held.
+    async fn wait_if_held(&self, request: &Request<Incoming>) {
+        let is_held = |held: &mut HeldRequest| {
+            held.method == *request.method() && request.uri().path().ends_with(&held.name)
+        };
+        let held = self.held.lock().unwrap().take_if(is_held);
+        if let Some(held) = held {
+            held.arrived.notify_one();
+            held.released.notified().await;
+        }
+    }
 }
 
 /// A bucket named `lake`.
@@ -123,6 +159,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Response<Body> {
     faults.requests.fetch_add(1, Ordering::Relaxed);
+    faults.wait_if_held(&request).await;
     tokio::time::sleep(Duration::from_millis(faults.slow.load(Ordering::Relaxed))).await;
     if faults.forbidding.load(Ordering::Relaxed) {
         return refusal(StatusCode::FORBIDDEN, "AccessDenied");
