@@ -15,7 +15,7 @@
 //! not served.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
@@ -129,14 +129,13 @@ pub fn load<'a>(
             None => views.push(view),
         }
     }
-    let names: BTreeSet<&str> = views.iter().map(|view| view.name.as_str()).collect();
     for other in others {
         if !is_name(other) {
             return Err(ViewFileError::Name { path: PathBuf::from("[views.parquet]"), name: other.clone() });
         }
         check_free(other)?;
-        if names.contains(other.as_str()) {
-            return Err(ViewFileError::Taken { name: other.clone(), owner: "an SQL view" });
+        if BUILT_IN.iter().any(|(name, _)| name == other) {
+            return Err(ViewFileError::Taken { name: other.clone(), owner: "a built-in view" });
         }
     }
     Ok(views)

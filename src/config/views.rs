@@ -15,7 +15,8 @@ pub struct ViewsConfig {
     /// Default: none. Example: `"views"`.
     pub folder: Option<PathBuf>,
     /// Views read from Parquet that another engine wrote: view name to file or folder, in the lake or
-    /// elsewhere.
+    /// elsewhere. The files of the view `crm` are the table `parquet_crm`; a file `crm.sql` in `folder` reads
+    /// the table by its own SQL.
     ///
     /// Default: `{}`.
     pub parquet: BTreeMap<String, String>,

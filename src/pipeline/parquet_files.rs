@@ -2,16 +2,16 @@
 //! which the build reads instead.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use arrow::{
-    array::{RecordBatch, new_null_array},
+    array::{ArrayRef, AsArray, RecordBatch, StringArray, new_null_array},
     compute::cast,
-    datatypes::{Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema, SchemaRef},
     error::ArrowError,
 };
 use futures::StreamExt;
@@ -19,12 +19,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{
     error::ViewError,
-    query::schema_of,
-    raw::files::data_files,
+    query::{ID, schema_of},
+    raw::files::{data_files, folder_columns},
     staged_table::StagedTable,
     staging::{StagedFile, create, staging},
 };
-use crate::{lake::Lake, views::ViewDefinition};
+use crate::{feature::normal_id, lake::Lake, views::ViewDefinition};
 
 /// Number of rows of a batch.
 const BATCH_ROWS: usize = 8_192;
@@ -72,8 +72,16 @@ struct ParquetFiles {
     view: String,
     place: String,
     folder: PathBuf,
-    /// Name in the lake and path of the copy, for each file.
-    copies: Vec<(String, PathBuf)>,
+    copies: Vec<FileCopy>,
+}
+
+/// A copy of a file.
+struct FileCopy {
+    /// Name in the lake.
+    name: String,
+    path: PathBuf,
+    /// Columns that the folders of the file tell.
+    folder_columns: Vec<(String, String)>,
 }
 
 impl ParquetFiles {
@@ -99,7 +107,8 @@ impl ParquetFiles {
                 let chunk = chunk.map_err(|error| self.failed(error.to_string()))?;
                 std::io::Write::write_all(&mut out, &chunk).map_err(|error| staging(&target, error))?;
             }
-            self.copies.push((file.location.to_string(), target));
+            let folder_columns = folder_columns(&file.location, &path);
+            self.copies.push(FileCopy { name: file.location.to_string(), path: target, folder_columns });
         }
         if self.copies.is_empty() { Err(self.failed("there are no .parquet files")) } else { Ok(self) }
     }
@@ -112,17 +121,18 @@ impl ParquetFiles {
             .map(|partition| Ok((create(&path(partition), &schema)?, 0)))
             .collect::<Result<Vec<_>, ViewError>>()?;
         let mut next = 0;
-        for (name, copy) in &self.copies {
-            let broken = |error: &dyn std::fmt::Display| self.failed(format!("{name}: {error}"));
-            let reader = open(copy).and_then(|file| Ok(file.with_batch_size(BATCH_ROWS).build()?));
+        for copy in &self.copies {
+            let broken = |error: &dyn std::fmt::Display| self.failed(format!("{}: {error}", copy.name));
+            let reader = open(&copy.path).and_then(|file| Ok(file.with_batch_size(BATCH_ROWS).build()?));
             for batch in reader.map_err(|error| broken(&error))? {
-                let batch = batch.and_then(|batch| fit(&batch, &schema)).map_err(|error| broken(&error))?;
+                let batch = batch.and_then(|batch| fit(&batch, &schema, &copy.folder_columns));
+                let batch = batch.map_err(|error| broken(&error))?;
                 let (writer, rows) = &mut writers[next % partitions];
                 writer.write(&batch).map_err(|error| staging(&path(next % partitions), error))?;
                 *rows += batch.num_rows();
                 next += 1;
             }
-            std::fs::remove_file(copy).map_err(|error| staging(copy, error))?;
+            std::fs::remove_file(&copy.path).map_err(|error| staging(&copy.path, error))?;
         }
         let files = writers.into_iter().enumerate().map(|(partition, (mut writer, rows))| {
             let path = path(partition);
@@ -132,20 +142,77 @@ impl ParquetFiles {
         files.collect()
     }
 
-    /// Returns the schema with all columns of all files, in types that can be served.
+    /// Returns the schema with all columns of all files, in types that can be served and that hold the values of
+    /// all files. Customer ids are text.
     fn schema(&self) -> Result<SchemaRef, ViewError> {
-        let mut all = Schema::empty();
-        for (name, copy) in &self.copies {
-            let schema = open(copy).map(|file| {
-                let plain = |field: &Arc<Field>| Field::new(field.name(), field.data_type().clone(), true);
-                Schema::new(file.schema().fields().iter().map(plain).collect::<Vec<_>>())
+        let mut all: Vec<Field> = Vec::new();
+        for copy in &self.copies {
+            let file = open(&copy.path).map_err(|error| self.failed(format!("{}: {error}", copy.name)))?;
+            let served = schema_of(&self.view, file.schema())?;
+            let folders = copy.folder_columns.iter().map(|(name, _)| (name, DataType::Utf8, false));
+            let is_own = |name: &&String| served.field_with_name(name).is_ok();
+            let folders = folders.filter(|(name, ..)| !is_own(name));
+            let own = file.schema().fields().iter().zip(served.fields()).map(|(found, field)| {
+                let is_id = field.name() == ID && field.data_type().is_numeric();
+                let data_type = if is_id { DataType::Utf8 } else { field.data_type().clone() };
+                (field.name(), data_type, *found.data_type() == DataType::Null)
             });
-            let merged = schema.and_then(|schema| Schema::try_merge([all, schema]));
-            all = merged.map_err(|error| self.failed(format!("{name}: {error}")))?;
+            for (name, data_type, is_null) in own.chain(folders) {
+                let known = all.iter_mut().find(|known| known.name() == name);
+                let merged = match &known {
+                    // A column of nulls alone has the type that the other files say.
+                    Some(known) if is_null => Some(known.data_type().clone()),
+                    Some(known) if known.metadata().contains_key(NULLS) => Some(data_type.clone()),
+                    Some(known) => widened(known.data_type(), &data_type),
+                    None => Some(data_type.clone()),
+                };
+                let Some(merged) = merged else {
+                    let before = known.map(|known| known.data_type().to_string()).unwrap_or_default();
+                    return Err(self.failed(format!(
+                        "{}: column `{name}` is {data_type} here and {before} in files before; no type holds \
+                         the values of both",
+                        copy.name
+                    )));
+                };
+                let field = Field::new(name, merged, true);
+                let marked = HashMap::from([(NULLS.to_owned(), String::new())]);
+                match known {
+                    Some(known) if !is_null => *known = field,
+                    Some(_) => {}
+                    None if is_null => all.push(field.with_metadata(marked)),
+                    None => all.push(field),
+                }
+            }
         }
-        let served = schema_of(&self.view, &all)?;
-        let nullable = served.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-        Ok(Arc::new(Schema::new(nullable.collect::<Vec<_>>())))
+        let plain = all.into_iter().map(|field| field.with_metadata(HashMap::new()));
+        Ok(Arc::new(Schema::new(plain.collect::<Vec<_>>())))
+    }
+}
+
+/// Metadata of a column of which only nulls are known.
+const NULLS: &str = "nulls";
+
+/// Returns the type that holds all values of both types exactly, or `None`.
+fn widened(a: &DataType, b: &DataType) -> Option<DataType> {
+    use DataType::{Decimal128, Float64, Int32, Int64};
+    // Digits before and after the decimal point.
+    let digits = |data_type: &DataType| match data_type {
+        Int32 => Some((10, 0)),
+        Int64 => Some((19, 0)),
+        Decimal128(precision, scale) => Some((i16::from(*precision) - i16::from(*scale), i16::from(*scale))),
+        _ => None,
+    };
+    match (a, b) {
+        _ if a == b => Some(a.clone()),
+        (Int32 | Int64, Int32 | Int64) => Some(Int64),
+        // A double holds all integers of 32 bits.
+        (Int32, Float64) | (Float64, Int32) => Some(Float64),
+        _ => {
+            let ((whole, scale), (other, other_scale)) = (digits(a)?, digits(b)?);
+            let scale = scale.max(other_scale);
+            let precision = u8::try_from(whole.max(other) + scale).ok().filter(|digits| *digits <= 38)?;
+            Some(Decimal128(precision, i8::try_from(scale).ok()?))
+        }
     }
 }
 
@@ -153,11 +220,53 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ArrowError
     Ok(ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?)
 }
 
-/// Casts `batch` to `schema`. Missing columns are null.
-fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-        Some(column) => cast(column, field.data_type()),
-        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+/// Casts `batch` to `schema`. Columns that the file lacks have the value of a folder, or are null.
+fn fit(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+    folder_columns: &[(String, String)],
+) -> Result<RecordBatch, ArrowError> {
+    let rows = batch.num_rows();
+    let columns = schema.fields().iter().map(|field| -> Result<ArrayRef, ArrowError> {
+        if let Some(column) = batch.column_by_name(field.name()) {
+            let column = cast(column, field.data_type())?;
+            return if field.name() == ID { normal_ids(&column) } else { Ok(column) };
+        }
+        match folder_columns.iter().find(|(name, _)| name == field.name()) {
+            Some((_, value)) if !value.is_empty() => {
+                Ok(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, rows))))
+            }
+            _ => Ok(new_null_array(field.data_type(), rows)),
+        }
     });
     RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+}
+
+/// Returns the ids of a text column by the rule for ids: `17850.0` is `17850`.
+fn normal_ids(ids: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let Some(texts) = ids.as_string_opt::<i32>() else { return Ok(Arc::clone(ids)) };
+    let normal = texts.iter().map(|id| id.map(normal_id).transpose()).collect::<Result<StringArray, _>>();
+    Ok(Arc::new(normal.map_err(|error| ArrowError::CastError(format!("column `{ID}`: {error}")))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_widen_where_no_value_changes() {
+        use DataType::{Boolean, Decimal128, Float64, Int32, Int64, Utf8};
+        for (a, b, expected) in [
+            (Int32, Int64, Some(Int64)),
+            (Int32, Float64, Some(Float64)),
+            (Int64, Float64, None),
+            (Decimal128(10, 2), Decimal128(8, 4), Some(Decimal128(12, 4))),
+            (Int64, Decimal128(10, 2), Some(Decimal128(21, 2))),
+            (Decimal128(38, 0), Decimal128(38, 10), None),
+            (Utf8, Int32, None),
+            (Boolean, Boolean, Some(Boolean)),
+        ] {
+            assert_eq!((widened(&a, &b), widened(&b, &a)), (expected.clone(), expected), "{a} {b}");
+        }
+    }
 }

@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{snapshot::rfc3339, views::ViewDefinition};
 
-const ID: &str = "customer_id";
+pub(super) const ID: &str = "customer_id";
 const DIALECT: &str = "generic";
 /// Interval of the checks of the process's memory while a view runs.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(50);

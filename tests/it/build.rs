@@ -386,6 +386,77 @@ async fn parquet_files_of_another_engine_are_a_view() {
 }
 
 #[tokio::test]
+async fn parquet_files_of_several_types_are_one_view_with_its_own_sql() {
+    use arrow::array::{
+        ArrayRef, Decimal128Array, Float64Array, Int32Array, Int64Array, NullArray, RecordBatch,
+    };
+    use std::sync::Arc;
+    let toml = format!(
+        "{CORNERS_TOML}[views]\nfolder = \"views\"\nparquet = {{ clv = \"clv/\", plain = \"clv/\" }}\n"
+    );
+    let shop = Shop::new(&toml);
+    let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at";
+    shop.raw(
+        "transactions/all.csv",
+        format!("{header}\n17850,1,p,1,2,2024-01-01\n17851,2,p,1,2,2024-01-01\n17852,3,p,1,2,2024-01-01\n"),
+    );
+    std::fs::create_dir_all(shop.path().join("views")).unwrap();
+    let sql = "-- Value of a customer.\nSELECT customer_id, amount * 2 AS twice, country FROM parquet_clv";
+    std::fs::write(shop.path().join("views/clv.sql"), sql).unwrap();
+    let write = |path: &str, columns: Vec<(&str, ArrayRef)>| {
+        let file = shop.path().join("lake/clv").join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let file = std::fs::File::create(file).unwrap();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    };
+    let money = Decimal128Array::from(vec![150]).with_precision_and_scale(10, 2).unwrap();
+    write(
+        "country=UK/a.parquet",
+        vec![
+            ("customer_id", Arc::new(Int64Array::from(vec![17_850]))),
+            ("amount", Arc::new(Int32Array::from(vec![3]))),
+            ("note", Arc::new(NullArray::new(1))),
+        ],
+    );
+    write(
+        "country=DE/b.parquet",
+        vec![
+            ("customer_id", Arc::new(Float64Array::from(vec![17_851.0]))),
+            ("amount", Arc::new(money)),
+            ("note", Arc::new(Int32Array::from(vec![7]))),
+        ],
+    );
+    write(
+        "c.parquet",
+        vec![
+            ("customer_id", Arc::new(Int32Array::from(vec![17_852]))),
+            ("amount", Arc::new(Int64Array::from(vec![4]))),
+        ],
+    );
+    let service = shop.open().await;
+    let views = async |id: &str| {
+        service.get(&format!("/v1/customers/{id}?views=clv,plain")).await.json()["views"].clone()
+    };
+    let first = json!({"twice": 6, "country": "UK"});
+    let second = json!({"twice": 3, "country": "DE"});
+    assert_eq!((views("17850").await["clv"].clone(), views("17851").await["clv"].clone()), (first, second));
+    assert_eq!(views("17851").await["plain"], json!({"amount": 1.5, "note": 7, "country": "DE"}));
+    assert_eq!(views("17852").await["plain"], json!({"amount": 4, "note": null, "country": null}));
+    write(
+        "d.parquet",
+        vec![
+            ("customer_id", Arc::new(Float64Array::from(vec![1.5e300]))),
+            ("amount", Arc::new(Int64Array::from(vec![4]))),
+        ],
+    );
+    let error = shop.try_build(None).await.unwrap_err();
+    assert!(error.contains("clv/d.parquet") && error.contains("customer_id"), "{error}");
+}
+
+#[tokio::test]
 async fn invalid_views_fail_the_build_by_name() {
     let cases: &[(&str, &str, &[&str])] = &[
         ("v", "SELEC customer_id FROM orders", &["view v", "SELEC"]),

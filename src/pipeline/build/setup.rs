@@ -1,5 +1,7 @@
 //! Settings of a build that follow from the configuration and the size of the raw data.
 
+use std::collections::BTreeSet;
+
 use crate::{
     config::Config,
     pipeline::{
@@ -40,6 +42,9 @@ pub(super) fn memory_limits(config: &Config) -> MemoryLimits {
 pub(super) fn definitions(config: &Config) -> Result<Vec<ViewDefinition>, ViewFileError> {
     let folder = config.views.folder.as_ref().map(|folder| config.resolve(folder));
     let mut views = views::load(folder.as_deref(), config.views.parquet.keys())?;
-    views.extend(config.views.parquet.keys().map(|name| parquet_files::view(name)));
+    // A view of the folder with the name of Parquet files reads these files by its own SQL.
+    let own: BTreeSet<String> = views.iter().map(|view| view.name.clone()).collect();
+    let plain = config.views.parquet.keys().filter(|name| !own.contains(*name));
+    views.extend(plain.map(|name| parquet_files::view(name)));
     Ok(views)
 }

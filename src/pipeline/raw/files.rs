@@ -244,7 +244,7 @@ fn skipped_warning(table: Table, names: &[String]) -> Option<Warning> {
 
 /// Returns the columns that Hive-style folders between `folder` and the file at `path` name: `country` of
 /// `country=UK/`.
-fn folder_columns(path: &Path, folder: &Path) -> Vec<(String, String)> {
+pub(crate) fn folder_columns(path: &Path, folder: &Path) -> Vec<(String, String)> {
     let Some(parts) = path.prefix_match(folder) else { return Vec::new() };
     let mut parts: Vec<_> = parts.map(|part| part.as_ref().to_owned()).collect();
     parts.pop();
