@@ -21,8 +21,8 @@ use crate::{
     serving::{
         Ranked, Serving,
         export::{
-            Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, PersonalValues,
-            Treatment,
+            Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, Formulas,
+            PersonalValues, Treatment,
         },
     },
     snapshot::{EXPORTS, Manifest, SnapshotError, SnapshotId, is_export, read_current, reader::ChurnFilter},
@@ -100,6 +100,10 @@ struct ExportOptions {
     /// members [default: id; rank for an audience with --order-by]
     #[arg(long, value_parser = parse_name::<ExportOrder>)]
     order: Option<ExportOrder>,
+    /// Texts in CSV that a spreadsheet would evaluate as formulas: guard them with a leading ', or keep them
+    /// unchanged for programs [default: guard]
+    #[arg(long, value_name = "guard|keep", value_parser = parse_name::<Formulas>)]
+    formulas: Option<Formulas>,
     /// Snapshot id [default: the current snapshot]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<SnapshotId>,
@@ -120,6 +124,15 @@ impl ExportOptions {
         let ending =
             Path::new(&self.out).extension().and_then(|ending| ending.to_str()?.to_lowercase().parse().ok());
         self.format.or(ending).unwrap_or(ExportFormat::Csv)
+    }
+
+    /// Checks that the options fit the format.
+    fn check(&self) -> anyhow::Result<()> {
+        let format = self.format();
+        if format != ExportFormat::Csv && self.formulas == Some(Formulas::Guard) {
+            bail!("--formulas guard is for csv; {format} has no cells to guard");
+        }
+        Ok(())
     }
 }
 
@@ -167,6 +180,7 @@ impl ListArgs {
 pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
     let (list, options) = args.list.into_parts()?;
+    options.check()?;
     let format = options.format();
     let lake = setup.lake()?;
     let id = match options.snapshot {
@@ -188,8 +202,13 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         ExportColumns::named(&served.manifest, options.columns.iter().map(String::as_str), values)?
     };
     let listed = ListInWords::of(&list, &served.manifest);
-    let export =
-        Export { list, columns: columns.clone(), format, order: options.order.unwrap_or(ExportOrder::Id) };
+    let export = Export {
+        list,
+        columns: columns.clone(),
+        format,
+        order: options.order.unwrap_or(ExportOrder::Id),
+        formulas: options.formulas.unwrap_or_default(),
+    };
     let exporting = serving.export(&served, export).await?;
     for (position, hint) in &exporting.hints {
         table::line(&format!("at character {position}: {hint}"))?;

@@ -1,5 +1,7 @@
 //! Exports: all members of a list as CSV, NDJSON or Parquet, streamed.
 
+use std::str::FromStr;
+
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, header},
@@ -23,7 +25,9 @@ use crate::{
     },
     serving::{
         Ranked, Served,
-        export::{Export, ExportColumns, ExportFormat, ExportList, ExportOrder, PersonalValues, Treatment},
+        export::{
+            Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Formulas, PersonalValues, Treatment,
+        },
     },
 };
 
@@ -47,6 +51,10 @@ pub(crate) struct ExportQuery {
     /// 65,536 members.
     #[param(example = "rank")]
     order: Option<String>,
+    /// `guard` (the default) protects texts in CSV that a spreadsheet would evaluate as formulas; `keep`
+    /// writes all texts unchanged, for programs.
+    #[param(example = "guard")]
+    formulas: Option<String>,
 }
 
 /// Filters of the churn list; columns, order and format of the file.
@@ -77,6 +85,10 @@ pub(crate) struct ChurnExportQuery {
     /// 65,536 members.
     #[param(example = "rank")]
     order: Option<String>,
+    /// `guard` (the default) protects texts in CSV that a spreadsheet would evaluate as formulas; `keep`
+    /// writes all texts unchanged, for programs.
+    #[param(example = "guard")]
+    formulas: Option<String>,
 }
 
 /// An audience; columns, order and format of the file.
@@ -105,6 +117,10 @@ pub(crate) struct AudienceExportBody {
     /// members; by default `rank` with `order_by`, else `id`.
     #[schema(example = "rank")]
     order: Option<String>,
+    /// `guard` (the default) protects texts in CSV that a spreadsheet would evaluate as formulas; `keep`
+    /// writes all texts unchanged, for programs.
+    #[schema(example = "guard")]
+    formulas: Option<String>,
 }
 
 /// Export the members of a segment
@@ -113,7 +129,7 @@ pub(crate) struct AudienceExportBody {
 /// The headers `larder-rows`, `larder-snapshot` and `larder-as-of` have the number of members, the snapshot
 /// and its instant. Without the scope `pii`, personal values are null; with the scope `match`, mail addresses
 /// and phone numbers are SHA-256 hashes of their normalized forms. In CSV, text that a spreadsheet would take
-/// for a formula begins with `'`.
+/// for a formula gets a leading `'`, unless `formulas` is `keep`.
 #[utoipa::path(
     get, path = "/v1/segments/{name}/export", tag = "exports", operation_id = "export_segment",
     params(("name" = String, Path, description = "Name of the segment", example = "champions"), ExportQuery),
@@ -123,7 +139,7 @@ pub(crate) struct AudienceExportBody {
             (String = "application/x-ndjson"),
             (String = "application/vnd.apache.parquet"),
         )),
-        (status = 400, description = "A bad format or order, or an unknown column"),
+        (status = 400, description = "A bad format, order or option, or an unknown column"),
         (status = 404, description = "No such segment"),
         (status = 503, description = "The lake cannot be read, or too many exports run"),
     )
@@ -152,7 +168,7 @@ pub(crate) async fn export_segment(
             (String = "application/x-ndjson"),
             (String = "application/vnd.apache.parquet"),
         )),
-        (status = 400, description = "A bad filter, format or order, or an unknown column"),
+        (status = 400, description = "A bad filter, format, order or option, or an unknown column"),
         (status = 404, description = "The snapshot has no churn model"),
         (status = 503, description = "The lake cannot be read, or too many exports run"),
     )
@@ -161,10 +177,11 @@ pub(crate) async fn export_churn(
     read: SnapshotRead,
     Query(query): Query<ChurnExportQuery>,
 ) -> Result<Response, Problem> {
-    let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order } = query;
+    let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order, formulas } =
+        query;
     let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
     let asked_by = churn_filter::check(&read.served, &read.access, &filter)?;
-    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order })?;
+    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order, formulas })?;
     export(&read, "churn", ExportList::Churn(filter), asked_by, file).await
 }
 
@@ -196,10 +213,23 @@ pub(crate) async fn export_audience(
     }
     let asked_by = check_query_by(&read.access, &read.served, &expression, [&order_by.0])?;
     let order = body.order.as_deref().or(body.order_by.as_ref().map(|_| "rank"));
-    let columns = body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect());
-    let file = FileShape::new(&read, body.format.as_deref(), order, columns).map_err(Problem::bad_body)?;
+    let options = FileOptions {
+        format: body.format.as_deref(),
+        order,
+        columns: body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect()),
+        formulas: body.formulas.as_deref(),
+    };
+    let file = FileShape::new(&read, options).map_err(Problem::bad_body)?;
     let list = ExportList::Audience(Ranked { expression, order_by, limit: body.limit });
     export(&read, "audience", list, asked_by, file).await
+}
+
+/// Parameters of a file, as the caller gave them.
+struct FileOptions<'a> {
+    format: Option<&'a str>,
+    order: Option<&'a str>,
+    columns: Option<Vec<&'a str>>,
+    formulas: Option<&'a str>,
 }
 
 /// Columns, format and order of a file.
@@ -207,27 +237,25 @@ struct FileShape {
     columns: ExportColumns,
     format: ExportFormat,
     order: ExportOrder,
+    formulas: Formulas,
 }
 
 impl FileShape {
     /// Reads the parameters of a request. An error says which parameter is wrong.
-    fn new(
-        read: &SnapshotRead,
-        format: Option<&str>,
-        order: Option<&str>,
-        columns: Option<Vec<&str>>,
-    ) -> Result<Self, String> {
-        let format = format.map_or(Ok(ExportFormat::Csv), str::parse);
-        let format = format.map_err(|names| format!("`format` must be {names}"))?;
-        let order = order.map_or(Ok(ExportOrder::Id), str::parse);
-        let order = order.map_err(|names| format!("`order` must be {names}"))?;
+    fn new(read: &SnapshotRead, options: FileOptions<'_>) -> Result<Self, String> {
+        let format = named("format", options.format)?.unwrap_or(ExportFormat::Csv);
+        let order = named("order", options.order)?.unwrap_or(ExportOrder::Id);
+        let formulas = named("formulas", options.formulas)?;
+        if format != ExportFormat::Csv && formulas == Some(Formulas::Guard) {
+            return Err(format!("`formulas` can be guard in csv only; {format} has no cells to guard"));
+        }
         let manifest = &read.served.manifest;
         let values = match &read.access {
             access if access.has(Scope::Pii) => PersonalValues::Shown,
             access if access.has(Scope::Match) => PersonalValues::Hashed,
             _ => PersonalValues::Withheld,
         };
-        let columns = match columns {
+        let columns = match options.columns {
             None => ExportColumns::all(manifest, values),
             Some(names) => {
                 ExportColumns::named(manifest, names, values).map_err(|error| error.to_string())?
@@ -236,14 +264,23 @@ impl FileShape {
         if columns.is_empty() {
             return Err("`columns` names no column".to_owned());
         }
-        Ok(Self { columns, format, order })
+        Ok(Self { columns, format, order, formulas: formulas.unwrap_or_default() })
     }
 
     fn of_query(read: &SnapshotRead, query: &ExportQuery) -> Result<Self, Problem> {
-        let ExportQuery { format, columns, order } = query;
-        let columns = columns.as_deref().map(|list| names(list).collect());
-        Self::new(read, format.as_deref(), order.as_deref(), columns).map_err(Problem::bad_parameter)
+        let options = FileOptions {
+            format: query.format.as_deref(),
+            order: query.order.as_deref(),
+            columns: query.columns.as_deref().map(|list| names(list).collect()),
+            formulas: query.formulas.as_deref(),
+        };
+        Self::new(read, options).map_err(Problem::bad_parameter)
     }
+}
+
+/// Reads the parameter `name`, which is one of some names. The error lists the names.
+fn named<T: FromStr<Err = &'static str>>(name: &str, text: Option<&str>) -> Result<Option<T>, String> {
+    text.map(str::parse).transpose().map_err(|names| format!("`{name}` must be {names}"))
 }
 
 /// Starts the export and returns its stream.
@@ -255,19 +292,19 @@ async fn export(
     file: FileShape,
 ) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = read;
-    let FileShape { columns, format, order } = file;
-    let (media_type, extension) = match format {
-        ExportFormat::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
-        ExportFormat::Ndjson => ("application/x-ndjson", "ndjson"),
-        ExportFormat::Parquet => ("application/vnd.apache.parquet", "parquet"),
+    let FileShape { columns, format, order, formulas } = file;
+    let media_type = match format {
+        ExportFormat::Csv => "text/csv; charset=utf-8; header=present",
+        ExportFormat::Ndjson => "application/x-ndjson",
+        ExportFormat::Parquet => "application/vnd.apache.parquet",
     };
-    let export = Export { list, columns, format, order };
+    let export = Export { list, columns, format, order, formulas };
     let exporting = app.serving.export(served, export.clone()).await?;
     access.charge(exporting.rows)?;
     let note = AuditNote::Export(exported_list(name, served, exporting.rows, &export, asked_by));
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("export"));
     let (snapshot, rows) = (served.manifest.id.to_string(), exporting.rows.to_string());
-    let disposition = format!("attachment; filename=\"{name}-{snapshot}.{extension}\"");
+    let disposition = format!("attachment; filename=\"{name}-{snapshot}.{format}\"");
     let mut response = Response::new(Body::from_stream(exporting));
     response.extensions_mut().insert(note);
     let headers = response.headers_mut();
