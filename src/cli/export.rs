@@ -21,7 +21,7 @@ use crate::{
     serving::{
         Ranked, Serving,
         export::{
-            Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, Formulas,
+            CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, Formulas,
             PersonalValues, Treatment,
         },
     },
@@ -104,6 +104,9 @@ struct ExportOptions {
     /// unchanged for programs [default: guard]
     #[arg(long, value_name = "guard|keep", value_parser = parse_name::<Formulas>)]
     formulas: Option<Formulas>,
+    /// Begin CSV with a UTF-8 byte order mark, for Excel
+    #[arg(long)]
+    bom: bool,
     /// Snapshot id [default: the current snapshot]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<SnapshotId>,
@@ -130,7 +133,10 @@ impl ExportOptions {
     fn check(&self) -> anyhow::Result<()> {
         let format = self.format();
         if format != ExportFormat::Csv && self.formulas == Some(Formulas::Guard) {
-            bail!("--formulas guard is for csv; {format} has no cells to guard");
+            bail!("--formulas guard is for csv, not for {format}");
+        }
+        if format != ExportFormat::Csv && self.bom {
+            bail!("--bom is for csv, not for {format}");
         }
         Ok(())
     }
@@ -207,7 +213,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         columns: columns.clone(),
         format,
         order: options.order.unwrap_or(ExportOrder::Id),
-        formulas: options.formulas.unwrap_or_default(),
+        csv: CsvForm { bom: options.bom, formulas: options.formulas.unwrap_or_default() },
     };
     let exporting = serving.export(&served, export).await?;
     for (position, hint) in &exporting.hints {

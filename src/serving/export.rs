@@ -33,7 +33,7 @@ mod ranks;
 mod text;
 
 pub use self::{
-    cell::Formulas,
+    cell::{CsvForm, Formulas},
     columns::{ExportColumns, RANK, UnknownColumn},
     list::ExportList,
     personal::{PersonalValues, Treatment},
@@ -118,8 +118,8 @@ pub struct Export {
     pub format: ExportFormat,
     /// Order of the customers.
     pub order: ExportOrder,
-    /// Treatment of texts that look like formulas. Only CSV is opened by spreadsheets.
-    pub formulas: Formulas,
+    /// Form of the file if it is CSV.
+    pub csv: CsvForm,
 }
 
 /// Reason why an export is incomplete.
@@ -278,7 +278,7 @@ impl ExportTask {
 
     /// Writes the export as text lines. Returns the number of exported customers.
     async fn write_text(&self, format: LineFormat, out: &mut PieceSender) -> Result<u64, ExportError> {
-        let writer = Arc::new(LineWriter::new(format, self.export.columns.clone(), self.export.formulas));
+        let writer = Arc::new(LineWriter::new(format, self.export.columns.clone(), self.export.csv));
         out.write(&writer.header()).await?;
         out.flush().await?;
         let ranks = self.ranks().await?;

@@ -26,7 +26,8 @@ use crate::{
     serving::{
         Ranked, Served,
         export::{
-            Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Formulas, PersonalValues, Treatment,
+            CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Formulas, PersonalValues,
+            Treatment,
         },
     },
 };
@@ -55,6 +56,10 @@ pub(crate) struct ExportQuery {
     /// writes all texts unchanged, for programs.
     #[param(example = "guard")]
     formulas: Option<String>,
+    /// Whether a CSV file begins with a UTF-8 byte order mark, without which Excel misreads accents; by
+    /// default not.
+    #[param(value_type = Option<bool>, example = true)]
+    bom: Option<String>,
 }
 
 /// Filters of the churn list; columns, order and format of the file.
@@ -89,6 +94,10 @@ pub(crate) struct ChurnExportQuery {
     /// writes all texts unchanged, for programs.
     #[param(example = "guard")]
     formulas: Option<String>,
+    /// Whether a CSV file begins with a UTF-8 byte order mark, without which Excel misreads accents; by
+    /// default not.
+    #[param(value_type = Option<bool>, example = true)]
+    bom: Option<String>,
 }
 
 /// An audience; columns, order and format of the file.
@@ -121,6 +130,10 @@ pub(crate) struct AudienceExportBody {
     /// writes all texts unchanged, for programs.
     #[schema(example = "guard")]
     formulas: Option<String>,
+    /// Whether a CSV file begins with a UTF-8 byte order mark, without which Excel misreads accents; by
+    /// default not.
+    #[schema(example = true)]
+    bom: Option<bool>,
 }
 
 /// Export the members of a segment
@@ -177,11 +190,11 @@ pub(crate) async fn export_churn(
     read: SnapshotRead,
     Query(query): Query<ChurnExportQuery>,
 ) -> Result<Response, Problem> {
-    let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order, formulas } =
+    let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order, formulas, bom } =
         query;
     let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
     let asked_by = churn_filter::check(&read.served, &read.access, &filter)?;
-    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order, formulas })?;
+    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order, formulas, bom })?;
     export(&read, "churn", ExportList::Churn(filter), asked_by, file).await
 }
 
@@ -218,6 +231,7 @@ pub(crate) async fn export_audience(
         order,
         columns: body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect()),
         formulas: body.formulas.as_deref(),
+        bom: body.bom,
     };
     let file = FileShape::new(&read, options).map_err(Problem::bad_body)?;
     let list = ExportList::Audience(Ranked { expression, order_by, limit: body.limit });
@@ -230,6 +244,7 @@ struct FileOptions<'a> {
     order: Option<&'a str>,
     columns: Option<Vec<&'a str>>,
     formulas: Option<&'a str>,
+    bom: Option<bool>,
 }
 
 /// Columns, format and order of a file.
@@ -237,7 +252,7 @@ struct FileShape {
     columns: ExportColumns,
     format: ExportFormat,
     order: ExportOrder,
-    formulas: Formulas,
+    csv: CsvForm,
 }
 
 impl FileShape {
@@ -247,8 +262,13 @@ impl FileShape {
         let order = named("order", options.order)?.unwrap_or(ExportOrder::Id);
         let formulas = named("formulas", options.formulas)?;
         if format != ExportFormat::Csv && formulas == Some(Formulas::Guard) {
-            return Err(format!("`formulas` can be guard in csv only; {format} has no cells to guard"));
+            return Err(format!("`formulas` can be guard in csv only, not in {format}"));
         }
+        let bom = options.bom.unwrap_or_default();
+        if bom && format != ExportFormat::Csv {
+            return Err(format!("`bom` can be true in csv only, not in {format}"));
+        }
+        let csv = CsvForm { bom, formulas: formulas.unwrap_or_default() };
         let manifest = &read.served.manifest;
         let values = match &read.access {
             access if access.has(Scope::Pii) => PersonalValues::Shown,
@@ -264,15 +284,17 @@ impl FileShape {
         if columns.is_empty() {
             return Err("`columns` names no column".to_owned());
         }
-        Ok(Self { columns, format, order, formulas: formulas.unwrap_or_default() })
+        Ok(Self { columns, format, order, csv })
     }
 
     fn of_query(read: &SnapshotRead, query: &ExportQuery) -> Result<Self, Problem> {
+        let bom = query.bom.as_deref().map(str::parse).transpose();
         let options = FileOptions {
             format: query.format.as_deref(),
             order: query.order.as_deref(),
             columns: query.columns.as_deref().map(|list| names(list).collect()),
             formulas: query.formulas.as_deref(),
+            bom: bom.map_err(|_| Problem::bad_parameter("`bom` must be true or false"))?,
         };
         Self::new(read, options).map_err(Problem::bad_parameter)
     }
@@ -292,13 +314,13 @@ async fn export(
     file: FileShape,
 ) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = read;
-    let FileShape { columns, format, order, formulas } = file;
+    let FileShape { columns, format, order, csv } = file;
     let media_type = match format {
         ExportFormat::Csv => "text/csv; charset=utf-8; header=present",
         ExportFormat::Ndjson => "application/x-ndjson",
         ExportFormat::Parquet => "application/vnd.apache.parquet",
     };
-    let export = Export { list, columns, format, order, formulas };
+    let export = Export { list, columns, format, order, csv };
     let exporting = app.serving.export(served, export.clone()).await?;
     access.charge(exporting.rows)?;
     let note = AuditNote::Export(exported_list(name, served, exporting.rows, &export, asked_by));

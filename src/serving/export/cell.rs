@@ -7,6 +7,15 @@
 
 use std::str::FromStr;
 
+/// Form of a CSV file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CsvForm {
+    /// Whether the file begins with a byte order mark, by which Excel recognizes UTF-8.
+    pub bom: bool,
+    /// Treatment of texts that look like formulas.
+    pub formulas: Formulas,
+}
+
 /// Treatment of texts that a spreadsheet would evaluate as formulas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Formulas {

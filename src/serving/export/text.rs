@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 
 use super::{
-    cell::{self, Formulas},
+    cell::{self, CsvForm, Formulas},
     columns::{ExportColumn, ExportColumns, ViewColumns},
     personal::Treatment,
 };
@@ -22,7 +22,7 @@ pub(super) enum LineFormat {
 #[derive(Debug)]
 pub(super) struct LineWriter {
     format: LineFormat,
-    formulas: Formulas,
+    csv: CsvForm,
     columns: ExportColumns,
     by_view: Vec<ViewColumns>,
     cells: Vec<CellColumn>,
@@ -37,8 +37,8 @@ struct CellColumn {
 }
 
 impl LineWriter {
-    /// Creates a writer of `columns`. CSV treats texts that look like formulas as `formulas` says.
-    pub(super) fn new(format: LineFormat, columns: ExportColumns, formulas: Formulas) -> Self {
+    /// Creates a writer of `columns`. CSV has the form `csv`.
+    pub(super) fn new(format: LineFormat, columns: ExportColumns, csv: CsvForm) -> Self {
         let by_view = columns.by_view();
         let treatment = |column: &ExportColumn| match *column {
             ExportColumn::Feature(view, feature) => columns.treatment(view, feature),
@@ -47,16 +47,19 @@ impl LineWriter {
         let cells = columns.columns.iter();
         let cells =
             cells.map(|column| CellColumn { column: *column, treatment: treatment(column) }).collect();
-        Self { format, formulas, columns, by_view, cells }
+        Self { format, csv, columns, by_view, cells }
     }
 
     /// Returns the header line; empty for NDJSON.
     pub(super) fn header(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if self.format == LineFormat::Csv {
+            if self.csv.bom {
+                out.extend_from_slice("\u{feff}".as_bytes());
+            }
             for (at, name) in self.columns.names().iter().enumerate() {
                 comma(at, &mut out);
-                cell::text_cell(name, self.formulas, &mut out);
+                cell::text_cell(name, self.csv.formulas, &mut out);
             }
             out.extend_from_slice(b"\r\n");
         }
@@ -85,7 +88,7 @@ impl LineWriter {
                 ExportColumn::Rank => out.extend_from_slice(itoa::Buffer::new().format(rank).as_bytes()),
                 ExportColumn::Feature(view, feature) => {
                     let value = views.get(*view).and_then(|values| values.as_ref()?.get(*feature).copied());
-                    csv_value(value.unwrap_or("null"), *treatment, self.formulas, out);
+                    csv_value(value.unwrap_or("null"), *treatment, self.csv.formulas, out);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! CSV exports as spreadsheets open them.
 
+use reqwest::header;
 use serde_json::json;
 
 use super::{bytes, bytes_of, csv};
@@ -78,4 +79,48 @@ async fn formulas_are_guarded_unless_kept() {
     assert_eq!(service.get(&format!("{PATH}&format=ndjson&formulas=keep")).await.status, 200);
     let failed = shop.larder(&["export", "churn", "--formulas", "guard", "--out", "x.parquet"]);
     assert!(String::from_utf8_lossy(&failed.stderr).contains("--formulas guard is for csv"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn csv_begins_with_a_byte_order_mark_if_asked() {
+    const BOM: &str = "\u{feff}";
+    let shop = shop();
+    let service = shop.open().await;
+    let body =
+        json!({"where": "rfm.monetary >= 0", "columns": ["customer_id", "profile.email"], "bom": true});
+    let mut marked = bytes_of(&service, "/v1/audiences/export", &body).await;
+    let file = String::from_utf8(marked.split_off(BOM.len())).unwrap();
+    assert_eq!(marked, BOM.as_bytes());
+    assert!(file.starts_with("customer_id,profile.email\r\n"), "{file}");
+    assert!(file.contains("17850,zoë@example.com\r\n"), "{file}");
+    for path in ["/v1/churn/export", "/v1/segments/prospect/export"] {
+        let path = format!("{path}?columns=customer_id");
+        let plain = bytes(&service, &path).await;
+        assert!(plain.starts_with(b"customer_id\r\n"));
+        assert_eq!(bytes(&service, &format!("{path}&bom=false")).await, plain);
+        assert_eq!(bytes(&service, &format!("{path}&bom=true")).await, [BOM.as_bytes(), &plain].concat());
+        let marked = service.client.get(format!("{}{path}&bom=true", service.url)).send().await.unwrap();
+        assert_eq!(marked.headers()[header::CONTENT_TYPE], "text/csv; charset=utf-8; header=present");
+    }
+    for (options, cause) in [
+        ("bom=true&format=parquet", "`bom` can be true in csv only, not in parquet"),
+        ("bom=true&format=ndjson", "`bom` can be true in csv only, not in ndjson"),
+        ("bom=yes", "`bom` must be true or false"),
+    ] {
+        let answer = service.get(&format!("/v1/churn/export?{options}")).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (400, "bad-parameter"), "{options}");
+        assert!(answer.text.contains(cause), "{}", answer.text);
+    }
+    assert_eq!(service.get("/v1/churn/export?bom=false&format=ndjson").await.status, 200);
+
+    let out = shop.path().join("out.csv");
+    let args = ["export", "churn", "--columns", "customer_id", "--out"];
+    let output = shop.larder(&[&args[..], &[out.to_str().unwrap(), "--bom"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(std::fs::read_to_string(&out).unwrap().starts_with("\u{feff}customer_id\r\n"));
+    let failed = shop.larder(&[&args[..], &["x.parquet", "--bom"]].concat());
+    assert!(
+        String::from_utf8_lossy(&failed.stderr).contains("--bom is for csv, not for parquet"),
+        "{failed:?}"
+    );
 }
