@@ -22,7 +22,7 @@ use crate::{
         Ranked, Serving,
         export::{
             CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, Formulas,
-            PersonalValues, Treatment,
+            PersonalValues, Platform, Treatment,
         },
     },
     snapshot::{EXPORTS, Manifest, SnapshotError, SnapshotId, is_export, read_current, reader::ChurnFilter},
@@ -31,13 +31,13 @@ use crate::{
 
 /// Export all members of a list to a file or to the lake
 ///
-/// The file appears only when it is complete. Without --pii, e-mail addresses and phone numbers are replaced
-/// by SHA-256 hashes of their normalized forms, and other personal values are left out.
+/// The file appears only when it is complete. Personal values are left out without --pii. With --match, email
+/// addresses and phone numbers are replaced by SHA-256 hashes of their normalized forms.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   larder export segment champions --out champions.csv
   larder export churn --risk high --order rank --columns customer_id,rank,churn --out high.parquet
-  larder export segment loyal --columns profile.email --out lake:exports/loyal.csv
+  larder export segment loyal --columns profile.email --match --platform google --out lake:exports/loyal.csv
   larder export audience 'churn.risk:high and rfm.monetary >= 1000' --limit 5000 --out call.csv")]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -116,6 +116,10 @@ struct ExportOptions {
     /// Include email addresses and phone numbers as SHA-256 hashes, for matching
     #[arg(long, conflicts_with = "pii")]
     r#match: bool,
+    /// Advertising platform that the hashes are made for [default: trimmed addresses in lower case, numbers
+    /// as + and digits]
+    #[arg(long, value_name = "google|meta", requires = "match", value_parser = parse_name::<Platform>)]
+    platform: Option<Platform>,
     /// Output file, or lake:exports/PATH for an object in the lake; an existing file is replaced
     #[arg(long, value_name = "FILE")]
     out: String,
@@ -199,7 +203,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     check_list(&list, &served.manifest, options.pii)?;
     let values = match (options.pii, options.r#match) {
         (true, _) => PersonalValues::Shown,
-        (false, true) => PersonalValues::Hashed,
+        (false, true) => PersonalValues::Hashed(options.platform),
         (false, false) => PersonalValues::Withheld,
     };
     let columns = if options.columns.is_empty() {
@@ -262,7 +266,7 @@ impl ListInWords {
             names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
         };
         let shown = names(|treatment| *treatment == Treatment::Shown);
-        let hashed = names(|treatment| matches!(treatment, Treatment::HashedEmail | Treatment::HashedPhone));
+        let hashed = names(|treatment| treatment.is_hash());
         if shown.is_empty() && hashed.is_empty() && self.asked_by.is_empty() {
             return;
         }
@@ -338,11 +342,9 @@ async fn write(exporting: Exporting, out: &str, lake: &Lake) -> anyhow::Result<u
 /// Prints which personal columns are hashed or left out.
 fn print_personal(columns: &ExportColumns) -> anyhow::Result<()> {
     for (label, hashed) in [("hashed", true), ("left out", false)] {
-        let personal = columns.personal().into_iter().filter(|(_, treatment)| match treatment {
-            Treatment::Shown => false,
-            Treatment::Withheld => !hashed,
-            Treatment::HashedEmail | Treatment::HashedPhone => hashed,
-        });
+        let personal = columns.personal().into_iter();
+        let personal =
+            personal.filter(|(_, treatment)| *treatment != Treatment::Shown && treatment.is_hash() == hashed);
         let names: Vec<String> = personal.map(|(name, _)| name).collect();
         if !names.is_empty() {
             table::line(&format!("{label}, as personal data: {}", names.join(", ")))?;

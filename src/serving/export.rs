@@ -25,6 +25,7 @@ use crate::snapshot::{SnapshotError, reader::FetchedRowRun, run_blocking};
 
 mod cell;
 mod columns;
+mod contact;
 mod list;
 mod parquet;
 mod personal;
@@ -35,6 +36,7 @@ mod text;
 pub use self::{
     cell::{CsvForm, Formulas},
     columns::{ExportColumns, RANK, UnknownColumn},
+    contact::Platform,
     list::ExportList,
     personal::{PersonalValues, Treatment},
 };

@@ -16,6 +16,7 @@ use crate::support::{
 
 mod audience;
 mod limits;
+mod platforms;
 mod spreadsheets;
 
 /// Output of `printf %s ada@example.com | sha256sum`.

@@ -14,6 +14,7 @@ use crate::{
     config::Scope,
     http::{
         Problem,
+        access::Access,
         extract::{
             JsonBody, PathParam, Query, SegmentName, SnapshotRead,
             churn_filter::{self, ChurnFilters},
@@ -27,7 +28,7 @@ use crate::{
         Ranked, Served,
         export::{
             CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Formulas, PersonalValues,
-            Treatment,
+            Platform, Treatment,
         },
     },
 };
@@ -60,6 +61,10 @@ pub(crate) struct ExportQuery {
     /// default not.
     #[param(value_type = Option<bool>, example = true)]
     bom: Option<String>,
+    /// Advertising platform, `google` or `meta`, that hashes of email addresses and phone numbers are made
+    /// for. Needs the scope `match` or `pii`, and hides other personal values also with `pii`.
+    #[param(example = "google")]
+    platform: Option<String>,
 }
 
 /// Filters of the churn list; columns, order and format of the file.
@@ -98,6 +103,10 @@ pub(crate) struct ChurnExportQuery {
     /// default not.
     #[param(value_type = Option<bool>, example = true)]
     bom: Option<String>,
+    /// Advertising platform, `google` or `meta`, that hashes of email addresses and phone numbers are made
+    /// for. Needs the scope `match` or `pii`, and hides other personal values also with `pii`.
+    #[param(example = "google")]
+    platform: Option<String>,
 }
 
 /// An audience; columns, order and format of the file.
@@ -134,6 +143,10 @@ pub(crate) struct AudienceExportBody {
     /// default not.
     #[schema(example = true)]
     bom: Option<bool>,
+    /// Advertising platform, `google` or `meta`, that hashes of email addresses and phone numbers are made
+    /// for. Needs the scope `match` or `pii`, and hides other personal values also with `pii`.
+    #[schema(example = "google")]
+    platform: Option<String>,
 }
 
 /// Export the members of a segment
@@ -190,11 +203,21 @@ pub(crate) async fn export_churn(
     read: SnapshotRead,
     Query(query): Query<ChurnExportQuery>,
 ) -> Result<Response, Problem> {
-    let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order, formulas, bom } =
-        query;
+    let ChurnExportQuery {
+        risk,
+        min_probability,
+        segment,
+        min_value,
+        format,
+        columns,
+        order,
+        formulas,
+        bom,
+        platform,
+    } = query;
     let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
     let asked_by = churn_filter::check(&read.served, &read.access, &filter)?;
-    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order, formulas, bom })?;
+    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order, formulas, bom, platform })?;
     export(&read, "churn", ExportList::Churn(filter), asked_by, file).await
 }
 
@@ -232,8 +255,9 @@ pub(crate) async fn export_audience(
         columns: body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect()),
         formulas: body.formulas.as_deref(),
         bom: body.bom,
+        platform: body.platform.as_deref(),
     };
-    let file = FileShape::new(&read, options).map_err(Problem::bad_body)?;
+    let file = FileShape::new(&read, options, Problem::bad_body)?;
     let list = ExportList::Audience(Ranked { expression, order_by, limit: body.limit });
     export(&read, "audience", list, asked_by, file).await
 }
@@ -245,6 +269,7 @@ struct FileOptions<'a> {
     columns: Option<Vec<&'a str>>,
     formulas: Option<&'a str>,
     bom: Option<bool>,
+    platform: Option<&'a str>,
 }
 
 /// Columns, format and order of a file.
@@ -256,8 +281,22 @@ struct FileShape {
 }
 
 impl FileShape {
-    /// Reads the parameters of a request. An error says which parameter is wrong.
-    fn new(read: &SnapshotRead, options: FileOptions<'_>) -> Result<Self, String> {
+    /// Reads the parameters of a request. `refused` makes a problem of an error, which names the parameter.
+    fn new(
+        read: &SnapshotRead,
+        options: FileOptions<'_>,
+        refused: impl Fn(String) -> Problem,
+    ) -> Result<Self, Problem> {
+        let platform = named("platform", options.platform).map_err(&refused)?;
+        let values = personal_values(&read.access, platform)?;
+        Self::with_values(&read.served, options, values).map_err(refused)
+    }
+
+    fn with_values(
+        served: &Served,
+        options: FileOptions<'_>,
+        values: PersonalValues,
+    ) -> Result<Self, String> {
         let format = named("format", options.format)?.unwrap_or(ExportFormat::Csv);
         let order = named("order", options.order)?.unwrap_or(ExportOrder::Id);
         let formulas = named("formulas", options.formulas)?;
@@ -269,16 +308,11 @@ impl FileShape {
             return Err(format!("`bom` can be true in csv only, not in {format}"));
         }
         let csv = CsvForm { bom, formulas: formulas.unwrap_or_default() };
-        let manifest = &read.served.manifest;
-        let values = match &read.access {
-            access if access.has(Scope::Pii) => PersonalValues::Shown,
-            access if access.has(Scope::Match) => PersonalValues::Hashed,
-            _ => PersonalValues::Withheld,
-        };
         let columns = match options.columns {
-            None => ExportColumns::all(manifest, values),
+            None => ExportColumns::all(&served.manifest, values),
             Some(names) => {
-                ExportColumns::named(manifest, names, values).map_err(|error| error.to_string())?
+                let named = ExportColumns::named(&served.manifest, names, values);
+                named.map_err(|error| error.to_string())?
             }
         };
         if columns.is_empty() {
@@ -295,9 +329,24 @@ impl FileShape {
             columns: query.columns.as_deref().map(|list| names(list).collect()),
             formulas: query.formulas.as_deref(),
             bom: bom.map_err(|_| Problem::bad_parameter("`bom` must be true or false"))?,
+            platform: query.platform.as_deref(),
         };
-        Self::new(read, options).map_err(Problem::bad_parameter)
+        Self::new(read, options, Problem::bad_parameter)
     }
+}
+
+/// Returns the form of personal values for the caller. A file for a platform has hashes only, which a caller
+/// with the scope `pii` could compute, too.
+fn personal_values(access: &Access, platform: Option<Platform>) -> Result<PersonalValues, Problem> {
+    let has_pii = access.has(Scope::Pii);
+    if platform.is_some() && !has_pii {
+        access.check_part(Scope::Match, "`platform` asks for hashes")?;
+    }
+    Ok(match platform {
+        None if has_pii => PersonalValues::Shown,
+        None if !access.has(Scope::Match) => PersonalValues::Withheld,
+        platform => PersonalValues::Hashed(platform),
+    })
 }
 
 /// Reads the parameter `name`, which is one of some names. The error lists the names.
@@ -366,7 +415,7 @@ fn exported_list(
         snapshot: served.manifest.id.to_string(),
         rows,
         features: names(|treatment| *treatment == Treatment::Shown),
-        hashed: names(|treatment| matches!(treatment, Treatment::HashedEmail | Treatment::HashedPhone)),
+        hashed: names(|treatment| treatment.is_hash()),
         asked_by,
     }
 }

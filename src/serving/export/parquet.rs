@@ -168,7 +168,7 @@ fn apply_treatment(column: &ArrayRef, treatment: Treatment) -> Result<ArrayRef, 
     match treatment {
         Treatment::Shown => Ok(Arc::clone(column)),
         Treatment::Withheld => Ok(new_null_array(column.data_type(), column.len())),
-        Treatment::HashedEmail | Treatment::HashedPhone => {
+        Treatment::HashedEmail(_) | Treatment::HashedPhone(_) => {
             let texts = cast(column, &DataType::Utf8)?;
             let texts = texts.as_string::<i32>().iter();
             Ok(Arc::new(
