@@ -326,22 +326,27 @@ impl ExportTask {
         let ranks = self.ranks().await?;
         let mut found = 0;
         for pass in self.passes(&ranks) {
-            let mut batches = served.reader.files().columns_with_id(&feature_names);
+            let mut batches = served.reader.files().text_views_with_id(&feature_names);
             let (mut start, mut unsorted) = (0, Vec::new());
-            while let Some(batch) = batches.next().await {
+            let mut next = batches.next().await;
+            while let Some(batch) = next {
                 let batch = batch.map_err(Arc::new)?;
                 let batch_ranks: Vec<u32> = ranks.from(start, pass.clone()).take(batch.num_rows()).collect();
                 start += batch.num_rows() as u64;
                 let selected = batch_ranks.iter().filter(|rank| **rank > 0).count() as u64;
                 // The first batch is used even if no row is selected, since it determines the column types.
                 if selected == 0 && file.has_begun() {
+                    next = batches.next().await;
                     continue;
                 }
                 found += selected;
                 let sorts = export.order == ExportOrder::Rank;
+                // The next batch is decoded while this one is written.
+                let step = format_step(move || select(file, &batch, &batch_ranks, sorts));
+                let (step, decoded) = futures::join!(step, batches.next());
+                next = decoded;
                 let (rows, finished);
-                (file, rows, finished) =
-                    format_step(move || select(file, &batch, &batch_ranks, sorts)).await?;
+                (file, rows, finished) = step?;
                 unsorted.extend(rows);
                 out.write(&finished).await?;
             }
@@ -372,7 +377,8 @@ fn select(
 ) -> Result<(ParquetFile, Option<RecordBatch>, Vec<u8>), SnapshotError> {
     let rows = file.select(batch, ranks)?;
     if sorts {
-        return Ok((file, Some(rows), Vec::new()));
+        let kept = file.without_references(&rows)?;
+        return Ok((file, Some(kept), Vec::new()));
     }
     let finished = file.write(&rows)?;
     Ok((file, None, finished))
