@@ -21,8 +21,8 @@ use crate::{
     serving::{
         Ranked, Serving,
         export::{
-            Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, PersonalValues,
-            Treatment,
+            CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, Formulas,
+            PersonalValues, Platform, Treatment,
         },
     },
     snapshot::{EXPORTS, Manifest, SnapshotError, SnapshotId, is_export, read_current, reader::ChurnFilter},
@@ -31,13 +31,13 @@ use crate::{
 
 /// Export all members of a list to a file or to the lake
 ///
-/// The file appears only when it is complete. Without --pii, e-mail addresses and phone numbers are replaced
-/// by SHA-256 hashes of their normalized forms, and other personal values are left out.
+/// The file appears only when it is complete. Personal values are left out without --pii. With --match, email
+/// addresses and phone numbers are replaced by SHA-256 hashes of their normalized forms.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   larder export segment champions --out champions.csv
   larder export churn --risk high --order rank --columns customer_id,rank,churn --out high.parquet
-  larder export segment loyal --columns profile.email --out lake:exports/loyal.csv
+  larder export segment loyal --columns profile.email --match --platform google --out lake:exports/loyal.csv
   larder export audience 'churn.risk:high and rfm.monetary >= 1000' --limit 5000 --out call.csv")]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -100,6 +100,13 @@ struct ExportOptions {
     /// members [default: id; rank for an audience with --order-by]
     #[arg(long, value_parser = parse_name::<ExportOrder>)]
     order: Option<ExportOrder>,
+    /// Texts in CSV that a spreadsheet would evaluate as formulas: guard them with a leading ', or keep them
+    /// unchanged for programs [default: guard]
+    #[arg(long, value_name = "guard|keep", value_parser = parse_name::<Formulas>)]
+    formulas: Option<Formulas>,
+    /// Begin CSV with a UTF-8 byte order mark, for Excel
+    #[arg(long)]
+    bom: bool,
     /// Snapshot id [default: the current snapshot]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<SnapshotId>,
@@ -109,6 +116,10 @@ struct ExportOptions {
     /// Include email addresses and phone numbers as SHA-256 hashes, for matching
     #[arg(long, conflicts_with = "pii")]
     r#match: bool,
+    /// Advertising platform that the hashes are made for [default: trimmed addresses in lower case, numbers
+    /// as + and digits]
+    #[arg(long, value_name = "google|meta", requires = "match", value_parser = parse_name::<Platform>)]
+    platform: Option<Platform>,
     /// Output file, or lake:exports/PATH for an object in the lake; an existing file is replaced
     #[arg(long, value_name = "FILE")]
     out: String,
@@ -120,6 +131,18 @@ impl ExportOptions {
         let ending =
             Path::new(&self.out).extension().and_then(|ending| ending.to_str()?.to_lowercase().parse().ok());
         self.format.or(ending).unwrap_or(ExportFormat::Csv)
+    }
+
+    /// Checks that the options fit the format.
+    fn check(&self) -> anyhow::Result<()> {
+        let format = self.format();
+        if format != ExportFormat::Csv && self.formulas == Some(Formulas::Guard) {
+            bail!("--formulas guard is for csv, not for {format}");
+        }
+        if format != ExportFormat::Csv && self.bom {
+            bail!("--bom is for csv, not for {format}");
+        }
+        Ok(())
     }
 }
 
@@ -167,6 +190,7 @@ impl ListArgs {
 pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
     let (list, options) = args.list.into_parts()?;
+    options.check()?;
     let format = options.format();
     let lake = setup.lake()?;
     let id = match options.snapshot {
@@ -180,7 +204,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     check_list(&list, &served.manifest, options.pii)?;
     let values = match (options.pii, options.r#match) {
         (true, _) => PersonalValues::Shown,
-        (false, true) => PersonalValues::Hashed,
+        (false, true) => PersonalValues::Hashed(options.platform),
         (false, false) => PersonalValues::Withheld,
     };
     let columns = if options.columns.is_empty() {
@@ -189,8 +213,13 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         ExportColumns::named(&served.manifest, options.columns.iter().map(String::as_str), values)?
     };
     let listed = ListInWords::of(&list, &served.manifest);
-    let export =
-        Export { list, columns: columns.clone(), format, order: options.order.unwrap_or(ExportOrder::Id) };
+    let export = Export {
+        list,
+        columns: columns.clone(),
+        format,
+        order: options.order.unwrap_or(ExportOrder::Id),
+        csv: CsvForm { bom: options.bom, formulas: options.formulas.unwrap_or_default() },
+    };
     let exporting = serving.export(&served, export).await?;
     for (position, hint) in &exporting.hints {
         table::line(&format!("at character {position}: {hint}"))?;
@@ -238,7 +267,7 @@ impl ListInWords {
             names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
         };
         let shown = names(|treatment| *treatment == Treatment::Shown);
-        let hashed = names(|treatment| matches!(treatment, Treatment::HashedEmail | Treatment::HashedPhone));
+        let hashed = names(|treatment| treatment.is_hash());
         if shown.is_empty() && hashed.is_empty() && self.asked_by.is_empty() {
             return;
         }
@@ -314,11 +343,9 @@ async fn write(exporting: Exporting, out: &str, lake: &Lake) -> anyhow::Result<u
 /// Prints which personal columns are hashed or left out.
 fn print_personal(columns: &ExportColumns) -> anyhow::Result<()> {
     for (label, hashed) in [("hashed", true), ("left out", false)] {
-        let personal = columns.personal().into_iter().filter(|(_, treatment)| match treatment {
-            Treatment::Shown => false,
-            Treatment::Withheld => !hashed,
-            Treatment::HashedEmail | Treatment::HashedPhone => hashed,
-        });
+        let personal = columns.personal().into_iter();
+        let personal =
+            personal.filter(|(_, treatment)| *treatment != Treatment::Shown && treatment.is_hash() == hashed);
         let names: Vec<String> = personal.map(|(name, _)| name).collect();
         if !names.is_empty() {
             table::line(&format!("{label}, as personal data: {}", names.join(", ")))?;

@@ -149,6 +149,11 @@ impl Access {
         Err(self.lacks(Scope::Pii).about(&about))
     }
 
+    /// Checks that the caller has `scope`, which a part of the request needs. `about` names the part.
+    pub(crate) fn check_part(&self, scope: Scope, about: &str) -> Result<(), Problem> {
+        if self.has(scope) { Ok(()) } else { Err(self.lacks(scope).about(about)) }
+    }
+
     fn exceeded(&self, bucket: &TokenBucket) -> Problem {
         let key = self.key().unwrap_or(ANONYMOUS);
         let wait = bucket.wait(Instant::now());

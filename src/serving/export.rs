@@ -6,6 +6,7 @@
 //! the list.
 
 use std::{
+    fmt,
     ops::Range,
     pin::Pin,
     str::FromStr,
@@ -22,20 +23,26 @@ use tokio::sync::mpsc;
 use super::{AudienceError, ReadError, Served, Serving};
 use crate::snapshot::{SnapshotError, reader::FetchedRowRun, run_blocking};
 
+mod cell;
 mod columns;
+mod contact;
 mod list;
 mod parquet;
 mod personal;
+mod piece_sender;
 mod ranks;
 mod text;
 
 pub use self::{
+    cell::{CsvForm, Formulas},
     columns::{ExportColumns, RANK, UnknownColumn},
+    contact::Platform,
     list::ExportList,
     personal::{PersonalValues, Treatment},
 };
 use self::{
     parquet::ParquetFile,
+    piece_sender::PieceSender,
     ranks::Ranks,
     text::{LineFormat, LineWriter},
 };
@@ -44,8 +51,6 @@ use self::{
 const AHEAD: usize = 2;
 /// Number of members that are sorted by rank at a time.
 const SORTED_MEMBERS: u32 = 65_536;
-/// Size of a piece in bytes.
-const PIECE: usize = 64 << 10;
 /// Number of pieces that are buffered for the receiver.
 const BUFFERED_PIECES: usize = 4;
 
@@ -82,6 +87,16 @@ impl FromStr for ExportFormat {
     }
 }
 
+impl fmt::Display for ExportFormat {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Csv => "csv",
+            Self::Ndjson => "ndjson",
+            Self::Parquet => "parquet",
+        })
+    }
+}
+
 impl FromStr for ExportOrder {
     type Err = &'static str;
 
@@ -105,6 +120,8 @@ pub struct Export {
     pub format: ExportFormat,
     /// Order of the customers.
     pub order: ExportOrder,
+    /// Form of the file if it is CSV.
+    pub csv: CsvForm,
 }
 
 /// Reason why an export is incomplete.
@@ -192,12 +209,12 @@ impl Serving {
         let rows = ranks.as_ref().map_or(total, |ranks| ranks.count());
         let (sender, pieces) = mpsc::channel(BUFFERED_PIECES);
         let idle = self.export_idle;
-        let out = PieceSender { sender, idle, piece: Vec::new() };
+        let out = PieceSender::new(sender, idle);
         let task = ExportTask { served: Arc::clone(served), export, rows, ranks };
         let metrics = Arc::clone(&self.metrics);
         metrics.exports_open.inc();
         tokio::spawn(async move {
-            let sender = out.sender.clone();
+            let sender = out.sender();
             let result = tokio::select! {
                 result = task.run(out) => result,
                 () = sender.closed() => Err(ExportError::Left),
@@ -222,43 +239,6 @@ impl Serving {
             }
         });
         Ok(Exporting { rows, total, hints, pieces, ended: false })
-    }
-}
-
-/// Sends an export to its receiver in pieces.
-struct PieceSender {
-    sender: mpsc::Sender<Result<Bytes, ExportError>>,
-    idle: Duration,
-    piece: Vec<u8>,
-}
-
-impl PieceSender {
-    /// Appends to the current piece, and sends pieces that are full.
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let (part, after) = rest.split_at(rest.len().min(PIECE - self.piece.len()));
-            self.piece.extend_from_slice(part);
-            rest = after;
-            if self.piece.len() == PIECE {
-                self.flush().await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends the current piece, unless it is empty.
-    async fn flush(&mut self) -> Result<(), ExportError> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        self.send(piece.into()).await
-    }
-
-    async fn send(&self, piece: Bytes) -> Result<(), ExportError> {
-        let sent = tokio::time::timeout(self.idle, self.sender.send(Ok(piece))).await;
-        sent.map_err(|_| ExportError::Idle(self.idle))?.map_err(|_| ExportError::Left)
     }
 }
 
@@ -304,7 +284,7 @@ impl ExportTask {
 
     /// Writes the export as text lines. Returns the number of exported customers.
     async fn write_text(&self, format: LineFormat, out: &mut PieceSender) -> Result<u64, ExportError> {
-        let writer = Arc::new(LineWriter::new(format, self.export.columns.clone()));
+        let writer = Arc::new(LineWriter::new(format, self.export.columns.clone(), self.export.csv));
         out.write(&writer.header()).await?;
         out.flush().await?;
         let ranks = self.ranks().await?;
@@ -350,22 +330,27 @@ impl ExportTask {
         let ranks = self.ranks().await?;
         let mut found = 0;
         for pass in self.passes(&ranks) {
-            let mut batches = served.reader.files().columns_with_id(&feature_names);
+            let mut batches = served.reader.files().text_views_with_id(&feature_names);
             let (mut start, mut unsorted) = (0, Vec::new());
-            while let Some(batch) = batches.next().await {
+            let mut next = batches.next().await;
+            while let Some(batch) = next {
                 let batch = batch.map_err(Arc::new)?;
                 let batch_ranks: Vec<u32> = ranks.from(start, pass.clone()).take(batch.num_rows()).collect();
                 start += batch.num_rows() as u64;
                 let selected = batch_ranks.iter().filter(|rank| **rank > 0).count() as u64;
                 // The first batch is used even if no row is selected, since it determines the column types.
                 if selected == 0 && file.has_begun() {
+                    next = batches.next().await;
                     continue;
                 }
                 found += selected;
                 let sorts = export.order == ExportOrder::Rank;
+                // The next batch is decoded while this one is written.
+                let step = format_step(move || select(file, &batch, &batch_ranks, sorts));
+                let (step, decoded) = futures::join!(step, batches.next());
+                next = decoded;
                 let (rows, finished);
-                (file, rows, finished) =
-                    format_step(move || select(file, &batch, &batch_ranks, sorts)).await?;
+                (file, rows, finished) = step?;
                 unsorted.extend(rows);
                 out.write(&finished).await?;
             }
@@ -396,7 +381,8 @@ fn select(
 ) -> Result<(ParquetFile, Option<RecordBatch>, Vec<u8>), SnapshotError> {
     let rows = file.select(batch, ranks)?;
     if sorts {
-        return Ok((file, Some(rows), Vec::new()));
+        let kept = file.without_references(&rows)?;
+        return Ok((file, Some(kept), Vec::new()));
     }
     let finished = file.write(&rows)?;
     Ok((file, None, finished))

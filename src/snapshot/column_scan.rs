@@ -9,12 +9,19 @@ use std::{ops::Range, sync::Arc};
 use arrow::{
     array::{ArrayRef, AsArray, RecordBatch, StringArray},
     compute::cast,
-    datatypes::DataType,
+    datatypes::{DataType, Field, Fields, Schema},
 };
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream, stream::BoxStream};
-use parquet::arrow::{
-    ProjectionMask,
-    arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+use parquet::{
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+            ParquetRecordBatchReaderBuilder,
+        },
+    },
+    errors::ParquetError,
+    file::metadata::PageIndexPolicy,
 };
 
 use super::{
@@ -40,12 +47,37 @@ impl SnapshotFiles {
     /// not have are missing in the batches.
     #[must_use]
     pub fn columns(&self, wanted: &[&str]) -> ColumnBatches {
+        self.scan(wanted, Ok)
+    }
+
+    /// Streams the id and the columns `wanted`, as [`SnapshotFiles::columns`] does.
+    #[must_use]
+    pub fn columns_with_id(&self, wanted: &[&str]) -> ColumnBatches {
+        self.columns(&[&[ID], wanted].concat())
+    }
+
+    /// Streams as [`SnapshotFiles::columns_with_id`] does, with the texts of views as references to the
+    /// decoded pages. Such texts need not be copied until rows are selected, but a batch keeps its pages in
+    /// memory.
+    #[must_use]
+    pub fn text_views_with_id(&self, wanted: &[&str]) -> ColumnBatches {
+        self.scan(&[&[ID], wanted].concat(), |metadata| with_text_views(&metadata))
+    }
+
+    /// Streams the columns `wanted`, with the types that `typed` gives to a file.
+    fn scan(
+        &self,
+        wanted: &[&str],
+        typed: fn(ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError>,
+    ) -> ColumnBatches {
         let wanted: Arc<[String]> = wanted.iter().copied().map(str::to_owned).collect();
         let files = self.clone();
         let blocks = stream::iter(self.manifest.parts(FileKind::Customers)).then(move |part| {
             let (files, wanted) = (files.clone(), Arc::clone(&wanted));
             async move {
-                let metadata = files.metadata(part).await?;
+                let metadata = typed(files.metadata(part).await?);
+                let metadata =
+                    metadata.map_err(|error| files.count_error(files.damaged(part, error.to_string())))?;
                 let blocks = (0..metadata.metadata().num_row_groups()).map(move |at| {
                     Ok(ColumnBlock::open(files.clone(), part, metadata.clone(), at, Arc::clone(&wanted)))
                 });
@@ -54,12 +86,24 @@ impl SnapshotFiles {
         });
         blocks.try_flatten().try_buffered(AHEAD).map_ok(ColumnBlock::batches).try_flatten().boxed()
     }
+}
 
-    /// Streams the id and the columns `wanted`, as [`SnapshotFiles::columns`] does.
-    #[must_use]
-    pub fn columns_with_id(&self, wanted: &[&str]) -> ColumnBatches {
-        self.columns(&[&[ID], wanted].concat())
-    }
+/// Returns the types of a file with the texts of views as references to the decoded pages.
+fn with_text_views(metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    let referring = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        _ => Arc::clone(field),
+    };
+    let fields = metadata.schema().fields().iter().map(|field| match field.data_type() {
+        DataType::Struct(features) => {
+            let features = DataType::Struct(features.iter().map(referring).collect());
+            Arc::new(field.as_ref().clone().with_data_type(features))
+        }
+        _ => Arc::clone(field),
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Fields>()));
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip).with_schema(schema);
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
 }
 
 /// Returns the column `name` of `batch`, `view.feature` or the id, as text; `None` if the batch lacks the

@@ -1,5 +1,7 @@
 //! Exports: all members of a list as CSV, NDJSON or Parquet, streamed.
 
+use std::str::FromStr;
+
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, header},
@@ -12,6 +14,7 @@ use crate::{
     config::Scope,
     http::{
         Problem,
+        access::Access,
         extract::{
             JsonBody, PathParam, Query, SegmentName, SnapshotRead,
             churn_filter::{self, ChurnFilters},
@@ -26,7 +29,10 @@ use crate::{
     },
     serving::{
         Ranked, Served,
-        export::{Export, ExportColumns, ExportFormat, ExportList, ExportOrder, PersonalValues, Treatment},
+        export::{
+            CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Formulas, PersonalValues,
+            Platform, Treatment,
+        },
     },
 };
 
@@ -50,6 +56,18 @@ pub(crate) struct ExportQuery {
     /// 65,536 members.
     #[param(example = "rank")]
     order: Option<String>,
+    /// `guard` (the default) protects texts in CSV that a spreadsheet would evaluate as formulas; `keep`
+    /// writes all texts unchanged, for programs.
+    #[param(example = "guard")]
+    formulas: Option<String>,
+    /// Whether a CSV file begins with a UTF-8 byte order mark, without which Excel misreads accents; by
+    /// default not.
+    #[param(value_type = Option<bool>, example = true)]
+    bom: Option<String>,
+    /// Advertising platform, `google` or `meta`, that hashes of email addresses and phone numbers are made
+    /// for. Needs the scope `match` or `pii`, and hides other personal values also with `pii`.
+    #[param(example = "google")]
+    platform: Option<String>,
 }
 
 /// Filters of the churn list; columns, order and format of the file.
@@ -80,6 +98,18 @@ pub(crate) struct ChurnExportQuery {
     /// 65,536 members.
     #[param(example = "rank")]
     order: Option<String>,
+    /// `guard` (the default) protects texts in CSV that a spreadsheet would evaluate as formulas; `keep`
+    /// writes all texts unchanged, for programs.
+    #[param(example = "guard")]
+    formulas: Option<String>,
+    /// Whether a CSV file begins with a UTF-8 byte order mark, without which Excel misreads accents; by
+    /// default not.
+    #[param(value_type = Option<bool>, example = true)]
+    bom: Option<String>,
+    /// Advertising platform, `google` or `meta`, that hashes of email addresses and phone numbers are made
+    /// for. Needs the scope `match` or `pii`, and hides other personal values also with `pii`.
+    #[param(example = "google")]
+    platform: Option<String>,
 }
 
 /// An audience; columns, order and format of the file.
@@ -108,6 +138,18 @@ pub(crate) struct AudienceExportBody {
     /// members; by default `rank` with `order_by`, else `id`.
     #[schema(example = "rank")]
     order: Option<String>,
+    /// `guard` (the default) protects texts in CSV that a spreadsheet would evaluate as formulas; `keep`
+    /// writes all texts unchanged, for programs.
+    #[schema(example = "guard")]
+    formulas: Option<String>,
+    /// Whether a CSV file begins with a UTF-8 byte order mark, without which Excel misreads accents; by
+    /// default not.
+    #[schema(example = true)]
+    bom: Option<bool>,
+    /// Advertising platform, `google` or `meta`, that hashes of email addresses and phone numbers are made
+    /// for. Needs the scope `match` or `pii`, and hides other personal values also with `pii`.
+    #[schema(example = "google")]
+    platform: Option<String>,
 }
 
 /// Export the members of a segment
@@ -116,7 +158,7 @@ pub(crate) struct AudienceExportBody {
 /// The headers `larder-rows`, `larder-snapshot` and `larder-as-of` have the number of members, the snapshot
 /// and its instant. Without the scope `pii`, personal values are null; with the scope `match`, mail addresses
 /// and phone numbers are SHA-256 hashes of their normalized forms. In CSV, text that a spreadsheet would take
-/// for a formula begins with `'`.
+/// for a formula gets a leading `'`, unless `formulas` is `keep`.
 #[utoipa::path(
     get, path = "/v1/segments/{name}/export", tag = "exports", operation_id = "export_segment",
     params(("name" = String, Path, description = "Name of the segment", example = "champions"), ExportQuery),
@@ -126,7 +168,7 @@ pub(crate) struct AudienceExportBody {
             (String = "application/x-ndjson"),
             (String = "application/vnd.apache.parquet"),
         )),
-        (status = 400, description = "A bad format or order, or an unknown column"),
+        (status = 400, description = "A bad format, order or option, or an unknown column"),
         (status = 404, description = "No such segment"),
         (status = 503, description = "The lake cannot be read, or too many exports run"),
     )
@@ -155,7 +197,7 @@ pub(crate) async fn export_segment(
             (String = "application/x-ndjson"),
             (String = "application/vnd.apache.parquet"),
         )),
-        (status = 400, description = "A bad filter, format or order, or an unknown column"),
+        (status = 400, description = "A bad filter, format, order or option, or an unknown column"),
         (status = 404, description = "The snapshot has no churn model"),
         (status = 503, description = "The lake cannot be read, or too many exports run"),
     )
@@ -164,10 +206,21 @@ pub(crate) async fn export_churn(
     read: SnapshotRead,
     Query(query): Query<ChurnExportQuery>,
 ) -> Result<Response, Problem> {
-    let ChurnExportQuery { risk, min_probability, segment, min_value, format, columns, order } = query;
+    let ChurnExportQuery {
+        risk,
+        min_probability,
+        segment,
+        min_value,
+        format,
+        columns,
+        order,
+        formulas,
+        bom,
+        platform,
+    } = query;
     let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
     let asked_by = churn_filter::check(&read.served, &read.access, &filter)?;
-    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order })?;
+    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order, formulas, bom, platform })?;
     export(&read, "churn", ExportList::Churn(filter), asked_by, file).await
 }
 
@@ -199,10 +252,27 @@ pub(crate) async fn export_audience(
     }
     let asked_by = check_query_by(&read.access, &read.served, &expression, [&order_by.0])?;
     let order = body.order.as_deref().or(body.order_by.as_ref().map(|_| "rank"));
-    let columns = body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect());
-    let file = FileShape::new(&read, body.format.as_deref(), order, columns).map_err(Problem::bad_body)?;
+    let options = FileOptions {
+        format: body.format.as_deref(),
+        order,
+        columns: body.columns.as_ref().map(|names| names.iter().map(String::as_str).collect()),
+        formulas: body.formulas.as_deref(),
+        bom: body.bom,
+        platform: body.platform.as_deref(),
+    };
+    let file = FileShape::new(&read, options, Problem::bad_body)?;
     let list = ExportList::Audience(Ranked { expression, order_by, limit: body.limit });
     export(&read, "audience", list, asked_by, file).await
+}
+
+/// Parameters of a file, as the caller gave them.
+struct FileOptions<'a> {
+    format: Option<&'a str>,
+    order: Option<&'a str>,
+    columns: Option<Vec<&'a str>>,
+    formulas: Option<&'a str>,
+    bom: Option<bool>,
+    platform: Option<&'a str>,
 }
 
 /// Columns, format and order of a file.
@@ -210,43 +280,81 @@ struct FileShape {
     columns: ExportColumns,
     format: ExportFormat,
     order: ExportOrder,
+    csv: CsvForm,
 }
 
 impl FileShape {
-    /// Reads the parameters of a request. An error says which parameter is wrong.
+    /// Reads the parameters of a request. `refused` makes a problem of an error, which names the parameter.
     fn new(
         read: &SnapshotRead,
-        format: Option<&str>,
-        order: Option<&str>,
-        columns: Option<Vec<&str>>,
+        options: FileOptions<'_>,
+        refused: impl Fn(String) -> Problem,
+    ) -> Result<Self, Problem> {
+        let platform = named("platform", options.platform).map_err(&refused)?;
+        let values = personal_values(&read.access, platform)?;
+        Self::with_values(&read.served, options, values).map_err(refused)
+    }
+
+    fn with_values(
+        served: &Served,
+        options: FileOptions<'_>,
+        values: PersonalValues,
     ) -> Result<Self, String> {
-        let format = format.map_or(Ok(ExportFormat::Csv), str::parse);
-        let format = format.map_err(|names| format!("`format` must be {names}"))?;
-        let order = order.map_or(Ok(ExportOrder::Id), str::parse);
-        let order = order.map_err(|names| format!("`order` must be {names}"))?;
-        let manifest = &read.served.manifest;
-        let values = match &read.access {
-            access if access.has(Scope::Pii) => PersonalValues::Shown,
-            access if access.has(Scope::Match) => PersonalValues::Hashed,
-            _ => PersonalValues::Withheld,
-        };
-        let columns = match columns {
-            None => ExportColumns::all(manifest, values),
+        let format = named("format", options.format)?.unwrap_or(ExportFormat::Csv);
+        let order = named("order", options.order)?.unwrap_or(ExportOrder::Id);
+        let formulas = named("formulas", options.formulas)?;
+        if format != ExportFormat::Csv && formulas == Some(Formulas::Guard) {
+            return Err(format!("`formulas` can be guard in csv only, not in {format}"));
+        }
+        let bom = options.bom.unwrap_or_default();
+        if bom && format != ExportFormat::Csv {
+            return Err(format!("`bom` can be true in csv only, not in {format}"));
+        }
+        let csv = CsvForm { bom, formulas: formulas.unwrap_or_default() };
+        let columns = match options.columns {
+            None => ExportColumns::all(&served.manifest, values),
             Some(names) => {
-                ExportColumns::named(manifest, names, values).map_err(|error| error.to_string())?
+                let named = ExportColumns::named(&served.manifest, names, values);
+                named.map_err(|error| error.to_string())?
             }
         };
         if columns.is_empty() {
             return Err("`columns` names no column".to_owned());
         }
-        Ok(Self { columns, format, order })
+        Ok(Self { columns, format, order, csv })
     }
 
     fn of_query(read: &SnapshotRead, query: &ExportQuery) -> Result<Self, Problem> {
-        let ExportQuery { format, columns, order } = query;
-        let columns = columns.as_deref().map(|list| names(list).collect());
-        Self::new(read, format.as_deref(), order.as_deref(), columns).map_err(Problem::bad_parameter)
+        let bom = query.bom.as_deref().map(str::parse).transpose();
+        let options = FileOptions {
+            format: query.format.as_deref(),
+            order: query.order.as_deref(),
+            columns: query.columns.as_deref().map(|list| names(list).collect()),
+            formulas: query.formulas.as_deref(),
+            bom: bom.map_err(|_| Problem::bad_parameter("`bom` must be true or false"))?,
+            platform: query.platform.as_deref(),
+        };
+        Self::new(read, options, Problem::bad_parameter)
     }
+}
+
+/// Returns the form of personal values for the caller. A file for a platform has hashes only, which a caller
+/// with the scope `pii` could compute, too.
+fn personal_values(access: &Access, platform: Option<Platform>) -> Result<PersonalValues, Problem> {
+    let has_pii = access.has(Scope::Pii);
+    if platform.is_some() && !has_pii {
+        access.check_part(Scope::Match, "`platform` asks for hashes")?;
+    }
+    Ok(match platform {
+        None if has_pii => PersonalValues::Shown,
+        None if !access.has(Scope::Match) => PersonalValues::Withheld,
+        platform => PersonalValues::Hashed(platform),
+    })
+}
+
+/// Reads the parameter `name`, which is one of some names. The error lists the names.
+fn named<T: FromStr<Err = &'static str>>(name: &str, text: Option<&str>) -> Result<Option<T>, String> {
+    text.map(str::parse).transpose().map_err(|names| format!("`{name}` must be {names}"))
 }
 
 /// Starts the export and returns its stream.
@@ -258,13 +366,13 @@ async fn export(
     file: FileShape,
 ) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = read;
-    let FileShape { columns, format, order } = file;
-    let (media_type, extension) = match format {
-        ExportFormat::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
-        ExportFormat::Ndjson => ("application/x-ndjson", "ndjson"),
-        ExportFormat::Parquet => ("application/vnd.apache.parquet", "parquet"),
+    let FileShape { columns, format, order, csv } = file;
+    let media_type = match format {
+        ExportFormat::Csv => "text/csv; charset=utf-8; header=present",
+        ExportFormat::Ndjson => "application/x-ndjson",
+        ExportFormat::Parquet => "application/vnd.apache.parquet",
     };
-    let export = Export { list, columns, format, order };
+    let export = Export { list, columns, format, order, csv };
     let exporting = app.serving.export(served, export.clone()).await?;
     let least = MinCount::of(app, access);
     match export.list {
@@ -275,7 +383,7 @@ async fn export(
     let note = AuditNote::Export(exported_list(name, served, exporting.rows, &export, asked_by));
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("export"));
     let (snapshot, rows) = (served.manifest.id.to_string(), exporting.rows.to_string());
-    let disposition = format!("attachment; filename=\"{name}-{snapshot}.{extension}\"");
+    let disposition = format!("attachment; filename=\"{name}-{snapshot}.{format}\"");
     let mut response = Response::new(Body::from_stream(exporting));
     response.extensions_mut().insert(note);
     let headers = response.headers_mut();
@@ -315,7 +423,7 @@ fn exported_list(
         snapshot: served.manifest.id.to_string(),
         rows,
         features: names(|treatment| *treatment == Treatment::Shown),
-        hashed: names(|treatment| matches!(treatment, Treatment::HashedEmail | Treatment::HashedPhone)),
+        hashed: names(|treatment| treatment.is_hash()),
         asked_by,
     }
 }

@@ -2,19 +2,18 @@
 //! phone numbers, which advertising platforms match customers by. Other callers without the scope `pii` get
 //! no personal values.
 
-use sha2::{Digest, Sha256};
-
-use crate::{feature::Feature, snapshot::hex};
+use super::contact::{Platform, hashed_email, hashed_phone};
+use crate::feature::Feature;
 
 /// Treatment of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Treatment {
     /// The values are exported unchanged.
     Shown,
-    /// SHA-256 of the normalized email address, in hexadecimal.
-    HashedEmail,
-    /// SHA-256 of the normalized phone number, in hexadecimal.
-    HashedPhone,
+    /// SHA-256 of the email address in the form for a platform, in hexadecimal.
+    HashedEmail(Option<Platform>),
+    /// SHA-256 of the phone number in the form for a platform, in hexadecimal.
+    HashedPhone(Option<Platform>),
     /// The values are replaced with null.
     Withheld,
 }
@@ -24,8 +23,8 @@ pub enum Treatment {
 pub enum PersonalValues {
     /// As they are.
     Shown,
-    /// Email addresses and phone numbers as hashes, other values not at all.
-    Hashed,
+    /// Email addresses and phone numbers as hashes for a platform, other values not at all.
+    Hashed(Option<Platform>),
     /// Not at all.
     Withheld,
 }
@@ -41,15 +40,15 @@ impl Treatment {
     ///
     /// The name of a personal feature tells its kind, by its last word: `work_email`, `e_mail`,
     /// `phone_number`, `mobile2`. A name that goes on, such as `email_opt_in`, is of no contact. Email
-    /// addresses must be text, phone numbers text or integers.
+    /// addresses must be text. Phone numbers may be numbers, as raw files often have them; booleans and times
+    /// are none.
     #[must_use]
     pub fn of(feature: &Feature, values: PersonalValues) -> Self {
-        if values == PersonalValues::Shown || !feature.personal {
-            return Self::Shown;
-        }
-        if values == PersonalValues::Withheld {
-            return Self::Withheld;
-        }
+        let platform = match values {
+            PersonalValues::Hashed(platform) if feature.personal => platform,
+            PersonalValues::Withheld if feature.personal => return Self::Withheld,
+            _ => return Self::Shown,
+        };
         let lower = feature.name.to_lowercase();
         let words = lower.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
         let mut words: Vec<&str> = words.collect();
@@ -57,37 +56,30 @@ impl Treatment {
             words.pop();
         }
         let is_text = feature.data_type == "Utf8";
+        let is_number = matches!(feature.data_type.as_str(), "Int64" | "Float64");
         match words.as_slice() {
-            [.., "email"] | [.., "e", "mail"] if is_text => Self::HashedEmail,
-            [.., word] if PHONES.contains(word) && (is_text || feature.data_type == "Int64") => {
-                Self::HashedPhone
-            }
+            [.., "email"] | [.., "e", "mail"] if is_text => Self::HashedEmail(platform),
+            [.., word] if PHONES.contains(word) && (is_text || is_number) => Self::HashedPhone(platform),
             _ => Self::Withheld,
         }
     }
 
-    /// Returns the exported value for `text`; `None` if it is withheld, or empty after normalization.
+    /// Checks whether the values are exported as hashes.
+    #[must_use]
+    pub fn is_hash(self) -> bool {
+        matches!(self, Self::HashedEmail(_) | Self::HashedPhone(_))
+    }
+
+    /// Returns the exported value for `text`; `None` if it is withheld, or is not one address or number.
     #[must_use]
     pub fn apply(self, text: &str) -> Option<String> {
-        let normalized = match self {
-            Self::Shown => return Some(text.to_owned()),
-            Self::Withheld => return None,
-            Self::HashedEmail => text.trim().to_lowercase(),
-            Self::HashedPhone => normalize_phone(text),
-        };
-        if normalized.is_empty() { None } else { Some(hex(&Sha256::digest(normalized))) }
+        match self {
+            Self::Shown => Some(text.to_owned()),
+            Self::Withheld => None,
+            Self::HashedEmail(platform) => hashed_email(text, platform),
+            Self::HashedPhone(platform) => hashed_phone(text, platform),
+        }
     }
-}
-
-/// Normalizes a phone number to `+` and digits. Drops other characters, and the prefix `00` that stands for
-/// `+`.
-fn normalize_phone(text: &str) -> String {
-    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    let number = match digits.strip_prefix("00") {
-        Some(number) if !text.trim_start().starts_with('+') => number,
-        _ => &digits,
-    };
-    if number.is_empty() { String::new() } else { format!("+{number}") }
 }
 
 #[cfg(test)]
@@ -100,13 +92,14 @@ mod tests {
             let (name, data_type, description) = (name.to_owned(), data_type.to_owned(), String::new());
             Feature { name, data_type, description, personal }
         };
-        let treatment =
-            |name: &str, personal| Treatment::of(&feature(name, "Utf8", personal), PersonalValues::Hashed);
+        let treatment = |name: &str, personal| {
+            Treatment::of(&feature(name, "Utf8", personal), PersonalValues::Hashed(None))
+        };
         for name in ["email", "work_email", "e_mail", "email_2", "email_address", "Email1"] {
-            assert_eq!(treatment(name, true), Treatment::HashedEmail, "{name}");
+            assert_eq!(treatment(name, true), Treatment::HashedEmail(None), "{name}");
         }
         for name in ["phone", "telephone", "home_phone", "mobile", "tel", "phone2", "mobile_number"] {
-            assert_eq!(treatment(name, true), Treatment::HashedPhone, "{name}");
+            assert_eq!(treatment(name, true), Treatment::HashedPhone(None), "{name}");
         }
         for name in [
             "name",
@@ -125,31 +118,27 @@ mod tests {
             assert_eq!(treatment(name, true), Treatment::Withheld, "{name}");
         }
         assert_eq!(treatment("email", false), Treatment::Shown);
+        for platform in [Platform::Google, Platform::Meta].map(Some) {
+            let values = PersonalValues::Hashed(platform);
+            let of = |name: &str| Treatment::of(&feature(name, "Utf8", true), values);
+            assert_eq!(of("email"), Treatment::HashedEmail(platform));
+            assert_eq!(of("phone"), Treatment::HashedPhone(platform));
+        }
         for (name, data_type, expected) in [
             ("email", "Boolean", Treatment::Withheld),
-            ("phone", "Int64", Treatment::HashedPhone),
+            ("email", "Int64", Treatment::Withheld),
+            ("email", "Timestamp", Treatment::Withheld),
+            ("accepts_email", "Boolean", Treatment::Withheld),
+            ("phone", "Int64", Treatment::HashedPhone(None)),
+            ("phone", "Float64", Treatment::HashedPhone(None)),
+            ("phone", "Date32", Treatment::Withheld),
+            ("phone", "Timestamp", Treatment::Withheld),
             ("phone", "Boolean", Treatment::Withheld),
         ] {
             let feature = feature(name, data_type, true);
-            assert_eq!(Treatment::of(&feature, PersonalValues::Hashed), expected, "{name} {data_type}");
+            assert_eq!(Treatment::of(&feature, PersonalValues::Hashed(None)), expected, "{name} {data_type}");
             assert_eq!(Treatment::of(&feature, PersonalValues::Withheld), Treatment::Withheld);
             assert_eq!(Treatment::of(&feature, PersonalValues::Shown), Treatment::Shown);
         }
-    }
-
-    #[test]
-    fn equivalent_spellings_have_equal_hashes() {
-        // printf %s ada@example.com | sha256sum
-        let ada = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72";
-        let hash = |text| Treatment::HashedEmail.apply(text);
-        assert_eq!(
-            [hash(" Ada@Example.com\t").as_deref(), hash("ada@example.com").as_deref()],
-            [Some(ada); 2]
-        );
-        assert_eq!(hash("  "), None);
-        assert_eq!(normalize_phone("+49 (151) 123-45"), "+4915112345");
-        assert_eq!(normalize_phone("0049 151 12345"), "+4915112345");
-        assert_eq!(normalize_phone("n/a"), "");
-        assert_eq!(normalize_phone("4915112345"), "+4915112345");
     }
 }

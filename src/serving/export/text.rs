@@ -1,12 +1,11 @@
 //! Exports as text lines: CSV (RFC 4180) and NDJSON, formatted from the JSON of the snapshot's rows.
-//!
-//! In CSV, a text that a spreadsheet would evaluate as a formula is prefixed with `'`, unless it is a number.
 
 use std::borrow::Cow;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 
 use super::{
+    cell::{self, CsvForm, Formulas},
     columns::{ExportColumn, ExportColumns, ViewColumns},
     personal::Treatment,
 };
@@ -23,23 +22,44 @@ pub(super) enum LineFormat {
 #[derive(Debug)]
 pub(super) struct LineWriter {
     format: LineFormat,
+    csv: CsvForm,
     columns: ExportColumns,
     by_view: Vec<ViewColumns>,
+    cells: Vec<CellColumn>,
+}
+
+/// Column of a CSV file.
+#[derive(Debug)]
+struct CellColumn {
+    column: ExportColumn,
+    /// Treatment of the values of a feature.
+    treatment: Treatment,
 }
 
 impl LineWriter {
-    pub(super) fn new(format: LineFormat, columns: ExportColumns) -> Self {
+    /// Creates a writer of `columns`. CSV has the form `csv`.
+    pub(super) fn new(format: LineFormat, columns: ExportColumns, csv: CsvForm) -> Self {
         let by_view = columns.by_view();
-        Self { format, columns, by_view }
+        let treatment = |column: &ExportColumn| match *column {
+            ExportColumn::Feature(view, feature) => columns.treatment(view, feature),
+            ExportColumn::Id | ExportColumn::Rank => Treatment::Shown,
+        };
+        let cells = columns.columns.iter();
+        let cells =
+            cells.map(|column| CellColumn { column: *column, treatment: treatment(column) }).collect();
+        Self { format, csv, columns, by_view, cells }
     }
 
     /// Returns the header line; empty for NDJSON.
     pub(super) fn header(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if self.format == LineFormat::Csv {
+            if self.csv.bom {
+                out.extend_from_slice("\u{feff}".as_bytes());
+            }
             for (at, name) in self.columns.names().iter().enumerate() {
                 comma(at, &mut out);
-                cell(name, &mut out);
+                cell::text_cell(name, self.csv.formulas, &mut out);
             }
             out.extend_from_slice(b"\r\n");
         }
@@ -60,14 +80,15 @@ impl LineWriter {
 
     fn csv(&self, id: &str, rank: u32, views: &[Option<Vec<&str>>], out: &mut Vec<u8>) {
         let start = out.len();
-        for (at, column) in self.columns.columns.iter().enumerate() {
+        for (at, CellColumn { column, treatment }) in self.cells.iter().enumerate() {
             comma(at, out);
             match column {
-                ExportColumn::Id => cell(id, out),
+                // The id must stay the same, so that the file can be joined with others.
+                ExportColumn::Id => cell::quoted(id, out),
                 ExportColumn::Rank => out.extend_from_slice(itoa::Buffer::new().format(rank).as_bytes()),
                 ExportColumn::Feature(view, feature) => {
                     let value = views.get(*view).and_then(|values| values.as_ref()?.get(*feature).copied());
-                    csv_value(value.unwrap_or("null"), self.columns.treatment(*view, *feature), out);
+                    csv_value(value.unwrap_or("null"), *treatment, self.csv.formulas, out);
                 }
             }
         }
@@ -122,13 +143,12 @@ impl LineWriter {
 }
 
 /// Appends a JSON value as a CSV cell.
-fn csv_value(json: &str, treatment: Treatment, out: &mut Vec<u8>) {
+fn csv_value(json: &str, treatment: Treatment, formulas: Formulas, out: &mut Vec<u8>) {
     if json == "null" {
         return;
     }
     match (treatment, json.as_bytes().first()) {
-        (Treatment::Shown, Some(b'"')) => cell(&unquoted(json), out),
-        (Treatment::Shown, Some(b'[' | b'{')) => quoted(json, out),
+        (Treatment::Shown, Some(b'"' | b'[' | b'{')) => cell::text_cell(&unquoted(json), formulas, out),
         (Treatment::Shown, _) => out.extend_from_slice(json.as_bytes()),
         (treatment, _) => {
             if let Some(hash) = treatment.apply(&unquoted(json)) {
@@ -177,63 +197,4 @@ fn unquoted(json: &str) -> Cow<'_, str> {
 fn json_text(text: &str, out: &mut Vec<u8>) {
     // Writing to memory does not fail.
     let _ = serde_json::to_writer(out, text);
-}
-
-/// Appends a text as a CSV cell, safe from evaluation as a formula.
-fn cell(text: &str, out: &mut Vec<u8>) {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number(text);
-    if text.is_empty() {
-        // An empty cell without quotes stands for null.
-        return out.extend_from_slice(b"\"\"");
-    }
-    if formula { quoted(&format!("'{text}"), out) } else { quoted(text, out) }
-}
-
-fn is_number(text: &str) -> bool {
-    let signs = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'));
-    signs && text.parse::<f64>().is_ok()
-}
-
-/// Appends a text as a CSV cell, in quotes if necessary.
-fn quoted(text: &str, out: &mut Vec<u8>) {
-    if !text.contains([',', '"', '\r', '\n']) {
-        return out.extend_from_slice(text.as_bytes());
-    }
-    out.push(b'"');
-    out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
-    out.push(b'"');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn csv_cells_are_quoted_and_formulas_escaped() {
-        let cell_of = |text: &str| {
-            let mut out = Vec::new();
-            cell(text, &mut out);
-            String::from_utf8(out).expect("text")
-        };
-        for (text, expected) in [
-            ("plain", "plain"),
-            ("", "\"\""),
-            ("a,b", "\"a,b\""),
-            ("say \"hi\"", "\"say \"\"hi\"\"\""),
-            ("two\r\nlines", "\"two\r\nlines\""),
-            ("=HYPERLINK(\"x\",\"y\")", "\"'=HYPERLINK(\"\"x\"\",\"\"y\"\")\""),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("+cmd", "'+cmd"),
-            ("-2+3", "'-2+3"),
-            ("\tx", "'\tx"),
-            ("\rx", "\"'\rx\""),
-            ("-5.25", "-5.25"),
-            ("+4915112345", "+4915112345"),
-            ("-1e5", "-1e5"),
-            ("-inf", "'-inf"),
-            ("-", "'-"),
-        ] {
-            assert_eq!(cell_of(text), expected, "{text:?}");
-        }
-    }
 }
