@@ -54,8 +54,8 @@ pub struct RawConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct TableConfig {
     /// Folders (with a trailing `/`), files or patterns of the table, one or a list. A value is a path in the
-    /// lake, a `file://` URL or an absolute path, and may have `*`, `**`, `?` and `[a-z]`. Without a value, the
-    /// files are in the folder `raw/<table>/` of the lake.
+    /// lake, a `file://` URL or an absolute path, and may have `*`, `**`, `?` and `[a-z]`. Without a value,
+    /// the files are in the folder `raw/<table>/` of the lake.
     ///
     /// Default: `[]`. Example: `["exports/**/orders-*.csv"]`.
     #[serde(deserialize_with = "one_or_many")]
@@ -121,15 +121,15 @@ pub struct TableConfig {
     ///
     /// Default: `0`. Unit: decimal digits, 0 to 4.
     pub scale: Option<u32>,
-    /// With `"order"`, lines take over empty fields from the first line of their order. All columns but product,
-    /// quantity, price and amount are taken over; the lines of an order follow each other (`transactions`
-    /// only).
+    /// With `"order"`, lines take over empty fields from the first line of their order. All columns but
+    /// product, quantity, price and amount are taken over; the lines of an order follow each other
+    /// (`transactions` only).
     ///
     /// Default: none. Example: `"order"`.
     pub fill: Option<Fill>,
     /// Settings for some files, in the place of those of the table. Each entry has `files` (patterns) and any
-    /// of `columns`, `defaults`, `time_format`, `delimiter`, `quote`, `encoding`, `skip`, `sheets`, `decimal`,
-    /// `thousands` and `scale`. The first entry with a pattern that matches counts.
+    /// of `columns`, `defaults`, `time_format`, `delimiter`, `quote`, `encoding`, `skip`, `sheets`,
+    /// `decimal`, `thousands` and `scale`. The first entry with a pattern that matches counts.
     ///
     /// Default: `[]`. Example: `[{ files = "**/2019-*.csv", delimiter = ";", decimal = "," }]`.
     pub dialects: Vec<DialectConfig>,

@@ -8,10 +8,7 @@ use chrono::DateTime;
 use super::{
     past::Spilled,
     raw::{Table, TableSpec},
-    staging::{
-        derive::Observations,
-        lines::{EventSpan, ReadOutcome},
-    },
+    staging::{derive::Observations, event_span::EventSpan, lines::ReadOutcome},
 };
 use crate::{
     config::RawConfig,

@@ -142,8 +142,8 @@ impl ParquetFiles {
         files.collect()
     }
 
-    /// Returns the schema with all columns of all files, in types that can be served and that hold the values of
-    /// all files. Customer ids are text.
+    /// Returns the schema with all columns of all files, in types that can be served and that hold the values
+    /// of all files. Customer ids are text.
     fn schema(&self) -> Result<SchemaRef, ViewError> {
         let mut all: Vec<Field> = Vec::new();
         for copy in &self.copies {

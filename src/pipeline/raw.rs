@@ -12,6 +12,7 @@ pub(crate) mod files;
 pub(crate) mod format;
 mod header;
 mod json_path;
+mod money;
 pub(crate) mod object;
 pub(crate) mod pattern;
 pub(crate) mod read;
@@ -21,6 +22,8 @@ mod stray;
 pub(crate) mod subject;
 mod table;
 pub(crate) mod time;
+mod time_format;
+pub(crate) mod transaction;
 pub(crate) mod value;
 
 pub use error::RawError;

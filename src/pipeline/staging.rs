@@ -19,6 +19,7 @@ use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
 use super::raw::RawError;
 
 pub(crate) mod derive;
+pub(crate) mod event_span;
 pub(crate) mod guests;
 pub(crate) mod lines;
 pub(crate) mod spill;

@@ -32,7 +32,8 @@ impl ListPath {
         let is_around = |list: &str| *deepest == list || deepest.starts_with(&format!("{list}{EACH}"));
         if let Some(other) = lists.iter().find(|list| !is_around(list)) {
             return Err(format!(
-                "`columns` names values of the lists `{other}` and `{deepest}`, of which neither is in the other"
+                "`columns` names values of the lists `{other}` and `{deepest}`, of which neither is in the \
+                 other"
             ));
         }
         Ok(Self(deepest.split(EACH).map(keys).collect()))

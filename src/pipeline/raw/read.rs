@@ -1,4 +1,5 @@
-//! Readers of raw files: convert each line of every format to text fields in the order of the table's columns.
+//! Readers of raw files: convert each line of every format to text fields in the order of the table's
+//! columns.
 
 use std::{
     borrow::Cow,
@@ -22,15 +23,16 @@ mod fill;
 mod flat;
 mod json;
 mod layout;
+mod order_fields;
 mod parquet;
 mod reader;
 mod workbook;
 
 pub(crate) use archive::{for_each_member, spool};
 pub(crate) use csv::{DELIMITERS, Preamble};
-use fill::OrderFields;
 pub(crate) use flat::flatten;
 pub(crate) use json::JsonForm;
+use order_fields::OrderFields;
 use reader::{FileReader, unreadable};
 pub(crate) use reader::{LinePlace, LineSink};
 pub(crate) use workbook::for_each_sheet;
@@ -90,7 +92,7 @@ fn mislabeled(start: &[u8]) -> Option<&'static str> {
             Some("its content is bzip2; give it a name that ends in .bz2")
         }
         [b'P', b'A', b'R', b'1', ..] => Some("its content is Parquet; give it a name that ends in .parquet"),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => None,
+        // With a byte order mark, neither of the first bytes is 0.
         [_, 0, ..] | [0, _, ..] => {
             Some("its content seems to be UTF-16; set `encoding` to \"utf-16le\" or \"utf-16be\"")
         }

@@ -15,7 +15,8 @@ use super::{
     error::RawError,
     pattern::Pattern,
     table::{ColumnSpec, MAX_COLUMNS, RawType, Table, table_config},
-    time::{TimeFormat, TimeRule},
+    time::TimeRule,
+    time_format::TimeFormat,
     value::{Nulls, NumberRule, PRICE_SCALE},
 };
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
 
 /// Settings for reading one raw table.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent settings")]
 pub struct TableSpec {
     /// The table.
     pub table: Table,
@@ -257,8 +259,8 @@ fn reject_unused_settings(table: Table, config: &TableConfig) -> Result<(), Stri
     Ok(())
 }
 
-/// Returns the columns that are checked in each line, and the renamed attributes. `names` are all columns that
-/// any files of the table map.
+/// Returns the columns that are checked in each line, and the renamed attributes. `names` are all columns
+/// that any files of the table map.
 fn columns(
     table: Table,
     config: &TableConfig,

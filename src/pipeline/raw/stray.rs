@@ -24,8 +24,8 @@ pub(super) struct RecordShape<'a> {
 }
 
 impl RecordShape<'_> {
-    /// Returns an error if `record`, which covers several lines, has a stray quote. `skipped` is the number of
-    /// lines of the file before the records.
+    /// Returns an error if `record`, which covers several lines, has a stray quote. `skipped` is the number
+    /// of lines of the file before the records.
     pub(super) fn stray_quote(&self, record: &Record<'_>, skipped: u64) -> Option<LineError> {
         let first = skipped + record.line;
         let last = first + record.covered - 1;

@@ -179,7 +179,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Adds the object `value` if it names the customer; of a list of customers within, the customer's objects.
+    /// Adds the object `value` if it names the customer; of a list of customers within, the customer's
+    /// objects.
     fn json_value(&mut self, line: u64, value: Value) {
         let Value::Object(record) = value else { return };
         let sources = self.spec.columns[0].sources.clone();

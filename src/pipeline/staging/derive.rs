@@ -19,7 +19,7 @@ use super::{
 };
 use crate::pipeline::raw::{
     RawError, Table, TableSpec,
-    check::Effect,
+    transaction::Effect,
     value::{PRICE_DIGITS, PRICE_SCALE},
 };
 

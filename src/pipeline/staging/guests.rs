@@ -8,7 +8,7 @@ use std::{
 
 use crate::pipeline::raw::{
     TableSpec,
-    check::{Effect, TransactionLine},
+    transaction::{Effect, TransactionLine},
 };
 
 /// Number and amount of guest lines.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    event_span::EventSpan,
     guests::{GuestLines, GuestOrders, order_hash},
     spill::{SpillFile, SpillWriter},
     staging,
@@ -54,30 +55,6 @@ pub(crate) struct ReadOutcome {
     pub(crate) warnings: Vec<Warning>,
     /// Currencies, each with the place of its first line.
     currencies: BTreeMap<String, String>,
-}
-
-/// Events of a span of time.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct EventSpan {
-    /// Number of events.
-    pub(crate) events: u64,
-    /// Time of the earliest event, in microseconds.
-    pub(crate) first: i64,
-    /// Time of the latest event, in microseconds.
-    pub(crate) last: i64,
-}
-
-impl Default for EventSpan {
-    fn default() -> Self {
-        Self { events: 0, first: i64::MAX, last: i64::MIN }
-    }
-}
-
-impl EventSpan {
-    fn add(&mut self, other: Self) {
-        self.events += other.events;
-        (self.first, self.last) = (self.first.min(other.first), self.last.max(other.last));
-    }
 }
 
 /// Outcome of reading one file.

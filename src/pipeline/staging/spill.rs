@@ -28,7 +28,8 @@ use serde::Serializer as _;
 use super::{UTC, staging, time_type};
 use crate::pipeline::raw::{
     RawError, Table, TableSpec,
-    check::{CustomerLine, ExtraField, InteractionLine, TransactionLine},
+    check::{CustomerLine, ExtraField, InteractionLine},
+    transaction::TransactionLine,
     value::trimmed,
 };
 

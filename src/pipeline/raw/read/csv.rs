@@ -142,7 +142,7 @@ impl FileReader<'_> {
                 self.bad(not_utf8("the line"), covered)?;
                 continue;
             };
-            self.record(fields, kind, kept)?;
+            self.record(&fields, kind, kept)?;
         }
         self.physical_lines += skipped + records.lines();
         Ok(())

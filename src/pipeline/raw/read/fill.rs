@@ -1,19 +1,12 @@
 //! Fields of an order that only its first line has, taken over to its other lines.
 
-use super::reader::{FileReader, LinePlace};
+use super::{order_fields::OrderFields, reader::FileReader};
 use crate::pipeline::raw::{
-    check::{ExtraField, FieldKinds, LineFields, RawLine},
+    check::{ExtraField, FieldKinds},
     error::RawError,
     table::{MAX_COLUMNS, transaction_column},
     value::trimmed,
 };
-
-/// Fields of the first line of an order.
-#[derive(Debug, Default)]
-pub(super) struct OrderFields {
-    texts: Vec<String>,
-    typed: u32,
-}
 
 /// Columns of a line that are its own.
 const OWN: [&str; 6] = ["product_id", "quantity", "unit_price", "amount", "product_name", "category"];
@@ -23,7 +16,7 @@ impl FileReader<'_> {
     /// order, which must be right before the other lines.
     pub(super) fn filled(
         &mut self,
-        fields: [&str; MAX_COLUMNS],
+        fields: &[&str; MAX_COLUMNS],
         mut kind: FieldKinds,
         extras: Vec<ExtraField<'_>>,
     ) -> Result<(), RawError> {
@@ -39,16 +32,14 @@ impl FileReader<'_> {
                 typed: kind.typed,
             }
         };
-        let mut fields: [&str; MAX_COLUMNS] = fields;
+        let mut fields: [&str; MAX_COLUMNS] = *fields;
         for (at, column) in self.spec.columns.iter().enumerate() {
             if fields[at].trim().is_empty() && !OWN.contains(&column.name.as_str()) {
                 fields[at] = &order.texts[at];
                 kind.typed |= order.typed & 1 << at;
             }
         }
-        let place = LinePlace { file: &self.file, line: self.at, number: self.lines, spec: self.spec };
-        let fields = LineFields { texts: &fields[..self.spec.columns.len()], kind };
-        let passed = (self.sink)(place, RawLine::Record { fields, extras });
+        let passed = self.pass(&fields, kind, extras);
         self.order = order;
         passed
     }

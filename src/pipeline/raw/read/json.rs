@@ -91,8 +91,7 @@ impl FileReader<'_> {
 
     /// Reads objects one after the other, each over any number of lines.
     fn json_documents(&mut self, source: impl Read, state: &mut JsonState<'_>) -> Result<(), RawError> {
-        let mut values = Deserializer::from_reader(source).into_iter::<Box<RawValue>>();
-        while let Some(value) = values.next() {
+        for value in Deserializer::from_reader(source).into_iter::<Box<RawValue>>() {
             let value = value.map_err(|error| unreadable(&self.file, self.at, &error))?;
             self.at += 1;
             self.json_value(value.get(), state)?;
@@ -145,16 +144,13 @@ impl FileReader<'_> {
             return self.bad(LineError { cause, found: "found another value or none".to_owned() }, 1);
         };
         for element in elements {
-            match serde_json::from_str::<Object<'b>>(element.get()) {
-                Ok(object) => {
-                    objects.push(object);
-                    self.json_lists(objects, state)?;
-                    objects.truncate(depth + 1);
-                }
-                Err(_) => {
-                    let cause = format!("an element of the list `{}` is not an object", keys.join("."));
-                    self.bad(LineError { cause, found: "found another value".to_owned() }, 1)?;
-                }
+            if let Ok(object) = serde_json::from_str::<Object<'b>>(element.get()) {
+                objects.push(object);
+                self.json_lists(objects, state)?;
+                objects.truncate(depth + 1);
+            } else {
+                let cause = format!("an element of the list `{}` is not an object", keys.join("."));
+                self.bad(LineError { cause, found: "found another value".to_owned() }, 1)?;
             }
         }
         Ok(())
@@ -215,7 +211,7 @@ impl FileReader<'_> {
         let Some(kept) = kept else { return self.bad(not_utf8("the line"), 1) };
         let mut fields = [""; MAX_COLUMNS];
         fields.iter_mut().zip(&texts).for_each(|(field, text)| *field = text);
-        self.record(fields, kind, kept)
+        self.record(&fields, kind, kept)
     }
 }
 

@@ -109,7 +109,7 @@ impl FileReader<'_> {
                     declared: column.declared,
                 })
                 .collect();
-            self.record(fields, kind_of_fields, extras)?;
+            self.record(&fields, kind_of_fields, extras)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::fill::OrderFields;
+use super::order_fields::OrderFields;
 use crate::{
     pipeline::raw::{
         check::{ExtraField, FieldKinds, LineError, LineFields, RawLine},
@@ -54,30 +54,52 @@ impl<'a> FileReader<'a> {
     #[inline]
     pub(super) fn record(
         &mut self,
-        fields: [&str; MAX_COLUMNS],
+        fields: &[&str; MAX_COLUMNS],
         kind: FieldKinds,
         extras: Vec<ExtraField<'_>>,
     ) -> Result<(), RawError> {
         self.lines += 1;
-        let mut extras: Vec<ExtraField<'_>> = extras;
-        let mut fields: [&str; MAX_COLUMNS] = fields;
         if self.has_defaults {
-            let spec = self.spec;
-            for (field, column) in fields.iter_mut().zip(&spec.columns) {
-                if let Some(default) = &column.default
-                    && field.trim().is_empty()
-                {
-                    *field = default;
-                }
-            }
-            add_default_attributes(spec, &mut extras);
+            self.with_defaults(fields, kind, extras)
+        } else if self.spec.fills_orders {
+            self.filled(fields, kind, extras)
+        } else {
+            self.pass(fields, kind, extras)
         }
-        if self.spec.fills_orders {
-            return self.filled(fields, kind, extras);
-        }
+    }
+
+    /// Passes a line to the sink.
+    #[inline]
+    pub(super) fn pass(
+        &mut self,
+        fields: &[&str; MAX_COLUMNS],
+        kind: FieldKinds,
+        extras: Vec<ExtraField<'_>>,
+    ) -> Result<(), RawError> {
         let place = LinePlace { file: &self.file, line: self.at, number: self.lines, spec: self.spec };
         let fields = LineFields { texts: &fields[..self.spec.columns.len()], kind };
         (self.sink)(place, RawLine::Record { fields, extras })
+    }
+
+    /// Passes a record whose empty fields get the default of their column.
+    fn with_defaults(
+        &mut self,
+        fields: &[&str; MAX_COLUMNS],
+        kind: FieldKinds,
+        extras: Vec<ExtraField<'_>>,
+    ) -> Result<(), RawError> {
+        let spec = self.spec;
+        let mut fields: [&str; MAX_COLUMNS] = *fields;
+        let mut extras: Vec<ExtraField<'_>> = extras;
+        for (field, column) in fields.iter_mut().zip(&spec.columns) {
+            if let Some(default) = &column.default
+                && field.trim().is_empty()
+            {
+                *field = default;
+            }
+        }
+        add_default_attributes(spec, &mut extras);
+        if spec.fills_orders { self.filled(&fields, kind, extras) } else { self.pass(&fields, kind, extras) }
     }
 
     /// Appends the columns that folders tell to the `names` of the file's columns, unless the file has them.

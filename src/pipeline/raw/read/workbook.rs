@@ -97,7 +97,7 @@ fn cell_text(value: &DataRef<'_>) -> CellText {
         // The shortest text of the double: 2.55 is stored as 2.5499999999999998.
         DataRef::Float(number) if number.fract() == 0.0 => (number.to_string(), RawType::Integer),
         DataRef::Float(number) => (number.to_string(), RawType::Number),
-        DataRef::String(text) => (text.clone(), RawType::Text),
+        DataRef::String(text) | DataRef::DurationIso(text) => (text.clone(), RawType::Text),
         DataRef::SharedString(text) => ((*text).to_owned(), RawType::Text),
         DataRef::Bool(value) => (value.to_string(), RawType::Boolean),
         DataRef::DateTime(time) if time.is_datetime() => {
@@ -113,7 +113,6 @@ fn cell_text(value: &DataRef<'_>) -> CellText {
         }
         DataRef::DateTime(duration) => (duration.as_f64().to_string(), RawType::Number),
         DataRef::DateTimeIso(text) => (text.clone(), RawType::Timestamp),
-        DataRef::DurationIso(text) => (text.clone(), RawType::Text),
         DataRef::Error(error) => (error.to_string(), RawType::Text),
         DataRef::Empty => return CellText::default(),
     };
@@ -133,11 +132,11 @@ fn open(source: &mut dyn Read, scratch: &Path) -> io::Result<Workbook> {
 }
 
 fn not_readable(error: calamine::XlsxError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Calls `each` with name and rows of each sheet of the workbook `source`: the numbers of the rows and the texts
-/// of their cells.
+/// Calls `each` with name and rows of each sheet of the workbook `source`: the numbers of the rows and the
+/// texts of their cells.
 pub(crate) fn for_each_sheet(
     source: &mut dyn Read,
     scratch: &Path,
@@ -254,16 +253,15 @@ impl FileReader<'_> {
         }
         let kept = columns.kept.iter().map(|column| {
             let folder = column.place.checked_sub(row.cells.len());
-            let (text, kind) = match folder {
-                Some(folder) => (self.folder_columns[folder].1.as_str(), RawType::Text),
-                None => {
-                    let cell = &row.cells[column.place];
-                    (cell.text.as_str(), cell.kind.unwrap_or(RawType::Text))
-                }
+            let (text, kind) = if let Some(folder) = folder {
+                (self.folder_columns[folder].1.as_str(), RawType::Text)
+            } else {
+                let cell = &row.cells[column.place];
+                (cell.text.as_str(), cell.kind.unwrap_or(RawType::Text))
             };
             ExtraField { name: &column.name, text: Cow::Borrowed(text), kind, declared: column.declared }
         });
         let kept = kept.collect();
-        self.record(fields, kind, kept)
+        self.record(&fields, kind, kept)
     }
 }

@@ -263,7 +263,9 @@ impl PartitionLog {
                 line.order = self.order;
             }
         } else {
-            lines.iter_mut().for_each(|line| line.order = self.order);
+            for line in lines {
+                line.order = self.order;
+            }
         }
         self.order_start = self.lines.len();
     }

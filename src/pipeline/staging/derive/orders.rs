@@ -18,7 +18,7 @@ use super::{
     write::{BATCH, TableWriter, money_array, quantities, quantity_type},
 };
 use crate::pipeline::{
-    raw::{RawError, Table, TableSpec, check::Effect},
+    raw::{RawError, Table, TableSpec, transaction::Effect},
     staging::{MONEY, guests::order_hash, time_type, times},
 };
 

@@ -8,7 +8,7 @@ use arrow::{
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
 
-use crate::pipeline::{raw::check::LineValue, staging::spill::TRANSACTION_COLUMNS};
+use crate::pipeline::{raw::transaction::LineValue, staging::spill::TRANSACTION_COLUMNS};
 
 /// Columns of spilled transactions.
 pub(super) struct LineColumns<'a> {

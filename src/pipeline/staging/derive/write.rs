@@ -61,8 +61,8 @@ pub(super) fn quantity_type(spec: &TableSpec) -> DataType {
     if spec.decimal_quantities { DECIMAL_QUANTITY } else { DataType::Int64 }
 }
 
-/// Returns a column of quantities. `values` are items, or ten-thousandths of an item if quantities are decimal.
-/// Quantities are bounded, so that no sum of whole items exceeds 64 bits.
+/// Returns a column of quantities. `values` are items, or ten-thousandths of an item if quantities are
+/// decimal. Quantities are bounded, so that no sum of whole items exceeds 64 bits.
 pub(super) fn quantities(spec: &TableSpec, values: impl Iterator<Item = i128>) -> ArrayRef {
     if spec.decimal_quantities {
         return Arc::new(Decimal128Array::from_iter_values(values).with_data_type(DECIMAL_QUANTITY));
