@@ -31,7 +31,7 @@ pub(super) struct Args {
     /// Raw table: transactions, customers or interactions
     #[arg(value_parser = parse_table)]
     table: Table,
-    /// Files in CSV, JSON lines (both also gzipped) or Parquet
+    /// Files in any format that a build reads, such as CSV, JSON, Parquet, XLSX or ZIP
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Overwrite files of the same name in the lake

@@ -37,8 +37,7 @@ pub(crate) struct FileKind {
 impl FileKind {
     /// Names of all formats, for messages.
     pub(crate) const NAMES: &str = ".csv, .tsv, .txt, .jsonl, .ndjson, .json (these also with .gz, .zst or \
-        .bz2), \
-        .parquet, .xlsx or .zip";
+        .bz2), .parquet, .xlsx or .zip";
 
     /// Returns the kind of the file `name`, or `None` for an unknown ending.
     pub(crate) fn of(name: &str) -> Option<Self> {
