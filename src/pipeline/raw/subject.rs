@@ -21,7 +21,7 @@ use super::{
     read::{DELIMITERS, JsonForm, Preamble, flatten, for_each_member, for_each_sheet, spool},
     records::Records,
     spec::TableSpec,
-    table::Table,
+    table::{Table, transaction_column},
 };
 use crate::feature::{CustomerId, normal_id, trim};
 
@@ -57,6 +57,13 @@ pub(crate) fn lines_of(
         why: error.to_string(),
     })?;
     Ok(search.found)
+}
+
+/// The order of the last line with a customer id.
+#[derive(Debug, Default)]
+struct LastOrder {
+    order: String,
+    is_wanted: bool,
 }
 
 /// Search of one file.
@@ -104,8 +111,13 @@ impl Search<'_> {
         let header: Vec<String> =
             (0..header.len()).map(|at| trim(&text(header.bytes(at))).to_owned()).collect();
         let Some(id) = header.iter().position(|name| self.is_id(name)) else { return Ok(()) };
+        let order = header.iter().position(|name| self.is_order(name));
+        let mut last = LastOrder::default();
         while let Some(record) = records.next()? {
-            if !self.is_wanted(&String::from_utf8_lossy(record.bytes(id))) {
+            let field = |at: Option<usize>| {
+                String::from_utf8_lossy(at.filter(|at| *at < record.len()).map_or(&[], |at| record.bytes(at)))
+            };
+            if !self.is_wanted_line(&field(Some(id)), &field(order), &mut last) {
                 continue;
             }
             let values = (0..record.len()).map(|at| {
@@ -133,13 +145,16 @@ impl Search<'_> {
         for_each_sheet(source, scratch, |sheet, rows| {
             self.file = format!("{file}, sheet {sheet}");
             let mut header: Option<(Vec<String>, usize)> = None;
+            let mut last = LastOrder::default();
             for (line, cells) in rows {
                 let Some((names, id)) = &header else {
                     let place = cells.iter().position(|name| self.is_id(trim(name)));
                     header = place.map(|place| (cells, place));
                     continue;
                 };
-                if cells.get(*id).is_some_and(|text| self.is_wanted(text)) {
+                let order = names.iter().position(|name| self.is_order(trim(name)));
+                let cell = |at: Option<usize>| at.and_then(|at| cells.get(at)).map_or("", String::as_str);
+                if self.is_wanted_line(cell(Some(*id)), cell(order), &mut last) {
                     let name =
                         |at: usize| names.get(at).cloned().unwrap_or_else(|| format!("field {}", at + 1));
                     let values =
@@ -248,6 +263,21 @@ impl Search<'_> {
     /// Returns whether the column `name` has the customer id.
     fn is_id(&self, name: &str) -> bool {
         self.spec.of_file(&self.file).columns[0].is_named(name)
+    }
+
+    /// Returns whether the column `name` has the order id, if lines take over the fields of their order.
+    fn is_order(&self, name: &str) -> bool {
+        let spec = self.spec.of_file(&self.file);
+        spec.fills_orders && spec.columns[transaction_column::ORDER].is_named(name)
+    }
+
+    /// Returns whether a line is the customer's: by its id, or by the id on the first line of its order.
+    fn is_wanted_line(&self, id: &str, order: &str, last: &mut LastOrder) -> bool {
+        let order = order.trim();
+        if !(id.trim().is_empty() && !order.is_empty() && last.order == order) {
+            *last = LastOrder { order: order.to_owned(), is_wanted: self.is_wanted(id) };
+        }
+        last.is_wanted
     }
 
     fn is_wanted(&self, id: &str) -> bool {

@@ -1,7 +1,7 @@
 //! One shop in every format and dialect: each gives the same snapshot.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     io::{Cursor, Write as _},
     sync::Arc,
@@ -18,6 +18,7 @@ use arrow::{
 use bzip2::{Compression, write::BzEncoder};
 use chrono::{DateTime, NaiveDateTime};
 use encoding_rs::Encoding;
+use larder::{feature::CustomerId, pipeline::raw_lines, telemetry::Progress};
 use parquet::arrow::ArrowWriter;
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook, Worksheet};
 use serde_json::json;
@@ -429,6 +430,29 @@ async fn shop_is_the_same_in_every_format_and_dialect() {
     assert!(expected.1["purchase"] > 30 && expected.1["return"] > 3);
     for rendering in renderings(&lines) {
         assert_eq!(build(&rendering).await, expected, "{}", rendering.name);
+    }
+}
+
+#[tokio::test]
+async fn lines_of_a_customer_are_found_in_every_format_and_dialect() {
+    let lines = lines();
+    let id = CustomerId::parse("17850").unwrap();
+    let of_customer: Vec<&Line> = lines.iter().filter(|line| line.customer == "17850").collect();
+    let orders: BTreeSet<i64> = of_customer.iter().map(|line| line.order).collect();
+    for rendering in renderings(&lines) {
+        let shop = Shop::new(&format!("{QUICK}{}", rendering.toml));
+        for (path, content) in &rendering.files {
+            shop.raw(path, content);
+        }
+        let found = raw_lines(&shop.lake(), &shop.config, &id, &Progress::default()).await.unwrap();
+        // An object of an order holds all its items.
+        let expected = if rendering.name.contains("JSON") { orders.len() } else { of_customer.len() };
+        assert_eq!(found.lines.len(), expected, "{}: {:?}", rendering.name, found.warnings);
+        assert!(
+            found.lines.iter().all(|line| line.line > 0 && !line.record.is_empty()),
+            "{}",
+            rendering.name
+        );
     }
 }
 
