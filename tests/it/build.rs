@@ -261,9 +261,10 @@ async fn invalid_raw_files_fail_the_build_and_write_nothing() {
         ("x.csv", format!("{header}a,1,p,1,2.5\n{good}"), &["it has 5 fields, the header 6"]),
         ("x.csv", String::new(), &["no transactions"]),
         ("x.csv.gz", good.to_owned(), &["x.csv.gz", "cannot be read"]),
-        ("x.jsonl", "[{}]".to_owned(), &["x.jsonl", "a JSON object on each line"]),
+        ("x.jsonl", "[{}]".to_owned(), &["x.jsonl", "there is no column `customer_id`"]),
         ("x.parquet", "PAR1".to_owned(), &["x.parquet", "not a Parquet file"]),
-        ("x.xlsx", "?".to_owned(), &["x.xlsx", "format"]),
+        ("x.xlsx", "?".to_owned(), &["x.xlsx", "not a workbook"]),
+        ("x.docx", "?".to_owned(), &["x.docx", "unknown formats"]),
     ];
     for (name, content, expected) in cases {
         let shop = Shop::new("");
