@@ -43,7 +43,7 @@ pub struct Records<R> {
 #[derive(Debug)]
 pub struct Record<'a> {
     /// Number of the first line of the record.
-    pub(super) line: u64,
+    pub(in crate::pipeline) line: u64,
     /// Number of lines of the record.
     pub(super) covered: u64,
     /// Whether the record is the last one of the file.
