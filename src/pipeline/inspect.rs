@@ -58,8 +58,8 @@ pub enum InspectError {
     },
     /// The first line of the file is not a header.
     #[error(
-        "{file}: its first line has {fields} fields that look like values and are not shown; a header must name \
-         the columns"
+        "{file}: its first line has {fields} fields, which look like values or have no usual name of a \
+         column, and are not shown; a header must name the columns"
     )]
     Header {
         /// Path of the file.
@@ -122,7 +122,8 @@ fn look(path: &Path, shown: &str) -> Result<(FileSample, FileProfile, TableMappi
     let is_value = |name: &&String| dictionary::looks_like_value(name);
     let values = sample.columns.iter().filter(is_value).count();
     let has_mail = sample.columns.iter().any(|name| name.contains('@'));
-    if has_mail || values * 3 > sample.columns.len() {
+    let is_unknown = !sample.has_keys && !sample.columns.iter().any(|name| dictionary::is_usual(name));
+    if has_mail || is_unknown || values * 3 > sample.columns.len() {
         return Err(InspectError::Header { file: file(), fields: sample.columns.len() });
     }
     let columns = profile(&sample.columns, std::mem::take(&mut sample.rows));
@@ -140,7 +141,7 @@ fn describe(
     doubts: &[String],
 ) {
     let mut line = |text: &str| {
-        let _ = writeln!(out, "# {}", comment(text));
+        let _ = writeln!(out, "{}", format!("# {}", comment(text)).trim_end());
     };
     line(shown);
     line(&format!("  {}; {}", sample.facts.join(", "), sample.seen));

@@ -9,7 +9,7 @@ use crate::{
     feature::trim,
     pipeline::raw::{
         read::{DELIMITERS, Preamble},
-        records::Records,
+        records::{Quotes, Records},
     },
 };
 
@@ -32,7 +32,7 @@ pub(super) struct TextLayout {
 struct LayoutFit {
     /// Most frequent number of fields.
     width: usize,
-    /// Number of records of that width.
+    /// Number of records of that width, with sound quotes.
     records: usize,
     /// Number of lines, or more of records that have another width.
     lines: usize,
@@ -59,7 +59,9 @@ fn fit(text: &[u8], delimiter: u8, quote: bool) -> LayoutFit {
             Some((width, line)) if width + 1 == record.len() && record.bytes(width).is_empty() => line,
             _ => record.line,
         };
-        widths.entry(record.len()).or_insert((0, header)).0 += 1;
+        // A field that goes on after its quote is no quoted field.
+        let is_sound = record.quotes() != Quotes::Early;
+        widths.entry(record.len()).or_insert((0, header)).0 += usize::from(is_sound);
         before = Some((record.len(), record.line));
         all += 1;
     }
@@ -112,6 +114,9 @@ pub(super) struct TextRecords {
     pub(super) has_more: bool,
 }
 
+/// Maximum number of fields that are kept.
+const MOST_FIELDS: usize = 1_000_000;
+
 /// Reads the header and at most `most` records of `text`.
 pub(super) fn read(text: &[u8], layout: TextLayout, most: usize) -> std::io::Result<TextRecords> {
     let mut source = Cursor::new(text);
@@ -121,6 +126,7 @@ pub(super) fn read(text: &[u8], layout: TextLayout, most: usize) -> std::io::Res
     if let Some(first) = records.next()? {
         found.header = (0..first.len()).map(|at| trim(&text_of(first.bytes(at))).to_owned()).collect();
     }
+    let most = most.min(MOST_FIELDS / found.header.len().max(1));
     rows(&mut records, most, &mut found)?;
     Ok(found)
 }
@@ -174,6 +180,7 @@ mod tests {
         assert_eq!(found("Report\n\nof May\na\tb\tc\n1\t2\t3\n4\t5\t7\n"), ('\t', true, 3));
         assert_eq!(found("sep=;\na;b\n1;2\n"), (';', true, 0));
         assert_eq!(found("a\tb\n1\t\"24 inch\n2\tx\n3\t\"7 inch\n4\ty\n"), ('\t', false, 0));
+        assert_eq!(found("a\tb\n1\t\"24 inch\" clock\n2\tx\n"), ('\t', false, 0));
         assert_eq!(found("a,b\n1,2,\n3,4,\n"), (',', true, 0));
     }
 }

@@ -74,72 +74,79 @@ impl ColumnRole {
     }
 }
 
-const CUSTOMER: &str = "customerid custid customerno customernumber customernr customercode customerkey clientid \
-    clientno userid memberid buyerid accountid shopperid contactid customer client kundennummer kundennr kundenid \
-    kundeid debitor debitornr kunde numeroclient numclient idclient codeclient clienteid idcliente codigocliente \
-    codcliente numerocliente cliente 客户编号 客户id 客户号 会员编号 会员id 会员号 用户id 用户编号 买家id 买家会员名 买家 客户 \
-    顧客id 顧客番号 会員id 会員番号 お客様番号 得意先コード 顧客コード kunnr kunag soldtoparty soldto klaviyoid profileid \
-    personid visitorid buyeremail customeremail emailbilling billingemail email emailaddress mail correo \
-    correoelectronico courriel 邮箱 メールアドレス メール buyerusername username customername";
-const ORDER: &str = "orderid invoiceno invoiceid invoicenumber invoice ordernumber orderno ordernr ordername order \
-    orderreference orderref amazonorderid salesorderid salesordernumber salesorder saleid incrementid transactionid \
-    transactionno transactionnumber transaction receiptid receiptno receiptnumber receipt ticketid billno \
-    bestellnummer bestellnr bestellid bestellung auftragsnummer auftragsnr auftrag belegnummer belegnr \
-    rechnungsnummer rechnungsnr numerocommande ncommande numcommande idcommande commandeid commande numerofacture \
-    numfacture facture pedidoid idpedido numeropedido numpedido npedido codigopedido pedido numerofactura factura \
-    notafiscal 订单编号 订单号 订单id 交易号 注文番号 注文id 受注番号 受注id 伝票番号 vbeln paymentid chargeid";
-const PRODUCT: &str = "productid sku stockcode itemid itemno itemnumber itemcode productcode productno productnumber \
-    productkey productsku itemsku lineitemsku variantsku variantid articleid articleno articlenumber material \
-    materialnumber matnr asin ean upc gtin barcode artikelnummer artikelnr artikelid artnr idproduit codeproduit \
-    referenceproduit refproduit reference idproducto codigoproducto codproducto idproduto codigoproduto codproduto \
-    商品编号 商品id 商品编码 货号 产品编号 产品id 商家编码 商品コード 商品番号 品番 product item article artikel produit \
-    producto produto 商品";
-const PRODUCT_NAME: &str = "productname productdescription description itemname itemdescription lineitemname \
-    producttitle itemtitle title artikelname artikelbezeichnung bezeichnung produktname artikel nomproduit \
-    designation libelle nombreproducto descripcion nomeproduto descricao 商品名称 产品名称 宝贝标题 商品名 品名 arktx maktx \
-    product item article produit producto produto";
-const CATEGORY: &str = "category productcategory itemcategory categoryname producttype department kategorie \
-    warengruppe produktgruppe categorie rubrique categoria 类别 分类 品类 商品分类 商品类别 カテゴリ カテゴリー 商品カテゴリ matkl \
-    subcategory";
-const COUNTRY: &str = "country shippingcountry shipcountry deliverycountry billingcountry countrybilling \
-    countryshipping customercountry countrycode shippingcountrycode billingcountrycode countryregion land lieferland \
-    pays pais 国家 国 国名 land1";
-const QUANTITY: &str = "quantity qty lineitemquantity quantityordered orderedquantity orderquantity quantitypurchased \
-    qtyordered itemquantity productquantity quantitysold units unitssold pieces pcs itemcount menge anzahl stuckzahl \
-    stueckzahl bestellmenge quantite qte cantidad cant unidades quantidade qtd qtde 数量 购买数量 商品数量 個数 注文数 \
-    kwmeng fkimg";
-const UNIT_PRICE: &str = "unitprice priceperunit priceeach itemunitprice lineitemprice itemcost sellingprice saleprice \
-    productprice price einzelpreis stuckpreis stueckpreis verkaufspreis preis prixunitaire puht puttc prix \
-    preciounitario precio valorunitario precounitario preco 单价 商品单价 价格 単価 販売価格 価格 netpr baseprice";
-const AMOUNT: &str = "lineamount linetotal itemtotal orderlinetotal extendedprice extendedamount linesubtotal rowtotal \
-    lineprice netsales netamount totalprice salesamount sales revenue turnover amount itemprice grosssales grossamount \
-    total subtotal totalamount orderamount paymentamount ordertotal zeilensumme positionsbetrag gesamtpreis umsatz \
-    betrag summe montant montantht montantttc totalht totalttc importe monto ventas valortotal preciototal precototal \
-    valor 实付金额 金额 总价 销售额 小计 金額 小計 合計 売上金額 売上 netwr dmbtr";
-const ORDERED_AT: &str = "orderedat orderdate ordertime orderdatetime orderdateutc orderpurchasetimestamp purchasedate \
-    purchasedat invoicedate transactiondate transactiontime transactiondatetime saledate salesdate placedat dateplaced \
-    createdat createddate createddateutc createdutc created datecreated processedat paidat paymentdate date datetime \
-    timestamp time billingdate bestelldatum auftragsdatum rechnungsdatum belegdatum kaufdatum datum datecommande \
-    datefacture dateachat fechapedido fechafactura fechacompra fecha datapedido datacompra data 订单时间 下单时间 \
-    订单创建时间 订单付款时间 付款时间 订单日期 购买时间 交易时间 日期 时间 创建时间 注文日時 注文日 購入日 受注日 売上日 日付 日時 \
-    erdat audat fkdat budat";
-const CURRENCY: &str = "currency currencycode ordercurrency ordercurrencycode presentmentcurrency wahrung waehrung \
-    devise moneda moeda 币种 货币 通貨 waerk waers";
-const CREATED_AT: &str = "createdat signupdate signedupat signupat registrationdate registeredat registered \
-    dateregistered joindate joinedat membersince customersince created createddate createddateutc createdutc \
-    datecreated profilecreatedon firstseen anlagedatum registrierungsdatum dateinscription datecreation \
-    fecharegistro fechaalta datacadastro 注册时间 注册日期 登録日 登録日時 erdat";
-const UPDATED_AT: &str = "updatedat lastupdated lastmodified modifiedat updated dateupdated aenderungsdatum";
-const EVENT: &str = "event eventname eventtype action actiontype activity activitytype metric metricname interaction \
-    interactiontype behavior behaviour ereignis aktion evenement evento 事件 行为 行为类型 イベント";
-const AT: &str = "at eventtime eventtimestamp eventdate eventat occurredat timestamp time datetime createdat ts date \
-    zeitpunkt zeit datum horodatage fecha data 时间 行为时间 日時";
+const CUSTOMER: &str = "customerid custid customerno customernumber customernr customercode \
+    customerkey clientid clientno userid memberid buyerid accountid shopperid contactid customer \
+    client kundennummer kundennr kundenid kundeid debitor debitornr kunde numeroclient numclient \
+    idclient codeclient clienteid idcliente codigocliente codcliente numerocliente cliente 客户编号 客户id \
+    客户号 会员编号 会员id 会员号 用户id 用户编号 买家id 买家会员名 买家 客户 顧客id 顧客番号 会員id 会員番号 お客様番号 得意先コード 顧客コード kunnr kunag \
+    soldtoparty soldto klaviyoid profileid personid visitorid buyeremail customeremail emailbilling \
+    billingemail email emailaddress mail correo correoelectronico courriel 邮箱 メールアドレス メール \
+    buyerusername username customername";
+const ORDER: &str = "orderid invoiceno invoiceid invoicenumber invoice ordernumber orderno ordernr \
+    ordername order orderreference orderref amazonorderid salesorderid salesordernumber salesorder \
+    saleid incrementid transactionid transactionno transactionnumber transaction receiptid receiptno \
+    receiptnumber receipt ticketid billno bestellnummer bestellnr bestellid bestellung auftragsnummer \
+    auftragsnr auftrag belegnummer belegnr rechnungsnummer rechnungsnr numerocommande ncommande \
+    numcommande idcommande commandeid commande numerofacture numfacture facture pedidoid idpedido \
+    numeropedido numpedido npedido codigopedido pedido numerofactura factura notafiscal 订单编号 订单号 订单id \
+    交易号 注文番号 注文id 受注番号 受注id 伝票番号 vbeln paymentid chargeid";
+const PRODUCT: &str = "productid sku stockcode itemid itemno itemnumber itemcode productcode productno \
+    productnumber productkey productsku itemsku lineitemsku variantsku variantid articleid articleno \
+    articlenumber material materialnumber matnr asin ean upc gtin barcode artikelnummer artikelnr \
+    artikelid artnr idproduit codeproduit referenceproduit refproduit reference idproducto \
+    codigoproducto codproducto idproduto codigoproduto codproduto 商品编号 商品id 商品编码 货号 产品编号 产品id 商家编码 \
+    商品コード 商品番号 品番 product item article artikel produit producto produto 商品";
+const PRODUCT_NAME: &str = "productname productdescription description itemname itemdescription \
+    lineitemname producttitle itemtitle title artikelname artikelbezeichnung bezeichnung produktname \
+    artikel nomproduit designation libelle nombreproducto descripcion nomeproduto descricao 商品名称 产品名称 \
+    宝贝标题 商品名 品名 arktx maktx product item article produit producto produto";
+const CATEGORY: &str = "category productcategory itemcategory categoryname producttype department \
+    kategorie warengruppe produktgruppe categorie rubrique categoria 类别 分类 品类 商品分类 商品类别 カテゴリ カテゴリー \
+    商品カテゴリ matkl subcategory";
+const COUNTRY: &str = "country shippingcountry shipcountry deliverycountry billingcountry \
+    countrybilling countryshipping customercountry countrycode shippingcountrycode billingcountrycode \
+    countryregion land lieferland pays pais 国家 国 国名 land1";
+const QUANTITY: &str = "quantity qty lineitemquantity quantityordered orderedquantity orderquantity \
+    quantitypurchased qtyordered itemquantity productquantity quantitysold units unitssold pieces pcs \
+    itemcount menge anzahl stuckzahl stueckzahl bestellmenge quantite qte cantidad cant unidades \
+    quantidade qtd qtde 数量 购买数量 商品数量 個数 注文数 kwmeng fkimg";
+const UNIT_PRICE: &str = "unitprice priceperunit priceeach itemunitprice lineitemprice itemcost \
+    sellingprice saleprice productprice price einzelpreis stuckpreis stueckpreis verkaufspreis preis \
+    prixunitaire puht puttc prix preciounitario precio valorunitario precounitario preco 单价 商品单价 价格 単価 \
+    販売価格 価格 netpr baseprice";
+const AMOUNT: &str = "lineamount linetotal itemtotal orderlinetotal extendedprice extendedamount \
+    linesubtotal rowtotal lineprice netsales netamount totalprice salesamount sales revenue turnover \
+    amount itemprice grosssales grossamount total subtotal totalamount orderamount paymentamount \
+    ordertotal zeilensumme positionsbetrag gesamtpreis umsatz betrag summe montant montantht \
+    montantttc totalht totalttc importe monto ventas valortotal preciototal precototal valor 实付金额 金额 \
+    总价 销售额 小计 金額 小計 合計 売上金額 売上 netwr dmbtr";
+const ORDERED_AT: &str = "orderedat orderdate ordertime orderdatetime orderdateutc \
+    orderpurchasetimestamp purchasedate purchasedat invoicedate transactiondate transactiontime \
+    transactiondatetime saledate salesdate placedat dateplaced createdat createddate createddateutc \
+    createdutc created datecreated processedat paidat paymentdate date datetime timestamp time \
+    billingdate bestelldatum auftragsdatum rechnungsdatum belegdatum kaufdatum datum datecommande \
+    datefacture dateachat fechapedido fechafactura fechacompra fecha datapedido datacompra data 订单时间 \
+    下单时间 订单创建时间 订单付款时间 付款时间 订单日期 购买时间 交易时间 日期 时间 创建时间 注文日時 注文日 購入日 受注日 売上日 日付 日時 erdat audat fkdat \
+    budat";
+const CURRENCY: &str = "currency currencycode ordercurrency ordercurrencycode presentmentcurrency \
+    wahrung waehrung devise moneda moeda 币种 货币 通貨 waerk waers";
+const CREATED_AT: &str = "createdat signupdate signedupat signupat registrationdate registeredat \
+    registered dateregistered joindate joinedat membersince customersince created createddate \
+    createddateutc createdutc datecreated profilecreatedon firstseen anlagedatum registrierungsdatum \
+    dateinscription datecreation fecharegistro fechaalta datacadastro 注册时间 注册日期 登録日 登録日時 erdat";
+const UPDATED_AT: &str = "updatedat lastupdated lastmodified modifiedat updated dateupdated \
+    aenderungsdatum";
+const EVENT: &str = "event eventname eventtype action actiontype activity activitytype metric \
+    metricname interaction interactiontype behavior behaviour ereignis aktion evenement evento 事件 行为 \
+    行为类型 イベント";
+const AT: &str = "at eventtime eventtimestamp eventdate eventat occurredat timestamp time datetime \
+    createdat ts date zeitpunkt zeit datum horodatage fecha data 时间 行为时间 日時";
 
 /// Articles and prepositions that names have with or without.
 const SMALL_WORDS: [&str; 11] = ["de", "of", "the", "do", "da", "du", "del", "la", "le", "der", "des"];
 
-/// Returns `name` without case, blanks, punctuation, accents and articles. Of a path to the elements of a list,
-/// only the part in the element counts.
+/// Returns `name` without case, blanks, punctuation, accents and articles. Of a path to the elements of a
+/// list, only the part in the element counts.
 pub(super) fn plain_name(name: &str) -> String {
     let inner = name.rsplit("[].").next().unwrap_or(name);
     let name = feature_name(inner);
@@ -174,6 +181,29 @@ pub(super) fn fields_of_lines(keys: &[&str]) -> usize {
 pub(super) fn looks_like_value(name: &str) -> bool {
     let digits = name.chars().filter(char::is_ascii_digit).count();
     name.contains('@') || digits > 4 || (digits > 0 && digits * 2 > name.chars().count())
+}
+
+/// Returns whether `name` is a usual name of a column of any use.
+pub(super) fn is_usual(name: &str) -> bool {
+    const ROLES: [ColumnRole; 15] = [
+        ColumnRole::Customer,
+        ColumnRole::Order,
+        ColumnRole::Product,
+        ColumnRole::ProductName,
+        ColumnRole::Category,
+        ColumnRole::Country,
+        ColumnRole::Quantity,
+        ColumnRole::UnitPrice,
+        ColumnRole::Amount,
+        ColumnRole::OrderedAt,
+        ColumnRole::Currency,
+        ColumnRole::CreatedAt,
+        ColumnRole::UpdatedAt,
+        ColumnRole::Event,
+        ColumnRole::At,
+    ];
+    let plain = plain_name(name);
+    plain == "id" || ROLES.into_iter().any(|role| role.names().any(|known| known == plain))
 }
 
 /// Returns whether a column of the plain name `name` may hold times.

@@ -22,6 +22,7 @@ struct Marks {
     comma_unclear: usize,
     /// Other separators of thousands: blanks and apostrophes.
     other: Option<char>,
+    has_fixed_blanks: bool,
 }
 
 impl NumberStyle {
@@ -38,7 +39,9 @@ impl NumberStyle {
         for values in columns {
             let numbers = values.iter().filter(|value| is_figure(value)).count();
             if numbers > 0 && numbers * 10 >= values.len() * 9 {
-                values.iter().for_each(|value| marks.note(value));
+                for value in &values {
+                    marks.note(value);
+                }
             }
         }
         marks.style()
@@ -49,7 +52,8 @@ impl NumberStyle {
 pub(super) fn is_figure(text: &str) -> bool {
     let text = text.trim();
     let digits = text.chars().filter(char::is_ascii_digit).count();
-    let is_mark = |c: char| matches!(c, '.' | ',' | '-' | '+' | '\'' | ' ' | '\u{a0}' | '(' | ')');
+    let is_mark =
+        |c: char| matches!(c, '.' | ',' | '-' | '+' | '\'' | ' ' | '\u{a0}' | '\u{202f}' | '(' | ')');
     let is_sign = |c: char| matches!(c, '$' | '€' | '£' | '¥' | '￥' | '₹');
     let marks = text.matches([',', '.']).count();
     digits > 0
@@ -66,6 +70,7 @@ impl Marks {
         if let Some(mark) = inner.chars().find(|c| matches!(c, ' ' | '\'')) {
             self.other.get_or_insert(mark);
         }
+        self.has_fixed_blanks |= inner.contains(['\u{a0}', '\u{202f}']);
         let (points, commas) = (number.matches('.').count(), number.matches(',').count());
         let last = number.rfind(['.', ',']);
         let behind = last.map_or(0, |at| number.len() - at - 1);
@@ -122,14 +127,19 @@ impl Marks {
                 if self.comma_unclear > self.point_unclear { (',', '.') } else { ('.', ',') };
             style.decimal = Some(decimal);
             style.doubt = Some(format!(
-                "numbers such as 9{decimal}999 may have a decimal mark or a thousands separator; they are taken \
-                 for decimals. If they are thousands, set `decimal = \"{other}\"` and `thousands = \"{decimal}\"`"
+                "numbers such as 9{decimal}999 may have a decimal mark or a thousands separator; they are \
+                 taken for decimals. If they are thousands, set `decimal = \"{other}\"` and \
+                 `thousands = \"{decimal}\"`"
             ));
+        }
+        if self.has_fixed_blanks {
+            let why = "thousands are separated by a fixed blank, which `thousands` cannot name";
+            style.doubt = Some(format!("{why}: numbers with it would be bad lines"));
         }
         if against > 0 {
             style.doubt = Some(format!(
-                "{against} numbers have another decimal mark than the others, and {unclear} may have; they may \
-                 become bad lines"
+                "{against} numbers have another decimal mark than the others, and {unclear} may have; they \
+                 may become bad lines"
             ));
         }
         style
@@ -154,6 +164,7 @@ mod tests {
         assert_eq!(style(&["1.000", "2.000"]), (Some('.'), None, true));
         assert_eq!(style(&["1,000", "2,000"]), (Some(','), None, true));
         assert_eq!(style(&["1 234,5", "2,5"]), (Some(','), Some(' '), false));
+        assert_eq!(style(&["1\u{202f}234,5", "2,5"]), (Some(','), None, true));
         assert_eq!(style(&["2,55", "2.55", "2.5"]), (None, None, true));
         assert_eq!(style(&["a", "b", "1,5"]), (None, None, false));
         assert!(

@@ -67,7 +67,9 @@ impl<'a> ColumnFinder<'a> {
             ColumnRole::ProductName => (&["product", "item", "article", "artikel"], &["name", "title"]),
             ColumnRole::Quantity => (&["quantity", "qty", "menge", "数量"], &[""]),
             ColumnRole::UnitPrice => (&["price", "preis", "prix", "precio", "preco", "单价"], &[""]),
-            ColumnRole::Amount => (&["amount", "total", "sales", "revenue", "betrag", "金额"], &[""]),
+            ColumnRole::Amount => {
+                (&["amount", "total", "sales", "revenue", "betrag", "金额", "value", "paid"], &[""])
+            }
             ColumnRole::OrderedAt => {
                 let times: Vec<_> = self.columns.iter().filter(|column| column.time().is_some()).collect();
                 return if times.len() == 1 { times } else { Vec::new() };

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{dictionary::ColumnRole, profile::ColumnProfile, times};
+use super::{
+    dictionary::ColumnRole,
+    profile::{ColumnProfile, ValueType},
+    times,
+};
 use crate::{feature::feature_name, pipeline::raw::Table};
 
 /// A column of Larder, and the column of the file that it is read from.
@@ -51,6 +55,17 @@ impl TableMapping {
         }
     }
 
+    /// Notes the doubt about a mail address as the customer id.
+    pub(super) fn note_mail_id(&mut self, id: &ColumnProfile) {
+        if id.value_type == ValueType::Mail {
+            self.doubts.push(format!(
+                "the customer id `{}` is a mail address, which every answer, log and key in Tair would \
+                 hold; prefer a pseudonymous id",
+                id.name
+            ));
+        }
+    }
+
     pub(super) fn set(&mut self, name: &str, source: &str, reason: String) {
         self.columns.push(MappedColumn { name: name.to_owned(), source: source.to_owned(), reason });
     }
@@ -87,8 +102,8 @@ impl TableMapping {
                     })
                 {
                     doubts.push(format!(
-                        "day or month first? no value of `{}` tells; `{format}` is taken. If it is wrong, set \
-                         `time_format = \"{}\"`",
+                        "day or month first? no value of `{}` tells; `{format}` is taken. If it is wrong, \
+                         set `time_format = \"{}\"`",
                         column.name,
                         times::swapped(format)
                     ));

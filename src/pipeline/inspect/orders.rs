@@ -90,15 +90,7 @@ fn note_absent(finder: &ColumnFinder<'_>, mapping: &mut TableMapping, found: [Op
     let [customer, order, time, quantity, name] = found;
     match customer {
         None => mapping.missing.push("customer_id"),
-        Some(customer) => {
-            if customer.value_type == ValueType::Mail {
-                mapping.doubts.push(format!(
-                    "the customer id `{}` is a mail address, which every answer, log and key in Tair would hold; \
-                     prefer a pseudonymous id",
-                    customer.name
-                ));
-            }
-        }
+        Some(customer) => mapping.note_mail_id(customer),
     }
     if time.is_none() {
         mapping.missing.push("ordered_at");

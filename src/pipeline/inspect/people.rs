@@ -33,19 +33,14 @@ pub(super) fn customers(finder: &ColumnFinder<'_>, mapping: &mut TableMapping) {
         let mut name = known.map_or_else(|| feature_name(&column.name), |mapped| mapped.name.clone());
         if names.contains(&name) {
             // Two columns of one name are refused.
-            name = (2..).map(|at| format!("{name}_{at}")).find(|name| !names.contains(name)).unwrap_or(name);
+            let other = (2..names.len() + 3).map(|at| format!("{name}_{at}"));
+            name = other.into_iter().find(|name| !names.contains(name)).unwrap_or(name);
             mapping.set(&name, &column.name, "its name is that of another column, too".to_owned());
         }
         attribute(column, &name, known_time(&name), mapping);
         names.push(name);
     }
-    if id.value_type == ValueType::Mail {
-        mapping.doubts.push(format!(
-            "the customer id `{}` is a mail address, which every answer, log and key in Tair would hold; prefer a \
-             pseudonymous id",
-            id.name
-        ));
-    }
+    mapping.note_mail_id(id);
 }
 
 /// Returns whether the type of the column `name` is fixed.

@@ -46,7 +46,7 @@ impl PriceColumns<'_> {
                 (_, Some(unit)) => (*unit, false),
                 (None, None) => return None,
             };
-            let meaning = if is_total { "the total of a line" } else { "the price of one item" };
+            let meaning = meaning(is_total);
             return Some(choice(column, is_total, format!("{meaning} in exports of {system}"), None));
         }
         if let Some(quantity) = self.quantity {
@@ -72,43 +72,19 @@ impl PriceColumns<'_> {
             let reason = "the only amount, without a column of quantities".to_owned();
             return choice(column, is_total, reason, None);
         };
-        let meaning = |is_total| if is_total { "the total of a line" } else { "the price of one item" };
-        match self.product.and_then(|product| by_product(column, quantity, product)) {
-            Some(found) => {
-                let reason = format!(
-                    "{}: checked with products of several quantities, whose {} is the same",
-                    meaning(found),
-                    if found { "value divided by the quantity" } else { "value" }
-                );
-                let doubt = (found != is_total).then(|| {
-                    format!(
-                        "by its name, `{}` is {}, but its values are {}",
-                        column.name,
-                        meaning(is_total),
-                        meaning(found)
-                    )
-                });
-                choice(column, found, reason, doubt)
-            }
-            None => {
-                let is_clear = ["unit", "line", "row", "each", "einzel", "ligne", "zeile"]
-                    .iter()
-                    .any(|word| column.plain.contains(word));
-                let reason = format!("{} by its name", meaning(is_total));
-                let other = if is_total { "unit_price" } else { "amount" };
-                let doubt = (!is_clear).then(|| {
-                    format!(
-                        "line total or unit price? `{}` is taken for {}, which the values do not tell; if it is {}, \
-                         write `{other}` for `{}`",
-                        column.name,
-                        meaning(is_total),
-                        meaning(!is_total),
-                        if is_total { "amount" } else { "unit_price" }
-                    )
-                });
-                choice(column, is_total, reason, doubt)
-            }
-        }
+        let Some(found) = self.product.and_then(|product| by_product(column, quantity, product)) else {
+            return by_name(column, is_total);
+        };
+        let reason = format!(
+            "{}: checked with products of several quantities, whose {} varies less",
+            meaning(found),
+            if found { "value divided by the quantity" } else { "value" }
+        );
+        let doubt = (found != is_total).then(|| {
+            let (by_name, by_values) = (meaning(is_total), meaning(found));
+            format!("by its name, `{}` is {by_name}, but its values are {by_values}", column.name)
+        });
+        choice(column, found, reason, doubt)
     }
 
     /// Returns whether `total` is the same in all lines of an order, or only in its first line, although its
@@ -132,6 +108,28 @@ impl PriceColumns<'_> {
         };
         several.len() >= ENOUGH && several.iter().filter(is_one).count() * 10 > several.len() * 9
     }
+}
+
+/// Returns the meaning of a column in words.
+fn meaning(is_total: bool) -> &'static str {
+    if is_total { "the total of a line" } else { "the price of one item" }
+}
+
+/// Returns the choice of `column`, whose meaning only its name tells.
+fn by_name(column: &ColumnProfile, is_total: bool) -> PriceChoice {
+    let words = ["unit", "line", "row", "each", "einzel", "ligne", "zeile", "单价", "単価"];
+    let is_clear = words.iter().any(|word| column.plain.contains(word));
+    let (name, other) = if is_total { ("amount", "unit_price") } else { ("unit_price", "amount") };
+    let doubt = (!is_clear).then(|| {
+        format!(
+            "line total or unit price? `{}` is taken for {}, which the values do not tell; if it is {}, write \
+             `{other}` for `{name}`",
+            column.name,
+            meaning(is_total),
+            meaning(!is_total)
+        )
+    });
+    choice(column, is_total, format!("{} by its name", meaning(is_total)), doubt)
 }
 
 fn choice(column: &ColumnProfile, is_total: bool, reason: String, doubt: Option<String>) -> PriceChoice {
@@ -164,7 +162,8 @@ fn both(unit: &ColumnProfile, total: &ColumnProfile, quantity: &ColumnProfile) -
     }
     if equal > 0 && (equal + less) * 100 >= lines * 95 {
         let reason = format!(
-            "the total of a line, which is less than quantity × `{}` in {less} of {lines} lines, as with discounts",
+            "the total of a line, which is less than quantity × `{}` in {less} of {lines} lines, as with \
+             discounts",
             unit.name
         );
         return Some(choice(total, true, reason, None));
@@ -173,7 +172,7 @@ fn both(unit: &ColumnProfile, total: &ColumnProfile, quantity: &ColumnProfile) -
 }
 
 /// Returns whether `column` has totals, by products that were bought in several quantities: of such a product
-/// either the value or its quotient by the quantity is always the same.
+/// either the value or its quotient by the quantity varies less.
 fn by_product(column: &ColumnProfile, quantity: &ColumnProfile, product: &ColumnProfile) -> Option<bool> {
     let mut products: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for ((id, price), items) in product.values.iter().zip(&column.numbers).zip(&quantity.numbers) {
@@ -186,16 +185,78 @@ fn by_product(column: &ColumnProfile, quantity: &ColumnProfile, product: &Column
     }
     let (mut units, mut totals) = (0_usize, 0_usize);
     for lines in products.values() {
-        let is_same = |value: &dyn Fn(&(f64, f64)) -> f64| {
-            let first = value(&lines[0]);
-            lines.iter().all(|line| (value(line) - first).abs() <= 0.006 + 0.001 * first)
+        let spread = |value: &dyn Fn(&(f64, f64)) -> f64| {
+            let (least, most) = lines
+                .iter()
+                .map(value)
+                .fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(value), most.max(value)));
+            (most / least).ln()
         };
-        if is_same(&|line| line.1) {
+        if spread(&|line| line.1) < 0.1 {
             continue;
         }
-        units += usize::from(is_same(&|line| line.0));
-        totals += usize::from(is_same(&|line| line.0 / line.1));
+        let (unit, total) = (spread(&|line| line.0), spread(&|line| line.0 / line.1));
+        units += usize::from(unit * 2.0 < total);
+        totals += usize::from(total * 2.0 < unit);
     }
     let (most, least) = (units.max(totals), units.min(totals));
     (most >= ENOUGH && most >= 4 * least).then_some(totals > units)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::profile::profile;
+    use super::*;
+
+    /// Returns the choice for lines of the columns order, product, quantity, and those of `names`.
+    fn chosen(names: [&str; 2], lines: impl Fn(usize, usize) -> [String; 2]) -> Option<PriceChoice> {
+        let mut rows = Vec::new();
+        for at in 0..30_usize {
+            let (product, quantity) = (at % 5, at % 4 + 1);
+            let [first, second] = lines(product, quantity);
+            rows.push(vec![(at / 3).to_string(), format!("p{product}"), quantity.to_string(), first, second]);
+        }
+        let header = ["order", "product", "quantity", names[0], names[1]].map(str::to_owned);
+        let columns = profile(&header, rows).columns;
+        let of = |name: &str| columns.iter().filter(|column| column.name == name).collect::<Vec<_>>();
+        let choice = PriceColumns {
+            units: of("price"),
+            totals: of("total"),
+            quantity: Some(&columns[2]),
+            order: Some(&columns[0]),
+            product: Some(&columns[1]),
+            system: None,
+        };
+        choice.choose()
+    }
+
+    #[test]
+    fn values_decide_before_names() {
+        let price = |product: usize| format!("{}.5", product + 2);
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let total = |product: usize, quantity: usize| format!("{}", (product as f64 + 2.5) * quantity as f64);
+        let found = |choice: Option<PriceChoice>| {
+            choice.map(|choice| (choice.source, choice.is_total, choice.doubt.is_some()))
+        };
+        let is = |name: &str, is_total, is_doubt| Some((name.to_owned(), is_total, is_doubt));
+        let both = chosen(["price", "total"], |product, quantity| [price(product), total(product, quantity)]);
+        assert_eq!(found(both), is("price", false, false));
+        let unit = chosen(["price", "x"], |product, _| [price(product), String::new()]);
+        assert_eq!(found(unit), is("price", false, false));
+        // A column `price` with totals is told by its values.
+        let named = chosen(["price", "x"], |product, quantity| [total(product, quantity), String::new()]);
+        assert_eq!(found(named), is("price", true, true));
+        let of_lines = chosen(["total", "x"], |product, quantity| [total(product, quantity), String::new()]);
+        assert_eq!(found(of_lines), is("total", true, false));
+        // With discounts, the total is what was paid.
+        let discounted = chosen(["price", "total"], |product, quantity| {
+            let paid = if quantity == 2 { 1 } else { quantity };
+            [price(product), total(product, paid)]
+        });
+        assert_eq!(found(discounted), is("total", true, false));
+        // The total of an order is in each of its lines.
+        let of_orders = chosen(["price", "total"], |product, _| [price(product), "99".to_owned()]);
+        assert_eq!(found(of_orders), is("price", false, false));
+        assert_eq!(chosen(["x", "y"], |_, _| [String::new(), String::new()]), None);
+    }
 }

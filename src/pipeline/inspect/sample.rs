@@ -36,6 +36,8 @@ pub(super) struct FileSample {
     pub(super) seen: String,
     pub(super) doubts: Vec<String>,
     pub(super) columns: Vec<String>,
+    /// Whether the format has names of columns, so that no value can stand in their place.
+    pub(super) has_keys: bool,
     /// Values by row and column; a missing value is empty.
     pub(super) rows: Vec<Vec<String>>,
     pub(super) settings: TextSettings,
@@ -88,7 +90,10 @@ fn invalid(why: &str) -> io::Error {
 /// Reads a sample of `source`. `path` is the file of the whole source.
 fn content(kind: FileKind, source: &mut dyn Read, path: Option<&Path>) -> io::Result<FileSample> {
     match kind.format {
-        FileFormat::Parquet => parquet(source),
+        FileFormat::Parquet => match path {
+            Some(path) => parquet(File::open(path)?),
+            None => parquet(spool(source, &std::env::temp_dir())?),
+        },
         FileFormat::Workbook => workbook(source),
         FileFormat::Archive => Err(invalid("an archive in an archive is not read")),
         FileFormat::Csv(_) | FileFormat::Json => {
@@ -124,9 +129,8 @@ impl Text {
         kind.packing.unpack(source)?.take(START_BYTES).read_to_end(&mut bytes)?;
         let is_whole = (bytes.len() as u64) < START_BYTES;
         let encoding = encoding::guess(&bytes, is_whole);
-        if encoding.configured.is_none()
-            && let Some(why) = mislabeled(&bytes)
-        {
+        let is_utf16 = encoding.words.starts_with("UTF-16");
+        if !is_utf16 && let Some(why) = mislabeled(&bytes) {
             return Err(invalid(why));
         }
         let mut utf8 = Vec::new();
@@ -236,14 +240,14 @@ fn of_objects(mut sample: FileSample, objects: &[Value], has_more: bool) -> File
         sample.facts.push(format!("a line for each element of `{list}`"));
     }
     (sample.columns, sample.rows) = (found.columns, found.rows);
+    sample.has_keys = true;
     sample
 }
 
 /// Reads the first rows of a Parquet file as JSON objects.
-fn parquet(source: &mut dyn Read) -> io::Result<FileSample> {
+fn parquet(file: File) -> io::Result<FileSample> {
     let failed = |error: &dyn std::fmt::Display| invalid(&format!("it is not a Parquet file: {error}"));
-    let spooled = spool(source, &std::env::temp_dir())?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(spooled).map_err(|error| failed(&error))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| failed(&error))?;
     let all = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let reader = builder.with_limit(RECORDS).build().map_err(|error| failed(&error))?;
     let mut text = Vec::new();

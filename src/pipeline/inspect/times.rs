@@ -89,7 +89,10 @@ pub(super) fn guess(values: &[&str], is_named: bool) -> Option<TimeGuess> {
     }
     let step = values.len().div_ceil(TRIED);
     let tried: Vec<&str> = values.iter().step_by(step).copied().collect();
-    let is_digits = tried.iter().all(|value| value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'));
+    let is_number = |value: &&str| {
+        value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && value.matches('.').count() < 2
+    };
+    let is_digits = tried.iter().all(is_number);
     if is_digits {
         return if is_named { digits(values) } else { None };
     }
@@ -126,8 +129,8 @@ pub(super) fn guess(values: &[&str], is_named: bool) -> Option<TimeGuess> {
     Some(guess)
 }
 
-/// Returns the best of the `candidates`: the one that reads most values, or of equal ones the one by which the
-/// `values` ascend most, or the first one.
+/// Returns the best of the `candidates`: the one that reads most values, or of equal ones the one by which
+/// the `values` ascend most, or the first one.
 fn choose<'a>(
     candidates: &[(usize, &'a String, &'a TimeRule)],
     values: &[&str],
@@ -194,6 +197,7 @@ mod tests {
         assert_eq!(found(&["1/2/2010", "1/3/2010", "1/4/2010", "2/1/2010"]), is("%m/%d/%Y", true, true));
         assert_eq!(found(&["1/1/2010", "2/2/2010"]), is("%d/%m/%Y", true, false));
         assert_eq!(found(&["01.02.2024 08:00:05"]), is("%d.%m.%Y %H:%M:%S", false, false));
+        assert_eq!(found(&["13.05.2010", "14.05.2010"]), is("%d.%m.%Y", true, false));
         assert_eq!(found(&["5/13/24 1:05 PM"]), is("%m/%d/%y %I:%M %p", false, false));
         assert_eq!(found(&["2024-01-05 10:12:33 +0100", "2024-01-05T10:12:33Z"]), is("", false, false));
         assert_eq!(found(&["20240105", "20231231"]), is("%Y%m%d", true, false));

@@ -57,7 +57,7 @@ pub struct Record<'a> {
 
 /// State of the quoted fields of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Quotes {
+pub(in crate::pipeline) enum Quotes {
     /// All quotes are closed at the end of their fields.
     Sound,
     /// A field continues after its closing quote.
@@ -92,7 +92,7 @@ impl<'a> Record<'a> {
     }
 
     /// Checks whether the quoted fields are closed.
-    pub(super) fn quotes(&self) -> Quotes {
+    pub(in crate::pipeline) fn quotes(&self) -> Quotes {
         if !self.quote {
             return Quotes::Sound;
         }
