@@ -13,8 +13,8 @@ use crate::pipeline::inspect::{self, MINIMAL_CONFIGURATION};
 
 /// Write a larder.toml that loads files
 ///
-/// Writes what `larder inspect` prints for the files to larder.toml, or to the file of --config, and repeats the
-/// doubts. Without files, writes a minimal configuration with comments.
+/// Writes what `larder inspect` prints for the files to larder.toml, or to the file of --config, and repeats
+/// the doubts. Without files, writes a minimal configuration with comments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder init exports/orders.csv exports/customers.xlsx")]
 pub(super) struct Args {

@@ -368,7 +368,8 @@ fn columns_of_other_languages_and_systems_are_mapped() {
             "sap.txt",
             encoding_rs::UTF_8,
             "VBELN\tKUNNR\tMATNR\tARKTX\tFKIMG\tNETWR\tWAERK\tFKDAT\n\
-             0090\t0001\tM-1\tTeil\t2.000\t10.50\tEUR\t20240105\n0091\t0002\tM-2\tTeil\t1.000\t7.25\tEUR\t20240116\n",
+             0090\t0001\tM-1\tTeil\t2.000\t10.50\tEUR\t20240105\n\
+             0091\t0002\tM-2\tTeil\t1.000\t7.25\tEUR\t20240116\n",
             "transactions",
             &[
                 "amount=NETWR",

@@ -122,8 +122,8 @@ fn by_name(column: &ColumnProfile, is_total: bool) -> PriceChoice {
     let (name, other) = if is_total { ("amount", "unit_price") } else { ("unit_price", "amount") };
     let doubt = (!is_clear).then(|| {
         format!(
-            "line total or unit price? `{}` is taken for {}, which the values do not tell; if it is {}, write \
-             `{other}` for `{name}`",
+            "line total or unit price? `{}` is taken for {}, which the values do not tell; if it is {}, \
+             write `{other}` for `{name}`",
             column.name,
             meaning(is_total),
             meaning(!is_total)

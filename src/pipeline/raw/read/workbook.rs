@@ -136,8 +136,8 @@ fn not_readable(error: calamine::XlsxError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 
-/// Calls `each` with name and rows of each sheet of the workbook `source`, at most `most` of a sheet: the numbers
-/// of the rows and the texts of their cells.
+/// Calls `each` with name and rows of each sheet of the workbook `source`, at most `most` of a sheet: the
+/// numbers of the rows and the texts of their cells.
 pub(crate) fn for_each_sheet(
     source: &mut dyn Read,
     scratch: &Path,
