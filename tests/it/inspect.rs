@@ -189,6 +189,17 @@ async fn nested_orders_load() {
     let found = numbers("nested", &printed).await;
     // 0 stands for a customer here.
     assert_eq!((found.customers, found.orders, found.cents), (3, 8, 24_000), "{printed}");
+    let expected = [
+        "currency=orders[].currency",
+        "customer_id=orders[].customer.id",
+        "order_id=orders[].id",
+        "ordered_at=orders[].created_at",
+        "product_id=orders[].line_items[].sku",
+        "product_name=orders[].line_items[].name",
+        "quantity=orders[].line_items[].quantity",
+        "unit_price=orders[].line_items[].price",
+    ];
+    assert_eq!(columns(&printed, "transactions"), expected);
 }
 
 #[tokio::test]
@@ -316,7 +327,7 @@ fn columns(printed: &str, table: &str) -> Vec<String> {
 #[test]
 fn columns_of_other_languages_and_systems_are_mapped() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&str, &'static encoding_rs::Encoding, &str, &str, &[&str]); 6] = [
+    let cases: [(&str, &'static encoding_rs::Encoding, &str, &str, &[&str]); 7] = [
         (
             "taobao.csv",
             encoding_rs::GB18030,
@@ -397,6 +408,21 @@ fn columns_of_other_languages_and_systems_are_mapped() {
                 "ordered_at=Date",
                 "product_id=Item",
                 "quantity=Qty",
+            ],
+        ),
+        (
+            "charges.json",
+            encoding_rs::UTF_8,
+            "{\"object\":\"list\",\"data\":[{\"id\":\"ch_1\",\"object\":\"charge\",\"amount\":1999,\
+             \"amount_refunded\":0,\
+             \"currency\":\"eur\",\"created\":1704067200,\"customer\":\"cus_1\"}]}",
+            "transactions",
+            &[
+                "amount=data[].amount",
+                "currency=data[].currency",
+                "customer_id=data[].customer",
+                "order_id=data[].id",
+                "ordered_at=data[].created",
             ],
         ),
         (

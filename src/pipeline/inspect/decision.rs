@@ -24,7 +24,12 @@ fn table(finder: &ColumnFinder<'_>) -> (Table, String) {
     }
     let repeats =
         finder.first(ColumnRole::Customer).is_some_and(|customer| customer.distinct < customer.present());
-    let is_line = has(ColumnRole::Quantity) || has(ColumnRole::Order) || repeats;
+    let has_items = has(ColumnRole::Quantity) || has(ColumnRole::Product);
+    let personal = finder.columns.iter().filter(|column| dictionary::personal_reason(&column.name).is_some());
+    if finder.system.is_none() && !repeats && !has_items && personal.count() > 1 {
+        return (Table::Customers, "it has one line for each customer, with personal columns".to_owned());
+    }
+    let is_line = has_items || has(ColumnRole::Order) || repeats;
     let is_customers = finder.system.is_some_and(|system| system.name.ends_with("customers"));
     if has(ColumnRole::OrderedAt) && has_price && is_line && !is_customers {
         return (Table::Transactions, "it has prices or amounts with a time".to_owned());

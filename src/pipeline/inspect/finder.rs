@@ -81,17 +81,25 @@ impl<'a> ColumnFinder<'a> {
             words.iter().any(|word| plain.contains(word)) && ends.iter().any(|end| plain.ends_with(end))
         };
         let mut found: Vec<&ColumnProfile> = self.columns.iter().filter(has).collect();
-        // Elements of a list of order lines have short names.
+        // Orders in lists, and the elements of their lists, have short names.
         let short: &[&str] = match role {
             ColumnRole::ProductName => &["name", "title"],
             ColumnRole::Product | ColumnRole::Order => &["id"],
             _ => &[],
         };
-        let is_line = role != ColumnRole::Order;
+        let depth = |column: &ColumnProfile| column.name.matches("[].").count();
+        let deepest = self.columns.iter().map(depth).max().unwrap_or(0);
         let is_short = |column: &&ColumnProfile| {
-            column.name.contains("[].") == is_line && short.contains(&column.plain.as_str())
+            let is_line = depth(column) == deepest && deepest > 0;
+            short.contains(&column.plain.as_str()) && (role == ColumnRole::Order || is_line)
         };
-        found.extend(self.columns.iter().filter(is_short));
+        let mut named: Vec<&ColumnProfile> = self.columns.iter().filter(is_short).collect();
+        named.sort_by_key(|column| depth(column));
+        // Of documents with a list of orders, the orders have ids, and the document has none of its own.
+        if role == ColumnRole::Order && deepest > 1 {
+            named.sort_by_key(|column| depth(column) == 0);
+        }
+        found.extend(named);
         found
     }
 }

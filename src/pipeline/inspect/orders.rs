@@ -16,7 +16,9 @@ pub(super) fn transactions(finder: &ColumnFinder<'_>, mapping: &mut TableMapping
     };
     let [customer, order, time, quantity, name] =
         [Customer, Order, OrderedAt, Quantity, ProductName].map(|role| finder.first(role));
+    let is_order = |product: &&ColumnProfile| order.is_some_and(|order| order.name == product.name);
     let product = finder.first(Product);
+    let product = if product.as_ref().is_some_and(is_order) { None } else { product };
     // The description of a payment is no product.
     let is_of_payment =
         |name: &&ColumnProfile| product.is_none() && quantity.is_none() && name.plain == "description";
