@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::raw::format::FileKind;
 use mapping::TableMapping;
-use profile::{FileProfile, profile};
+use profile::{FileProfile, profile, settle_dates};
 use sample::FileSample;
 use settings::{FileFindings, comment};
 
@@ -88,9 +88,16 @@ pub fn inspect(files: &[PathBuf]) -> Result<Inspection, InspectError> {
     let mut report = String::new();
     let mut all: Vec<FileFindings> = Vec::new();
     let mut doubts = Vec::new();
+    let (mut samples, mut profiles) = (Vec::new(), Vec::new());
     for path in files {
+        let (sample, columns) = look(path, &path.display().to_string())?;
+        samples.push(sample);
+        profiles.push(columns);
+    }
+    settle_dates(&mut profiles);
+    for ((path, sample), columns) in files.iter().zip(samples).zip(profiles) {
         let shown = path.display().to_string();
-        let (sample, columns, mapping) = look(path, &shown)?;
+        let mapping = decision::map(&columns);
         let absolute =
             path.canonicalize().map_err(|source| InspectError::Read { file: shown.clone(), source })?;
         let mut own = sample.doubts.clone();
@@ -112,8 +119,8 @@ pub fn inspect(files: &[PathBuf]) -> Result<Inspection, InspectError> {
     Ok(Inspection { toml: format!("{report}\n{}", settings::toml(&all)), doubts, is_incomplete })
 }
 
-/// Reads a sample of the file at `path`, and decides about its columns.
-fn look(path: &Path, shown: &str) -> Result<(FileSample, FileProfile, TableMapping), InspectError> {
+/// Reads a sample of the file at `path`, and the profile of its columns.
+fn look(path: &Path, shown: &str) -> Result<(FileSample, FileProfile), InspectError> {
     let file = || shown.to_owned();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let kind = FileKind::of(&name).ok_or_else(|| InspectError::Format { file: file() })?;
@@ -127,8 +134,7 @@ fn look(path: &Path, shown: &str) -> Result<(FileSample, FileProfile, TableMappi
         return Err(InspectError::Header { file: file(), fields: sample.columns.len() });
     }
     let columns = profile(&sample.columns, std::mem::take(&mut sample.rows));
-    let mapping = decision::map(&columns);
-    Ok((sample, columns, mapping))
+    Ok((sample, columns))
 }
 
 /// Writes the report about a file, as comments.

@@ -448,6 +448,30 @@ fn columns_of_other_languages_and_systems_are_mapped() {
 }
 
 #[test]
+fn day_and_month_are_told_by_other_columns_and_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, lines: &str| {
+        let path = folder.path().join(name);
+        let header = "customer,order,sku,qty,unit price,order date,ship date\n";
+        std::fs::write(&path, format!("{header}{lines}")).unwrap();
+        path
+    };
+    let unclear = path("a.csv", "1,1,a,1,2.5,1/2/2024,\n2,2,b,2,3.5,2/3/2024,\n");
+    let by_column = path("b.csv", "1,3,a,1,2.5,3/4/2024,3/14/2024\n");
+    let by_value = path("c.csv", "1,3,a,1,2.5,13/4/2024,\n");
+    let format = |files: &[&Path]| {
+        let printed = inspect(files);
+        let config: toml::Table = printed.parse().unwrap();
+        let format = config["raw"]["transactions"]["time_format"].as_str().unwrap().to_owned();
+        (format, printed.contains("day or month first?"))
+    };
+    assert!(format(&[&unclear]).1);
+    assert_eq!(format(&[&by_column]), ("%m/%d/%Y".to_owned(), false));
+    assert_eq!(format(&[&unclear, &by_column]), ("%m/%d/%Y".to_owned(), false));
+    assert_eq!(format(&[&unclear, &by_value]), ("%d/%m/%Y".to_owned(), false));
+}
+
+#[test]
 fn init_writes_a_configuration_that_builds() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(exports().join("online-retail.csv"), folder.path().join("retail.csv")).unwrap();

@@ -86,21 +86,8 @@ impl TableMapping {
         let (mut formats, mut doubts): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         for column in columns.iter().filter(is_read) {
             let Some(guess) = column.time() else { continue };
-            let date = |format: &String| format.split([' ', ',', 'T']).next().unwrap_or("").to_owned();
-            let decided = |format: &String| {
-                let other = date(&times::swapped(format));
-                let guesses =
-                    columns.iter().filter_map(ColumnProfile::time).filter(|guess| !guess.is_ambiguous);
-                guesses.flat_map(|guess| &guess.formats).any(|known| date(known) == other)
-            };
             for format in &guess.formats {
-                let format =
-                    if guess.is_ambiguous && decided(format) { &times::swapped(format) } else { format };
-                if guess.is_ambiguous
-                    && !columns.iter().filter_map(ColumnProfile::time).any(|guess| {
-                        !guess.is_ambiguous && guess.formats.iter().any(|known| date(known) == date(format))
-                    })
-                {
+                if guess.is_ambiguous {
                     doubts.push(format!(
                         "day or month first? no value of `{}` tells; `{format}` is taken. If it is wrong, \
                          set `time_format = \"{}\"`",

@@ -169,3 +169,54 @@ pub(super) fn profile(names: &[String], rows: Vec<Vec<String>>) -> FileProfile {
     let columns = columns.map(|(name, values)| ColumnProfile::new(name.clone(), values, &style)).collect();
     FileProfile { columns, style }
 }
+
+/// A format whose order of day and month is certain.
+struct CertainFormat {
+    file: usize,
+    /// Plain name of the column.
+    column: String,
+    date: String,
+}
+
+/// Decides about day and month where no value tells, by another column of the same file, or else by the
+/// column of the same name of another file.
+pub(super) fn settle_dates(files: &mut [FileProfile]) {
+    // The second time by the columns that the first time decided.
+    settle_by_certain(files);
+    settle_by_certain(files);
+}
+
+fn settle_by_certain(files: &mut [FileProfile]) {
+    let date = |format: &str| format.split([' ', ',', 'T']).next().unwrap_or("").to_owned();
+    let mut certain: Vec<CertainFormat> = Vec::new();
+    for (file, profile) in files.iter().enumerate() {
+        for column in &profile.columns {
+            let guess = column.time().filter(|guess| !guess.is_ambiguous);
+            let formats = guess.into_iter().flat_map(|guess| &guess.formats);
+            certain.extend(formats.map(|format| CertainFormat {
+                file,
+                column: column.plain.clone(),
+                date: date(format),
+            }));
+        }
+    }
+    for (file, profile) in files.iter_mut().enumerate() {
+        for column in &mut profile.columns {
+            let ValueType::Time(guess) = &mut column.value_type else { continue };
+            if !guess.is_ambiguous {
+                continue;
+            }
+            for format in &mut guess.formats {
+                let (own, other) = (date(format), date(&times::swapped(format)));
+                let fits = |known: &&CertainFormat| known.date == own || known.date == other;
+                let here = certain.iter().filter(fits).find(|known| known.file == file);
+                let there = || certain.iter().filter(fits).find(|known| known.column == column.plain);
+                let Some(known) = here.or_else(there) else { continue };
+                if known.date == other {
+                    *format = times::swapped(format);
+                }
+                guess.is_ambiguous = false;
+            }
+        }
+    }
+}
