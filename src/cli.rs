@@ -22,6 +22,10 @@ mod feast_repo;
 #[cfg(feature = "build")]
 mod features;
 mod forget;
+#[cfg(feature = "build")]
+mod init;
+#[cfg(feature = "build")]
+mod inspect;
 mod key;
 mod openapi;
 mod progress;
@@ -57,6 +61,10 @@ struct Cli {
 enum Command {
     #[cfg(feature = "build")]
     Demo(demo::Args),
+    #[cfg(feature = "build")]
+    Inspect(inspect::Args),
+    #[cfg(feature = "build")]
+    Init(init::Args),
     #[cfg(feature = "build")]
     Upload(upload::Args),
     #[cfg(feature = "build")]
@@ -137,7 +145,12 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    let only_prints = matches!(cli.command, Command::Openapi(_) | Command::Evaluate(_));
+    let only_prints = match cli.command {
+        Command::Openapi(_) | Command::Evaluate(_) => true,
+        #[cfg(feature = "build")]
+        Command::Inspect(_) => true,
+        _ => false,
+    };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of the output closed the pipe, as `head` does. 141 is the exit code of a process that
@@ -192,7 +205,16 @@ fn report(error: &anyhow::Error) {
 
 /// Loads the configuration, starts the runtime and runs the subcommand.
 fn run(cli: Cli) -> anyhow::Result<()> {
-    let mut config = Config::load(cli.config.as_deref(), std::env::vars())?;
+    #[cfg(feature = "build")]
+    let is_first = matches!(cli.command, Command::Inspect(_) | Command::Init(_));
+    #[cfg(not(feature = "build"))]
+    let is_first = false;
+    // These commands come before a configuration.
+    let mut config = if is_first {
+        Config::parse("", "defaults", [])?
+    } else {
+        Config::load(cli.config.as_deref(), std::env::vars())?
+    };
     let overrides = Overrides { lake: cli.lake, tair: cli.tair };
     overrides.apply(&mut config)?;
     let threads = runtime_threads(&config);
@@ -202,6 +224,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         match cli.command {
             #[cfg(feature = "build")]
             Command::Demo(args) => Box::pin(demo::run(args, &setup)).await,
+            #[cfg(feature = "build")]
+            Command::Inspect(args) => inspect::run(&args),
+            #[cfg(feature = "build")]
+            Command::Init(args) => init::run(&args, cli.config.as_deref()),
             #[cfg(feature = "build")]
             Command::Upload(args) => upload::run(args, &setup).await,
             #[cfg(feature = "build")]

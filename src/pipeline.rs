@@ -21,6 +21,7 @@ mod data_warnings;
 mod encode;
 mod error;
 mod features;
+pub mod inspect;
 mod open_files;
 mod parquet_files;
 mod parts;

@@ -22,7 +22,7 @@ mod stray;
 pub(crate) mod subject;
 mod table;
 pub(crate) mod time;
-mod time_format;
+pub(crate) mod time_format;
 pub(crate) mod transaction;
 pub(crate) mod value;
 

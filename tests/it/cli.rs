@@ -97,6 +97,8 @@ fn every_subcommand_shows_an_example() {
     let shop = Shop::new("");
     for command in [
         "demo",
+        "inspect",
+        "init",
         "upload",
         "build",
         "publish",

@@ -30,6 +30,7 @@ mod feast;
 mod forget;
 mod fuzz;
 mod history;
+mod inspect;
 mod lake;
 mod min_count;
 mod overload;

@@ -81,7 +81,7 @@ pub(crate) fn read_file(
 }
 
 /// Returns the reason if the first bytes of a text file show another format.
-fn mislabeled(start: &[u8]) -> Option<&'static str> {
+pub(crate) fn mislabeled(start: &[u8]) -> Option<&'static str> {
     match start {
         [0x1f, 0x8b, ..] => Some("its content is gzip; give it a name that ends in .gz"),
         [b'P', b'K', 3, 4, ..] => {

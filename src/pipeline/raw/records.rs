@@ -43,7 +43,7 @@ pub struct Records<R> {
 #[derive(Debug)]
 pub struct Record<'a> {
     /// Number of the first line of the record.
-    pub(super) line: u64,
+    pub(in crate::pipeline) line: u64,
     /// Number of lines of the record.
     pub(super) covered: u64,
     /// Whether the record is the last one of the file.
@@ -57,7 +57,7 @@ pub struct Record<'a> {
 
 /// State of the quoted fields of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Quotes {
+pub(in crate::pipeline) enum Quotes {
     /// All quotes are closed at the end of their fields.
     Sound,
     /// A field continues after its closing quote.
@@ -92,7 +92,7 @@ impl<'a> Record<'a> {
     }
 
     /// Checks whether the quoted fields are closed.
-    pub(super) fn quotes(&self) -> Quotes {
+    pub(in crate::pipeline) fn quotes(&self) -> Quotes {
         if !self.quote {
             return Quotes::Sound;
         }

@@ -142,7 +142,7 @@ impl Search<'_> {
 
     fn workbook(&mut self, source: &mut dyn Read, scratch: &Path) -> io::Result<()> {
         let file = self.file.clone();
-        for_each_sheet(source, scratch, |sheet, rows| {
+        for_each_sheet(source, scratch, usize::MAX, |sheet, rows| {
             self.file = format!("{file}, sheet {sheet}");
             let mut header: Option<(Vec<String>, usize)> = None;
             let mut last = LastOrder::default();

@@ -135,18 +135,21 @@ fn not_readable(error: calamine::XlsxError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Calls `each` with name and rows of each sheet of the workbook `source`: the numbers of the rows and the
-/// texts of their cells.
+/// Calls `each` with name and rows of each sheet of the workbook `source`, at most `most` of a sheet: the
+/// numbers of the rows and the texts of their cells.
 pub(crate) fn for_each_sheet(
     source: &mut dyn Read,
     scratch: &Path,
+    most: usize,
     mut each: impl FnMut(&str, Vec<(u64, Vec<String>)>),
 ) -> io::Result<()> {
     let mut workbook = open(source, scratch)?;
     for sheet in sheet_names(&workbook) {
         let mut rows = Rows::new(&mut workbook, &sheet).map_err(not_readable)?;
         let mut all = Vec::new();
-        while let Some(row) = rows.row().map_err(not_readable)? {
+        while all.len() < most
+            && let Some(row) = rows.row().map_err(not_readable)?
+        {
             all.push((row.number, row.cells.into_iter().map(|cell| cell.text).collect()));
         }
         each(&sheet, all);
