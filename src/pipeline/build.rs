@@ -191,6 +191,7 @@ impl<'a> Build<'a> {
         } else {
             None
         };
+        tables.remove_events()?;
         let mut warnings = self.raw_files.warnings.clone();
         warnings.extend(tables.warnings);
         warnings.extend(churn.warnings);
