@@ -191,6 +191,7 @@ impl<'a> Build<'a> {
         } else {
             None
         };
+        tables.remove_events()?;
         let mut warnings = self.raw_files.warnings.clone();
         warnings.extend(tables.warnings);
         warnings.extend(churn.warnings);
@@ -238,9 +239,10 @@ impl<'a> Build<'a> {
         self.progress.enter("staging", self.partitions as u64);
         let customers = self.specs.get(&Table::Customers);
         let has_customer_files = lines.counts.contains_key(Table::Customers.name());
-        let extras = derive::extra_columns(&lines.extras, customers);
+        let extras = derive::extra_columns(lines.extras.list(), customers);
         let spilled = Arc::new(Spilled {
             extras: self.personal.checked(extras, customers, has_customer_files)?,
+            attribute_names: std::mem::take(&mut lines.attribute_names),
             spills: std::mem::take(&mut lines.spills),
             guests: std::mem::take(&mut lines.guests),
             specs: self.specs.clone(),
@@ -249,7 +251,7 @@ impl<'a> Build<'a> {
             threads: self.threads,
         });
         let folder = self.scratch.path().to_path_buf();
-        let derivation = Derivation { as_of, folder, filled: self.partitions };
+        let derivation = Derivation { as_of, folder, filled: self.partitions, with_attributes: true };
         let mut derived = spilled.derive(derivation, &self.progress.done).await?;
         derive::add_counts(&mut lines.counts, &derived, &spilled.guests);
         let mut observations = Observations::default();

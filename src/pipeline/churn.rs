@@ -41,6 +41,7 @@ mod reasons;
 mod scoring;
 mod selection;
 mod special_functions;
+mod too_little_data;
 mod training_cuts;
 mod view_rows;
 
@@ -51,7 +52,7 @@ use metrics::rounded;
 use product_demand::DemandWindow;
 use scoring::{Scored, Scoring};
 use selection::{LabeledCut, MIN_CLASS_SIZE, SelectedModel, select_model};
-use training_cuts::{CustomerSample, CutReader, OrderingCustomers, cut_times, too_little_data};
+use training_cuts::{CustomerSample, CutReader, OrderingCustomers, cut_times, most_retained};
 pub(super) use view_rows::{VIEW, definition};
 
 /// The staged view and its model card.
@@ -71,6 +72,13 @@ pub(super) struct ChurnContext<'a> {
 }
 
 impl ChurnContext<'_> {
+    /// Returns whether only customers with an order at a past as-of time are in a cut.
+    fn has_built_in_rfm(&self) -> bool {
+        let built_in =
+            |name: &str| self.past.timed().iter().any(|view| view.name == name && view.file.is_none());
+        built_in("rfm") && built_in("rfm_values")
+    }
+
     fn has_column(&self, view: &str, column: &str) -> bool {
         self.schemas.get(view).is_some_and(|schema| schema.field_with_name(column).is_ok())
     }
@@ -108,6 +116,8 @@ struct TrainingCuts {
     whole: Vec<CutWithSpending>,
     /// More recent cuts, for which only a part of the horizon has ended.
     recent: Vec<LabeledCut>,
+    /// Why there is too little data for a model, if so. The cuts are not read then.
+    too_little: Option<String>,
 }
 
 /// Trains the churn model and stages the view. Returns `None`, with a warning, if the view `rfm` was replaced
@@ -130,7 +140,7 @@ pub(super) async fn build(
     let horizon = TimeDelta::days(config.horizon_days().into());
     let partitions = context.past.spilled.partitions;
     let (sources, available) = context.sources();
-    let query = FeatureQuery { sources: &sources, available: &available, one_in: 1 };
+    let query = FeatureQuery { sources: &sources, available: &available, one_in: 1, with_demand: true };
     let customers = OrderingCustomers::read(context.session).await?;
     let times = match customers.first_order {
         Some(first) => cut_times(first, context.as_of, horizon, config.cuts),
@@ -138,8 +148,10 @@ pub(super) async fn build(
     };
     let sample = CustomerSample::new(customers.count, times.len(), partitions, config.training_rows);
     let window = DemandWindow { at: context.as_of, horizon, share: sample.partition_share(partitions) };
-    let table = query.read(context.session, window).await?;
     let cuts = read_cuts(context, horizon, query, times, sample).await?;
+    // The rule that replaces a model does not read the demand.
+    let query = FeatureQuery { with_demand: cuts.too_little.is_none(), ..query };
+    let table = query.read(context.session, window).await?;
     let trained = Trained::select(context, cuts, horizon).await?;
     for reason in &trained.findings.reasons {
         let warning = format!("churn: {reason}; the probabilities are not to be trusted");
@@ -175,11 +187,37 @@ async fn read_cuts(
         sample,
     };
     let (mut whole, mut recent) = (Vec::new(), Vec::new());
+    let ended: Vec<DateTime<Utc>> =
+        times.iter().copied().filter(|at| *at + horizon <= context.as_of).collect();
+    if let Some(reason) = too_little_data(context, &reader, &ended).await? {
+        return Ok(TrainingCuts { times, sample, whole, recent, too_little: Some(reason) });
+    }
     for at in &times {
         let cut = reader.read(*at).await?;
         if *at + horizon <= context.as_of { whole.push(cut) } else { recent.push(cut.cut) }
     }
-    Ok(TrainingCuts { times, sample, whole, recent })
+    let too_little = whole.last().and_then(|latest| too_little_data::customers(latest.cut.rows.next.len()));
+    Ok(TrainingCuts { times, sample, whole, recent, too_little })
+}
+
+/// Returns why no model can be made from cuts at the times `ended`, whose horizon has ended, as far as that
+/// can be told without the views of the past.
+async fn too_little_data(
+    context: &ChurnContext<'_>,
+    reader: &CutReader<'_>,
+    ended: &[DateTime<Utc>],
+) -> Result<Option<String>, BuildError> {
+    if let Some(reason) = too_little_data::history(ended, reader.horizon) {
+        return Ok(Some(reason));
+    }
+    let Some(latest) = ended.last() else { return Ok(None) };
+    if !context.has_built_in_rfm()
+        || most_retained(context.session, ended, reader.horizon).await? >= MIN_CLASS_SIZE
+    {
+        return Ok(None);
+    }
+    let customers = reader.count(*latest).await?;
+    Ok(Some(too_little_data::customers(customers).unwrap_or_else(too_little_data::classes)))
 }
 
 /// The result of training: a model, unless there is too little data.
@@ -197,7 +235,7 @@ impl Trained {
         horizon: TimeDelta,
     ) -> Result<Self, BuildError> {
         let mut findings = Findings::default();
-        if let Some(reason) = too_little_data(&cuts.whole, horizon) {
+        if let Some(reason) = cuts.too_little.take() {
             findings.reasons.push(reason);
             return Ok(Self { cuts, selected: None, findings });
         }
@@ -207,10 +245,7 @@ impl Trained {
         let selected = tokio::task::spawn_blocking(move || select_model(&labeled, horizon, as_of)).await?;
         match &selected {
             Some(selected) => findings.add_model(selected, &cuts.whole, horizon),
-            None => findings.reasons.push(format!(
-                "no cut has at least {MIN_CLASS_SIZE} churned and {MIN_CLASS_SIZE} retained customers both \
-                 in the cut and in the cuts before it"
-            )),
+            None => findings.reasons.push(too_little_data::classes()),
         }
         Ok(Self { cuts, selected, findings })
     }

@@ -37,6 +37,8 @@ pub(super) struct Spilled {
     pub(super) guests: HashMap<u64, GuestLines>,
     pub(super) specs: BTreeMap<Table, TableSpec>,
     pub(super) extras: Vec<ExtraColumn>,
+    /// Names of the spilled attributes, in the order of their numbers.
+    pub(super) attribute_names: Vec<String>,
     pub(super) has_created_at: bool,
     pub(super) partitions: usize,
     pub(super) threads: usize,
@@ -50,6 +52,8 @@ pub(super) struct Derivation {
     pub(super) folder: PathBuf,
     /// Number of partitions that are filled, from the first one on. The others get empty tables.
     pub(super) filled: usize,
+    /// Whether `customers` has the attributes.
+    pub(super) with_attributes: bool,
 }
 
 impl Spilled {
@@ -91,7 +95,8 @@ impl Spilled {
             specs: &self.specs,
             spills: &self.spills,
             filled: number < derivation.filled,
-            extras: &self.extras,
+            extras: if derivation.with_attributes { &self.extras } else { &[] },
+            attribute_names: &self.attribute_names,
             has_created_at: self.has_created_at,
             guests: &self.guests,
             scratch: &derivation.folder,
@@ -150,20 +155,32 @@ impl Past<'_> {
         timed
     }
 
-    /// Opens a session with the tables and timed views at `at`, for the customers of the first `filled`
-    /// partitions. The folder holds the staged tables and must outlive the session.
-    pub(super) async fn at(
+    /// Opens a session with the tables at `at`, for the customers of the first `filled` partitions, and
+    /// without the attributes of customers, which no timed view reads. The folder holds the staged tables and
+    /// must outlive the session.
+    pub(super) async fn tables_at(
         &self,
         at: DateTime<Utc>,
         filled: usize,
     ) -> Result<(Session, tempfile::TempDir), BuildError> {
         let folder = tempfile::tempdir_in(self.scratch).map_err(|error| staging(self.scratch, error))?;
-        let derivation = Derivation { as_of: at, folder: folder.path().to_path_buf(), filled };
+        let derivation =
+            Derivation { as_of: at, folder: folder.path().to_path_buf(), filled, with_attributes: false };
         let derived = self.spilled.derive(derivation, &Arc::default()).await?;
         let session = Session::new(self.spilled.partitions, self.memory, folder.path().to_path_buf(), at)?;
         for (name, files) in tables(derived) {
             session.register(name, StagedTable::partitioned(files))?;
         }
+        Ok((session, folder))
+    }
+
+    /// Opens a session with the tables and timed views at `at`, as [`Past::tables_at`] does.
+    pub(super) async fn at(
+        &self,
+        at: DateTime<Utc>,
+        filled: usize,
+    ) -> Result<(Session, tempfile::TempDir), BuildError> {
+        let (session, folder) = self.tables_at(at, filled).await?;
         for view in self.timed() {
             let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
             session.register(&view.name, StagedTable::whole(file, !view.step))?;

@@ -18,6 +18,7 @@ use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
 
 use super::raw::RawError;
 
+pub(crate) mod attributes;
 pub(crate) mod derive;
 pub(crate) mod event_span;
 pub(crate) mod guests;

@@ -15,6 +15,7 @@ use crate::support::{
 };
 
 mod purchase_models;
+mod too_little_data;
 
 const DAYS: f64 = 700.0;
 const HORIZON: f64 = 60.0;

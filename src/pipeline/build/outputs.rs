@@ -5,7 +5,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use chrono::{DateTime, Utc};
 
 use crate::{
-    pipeline::{churn, parts::ServedView, past::Spilled, query::Session, recommend, staging::StagedFile},
+    pipeline::{
+        churn,
+        parts::ServedView,
+        past::Spilled,
+        query::Session,
+        raw::{RawError, Table},
+        recommend,
+        staging::{StagedFile, staging},
+    },
     snapshot::{RawSource, TableCounts, Warning, models::Models},
     views::ViewDefinition,
 };
@@ -19,6 +27,16 @@ pub(super) struct StagedTables {
     pub(super) counts: BTreeMap<String, TableCounts>,
     pub(super) sources: Vec<RawSource>,
     pub(super) warnings: Vec<Warning>,
+}
+
+impl StagedTables {
+    /// Removes the files that no later stage reads: all but those of `customers`.
+    pub(super) fn remove_events(&self) -> Result<(), RawError> {
+        let events = self.files.iter().filter(|(name, _)| **name != Table::Customers.name());
+        events
+            .flat_map(|(_, files)| files)
+            .try_for_each(|file| std::fs::remove_file(&file.path).map_err(|error| staging(&file.path, error)))
+    }
 }
 
 /// Views after their run.

@@ -145,6 +145,8 @@ pub(super) struct FeatureQuery<'a> {
     pub(super) available: &'a BTreeSet<String>,
     /// Keeps one customer in this many, by the hash of the id; 1 keeps all.
     pub(super) one_in: u64,
+    /// Whether to read the features from [`product_demand`]; without, their values are NaN.
+    pub(super) with_demand: bool,
 }
 
 impl FeatureQuery<'_> {
@@ -158,7 +160,8 @@ impl FeatureQuery<'_> {
         window: DemandWindow,
     ) -> Result<FeatureTable, ViewError> {
         let mut rows = session.query("churn", &self.sql()).await?;
-        let demand = product_demand::demand(session, window).await?;
+        let demand =
+            if self.with_demand { product_demand::demand(session, window).await? } else { HashMap::new() };
         let mut table = FeatureTable {
             raw: vec![Vec::new(); self.sources.len()],
             horizon: days(window.horizon),
@@ -209,6 +212,11 @@ impl FeatureQuery<'_> {
         )
     }
 
+    /// Returns whether the customer `id` is in the sample.
+    pub(super) fn samples(&self, id: &str) -> bool {
+        fnv1a(id).is_multiple_of(self.one_in)
+    }
+
     /// Appends the sampled customers of `batch` to `table`.
     fn append(
         &self,
@@ -221,7 +229,7 @@ impl FeatureQuery<'_> {
         let now = window.at.timestamp_micros() as f64;
         let ids = batch.column(0).as_string::<i32>();
         let columns: Vec<_> = batch.columns()[1..].iter().map(AsArray::as_primitive::<Float64Type>).collect();
-        for row in (0..batch.num_rows()).filter(|row| fnv1a(ids.value(*row)).is_multiple_of(self.one_in)) {
+        for row in (0..batch.num_rows()).filter(|row| self.samples(ids.value(*row))) {
             table.ids.push(ids.value(row).to_owned());
             let of_products = demand.get(ids.value(row));
             let days = &columns[self.sources.len()];

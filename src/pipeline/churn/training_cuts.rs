@@ -1,7 +1,7 @@
 //! Training cuts: past as-of times, the features of customers then, and the purchases within the horizon
 //! after them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arrow::{
     array::{Array, AsArray},
@@ -24,8 +24,6 @@ use crate::{
     snapshot::rfc3339,
 };
 
-/// Least number of customers at the latest cut.
-const MIN_CUSTOMERS: usize = 200;
 /// Least time between cuts. Closer cuts have nearly the same rows.
 const MIN_STEP: TimeDelta = TimeDelta::days(7);
 /// Greatest age of the oldest cut before the newest one: all seasons, but no outdated behavior.
@@ -146,7 +144,7 @@ impl CutReader<'_> {
         let mut table = self.features.read(&session, DemandWindow { at, horizon, share: 1.0 }).await?;
         table.thin(self.sample.max_rows);
         drop((session, folder));
-        let outcomes = outcomes(self.session, at, at + horizon).await?;
+        let outcomes = outcomes(self.session, &table.ids, at, at + horizon).await?;
         let next = |id| outcomes.get(id).map_or(f64::INFINITY, |outcome| outcome.next);
         let next: Vec<f64> = table.ids.iter().map(next).collect();
         let (mut retained, histories) = (RetainedCustomers::default(), table.histories());
@@ -160,6 +158,24 @@ impl CutReader<'_> {
         let rows = TrainingRows { columns: table.columns(), histories, next };
         Ok(CutWithSpending { cut: LabeledCut { at, rows }, retained })
     }
+
+    /// Returns the number of customers of the cut at `at`, which are those with an order. Runs no views.
+    ///
+    /// # Errors
+    /// Fails if the staging cannot be read or a query fails.
+    pub(super) async fn count(&self, at: DateTime<Utc>) -> Result<usize, BuildError> {
+        let (session, folder) = self.past.tables_at(at, self.sample.partitions).await?;
+        let mut rows = session.query(VIEW, "SELECT DISTINCT customer_id FROM orders").await?;
+        let mut count = 0;
+        while let Some(batch) = rows.next().await {
+            let batch =
+                batch.map_err(|source| ViewError::Sql { view: VIEW.to_owned(), source: Box::new(source) })?;
+            let ids = batch.column(0).as_string::<i32>();
+            count += ids.iter().flatten().filter(|id| self.features.samples(id)).count();
+        }
+        drop((rows, session, folder));
+        Ok(count.min(self.sample.max_rows))
+    }
 }
 
 /// The next purchase of a customer after a cut, and the spending within the horizon.
@@ -171,14 +187,19 @@ struct Outcome {
     spent: f64,
 }
 
-/// Returns the outcomes of all customers with an order after `from` and up to `to`.
+/// Returns `at` as an expression in SQL.
+fn instant(at: DateTime<Utc>) -> String {
+    format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", rfc3339::format(at))
+}
+
+/// Returns the outcomes of the customers of `ids` with an order after `from` and up to `to`.
 async fn outcomes(
     session: &Session,
+    ids: &[String],
     from: DateTime<Utc>,
     to: DateTime<Utc>,
 ) -> Result<HashMap<String, Outcome>, ViewError> {
-    let instant =
-        |at| format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", rfc3339::format(at));
+    let sampled: HashSet<&str> = ids.iter().map(String::as_str).collect();
     let sum = |amount, table, at| {
         let (from, to) = (instant(from), instant(to));
         format!(
@@ -202,36 +223,38 @@ async fn outcomes(
         let next = batch.column(1).as_primitive::<TimestampMicrosecondType>();
         #[expect(clippy::cast_precision_loss, reason = "present-day times are exact to the microsecond")]
         let days_until = |row| (next.value(row) - from.timestamp_micros()) as f64 / 86_400e6;
-        outcomes.extend((0..batch.num_rows()).map(|row| {
+        let known = (0..batch.num_rows()).filter(|row| sampled.contains(ids.value(*row)));
+        outcomes.extend(known.map(|row| {
             (ids.value(row).to_owned(), Outcome { next: days_until(row), spent: amounts.value(row) })
         }));
     }
     Ok(outcomes)
 }
 
-/// Returns why there is too little data to train a model, if so.
-pub(super) fn too_little_data(cuts: &[CutWithSpending], horizon: TimeDelta) -> Option<String> {
-    let days = horizon.num_days();
-    let Some(latest) = cuts.last() else {
-        return Some(format!(
-            "the purchase history is too short for a horizon of {days} days: more than {} days are needed",
-            days * 4 / 3
-        ));
-    };
-    if latest.cut.at - cuts[0].cut.at < horizon {
-        return Some(format!(
-            "the purchase history is too short to measure a model with a horizon of {days} days: more than \
-             {} days are needed",
-            days * 7 / 3
-        ));
+/// Returns the greatest number of customers that any of `cuts` can have retained: customers with an order up
+/// to the cut and another one within the horizon after it.
+pub(super) async fn most_retained(
+    session: &Session,
+    cuts: &[DateTime<Utc>],
+    horizon: TimeDelta,
+) -> Result<usize, ViewError> {
+    let failed = |source| ViewError::Sql { view: VIEW.to_owned(), source: Box::new(source) };
+    let (mut returned, mut counts) = (Vec::new(), Vec::new());
+    for (number, at) in cuts.iter().enumerate() {
+        let (from, to) = (instant(*at), instant(*at + horizon));
+        returned.push(format!("bool_or(ordered_at > {from} AND ordered_at <= {to}) AS r{number}"));
+        counts.push(format!("count(*) FILTER (WHERE r{number} AND first <= {from})"));
     }
-    let customers = latest.cut.rows.next.len();
-    if customers < MIN_CUSTOMERS {
-        return Some(format!(
-            "{customers} customers had an order one horizon before as_of; at least {MIN_CUSTOMERS} are needed"
-        ));
-    }
-    None
+    let sql = format!(
+        "SELECT greatest({}) FROM (SELECT min(ordered_at) AS first, {} FROM orders GROUP BY customer_id \
+         HAVING count(*) > 1)",
+        counts.join(", "),
+        returned.join(", ")
+    );
+    let mut rows = session.query(VIEW, &sql).await?;
+    let Some(batch) = rows.next().await.transpose().map_err(failed)? else { return Ok(0) };
+    let most = batch.column(0).as_primitive::<Int64Type>();
+    Ok(most.iter().next().flatten().and_then(|most| usize::try_from(most).ok()).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! lines are counted.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
     path::PathBuf,
     sync::{
@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    attributes::{AttributeNames, SeenAttributes},
     event_span::EventSpan,
     guests::{GuestLines, GuestOrders, order_hash},
     spill::{SpillFile, SpillWriter},
@@ -19,8 +20,8 @@ use super::{
 };
 use crate::{
     pipeline::raw::{
-        RawError, RawType, Table, TableSpec,
-        check::{ExtraField, LineError, LineFields, RawLine},
+        RawError, Table, TableSpec,
+        check::{LineError, LineFields, RawLine},
         files::{RawFile, same_content},
         read::{FileRead, LinePlace, read_file},
     },
@@ -46,9 +47,10 @@ pub(crate) struct ReadOutcome {
     pub(crate) spans: BTreeMap<i64, EventSpan>,
     /// Whether any customer has a `created_at`.
     pub(crate) has_created_at: bool,
-    /// Attributes: the other columns of `customers`, in the order of their first file, with the types of the
-    /// values.
-    pub(crate) extras: Vec<(String, BTreeSet<RawType>)>,
+    /// Attributes: the other columns of `customers`.
+    pub(crate) extras: SeenAttributes,
+    /// Names of the spilled attributes, in the order of their numbers.
+    pub(crate) attribute_names: Vec<String>,
     /// Guest lines by a hash of their order.
     pub(crate) guests: HashMap<u64, GuestLines>,
     /// Warnings of the readers.
@@ -72,7 +74,7 @@ struct FileOutcome {
     /// Span of the last event, and its events that are not yet in `spans`.
     span: (i64, EventSpan),
     has_created_at: bool,
-    extras: Vec<(String, BTreeSet<RawType>)>,
+    extras: SeenAttributes,
     /// Hash of each guest line, to count equal lines. Other lines are compared where they are sorted.
     guest_lines: Vec<u64>,
     /// Currencies, each with the place of its first line.
@@ -100,6 +102,7 @@ struct ReadJob {
     /// Indexes of the files to read, the largest first.
     queue: Vec<usize>,
     next: AtomicUsize,
+    attribute_names: Arc<AttributeNames>,
 }
 
 /// Reads all files and spills the valid lines.
@@ -110,7 +113,7 @@ pub(crate) async fn read(input: ReadInput) -> Result<ReadOutcome, RawError> {
     let same = same_content(&input.files).await?;
     let mut queue: Vec<usize> = (0..input.files.len()).filter(|at| !same.contains_key(at)).collect();
     queue.sort_by_key(|at| std::cmp::Reverse(input.files[*at].bytes));
-    let job = Arc::new(ReadJob { input, queue, next: AtomicUsize::new(0) });
+    let job = Arc::new(ReadJob { input, queue, next: AtomicUsize::new(0), attribute_names: Arc::default() });
     let workers: Vec<_> = (0..job.input.threads)
         .map(|thread| {
             let job = Arc::clone(&job);
@@ -129,6 +132,7 @@ pub(crate) async fn read(input: ReadInput) -> Result<ReadOutcome, RawError> {
             total.guests.entry(order).or_default().add(guests);
         }
     }
+    total.attribute_names = job.attribute_names.in_order();
     total.add_files(&job.input.files, outcomes, &same)?;
     total.check_bad_shares(job.input.max_bad_share)?;
     let spec = job.input.specs.get(&Table::Transactions);
@@ -243,12 +247,7 @@ impl ReadOutcome {
             self.spans.entry(span).or_default().add(events);
         }
         self.has_created_at |= outcome.has_created_at;
-        for (name, kinds) in outcome.extras {
-            match self.extras.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, all)) => all.extend(kinds),
-                None => self.extras.push((name, kinds)),
-            }
-        }
+        self.extras.add(outcome.extras);
     }
 }
 
@@ -272,7 +271,9 @@ impl ReadJob {
             let spill = match spills.entry(file.table) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(SpillWriter::new(spec, self.input.partitions, &self.input.scratch, thread)?)
+                    let names = Arc::clone(&self.attribute_names);
+                    let (partitions, scratch) = (self.input.partitions, &self.input.scratch);
+                    entry.insert(SpillWriter::new(spec, partitions, scratch, thread, names)?)
                 }
             };
             let outcome = self.read(file, spec, *at, spill, &mut done.guests);
@@ -341,7 +342,7 @@ impl ReadJob {
                         Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                         Ok(passed) => {
                             outcome.has_created_at |= passed.created_at.is_some();
-                            outcome.note_extras(&extras);
+                            outcome.extras.note(&extras);
                             let place = place + i64::try_from(line.number).unwrap_or(0);
                             match passed.customer_id.as_deref() {
                                 Some(id) => spill.customer(id, &passed, &extras, place),
@@ -416,24 +417,5 @@ impl FileOutcome {
         fields.texts.hash(&mut hash);
         self.guest_lines.push(hash.finish());
         Ok(())
-    }
-
-    /// Notes the names and types of the attributes of a line.
-    fn note_extras(&mut self, extras: &[ExtraField<'_>]) {
-        for (place, extra) in extras.iter().enumerate() {
-            // Lines of a file usually have the same columns in the same order.
-            let at = match self.extras.get(place) {
-                Some((name, _)) if name == extra.name => place,
-                _ => self.extras.iter().position(|(name, _)| name == extra.name).unwrap_or_else(|| {
-                    self.extras.push((extra.name.to_owned(), BTreeSet::new()));
-                    self.extras.len() - 1
-                }),
-            };
-            let text = extra.text.trim();
-            if !text.is_empty() {
-                let kind = if TableSpec::fits(extra.kind, text) { extra.kind } else { RawType::Text };
-                self.extras[at].1.insert(kind);
-            }
-        }
     }
 }

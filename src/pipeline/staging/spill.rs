@@ -23,9 +23,12 @@ use arrow::{
 };
 use arrow_ipc::{reader::StreamDecoder, writer::StreamWriter};
 use datafusion::physical_plan::{expressions::Column, metrics::Time, repartition::BatchPartitioner};
-use serde::Serializer as _;
 
-use super::{UTC, staging, time_type};
+use super::{
+    UTC,
+    attributes::{AttributeEncoder, AttributeNames},
+    staging, time_type,
+};
 use crate::pipeline::raw::{
     RawError, Table, TableSpec,
     check::{CustomerLine, ExtraField, InteractionLine},
@@ -38,7 +41,7 @@ const ROWS: usize = 32_768;
 /// Number of rows between two checks of the collected bytes.
 const LOOKED_AT: usize = 16;
 /// Bytes of text at which rows are flushed early. A column of a batch holds at most 2 GiB.
-const BYTES: usize = 64 << 20;
+const BYTES: usize = 16 << 20;
 
 /// Returns the schema of the spilled lines of `spec`'s table. The customer id is the first column, and `file`
 /// is the number of the raw file.
@@ -65,9 +68,9 @@ pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
         Table::Customers => vec![
             text("customer_id", false),
             Field::new("created_at", time_type(), true),
-            text("extras", false),
             Field::new("place", DataType::Int64, false),
             Field::new("updated_at", time_type(), true),
+            text("attributes", false),
         ],
         Table::Interactions => {
             let mut fields = vec![
@@ -86,6 +89,8 @@ pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
 
 /// Number of columns of spilled transactions before the texts.
 pub(crate) const TRANSACTION_COLUMNS: usize = 8;
+/// Number of columns of spilled customers before the attributes.
+pub(crate) const CUSTOMER_COLUMNS: usize = 4;
 /// Number of columns of spilled interactions before the texts.
 pub(crate) const INTERACTION_COLUMNS: usize = 5;
 
@@ -96,6 +101,7 @@ pub(crate) struct SpillWriter {
     blocks: BlockWriter,
     rows: usize,
     columns: ColumnBuilders,
+    attributes: AttributeEncoder,
 }
 
 /// Columns of the collected rows. Columns of one type are in the order of the schema.
@@ -157,6 +163,7 @@ impl SpillWriter {
         partitions: usize,
         folder: &Path,
         thread: usize,
+        attribute_names: Arc<AttributeNames>,
     ) -> Result<Self, RawError> {
         let schema = schema(spec);
         let partitioner = BatchPartitioner::new_hash_partitioner(
@@ -169,7 +176,8 @@ impl SpillWriter {
         let columns = ColumnBuilders::new(&schema, std::iter::repeat_n(0, texts));
         let path = folder.join(format!("spill-{}-{thread}.arrow", spec.table.name()));
         let blocks = BlockWriter::new(path, &schema, partitions)?;
-        Ok(Self { schema, partitioner, blocks, rows: 0, columns })
+        let attributes = AttributeEncoder::new(attribute_names);
+        Ok(Self { schema, partitioner, blocks, rows: 0, columns, attributes })
     }
 
     pub(crate) fn transaction(
@@ -199,17 +207,9 @@ impl SpillWriter {
         extras: &[ExtraField<'_>],
         place: i64,
     ) -> Result<(), RawError> {
-        let members = extras
-            .iter()
-            .map(|extra| (extra.name, trimmed(&extra.text)))
-            .filter(|(_, text)| !text.is_empty());
-        let mut object = Vec::with_capacity(256);
-        let written = serde_json::Serializer::new(&mut object).collect_map(members);
-        written.map_err(|error| staging(&self.blocks.path, error))?;
         let columns = &mut self.columns;
         columns.texts[0].append_value(id);
-        columns.texts[1]
-            .append_value(std::str::from_utf8(&object).map_err(|error| staging(&self.blocks.path, error))?);
+        columns.texts[1].append_value(self.attributes.encode(extras));
         columns.times[0].append_option(line.created_at);
         columns.times[1].append_option(line.updated_at);
         columns.integers[0].append_value(place);
@@ -366,9 +366,10 @@ impl SpillFile {
     }
 }
 
-/// Loads the lines of `partition` from the spill files of all threads.
+/// Loads the first `columns` columns of the lines of `partition` from the spill files of all threads.
 pub(crate) fn load(
-    spec: &TableSpec,
+    schema: &SchemaRef,
+    columns: usize,
     files: &[SpillFile],
     partition: usize,
     scratch: &Path,
@@ -377,5 +378,11 @@ pub(crate) fn load(
     for file in files {
         file.read(partition, &mut batches).map_err(|error| staging(&file.path, error))?;
     }
-    concat_batches(&schema(spec), &batches).map_err(|error| staging(scratch, error))
+    let columns: Vec<usize> = (0..columns).collect();
+    let projected = || -> Result<RecordBatch, ArrowError> {
+        let batches: Vec<RecordBatch> =
+            batches.iter().map(|batch| batch.project(&columns)).collect::<Result<_, _>>()?;
+        concat_batches(&Arc::new(schema.project(&columns)?), &batches)
+    };
+    projected().map_err(|error| staging(scratch, error))
 }

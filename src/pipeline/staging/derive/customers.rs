@@ -1,6 +1,6 @@
 //! Customers of a partition: which are known at `as_of`, since when, and with which attributes.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray},
@@ -8,17 +8,13 @@ use arrow::{
 };
 
 use super::{
-    extras::ExtraColumn,
     partition::PartitionInput,
     tables::DerivedTables,
     write::{BATCH, TableWriter},
 };
 use crate::pipeline::{
-    raw::{
-        RawError, Table,
-        object::{JsonObject, JsonText},
-    },
-    staging::{UTC, time_type},
+    raw::{RawError, Table},
+    staging::{UTC, attributes::SpilledAttributes, spill::CUSTOMER_COLUMNS, time_type},
 };
 
 /// All customers of a partition, sorted by id.
@@ -88,8 +84,8 @@ impl PartitionCustomers {
         let mut replaced = 0;
         if profiles.num_columns() > 0 {
             let created_at = profiles.column(1).as_primitive::<TimestampMicrosecondType>();
-            let updated_at = profiles.column(4).as_primitive::<TimestampMicrosecondType>();
-            let places = profiles.column(3).as_primitive::<Int64Type>().values();
+            let updated_at = profiles.column(3).as_primitive::<TimestampMicrosecondType>();
+            let places = profiles.column(2).as_primitive::<Int64Type>().values();
             let age = |row: usize| (updated_at.is_valid(row).then(|| updated_at.value(row)), places[row]);
             for (row, rank) in profile_ranks.iter().enumerate() {
                 let customer = &mut customers[*rank as usize];
@@ -223,6 +219,7 @@ pub(super) fn write(
     }
     fields.extend(partition.extras.iter().map(|column| Field::new(&column.name, column.data_type(), true)));
     let mut writer = TableWriter::new(partition, "customers", Arc::new(Schema::new(fields)))?;
+    let attributes = AttributePlaces::new(partition);
     for chunk in known.chunks(BATCH) {
         let at = |times: Vec<Option<i64>>| -> ArrayRef {
             Arc::new(TimestampMicrosecondArray::from(times).with_timezone(UTC))
@@ -239,8 +236,7 @@ pub(super) fn write(
                 _ => at(chunk.iter().map(|(_, first)| *first).collect()),
             });
         }
-        let attributes = attributes(partition.extras, profiles, chunk);
-        for (column, texts) in partition.extras.iter().zip(&attributes) {
+        for (column, texts) in partition.extras.iter().zip(&attributes.texts(profiles, chunk)) {
             columns.push(column.array(texts)?);
         }
         writer.write(columns)?;
@@ -248,34 +244,60 @@ pub(super) fn write(
     writer.finish(derived)
 }
 
-/// Returns the texts of each attribute for the customers of `chunk`.
-fn attributes<'a>(
-    extras: &[ExtraColumn],
-    profiles: &'a RecordBatch,
-    chunk: &[(&CustomerFacts, Option<i64>)],
-) -> Vec<Vec<Option<Cow<'a, str>>>> {
-    let mut columns = vec![vec![None; chunk.len()]; extras.len()];
-    if extras.is_empty() || profiles.num_columns() == 0 {
-        return columns;
+/// Places of the spilled attributes among the columns of `customers`.
+struct AttributePlaces<'a> {
+    names: &'a [String],
+    /// Index of the column by the number of the name.
+    columns: Vec<Option<usize>>,
+    /// Number of columns.
+    count: usize,
+    /// Whether several names of attributes belong to one column.
+    is_shared: bool,
+}
+
+impl<'a> AttributePlaces<'a> {
+    fn new(partition: &PartitionInput<'a>) -> Self {
+        let (extras, names) = (partition.extras, partition.attribute_names);
+        let places: HashMap<&str, usize> = extras
+            .iter()
+            .enumerate()
+            .flat_map(|(at, column)| column.sources.iter().map(move |source| (source.as_str(), at)))
+            .collect();
+        let columns = names.iter().map(|name| places.get(name.as_str()).copied()).collect();
+        let is_shared = extras.iter().any(|column| column.sources.len() > 1);
+        Self { names, columns, count: extras.len(), is_shared }
     }
-    let objects = profiles.column(2).as_string::<i32>();
-    let places: HashMap<&str, usize> = extras
-        .iter()
-        .enumerate()
-        .flat_map(|(at, column)| column.sources.iter().map(move |source| (source.as_str(), at)))
-        .collect();
-    for (row, (customer, _)) in chunk.iter().enumerate() {
-        let Some(profile) = customer.profile else { continue };
-        let Ok(JsonObject { members, .. }) =
-            serde_json::from_str::<JsonObject<'_, JsonText<'_>>>(objects.value(profile))
-        else {
-            continue;
-        };
-        for (name, text) in members {
-            if let Some(at) = places.get(&*name.0) {
-                columns[*at][row] = Some(text.0);
+
+    /// Returns the texts of each column for the customers of `chunk`. Of several attributes of one column,
+    /// the one with the greatest name counts.
+    fn texts<'b>(
+        &self,
+        profiles: &'b RecordBatch,
+        chunk: &[(&CustomerFacts, Option<i64>)],
+    ) -> Vec<Vec<Option<&'b str>>> {
+        let mut columns = vec![vec![None; chunk.len()]; self.count];
+        if profiles.num_columns() <= CUSTOMER_COLUMNS {
+            return columns;
+        }
+        let spilled = profiles.column(CUSTOMER_COLUMNS).as_string::<i32>();
+        let mut sorted = Vec::new();
+        for (row, (customer, _)) in chunk.iter().enumerate() {
+            let Some(profile) = customer.profile else { continue };
+            let attributes = SpilledAttributes(spilled.value(profile));
+            let mut set = |(name, text): (usize, &'b str)| {
+                if let Some(column) = self.columns.get(name).copied().flatten() {
+                    columns[column][row] = Some(text);
+                }
+            };
+            if self.is_shared {
+                sorted.clear();
+                sorted.extend(attributes);
+                sorted.sort_by_key(|(name, _)| self.names.get(*name));
+                sorted.iter().copied().for_each(&mut set);
+            } else {
+                attributes.for_each(&mut set);
             }
         }
+        columns
     }
-    columns
 }

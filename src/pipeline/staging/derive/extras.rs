@@ -1,7 +1,7 @@
 //! Attributes of customers: the columns of the `customers` files that Larder has no name for, and their
 //! types.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::{
     array::{
@@ -85,8 +85,8 @@ impl ExtraColumn {
     }
 
     /// Converts `texts` to a column. They are in the form in which attributes are staged.
-    pub(super) fn array(&self, texts: &[Option<Cow<'_, str>>]) -> Result<ArrayRef, RawError> {
-        let texts = texts.iter().map(Option::as_deref);
+    pub(super) fn array(&self, texts: &[Option<&str>]) -> Result<ArrayRef, RawError> {
+        let texts = texts.iter().copied();
         Ok(match self.data_type() {
             DataType::Int64 => Arc::new(
                 self.values(texts, |text| NumberRule::TYPED.integer(text).ok())?.collect::<Int64Array>(),

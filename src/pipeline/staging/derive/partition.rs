@@ -13,7 +13,7 @@ use crate::pipeline::{
     raw::{RawError, Table, TableSpec},
     staging::{
         guests::GuestLines,
-        spill::{self, SpillFile},
+        spill::{self, CUSTOMER_COLUMNS, SpillFile},
     },
 };
 
@@ -27,7 +27,10 @@ pub(crate) struct PartitionInput<'a> {
     pub(crate) spills: &'a BTreeMap<Table, Vec<SpillFile>>,
     /// Whether the lines are read. If not, all tables are empty.
     pub(crate) filled: bool,
+    /// Attributes that `customers` has.
     pub(crate) extras: &'a [ExtraColumn],
+    /// Names of the spilled attributes, in the order of their numbers.
+    pub(crate) attribute_names: &'a [String],
     pub(crate) has_created_at: bool,
     /// Guest lines of all partitions, by a hash of their order.
     pub(crate) guests: &'a HashMap<u64, GuestLines>,
@@ -36,7 +39,7 @@ pub(crate) struct PartitionInput<'a> {
 }
 
 impl PartitionInput<'_> {
-    /// Loads the spilled lines of `table`.
+    /// Loads the spilled lines of `table`, without attributes that no table has.
     pub(super) fn load(&self, table: Table) -> Result<RecordBatch, RawError> {
         let Some(spec) = self.specs.get(&table) else {
             return Ok(RecordBatch::new_empty(Arc::new(Schema::empty())));
@@ -45,6 +48,9 @@ impl PartitionInput<'_> {
             Some(files) if self.filled => files.as_slice(),
             _ => &[],
         };
-        spill::load(spec, files, self.number, self.scratch)
+        let schema = spill::schema(spec);
+        let has_attributes = table != Table::Customers || !self.extras.is_empty();
+        let columns = if has_attributes { schema.fields().len() } else { CUSTOMER_COLUMNS };
+        spill::load(&schema, columns, files, self.number, self.scratch)
     }
 }
