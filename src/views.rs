@@ -275,7 +275,9 @@ mod tests {
         let names: Vec<_> = views.iter().map(|view| view.name.as_str()).collect();
         assert_eq!(names, ["profile", "rfm", "behavior", "rfm_values", "rfm_edges", "vip"]);
         assert_eq!(views[1].sql, "SELECT 1");
-        assert!(matches!(load(Some(folder.path()), [&"vip".to_owned()]), Err(ViewFileError::Taken { .. })));
+        // Parquet files may have SQL of their own, but not the name of a built-in view.
+        assert!(load(Some(folder.path()), [&"vip".to_owned()]).is_ok());
+        assert!(matches!(load(Some(folder.path()), [&"rfm".to_owned()]), Err(ViewFileError::Taken { .. })));
         std::fs::write(folder.path().join("orders.sql"), "SELECT 2").expect("written");
         assert!(matches!(load(Some(folder.path()), []), Err(ViewFileError::Taken { .. })));
     }
