@@ -38,8 +38,8 @@ impl AttributeNames {
     }
 }
 
-/// Numbers of names, with the name at each place of the last line. Lines of a file usually have the same columns in
-/// the same order.
+/// Numbers of names, with the name at each place of the last line. Lines of a file usually have the same
+/// columns in the same order.
 #[derive(Debug, Default)]
 struct ByPlace {
     numbers: HashMap<String, usize>,
