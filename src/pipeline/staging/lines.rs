@@ -323,7 +323,8 @@ impl ReadJob {
                         Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
                         Ok(passed) => {
                             outcome.event(passed.ordered_at);
-                            if passed.currency != last_currency {
+                            // To compare empty texts costs more than all other checks on some processors.
+                            if !passed.currency.is_empty() && passed.currency != last_currency {
                                 last_currency = passed.currency.clone().into_owned();
                                 outcome.note_currency(&last_currency, line);
                             }
