@@ -79,7 +79,7 @@ pub(super) fn layout(text: &[u8], named: Option<u8>) -> TextLayout {
     let fits = delimiters
         .into_iter()
         .flat_map(|delimiter| [true, false].map(|quote| (delimiter, quote, fit(text, delimiter, quote))));
-    // Of equal fits the first one counts: quotes are usual.
+    // The first of equal fits counts: quotes are usual.
     let mut best = (known.unwrap_or(b','), true, LayoutFit { width: 1, records: 0, lines: 0, header: 1 });
     for (delimiter, quote, found) in fits {
         let is_same_delimiter = delimiter == best.0 && found.width == best.2.width;

@@ -145,8 +145,8 @@ const AT: &str = "at eventtime eventtimestamp eventdate eventat occurredat times
 /// Articles and prepositions that names have with or without.
 const SMALL_WORDS: [&str; 11] = ["de", "of", "the", "do", "da", "du", "del", "la", "le", "der", "des"];
 
-/// Returns `name` without case, blanks, punctuation, accents and articles. Of a path to the elements of a
-/// list, only the part in the element counts.
+/// Returns `name` without case, blanks, punctuation, accents and articles. A path to the elements of a list
+/// counts from the element on.
 pub(super) fn plain_name(name: &str) -> String {
     let inner = name.rsplit("[].").next().unwrap_or(name);
     let name = feature_name(inner);

@@ -25,7 +25,7 @@ impl<'a> ColumnFinder<'a> {
         found
     }
 
-    /// Returns the likeliest column for `role`. Of products, a column with a value in each line comes first.
+    /// Returns the likeliest column for `role`. Among product columns, one with a value in each line comes first.
     pub(super) fn first(&self, role: ColumnRole) -> Option<&'a ColumnProfile> {
         let all = self.all(role);
         let wanted: &dyn Fn(&&&ColumnProfile) -> bool = match role {
@@ -95,7 +95,7 @@ impl<'a> ColumnFinder<'a> {
         };
         let mut named: Vec<&ColumnProfile> = self.columns.iter().filter(is_short).collect();
         named.sort_by_key(|column| depth(column));
-        // Of documents with a list of orders, the orders have ids, and the document has none of its own.
+        // In documents with a list of orders, the orders have ids, and the document has none of its own.
         if role == ColumnRole::Order && deepest > 1 {
             named.sort_by_key(|column| depth(column) == 0);
         }

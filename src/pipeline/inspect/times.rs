@@ -105,7 +105,7 @@ pub(super) fn guess(values: &[&str], is_named: bool) -> Option<TimeGuess> {
         let sample: Vec<&str> = left.iter().step_by(step).copied().collect();
         let fits = |rule: &TimeRule| sample.iter().filter(|value| reads(rule, value)).count();
         let best = FORMATS.iter().map(|(text, rule)| (fits(rule), text, rule)).filter(|(fits, ..)| *fits > 0);
-        // Of equal formats the first counts, so that the largest number is looked for from the end.
+        // The first of equal formats counts, so that the largest number is looked for from the end.
         let Some((count, ..)) = best.clone().max_by_key(|(fits, ..)| *fits) else { break };
         let mut candidates: Vec<(usize, &String, &TimeRule)> = best
             .filter(|(fits, ..)| *fits * 10 >= count * 9)

@@ -57,7 +57,13 @@ impl<R: Read> Utf8Reader<R> {
         while written == 0 {
             if self.from == self.input.len() && !self.ended {
                 self.input.resize(BUFFER, 0);
-                let length = self.source.read(&mut self.input)?;
+                // A caller repeats an interrupted read, but an error would end the decoder.
+                let length = loop {
+                    match self.source.read(&mut self.input) {
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        read => break read?,
+                    }
+                };
                 self.input.truncate(length);
                 (self.from, self.ended) = (0, length == 0);
             }
@@ -127,6 +133,25 @@ mod tests {
             self.0 = &self.0[length..];
             Ok(length)
         }
+    }
+
+    /// Reader that is interrupted before each read.
+    struct Interrupted<'a>(Slow<'a>, bool);
+
+    impl Read for Interrupted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 { Err(io::ErrorKind::Interrupted.into()) } else { self.0.read(buffer) }
+        }
+    }
+
+    #[test]
+    fn interrupted_reads_are_repeated() {
+        let bytes = utf16("Müller, 5 €", b"\xff\xfe", u16::to_le_bytes);
+        let mut all = String::new();
+        let reader = Utf8Reader::new(Interrupted(Slow(&bytes, 3), false), None);
+        reader.and_then(|mut reader| reader.read_to_string(&mut all)).expect("reads");
+        assert_eq!(all, "Müller, 5 €");
     }
 
     fn read(bytes: &[u8], step: usize, configured: Option<&'static Encoding>) -> Vec<u8> {

@@ -62,8 +62,8 @@ impl Table {
         }
     }
 
-    /// Returns whether every file must have the column `name`. Of `unit_price` and `amount`, a file must have
-    /// one.
+    /// Returns whether every file must have the column `name`. A file must also have either `unit_price` or
+    /// `amount`.
     pub(super) fn requires(self, name: &str) -> bool {
         match self {
             Self::Transactions => matches!(name, "customer_id" | "order_id" | "product_id" | "ordered_at"),

@@ -202,7 +202,7 @@ fn transactions_schema(spilled: &Schema, spec: &TableSpec) -> SchemaRef {
     let mut fields: Vec<Field> =
         spilled.fields()[..TRANSACTION_COLUMNS - 2].iter().map(|field| field.as_ref().clone()).collect();
     fields[3] = Field::new("quantity", quantity_type(spec), false);
-    // Of a line with a total and no quantity, the price is unknown.
+    // The price of a line with a total and no quantity is unknown.
     fields[4] = Field::new("unit_price", PRICE, true);
     fields.insert(5, Field::new("amount", MONEY, false));
     fields.push(Field::new("is_purchase", DataType::Boolean, false));

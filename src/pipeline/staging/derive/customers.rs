@@ -268,7 +268,7 @@ impl<'a> AttributePlaces<'a> {
         Self { names, columns, count: extras.len(), is_shared }
     }
 
-    /// Returns the texts of each column for the customers of `chunk`. Of several attributes of one column,
+    /// Returns the texts of each column for the customers of `chunk`. If several attributes are one column,
     /// the one with the greatest name counts.
     fn texts<'b>(
         &self,
