@@ -25,7 +25,8 @@ impl<'a> ColumnFinder<'a> {
         found
     }
 
-    /// Returns the likeliest column for `role`. Among product columns, one with a value in each line comes first.
+    /// Returns the likeliest column for `role`. Among product columns, one with a value in each line comes
+    /// first.
     pub(super) fn first(&self, role: ColumnRole) -> Option<&'a ColumnProfile> {
         let all = self.all(role);
         let wanted: &dyn Fn(&&&ColumnProfile) -> bool = match role {
