@@ -14,23 +14,26 @@
 
 pub mod bitmap;
 pub mod breakdown;
+pub mod catalog;
 pub mod column;
 mod column_builder;
 mod display;
 mod expression;
 pub mod figures;
 mod filter;
+mod lists;
 mod literal;
 pub mod order;
 mod parse;
 pub mod plan;
 mod suggestions;
+mod tokens;
 
 pub use bitmap::Bitmap;
 pub use column::FeatureColumn;
 pub use column_builder::ColumnBuilder;
-pub use expression::{Expression, ExpressionError, FeatureName, Operand, Operator, Position};
-pub use literal::{Decimal, Literal};
+pub use expression::{Expression, ExpressionError, FeatureName, Operand, Operator, Position, TextMatch};
+pub use literal::{Ago, Decimal, Literal};
 pub use order::SortedCustomers;
 pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_VALUES};
 pub use plan::{AudiencePlan, Leaf};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{
     bitmap::Bitmap,
+    catalog::ValueKind,
     column::{ColumnValues, FeatureColumn, integers, wide},
     order::SortedCustomers,
-    plan::ValueKind,
 };
 
 /// Number of members by value.

@@ -11,6 +11,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
     bitmap::{Bitmap, bits},
+    lists::Lists,
     literal::Decimal,
 };
 use crate::feature::PackedTexts;
@@ -38,7 +39,8 @@ pub(super) enum ColumnKind {
     Boolean,
     /// An index into the dictionary.
     Text(PackedTexts),
-    /// A list or a struct, of which only null is known.
+    List(Lists),
+    /// A struct or a list of structs, of which only null is known.
     Nested,
 }
 
@@ -89,6 +91,7 @@ impl FeatureColumn {
         };
         let dictionary = match &self.kind {
             ColumnKind::Text(dictionary) => dictionary.bytes(),
+            ColumnKind::List(lists) => lists.bytes(),
             _ => 0,
         };
         size_of::<Self>() + values + dictionary + self.nulls.len() / 8
@@ -132,7 +135,7 @@ impl FeatureColumn {
                 let text = usize::try_from(integer).map_or("", |at| dictionary.get(at));
                 serde_json::Value::from(text).to_string()
             }
-            ColumnKind::Float | ColumnKind::Nested => "null".to_owned(),
+            ColumnKind::Float | ColumnKind::List(_) | ColumnKind::Nested => "null".to_owned(),
         }
     }
 

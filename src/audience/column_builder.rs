@@ -13,6 +13,7 @@ use arrow::{
 use super::{
     bitmap::Bitmap,
     column::{ColumnKind, ColumnValues, DAY, FeatureColumn},
+    lists::{Lists, ListsBuilder},
 };
 
 use crate::feature::PackedTexts;
@@ -26,6 +27,7 @@ pub struct ColumnBuilder {
     rows: usize,
     /// Codes of the texts, in the order of first appearance.
     texts: HashMap<String, i64>,
+    lists: ListsBuilder,
 }
 
 impl ColumnBuilder {
@@ -38,6 +40,7 @@ impl ColumnBuilder {
             nulls: vec![0; customers.div_ceil(64)],
             rows: 0,
             texts: HashMap::new(),
+            lists: ListsBuilder::default(),
         }
     }
 
@@ -107,6 +110,7 @@ impl ColumnBuilder {
                 }
             }
             DataType::Utf8 => self.push_texts(array, present),
+            DataType::List(_) => self.lists.push(array, present),
             _ => {}
         }
     }
@@ -168,6 +172,7 @@ impl ColumnBuilder {
     pub fn finish(mut self) -> FeatureColumn {
         let kind = match self.kind.take() {
             Some(ColumnKind::Text(_)) => ColumnKind::Text(self.sort_texts()),
+            Some(ColumnKind::List(_)) => ColumnKind::List(std::mem::take(&mut self.lists).finish()),
             kind => kind.unwrap_or(ColumnKind::Nested),
         };
         let values = match self.values {
@@ -217,6 +222,7 @@ fn kind_of(data_type: &DataType) -> Result<ColumnKind, String> {
         }),
         DataType::Boolean => ColumnKind::Boolean,
         DataType::Utf8 => ColumnKind::Text(PackedTexts::default()),
+        DataType::List(element) if Lists::has_kind(element.data_type()) => ColumnKind::List(Lists::default()),
         _ => ColumnKind::Nested,
     })
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    expression::{Expression, Operator},
+    expression::{Expression, Operator, TextMatch},
     literal::Literal,
 };
 use crate::feature::is_name;
@@ -17,6 +17,16 @@ impl fmt::Display for Operator {
             Self::AtMost => "<=",
             Self::Greater => ">",
             Self::AtLeast => ">=",
+        })
+    }
+}
+
+impl fmt::Display for TextMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Contains => "contains",
+            Self::StartsWith => "starts with",
+            Self::EndsWith => "ends with",
         })
     }
 }
@@ -40,6 +50,8 @@ impl fmt::Display for Expression {
                 }
                 f.write_str(")")
             }
+            Self::Match(feature, part, text) => write!(f, "{feature} {part} {}", text.literal),
+            Self::Has(feature, element) => write!(f, "{feature} has {}", element.literal),
             Self::IsNull(feature) => write!(f, "{feature} is null"),
         }
     }

@@ -19,6 +19,10 @@ pub enum Expression {
     Compare(FeatureName, Operator, Operand),
     /// `profile.country in (France, "United Kingdom")`
     In(FeatureName, Vec<Operand>),
+    /// `profile.name contains Smith`
+    Match(FeatureName, TextMatch, Operand),
+    /// `recommendations.products has 22423`
+    Has(FeatureName, Operand),
     /// `churn.risk is null`
     IsNull(FeatureName),
 }
@@ -53,6 +57,15 @@ pub enum Operator {
     AtMost,
     Greater,
     AtLeast,
+}
+
+/// A comparison of a part of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum TextMatch {
+    Contains,
+    StartsWith,
+    EndsWith,
 }
 
 /// A position in an expression: number of characters before it. All positions are equal, so that equal
@@ -90,7 +103,11 @@ impl Expression {
             Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::features).collect(),
             Self::Not(part) => part.features(),
             Self::Segment(..) => Vec::new(),
-            Self::Compare(feature, ..) | Self::In(feature, _) | Self::IsNull(feature) => vec![feature],
+            Self::Compare(feature, ..)
+            | Self::In(feature, _)
+            | Self::Match(feature, ..)
+            | Self::Has(feature, _)
+            | Self::IsNull(feature) => vec![feature],
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::ops::RangeInclusive;
 
+use memchr::memmem;
+
 use super::{
     bitmap::Bitmap,
     column::{ColumnKind, ColumnValues, FeatureColumn, integers},
-    expression::{Operand, Operator},
+    expression::{Operand, Operator, TextMatch},
     literal::{Decimal, Literal},
     plan::Predicate,
 };
@@ -34,6 +36,9 @@ impl FeatureColumn {
     /// Returns the customers whose value matches `predicate`. Null never matches.
     #[must_use]
     pub fn passing(&self, predicate: &Predicate) -> Bitmap {
+        if let (ColumnKind::List(lists), Predicate::Has(element)) = (&self.kind, predicate) {
+            return lists.having(&element.literal, self.nulls.len());
+        }
         let mut words = vec![0; self.nulls.words().len()];
         if let ColumnValues::Float(values) = &self.values {
             floats(values, predicate, &mut words);
@@ -43,12 +48,29 @@ impl FeatureColumn {
                     values.iter().map(|value| self.range(Operator::Equal, value)).collect()
                 }
                 Predicate::Compare(operator, value) => vec![self.range(*operator, value)],
+                Predicate::Match(part, value) => self.matching(*part, value),
+                Predicate::Has(_) => Vec::new(),
             });
             integers!(&self.values, values => within(values, &ranges, &mut words), {});
         }
         let mut passing = Bitmap::from_words(words, self.nulls.len());
         passing.remove_all(&self.nulls);
         passing
+    }
+
+    /// Returns the indexes of the texts of which a part is the text `value`.
+    fn matching(&self, part: TextMatch, value: &Operand) -> Vec<RangeInclusive<i128>> {
+        let (ColumnKind::Text(dictionary), Literal::Text(wanted)) = (&self.kind, &value.literal) else {
+            return Vec::new();
+        };
+        let finder = memmem::Finder::new(wanted);
+        let matches = |text: &str| match part {
+            TextMatch::Contains => finder.find(text.as_bytes()).is_some(),
+            TextMatch::StartsWith => text.starts_with(wanted),
+            TextMatch::EndsWith => text.ends_with(wanted),
+        };
+        let found = (0..dictionary.len()).filter(|at| matches(dictionary.get(*at)));
+        found.filter_map(|at| i128::try_from(at).ok()).map(|at| at..=at).collect()
     }
 
     /// Returns the range of integers that match `operator` and `value`.
@@ -178,6 +200,8 @@ fn floats(values: &[f64], predicate: &Predicate, out: &mut [u64]) {
                 Operator::Equal | Operator::NotEqual => {}
             }
         }
+        // Only texts have parts, and only lists elements.
+        Predicate::Match(..) | Predicate::Has(_) => {}
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 
 /// A literal value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +15,71 @@ pub enum Literal {
     Boolean(bool),
     /// A time in RFC 3339, or a date, which stands for its midnight in UTC.
     Time(DateTime<Utc>),
+    /// A time before the as-of time of the snapshot.
+    Ago(Ago),
+}
+
+/// A time before the as-of time of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ago {
+    count: u32,
+    unit: AgoUnit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum AgoUnit {
+    Hours,
+    Days,
+    Weeks,
+    Months,
+    Years,
+}
+
+/// Units with their symbols and their names.
+const UNITS: [(AgoUnit, &str, &str); 5] = [
+    (AgoUnit::Hours, "h", "hour"),
+    (AgoUnit::Days, "d", "day"),
+    (AgoUnit::Weeks, "w", "week"),
+    (AgoUnit::Months, "mo", "month"),
+    (AgoUnit::Years, "y", "year"),
+];
+
+impl Ago {
+    /// Parses a text such as `-30d`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_prefix('-')?;
+        let (count, symbol) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+        let (unit, ..) = UNITS.into_iter().find(|(_, known, _)| symbol.eq_ignore_ascii_case(known))?;
+        Some(Self { count: count.parse().ok()?, unit })
+    }
+
+    /// Returns the time of `count` units such as `days`.
+    pub(super) fn of(count: &str, unit: &str) -> Option<Self> {
+        let unit = unit.to_ascii_lowercase();
+        let singular = unit.strip_suffix('s').unwrap_or(&unit);
+        let (unit, ..) = UNITS.into_iter().find(|(.., name)| singular == *name)?;
+        Some(Self { count: count.parse().ok()?, unit })
+    }
+
+    /// Returns the time before `as_of`; `None` if that is out of the calendar's range.
+    pub(super) fn before(self, as_of: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let count = i64::from(self.count);
+        let time = match self.unit {
+            AgoUnit::Hours => as_of.checked_sub_signed(TimeDelta::try_hours(count)?),
+            AgoUnit::Days => as_of.checked_sub_signed(TimeDelta::try_days(count)?),
+            AgoUnit::Weeks => as_of.checked_sub_signed(TimeDelta::try_weeks(count)?),
+            AgoUnit::Months => as_of.checked_sub_months(Months::new(self.count)),
+            AgoUnit::Years => as_of.checked_sub_months(Months::new(self.count.checked_mul(12)?)),
+        }?;
+        if is_representable(time) { Some(time) } else { None }
+    }
+}
+
+impl fmt::Display for Ago {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let symbol = UNITS.iter().find(|(unit, ..)| *unit == self.unit).map_or("", |(_, symbol, _)| symbol);
+        write!(f, "-{}{symbol}", self.count)
+    }
 }
 
 /// An exact decimal number: `mantissa` / 10^`scale`, without trailing zeros.
@@ -111,8 +176,13 @@ pub(super) fn time(text: &str) -> Option<DateTime<Utc>> {
         Some(date) => midnight(date),
         None => DateTime::parse_from_rfc3339(text).ok()?.to_utc(),
     };
-    // An offset can move a time outside of the years that RFC 3339 can represent.
-    if (0..=9_999).contains(&time.year()) { Some(time) } else { None }
+    // An offset can move a time out of the range.
+    if is_representable(time) { Some(time) } else { None }
+}
+
+/// Checks whether RFC 3339 can represent the year of `time`.
+fn is_representable(time: DateTime<Utc>) -> bool {
+    (0..=9_999).contains(&time.year())
 }
 
 impl Literal {
@@ -137,6 +207,7 @@ impl fmt::Display for Literal {
             }
             Self::Number(number) => write!(f, "{number}"),
             Self::Boolean(value) => write!(f, "{value}"),
+            Self::Ago(ago) => write!(f, "{ago}"),
             Self::Time(time) => f.write_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
         }
     }

@@ -6,13 +6,17 @@
 
 use super::{
     bitmap::Bitmap,
-    expression::{Expression, ExpressionError, FeatureName, Operand, Operator},
-    literal::{self, Literal},
+    catalog::{Catalog, ElementKind, ValueKind},
+    expression::{Expression, ExpressionError, FeatureName, Operand, Operator, TextMatch},
+    tokens::truncated,
 };
-use crate::feature::{FeatureView, near};
+use crate::feature::near;
 
 /// Greatest number of different conditions in an expression; each is a pass over all customers.
 pub const MAX_CONDITIONS: usize = 128;
+
+/// Greatest number of different searches for parts of texts, each a pass over all different texts.
+pub const MAX_SEARCHES: usize = 16;
 
 /// An expression compiled for a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +44,10 @@ pub enum Predicate {
     OneOf(Vec<Operand>),
     /// Compares with the operand by an operator other than `=` and `!=`.
     Compare(Operator, Operand),
+    /// Compares a part of the text with the operand.
+    Match(TextMatch, Operand),
+    /// Is a list that has the operand.
+    Has(Operand),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,23 +56,6 @@ enum PlanNode {
     Any(Vec<PlanNode>),
     /// Index of a leaf, and whether the set is complemented.
     Leaf(usize, bool),
-}
-
-/// The kind of values of a feature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ValueKind {
-    /// Text.
-    Text,
-    /// Integers.
-    Integer,
-    /// Decimals and floating-point numbers.
-    Number,
-    /// Dates and timestamps.
-    Time,
-    /// Booleans.
-    Boolean,
-    /// Lists and structs, which can only be compared with null.
-    Nested,
 }
 
 impl Leaf {
@@ -93,88 +84,14 @@ impl Predicate {
     pub fn operands(&self) -> &[Operand] {
         match self {
             Self::OneOf(operands) => operands,
-            Self::Compare(_, operand) => std::slice::from_ref(operand),
+            Self::Compare(_, operand) | Self::Match(_, operand) | Self::Has(operand) => {
+                std::slice::from_ref(operand)
+            }
         }
     }
-}
-
-impl ValueKind {
-    /// Returns the kind of an Arrow type as written in the manifest.
-    #[must_use]
-    pub fn of(data_type: &str) -> Self {
-        match data_type.split('(').next().unwrap_or_default() {
-            "Utf8" => Self::Text,
-            "Int32" | "Int64" => Self::Integer,
-            "Float64" | "Decimal128" => Self::Number,
-            "Date32" | "Timestamp" => Self::Time,
-            "Boolean" => Self::Boolean,
-            _ => Self::Nested,
-        }
-    }
-
-    /// Returns the noun for error messages.
-    fn noun(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Integer | Self::Number => "a number",
-            Self::Time => "a time",
-            Self::Boolean => "true or false",
-            Self::Nested => "a list or a struct",
-        }
-    }
-}
-
-/// The names that expressions can refer to.
-#[derive(Debug, Clone, Copy)]
-pub struct Catalog<'a> {
-    /// The views.
-    pub views: &'a [FeatureView],
-    /// The names of the segments.
-    pub segments: &'a [&'a str],
 }
 
 impl Catalog<'_> {
-    /// Returns the kind of values of a feature.
-    ///
-    /// # Errors
-    /// Fails if the view or the feature does not exist; the message suggests similar names.
-    pub fn kind(&self, name: &FeatureName) -> Result<ValueKind, ExpressionError> {
-        let error = |message: String| ExpressionError { position: name.at.0, message };
-        let Some(view) = self.views.iter().find(|view| view.name == name.view) else {
-            let hint = self.view_hint(name);
-            return Err(error(format!("there is no view `{}`{hint}", truncated(&name.view))));
-        };
-        let Some(feature) = view.features.iter().find(|feature| feature.name == name.feature) else {
-            let hint = self.feature_hint(view, name);
-            let (view, feature) = (&view.name, truncated(&name.feature));
-            return Err(error(format!("there is no feature `{feature}` in view {view}{hint}")));
-        };
-        Ok(ValueKind::of(&feature.data_type))
-    }
-
-    /// Suggests a feature with a similar full name, else a view with a similar name.
-    fn view_hint(&self, name: &FeatureName) -> String {
-        let names: Vec<String> = self.views.iter().flat_map(feature_names).collect();
-        let hint = near::hint(&name.to_string(), names.iter().map(String::as_str));
-        if hint.is_empty() {
-            near::hint(&name.view, self.views.iter().map(|view| view.name.as_str()))
-        } else {
-            hint
-        }
-    }
-
-    /// Suggests a feature of `view` with a similar name, else features with the same name in other views.
-    fn feature_hint(&self, view: &FeatureView, name: &FeatureName) -> String {
-        let hint = near::hint(&name.feature, view.features.iter().map(|feature| feature.name.as_str()));
-        if !hint.is_empty() {
-            return hint;
-        }
-        let all = self.views.iter().flat_map(feature_names);
-        let is_same = |known: &String| known.split_once('.').is_some_and(|(_, f)| f == name.feature);
-        let same: Vec<String> = all.filter(is_same).take(3).collect();
-        if same.is_empty() { hint } else { format!("; did you mean {}?", same.join(" or ")) }
-    }
-
     /// Compiles `expression` to a plan.
     ///
     /// # Errors
@@ -182,6 +99,14 @@ impl Catalog<'_> {
     pub fn plan(&self, expression: &Expression) -> Result<AudiencePlan, ExpressionError> {
         let mut leaves = Vec::new();
         let root = self.node(expression, false, &mut leaves)?;
+        let is_search = |leaf: &&Leaf| matches!(leaf, Leaf::Predicate(_, Predicate::Match(..)));
+        if leaves.iter().filter(is_search).count() > MAX_SEARCHES {
+            let message = format!(
+                "an expression may have at most {MAX_SEARCHES} different conditions with `contains`, `starts \
+                 with` or `ends with`"
+            );
+            return Err(ExpressionError { position: 0, message });
+        }
         if leaves.len() > MAX_CONDITIONS {
             let message = format!(
                 "an expression may have at most {MAX_CONDITIONS} different conditions, this one has {}",
@@ -227,9 +152,32 @@ impl Catalog<'_> {
                 let predicate = self.comparison(feature, *operator, operand)?;
                 Ok(predicate_node(feature, predicate, not, leaves))
             }
+            Expression::Has(feature, element) => {
+                let of_list = match self.kind(feature)? {
+                    ValueKind::List(ElementKind::Text) => ValueKind::Text,
+                    ValueKind::List(ElementKind::Number) => ValueKind::Number,
+                    ValueKind::List(ElementKind::Time) => ValueKind::Time,
+                    kind => {
+                        let found = kind.noun();
+                        let message = format!("{feature} is {found}; `has` needs a list of texts or numbers");
+                        return Err(ExpressionError { position: feature.at.0, message });
+                    }
+                };
+                let element = self.operand(feature, of_list, element)?;
+                Ok(predicate_node(feature, Predicate::Has(element), not, leaves))
+            }
+            Expression::Match(feature, part, text) => {
+                let kind = self.kind(feature)?;
+                if kind != ValueKind::Text {
+                    let message = format!("{feature} is {}; `{part}` needs a text", kind.noun());
+                    return Err(ExpressionError { position: feature.at.0, message });
+                }
+                let text = self.operand(feature, kind, text)?;
+                Ok(predicate_node(feature, Predicate::Match(*part, text), not, leaves))
+            }
             Expression::In(feature, operands) => {
                 let kind = self.kind(feature)?;
-                let checked = operands.iter().map(|operand| checked_operand(feature, kind, operand));
+                let checked = operands.iter().map(|operand| self.operand(feature, kind, operand));
                 let mut checked = checked.collect::<Result<Vec<_>, _>>()?;
                 // Lists with the same values are the same set.
                 checked.sort_by(|a, b| a.literal.cmp(&b.literal));
@@ -247,7 +195,7 @@ impl Catalog<'_> {
         operand: &Operand,
     ) -> Result<Predicate, ExpressionError> {
         let kind = self.kind(feature)?;
-        let operand = checked_operand(feature, kind, operand)?;
+        let operand = self.operand(feature, kind, operand)?;
         if operator == Operator::Equal {
             return Ok(Predicate::OneOf(vec![operand]));
         }
@@ -257,10 +205,6 @@ impl Catalog<'_> {
         }
         Ok(Predicate::Compare(operator, operand))
     }
-}
-
-fn feature_names(view: &FeatureView) -> impl Iterator<Item = String> {
-    view.features.iter().map(|feature| format!("{}.{}", view.name, feature.name))
 }
 
 /// Returns the node for a predicate. If negated, it excludes customers for whom the feature is null.
@@ -284,47 +228,6 @@ fn leaf_index(leaves: &mut Vec<Leaf>, leaf: Leaf) -> usize {
         leaves.push(leaf);
         leaves.len() - 1
     })
-}
-
-/// Returns `operand` converted to the kind of `feature`, or an error with advice.
-fn checked_operand(
-    feature: &FeatureName,
-    kind: ValueKind,
-    operand: &Operand,
-) -> Result<Operand, ExpressionError> {
-    let converted = match (kind, &operand.literal) {
-        (ValueKind::Text, Literal::Text(_))
-        | (ValueKind::Integer | ValueKind::Number, Literal::Number(_))
-        | (ValueKind::Boolean, Literal::Boolean(_))
-        | (ValueKind::Time, Literal::Time(_)) => Some(operand.clone()),
-        // A time may be quoted.
-        (ValueKind::Time, Literal::Text(text)) => {
-            literal::time(text).map(|time| Operand { literal: Literal::Time(time), at: operand.at })
-        }
-        _ => None,
-    };
-    converted.ok_or_else(|| {
-        let advice = match kind {
-            ValueKind::Text if matches!(operand.literal, Literal::Number(_)) && feature.view == "profile" => {
-                "; put text in quotes, or set the column's type by `types` in [raw.customers]: CSV columns \
-                 are text by default"
-            }
-            ValueKind::Text => "; put text in quotes",
-            ValueKind::Time => "; write a date, or a time with its zone such as 2011-12-09T12:50:00Z",
-            _ => "",
-        };
-        let (noun, found) = (kind.noun(), truncated(&operand.literal.to_string()));
-        let message = match kind {
-            ValueKind::Nested => format!("{feature} is {noun}, which can only be compared with null"),
-            _ => format!("{feature} is {noun} and cannot be compared with {found}{advice}"),
-        };
-        ExpressionError { position: operand.at.0, message }
-    })
-}
-
-/// Returns at most 64 characters of `word` for a message.
-fn truncated(word: &str) -> String {
-    word.chars().take(64).collect()
 }
 
 /// Number of words that are combined at a time, so that the words of all sets stay in the L1 cache.

@@ -21,8 +21,9 @@ use super::{
 use crate::{
     audience::{
         Bitmap, ErasedTexts, Expression, FeatureColumn, FeatureName, Leaf, SortedCustomers,
+        catalog::Catalog,
         figures::Figures,
-        plan::{self, Catalog, Predicate},
+        plan::{self, Predicate},
     },
     config::AudienceConfig,
     feature::{PackedTexts, SegmentKind, is_name},
@@ -124,7 +125,7 @@ pub(super) async fn write(
         .map(|segment| segment.name.as_str())
         .chain(audiences.iter().map(|audience| audience.name.as_str()))
         .collect();
-    let known = Catalog { views: &manifest.views, segments: &segments };
+    let known = Catalog { views: &manifest.views, segments: &segments, as_of: manifest.as_of };
     let measures = Measures::read(&mut cache).await?;
     let target = SnapshotTarget { lake, id: &manifest.id };
     let mut taken = Bitmap::empty(cache.sets.customers());

@@ -10,8 +10,9 @@ use crate::{
     audience::{
         AudiencePlan, Bitmap, Expression, ExpressionError, FeatureColumn, FeatureName, Leaf, SortedCustomers,
         breakdown::{self, Buckets, ValueCounts},
+        catalog::{Catalog, ValueKind},
         figures::Figures,
-        plan::{self, Catalog, Predicate, ValueKind},
+        plan::{self, Predicate},
     },
     feature::{CustomerId, InvalidId, PackedTexts, Tier},
     snapshot::SnapshotError,
@@ -311,7 +312,8 @@ impl Served {
     fn plan(&self, expression: &Expression) -> Result<AudiencePlan, ExpressionError> {
         let segments: Vec<&str> =
             self.manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
-        Catalog { views: &self.manifest.views, segments: &segments }.plan(expression)
+        Catalog { views: &self.manifest.views, segments: &segments, as_of: self.manifest.as_of }
+            .plan(expression)
     }
 
     /// Returns the erased customers of the snapshot; `None` if the erasure list is empty. They are located on
@@ -350,7 +352,7 @@ impl Served {
     }
 
     fn kind(&self, name: &FeatureName) -> Result<ValueKind, ExpressionError> {
-        Catalog { views: &self.manifest.views, segments: &[] }.kind(name)
+        Catalog { views: &self.manifest.views, segments: &[], as_of: self.manifest.as_of }.kind(name)
     }
 
     /// Checks that members can be ordered by `feature`.

@@ -53,6 +53,7 @@ struct Feature {
     kind: String,
     /// Values that occur in the snapshot.
     seen: Vec<Value>,
+    as_of: String,
 }
 
 impl Feature {
@@ -90,6 +91,21 @@ impl Feature {
                 (ours, format!("'{}'", text.replace('\'', "''")))
             }
             ("Boolean", value) => (value.to_string(), value.to_string()),
+            ("Date32" | "Timestamp", _) if dice.below(4) == 0 => {
+                let (symbol, word, sql) = *dice.one(&[
+                    ("h", "hours", "HOUR"),
+                    ("d", "days", "DAY"),
+                    ("w", "weeks", "WEEK"),
+                    ("mo", "months", "MONTH"),
+                    ("y", "year", "YEAR"),
+                ]);
+                let count = dice.below(20);
+                let ours = match dice.below(2) {
+                    0 => format!("-{count}{symbol}"),
+                    _ => format!("{count} {word} ago"),
+                };
+                (ours, format!("(TIMESTAMP '{}' - INTERVAL {count} {sql})", self.as_of))
+            }
             ("Date32", Value::String(day)) => (day.clone(), format!("TIMESTAMP '{day}'")),
             ("Timestamp", Value::String(time)) => {
                 let sql = format!("TIMESTAMP '{}'", time.trim_end_matches('Z').replace('T', " "));
@@ -143,7 +159,10 @@ fn expression(dice: &mut Dice, features: &[Feature], segments: &[String], depth:
     let feature = dice.one(features);
     let (ours, sql) = (feature.ours(), feature.sql());
     let nested = matches!(feature.kind.as_str(), "List" | "Struct");
-    match if nested { 0 } else { dice.below(8) } {
+    if feature.kind == "Utf8" && dice.below(4) == 0 {
+        return part_of_text(dice, feature);
+    }
+    match if nested { 0 } else { dice.below(9) } {
         0 => {
             let not = if dice.below(2) == 0 { "" } else { " not" };
             (format!("{ours} is{not} null"), format!("{sql} IS{not} NULL"))
@@ -155,6 +174,14 @@ fn expression(dice: &mut Dice, features: &[Feature], segments: &[String], depth:
             };
             let not = if dice.below(3) == 0 { "not " } else { "" };
             (format!("{ours} {not}in ({})", list(|v| &v.0)), format!("{sql} {not}IN ({})", list(|v| &v.1)))
+        }
+        2 if feature.kind != "Boolean" => {
+            let (least, most) = (feature.value(dice), feature.value(dice));
+            let not = if dice.below(3) == 0 { "not " } else { "" };
+            (
+                format!("{ours} {not}between {} and {}", least.0, most.0),
+                format!("{sql} {not}BETWEEN {} AND {}", least.1, most.1),
+            )
         }
         _ => {
             let operators: &[(&str, &str)] = match feature.kind.as_str() {
@@ -173,6 +200,22 @@ fn expression(dice: &mut Dice, features: &[Feature], segments: &[String], depth:
             (format!("{ours} {} {}", operator.0, value.0), format!("{sql} {} {}", operator.1, value.1))
         }
     }
+}
+
+/// Returns a condition on a part of a text, which occurs in one of the feature's values.
+fn part_of_text(dice: &mut Dice, feature: &Feature) -> (String, String) {
+    let seen = dice.one(&feature.seen).as_str().unwrap_or_default().to_owned();
+    let chars: Vec<char> = seen.chars().collect();
+    let from = dice.below(chars.len() + 1);
+    let to = from + dice.below(chars.len() - from + 1);
+    let part: String = chars[from..to].iter().collect();
+    let (ours, sql) =
+        *dice.one(&[("contains", "contains"), ("starts with", "starts_with"), ("ends with", "ends_with")]);
+    let not = *dice.one(&["", "not "]);
+    (
+        format!("{} {not}{ours} \"{}\"", feature.ours(), part.replace('\\', "\\\\").replace('"', "\\\"")),
+        format!("{not}{sql}({}, '{}')", feature.sql(), part.replace('\'', "''")),
+    )
 }
 
 fn bracketed(text: &str) -> String {
@@ -206,6 +249,7 @@ async fn features(manifest: &Manifest, service: &Service) -> Vec<Feature> {
     let some = service.post("/v1/audiences", all_customers.to_string()).await;
     assert_eq!(some.status, 200, "{}", some.text);
     let some = some.json();
+    let as_of = manifest.as_of.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
     let mut features = Vec::new();
     for view in &manifest.views {
         for feature in &view.features {
@@ -214,7 +258,8 @@ async fn features(manifest: &Manifest, service: &Service) -> Vec<Feature> {
             let seen: Vec<Value> = values.filter(|value| !value.is_null()).collect();
             let kind = feature.data_type.split('(').next().unwrap().to_owned();
             if !seen.is_empty() {
-                features.push(Feature { view: view.name.clone(), name: feature.name.clone(), kind, seen });
+                let (view, name) = (view.name.clone(), feature.name.clone());
+                features.push(Feature { view, name, kind, seen, as_of: as_of.clone() });
             }
         }
     }

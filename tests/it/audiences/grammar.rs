@@ -1,7 +1,9 @@
 //! The grammar of expressions: formatted expressions parse to the same expression, and no input panics.
 
 use chrono::DateTime;
-use larder::audience::{Decimal, Expression, FeatureName, Literal, MAX_DEPTH, Operand, Operator, Position};
+use larder::audience::{
+    Decimal, Expression, FeatureName, Literal, MAX_DEPTH, Operand, Operator, Position, TextMatch,
+};
 use proptest::prelude::*;
 
 fn operand() -> impl Strategy<Value = Operand> {
@@ -27,12 +29,17 @@ fn expression() -> impl Strategy<Value = Expression> {
         Operator::Greater,
         Operator::AtLeast,
     ]);
+    let part =
+        proptest::sample::select(vec![TextMatch::Contains, TextMatch::StartsWith, TextMatch::EndsWith]);
     let test = prop_oneof![
         ".{1,8}".prop_map(|name| Expression::Segment(name, Position(0))),
         (feature.clone(), operator, operand())
             .prop_map(|(name, operator, operand)| Expression::Compare(name, operator, operand)),
         (feature.clone(), prop::collection::vec(operand(), 1..4))
             .prop_map(|(name, operands)| Expression::In(name, operands)),
+        (feature.clone(), part, operand())
+            .prop_map(|(name, part, operand)| Expression::Match(name, part, operand)),
+        (feature.clone(), operand()).prop_map(|(name, operand)| Expression::Has(name, operand)),
         feature.prop_map(Expression::IsNull),
     ];
     test.prop_recursive(6, 40, 4, |inner| {
@@ -63,7 +70,8 @@ proptest! {
     #[test]
     fn random_tokens_do_not_panic(pieces in prop::collection::vec(proptest::sample::select(vec![
         "segment", ":", "champions", " ", "rfm.monetary", ">=", "1000", "not ", "(", ")", " and ", " or ",
-        "in", ",", "is", "null",
+        "in", ",", "is", "null", " between ", " contains ", " has ", " starts ", " ends ", " with ",
+        "-30d", "2 weeks ago",
         "\"", "'", "\\", "-", "1e9", "2011-12-09T12:50:00Z", "true", "é", "<",
     ]), 0..20)) {
         let text = pieces.concat();
@@ -100,6 +108,20 @@ fn every_form_is_parsed_to_its_canonical_form() {
         ),
         ("a.b : TRUE or a.c=Île-de-France", "a.b = true or a.c = \"Île-de-France\""),
         ("not not segment : x", "not not segment:x"),
+        (
+            "a.b between 1 and 2 and a.c not BETWEEN x and y",
+            "(a.b >= 1 and a.b <= 2) and not (a.c >= \"x\" and a.c <= \"y\")",
+        ),
+        (
+            "a.b contains 'ä b' or a.b not starts with x or a.b ends  WITH \"1\"",
+            "a.b contains \"ä b\" or not a.b starts with \"x\" or a.b ends with \"1\"",
+        ),
+        (
+            "a.b >= -30d and a.c < 1 year ago and a.d > 6 MONTHS ago",
+            "a.b >= -30d and a.c < -1y and a.d > -6mo",
+        ),
+        ("a.b has x and a.b not has 'y z'", "a.b has \"x\" and not a.b has \"y z\""),
+        ("a.b in (-1w, 12 hours ago, 30, days)", "a.b in (-1w, -12h, 30, \"days\")"),
     ] {
         assert_eq!(read(text), same, "{text}");
     }
@@ -113,7 +135,12 @@ fn parse_errors_have_position_and_expectation() {
         ("segment:", 8, "expected the name of a segment, found the end"),
         ("segment > a", 7, "segments have no order"),
         ("é.b = 1 and", 11, "found the end"),
-        ("a.b 1", 4, "expected `:`, `=`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `is`, found `1`"),
+        ("a.b 1", 4, "`in`, `between`, `contains`, `starts with`, `ends with`, `has` or `is`, found `1`"),
+        ("a.b between 1 or 2", 14, "expected `and` and the upper bound of `between`, found `or`"),
+        ("a.b starts x", 11, "expected `with` after `starts`, found `x`"),
+        ("a.b not like x", 4, "found `not`"),
+        ("a.b > 30 days", 9, "found `days`"),
+        ("a.b > -30m", 6, "neither a number"),
         ("a.b = null", 6, "write `is null`"),
         ("a.b = 85123A", 6, "put text in quotes"),
         ("a.b = United Kingdom", 13, "expected `and`, `or` or the end, found `Kingdom`"),
