@@ -12,7 +12,7 @@ pub(super) mod selection;
 mod snapshot_read;
 pub(super) mod time_range;
 
-pub(super) use body::{JsonBody, RawJsonBody, ReceivedBody};
+pub(super) use body::{JsonBody, RawJsonBody, ReceivedBody, drop_short_body};
 pub(super) use customer_ids::{BatchId, MAX_IDS, customer_id};
 pub(super) use path::{FromPath, ModelName, PathParam, ProductId, SegmentName};
 pub(super) use query::{Query, limit, names};

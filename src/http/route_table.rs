@@ -14,7 +14,7 @@ use crate::{config::Scope, telemetry::Metrics};
 const UNMATCHED: &str = "unmatched";
 
 /// The endpoints that operators and orchestrators ask, which answer under any load.
-const PROBES: &[&str] = &["/healthz", "/readyz", "/health", "/metrics"];
+pub(super) const PROBES: &[&str] = &["/healthz", "/readyz", "/health", "/metrics"];
 /// Endpoints with a scope whose answers are short.
 const SHORT: &[&str] = &["/v1/customers/{id}", "/metrics"];
 

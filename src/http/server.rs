@@ -3,11 +3,13 @@
 use std::{
     convert::Infallible,
     net::IpAddr,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use axum::Router;
+use futures::stream::{FuturesUnordered, StreamExt};
 use http_body_util::BodyExt;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -22,6 +24,7 @@ use tokio::{
 use super::{
     App, Tls,
     layers::{self, Peer},
+    route_table::PROBES,
     router,
 };
 use crate::{open_files, telemetry::LogThrottle, workers::Workers};
@@ -40,10 +43,15 @@ const SPARE_TIME: Duration = Duration::from_secs(2);
 /// asks for more only when a third is gone: for a slow client that looks as if it read nothing for minutes.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 256 << 10;
+/// The longest time for which a new connection waits for its first request before a worker gets it.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, for example when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves connections of `listener`, each on one of the `workers`, until `stop` ends.
+///
+/// A connection that begins with a probe is served here instead, since a worker may have a thousand requests
+/// before it. The first other request is the last one on such a connection.
 ///
 /// Then `/readyz` answers 503, open requests finish, and connections still open after the drain time are
 /// closed.
@@ -67,17 +75,42 @@ pub async fn serve(
     tokio::pin!(draining);
     let throttle = LogThrottle::default();
     let connections = Connections::new(&app.config, open_files::raise_limit(), &app.metrics);
+    let start = |accepted: Accepted| {
+        let begins_with_probe = accepted.begins_with_probe;
+        let (tls, watcher) = (tls.clone(), graceful.watcher());
+        let served = connection(accepted, tls, watcher, Arc::clone(&app), router.clone());
+        if begins_with_probe {
+            tokio::spawn(served);
+        } else {
+            workers.spawn(served);
+        }
+    };
+    let mut starting = FuturesUnordered::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Some(accepted) = starting.next() => {
+                start(accepted);
+                continue;
+            }
             () = &mut draining => break,
         };
-        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer.ip()))) {
-            Ok((stream, client)) => {
-                let place = connections.admit(client).await;
-                let accepted = Accepted { stream, client, place };
-                let (tls, watcher) = (tls.clone(), graceful.watcher());
-                workers.spawn(connection(accepted, tls, watcher, Arc::clone(&app), router.clone()));
+        match accepted {
+            Ok((stream, peer)) => {
+                let mut admitted = pin!(connections.admit(peer.ip()));
+                let place = loop {
+                    tokio::select! {
+                        place = &mut admitted => break place,
+                        Some(accepted) = starting.next() => start(accepted),
+                    }
+                };
+                let accepted = Accepted { stream, client: peer.ip(), place, begins_with_probe: false };
+                if accepted.place.is_spare() {
+                    // Gets the answer to a probe, or 503.
+                    start(Accepted { begins_with_probe: true, ..accepted });
+                } else {
+                    starting.push(accepted.with_first_request(tls.is_some()));
+                }
             }
             Err(error) => {
                 throttle.log(&error.to_string(), |suppressed| {
@@ -88,6 +121,9 @@ pub async fn serve(
         }
     }
     drop(listener);
+    while let Some(accepted) = starting.next().await {
+        start(accepted);
+    }
     if tokio::time::timeout(app.config.drain, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = app.config.drain.as_secs(), "drain time exceeded: open requests dropped");
     }
@@ -107,9 +143,28 @@ fn limit_unsent(stream: &TcpStream) {
 
 /// A connection that was accepted.
 struct Accepted {
-    stream: std::net::TcpStream,
+    stream: TcpStream,
     client: IpAddr,
     place: Place,
+    begins_with_probe: bool,
+}
+
+impl Accepted {
+    /// Waits for the first request, and notes whether it is a probe. Over TLS the request is not known yet.
+    async fn with_first_request(mut self, is_tls: bool) -> Self {
+        if !is_tls {
+            let mut start = [0; 32];
+            let peeked = tokio::time::timeout(FIRST_REQUEST, self.stream.peek(&mut start)).await;
+            self.begins_with_probe = matches!(peeked, Ok(Ok(length)) if is_probe(&start[..length]));
+        }
+        self
+    }
+}
+
+/// Returns whether a request whose first bytes are `start` is a probe.
+fn is_probe(start: &[u8]) -> bool {
+    let Some(path) = start.strip_prefix(b"GET ") else { return false };
+    PROBES.iter().any(|probe| path.strip_prefix(probe.as_bytes()).is_some_and(|rest| rest.starts_with(b" ")))
 }
 
 /// Serves one connection, after a TLS handshake where TLS is configured.
@@ -120,9 +175,14 @@ async fn connection(
     app: Arc<App>,
     router: Router,
 ) {
-    let Accepted { stream, client, place } = accepted;
+    let Accepted { stream, client, place, begins_with_probe } = accepted;
+    // The reactor of the worker takes the stream over.
+    let stream = match stream.into_std().and_then(TcpStream::from_std) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "cannot register a connection with the reactor"),
+    };
     let is_spare = place.is_spare();
-    let peer = Peer::new(client, is_spare);
+    let peer = Peer::new(client, is_spare, begins_with_probe);
     let served = serve_stream(stream, peer, tls, watcher, app, router);
     if is_spare {
         tokio::select! {
@@ -137,17 +197,13 @@ async fn connection(
 
 /// Serves one connection of `peer`.
 async fn serve_stream(
-    stream: std::net::TcpStream,
+    stream: TcpStream,
     peer: Peer,
     tls: Option<Arc<Tls>>,
     watcher: Watcher,
     app: Arc<App>,
     router: Router,
 ) {
-    let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "cannot register a connection with the reactor"),
-    };
     let _ = stream.set_nodelay(true);
     limit_unsent(&stream);
     match tls {

@@ -4,10 +4,11 @@
 use std::{
     num::NonZeroUsize,
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use larder::config::Config;
+use larder::{config::Config, workers::Workers};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -63,7 +64,7 @@ async fn connections_beyond_a_bound_answer_probes_only() {
         let service = shop.open().await;
         let (mut first, mut second) = (connect(&service.url).await, connect(&service.url).await);
         for stream in [&mut first, &mut second] {
-            assert!(ask(stream, "/healthz").await.contains("\r\n\r\n{"));
+            assert!(ask(stream, "/v1/customers/loyal").await.starts_with("HTTP/1.1 200"));
         }
         for path in ["/healthz", "/readyz", "/health", "/metrics"] {
             let answer = get_anew(&service, path).await;
@@ -143,6 +144,72 @@ async fn requests_beyond_the_queue_get_503() {
 }
 
 #[tokio::test]
+async fn connection_of_a_refused_batch_is_kept() {
+    let mut shop = corners();
+    shop.config.http.queue = number(1);
+    let service = shop.open().await;
+    let ids: Vec<&str> = std::iter::repeat_n("a customer id of many bytes", 1_000).collect();
+    let body = json!({ "ids": ids }).to_string();
+    let request = format!(
+        "POST /v1/customers/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let refused = async || {
+        let batches = (0..64).map(|_| async {
+            let mut stream = connect(&service.url).await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let head = head_of(&mut stream).await;
+            if head.starts_with("HTTP/1.1 503") { Some((stream, head)) } else { None }
+        });
+        futures::future::join_all(batches).await.into_iter().flatten().collect::<Vec<_>>()
+    };
+    for (mut stream, head) in eventually(refused, |refused| !refused.is_empty()).await {
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let received = head.split_once("\r\n\r\n").unwrap().1.len();
+        let mut rest = vec![0; length.trim().parse::<usize>().unwrap() - received];
+        stream.read_exact(&mut rest).await.unwrap();
+        assert!(ask(&mut stream, "/v1/customers/loyal").await.starts_with("HTTP/1.1 200"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn probes_do_not_wait_for_busy_threads() {
+    let shop = corners();
+    let built = shop.build().await;
+    shop.publish(&built.manifest.id).await;
+    let workers = Arc::new(Workers::start(2).unwrap());
+    let service = shop.serve_on(Arc::clone(&workers)).await;
+    let busy = (0..workers.count()).map(|number| {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        workers.handle(number).spawn(async move {
+            let _ = begin.send(());
+            let _ = released.recv();
+        });
+        async move { begun.await.map(|()| release) }
+    });
+    let busy = futures::future::join_all(busy).await;
+    for probe in ["/healthz", "/readyz", "/health", "/metrics"] {
+        assert_eq!(get_anew(&service, probe).await.status, 200, "{probe}");
+    }
+    // A connection that began with a probe is kept for probes, and for one other request.
+    let mut stream = connect(&service.url).await;
+    for _ in 0..2 {
+        assert!(ask(&mut stream, "/healthz").await.starts_with("HTTP/1.1 200"));
+    }
+    let last = ask(&mut stream, "/v1/customers/loyal").await;
+    assert!(last.starts_with("HTTP/1.1 200") && last.contains("connection: close"), "{last}");
+    let read = get_anew(&service, "/v1/customers/loyal");
+    let release = async {
+        // The read has arrived, and waits.
+        eventually(|| service.metric("larder_http_connections"), |connections| *connections >= 2.0).await;
+        drop(busy);
+    };
+    assert_eq!(tokio::join!(read, release).0.status, 200);
+}
+
+#[tokio::test]
 async fn bodies_beyond_their_memory_get_503() {
     let mut shop = corners();
     shop.config.http.bodies = 1_000;
@@ -199,7 +266,7 @@ async fn requests_that_wait_longer_than_the_deadline_get_504_in_time() {
     let mut streams = Vec::new();
     for _ in 0..300 {
         let mut stream = connect(&service.url).await;
-        assert!(ask(&mut stream, "/healthz").await.starts_with("HTTP/1.1 200"));
+        assert!(ask(&mut stream, "/v1/segments/all").await.starts_with("HTTP/1.1 200"));
         streams.push(stream);
     }
     // More work than fits into the deadline, all sent at once.

@@ -18,6 +18,9 @@ use crate::http::{App, Problem};
 /// gets the answer; then the connection is closed.
 const DRAINED: usize = 16;
 
+/// Length in bytes of a short body.
+const SHORT: u64 = 64 << 10;
+
 /// The text of a body that must be JSON.
 #[derive(Debug)]
 pub(crate) struct RawJsonBody(Bytes);
@@ -96,6 +99,13 @@ impl ReceivedBody {
             Ok(()) => read(body, limit, hold).await,
             Err(problem) => Err(problem),
         })
+    }
+}
+
+/// Reads a short body and drops it. To close the connection and to accept a new one costs more.
+pub(crate) async fn drop_short_body(mut body: Incoming) {
+    if body.size_hint().upper().is_some_and(|length| length <= SHORT) {
+        while let Some(Ok(_)) = body.frame().await {}
     }
 }
 

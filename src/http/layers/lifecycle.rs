@@ -23,7 +23,7 @@ use crate::{
     http::{
         App,
         access::Access,
-        extract::ReceivedBody,
+        extract::{ReceivedBody, drop_short_body},
         problem::{self, Problem},
         reply::audit::{AuditNote, AuditedRequest},
         route_table::{Need, Route},
@@ -109,6 +109,9 @@ pub(crate) async fn respond(
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if app.config.tls.is_some() {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STRICT_TRANSPORT));
+    }
+    if peer.is_beside_listener && !route.is_probe {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     headers.insert(REQUEST_ID, id);
     Ok(response)
@@ -205,9 +208,15 @@ async fn answer_in_turns(
     let Layers { queue, bodies, .. } = &app.layers;
     let shed = |reason| app.metrics.http_shed.with_label_values(&[reason]).inc();
     let enter = || queue.enter().inspect_err(|_| shed("queue"));
-    let mut place = enter()?;
-    let mut memory = bodies.body();
     let (mut parts, body) = request.into_parts();
+    let mut place = match enter() {
+        Ok(place) => place,
+        Err(problem) => {
+            drop_short_body(body).await;
+            return Err(problem);
+        }
+    };
+    let mut memory = bodies.body();
     let body = if parts.method == Method::POST {
         // A slow body takes no place from requests that are complete.
         drop(place);

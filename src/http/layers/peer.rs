@@ -11,6 +11,8 @@ pub(crate) struct Peer {
     pub(super) client: Box<str>,
     /// Whether the connection is beyond a bound, so that only probes are answered.
     pub(super) is_spare: bool,
+    /// Whether the connection began with a probe, so that it is served beside the listener.
+    pub(super) is_beside_listener: bool,
     /// The turns of the thread that answers.
     pub(super) pace: Arc<Pace>,
 }
@@ -22,7 +24,8 @@ impl Peer {
     }
 
     /// Returns the peer of a connection that the current thread answers.
-    pub(crate) fn new(client: IpAddr, is_spare: bool) -> Self {
-        Self { client: client.to_canonical().to_string().into(), is_spare, pace: Pace::of_thread() }
+    pub(crate) fn new(client: IpAddr, is_spare: bool, is_beside_listener: bool) -> Self {
+        let client = client.to_canonical().to_string().into();
+        Self { client, is_spare, is_beside_listener, pace: Pace::of_thread() }
     }
 }

@@ -97,10 +97,14 @@ impl Shop {
 
     /// Serves the current snapshot, if there is one.
     pub(crate) async fn serve(&self) -> Service {
+        self.serve_on(Arc::new(Workers::start(2).unwrap())).await
+    }
+
+    /// Serves the current snapshot, if there is one, with the given threads.
+    pub(crate) async fn serve_on(&self, workers: Arc<Workers>) -> Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
-        let workers = Workers::start(2).unwrap();
         let tair =
             self.config.tair.as_ref().map(|config| (Tair::connect(config, Some(&workers)).unwrap(), config));
         let serving = Serving::with_tair(self.lake(), tair, &self.config.serving, Arc::clone(&metrics));
