@@ -21,7 +21,7 @@ use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::{AudienceError, ReadError, Served, Serving};
-use crate::snapshot::{SnapshotError, reader::FetchedRowRun, run_blocking};
+use crate::snapshot::{SnapshotError, column_scan::SelectPositions, reader::FetchedRowRun, run_blocking};
 
 mod cell;
 mod columns;
@@ -51,6 +51,9 @@ use self::{
 const AHEAD: usize = 2;
 /// Number of members that are sorted by rank at a time.
 const SORTED_MEMBERS: u32 = 65_536;
+/// If fewer than one customer of so many is exported as Parquet, the others are skipped in the snapshot. To
+/// skip rows here and there costs more than to decode all.
+const SPARSE: u64 = 16;
 /// Number of pieces that are buffered for the receiver.
 const BUFFERED_PIECES: usize = 4;
 
@@ -330,13 +333,19 @@ impl ExportTask {
         let ranks = self.ranks().await?;
         let mut found = 0;
         for pass in self.passes(&ranks) {
-            let mut batches = served.reader.files().text_views_with_id(&feature_names);
-            let (mut start, mut unsorted) = (0, Vec::new());
+            let members = ranks.count_in(pass.clone());
+            let is_sparse = members > 0 && members < served.manifest.customers / SPARSE;
+            let selected: Option<SelectPositions> = is_sparse.then(|| {
+                let (ranks, pass) = (Arc::clone(&ranks), pass.clone());
+                Arc::new(move |places| ranks.ranges(places, pass.clone())) as SelectPositions
+            });
+            let mut batches = served.reader.files().text_views_with_id(&feature_names, selected);
+            let mut all_ranks = ranks.from(0, pass).filter(|rank| !is_sparse || *rank > 0);
+            let mut unsorted = Vec::new();
             let mut next = batches.next().await;
             while let Some(batch) = next {
                 let batch = batch.map_err(Arc::new)?;
-                let batch_ranks: Vec<u32> = ranks.from(start, pass.clone()).take(batch.num_rows()).collect();
-                start += batch.num_rows() as u64;
+                let batch_ranks: Vec<u32> = all_ranks.by_ref().take(batch.num_rows()).collect();
                 let selected = batch_ranks.iter().filter(|rank| **rank > 0).count() as u64;
                 // The first batch is used even if no row is selected, since it determines the column types.
                 if selected == 0 && file.has_begun() {
