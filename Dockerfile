@@ -1,11 +1,12 @@
-# The whole of Larder: `docker build -t larder .`; with `--build-arg FEATURES=--no-default-features` one that only serves and publishes.
+# All of Larder: `docker build -t larder .`; with `--build-arg FEATURES=--no-default-features` an image that only
+# serves and publishes.
 FROM rust:1.95-bookworm AS build
 WORKDIR /larder
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY benches benches
 COPY openapi openapi
-ARG FEATURES=
+ARG FEATURES="--features delta"
 RUN cargo build --locked --release --bin larder $FEATURES && strip target/release/larder
 
 FROM debian:bookworm-slim

@@ -7,6 +7,7 @@
 pub(crate) mod check;
 pub(crate) mod currency;
 pub(crate) mod decode;
+mod delta;
 mod error;
 pub(crate) mod files;
 pub(crate) mod format;

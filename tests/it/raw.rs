@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::support::shop::{Service, Shop};
 
+mod delta;
 mod formats;
 mod parquet;
 mod variations;

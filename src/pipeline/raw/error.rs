@@ -100,6 +100,14 @@ pub enum RawError {
         /// Feature name.
         name: String,
     },
+    /// A Delta table cannot be read.
+    #[error("{place} is a Delta table that cannot be read: {why}")]
+    Delta {
+        /// Name of the folder.
+        place: String,
+        /// Description of the problem.
+        why: String,
+    },
     /// A folder is a table of another engine.
     #[error(
         "{place} is a table in {format} format, whose log decides which of its files are valid; reading all \

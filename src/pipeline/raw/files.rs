@@ -2,7 +2,7 @@
 //! read.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read},
     sync::{
@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::{
+    delta::{self, DeltaFile},
     error::RawError,
     format::FileKind,
     pattern::Pattern,
@@ -43,6 +44,8 @@ pub struct RawFile {
     pub(crate) kind: FileKind,
     /// Columns that the folders of the file tell: `country` of `country=UK/`.
     pub(crate) folder_columns: Vec<(String, String)>,
+    /// The file as a part of a Delta table.
+    pub(crate) delta: Option<Arc<DeltaFile>>,
 }
 
 impl RawFile {
@@ -53,7 +56,7 @@ impl RawFile {
     pub fn new(table: Table, lake: Lake, path: Path, shown: String, bytes: u64) -> Result<Self, RawError> {
         let kind = FileKind::of(path.filename().unwrap_or_default());
         let Some(kind) = kind else { return Err(RawError::Format { file: shown }) };
-        Ok(Self { table, shown, bytes, lake, path, kind, folder_columns: Vec::new() })
+        Ok(Self { table, shown, bytes, lake, path, kind, folder_columns: Vec::new(), delta: None })
     }
 
     /// Opens the file for blocking reads. `progress` counts the bytes read. Must be called on a blocking
@@ -191,19 +194,21 @@ pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<R
         let named = if is_folder { None } else { store.head(&path).await? };
         let is_named = named.is_some();
         let listed = match named {
-            Some(file) => vec![file],
-            None => data_files(&store, &path).await?,
+            Some(file) => vec![Listed::from(file)],
+            None => data_and_tables(&store, &path).await?,
         };
-        for file in listed {
-            let name = shown(&file.location);
-            let inside = file.location.prefix_match(&path).into_iter().flatten();
+        for Listed { path: location, bytes, delta } in listed {
+            let name = shown(&location);
+            let inside = location.prefix_match(&path).into_iter().flatten();
             let inside: Vec<_> = inside.map(|part| part.as_ref().to_owned()).collect();
             let is_matched = pattern.as_ref().is_none_or(|pattern| pattern.matches_whole(&inside.join("/")));
             let is_known = found.files.iter().any(|known| known.shown == name);
             if !is_matched || is_known || ignored.iter().any(|pattern| pattern.matches(&name)) {
                 continue;
             }
-            match RawFile::new(table, store.clone(), file.location.clone(), name.clone(), file.size) {
+            match RawFile::new(table, store.clone(), location, name.clone(), bytes) {
+                // The log of a Delta table has the values of its folders.
+                Ok(raw) if delta.is_some() => found.files.push(RawFile { delta, ..raw }),
                 Ok(raw) => {
                     let folder_columns = folder_columns(&raw.path, &path);
                     found.files.push(RawFile { folder_columns, ..raw });
@@ -260,37 +265,102 @@ pub(crate) fn folder_columns(path: &Path, folder: &Path) -> Vec<(String, String)
 /// Name of the folder of lines whose column is null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// Lists the objects below `folder` that hold data. Skips empty objects, and objects and folders whose names
-/// begin with `_` or `.`, where engines keep temporary and internal files.
+/// A listed file.
+struct Listed {
+    path: Path,
+    bytes: u64,
+    delta: Option<Arc<DeltaFile>>,
+}
+
+impl From<ObjectMeta> for Listed {
+    fn from(file: ObjectMeta) -> Self {
+        Self { path: file.location, bytes: file.size, delta: None }
+    }
+}
+
+/// Lists the objects below `folder` that hold data, and of each Delta table the files of its current version.
 ///
 /// # Errors
 /// Fails if the folder is a table of another engine, and if the lake fails.
+async fn data_and_tables(lake: &Lake, folder: &Path) -> Result<Vec<Listed>, RawError> {
+    let Objects { files, tables } = data_objects(lake, folder).await?;
+    let mut listed: Vec<Listed> = files.into_iter().map(Listed::from).collect();
+    for table in tables {
+        let read = delta::current_files(lake, &table).await;
+        let files = read.map_err(|why| RawError::Delta { place: format!("{}/{table}", lake.url()), why })?;
+        listed.extend(files.into_iter().map(|file| Listed {
+            path: file.path.clone(),
+            bytes: file.bytes,
+            delta: Some(Arc::new(file)),
+        }));
+    }
+    Ok(listed)
+}
+
+/// Lists the objects below `folder` that hold data.
+///
+/// # Errors
+/// Fails if the folder is a Delta table or a table of another engine, and if the lake fails.
 pub(crate) async fn data_files(lake: &Lake, folder: &Path) -> Result<Vec<ObjectMeta>, RawError> {
-    let mut files = Vec::new();
+    let Objects { files, tables } = data_objects(lake, folder).await?;
+    match tables.first() {
+        Some(table) => Err(table_of(lake, table, "Delta Lake")),
+        None => Ok(files),
+    }
+}
+
+/// Objects of a folder.
+#[derive(Default)]
+struct Objects {
+    files: Vec<ObjectMeta>,
+    /// Folders of Delta tables.
+    tables: BTreeSet<Path>,
+}
+
+/// Lists the objects below `folder` that hold data. Skips empty objects, and objects and folders whose names
+/// begin with `_` or `.`, where engines keep temporary and internal files.
+async fn data_objects(lake: &Lake, folder: &Path) -> Result<Objects, RawError> {
+    let mut objects = Objects::default();
     for file in lake.list(folder).await? {
         let inside = file.location.prefix_match(folder).into_iter().flatten();
         let parts: Vec<String> = inside.map(|part| part.as_ref().to_owned()).collect();
-        if let Some((depth, format)) = table_format(&parts) {
-            let place = parts[..depth].iter().fold(folder.clone(), |place, part| place.join(part.as_str()));
-            return Err(RawError::TableFormat { place: format!("{}/{place}", lake.url()), format });
-        }
-        if file.size > 0 && !parts.iter().any(|part| part.starts_with(['_', '.'])) {
-            files.push(file);
+        let place = |depth: usize| {
+            parts[..depth].iter().fold(folder.clone(), |place, part| place.join(part.as_str()))
+        };
+        if let Some(depth) = folder_depth(&parts, DELTA_LOG) {
+            objects.tables.insert(place(depth));
+        } else if let Some((depth, format)) = table_format(&parts) {
+            return Err(table_of(lake, &place(depth), format));
+        } else if file.size > 0 && !parts.iter().any(|part| part.starts_with(['_', '.'])) {
+            objects.files.push(file);
         }
     }
-    Ok(files)
+    let Objects { files, tables } = &mut objects;
+    files.retain(|file| !tables.iter().any(|table| file.location.prefix_matches(table)));
+    Ok(objects)
+}
+
+/// Name of the folder of a Delta table's log.
+const DELTA_LOG: &str = "_delta_log";
+
+fn table_of(lake: &Lake, place: &Path, format: &'static str) -> RawError {
+    RawError::TableFormat { place: format!("{}/{place}", lake.url()), format }
+}
+
+/// Returns the depth of the folder `name` in the path `parts` of an object.
+fn folder_depth(parts: &[String], name: &str) -> Option<usize> {
+    parts.iter().rev().skip(1).rev().position(|part| part == name)
 }
 
 /// Returns the depth and the format of the other engine's table that the object of the path `parts` belongs
 /// to.
 fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
-    let folder = |name: &str| parts.iter().rev().skip(1).rev().position(|part| part == name);
     let is_metadata =
         parts.last().is_some_and(|name| name.ends_with(".metadata.json") || name == "version-hint.text");
-    folder("_delta_log")
-        .map(|depth| (depth, "Delta Lake"))
-        .or_else(|| folder(".hoodie").map(|depth| (depth, "Apache Hudi")))
-        .or_else(|| if is_metadata { Some((folder("metadata")?, "Apache Iceberg")) } else { None })
+    let iceberg = || if is_metadata { folder_depth(parts, "metadata") } else { None };
+    folder_depth(parts, ".hoodie")
+        .map(|depth| (depth, "Apache Hudi"))
+        .or_else(|| iceberg().map(|depth| (depth, "Apache Iceberg")))
 }
 
 /// Finds files with the same content, of which only one is read: the first by path, and of `customers` the
@@ -298,7 +368,8 @@ fn table_format(parts: &[String]) -> Option<(usize, &'static str)> {
 /// files that are not.
 pub(crate) async fn same_content(files: &[RawFile]) -> Result<BTreeMap<usize, String>, RawError> {
     let mut by_size: BTreeMap<(Table, u64), Vec<usize>> = BTreeMap::new();
-    for (at, file) in files.iter().enumerate() {
+    // Of a Delta table every file counts: the log says which are valid.
+    for (at, file) in files.iter().enumerate().filter(|(_, file)| file.delta.is_none()) {
         by_size.entry((file.table, file.bytes)).or_default().push(at);
     }
     let mut same = BTreeMap::new();

@@ -28,7 +28,7 @@ mod parquet;
 mod reader;
 mod workbook;
 
-pub(crate) use archive::{for_each_member, spool};
+pub(crate) use archive::{for_each_member, spool, spool_named};
 pub(crate) use csv::{DELIMITERS, Preamble};
 pub(crate) use flat::flatten;
 pub(crate) use json::JsonForm;
@@ -73,7 +73,10 @@ pub(crate) fn read_file(
         sink,
     };
     reader.begin();
-    reader.read_kind(file.kind, &mut source, scratch)?;
+    match &file.delta {
+        Some(delta) => reader.read_delta(delta, &mut source, scratch)?,
+        None => reader.read_kind(file.kind, &mut source, scratch)?,
+    }
     let (lines, physical_lines, at, warnings) =
         (reader.lines, reader.physical_lines, reader.at, reader.warnings);
     let sha256 = source.finish().map_err(|error| unreadable(&file.shown, at, &error))?;

@@ -2,12 +2,16 @@
 //! build sets aside.
 
 use std::{
+    error::Error,
     io::{self, BufRead, BufReader, Cursor, Read},
     path::Path,
     sync::Arc,
 };
 
-use arrow::{array::Array, util::display::array_value_to_string};
+use arrow::{
+    array::{Array, RecordBatch},
+    util::display::array_value_to_string,
+};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -18,7 +22,7 @@ use super::{
     files::RawFile,
     format::{FileFormat, FileKind},
     json_path::ListPath,
-    read::{DELIMITERS, JsonForm, Preamble, flatten, for_each_member, for_each_sheet, spool},
+    read::{DELIMITERS, JsonForm, Preamble, flatten, for_each_member, for_each_sheet, spool, spool_named},
     records::Records,
     spec::TableSpec,
     table::{Table, transaction_column},
@@ -50,7 +54,16 @@ pub(crate) fn lines_of(
     scratch: &Path,
 ) -> Result<Vec<SubjectLine>, RawError> {
     let mut search = Search { file: file.shown.clone(), table: file.table, spec, id, found: Vec::new() };
-    let mut read = || search.kind(file.kind, &mut file.open(Arc::default())?, scratch);
+    let mut read = || {
+        let mut source = file.open(Arc::default())?;
+        match &file.delta {
+            Some(delta) => {
+                let copy = spool_named(&mut source, scratch)?;
+                search.batches(delta.rows(copy.path()).map_err(io::Error::other)?)
+            }
+            None => search.kind(file.kind, &mut source, scratch),
+        }
+    };
     read().map_err(|error| RawError::Unreadable {
         file: file.shown.clone(),
         line: 0,
@@ -225,10 +238,17 @@ impl Search<'_> {
     fn parquet(&mut self, source: &mut dyn Read, scratch: &Path) -> io::Result<()> {
         let copy = spool(source, scratch)?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(copy).map_err(io::Error::other)?;
+        self.batches(builder.build().map_err(io::Error::other)?)
+    }
+
+    fn batches<E>(&mut self, batches: impl Iterator<Item = Result<RecordBatch, E>>) -> io::Result<()>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
         let spec = self.spec.of_file(&self.file).clone();
         let lists = ListPath::new(&spec).map_err(io::Error::other)?;
         let mut line = 0;
-        for batch in builder.build().map_err(io::Error::other)? {
+        for batch in batches {
             let batch = batch.map_err(io::Error::other)?;
             let batch = flatten(&batch, &spec, &lists, &[]).map_err(io::Error::other)?;
             let schema = batch.schema();

@@ -24,7 +24,7 @@ use rust_xlsxwriter::{ExcelDateTime, Format, Workbook, Worksheet};
 use serde_json::json;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use super::QUICK;
+use super::{QUICK, delta::written_table};
 use crate::support::shop::Shop;
 
 /// A line of `transactions`. Lines of an order follow each other.
@@ -410,6 +410,14 @@ dialects = [{ files = "old-*", decimal = ",", time_format = "%d.%m.%Y %H:%M" }]
             &[("a.json", serde_json::to_vec_pretty(&json!({"data": {"orders": orders_json}})).unwrap())],
         ),
         rendering("nested Parquet", NESTED, &[("a.parquet", nested_parquet(lines))]),
+        Rendering {
+            name: "Delta table",
+            toml: String::new(),
+            files: written_table()
+                .into_iter()
+                .map(|(path, content)| (format!("transactions/{path}"), content))
+                .collect(),
+        },
     ]
 }
 

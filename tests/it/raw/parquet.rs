@@ -181,9 +181,9 @@ async fn engine_folders_are_skipped_and_engine_tables_rejected() {
     transactions(&shop, "transactions/part-0.parquet", texts(&["a"; 4]), &[JANUARY; 4]);
     transactions(&shop, "transactions/_temporary/0/part-0.parquet", texts(&["a"; 3]), &[JANUARY; 3]);
     assert_eq!(shop.build().await.manifest.counts["transactions"].lines, 4);
-    shop.raw("transactions/_delta_log/00000000000000000000.json", "{}");
+    shop.raw("transactions/.hoodie/hoodie.properties", "x");
     let error = shop.try_build(None).await.unwrap_err();
-    assert!(error.contains("Delta Lake"), "{error}");
+    assert!(error.contains("Apache Hudi"), "{error}");
     // The same holds for the Parquet files of a view.
     let shop = Shop::new(&format!("[views]\nparquet = {{ clv = \"raw/clv/\" }}\n{QUICK}"));
     transactions(&shop, "transactions/part-0.parquet", texts(&["a"]), &[JANUARY]);

@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use tempfile::NamedTempFile;
 use zip::{ZipArchive, result::ZipError};
 
 use super::reader::{FileReader, unreadable};
@@ -23,6 +24,13 @@ pub(crate) fn spool(source: &mut (impl Read + ?Sized), scratch: &Path) -> io::Re
     let mut copy = tempfile::tempfile_in(scratch)?;
     io::copy(source, &mut copy)?;
     copy.rewind()?;
+    Ok(copy)
+}
+
+/// Copies `source` to a temporary file in the folder `scratch` that other readers open by its path.
+pub(crate) fn spool_named(source: &mut (impl Read + ?Sized), scratch: &Path) -> io::Result<NamedTempFile> {
+    let mut copy = NamedTempFile::new_in(scratch)?;
+    io::copy(source, &mut copy)?;
     Ok(copy)
 }
 

@@ -1,23 +1,24 @@
 //! Reader of Parquet files: converts every value to text, and notes which columns the file types.
 
-use std::{borrow::Cow, io::Read, path::Path};
+use std::{borrow::Cow, fmt::Display, io::Read, path::Path, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
     buffer::NullBuffer,
     compute::cast,
-    datatypes::{DataType, Field, Schema},
+    datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::{
-    archive::spool,
+    archive::{spool, spool_named},
     flat::flatten,
     layout::Layout,
     reader::{FileReader, not_utf8, unreadable},
 };
 use crate::pipeline::raw::{
     check::{ExtraField, FieldKinds, LineError},
+    delta::DeltaFile,
     error::RawError,
     header::{ColumnPlaces, Header},
     json_path::ListPath,
@@ -33,18 +34,43 @@ impl FileReader<'_> {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(spooled, options)
             .map_err(|error| unreadable(&self.file, 0, &format!("it is not a Parquet file: {error}")))?;
+        let schema = builder.schema().clone();
+        let reader = builder.build().map_err(|error| unreadable(&self.file, 0, &error))?;
+        self.read_batches(&schema, reader)
+    }
+
+    /// Copies a data file of a Delta table to a temporary file and reads the rows that the table has.
+    pub(super) fn read_delta(
+        &mut self,
+        delta: &DeltaFile,
+        source: &mut dyn Read,
+        scratch: &Path,
+    ) -> Result<(), RawError> {
+        let spooled = spool_named(source, scratch).map_err(|error| unreadable(&self.file, 0, &error))?;
+        let batches = delta.rows(spooled.path()).map_err(|why| unreadable(&self.file, 0, &why))?;
+        let mut batches = batches.peekable();
+        let Some(first) = batches.peek() else { return Ok(()) };
+        let schema = first.as_ref().map_err(|why| unreadable(&self.file, 0, why))?.schema();
+        self.read_batches(&schema, batches)
+    }
+
+    /// Reads `batches`, whose schema is `schema`.
+    fn read_batches<E: Display>(
+        &mut self,
+        schema: &SchemaRef,
+        mut batches: impl Iterator<Item = Result<RecordBatch, E>>,
+    ) -> Result<(), RawError> {
         let lists = ListPath::new(self.spec)
             .map_err(|why| RawError::Setting { table: self.spec.table.name(), why })?;
-        let empty = RecordBatch::new_empty(builder.schema().clone());
+        let empty = RecordBatch::new_empty(Arc::clone(schema));
         let schema = self.flatten(&empty, &lists)?.schema();
         let header: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let columns = Header { file: &self.file, spec: self.spec, names: &header }.columns()?;
         self.check_types(&schema, &columns.places)?;
         self.note_layout(&columns);
         let layout = Layout::new(self.spec, &columns, header.len(), &[]);
-        let mut reader = builder.build().map_err(|error| unreadable(&self.file, 0, &error))?;
         while let Some(batch) =
-            reader.next().transpose().map_err(|error| unreadable(&self.file, self.at, &error))?
+            batches.next().transpose().map_err(|error| unreadable(&self.file, self.at, &error))?
         {
             let batch = self.flatten(&batch, &lists)?;
             self.batch(&batch, &columns, &layout)?;
