@@ -21,13 +21,14 @@ use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::{AudienceError, ReadError, Served, Serving};
-use crate::snapshot::{SnapshotError, column_scan::SelectPositions, reader::FetchedRowRun, run_blocking};
+use crate::snapshot::{SnapshotError, reader::FetchedRowRun, run_blocking};
 
 mod cell;
 mod columns;
 mod contact;
 mod list;
 mod parquet;
+mod parquet_writer;
 mod personal;
 mod piece_sender;
 mod ranks;
@@ -51,9 +52,6 @@ use self::{
 const AHEAD: usize = 2;
 /// Number of members that are sorted by rank at a time.
 const SORTED_MEMBERS: u32 = 65_536;
-/// If fewer than one customer of so many is exported as Parquet, the others are skipped in the snapshot. To
-/// skip rows here and there costs more than to decode all.
-const SPARSE: u64 = 16;
 /// Number of pieces that are buffered for the receiver.
 const BUFFERED_PIECES: usize = 4;
 
@@ -333,14 +331,8 @@ impl ExportTask {
         let ranks = self.ranks().await?;
         let mut found = 0;
         for pass in self.passes(&ranks) {
-            let members = ranks.count_in(pass.clone());
-            let is_sparse = members > 0 && members < served.manifest.customers / SPARSE;
-            let selected: Option<SelectPositions> = is_sparse.then(|| {
-                let (ranks, pass) = (Arc::clone(&ranks), pass.clone());
-                Arc::new(move |places| ranks.ranges(places, pass.clone())) as SelectPositions
-            });
-            let mut batches = served.reader.files().text_views_with_id(&feature_names, selected);
-            let mut all_ranks = ranks.from(0, pass).filter(|rank| !is_sparse || *rank > 0);
+            let mut batches = served.reader.files().text_views_with_id(&feature_names);
+            let mut all_ranks = ranks.from(0, pass);
             let mut unsorted = Vec::new();
             let mut next = batches.next().await;
             while let Some(batch) = next {
@@ -355,20 +347,33 @@ impl ExportTask {
                 found += selected;
                 let sorts = export.order == ExportOrder::Rank;
                 // The next batch is decoded while this one is written.
-                let step = format_step(move || select(file, &batch, &batch_ranks, sorts));
+                let step = async {
+                    let (mut file, rows) =
+                        format_step(move || select(file, &batch, &batch_ranks, sorts)).await?;
+                    let finished =
+                        if sorts { Vec::new() } else { file.write(&rows).await.map_err(Arc::new)? };
+                    Ok::<_, Arc<SnapshotError>>((file, rows, finished))
+                };
                 let (step, decoded) = futures::join!(step, batches.next());
                 next = decoded;
                 let (rows, finished);
                 (file, rows, finished) = step?;
-                unsorted.extend(rows);
+                if sorts {
+                    unsorted.push(rows);
+                }
                 out.write(&finished).await?;
             }
-            let finished;
-            (file, finished) = format_step(move || write_sorted(file, &unsorted)).await?;
-            out.write(&finished).await?;
+            let sorted;
+            (file, sorted) = format_step(move || {
+                let sorted = file.sort_by_rank(&unsorted)?;
+                Ok((file, sorted))
+            })
+            .await?;
+            if let Some(rows) = sorted {
+                out.write(&file.write(&rows).await.map_err(Arc::new)?).await?;
+            }
         }
-        let rest = format_step(move || file.end()).await?;
-        out.write(&rest).await?;
+        out.write(&file.end().await.map_err(Arc::new)?).await?;
         Ok(found)
     }
 }
@@ -380,33 +385,16 @@ async fn format_step<T: Send + 'static>(
     run_blocking("format an export", step).await?.map_err(Arc::new)
 }
 
-/// Selects the rows of `batch` that have a rank. Returns the rows if they are still to be sorted; otherwise
-/// writes the rows and returns the finished bytes of the file.
+/// Selects the rows of `batch` that have a rank. Rows that are kept to be sorted do not refer to `batch`.
 fn select(
-    mut file: ParquetFile,
+    file: ParquetFile,
     batch: &RecordBatch,
     ranks: &[u32],
     sorts: bool,
-) -> Result<(ParquetFile, Option<RecordBatch>, Vec<u8>), SnapshotError> {
+) -> Result<(ParquetFile, RecordBatch), SnapshotError> {
     let rows = file.select(batch, ranks)?;
-    if sorts {
-        let kept = file.without_references(&rows)?;
-        return Ok((file, Some(kept), Vec::new()));
-    }
-    let finished = file.write(&rows)?;
-    Ok((file, None, finished))
-}
-
-/// Writes rows in the order of ranks, and returns the finished bytes of the file.
-fn write_sorted(
-    mut file: ParquetFile,
-    unsorted: &[RecordBatch],
-) -> Result<(ParquetFile, Vec<u8>), SnapshotError> {
-    let finished = match file.sort_by_rank(unsorted)? {
-        Some(rows) => file.write(&rows)?,
-        None => Vec::new(),
-    };
-    Ok((file, finished))
+    let rows = if sorts { file.without_references(&rows)? } else { rows };
+    Ok((file, rows))
 }
 
 /// Text lines of some customers, in the order of the snapshot.

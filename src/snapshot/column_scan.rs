@@ -17,7 +17,7 @@ use parquet::{
         ProjectionMask,
         arrow_reader::{
             ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-            ParquetRecordBatchReaderBuilder, RowSelection,
+            ParquetRecordBatchReaderBuilder,
         },
     },
     errors::ParquetError,
@@ -47,7 +47,7 @@ impl SnapshotFiles {
     /// not have are missing in the batches.
     #[must_use]
     pub fn columns(&self, wanted: &[&str]) -> ColumnBatches {
-        self.scan(wanted, Ok, None)
+        self.scan(wanted, Ok)
     }
 
     /// Streams the id and the columns `wanted`, as [`SnapshotFiles::columns`] does.
@@ -58,10 +58,10 @@ impl SnapshotFiles {
 
     /// Streams as [`SnapshotFiles::columns_with_id`] does, with the texts of views as references to the
     /// decoded pages. Such texts need not be copied until rows are selected, but a batch keeps its pages in
-    /// memory. Other customers than those whose positions `selected` returns are skipped.
+    /// memory.
     #[must_use]
-    pub fn text_views_with_id(&self, wanted: &[&str], selected: Option<SelectPositions>) -> ColumnBatches {
-        self.scan(&[&[ID], wanted].concat(), |metadata| with_text_views(&metadata), selected)
+    pub fn text_views_with_id(&self, wanted: &[&str]) -> ColumnBatches {
+        self.scan(&[&[ID], wanted].concat(), |metadata| with_text_views(&metadata))
     }
 
     /// Streams the columns `wanted`, with the types that `typed` gives to a file.
@@ -69,32 +69,17 @@ impl SnapshotFiles {
         &self,
         wanted: &[&str],
         typed: fn(ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError>,
-        selected: Option<SelectPositions>,
     ) -> ColumnBatches {
         let wanted: Arc<[String]> = wanted.iter().copied().map(str::to_owned).collect();
         let files = self.clone();
-        let mut rows = 0;
-        let parts = self.manifest.parts(FileKind::Customers).into_iter().map(|part| {
-            let first = rows;
-            rows += self.manifest.files[part].rows;
-            (part, first)
-        });
-        let parts: Vec<(usize, u64)> = parts.collect();
-        let blocks = stream::iter(parts).then(move |(part, mut first)| {
-            let (files, wanted, selected) = (files.clone(), Arc::clone(&wanted), selected.clone());
+        let blocks = stream::iter(self.manifest.parts(FileKind::Customers)).then(move |part| {
+            let (files, wanted) = (files.clone(), Arc::clone(&wanted));
             async move {
                 let metadata = typed(files.metadata(part).await?);
                 let metadata =
                     metadata.map_err(|error| files.count_error(files.damaged(part, error.to_string())))?;
-                let blocks = (0..metadata.metadata().num_row_groups()).filter_map(move |at| {
-                    let places = first..first + metadata.metadata().row_group(at).num_rows().unsigned_abs();
-                    first = places.end;
-                    let selected = selected.as_ref().map(|selected| selection(&**selected, places));
-                    if selected.as_ref().is_some_and(|selected| !selected.selects_any()) {
-                        return None;
-                    }
-                    let block = BlockColumns { part, metadata: metadata.clone(), at, selected };
-                    Some(Ok(ColumnBlock::open(files.clone(), block, Arc::clone(&wanted))))
+                let blocks = (0..metadata.metadata().num_row_groups()).map(move |at| {
+                    Ok(ColumnBlock::open(files.clone(), part, metadata.clone(), at, Arc::clone(&wanted)))
                 });
                 Ok::<_, SnapshotError>(stream::iter(blocks))
             }
@@ -140,25 +125,6 @@ pub fn column(batch: &RecordBatch, name: &str) -> Option<ArrayRef> {
     }
 }
 
-/// Function that returns the ranges of selected positions in a range of positions of the snapshot, sorted.
-pub type SelectPositions = Arc<dyn Fn(Range<u64>) -> Vec<Range<u64>> + Send + Sync>;
-
-/// Returns the selected rows of the block of the customers at `places`.
-fn selection(selected: &dyn Fn(Range<u64>) -> Vec<Range<u64>>, places: Range<u64>) -> RowSelection {
-    let row = |place: u64| usize::try_from(place - places.start).unwrap_or(usize::MAX);
-    let ranges = selected(places.clone()).into_iter().map(|range| row(range.start)..row(range.end));
-    RowSelection::from_consecutive_ranges(ranges, row(places.end))
-}
-
-/// Columns of one block to be read.
-struct BlockColumns {
-    part: usize,
-    metadata: ArrowReaderMetadata,
-    /// Number of the block in the part.
-    at: usize,
-    selected: Option<RowSelection>,
-}
-
 /// The bytes of some columns of one block, and their decoder.
 struct ColumnBlock {
     files: SnapshotFiles,
@@ -167,13 +133,14 @@ struct ColumnBlock {
 }
 
 impl ColumnBlock {
-    /// Reads the columns `wanted` of a block.
+    /// Reads the columns `wanted` of block `at`.
     async fn open(
         files: SnapshotFiles,
-        block: BlockColumns,
+        file: usize,
+        metadata: ArrowReaderMetadata,
+        at: usize,
         wanted: Arc<[String]>,
     ) -> Result<Self, SnapshotError> {
-        let BlockColumns { part: file, metadata, at, selected } = block;
         let mask = ProjectionMask::columns(metadata.parquet_schema(), wanted.iter().map(String::as_str));
         let group = metadata.metadata().row_group(at);
         let ranges = (0..group.num_columns()).filter(|leaf| mask.leaf_included(*leaf)).map(|leaf| {
@@ -185,14 +152,12 @@ impl ColumnBlock {
             async move { Ok::<_, SnapshotError>(FileChunk { offset, bytes: files.read(file, range).await? }) }
         });
         let chunks = FileChunks(try_join_all(reads).await?);
-        let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, metadata)
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, metadata)
             .with_row_groups(vec![at])
             .with_projection(mask)
-            .with_batch_size(BATCH_ROWS);
-        if let Some(selected) = selected {
-            reader = reader.with_row_selection(selected);
-        }
-        match reader.build() {
+            .with_batch_size(BATCH_ROWS)
+            .build();
+        match reader {
             Ok(reader) => Ok(Self { files, file, reader }),
             Err(error) => Err(files.count_error(files.damaged(file, error.to_string()))),
         }

@@ -1,14 +1,6 @@
 //! Exports as Parquet: the typed columns of the snapshot, with one struct per view as in `customers`.
-//!
-//! A snapshot may have hundreds of columns, and the writer keeps a page and a dictionary of each in memory.
-//! So both are small. A column whose values are distinct has no dictionary, which would cost more time than
-//! all the rest of writing. Snappy takes a third of the time of Zstandard.
 
-use std::{
-    collections::{HashMap, HashSet},
-    hash::Hash,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{
@@ -16,46 +8,24 @@ use arrow::{
         UInt32Array, new_null_array,
     },
     compute::{cast, concat_batches, filter_record_batch, take_record_batch},
-    datatypes::{DataType, Decimal128Type, Field, Fields, Float64Type, Int64Type, Schema},
+    datatypes::{DataType, Field, Int64Type, Schema},
     error::ArrowError,
 };
-use parquet::{
-    arrow::{ArrowWriter, add_encoded_arrow_schema_to_metadata, arrow_writer::ArrowWriterOptions},
-    basic::Compression,
-    errors::ParquetError,
-    file::{
-        metadata::KeyValue,
-        properties::{EnabledStatistics, WriterProperties},
-    },
-    schema::types::ColumnPath,
-};
+use parquet::file::metadata::KeyValue;
 
 use super::{
     columns::{ExportColumn, ExportColumns, RANK, ViewColumns},
+    parquet_writer::{ParquetWriter, without_text_views},
     personal::Treatment,
 };
 use crate::snapshot::{SnapshotError, writer::ID};
-
-/// Number of customers in a row group.
-const GROUP_ROWS: usize = 65_536;
-
-/// Maximum size of a page, in bytes.
-const PAGE_BYTES: usize = 64 << 10;
-/// Maximum number of values in a page.
-const PAGE_ROWS: usize = 8_192;
-/// Maximum size of a column's dictionary, in bytes.
-const DICTIONARY_BYTES: usize = 64 << 10;
-/// Number of values that show whether a column has distinct values.
-const SAMPLED: usize = 1_024;
-/// Number of values that are too few to show it.
-const FEW: usize = 64;
 
 /// Parquet file that is written piece by piece.
 pub(super) struct ParquetFile {
     columns: ExportColumns,
     by_view: Vec<ViewColumns>,
     metadata: Vec<KeyValue>,
-    writer: Option<ArrowWriter<Vec<u8>>>,
+    writer: Option<ParquetWriter>,
     /// Rows of no customer, which have the types of the columns until there are others.
     empty: Option<RecordBatch>,
     object: String,
@@ -133,7 +103,7 @@ impl ParquetFile {
     }
 
     /// Appends rows, and returns the finished bytes of the file.
-    pub(super) fn write(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, SnapshotError> {
+    pub(super) async fn write(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, SnapshotError> {
         let projected = if self.columns.has(ExportColumn::Rank) {
             // The id comes first, then the rank.
             let id = usize::from(self.columns.has(ExportColumn::Id));
@@ -147,47 +117,42 @@ impl ParquetFile {
             self.empty = Some(rows);
             return Ok(Vec::new());
         }
-        self.append(&rows).map_err(|error| self.failed(error))?;
-        Ok(self.take_finished())
+        self.append(rows).await
     }
 
     /// Appends rows, of which the first determine the properties of the file.
-    fn append(&mut self, rows: &RecordBatch) -> Result<(), ParquetError> {
-        let writer = match &mut self.writer {
+    async fn append(&mut self, rows: RecordBatch) -> Result<Vec<u8>, SnapshotError> {
+        let writer = match self.writer.take() {
             Some(writer) => writer,
-            None => self.writer.insert(begin(rows, self.metadata.clone())?),
+            None => ParquetWriter::begin(&rows, self.metadata.clone())?,
         };
-        writer.write(rows)?;
-        writer.sync()?;
-        Ok(())
+        let mut writer = writer.write(rows).await?;
+        let finished = writer.take_finished();
+        self.writer = Some(writer);
+        Ok(finished)
     }
 
     /// Writes the footer, and returns the rest of the file.
-    pub(super) fn end(mut self) -> Result<Vec<u8>, SnapshotError> {
+    pub(super) async fn end(mut self) -> Result<Vec<u8>, SnapshotError> {
         if !self.has_begun() {
             let empty = self.select(&RecordBatch::new_empty(Arc::new(self.empty_schema())), &[])?;
-            self.write(&empty)?;
+            self.write(&empty).await?;
         }
         let mut rest = Vec::new();
         if self.writer.is_none()
             && let Some(empty) = self.empty.take()
         {
-            self.append(&empty).map_err(|error| self.failed(error))?;
-            rest = self.take_finished();
+            rest = self.append(empty).await?;
         }
-        let Some(writer) = self.writer.take() else { return Ok(rest) };
-        rest.extend(writer.into_inner().map_err(|error| self.failed(error))?);
+        if let Some(writer) = self.writer.take() {
+            rest.extend(writer.end().await?);
+        }
         Ok(rest)
     }
 
     /// Checks whether rows were written, also no rows, which determine the types of the columns.
     pub(super) fn has_begun(&self) -> bool {
         self.writer.is_some() || self.empty.is_some()
-    }
-
-    /// Takes the finished bytes of the file.
-    fn take_finished(&mut self) -> Vec<u8> {
-        self.writer.as_mut().map(|writer| std::mem::take(writer.inner_mut())).unwrap_or_default()
     }
 
     /// Returns a schema for a snapshot without customers, which has no batch to take the types from.
@@ -219,141 +184,6 @@ fn apply_treatment(column: &ArrayRef, treatment: Treatment) -> Result<ArrayRef, 
             Ok(Arc::new(
                 texts.map(|text| text.and_then(|text| treatment.apply(text))).collect::<StringArray>(),
             ))
-        }
-    }
-}
-
-/// Begins a file whose first rows are `rows`.
-fn begin(rows: &RecordBatch, metadata: Vec<KeyValue>) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
-    let mut properties = WriterProperties::builder()
-        .set_created_by("larder".to_owned())
-        .set_compression(Compression::SNAPPY)
-        .set_key_value_metadata(Some(metadata))
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .set_data_page_size_limit(PAGE_BYTES)
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_column_dictionary_enabled(ColumnPath::from(ID), false);
-    for column in distinct_columns(rows) {
-        properties = properties.set_column_dictionary_enabled(column, false);
-    }
-    let mut properties = properties.build();
-    // The types in the file are those of the snapshot, not those of references into it.
-    add_encoded_arrow_schema_to_metadata(&without_text_views(&rows.schema()), &mut properties);
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    ArrowWriter::try_new_with_options(Vec::new(), rows.schema(), options)
-}
-
-/// Returns the features whose values in `rows` are mostly distinct.
-fn distinct_columns(rows: &RecordBatch) -> Vec<ColumnPath> {
-    let schema = rows.schema();
-    let views = schema.fields().iter().zip(rows.columns());
-    let features = views.filter_map(|(view, values)| Some((view.name(), values.as_struct_opt()?)));
-    let features = features.flat_map(|(view, values)| {
-        let features = values.fields().iter().zip(values.columns());
-        features.map(move |(feature, values)| {
-            (ColumnPath::new(vec![view.clone(), feature.name().clone()]), values)
-        })
-    });
-    features.filter(|(_, values)| are_distinct(values)).map(|(path, _)| path).collect()
-}
-
-/// Checks whether a sample of `values` has mostly distinct texts or numbers.
-fn are_distinct(values: &ArrayRef) -> bool {
-    let sample = values.slice(0, values.len().min(SAMPLED));
-    match sample.data_type() {
-        DataType::Utf8 => are_mostly_distinct(sample.as_string::<i32>().iter()),
-        DataType::Utf8View => are_mostly_distinct(sample.as_string_view().iter()),
-        DataType::Int64 => are_mostly_distinct(sample.as_primitive::<Int64Type>().iter()),
-        DataType::Float64 => {
-            let numbers = sample.as_primitive::<Float64Type>().iter();
-            are_mostly_distinct(numbers.map(|number| number.map(f64::to_bits)))
-        }
-        DataType::Decimal128(..) => are_mostly_distinct(sample.as_primitive::<Decimal128Type>().iter()),
-        _ => false,
-    }
-}
-
-fn are_mostly_distinct<T: Eq + Hash>(values: impl Iterator<Item = Option<T>>) -> bool {
-    let (mut distinct, mut count) = (HashSet::new(), 0);
-    for value in values.flatten() {
-        distinct.insert(value);
-        count += 1;
-    }
-    count > FEW && distinct.len() > count / 2
-}
-
-/// Returns `schema` with texts in place of references to them.
-fn without_text_views(schema: &Schema) -> Schema {
-    let plain = |field: &Arc<Field>| match field.data_type() {
-        DataType::Utf8View => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
-        _ => Arc::clone(field),
-    };
-    let fields = schema.fields().iter().map(|field| match field.data_type() {
-        DataType::Struct(features) => {
-            let features = DataType::Struct(features.iter().map(plain).collect());
-            Arc::new(field.as_ref().clone().with_data_type(features))
-        }
-        _ => Arc::clone(field),
-    });
-    Schema::new(fields.collect::<Fields>())
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::array::StringViewArray;
-    use bytes::Bytes;
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-
-    use super::*;
-
-    /// Returns rows with the id, and a view with a text per row and one of two texts.
-    fn rows(count: usize) -> RecordBatch {
-        let ids: StringArray = (0..count).map(|row| Some(format!("c{row:05}"))).collect();
-        let name: StringViewArray = (0..count).map(|row| Some(format!("a name of its own {row}"))).collect();
-        let city: StringViewArray = (0..count).map(|row| Some(["Rome", "Oslo"][row % 2])).collect();
-        let count: Int64Array = (0..count).map(|row| i64::try_from(row).ok()).collect();
-        let columns: [(&str, ArrayRef); 3] =
-            [("name", Arc::new(name)), ("city", Arc::new(city)), ("count", Arc::new(count))];
-        let field = |name: &str, values: &ArrayRef| Field::new(name, values.data_type().clone(), true);
-        let fields: Fields = columns.iter().map(|(name, values)| field(name, values)).collect();
-        let view = StructArray::new(fields, columns.map(|(_, values)| values).to_vec(), None);
-        let schema = Schema::new(vec![
-            Field::new(ID, DataType::Utf8, false),
-            Field::new("profile", view.data_type().clone(), true),
-        ]);
-        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids), Arc::new(view)]).expect("rows")
-    }
-
-    #[test]
-    fn only_repeated_values_have_dictionaries() {
-        for count in [0, 3, 5_000] {
-            let rows = rows(count);
-            let mut writer = begin(&rows, Vec::new()).expect("a file");
-            writer.write(&rows).expect("rows");
-            let file = Bytes::from(writer.into_inner().expect("a footer"));
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a file");
-            assert_eq!(reader.schema().as_ref(), &without_text_views(&rows.schema()));
-            let groups = reader.metadata().row_groups().to_vec();
-            let read: Vec<RecordBatch> =
-                reader.build().expect("rows").map(|batch| batch.expect("rows")).collect();
-            let read = concat_batches(&Arc::new(without_text_views(&rows.schema())), &read).expect("rows");
-            assert_eq!(&cast(read.column(1), rows.column(1).data_type()).expect("texts"), rows.column(1));
-            let Some(group) = groups.first() else { continue };
-            let dictionaries: Vec<(String, bool)> = group
-                .columns()
-                .iter()
-                .map(|column| (column.column_path().string(), column.dictionary_page_offset().is_some()))
-                .collect();
-            // A few values do not show whether a column repeats them.
-            let expected = [
-                (ID, false),
-                ("profile.name", count < FEW),
-                ("profile.city", true),
-                ("profile.count", count < FEW),
-            ];
-            assert_eq!(dictionaries, expected.map(|(name, has)| (name.to_owned(), has)), "{count} rows");
         }
     }
 }

@@ -76,25 +76,6 @@ impl Ranks {
         self.from(places.start, wanted).take(length).any(|rank| rank > 0)
     }
 
-    /// Returns the ranges of the positions in `places` whose customers have a rank in `wanted`, sorted.
-    pub(super) fn ranges(&self, places: Range<u64>, wanted: Range<u32>) -> Vec<Range<u64>> {
-        let length = usize::try_from(places.end - places.start).unwrap_or(usize::MAX);
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        for (place, rank) in (places.start..).zip(self.from(places.start, wanted).take(length)) {
-            match ranges.last_mut() {
-                Some(last) if rank > 0 && last.end == place => last.end += 1,
-                _ if rank > 0 => ranges.push(place..place + 1),
-                _ => {}
-            }
-        }
-        ranges
-    }
-
-    /// Returns the number of customers with a rank in `wanted`.
-    pub(super) fn count_in(&self, wanted: Range<u32>) -> u64 {
-        self.from(0, wanted).map(|rank| u64::from(rank > 0)).sum()
-    }
-
     /// Returns the number of customers with a rank.
     pub(super) fn count(&self) -> u64 {
         self.0.iter().map(|rank| u64::from(*rank > 0)).sum()
