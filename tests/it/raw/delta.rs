@@ -66,7 +66,8 @@ fn data(shop: &Shop, name: &str, customers: &[&str], physical: impl Fn(&str) -> 
 
 /// Writes a version of the log.
 fn version(shop: &Shop, number: u64, actions: &[Value]) {
-    let lines: String = actions.iter().map(|action| format!("{action}\n")).collect();
+    let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
+    let lines = lines.join("\n");
     shop.raw(&format!("transactions/_delta_log/{number:020}.json"), &lines);
 }
 

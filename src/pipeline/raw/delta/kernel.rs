@@ -55,7 +55,10 @@ pub(crate) struct DeltaFile {
 
 impl fmt::Debug for DeltaFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeltaFile").field("path", &self.path).field("bytes", &self.bytes).finish()
+        f.debug_struct("DeltaFile")
+            .field("path", &self.path)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,7 +85,7 @@ fn list(lake: &Lake, folder: &Path, runtime: Handle) -> KernelResult<Vec<DeltaFi
     let table = Arc::new(DeltaTable { scan: snapshot.scan_builder().build()?, engine: Box::new(engine) });
     let mut scanned = Vec::new();
     for batch in table.scan.scan_metadata(table.engine.as_ref())? {
-        scanned = batch?.visit_scan_files(scanned, |files, file| files.push(file))?;
+        scanned = batch?.visit_scan_files(scanned, Vec::push)?;
     }
     let file = |file: ScanFile| {
         let location = root.join(&file.path)?;
