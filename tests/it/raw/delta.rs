@@ -13,7 +13,7 @@ use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 use super::QUICK;
-use crate::support::shop::Shop;
+use crate::support::{bucket::Bucket, shop::Shop};
 
 /// Returns the files of a table that the `deltalake` package wrote, by path in the folder of the table. See
 /// `tests/delta/make.py`.
@@ -183,4 +183,20 @@ async fn tables_that_cannot_be_read_are_refused_with_the_reason() {
     assert!(outside.contains("s3://other/a.parquet is not in the table's folder"), "{outside}");
     let broken = error(&[json!({"commitInfo": {}})], true).await;
     assert!(broken.contains("Delta table that cannot be read"), "{broken}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn table_in_a_bucket_is_the_same() {
+    let bucket = Bucket::open().await;
+    let mut in_bucket = Shop::new(QUICK);
+    in_bucket.config.lake = bucket.config("some/prefix");
+    let in_folder = Shop::new(QUICK);
+    let lake = in_bucket.lake();
+    for (path, content) in written_table() {
+        in_folder.raw(&format!("transactions/{path}"), &content);
+        lake.put(&format!("raw/transactions/{path}").into(), content.into()).await.unwrap();
+    }
+    let (there, here) = (in_bucket.build().await, in_folder.build().await);
+    assert_eq!(there.manifest.fingerprint, here.manifest.fingerprint);
+    assert_eq!(there.manifest.sources.len(), here.manifest.sources.len());
 }
