@@ -5,8 +5,6 @@ import { EVERYBODY, kindOf } from "./views.js";
 const BUCKETS = 40;
 const TOP = 8;
 const COLUMNS = 28;
-/** Features with more values than this are names rather than groups. */
-const MOST_VALUES = 1_000;
 /** The histogram ends at this quantile: few great values would flatten all others. */
 const SHOWN_SHARE = 0.95;
 
@@ -30,7 +28,7 @@ export function summarize({ total, breakdown }) {
         const other = breakdown.other ?? { values: 0, customers: 0 };
         const columns = breakdown.values.map(({ value, customers }) => ({ value, count: customers }));
         const distinct = breakdown.values.length + other.values;
-        return { nulls, distinct, quantiles: null, columns, isUnique: distinct > MOST_VALUES };
+        return { nulls, distinct, quantiles: null, columns, isUnique: distinct > (total - breakdown.null) / 2 };
     }
     const buckets = breakdown.buckets ?? [];
     if (buckets.length === 0) return { nulls, distinct: null, quantiles: null, columns: [] };

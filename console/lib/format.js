@@ -48,6 +48,10 @@ export const fixed = (value, digits = 2) =>
 /** Formats a count with its sign. */
 export const signed = (value) => number(value, { signDisplay: "exceptZero", maximumFractionDigits: 0 });
 
+/** Formats an amount in few characters with its sign. */
+export const signedCompact = (value) =>
+    number(value, { notation: "compact", maximumSignificantDigits: 3, signDisplay: "exceptZero" });
+
 /** Formats a number of bytes. */
 export function bytes(value) {
     const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
@@ -58,8 +62,8 @@ export function bytes(value) {
 /** Formats seconds. */
 export const seconds = (value) => number(value, { style: "unit", unit: "second", maximumSignificantDigits: 3 });
 
-/** Formats the day of a time or date. */
-export const day = (text) => dateTime(text, { dateStyle: "medium" });
+/** Formats the day of a time or date, which stays on one line. */
+export const day = (text) => dateTime(text, { dateStyle: "medium" }).replaceAll(" ", "\u00a0");
 
 /** Formats the day without the year, for axes. */
 export const shortDay = (text) => dateTime(text, { month: "short", day: "numeric" });

@@ -38,7 +38,11 @@ export const segmentName = (name) => (name ? tOr(`segment.${name}`, name.replace
 export const riskName = (risk) => tOr(`risk.${risk}`, risk);
 export const actionName = (action) => tOr(`action.${action}`, action?.replaceAll("_", " "));
 
-/** Returns a reason of the churn model in words: the API's own in English, a template elsewhere. */
-export function reasonText({ feature, value, direction, text }) {
-    return tOr(`reason.${feature}.${direction}`, tOr(`reason.${direction}`, text, { feature, value, text }), { value, text });
+/**
+ * Returns a reason of the churn model in words: the API's own in English, a template elsewhere. That a reason raises or
+ * lowers the risk is left out, because a sign says so.
+ */
+export function reasonText({ feature, value, text }) {
+    const own = text.replace(/: this (raises|lowers) the risk$/, "");
+    return /^-?[\d.]+$/.test(value) ? tOr(`reason.${feature}`, own, { value }) : own;
 }

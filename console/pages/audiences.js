@@ -130,7 +130,7 @@ function Result({ where, count }) {
                 ${t(`audience.example_${name}`)}</a><br /><code class="definition">${text}</code></li>`)}</ul>`}<//>`;
     }
     const state = count.error ? { ...count, error: undefined } : count;
-    return html`<${Panel} title=${t("audience.result")} state=${state} docs="segments/query_audience" height=${150}>
+    return html`<${Panel} title=${t("audience.result")} state=${state} docs="segments/query_audience" height=${96}>
         ${(answer) => html`<p class="total" role="status" data-total=${answer.total}>${format.count(answer.total)}
                 <small> ${t("audience.of_all", { share: format.percent(answer.share, 2) })}</small></p>
             <dl class="figures">

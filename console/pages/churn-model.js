@@ -25,14 +25,14 @@ export function ChurnModel() {
         <${Panel} title=${t("model.summary")} state=${state} docs=${DOCS} height=${180} wide>
             ${({ card }) => html`<${Summary} card=${card} />`}<//>
         <${Panel} title=${t("model.calibration")} note=${t("model.calibration_note")} state=${state} docs=${DOCS} tools=${choice}
-            height=${290}>${() => shown && html`<${CalibrationChart} label=${t("model.calibration")} bins=${shown.bins} />`}<//>
-        <${Panel} title=${t("model.lift")} note=${t("model.lift_note")} state=${state} docs=${DOCS} tools=${choice} height=${290}>
+            height=${262}>${() => shown && html`<${CalibrationChart} label=${t("model.calibration")} bins=${shown.bins} />`}<//>
+        <${Panel} title=${t("model.lift")} note=${t("model.lift_note")} state=${state} docs=${DOCS} tools=${choice} height=${262}>
             ${() => shown && html`<${ColumnChart} label=${t("model.lift")} baseline=${1} height=${240}
                 nameTitle=${t("model.decile")} valueTitle=${t("model.lift")} formatValue=${(value) => format.fixed(value, 2)}
                 rows=${shown.bins.map(({ lift }, index) => ({ name: String(index + 1), value: lift }))} />`}<//>
-        <${Panel} title=${t("model.auc")} note=${t("model.auc_note")} state=${state} docs=${DOCS} height=${290}>
+        <${Panel} title=${t("model.auc")} note=${t("model.auc_note")} state=${state} docs=${DOCS} height=${262}>
             ${({ card }) => html`<${Auc} card=${card} />`}<//>
-        <${Panel} title=${t("model.features")} note=${t("model.features_note")} state=${state} docs=${DOCS} height=${290}>
+        <${Panel} title=${t("model.features")} note=${t("model.features_note")} state=${state} docs=${DOCS} height=${262}>
             ${({ card }) => html`<${BarList} label=${t("model.features")} rows=${[...card.features]
                 .sort((a, b) => b.importance - a.importance).slice(0, MOST_FEATURES).map(({ name, source, importance }) => ({
                     name: name.replaceAll("_", " "), value: importance, text: format.fixed(importance, 3), title: source,

@@ -34,7 +34,7 @@ export function Migration() {
         </div>
         ${isAlone ? html`<${Panel} title=${t("segments.tab_migration")} request=${state.request}>
                 ${() => html`<${Empty} title=${t("overview.no_moves")}>${t("overview.no_moves_note")}<//>`}<//>`
-            : html`<${Panel} title=${t("segments.tab_migration")} state=${state} tools=${tools} height=${520}
+            : html`<${Panel} title=${t("segments.tab_migration")} state=${state} tools=${tools} height=${look === "flow" ? 580 : 420}
                 docs="over time/get_migration" note=${state.data && t("migration.note", {
                     from: format.day(state.data.from.as_of), before: format.count(state.data.from.customers),
                     to: format.day(state.data.to.as_of), after: format.count(state.data.to.customers),

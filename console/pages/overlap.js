@@ -30,7 +30,7 @@ export function Overlap() {
         <details class="columns-menu"><summary>${t("page.segments")} <span class="muted">${chosen.length}</span></summary>
             <div class="menu">${names.map((name) => html`<label><input type="checkbox" checked=${chosen.includes(name)}
                 onChange=${() => toggle(name)} />${segmentName(name)}</label>`)}</div></details>`;
-    return html`<${Panel} title=${t("segments.tab_overlap")} note=${t(`overlap.note_${measure}`)} tools=${tools} height=${420}
+    return html`<${Panel} title=${t("segments.tab_overlap")} note=${t(`overlap.note_${measure}`)} tools=${tools} height=${330}
         state=${chosen.length > 1 ? state : undefined} docs="over time/get_overlap">
         ${(answer) => answer ? html`<${Pairs} pairs=${answer.pairs} names=${chosen} measure=${measure} />`
             : html`<${Empty} title=${t("overlap.choose")} />`}<//>`;
@@ -53,7 +53,7 @@ function Pairs({ pairs, names, measure }) {
         }) };
     };
     return html`<${Scroll} label=${t("segments.tab_overlap")}><${Matrix} label=${t("segments.tab_overlap")} rows=${ordered}
-        columns=${ordered} nameOf=${segmentName} cell=${cell} corner="" /><//>`;
+        columns=${ordered} nameOf=${segmentName} cell=${cell} corner=${html`<span class="hidden">${t("page.segments")}</span>`} /><//>`;
 }
 
 const place = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);

@@ -14,7 +14,7 @@ import { Table } from "../parts/table.js";
 const RISKS = ["high", "medium", "low"];
 const LEVELS = ["high", "medium", "low"];
 const MOST_MOVES = 8;
-const MOST_AT_RISK = 6;
+const MOST_AT_RISK = 8;
 /** Buckets from which the mean of a cell is estimated. */
 const BUCKETS = 20;
 
@@ -74,9 +74,9 @@ function Segments({ state }) {
                 href: href(["segments", segment.name]),
                 title: segment.definition,
             });
-            return html`<${BarList} label=${t("overview.segments")} rows=${rfm.map(row)} />
+            return html`<${BarList} isAligned label=${t("overview.segments")} rows=${rfm.map(row)} />
                 <h3>${t("overview.other_segments")}</h3>
-                <${BarList} label=${t("overview.other_segments")} rows=${others.map(row)} />`;
+                <${BarList} isAligned label=${t("overview.other_segments")} rows=${others.map(row)} />`;
         }}<//>`;
 }
 
@@ -156,11 +156,12 @@ function RiskByValue() {
                     risk: riskName(risk), level: t(`level.${level}`), customers: format.count(total),
                     revenue: format.wholeMoney(revenue),
                 });
-                return html`<td><a class=${heat(revenue, greatest)} title=${title} aria-label=${title}
+                return html`<td><a class=${heat(revenue, greatest)} title=${title}
                     href=${href(["audiences"], { where: where(cells[at]) })}><b>${format.compact(revenue)}</b>
-                    <small>${format.count(total)} · ${actionName(breakdown?.values[0]?.value)}</small></a></td>`;
+                    <small>${format.count(total)} · ${actionName(breakdown?.values[0]?.value)}</small>
+                    <span class="hidden">${title}</span></a></td>`;
             };
-            return html`<table class="heat-map"><caption class="hidden">${t("overview.risk")}</caption>
+            return html`<table class="heat-map is-tall"><caption class="hidden">${t("overview.risk")}</caption>
                 <thead><tr><td class="corner"></td>${LEVELS.map((level) => html`<th scope="col">
                     ${t(`level.${level}`)}</th>`)}</tr></thead>
                 <tbody>${RISKS.map((risk) => html`<tr><th scope="row">${riskName(risk)}</th>
@@ -220,7 +221,7 @@ function GreatestMoves({ cells }) {
         name: `${segmentName(from)} → ${segmentName(to)}`,
         value: customers,
         text: format.count(customers),
-        note: change ? t("overview.revenue_change", { change: format.compact(change) }) : null,
+        note: change ? t("overview.revenue_change", { change: format.signedCompact(change) }) : null,
         tone: { worse: "bad", same: "muted" }[direction(from, to)],
         title: `${segmentName(from)} → ${segmentName(to)}`,
     });

@@ -47,7 +47,7 @@ function SegmentList() {
                 { name: "name", title: t("segment"), head: true, cell: ({ name }) => html`<a href=${href(["segments", name])}>
                     ${segmentName(name)}</a>`, sort: ({ name }) => segmentName(name) },
                 { name: "kind", title: t("segments.kind"), cell: ({ kind }) => t(`kind.${kind}`), sort: ({ kind }) => kind },
-                { name: "bar", title: "", cell: ({ size }) => html`<${Bar} share=${size / greatest} />` },
+                { name: "bar", title: html`<span class="hidden">${t("share")}</span>`, cell: ({ size }) => html`<${Bar} share=${size / greatest} />` },
                 { name: "size", title: t("customers"), number: true, cell: ({ size }) => format.count(size), sort: ({ size }) => size },
                 { name: "share", title: t("share"), number: true, cell: ({ share }) => format.percent(share), sort: ({ share }) => share },
                 { name: "revenue", title: t("revenue"), number: true, cell: ({ revenue }) => format.wholeMoney(revenue),

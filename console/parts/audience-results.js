@@ -25,7 +25,7 @@ export function Breakdown({ where, features }) {
     const tools = html`<${Select} label=${t("audience.by")} hideLabel value=${by} onChange=${(next) => setQuery({ by: next })}
         options=${usable.map(({ name }) => [name, name])} />`;
     return html`<${Panel} title=${t("audience.breakdown")} state=${state} tools=${tools} docs="segments/query_audience"
-        height=${260}>${({ breakdown: found, total }) => html`<${Counts} breakdown=${found} total=${total} feature=${feature} />`}<//>`;
+        height=${170}>${({ breakdown: found, total }) => html`<${Counts} breakdown=${found} total=${total} feature=${feature} />`}<//>`;
 }
 
 /** Returns the breakdown that fits a feature: by value, or by quantiles for numbers and times. */

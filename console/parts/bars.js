@@ -18,14 +18,14 @@ export function heat(value, greatest) {
     return `heat heat-${Math.max(1, Math.min(STEPS - 1, Math.ceil((value / greatest) * (STEPS - 1))))}`;
 }
 
-/** Bars in rows: name, bar, value. Rows with `href` are links. */
-export function BarList({ rows, greatest, label }) {
+/** Bars in rows: name, bar, value. Rows with `href` are links. Aligned lists have equal columns. */
+export function BarList({ rows, greatest, label, isAligned }) {
     const top = greatest ?? Math.max(...rows.map(({ value }) => value ?? 0), 0);
     const row = ({ name, value, text, note, href, tone, title }) => html`<li title=${title}>
         <span class="bar-name">${href ? html`<a href=${href}>${name}</a>` : name}</span>
         <${Bar} share=${top ? value / top : 0} tone=${tone} />
         <span class="bar-value">${text}${note && html`<small>${note}</small>`}</span></li>`;
-    return html`<ul class="bar-list" aria-label=${label}>${rows.map(row)}</ul>`;
+    return html`<ul class=${isAligned ? "bar-list is-aligned" : "bar-list"} aria-label=${label}>${rows.map(row)}</ul>`;
 }
 
 /**
@@ -36,8 +36,8 @@ export function Histogram({ columns, label, ends }) {
     const greatest = Math.max(...columns.map(({ count }) => count), 1);
     const column = ({ count, title }) => html`<span class="column" title=${title}>
         <span style=${{ height: `${(count / greatest) * 100}%` }}></span></span>`;
-    return html`<figure class="histogram" role="img" aria-label=${label}>
+    return html`<div class="histogram" role="img" aria-label=${label}>
         <div class="columns">${columns.map(column)}</div>
-        ${ends && html`<figcaption><span>${ends[0]}</span><span>${ends[1]}</span></figcaption>`}
-    </figure>`;
+        ${ends && html`<div class="ends"><span>${ends[0]}</span><span>${ends[1]}</span></div>`}
+    </div>`;
 }

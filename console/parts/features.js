@@ -33,7 +33,7 @@ function Row({ feature }) {
         <th scope="row"><span class="mono">${name.split(".")[1]}</span>
             ${personal && html` <span class="chip">${t("personal")}</span>`}
             ${description && html`<br /><small>${description}</small>`}</th>
-        <td class="muted">${typeName(type)}</td>
+        <td class="muted" title=${type}>${t(`type.${kindOf(type)}`)}</td>
         <td class="num">${summary ? format.percent(summary.nulls) : format.NONE}</td>
         <td class="num">${summary ? format.count(summary.distinct) : format.NONE}</td>
         <td>${isMasked ? html`<span class="masked">${t("masked")}</span>` : summary && html`<${Quantiles} name=${name}
@@ -41,9 +41,6 @@ function Row({ feature }) {
         <td class="distribution">${summary?.columns.length > 0 && !summary.isUnique && html`<${Distribution} feature=${feature} summary=${summary} />`}</td>
     </tr>`;
 }
-
-/** Returns the name of a type without what only Arrow needs. */
-const typeName = (type) => type.replace(/^Timestamp\(.*/, "Timestamp").replace(/^(List|Struct)\(.*/s, "$1");
 
 function Quantiles({ name, type, summary }) {
     const value = (one) => (isTime(type) ? format.day(one) : html`<${Value} name=${name} type=${type} value=${one} />`);

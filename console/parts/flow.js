@@ -8,6 +8,8 @@ import { direction } from "../lib/segments.js";
 import { useWidth } from "./charts.js";
 
 const NODE_WIDTH = 10;
+/** Below this width there is no room for counts beside the names. */
+const NARROW = 560;
 /** Flows of less than this share of all customers are in the matrix only. */
 const LEAST_SHARE = 0.0005;
 
@@ -26,7 +28,8 @@ export function Flow({ moves, nameOf, order, label }) {
     const place = (name) => (order.includes(name) ? order.indexOf(name) : order.length);
     const sides = { from: names(shown, "from", place), to: names(shown, "to", place) };
     const height = Math.max(280, Math.max(sides.from.length, sides.to.length) * 42);
-    const side = width < 560 ? 86 : 150;
+    const isNarrow = width < NARROW;
+    const side = isNarrow ? 112 : 150;
     const graph = sankey().nodeId(({ id }) => id).nodeWidth(NODE_WIDTH).nodePadding(12).iterations(0)
         .nodeSort((a, b) => place(a.name) - place(b.name))
         .linkSort((a, b) => place(a.target.name) - place(b.target.name) || place(a.source.name) - place(b.source.name))
@@ -46,7 +49,7 @@ export function Flow({ moves, nameOf, order, label }) {
             <rect x=${one.x0} y=${one.y0} width=${NODE_WIDTH} height=${Math.max(1, one.y1 - one.y0)} />
             <text x=${isLeft ? one.x0 - 6 : one.x1 + 6} y=${(one.y0 + one.y1) / 2} dy="0.32em"
                 text-anchor=${isLeft ? "end" : "start"}>${nameOf(one.name)}
-                <tspan class="muted" dx="4">${format.compact(one.value)}</tspan></text></g>`;
+                ${!isNarrow && html`<tspan class="muted" dx="4">${format.compact(one.value)}</tspan>`}</text></g>`;
     };
     return html`<figure class="chart flow">
         <p class="readout">

@@ -15,7 +15,7 @@ export function HeatMap({ cell, label }) {
     const cells = SCORES.map((r) => SCORES.map((f) => cell(r, f)));
     const greatest = Math.max(...cells.flat().map(({ value }) => value ?? 0));
     const one = ({ value, text, note, href, title }) => html`<td><a class=${heat(value, greatest)} href=${href}
-        title=${title} aria-label=${title}><b>${text}</b><small>${note}</small></a></td>`;
+        title=${title}><b>${text}</b><small>${note}</small><span class="hidden">${title}</span></a></td>`;
     return html`<table class="heat-map"><caption class="hidden">${label}</caption>
         <thead><tr><td class="corner"></td>${SCORES.map((f) => html`<th scope="col">F ${f}</th>`)}</tr></thead>
         <tbody>${[...SCORES].reverse().map((r) => html`<tr><th scope="row">R ${r}</th>${cells[r - 1].map(one)}</tr>`)}

@@ -34,7 +34,7 @@ export function Value({ name, value, type, masked }) {
 /** The reasons of a churn risk in words. */
 export function Reasons({ reasons }) {
     return html`<ul class="reasons">${reasons.map((reason) => html`<li class=${reason.direction}>
-        ${reasonText(reason)}</li>`)}</ul>`;
+        <span>${reasonText(reason)}<span class="hidden"> (${t(`reason.${reason.direction}`)})</span></span></li>`)}</ul>`;
 }
 
 /** Returns the title of a column: the feature, without its view where the name alone is clear. */

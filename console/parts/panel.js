@@ -18,23 +18,22 @@ const HAS_DOCS = document.documentElement.dataset.docs !== "false";
  * @param {string} [props.docs] `tag/operation` of the documentation.
  * @param {unknown} [props.tools] Controls beside the title.
  * @param {number} [props.height] Height that is reserved while data load, so that nothing jumps.
+ * @param {boolean} [props.wide] Whether the panel takes the whole width, or a `third`.
  * @param {(data: any) => unknown} props.children
  */
-export function Panel({ title, note, state, request, docs, tools, height, wide, tight, children }) {
+export function Panel({ title, note, state, request, docs, tools, height, wide, third, children }) {
     const id = useId();
     const requests = [request ?? state?.request ?? []].flat();
-    const classes = ["panel", wide && "wide", tight && "tight"].filter(Boolean).join(" ");
+    const classes = ["panel", wide && "wide", third && "third"].filter(Boolean).join(" ");
     return html`<section class=${classes} aria-labelledby=${id} aria-busy=${state?.loading ? "true" : "false"}>
         <header class="panel-head">
             <h2 id=${id}>${title}</h2>
-            <div class="panel-tools">
-                ${tools}
-                <span class="panel-links">
-                    ${requests.length > 0 && html`<${CopyCurl} requests=${requests} title=${title} />`}
-                    ${docs && HAS_DOCS && html`<a class="icon-button" href=${`/docs/#/${encodeURI(docs)}`} target="_blank"
-                        rel="noopener" title=${t("panel.docs")} aria-label=${`${t("panel.docs")}: ${title}`}>
-                        <${Icon} name="book" /></a>`}
-                </span>
+            ${tools && html`<div class="panel-tools">${tools}</div>`}
+            <div class="panel-links">
+                ${requests.length > 0 && html`<${CopyCurl} requests=${requests} title=${title} />`}
+                ${docs && HAS_DOCS && html`<a class="icon-button" href=${`/docs/#/${encodeURI(docs)}`} target="_blank"
+                    rel="noopener" title=${t("panel.docs")} aria-label=${`${t("panel.docs")}: ${title}`}>
+                    <${Icon} name="book" /></a>`}
             </div>
         </header>
         ${note && html`<p class="note">${note}</p>`}

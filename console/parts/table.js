@@ -45,7 +45,7 @@ export function Table({ label, columns, rows, rowKey, initialSort = null }) {
 
 /** A part of the page that scrolls by itself if it is too wide, also by keyboard. */
 export function Scroll({ label, children }) {
-    return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>${children}</div>`;
+    return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}>${children}</div>`;
 }
 
 function sortRows(rows, column, descending) {
