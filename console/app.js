@@ -34,7 +34,8 @@ function App() {
             <${NewSnapshot} />
             <${Page} key=${`${page}/${rest.join("/")}`} page=${page} version=${version} />
         </main>
-        ${(problem || asksForKey) && html`<${KeyDialog} problem=${problem} close=${() => setAsksForKey(false)} />`}
+        ${(problem || asksForKey) && html`<${KeyDialog} problem=${problem}
+            close=${() => setAsksForKey(false)} />`}
     </div>`;
 }
 
@@ -49,16 +50,21 @@ function Top({ openKey }) {
     const ready = useApi({ path: "/readyz" });
     return html`<header class="top">
         <a class="brand" href="#/"><span class="logo" aria-hidden="true"></span>Larder</a>
-        <p class="facts">${state.data && html`<span title=${state.data.snapshot}>
+        <p class="facts">${
+            state.data &&
+            html`<span title=${state.data.snapshot}>
             ${t("top.as_of", { time: format.time(state.data.as_of) })}</span>
-            <span class="muted">${format.ago(state.data.as_of)}</span>`}
+            <span class="muted">${format.ago(state.data.as_of)}</span>`
+        }
             <${TairState} tiers=${ready.data?.tiers} /></p>
         <${Search} />
         <div class="settings">
             <select aria-label=${t("language")} value=${language.get()}
                 onChange=${(event) => chooseLanguage(event.currentTarget.value)}>
-                ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} lang=${code}
-                    selected=${code === language.get()}>${name}</option>`)}
+                ${Object.entries(LANGUAGES).map(
+                    ([code, name]) => html`<option value=${code} lang=${code}
+                    selected=${code === language.get()}>${name}</option>`,
+                )}
             </select>
             <${ThemeButton} />
             <button type="button" class="icon-button" onClick=${openKey} aria-label=${t("key.title")}
@@ -71,7 +77,8 @@ function Top({ openKey }) {
 function TairState({ tiers }) {
     if (!tiers?.tair) return null;
     const { used } = tiers.tair;
-    return html`<span class=${used ? "chip" : "chip is-bad"} title=${t(used ? "tair.used_note" : "tair.down_note")}>
+    return html`<span class=${used ? "chip" : "chip is-bad"}
+        title=${t(used ? "tair.used_note" : "tair.down_note")}>
         ${t(used ? "tair.used" : "tair.down")}</span>`;
 }
 
@@ -84,7 +91,8 @@ function Search() {
     };
     return html`<form class="search" role="search" onSubmit=${search}>
         <${Icon} name="search" />
-        <input name="id" type="search" placeholder=${t("search.placeholder")} aria-label=${t("search.placeholder")}
+        <input name="id" type="search" placeholder=${t("search.placeholder")}
+            aria-label=${t("search.placeholder")}
             autocomplete="off" spellcheck="false" /></form>`;
 }
 
@@ -107,14 +115,17 @@ function ThemeButton() {
         return () => system.removeEventListener("change", follow);
     }, []);
     const label = t(dark ? "theme.light" : "theme.dark");
-    return html`<button type="button" class="icon-button" onClick=${toggle} aria-label=${label} title=${label}>
+    return html`<button type="button" class="icon-button" onClick=${toggle} aria-label=${label}
+        title=${label}>
         <${Icon} name=${dark ? "sun" : "moon"} /></button>`;
 }
 
 function Rail({ page }) {
     return html`<nav class="rail" aria-label=${t("navigation")}>
-        ${Object.keys(PAGES).map((name) => html`<a href=${href(name ? [name] : [])}
-            aria-current=${name === page ? "page" : undefined}>${t(`page.${name || "overview"}`)}</a>`)}
+        ${Object.keys(PAGES).map(
+            (name) => html`<a href=${href(name ? [name] : [])}
+            aria-current=${name === page ? "page" : undefined}>${t(`page.${name || "overview"}`)}</a>`,
+        )}
     </nav>`;
 }
 
@@ -142,7 +153,8 @@ function Page({ page }) {
     }, [page]);
     return html`<h1 ref=${title} tabindex="-1">${name}</h1>
         ${!known && html`<p>${t("page.unknown_note")} <a href="#/">${t("page.overview")}</a></p>`}
-        ${module.failed && html`<${Problem} error=${{ status: 0, kind: "unreachable" }} retry=${() => location.reload()} />`}
+        ${module.failed && html`<${Problem} error=${{ status: 0, kind: "unreachable" }}
+            retry=${() => location.reload()} />`}
         ${known && !module.Page && !module.failed && html`<${Skeleton} height=${320} />`}
         ${module.Page && html`<${module.Page} />`}`;
 }

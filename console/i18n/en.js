@@ -1,4 +1,4 @@
-// English texts. `{name}` is replaced; of `one|other`, the number `count` chooses. Keys follow pages and parts.
+// English texts. `{name}` is replaced; of `one|other`, the number `count` chooses.
 
 export const en = {
     after: "After",
@@ -63,7 +63,8 @@ export const en = {
     "tair.used": "Tair",
     "tair.used_note": "Rows are read from Tair",
     "tair.down": "Tair is not used",
-    "tair.down_note": "Tair is unreachable or not up to date. The snapshot answers with the same values, slower.",
+    "tair.down_note":
+        "Tair is unreachable or not up to date. The snapshot answers with the same values, slower.",
     "theme.dark": "Dark colors",
     "theme.light": "Light colors",
     "tier.snapshot": "Snapshot",
@@ -143,7 +144,8 @@ export const en = {
     "overview.grid": "Recency × frequency",
     "overview.grid_note": "R 5 bought most recently, F 5 most often. A cell opens its segment.",
     "overview.churn": "Churn",
-    "overview.cell": "R {r}, F {f}, {name}: {customers} customers, revenue {revenue}, mean churn probability about {churn}",
+    "overview.cell":
+        "R {r}, F {f}, {name}: {customers} customers, revenue {revenue}, mean churn about {churn}",
     "overview.risk": "Churn risk × expected value",
     "overview.risk_note": "Revenue so far, customers, and the usual action. A cell opens the audience.",
     "overview.risk_cell": "Risk {risk}, expected value {level}: {customers} customers, revenue {revenue}",
@@ -158,7 +160,8 @@ export const en = {
     "overview.revenue_change": "{change} revenue",
     "overview.whole_flow": "All moves",
     "overview.no_moves": "There is no earlier snapshot to compare with",
-    "overview.no_moves_note": "Changes appear with the next build. `larder build --as-of TIME --no-publish` adds an earlier one.",
+    "overview.no_moves_note":
+        "Changes appear with the next build. `larder build --as-of TIME --no-publish` adds an earlier one.",
 
     "segments.tab_list": "List",
     "segments.tab_migration": "Migration",
@@ -199,7 +202,8 @@ export const en = {
     "churn.tab_list": "List",
     "churn.tab_model": "Model",
     "churn.list": "Customers by value at risk",
-    "churn.list_note": "Value at risk is the churn probability times the spending expected if the customer stays.",
+    "churn.list_note":
+        "Value at risk is the churn probability times the spending expected if the customer stays.",
     "churn.risk": "Churn risk",
     "churn.probability": "Probability",
     "churn.expected": "Expected value",
@@ -210,7 +214,8 @@ export const en = {
     "churn.min_value": "Value at risk from",
 
     "model.summary": "How far can the model be trusted?",
-    "model.trusted": "“{name}” was chosen among the candidates. It predicts who buys nothing within {days} days.",
+    "model.trusted":
+        "“{name}” was chosen among the candidates. It predicts who buys nothing within {days} days.",
     "model.not_trusted": "“{name}” is served, and it is not to be trusted, for the reasons below.",
     "model.doubts": "Doubts",
     "model.on_test": "On the test cutoff {day}, with {customers} customers the choice had not seen",
@@ -222,12 +227,14 @@ export const en = {
     "model.churned": "Churned",
     "model.churned_short": "bought nothing within {days} days",
     "model.calibration": "Calibration",
-    "model.calibration_note": "Tenths of the customers by predicted probability. On the diagonal, prediction and outcome agree.",
+    "model.calibration_note":
+        "Tenths of the customers by predicted probability. On the diagonal, prediction and outcome agree.",
     "model.predicted": "Predicted",
     "model.observed": "Observed",
     "model.axes": "Predicted → observed ↑",
     "model.lift": "Lift by decile",
-    "model.lift_note": "How often each tenth churned, over the mean. Decile 10 has the highest predicted risk.",
+    "model.lift_note":
+        "How often each tenth churned, over the mean. Decile 10 has the highest predicted risk.",
     "model.decile": "Decile",
     "model.auc": "AUC by cutoff, against baselines",
     "model.auc_note": "Hollow: cutoffs on which the model was chosen. Filled: the test cutoff.",
@@ -263,10 +270,12 @@ export const en = {
     "customer.find": "Find a customer",
     "customer.id": "Customer id",
     "customer.open": "Open",
-    "customer.find_note": "Ids are those of the raw data. Lists of segments, churn and audiences link to customers.",
+    "customer.find_note":
+        "Ids are those of the raw data. Lists of segments, churn and audiences link to customers.",
     "customer.examples": "Most value at risk:",
     "customer.none": "There is no customer “{id}” in this snapshot",
-    "customer.none_note": "Check the id: case and leading zeros count. Erased customers are not found either.",
+    "customer.none_note":
+        "Check the id: case and leading zeros count. Erased customers are not found either.",
     "customer.no_rfm": "The customer is not in the view rfm.",
     "customer.orders": "Orders",
     "customer.last_order": "Since the last order",
@@ -315,7 +324,8 @@ export const en = {
     "audience.other": "{n} other value|{n} other values",
     "audience.null": "no value",
     "audience.compare": "What distinguishes the audience",
-    "audience.compare_note": "Shares of values and means (⌀) against all customers, strongest first. Means come from quantiles.",
+    "audience.compare_note":
+        "Shares of values and means (⌀) against all customers, strongest first. Means come from quantiles.",
     "audience.here": "Here",
     "audience.everybody": "All customers",
     "audience.lift": "Lift",
@@ -326,7 +336,8 @@ export const en = {
     "audience.desc": "greatest first",
     "audience.asc": "least first",
     "audience.save": "Save as a named audience",
-    "audience.save_note": "Add these lines to larder.toml: each build then makes the audience a segment, in Tair and in exports too.",
+    "audience.save_note":
+        "Add these lines to larder.toml: each build then makes the audience a segment, also in Tair.",
     "audience.description": "Description",
     "audience.priority": "Priority",
     "audience.bad_name": "A name has 1 to 64 characters of a to z, 0 to 9 and _.",

@@ -171,7 +171,8 @@ export const zh = {
     "overview.revenue_change": "收入 {change}",
     "overview.whole_flow": "全部流动",
     "overview.no_moves": "没有可比较的更早快照",
-    "overview.no_moves_note": "下一次构建后会出现变化。`larder build --as-of TIME --no-publish` 可补充更早的快照。",
+    "overview.no_moves_note":
+        "下一次构建后会出现变化。`larder build --as-of TIME --no-publish` 可补充更早的快照。",
 
     "segments.tab_list": "列表",
     "segments.tab_migration": "流动",

@@ -39,7 +39,9 @@ export class ApiError extends Error {
 
 /** Returns the path of a request with its query. */
 export function target({ path, query = {} }) {
-    const filled = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+    const filled = Object.entries(query).filter(
+        ([, value]) => value !== null && value !== undefined && value !== "",
+    );
     const search = filled.map(([name, value]) => `${name}=${encodeURIComponent(String(value))}`).join("&");
     return search ? `${path}?${search}` : path;
 }
@@ -49,7 +51,8 @@ export function curl(request) {
     const quote = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
     const parts = [`curl -s ${quote(location.origin + target(request))}`];
     if (access.get().key) parts.push('-H "Authorization: Bearer $LARDER_KEY"');
-    if (request.body) parts.push("-H 'content-type: application/json'", `-d ${quote(JSON.stringify(request.body))}`);
+    if (request.body)
+        parts.push("-H 'content-type: application/json'", `-d ${quote(JSON.stringify(request.body))}`);
     return parts.join(" \\\n  ");
 }
 
@@ -86,7 +89,10 @@ export function load(request) {
     if (answers.size >= KEPT_ANSWERS) answers.clear();
     const answer = { promise: send(request).then((response) => response.json()) };
     answers.set(name, answer);
-    answer.promise.then((data) => (answer.data = data), () => answers.get(name) === answer && answers.delete(name));
+    answer.promise.then(
+        (data) => (answer.data = data),
+        () => answers.get(name) === answer && answers.delete(name),
+    );
     return answer.promise;
 }
 
@@ -127,7 +133,9 @@ export function useApi(request, { live = false } = {}) {
     const [attempt, setAttempt] = useState(0);
     const known = () => {
         const data = requests.map((one) => answers.get(answerName(one))?.data);
-        return requests.length > 0 && data.every(Boolean) ? { data: many ? data : data[0], name } : { name: null };
+        return requests.length > 0 && data.every(Boolean)
+            ? { data: many ? data : data[0], name }
+            : { name: null };
     };
     const [state, setState] = useState(known);
     useEffect(() => {
@@ -135,10 +143,18 @@ export function useApi(request, { live = false } = {}) {
         const controller = new AbortController();
         const settle = (next) => controller.signal.aborted || setState({ ...next, name });
         const loads = requests.map((one) => (live ? loadLive(one, controller.signal) : load(one)));
-        Promise.all(loads).then((data) => settle({ data: many ? data : data[0] }), (error) => settle({ error }));
+        Promise.all(loads).then(
+            (data) => settle({ data: many ? data : data[0] }),
+            (error) => settle({ error }),
+        );
         return () => controller.abort();
     }, [name, version, attempt]);
-    return { ...state, loading: requests.length > 0 && state.name !== name, request, reload: () => setAttempt(attempt + 1) };
+    return {
+        ...state,
+        loading: requests.length > 0 && state.name !== name,
+        request,
+        reload: () => setAttempt(attempt + 1),
+    };
 }
 
 /** Saves the answer to a request as a file, and reports the number of bytes on the way. */

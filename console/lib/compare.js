@@ -12,13 +12,20 @@ const MOST_ROWS = 14;
 export function compareRequests(where, features) {
     return features.filter(isCompared).flatMap((feature) =>
         [where, EVERYBODY].map((one) => ({
-            path: "/v1/audiences", body: { where: one, limit: 0, breakdown: breakdownOf(feature) },
-        })));
+            path: "/v1/audiences",
+            body: { where: one, limit: 0, breakdown: breakdownOf(feature) },
+        })),
+    );
 }
 
 function isCompared({ type, personal, view, name }) {
     const isId = /(^|_)(rfm_score|favourite_product)$/.test(name.split(".")[1]);
-    return !personal && !isId && view !== "recommendations" && ["text", "boolean", "number"].includes(kindOf(type));
+    return (
+        !personal &&
+        !isId &&
+        view !== "recommendations" &&
+        ["text", "boolean", "number"].includes(kindOf(type))
+    );
 }
 
 function breakdownOf({ name, type }) {
@@ -55,20 +62,32 @@ function shares(feature, own, all) {
         if (!everywhere || customers < LEAST_MEMBERS) return [];
         const [share, shareOfAll] = [customers / total.own, everywhere / total.all];
         const spread = Math.sqrt(Math.max(shareOfAll * (1 - shareOfAll), 1e-6));
-        return [{
-            feature, value, own: share, all: shareOfAll, lift: share / shareOfAll, members: customers,
-            weight: Math.abs(share - shareOfAll) / spread,
-        }];
+        return [
+            {
+                feature,
+                value,
+                own: share,
+                all: shareOfAll,
+                lift: share / shareOfAll,
+                members: customers,
+                weight: Math.abs(share - shareOfAll) / spread,
+            },
+        ];
     });
 }
 
 function means(feature, own, all) {
     const [one, other] = [moments(own.breakdown?.buckets), moments(all.breakdown?.buckets)];
     if (!one || !other || !other.spread) return [];
-    return [{
-        feature, own: one.mean, all: other.mean, lift: one.mean > 0 && other.mean > 0 ? one.mean / other.mean : null,
-        weight: Math.abs(one.mean - other.mean) / other.spread,
-    }];
+    return [
+        {
+            feature,
+            own: one.mean,
+            all: other.mean,
+            lift: one.mean > 0 && other.mean > 0 ? one.mean / other.mean : null,
+            weight: Math.abs(one.mean - other.mean) / other.spread,
+        },
+    ];
 }
 
 /** Estimates mean and standard deviation from buckets. */
@@ -77,6 +96,7 @@ function moments(buckets = []) {
     if (members === 0 || typeof buckets[0].from !== "number") return null;
     const middle = ({ from, to }) => (from + to) / 2;
     const mean = buckets.reduce((sum, bucket) => sum + middle(bucket) * bucket.customers, 0) / members;
-    const variance = buckets.reduce((sum, bucket) => sum + (middle(bucket) - mean) ** 2 * bucket.customers, 0) / members;
+    const variance =
+        buckets.reduce((sum, bucket) => sum + (middle(bucket) - mean) ** 2 * bucket.customers, 0) / members;
     return { mean, spread: Math.sqrt(variance) };
 }

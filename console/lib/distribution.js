@@ -18,9 +18,18 @@ export function distributionRequest({ name, type, view }) {
 }
 
 /**
+ * A value, or a range of values, with the number of its customers.
+ * @typedef {{count: number, from?: number, to?: number, value?: any}} Column
+ */
+
+/**
+ * Figures of a feature. The quantiles are least, quarters, and greatest.
+ * @typedef {{nulls: number, distinct: number | null, quantiles: any[] | null, columns: Column[]}} Summary
+ */
+
+/**
  * Summarizes a breakdown.
- * @returns {{nulls: number, distinct: number | null, quantiles: any[] | null, columns: {count: number, from?: number,
- *     to?: number, value?: any}[]}} Quantiles are least, quarters, and greatest.
+ * @returns {Summary}
  */
 export function summarize({ total, breakdown }) {
     const nulls = total ? breakdown.null / total : null;
@@ -28,7 +37,13 @@ export function summarize({ total, breakdown }) {
         const other = breakdown.other ?? { values: 0, customers: 0 };
         const columns = breakdown.values.map(({ value, customers }) => ({ value, count: customers }));
         const distinct = breakdown.values.length + other.values;
-        return { nulls, distinct, quantiles: null, columns, isUnique: distinct > (total - breakdown.null) / 2 };
+        return {
+            nulls,
+            distinct,
+            quantiles: null,
+            columns,
+            isUnique: distinct > (total - breakdown.null) / 2,
+        };
     }
     const buckets = breakdown.buckets ?? [];
     if (buckets.length === 0) return { nulls, distinct: null, quantiles: null, columns: [] };
@@ -55,12 +70,16 @@ function histogram(buckets) {
     const least = asNumber(buckets[0].from);
     const greatest = Math.max(asNumber(quantile(buckets, SHOWN_SHARE)), least);
     const width = (greatest - least) / COLUMNS || 1;
-    const columns = Array.from({ length: greatest > least ? COLUMNS : 1 }, (_, index) =>
-        ({ count: 0, from: least + index * width, to: least + (index + 1) * width }));
+    const columns = Array.from({ length: greatest > least ? COLUMNS : 1 }, (_, index) => ({
+        count: 0,
+        from: least + index * width,
+        to: least + (index + 1) * width,
+    }));
     for (const bucket of buckets) {
         const [from, to] = [asNumber(bucket.from), asNumber(bucket.to)];
         for (const column of columns) {
-            const isPoint = to === from && from >= column.from && (from < column.to || column === columns.at(-1));
+            const isPoint =
+                to === from && from >= column.from && (from < column.to || column === columns.at(-1));
             const common = Math.min(to, column.to) - Math.max(from, column.from);
             if (isPoint) {
                 column.count += bucket.customers;

@@ -1,5 +1,5 @@
-// Audience expressions: read into groups and conditions, and written again. docs/audiences.md has the grammar. The
-// service decides what an expression means; this file only translates for the builder.
+// Audience expressions: read into groups and conditions, and written again, for the builder. The service decides
+// what an expression means. docs/audiences.md has the grammar.
 
 /**
  * A value as written: the text, and whether quotes were around it.
@@ -14,8 +14,16 @@ const KEYWORDS = ["and", "or", "not", "in", "is", "null"];
 const OPERATORS = ["!=", "<=", ">=", ":", "=", "<", ">"];
 /** Comparisons with null are unknown also after `not`, so that `not a = b` means `a != b`. */
 const OPPOSITES = {
-    "=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">", in: "not in", "not in": "in",
-    "is null": "is not null", "is not null": "is null",
+    "=": "!=",
+    "!=": "=",
+    "<": ">=",
+    ">=": "<",
+    ">": "<=",
+    "<=": ">",
+    in: "not in",
+    "not in": "in",
+    "is null": "is not null",
+    "is not null": "is null",
 };
 const WORD = /^[\p{L}\p{N}\p{M}_.]+/u;
 const BARE = /^[^\s(),"'<>=!]+/u;
@@ -176,6 +184,7 @@ function printCondition({ feature, operator, values }) {
 }
 
 function printValue({ text, quoted }) {
-    const isPlain = !quoted || (PLAIN.test(text) && ![...KEYWORDS, "true", "false"].includes(text.toLowerCase()));
+    const isPlain =
+        !quoted || (PLAIN.test(text) && ![...KEYWORDS, "true", "false"].includes(text.toLowerCase()));
     return isPlain ? text : `"${text.replace(/["\\]/g, String.raw`\$&`)}"`;
 }

@@ -25,8 +25,10 @@ export const count = (value) => number(value, { maximumFractionDigits: 0 });
 export const compact = (value) => number(value, { notation: "compact", maximumSignificantDigits: 3 });
 
 /** Formats a number in few characters, years and other small ones in full. */
-export const brief = (value) => (Math.abs(value) < 10_000
-    ? number(value, { maximumSignificantDigits: 4, useGrouping: false }) : compact(value));
+export const brief = (value) =>
+    Math.abs(value) < 10_000
+        ? number(value, { maximumSignificantDigits: 4, useGrouping: false })
+        : compact(value);
 
 /** Formats money. The currency is that of the raw data, which no answer names. */
 export const money = (value) => number(value, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
@@ -60,7 +62,8 @@ export function bytes(value) {
 }
 
 /** Formats seconds. */
-export const seconds = (value) => number(value, { style: "unit", unit: "second", maximumSignificantDigits: 3 });
+export const seconds = (value) =>
+    number(value, { style: "unit", unit: "second", maximumSignificantDigits: 3 });
 
 /** Formats the day of a time or date, which stays on one line. */
 export const day = (text) => dateTime(text, { dateStyle: "medium" }).replaceAll(" ", "\u00a0");
@@ -78,7 +81,13 @@ function dateTime(text, options) {
     return format("DateTimeFormat", { timeZone: "UTC", ...options }).format(date);
 }
 
-const UNITS = [["year", 31_557_600], ["month", 2_629_800], ["day", 86_400], ["hour", 3_600], ["minute", 60]];
+const UNITS = [
+    ["year", 31_557_600],
+    ["month", 2_629_800],
+    ["day", 86_400],
+    ["hour", 3_600],
+    ["minute", 60],
+];
 
 /** Formats the time since `text`, such as "3 days ago". */
 export function ago(text) {
@@ -89,7 +98,9 @@ export function ago(text) {
 
 /** Returns the name of a weekday of the API, 1 for Monday. */
 export function weekday(value) {
-    return format("DateTimeFormat", { weekday: "long", timeZone: "UTC" }).format(new Date(Date.UTC(2024, 0, value)));
+    return format("DateTimeFormat", { weekday: "long", timeZone: "UTC" }).format(
+        new Date(Date.UTC(2024, 0, value)),
+    );
 }
 
 /** Joins texts as a list. */
@@ -98,11 +109,13 @@ export const list = (texts) => format("ListFormat", { type: "conjunction" }).for
 /** Formats the value of a feature by its type in `GET /v1/views`. */
 export function featureValue(value, type = "") {
     if (value === null || value === undefined) return NONE;
-    if (Array.isArray(value)) return value.map((item) => (typeof item === "object" ? item.text : item)).join(", ");
+    if (Array.isArray(value))
+        return value.map((item) => (typeof item === "object" ? item.text : item)).join(", ");
     if (typeof value === "boolean") return value ? "✓" : "✗";
     if (type.startsWith("Timestamp")) return time(value);
     if (type.startsWith("Date")) return day(value);
     if (type.startsWith("Decimal")) return money(value);
-    if (typeof value === "number") return number(value, { maximumFractionDigits: 4, useGrouping: value >= 10_000 });
+    if (typeof value === "number")
+        return number(value, { maximumFractionDigits: 4, useGrouping: value >= 10_000 });
     return String(value);
 }

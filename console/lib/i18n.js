@@ -1,4 +1,4 @@
-// Texts of the page. A language is one file of texts; English is always there for texts that another one lacks.
+// Texts of the page. A language is one file of texts; English stands in for texts that another one lacks.
 
 import { en } from "../i18n/en.js";
 import { createStore, readStorage, writeStorage } from "./store.js";

@@ -1,5 +1,5 @@
-// Addresses: the page and all of its filters are in the fragment, `#/churn?risk=high`. Fragments are not sent to
-// the service, so expressions and ids do not reach its logs through an address.
+// Addresses: the page and all of its filters are in the fragment, `#/churn?risk=high`. Fragments are not sent
+// to the service, so expressions and ids do not reach its logs through an address.
 
 import { useMemo } from "../vendor/preact.js";
 import { createStore, useStore } from "./store.js";
@@ -35,7 +35,9 @@ window.addEventListener("hashchange", () => route.set(parse(location.hash)));
  * @param {Record<string, unknown>} [query] Empty values are left out.
  */
 export function href(path, query = {}) {
-    const filled = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+    const filled = Object.entries(query).filter(
+        ([, value]) => value !== null && value !== undefined && value !== "",
+    );
     const search = new URLSearchParams(filled.map(([name, value]) => [name, String(value)])).toString();
     return `#/${path.map(encodeURIComponent).join("/")}${search ? `?${search}` : ""}`;
 }

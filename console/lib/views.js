@@ -10,7 +10,8 @@ import { useApi } from "./api.js";
 /** Returns the features of an answer of `GET /v1/views`. @returns {Feature[]} */
 export function featuresOf(data) {
     return (data?.views ?? []).flatMap(({ name: view, features }) =>
-        features.map(({ name, ...feature }) => ({ ...feature, view, name: `${view}.${name}` })));
+        features.map(({ name, ...feature }) => ({ ...feature, view, name: `${view}.${name}` })),
+    );
 }
 
 /** Loads the features of the snapshot. */

@@ -1,4 +1,4 @@
-// Audiences: conditions beside the expression, with count, revenue, breakdown, comparison, preview and export.
+// Audiences: conditions beside the expression, with count, revenue, breakdown, comparison, preview, export.
 
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { useApi } from "../lib/api.js";
@@ -13,7 +13,8 @@ import { ExportButton } from "../parts/export.js";
 import { Members, featureTitle } from "../parts/members.js";
 import { Empty, Figure, Panel, Problem, Select } from "../parts/panel.js";
 
-const COLUMNS = "rfm.segment,rfm.monetary,rfm.recency_days,churn.probability,churn.value_at_risk,profile.country";
+const COLUMNS =
+    "rfm.segment,rfm.monetary,rfm.recency_days,churn.probability,churn.value_at_risk,profile.country";
 const EXAMPLES = [
     ["win_back", "churn.risk:high and rfm.monetary >= 500"],
     ["loyal_at_risk", "segment in (champions, loyal) and not churn.risk:low"],
@@ -64,7 +65,9 @@ export function Page() {
     const { where } = expression;
     const [query, setQuery] = useQuery();
     const features = useFeatures();
-    const columns = (query.columns ?? COLUMNS).split(",").filter((name) => features.some((one) => one.name === name));
+    const columns = (query.columns ?? COLUMNS)
+        .split(",")
+        .filter((name) => features.some((one) => one.name === name));
     const order = query.order_by || "rfm.monetary desc";
     const count = useApi(where ? { path: "/v1/audiences", body: { where, limit: 0 } } : null, { live: true });
     const members = { path: "/v1/audiences", body: { where, order_by: order } };
@@ -72,30 +75,46 @@ export function Page() {
     const isRight = where && count.data && !count.error;
     return html`<div class="grid">
         <div class="stack">
-            <${Definition} expression=${expression} features=${features} error=${where ? count.error : null} />
+            <${Definition} expression=${expression} features=${features} error=${where ? count.error : null}
+                />
             ${isRight && html`<${SaveAudience} where=${where} />`}
         </div>
         <div class="stack">
             <${Result} where=${where} count=${count} />
-            ${isRight && html`<${Breakdown} where=${where} features=${features} />
-                <${Comparison} where=${where} features=${features} />`}
+            ${
+                isRight &&
+                html`<${Breakdown} where=${where} features=${features} />
+                <${Comparison} where=${where} features=${features} />`
+            }
         </div>
-        ${isRight && html`
-            ${columns.length > 0 && html`<${Members} title=${t("audience.preview")} request=${members} columns=${columns} live
-                docs="segments/query_audience" setColumns=${(chosen) => setQuery({ columns: chosen.join(",") })}
-                tools=${html`<${OrderBy} order=${order} features=${features} setOrder=${(next) => setQuery({ order_by: next })} />
-                    <${ExportButton} request=${file} columns=${columns} name="audience" />`} />`}`}
+        ${
+            isRight &&
+            html`
+            ${
+                columns.length > 0 &&
+                html`<${Members} title=${t("audience.preview")} request=${members} columns=${columns} live
+                docs="segments/query_audience"
+                    setColumns=${(chosen) => setQuery({ columns: chosen.join(",") })}
+                tools=${html`<${OrderBy} order=${order} features=${features}
+                    setOrder=${(next) => setQuery({ order_by: next })} />
+                    <${ExportButton} request=${file} columns=${columns} name="audience" />`} />`
+            }`
+        }
     </div>`;
 }
 
 function OrderBy({ order, features, setOrder }) {
     const [name, direction = "asc"] = order.split(" ");
-    const options = features.filter(({ type, personal }) => !personal && ["number", "time"].includes(kindOf(type)))
+    const options = features
+        .filter(({ type, personal }) => !personal && ["number", "time"].includes(kindOf(type)))
         .map((feature) => [feature.name, featureTitle(feature.name)]);
     return html`<${Select} label=${t("audience.order")} hideLabel value=${name} options=${options}
             onChange=${(next) => setOrder(`${next} ${direction}`)} />
         <${Select} label=${t("audience.direction")} hideLabel value=${direction}
-            options=${[["desc", t("audience.desc")], ["asc", t("audience.asc")]]}
+            options=${[
+                ["desc", t("audience.desc")],
+                ["asc", t("audience.asc")],
+            ]}
             onChange=${(next) => setOrder(`${name} ${next}`)} />`;
 }
 
@@ -112,33 +131,49 @@ function Definition({ expression, features, error }) {
     return html`<${Panel} title=${t("audience.definition")} docs="segments/query_audience"
         tools=${html`<a href="#/audiences">${t("audience.clear")}</a>`}>
         ${() => html`<h3>${t("audience.conditions")}</h3>
-            ${tree ? html`<${Builder} tree=${tree} onChange=${setTree} features=${features} segments=${segments} />`
-                : html`<${Empty} title=${t("audience.unreadable")}>${t("audience.unreadable_note")}<//>`}
+            ${
+                tree
+                    ? html`<${Builder} tree=${tree} onChange=${setTree} features=${features}
+                        segments=${segments} />`
+                    : html`<${Empty} title=${t("audience.unreadable")}>${t("audience.unreadable_note")}<//>`
+            }
             <h3><label for="expression">${t("audience.expression")}</label></h3>
-            <textarea id="expression" ref=${field} class="expression" spellcheck="false" maxlength="8192" value=${text}
+            <textarea id="expression" ref=${field} class="expression" spellcheck="false"
+                maxlength="8192" value=${text}
                 placeholder="churn.risk:high and rfm.monetary >= 500" aria-invalid=${error ? "true" : "false"}
                 onInput=${(event) => setText(event.currentTarget.value)} />
-            <div role="status">${error && html`<${Problem} error=${error} />
-                ${error.position !== null && html`<button type="button" onClick=${show}>${t("audience.show_place")}</button>`}`}
+            <div role="status">${
+                error &&
+                html`<${Problem} error=${error} />
+                ${error.position !== null && html`<button type="button"
+                    onClick=${show}>${t("audience.show_place")}</button>`}`
+            }
             </div>`}<//>`;
 }
 
 function Result({ where, count }) {
     if (!where) {
-        return html`<${Panel} title=${t("audience.examples")}>${() => html`<p class="note">${t("audience.start")}</p>
-            <ul class="timeline">${EXAMPLES.map(([name, text]) => html`<li><a href=${href(["audiences"], { where: text })}>
-                ${t(`audience.example_${name}`)}</a><br /><code class="definition">${text}</code></li>`)}</ul>`}<//>`;
+        return html`<${Panel} title=${t("audience.examples")}>${() => html`<p
+            class="note">${t("audience.start")}</p>
+            <ul class="timeline">${EXAMPLES.map(
+                ([name, text]) => html`<li><a href=${href(["audiences"], { where: text })}>
+                ${t(`audience.example_${name}`)}</a><br /><code class="definition">${text}</code></li>`,
+            )}</ul>`}<//>`;
     }
     const state = count.error ? { ...count, error: undefined } : count;
-    return html`<${Panel} title=${t("audience.result")} state=${state} docs="segments/query_audience" height=${96}>
-        ${(answer) => html`<p class="total" role="status" data-total=${answer.total}>${format.count(answer.total)}
+    return html`<${Panel} title=${t("audience.result")} state=${state} docs="segments/query_audience"
+        height=${96}>
+        ${(
+            answer,
+        ) => html`<p class="total" role="status" data-total=${answer.total}>${format.count(answer.total)}
                 <small> ${t("audience.of_all", { share: format.percent(answer.share, 2) })}</small></p>
             <dl class="figures">
                 <${Figure} name=${t("revenue")} value=${format.wholeMoney(answer.revenue)} />
                 <${Figure} name=${t("segments.per_customer")}
                     value=${format.wholeMoney(answer.total ? answer.revenue / answer.total : null)} />
                 <${Figure} name="R · F · M" value=${["r", "f", "m"]
-                    .map((score) => format.fixed(answer[`mean_${score}_score`], 1)).join(" · ")} />
+                    .map((score) => format.fixed(answer[`mean_${score}_score`], 1))
+                    .join(" · ")} />
             </dl>
             ${answer.hints.map(({ message }) => html`<p class="warning">${message}</p>`)}`}<//>`;
 }

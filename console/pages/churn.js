@@ -10,7 +10,15 @@ import { Members } from "../parts/members.js";
 import { Select, Skeleton, Switch } from "../parts/panel.js";
 import { Tabs } from "../parts/tabs.js";
 
-const COLUMNS = "rfm.monetary,churn.probability,churn.risk,churn.expected_value,churn.value_at_risk,churn.reasons,churn.action";
+const COLUMNS = [
+    "rfm.monetary",
+    "churn.probability",
+    "churn.risk",
+    "churn.expected_value",
+    "churn.value_at_risk",
+    "churn.reasons",
+    "churn.action",
+].join(",");
 const RISKS = ["", "high", "medium", "low"];
 
 export function Page() {
@@ -33,7 +41,9 @@ function ChurnList() {
     const columns = (query.columns ?? COLUMNS).split(",").filter(Boolean);
     const filters = { risk, segment, min_probability: probability, min_value: value };
     const { data } = useApi({ path: "/v1/segments" });
-    const segments = data?.segments.filter(({ kind }) => kind !== "churn").map(({ name }) => [name, segmentName(name)]) ?? [];
+    const segments =
+        data?.segments.filter(({ kind }) => kind !== "churn").map(({ name }) => [name, segmentName(name)]) ??
+        [];
     return html`<div class="filters">
             <${Switch} label=${t("churn.risk")} value=${risk} onChange=${(next) => setQuery({ risk: next })}
                 options=${RISKS.map((name) => [name, name ? riskName(name) : t("all")])} />
@@ -44,13 +54,17 @@ function ChurnList() {
             <${NumberFilter} label=${t("churn.min_value")} value=${value} step="100"
                 onChange=${(next) => setQuery({ min_value: next })} />
         </div>
-        <${Members} title=${t("churn.list")} note=${t("churn.list_note")} columns=${columns} live docs="segments/list_churn"
-            request=${{ path: "/v1/churn", query: filters }} setColumns=${(chosen) => setQuery({ columns: chosen.join(",") })}
-            tools=${html`<${ExportButton} request=${{ path: "/v1/churn/export", query: filters }} columns=${columns}
+        <${Members} title=${t("churn.list")} note=${t("churn.list_note")} columns=${columns} live
+            docs="segments/list_churn"
+            request=${{ path: "/v1/churn", query: filters }}
+                setColumns=${(chosen) => setQuery({ columns: chosen.join(",") })}
+            tools=${html`<${ExportButton} request=${{ path: "/v1/churn/export", query: filters }}
+                columns=${columns}
                 name="churn" />`} />`;
 }
 
 function NumberFilter({ label, value, onChange, max, step }) {
-    return html`<label class="field"><span>${label}</span><input type="number" min="0" max=${max} step=${step} value=${value}
+    return html`<label class="field"><span>${label}</span><input type="number" min="0" max=${max}
+        step=${step} value=${value}
         size="8" onChange=${(event) => onChange(event.currentTarget.value)} /></label>`;
 }

@@ -10,7 +10,16 @@ import { Matrix } from "../parts/heat-map.js";
 import { Empty, Panel, Switch } from "../parts/panel.js";
 import { Scroll } from "../parts/table.js";
 
-const DEFAULT = ["champions", "loyal", "at_risk", "cant_lose", "hibernating", "churn_high", "churn_medium", "churn_low"];
+const DEFAULT = [
+    "champions",
+    "loyal",
+    "at_risk",
+    "cant_lose",
+    "hibernating",
+    "churn_high",
+    "churn_medium",
+    "churn_low",
+];
 
 export function Overlap() {
     const [query, setQuery] = useQuery();
@@ -18,22 +27,37 @@ export function Overlap() {
     const { data } = useApi({ path: "/v1/segments" });
     const names = data?.segments.map(({ name }) => name) ?? [];
     const audiences = data?.segments.filter(({ kind }) => kind === "audience").map(({ name }) => name) ?? [];
-    const chosen = query.of !== undefined ? query.of.split(",").filter(Boolean)
-        : [...DEFAULT, ...audiences].filter((name) => names.includes(name));
-    const state = useApi(chosen.length > 1 ? { path: "/v1/overlap", query: { segments: chosen.join(",") } } : null);
+    const chosen =
+        query.of !== undefined
+            ? query.of.split(",").filter(Boolean)
+            : [...DEFAULT, ...audiences].filter((name) => names.includes(name));
+    const state = useApi(
+        chosen.length > 1 ? { path: "/v1/overlap", query: { segments: chosen.join(",") } } : null,
+    );
     const toggle = (name) => {
         const next = chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name];
         setQuery({ of: names.filter((one) => next.includes(one)).join(",") || "," });
     };
-    const tools = html`<${Switch} label=${t("measure")} value=${measure} onChange=${(value) => setQuery({ measure: value })}
-        options=${[["customers", t("customers")], ["share", t("overlap.share")], ["jaccard", "Jaccard"]]} />
-        <details class="columns-menu"><summary>${t("page.segments")} <span class="muted">${chosen.length}</span></summary>
-            <div class="menu">${names.map((name) => html`<label><input type="checkbox" checked=${chosen.includes(name)}
-                onChange=${() => toggle(name)} />${segmentName(name)}</label>`)}</div></details>`;
-    return html`<${Panel} title=${t("segments.tab_overlap")} note=${t(`overlap.note_${measure}`)} tools=${tools} height=${330}
+    const tools = html`<${Switch} label=${t("measure")} value=${measure}
+        onChange=${(value) => setQuery({ measure: value })}
+        options=${[
+            ["customers", t("customers")],
+            ["share", t("overlap.share")],
+            ["jaccard", "Jaccard"],
+        ]} />
+        <details class="columns-menu"><summary>${t("page.segments")} <span
+            class="muted">${chosen.length}</span></summary>
+            <div class="menu">${names.map(
+                (name) => html`<label><input type="checkbox" checked=${chosen.includes(name)}
+                onChange=${() => toggle(name)} />${segmentName(name)}</label>`,
+            )}</div></details>`;
+    return html`<${Panel} title=${t("segments.tab_overlap")} note=${t(`overlap.note_${measure}`)}
+        tools=${tools} height=${330}
         state=${chosen.length > 1 ? state : undefined} docs="over time/get_overlap">
-        ${(answer) => answer ? html`<${Pairs} pairs=${answer.pairs} names=${chosen} measure=${measure} />`
-            : html`<${Empty} title=${t("overlap.choose")} />`}<//>`;
+        ${(answer) =>
+            answer
+                ? html`<${Pairs} pairs=${answer.pairs} names=${chosen} measure=${measure} />`
+                : html`<${Empty} title=${t("overlap.choose")} />`}<//>`;
 }
 
 function Pairs({ pairs, names, measure }) {
@@ -48,12 +72,21 @@ function Pairs({ pairs, names, measure }) {
             share: { value: share, text: format.percent(share) },
             jaccard: { value: pair.jaccard, text: format.fixed(pair.jaccard, 3) },
         }[measure];
-        return { value, text, title: t("overlap.cell", {
-            a: segmentName(row), b: segmentName(column), customers: format.count(pair.customers), share: format.percent(share),
-        }) };
+        return {
+            value,
+            text,
+            title: t("overlap.cell", {
+                a: segmentName(row),
+                b: segmentName(column),
+                customers: format.count(pair.customers),
+                share: format.percent(share),
+            }),
+        };
     };
-    return html`<${Scroll} label=${t("segments.tab_overlap")}><${Matrix} label=${t("segments.tab_overlap")} rows=${ordered}
-        columns=${ordered} nameOf=${segmentName} cell=${cell} corner=${html`<span class="hidden">${t("page.segments")}</span>`} /><//>`;
+    return html`<${Scroll} label=${t("segments.tab_overlap")}><${Matrix}
+        label=${t("segments.tab_overlap")} rows=${ordered}
+        columns=${ordered} nameOf=${segmentName} cell=${cell} corner=${html`<span
+            class="hidden">${t("page.segments")}</span>`} /><//>`;
 }
 
 const place = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);

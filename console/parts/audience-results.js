@@ -1,4 +1,4 @@
-// What an audience is made of: its breakdown by a feature, its differences from everybody, and its configuration.
+// Results of an audience: its breakdown by a feature, its differences from everybody, and its configuration.
 
 import { html, useState } from "../vendor/preact.js";
 import { useApi } from "../lib/api.js";
@@ -19,13 +19,20 @@ const BUCKETS = 8;
 export function Breakdown({ where, features }) {
     const [{ by = "rfm.segment" }, setQuery] = useQuery();
     const feature = features.find(({ name }) => name === by);
-    const usable = features.filter(({ type, view }) => kindOf(type) !== "other" && view !== "recommendations");
+    const usable = features.filter(
+        ({ type, view }) => kindOf(type) !== "other" && view !== "recommendations",
+    );
     const breakdown = feature && breakdownRequest(feature);
-    const state = useApi(feature ? { path: "/v1/audiences", body: { where, limit: 0, breakdown } } : null, { live: true });
-    const tools = html`<${Select} label=${t("audience.by")} hideLabel value=${by} onChange=${(next) => setQuery({ by: next })}
+    const state = useApi(feature ? { path: "/v1/audiences", body: { where, limit: 0, breakdown } } : null, {
+        live: true,
+    });
+    const tools = html`<${Select} label=${t("audience.by")} hideLabel value=${by}
+        onChange=${(next) => setQuery({ by: next })}
         options=${usable.map(({ name }) => [name, name])} />`;
-    return html`<${Panel} title=${t("audience.breakdown")} state=${state} tools=${tools} docs="segments/query_audience"
-        height=${170}>${({ breakdown: found, total }) => html`<${Counts} breakdown=${found} total=${total} feature=${feature} />`}<//>`;
+    return html`<${Panel} title=${t("audience.breakdown")} state=${state} tools=${tools}
+        docs="segments/query_audience"
+        height=${170}>${({ breakdown: found, total }) => html`<${Counts} breakdown=${found}
+            total=${total} feature=${feature} />`}<//>`;
 }
 
 /** Returns the breakdown that fits a feature: by value, or by quantiles for numbers and times. */
@@ -38,7 +45,11 @@ export function breakdownRequest({ name, type }) {
 export function Counts({ breakdown, total, feature }) {
     if (!breakdown) return html`<${Empty} title=${t("audience.no_breakdown")} />`;
     const bar = (name, customers, tone) => ({
-        name, value: customers, text: format.count(customers), note: format.percent(total ? customers / total : null), tone,
+        name,
+        value: customers,
+        text: format.count(customers),
+        note: format.percent(total ? customers / total : null),
+        tone,
     });
     const value = (one) => html`<${Value} name=${feature.name} value=${one} type=${feature.type} />`;
     const rows = (breakdown.values ?? []).map((one) => bar(value(one.value), one.customers));
@@ -47,7 +58,13 @@ export function Counts({ breakdown, total, feature }) {
     }
     const { other } = breakdown;
     if (other?.customers) {
-        rows.push(bar(t("audience.other", { count: other.values, n: format.count(other.values) }), other.customers, "muted"));
+        rows.push(
+            bar(
+                t("audience.other", { count: other.values, n: format.count(other.values) }),
+                other.customers,
+                "muted",
+            ),
+        );
     }
     if (breakdown.null) rows.push(bar(t("audience.null"), breakdown.null, "muted"));
     return html`<${BarList} label=${t("audience.breakdown")} rows=${rows} />`;
@@ -56,31 +73,56 @@ export function Counts({ breakdown, total, feature }) {
 /** Features by which the audience differs most from all customers. */
 export function Comparison({ where, features }) {
     const state = useApi(features.length > 0 ? compareRequests(where, features) : null);
-    return html`<${Panel} title=${t("audience.compare")} note=${t("audience.compare_note")} state=${state} height=${260}
+    return html`<${Panel} title=${t("audience.compare")} note=${t("audience.compare_note")}
+        state=${state} height=${260}
         docs="segments/query_audience">
         ${(answers) => {
             const typeOf = Object.fromEntries(features.map(({ name, type }) => [name, type]));
-            const number = (row, value) => (row.value === undefined
-                ? `⌀ ${format.decimal(value, 2)}` : format.percent(value));
+            const number = (row, value) =>
+                row.value === undefined ? `⌀ ${format.decimal(value, 2)}` : format.percent(value);
             const columns = [
-                { name: "feature", title: t("feature"), head: true, cell: (row) => html`<span title=${row.feature}>
-                    ${featureTitle(row.feature)}</span>${row.value !== undefined && html`: <${Value} name=${row.feature}
-                    value=${row.value} type=${typeOf[row.feature]} />`}` },
+                {
+                    name: "feature",
+                    title: t("feature"),
+                    head: true,
+                    cell: (row) => html`<span title=${row.feature}>
+                    ${featureTitle(row.feature)}</span>${
+                        row.value !== undefined &&
+                        html`: <${Value} name=${row.feature}
+                    value=${row.value} type=${typeOf[row.feature]} />`
+                    }`,
+                },
                 { name: "own", title: t("audience.here"), number: true, cell: (row) => number(row, row.own) },
-                { name: "all", title: t("audience.everybody"), number: true, cell: (row) => number(row, row.all) },
-                { name: "lift", title: t("audience.lift"), number: true, cell: ({ lift }) => html`<span
-                    class=${lift === null ? "" : lift >= 1 ? "good" : "bad"}>${lift === null ? format.NONE
-                        : `${format.fixed(lift, 2)} ×`}</span>` },
+                {
+                    name: "all",
+                    title: t("audience.everybody"),
+                    number: true,
+                    cell: (row) => number(row, row.all),
+                },
+                {
+                    name: "lift",
+                    title: t("audience.lift"),
+                    number: true,
+                    cell: ({ lift }) => html`<span
+                    class=${lift === null ? "" : lift >= 1 ? "good" : "bad"}>${
+                        lift === null ? format.NONE : `${format.fixed(lift, 2)} ×`
+                    }</span>`,
+                },
             ];
             const rows = differences(features, answers);
-            return rows.length > 0 ? html`<${Table} label=${t("audience.compare")} columns=${columns} rows=${rows} />`
+            return rows.length > 0
+                ? html`<${Table} label=${t("audience.compare")} columns=${columns} rows=${rows} />`
                 : html`<${Empty} title=${t("audience.no_difference")} />`;
         }}<//>`;
 }
 
 /** The lines of the configuration that make the audience a segment of every build. */
 export function SaveAudience({ where }) {
-    const [{ name, description, priority }, setFields] = useState({ name: "my_audience", description: "", priority: "" });
+    const [{ name, description, priority }, setFields] = useState({
+        name: "my_audience",
+        description: "",
+        priority: "",
+    });
     const [copied, setCopied] = useState(false);
     const set = (field) => (event) => {
         setCopied(false);
@@ -98,14 +140,20 @@ export function SaveAudience({ where }) {
         ${() => html`<div class="filters">
                 <label class="field"><span>${t("name")}</span><input value=${name} onInput=${set("name")}
                     aria-invalid=${isName ? "false" : "true"} spellcheck="false" /></label>
-                <label class="field"><span>${t("audience.description")}</span><input value=${description} size="32"
+                <label class="field"><span>${t("audience.description")}</span><input
+                    value=${description} size="32"
                     onInput=${set("description")} /></label>
-                <label class="field"><span>${t("audience.priority")}</span><input type="number" min="1" value=${priority}
+                <label class="field"><span>${t("audience.priority")}</span><input type="number" min="1"
+                    value=${priority}
                     onInput=${set("priority")} /></label>
-                <button type="button" disabled=${!isName} onClick=${copy}>${t(copied ? "panel.copied" : "copy")}</button>
+                <button type="button" disabled=${!isName}
+                    onClick=${copy}>${t(copied ? "panel.copied" : "copy")}</button>
             </div>
-            ${isName ? html`<pre tabindex="0" aria-label=${t("audience.save")}>${lines.join("\n")}</pre>`
-                : html`<p class="bad" role="alert">${t("audience.bad_name")}</p>`}`}<//>`;
+            ${
+                isName
+                    ? html`<pre tabindex="0" aria-label=${t("audience.save")}>${lines.join("\n")}</pre>`
+                    : html`<p class="bad" role="alert">${t("audience.bad_name")}</p>`
+            }`}<//>`;
 }
 
 /** Writes a text as TOML: a basic string, or a literal one if that needs no escapes. */

@@ -25,7 +25,8 @@ export function BarList({ rows, greatest, label, isAligned }) {
         <span class="bar-name">${href ? html`<a href=${href}>${name}</a>` : name}</span>
         <${Bar} share=${top ? value / top : 0} tone=${tone} />
         <span class="bar-value">${text}${note && html`<small>${note}</small>`}</span></li>`;
-    return html`<ul class=${isAligned ? "bar-list is-aligned" : "bar-list"} aria-label=${label}>${rows.map(row)}</ul>`;
+    return html`<ul class=${isAligned ? "bar-list is-aligned" : "bar-list"}
+        aria-label=${label}>${rows.map(row)}</ul>`;
 }
 
 /**

@@ -16,11 +16,18 @@ export function FeatureTable({ view }) {
     const label = t("data.features");
     return html`<${Scroll} label=${label}><table class="features"><caption class="hidden">${label}</caption>
         <thead><tr><th scope="col">${t("feature")}</th><th scope="col">${t("data.type")}</th>
-            <th scope="col" class="num">${t("data.nulls")}</th><th scope="col" class="num">${t("data.distinct")}</th>
-            <th scope="col">${t("data.quantiles")}</th><th scope="col">${t("data.distribution")}</th></tr></thead>
-        <tbody>${view.features.map((feature) => html`<${Row} key=${feature.name} feature=${{
-            ...feature, view: view.name, name: `${view.name}.${feature.name}`,
-        }} />`)}</tbody></table><//>`;
+            <th scope="col" class="num">${t("data.nulls")}</th><th scope="col"
+                class="num">${t("data.distinct")}</th>
+            <th scope="col">${t("data.quantiles")}</th><th
+                scope="col">${t("data.distribution")}</th></tr></thead>
+        <tbody>${view.features.map(
+            (feature) =>
+                html`<${Row} key=${feature.name} feature=${{
+                    ...feature,
+                    view: view.name,
+                    name: `${view.name}.${feature.name}`,
+                }} />`,
+        )}</tbody></table><//>`;
 }
 
 function Row({ feature }) {
@@ -28,6 +35,7 @@ function Row({ feature }) {
     const request = distributionRequest(feature);
     const state = useApi(request);
     const summary = state.data?.breakdown && summarize(state.data);
+    const hasColumns = summary?.columns.length > 0 && !summary.isUnique;
     const isMasked = state.error?.status === 403;
     return html`<tr>
         <th scope="row"><span class="mono">${name.split(".")[1]}</span>
@@ -36,22 +44,32 @@ function Row({ feature }) {
         <td class="muted" title=${type}>${t(`type.${kindOf(type)}`)}</td>
         <td class="num">${summary ? format.percent(summary.nulls) : format.NONE}</td>
         <td class="num">${summary ? format.count(summary.distinct) : format.NONE}</td>
-        <td>${isMasked ? html`<span class="masked">${t("masked")}</span>` : summary && html`<${Quantiles} name=${name}
-            type=${type} summary=${summary} />`}</td>
-        <td class="distribution">${summary?.columns.length > 0 && !summary.isUnique && html`<${Distribution} feature=${feature} summary=${summary} />`}</td>
+        <td>${
+            isMasked
+                ? html`<span class="masked">${t("masked")}</span>`
+                : summary &&
+                  html`<${Quantiles} name=${name}
+            type=${type} summary=${summary} />`
+        }</td>
+        <td class="distribution">${hasColumns &&
+            html`<${Distribution} feature=${feature} summary=${summary} />`}</td>
     </tr>`;
 }
 
 function Quantiles({ name, type, summary }) {
-    const value = (one) => (isTime(type) ? format.day(one) : html`<${Value} name=${name} type=${type} value=${one} />`);
+    const value = (one) =>
+        isTime(type) ? format.day(one) : html`<${Value} name=${name} type=${type} value=${one} />`;
     if (summary.isUnique) return html`<span class="muted">${t("data.unique")}</span>`;
     if (summary.quantiles) {
         const [least, lower, median, upper, greatest] = summary.quantiles.map(value);
-        return html`<span class="quantiles">${least} · ${lower} · <b>${median}</b> · ${upper} · ${greatest}</span>`;
+        return html`<span
+            class="quantiles">${least} · ${lower} · <b>${median}</b> · ${upper} · ${greatest}</span>`;
     }
-    return summary.columns.slice(0, 4).map(({ value: one, count }) => html`<span class="frequent"><a
+    return summary.columns.slice(0, 4).map(
+        ({ value: one, count }) => html`<span class="frequent"><a
         href=${href(["audiences"], { where: `${name} = ${quote(one)}` })}>${value(one)}</a>
-        <small>${format.compact(count)}</small></span>`);
+        <small>${format.compact(count)}</small></span>`,
+    );
 }
 
 const isTime = (type) => kindOf(type) === "time";
@@ -65,9 +83,12 @@ function Distribution({ feature, summary }) {
         if (typeof value === "boolean") return String(value);
         return isTime(type) ? format.day(value) : format.brief(value);
     };
+    const range = (from, to) => `${show(from)} – ${show(to)}`;
     const columns = summary.columns.map(({ from, to, value, count }) => ({
-        count, title: `${from === undefined ? show(value) : `${show(from)} – ${show(to)}`}: ${format.count(count)}`,
+        count,
+        title: `${from === undefined ? show(value) : range(from, to)}: ${format.count(count)}`,
     }));
     const ends = summary.quantiles ? [show(summary.columns[0].from), show(summary.columns.at(-1).to)] : null;
-    return html`<${Histogram} columns=${columns} ends=${ends} label=${t("data.distribution_of", { name })} />`;
+    return html`<${Histogram} columns=${columns} ends=${ends} label=${t("data.distribution_of", { name })}
+        />`;
 }

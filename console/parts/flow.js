@@ -30,26 +30,43 @@ export function Flow({ moves, nameOf, order, label }) {
     const height = Math.max(280, Math.max(sides.from.length, sides.to.length) * 42);
     const isNarrow = width < NARROW;
     const side = isNarrow ? 112 : 150;
-    const graph = sankey().nodeId(({ id }) => id).nodeWidth(NODE_WIDTH).nodePadding(12).iterations(0)
+    const graph = sankey()
+        .nodeId(({ id }) => id)
+        .nodeWidth(NODE_WIDTH)
+        .nodePadding(12)
+        .iterations(0)
         .nodeSort((a, b) => place(a.name) - place(b.name))
-        .linkSort((a, b) => place(a.target.name) - place(b.target.name) || place(a.source.name) - place(b.source.name))
-        .extent([[side, 6], [width - side, height - 6]])({
-            nodes: ["from", "to"].flatMap((end) => sides[end].map((name) => ({ id: `${end} ${name}`, name, end }))),
-            links: shown.map((move) => ({
-                source: `from ${move.from}`, target: `to ${move.to}`, value: move.customers, ...move,
-            })),
-        });
+        .linkSort(
+            (a, b) =>
+                place(a.target.name) - place(b.target.name) || place(a.source.name) - place(b.source.name),
+        )
+        .extent([
+            [side, 6],
+            [width - side, height - 6],
+        ])({
+        nodes: ["from", "to"].flatMap((end) =>
+            sides[end].map((name) => ({ id: `${end} ${name}`, name, end })),
+        ),
+        links: shown.map((move) => ({
+            source: `from ${move.from}`,
+            target: `to ${move.to}`,
+            value: move.customers,
+            ...move,
+        })),
+    });
     const isFocused = (link) => !focus || link.source.id === focus || link.target.id === focus;
     const path = sankeyLinkHorizontal();
     const node = (one) => {
         const isLeft = one.end === "from";
         const text = `${nameOf(one.name)} ${format.count(one.value)}`;
-        return html`<g class="node" tabindex="0" role="listitem" aria-label=${text} onPointerEnter=${() => setFocus(one.id)}
+        return html`<g class="node" tabindex="0" role="listitem" aria-label=${text}
+            onPointerEnter=${() => setFocus(one.id)}
             onFocus=${() => setFocus(one.id)} onBlur=${() => setFocus(null)}>
             <rect x=${one.x0} y=${one.y0} width=${NODE_WIDTH} height=${Math.max(1, one.y1 - one.y0)} />
             <text x=${isLeft ? one.x0 - 6 : one.x1 + 6} y=${(one.y0 + one.y1) / 2} dy="0.32em"
                 text-anchor=${isLeft ? "end" : "start"}>${nameOf(one.name)}
-                ${!isNarrow && html`<tspan class="muted" dx="4">${format.compact(one.value)}</tspan>`}</text></g>`;
+                ${!isNarrow && html`<tspan class="muted"
+                    dx="4">${format.compact(one.value)}</tspan>`}</text></g>`;
     };
     return html`<figure class="chart flow">
         <p class="readout">
@@ -58,10 +75,16 @@ export function Flow({ moves, nameOf, order, label }) {
             <span class="key"><span class="swatch tone-muted"></span>${t("flow.same")}</span>
         </p>
         <div ref=${element} style=${{ minHeight: `${height}px` }}>
-            <svg role="list" aria-label=${label} width=${width} height=${height} onPointerLeave=${() => setFocus(null)}>
-                ${graph.links.map((link) => html`<path role="listitem" d=${path(link)} stroke-width=${Math.max(1, link.width)}
-                    aria-label=${linkText(link, nameOf)} class=${`link ${tone(link)} ${isFocused(link) ? "" : "is-dim"}`}>
-                    <title>${linkText(link, nameOf)}</title></path>`)}
+            <svg role="list" aria-label=${label} width=${width} height=${height}
+                onPointerLeave=${() => setFocus(null)}>
+                ${graph.links.map(
+                    (
+                        link,
+                    ) => html`<path role="listitem" d=${path(link)} stroke-width=${Math.max(1, link.width)}
+                    aria-label=${linkText(link, nameOf)}
+                        class=${`link ${tone(link)} ${isFocused(link) ? "" : "is-dim"}`}>
+                    <title>${linkText(link, nameOf)}</title></path>`,
+                )}
                 ${graph.nodes.map(node)}
             </svg></div></figure>`;
 }

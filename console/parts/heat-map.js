@@ -7,18 +7,31 @@ import { heat } from "./bars.js";
 const SCORES = [1, 2, 3, 4, 5];
 
 /**
+ * A cell of the map.
+ * @typedef {{value: number, text: string, note: string, href: string, title: string}} Cell
+ */
+
+/**
  * @param {object} props
- * @param {(r: number, f: number) => {value: number, text: string, note: string, href: string, title: string}} props.cell
+ * @param {(r: number, f: number) => Cell} props.cell
  * @param {string} props.label
  */
 export function HeatMap({ cell, label }) {
     const cells = SCORES.map((r) => SCORES.map((f) => cell(r, f)));
     const greatest = Math.max(...cells.flat().map(({ value }) => value ?? 0));
-    const one = ({ value, text, note, href, title }) => html`<td><a class=${heat(value, greatest)} href=${href}
+    const one = ({
+        value,
+        text,
+        note,
+        href,
+        title,
+    }) => html`<td><a class=${heat(value, greatest)} href=${href}
         title=${title}><b>${text}</b><small>${note}</small><span class="hidden">${title}</span></a></td>`;
     return html`<table class="heat-map"><caption class="hidden">${label}</caption>
-        <thead><tr><td class="corner"></td>${SCORES.map((f) => html`<th scope="col">F ${f}</th>`)}</tr></thead>
-        <tbody>${[...SCORES].reverse().map((r) => html`<tr><th scope="row">R ${r}</th>${cells[r - 1].map(one)}</tr>`)}
+        <thead><tr><td class="corner"></td>${SCORES.map((f) => html`<th
+            scope="col">F ${f}</th>`)}</tr></thead>
+        <tbody>${[...SCORES].reverse().map((r) => html`<tr><th
+            scope="row">R ${r}</th>${cells[r - 1].map(one)}</tr>`)}
         </tbody></table>`;
 }
 
@@ -32,7 +45,9 @@ export function HeatMap({ cell, label }) {
  * @param {string} props.corner
  */
 export function Matrix({ rows, columns, nameOf, cell, corner, label }) {
-    const values = rows.flatMap((row) => columns.map((column) => (row === column ? 0 : cell(row, column)?.value ?? 0)));
+    const values = rows.flatMap((row) =>
+        columns.map((column) => (row === column ? 0 : (cell(row, column)?.value ?? 0))),
+    );
     const greatest = Math.max(...values);
     const one = (row, column) => {
         const found = cell(row, column);
@@ -41,8 +56,11 @@ export function Matrix({ rows, columns, nameOf, cell, corner, label }) {
         return html`<td class=${className} title=${found.title}>${found.text}</td>`;
     };
     return html`<table class="matrix"><caption class="hidden">${label}</caption>
-        <thead><tr><th scope="col">${corner}</th>${columns.map((name) => html`<th scope="col">${nameOf(name)}</th>`)}
-        </tr></thead><tbody>${rows.map((row) => html`<tr><th scope="row">${nameOf(row)}</th>
-            ${columns.map((column) => one(row, column))}</tr>`)}</tbody></table>
+        <thead><tr><th scope="col">${corner}</th>${columns.map((name) => html`<th
+            scope="col">${nameOf(name)}</th>`)}
+        </tr></thead><tbody>${rows.map(
+            (row) => html`<tr><th scope="row">${nameOf(row)}</th>
+            ${columns.map((column) => one(row, column))}</tr>`,
+        )}</tbody></table>
         <span class="hidden">${t("matrix.diagonal")}</span>`;
 }

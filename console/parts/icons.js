@@ -11,13 +11,15 @@ const PATHS = {
     moon: "M12.8 9.6A5.4 5.4 0 0 1 6.4 3.2a5.4 5.4 0 1 0 6.4 6.4z",
     plus: "M8 3.5v9M3.5 8h9",
     search: "M7 2.5a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9zM10.3 10.3L13.5 13.5",
-    sun: "M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6zM8 1.5v1.3M8 13.2v1.3M1.5 8h1.3M13.2 8h1.3M3.4 3.4l.9.9M11.7 "
-        + "11.7l.9.9M12.6 3.4l-.9.9M4.3 11.7l-.9.9",
+    sun:
+        "M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6zM8 1.5v1.3M8 13.2v1.3M1.5 8h1.3M13.2 8h1.3M3.4 3.4l.9.9" +
+        "M11.7 11.7l.9.9M12.6 3.4l-.9.9M4.3 11.7l-.9.9",
     table: "M2.5 3.5h11v9h-11zM2.5 6.5h11M6.5 6.5v6",
     terminal: "M2.5 3h11v10h-11zM5 6l2 2-2 2M8.5 10.2H11",
 };
 
 /** Shows an icon, which says nothing to a screen reader. */
 export function Icon({ name }) {
-    return html`<svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d=${PATHS[name]} /></svg>`;
+    return html`<svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path
+        d=${PATHS[name]} /></svg>`;
 }

@@ -37,12 +37,16 @@ export function KeyDialog({ problem, close }) {
     return html`<dialog ref=${dialog} class="key-dialog" aria-labelledby="key-title" onClose=${close}
         onCancel=${(event) => problem && event.preventDefault()}>
         <header><h2 id="key-title">${t(problem ? "key.needed" : "key.title")}</h2>
-            ${!problem && html`<button type="button" class="icon-button" aria-label=${t("close")}
-                onClick=${() => dialog.current.close()}><${Icon} name="close" /></button>`}</header>
+            ${
+                !problem &&
+                html`<button type="button" class="icon-button" aria-label=${t("close")}
+                onClick=${() => dialog.current.close()}><${Icon} name="close" /></button>`
+            }</header>
         ${problem && key && html`<p class="bad" role="alert">${t("key.wrong")}</p>`}
         <form onSubmit=${submit}>
             <label class="field"><span>${t("key.label")}</span>
-                <input name="key" type="password" autocomplete="off" spellcheck="false" placeholder="lrd_…" autofocus /></label>
+                <input name="key" type="password" autocomplete="off" spellcheck="false"
+                    placeholder="lrd_…" autofocus /></label>
             <button class="primary">${t("key.use")}</button>
         </form>
         <p class="note">${t("key.note")} <code>larder key NAME --scope features</code></p>
@@ -56,8 +60,10 @@ function Scopes() {
     const scopes = useScopes();
     if (!scopes) return null;
     return html`<h3>${scopes.name ? t("key.allows", { name: scopes.name }) : t("key.allows_all")}</h3>
-        <ul class="scopes">${SCOPES.map((scope) => html`<li class=${scopes.has(scope) ? "" : "is-missing"}>
+        <ul class="scopes">${SCOPES.map(
+            (scope) => html`<li class=${scopes.has(scope) ? "" : "is-missing"}>
             <${Icon} name=${scopes.has(scope) ? "check" : "close"} />
             <span><code>${scope}</code> ${t(`scope.${scope}`)}
-                ${!scopes.has(scope) && html`<span class="hidden">${t("scope.missing")}</span>`}</span></li>`)}</ul>`;
+                ${!scopes.has(scope) && html`<span class="hidden">${t("scope.missing")}</span>`}</span></li>`,
+        )}</ul>`;
 }

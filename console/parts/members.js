@@ -26,15 +26,19 @@ const WORDS = {
 
 /** Shows the value of a feature: in words if there are some, masked if the key may not see it. */
 export function Value({ name, value, type, masked }) {
-    if (masked?.includes(name)) return html`<span class="masked" title=${t("masked.note")}>${t("masked")}</span>`;
+    if (masked?.includes(name))
+        return html`<span class="masked" title=${t("masked.note")}>${t("masked")}</span>`;
     if (value === null || value === undefined) return format.NONE;
     return WORDS[name]?.(value) ?? format.featureValue(value, type);
 }
 
 /** The reasons of a churn risk in words. */
 export function Reasons({ reasons }) {
-    return html`<ul class="reasons">${reasons.map((reason) => html`<li class=${reason.direction}>
-        <span>${reasonText(reason)}<span class="hidden"> (${t(`reason.${reason.direction}`)})</span></span></li>`)}</ul>`;
+    return html`<ul class="reasons">${reasons.map(
+        (reason) => html`<li class=${reason.direction}>
+        <span>${reasonText(reason)}<span
+            class="hidden"> (${t(`reason.${reason.direction}`)})</span></span></li>`,
+    )}</ul>`;
 }
 
 /** Returns the title of a column: the feature, without its view where the name alone is clear. */
@@ -57,10 +61,14 @@ export function Members({ title, note, request, columns, setColumns, tools, docs
     useEffect(() => setCursors([]), [name]);
     const state = useApi(request && pageRequest(request, columns, cursors.at(-1)), { live });
     return html`<${Panel} title=${title} note=${note} state=${state} docs=${docs} height=${420} wide
-        tools=${html`${tools}<${ColumnsMenu} features=${features} columns=${columns} setColumns=${setColumns} />`}>
-        ${(page) => page.customers.length === 0 && cursors.length === 0 ? empty ?? html`<${Empty} title=${t("members.none")} />`
-            : html`<${MemberTable} title=${title} page=${page} columns=${columns} features=${features} />
-            <${Pager} total=${format.count(page.total)} shown=${page.customers.length} first=${page.customers[0]?.rank ?? 0}
+        tools=${html`${tools}<${ColumnsMenu} features=${features} columns=${columns}
+            setColumns=${setColumns} />`}>
+        ${(page) =>
+            page.customers.length === 0 && cursors.length === 0
+                ? (empty ?? html`<${Empty} title=${t("members.none")} />`)
+                : html`<${MemberTable} title=${title} page=${page} columns=${columns} features=${features} />
+            <${Pager} total=${format.count(page.total)} shown=${page.customers.length}
+                first=${page.customers[0]?.rank ?? 0}
                 next=${page.next} cursors=${cursors} onMove=${setCursors} />`}<//>`;
 }
 
@@ -74,33 +82,47 @@ function pageRequest(request, columns, cursor) {
 
 function MemberTable({ title, page, columns, features }) {
     const typeOf = Object.fromEntries(features.map(({ name, type }) => [name, type]));
-    const isNumber = (name) => /^(Int|Float|Decimal)/.test(typeOf[name] ?? "") && name !== "behavior.favourite_weekday";
+    const isNumber = (name) =>
+        /^(Int|Float|Decimal)/.test(typeOf[name] ?? "") && name !== "behavior.favourite_weekday";
     const all = [
         { name: "rank", title: "#", number: true, cell: ({ rank }) => format.count(rank) },
-        { name: "id", title: t("customer"), head: true, cell: (row) => html`<a class="mono"
-            href=${href(["customers", row.customer_id])}>${row.customer_id}</a>` },
+        {
+            name: "id",
+            title: t("customer"),
+            head: true,
+            cell: (row) => html`<a class="mono"
+            href=${href(["customers", row.customer_id])}>${row.customer_id}</a>`,
+        },
         ...columns.map((name) => ({
             name,
             title: html`<span title=${name}>${featureTitle(name)}</span>`,
             number: isNumber(name),
-            cell: ({ views }) => html`<${Value} name=${name} value=${valueOf(views, name)} type=${typeOf[name]}
+            cell: ({
+                views,
+            }) => html`<${Value} name=${name} value=${valueOf(views, name)} type=${typeOf[name]}
                 masked=${page.masked} />`,
         })),
     ];
-    return html`<${Table} label=${title} columns=${all} rows=${page.customers} rowKey=${(row) => row.customer_id} />`;
+    return html`<${Table} label=${title} columns=${all} rows=${page.customers}
+        rowKey=${(row) => row.customer_id} />`;
 }
 
 /** A menu of all features, by view. */
 export function ColumnsMenu({ features, columns, setColumns }) {
     const views = [...new Set(features.map(({ view }) => view))];
     const toggle = (name) => {
-        const chosen = columns.includes(name) ? columns.filter((column) => column !== name) : [...columns, name];
+        const chosen = columns.includes(name)
+            ? columns.filter((column) => column !== name)
+            : [...columns, name];
         setColumns(features.map((feature) => feature.name).filter((column) => chosen.includes(column)));
     };
     const option = ({ name, personal, description }) => html`<label title=${description}>
         <input type="checkbox" checked=${columns.includes(name)} onChange=${() => toggle(name)} />
         ${featureTitle(name)}${personal && html` <small>${t("personal")}</small>`}</label>`;
-    return html`<details class="columns-menu"><summary>${t("columns")} <span class="muted">${columns.length}</span></summary>
-        <div class="menu">${views.map((view) => html`<h3>${view}</h3>
-            ${features.filter((feature) => feature.view === view).map(option)}`)}</div></details>`;
+    return html`<details class="columns-menu"><summary>${t("columns")} <span
+        class="muted">${columns.length}</span></summary>
+        <div class="menu">${views.map(
+            (view) => html`<h3>${view}</h3>
+            ${features.filter((feature) => feature.view === view).map(option)}`,
+        )}</div></details>`;
 }

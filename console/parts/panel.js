@@ -13,7 +13,7 @@ const HAS_DOCS = document.documentElement.dataset.docs !== "false";
  * @param {object} props
  * @param {string} props.title
  * @param {string} [props.note] A sentence below the title.
- * @param {object} [props.state] What `useApi` returned: its request is offered as a command, its errors are shown.
+ * @param {object} [props.state] The value of `useApi`: its request is offered as a command.
  * @param {import("../lib/api.js").ApiRequest | import("../lib/api.js").ApiRequest[]} [props.request]
  * @param {string} [props.docs] `tag/operation` of the documentation.
  * @param {unknown} [props.tools] Controls beside the title.
@@ -25,15 +25,20 @@ export function Panel({ title, note, state, request, docs, tools, height, wide, 
     const id = useId();
     const requests = [request ?? state?.request ?? []].flat();
     const classes = ["panel", wide && "wide", third && "third"].filter(Boolean).join(" ");
-    return html`<section class=${classes} aria-labelledby=${id} aria-busy=${state?.loading ? "true" : "false"}>
+    return html`<section class=${classes} aria-labelledby=${id}
+        aria-busy=${state?.loading ? "true" : "false"}>
         <header class="panel-head">
             <h2 id=${id}>${title}</h2>
             ${tools && html`<div class="panel-tools">${tools}</div>`}
             <div class="panel-links">
                 ${requests.length > 0 && html`<${CopyCurl} requests=${requests} title=${title} />`}
-                ${docs && HAS_DOCS && html`<a class="icon-button" href=${`/docs/#/${encodeURI(docs)}`} target="_blank"
+                ${
+                    docs &&
+                    HAS_DOCS &&
+                    html`<a class="icon-button" href=${`/docs/#/${encodeURI(docs)}`} target="_blank"
                     rel="noopener" title=${t("panel.docs")} aria-label=${`${t("panel.docs")}: ${title}`}>
-                    <${Icon} name="book" /></a>`}
+                    <${Icon} name="book" /></a>`
+                }
             </div>
         </header>
         ${note && html`<p class="note">${note}</p>`}
@@ -53,7 +58,8 @@ function Body({ state, height, children }) {
 
 /** The place of data that are on their way. */
 export function Skeleton({ height = 80 }) {
-    return html`<div class="skeleton" style=${{ height: `${height}px` }}><span class="hidden">${t("loading")}</span></div>`;
+    return html`<div class="skeleton" style=${{ height: `${height}px` }}><span
+        class="hidden">${t("loading")}</span></div>`;
 }
 
 /** What went wrong and what the reader can do about it. */
@@ -67,14 +73,20 @@ export function Problem({ error, retry }) {
         <p class="problem-title">${tOr(`problem.${kind}`, error.title || t("problem.unknown"))}</p>
         ${!isOwn && html`<p>${error.message}</p>`}
         ${advice && html`<p class="muted">${advice}</p>`}
-        ${retry && status !== 401 && status !== 403 && status !== 404
-            && html`<button type="button" onClick=${retry}>${t("retry")}</button>`}
+        ${
+            retry &&
+            status !== 401 &&
+            status !== 403 &&
+            status !== 404 &&
+            html`<button type="button" onClick=${retry}>${t("retry")}</button>`
+        }
     </div>`;
 }
 
 /** Says that there is nothing, and what to do. */
 export function Empty({ title, children }) {
-    return html`<div class="empty"><p class="problem-title">${title}</p>${children && html`<p>${children}</p>`}</div>`;
+    return html`<div class="empty"><p
+        class="problem-title">${title}</p>${children && html`<p>${children}</p>`}</div>`;
 }
 
 function CopyCurl({ requests, title }) {
@@ -103,7 +115,10 @@ export async function copyText(text) {
 
 /** A choice of few values as buttons in a row. */
 export function Switch({ label, value, options, onChange }) {
-    const button = ([name, text]) => html`<button type="button" aria-pressed=${name === value ? "true" : "false"}
+    const button = ([
+        name,
+        text,
+    ]) => html`<button type="button" aria-pressed=${name === value ? "true" : "false"}
         onClick=${() => onChange(name)}>${text}</button>`;
     return html`<div class="switch" role="group" aria-label=${label}>${options.map(button)}</div>`;
 }
@@ -112,11 +127,13 @@ export function Switch({ label, value, options, onChange }) {
 export function Select({ label, value, options, onChange, hideLabel }) {
     return html`<label class="field"><span class=${hideLabel ? "hidden" : undefined}>${label}</span>
         <select value=${value} onChange=${(event) => onChange(event.currentTarget.value)}>
-            ${options.map(([name, text]) => html`<option value=${name} selected=${name === value}>${text}</option>`)}
+            ${options.map(([name, text]) => html`<option value=${name}
+                selected=${name === value}>${text}</option>`)}
         </select></label>`;
 }
 
 /** A figure with its name. */
 export function Figure({ name, value, note }) {
-    return html`<div class="figure"><dt>${name}</dt><dd>${value}${note && html`<small>${note}</small>`}</dd></div>`;
+    return html`<div
+        class="figure"><dt>${name}</dt><dd>${value}${note && html`<small>${note}</small>`}</dd></div>`;
 }

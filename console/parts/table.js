@@ -23,23 +23,36 @@ import { t } from "../lib/i18n.js";
  */
 export function Table({ label, columns, rows, rowKey, initialSort = null }) {
     const [order, setOrder] = useState(initialSort);
-    const sorted = order ? sortRows(rows, columns.find(({ name }) => name === order.name), order.descending) : rows;
+    const sorted = order
+        ? sortRows(
+              rows,
+              columns.find(({ name }) => name === order.name),
+              order.descending,
+          )
+        : rows;
     const head = (column) => {
         const className = column.number ? "num" : undefined;
         if (!column.sort) return html`<th scope="col" class=${className}>${column.title}</th>`;
         const isSorted = order?.name === column.name;
         const direction = isSorted ? (order.descending ? "descending" : "ascending") : undefined;
-        const sort = () => setOrder({ name: column.name, descending: isSorted ? !order.descending : Boolean(column.number) });
+        const sort = () =>
+            setOrder({
+                name: column.name,
+                descending: isSorted ? !order.descending : Boolean(column.number),
+            });
         return html`<th scope="col" class=${className} aria-sort=${direction}>
             <button type="button" class="sort" onClick=${sort}>${column.title}</button></th>`;
     };
-    const cell = (column, row) => (column.head
-        ? html`<th scope="row">${column.cell(row)}</th>`
-        : html`<td class=${column.number ? "num" : undefined}>${column.cell(row)}</td>`);
+    const cell = (column, row) =>
+        column.head
+            ? html`<th scope="row">${column.cell(row)}</th>`
+            : html`<td class=${column.number ? "num" : undefined}>${column.cell(row)}</td>`;
     return html`<${Scroll} label=${label}><table><caption class="hidden">${label}</caption>
         <thead><tr>${columns.map(head)}</tr></thead>
-        <tbody>${sorted.map((row, index) => html`<tr key=${rowKey?.(row) ?? index}>
-            ${columns.map((column) => cell(column, row))}</tr>`)}</tbody>
+        <tbody>${sorted.map(
+            (row, index) => html`<tr key=${rowKey?.(row) ?? index}>
+            ${columns.map((column) => cell(column, row))}</tr>`,
+        )}</tbody>
     </table><//>`;
 }
 
@@ -60,10 +73,12 @@ function sortRows(rows, column, descending) {
 
 /** Buttons to the next and the former pages of a list. Cursors lead forward only, so former ones are kept. */
 export function Pager({ total, shown, first, next, cursors, onMove }) {
+    const range = { first: shown ? first : 0, last: first + shown - 1, total };
     return html`<nav class="pager" aria-label=${t("pager")}>
         <button type="button" disabled=${cursors.length === 0} onClick=${() => onMove(cursors.slice(0, -1))}>
             ${t("pager.previous")}</button>
-        <span role="status">${t("pager.range", { first: shown ? first : 0, last: first + shown - 1, total })}</span>
-        <button type="button" disabled=${!next} onClick=${() => onMove([...cursors, next])}>${t("pager.next")}</button>
+        <span role="status">${t("pager.range", range)}</span>
+        <button type="button" disabled=${!next}
+            onClick=${() => onMove([...cursors, next])}>${t("pager.next")}</button>
     </nav>`;
 }
