@@ -38,8 +38,8 @@ pub use tls::{Tls, TlsError};
 
 use route_table::{Endpoints, Need, RouteTable};
 use routes::{
-    audiences, caller, churn, console, customer, customer_batch, customer_history, docs, exports, feast, migration, models,
-    overlap, probes, recommendations, segment_history, segments, snapshots, views,
+    audiences, caller, churn, console, customer, customer_batch, customer_history, docs, exports, feast,
+    migration, models, overlap, probes, recommendations, segment_history, segments, snapshots, views,
 };
 
 /// The state that handlers and layers share.

@@ -1,5 +1,5 @@
-// Audience expressions: read into groups and conditions, and written again, for the builder. The service decides
-// what an expression means. docs/audiences.md has the grammar.
+// Audience expressions: read into groups and conditions, and written again, for the builder. The service
+// decides what an expression means. docs/audiences.md has the grammar.
 
 /**
  * A value as written: the text, and whether quotes were around it.

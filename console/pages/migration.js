@@ -85,8 +85,9 @@ function MoveMatrix({ cells, measure }) {
             found && {
                 value: Math.abs(found[measure] ?? 0),
                 text: texts[measure](found[measure]),
-                title: [`${nameOf(from)} → ${nameOf(to)}`, format.count(found.customers), format.wholeMoney(found.revenue)]
-                    .join(" · "),
+                title:
+                    `${nameOf(from)} → ${nameOf(to)}: ` +
+                    `${format.count(found.customers)}, ${format.wholeMoney(found.revenue)}`,
             }
         );
     };

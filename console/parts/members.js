@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { useApi } from "../lib/api.js";
 import * as format from "../lib/format.js";
-import { t } from "../lib/i18n.js";
+import { t, tOr } from "../lib/i18n.js";
 import { href } from "../lib/router.js";
 import { actionName, reasonText, riskName, segmentName } from "../lib/segments.js";
 import { useFeatures, valueOf } from "../lib/views.js";
@@ -44,7 +44,7 @@ export function Reasons({ reasons }) {
 /** Returns the title of a column: the feature, without its view where the name alone is clear. */
 export function featureTitle(name) {
     const words = name.split(".")[1].replaceAll("_", " ");
-    return words[0].toUpperCase() + words.slice(1);
+    return tOr(`feature.${name}`, words[0].toUpperCase() + words.slice(1));
 }
 
 /**

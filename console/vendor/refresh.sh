@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Bundles the packages that package-lock.json pins into preact.js and d3.js, with their licenses.
+# Bundles the packages that package-lock.json pins into preact.js and d3.js, with their licenses, and copies
+# axe-core for the tests.
 #
 # For newer versions, change package.json, run `npm install --package-lock-only` here, then this script.
 set -euo pipefail
@@ -19,4 +20,5 @@ for package in preact htm d3-array d3-color d3-format d3-interpolate d3-path d3-
   cat "node_modules/$package"/LICENSE*
   printf '\n'
 done > LICENSES
+cp node_modules/axe-core/axe.min.js ../../tests/console/
 rm -rf node_modules

@@ -59,7 +59,8 @@ impl Console {
         let mut names = BTreeMap::new();
         let mut files = BTreeMap::new();
         for file in leaves.into_iter().chain(sheets) {
-            let text = if file.is_style_sheet() { with_names(file.text, &names) } else { file.text.to_owned() };
+            let text =
+                if file.is_style_sheet() { with_names(file.text, &names) } else { file.text.to_owned() };
             let name = hashed_name(file, &text);
             names.insert(file.name, name.clone());
             files.insert(name, StoredAnswer::new(file.content_type(), text.into()));
@@ -90,9 +91,8 @@ fn with_names(text: &str, names: &BTreeMap<&str, String>) -> String {
 /// Returns the import map: the address of each module as the sources name it, and the address with the hash.
 fn import_map(names: &BTreeMap<&str, String>) -> String {
     let modules = names.iter().filter(|(name, _)| name.ends_with(".js"));
-    let imports: BTreeMap<String, String> = modules
-        .map(|(name, hashed)| (format!("{FOLDER}{name}"), format!("{FOLDER}{hashed}")))
-        .collect();
+    let imports: BTreeMap<String, String> =
+        modules.map(|(name, hashed)| (format!("{FOLDER}{name}"), format!("{FOLDER}{hashed}"))).collect();
     json!({ "imports": imports }).to_string()
 }
 

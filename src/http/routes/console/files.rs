@@ -97,7 +97,10 @@ mod tests {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 walk(root, &path, found);
-            } else if path.extension().is_some_and(|extension| ["css", "html", "js", "svg"].iter().any(|known| extension == *known)) {
+            } else if path
+                .extension()
+                .is_some_and(|extension| ["css", "html", "js", "svg"].iter().any(|known| extension == *known))
+            {
                 found.insert(path.strip_prefix(root).expect("below the root").display().to_string());
             }
         }
