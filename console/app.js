@@ -34,8 +34,11 @@ function App() {
             <${NewSnapshot} />
             <${Page} key=${`${page}/${rest.join("/")}`} page=${page} version=${version} />
         </main>
-        ${(problem || asksForKey) && html`<${KeyDialog} problem=${problem}
-            close=${() => setAsksForKey(false)} />`}
+        ${
+            (problem || asksForKey) &&
+            html`<${KeyDialog} problem=${problem}
+            close=${() => setAsksForKey(false)} />`
+        }
     </div>`;
 }
 
@@ -153,8 +156,11 @@ function Page({ page }) {
     }, [page]);
     return html`<h1 ref=${title} tabindex="-1">${name}</h1>
         ${!known && html`<p>${t("page.unknown_note")} <a href="#/">${t("page.overview")}</a></p>`}
-        ${module.failed && html`<${Problem} error=${{ status: 0, kind: "unreachable" }}
-            retry=${() => location.reload()} />`}
+        ${
+            module.failed &&
+            html`<${Problem} error=${{ status: 0, kind: "unreachable" }}
+            retry=${() => location.reload()} />`
+        }
         ${known && !module.Page && !module.failed && html`<${Skeleton} height=${320} />`}
         ${module.Page && html`<${module.Page} />`}`;
 }

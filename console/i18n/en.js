@@ -169,7 +169,7 @@ export const en = {
     "segments.list": "All segments",
     "segments.kind": "Kind",
     "segments.definition": "Definition",
-    "segments.per_customer": "Revenue per customer",
+    "segments.per_customer": "Per customer",
     "segments.build_on": "Build an audience on this segment",
     "segments.members": "Members",
     "segments.over_time": "Over time",

@@ -57,7 +57,7 @@ export function curl(request) {
 }
 
 /** Sends a request and returns the response, or fails with an [`ApiError`]. */
-export async function send(request, signal) {
+async function send(request, signal) {
     const headers = {};
     const { key } = access.get();
     if (key) headers.authorization = `Bearer ${key}`;

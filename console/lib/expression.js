@@ -31,7 +31,7 @@ const BARE = /^[^\s(),"'<>=!]+/u;
 const PLAIN = /^[\p{L}_][\p{L}\p{N}_-]*$/u;
 
 /** An expression that the builder cannot read, with the place. */
-export class ExpressionError extends Error {
+class ExpressionError extends Error {
     constructor(position) {
         super(`unexpected at ${position}`);
         this.position = position;

@@ -30,7 +30,7 @@ export async function loadLanguage() {
 }
 
 /** Changes the language of the page. */
-export async function setLanguage(code) {
+async function setLanguage(code) {
     texts = FILES[code] ? await FILES[code]() : en;
     plural = new Intl.PluralRules(code);
     document.documentElement.lang = code;

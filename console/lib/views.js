@@ -8,7 +8,7 @@ import { useApi } from "./api.js";
  */
 
 /** Returns the features of an answer of `GET /v1/views`. @returns {Feature[]} */
-export function featuresOf(data) {
+function featuresOf(data) {
     return (data?.views ?? []).flatMap(({ name: view, features }) =>
         features.map(({ name, ...feature }) => ({ ...feature, view, name: `${view}.${name}` })),
     );

@@ -145,8 +145,11 @@ function Definition({ expression, features, error }) {
             <div role="status">${
                 error &&
                 html`<${Problem} error=${error} />
-                ${error.position !== null && html`<button type="button"
-                    onClick=${show}>${t("audience.show_place")}</button>`}`
+                ${
+                    error.position !== null &&
+                    html`<button type="button"
+                    onClick=${show}>${t("audience.show_place")}</button>`
+                }`
             }
             </div>`}<//>`;
 }

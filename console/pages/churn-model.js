@@ -29,7 +29,9 @@ export function ChurnModel() {
             ${({ card }) => html`<${Summary} card=${card} />`}<//>
         <${Panel} title=${t("model.calibration")} note=${t("model.calibration_note")} state=${state}
             docs=${DOCS} tools=${choice}
-            height=${262}>${() => shown && html`<${CalibrationChart} label=${t("model.calibration")}
+            height=${262}>${() =>
+                shown &&
+                html`<${CalibrationChart} label=${t("model.calibration")}
                 bins=${shown.bins} />`}<//>
         <${Panel} title=${t("model.lift")} note=${t("model.lift_note")} state=${state} docs=${DOCS}
             tools=${choice} height=${262}>

@@ -155,9 +155,9 @@ function Spending({ path }) {
                 found.map(({ as_of: at, views }) => ({ at, value: views[view]?.[feature] ?? null }));
             return html`<${LineChart} label=${t("customer.over_time")}
                 formatValue=${format.wholeMoney} height=${190} series=${[
-                { name: t("customer.spent"), points: points("rfm", "monetary") },
-                { name: t("churn.value"), tone: "tone-bad", points: points("churn", "value_at_risk") },
-            ]} />`;
+                    { name: t("customer.spent"), points: points("rfm", "monetary") },
+                    { name: t("churn.value"), tone: "tone-bad", points: points("churn", "value_at_risk") },
+                ]} />`;
         }}<//>`;
 }
 

@@ -190,8 +190,11 @@ function TableCounts({ counts }) {
         note: format.percent(lines / counts.lines),
         tone: fate === "bad" ? "bad" : isSetAside.includes(fate) ? "muted" : undefined,
     }))} />
-        ${counts.duplicates > 0 && html`<p
-            class="note">${t("data.duplicates", { n: format.count(counts.duplicates) })}</p>`}
+        ${
+            counts.duplicates > 0 &&
+            html`<p
+            class="note">${t("data.duplicates", { n: format.count(counts.duplicates) })}</p>`
+        }
         ${
             counts.bad_causes.length > 0 &&
             html`<h3>${t("data.bad_causes")}</h3><ul class="timeline">

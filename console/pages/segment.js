@@ -118,8 +118,11 @@ function Changes({ path }) {
             name: "change",
             title: t("change"),
             cell: (row) => html`<span class=${row.change === "left" ? "bad" : "good"}>
-            ${t(`segments.${row.change}`)}</span>${row.absent_in && html`<small>
-                ${t(`segments.absent_${row.absent_in}`)}</small>`}`,
+            ${t(`segments.${row.change}`)}</span>${
+                row.absent_in &&
+                html`<small>
+                ${t(`segments.absent_${row.absent_in}`)}</small>`
+            }`,
         },
         {
             name: "segment",

@@ -36,13 +36,13 @@ export function Breakdown({ where, features }) {
 }
 
 /** Returns the breakdown that fits a feature: by value, or by quantiles for numbers and times. */
-export function breakdownRequest({ name, type }) {
+function breakdownRequest({ name, type }) {
     const isCounted = ["text", "boolean"].includes(kindOf(type)) || type === "Int32";
     return isCounted ? { feature: name, top: TOP } : { feature: name, buckets: BUCKETS };
 }
 
 /** Bars of a breakdown. */
-export function Counts({ breakdown, total, feature }) {
+function Counts({ breakdown, total, feature }) {
     if (!breakdown) return html`<${Empty} title=${t("audience.no_breakdown")} />`;
     const bar = (name, customers, tone) => ({
         name,

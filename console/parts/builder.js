@@ -115,8 +115,10 @@ function ConditionRow({ part, onChange, onRemove, features, segments }) {
         </select>
         <select aria-label=${t("builder.operator")} value=${operator}
             onChange=${(event) => compare(event.currentTarget.value)}>
-            ${shown.map((sign) => html`<option value=${sign}
-                selected=${sign === operator}>${tOr(`operator.${sign}`, sign)}</option>`)}
+            ${shown.map(
+                (sign) => html`<option value=${sign}
+                selected=${sign === operator}>${tOr(`operator.${sign}`, sign)}</option>`,
+            )}
         </select>
         ${
             !operator.endsWith("null") &&
@@ -173,8 +175,13 @@ function Suggesting({ kind, feature, type, label, text, onInput, segments, place
         placeholder=${placeholder}
             list=${values.length > 0 ? id : undefined} autocomplete="off" spellcheck="false"
             onInput=${(event) => onInput(event.currentTarget.value)} />
-        ${values.length > 0 && html`<datalist id=${id}>${values.map((value) => html`<option value=${value}
-            />`)}</datalist>`}`;
+        ${
+            values.length > 0 &&
+            html`<datalist id=${id}>${values.map(
+                (value) => html`<option value=${value}
+            />`,
+            )}</datalist>`
+        }`;
 }
 
 function suggestions(feature) {

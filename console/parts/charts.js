@@ -270,20 +270,3 @@ export function DotChart({ rows, label, formatValue, domain, reference, nameTitl
                 })}`;
         }}<//>`;
 }
-
-/** A line without axes, for a cell of a table. */
-export function Sparkline({ values, label, width = 88, height = 22 }) {
-    if (values.length < 2) return html`<span class="muted">–</span>`;
-    const [least, greatest] = extent(values);
-    const x = scaleLinear([0, values.length - 1], [2, width - 3]);
-    const y = scaleLinear(least === greatest ? [least - 1, greatest + 1] : [least, greatest], [
-        height - 3,
-        3,
-    ]);
-    return html`<svg class="sparkline tone-a" role="img" aria-label=${label} width=${width} height=${height}>
-        <path class="line" d=${line(
-            (value, index) => x(index),
-            (value) => y(value),
-        )(values)} />
-        <circle cx=${x(values.length - 1)} cy=${y(values.at(-1))} r="2.2" /></svg>`;
-}

@@ -51,8 +51,9 @@ function Row({ feature }) {
                   html`<${Quantiles} name=${name}
             type=${type} summary=${summary} />`
         }</td>
-        <td class="distribution">${hasColumns &&
-            html`<${Distribution} feature=${feature} summary=${summary} />`}</td>
+        <td class="distribution">${
+            hasColumns && html`<${Distribution} feature=${feature} summary=${summary} />`
+        }</td>
     </tr>`;
 }
 

@@ -65,8 +65,11 @@ export function Flow({ moves, nameOf, order, label }) {
             <rect x=${one.x0} y=${one.y0} width=${NODE_WIDTH} height=${Math.max(1, one.y1 - one.y0)} />
             <text x=${isLeft ? one.x0 - 6 : one.x1 + 6} y=${(one.y0 + one.y1) / 2} dy="0.32em"
                 text-anchor=${isLeft ? "end" : "start"}>${nameOf(one.name)}
-                ${!isNarrow && html`<tspan class="muted"
-                    dx="4">${format.compact(one.value)}</tspan>`}</text></g>`;
+                ${
+                    !isNarrow &&
+                    html`<tspan class="muted"
+                    dx="4">${format.compact(one.value)}</tspan>`
+                }</text></g>`;
     };
     return html`<figure class="chart flow">
         <p class="readout">

@@ -28,10 +28,14 @@ export function HeatMap({ cell, label }) {
     }) => html`<td><a class=${heat(value, greatest)} href=${href}
         title=${title}><b>${text}</b><small>${note}</small><span class="hidden">${title}</span></a></td>`;
     return html`<table class="heat-map"><caption class="hidden">${label}</caption>
-        <thead><tr><td class="corner"></td>${SCORES.map((f) => html`<th
-            scope="col">F ${f}</th>`)}</tr></thead>
-        <tbody>${[...SCORES].reverse().map((r) => html`<tr><th
-            scope="row">R ${r}</th>${cells[r - 1].map(one)}</tr>`)}
+        <thead><tr><td class="corner"></td>${SCORES.map(
+            (f) => html`<th
+            scope="col">F ${f}</th>`,
+        )}</tr></thead>
+        <tbody>${[...SCORES].reverse().map(
+            (r) => html`<tr><th
+            scope="row">R ${r}</th>${cells[r - 1].map(one)}</tr>`,
+        )}
         </tbody></table>`;
 }
 
@@ -56,8 +60,10 @@ export function Matrix({ rows, columns, nameOf, cell, corner, label }) {
         return html`<td class=${className} title=${found.title}>${found.text}</td>`;
     };
     return html`<table class="matrix"><caption class="hidden">${label}</caption>
-        <thead><tr><th scope="col">${corner}</th>${columns.map((name) => html`<th
-            scope="col">${nameOf(name)}</th>`)}
+        <thead><tr><th scope="col">${corner}</th>${columns.map(
+            (name) => html`<th
+            scope="col">${nameOf(name)}</th>`,
+        )}
         </tr></thead><tbody>${rows.map(
             (row) => html`<tr><th scope="row">${nameOf(row)}</th>
             ${columns.map((column) => one(row, column))}</tr>`,

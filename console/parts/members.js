@@ -108,7 +108,7 @@ function MemberTable({ title, page, columns, features }) {
 }
 
 /** A menu of all features, by view. */
-export function ColumnsMenu({ features, columns, setColumns }) {
+function ColumnsMenu({ features, columns, setColumns }) {
     const views = [...new Set(features.map(({ view }) => view))];
     const toggle = (name) => {
         const chosen = columns.includes(name)

@@ -127,8 +127,10 @@ export function Switch({ label, value, options, onChange }) {
 export function Select({ label, value, options, onChange, hideLabel }) {
     return html`<label class="field"><span class=${hideLabel ? "hidden" : undefined}>${label}</span>
         <select value=${value} onChange=${(event) => onChange(event.currentTarget.value)}>
-            ${options.map(([name, text]) => html`<option value=${name}
-                selected=${name === value}>${text}</option>`)}
+            ${options.map(
+                ([name, text]) => html`<option value=${name}
+                selected=${name === value}>${text}</option>`,
+            )}
         </select></label>`;
 }
 

@@ -1,4 +1,4 @@
-export { bisector, extent, max, min, ticks } from "d3-array";
+export { extent, max } from "d3-array";
 export { sankey, sankeyLinkHorizontal } from "d3-sankey";
-export { scaleBand, scaleLinear, scaleLog, scaleUtc } from "d3-scale";
-export { area, curveMonotoneX, line } from "d3-shape";
+export { scaleBand, scaleLinear, scaleUtc } from "d3-scale";
+export { line } from "d3-shape";
