@@ -324,8 +324,9 @@ export const en = {
     "audience.other": "{n} other value|{n} other values",
     "audience.null": "no value",
     "audience.compare": "What distinguishes the audience",
-    "audience.compare_note":
-        "Shares of values and means (⌀) against all customers, strongest first. Means come from quantiles.",
+    "audience.compare_note": "Shares of values and means (⌀) against all customers, strongest first.",
+    "audience.compare_counted":
+        "Shares of values and means (⌀, from quantiles) against all customers, strongest first.",
     "audience.here": "Here",
     "audience.everybody": "All customers",
     "audience.lift": "Lift",
@@ -397,7 +398,7 @@ export const en = {
     "data.nulls": "No value",
     "data.distinct": "Values",
     "data.quantiles": "Least · quarter · median · quarter · greatest, or the most frequent",
-    "data.distribution": "Distribution, to the 95th percentile",
+    "data.distribution": "Distribution",
     "data.distribution_of": "Distribution of {name}",
     "data.unique": "nearly all different",
     "data.churn_model": "Churn",

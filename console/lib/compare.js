@@ -1,4 +1,5 @@
-// What distinguishes an audience from all customers: shares of values and means, from breakdowns of both.
+// Differences of an audience from all customers: shares of values and means. The service compares them; for
+// one that cannot yet, they come from breakdowns of both.
 
 import { EVERYBODY, kindOf } from "./views.js";
 
@@ -7,6 +8,27 @@ const BUCKETS = 20;
 /** Values that fewer members have say little. */
 const LEAST_MEMBERS = 5;
 const MOST_ROWS = 14;
+/** Values of one feature in a comparison by the service. */
+const MOST_VALUES = 2;
+
+/** Returns the request for a comparison by the service. */
+export function comparisonRequest(where) {
+    return { path: "/v1/audiences", body: { where, limit: 0, compare: true } };
+}
+
+/** Returns the lines of a comparison by the service, strongest first. @returns {Difference[]} */
+export function comparisonRows({ features }) {
+    const rows = features.flatMap(({ feature, numbers, values = [] }) => {
+        if (numbers) {
+            const { mean: own, mean_all: all } = numbers;
+            return [{ feature, own, all, lift: own > 0 && all > 0 ? own / all : null }];
+        }
+        const row = ({ value, share: own, share_all: all, lift }) => ({ feature, value, own, all, lift });
+        const present = values.filter(({ customers }) => customers > 0);
+        return present.slice(0, MOST_VALUES).map(row);
+    });
+    return rows.slice(0, MOST_ROWS);
+}
 
 /** Returns the requests for a comparison: for each feature one of the audience and one of everybody. */
 export function compareRequests(where, features) {

@@ -1,4 +1,5 @@
-// Distributions of features, from breakdowns by value or by quantile.
+// Distributions of features: the statistics of the build, or for snapshots without them breakdowns by value
+// or by quantile.
 
 import { EVERYBODY, kindOf } from "./views.js";
 
@@ -47,8 +48,29 @@ export function summarize({ total, breakdown }) {
     }
     const buckets = breakdown.buckets ?? [];
     if (buckets.length === 0) return { nulls, distinct: null, quantiles: null, columns: [] };
-    const quantiles = [0, 0.25, 0.5, 0.75, 1].map((share) => quantile(buckets, share));
+    const quantiles = QUARTERS.map((share) => quantile(buckets, share));
     return { nulls, distinct: null, quantiles, columns: histogram(buckets) };
+}
+
+const QUARTERS = [0, 0.25, 0.5, 0.75, 1];
+
+/** Summarizes the statistics of a feature. @returns {Summary} */
+export function summaryOf(
+    { null_share: nulls, null: missing, distinct, quantiles = [], histogram = [], top = [] },
+    customers,
+) {
+    const columns = (histogram.length > 0 ? histogram : top).map(({ customers: count, ...range }) => ({
+        ...range,
+        count,
+    }));
+    const at = (share) => quantiles.find((quantile) => quantile.share === share)?.value;
+    return {
+        nulls,
+        distinct,
+        quantiles: quantiles.length > 0 ? QUARTERS.map(at) : null,
+        columns,
+        isUnique: histogram.length === 0 && distinct > (customers - missing) / 2,
+    };
 }
 
 /** Returns the value at a share of the members, from the ends of buckets. */

@@ -163,8 +163,11 @@ function Result({ where, count }) {
                 ${t(`audience.example_${name}`)}</a><br /><code class="definition">${text}</code></li>`,
             )}</ul>`}<//>`;
     }
-    const state = count.error ? { ...count, error: undefined } : count;
-    return html`<${Panel} title=${t("audience.result")} state=${state} docs="segments/query_audience"
+    if (count.error) {
+        return html`<${Panel} title=${t("audience.result")}>${() => html`<p
+            class="total">${format.NONE}</p>`}<//>`;
+    }
+    return html`<${Panel} title=${t("audience.result")} state=${count} docs="segments/query_audience"
         height=${96}>
         ${(
             answer,

@@ -15,56 +15,50 @@ const MOST_FEATURES = 12;
 
 export function ChurnModel() {
     const state = useApi({ path: "/v1/models/churn" });
-    const [{ cut }, setQuery] = useQuery();
-    const cuts = state.data?.card.cuts ?? [];
-    const at = cuts.some((one) => one.at === cut) ? cut : cuts.at(-1)?.at;
-    const shown = cuts.find((one) => one.at === at);
-    const choice =
-        cuts.length > 0 &&
-        html`<${Select} label=${t("model.cutoff")} hideLabel value=${at}
-        options=${cuts.map((one) => [one.at, cutName(one)])} onChange=${(value) => setQuery({ cut: value })}
-            />`;
+    const isMeasured = state.data?.card.cuts.length > 0;
     return html`<div class="grid">
         <${Panel} title=${t("model.summary")} state=${state} docs=${DOCS} height=${180} wide>
             ${({ card }) => html`<${Summary} card=${card} />`}<//>
-        <${Panel} title=${t("model.calibration")} note=${t("model.calibration_note")} state=${state}
-            docs=${DOCS} tools=${choice}
-            height=${262}>${() =>
-                shown &&
-                html`<${CalibrationChart} label=${t("model.calibration")}
-                bins=${shown.bins} />`}<//>
-        <${Panel} title=${t("model.lift")} note=${t("model.lift_note")} state=${state} docs=${DOCS}
-            tools=${choice} height=${262}>
-            ${() =>
-                shown &&
-                html`<${ColumnChart} label=${t("model.lift")} baseline=${1} height=${240}
-                nameTitle=${t("model.decile")} valueTitle=${t("model.lift")}
-                    formatValue=${(value) => format.fixed(value, 2)}
-                rows=${shown.bins.map(({ lift }, index) => ({ name: String(index + 1), value: lift }))}
-                    />`}<//>
-        <${Panel} title=${t("model.auc")} note=${t("model.auc_note")} state=${state} docs=${DOCS}
-            height=${262}>
-            ${({ card }) => html`<${Auc} card=${card} />`}<//>
-        <${Panel} title=${t("model.features")} note=${t("model.features_note")} state=${state}
-            docs=${DOCS} height=${262}>
-            ${({ card }) =>
-                html`<${BarList} label=${t("model.features")} rows=${[...card.features]
-                    .sort((a, b) => b.importance - a.importance)
-                    .slice(0, MOST_FEATURES)
-                    .map(({ name, source, importance }) => ({
-                        name: name.replaceAll("_", " "),
-                        value: importance,
-                        text: format.fixed(importance, 3),
-                        title: source,
-                    }))} />`}<//>
-        <${Panel} title=${t("model.measures")} state=${state} docs=${DOCS} tools=${choice} height=${260} wide>
-            ${({ card }) => shown && html`<${Measures} cut=${shown} chosen=${card.chosen} />`}<//>
+        ${isMeasured && html`<${Measurements} state=${state} />`}
         <${Panel} title=${t("model.value")} note=${t("model.value_note")} state=${state} docs=${DOCS}
             height=${100}>
             ${({ card }) => html`<${ExpectedValue} model=${card.expected_value} />`}<//>
         <${Panel} title=${t("model.training")} state=${state} docs=${DOCS} height=${100}>
             ${({ card }) => html`<${Training} card=${card} />`}<//>
     </div>`;
+}
+
+/** Pictures of the measurements on each cutoff. */
+function Measurements({ state }) {
+    const [{ cut }, setQuery] = useQuery();
+    const { cuts, features, chosen } = state.data.card;
+    const shown = cuts.find(({ at }) => at === cut) ?? cuts.at(-1);
+    const choice = html`<${Select} label=${t("model.cutoff")} hideLabel value=${shown.at}
+        options=${cuts.map((one) => [one.at, cutName(one)])} onChange=${(at) => setQuery({ cut: at })} />`;
+    const deciles = shown.bins.map(({ lift }, index) => ({ name: String(index + 1), value: lift }));
+    const greatest = [...features].sort((a, b) => b.importance - a.importance).slice(0, MOST_FEATURES);
+    const bar = ({ name, source, importance }) => ({
+        name: name.replaceAll("_", " "),
+        value: importance,
+        text: format.fixed(importance, 3),
+        title: source,
+    });
+    return html`
+        <${Panel} title=${t("model.calibration")} note=${t("model.calibration_note")} state=${state}
+            docs=${DOCS}
+            tools=${choice}>
+            ${() => html`<${CalibrationChart} label=${t("model.calibration")} bins=${shown.bins} />`}<//>
+        <${Panel} title=${t("model.lift")} note=${t("model.lift_note")} state=${state} docs=${DOCS}
+            tools=${choice}>
+            ${() => html`<${ColumnChart} label=${t("model.lift")} baseline=${1} height=${240} rows=${deciles}
+                nameTitle=${t("model.decile")} valueTitle=${t("model.lift")} formatValue=${format.fixed}
+                    />`}<//>
+        <${Panel} title=${t("model.auc")} note=${t("model.auc_note")} state=${state} docs=${DOCS}>
+            ${({ card }) => html`<${Auc} card=${card} />`}<//>
+        <${Panel} title=${t("model.features")} note=${t("model.features_note")} state=${state} docs=${DOCS}>
+            ${() => html`<${BarList} label=${t("model.features")} rows=${greatest.map(bar)} />`}<//>
+        <${Panel} title=${t("model.measures")} state=${state} docs=${DOCS} tools=${choice} wide>
+            ${() => html`<${Measures} cut=${shown} chosen=${chosen} />`}<//>`;
 }
 
 function cutName({ at, used_to_choose: isChoice }) {

@@ -2,7 +2,7 @@
 
 import { html, useState } from "../vendor/preact.js";
 import { useApi } from "../lib/api.js";
-import { compareRequests, differences } from "../lib/compare.js";
+import { compareRequests, comparisonRequest, comparisonRows, differences } from "../lib/compare.js";
 import * as format from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { useQuery } from "../lib/router.js";
@@ -72,48 +72,55 @@ function Counts({ breakdown, total, feature }) {
 
 /** Features by which the audience differs most from all customers. */
 export function Comparison({ where, features }) {
-    const state = useApi(features.length > 0 ? compareRequests(where, features) : null);
-    return html`<${Panel} title=${t("audience.compare")} note=${t("audience.compare_note")}
+    const compared = useApi(comparisonRequest(where), { live: true });
+    const isUnsupported = compared.error?.kind === "bad-body";
+    const counted = useApi(isUnsupported && features.length > 0 ? compareRequests(where, features) : null);
+    const state = isUnsupported ? counted : compared;
+    const note = t(isUnsupported ? "audience.compare_counted" : "audience.compare_note");
+    return html`<${Panel} title=${t("audience.compare")} note=${note}
         state=${state} height=${260}
         docs="segments/query_audience">
-        ${(answers) => {
-            const typeOf = Object.fromEntries(features.map(({ name, type }) => [name, type]));
-            const number = (row, value) =>
-                row.value === undefined ? `⌀ ${format.decimal(value, 2)}` : format.percent(value);
-            const columns = [
-                {
-                    name: "feature",
-                    title: t("feature"),
-                    head: true,
-                    cell: (row) => html`<span title=${row.feature}>
-                    ${featureTitle(row.feature)}</span>${
-                        row.value !== undefined &&
-                        html`: <${Value} name=${row.feature}
-                    value=${row.value} type=${typeOf[row.feature]} />`
-                    }`,
-                },
-                { name: "own", title: t("audience.here"), number: true, cell: (row) => number(row, row.own) },
-                {
-                    name: "all",
-                    title: t("audience.everybody"),
-                    number: true,
-                    cell: (row) => number(row, row.all),
-                },
-                {
-                    name: "lift",
-                    title: t("audience.lift"),
-                    number: true,
-                    cell: ({ lift }) => html`<span
-                    class=${lift === null ? "" : lift >= 1 ? "good" : "bad"}>${
-                        lift === null ? format.NONE : `${format.fixed(lift, 2)} ×`
-                    }</span>`,
-                },
-            ];
-            const rows = differences(features, answers);
-            return rows.length > 0
-                ? html`<${Table} label=${t("audience.compare")} columns=${columns} rows=${rows} />`
-                : html`<${Empty} title=${t("audience.no_difference")} />`;
-        }}<//>`;
+        ${(answer) => html`<${Differences} features=${features}
+            rows=${isUnsupported ? differences(features, answer) : comparisonRows(answer.comparison)}
+                />`}<//>`;
+}
+
+function Differences({ rows, features }) {
+    if (rows.length === 0) return html`<${Empty} title=${t("audience.no_difference")} />`;
+    const typeOf = Object.fromEntries(features.map(({ name, type }) => [name, type]));
+    const figure = ({ feature, value }, figure) => {
+        if (value !== undefined) return format.percent(figure);
+        return kindOf(typeOf[feature]) === "time"
+            ? `⌀ ${format.day(figure)}`
+            : `⌀ ${format.decimal(figure, 2)}`;
+    };
+    const columns = [
+        {
+            name: "feature",
+            title: t("feature"),
+            head: true,
+            cell: (row) => html`<span title=${row.feature}>
+            ${featureTitle(row.feature)}</span>${
+                row.value !== undefined &&
+                html`: <${Value} name=${row.feature}
+            value=${row.value} type=${typeOf[row.feature]} />`
+            }`,
+        },
+        { name: "own", title: t("audience.here"), number: true, cell: (row) => figure(row, row.own) },
+        { name: "all", title: t("audience.everybody"), number: true, cell: (row) => figure(row, row.all) },
+        {
+            name: "lift",
+            title: t("audience.lift"),
+            number: true,
+            cell: ({ lift }) => html`<${Lift} lift=${lift} />`,
+        },
+    ];
+    return html`<${Table} label=${t("audience.compare")} columns=${columns} rows=${rows} />`;
+}
+
+function Lift({ lift }) {
+    if (lift === null) return format.NONE;
+    return html`<span class=${lift >= 1 ? "good" : "bad"}>${format.fixed(lift, 2)} ×</span>`;
 }
 
 /** The lines of the configuration that make the audience a segment of every build. */

@@ -2,7 +2,7 @@
 
 import { html } from "../vendor/preact.js";
 import { useApi } from "../lib/api.js";
-import { distributionRequest, summarize } from "../lib/distribution.js";
+import { distributionRequest, summarize, summaryOf } from "../lib/distribution.js";
 import * as format from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { href } from "../lib/router.js";
@@ -14,6 +14,7 @@ import { Scroll } from "./table.js";
 /** @param {{view: {name: string, features: object[]}}} props A view as `GET /v1/views` describes it. */
 export function FeatureTable({ view }) {
     const label = t("data.features");
+    const statistics = useApi({ path: `/v1/views/${encodeURIComponent(view.name)}/statistics` });
     return html`<${Scroll} label=${label}><table class="features"><caption class="hidden">${label}</caption>
         <thead><tr><th scope="col">${t("feature")}</th><th scope="col">${t("data.type")}</th>
             <th scope="col" class="num">${t("data.nulls")}</th><th scope="col"
@@ -22,7 +23,7 @@ export function FeatureTable({ view }) {
                 scope="col">${t("data.distribution")}</th></tr></thead>
         <tbody>${view.features.map(
             (feature) =>
-                html`<${Row} key=${feature.name} feature=${{
+                html`<${Row} key=${feature.name} statistics=${statistics} feature=${{
                     ...feature,
                     view: view.name,
                     name: `${view.name}.${feature.name}`,
@@ -30,13 +31,14 @@ export function FeatureTable({ view }) {
         )}</tbody></table><//>`;
 }
 
-function Row({ feature }) {
+function Row({ feature, statistics }) {
     const { name, type, description, personal } = feature;
-    const request = distributionRequest(feature);
-    const state = useApi(request);
-    const summary = state.data?.breakdown && summarize(state.data);
+    const known = statistics.data?.features[name.split(".")[1]];
+    const state = useApi(statistics.error ? distributionRequest(feature) : null);
+    const counted = state.data?.breakdown && summarize(state.data);
+    const summary = known ? summaryOf(known, statistics.data.customers) : counted;
     const hasColumns = summary?.columns.length > 0 && !summary.isUnique;
-    const isMasked = state.error?.status === 403;
+    const isMasked = state.error?.status === 403 || statistics.data?.masked?.includes(name);
     return html`<tr>
         <th scope="row"><span class="mono">${name.split(".")[1]}</span>
             ${personal && html` <span class="chip">${t("personal")}</span>`}
@@ -80,9 +82,10 @@ const quote = (value) => (typeof value === "string" ? JSON.stringify(value) : va
 function Distribution({ feature, summary }) {
     const { name, type } = feature;
     const show = (value) => {
+        if (isTime(type)) return format.day(value);
         if (typeof value === "string") return value;
         if (typeof value === "boolean") return String(value);
-        return isTime(type) ? format.day(value) : format.brief(value);
+        return format.brief(value);
     };
     const range = (from, to) => `${show(from)} – ${show(to)}`;
     const columns = summary.columns.map(({ from, to, value, count }) => ({

@@ -13,8 +13,8 @@ const PICTURES: &[(&str, &str, u32, u32, &str)] = &[
     ("model", "churn?tab=model", 1280, 1240, "light"),
     (
         "audience",
-        "audiences?where=segment%3Aat_risk%20and%20rfm.monetary%20%3E%3D%201000%20and%20profile.country%20!%3D%20%22\
-         United%20Kingdom%22&by=profile.country",
+        "audiences?where=segment%3Aat_risk%20and%20rfm.monetary%20%3E%3D%201000%20and%20\
+         profile.country%20!%3D%20%22United%20Kingdom%22&by=profile.country",
         1280,
         1180,
         "light",

@@ -13,7 +13,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::shop::PATIENCE;
+use crate::support::shop::{PATIENCE, eventually};
 
 /// A browser with one tab and a profile of its own; it ends when dropped.
 pub(crate) struct Chromium {
@@ -43,13 +43,11 @@ impl Chromium {
         let folder = tempfile::tempdir().unwrap();
         let options = json!({
             "args": [
-                "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900",
-                format!("--lang={language}"), format!("--user-data-dir={}", folder.path().join("profile").display()),
+                "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                "--window-size=1280,900", format!("--lang={language}"),
+                format!("--user-data-dir={}", folder.path().join("profile").display()),
             ],
-            "prefs": {
-                "download.default_directory": folder.path().join("downloads"),
-                "intl.accept_languages": language,
-            },
+            "prefs": {"intl.accept_languages": language},
         });
         let capabilities = json!({
             "browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"},
@@ -58,7 +56,11 @@ impl Chromium {
         let body = json!({"capabilities": {"alwaysMatch": capabilities}});
         let answer: Value = client.post(&url).json(&body).send().await.unwrap().json().await.unwrap();
         let id = answer["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("{answer}"));
-        Self { driver, session: format!("{url}/{id}"), client, folder }
+        let chromium = Self { driver, session: format!("{url}/{id}"), client, folder };
+        let downloads =
+            json!({"behavior": "allow", "downloadPath": chromium.folder.path().join("downloads")});
+        chromium.devtools("Browser.setDownloadBehavior", downloads).await;
+        chromium
     }
 
     /// Sends a command of the protocol, which must succeed.
@@ -119,7 +121,8 @@ impl Chromium {
         self.wait(&format!("document.querySelector({selector:?}) !== null")).await;
         self.run(&format!(
             "const field = document.querySelector({selector:?}); field.focus(); field.value = {text:?}; \
-             for (const kind of ['input', 'change']) field.dispatchEvent(new Event(kind, {{ bubbles: true }}));"
+             for (const kind of ['input', 'change']) \
+             field.dispatchEvent(new Event(kind, {{ bubbles: true }}));"
         ))
         .await;
     }
@@ -137,11 +140,14 @@ impl Chromium {
         texts.filter(|text| !text.contains("Failed to load resource")).collect()
     }
 
-    /// Waits for a downloaded file and returns its content.
-    pub(crate) async fn downloaded(&self, name: &str) -> Vec<u8> {
-        let file = self.folder.path().join("downloads").join(name);
-        super::shop::eventually(|| async { file.exists() }, |exists| *exists).await;
-        std::fs::read(file).unwrap()
+    /// Waits for a downloaded file whose name has this ending, and returns its content.
+    pub(crate) async fn downloaded(&self, ending: &str) -> Vec<u8> {
+        let folder = self.folder.path().join("downloads");
+        let find = async || {
+            let files = std::fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+            files.into_iter().find(|path| path.to_str().unwrap().ends_with(ending))
+        };
+        std::fs::read(eventually(find, Option::is_some).await.unwrap()).unwrap()
     }
 
     /// Changes the size of the window and the color scheme of the system, `light` or `dark`.
