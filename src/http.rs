@@ -82,7 +82,7 @@ impl App {
 }
 
 /// Returns every endpoint with the scope that a caller needs for it. A path that is not listed here is not
-/// served. The console, and the OpenAPI document with the page that shows it, are left out if `config` says so.
+/// served. The console, and the OpenAPI document with its page, are left out if `config` says so.
 fn endpoints(config: &HttpConfig) -> Endpoints {
     const FEATURES: Need = Need::Scope(Scope::Features);
     const EXPORT: Need = Need::Scope(Scope::Export);

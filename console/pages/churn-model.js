@@ -7,7 +7,7 @@ import { t, tOr } from "../lib/i18n.js";
 import { useQuery } from "../lib/router.js";
 import { BarList } from "../parts/bars.js";
 import { CalibrationChart, ColumnChart, DotChart } from "../parts/charts.js";
-import { Figure, Panel, Select } from "../parts/panel.js";
+import { Figure, Panel, Select, Skeleton } from "../parts/panel.js";
 import { Table } from "../parts/table.js";
 
 const DOCS = "catalog/get_model";
@@ -19,6 +19,7 @@ export function ChurnModel() {
     return html`<div class="grid">
         <${Panel} title=${t("model.summary")} state=${state} docs=${DOCS} height=${180} wide>
             ${({ card }) => html`<${Summary} card=${card} />`}<//>
+        ${state.loading && html`<div class="wide"><${Skeleton} height=${960} /></div>`}
         ${isMeasured && html`<${Measurements} state=${state} />`}
         <${Panel} title=${t("model.value")} note=${t("model.value_note")} state=${state} docs=${DOCS}
             height=${100}>

@@ -56,7 +56,7 @@ function Customer({ id }) {
     }
     const views = state.data?.views ?? {};
     return html`<div class="grid">
-        <${Panel} title=${id} state=${state} docs="customers/get_customer" height=${64} wide>
+        <${Panel} title=${id} state=${state} docs="customers/get_customer" height=${[162, 52]} wide>
             ${() => html`<${Summary} views=${views} />`}<//>
         <${Risk} state=${state} />
         <${View} name="profile" state=${state} />
@@ -97,7 +97,7 @@ function Summary({ views }) {
 
 function Risk({ state }) {
     return html`<${Panel} title=${t("customer.risk")} state=${state} docs="customers/get_customer"
-        height=${150}>
+        height=${[200, 190]}>
         ${({ views: { churn } }) =>
             churn
                 ? html`
@@ -116,7 +116,7 @@ function Risk({ state }) {
 function View({ name, state }) {
     const features = useFeatures().filter(({ view }) => view === name);
     return html`<${Panel} title=${t("customer.view", { name })} state=${state}
-        docs="customers/get_customer" height=${150}>
+        docs="customers/get_customer" height=${[200, 190]}>
         ${({ views, masked }) => {
             if (!views[name]) return html`<${Empty} title=${t("customer.not_in_view")} />`;
             const shown =

@@ -11,6 +11,9 @@ import { Panel } from "../parts/panel.js";
 import { Table } from "../parts/table.js";
 import { Tabs } from "../parts/tabs.js";
 
+/** Keeps the place of a text that is on its way. */
+const NOTHING = "\u00a0";
+
 const TABS = { views: Views, models: ModelCards, snapshots: Snapshots, lines: Lines, build: Build };
 
 export function Page() {
@@ -31,7 +34,8 @@ function Views() {
             onClick=${() => setQuery({ view: name })}>${name}</button>`,
     )}</div>`;
     return html`<div class="filters">${tools}</div>
-        <${Panel} title=${shown?.name ?? t("data.tab_views")} note=${shown?.description} state=${state}
+        <${Panel} title=${shown?.name ?? t("data.tab_views")} note=${shown?.description ?? NOTHING}
+            state=${state}
             docs="catalog/list_views"
             height=${480}>
             ${() => html`<p class="note">${t("data.source", { source: shown.source })}</p>

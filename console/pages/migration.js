@@ -55,13 +55,14 @@ export function Migration() {
                 : html`<${Panel} title=${t("segments.tab_migration")} state=${state} tools=${tools}
                     height=${look === "flow" ? 580 : 420}
                 docs="over time/get_migration" note=${
-                    state.data &&
-                    t("migration.note", {
-                        from: format.day(state.data.from.as_of),
-                        before: format.count(state.data.from.customers),
-                        to: format.day(state.data.to.as_of),
-                        after: format.count(state.data.to.customers),
-                    })
+                    state.data
+                        ? t("migration.note", {
+                              from: format.day(state.data.from.as_of),
+                              before: format.count(state.data.from.customers),
+                              to: format.day(state.data.to.as_of),
+                              after: format.count(state.data.to.customers),
+                          })
+                        : "\u00a0"
                 }>
                 ${({ cells }) =>
                     look === "flow"

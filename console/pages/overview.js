@@ -45,7 +45,7 @@ function Snapshot({ segments }) {
     const ready = useApi({ path: "/readyz" });
     const tier = ready.data?.tiers.tair?.used ? "Tair" : t("tier.snapshot");
     return html`<${Panel} title=${t("overview.snapshot")} state=${segments}
-        docs="catalog/list_snapshots" height=${52}
+        docs="catalog/list_snapshots" height=${[232, 68]}
         request=${[SEGMENTS, { path: "/v1/snapshots" }, { path: "/readyz" }]} wide>
         ${({ snapshot, as_of: asOf, customers, segments: all }) => {
             const created = snapshots.data?.snapshots.find(({ id }) => id === snapshot)?.created_at;
@@ -79,7 +79,7 @@ function Segments({ state }) {
         ]} />`;
     return html`<${Panel} title=${t("overview.segments")} state=${state} docs="segments/list_segments"
         tools=${tools}
-        height=${400}>
+        height=${434}>
         ${({ segments }) => {
             const rfm = segments.filter(({ kind }) => kind === "rfm");
             const others = segments.filter(({ kind }) => kind !== "rfm");
@@ -131,7 +131,7 @@ function Grid() {
         ]} />`;
     return html`<${Panel} title=${t("overview.grid")} note=${t("overview.grid_note")} state=${state}
         tools=${tools}
-        docs="segments/query_audience" height=${345}>
+        docs="segments/query_audience" height=${[320, 350]}>
         ${(answers) =>
             html`<${HeatMap} label=${t("overview.grid")} cell=${(r, f) => {
                 const { total, revenue, breakdown } = answers[(r - 1) * 5 + f - 1];
@@ -180,7 +180,7 @@ function RiskByValue() {
     const counts = useApi(levels ? cells.map(request) : null);
     const state = model.error ? model : counts;
     return html`<${Panel} title=${t("overview.risk")} note=${t("overview.risk_note")} state=${state}
-        height=${230}
+        height=${[230, 318]}
         docs="segments/query_audience">
         ${(answers) => {
             const greatest = Math.max(...answers.map(({ revenue }) => revenue ?? 0));

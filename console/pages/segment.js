@@ -26,7 +26,8 @@ export function SegmentPage({ name }) {
         name=${name} />`;
     return html`<p class="note"><a href="#/segments">← ${t("page.segments")}</a></p>
     <div class="grid">
-        <${Panel} title=${segmentName(name)} state=${state} docs="segments/get_segment" height=${70} wide>
+        <${Panel} title=${segmentName(name)} state=${state} docs="segments/get_segment"
+            height=${[225, 103]} wide>
             ${(segment) => html`<p class="definition">${segment.definition}</p><dl class="figures">
                 <${Figure} name=${t("customers")} value=${format.count(segment.size)} />
                 <${Figure} name=${t("share")} value=${format.percent(segment.share)} />

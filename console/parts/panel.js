@@ -5,6 +5,8 @@ import { curl, target } from "../lib/api.js";
 import { tOr, t } from "../lib/i18n.js";
 import { Icon } from "./icons.js";
 
+/** Width up to which a screen is narrow, as in the style sheet. */
+const NARROW = 620;
 /** The console works where the documentation is switched off; the page then says so. */
 const HAS_DOCS = document.documentElement.dataset.docs !== "false";
 
@@ -17,12 +19,14 @@ const HAS_DOCS = document.documentElement.dataset.docs !== "false";
  * @param {import("../lib/api.js").ApiRequest | import("../lib/api.js").ApiRequest[]} [props.request]
  * @param {string} [props.docs] `tag/operation` of the documentation.
  * @param {unknown} [props.tools] Controls beside the title.
- * @param {number} [props.height] Height that is reserved while data load, so that nothing jumps.
+ * @param {number | [number, number]} [props.height] Height that is reserved while data load, so that nothing
+ *     jumps; two of them are for a narrow and a wide screen.
  * @param {boolean} [props.wide] Whether the panel takes the whole width, or a `third`.
  * @param {(data: any) => unknown} props.children
  */
 export function Panel({ title, note, state, request, docs, tools, height, wide, third, children }) {
     const id = useId();
+    const reserved = Array.isArray(height) ? height[Number(window.innerWidth > NARROW)] : height;
     const requests = [request ?? state?.request ?? []].flat();
     const classes = ["panel", wide && "wide", third && "third"].filter(Boolean).join(" ");
     return html`<section class=${classes} aria-labelledby=${id}
@@ -42,8 +46,8 @@ export function Panel({ title, note, state, request, docs, tools, height, wide, 
             </div>
         </header>
         ${note && html`<p class="note">${note}</p>`}
-        <div class="panel-body" style=${height ? { minHeight: `${height}px` } : undefined}>
-            <${Body} state=${state} height=${height}>${children}<//>
+        <div class="panel-body" style=${reserved ? { minHeight: `${reserved}px` } : undefined}>
+            <${Body} state=${state} height=${reserved}>${children}<//>
         </div>
     </section>`;
 }

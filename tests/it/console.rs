@@ -70,7 +70,8 @@ async fn every_page_is_accessible_and_fits_narrow_and_wide_screens_in_light_and_
             let violations = chromium
                 .run(
                     "const { violations } = await window.axe.run(); \
-                     return violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map(({ html }) => html).join(' ').slice(0, 300)}`);",
+                     const texts = (nodes) => nodes.map(({ html }) => html).join(' ').slice(0, 300); \
+                     return violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${texts(nodes)}`);",
                 )
                 .await;
             assert_eq!(violations, json!([]), "#/{page} at {width} in {scheme}");
@@ -141,7 +142,8 @@ async fn builder_and_expression_change_each_other_and_count_as_the_api_does() {
     chromium.fill("#expression", written).await;
     shows(count(written).await).await;
     let fields = "[...document.querySelectorAll('.condition')].map((row) => \
-                  [...row.querySelectorAll('select, input')].map((field) => field.value).join(' ')).join('; ')";
+                  [...row.querySelectorAll('select, input')].map((field) => field.value).join(' '))\
+                  .join('; ')";
     let conditions = chromium.run(&format!("return {fields};")).await;
     assert_eq!(conditions, "rfm.frequency >= 1; profile.country = UK");
     // The conditions change the text.

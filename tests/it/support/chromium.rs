@@ -162,8 +162,9 @@ impl Chromium {
         self.send("goog/cdp/execute", json!({"cmd": command, "params": parameters})).await
     }
 
-    /// Writes a picture of the window.
+    /// Writes a picture of the window, without scroll bars.
     pub(crate) async fn picture(&self, file: &Path) {
+        self.devtools("Emulation.setScrollbarsHidden", json!({"hidden": true})).await;
         let picture = self.devtools("Page.captureScreenshot", json!({"format": "png"})).await;
         let bytes = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
         std::fs::write(file, bytes).unwrap();
