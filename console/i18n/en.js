@@ -289,6 +289,7 @@ export const en = {
     "customer.history": "Path through the segments",
     "customer.purchases": "Purchases",
     "customer.at": "Time",
+    "customer.month": "Month",
     "customer.order": "Order",
     "customer.next": "Next products",
     "customer.new_products": "New to the customer",

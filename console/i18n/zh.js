@@ -337,6 +337,7 @@ export const zh = {
     "customer.history": "分群轨迹",
     "customer.purchases": "购买记录",
     "customer.at": "时间",
+    "customer.month": "月份",
     "customer.order": "订单",
     "customer.next": "推荐商品",
     "customer.new_products": "未买过的商品",

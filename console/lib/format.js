@@ -71,6 +71,9 @@ export const day = (text) => dateTime(text, { dateStyle: "medium" }).replaceAll(
 /** Formats the day without the year, for axes. */
 export const shortDay = (text) => dateTime(text, { month: "short", day: "numeric" });
 
+/** Formats the month and the year, in few characters. */
+export const month = (text) => dateTime(text, { month: "short", year: "2-digit" });
+
 /** Formats day and time of day. */
 export const time = (text) => dateTime(text, { dateStyle: "medium", timeStyle: "short" });
 

@@ -8,7 +8,7 @@ import { go, href, route } from "../lib/router.js";
 import { actionName, riskName, segmentName } from "../lib/segments.js";
 import { useStore } from "../lib/store.js";
 import { useFeatures } from "../lib/views.js";
-import { LineChart } from "../parts/charts.js";
+import { ColumnChart, LineChart } from "../parts/charts.js";
 import { Reasons, Value, featureTitle } from "../parts/members.js";
 import { Empty, Figure, Panel } from "../parts/panel.js";
 import { Table } from "../parts/table.js";
@@ -201,6 +201,16 @@ function Path({ path }) {
         }}<//>`;
 }
 
+/** Returns the amounts of purchases by month, oldest first, as columns of a chart. */
+function byMonth(purchases) {
+    const amounts = new Map();
+    for (const { at, amount } of [...purchases].sort((a, b) => a.at.localeCompare(b.at))) {
+        const month = format.month(at);
+        amounts.set(month, (amounts.get(month) ?? 0) + Number(amount));
+    }
+    return [...amounts].map(([name, value]) => ({ name, value: Math.max(0, value) }));
+}
+
 /** Purchases over time; services of earlier versions do not tell. */
 function Purchases({ path }) {
     const state = useApi({ path: `${path}/purchases` });
@@ -229,7 +239,10 @@ function Purchases({ path }) {
                     cell: ({ amount }) => format.money(amount),
                 },
             ];
-            return html`<${Table} label=${t("customer.purchases")} columns=${columns} rows=${purchases} />`;
+            return html`<${ColumnChart} label=${t("customer.purchases")} rows=${byMonth(purchases)}
+                    formatValue=${format.compact} nameTitle=${t("customer.month")} valueTitle=${t("amount")}
+                        />
+                <${Table} label=${t("customer.purchases")} columns=${columns} rows=${purchases} />`;
         }}<//>`;
 }
 

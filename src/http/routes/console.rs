@@ -90,9 +90,10 @@ fn with_names(text: &str, names: &BTreeMap<&str, String>) -> String {
 
 /// Returns the import map: the address of each module as the sources name it, and the address with the hash.
 fn import_map(names: &BTreeMap<&str, String>) -> String {
-    let modules = names.iter().filter(|(name, _)| name.ends_with(".js"));
+    let address = |name: &str| format!("{FOLDER}{name}");
+    let modules = FILES.iter().filter(|file| file.is_module());
     let imports: BTreeMap<String, String> =
-        modules.map(|(name, hashed)| (format!("{FOLDER}{name}"), format!("{FOLDER}{hashed}"))).collect();
+        modules.filter_map(|file| Some((address(file.name), address(names.get(file.name)?)))).collect();
     json!({ "imports": imports }).to_string()
 }
 

@@ -1,4 +1,4 @@
-//! Chromium, driven over the WebDriver protocol by Debian's `chromium-driver`.
+//! Chromium, driven by Debian's `chromium-driver` over the protocol that the W3C defines for browsers.
 //!
 //! The protocol is JSON over HTTP. The tests need few commands of it, so no library is used.
 

@@ -13,6 +13,10 @@ impl SourceFile {
         self.extension() == "css"
     }
 
+    pub(super) fn is_module(&self) -> bool {
+        self.extension() == "js"
+    }
+
     pub(super) fn content_type(&self) -> &'static str {
         match self.extension() {
             "css" => "text/css; charset=utf-8",
