@@ -1,7 +1,7 @@
 // The console: the frame around the pages, each of which is loaded when it is opened.
 
 import { html, render, useEffect, useRef, useState } from "./vendor/preact.js";
-import { access, epoch, newSnapshot, refresh, useApi, watchSnapshots } from "./lib/api.js";
+import { access, dismissProblem, newSnapshot, refresh, tiers, useApi, watch } from "./lib/api.js";
 import * as format from "./lib/format.js";
 import { LANGUAGES, chooseLanguage, language, loadLanguage, t } from "./lib/i18n.js";
 import { go, href, route } from "./lib/router.js";
@@ -23,22 +23,21 @@ const PAGES = {
 function App() {
     const { page, rest } = useStore(route);
     const code = useStore(language);
-    const version = useStore(epoch);
     const [asksForKey, setAsksForKey] = useState(false);
     const { problem } = useStore(access);
+    const closeDialog = () => {
+        dismissProblem();
+        setAsksForKey(false);
+    };
     return html`<div class="shell" key=${code}>
         <a class="skip" href="#main" onClick=${skip}>${t("skip")}</a>
         <${Top} openKey=${() => setAsksForKey(true)} />
         <${Rail} page=${page} />
         <main class="main" id="main" tabindex="-1">
             <${NewSnapshot} />
-            <${Page} key=${`${page}/${rest.join("/")}`} page=${page} version=${version} />
+            <${Page} key=${`${page}/${rest.join("/")}`} page=${page} />
         </main>
-        ${
-            (problem || asksForKey) &&
-            html`<${KeyDialog} problem=${problem}
-            close=${() => setAsksForKey(false)} />`
-        }
+        ${(problem || asksForKey) && html`<${KeyDialog} problem=${problem} close=${closeDialog} />`}
     </div>`;
 }
 
@@ -50,7 +49,6 @@ function skip(event) {
 
 function Top({ openKey }) {
     const state = useApi({ path: "/v1/segments" });
-    const ready = useApi({ path: "/readyz" });
     return html`<header class="top">
         <a class="brand" href="#/"><span class="logo" aria-hidden="true"></span>Larder</a>
         <p class="facts">${
@@ -59,7 +57,7 @@ function Top({ openKey }) {
             ${t("top.as_of", { time: format.time(state.data.as_of) })}</span>
             <span class="muted">${format.ago(state.data.as_of)}</span>`
         }
-            <${TairState} tiers=${ready.data?.tiers} /></p>
+            <${TairState} /></p>
         <${Search} />
         <div class="settings">
             <select aria-label=${t("language")} value=${language.get()}
@@ -77,9 +75,10 @@ function Top({ openKey }) {
 }
 
 /** Tells whether Tair answers, if there is one. Without it, answers come from the snapshot. */
-function TairState({ tiers }) {
-    if (!tiers?.tair) return null;
-    const { used } = tiers.tair;
+function TairState() {
+    const state = useStore(tiers);
+    if (!state?.tair) return null;
+    const { used } = state.tair;
     return html`<span class=${used ? "chip" : "chip is-bad"}
         title=${t(used ? "tair.used_note" : "tair.down_note")}>
         ${t(used ? "tair.used" : "tair.down")}</span>`;
@@ -167,4 +166,4 @@ function Page({ page }) {
 
 await loadLanguage();
 render(html`<${App} />`, document.getElementById("app"));
-watchSnapshots();
+watch();

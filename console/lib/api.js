@@ -20,6 +20,11 @@ export const access = createStore({ key: readStorage("sessionStorage", KEY), pro
 export const epoch = createStore(0);
 /** The snapshot that was published since the page was loaded, if any. */
 export const newSnapshot = createStore(null);
+/** The state of the tiers, as `/readyz` tells. */
+export const tiers = createStore(null);
+
+/** The snapshot that the page shows. */
+let watched = null;
 
 /** @type {Map<string, {promise: Promise<any>, data?: any}>} */
 const answers = new Map();
@@ -56,8 +61,11 @@ export function curl(request) {
     return parts.join(" \\\n  ");
 }
 
-/** Sends a request and returns the response, or fails with an [`ApiError`]. */
-async function send(request, signal) {
+/**
+ * Sends a request and returns the response, or fails with an `ApiError`. Unless `isQuiet`, the page asks for a
+ * key where one is needed.
+ */
+async function send(request, { signal, isQuiet = false } = {}) {
     const headers = {};
     const { key } = access.get();
     if (key) headers.authorization = `Bearer ${key}`;
@@ -73,7 +81,7 @@ async function send(request, signal) {
     if (response.ok) return response;
     const problem = await response.json().catch(() => ({ title: response.statusText }));
     const error = new ApiError(problem, response.status, Number(response.headers.get("retry-after")) || null);
-    if (error.status === 401 && key === access.get().key) access.set({ key, problem: error });
+    if (error.status === 401 && !isQuiet && key === access.get().key) access.set({ key, problem: error });
     throw error;
 }
 
@@ -100,7 +108,7 @@ export function load(request) {
 async function loadLive(request, signal) {
     const name = answerName(request);
     if (answers.has(name)) return answers.get(name).promise;
-    const data = await (await send(request, signal)).json();
+    const data = await (await send(request, { signal })).json();
     answers.set(name, { promise: Promise.resolve(data), data });
     return data;
 }
@@ -113,8 +121,13 @@ export function refresh() {
     epoch.set(epoch.get() + 1);
 }
 
+/** Goes on without another key: the panels tell that one is needed. */
+export function dismissProblem() {
+    access.set({ ...access.get(), problem: null });
+}
+
 /** Uses another key from now on; null for none. */
-export function useKey(key) {
+export function changeKey(key) {
     writeStorage("sessionStorage", KEY, key);
     access.set({ key, problem: null });
     refresh();
@@ -181,14 +194,14 @@ export async function download(request, fileName, onProgress) {
     return { received, rows, name: link.download };
 }
 
-let watched = null;
-
-/** Looks for a new snapshot now and then, while the page is visible. */
-export function watchSnapshots() {
+/** Looks for a new snapshot and at the tiers now and then, while the page is visible. */
+export function watch() {
+    const ask = async (request) => (await send(request, { isQuiet: true })).json();
     const look = async () => {
-        if (document.visibilityState !== "visible" || access.get().problem) return;
+        if (document.visibilityState !== "visible") return;
         try {
-            const { snapshot, as_of } = await (await send(WATCHED)).json();
+            tiers.set((await ask({ path: "/readyz" })).tiers);
+            const { snapshot, as_of } = await ask(WATCHED);
             if (watched && watched !== snapshot) newSnapshot.set({ snapshot, as_of });
             watched ??= snapshot;
         } catch {

@@ -1,7 +1,7 @@
 // The key: asked for where the service needs one, and what the key allows.
 
 import { html, useEffect, useRef } from "../vendor/preact.js";
-import { access, refresh, useApi, useKey } from "../lib/api.js";
+import { access, changeKey, useApi } from "../lib/api.js";
 import { t } from "../lib/i18n.js";
 import { useStore } from "../lib/store.js";
 import { Icon } from "./icons.js";
@@ -27,21 +27,18 @@ export function KeyDialog({ problem, close }) {
     const submit = (event) => {
         event.preventDefault();
         const text = event.currentTarget.elements.key.value.trim();
-        if (text) useKey(text);
-        if (text && !problem) close();
+        if (!text) return;
+        close();
+        changeKey(text);
     };
     const forget = () => {
-        useKey(null);
         close();
+        changeKey(null);
     };
-    return html`<dialog ref=${dialog} class="key-dialog" aria-labelledby="key-title" onClose=${close}
-        onCancel=${(event) => problem && event.preventDefault()}>
+    return html`<dialog ref=${dialog} class="key-dialog" aria-labelledby="key-title" onClose=${close}>
         <header><h2 id="key-title">${t(problem ? "key.needed" : "key.title")}</h2>
-            ${
-                !problem &&
-                html`<button type="button" class="icon-button" aria-label=${t("close")}
-                onClick=${() => dialog.current.close()}><${Icon} name="close" /></button>`
-            }</header>
+            <button type="button" class="icon-button" aria-label=${t("close")}
+                onClick=${() => dialog.current.close()}><${Icon} name="close" /></button></header>
         ${problem && key && html`<p class="bad" role="alert">${t("key.wrong")}</p>`}
         <form onSubmit=${submit}>
             <label class="field"><span>${t("key.label")}</span>
@@ -52,7 +49,6 @@ export function KeyDialog({ problem, close }) {
         <p class="note">${t("key.note")} <code>larder key NAME --scope features</code></p>
         ${!problem && html`<${Scopes} />`}
         ${key && html`<p><button type="button" onClick=${forget}>${t("key.forget")}</button></p>`}
-        ${problem && html`<p><button type="button" onClick=${refresh}>${t("retry")}</button></p>`}
     </dialog>`;
 }
 

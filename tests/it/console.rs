@@ -165,6 +165,16 @@ async fn builder_and_expression_change_each_other_and_count_as_the_api_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn builder_keeps_the_meaning_of_every_expression() {
+    let service = corners().open().await;
+    let chromium = Chromium::start("en-US").await;
+    open(&chromium, &service, "audiences").await;
+    let outcome = chromium.run(include_str!("../console/expressions.js")).await;
+    assert_eq!(outcome["wrong"], json!([]));
+    assert!(outcome["found"].as_u64() > Some(30), "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exports_are_saved_as_files() {
     let service = corners().open().await;
     let chromium = Chromium::start("en-US").await;
