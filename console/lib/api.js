@@ -62,8 +62,8 @@ export function curl(request) {
 }
 
 /**
- * Sends a request and returns the response, or fails with an `ApiError`. Unless `isQuiet`, the page asks for a
- * key where one is needed.
+ * Sends a request and returns the response, or fails with an `ApiError`. Where a key is needed, the page asks
+ * for one unless `isQuiet`.
  */
 async function send(request, { signal, isQuiet = false } = {}) {
     const headers = {};
