@@ -194,6 +194,7 @@ async fn exports_are_saved_as_files() {
         let expected = service.client.get(url).send().await.unwrap().bytes().await.unwrap();
         assert!(file == expected && file.len() > 30, "{format}: {} bytes", file.len());
         chromium.click("dialog header button").await;
+        chromium.wait("document.querySelector('dialog') === null").await;
     }
 }
 
