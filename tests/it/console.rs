@@ -1,6 +1,10 @@
 //! The console at `/`: its files over HTTP, and every page in Chromium.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use larder::config::Scope;
 use serde_json::{Value, json};
@@ -123,6 +127,22 @@ async fn first_visit_loads_little_from_this_service_only_and_nothing_jumps() {
         )
         .await;
     assert!(shift.as_f64() < Some(0.1), "the layout shifts by {shift}");
+}
+
+/// With `CONSOLE_URL=http://127.0.0.1:8080`, measures the pages of the service that runs there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_is_complete_within_seconds() {
+    let shop = corners();
+    let service = two_snapshots(&shop).await;
+    let url = std::env::var("CONSOLE_URL").unwrap_or_else(|_| service.url.clone());
+    let chromium = Chromium::start("en-US").await;
+    for page in PAGES {
+        let begun = Instant::now();
+        chromium.open(&format!("{url}/#/{page}")).await;
+        chromium.settled().await;
+        println!("#/{page}: {} ms", begun.elapsed().as_millis());
+        assert!(begun.elapsed() < Duration::from_secs(20), "#/{page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
