@@ -6,6 +6,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY benches benches
 COPY openapi openapi
+COPY console console
 ARG FEATURES="--features delta"
 RUN cargo build --locked --release --bin larder $FEATURES && strip target/release/larder
 

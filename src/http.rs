@@ -38,8 +38,8 @@ pub use tls::{Tls, TlsError};
 
 use route_table::{Endpoints, Need, RouteTable};
 use routes::{
-    audiences, churn, customer, customer_batch, customer_history, docs, exports, feast, migration, models,
-    overlap, probes, recommendations, segment_history, segments, snapshots, views,
+    audiences, caller, churn, console, customer, customer_batch, customer_history, docs, exports, feast,
+    migration, models, overlap, probes, recommendations, segment_history, segments, snapshots, views,
 };
 
 /// The state that handlers and layers share.
@@ -62,7 +62,7 @@ impl App {
     #[must_use]
     pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: &Config) -> Arc<Self> {
         Arc::new(Self {
-            routes: RouteTable::new(endpoints(config.http.docs), &metrics),
+            routes: RouteTable::new(endpoints(&config.http), &metrics),
             layers: layers::Layers::new(config, &metrics),
             document: openapi::CurrentDocument::default(),
             feast: feast::Feast::new(config.feast.clone()),
@@ -82,8 +82,8 @@ impl App {
 }
 
 /// Returns every endpoint with the scope that a caller needs for it. A path that is not listed here is not
-/// served. The OpenAPI document and the page that shows it are left out unless `docs`.
-fn endpoints(docs: bool) -> Endpoints {
+/// served. The console, and the OpenAPI document with its page, are left out if `config` says so.
+fn endpoints(config: &HttpConfig) -> Endpoints {
     const FEATURES: Need = Need::Scope(Scope::Features);
     const EXPORT: Need = Need::Scope(Scope::Export);
     const ADMIN: Need = Need::Scope(Scope::Admin);
@@ -111,11 +111,14 @@ fn endpoints(docs: bool) -> Endpoints {
         // A manifest names raw files and quotes bad lines.
         .add(ADMIN, routes!(snapshots::get_snapshot))
         .add(FEATURES, routes!(feast::get_online_features))
+        .add(FEATURES, routes!(caller::get_access))
         .add(Need::Public, routes!(feast::feast_health))
         .add(Need::Public, routes!(probes::health))
         .add(Need::Public, routes!(probes::ready))
         .add(METRICS, routes!(probes::metrics));
-    if !docs {
+    let endpoints =
+        if config.console { endpoints.add_undocumented(Need::Public, console::PATHS) } else { endpoints };
+    if !config.docs {
         return endpoints;
     }
     endpoints.add(Need::Public, routes!(openapi::openapi)).add_undocumented(Need::Public, docs::PATHS)
@@ -123,7 +126,8 @@ fn endpoints(docs: bool) -> Endpoints {
 
 /// Returns the router of all endpoints.
 fn router(app: Arc<App>) -> Router {
-    let router = Router::from(endpoints(app.config.docs).router);
+    let router = Router::from(endpoints(&app.config).router);
+    let router = if app.config.console { router.merge(console::router()) } else { router };
     let router = if app.config.docs { router.merge(docs::router()) } else { router };
     router
         // `batch` may be a customer's id: GET reads that customer, POST the batch.

@@ -243,6 +243,7 @@ serving at {url}; try in another terminal:
   views and features            curl -s {url}/v1/views
   snapshot manifest             curl -s {url}/v1/snapshots/{snapshot}
   metrics                       curl -s {url}/metrics
+  the console, in a browser     {url}/
   API reference, in a browser   {url}/docs
 
 Press Ctrl-C to stop.",

@@ -45,6 +45,7 @@ pub const VARIABLES: &[Variable] = &[
     Text("http.drain_delay"),
     Text("http.max_age"),
     Typed("http.compression"),
+    Typed("http.console"),
     Typed("http.docs"),
     Text("serving.cache"),
     Text("serving.audience_memory"),

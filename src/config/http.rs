@@ -15,6 +15,7 @@ use super::{
 };
 
 /// The `[http]` section.
+#[expect(clippy::struct_excessive_bools, reason = "independent settings")]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
@@ -89,6 +90,10 @@ pub struct HttpConfig {
     ///
     /// Default: `true`.
     pub compression: bool,
+    /// Whether the console is served at `/`. It shows what the REST API answers to the reader's key.
+    ///
+    /// Default: `true`.
+    pub console: bool,
     /// Whether `/openapi.json` and the page `/docs` are served.
     ///
     /// Default: `true`.
@@ -166,6 +171,7 @@ impl Default for HttpConfig {
             cors_origins: Vec::new(),
             max_age: Duration::ZERO,
             compression: true,
+            console: true,
             docs: true,
         }
     }

@@ -13,7 +13,7 @@ use super::{
     reply::stored::StoredAnswer,
     route_table::{Endpoints, Need},
 };
-use crate::{feature::FeatureView, snapshot::SnapshotId};
+use crate::{config::HttpConfig, feature::FeatureView, snapshot::SnapshotId};
 
 /// The OpenAPI document with the built-in views, as committed to the repository.
 pub const COMMITTED: &str = include_str!("../../openapi/openapi.json");
@@ -87,7 +87,7 @@ impl CurrentDocument {
 /// Returns the document with the features of `views`.
 #[must_use]
 pub fn with_views(views: &[FeatureView]) -> Value {
-    let Endpoints { router, needs } = endpoints(true);
+    let Endpoints { router, needs } = endpoints(&HttpConfig::default());
     let mut document = serde_json::to_value(router.into_openapi()).unwrap_or(Value::Null);
     if let Some(schema) = document.pointer_mut("/components/schemas/Views") {
         let properties: Map<String, Value> =

@@ -16,7 +16,9 @@ const UNMATCHED: &str = "unmatched";
 /// The endpoints that operators and orchestrators ask, which answer under any load.
 pub(super) const PROBES: &[&str] = &["/healthz", "/readyz", "/health", "/metrics"];
 /// Endpoints with a scope whose answers are short.
-const SHORT: &[&str] = &["/v1/customers/{id}", "/metrics"];
+const SHORT: &[&str] = &["/v1/customers/{id}", "/v1/access", "/metrics"];
+/// Endpoints whose answers are stored compressed, besides those below `/docs`.
+const STORED: &[&str] = &["/openapi.json", "/", "/console/{*file}"];
 
 /// The permission that a caller needs for a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,7 @@ impl RouteTable {
             Route {
                 need,
                 seconds,
-                is_stored: template == "/openapi.json" || template.starts_with("/docs"),
+                is_stored: STORED.contains(&template.as_str()) || template.starts_with("/docs"),
                 is_probe: PROBES.contains(&template.as_str()),
                 is_paced: !SHORT.contains(&template.as_str()) && need != Need::Public,
                 reads: OnceLock::new(),

@@ -2,7 +2,9 @@
 //! never calls another handler.
 
 pub(super) mod audiences;
+pub(super) mod caller;
 pub(super) mod churn;
+pub(super) mod console;
 pub(super) mod customer;
 pub(super) mod customer_batch;
 pub(super) mod customer_history;

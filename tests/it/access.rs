@@ -65,6 +65,17 @@ fn rule(path: &str) -> Option<Scope> {
     }
 }
 
+#[tokio::test]
+async fn caller_is_told_name_and_scopes_of_the_key() {
+    let service = shop(&keys(CALLERS)).open().await;
+    let reader = get(&service, "/v1/access", "reader").await.json();
+    assert_eq!(reader, json!({"key": "reader", "scopes": ["features", "pii"]}));
+    let open = shop("").open().await;
+    let anyone = ask(&open, &Method::GET, "/v1/access", None, None).await.json();
+    let scopes = Scope::ALL.map(Scope::as_str);
+    assert_eq!(anyone, json!({"key": null, "scopes": scopes}));
+}
+
 /// A request that succeeds and reads all features that the route can return.
 struct Request {
     method: Method,

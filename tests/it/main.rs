@@ -18,6 +18,7 @@ mod build;
 mod churn;
 mod cli;
 mod compression;
+mod console;
 mod contract;
 mod conventions;
 mod cors;

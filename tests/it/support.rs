@@ -2,6 +2,7 @@
 
 pub(crate) mod bucket;
 pub(crate) mod callers;
+pub(crate) mod chromium;
 pub(crate) mod dice;
 pub(crate) mod large;
 pub(crate) mod lists;

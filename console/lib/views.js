@@ -1,0 +1,38 @@
+// The views and features of the snapshot.
+
+import { useApi } from "./api.js";
+
+/**
+ * A feature with its name in expressions, `view.feature`.
+ * @typedef {{name: string, view: string, type: string, description: string, personal: boolean}} Feature
+ */
+
+/** Returns the features of an answer of `GET /v1/views`. @returns {Feature[]} */
+function featuresOf(data) {
+    return (data?.views ?? []).flatMap(({ name: view, features }) =>
+        features.map(({ name, ...feature }) => ({ ...feature, view, name: `${view}.${name}` })),
+    );
+}
+
+/** Loads the features of the snapshot. */
+export function useFeatures() {
+    const { data } = useApi({ path: "/v1/views" });
+    return featuresOf(data);
+}
+
+/** Returns the value of a feature, `view.feature`, in the views of a customer. */
+export function valueOf(views, name) {
+    const [view, feature] = name.split(/\.(.*)/s);
+    return views[view]?.[feature] ?? null;
+}
+
+/** Returns the kind of a type: how values are compared and entered. */
+export function kindOf(type = "") {
+    if (type === "Boolean") return "boolean";
+    if (/^(Int|UInt|Float|Decimal)/.test(type)) return "number";
+    if (/^(Timestamp|Date)/.test(type)) return "time";
+    return type === "Utf8" ? "text" : "other";
+}
+
+/** An expression for all customers: a test for null is always true or false. */
+export const EVERYBODY = "rfm.segment is null or rfm.segment is not null";

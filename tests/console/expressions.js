@@ -1,0 +1,48 @@
+// Counts each expression as it is, and as the builder writes it after reading it. The body of an asynchronous
+// function, which tests/it/console.rs runs in the page of audiences.
+
+const { parse, print } = await import("/console/lib/expression.js");
+
+const conditions = [
+    "segment:loyal",
+    "segment != at_risk",
+    "segment in (loyal, 'champions')",
+    "segment not in (loyal)",
+    "rfm.monetary >= 12.5",
+    "rfm.monetary<-1",
+    "rfm.frequency in (1, 2,3)",
+    "rfm.frequency not in (1)",
+    "profile.country:UK",
+    'profile.country != "France"',
+    "profile.age is null",
+    "profile.age is not null",
+    "behavior.last_purchase_at >= 2024-02-15",
+    "profile.vip = true",
+    'rfm.rfm_score:"155"',
+];
+
+async function count(where) {
+    const body = JSON.stringify({ where, limit: 0 });
+    const headers = { "content-type": "application/json" };
+    const answer = await (await fetch("/v1/audiences", { method: "POST", headers, body })).json();
+    return answer.total ?? answer.detail;
+}
+
+const wrong = [];
+let found = 0;
+for (const [index, one] of conditions.entries()) {
+    const other = conditions[(index * 7 + 3) % conditions.length];
+    const third = conditions[(index * 4 + 1) % conditions.length];
+    for (const text of [
+        one,
+        `not ${one}`,
+        `not (${one} or ${other}) and ${third}`,
+        `${one} or not (${other} and not ${third})`,
+    ]) {
+        const written = print(parse(text));
+        const [expected, total] = [await count(text), await count(written)];
+        if (expected !== total || print(parse(written)) !== written) wrong.push([text, written, expected, total]);
+        if (total > 0) found += 1;
+    }
+}
+return { wrong, found };
