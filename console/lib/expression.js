@@ -22,9 +22,23 @@ const OPPOSITES = {
     "<=": ">",
     in: "not in",
     "not in": "in",
+    between: "not between",
+    "not between": "between",
+    contains: "not contains",
+    "not contains": "contains",
+    "starts with": "not starts with",
+    "not starts with": "starts with",
+    "ends with": "not ends with",
+    "not ends with": "ends with",
+    has: "not has",
+    "not has": "has",
     "is null": "is not null",
     "is not null": "is null",
 };
+/** Words of the comparisons of parts: of a text, or of a list. */
+const PARTS = [["contains"], ["starts", "with"], ["ends", "with"], ["has"]];
+/** Symbols of units of time. */
+const UNITS = { hour: "h", day: "d", week: "w", month: "mo", year: "y" };
 const WORD = /^[\p{L}\p{N}\p{M}_.]+/u;
 const BARE = /^[^\s(),"'<>=!]+/u;
 /** Texts that mean the same without quotes. */
@@ -125,11 +139,30 @@ class Reader {
             return condition(name, isNot ? "is not null" : "is null", []);
         }
         const isNot = this.takeKeyword("not");
+        const not = (comparison) => (isNot ? OPPOSITES[comparison] : comparison);
+        if (this.takeKeyword("between")) {
+            const least = this.value();
+            if (!this.takeKeyword("and")) this.fail();
+            return condition(name, not("between"), [least, this.value()]);
+        }
+        const words = PARTS.find(([first]) => this.takeKeyword(first));
+        if (words) {
+            if (words[1] && !this.takeKeyword(words[1])) this.fail();
+            return condition(name, not(words.join(" ")), [this.value()]);
+        }
         if (!this.takeKeyword("in") || !this.takeSymbol("(")) this.fail();
         const values = [this.value()];
         while (this.takeSymbol(",")) values.push(this.value());
         if (!this.takeSymbol(")")) this.fail();
         return condition(name, isNot ? "not in" : "in", values);
+    }
+
+    /** Returns `-30d` for `30 days ago`, whose first word was read, and other words as they are. */
+    ago(word) {
+        const rest = /^\s+(hour|day|week|month|year)s?\s+ago(?![\p{L}\p{N}_.])/iu.exec(this.rest());
+        if (!rest || !/^\d+$/.test(word)) return word;
+        this.at += rest[0].length;
+        return `-${word}${UNITS[rest[1].toLowerCase()]}`;
     }
 
     value() {
@@ -138,7 +171,7 @@ class Reader {
         if (quote !== '"' && quote !== "'") {
             const text = BARE.exec(this.rest())?.[0] ?? this.fail();
             this.at += text.length;
-            return { text, quoted: false };
+            return { text: this.ago(text), quoted: false };
         }
         let text = "";
         for (this.at += 1; this.at < this.text.length; this.at += 1) {
@@ -178,6 +211,9 @@ function printCondition({ feature, operator, values }) {
     if (operator.endsWith("null")) return `${feature} ${operator}`;
     const written = values.filter(({ text, quoted }) => text !== "" || quoted).map(printValue);
     if (written.length === 0) return null;
+    if (operator.endsWith("between")) {
+        return written.length === 2 ? `${feature} ${operator} ${written.join(" and ")}` : null;
+    }
     if (operator.endsWith("in")) return `${feature} ${operator} (${written.join(", ")})`;
     const sign = operator === "=" && !/^[-\d]/.test(written[0]) ? ":" : ` ${operator} `;
     return `${feature}${sign}${written[0]}`;

@@ -34,5 +34,11 @@ export function kindOf(type = "") {
     return type === "Utf8" ? "text" : "other";
 }
 
+/** Returns the kind of the elements of a list that expressions can search; `null` for other types. */
+export function elementKindOf(type = "") {
+    const element = /^List\((.*)\)$/.exec(type)?.[1];
+    return /^(Utf8|Int32|Int64|Decimal128.*|Date32)$/.test(element ?? "") ? kindOf(element) : null;
+}
+
 /** An expression for all customers: a test for null is always true or false. */
 export const EVERYBODY = "rfm.segment is null or rfm.segment is not null";

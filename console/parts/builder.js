@@ -5,7 +5,7 @@ import { useApi } from "../lib/api.js";
 import { condition, group } from "../lib/expression.js";
 import { t, tOr } from "../lib/i18n.js";
 import { segmentName } from "../lib/segments.js";
-import { EVERYBODY, kindOf } from "../lib/views.js";
+import { EVERYBODY, elementKindOf, kindOf } from "../lib/views.js";
 import { Icon } from "./icons.js";
 import { Switch } from "./panel.js";
 import { featureTitle } from "./members.js";
@@ -13,11 +13,26 @@ import { featureTitle } from "./members.js";
 /** Comparisons by the kind of a feature. */
 const OPERATORS = {
     segment: ["=", "!=", "in", "not in"],
-    text: ["=", "!=", "in", "not in", "is null", "is not null"],
+    text: [
+        "=",
+        "!=",
+        "in",
+        "not in",
+        "contains",
+        "not contains",
+        "starts with",
+        "ends with",
+        "is null",
+        "is not null",
+    ],
+    list: ["has", "not has", "is null", "is not null"],
     boolean: ["=", "!=", "is null", "is not null"],
-    number: ["=", "!=", ">=", "<=", ">", "<", "in", "not in", "is null", "is not null"],
-    time: [">=", "<=", ">", "<", "=", "!=", "is null", "is not null"],
+    number: ["=", "!=", ">=", "<=", ">", "<", "between", "in", "not in", "is null", "is not null"],
+    time: ["last", "before", ">=", "<=", ">", "<", "between", "=", "!=", "is null", "is not null"],
 };
+/** Comparisons with a number of days before the as-of time, which expressions write as `>= -30d`. */
+const DAYS_AGO = { last: ">=", before: "<" };
+const DAYS = /^-(\d+)d$/;
 const SUGGESTED_VALUES = 100;
 
 /**
@@ -87,20 +102,22 @@ function Remove({ label, onClick }) {
 }
 
 function ConditionRow({ part, onChange, onRemove, features, segments }) {
-    const { feature, operator, values } = part;
+    const { feature, values } = part;
+    const operator = comparisonOf(part);
     const known = features.find(({ name }) => name === feature);
-    const kind = feature === "segment" ? "segment" : known ? kindOf(known.type) : "unknown";
+    const kind = feature === "segment" ? "segment" : known ? kindInBuilder(known.type) : "unknown";
     const operators = OPERATORS[kind] ?? OPERATORS.text;
     const shown = operators.includes(operator) ? operators : [...operators, operator];
     const choose = (name) => {
         const next = features.find((one) => one.name === name);
-        const operatorOf = OPERATORS[name === "segment" ? "segment" : kindOf(next?.type)] ?? OPERATORS.text;
-        onChange(condition(name, operatorOf[0], [{ text: "", quoted: false }]));
+        const ofKind = name === "segment" ? "segment" : kindInBuilder(next?.type);
+        const [first] = OPERATORS[ofKind] ?? OPERATORS.text;
+        onChange(compared(name, first, [{ text: "", quoted: false }]));
     };
-    const compare = (next) => onChange(condition(feature, next, next.endsWith("null") ? [] : values));
+    const compare = (next) => onChange(compared(feature, next, values));
     const views = [...new Set(features.map(({ view }) => view))];
     const option = ({ name, type }) =>
-        kindOf(type) !== "other" &&
+        kindInBuilder(type) !== "other" &&
         html`<option value=${name} selected=${name === feature}>${featureTitle(name)}</option>`;
     const isUnknown = feature !== "segment" && !known;
     return html`<div class=${isUnknown ? "condition is-wrong" : "condition"}>
@@ -123,17 +140,54 @@ function ConditionRow({ part, onChange, onRemove, features, segments }) {
         ${
             !operator.endsWith("null") &&
             html`<${Values} kind=${kind} feature=${feature} operator=${operator} values=${values}
-            segments=${segments} onChange=${(next) => onChange(condition(feature, operator, next))} />`
+            element=${elementKindOf(known?.type)} segments=${segments}
+            onChange=${(next) => onChange(condition(feature, part.operator, next))} />`
         }
         <${Remove} label=${t("builder.remove")} onClick=${onRemove} />
     </div>`;
 }
 
-function Values({ kind, feature, operator, values, segments, onChange }) {
+/** Returns the kind of a feature in the builder: `list` for lists whose elements can be searched. */
+const kindInBuilder = (type) => (elementKindOf(type) ? "list" : kindOf(type));
+
+/** Returns the comparison of a condition as the builder names it. */
+function comparisonOf({ operator, values }) {
+    const ofDays = Object.keys(DAYS_AGO).find((name) => DAYS_AGO[name] === operator);
+    return ofDays && DAYS.test(values[0]?.text ?? "") ? ofDays : operator;
+}
+
+/** Returns a condition with a comparison as the builder names it, and with values that fit. */
+function compared(feature, comparison, values) {
+    if (comparison.endsWith("null")) return condition(feature, comparison, []);
+    const ofDays = DAYS_AGO[comparison];
+    const isDays = values.some(({ text }) => DAYS.test(text));
+    if (ofDays && !isDays) return condition(feature, ofDays, [{ text: "-30d", quoted: false }]);
+    const kept = !ofDays && isDays ? [{ text: "", quoted: false }] : values;
+    if (comparison.endsWith("between")) {
+        return condition(feature, comparison, [kept[0], kept[1] ?? { text: "", quoted: false }]);
+    }
+    return condition(feature, ofDays ?? comparison, comparison.endsWith("in") ? kept : kept.slice(0, 1));
+}
+
+function Values({ kind, element, feature, operator, values, segments, onChange }) {
     const isList = operator.endsWith("in");
     const label = t("builder.value");
+    if (operator.endsWith("between")) {
+        const at = (index, [next]) => onChange(values.map((old, place) => (place === index ? next : old)));
+        const bound = (index) => html`<${Values} key=${index} kind=${kind} feature=${feature} operator="="
+            values=${values.slice(index, index + 1)} segments=${segments}
+            onChange=${(next) => at(index, next)} />`;
+        return html`<div class="value bounds">${[0, 1].map(bound)}</div>`;
+    }
     const text = values.map((value) => value.text).join(", ");
-    const quoted = kind === "text";
+    if (operator in DAYS_AGO) {
+        const days = DAYS.exec(text)?.[1] ?? "";
+        return html`<input class="value" type="number" min="0" step="1" aria-label=${t("builder.days")}
+            value=${days}
+            onInput=${({ currentTarget }) =>
+                onChange([{ text: `-${Number(currentTarget.value) || 0}d`, quoted: false }])} />`;
+    }
+    const quoted = kind === "text" || element === "text";
     const set = (entered) => {
         const parts = isList ? entered.split(",").map((part) => part.trim()) : [entered.trim()];
         onChange(parts.map((part) => ({ text: part, quoted: quoted && part !== "" })));

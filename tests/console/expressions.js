@@ -18,6 +18,15 @@ const conditions = [
     "profile.age is not null",
     "behavior.last_purchase_at >= 2024-02-15",
     "profile.vip = true",
+    "rfm.monetary between 10 and 50",
+    "rfm.monetary not between 10 and 50",
+    'profile.country contains "n"',
+    "profile.country not starts with F",
+    "profile.country ends with 'K'",
+    "behavior.last_purchase_at >= 30 days ago",
+    "behavior.last_purchase_at between -2mo and -1w",
+    'recommendations.products has "p1"',
+    "recommendations.products not has p2",
     'rfm.rfm_score:"155"',
 ];
 
