@@ -255,6 +255,24 @@ async fn key_is_asked_for_and_masked_values_look_masked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withheld_numbers_leave_the_others_and_no_sum_is_made_without_them() {
+    let reader = keys(&[("reader", &[Scope::Features])]);
+    let service = two_snapshots(&shop(&format!("[privacy]\nmin_count = 4\n{reader}"))).await;
+    let chromium = Chromium::start("en-US").await;
+    chromium.open(&service.url).await;
+    chromium.fill("dialog input[name=key]", &key("reader")).await;
+    chromium.click("dialog button.primary").await;
+    chromium.wait("document.querySelector('.heat-map a') !== null").await;
+    chromium.settled().await;
+    let figures = chromium.text(".figures").await;
+    assert!(figures.contains("Revenue\n–"), "{figures}");
+    let cells = "[...document.querySelectorAll('.heat-map b')].map(({ innerText }) => innerText)";
+    let cells: Vec<String> = serde_json::from_value(chromium.run(&format!("return {cells};")).await).unwrap();
+    assert!(cells.iter().any(|cell| cell == "–") && cells.iter().any(|cell| cell != "–"), "{cells:?}");
+    assert!(chromium.text("main").await.contains("withheld"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn page_goes_on_while_tair_is_down() {
     let redis = Redis::start();
     let shop = corners_with(&format!("[tair]\nurl = \"{}\"\n", redis.url()));
