@@ -93,7 +93,7 @@ impl Chromium {
         let begun = Instant::now();
         loop {
             let value = self.run(&format!("return {expression};")).await;
-            if !matches!(value, Value::Null | Value::Bool(false)) && value != "" {
+            if !matches!(value, Value::Null | Value::Bool(false)) && value != "" && value != 0 {
                 return value;
             }
             if begun.elapsed() > PATIENCE {
