@@ -76,7 +76,9 @@ async function send(request, { signal, isQuiet = false } = {}) {
     let response;
     try {
         const body = request.body && JSON.stringify(request.body);
-        response = await fetch(target(request), { method: body ? "POST" : "GET", headers, body, signal });
+        const method = body ? "POST" : "GET";
+        // Without credentials of the browser, a 401 does not make the browser ask for a password itself.
+        response = await fetch(target(request), { method, headers, body, signal, credentials: "omit" });
     } catch (error) {
         if (error.name === "AbortError") throw error;
         throw new ApiError({ type: "unreachable" }, 0);

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     callers::{key, keys, shop},
     chromium::Chromium,
+    python::run,
     redis::Redis,
     shop::{MORE, Service, Shop, corners, corners_with, eventually},
 };
@@ -192,6 +194,21 @@ async fn builder_keeps_the_meaning_of_every_expression() {
     let outcome = chromium.run(include_str!("../console/expressions.js")).await;
     assert_eq!(outcome["wrong"], json!([]));
     assert!(outcome["found"].as_u64() > Some(30), "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copied_commands_answer_as_the_panel_does() {
+    let service = corners().open().await;
+    let chromium = Chromium::start("en-US").await;
+    open(&chromium, &service, "audiences?where=profile.country%3A'UK'&by=rfm.segment").await;
+    let total = chromium.wait("document.querySelector('[data-total]')?.dataset.total").await;
+    chromium.run("navigator.clipboard.writeText = async (text) => { window.copied = text; };").await;
+    chromium.click("[aria-label='Copy as curl: Customers in the audience']").await;
+    let command = chromium.wait("window.copied").await.as_str().unwrap().to_owned();
+    assert!(command.contains("-d '") && command.contains(r"'\''UK"), "{command}");
+    let output = tokio::task::spawn_blocking(move || run(Command::new("bash").args(["-c", &command]))).await;
+    let answer: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    assert_eq!(answer["total"].to_string(), total.as_str().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
