@@ -43,6 +43,7 @@ export const en = {
     tabs: "Parts of the page",
     to: "To",
     true: "yes",
+    withheld: "Numbers about few customers are withheld from this key.",
     yes: "yes",
 
     "page.overview": "Overview",

@@ -43,6 +43,7 @@ export const zh = {
     tabs: "页面各部分",
     to: "到",
     true: "是",
+    withheld: "涉及少量客户的数字对当前密钥不显示。",
     yes: "是",
 
     "page.overview": "概览",

@@ -29,6 +29,9 @@ let watched = null;
 /** @type {Map<string, {promise: Promise<any>, data?: any}>} */
 const answers = new Map();
 
+/** Figures of an audience that is too small for the caller. */
+const WITHHELD = Object.freeze({ total: null, revenue: null, breakdown: null, min_count: 0 });
+
 /** A problem of the API, or of the connection (status 0). */
 export class ApiError extends Error {
     /** @param {{type?: string, title?: string, detail?: string, position?: number}} problem */
@@ -73,7 +76,9 @@ async function send(request, { signal, isQuiet = false } = {}) {
     let response;
     try {
         const body = request.body && JSON.stringify(request.body);
-        response = await fetch(target(request), { method: body ? "POST" : "GET", headers, body, signal });
+        const method = body ? "POST" : "GET";
+        // Without credentials of the browser, a 401 does not make the browser ask for a password itself.
+        response = await fetch(target(request), { method, headers, body, signal, credentials: "omit" });
     } catch (error) {
         if (error.name === "AbortError") throw error;
         throw new ApiError({ type: "unreachable" }, 0);
@@ -136,9 +141,10 @@ export function changeKey(key) {
 /**
  * Loads one request or several, and returns data, error and progress. Former data stay while other data load.
  * @param {ApiRequest | ApiRequest[] | null} request
- * @param {{live?: boolean}} [options] `live` gives up a request that is replaced by another one.
+ * @param {{live?: boolean, allowsWithheld?: boolean}} [options] `live` gives up a request that is replaced by
+ *     another one; `allowsWithheld` takes figures that the caller may not see as absent, unless all are.
  */
-export function useApi(request, { live = false } = {}) {
+export function useApi(request, { live = false, allowsWithheld = false } = {}) {
     const version = useStore(epoch);
     const many = Array.isArray(request);
     const requests = many ? request : request ? [request] : [];
@@ -155,9 +161,18 @@ export function useApi(request, { live = false } = {}) {
         if (requests.length === 0) return setState({ name });
         const controller = new AbortController();
         const settle = (next) => controller.signal.aborted || setState({ ...next, name });
-        const loads = requests.map((one) => (live ? loadLive(one, controller.signal) : load(one)));
-        Promise.all(loads).then(
-            (data) => settle({ data: many ? data : data[0] }),
+        let refusal = null;
+        const withhold = (error) => {
+            if (!allowsWithheld || error.status !== 403) throw error;
+            refusal = error;
+            return WITHHELD;
+        };
+        const loadOne = (one) => (live ? loadLive(one, controller.signal) : load(one));
+        Promise.all(requests.map((one) => loadOne(one).catch(withhold))).then(
+            (data) => {
+                const isRefused = refusal && data.every((one) => one === WITHHELD);
+                settle(isRefused ? { error: refusal } : { data: many ? data : data[0] });
+            },
             (error) => settle({ error }),
         );
         return () => controller.abort();

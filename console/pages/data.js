@@ -145,8 +145,10 @@ function Snapshots() {
 
 /** Loads the manifest of the current snapshot, which needs the scope `admin`. */
 function useManifest() {
-    const { data } = useApi({ path: "/v1/segments" });
-    return useApi(data ? { path: `/v1/snapshots/${data.snapshot}` } : null);
+    const segments = useApi({ path: "/v1/segments" });
+    const { data } = segments;
+    const manifest = useApi(data ? { path: `/v1/snapshots/${data.snapshot}` } : null);
+    return segments.error ? segments : manifest;
 }
 
 function Lines() {

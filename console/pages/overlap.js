@@ -7,6 +7,7 @@ import { t } from "../lib/i18n.js";
 import { useQuery } from "../lib/router.js";
 import { ORDER, segmentName } from "../lib/segments.js";
 import { Matrix } from "../parts/heat-map.js";
+import { Menu } from "../parts/menu.js";
 import { Empty, Panel, Switch } from "../parts/panel.js";
 import { Scroll } from "../parts/table.js";
 
@@ -45,12 +46,10 @@ export function Overlap() {
             ["share", t("overlap.share")],
             ["jaccard", "Jaccard"],
         ]} />
-        <details class="columns-menu"><summary>${t("page.segments")} <span
-            class="muted">${chosen.length}</span></summary>
-            <div class="menu">${names.map(
-                (name) => html`<label><input type="checkbox" checked=${chosen.includes(name)}
+        <${Menu} label=${t("page.segments")} count=${chosen.length}>${names.map(
+            (name) => html`<label><input type="checkbox" checked=${chosen.includes(name)}
                 onChange=${() => toggle(name)} />${segmentName(name)}</label>`,
-            )}</div></details>`;
+        )}<//>`;
     return html`<${Panel} title=${t("segments.tab_overlap")} note=${t(`overlap.note_${measure}`)}
         tools=${tools} height=${330}
         state=${chosen.length > 1 ? state : undefined} docs="over time/get_overlap">

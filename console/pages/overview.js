@@ -65,8 +65,14 @@ function Snapshot({ segments }) {
         }}<//>`;
 }
 
+/** Returns a share; null if a number of it is withheld. */
+function shareOf(part, total) {
+    return part === null || !total ? null : part / total;
+}
+
+/** Returns a sum; null if a number of it is withheld. */
 function sum(rows, name) {
-    return rows.reduce((total, row) => total + (row[name] ?? 0), 0);
+    return rows.some((row) => row[name] === null) ? null : rows.reduce((total, row) => total + row[name], 0);
 }
 
 function Segments({ state }) {
@@ -88,7 +94,7 @@ function Segments({ state }) {
                 name: segmentName(segment.name),
                 value: segment[by],
                 text: format.count(segment[by]),
-                note: format.percent(total ? segment[by] / total : null),
+                note: format.percent(by === "size" ? segment.share : shareOf(segment.revenue, total)),
                 href: href(["segments", segment.name]),
                 title: segment.definition,
             });
@@ -113,7 +119,8 @@ function cellRequest(r, f) {
 const CELLS = [1, 2, 3, 4, 5].flatMap((r) => [1, 2, 3, 4, 5].map((f) => cellRequest(r, f)));
 
 /** Estimates a mean from buckets with nearly equal numbers of members. */
-function meanOf({ buckets = [] } = {}) {
+function meanOf(breakdown) {
+    const buckets = breakdown?.buckets ?? [];
     const members = sum(buckets, "customers");
     const middle = ({ from, to, customers }) => ((from + to) / 2) * customers;
     return members ? buckets.reduce((total, bucket) => total + middle(bucket), 0) / members : null;
@@ -121,7 +128,7 @@ function meanOf({ buckets = [] } = {}) {
 
 function Grid() {
     const [{ map = "size" }, setQuery] = useQuery();
-    const state = useApi(CELLS);
+    const state = useApi(CELLS, { allowsWithheld: true });
     const tools = html`<${Switch} label=${t("measure")} value=${map}
         onChange=${(value) => setQuery({ map: value })}
         options=${[
@@ -177,7 +184,7 @@ function RiskByValue() {
         path: "/v1/audiences",
         body: { where: where(cell), limit: 0, breakdown: { feature: "churn.action", top: 1 } },
     });
-    const counts = useApi(levels ? cells.map(request) : null);
+    const counts = useApi(levels ? cells.map(request) : null, { allowsWithheld: true });
     const state = model.error ? model : counts;
     return html`<${Panel} title=${t("overview.risk")} note=${t("overview.risk_note")} state=${state}
         height=${[230, 318]}
@@ -278,7 +285,9 @@ function Changes({ cells }) {
             ]),
         );
     const [before, after] = [sizes("from"), sizes("to")];
-    const rows = ORDER.filter((name) => before[name] || after[name]);
+    const rows = ORDER.filter((name) => before[name] !== 0 || after[name] !== 0);
+    const isKnown = (name) => before[name] !== null && after[name] !== null;
+    const change = (name) => (isKnown(name) ? after[name] - before[name] : null);
     const columns = [
         {
             name: "segment",
@@ -305,8 +314,8 @@ function Changes({ cells }) {
             name: "change",
             title: t("change"),
             number: true,
-            cell: (name) => format.signed(after[name] - before[name]),
-            sort: (name) => after[name] - before[name],
+            cell: (name) => format.signed(change(name)),
+            sort: change,
         },
     ];
     return html`<${Table} label=${t("overview.moves")} columns=${columns} rows=${rows}

@@ -229,7 +229,7 @@ export function CalibrationChart({ bins, label, height = 240 }) {
 export function DotChart({ rows, label, formatValue, domain, reference, nameTitle }) {
     const rowHeight = 26;
     const height = rows.length * rowHeight + 34;
-    const left = 112;
+    const left = 124;
     const names = rows[0]?.dots.map(({ name }) => name) ?? [];
     const columns = [
         { name: "name", title: nameTitle, head: true, cell: ({ name }) => name },

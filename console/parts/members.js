@@ -7,6 +7,7 @@ import { t, tOr } from "../lib/i18n.js";
 import { href } from "../lib/router.js";
 import { actionName, reasonText, riskName, segmentName } from "../lib/segments.js";
 import { useFeatures, valueOf } from "../lib/views.js";
+import { Menu } from "./menu.js";
 import { Empty, Panel } from "./panel.js";
 import { Pager, Table } from "./table.js";
 
@@ -119,10 +120,7 @@ function ColumnsMenu({ features, columns, setColumns }) {
     const option = ({ name, personal, description }) => html`<label title=${description}>
         <input type="checkbox" checked=${columns.includes(name)} onChange=${() => toggle(name)} />
         ${featureTitle(name)}${personal && html` <small>${t("personal")}</small>`}</label>`;
-    return html`<details class="columns-menu"><summary>${t("columns")} <span
-        class="muted">${columns.length}</span></summary>
-        <div class="menu">${views.map(
-            (view) => html`<h3>${view}</h3>
-            ${features.filter((feature) => feature.view === view).map(option)}`,
-        )}</div></details>`;
+    const group = (view) => html`<h3>${view}</h3>
+        ${features.filter((feature) => feature.view === view).map(option)}`;
+    return html`<${Menu} label=${t("columns")} count=${columns.length}>${views.map(group)}<//>`;
 }

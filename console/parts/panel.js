@@ -46,10 +46,16 @@ export function Panel({ title, note, state, request, docs, tools, height, wide, 
             </div>
         </header>
         ${note && html`<p class="note">${note}</p>`}
+        ${isWithheld(state?.data) && html`<p class="note">${t("withheld")}</p>`}
         <div class="panel-body" style=${reserved ? { minHeight: `${reserved}px` } : undefined}>
             <${Body} state=${state} height=${reserved}>${children}<//>
         </div>
     </section>`;
+}
+
+/** Whether an answer lacks numbers because they are about few customers. */
+function isWithheld(data) {
+    return [data ?? []].flat().some((answer) => answer.min_count !== undefined);
 }
 
 function Body({ state, height, children }) {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     callers::{key, keys, shop},
     chromium::Chromium,
+    python::run,
     redis::Redis,
     shop::{MORE, Service, Shop, corners, corners_with, eventually},
 };
@@ -195,6 +197,21 @@ async fn builder_keeps_the_meaning_of_every_expression() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copied_commands_answer_as_the_panel_does() {
+    let service = corners().open().await;
+    let chromium = Chromium::start("en-US").await;
+    open(&chromium, &service, "audiences?where=profile.country%3A'UK'&by=rfm.segment").await;
+    let total = chromium.wait("document.querySelector('[data-total]')?.dataset.total").await;
+    chromium.run("navigator.clipboard.writeText = async (text) => { window.copied = text; };").await;
+    chromium.click("[aria-label='Copy as curl: Customers in the audience']").await;
+    let command = chromium.wait("window.copied").await.as_str().unwrap().to_owned();
+    assert!(command.contains("-d '") && command.contains(r"'\''UK"), "{command}");
+    let output = tokio::task::spawn_blocking(move || run(Command::new("bash").args(["-c", &command]))).await;
+    let answer: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    assert_eq!(answer["total"].to_string(), total.as_str().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exports_are_saved_as_files() {
     let service = corners().open().await;
     let chromium = Chromium::start("en-US").await;
@@ -252,6 +269,24 @@ async fn key_is_asked_for_and_masked_values_look_masked() {
     use_key(&key("all")).await;
     chromium.open(&format!("{}/#/customers/17850", service.url)).await;
     chromium.wait("document.querySelector('main').innerText.includes('new@example.com')").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withheld_numbers_leave_the_others_and_no_sum_is_made_without_them() {
+    let reader = keys(&[("reader", &[Scope::Features])]);
+    let service = two_snapshots(&shop(&format!("[privacy]\nmin_count = 4\n{reader}"))).await;
+    let chromium = Chromium::start("en-US").await;
+    chromium.open(&service.url).await;
+    chromium.fill("dialog input[name=key]", &key("reader")).await;
+    chromium.click("dialog button.primary").await;
+    chromium.wait("document.querySelector('.heat-map a') !== null").await;
+    chromium.settled().await;
+    let figures = chromium.text(".figures").await;
+    assert!(figures.contains("Revenue\n–"), "{figures}");
+    let cells = "[...document.querySelectorAll('.heat-map b')].map(({ innerText }) => innerText)";
+    let cells: Vec<String> = serde_json::from_value(chromium.run(&format!("return {cells};")).await).unwrap();
+    assert!(cells.iter().any(|cell| cell == "–") && cells.iter().any(|cell| cell != "–"), "{cells:?}");
+    assert!(chromium.text("main").await.contains("withheld"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

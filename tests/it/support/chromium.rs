@@ -93,7 +93,7 @@ impl Chromium {
         let begun = Instant::now();
         loop {
             let value = self.run(&format!("return {expression};")).await;
-            if !matches!(value, Value::Null | Value::Bool(false)) && value != "" {
+            if !matches!(value, Value::Null | Value::Bool(false)) && value != "" && value != 0 {
                 return value;
             }
             if begun.elapsed() > PATIENCE {
@@ -150,8 +150,10 @@ impl Chromium {
         std::fs::read(eventually(find, Option::is_some).await.unwrap()).unwrap()
     }
 
-    /// Changes the size of the window and the color scheme of the system, `light` or `dark`.
+    /// Changes the size of the window and the color scheme of the system, `light` or `dark`, and hides scroll
+    /// bars.
     pub(crate) async fn show_as(&self, width: u32, height: u32, scheme: &str) {
+        self.devtools("Emulation.setScrollbarsHidden", json!({"hidden": true})).await;
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
@@ -162,9 +164,8 @@ impl Chromium {
         self.send("goog/cdp/execute", json!({"cmd": command, "params": parameters})).await
     }
 
-    /// Writes a picture of the window, without scroll bars.
+    /// Writes a picture of the window.
     pub(crate) async fn picture(&self, file: &Path) {
-        self.devtools("Emulation.setScrollbarsHidden", json!({"hidden": true})).await;
         let picture = self.devtools("Page.captureScreenshot", json!({"format": "png"})).await;
         let bytes = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
         std::fs::write(file, bytes).unwrap();

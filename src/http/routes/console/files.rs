@@ -76,6 +76,7 @@ pub(super) const FILES: &[SourceFile] = files![
     "parts/icons.js",
     "parts/key.js",
     "parts/members.js",
+    "parts/menu.js",
     "parts/panel.js",
     "parts/table.js",
     "parts/tabs.js",
