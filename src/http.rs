@@ -38,8 +38,8 @@ pub use tls::{Tls, TlsError};
 
 use route_table::{Endpoints, Need, RouteTable};
 use routes::{
-    audiences, churn, customer, customer_batch, customer_history, docs, exports, feast, migration, models,
-    overlap, probes, recommendations, segment_history, segments, snapshots, views,
+    audiences, churn, customer, customer_batch, customer_history, customer_segments, docs, exports, feast,
+    migration, models, overlap, probes, recommendations, segment_history, segments, snapshots, views,
 };
 
 /// The state that handlers and layers share.
@@ -91,6 +91,7 @@ fn endpoints(docs: bool) -> Endpoints {
     let endpoints = Endpoints::new(openapi::Head::openapi())
         .add(FEATURES, routes!(customer::get_customer))
         .add(FEATURES, routes!(customer_batch::get_customers))
+        .add(FEATURES, routes!(customer_segments::get_customer_segments))
         .add(FEATURES, routes!(customer_history::get_customer_history))
         .add(FEATURES, routes!(recommendations::get_recommendations))
         .add(FEATURES, routes!(recommendations::get_similar_products))

@@ -37,6 +37,8 @@ mod customer_counts;
 mod customer_history;
 mod declared;
 pub mod export;
+mod membership_place;
+mod memberships;
 mod online;
 mod overlap;
 mod poll;

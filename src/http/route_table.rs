@@ -16,7 +16,7 @@ const UNMATCHED: &str = "unmatched";
 /// The endpoints that operators and orchestrators ask, which answer under any load.
 const PROBES: &[&str] = &["/healthz", "/readyz", "/health", "/metrics"];
 /// Endpoints with a scope whose answers are short.
-const SHORT: &[&str] = &["/v1/customers/{id}", "/metrics"];
+const SHORT: &[&str] = &["/v1/customers/{id}", "/v1/customers/{id}/segments", "/metrics"];
 
 /// The permission that a caller needs for a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

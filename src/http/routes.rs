@@ -6,6 +6,7 @@ pub(super) mod churn;
 pub(super) mod customer;
 pub(super) mod customer_batch;
 pub(super) mod customer_history;
+pub(super) mod customer_segments;
 pub(super) mod docs;
 pub(super) mod exports;
 pub(super) mod feast;

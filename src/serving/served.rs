@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use super::{
     ReadError,
     audience_cache::{AudienceCache, SnapshotSets},
+    membership_place::MembershipPlace,
 };
 use crate::{
     audience::{Bitmap, figures::Figures},
@@ -53,6 +54,8 @@ pub struct Served {
     pub tag: Bytes,
     /// Weak entity tag of responses with masked personal values.
     pub masked_tag: Bytes,
+    /// Place of the segments of a customer in the rows; `None` for a snapshot of a version without them.
+    pub(super) memberships: Option<Arc<MembershipPlace>>,
     pub(super) reader: Arc<SnapshotReader>,
     /// Erasure list.
     pub(super) forgotten: Arc<Forgotten>,
@@ -90,6 +93,7 @@ impl Served {
             personal,
             tag: tag(publish, &manifest, &Forgotten::default(), ""),
             masked_tag: tag(publish, &manifest, &Forgotten::default(), MASKED),
+            memberships: MembershipPlace::of(&manifest).map(Arc::new),
             sets: Arc::new(sets.open(files.clone())),
             reader: Arc::new(SnapshotReader::new(files, blocks)),
             manifest,

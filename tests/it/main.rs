@@ -32,6 +32,7 @@ mod fuzz;
 mod history;
 mod inspect;
 mod lake;
+mod memberships;
 mod min_count;
 mod overload;
 mod paging;

@@ -49,7 +49,7 @@ pub(crate) struct ExportQuery {
     #[param(example = "csv")]
     format: Option<String>,
     /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default
-    /// all.
+    /// all but those of `segments`.
     #[param(example = "customer_id,rank,rfm.segment,profile.email")]
     columns: Option<String>,
     /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every
@@ -91,7 +91,7 @@ pub(crate) struct ChurnExportQuery {
     #[param(example = "csv")]
     format: Option<String>,
     /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default
-    /// all.
+    /// all but those of `segments`.
     #[param(example = "customer_id,rank,churn.value_at_risk,churn.action")]
     columns: Option<String>,
     /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every
@@ -131,7 +131,8 @@ pub(crate) struct AudienceExportBody {
     /// `csv` (the default), `ndjson` or `parquet`.
     #[schema(example = "csv")]
     format: Option<String>,
-    /// `customer_id`, `rank`, features as `view.feature` and whole views; by default all.
+    /// `customer_id`, `rank`, features as `view.feature` and whole views; by default all but those
+    /// of `segments`.
     #[schema(example = json!(["customer_id", "rank", "rfm.segment", "profile.email"]))]
     columns: Option<Vec<String>>,
     /// `id`, which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536

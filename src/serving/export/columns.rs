@@ -2,7 +2,7 @@
 
 use super::personal::{PersonalValues, Treatment};
 use crate::{
-    feature::FeatureView,
+    feature::{FeatureView, SEGMENTS_VIEW},
     snapshot::{Manifest, writer::ID},
 };
 
@@ -47,13 +47,17 @@ pub(super) struct ViewColumns {
 }
 
 impl ExportColumns {
-    /// Selects the id, the rank, and every feature of the snapshot. Personal values are written in
-    /// the form `values`.
+    /// Selects the id, the rank, and every feature of the snapshot but those of the view `segments`. Personal
+    /// values are written in the form `values`.
     #[must_use]
     pub fn all(manifest: &Manifest, values: PersonalValues) -> Self {
         let columns = vec![ExportColumn::Id, ExportColumn::Rank];
         let mut all = Self { views: manifest.views.clone(), columns, values };
-        (0..all.views.len()).for_each(|view| all.add_view(view));
+        let is_default = |view: &usize| all.views[*view].name != SEGMENTS_VIEW;
+        let views: Vec<usize> = (0..all.views.len()).filter(is_default).collect();
+        for view in views {
+            all.add_view(view);
+        }
         all
     }
 

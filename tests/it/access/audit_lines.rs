@@ -85,6 +85,10 @@ fn probes() -> Vec<Probe> {
         get("/v1/overlap?segments=loyal,ours", NONE, MAIL),
         get("/v1/overlap?segments=loyal,prospect", NONE, NONE),
         get("/v1/views", NONE, NONE),
+        get("/v1/customers/17850/segments", &["segments.personal_names"], NONE),
+        get("/v1/customers/17850/segments?in=loyal", NONE, NONE),
+        get("/v1/customers/17850/segments?in=theirs", NONE, MAIL),
+        get("/v1/customers/17850?views=rfm&segments=true", &["segments.personal_names"], NONE),
         audience(json!({"where": everybody, "limit": 0}), NONE, NONE),
         audience(json!({"where": everybody, "limit": 1, "views": ["profile"]}), MAIL, NONE),
         audience(

@@ -79,7 +79,7 @@ async fn export_matches_audience_query() {
         let body = json!({"where": expression, "format": "parquet"});
         let file = write(&shop, &format!("{at}.parquet"), bytes_of(&service, PATH, &body).await);
         let (here, there) = (
-            format!("SELECT * FROM read_parquet('{customers}') WHERE {sql}"),
+            format!("SELECT * EXCLUDE (segments) FROM read_parquet('{customers}') WHERE {sql}"),
             format!("SELECT * EXCLUDE (rank) FROM '{}'", file.display()),
         );
         queries.push(format!(
