@@ -38,8 +38,8 @@ pub use tls::{Tls, TlsError};
 
 use route_table::{Endpoints, Need, RouteTable};
 use routes::{
-    audiences, churn, customer, customer_batch, customer_history, customer_segments, docs, exports, feast,
-    migration, models, overlap, probes, recommendations, segment_history, segments, snapshots, views,
+    audiences, changes, churn, customer, customer_batch, customer_history, customer_segments, docs, exports,
+    feast, migration, models, overlap, probes, recommendations, segment_history, segments, snapshots, views,
 };
 
 /// The state that handlers and layers share.
@@ -99,9 +99,12 @@ fn endpoints(docs: bool) -> Endpoints {
         .add(FEATURES, routes!(segments::get_segment))
         .add(FEATURES, routes!(segments::list_segment_customers))
         .add(FEATURES, routes!(segment_history::get_segment_history))
+        .add(FEATURES, routes!(changes::list_segment_changes))
+        .add(FEATURES, routes!(changes::list_value_changes))
         .add(FEATURES, routes!(churn::list_churn))
         .add(FEATURES, routes!(audiences::query_audience))
         .add(EXPORT, routes!(exports::export_segment))
+        .add(EXPORT, routes!(exports::changes::export_segment_changes))
         .add(EXPORT, routes!(exports::export_churn))
         .add(EXPORT, routes!(exports::export_audience))
         .add(FEATURES, routes!(migration::get_migration))

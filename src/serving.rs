@@ -32,6 +32,8 @@ use crate::{
 mod audience;
 mod audience_cache;
 mod breaker;
+mod change_list;
+mod changes;
 mod compare;
 mod customer_counts;
 mod customer_history;
@@ -52,6 +54,8 @@ mod timeline;
 pub use crate::snapshot::reader::MemberPage;
 pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Ranked};
 use audience_cache::AudienceCache;
+pub use change_list::{ChangeList, Direction};
+pub use changes::{Changed, ChangedRange, SnapshotPair};
 use compare::Comparisons;
 pub use compare::{Cell, MigrationMatrices, Moved, Placement};
 use customer_counts::{ErasedCounts, erased_counts};

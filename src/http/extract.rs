@@ -9,6 +9,7 @@ pub(super) mod expression;
 mod path;
 mod query;
 pub(super) mod selection;
+mod snapshot_range;
 mod snapshot_read;
 pub(super) mod time_range;
 
@@ -17,4 +18,5 @@ pub(super) use customer_ids::{BatchId, MAX_IDS, customer_id};
 pub(super) use path::{FromPath, ModelName, PathParam, ProductId, SegmentName};
 pub(super) use query::{Query, flag, limit, names};
 pub(super) use selection::Selection;
+pub(super) use snapshot_range::SnapshotRange;
 pub(super) use snapshot_read::SnapshotRead;

@@ -2,6 +2,7 @@
 //! never calls another handler.
 
 pub(super) mod audiences;
+pub(super) mod changes;
 pub(super) mod churn;
 pub(super) mod customer;
 pub(super) mod customer_batch;

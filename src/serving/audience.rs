@@ -349,7 +349,8 @@ impl Served {
         self.sets.column(&name).await.map(Some)
     }
 
-    fn kind(&self, name: &FeatureName) -> Result<ValueKind, ExpressionError> {
+    /// Returns the kind of values of a feature.
+    pub(super) fn kind(&self, name: &FeatureName) -> Result<ValueKind, ExpressionError> {
         Catalog { views: &self.manifest.views, segments: &[] }.kind(name)
     }
 

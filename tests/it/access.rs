@@ -193,6 +193,7 @@ async fn check_scopes(toml: &str, keyless: &[Scope]) {
     let writing = [
         "/get-online-features",
         "/v1/audiences/export",
+        "/v1/changes",
         "/v1/churn",
         "/v1/churn/export",
         "/v1/customers/batch",

@@ -15,6 +15,7 @@ mod audiences;
 mod audit;
 mod browser;
 mod build;
+mod changes;
 mod churn;
 mod cli;
 mod compression;

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::{
+    audience::FeatureValue,
     http::{
         Problem,
         extract::{
@@ -122,20 +123,6 @@ pub(crate) struct BreakdownAnswer {
     min_count: Option<u64>,
 }
 
-/// A value of a feature: text, a number or a boolean.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-#[schema(example = "Germany")]
-#[expect(dead_code, reason = "values are JSON text already; this is the shape for the OpenAPI document")]
-pub(crate) enum FeatureValue {
-    /// Text; a time is text in RFC 3339.
-    Text(String),
-    /// A number.
-    Number(f64),
-    /// A boolean.
-    Boolean(bool),
-}
-
 /// A value and its members.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ValueCount {
@@ -225,7 +212,7 @@ pub(crate) async fn query_audience(
             hints: hints.into_iter().map(|(position, message)| Hint { position, message }).collect(),
         }
     };
-    list_page::respond(&read, &selection, ListPage { list, members, asked_by }, head).await
+    list_page::respond(&read, &selection, ListPage::new(list, members, asked_by), head).await
 }
 
 impl BreakdownAnswer {

@@ -1,20 +1,12 @@
 //! Exports: all members of a list as CSV, NDJSON or Parquet, streamed.
 
-use std::str::FromStr;
-
-use axum::{
-    body::Body,
-    http::{HeaderName, HeaderValue, header},
-    response::Response,
-};
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    config::Scope,
     http::{
         Problem,
-        access::Access,
         extract::{
             JsonBody, PathParam, Query, SegmentName, SnapshotRead,
             churn_filter::{self, ChurnFilters},
@@ -22,23 +14,17 @@ use crate::{
             names,
         },
         problem::unknown_segment,
-        reply::{
-            MinCount,
-            audit::{AuditNote, ExportedList, NO_STORE},
-        },
     },
     serving::{
-        Ranked, Served,
-        export::{
-            CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Formulas, PersonalValues,
-            Platform, Treatment,
-        },
+        Ranked,
+        export::{ExportList, ExportRows},
     },
 };
 
-const SNAPSHOT: HeaderName = HeaderName::from_static("larder-snapshot");
-const AS_OF: HeaderName = HeaderName::from_static("larder-as-of");
-const ROWS: HeaderName = HeaderName::from_static("larder-rows");
+pub(crate) mod changes;
+mod file;
+
+use file::{FileOptions, FileShape, export};
 
 /// Columns, order and format of a file.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -182,7 +168,7 @@ pub(crate) async fn export_segment(
     let manifest = &read.served.manifest;
     let segment = manifest.segment(&name).ok_or_else(|| unknown_segment(&name, &manifest.segments))?;
     let asked_by = read.access.check_segment(manifest, segment)?.into_iter().collect();
-    let file = FileShape::of_query(&read, &query)?;
+    let file = query.shape(&read, ExportRows::Members)?;
     export(&read, &name.clone(), ExportList::Segment(name), asked_by, file).await
 }
 
@@ -221,7 +207,8 @@ pub(crate) async fn export_churn(
     } = query;
     let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
     let asked_by = churn_filter::check(&read.served, &read.access, &filter)?;
-    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order, formulas, bom, platform })?;
+    let file = ExportQuery { format, columns, order, formulas, bom, platform };
+    let file = file.shape(&read, ExportRows::Members)?;
     export(&read, "churn", ExportList::Churn(filter), asked_by, file).await
 }
 
@@ -260,171 +247,26 @@ pub(crate) async fn export_audience(
         formulas: body.formulas.as_deref(),
         bom: body.bom,
         platform: body.platform.as_deref(),
+        rows: ExportRows::Members,
     };
     let file = FileShape::new(&read, options, Problem::bad_body)?;
     let list = ExportList::Audience(Ranked { expression, order_by, limit: body.limit });
     export(&read, "audience", list, asked_by, file).await
 }
 
-/// Parameters of a file, as the caller gave them.
-struct FileOptions<'a> {
-    format: Option<&'a str>,
-    order: Option<&'a str>,
-    columns: Option<Vec<&'a str>>,
-    formulas: Option<&'a str>,
-    bom: Option<bool>,
-    platform: Option<&'a str>,
-}
-
-/// Columns, format and order of a file.
-struct FileShape {
-    columns: ExportColumns,
-    format: ExportFormat,
-    order: ExportOrder,
-    csv: CsvForm,
-}
-
-impl FileShape {
-    /// Reads the parameters of a request. `refused` makes a problem of an error, which names the parameter.
-    fn new(
-        read: &SnapshotRead,
-        options: FileOptions<'_>,
-        refused: impl Fn(String) -> Problem,
-    ) -> Result<Self, Problem> {
-        let platform = named("platform", options.platform).map_err(&refused)?;
-        let values = personal_values(&read.access, platform)?;
-        Self::with_values(&read.served, options, values).map_err(refused)
-    }
-
-    fn with_values(
-        served: &Served,
-        options: FileOptions<'_>,
-        values: PersonalValues,
-    ) -> Result<Self, String> {
-        let format = named("format", options.format)?.unwrap_or(ExportFormat::Csv);
-        let order = named("order", options.order)?.unwrap_or(ExportOrder::Id);
-        let formulas = named("formulas", options.formulas)?;
-        if format != ExportFormat::Csv && formulas == Some(Formulas::Guard) {
-            return Err(format!("`formulas` can be guard in csv only, not in {format}"));
-        }
-        let bom = options.bom.unwrap_or_default();
-        if bom && format != ExportFormat::Csv {
-            return Err(format!("`bom` can be true in csv only, not in {format}"));
-        }
-        let csv = CsvForm { bom, formulas: formulas.unwrap_or_default() };
-        let columns = match options.columns {
-            None => ExportColumns::all(&served.manifest, values),
-            Some(names) => {
-                let named = ExportColumns::named(&served.manifest, names, values);
-                named.map_err(|error| error.to_string())?
-            }
-        };
-        if columns.is_empty() {
-            return Err("`columns` names no column".to_owned());
-        }
-        Ok(Self { columns, format, order, csv })
-    }
-
-    fn of_query(read: &SnapshotRead, query: &ExportQuery) -> Result<Self, Problem> {
-        let bom = query.bom.as_deref().map(str::parse).transpose();
+impl ExportQuery {
+    /// Reads the columns, order and format of the file. `rows` is the kind of its rows.
+    fn shape(&self, read: &SnapshotRead, rows: ExportRows) -> Result<FileShape, Problem> {
+        let bom = self.bom.as_deref().map(str::parse).transpose();
         let options = FileOptions {
-            format: query.format.as_deref(),
-            order: query.order.as_deref(),
-            columns: query.columns.as_deref().map(|list| names(list).collect()),
-            formulas: query.formulas.as_deref(),
+            format: self.format.as_deref(),
+            order: self.order.as_deref(),
+            columns: self.columns.as_deref().map(|list| names(list).collect()),
+            formulas: self.formulas.as_deref(),
             bom: bom.map_err(|_| Problem::bad_parameter("`bom` must be true or false"))?,
-            platform: query.platform.as_deref(),
+            platform: self.platform.as_deref(),
+            rows,
         };
-        Self::new(read, options, Problem::bad_parameter)
-    }
-}
-
-/// Returns the form of personal values for the caller. A file for a platform has hashes only, which a caller
-/// with the scope `pii` could compute, too.
-fn personal_values(access: &Access, platform: Option<Platform>) -> Result<PersonalValues, Problem> {
-    let has_pii = access.has(Scope::Pii);
-    if platform.is_some() && !has_pii {
-        access.check_part(Scope::Match, "`platform` asks for hashes")?;
-    }
-    Ok(match platform {
-        None if has_pii => PersonalValues::Shown,
-        None if !access.has(Scope::Match) => PersonalValues::Withheld,
-        platform => PersonalValues::Hashed(platform),
-    })
-}
-
-/// Reads the parameter `name`, which is one of some names. The error lists the names.
-fn named<T: FromStr<Err = &'static str>>(name: &str, text: Option<&str>) -> Result<Option<T>, String> {
-    text.map(str::parse).transpose().map_err(|names| format!("`{name}` must be {names}"))
-}
-
-/// Starts the export and returns its stream.
-async fn export(
-    read: &SnapshotRead,
-    name: &str,
-    list: ExportList,
-    asked_by: Vec<String>,
-    file: FileShape,
-) -> Result<Response, Problem> {
-    let SnapshotRead { app, served, access, .. } = read;
-    let FileShape { columns, format, order, csv } = file;
-    let media_type = match format {
-        ExportFormat::Csv => "text/csv; charset=utf-8; header=present",
-        ExportFormat::Ndjson => "application/x-ndjson",
-        ExportFormat::Parquet => "application/vnd.apache.parquet",
-    };
-    let export = Export { list, columns, format, order, csv };
-    let exporting = app.serving.export(served, export.clone()).await?;
-    let least = MinCount::of(app, access);
-    match export.list {
-        ExportList::Audience(_) => least.check_audience(exporting.total)?,
-        ExportList::Segment(_) | ExportList::Churn(_) => least.check_list(exporting.total)?,
-    }
-    access.charge(exporting.rows)?;
-    let note = AuditNote::Export(exported_list(name, served, exporting.rows, &export, asked_by));
-    let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("export"));
-    let (snapshot, rows) = (served.manifest.id.to_string(), exporting.rows.to_string());
-    let disposition = format!("attachment; filename=\"{name}-{snapshot}.{format}\"");
-    let mut response = Response::new(Body::from_stream(exporting));
-    response.extensions_mut().insert(note);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(header::CONTENT_DISPOSITION, value(disposition));
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    headers.insert(SNAPSHOT, value(snapshot));
-    headers.insert(AS_OF, value(served.as_of.clone()));
-    headers.insert(ROWS, value(rows));
-    Ok(response)
-}
-
-/// Describes an export for the audit log: list, number of customers, and the personal features that are shown
-/// or hashed.
-///
-/// An expression over personal features quotes personal values, so only the names of these features are
-/// written.
-fn exported_list(
-    list: &str,
-    served: &Served,
-    rows: u64,
-    export: &Export,
-    asked_by: Vec<String>,
-) -> ExportedList {
-    let personal = export.columns.personal();
-    let names = |is_listed: fn(&Treatment) -> bool| {
-        let names = personal.iter().filter(|(_, treatment)| is_listed(treatment));
-        names.map(|(name, _)| name.clone()).collect()
-    };
-    let expression = match &export.list {
-        ExportList::Audience(audience) if asked_by.is_empty() => Some(audience.expression.to_string()),
-        _ => None,
-    };
-    ExportedList {
-        list: list.to_owned(),
-        expression,
-        snapshot: served.manifest.id.to_string(),
-        rows,
-        features: names(|treatment| *treatment == Treatment::Shown),
-        hashed: names(|treatment| treatment.is_hash()),
-        asked_by,
+        FileShape::new(read, options, Problem::bad_parameter)
     }
 }
