@@ -1,5 +1,6 @@
 //! Audiences: grammar, endpoint, limits, named audiences, and a comparison with DuckDB.
 
+mod by_address;
 mod duckdb;
 mod endpoint;
 mod grammar;

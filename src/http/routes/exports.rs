@@ -10,8 +10,8 @@ use crate::{
         extract::{
             JsonBody, PathParam, Query, SegmentName, SnapshotRead,
             churn_filter::{self, ChurnFilters},
-            expression::{check_query_by, expression, number, order_by},
-            names,
+            expression::{check_not_personal, check_query_by, expression, number, order_by, whole},
+            flag, names,
         },
         problem::unknown_segment,
     },
@@ -82,6 +82,46 @@ pub(crate) struct ChurnExportQuery {
     columns: Option<String>,
     /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every
     /// 65,536 members.
+    #[param(example = "rank")]
+    order: Option<String>,
+    /// `guard` (the default) protects texts in CSV that a spreadsheet would evaluate as formulas; `keep`
+    /// writes all texts unchanged, for programs.
+    #[param(example = "guard")]
+    formulas: Option<String>,
+    /// Whether a CSV file begins with a UTF-8 byte order mark, without which Excel misreads accents; by
+    /// default not.
+    #[param(value_type = Option<bool>, example = true)]
+    bom: Option<String>,
+    /// Advertising platform, `google` or `meta`, that hashes of email addresses and phone numbers are made
+    /// for. Needs the scope `match` or `pii`, and hides other personal values also with `pii`.
+    #[param(example = "google")]
+    platform: Option<String>,
+}
+
+/// An audience in an address; columns, order and format of the file.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AudienceExportQuery {
+    /// The expression, in the syntax of `POST /v1/audiences`, URL-encoded. It must not depend on personal
+    /// features.
+    #[param(max_length = 8192, example = "segment:champions and rfm.monetary >= 1000")]
+    r#where: String,
+    /// A feature that ranks the members, then `asc` (the default) or `desc`; by default `rfm.monetary desc`.
+    #[param(example = "rfm.monetary desc")]
+    order_by: Option<String>,
+    /// Number of members, the first by rank; by default all.
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295_u64, example = 5000)]
+    limit: Option<String>,
+    /// `csv` (the default), `ndjson` or `parquet`.
+    #[param(example = "csv")]
+    format: Option<String>,
+    /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default
+    /// all but those of `segments`.
+    #[param(example = "customer_id,rank,rfm.segment")]
+    columns: Option<String>,
+    /// `id`, which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536
+    /// members; by default `rank` with `order_by`, else `id`.
     #[param(example = "rank")]
     order: Option<String>,
     /// `guard` (the default) protects texts in CSV that a spreadsheet would evaluate as formulas; `keep`
@@ -233,12 +273,62 @@ pub(crate) async fn export_audience(
     read: SnapshotRead,
     JsonBody(body): JsonBody<AudienceExportBody>,
 ) -> Result<Response, Problem> {
+    respond(&read, body, false).await
+}
+
+/// Export the members of an audience by address
+///
+/// Answers as the POST request does, for programs that can send no body. Since addresses are logged, the
+/// expression and the order must not depend on personal features.
+#[utoipa::path(
+    get, path = "/v1/audiences/export", tag = "exports", operation_id = "export_audience_by_address",
+    params(AudienceExportQuery),
+    responses(
+        (status = 200, description = "The members; rank 1 is the first by `order_by`", content(
+            (String = "text/csv", example = "customer_id,rank,rfm.segment\r\n14646,1,champions\r\n"),
+            (String = "application/x-ndjson"),
+            (String = "application/vnd.apache.parquet"),
+        )),
+        (status = 400, description = "A bad expression, with its `position`, another bad parameter, or a \
+            personal feature"),
+        (status = 503, description = "The lake cannot be read, or too many exports run"),
+    )
+)]
+pub(crate) async fn export_audience_by_address(
+    read: SnapshotRead,
+    Query(query): Query<AudienceExportQuery>,
+) -> Result<Response, Problem> {
+    let AudienceExportQuery { r#where, order_by, limit, format, columns, order, formulas, bom, platform } =
+        query;
+    let body = AudienceExportBody {
+        r#where,
+        order_by,
+        limit: whole("limit", limit)?,
+        format,
+        columns: columns.map(|columns| names(&columns).map(str::to_owned).collect()),
+        order,
+        formulas,
+        bom: Some(flag("bom", bom.as_deref())?),
+        platform,
+    };
+    respond(&read, body, true).await.map_err(Problem::of_query)
+}
+
+/// Answers the request `body`, which came in an address if `by_address`.
+async fn respond(
+    read: &SnapshotRead,
+    body: AudienceExportBody,
+    by_address: bool,
+) -> Result<Response, Problem> {
     let expression = expression(&body.r#where)?;
     let order_by = order_by(body.order_by.as_deref())?;
     if let Some(limit) = body.limit {
         number("limit", limit, 1, u64::from(u32::MAX))?;
     }
     let asked_by = check_query_by(&read.access, &read.served, &expression, [&order_by.0])?;
+    if by_address {
+        check_not_personal(&asked_by)?;
+    }
     let order = body.order.as_deref().or(body.order_by.as_ref().map(|_| "rank"));
     let options = FileOptions {
         format: body.format.as_deref(),
@@ -249,9 +339,9 @@ pub(crate) async fn export_audience(
         platform: body.platform.as_deref(),
         rows: ExportRows::Members,
     };
-    let file = FileShape::new(&read, options, Problem::bad_body)?;
+    let file = FileShape::new(read, options, Problem::bad_body)?;
     let list = ExportList::Audience(Ranked { expression, order_by, limit: body.limit });
-    export(&read, "audience", list, asked_by, file).await
+    export(read, "audience", list, asked_by, file).await
 }
 
 impl ExportQuery {

@@ -89,6 +89,7 @@ fn probes() -> Vec<Probe> {
         get("/v1/customers/17850/segments?in=loyal", NONE, NONE),
         get("/v1/customers/17850/segments?in=theirs", NONE, MAIL),
         get("/v1/customers/17850?views=rfm&segments=true", &["segments.personal_names"], NONE),
+        get("/v1/audiences?where=rfm.monetary%20%3E%3D%200&limit=1&views=profile", MAIL, NONE),
         audience(json!({"where": everybody, "limit": 0}), NONE, NONE),
         audience(json!({"where": everybody, "limit": 1, "views": ["profile"]}), MAIL, NONE),
         audience(
