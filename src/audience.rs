@@ -17,6 +17,7 @@ pub mod breakdown;
 pub mod column;
 mod column_builder;
 pub mod column_pair;
+pub mod comparison;
 mod display;
 mod expression;
 mod feature_value;

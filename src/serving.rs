@@ -31,6 +31,7 @@ use crate::{
 
 mod audience;
 mod audience_cache;
+mod audience_comparison;
 mod breaker;
 mod change_list;
 mod changes;
@@ -54,6 +55,7 @@ mod timeline;
 pub use crate::snapshot::reader::MemberPage;
 pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Ranked};
 use audience_cache::AudienceCache;
+pub use audience_comparison::{AudienceComparison, ComparedFeature, ComparisonRequest};
 pub use change_list::{ChangeList, Direction};
 pub use changes::{Changed, ChangedRange, SnapshotPair};
 use compare::Comparisons;

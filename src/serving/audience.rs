@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     MemberPage, ReadError, Served, Serving,
     audience_cache::{ErasedCustomers, LeafSet, erased_texts},
+    audience_comparison::{AudienceComparison, ComparisonRequest},
 };
 use crate::{
     audience::{
@@ -34,6 +35,8 @@ pub struct AudienceRequest {
     pub limit: usize,
     /// Breakdown of the members.
     pub breakdown: Option<Breakdown>,
+    /// Comparison of the members with all customers.
+    pub compare: Option<ComparisonRequest>,
 }
 
 /// Ranked list of the members of an audience, for exports.
@@ -67,6 +70,8 @@ pub struct Audience {
     pub members: MemberPage,
     /// Breakdown of all members.
     pub parts: Option<Parts>,
+    /// Comparison of all members with all customers.
+    pub comparison: Option<AudienceComparison>,
     /// Suggestions for texts of the expression that no customer has, with their positions in the expression.
     pub hints: Vec<(usize, String)>,
 }
@@ -137,6 +142,7 @@ impl Serving {
                 Some((by.clone(), sets.column(&by.feature).await?, ascending))
             }
         };
+        let compared = request.compare.is_some();
         let evaluate = move |cancellation: &Cancellation| {
             let members = evaluation.members();
             cancellation.check()?;
@@ -150,16 +156,20 @@ impl Serving {
                 }
                 _ => Parts::Values(ValueCounts::of(&column, &members, by.top)),
             });
-            Ok((figures, page, parts))
+            Ok((figures, page, parts, compared.then(|| Arc::new(members))))
         };
-        let (figures, RankedPage { customers, next }, parts) = sets.cache.compute(evaluate).await?;
+        let (figures, RankedPage { customers, next }, parts, compared) = sets.cache.compute(evaluate).await?;
+        let comparison = match (&request.compare, compared) {
+            (Some(compare), Some(members)) => Some(Box::pin(served.compare(members, compare)).await?),
+            _ => None,
+        };
         let parsed = customers.into_iter().map(|(rank, id)| Ok((rank, CustomerId::parse(&id)?)));
         let customers = parsed.collect::<Result<_, InvalidId>>().map_err(|error| {
             let object = served.manifest.id.path("customers").to_string();
             Arc::new(SnapshotError::Damaged { object, why: error.to_string() })
         })?;
         let members = MemberPage { customers, total: figures.size as u64, next, tier: Tier::Snapshot };
-        Ok(Audience { figures, members, parts, hints })
+        Ok(Audience { figures, members, parts, comparison, hints })
     }
 }
 

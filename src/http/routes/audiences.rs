@@ -14,12 +14,16 @@ use crate::{
         extract::{
             JsonBody, Query, Selection, SnapshotRead,
             expression::{check_not_personal, check_query_by, expression, feature, number, order_by, whole},
-            names,
+            flag, names,
         },
         reply::{self, ListPage, MinCount, Page, PageHead, list_page, raw},
     },
     serving::{Audience, AudienceRequest, Breakdown, Parts},
 };
+
+mod comparison;
+
+use comparison::ComparisonAnswer;
 
 /// An audience, and the parts of the answer.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -50,6 +54,9 @@ pub(crate) struct AudienceBody {
     order_by: Option<String>,
     /// A feature to group the members by.
     breakdown: Option<BreakdownBody>,
+    /// Whether the answer compares the members with all customers, feature by feature; by default not.
+    #[schema(example = true)]
+    compare: Option<bool>,
 }
 
 /// The grouping of an audience.
@@ -98,6 +105,9 @@ pub(crate) struct AudienceQuery {
     /// Number of quantile buckets of the breakdown, for a number or a time, 2 to 100.
     #[param(value_type = Option<u32>, minimum = 2, maximum = 100)]
     buckets: Option<String>,
+    /// Whether the answer compares the members with all customers, feature by feature; by default not.
+    #[param(value_type = Option<bool>)]
+    compare: Option<String>,
 }
 
 /// An audience: figures of all members, and a page of members.
@@ -124,6 +134,10 @@ pub(crate) struct AudiencePage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     breakdown: Option<BreakdownAnswer>,
+    /// The features that distinguish the members from all customers, where requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    comparison: Option<ComparisonAnswer>,
     /// Possible mistakes in the expression, such as a text that no customer has.
     hints: Vec<Hint>,
 }
@@ -255,7 +269,7 @@ async fn respond(mut read: SnapshotRead, body: AudienceBody, by_address: bool) -
     request.offset = read.resume(body.cursor.as_deref(), &list).await?;
     let SnapshotRead { app, served, access, .. } = &read;
     let others = request.breakdown.iter().map(|by| &by.feature).chain([&request.order_by.0]);
-    let asked_by = check_query_by(access, served, &request.expression, others)?;
+    let mut asked_by = check_query_by(access, served, &request.expression, others)?;
     if by_address {
         check_not_personal(&asked_by)?;
         if let Some(response) = reply::not_modified(&read) {
@@ -263,9 +277,19 @@ async fn respond(mut read: SnapshotRead, body: AudienceBody, by_address: bool) -
         }
     }
     let selection = Selection::named(served, access, body.views.iter().flatten().map(String::as_str), [])?;
-    let Audience { figures, members, parts, hints } = app.serving.audience(served, &request).await?;
+    if body.compare == Some(true) {
+        request.compare = Some(comparison::request(&read));
+    }
+    let Audience { figures, members, parts, comparison, hints } =
+        app.serving.audience(served, &request).await?;
     let least = MinCount::of(app, access);
     least.check_audience(figures.size as u64)?;
+    if let Some(comparison) = &comparison {
+        comparison::check_others(&read, comparison.sizes)?;
+        asked_by.extend(comparison::personal(&read, comparison));
+        asked_by.sort_unstable();
+        asked_by.dedup();
+    }
     let breakdown = request.breakdown.zip(parts);
     let head = |head| {
         let [mean_r_score, mean_f_score, mean_m_score] = figures.mean_scores;
@@ -277,6 +301,7 @@ async fn respond(mut read: SnapshotRead, body: AudienceBody, by_address: bool) -
             mean_f_score,
             mean_m_score,
             breakdown: breakdown.map(|(by, parts)| BreakdownAnswer::new(&by, parts, least)),
+            comparison: comparison.map(|comparison| ComparisonAnswer::new(comparison, least)),
             hints: hints.into_iter().map(|(position, message)| Hint { position, message }).collect(),
         }
     };
@@ -303,6 +328,7 @@ impl AudienceQuery {
             views: self.views.map(|views| names(&views).map(str::to_owned).collect()),
             order_by: self.order_by,
             breakdown,
+            compare: Some(flag("compare", self.compare.as_deref())?),
         })
     }
 }
@@ -356,6 +382,7 @@ fn parse(body: &AudienceBody) -> Result<AudienceRequest, Problem> {
         offset: 0,
         limit: number("limit", body.limit.unwrap_or(100), 0, 1_000)?,
         breakdown,
+        compare: None,
     })
 }
 

@@ -33,6 +33,7 @@ async fn answer_by_address_is_that_of_the_body() {
             vec![("breakdown", "rfm.monetary"), ("buckets", "3")],
             json!({"breakdown": {"feature": "rfm.monetary", "buckets": 3}}),
         ),
+        (vec![("compare", "true"), ("limit", "1")], json!({"compare": true, "limit": 1})),
     ] {
         let mut body = body;
         body["where"] = json!(expression);
@@ -62,6 +63,7 @@ async fn answer_by_address_is_that_of_the_body() {
         (&[("limit", "two")], "bad-parameter"),
         (&[("top", "2")], "bad-parameter"),
         (&[("breakdown", "rfm.segment"), ("top", "2"), ("buckets", "2")], "bad-parameter"),
+        (&[("compare", "yes")], "bad-parameter"),
         (&[("order", "x")], "bad-parameter"),
         (&[("order_by", "rfm.monetary up")], "bad-parameter"),
         (&[("cursor", "x")], "bad-cursor"),
