@@ -27,6 +27,7 @@ mod literal;
 pub mod order;
 mod parse;
 pub mod plan;
+pub mod statistics;
 mod suggestions;
 
 pub use bitmap::Bitmap;

@@ -39,7 +39,8 @@ pub use tls::{Tls, TlsError};
 use route_table::{Endpoints, Need, RouteTable};
 use routes::{
     audiences, changes, churn, customer, customer_batch, customer_history, customer_segments, docs, exports,
-    feast, migration, models, overlap, probes, recommendations, segment_history, segments, snapshots, views,
+    feast, migration, models, overlap, probes, recommendations, segment_history, segments, snapshots,
+    statistics, views,
 };
 
 /// The state that handlers and layers share.
@@ -110,6 +111,7 @@ fn endpoints(docs: bool) -> Endpoints {
         .add(FEATURES, routes!(migration::get_migration))
         .add(FEATURES, routes!(overlap::get_overlap))
         .add(FEATURES, routes!(views::list_views))
+        .add(FEATURES, routes!(statistics::get_view_statistics))
         .add(FEATURES, routes!(models::get_model))
         .add(FEATURES, routes!(snapshots::list_snapshots))
         // A manifest names raw files and quotes bad lines.

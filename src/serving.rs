@@ -50,6 +50,7 @@ mod reads;
 mod recommendations;
 mod segment_figures;
 mod served;
+mod statistics;
 mod timeline;
 
 pub use crate::snapshot::reader::MemberPage;

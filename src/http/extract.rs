@@ -15,8 +15,8 @@ pub(super) mod time_range;
 
 pub(super) use body::{JsonBody, RawJsonBody, ReceivedBody};
 pub(super) use customer_ids::{BatchId, MAX_IDS, customer_id};
-pub(super) use path::{FromPath, ModelName, PathParam, ProductId, SegmentName};
+pub(super) use path::{FromPath, ModelName, PathParam, ProductId, SegmentName, ViewName};
 pub(super) use query::{Query, flag, limit, names};
-pub(super) use selection::Selection;
+pub(super) use selection::{Selection, unknown_view};
 pub(super) use snapshot_range::SnapshotRange;
 pub(super) use snapshot_read::SnapshotRead;

@@ -19,4 +19,5 @@ pub(super) mod recommendations;
 pub(super) mod segment_history;
 pub(super) mod segments;
 pub(super) mod snapshots;
+pub(super) mod statistics;
 pub(super) mod views;

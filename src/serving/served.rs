@@ -20,7 +20,7 @@ use crate::{
     audience::{Bitmap, figures::Figures},
     feature::ViewKeys,
     snapshot::{
-        Current, Forgotten, Manifest, SnapshotFiles,
+        Current, Forgotten, Manifest, SnapshotFiles, Statistics,
         reader::{BlockCache, ErasedTotals, Gaps, SnapshotReader},
         rfc3339,
     },
@@ -67,6 +67,8 @@ pub struct Served {
     pub(super) figures: OnceCell<HashMap<String, Figures>>,
     /// Figures of the erased customers, read on first use.
     pub(super) erased_totals: OnceCell<ErasedTotals>,
+    /// Statistics of the features, read on first use; `None` in a snapshot of a version without them.
+    pub(super) statistics: OnceCell<Arc<Option<Statistics>>>,
     /// Columns and sets for audiences, in memory.
     pub(super) sets: Arc<SnapshotSets>,
 }
@@ -102,6 +104,7 @@ impl Served {
             erased: OnceCell::new(),
             figures: OnceCell::new(),
             erased_totals: OnceCell::new(),
+            statistics: OnceCell::new(),
         }
     }
 

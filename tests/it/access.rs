@@ -88,6 +88,7 @@ fn requests(document: &Value, snapshot: &str) -> Vec<Request> {
                     ("id", path) if path.starts_with("/v1/products") => "p1".to_owned(),
                     ("name", path) if path.starts_with("/v1/segments") => "loyal".to_owned(),
                     ("views", _) => "contact,profile".to_owned(),
+                    ("view", _) => "contact".to_owned(),
                     ("where", _) => "segment:loyal or rfm.monetary > 0".to_owned(),
                     _ if parameter["required"] == true => parameter["example"].as_str().unwrap().to_owned(),
                     _ => continue,
@@ -205,6 +206,7 @@ async fn check_scopes(toml: &str, keyless: &[Scope]) {
         "/v1/customers/{id}/history",
         "/v1/segments/{name}/customers",
         "/v1/segments/{name}/export",
+        "/v1/views/{view}/statistics",
     ];
     for template in writing {
         assert!(shown.contains(&template), "{template} never showed a personal value: {shown:?}");

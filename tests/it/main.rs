@@ -45,6 +45,7 @@ mod rest;
 mod secrets;
 mod settings;
 mod snapshot_format;
+mod statistics;
 mod support;
 mod tair;
 mod tls;

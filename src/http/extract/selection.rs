@@ -126,7 +126,7 @@ impl Selection {
     }
 }
 
-fn unknown_view(views: &[FeatureView], name: &str) -> Problem {
+pub(crate) fn unknown_view(views: &[FeatureView], name: &str) -> Problem {
     let known: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
     Problem::unknown_view(format!("there is no view `{}`; there are {}", excerpt(name), known.join(", ")))
 }

@@ -1,7 +1,7 @@
 //! Writer of a snapshot's data files: rankings of segments and audiences first, then the parts, whose view
 //! `segments` lists the segments of each customer.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use super::{Build, clock::StageClock, manifest::WrittenSnapshot, outputs::Computed};
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
         segments,
         staging::StagedFile,
     },
-    snapshot::{Manifest, SnapshotError},
+    snapshot::{Manifest, SnapshotError, write_statistics},
 };
 
 impl Build<'_> {
@@ -55,6 +55,7 @@ impl Build<'_> {
             customers,
             null_shares: BTreeMap::new(),
             files,
+            statistics: None,
             segments: rankings.segments,
             edges,
             counts,
@@ -85,6 +86,10 @@ impl Build<'_> {
         (snapshot.files, snapshot.null_shares) = (files, null_shares);
         snapshot.warnings.extend(warnings);
         clock.lap("rows");
+        self.progress.enter("statistics", 0);
+        let written = Arc::new(snapshot.manifest(&clock.stages));
+        snapshot.statistics = Some(write_statistics(target.lake, &written).await?);
+        clock.lap("statistics");
         Ok(snapshot)
     }
 

@@ -85,6 +85,8 @@ fn probes() -> Vec<Probe> {
         get("/v1/overlap?segments=loyal,ours", NONE, MAIL),
         get("/v1/overlap?segments=loyal,prospect", NONE, NONE),
         get("/v1/views", NONE, NONE),
+        get("/v1/views/rfm/statistics", NONE, NONE),
+        get("/v1/views/contact/statistics", CONTACT, NONE),
         get("/v1/customers/17850/segments", &["segments.personal_names"], NONE),
         get("/v1/customers/17850/segments?in=loyal", NONE, NONE),
         get("/v1/customers/17850/segments?in=theirs", NONE, MAIL),
