@@ -19,7 +19,9 @@ use larder::{
     publish::{Options, Publisher},
     serving::{
         Ranked, Served, Serving,
-        export::{CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, PersonalValues},
+        export::{
+            CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, ExportRows, PersonalValues,
+        },
     },
     telemetry::{Metrics, Progress},
 };
@@ -99,7 +101,7 @@ async fn export(
     };
     let export = Export {
         list: ExportList::Audience(members),
-        columns: ExportColumns::all(&served.manifest, PersonalValues::Shown),
+        columns: ExportColumns::all(&served.manifest, PersonalValues::Shown, ExportRows::Members),
         format,
         order: ExportOrder::Id,
         csv: CsvForm::default(),

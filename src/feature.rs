@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 mod elements;
 mod id;
+mod memberships;
 mod money;
 mod name;
 pub mod near;
@@ -18,6 +19,7 @@ mod view_rows;
 
 pub use elements::elements;
 pub use id::{CustomerId, InvalidId, MAX_ID_BYTES, check_id, is_null_word, normal_id, trim};
+pub use memberships::{PERSONAL_SEGMENT_NAMES, SEGMENT_NAMES, SEGMENTS_VIEW};
 pub use money::{money, ten_thousandths};
 pub use name::{feature_name, is_feature_name, is_name, is_name_char};
 pub use packed_texts::PackedTexts;

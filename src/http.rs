@@ -38,8 +38,9 @@ pub use tls::{Tls, TlsError};
 
 use route_table::{Endpoints, Need, RouteTable};
 use routes::{
-    audiences, caller, churn, console, customer, customer_batch, customer_history, docs, exports, feast,
-    migration, models, overlap, probes, recommendations, segment_history, segments, snapshots, views,
+    audiences, caller, changes, churn, console, customer, customer_batch, customer_history,
+    customer_segments, docs, exports, feast, migration, models, overlap, probes, recommendations,
+    segment_history, segments, snapshots, statistics, views,
 };
 
 /// The state that handlers and layers share.
@@ -91,6 +92,7 @@ fn endpoints(config: &HttpConfig) -> Endpoints {
     let endpoints = Endpoints::new(openapi::Head::openapi())
         .add(FEATURES, routes!(customer::get_customer))
         .add(FEATURES, routes!(customer_batch::get_customers))
+        .add(FEATURES, routes!(customer_segments::get_customer_segments))
         .add(FEATURES, routes!(customer_history::get_customer_history))
         .add(FEATURES, routes!(recommendations::get_recommendations))
         .add(FEATURES, routes!(recommendations::get_similar_products))
@@ -98,14 +100,18 @@ fn endpoints(config: &HttpConfig) -> Endpoints {
         .add(FEATURES, routes!(segments::get_segment))
         .add(FEATURES, routes!(segments::list_segment_customers))
         .add(FEATURES, routes!(segment_history::get_segment_history))
+        .add(FEATURES, routes!(changes::list_segment_changes))
+        .add(FEATURES, routes!(changes::list_value_changes))
         .add(FEATURES, routes!(churn::list_churn))
-        .add(FEATURES, routes!(audiences::query_audience))
+        .add(FEATURES, routes!(audiences::query_audience, audiences::get_audience))
         .add(EXPORT, routes!(exports::export_segment))
+        .add(EXPORT, routes!(exports::changes::export_segment_changes))
         .add(EXPORT, routes!(exports::export_churn))
-        .add(EXPORT, routes!(exports::export_audience))
+        .add(EXPORT, routes!(exports::export_audience, exports::export_audience_by_address))
         .add(FEATURES, routes!(migration::get_migration))
         .add(FEATURES, routes!(overlap::get_overlap))
         .add(FEATURES, routes!(views::list_views))
+        .add(FEATURES, routes!(statistics::get_view_statistics))
         .add(FEATURES, routes!(models::get_model))
         .add(FEATURES, routes!(snapshots::list_snapshots))
         // A manifest names raw files and quotes bad lines.

@@ -5,7 +5,7 @@
 //! module uses DataFusion. It does not depend on `serving`.
 //!
 //! ```text
-//! raw ──▶ staging ──▶ query (views) ──▶ churn, recommend ──▶ parts, segments, audiences ──▶ manifest
+//! raw ──▶ staging ──▶ query (views) ──▶ churn, recommend ──▶ segments, audiences ──▶ parts ──▶ manifest
 //! ```
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,6 +22,7 @@ mod encode;
 mod error;
 mod features;
 pub mod inspect;
+mod memberships;
 mod open_files;
 mod parquet_files;
 mod parts;

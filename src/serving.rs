@@ -31,12 +31,17 @@ use crate::{
 
 mod audience;
 mod audience_cache;
+mod audience_comparison;
 mod breaker;
+mod change_list;
+mod changes;
 mod compare;
 mod customer_counts;
 mod customer_history;
 mod declared;
 pub mod export;
+mod membership_place;
+mod memberships;
 mod online;
 mod overlap;
 mod poll;
@@ -45,11 +50,15 @@ mod reads;
 mod recommendations;
 mod segment_figures;
 mod served;
+mod statistics;
 mod timeline;
 
 pub use crate::snapshot::reader::MemberPage;
 pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Ranked};
 use audience_cache::AudienceCache;
+pub use audience_comparison::{AudienceComparison, ComparedFeature, ComparisonRequest};
+pub use change_list::{ChangeList, Direction};
+pub use changes::{Changed, ChangedRange, SnapshotPair};
 use compare::Comparisons;
 pub use compare::{Cell, MigrationMatrices, Moved, Placement};
 use customer_counts::{ErasedCounts, erased_counts};

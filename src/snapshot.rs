@@ -9,6 +9,7 @@
 //! snapshots/<id>/rows/part-00000.parquet       JSON texts, ready to serve
 //! snapshots/<id>/rankings/<segment>.parquet    members, best first
 //! snapshots/<id>/products/part-00000.parquet   names and similar products
+//! snapshots/<id>/statistics.json               statistics of the features
 //! CURRENT                                   {publish, snapshot, previous, published_at, lake, recent}
 //! forgotten/<time>-<random>.json            {ids, at}: customers to erase
 //! exports/…                                 files of `larder export --out lake:exports/…`
@@ -48,6 +49,7 @@ mod retention;
 mod rewrite;
 pub mod row_scan;
 mod segment_tally;
+mod statistics;
 pub mod text_page;
 pub mod writer;
 
@@ -58,11 +60,12 @@ pub use forgotten::{ErasureCall, Forgotten};
 pub use holdings::{Holding, holdings};
 pub use manifest::{
     BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, RawSource, SegmentStats, Stage,
-    TableCounts, Warning, hex,
+    StatisticsFile, TableCounts, Warning, hex,
 };
 pub use retention::{Pruned, list, prune, remove, remove_unused};
 pub use rewrite::{rewrite, without_erased};
 pub use segment_tally::SegmentTally;
+pub use statistics::{Statistics, ViewStatistics, write_statistics};
 
 /// Name of the list of all customers with a churn probability, by value at risk. No segment has this name.
 pub const CHURN_LIST: &str = "churn";

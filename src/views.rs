@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::feature::{is_feature_name, is_name, near};
+use crate::feature::{SEGMENTS_VIEW, is_feature_name, is_name, near};
 
 /// A view, or a step of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +146,8 @@ fn check_free(name: &str) -> Result<(), ViewFileError> {
         "a table that views read"
     } else if is_model(name) {
         "a view that a model makes"
+    } else if name == SEGMENTS_VIEW {
+        "the view of the segments of each customer"
     } else {
         return Ok(());
     };
@@ -280,5 +282,6 @@ mod tests {
         assert!(matches!(load(Some(folder.path()), [&"rfm".to_owned()]), Err(ViewFileError::Taken { .. })));
         std::fs::write(folder.path().join("orders.sql"), "SELECT 2").expect("written");
         assert!(matches!(load(Some(folder.path()), []), Err(ViewFileError::Taken { .. })));
+        assert!(matches!(load(None, [&"segments".to_owned()]), Err(ViewFileError::Taken { .. })));
     }
 }

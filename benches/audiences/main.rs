@@ -79,6 +79,7 @@ fn request(text: &str, limit: usize) -> anyhow::Result<AudienceRequest> {
         offset: 0,
         limit,
         breakdown: None,
+        compare: None,
     })
 }
 

@@ -127,6 +127,7 @@ impl Made {
             quality: larder::snapshot::Quality::default(),
             sources: Vec::new(),
             files,
+            statistics: None,
             stages: Vec::new(),
         };
         manifest.write(&lake).await?;

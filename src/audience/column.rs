@@ -139,6 +139,22 @@ impl FeatureColumn {
         }
     }
 
+    /// Returns `number`, in the integers of the column, as JSON: a number, or a time to the second.
+    #[expect(clippy::cast_possible_truncation, reason = "times have no fractions of their unit")]
+    pub(super) fn number_json(&self, number: f64) -> String {
+        match self.kind {
+            ColumnKind::Time(unit) => {
+                let second = unit_second(unit);
+                self.json_of((number.round() as i128).div_euclid(second) * second)
+            }
+            ColumnKind::Decimal(scale) => {
+                let value = number / 10_f64.powi(i32::try_from(scale).unwrap_or(0));
+                serde_json::Value::from(value).to_string()
+            }
+            _ => serde_json::Value::from(number).to_string(),
+        }
+    }
+
     /// Returns the decimal number of `customer` × 10^`scale`. Returns `None` for null, for other types, and
     /// on overflow.
     #[must_use]
@@ -170,6 +186,11 @@ impl FeatureColumn {
         };
         (Decimal::new(sum, scale), count)
     }
+}
+
+/// Returns the number of units of `unit` nanoseconds in a second; 1 for longer units.
+fn unit_second(unit: i128) -> i128 {
+    (1_000_000_000 / unit).max(1)
 }
 
 /// Returns the sum of the `values` whose bits are set in `words`, and their number. `S` holds the sum of 64

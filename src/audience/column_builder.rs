@@ -28,6 +28,8 @@ pub struct ColumnBuilder {
     /// Codes of the texts, in the order of first appearance.
     texts: HashMap<String, i64>,
     lists: ListsBuilder,
+    /// Whether lists are kept; else only whether there is one.
+    keeps_lists: bool,
 }
 
 impl ColumnBuilder {
@@ -41,7 +43,14 @@ impl ColumnBuilder {
             rows: 0,
             texts: HashMap::new(),
             lists: ListsBuilder::default(),
+            keeps_lists: true,
         }
+    }
+
+    /// Creates an empty column that keeps of lists only whether there is one.
+    #[must_use]
+    pub fn without_lists(customers: usize) -> Self {
+        Self { keeps_lists: false, ..Self::new(customers) }
     }
 
     /// Appends the values of the next customers. `absent` returns whether the customer at a row is absent
@@ -51,7 +60,10 @@ impl ColumnBuilder {
     /// Returns a description of the problem if the type of `array` differs from earlier ones or is not
     /// supported.
     pub fn push(&mut self, array: &dyn Array, absent: impl Fn(usize) -> bool) -> Result<(), String> {
-        let kind = kind_of(array.data_type())?;
+        let kind = match kind_of(array.data_type())? {
+            ColumnKind::List(_) if !self.keeps_lists => ColumnKind::Nested,
+            kind => kind,
+        };
         if *self.kind.get_or_insert_with(|| kind.clone()) != kind {
             return Err("the type differs from the type in an earlier part".to_owned());
         }
@@ -110,7 +122,7 @@ impl ColumnBuilder {
                 }
             }
             DataType::Utf8 => self.push_texts(array, present),
-            DataType::List(_) => self.lists.push(array, present),
+            DataType::List(_) if self.keeps_lists => self.lists.push(array, present),
             _ => {}
         }
     }

@@ -21,8 +21,8 @@ use crate::{
     serving::{
         Ranked, Serving,
         export::{
-            CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Exporting, Formulas,
-            PersonalValues, Platform, Treatment,
+            CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, ExportRows, Exporting,
+            Formulas, PersonalValues, Platform, Treatment,
         },
     },
     snapshot::{EXPORTS, Manifest, SnapshotError, SnapshotId, is_export, read_current, reader::ChurnFilter},
@@ -208,9 +208,10 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         (false, false) => PersonalValues::Withheld,
     };
     let columns = if options.columns.is_empty() {
-        ExportColumns::all(&served.manifest, values)
+        ExportColumns::all(&served.manifest, values, ExportRows::Members)
     } else {
-        ExportColumns::named(&served.manifest, options.columns.iter().map(String::as_str), values)?
+        let names = options.columns.iter().map(String::as_str);
+        ExportColumns::named(&served.manifest, names, values, ExportRows::Members)?
     };
     let listed = ListInWords::of(&list, &served.manifest);
     let export = Export {
@@ -249,6 +250,7 @@ impl ListInWords {
         let (list, features) = match list {
             ExportList::Segment(name) => (format!("segment {name}"), Vec::new()),
             ExportList::Churn(_) => ("churn".to_owned(), Vec::new()),
+            ExportList::Changes(changes) => (format!("changes of segment {}", changes.segment), Vec::new()),
             ExportList::Audience(ranked) => {
                 let features = ranked.expression.features().into_iter().chain([&ranked.order_by.0]);
                 ("audience".to_owned(), features.cloned().collect())

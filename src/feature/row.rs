@@ -11,7 +11,7 @@ pub struct Row {
     pub customer_id: CustomerId,
     /// JSON array of each view.
     pub views: ViewRows,
-    /// All views as one JSON object, rendered on first use.
+    /// The views that are read by default as one JSON object, rendered on first use.
     json: OnceLock<RowJson>,
 }
 
@@ -32,8 +32,8 @@ impl Row {
             + 4 * self.views.bytes()
     }
 
-    /// Appends all views as one JSON object, which is kept for the next call. Personal values are written as
-    /// `null` if `masked`. `keys` must be the keys of the row's views in every call.
+    /// Appends the first views as one JSON object, which is kept for the next call. Personal values are
+    /// written as `null` if `masked`. `keys` are the keys of these views, and must be the same in every call.
     pub fn write(&self, keys: &[ViewKeys], masked: bool, out: &mut Vec<u8>) {
         let json = self.json.get_or_init(|| self.render(keys));
         let mut from = 0;
@@ -46,7 +46,7 @@ impl Row {
         out.extend_from_slice(&json.text[from..]);
     }
 
-    /// Renders all views as one JSON object.
+    /// Renders the views of `keys` as one JSON object.
     fn render(&self, keys: &[ViewKeys]) -> RowJson {
         let mut text = Vec::with_capacity(
             2 + self.views.bytes() + keys.iter().map(|keys| 1 + keys.bytes()).sum::<usize>(),

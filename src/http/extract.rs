@@ -9,12 +9,14 @@ pub(super) mod expression;
 mod path;
 mod query;
 pub(super) mod selection;
+mod snapshot_range;
 mod snapshot_read;
 pub(super) mod time_range;
 
 pub(super) use body::{JsonBody, RawJsonBody, ReceivedBody, drop_short_body};
 pub(super) use customer_ids::{BatchId, MAX_IDS, customer_id};
-pub(super) use path::{FromPath, ModelName, PathParam, ProductId, SegmentName};
-pub(super) use query::{Query, limit, names};
-pub(super) use selection::Selection;
+pub(super) use path::{FromPath, ModelName, PathParam, ProductId, SegmentName, ViewName};
+pub(super) use query::{Query, flag, limit, names};
+pub(super) use selection::{Selection, unknown_view};
+pub(super) use snapshot_range::SnapshotRange;
 pub(super) use snapshot_read::SnapshotRead;

@@ -156,13 +156,15 @@ fn add_access_rules(document: &mut Value, needs: &[(String, Need)]) {
         `anonymous = true` none for the scopes `features` and `metrics`.";
     document["components"]["securitySchemes"] = json!({
         "bearer": {"type": "http", "scheme": "bearer", "description": scheme},
+        "basic": {"type": "http", "scheme": "basic",
+            "description": "The API key as password, with any user name, where programs know no other way."},
         "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": scheme},
     });
     document["components"]["responses"] = json!({
         "BodyTooLarge": {"description": "The body is too large"},
         "UnsupportedMediaType": {"description": "The body is not JSON, or is compressed"},
         "Unauthorized": {"description": "No API key, or an unknown one",
-            "headers": {"WWW-Authenticate": header("How to send a key", "Bearer")}},
+            "headers": {"WWW-Authenticate": header("How to send a key: one header for each way", "Bearer")}},
         "Forbidden": {"description": "The key lacks the scope that the detail names"},
         "TooManyRequests": {"description": "Rate limit of the key exceeded",
             "headers": {"Retry-After": header("Seconds to wait before the next request", "1")}},
@@ -182,7 +184,7 @@ fn add_access_rules(document: &mut Value, needs: &[(String, Need)]) {
                 operation["security"] = json!([]);
                 continue;
             };
-            operation["security"] = json!([{"bearer": [scope]}, {"api_key": [scope]}]);
+            operation["security"] = json!([{"bearer": [scope]}, {"api_key": [scope]}, {"basic": [scope]}]);
             let has_body = operation.get("requestBody").is_some();
             let Some(responses) = operation["responses"].as_object_mut() else { continue };
             // An error without a body of its own is a problem.

@@ -5,8 +5,8 @@ use std::{any::Any, time::Duration};
 use axum::{
     Json,
     extract::Request,
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    http::{HeaderName, StatusCode, header},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -123,6 +123,12 @@ impl Problem {
         self
     }
 
+    /// Turns the problem of a body into that of a query which has the same fields.
+    pub(crate) fn of_query(self) -> Self {
+        let body = Self::bad_body("");
+        if self.kind == body.kind { Self::bad_parameter(self.detail) } else { self }
+    }
+
     /// Adds the place in an expression.
     pub(crate) fn at(mut self, position: usize) -> Self {
         self.position = Some(position);
@@ -136,14 +142,19 @@ impl Problem {
     }
 }
 
+/// The ways to send a key, in the order in which clients should prefer them.
+const CHALLENGES: [(HeaderName, &str); 2] = [
+    (header::WWW_AUTHENTICATE, "Bearer"),
+    (header::WWW_AUTHENTICATE, "Basic realm=\"larder\", charset=\"UTF-8\""),
+];
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retries = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
         let seconds = self.retry_after.unwrap_or(1).max(1);
         let retry = retries.then(|| [(header::RETRY_AFTER, seconds.to_string())]);
-        let challenge =
-            (status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
+        let challenge = (status == StatusCode::UNAUTHORIZED).then_some(AppendHeaders(CHALLENGES));
         (status, retry, challenge, [(header::CONTENT_TYPE, "application/problem+json")], Json(self))
             .into_response()
     }

@@ -16,7 +16,7 @@ const UNMATCHED: &str = "unmatched";
 /// The endpoints that operators and orchestrators ask, which answer under any load.
 pub(super) const PROBES: &[&str] = &["/healthz", "/readyz", "/health", "/metrics"];
 /// Endpoints with a scope whose answers are short.
-const SHORT: &[&str] = &["/v1/customers/{id}", "/v1/access", "/metrics"];
+const SHORT: &[&str] = &["/v1/customers/{id}", "/v1/customers/{id}/segments", "/v1/access", "/metrics"];
 /// Endpoints whose answers are stored compressed, besides those below `/docs`.
 const STORED: &[&str] = &["/openapi.json", "/", "/console/{*file}"];
 

@@ -3,11 +3,13 @@
 
 pub(super) mod audiences;
 pub(super) mod caller;
+pub(super) mod changes;
 pub(super) mod churn;
 pub(super) mod console;
 pub(super) mod customer;
 pub(super) mod customer_batch;
 pub(super) mod customer_history;
+pub(super) mod customer_segments;
 pub(super) mod docs;
 pub(super) mod exports;
 pub(super) mod feast;
@@ -19,4 +21,5 @@ pub(super) mod recommendations;
 pub(super) mod segment_history;
 pub(super) mod segments;
 pub(super) mod snapshots;
+pub(super) mod statistics;
 pub(super) mod views;

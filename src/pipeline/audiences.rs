@@ -14,6 +14,7 @@ use arrow::{
 
 use super::{
     error::{BuildError, NamedAudienceError},
+    memberships::AudienceMembers,
     parts::SnapshotTarget,
     segments::{self, Rankings, is_built_in},
     staging::MONEY,
@@ -93,32 +94,50 @@ pub(super) fn read(
     Ok(ordered)
 }
 
-/// Segments, rankings and warnings of the named audiences.
+/// Features that the figures and rankings of all audiences are computed from.
+const MEASURES: [(&str, &str); 4] =
+    [("rfm", "monetary"), ("rfm", "r_score"), ("rfm", "f_score"), ("rfm", "m_score")];
+
+/// Returns the features, as view and feature, that the evaluation of `audiences` reads.
+pub(super) fn features(audiences: &[NamedAudience]) -> BTreeSet<(&str, &str)> {
+    let named = audiences.iter().flat_map(|audience| audience.expression.features());
+    named.map(|name| (name.view.as_str(), name.feature.as_str())).chain(MEASURES).collect()
+}
+
+/// Segments, members, rankings and warnings of the named audiences.
 #[derive(Debug, Default)]
 pub(super) struct AudienceOutput {
     pub(super) rankings: Rankings,
+    pub(super) members: Vec<AudienceMembers>,
     pub(super) warnings: Vec<Warning>,
 }
 
-/// Evaluates `audiences` on the snapshot that `manifest` describes, whose data files are written, and writes
-/// their rankings.
+/// A snapshot whose rankings are written, and the features that audiences are evaluated on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AudienceInput<'a> {
+    pub(super) target: SnapshotTarget<'a>,
+    /// Manifest of the snapshot so far.
+    pub(super) base: &'a Manifest,
+    /// Lake and manifest with the ids and the typed columns.
+    pub(super) columns: (&'a Lake, &'a Manifest),
+}
+
+/// Evaluates `audiences` and writes their rankings.
 pub(super) async fn write(
-    lake: &Lake,
-    manifest: &Manifest,
+    input: AudienceInput<'_>,
     audiences: &[NamedAudience],
 ) -> Result<AudienceOutput, BuildError> {
+    let AudienceInput { target, base: manifest, columns: (lake, columns) } = input;
     let mut output = AudienceOutput::default();
-    if audiences.is_empty() {
-        return Ok(output);
-    }
     if let Some(taken) = audiences.iter().find(|audience| manifest.segment(&audience.name).is_some()) {
         return Err(NamedAudienceError::Taken(taken.name.clone()).into());
     }
     let shared = Arc::new(manifest.clone());
-    let sets = AudienceLoader::new(SnapshotFiles::offline(lake, &shared));
+    let rankings = AudienceLoader::new(SnapshotFiles::offline(target.lake, &shared));
+    let sets = AudienceLoader::new(SnapshotFiles::offline(lake, &Arc::new(columns.clone())));
     let ids = Arc::new(sets.ids().await?);
     let mut cache =
-        SetCache { manifest: shared, ids, sets, columns: HashMap::new(), segments: HashMap::new() };
+        SetCache { manifest: shared, ids, sets, rankings, columns: HashMap::new(), segments: HashMap::new() };
     let segments: Vec<&str> = manifest
         .segments
         .iter()
@@ -127,7 +146,6 @@ pub(super) async fn write(
         .collect();
     let known = Catalog { views: &manifest.views, segments: &segments, as_of: manifest.as_of };
     let measures = Measures::read(&mut cache).await?;
-    let target = SnapshotTarget { lake, id: &manifest.id };
     let mut taken = Bitmap::empty(cache.sets.customers());
     for audience in audiences {
         let mut members = members(audience, &known, &mut cache, &mut output.warnings).await?;
@@ -140,9 +158,17 @@ pub(super) async fn write(
         output.rankings.segments.push(stats(audience, figures));
         let file = write_ranking(target, &audience.name, &members, &measures, &cache.ids).await?;
         output.rankings.files.extend(file);
-        cache.segments.insert(audience.name.clone(), Arc::new(members));
+        let customers = Arc::new(members);
+        cache.segments.insert(audience.name.clone(), Arc::clone(&customers));
+        output.members.push(AudienceMembers { name: audience.name.clone(), customers, is_personal: false });
     }
     output.rankings.segments.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut known = manifest.clone();
+    known.segments.extend(output.rankings.segments.iter().cloned());
+    for audience in &mut output.members {
+        let segment = known.segment(&audience.name);
+        audience.is_personal = segment.is_some_and(|segment| !known.personal_behind(segment).is_empty());
+    }
     Ok(output)
 }
 
@@ -195,8 +221,11 @@ impl Measures {
 /// Columns and segments of the snapshot that are already read.
 struct SetCache {
     manifest: Arc<Manifest>,
+    /// Loader of ids and columns.
     sets: AudienceLoader,
     ids: Arc<PackedTexts>,
+    /// Loader of the segments.
+    rankings: AudienceLoader,
     columns: HashMap<FeatureName, Arc<FeatureColumn>>,
     segments: HashMap<String, Arc<Bitmap>>,
 }
@@ -218,7 +247,7 @@ impl SetCache {
                 if let Some(members) = self.segments.get(name) {
                     return Ok((Arc::clone(members), Vec::new()));
                 }
-                let members = Arc::new(self.sets.segment(name, &self.ids).await?);
+                let members = Arc::new(self.rankings.segment(name, &self.ids).await?);
                 self.segments.insert(name.clone(), Arc::clone(&members));
                 return Ok((members, Vec::new()));
             }

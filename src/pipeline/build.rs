@@ -14,8 +14,8 @@ use super::{
     audiences::{self, NamedAudience},
     churn, data_warnings,
     error::BuildError,
-    open_files, parquet_files,
-    parts::{self, ServedView, SnapshotTarget, WrittenParts},
+    memberships, open_files, parquet_files,
+    parts::{self, ServedView, SnapshotTarget},
     past::{self, Derivation, Past, Spilled},
     personal_columns::PersonalColumns,
     query::{self, Session},
@@ -23,7 +23,7 @@ use super::{
         Table, TableSpec,
         files::{self, RawFiles},
     },
-    recommend, required_columns, segments,
+    recommend, required_columns,
     staged_table::StagedTable,
     staging::{
         Scratch, StagedFile,
@@ -33,7 +33,6 @@ use super::{
 };
 use crate::{
     config::Config,
-    feature::FeatureView,
     lake::Lake,
     snapshot::{Forgotten, Manifest, SnapshotId, Warning, models::Models},
     telemetry::Progress,
@@ -45,16 +44,17 @@ mod erased_meanwhile;
 mod manifest;
 mod outputs;
 mod setup;
+mod write;
 
 use clock::StageClock;
-use manifest::WrittenSnapshot;
 use outputs::{ChurnStage, Computed, StagedTables, ViewOutputs};
 pub(super) use setup::scratch;
 
-/// Returns the definitions of the views that models make.
+/// Returns the definitions of the views that are not SQL: those of models, and the segments of customers.
 fn models(config: &Config) -> Vec<ViewDefinition> {
     let churn = config.churn.enabled.then(churn::definition);
-    churn.into_iter().chain(config.recommendations.enabled.then(recommend::definition)).collect()
+    let recommendations = config.recommendations.enabled.then(recommend::definition);
+    churn.into_iter().chain(recommendations).chain([memberships::definition()]).collect()
 }
 
 /// Result of a build.
@@ -192,6 +192,7 @@ impl<'a> Build<'a> {
             None
         };
         tables.remove_events()?;
+        let customers = tables.customers();
         let mut warnings = self.raw_files.warnings.clone();
         warnings.extend(tables.warnings);
         warnings.extend(churn.warnings);
@@ -210,7 +211,17 @@ impl<'a> Build<'a> {
             served.push(ServedView { definition, file });
         }
         let (counts, sources) = (tables.counts, tables.sources);
-        Ok(Computed { as_of, session, views: served, models, recommended, counts, sources, warnings })
+        Ok(Computed {
+            as_of,
+            customers,
+            session,
+            views: served,
+            models,
+            recommended,
+            counts,
+            sources,
+            warnings,
+        })
     }
 
     /// Reads all raw files and spills the valid lines to temporary files.
@@ -360,61 +371,5 @@ impl<'a> Build<'a> {
         };
         let recommended = tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??;
         Ok((recommended, warning))
-    }
-
-    /// Writes all data files of the snapshot.
-    async fn write(
-        &self,
-        target: SnapshotTarget<'_>,
-        computed: Computed,
-        clock: &mut StageClock,
-    ) -> Result<WrittenSnapshot, BuildError> {
-        let Computed { as_of, session, views, models, recommended, counts, sources, mut warnings } = computed;
-        let features: Vec<FeatureView> = views.iter().map(|view| view.feature_view(self.config)).collect();
-        let find = |name: &str| views.iter().find(|view| view.definition.name == name);
-        let has_churn = find(churn::VIEW).is_some();
-        let is_rfm_built_in = find("rfm").is_some_and(|view| view.definition.file.is_none());
-        self.progress.enter("rows", 0);
-        let staged = views.into_iter().map(|view| view.file).collect();
-        let parts = parts::write(target, &session, &features, staged, &self.forgotten, self.progress).await?;
-        let WrittenParts { customers, mut files, warnings: part_warnings, null_shares } = parts;
-        warnings.extend(part_warnings);
-        clock.lap("rows");
-        self.progress.enter("rankings", 0);
-        let mut rankings = segments::write_rfm(target, &session, customers, is_rfm_built_in).await?;
-        if has_churn {
-            rankings.extend(segments::write_churn(target, &session, customers, &self.config.churn).await?);
-        }
-        files.extend(rankings.files);
-        let edges = segments::edges(&session).await?;
-        clock.lap("rankings");
-        if let Some(recommended) = &recommended {
-            files.extend(recommended.write_products(target.lake, target.id).await?);
-            clock.lap("products");
-        }
-        let mut snapshot = WrittenSnapshot {
-            id: target.id.clone(),
-            as_of,
-            views: features,
-            models,
-            customers,
-            null_shares,
-            files,
-            segments: rankings.segments,
-            edges,
-            counts,
-            sources,
-            warnings,
-        };
-        if !self.audiences.is_empty() {
-            self.progress.enter("audiences", 0);
-            let base = snapshot.manifest(&clock.stages);
-            let written = audiences::write(target.lake, &base, &self.audiences).await?;
-            snapshot.segments.extend(written.rankings.segments);
-            snapshot.files.extend(written.rankings.files);
-            snapshot.warnings.extend(written.warnings);
-            clock.lap("audiences");
-        }
-        Ok(snapshot)
     }
 }

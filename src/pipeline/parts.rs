@@ -7,9 +7,8 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray, UInt32Array},
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray},
     buffer::NullBuffer,
-    compute::{concat_batches, take},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use futures::StreamExt;
@@ -20,7 +19,7 @@ use super::{
     error::{BuildError, ViewError},
     query::Session,
     raw::RawError,
-    staging::{StagedFile, open, staging},
+    staging::StagedFile,
 };
 use crate::{
     config::Config,
@@ -33,6 +32,10 @@ use crate::{
     telemetry::Progress,
     views::{self, ViewDefinition},
 };
+
+mod view_cursor;
+
+use view_cursor::ViewCursor;
 
 /// A snapshot being written.
 #[derive(Debug, Clone, Copy)]
@@ -78,8 +81,6 @@ impl ServedView {
 /// The written parts of a snapshot.
 #[derive(Debug)]
 pub(super) struct WrittenParts {
-    /// Number of customers.
-    pub(super) customers: u64,
     pub(super) files: Vec<FileEntry>,
     pub(super) warnings: Vec<Warning>,
     /// Share of customers with a null, by `view.feature`.
@@ -100,12 +101,11 @@ pub(super) async fn write(
     target: SnapshotTarget<'_>,
     session: &Session,
     views: &[FeatureView],
-    staged: Vec<StagedFile>,
+    staged: &[StagedFile],
     forgotten: &Arc<Forgotten>,
     progress: &Progress,
 ) -> Result<WrittenParts, BuildError> {
-    let mut cursors: Vec<ViewCursor> =
-        staged.into_iter().map(|file| ViewCursor::new(file, forgotten)).collect::<Result<_, _>>()?;
+    let mut cursors = cursors(views, staged, forgotten)?;
     let (typed_send, typed_receive) = mpsc::channel(4);
     let (rows_send, rows_receive) = mpsc::channel(4);
     let (lake, id) = (target.lake, target.id);
@@ -113,6 +113,48 @@ pub(super) async fn write(
     let typed = tokio::spawn(write_customers(lake.clone(), id.clone(), typed_schema, typed_receive));
     let names: Vec<String> = views.iter().map(|view| view.name.clone()).collect();
     let rows = tokio::spawn(write_rows(lake.clone(), id.clone(), names, rows_receive));
+    let customers = send_chunks(session, &mut cursors, vec![typed_send, rows_send], progress).await?;
+    let (typed, rows) = (typed.await?, rows.await?);
+    let null_shares =
+        cursors.iter().zip(views).flat_map(|(cursor, view)| cursor.null_shares(view, customers)).collect();
+    let mut files = typed?;
+    files.extend(rows?);
+    let warnings =
+        cursors.into_iter().zip(views).filter_map(|(cursor, view)| cursor.warning(&view.name)).collect();
+    Ok(WrittenParts { files, warnings, null_shares })
+}
+
+/// Writes `customers` parts alone, with the features of `views`, which may be some of those in `staged`.
+pub(super) async fn write_typed(
+    target: SnapshotTarget<'_>,
+    session: &Session,
+    views: &[FeatureView],
+    staged: &[StagedFile],
+    forgotten: &Arc<Forgotten>,
+) -> Result<Vec<FileEntry>, BuildError> {
+    let mut cursors = cursors(views, staged, forgotten)?;
+    let (send, receive) = mpsc::channel(4);
+    let schema = customers_schema(views, &cursors);
+    let typed = tokio::spawn(write_customers(target.lake.clone(), target.id.clone(), schema, receive));
+    send_chunks(session, &mut cursors, vec![send], &Progress::default()).await?;
+    typed.await?
+}
+
+fn cursors(
+    views: &[FeatureView],
+    staged: &[StagedFile],
+    forgotten: &Arc<Forgotten>,
+) -> Result<Vec<ViewCursor>, RawError> {
+    views.iter().zip(staged).map(|(view, file)| ViewCursor::new(view, file, forgotten)).collect()
+}
+
+/// Sends all customers with their views to each of `writers`. Returns the number of customers.
+async fn send_chunks(
+    session: &Session,
+    cursors: &mut [ViewCursor],
+    writers: Vec<mpsc::Sender<Arc<CustomerChunk>>>,
+    progress: &Progress,
+) -> Result<u64, BuildError> {
     let mut customers = 0;
     let sql = "SELECT customer_id FROM customers ORDER BY customer_id";
     let mut known = session.query("customers", sql).await?;
@@ -126,21 +168,15 @@ pub(super) async fn write(
         customers += ids.len() as u64;
         let aligned: Result<Vec<_>, RawError> = cursors.iter_mut().map(|cursor| cursor.align(&ids)).collect();
         let chunk = Arc::new(CustomerChunk { ids, views: aligned? });
-        // If a writer has hung up, it has failed. Awaiting its task below returns the error.
-        if typed_send.send(Arc::clone(&chunk)).await.is_err() || rows_send.send(chunk).await.is_err() {
-            break;
+        for writer in &writers {
+            // If a writer has hung up, it has failed. Awaiting its task returns the error.
+            if writer.send(Arc::clone(&chunk)).await.is_err() {
+                return Ok(customers);
+            }
         }
         progress.done.store(customers, Ordering::Relaxed);
     }
-    drop((typed_send, rows_send));
-    let (typed, rows) = (typed.await?, rows.await?);
-    let null_shares =
-        cursors.iter().zip(views).flat_map(|(cursor, view)| cursor.null_shares(view, customers)).collect();
-    let mut files = typed?;
-    files.extend(rows?);
-    let warnings =
-        cursors.into_iter().zip(views).filter_map(|(cursor, view)| cursor.warning(&view.name)).collect();
-    Ok(WrittenParts { customers, files, warnings, null_shares })
+    Ok(customers)
 }
 
 /// Removes the files that a failed build wrote.
@@ -271,122 +307,4 @@ impl PartFiles {
         self.end_part().await?;
         Ok(self.files)
     }
-}
-
-/// Reader of a staged view that is sorted by customer, for a merge join with the known customers.
-struct ViewCursor {
-    schema: SchemaRef,
-    path: std::path::PathBuf,
-    reader: Box<dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>> + Send>,
-    /// Rows that are read and belong to customers after the last chunk.
-    rest: RecordBatch,
-    /// Number of rows of customers that are not in `customers`.
-    unknown_rows: u64,
-    /// The first such customer.
-    unknown_example: Option<String>,
-    /// Number of customers with a null, by feature.
-    nulls: Vec<u64>,
-    /// Erased customers: not in `customers` either, but never named in a warning.
-    forgotten: Arc<Forgotten>,
-}
-
-impl ViewCursor {
-    fn new(file: StagedFile, forgotten: &Arc<Forgotten>) -> Result<Self, RawError> {
-        let reader = Box::new(open(&file.path, None)?);
-        let rest = RecordBatch::new_empty(Arc::clone(&file.schema));
-        let forgotten = Arc::clone(forgotten);
-        let nulls = vec![0; file.schema.fields().len() - 1];
-        Ok(Self {
-            schema: file.schema,
-            path: file.path,
-            reader,
-            rest,
-            unknown_rows: 0,
-            unknown_example: None,
-            nulls,
-            forgotten,
-        })
-    }
-
-    fn note_unknown(&mut self, id: &str) {
-        if !self.forgotten.contains(id) {
-            self.unknown_rows += 1;
-            self.unknown_example.get_or_insert_with(|| id.to_owned());
-        }
-    }
-
-    /// Returns the view's columns for exactly `ids`, and which of them have a row.
-    fn align(&mut self, ids: &StringArray) -> Result<(Vec<ArrayRef>, NullBuffer), RawError> {
-        let path = self.path.clone();
-        let failed = |error| staging(&path, error);
-        let last = ids.value(ids.len() - 1);
-        let mut batches = vec![self.rest.clone()];
-        while batches.last().is_none_or(|batch| last_id(batch).is_none_or(|id| id <= last)) {
-            match self.reader.next() {
-                Some(batch) => batches.push(batch.map_err(failed)?),
-                None => break,
-            }
-        }
-        let rows = concat_batches(&self.schema, &batches).map_err(failed)?;
-        let found = rows.column(0).as_string::<i32>();
-        let mut at = 0;
-        let mut indexes = Vec::with_capacity(ids.len());
-        for id in (0..ids.len()).map(|row| ids.value(row)) {
-            while at < found.len() && found.value(at) < id {
-                self.note_unknown(found.value(at));
-                at += 1;
-            }
-            if at < found.len() && found.value(at) == id {
-                indexes.push(Some(u32::try_from(at).unwrap_or(u32::MAX)));
-                at += 1;
-            } else {
-                indexes.push(None);
-            }
-        }
-        self.rest = rows.slice(at, rows.num_rows() - at);
-        let present = indexes.iter().map(Option::is_some).collect::<NullBuffer>();
-        let taken = UInt32Array::from(indexes);
-        let features: Vec<ArrayRef> = rows.columns()[1..]
-            .iter()
-            .map(|column| take(column, &taken, None))
-            .collect::<Result<_, _>>()
-            .map_err(failed)?;
-        for (nulls, feature) in self.nulls.iter_mut().zip(&features) {
-            *nulls += feature.null_count() as u64;
-        }
-        Ok((features, present))
-    }
-
-    /// Returns the share of `customers` with a null, for each feature of `view`.
-    #[expect(clippy::cast_precision_loss, reason = "a share")]
-    fn null_shares(&self, view: &FeatureView, customers: u64) -> Vec<(String, f64)> {
-        let share = |nulls: &u64| (*nulls as f64 / customers.max(1) as f64 * 1e6).round() / 1e6;
-        let features = view.features.iter().zip(&self.nulls);
-        features.map(|(feature, nulls)| (format!("{}.{}", view.name, feature.name), share(nulls))).collect()
-    }
-
-    /// Returns a warning if the view has rows of unknown customers.
-    fn warning(mut self, view: &str) -> Option<Warning> {
-        let mut left = Some(self.rest.clone());
-        while let Some(batch) = left {
-            batch.column(0).as_string::<i32>().iter().flatten().for_each(|id| self.note_unknown(id));
-            left = self.reader.by_ref().flatten().next();
-        }
-        if self.unknown_rows == 0 {
-            return None;
-        }
-        Some(Warning {
-            kind: "unknown_customers".to_owned(),
-            message: format!(
-                "view {view}: {} rows of customers that are not known at as_of are left out, for example",
-                self.unknown_rows
-            ),
-            customer_id: self.unknown_example,
-        })
-    }
-}
-
-fn last_id(batch: &RecordBatch) -> Option<&str> {
-    let last = batch.num_rows().checked_sub(1)?;
-    batch.column(0).as_string_opt::<i32>().map(|ids| ids.value(last))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     MemberPage, ReadError, Served, Serving,
     audience_cache::{ErasedCustomers, LeafSet, erased_texts},
+    audience_comparison::{AudienceComparison, ComparisonRequest},
 };
 use crate::{
     audience::{
@@ -35,6 +36,8 @@ pub struct AudienceRequest {
     pub limit: usize,
     /// Breakdown of the members.
     pub breakdown: Option<Breakdown>,
+    /// Comparison of the members with all customers.
+    pub compare: Option<ComparisonRequest>,
 }
 
 /// Ranked list of the members of an audience, for exports.
@@ -68,6 +71,8 @@ pub struct Audience {
     pub members: MemberPage,
     /// Breakdown of all members.
     pub parts: Option<Parts>,
+    /// Comparison of all members with all customers.
+    pub comparison: Option<AudienceComparison>,
     /// Suggestions for texts of the expression that no customer has, with their positions in the expression.
     pub hints: Vec<(usize, String)>,
 }
@@ -138,6 +143,7 @@ impl Serving {
                 Some((by.clone(), sets.column(&by.feature).await?, ascending))
             }
         };
+        let compared = request.compare.is_some();
         let evaluate = move |cancellation: &Cancellation| {
             let members = evaluation.members();
             cancellation.check()?;
@@ -151,16 +157,20 @@ impl Serving {
                 }
                 _ => Parts::Values(ValueCounts::of(&column, &members, by.top)),
             });
-            Ok((figures, page, parts))
+            Ok((figures, page, parts, compared.then(|| Arc::new(members))))
         };
-        let (figures, RankedPage { customers, next }, parts) = sets.cache.compute(evaluate).await?;
+        let (figures, RankedPage { customers, next }, parts, compared) = sets.cache.compute(evaluate).await?;
+        let comparison = match (&request.compare, compared) {
+            (Some(compare), Some(members)) => Some(Box::pin(served.compare(members, compare)).await?),
+            _ => None,
+        };
         let parsed = customers.into_iter().map(|(rank, id)| Ok((rank, CustomerId::parse(&id)?)));
         let customers = parsed.collect::<Result<_, InvalidId>>().map_err(|error| {
             let object = served.manifest.id.path("customers").to_string();
             Arc::new(SnapshotError::Damaged { object, why: error.to_string() })
         })?;
         let members = MemberPage { customers, total: figures.size as u64, next, tier: Tier::Snapshot };
-        Ok(Audience { figures, members, parts, hints })
+        Ok(Audience { figures, members, parts, comparison, hints })
     }
 }
 
@@ -351,7 +361,8 @@ impl Served {
         self.sets.column(&name).await.map(Some)
     }
 
-    fn kind(&self, name: &FeatureName) -> Result<ValueKind, ExpressionError> {
+    /// Returns the kind of values of a feature.
+    pub(super) fn kind(&self, name: &FeatureName) -> Result<ValueKind, ExpressionError> {
         Catalog { views: &self.manifest.views, segments: &[], as_of: self.manifest.as_of }.kind(name)
     }
 

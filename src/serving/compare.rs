@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{ReadError, Served, Serving};
+use super::{ReadError, Served, Serving, change_list::ChangeList};
 use crate::{
+    audience::FeatureName,
     cache::Cache,
     feature::{CustomerId, SegmentKind, money},
     snapshot::{Forgotten, Manifest, SnapshotError, SnapshotId},
@@ -123,34 +124,50 @@ pub(super) struct Comparisons {
 
 /// Key of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ComparisonKey {
-    from: SnapshotId,
-    to: SnapshotId,
+pub(super) struct ComparisonKey {
+    pub(super) from: SnapshotId,
+    pub(super) to: SnapshotId,
     /// Version of the erasure list: erased customers are not compared.
-    erasures: String,
-    /// Segment whose membership is compared, for segments that are not computed from a column; `None` for the
-    /// migration matrices.
-    segment: Option<String>,
+    pub(super) erasures: String,
+    pub(super) subject: Subject,
+}
+
+/// Subject of a comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    /// Migration matrices.
+    Matrices,
+    /// Number of changed members of a segment that is not computed from a column.
+    Moved(String),
+    /// Changed members of a segment.
+    Members(String),
+    /// Customers with another value of a feature.
+    Values(FeatureName),
 }
 
 impl ComparisonKey {
-    fn new(from: &Manifest, to: &Manifest, forgotten: &Forgotten, segment: Option<&str>) -> Self {
+    fn new(from: &Manifest, to: &Manifest, forgotten: &Forgotten, subject: Subject) -> Self {
         let (from, to) = (from.id.clone(), to.id.clone());
-        Self { from, to, erasures: forgotten.version().to_owned(), segment: segment.map(str::to_owned) }
+        Self { from, to, erasures: forgotten.version().to_owned(), subject }
     }
 
     fn weight(&self) -> usize {
         let texts = [self.from.as_str(), self.to.as_str(), &self.erasures];
-        let segment = self.segment.as_ref().map_or(0, String::len);
-        size_of::<Self>() + segment + texts.iter().map(|text| text.len()).sum::<usize>()
+        let subject = match &self.subject {
+            Subject::Matrices => 0,
+            Subject::Moved(segment) | Subject::Members(segment) => segment.len(),
+            Subject::Values(feature) => feature.view.len() + feature.feature.len(),
+        };
+        size_of::<Self>() + subject + texts.iter().map(|text| text.len()).sum::<usize>()
     }
 }
 
 /// Result of a comparison.
 #[derive(Debug, Clone)]
-enum Comparison {
+pub(super) enum Comparison {
     Migration(Arc<MigrationMatrices>),
     Moved(Moved),
+    Changes(Arc<ChangeList>),
 }
 
 impl Comparison {
@@ -158,6 +175,7 @@ impl Comparison {
         let own = match self {
             Self::Migration(changes) => changes.weight(),
             Self::Moved(_) => 0,
+            Self::Changes(list) => list.bytes(),
         };
         own + size_of::<Self>() + ENTRY_BYTES
     }
@@ -174,7 +192,7 @@ impl Comparisons {
 
     /// Returns the comparison `key` from the cache, or computes it with `compute`. Concurrent calls with the
     /// same key share one computation, which runs to its end even if all callers are dropped.
-    async fn get_or_compute(
+    pub(super) async fn get_or_compute(
         &self,
         key: ComparisonKey,
         compute: impl Future<Output = Result<Comparison, Arc<SnapshotError>>> + Send + 'static,
@@ -207,7 +225,7 @@ impl Serving {
         to: &Arc<Manifest>,
     ) -> Result<Arc<MigrationMatrices>, ReadError> {
         let (before, after, forgotten) = (self.files(from), self.files(to), self.erasures());
-        let key = ComparisonKey::new(from, to, &forgotten, None);
+        let key = ComparisonKey::new(from, to, &forgotten, Subject::Matrices);
         let compute = async move {
             let changes = compare(&before, &after, &forgotten).await?;
             Ok(Comparison::Migration(Arc::new(changes)))
@@ -241,7 +259,7 @@ impl Serving {
             let (was, is) = (sorted_members(&before, &name).await?, sorted_members(&after, &name).await?);
             Ok(Comparison::Moved(Moved { added: count_not_in(&is, &was), dropped: count_not_in(&was, &is) }))
         };
-        let key = ComparisonKey::new(from, to, &self.erasures(), Some(segment));
+        let key = ComparisonKey::new(from, to, &self.erasures(), Subject::Moved(segment.to_owned()));
         match self.comparisons.get_or_compute(key, compute).await {
             Ok(Comparison::Moved(moved)) => Ok(Some(moved)),
             Ok(_) => Ok(None),

@@ -14,12 +14,13 @@ use tokio::sync::OnceCell;
 use super::{
     ReadError,
     audience_cache::{AudienceCache, SnapshotSets},
+    membership_place::MembershipPlace,
 };
 use crate::{
     audience::{Bitmap, figures::Figures},
     feature::ViewKeys,
     snapshot::{
-        Current, Forgotten, Manifest, SnapshotFiles,
+        Current, Forgotten, Manifest, SnapshotFiles, Statistics,
         reader::{BlockCache, ErasedTotals, Gaps, SnapshotReader},
         rfc3339,
     },
@@ -53,6 +54,8 @@ pub struct Served {
     pub tag: Bytes,
     /// Weak entity tag of responses with masked personal values.
     pub masked_tag: Bytes,
+    /// Place of the segments of a customer in the rows; `None` for a snapshot of a version without them.
+    pub(super) memberships: Option<Arc<MembershipPlace>>,
     pub(super) reader: Arc<SnapshotReader>,
     /// Erasure list.
     pub(super) forgotten: Arc<Forgotten>,
@@ -64,6 +67,8 @@ pub struct Served {
     pub(super) figures: OnceCell<HashMap<String, Figures>>,
     /// Figures of the erased customers, read on first use.
     pub(super) erased_totals: OnceCell<ErasedTotals>,
+    /// Statistics of the features, read on first use; `None` in a snapshot of a version without them.
+    pub(super) statistics: OnceCell<Arc<Option<Statistics>>>,
     /// Columns and sets for audiences, in memory.
     pub(super) sets: Arc<SnapshotSets>,
 }
@@ -90,6 +95,7 @@ impl Served {
             personal,
             tag: tag(publish, &manifest, &Forgotten::default(), ""),
             masked_tag: tag(publish, &manifest, &Forgotten::default(), MASKED),
+            memberships: MembershipPlace::of(&manifest).map(Arc::new),
             sets: Arc::new(sets.open(files.clone())),
             reader: Arc::new(SnapshotReader::new(files, blocks)),
             manifest,
@@ -98,6 +104,7 @@ impl Served {
             erased: OnceCell::new(),
             figures: OnceCell::new(),
             erased_totals: OnceCell::new(),
+            statistics: OnceCell::new(),
         }
     }
 

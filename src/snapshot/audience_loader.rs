@@ -18,7 +18,10 @@ use super::{
     writer::ID,
 };
 use crate::{
-    audience::{Bitmap, ColumnBuilder, FeatureColumn, FeatureName},
+    audience::{
+        Bitmap, ColumnBuilder, FeatureColumn, FeatureName,
+        statistics::{FeatureStatistics, TextCounter},
+    },
     feature::PackedTexts,
 };
 
@@ -62,19 +65,77 @@ impl AudienceLoader {
     /// # Errors
     /// Same errors as [`AudienceLoader::ids`].
     pub async fn feature(&self, name: &FeatureName) -> Result<FeatureColumn, SnapshotError> {
-        let mut builder = ColumnBuilder::new(self.customers());
-        let path = name.to_string();
-        let mut batches = self.files.columns(&[&path]);
-        while let Some(batch) = batches.try_next().await? {
-            let missing = || self.damaged(&format!("the column {path} is missing"));
-            let view: &ArrayRef = batch.column_by_name(&name.view).ok_or_else(missing)?;
-            let values = column(&batch, &path).ok_or_else(missing)?;
-            let pushed = builder.push(values.as_ref(), |row| view.is_null(row));
-            pushed.map_err(|why| self.damaged(&format!("column {path}: {why}")))?;
+        let column = self.load(std::slice::from_ref(name), ColumnBuilder::new).await?.pop();
+        column.ok_or(SnapshotError::Internal { why: "a column was not loaded" })
+    }
+
+    /// Loads several features of all customers in one pass, in the order of `names`. Of lists, only nulls are
+    /// loaded.
+    ///
+    /// # Errors
+    /// Same errors as [`AudienceLoader::ids`].
+    pub async fn features_without_lists(
+        &self,
+        names: &[FeatureName],
+    ) -> Result<Vec<FeatureColumn>, SnapshotError> {
+        self.load(names, ColumnBuilder::without_lists).await
+    }
+
+    async fn load(
+        &self,
+        names: &[FeatureName],
+        builder: fn(usize) -> ColumnBuilder,
+    ) -> Result<Vec<FeatureColumn>, SnapshotError> {
+        let mut builders: Vec<ColumnBuilder> = names.iter().map(|_| builder(self.customers())).collect();
+        let push = |at: usize, values: &dyn Array, view: &ArrayRef| {
+            builders[at].push(values, |row| view.is_null(row))
+        };
+        self.scan(names, push).await?;
+        let mut columns = Vec::with_capacity(builders.len());
+        for builder in builders {
+            let column = run_blocking("build a column", || builder.finish()).await?;
+            self.check_count(column.nulls.len())?;
+            columns.push(column);
         }
-        let column = run_blocking("build a column", || builder.finish()).await?;
-        self.check_count(column.nulls.len())?;
-        Ok(column)
+        Ok(columns)
+    }
+
+    /// Computes the statistics of several features that are texts, in one pass and in the order of `names`.
+    ///
+    /// # Errors
+    /// Same errors as [`AudienceLoader::ids`].
+    pub async fn text_statistics(
+        &self,
+        names: &[FeatureName],
+    ) -> Result<Vec<FeatureStatistics>, SnapshotError> {
+        let mut counters: Vec<TextCounter> = names.iter().map(|_| TextCounter::new()).collect();
+        let push = |at: usize, values: &dyn Array, view: &ArrayRef| {
+            counters[at].push(values, |row| view.is_null(row))
+        };
+        self.scan(names, push).await?;
+        Ok(counters.into_iter().map(TextCounter::finish).collect())
+    }
+
+    /// Reads the features `names` of all customers, and passes the values of each batch to `push`: the index
+    /// of the feature, its values, and the view, which is null for absent customers.
+    async fn scan(
+        &self,
+        names: &[FeatureName],
+        mut push: impl FnMut(usize, &dyn Array, &ArrayRef) -> Result<(), String>,
+    ) -> Result<(), SnapshotError> {
+        let paths: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let wanted: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let mut batches = self.files.columns(&wanted);
+        while let Some(batch) = batches.try_next().await? {
+            for (at, (name, path)) in names.iter().zip(&paths).enumerate() {
+                let missing = || self.damaged(&format!("the column {path} is missing"));
+                let view: &ArrayRef = batch.column_by_name(&name.view).ok_or_else(missing)?;
+                let values = column(&batch, path).ok_or_else(missing)?;
+                let pushed = push(at, values.as_ref(), view);
+                pushed.map_err(|why| self.damaged(&format!("column {path}: {why}")))?;
+            }
+        }
+        Ok(())
     }
 
     /// Loads the members of a segment, given all ids. A segment without a ranking is empty.

@@ -99,11 +99,16 @@ impl SnapshotFiles {
 
     /// Reads `range` of a file.
     pub(super) async fn read(&self, file: usize, range: Range<u64>) -> Result<Bytes, SnapshotError> {
-        let (path, LakeReads { permits, deadline, metrics }) = (self.path(file), &self.reads);
+        self.read_object(&self.path(file), range).await
+    }
+
+    /// Reads `range` of the object `path`.
+    pub(super) async fn read_object(&self, path: &Path, range: Range<u64>) -> Result<Bytes, SnapshotError> {
+        let LakeReads { permits, deadline, metrics } = &self.reads;
         metrics.lake_reads.inc();
         let read = async {
             let _permit = permits.acquire().await;
-            self.lake.get_range(&path, range).await
+            self.lake.get_range(path, range).await
         };
         let error = match tokio::time::timeout(*deadline, read).await {
             Ok(Ok(bytes)) => {

@@ -71,6 +71,10 @@ pub struct Manifest {
     pub sources: Vec<RawSource>,
     /// Files of the snapshot.
     pub files: Vec<FileEntry>,
+    /// File with the statistics of the features; absent in snapshots of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub statistics: Option<StatisticsFile>,
     /// Durations of the stages of the build.
     pub stages: Vec<Stage>,
 }
@@ -270,6 +274,20 @@ pub struct FileEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "18287")]
     pub last: Option<String>,
+}
+
+/// The file with the statistics of the features.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatisticsFile {
+    /// Path in the folder of the snapshot.
+    #[schema(example = "statistics.json")]
+    pub path: String,
+    /// Size in bytes.
+    #[schema(example = 48_112)]
+    pub bytes: u64,
+    /// SHA-256 of its content.
+    #[schema(example = "7d865e959b2466918c9863afca942d0fb89d7c9ac0c99bafc3749504ded97730")]
+    pub sha256: String,
 }
 
 /// A stage of a build.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Manifest, SegmentStats};
 use crate::{
     config::ColumnRef,
-    feature::{SegmentKind, feature_name},
+    feature::{SEGMENTS_VIEW, SegmentKind, feature_name},
 };
 
 impl Manifest {
@@ -37,11 +37,25 @@ impl Manifest {
     }
 
     fn mark(&mut self, personal: impl Fn(&str, &str) -> bool) {
+        let known = self.personal_segments();
         for view in &mut self.views {
             for feature in &mut view.features {
                 feature.personal |= personal(&view.name, &feature.name);
             }
         }
+        // The build wrote the names of these audiences among those that every caller may see.
+        if self.personal_segments() != known
+            && let Some(view) = self.views.iter_mut().find(|view| view.name == SEGMENTS_VIEW)
+        {
+            view.features.iter_mut().for_each(|feature| feature.personal = true);
+        }
+    }
+
+    /// Returns the names of the audiences that depend on personal features.
+    #[must_use]
+    pub fn personal_segments(&self) -> BTreeSet<String> {
+        let personal = self.segments.iter().filter(|segment| !self.personal_behind(segment).is_empty());
+        personal.map(|segment| segment.name.clone()).collect()
     }
 
     /// Returns the personal features that decide about the members of `segment`, as `view.feature`: those of
@@ -70,12 +84,7 @@ impl Manifest {
 
     /// Removes the figures of audiences that depend on personal features.
     pub fn remove_personal_segments(&mut self) {
-        let personal: BTreeSet<String> = self
-            .segments
-            .iter()
-            .filter(|segment| !self.personal_behind(segment).is_empty())
-            .map(|segment| segment.name.clone())
-            .collect();
+        let personal = self.personal_segments();
         self.segments.retain(|segment| !personal.contains(&segment.name));
         self.files.retain(|file| file.segment.as_ref().is_none_or(|name| !personal.contains(name)));
     }

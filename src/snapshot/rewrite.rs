@@ -30,6 +30,7 @@ use super::{
     reader::SnapshotReader,
     retention,
     segment_tally::SegmentTally,
+    statistics::write_statistics,
     writer::{ID, PartWriter, customers_properties, ranking_properties, rows_properties},
 };
 use crate::{
@@ -120,7 +121,11 @@ async fn write(
         ..manifest.as_ref().clone()
     };
     new.warnings.retain(|warning| warning.customer_id.as_ref().is_none_or(|id| !forgotten.contains(id)));
-    new.segments = segments(lake, &Arc::new(new.clone())).await?;
+    let written = Arc::new(new.clone());
+    new.segments = segments(lake, &written).await?;
+    if manifest.statistics.is_some() {
+        new.statistics = Some(write_statistics(lake, &written).await?);
+    }
     Ok(new)
 }
 

@@ -99,6 +99,8 @@ fn requests(document: &Value, snapshot: &str) -> Vec<Request> {
                     ("id", path) if path.starts_with("/v1/products") => "p1".to_owned(),
                     ("name", path) if path.starts_with("/v1/segments") => "loyal".to_owned(),
                     ("views", _) => "contact,profile".to_owned(),
+                    ("view", _) => "contact".to_owned(),
+                    ("where", _) => "segment:loyal or rfm.monetary > 0".to_owned(),
                     _ if parameter["required"] == true => parameter["example"].as_str().unwrap().to_owned(),
                     _ => continue,
                 };
@@ -174,7 +176,9 @@ async fn check_scopes(toml: &str, keyless: &[Scope]) {
             match expected {
                 401 => {
                     assert_eq!(answer.problem(), "unauthorized", "{path} as {name}");
-                    assert_eq!(answer.header("www-authenticate"), "Bearer");
+                    let ways = answer.headers.get_all("www-authenticate").iter();
+                    let ways: Vec<&str> = ways.map(|way| way.to_str().unwrap()).collect();
+                    assert_eq!(ways, ["Bearer", "Basic realm=\"larder\", charset=\"UTF-8\""]);
                 }
                 403 => {
                     assert_eq!(answer.problem(), "forbidden", "{path} as {name}");
@@ -203,7 +207,9 @@ async fn check_scopes(toml: &str, keyless: &[Scope]) {
     shown.dedup();
     let writing = [
         "/get-online-features",
+        "/v1/audiences",
         "/v1/audiences/export",
+        "/v1/changes",
         "/v1/churn",
         "/v1/churn/export",
         "/v1/customers/batch",
@@ -211,6 +217,7 @@ async fn check_scopes(toml: &str, keyless: &[Scope]) {
         "/v1/customers/{id}/history",
         "/v1/segments/{name}/customers",
         "/v1/segments/{name}/export",
+        "/v1/views/{view}/statistics",
     ];
     for template in writing {
         assert!(shown.contains(&template), "{template} never showed a personal value: {shown:?}");
@@ -254,6 +261,39 @@ async fn without_keys_loopback_has_all_scopes_and_anonymous_has_not() {
     let service = closed.open().await;
     assert_eq!(service.get("/v1/customers/17850").await.status, 401);
     assert_eq!(service.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn key_is_the_password_of_basic_with_any_user() {
+    let service = shop(&format!(
+        "{}[[keys]]\nname = \"slow\"\nhash = \"sha256:{}\"\nscopes = [\"features\"]\nrate = 1\n",
+        keys(CALLERS),
+        larder::snapshot::hex(&digest(key("slow").as_bytes()))
+    ))
+    .open()
+    .await;
+    let basic = async |user: &str, name: &str, path: &str| {
+        let request = service.client.get(format!("{}{path}", service.url));
+        service.send(request.basic_auth(user, Some(key(name)))).await
+    };
+    for user in ["", "excel", "a b"] {
+        let masked = basic(user, "features", "/v1/customers/17850").await;
+        assert!(masked.status == 200 && !shows(&masked), "{}", masked.text);
+        assert!(shows(&basic(user, "reader", "/v1/customers/17850").await));
+        assert_eq!(basic(user, "features", "/metrics").await.problem(), "forbidden");
+        assert_eq!(basic(user, "stranger", "/v1/views").await.status, 401);
+    }
+    assert_eq!(basic("x", "features", "/v1/segments/loyal/customers?views=rfm").await.status, 200);
+    // The rate is that of the key, however the key is sent.
+    let limited = eventually(|| basic("x", "slow", "/v1/views"), |answer| answer.status == 429).await;
+    assert!(limited.header("retry-after").parse::<u64>().unwrap() > 0);
+    assert_eq!(get(&service, "/v1/views", "slow").await.status, 429);
+    // A proxy's own password does not hide the key in `X-API-Key`; without one, it is no key.
+    let request = service.client.get(format!("{}/v1/views", service.url)).basic_auth("proxy", Some("secret"));
+    assert_eq!(service.send(request.try_clone().unwrap()).await.status, 401);
+    assert_eq!(service.send(request.header("x-api-key", key("features"))).await.status, 200);
+    let malformed = service.client.get(format!("{}/v1/views", service.url));
+    assert_eq!(service.send(malformed.header("authorization", "Basic %%%")).await.status, 401);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Audiences: grammar, endpoint, limits, named audiences, and a comparison with DuckDB.
 
+mod by_address;
+mod compare;
 mod duckdb;
 mod endpoint;
 mod grammar;

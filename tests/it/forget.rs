@@ -111,7 +111,7 @@ fn without(lists: &Lists, ids: &[&str]) -> Lists {
 /// Asserts that no endpoint returns `id`, whatever `ETag` the request sends, and that every endpoint returns
 /// `other`.
 async fn assert_gone(service: &Service, id: &str, other: &str, tags: &[String]) {
-    for suffix in ["", "/recommendations", "?views=rfm", "/history"] {
+    for suffix in ["", "/segments", "/recommendations", "?views=rfm", "?segments=true", "/history"] {
         let path = format!("/v1/customers/{id}{suffix}");
         let answer = service.get(&path).await;
         assert_eq!(

@@ -28,9 +28,20 @@ impl Cursor {
     /// Reads a cursor of the list named `list`.
     pub(crate) fn decode(text: &str, list: &str) -> Result<Self, Problem> {
         let cursor = Self::parse(text).filter(|cursor| cursor.list == list);
-        cursor.ok_or_else(|| {
-            Problem::bad_cursor("not a cursor of this list; use `next` of the last page unchanged")
-        })
+        cursor.ok_or_else(Self::refused)
+    }
+
+    /// Returns the problem of a text that is not a cursor of the list.
+    pub(crate) fn refused() -> Problem {
+        Problem::bad_cursor("not a cursor of this list; use `next` of the last page unchanged")
+    }
+
+    /// Reads a cursor of a list whose name begins with `prefix`. Returns the cursor, and the rest of the
+    /// name.
+    pub(crate) fn decode_any(text: &str, prefix: &str) -> Result<(Self, String), Problem> {
+        let cursor = Self::parse(text).ok_or_else(Self::refused)?;
+        let rest = cursor.list.strip_prefix(prefix).ok_or_else(Self::refused)?.to_owned();
+        Ok((cursor, rest))
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -36,6 +36,23 @@ pub(crate) fn check_query_by<'a>(
     Ok(asked_by)
 }
 
+/// Checks that a request whose address is logged asks by no personal feature.
+pub(crate) fn check_not_personal(asked_by: &[String]) -> Result<(), Problem> {
+    match asked_by {
+        [] => Ok(()),
+        names => Err(Problem::bad_parameter(format!(
+            "the request depends on {}, which is personal, and addresses are logged; use POST with a body",
+            names.join(" and ")
+        ))),
+    }
+}
+
+/// Reads the parameter `name` as a whole number.
+pub(crate) fn whole(name: &str, text: Option<String>) -> Result<Option<u64>, Problem> {
+    let number = text.map(|text| text.parse()).transpose();
+    number.map_err(|_| Problem::bad_parameter(format!("`{name}` must be a whole number")))
+}
+
 /// Checks that the field `name` of a body is within `least` and `most`.
 pub(crate) fn number(name: &str, number: u64, least: u64, most: u64) -> Result<usize, Problem> {
     match usize::try_from(number) {

@@ -55,6 +55,17 @@ impl FromPath for SegmentName {
     }
 }
 
+/// The name of a view, which may not exist.
+#[derive(Debug)]
+pub(crate) struct ViewName(pub(crate) String);
+
+impl FromPath for ViewName {
+    fn read(text: Option<&str>) -> Result<Self, Problem> {
+        let name = text.ok_or_else(|| Problem::unknown_view("the name of a view must be UTF-8"))?;
+        Ok(Self(name.to_owned()))
+    }
+}
+
 /// The id of a product, which may not exist.
 #[derive(Debug)]
 pub(crate) struct ProductId(pub(crate) String);

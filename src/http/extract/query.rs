@@ -29,6 +29,15 @@ pub(crate) fn limit(text: Option<&str>, default: usize, most: usize) -> Result<u
     }
 }
 
+/// Reads the parameter `name`, which is `true` or `false`, the default.
+pub(crate) fn flag(name: &str, text: Option<&str>) -> Result<bool, Problem> {
+    match text {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Problem::bad_parameter(format!("`{name}` must be true or false"))),
+    }
+}
+
 /// Returns the names in a list such as `rfm, churn`.
 pub(crate) fn names(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|name| !name.is_empty())

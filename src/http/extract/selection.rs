@@ -3,7 +3,7 @@
 use super::query::names;
 use crate::{
     config::Scope,
-    feature::{FeatureView, near},
+    feature::{FeatureView, SEGMENTS_VIEW, near},
     http::{
         access::Access,
         problem::{Problem, excerpt},
@@ -14,8 +14,10 @@ use crate::{
 /// Views by their places in the manifest, each whole or with some of its features.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Selection {
-    /// `None` selects all views.
+    /// `None` selects the default views: all but the view `segments`.
     pub(crate) views: Option<Vec<SelectedView>>,
+    /// Whether the names of each customer's segments are written beside the views.
+    pub(crate) segments: bool,
     /// Whether personal values are written as `null`.
     pub(crate) masked: bool,
 }
@@ -28,14 +30,14 @@ pub(crate) struct SelectedView {
 }
 
 impl Selection {
-    /// Selects every view.
+    /// Selects the default views.
     pub(crate) fn all(access: &Access) -> Self {
-        Self { views: None, masked: !access.has(Scope::Pii) }
+        Self { views: None, segments: false, masked: !access.has(Scope::Pii) }
     }
 
     /// Selects no view.
     pub(crate) fn none() -> Self {
-        Self { views: Some(Vec::new()), masked: true }
+        Self { views: Some(Vec::new()), segments: false, masked: true }
     }
 
     /// Whether no view is selected.
@@ -45,7 +47,18 @@ impl Selection {
 
     /// Returns the selected personal features, as `view.feature`.
     pub(crate) fn personal<'a>(&self, served: &'a Served) -> Vec<&'a str> {
-        let Some(views) = &self.views else { return served.personal.iter().map(String::as_str).collect() };
+        let mut personal = self.personal_of_views(served);
+        if self.segments {
+            let names = served.segments_personal().iter().map(String::as_str);
+            personal.extend(names.filter(|name| !personal.contains(name)).collect::<Vec<_>>());
+        }
+        personal
+    }
+
+    fn personal_of_views<'a>(&self, served: &'a Served) -> Vec<&'a str> {
+        let Some(views) = &self.views else {
+            return served.default_personal().iter().map(String::as_str).collect();
+        };
         let is_selected = |view: usize, place: usize| {
             let mut views = views.iter().filter(|selected| selected.view == view);
             views.any(|selected| selected.features.as_ref().is_none_or(|places| places.contains(&place)))
@@ -54,6 +67,14 @@ impl Selection {
         let places = keys.flat_map(|(view, keys)| keys.personal().iter().map(move |place| (view, *place)));
         let named = places.zip(served.personal.iter());
         named.filter(|((view, place), _)| is_selected(*view, *place)).map(|(_, name)| name.as_str()).collect()
+    }
+
+    /// Adds the names of each customer's segments, which a snapshot of an earlier version does not have.
+    pub(crate) fn with_segments(self, served: &Served) -> Result<Self, Problem> {
+        if served.has_segments() {
+            return Ok(Self { segments: true, ..self });
+        }
+        Err(unknown_view(&served.manifest.views, SEGMENTS_VIEW))
     }
 
     /// Returns the selected personal features that the caller must not see, as `view.feature`.
@@ -98,13 +119,14 @@ impl Selection {
             places.dedup();
         }
         let mut in_order = selected.iter().enumerate();
-        let is_all = selected.len() == served.keys.len()
+        let is_all = selected.len() == served.default_views()
             && in_order.all(|(place, selected)| place == selected.view && selected.features.is_none());
-        Ok(Self { views: if is_all { None } else { Some(selected) }, masked: !access.has(Scope::Pii) })
+        let views = if is_all { None } else { Some(selected) };
+        Ok(Self { views, segments: false, masked: !access.has(Scope::Pii) })
     }
 }
 
-fn unknown_view(views: &[FeatureView], name: &str) -> Problem {
+pub(crate) fn unknown_view(views: &[FeatureView], name: &str) -> Problem {
     let known: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
     Problem::unknown_view(format!("there is no view `{}`; there are {}", excerpt(name), known.join(", ")))
 }

@@ -1,10 +1,14 @@
 //! The gate: finds the caller of a request by its API key, and checks the scope, the expiry and the rate
 //! limit.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use subtle::ConstantTimeEq;
 
 use crate::{
@@ -112,7 +116,7 @@ impl Callers {
         if self.has_keys()
             && let Some(key) = api_key(headers)
         {
-            let digest = digest(key);
+            let digest = digest(&key);
             let known = self.keys.get(&prefix(&digest)).into_iter().flatten();
             let found = known.into_iter().find(|known| known.digest.ct_eq(&digest).into());
             return found.map(|found| &found.access).ok_or_else(|| Problem::unauthorized("unknown API key"));
@@ -121,7 +125,7 @@ impl Callers {
             // If keys exist, a caller without one gets 401 (send a key) rather than 403.
             Some(access) if access.has(scope) || !self.has_keys() => Ok(access),
             _ => {
-                let how = "send it as `Authorization: Bearer …` or as `X-API-Key`";
+                let how = "send it as `Authorization: Bearer …`, as `X-API-Key`, or as the password of Basic";
                 Err(Problem::unauthorized(format!("an API key with the scope `{scope}` is required; {how}")))
             }
         }
@@ -141,11 +145,52 @@ fn prefix(digest: &KeyDigest) -> [u8; 8] {
     std::array::from_fn(|at| digest[at])
 }
 
-/// Returns the key in `Authorization: Bearer …`, or else in `X-API-Key`.
-fn api_key(headers: &HeaderMap) -> Option<&[u8]> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
-        let (scheme, key) = value.as_bytes().split_at_checked("bearer ".len())?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
-    });
-    bearer.or_else(|| headers.get(API_KEY).map(|value| value.as_bytes().trim_ascii()))
+/// Returns the key in `Authorization: Bearer …`, else in `X-API-Key`, else the password in `Authorization:
+/// Basic …`. Basic comes last, since a proxy may ask for it for itself and pass it on.
+fn api_key(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
+    let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    if let Some(key) = authorization.and_then(|value| credentials(value, b"bearer ")) {
+        return Some(Cow::Borrowed(key));
+    }
+    if let Some(key) = headers.get(API_KEY) {
+        return Some(Cow::Borrowed(key.as_bytes().trim_ascii()));
+    }
+    authorization.and_then(|value| credentials(value, b"basic ")).map(|encoded| Cow::Owned(password(encoded)))
+}
+
+/// Returns what follows `scheme` in the value of `Authorization`.
+fn credentials<'a>(value: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
+    let (found, credentials) = value.split_at_checked(scheme.len())?;
+    found.eq_ignore_ascii_case(scheme).then(|| credentials.trim_ascii())
+}
+
+/// Returns the password in credentials of the scheme Basic. Malformed credentials have an empty one, which is
+/// no key.
+fn password(encoded: &[u8]) -> Vec<u8> {
+    let mut decoded = BASE64.decode(encoded).unwrap_or_default();
+    let colon = decoded.iter().position(|byte| *byte == b':').unwrap_or(decoded.len());
+    decoded.drain(..decoded.len().min(colon + 1));
+    decoded
+}
+
+/// Base64 of Basic, with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_is_what_follows_the_first_colon() {
+        let text = |encoded: &str| String::from_utf8(password(encoded.as_bytes())).expect("text");
+        assert_eq!(text("ZXhjZWw6bHJkX2E6Yg=="), "lrd_a:b");
+        assert_eq!(text("ZXhjZWw6bHJkX2E6Yg"), "lrd_a:b");
+        assert_eq!(text("OmxyZF9h"), "lrd_a");
+        for malformed in ["", "%%%", "ZXhjZWw=", "ZXhjZWw6"] {
+            assert_eq!(text(malformed), "", "{malformed}");
+        }
+    }
 }

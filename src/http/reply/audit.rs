@@ -111,6 +111,19 @@ pub(crate) fn note_asked(response: &mut Response, access: &Access, read: Persona
     }
 }
 
+/// Notes beside `response` the personal `features` whose values it shows of no single customer. Has no effect
+/// where there are none.
+pub(crate) fn note_values(response: &mut Response, access: &Access, features: Vec<String>) {
+    if features.is_empty() {
+        return;
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    if access.key().is_some() {
+        let read = PersonalData { features, ..PersonalData::default() };
+        response.extensions_mut().insert(AuditNote::Read(read));
+    }
+}
+
 /// Returns the customers that `answers` found.
 pub(crate) fn found(answers: &[Result<CustomerRead, ReadError>]) -> Vec<CustomerId> {
     let rows = answers.iter().flatten().filter_map(|answer| answer.row.as_ref());

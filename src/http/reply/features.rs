@@ -50,9 +50,10 @@ pub(crate) fn write_masked(selection: &Selection, served: &Served, out: &mut Vec
         out.extend_from_slice(name.as_bytes());
         before = b"\",\"";
     };
-    match selection.views {
-        None => served.personal.iter().for_each(|name| write(name)),
-        Some(_) => selection.personal(served).into_iter().for_each(&mut write),
+    if selection.views.is_none() && !selection.segments {
+        served.default_personal().iter().for_each(|name| write(name));
+    } else {
+        selection.personal(served).into_iter().for_each(&mut write);
     }
     if before.len() == 3 {
         out.extend_from_slice(b"\"]");
@@ -64,9 +65,9 @@ pub(crate) fn write_masked(selection: &Selection, served: &Served, out: &mut Vec
 pub(crate) fn write_views(selection: &Selection, served: &Served, row: &Row, tier: Tier, out: &mut Vec<u8>) {
     let Some(views) = &selection.views else {
         if tier == Tier::Memory {
-            return row.write(&served.keys, selection.masked, out);
+            return row.write(&served.keys[..served.default_views()], selection.masked, out);
         }
-        return write_object(0..served.keys.len(), out, |view, out| {
+        return write_object(0..served.default_views(), out, |view, out| {
             served.keys[view].write(row.views.get(view), selection.masked, out);
         });
     };
@@ -77,6 +78,14 @@ pub(crate) fn write_views(selection: &Selection, served: &Served, row: &Row, tie
             Some(places) => keys.write_some(values, places, selection.masked, out),
         }
     });
+}
+
+/// Appends `,"segments":["champions","churn_low"]` if the names of segments are selected.
+pub(crate) fn write_segments(selection: &Selection, served: &Served, row: &Row, out: &mut Vec<u8>) {
+    if selection.segments {
+        out.extend_from_slice(b",\"segments\":");
+        write_json(served.segments_of(row, !selection.masked), out);
+    }
 }
 
 /// Appends an object whose members `write` appends.
@@ -119,6 +128,7 @@ pub(crate) fn write_result(
                     write_freshness(served, Some(answer), out);
                 }
                 write_tier(answer.tier, out);
+                write_segments(selection, served, row, out);
                 out.extend_from_slice(b",\"views\":");
                 write_views(selection, served, row, answer.tier, out);
             }

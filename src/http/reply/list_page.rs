@@ -81,6 +81,17 @@ pub(crate) struct ListPage {
     pub(crate) members: MemberPage,
     /// Personal features that the list is filtered, ordered or broken down by.
     pub(crate) asked_by: Vec<String>,
+    /// More fields of each member, as JSON with a leading comma; empty if there are none.
+    pub(crate) details: Vec<String>,
+    /// Personal features whose values are in `details`.
+    pub(crate) shown: Vec<String>,
+}
+
+impl ListPage {
+    /// Creates a page whose members have no more fields than rank, id and views.
+    pub(crate) fn new(list: String, members: MemberPage, asked_by: Vec<String>) -> Self {
+        Self { list, members, asked_by, details: Vec::new(), shown: Vec::new() }
+    }
 }
 
 /// Reads the selected views of the members, and writes the page behind what `head` makes of the common part.
@@ -91,7 +102,8 @@ pub(crate) async fn respond<H: Serialize>(
     head: impl FnOnce(PageHead) -> H,
 ) -> Result<Response, Problem> {
     let SnapshotRead { app, served, access, .. } = read;
-    let ListPage { list, members: MemberPage { customers, total, next, tier }, asked_by } = page;
+    let ListPage { list, members, asked_by, details, shown } = page;
+    let MemberPage { customers, total, next, tier } = members;
     let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
     access.charge(ids.len() as u64)?;
     let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await? };
@@ -109,6 +121,7 @@ pub(crate) async fn respond<H: Serialize>(
         write_json(rank + 1, &mut out);
         out.extend_from_slice(b",\"customer_id\":");
         write_json(id.as_str(), &mut out);
+        out.extend_from_slice(details.get(at).map_or(&[], |more| more.as_bytes()));
         out.extend_from_slice(b",\"views\":");
         match rows.get(at) {
             None => out.extend_from_slice(b"{}"),
@@ -125,7 +138,7 @@ pub(crate) async fn respond<H: Serialize>(
         audit::note(&mut response, access, || selection.personal(served), || audit::found(&rows));
     } else {
         let features = if selection.masked { Vec::new() } else { selection.personal(served) };
-        let features = features.into_iter().map(str::to_owned).collect();
+        let features = features.into_iter().map(str::to_owned).chain(shown).collect();
         let read = PersonalData { features, asked_by, total: Some(total), customers: ids };
         audit::note_asked(&mut response, access, read);
     }

@@ -1,22 +1,29 @@
-//! `POST /v1/audiences`: any expression over segments and features, with counts and a page of members.
+//! `POST` and `GET /v1/audiences`: any expression over segments and features, with counts and a page of
+//! members.
 
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    audience::FeatureValue,
     http::{
         Problem,
         extract::{
-            JsonBody, Selection, SnapshotRead,
-            expression::{check_query_by, expression, feature, number, order_by},
+            JsonBody, Query, Selection, SnapshotRead,
+            expression::{check_not_personal, check_query_by, expression, feature, number, order_by, whole},
+            flag, names,
         },
-        reply::{ListPage, MinCount, Page, PageHead, list_page, raw},
+        reply::{self, ListPage, MinCount, Page, PageHead, list_page, raw},
     },
     serving::{Audience, AudienceRequest, Breakdown, Parts},
 };
+
+mod comparison;
+
+use comparison::ComparisonAnswer;
 
 /// An audience, and the parts of the answer.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -47,6 +54,9 @@ pub(crate) struct AudienceBody {
     order_by: Option<String>,
     /// A feature to group the members by.
     breakdown: Option<BreakdownBody>,
+    /// Whether the answer compares the members with all customers, feature by feature; by default not.
+    #[schema(example = true)]
+    compare: Option<bool>,
 }
 
 /// The grouping of an audience.
@@ -63,6 +73,41 @@ pub(crate) struct BreakdownBody {
     /// members.
     #[schema(minimum = 2, maximum = 100, example = json!(null))]
     buckets: Option<u64>,
+}
+
+/// An audience in an address, and the parts of the answer.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AudienceQuery {
+    /// The expression, in the syntax of `POST /v1/audiences`, URL-encoded. It must not depend on personal
+    /// features.
+    #[param(max_length = 8192, example = "segment:champions and rfm.monetary >= 1000")]
+    r#where: String,
+    /// Number of members on the page, 0 to 1,000; by default 100. With 0 the answer has counts only.
+    #[param(value_type = Option<u32>, minimum = 0, maximum = 1000, example = 10)]
+    limit: Option<String>,
+    /// `next` of the previous page, with the same `where` and `order_by`.
+    cursor: Option<String>,
+    /// Views of each member, separated by commas; by default none.
+    #[param(example = "rfm")]
+    views: Option<String>,
+    /// A feature that is a number or a time, then `asc` (the default) or `desc`; by default `rfm.monetary
+    /// desc`.
+    #[param(example = "rfm.monetary desc")]
+    order_by: Option<String>,
+    /// A feature to group the members by.
+    #[param(example = "rfm.segment")]
+    breakdown: Option<String>,
+    /// Number of values of the breakdown, the most frequent first, 1 to 1,000; by default 20.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    top: Option<String>,
+    /// Number of quantile buckets of the breakdown, for a number or a time, 2 to 100.
+    #[param(value_type = Option<u32>, minimum = 2, maximum = 100)]
+    buckets: Option<String>,
+    /// Whether the answer compares the members with all customers, feature by feature; by default not.
+    #[param(value_type = Option<bool>)]
+    compare: Option<String>,
 }
 
 /// An audience: figures of all members, and a page of members.
@@ -89,6 +134,10 @@ pub(crate) struct AudiencePage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     breakdown: Option<BreakdownAnswer>,
+    /// The features that distinguish the members from all customers, where requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    comparison: Option<ComparisonAnswer>,
     /// Possible mistakes in the expression, such as a text that no customer has.
     hints: Vec<Hint>,
 }
@@ -120,20 +169,6 @@ pub(crate) struct BreakdownAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!(null))]
     min_count: Option<u64>,
-}
-
-/// A value of a feature: text, a number or a boolean.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-#[schema(example = "Germany")]
-#[expect(dead_code, reason = "values are JSON text already; this is the shape for the OpenAPI document")]
-pub(crate) enum FeatureValue {
-    /// Text; a time is text in RFC 3339.
-    Text(String),
-    /// A number.
-    Number(f64),
-    /// A boolean.
-    Boolean(bool),
 }
 
 /// A value and its members.
@@ -198,19 +233,63 @@ pub(crate) struct Hint {
     )
 )]
 pub(crate) async fn query_audience(
-    mut read: SnapshotRead,
+    read: SnapshotRead,
     JsonBody(body): JsonBody<AudienceBody>,
 ) -> Result<Response, Problem> {
+    respond(read, body, false).await
+}
+
+/// Query an audience by address
+///
+/// Answers as the POST request does, for programs that can send no body. Since addresses are logged, the
+/// expression, the order and the breakdown must not depend on personal features.
+#[utoipa::path(
+    get, path = "/v1/audiences", tag = "segments", operation_id = "get_audience",
+    params(AudienceQuery),
+    responses(
+        (status = 200, description = "Figures of the audience, and a page of members",
+            body = Page<AudiencePage>),
+        (status = 304, description = "Not modified since the answer that If-None-Match names"),
+        (status = 400, description = "A bad expression, with its `position`, another bad parameter, or a \
+            personal feature"),
+        (status = 410, description = "The cursor's snapshot was removed"),
+    )
+)]
+pub(crate) async fn get_audience(
+    read: SnapshotRead,
+    Query(query): Query<AudienceQuery>,
+) -> Result<Response, Problem> {
+    respond(read, query.body()?, true).await.map_err(Problem::of_query)
+}
+
+/// Answers the request `body`, which came in an address if `by_address`.
+async fn respond(mut read: SnapshotRead, body: AudienceBody, by_address: bool) -> Result<Response, Problem> {
     let mut request = parse(&body)?;
     let list = list_name(&request);
     request.offset = read.resume(body.cursor.as_deref(), &list).await?;
     let SnapshotRead { app, served, access, .. } = &read;
     let others = request.breakdown.iter().map(|by| &by.feature).chain([&request.order_by.0]);
-    let asked_by = check_query_by(access, served, &request.expression, others)?;
+    let mut asked_by = check_query_by(access, served, &request.expression, others)?;
+    if by_address {
+        check_not_personal(&asked_by)?;
+        if let Some(response) = reply::not_modified(&read) {
+            return Ok(response);
+        }
+    }
     let selection = Selection::named(served, access, body.views.iter().flatten().map(String::as_str), [])?;
-    let Audience { figures, members, parts, hints } = app.serving.audience(served, &request).await?;
+    if body.compare == Some(true) {
+        request.compare = Some(comparison::request(&read));
+    }
+    let Audience { figures, members, parts, comparison, hints } =
+        app.serving.audience(served, &request).await?;
     let least = MinCount::of(app, access);
     least.check_audience(figures.size as u64)?;
+    if let Some(comparison) = &comparison {
+        comparison::check_others(&read, comparison.sizes)?;
+        asked_by.extend(comparison::personal(&read, comparison));
+        asked_by.sort_unstable();
+        asked_by.dedup();
+    }
     let breakdown = request.breakdown.zip(parts);
     let head = |head| {
         let [mean_r_score, mean_f_score, mean_m_score] = figures.mean_scores;
@@ -222,10 +301,36 @@ pub(crate) async fn query_audience(
             mean_f_score,
             mean_m_score,
             breakdown: breakdown.map(|(by, parts)| BreakdownAnswer::new(&by, parts, least)),
+            comparison: comparison.map(|comparison| ComparisonAnswer::new(comparison, least)),
             hints: hints.into_iter().map(|(position, message)| Hint { position, message }).collect(),
         }
     };
-    list_page::respond(&read, &selection, ListPage { list, members, asked_by }, head).await
+    list_page::respond(&read, &selection, ListPage::new(list, members, asked_by), head).await
+}
+
+impl AudienceQuery {
+    /// Returns the same request as a body.
+    fn body(self) -> Result<AudienceBody, Problem> {
+        let breakdown = match self.breakdown {
+            None if self.top.is_some() || self.buckets.is_some() => {
+                return Err(Problem::bad_parameter("`top` and `buckets` need `breakdown`"));
+            }
+            None => None,
+            Some(feature) => {
+                let (top, buckets) = (whole("top", self.top)?, whole("buckets", self.buckets)?);
+                Some(BreakdownBody { feature, top, buckets })
+            }
+        };
+        Ok(AudienceBody {
+            r#where: self.r#where,
+            limit: whole("limit", self.limit)?,
+            cursor: self.cursor,
+            views: self.views.map(|views| names(&views).map(str::to_owned).collect()),
+            order_by: self.order_by,
+            breakdown,
+            compare: Some(flag("compare", self.compare.as_deref())?),
+        })
+    }
 }
 
 impl BreakdownAnswer {
@@ -277,6 +382,7 @@ fn parse(body: &AudienceBody) -> Result<AudienceRequest, Problem> {
         offset: 0,
         limit: number("limit", body.limit.unwrap_or(100), 0, 1_000)?,
         breakdown,
+        compare: None,
     })
 }
 

@@ -76,6 +76,6 @@ pub(crate) async fn list_churn(
     }
     let members = read.app.serving.churn(&read.served, &filter, offset, limit).await?;
     MinCount::of(&read.app, &read.access).check_list(members.total)?;
-    let page = ListPage { list, members, asked_by };
+    let page = ListPage::new(list, members, asked_by);
     list_page::respond(&read, &selection, page, |head| ChurnList { head }).await
 }

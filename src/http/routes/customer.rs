@@ -16,22 +16,25 @@ use crate::{
     http::{
         App, Problem,
         access::Access,
-        extract::{FromPath, PathParam, Query, Selection},
+        extract::{FromPath, PathParam, Query, Selection, flag},
         reply::{
             Freshness, Views, audit, conditional,
-            features::{write_freshness, write_json, write_masked, write_tier, write_views},
+            features::{write_freshness, write_json, write_masked, write_segments, write_tier, write_views},
         },
     },
 };
 
 /// The views that an answer has.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ViewsQuery {
-    /// Names of views, separated by commas; by default all views.
+    /// Names of views, separated by commas; by default all views but `segments`.
     #[param(example = "rfm,behavior")]
     views: Option<String>,
+    /// Whether the answer has the names of the customer's segments; by default not.
+    #[param(value_type = Option<bool>, example = true)]
+    segments: Option<String>,
 }
 
 /// One customer's features.
@@ -49,6 +52,9 @@ pub(crate) struct CustomerFeatures {
     /// are none.
     #[schema(nullable = false, example = json!(["profile.email"]))]
     masked: Option<Vec<String>>,
+    /// Names of the customer's segments, sorted, where requested.
+    #[schema(nullable = false, example = json!(["champions", "churn_low"]))]
+    segments: Option<Vec<String>>,
     /// View → feature → value; null where the customer is absent from the view.
     #[schema(value_type = Views)]
     views: Map<String, Value>,
@@ -75,7 +81,7 @@ pub(crate) async fn get_customer(
     Query(query): Query<ViewsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    respond(&app, &access, id, query.views.as_deref(), &headers).await
+    respond(&app, &access, id, &query, &headers).await
 }
 
 /// Reads the customer whose id is `batch`, the path of the batch endpoint.
@@ -85,7 +91,7 @@ pub(crate) async fn get_customer_named_batch(
     Query(query): Query<ViewsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    respond(&app, &access, CustomerId::read(Some("batch"))?, query.views.as_deref(), &headers).await
+    respond(&app, &access, CustomerId::read(Some("batch"))?, &query, &headers).await
 }
 
 /// Returns the id in `GET /v1/customers/{id}` without a query.
@@ -108,21 +114,25 @@ pub(crate) async fn answer_directly(
     id: &[u8],
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    respond(app, access, CustomerId::read(std::str::from_utf8(id).ok())?, None, headers).await
+    respond(app, access, CustomerId::read(std::str::from_utf8(id).ok())?, &ViewsQuery::default(), headers)
+        .await
 }
 
 async fn respond(
     app: &App,
     access: &Access,
     id: CustomerId,
-    views: Option<&str>,
+    query: &ViewsQuery,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let served = app.serving.current()?;
-    let selection = match views {
+    let mut selection = match &query.views {
         None => Selection::all(access),
         Some(views) => Selection::views(&served, access, views)?,
     };
+    if flag("segments", query.segments.as_deref())? {
+        selection = selection.with_segments(&served)?;
+    }
     // The customer is looked up first: a 304 without a look would tell unknown customers from erased ones.
     let answer = app.serving.customer(&served, &id).await?;
     let Some(row) = &answer.row else {
@@ -142,6 +152,7 @@ async fn respond(
     write_freshness(&served, Some(&answer), &mut out);
     write_tier(answer.tier, &mut out);
     write_masked(&selection, &served, &mut out);
+    write_segments(&selection, &served, row, &mut out);
     out.extend_from_slice(b",\"views\":");
     write_views(&selection, &served, row, answer.tier, &mut out);
     out.push(b'}');

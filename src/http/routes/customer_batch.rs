@@ -28,12 +28,15 @@ pub(crate) struct BatchRequest<'a> {
     #[serde(borrow)]
     #[schema(value_type = Vec<BatchId>, max_items = 1000, example = json!(["17850", 14646, "nobody"]))]
     ids: Vec<&'a RawValue>,
-    /// Names of whole views; by default all views, unless `features` is given.
+    /// Names of whole views; by default all views but `segments`, unless `features` is given.
     #[schema(example = json!(["rfm"]))]
     views: Option<Vec<String>>,
     /// Single features as `view.feature`.
     #[schema(example = json!(["behavior.spend_90d"]))]
     features: Option<Vec<String>>,
+    /// Whether each result has the names of the customer's segments; by default not.
+    #[schema(example = true)]
+    segments: Option<bool>,
 }
 
 /// One result for each id, in the order of the ids.
@@ -68,6 +71,9 @@ pub(crate) struct BatchResult {
     as_of: Option<String>,
     /// The tier that answered, where the customer was found.
     tier: Option<Tier>,
+    /// Names of the customer's segments, sorted, where requested and the customer was found.
+    #[schema(nullable = false, example = json!(["champions", "churn_low"]))]
+    segments: Option<Vec<String>>,
     /// View → feature → value, where the customer was found.
     views: Option<Views>,
     /// `unavailable` where the customer could not be read.
@@ -107,6 +113,8 @@ pub(crate) async fn get_customers(
             Selection::named(&served, &access, views, features.iter().flatten().map(String::as_str))?
         }
     };
+    let selection =
+        if request.segments == Some(true) { selection.with_segments(&served)? } else { selection };
     let answers = app.serving.customers(&served, &ids).await?;
     let rows = answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
     let size: usize = rows.map(|row| served.keys_bytes + row.views.bytes()).sum();

@@ -1,44 +1,30 @@
 //! Exports: all members of a list as CSV, NDJSON or Parquet, streamed.
 
-use std::str::FromStr;
-
-use axum::{
-    body::Body,
-    http::{HeaderName, HeaderValue, header},
-    response::Response,
-};
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    config::Scope,
     http::{
         Problem,
-        access::Access,
         extract::{
             JsonBody, PathParam, Query, SegmentName, SnapshotRead,
             churn_filter::{self, ChurnFilters},
-            expression::{check_query_by, expression, number, order_by},
-            names,
+            expression::{check_not_personal, check_query_by, expression, number, order_by, whole},
+            flag, names,
         },
         problem::unknown_segment,
-        reply::{
-            MinCount,
-            audit::{AuditNote, ExportedList, NO_STORE},
-        },
     },
     serving::{
-        Ranked, Served,
-        export::{
-            CsvForm, Export, ExportColumns, ExportFormat, ExportList, ExportOrder, Formulas, PersonalValues,
-            Platform, Treatment,
-        },
+        Ranked,
+        export::{ExportList, ExportRows},
     },
 };
 
-const SNAPSHOT: HeaderName = HeaderName::from_static("larder-snapshot");
-const AS_OF: HeaderName = HeaderName::from_static("larder-as-of");
-const ROWS: HeaderName = HeaderName::from_static("larder-rows");
+pub(crate) mod changes;
+mod file;
+
+use file::{FileOptions, FileShape, export};
 
 /// Columns, order and format of a file.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -49,7 +35,7 @@ pub(crate) struct ExportQuery {
     #[param(example = "csv")]
     format: Option<String>,
     /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default
-    /// all.
+    /// all but those of `segments`.
     #[param(example = "customer_id,rank,rfm.segment,profile.email")]
     columns: Option<String>,
     /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every
@@ -91,11 +77,51 @@ pub(crate) struct ChurnExportQuery {
     #[param(example = "csv")]
     format: Option<String>,
     /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default
-    /// all.
+    /// all but those of `segments`.
     #[param(example = "customer_id,rank,churn.value_at_risk,churn.action")]
     columns: Option<String>,
     /// `id` (the default), which reads the snapshot once, or `rank`, which reads the snapshot once for every
     /// 65,536 members.
+    #[param(example = "rank")]
+    order: Option<String>,
+    /// `guard` (the default) protects texts in CSV that a spreadsheet would evaluate as formulas; `keep`
+    /// writes all texts unchanged, for programs.
+    #[param(example = "guard")]
+    formulas: Option<String>,
+    /// Whether a CSV file begins with a UTF-8 byte order mark, without which Excel misreads accents; by
+    /// default not.
+    #[param(value_type = Option<bool>, example = true)]
+    bom: Option<String>,
+    /// Advertising platform, `google` or `meta`, that hashes of email addresses and phone numbers are made
+    /// for. Needs the scope `match` or `pii`, and hides other personal values also with `pii`.
+    #[param(example = "google")]
+    platform: Option<String>,
+}
+
+/// An audience in an address; columns, order and format of the file.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AudienceExportQuery {
+    /// The expression, in the syntax of `POST /v1/audiences`, URL-encoded. It must not depend on personal
+    /// features.
+    #[param(max_length = 8192, example = "segment:champions and rfm.monetary >= 1000")]
+    r#where: String,
+    /// A feature that ranks the members, then `asc` (the default) or `desc`; by default `rfm.monetary desc`.
+    #[param(example = "rfm.monetary desc")]
+    order_by: Option<String>,
+    /// Number of members, the first by rank; by default all.
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295_u64, example = 5000)]
+    limit: Option<String>,
+    /// `csv` (the default), `ndjson` or `parquet`.
+    #[param(example = "csv")]
+    format: Option<String>,
+    /// `customer_id`, `rank`, features as `view.feature` and whole views, separated by commas; by default
+    /// all but those of `segments`.
+    #[param(example = "customer_id,rank,rfm.segment")]
+    columns: Option<String>,
+    /// `id`, which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536
+    /// members; by default `rank` with `order_by`, else `id`.
     #[param(example = "rank")]
     order: Option<String>,
     /// `guard` (the default) protects texts in CSV that a spreadsheet would evaluate as formulas; `keep`
@@ -131,7 +157,8 @@ pub(crate) struct AudienceExportBody {
     /// `csv` (the default), `ndjson` or `parquet`.
     #[schema(example = "csv")]
     format: Option<String>,
-    /// `customer_id`, `rank`, features as `view.feature` and whole views; by default all.
+    /// `customer_id`, `rank`, features as `view.feature` and whole views; by default all but those
+    /// of `segments`.
     #[schema(example = json!(["customer_id", "rank", "rfm.segment", "profile.email"]))]
     columns: Option<Vec<String>>,
     /// `id`, which reads the snapshot once, or `rank`, which reads the snapshot once for every 65,536
@@ -181,7 +208,7 @@ pub(crate) async fn export_segment(
     let manifest = &read.served.manifest;
     let segment = manifest.segment(&name).ok_or_else(|| unknown_segment(&name, &manifest.segments))?;
     let asked_by = read.access.check_segment(manifest, segment)?.into_iter().collect();
-    let file = FileShape::of_query(&read, &query)?;
+    let file = query.shape(&read, ExportRows::Members)?;
     export(&read, &name.clone(), ExportList::Segment(name), asked_by, file).await
 }
 
@@ -220,7 +247,8 @@ pub(crate) async fn export_churn(
     } = query;
     let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
     let asked_by = churn_filter::check(&read.served, &read.access, &filter)?;
-    let file = FileShape::of_query(&read, &ExportQuery { format, columns, order, formulas, bom, platform })?;
+    let file = ExportQuery { format, columns, order, formulas, bom, platform };
+    let file = file.shape(&read, ExportRows::Members)?;
     export(&read, "churn", ExportList::Churn(filter), asked_by, file).await
 }
 
@@ -245,12 +273,62 @@ pub(crate) async fn export_audience(
     read: SnapshotRead,
     JsonBody(body): JsonBody<AudienceExportBody>,
 ) -> Result<Response, Problem> {
+    respond(&read, body, false).await
+}
+
+/// Export the members of an audience by address
+///
+/// Answers as the POST request does, for programs that can send no body. Since addresses are logged, the
+/// expression and the order must not depend on personal features.
+#[utoipa::path(
+    get, path = "/v1/audiences/export", tag = "exports", operation_id = "export_audience_by_address",
+    params(AudienceExportQuery),
+    responses(
+        (status = 200, description = "The members; rank 1 is the first by `order_by`", content(
+            (String = "text/csv", example = "customer_id,rank,rfm.segment\r\n14646,1,champions\r\n"),
+            (String = "application/x-ndjson"),
+            (String = "application/vnd.apache.parquet"),
+        )),
+        (status = 400, description = "A bad expression, with its `position`, another bad parameter, or a \
+            personal feature"),
+        (status = 503, description = "The lake cannot be read, or too many exports run"),
+    )
+)]
+pub(crate) async fn export_audience_by_address(
+    read: SnapshotRead,
+    Query(query): Query<AudienceExportQuery>,
+) -> Result<Response, Problem> {
+    let AudienceExportQuery { r#where, order_by, limit, format, columns, order, formulas, bom, platform } =
+        query;
+    let body = AudienceExportBody {
+        r#where,
+        order_by,
+        limit: whole("limit", limit)?,
+        format,
+        columns: columns.map(|columns| names(&columns).map(str::to_owned).collect()),
+        order,
+        formulas,
+        bom: Some(flag("bom", bom.as_deref())?),
+        platform,
+    };
+    respond(&read, body, true).await.map_err(Problem::of_query)
+}
+
+/// Answers the request `body`, which came in an address if `by_address`.
+async fn respond(
+    read: &SnapshotRead,
+    body: AudienceExportBody,
+    by_address: bool,
+) -> Result<Response, Problem> {
     let expression = expression(&body.r#where)?;
     let order_by = order_by(body.order_by.as_deref())?;
     if let Some(limit) = body.limit {
         number("limit", limit, 1, u64::from(u32::MAX))?;
     }
     let asked_by = check_query_by(&read.access, &read.served, &expression, [&order_by.0])?;
+    if by_address {
+        check_not_personal(&asked_by)?;
+    }
     let order = body.order.as_deref().or(body.order_by.as_ref().map(|_| "rank"));
     let options = FileOptions {
         format: body.format.as_deref(),
@@ -259,171 +337,26 @@ pub(crate) async fn export_audience(
         formulas: body.formulas.as_deref(),
         bom: body.bom,
         platform: body.platform.as_deref(),
+        rows: ExportRows::Members,
     };
-    let file = FileShape::new(&read, options, Problem::bad_body)?;
+    let file = FileShape::new(read, options, Problem::bad_body)?;
     let list = ExportList::Audience(Ranked { expression, order_by, limit: body.limit });
-    export(&read, "audience", list, asked_by, file).await
+    export(read, "audience", list, asked_by, file).await
 }
 
-/// Parameters of a file, as the caller gave them.
-struct FileOptions<'a> {
-    format: Option<&'a str>,
-    order: Option<&'a str>,
-    columns: Option<Vec<&'a str>>,
-    formulas: Option<&'a str>,
-    bom: Option<bool>,
-    platform: Option<&'a str>,
-}
-
-/// Columns, format and order of a file.
-struct FileShape {
-    columns: ExportColumns,
-    format: ExportFormat,
-    order: ExportOrder,
-    csv: CsvForm,
-}
-
-impl FileShape {
-    /// Reads the parameters of a request. `refused` makes a problem of an error, which names the parameter.
-    fn new(
-        read: &SnapshotRead,
-        options: FileOptions<'_>,
-        refused: impl Fn(String) -> Problem,
-    ) -> Result<Self, Problem> {
-        let platform = named("platform", options.platform).map_err(&refused)?;
-        let values = personal_values(&read.access, platform)?;
-        Self::with_values(&read.served, options, values).map_err(refused)
-    }
-
-    fn with_values(
-        served: &Served,
-        options: FileOptions<'_>,
-        values: PersonalValues,
-    ) -> Result<Self, String> {
-        let format = named("format", options.format)?.unwrap_or(ExportFormat::Csv);
-        let order = named("order", options.order)?.unwrap_or(ExportOrder::Id);
-        let formulas = named("formulas", options.formulas)?;
-        if format != ExportFormat::Csv && formulas == Some(Formulas::Guard) {
-            return Err(format!("`formulas` can be guard in csv only, not in {format}"));
-        }
-        let bom = options.bom.unwrap_or_default();
-        if bom && format != ExportFormat::Csv {
-            return Err(format!("`bom` can be true in csv only, not in {format}"));
-        }
-        let csv = CsvForm { bom, formulas: formulas.unwrap_or_default() };
-        let columns = match options.columns {
-            None => ExportColumns::all(&served.manifest, values),
-            Some(names) => {
-                let named = ExportColumns::named(&served.manifest, names, values);
-                named.map_err(|error| error.to_string())?
-            }
-        };
-        if columns.is_empty() {
-            return Err("`columns` names no column".to_owned());
-        }
-        Ok(Self { columns, format, order, csv })
-    }
-
-    fn of_query(read: &SnapshotRead, query: &ExportQuery) -> Result<Self, Problem> {
-        let bom = query.bom.as_deref().map(str::parse).transpose();
+impl ExportQuery {
+    /// Reads the columns, order and format of the file. `rows` is the kind of its rows.
+    fn shape(&self, read: &SnapshotRead, rows: ExportRows) -> Result<FileShape, Problem> {
+        let bom = self.bom.as_deref().map(str::parse).transpose();
         let options = FileOptions {
-            format: query.format.as_deref(),
-            order: query.order.as_deref(),
-            columns: query.columns.as_deref().map(|list| names(list).collect()),
-            formulas: query.formulas.as_deref(),
+            format: self.format.as_deref(),
+            order: self.order.as_deref(),
+            columns: self.columns.as_deref().map(|list| names(list).collect()),
+            formulas: self.formulas.as_deref(),
             bom: bom.map_err(|_| Problem::bad_parameter("`bom` must be true or false"))?,
-            platform: query.platform.as_deref(),
+            platform: self.platform.as_deref(),
+            rows,
         };
-        Self::new(read, options, Problem::bad_parameter)
-    }
-}
-
-/// Returns the form of personal values for the caller. A file for a platform has hashes only, which a caller
-/// with the scope `pii` could compute, too.
-fn personal_values(access: &Access, platform: Option<Platform>) -> Result<PersonalValues, Problem> {
-    let has_pii = access.has(Scope::Pii);
-    if platform.is_some() && !has_pii {
-        access.check_part(Scope::Match, "`platform` asks for hashes")?;
-    }
-    Ok(match platform {
-        None if has_pii => PersonalValues::Shown,
-        None if !access.has(Scope::Match) => PersonalValues::Withheld,
-        platform => PersonalValues::Hashed(platform),
-    })
-}
-
-/// Reads the parameter `name`, which is one of some names. The error lists the names.
-fn named<T: FromStr<Err = &'static str>>(name: &str, text: Option<&str>) -> Result<Option<T>, String> {
-    text.map(str::parse).transpose().map_err(|names| format!("`{name}` must be {names}"))
-}
-
-/// Starts the export and returns its stream.
-async fn export(
-    read: &SnapshotRead,
-    name: &str,
-    list: ExportList,
-    asked_by: Vec<String>,
-    file: FileShape,
-) -> Result<Response, Problem> {
-    let SnapshotRead { app, served, access, .. } = read;
-    let FileShape { columns, format, order, csv } = file;
-    let media_type = match format {
-        ExportFormat::Csv => "text/csv; charset=utf-8; header=present",
-        ExportFormat::Ndjson => "application/x-ndjson",
-        ExportFormat::Parquet => "application/vnd.apache.parquet",
-    };
-    let export = Export { list, columns, format, order, csv };
-    let exporting = app.serving.export(served, export.clone()).await?;
-    let least = MinCount::of(app, access);
-    match export.list {
-        ExportList::Audience(_) => least.check_audience(exporting.total)?,
-        ExportList::Segment(_) | ExportList::Churn(_) => least.check_list(exporting.total)?,
-    }
-    access.charge(exporting.rows)?;
-    let note = AuditNote::Export(exported_list(name, served, exporting.rows, &export, asked_by));
-    let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("export"));
-    let (snapshot, rows) = (served.manifest.id.to_string(), exporting.rows.to_string());
-    let disposition = format!("attachment; filename=\"{name}-{snapshot}.{format}\"");
-    let mut response = Response::new(Body::from_stream(exporting));
-    response.extensions_mut().insert(note);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(header::CONTENT_DISPOSITION, value(disposition));
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    headers.insert(SNAPSHOT, value(snapshot));
-    headers.insert(AS_OF, value(served.as_of.clone()));
-    headers.insert(ROWS, value(rows));
-    Ok(response)
-}
-
-/// Describes an export for the audit log: list, number of customers, and the personal features that are shown
-/// or hashed.
-///
-/// An expression over personal features quotes personal values, so only the names of these features are
-/// written.
-fn exported_list(
-    list: &str,
-    served: &Served,
-    rows: u64,
-    export: &Export,
-    asked_by: Vec<String>,
-) -> ExportedList {
-    let personal = export.columns.personal();
-    let names = |is_listed: fn(&Treatment) -> bool| {
-        let names = personal.iter().filter(|(_, treatment)| is_listed(treatment));
-        names.map(|(name, _)| name.clone()).collect()
-    };
-    let expression = match &export.list {
-        ExportList::Audience(audience) if asked_by.is_empty() => Some(audience.expression.to_string()),
-        _ => None,
-    };
-    ExportedList {
-        list: list.to_owned(),
-        expression,
-        snapshot: served.manifest.id.to_string(),
-        rows,
-        features: names(|treatment| *treatment == Treatment::Shown),
-        hashed: names(|treatment| treatment.is_hash()),
-        asked_by,
+        FileShape::new(read, options, Problem::bad_parameter)
     }
 }

@@ -9,15 +9,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     http::{
-        App, Problem,
-        extract::{
-            Query, SnapshotRead,
-            time_range::{self, DayEnd},
-        },
+        Problem,
+        extract::{Query, SnapshotRange, SnapshotRead},
         reply::{self, Freshness, MinCount, conditional, raw},
     },
-    serving::{Cell, Placement, ReadError, Serving, Timeline},
-    snapshot::{Manifest, SnapshotId, rfc3339},
+    serving::{Cell, Placement, ReadError, Serving},
+    snapshot::Manifest,
 };
 
 /// Two snapshots, and the kind of segments.
@@ -169,20 +166,8 @@ pub(crate) async fn get_migration(
     };
     let SnapshotRead { app, served, access, .. } = &read;
     let timeline = app.serving.timeline(served).await?;
-    let to = match &query.to {
-        None => Arc::clone(&served.manifest),
-        Some(text) => find_snapshot(app, &timeline, "to", text).await?,
-    };
-    let from = match &query.from {
-        Some(text) => find_snapshot(app, &timeline, "from", text).await?,
-        None => timeline.before(&to).cloned().ok_or_else(|| {
-            let why = format!("there is no snapshot before {}; a migration needs two snapshots", to.id);
-            Problem::snapshot_not_found(why)
-        })?,
-    };
-    if from.as_of > to.as_of {
-        return Err(Problem::bad_parameter("`from` must not be later than `to`"));
-    }
+    let SnapshotRange { from, to } =
+        SnapshotRange::find(&read, &timeline, query.from.as_deref(), query.to.as_deref()).await?;
     let tag = conditional::of_timeline(served, access, &timeline);
     if let Some(response) = conditional::not_modified_by(read.if_none_match.as_ref(), &tag) {
         return Ok(response);
@@ -196,22 +181,4 @@ pub(crate) async fn get_migration(
     let from = MigrationEnd::new(&app.serving, &from).await?;
     let to = MigrationEnd::new(&app.serving, &to).await?;
     reply::json_tagged(&Migration { kind, from, to, cells, min_count: least.shown() }, Some(tag))
-}
-
-/// Finds a snapshot by its id, or the last snapshot until a time. `parameter` is named in errors.
-async fn find_snapshot(
-    app: &App,
-    timeline: &Timeline,
-    parameter: &str,
-    text: &str,
-) -> Result<Arc<Manifest>, Problem> {
-    if let Ok(id) = text.parse::<SnapshotId>() {
-        return Ok(Arc::clone(&app.serving.snapshot(&id).await?.manifest));
-    }
-    let time = time_range::instant(text, DayEnd::Last).ok_or_else(|| {
-        Problem::bad_parameter(format!("`{parameter}` must be a snapshot id, a time (RFC 3339) or a date"))
-    })?;
-    timeline.at(time).cloned().ok_or_else(|| {
-        Problem::snapshot_not_found(format!("there is no snapshot until {}", rfc3339::format(time)))
-    })
 }

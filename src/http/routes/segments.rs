@@ -229,7 +229,7 @@ pub(crate) async fn list_segment_customers(
     let members = read.app.serving.members(&read.served, &name, offset, limit).await?;
     MinCount::of(&read.app, &read.access).check_list(members.total)?;
     let head = |head| SegmentMembers { segment: name, head };
-    list_page::respond(&read, &selection, ListPage { list, members, asked_by }, head).await
+    list_page::respond(&read, &selection, ListPage::new(list, members, asked_by), head).await
 }
 
 /// Returns the segment `name`, and the personal features that decide about its members.

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use crate::{
     feature::FeatureView,
     snapshot::{
-        Edges, FORMAT, FileEntry, Manifest, Quality, RawSource, SegmentStats, SnapshotId, Stage, TableCounts,
-        Warning, models::Models, rfc3339,
+        Edges, FORMAT, FileEntry, Manifest, Quality, RawSource, SegmentStats, SnapshotId, Stage,
+        StatisticsFile, TableCounts, Warning, models::Models, rfc3339,
     },
 };
 
@@ -22,6 +22,7 @@ pub(super) struct WrittenSnapshot {
     pub(super) customers: u64,
     pub(super) null_shares: BTreeMap<String, f64>,
     pub(super) files: Vec<FileEntry>,
+    pub(super) statistics: Option<StatisticsFile>,
     pub(super) segments: Vec<SegmentStats>,
     pub(super) edges: Edges,
     pub(super) counts: BTreeMap<String, TableCounts>,
@@ -50,6 +51,7 @@ impl WrittenSnapshot {
             quality: Quality { null_shares: self.null_shares.clone() },
             sources: self.sources.clone(),
             files: self.files.clone(),
+            statistics: self.statistics.clone(),
             stages: stages.to_vec(),
         }
     }

@@ -30,6 +30,12 @@ pub(super) struct StagedTables {
 }
 
 impl StagedTables {
+    /// Returns the number of customers.
+    pub(super) fn customers(&self) -> u64 {
+        let files = self.files.get(Table::Customers.name()).into_iter().flatten();
+        files.map(|file| file.rows as u64).sum()
+    }
+
     /// Removes the files that no later stage reads: all but those of `customers`.
     pub(super) fn remove_events(&self) -> Result<(), RawError> {
         let events = self.files.iter().filter(|(name, _)| **name != Table::Customers.name());
@@ -68,6 +74,8 @@ pub(super) struct ChurnStage {
 /// Results of all stages before the snapshot is written.
 pub(super) struct Computed {
     pub(super) as_of: DateTime<Utc>,
+    /// Number of customers.
+    pub(super) customers: u64,
     pub(super) session: Session,
     pub(super) views: Vec<ServedView>,
     pub(super) models: Models,

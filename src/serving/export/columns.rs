@@ -2,18 +2,36 @@
 
 use super::personal::{PersonalValues, Treatment};
 use crate::{
-    feature::FeatureView,
+    feature::{FeatureView, SEGMENTS_VIEW},
     snapshot::{Manifest, writer::ID},
 };
 
 /// Name of the rank column.
 pub const RANK: &str = "rank";
 
+/// Name of the column with the direction of a change.
+pub(super) const CHANGE: &str = "change";
+/// Name of the column with the snapshot that does not have the customer.
+pub(super) const ABSENT_IN: &str = "absent_in";
+
+/// Kind of the rows of an export, which decides about the columns besides features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportRows {
+    /// Members of a list, with a rank.
+    Members,
+    /// Customers who entered or left a segment, with a rank and the change.
+    Changes,
+}
+
 /// Column of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExportColumn {
     Id,
     Rank,
+    /// Direction of a change: `entered` or `left`.
+    Change,
+    /// Snapshot that does not have the customer: `from` or `to`.
+    AbsentIn,
     /// Index of a view, and index of a feature of the view.
     Feature(usize, usize),
 }
@@ -30,10 +48,12 @@ pub struct ExportColumns {
 /// Error for the name of a column that the snapshot does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no column `{name}`; there are {ID}, {RANK}, whole views ({views}) and features as view.feature"
+    "there is no column `{name}`; there are {columns}, whole views ({views}) and features as view.feature"
 )]
 pub struct UnknownColumn {
     name: String,
+    /// Columns besides features.
+    columns: &'static str,
     views: String,
 }
 
@@ -47,18 +67,26 @@ pub(super) struct ViewColumns {
 }
 
 impl ExportColumns {
-    /// Selects the id, the rank, and every feature of the snapshot. Personal values are written in
-    /// the form `values`.
+    /// Selects the id, the rank, the change if `rows` are changes, and every feature of the snapshot
+    /// but those of the view `segments`. Personal values are written in the form `values`.
     #[must_use]
-    pub fn all(manifest: &Manifest, values: PersonalValues) -> Self {
-        let columns = vec![ExportColumn::Id, ExportColumn::Rank];
+    pub fn all(manifest: &Manifest, values: PersonalValues, rows: ExportRows) -> Self {
+        let mut columns = vec![ExportColumn::Id, ExportColumn::Rank];
+        if rows == ExportRows::Changes {
+            columns.extend([ExportColumn::Change, ExportColumn::AbsentIn]);
+        }
         let mut all = Self { views: manifest.views.clone(), columns, values };
-        (0..all.views.len()).for_each(|view| all.add_view(view));
+        let is_default = |view: &usize| all.views[*view].name != SEGMENTS_VIEW;
+        let views: Vec<usize> = (0..all.views.len()).filter(is_default).collect();
+        for view in views {
+            all.add_view(view);
+        }
         all
     }
 
-    /// Selects columns by name: `customer_id`, `rank`, features as `view.feature`, and whole views. Repeated
-    /// columns are dropped. Personal values are written in the form `values`.
+    /// Selects columns by name: `customer_id`, `rank`, for changes `change` and `absent_in`, features as
+    /// `view.feature`, and whole views. Repeated columns are dropped. Personal values are written in the form
+    /// `values`.
     ///
     /// # Errors
     /// [`UnknownColumn`] with the first name that the snapshot does not have.
@@ -66,16 +94,24 @@ impl ExportColumns {
         manifest: &Manifest,
         names: impl IntoIterator<Item = &'a str>,
         values: PersonalValues,
+        rows: ExportRows,
     ) -> Result<Self, UnknownColumn> {
+        let known = match rows {
+            ExportRows::Members => "customer_id, rank",
+            ExportRows::Changes => "customer_id, rank, change, absent_in",
+        };
         let mut columns = Self { views: manifest.views.clone(), columns: Vec::new(), values };
         for name in names {
             let unknown = || UnknownColumn {
                 name: name.chars().filter(|c| !c.is_control()).take(130).collect(),
+                columns: known,
                 views: manifest.views.iter().map(|view| view.name.as_str()).collect::<Vec<_>>().join(", "),
             };
             match (name, name.split_once('.')) {
                 (ID, _) => columns.add(ExportColumn::Id),
                 (RANK, _) => columns.add(ExportColumn::Rank),
+                (CHANGE, _) if rows == ExportRows::Changes => columns.add(ExportColumn::Change),
+                (ABSENT_IN, _) if rows == ExportRows::Changes => columns.add(ExportColumn::AbsentIn),
                 (view, None) => columns.add_view(manifest.view(view).ok_or_else(unknown)?),
                 (_, Some((view, feature))) => {
                     let view = manifest.view(view).ok_or_else(unknown)?;
@@ -111,6 +147,8 @@ impl ExportColumns {
         let name = |column: &ExportColumn| match column {
             ExportColumn::Id => ID.to_owned(),
             ExportColumn::Rank => RANK.to_owned(),
+            ExportColumn::Change => CHANGE.to_owned(),
+            ExportColumn::AbsentIn => ABSENT_IN.to_owned(),
             ExportColumn::Feature(view, feature) => self.feature_name(*view, *feature),
         };
         self.columns.iter().map(name).collect()
@@ -125,7 +163,7 @@ impl ExportColumns {
     pub(super) fn feature_names(&self) -> Vec<String> {
         let features = self.columns.iter().filter_map(|column| match column {
             ExportColumn::Feature(view, feature) => Some(self.feature_name(*view, *feature)),
-            ExportColumn::Id | ExportColumn::Rank => None,
+            _ => None,
         });
         features.collect()
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     feature::CustomerId,
-    serving::{Ranked, Served, reads::churn_list},
-    snapshot::{SnapshotError, reader::ChurnFilter},
+    serving::{Direction, Ranked, Served, reads::churn_list},
+    snapshot::{SnapshotError, SnapshotId, reader::ChurnFilter},
 };
 
 /// List to export.
@@ -17,6 +17,19 @@ pub enum ExportList {
     Churn(ChurnFilter),
     /// Members of an audience.
     Audience(Ranked),
+    /// Customers who entered or left a segment.
+    Changes(ChangedMembers),
+}
+
+/// Changed members of a segment, up to the exported snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedMembers {
+    /// Name of the segment, which both snapshots must have.
+    pub segment: String,
+    /// Earlier snapshot.
+    pub from: SnapshotId,
+    /// Direction of the changes.
+    pub direction: Direction,
 }
 
 impl ExportList {
@@ -36,8 +49,8 @@ impl ExportList {
             }
             Self::Churn(filter) => churn_list(filter.risk.as_deref()),
             Self::Segment(name) => name.clone(),
-            // The ranks of an audience are computed before the export starts.
-            Self::Audience(_) => return Ok((Vec::new(), None)),
+            // These ranks are computed before the export starts.
+            Self::Audience(_) | Self::Changes(_) => return Ok((Vec::new(), None)),
         };
         let members = served.reader.members(&list, first, limit).await?;
         let next = (members.len() == limit).then_some(first + limit as u64);

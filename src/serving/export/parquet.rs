@@ -8,13 +8,14 @@ use arrow::{
         UInt32Array, new_null_array,
     },
     compute::{cast, concat_batches, filter_record_batch, take_record_batch},
-    datatypes::{DataType, Field, Int64Type, Schema},
+    datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
     error::ArrowError,
 };
 use parquet::file::metadata::KeyValue;
 
 use super::{
-    columns::{ExportColumn, ExportColumns, RANK, ViewColumns},
+    change_labels::ChangeLabels,
+    columns::{ABSENT_IN, CHANGE, ExportColumn, ExportColumns, RANK, ViewColumns},
     parquet_writer::{ParquetWriter, without_text_views},
     personal::Treatment,
 };
@@ -29,15 +30,22 @@ pub(super) struct ParquetFile {
     /// Rows of no customer, which have the types of the columns until there are others.
     empty: Option<RecordBatch>,
     object: String,
+    /// Changes by rank, for an export of changes.
+    labels: Option<Arc<ChangeLabels>>,
 }
 
 impl ParquetFile {
     /// Creates an empty file with `columns`, and with `metadata` as key-value metadata in the footer.
-    pub(super) fn new(columns: ExportColumns, metadata: [(&str, &str); 2]) -> Self {
+    /// `labels` are the changes of an export of changes.
+    pub(super) fn new(
+        columns: ExportColumns,
+        metadata: [(&str, &str); 2],
+        labels: Option<Arc<ChangeLabels>>,
+    ) -> Self {
         let key_value = |(key, value): (&str, &str)| KeyValue::new(key.to_owned(), value.to_owned());
         let metadata = metadata.map(key_value).to_vec();
         let object = "an export".to_owned();
-        Self { by_view: columns.by_view(), columns, metadata, writer: None, empty: None, object }
+        Self { by_view: columns.by_view(), columns, metadata, writer: None, empty: None, object, labels }
     }
 
     /// Selects the customers of `batch` that have a rank above 0, with the columns of the file. The first
@@ -57,6 +65,18 @@ impl ParquetFile {
         if self.columns.has(ExportColumn::Id) {
             let ids = rows.column_by_name(ID).ok_or_else(|| missing(ID))?;
             selected.push((Field::new(ID, DataType::Utf8, false), cast(ids, &DataType::Utf8)?));
+        }
+        let members = ranks.iter().copied().filter(|rank| *rank > 0);
+        if self.columns.has(ExportColumn::Change) {
+            let labels = self.labels.as_ref();
+            let changes: StringArray =
+                members.clone().map(|rank| labels.map(|labels| labels.change(rank))).collect();
+            selected.push((Field::new(CHANGE, DataType::Utf8, true), Arc::new(changes)));
+        }
+        if self.columns.has(ExportColumn::AbsentIn) {
+            let ends: StringArray =
+                members.map(|rank| self.labels.as_ref().and_then(|labels| labels.absent_in(rank))).collect();
+            selected.push((Field::new(ABSENT_IN, DataType::Utf8, true), Arc::new(ends)));
         }
         for ViewColumns { view, features } in &self.by_view {
             let view = &self.columns.views[*view];
@@ -78,6 +98,24 @@ impl ParquetFile {
         }
         let (fields, columns): (Vec<_>, Vec<_>) = selected.into_iter().unzip();
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+    }
+
+    /// Returns rows of the customers `ids`, without any features, with the columns of `schema`, or of the
+    /// snapshot's views if there is none.
+    pub(super) fn absent(
+        &self,
+        ids: &[&str],
+        schema: Option<SchemaRef>,
+    ) -> Result<RecordBatch, SnapshotError> {
+        let schema = schema.unwrap_or_else(|| Arc::new(self.empty_schema()));
+        let ids: ArrayRef = Arc::new(StringArray::from_iter_values(ids));
+        let column = |field: &Arc<Field>| match field.name().as_str() {
+            ID => cast(&ids, field.data_type()),
+            _ => Ok(new_null_array(field.data_type(), ids.len())),
+        };
+        let columns: Result<Vec<ArrayRef>, ArrowError> = schema.fields().iter().map(column).collect();
+        let rows = columns.and_then(|columns| RecordBatch::try_new(schema, columns));
+        rows.map_err(|error| self.failed(error))
     }
 
     /// Copies texts that refer to the pages of the snapshot, so that `rows` can be kept without them.

@@ -1,11 +1,12 @@
 //! Exports as text lines: CSV (RFC 4180) and NDJSON, formatted from the JSON of the snapshot's rows.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 
 use super::{
     cell::{self, CsvForm, Formulas},
+    change_labels::ChangeLabels,
     columns::{ExportColumn, ExportColumns, ViewColumns},
     personal::Treatment,
 };
@@ -26,6 +27,8 @@ pub(super) struct LineWriter {
     columns: ExportColumns,
     by_view: Vec<ViewColumns>,
     cells: Vec<CellColumn>,
+    /// Changes by rank, for an export of changes.
+    labels: Option<Arc<ChangeLabels>>,
 }
 
 /// Column of a CSV file.
@@ -37,17 +40,23 @@ struct CellColumn {
 }
 
 impl LineWriter {
-    /// Creates a writer of `columns`. CSV has the form `csv`.
-    pub(super) fn new(format: LineFormat, columns: ExportColumns, csv: CsvForm) -> Self {
+    /// Creates a writer of `columns`. CSV has the form `csv`. `labels` are the changes of an export of
+    /// changes.
+    pub(super) fn new(
+        format: LineFormat,
+        columns: ExportColumns,
+        csv: CsvForm,
+        labels: Option<Arc<ChangeLabels>>,
+    ) -> Self {
         let by_view = columns.by_view();
         let treatment = |column: &ExportColumn| match *column {
             ExportColumn::Feature(view, feature) => columns.treatment(view, feature),
-            ExportColumn::Id | ExportColumn::Rank => Treatment::Shown,
+            _ => Treatment::Shown,
         };
         let cells = columns.columns.iter();
         let cells =
             cells.map(|column| CellColumn { column: *column, treatment: treatment(column) }).collect();
-        Self { format, csv, columns, by_view, cells }
+        Self { format, csv, columns, by_view, cells, labels }
     }
 
     /// Returns the header line; empty for NDJSON.
@@ -78,6 +87,14 @@ impl LineWriter {
         }
     }
 
+    fn change(&self, rank: u32) -> &'static str {
+        self.labels.as_ref().map_or("", |labels| labels.change(rank))
+    }
+
+    fn absent_in(&self, rank: u32) -> Option<&'static str> {
+        self.labels.as_ref()?.absent_in(rank)
+    }
+
     fn csv(&self, id: &str, rank: u32, views: &[Option<Vec<&str>>], out: &mut Vec<u8>) {
         let start = out.len();
         for (at, CellColumn { column, treatment }) in self.cells.iter().enumerate() {
@@ -86,6 +103,10 @@ impl LineWriter {
                 // The id must stay the same, so that the file can be joined with others.
                 ExportColumn::Id => cell::quoted(id, out),
                 ExportColumn::Rank => out.extend_from_slice(itoa::Buffer::new().format(rank).as_bytes()),
+                ExportColumn::Change => out.extend_from_slice(self.change(rank).as_bytes()),
+                ExportColumn::AbsentIn => {
+                    out.extend_from_slice(self.absent_in(rank).unwrap_or_default().as_bytes());
+                }
                 ExportColumn::Feature(view, feature) => {
                     let value = views.get(*view).and_then(|values| values.as_ref()?.get(*feature).copied());
                     csv_value(value.unwrap_or("null"), *treatment, self.csv.formulas, out);
@@ -110,6 +131,19 @@ impl LineWriter {
             next.write(out);
             out.extend_from_slice(b"\"customer_id\":");
             json_text(id, out);
+        }
+        if self.columns.has(ExportColumn::Change) {
+            next.write(out);
+            out.extend_from_slice(b"\"change\":");
+            json_text(self.change(rank), out);
+        }
+        if self.columns.has(ExportColumn::AbsentIn) {
+            next.write(out);
+            out.extend_from_slice(b"\"absent_in\":");
+            match self.absent_in(rank) {
+                Some(end) => json_text(end, out),
+                None => out.extend_from_slice(b"null"),
+            }
         }
         next.write(out);
         out.extend_from_slice(b"\"views\":{");

@@ -85,6 +85,13 @@ fn probes() -> Vec<Probe> {
         get("/v1/overlap?segments=loyal,ours", NONE, MAIL),
         get("/v1/overlap?segments=loyal,prospect", NONE, NONE),
         get("/v1/views", NONE, NONE),
+        get("/v1/views/rfm/statistics", NONE, NONE),
+        get("/v1/views/contact/statistics", CONTACT, NONE),
+        get("/v1/customers/17850/segments", &["segments.personal_names"], NONE),
+        get("/v1/customers/17850/segments?in=loyal", NONE, NONE),
+        get("/v1/customers/17850/segments?in=theirs", NONE, MAIL),
+        get("/v1/customers/17850?views=rfm&segments=true", &["segments.personal_names"], NONE),
+        get("/v1/audiences?where=rfm.monetary%20%3E%3D%200&limit=1&views=profile", MAIL, NONE),
         audience(json!({"where": everybody, "limit": 0}), NONE, NONE),
         audience(json!({"where": everybody, "limit": 1, "views": ["profile"]}), MAIL, NONE),
         audience(

@@ -105,7 +105,8 @@ async fn feast_sdk_reads_all_features() {
     // Every value equals the REST value, unless it is older than `max_age`.
     assert_eq!(online["values"]["customer_id"], json!(ids), "{online}");
     for (at, id) in ids.iter().enumerate() {
-        let rest = service.get(&format!("/v1/customers/{id}")).await.json();
+        let path = format!("/v1/customers/{id}?views={}", super::all_views(&views));
+        let rest = service.get(&path).await.json();
         for (view, feature) in &features {
             let name = format!("{view}__{feature}");
             let value = &rest["views"][view][feature];

@@ -94,6 +94,7 @@ pub(crate) async fn large(customers: usize) -> Shop {
         quality: larder::snapshot::Quality::default(),
         sources: Vec::new(),
         files,
+        statistics: None,
         stages: Vec::new(),
         rewritten_from: None,
     };

@@ -23,7 +23,7 @@ use crate::support::shop::{Service, Shop, eventually};
 /// Expected views by snapshot id and customer id.
 pub(crate) type Truth = BTreeMap<String, BTreeMap<String, Value>>;
 
-/// Reads the views of all customers from the snapshots `ids`, without Tair.
+/// Reads the default views of all customers from the snapshots `ids`, without Tair.
 pub(crate) async fn truth(shop: &Shop, ids: &[&SnapshotId]) -> Truth {
     let mut truth = Truth::new();
     for id in ids {
@@ -35,7 +35,7 @@ pub(crate) async fn truth(shop: &Shop, ids: &[&SnapshotId]) -> Truth {
             for (_, customer) in serving.members(&served, &segment.name, 0, 1_000).await.unwrap().customers {
                 let row = serving.customer(&served, &customer).await.unwrap().row.unwrap();
                 let mut views = Vec::new();
-                row.write(&served.keys, false, &mut views);
+                row.write(&served.keys[..served.default_views()], false, &mut views);
                 customers.insert(customer.to_string(), serde_json::from_slice(&views).unwrap());
             }
         }

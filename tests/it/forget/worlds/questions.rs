@@ -74,6 +74,10 @@ impl<'a> Questions<'a> {
         ] {
             questions.get(path);
         }
+        for view in ["profile", "rfm", "behavior", "churn", "recommendations", "segments"] {
+            questions.get(format!("/v1/views/{view}/statistics"));
+        }
+        questions.about_changes();
         questions.about_customers();
         questions.about_segments();
         for _ in 0..12 {
@@ -116,16 +120,19 @@ impl<'a> Questions<'a> {
         let ids = self.ids();
         for id in &ids {
             let views = self.any(&VIEWS);
-            for suffix in ["", "/recommendations", "/history", "/history?views=profile,churn"] {
+            for suffix in ["", "/segments", "/recommendations", "/history", "/history?views=profile,churn"] {
                 self.get(format!("/v1/customers/{id}{suffix}"));
                 let path = format!("/v1/customers/{id}{suffix}");
                 self.all.push(Question { path, body: None, has_tag: true });
             }
             self.get(format!("/v1/customers/{id}?views={views}"));
+            self.get(format!("/v1/customers/{id}?views=segments&segments=true"));
+            let (a, b) = (self.any(&SEGMENTS), self.any(&SEGMENTS));
+            self.get(format!("/v1/customers/{id}/segments?in={a},{b}"));
         }
         let views = self.any(&VIEWS);
         let views: Vec<&str> = views.split(',').collect();
-        self.post("/v1/customers/batch", json!({"ids": ids, "views": views}));
+        self.post("/v1/customers/batch", json!({"ids": ids, "views": views, "segments": true}));
         self.post("/v1/customers/batch", json!({"ids": ids, "features": ["profile.email", "rfm.segment"]}));
         let features = ["rfm:segment", "profile:city", "profile:email", "churn:risk"];
         self.post("/get-online-features", json!({"features": features, "entities": {"customer_id": ids}}));
@@ -147,6 +154,24 @@ impl<'a> Questions<'a> {
             let (a, b) = (self.any(&SEGMENTS), self.any(&SEGMENTS));
             self.get(format!("/v1/overlap?segments={name},{a}"));
             self.get(format!("/v1/overlap?segments={name},{a},{b}&snapshot=OLDER"));
+        }
+    }
+
+    fn about_changes(&mut self) {
+        for name in SEGMENTS {
+            let (views, limit) = (self.any(&VIEWS), 1 + self.below(9));
+            let direction = self.any(&["entered", "left", "both"]);
+            let (format, order) = (self.any(&FORMATS), self.any(&["id", "rank"]));
+            let list = format!("/v1/segments/{name}/changes");
+            self.get(format!("{list}?limit={limit}&views={views}&direction={direction}"));
+            self.get(format!("{list}?from=OLDER&limit=1000"));
+            self.get(format!("{list}/export?format={format}&order={order}&direction={direction}"));
+        }
+        for feature in
+            ["rfm.segment", "rfm.monetary", "churn.probability", "profile.email", "profile.first_seen_at"]
+        {
+            let (views, limit) = (self.any(&VIEWS), 1 + self.below(20));
+            self.get(format!("/v1/changes?feature={feature}&limit={limit}&views={views}"));
         }
     }
 
@@ -191,6 +216,9 @@ impl<'a> Questions<'a> {
             }
             2 => body["views"] = json!([self.any(&["profile", "rfm"])]),
             _ => {}
+        }
+        if self.below(3) == 0 {
+            body["compare"] = json!(true);
         }
         self.post("/v1/audiences", body);
         if self.below(3) == 0 {
@@ -322,7 +350,10 @@ fn normalize(json: &mut Value) {
             {
                 let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).unwrap()).unwrap();
                 let parts: Vec<&str> = text.split(' ').collect();
-                *next = json!([parts[2], parts[3]]);
+                // Cursors of changes end with the earlier snapshot.
+                let is_change = ["changes:", "values:"].iter().any(|list| parts[2].starts_with(list));
+                let list = if is_change { parts[2].rsplit_once(':').unwrap().0 } else { parts[2] };
+                *next = json!([list, parts[3]]);
             }
             fields.values_mut().for_each(normalize);
         }
