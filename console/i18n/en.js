@@ -28,7 +28,7 @@ export const en = {
     name: "Name",
     navigation: "Pages",
     no: "no",
-    pager: "Pages of the list",
+    pager: "Pages of {list}",
     "pager.next": "Next",
     "pager.previous": "Back",
     "pager.range": "{first}–{last} of {total}",
@@ -327,8 +327,6 @@ export const en = {
     "audience.null": "no value",
     "audience.compare": "What distinguishes the audience",
     "audience.compare_note": "Shares of values and means (⌀) against all customers, strongest first.",
-    "audience.compare_counted":
-        "Shares of values and means (⌀, from quantiles) against all customers, strongest first.",
     "audience.here": "Here",
     "audience.everybody": "All customers",
     "audience.lift": "Lift",

@@ -157,7 +157,7 @@ function Changes({ path }) {
         }>
         ${(page) => html`<${Table} label=${t("segments.changes")} columns=${columns} rows=${page.customers}
                 rowKey=${(row) => row.customer_id} />
-            <${Pager} total=${format.count(page.total)} shown=${page.customers.length}
-                first=${page.customers[0]?.rank ?? 0}
+            <${Pager} list=${t("segments.changes")} total=${format.count(page.total)}
+                shown=${page.customers.length} first=${page.customers[0]?.rank ?? 0}
                 next=${page.next} cursors=${cursors} onMove=${setCursors} />`}<//>`;
 }

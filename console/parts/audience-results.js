@@ -2,7 +2,7 @@
 
 import { html, useState } from "../vendor/preact.js";
 import { useApi } from "../lib/api.js";
-import { compareRequests, comparisonRequest, comparisonRows, differences } from "../lib/compare.js";
+import { comparisonRequest, comparisonRows } from "../lib/compare.js";
 import * as format from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { useQuery } from "../lib/router.js";
@@ -72,17 +72,11 @@ function Counts({ breakdown, total, feature }) {
 
 /** Features by which the audience differs most from all customers. */
 export function Comparison({ where, features }) {
-    const compared = useApi(comparisonRequest(where), { live: true });
-    const isUnsupported = compared.error?.kind === "bad-body";
-    const counted = useApi(isUnsupported && features.length > 0 ? compareRequests(where, features) : null);
-    const state = isUnsupported ? counted : compared;
-    const note = t(isUnsupported ? "audience.compare_counted" : "audience.compare_note");
-    return html`<${Panel} title=${t("audience.compare")} note=${note}
-        state=${state} height=${260}
-        docs="segments/query_audience">
-        ${(answer) => html`<${Differences} features=${features}
-            rows=${isUnsupported ? differences(features, answer) : comparisonRows(answer.comparison)}
-                />`}<//>`;
+    const state = useApi(comparisonRequest(where), { live: true });
+    return html`<${Panel} title=${t("audience.compare")} note=${t("audience.compare_note")}
+        state=${state} height=${260} docs="segments/query_audience">
+        ${({ comparison }) => html`<${Differences} features=${features} rows=${comparisonRows(comparison)}
+            />`}<//>`;
 }
 
 function Differences({ rows, features }) {

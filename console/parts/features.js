@@ -2,7 +2,7 @@
 
 import { html } from "../vendor/preact.js";
 import { useApi } from "../lib/api.js";
-import { distributionRequest, summarize, summaryOf } from "../lib/distribution.js";
+import { summaryOf } from "../lib/distribution.js";
 import * as format from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { href } from "../lib/router.js";
@@ -34,11 +34,9 @@ export function FeatureTable({ view }) {
 function Row({ feature, statistics }) {
     const { name, type, description, personal } = feature;
     const known = statistics.data?.features[name.split(".")[1]];
-    const state = useApi(statistics.error ? distributionRequest(feature) : null);
-    const counted = state.data?.breakdown && summarize(state.data);
-    const summary = known ? summaryOf(known, statistics.data.customers) : counted;
+    const summary = known && summaryOf(known, statistics.data.customers);
     const hasColumns = summary?.columns.length > 0 && !summary.isUnique;
-    const isMasked = state.error?.status === 403 || statistics.data?.masked?.includes(name);
+    const isMasked = statistics.data?.masked?.includes(name);
     return html`<tr>
         <th scope="row"><span class="mono">${name.split(".")[1]}</span>
             ${personal && html` <span class="chip">${t("personal")}</span>`}

@@ -68,7 +68,7 @@ export function Members({ title, note, request, columns, setColumns, tools, docs
             page.customers.length === 0 && cursors.length === 0
                 ? (empty ?? html`<${Empty} title=${t("members.none")} />`)
                 : html`<${MemberTable} title=${title} page=${page} columns=${columns} features=${features} />
-            <${Pager} total=${format.count(page.total)} shown=${page.customers.length}
+            <${Pager} list=${title} total=${format.count(page.total)} shown=${page.customers.length}
                 first=${page.customers[0]?.rank ?? 0}
                 next=${page.next} cursors=${cursors} onMove=${setCursors} />`}<//>`;
 }

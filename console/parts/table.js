@@ -72,9 +72,9 @@ function sortRows(rows, column, descending) {
 }
 
 /** Buttons to the next and the former pages of a list. Cursors lead forward only, so former ones are kept. */
-export function Pager({ total, shown, first, next, cursors, onMove }) {
+export function Pager({ list, total, shown, first, next, cursors, onMove }) {
     const range = { first: shown ? first : 0, last: first + shown - 1, total };
-    return html`<nav class="pager" aria-label=${t("pager")}>
+    return html`<nav class="pager" aria-label=${t("pager", { list })}>
         <button type="button" disabled=${cursors.length === 0} onClick=${() => onMove(cursors.slice(0, -1))}>
             ${t("pager.previous")}</button>
         <span role="status">${t("pager.range", range)}</span>
