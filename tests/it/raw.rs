@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::support::shop::{Service, Shop};
 
+#[cfg(feature = "delta")]
 mod delta;
 mod formats;
 mod parquet;
@@ -269,4 +270,15 @@ async fn endless_json_line_is_refused_with_its_place() {
         error.contains("a.jsonl, after line 1: cannot be read: the next line is longer than 64 MiB"),
         "{error}"
     );
+}
+
+#[cfg(not(feature = "delta"))]
+#[tokio::test]
+async fn delta_table_without_its_reader_is_refused_with_the_remedy() {
+    let shop = Shop::new(QUICK);
+    shop.raw("transactions/part-0.csv", "customer_id\n");
+    shop.raw("transactions/_delta_log/00000000000000000000.json", "{}");
+    let error = shop.try_build(None).await.unwrap_err();
+    assert!(error.contains("raw/transactions is a Delta table that cannot be read"), "{error}");
+    assert!(error.contains("build Larder with `--features delta`"), "{error}");
 }

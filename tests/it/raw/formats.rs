@@ -24,7 +24,9 @@ use rust_xlsxwriter::{ExcelDateTime, Format, Workbook, Worksheet};
 use serde_json::json;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use super::{QUICK, delta::written_table};
+use super::QUICK;
+#[cfg(feature = "delta")]
+use super::delta::written_table;
 use crate::support::shop::Shop;
 
 /// A line of `transactions`. Lines of an order follow each other.
@@ -410,6 +412,7 @@ dialects = [{ files = "old-*", decimal = ",", time_format = "%d.%m.%Y %H:%M" }]
             &[("a.json", serde_json::to_vec_pretty(&json!({"data": {"orders": orders_json}})).unwrap())],
         ),
         rendering("nested Parquet", NESTED, &[("a.parquet", nested_parquet(lines))]),
+        #[cfg(feature = "delta")]
         Rendering {
             name: "Delta table",
             toml: String::new(),
