@@ -217,6 +217,16 @@ impl ColumnBuilder {
     }
 }
 
+#[cfg(test)]
+impl FeatureColumn {
+    /// Returns the column of `values`, one for each customer.
+    pub(super) fn of_values(values: &dyn Array) -> Self {
+        let mut builder = ColumnBuilder::new(values.len());
+        builder.push(values, |_| false).expect("a known type");
+        builder.finish()
+    }
+}
+
 /// Returns the kind of values of an Arrow type.
 fn kind_of(data_type: &DataType) -> Result<ColumnKind, String> {
     Ok(match data_type {

@@ -51,20 +51,13 @@ impl<'a> ColumnPair<'a> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, Decimal128Array, Float64Array, Int64Array, StringArray};
+    use arrow::array::{Decimal128Array, Float64Array, Int64Array, StringArray};
 
     use super::*;
-    use crate::audience::ColumnBuilder;
-
-    fn column(values: &dyn Array) -> FeatureColumn {
-        let mut builder = ColumnBuilder::new(values.len());
-        builder.push(values, |_| false).expect("a known type");
-        builder.finish()
-    }
 
     #[test]
     fn values_are_compared_across_numberings_and_types() {
-        let texts = |texts: &[Option<&str>]| column(&StringArray::from(texts.to_vec()));
+        let texts = |texts: &[Option<&str>]| FeatureColumn::of_values(&StringArray::from(texts.to_vec()));
         let (before, after) = (texts(&[Some("b"), Some("c"), None]), texts(&[Some("a"), Some("b"), None]));
         let pair = ColumnPair::new(&before, &after);
         let differs = |was, is| pair.differs(was, is);
@@ -72,12 +65,12 @@ mod tests {
         assert!(!differs(Some(2), Some(2)) && !differs(Some(2), None) && !differs(None, None));
         assert!(differs(None, Some(0)) && differs(Some(1), None));
 
-        let integers = column(&Int64Array::from(vec![1, 2]));
+        let integers = FeatureColumn::of_values(&Int64Array::from(vec![1, 2]));
         let decimals = Decimal128Array::from(vec![100, 250]).with_precision_and_scale(10, 2).expect("fits");
-        let decimals = column(&decimals);
+        let decimals = FeatureColumn::of_values(&decimals);
         let pair = ColumnPair::new(&integers, &decimals);
         assert!(!pair.differs(Some(0), Some(0)) && pair.differs(Some(1), Some(1)));
-        let floats = column(&Float64Array::from(vec![0.5, 1.5]));
+        let floats = FeatureColumn::of_values(&Float64Array::from(vec![0.5, 1.5]));
         let pair = ColumnPair::new(&floats, &floats);
         assert!(!pair.differs(Some(0), Some(0)) && pair.differs(Some(0), Some(1)));
     }

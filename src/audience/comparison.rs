@@ -251,16 +251,9 @@ impl FeatureColumn {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, BooleanArray, Int64Array, StringArray};
+    use arrow::array::{BooleanArray, Int64Array, StringArray};
 
     use super::*;
-    use crate::audience::ColumnBuilder;
-
-    fn column(values: &dyn Array) -> FeatureColumn {
-        let mut builder = ColumnBuilder::new(values.len());
-        builder.push(values, |_| false).expect("a known type");
-        builder.finish()
-    }
 
     fn first(members: usize, all: usize) -> (Bitmap, Bitmap) {
         let mut bitmap = Bitmap::empty(all);
@@ -270,7 +263,8 @@ mod tests {
 
     #[test]
     fn means_differ_in_standard_deviations() {
-        let numbers = column(&(0..101).map(|n| (n < 100).then_some(n % 10)).collect::<Int64Array>());
+        let numbers =
+            FeatureColumn::of_values(&(0..101).map(|n| (n < 100).then_some(n % 10)).collect::<Int64Array>());
         let (members, all) = first(5, 101);
         let compared = FeatureComparison::of(&numbers, &members, &all).expect("values");
         let ComparedValues::Mean(mean) = &compared.values else { panic!("{compared:?}") };
@@ -278,7 +272,7 @@ mod tests {
         assert!((mean.difference + 2.5 / 8.25_f64.sqrt()).abs() < 1e-12, "{mean:?}");
         assert_eq!((compared.null, compared.null_all), (0, 1));
         assert_eq!([&members, &all].map(|set| numbers.median(set)), ["2", "4"].map(|n| Some(n.to_owned())));
-        let same = column(&Int64Array::from(vec![7; 101]));
+        let same = FeatureColumn::of_values(&Int64Array::from(vec![7; 101]));
         assert_eq!(FeatureComparison::of(&same, &members, &all).map(|one| one.strength), Some(0.0));
         assert_eq!(FeatureComparison::of(&numbers, &Bitmap::empty(101), &all), None);
     }
@@ -291,7 +285,7 @@ mod tests {
             60..97 => "c",
             _ => "rare",
         };
-        let texts = column(&(0..100).map(|at| Some(text(at))).collect::<StringArray>());
+        let texts = FeatureColumn::of_values(&(0..100).map(|at| Some(text(at))).collect::<StringArray>());
         let (members, all) = first(30, 100);
         let compared = FeatureComparison::of(&texts, &members, &all).expect("values");
         let ComparedValues::Shares(shares) = &compared.values else { panic!("{compared:?}") };
@@ -305,12 +299,14 @@ mod tests {
         let ComparedValues::Shares(shares) = withheld.values else { panic!("shares") };
         assert_eq!(shares.iter().map(|one| one.value.as_str()).collect::<Vec<_>>(), ["\"b\""]);
         // Of a hundred values with ten customers each, each third customer is a member.
-        let many = column(&(0..1_000).map(|at| Some(format!("t{}", at / 10))).collect::<StringArray>());
+        let many = FeatureColumn::of_values(
+            &(0..1_000).map(|at| Some(format!("t{}", at / 10))).collect::<StringArray>(),
+        );
         let mut third = Bitmap::empty(1_000);
         (0..1_000).step_by(3).for_each(|member| third.insert(member));
         let chance = FeatureComparison::of(&many, &third, &Bitmap::full(1_000)).expect("values");
         assert!(chance.strength < 0.01, "{}", chance.strength);
-        let flags = column(&(0..100).map(|at| Some(at < 28)).collect::<BooleanArray>());
+        let flags = FeatureColumn::of_values(&(0..100).map(|at| Some(at < 28)).collect::<BooleanArray>());
         let compared = FeatureComparison::of(&flags, &members, &all).expect("values");
         assert_eq!(compared.withhold(sizes, 5), None, "two members with one value tell about few");
     }

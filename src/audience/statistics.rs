@@ -348,12 +348,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::audience::ColumnBuilder;
 
     fn of(values: &dyn Array) -> FeatureStatistics {
-        let mut builder = ColumnBuilder::new(values.len());
-        builder.push(values, |_| false).expect("a known type");
-        FeatureStatistics::of(&builder.finish(), &Bitmap::full(values.len()))
+        FeatureStatistics::of(&FeatureColumn::of_values(values), &Bitmap::full(values.len()))
     }
 
     #[test]
