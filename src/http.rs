@@ -39,7 +39,7 @@ pub use tls::{Tls, TlsError};
 use route_table::{Endpoints, Need, RouteTable};
 use routes::{
     audiences, caller, changes, churn, console, customer, customer_batch, customer_history,
-    customer_segments, docs, exports, feast, migration, models, overlap, probes, recommendations,
+    customer_segments, docs, exports, feast, migration, models, overlap, probes, purchases, recommendations,
     segment_history, segments, snapshots, statistics, views,
 };
 
@@ -94,6 +94,7 @@ fn endpoints(config: &HttpConfig) -> Endpoints {
         .add(FEATURES, routes!(customer_batch::get_customers))
         .add(FEATURES, routes!(customer_segments::get_customer_segments))
         .add(FEATURES, routes!(customer_history::get_customer_history))
+        .add(FEATURES, routes!(purchases::get_customer_purchases))
         .add(FEATURES, routes!(recommendations::get_recommendations))
         .add(FEATURES, routes!(recommendations::get_similar_products))
         .add(FEATURES, routes!(segments::list_segments))

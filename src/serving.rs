@@ -45,6 +45,7 @@ mod memberships;
 mod online;
 mod overlap;
 mod poll;
+mod purchases;
 mod read_metrics;
 mod reads;
 mod recommendations;

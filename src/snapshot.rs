@@ -9,6 +9,8 @@
 //! snapshots/<id>/rows/part-00000.parquet       JSON texts, ready to serve
 //! snapshots/<id>/rankings/<segment>.parquet    members, best first
 //! snapshots/<id>/products/part-00000.parquet   names and similar products
+//! snapshots/<id>/purchases/part-00000.parquet  purchase lines of each customer
+//! snapshots/<id>/purchases/events-00000.parquet  who has events of a product, category or name, and when
 //! snapshots/<id>/statistics.json               statistics of the features
 //! CURRENT                                   {publish, snapshot, previous, published_at, lake, recent}
 //! forgotten/<time>-<random>.json            {ids, at}: customers to erase
@@ -35,6 +37,7 @@ mod block_scan;
 mod chunks;
 pub mod column_scan;
 mod current;
+pub mod event_files;
 pub mod files;
 pub mod footer;
 mod forgotten;

@@ -103,8 +103,13 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     // The bitmaps alone.
     let sets = AudienceLoader::new(SnapshotFiles::offline(&made.lake, &made.manifest));
     let names: Vec<&str> = made.segments.iter().map(|(name, _)| *name).collect();
-    let plan = Catalog { views: &made.manifest.views, segments: &names, as_of: made.manifest.as_of }
-        .plan(&Expression::parse(SETS)?)?;
+    let plan = Catalog {
+        views: &made.manifest.views,
+        segments: &names,
+        as_of: made.manifest.as_of,
+        has_events: true,
+    }
+    .plan(&Expression::parse(SETS)?)?;
     let ids = Arc::new(sets.ids().await?);
     let mut leaves = Vec::new();
     for leaf in &plan.leaves {

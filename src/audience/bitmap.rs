@@ -80,6 +80,13 @@ impl Bitmap {
         }
     }
 
+    /// Removes `customer`.
+    pub fn remove(&mut self, customer: usize) {
+        if customer < self.len {
+            self.words[customer / 64] &= !(1 << (customer % 64));
+        }
+    }
+
     /// Checks whether `customer` is a member.
     #[must_use]
     pub fn contains(&self, customer: usize) -> bool {

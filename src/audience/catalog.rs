@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    expression::{ExpressionError, FeatureName, Operand},
+    events::EventCondition,
+    expression::{EventTerm, ExpressionError, FeatureName, Operand},
     literal::{self, Literal},
     tokens::truncated,
 };
@@ -71,6 +72,10 @@ impl ValueKind {
     }
 }
 
+/// Advice for a value that is no time.
+const TIME_ADVICE: &str = "write a date, a time with its zone such as 2011-12-09T12:50:00Z, or a time before \
+                           the as-of time such as -30d";
+
 /// The names that expressions can refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Catalog<'a> {
@@ -80,6 +85,8 @@ pub struct Catalog<'a> {
     pub segments: &'a [&'a str],
     /// The as-of time, from which relative times count.
     pub as_of: DateTime<Utc>,
+    /// Whether the snapshot has events, which `bought` and `did` count.
+    pub has_events: bool,
 }
 
 impl Catalog<'_> {
@@ -99,6 +106,34 @@ impl Catalog<'_> {
             return Err(error(format!("there is no feature `{feature}` in view {view}{hint}")));
         };
         Ok(ValueKind::of(&feature.data_type))
+    }
+
+    /// Returns the condition that `term` stands for.
+    pub(super) fn event(&self, term: &EventTerm) -> Result<EventCondition, ExpressionError> {
+        if !self.has_events {
+            let message = "this snapshot has no purchases and events; build one with `purchases = true` in \
+                           [build]";
+            return Err(ExpressionError { position: term.at.0, message: message.to_owned() });
+        }
+        let micros = |operand: &Option<Operand>| {
+            let Some(operand) = operand else { return Ok(None) };
+            let time = match &operand.literal {
+                Literal::Time(time) => Some(*time),
+                Literal::Text(text) => literal::time(text),
+                Literal::Ago(ago) => ago.before(self.as_of),
+                Literal::Number(_) | Literal::Boolean(_) => None,
+            };
+            let found = || truncated(&operand.literal.to_string());
+            let message = || format!("{} is no time; {TIME_ADVICE}", found());
+            let error = || ExpressionError { position: operand.at.0, message: message() };
+            // Events have whole microseconds, so the first one at or after a time is at its ceiling.
+            let ceiling = |time: DateTime<Utc>| {
+                time.timestamp_micros() + i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000))
+            };
+            time.ok_or_else(error).map(|time| Some(ceiling(time)))
+        };
+        let (since, before) = (micros(&term.since)?, micros(&term.before)?);
+        Ok(EventCondition { key: term.key.clone(), since, before, times: term.times })
     }
 
     /// Suggests a feature with a similar full name, else a view with a similar name.
@@ -153,10 +188,7 @@ impl Catalog<'_> {
                  are text by default"
             }
             ValueKind::Text => "; put text in quotes",
-            ValueKind::Time => {
-                "; write a date, a time with its zone such as 2011-12-09T12:50:00Z, or a time before the \
-                 as-of time such as -30d"
-            }
+            ValueKind::Time => &format!("; {TIME_ADVICE}"),
             _ => "",
         };
         let (noun, found) = (kind.noun(), truncated(&operand.literal.to_string()));

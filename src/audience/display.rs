@@ -3,23 +3,11 @@
 use std::fmt;
 
 use super::{
-    expression::{Expression, Operator, TextMatch},
+    events::{EventKey, Times},
+    expression::{EventTerm, Expression, Operand, TextMatch},
     literal::Literal,
 };
 use crate::feature::is_name;
-
-impl fmt::Display for Operator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Equal => "=",
-            Self::NotEqual => "!=",
-            Self::Less => "<",
-            Self::AtMost => "<=",
-            Self::Greater => ">",
-            Self::AtLeast => ">=",
-        })
-    }
-}
 
 impl fmt::Display for TextMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,7 +41,25 @@ impl fmt::Display for Expression {
             Self::Match(feature, part, text) => write!(f, "{feature} {part} {}", text.literal),
             Self::Has(feature, element) => write!(f, "{feature} has {}", element.literal),
             Self::IsNull(feature) => write!(f, "{feature} is null"),
+            Self::Event(term) => write!(f, "{term}"),
         }
+    }
+}
+
+impl fmt::Display for EventTerm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |text: &str| Literal::Text(text.to_owned()).to_string();
+        let (function, subject) = match &self.key {
+            EventKey::Order => ("bought", None),
+            EventKey::Product(id) => ("bought", Some(format!("product:{}", text(id)))),
+            EventKey::Category(name) => ("bought", Some(format!("category:{}", text(name)))),
+            EventKey::Interaction(event) => ("did", Some(format!("event:{}", text(event)))),
+        };
+        let time = |name, time: &Option<Operand>| Some(format!("{name}:{}", time.as_ref()?.literal));
+        let times = (self.times != Times::ANY)
+            .then(|| format!("times {} {}", self.times.operator, self.times.number));
+        let parts = [subject, time("since", &self.since), time("before", &self.before), times];
+        write!(f, "{function}({})", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
 

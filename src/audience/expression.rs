@@ -2,7 +2,11 @@
 
 use std::{fmt, hash::Hash};
 
-use super::literal::Literal;
+use super::{
+    events::{EventKey, Times},
+    literal::Literal,
+    operator::Operator,
+};
 
 /// A condition on customers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +29,23 @@ pub enum Expression {
     Has(FeatureName, Operand),
     /// `churn.risk is null`
     IsNull(FeatureName),
+    /// `bought(product:"22423", since:-90d, times >= 2)`, `did(event:view)`
+    Event(EventTerm),
+}
+
+/// A condition on the number of a customer's events within a period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventTerm {
+    /// Subject of the events.
+    pub key: EventKey,
+    /// First instant of the period.
+    pub since: Option<Operand>,
+    /// End of the period, which is not part of it.
+    pub before: Option<Operand>,
+    /// Wanted number of events.
+    pub times: Times,
+    /// Position in the expression.
+    pub at: Position,
 }
 
 /// A feature with its position in an expression.
@@ -45,18 +66,6 @@ pub struct Operand {
     pub literal: Literal,
     /// Position in the expression.
     pub at: Position,
-}
-
-/// A comparison operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Operator {
-    Equal,
-    NotEqual,
-    Less,
-    AtMost,
-    Greater,
-    AtLeast,
 }
 
 /// A comparison of a part of a text.
@@ -102,7 +111,7 @@ impl Expression {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::features).collect(),
             Self::Not(part) => part.features(),
-            Self::Segment(..) => Vec::new(),
+            Self::Segment(..) | Self::Event(_) => Vec::new(),
             Self::Compare(feature, ..)
             | Self::In(feature, _)
             | Self::Match(feature, ..)

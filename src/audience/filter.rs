@@ -7,8 +7,9 @@ use memchr::memmem;
 use super::{
     bitmap::Bitmap,
     column::{ColumnKind, ColumnValues, FeatureColumn, integers},
-    expression::{Operand, Operator, TextMatch},
+    expression::{Operand, TextMatch},
     literal::{Decimal, Literal},
+    operator::Operator,
     plan::Predicate,
 };
 use crate::feature::PackedTexts;

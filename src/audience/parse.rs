@@ -5,19 +5,24 @@
 //! all       = not { "and" not }
 //! not       = "not" not | "(" any ")" | condition
 //! condition = "segment" ( ( ":" | "=" | "!=" ) name | [ "not" ] "in" "(" name { "," name } ")" )
+//!           | ( "bought" | "did" ) "(" [ argument { "," argument } ] ")"
 //!           | view "." feature ( ( ":" | "=" | "!=" | "<" | "<=" | ">" | ">=" ) value
 //!                              | [ "not" ] "in" "(" value { "," value } ")"
 //!                              | [ "not" ] "between" value "and" value
 //!                              | [ "not" ] ( "contains" | "starts with" | "ends with" | "has" ) value
 //!                              | "is" [ "not" ] "null" )
+//! argument  = ( "product" | "category" | "event" ) ( ":" | "=" ) ( text in quotes | bare word )
+//!           | ( "since" | "before" ) ( ":" | "=" ) value
+//!           | "times" ( ":" | "=" | "!=" | "<" | "<=" | ">" | ">=" ) digits
 //! value     = text in quotes | bare word | number | "true" | "false" | date | time of RFC 3339
 //!           | "-" digits ( "h" | "d" | "w" | "mo" | "y" )
 //!           | digits ( "hours" | "days" | "weeks" | "months" | "years" ) "ago"
 //! ```
 
 use super::{
-    expression::{Expression, ExpressionError, FeatureName, Operand, Operator, TextMatch},
+    expression::{Expression, ExpressionError, FeatureName, Operand, TextMatch},
     literal::{self, Ago, Decimal, Literal},
+    operator::Operator,
     tokens::{Parsed, Tokens, is_keyword, is_word, truncated},
 };
 
@@ -60,8 +65,8 @@ impl Expression {
 }
 
 /// A parser with its state.
-struct Parser<'a> {
-    tokens: Tokens<'a>,
+pub(super) struct Parser<'a> {
+    pub(super) tokens: Tokens<'a>,
     /// Current nesting depth.
     depth: usize,
 }
@@ -128,6 +133,9 @@ impl Parser<'_> {
         if word.eq_ignore_ascii_case("segment") {
             self.tokens.at += word.len();
             return self.segment();
+        }
+        if let Some(event) = self.event(word)? {
+            return Ok(Expression::Event(event));
         }
         let Some(mut feature) = FeatureName::parse(word) else {
             let word = truncated(word);
@@ -228,7 +236,7 @@ impl Parser<'_> {
         Ok(Expression::Segment(name, self.tokens.position(at)))
     }
 
-    fn operator(&mut self) -> Option<Operator> {
+    pub(super) fn operator(&mut self) -> Option<Operator> {
         OPERATORS.iter().find(|(symbol, _)| self.tokens.take_symbol(symbol)).map(|(_, operator)| *operator)
     }
 
@@ -262,7 +270,7 @@ impl Parser<'_> {
         Ok(values)
     }
 
-    fn value(&mut self) -> Parsed<Operand> {
+    pub(super) fn value(&mut self) -> Parsed<Operand> {
         self.tokens.skip_whitespace();
         let begun = self.tokens.at;
         let literal = if self.tokens.rest().starts_with(['"', '\'']) {

@@ -7,7 +7,9 @@
 use super::{
     bitmap::Bitmap,
     catalog::{Catalog, ElementKind, ValueKind},
-    expression::{Expression, ExpressionError, FeatureName, Operand, Operator, TextMatch},
+    events::EventCondition,
+    expression::{Expression, ExpressionError, FeatureName, Operand, Position, TextMatch},
+    operator::Operator,
     tokens::truncated,
 };
 use crate::feature::near;
@@ -35,6 +37,8 @@ pub enum Leaf {
     Null(FeatureName),
     /// The customers whose feature matches a predicate; null never matches.
     Predicate(FeatureName, Predicate),
+    /// The customers with a number of events.
+    Event(EventCondition, Position),
 }
 
 /// A condition on a value.
@@ -67,6 +71,7 @@ impl Leaf {
             + match self {
                 Self::Segment(segment) => segment.len(),
                 Self::Null(feature) => name(feature),
+                Self::Event(condition, _) => condition.key.bytes(),
                 Self::Predicate(feature, predicate) => {
                     let operands = predicate.operands().iter();
                     name(feature)
@@ -143,6 +148,10 @@ impl Catalog<'_> {
             Expression::IsNull(feature) => {
                 self.kind(feature)?;
                 Ok(PlanNode::Leaf(leaf_index(leaves, Leaf::Null(feature.clone())), not))
+            }
+            Expression::Event(term) => {
+                let leaf = Leaf::Event(self.event(term)?, term.at);
+                Ok(PlanNode::Leaf(leaf_index(leaves, leaf), not))
             }
             Expression::Compare(feature, Operator::NotEqual, operand) => {
                 let equal = Expression::Compare(feature.clone(), Operator::Equal, operand.clone());
@@ -280,7 +289,11 @@ fn fill(node: &PlanNode, leaves: &[&Bitmap], start: usize, out: &mut [u64]) {
 /// [`FeatureColumn::absent`](super::FeatureColumn::absent).
 #[must_use]
 pub fn hints(leaf: &Leaf, absent: &[(usize, Vec<String>)]) -> Vec<(usize, String)> {
-    let Leaf::Predicate(name, Predicate::OneOf(operands)) = leaf else { return Vec::new() };
+    let (name, operands) = match leaf {
+        Leaf::Predicate(name, Predicate::OneOf(operands)) => (name, operands),
+        Leaf::Event(condition, at) if !absent.is_empty() => return vec![(at.0, condition.key.absent())],
+        _ => return Vec::new(),
+    };
     let hint = |(at, similar): &(usize, Vec<String>)| {
         let operand = operands.get(*at)?;
         let quoted: Vec<String> = similar.iter().map(|text| format!("`{text}`")).collect();

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{Setup, progress, table, terminal};
 use crate::{
-    feature::{CustomerId, ViewKeys},
+    feature::{CustomerId, ViewKeys, money},
     lake::Lake,
     pipeline::{self, SubjectLine},
     private_file,
@@ -21,10 +21,10 @@ use crate::{
 
 /// Write all that is held of one customer as JSON
 ///
-/// Contains the customer's features, recommendations, segments and ranks in every snapshot, the raw lines of
-/// the customer with file and line, and whether the customer is on the erasure list. Lists the exports in the
-/// lake, which may contain the customer and are not searched. Exits with 1 if nothing is held, or if a part
-/// cannot be read.
+/// Contains the customer's features, recommendations, segments, ranks and purchases in every snapshot, the
+/// raw lines of the customer with file and line, and whether the customer is on the erasure list. Lists the
+/// exports in the lake, which may contain the customer and are not searched. Exits with 1 if nothing is held,
+/// or if a part cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder subject 17850 --out 17850.json")]
 pub(super) struct Args {
@@ -62,6 +62,19 @@ struct HeldRow {
     /// View → feature → value, recommendations included.
     views: Box<RawValue>,
     lists: Vec<HeldPlace>,
+    /// Purchase lines, newest first.
+    purchases: Vec<HeldPurchase>,
+}
+
+/// A purchase line in a snapshot.
+#[derive(Serialize)]
+struct HeldPurchase {
+    at: String,
+    order_id: String,
+    product_id: String,
+    product: Option<String>,
+    quantity: Box<RawValue>,
+    amount: Box<RawValue>,
 }
 
 /// A customer's place in a segment or in the churn list.
@@ -149,9 +162,26 @@ async fn held_rows(lake: &Lake, id: &CustomerId) -> anyhow::Result<Vec<HeldRow>>
             is_current: current.as_ref() == Some(&manifest.id),
             views: RawValue::from_string(String::from_utf8(views)?)?,
             lists: places(&manifest, |list| gaps.of(list)),
+            purchases: purchases(&reader, id).await.with_context(unreadable)?,
         });
     }
     Ok(rows)
+}
+
+/// Returns the purchase lines of a snapshot.
+async fn purchases(reader: &SnapshotReader, id: &CustomerId) -> anyhow::Result<Vec<HeldPurchase>> {
+    let page = reader.purchases(id, 0, usize::MAX).await.map_err(SnapshotError::shared)?;
+    let held = page.lines.into_iter().map(|line| {
+        Ok(HeldPurchase {
+            at: rfc3339::format(line.at),
+            order_id: line.order_id,
+            product_id: line.product_id,
+            product: line.product,
+            quantity: RawValue::from_string(money(line.quantity))?,
+            amount: RawValue::from_string(money(line.amount))?,
+        })
+    });
+    held.collect()
 }
 
 /// Returns the places in all lists of a snapshot. `ranks` returns the ranks in a list, from 0.

@@ -29,10 +29,15 @@ pub struct BuildConfig {
     ///
     /// Default: the temporary folder of the system. Example: `"/var/tmp/larder"`.
     pub staging: Option<PathBuf>,
+    /// Whether snapshots have the purchases and events of each customer. Without them, audiences have no
+    /// `bought` and `did`, and there is no `/v1/customers/{id}/purchases`.
+    ///
+    /// Default: `true`.
+    pub purchases: bool,
 }
 
 impl Default for BuildConfig {
     fn default() -> Self {
-        Self { memory: 1 << 30, memory_limit: 3 << 30, threads: None, staging: None }
+        Self { memory: 1 << 30, memory_limit: 3 << 30, threads: None, staging: None, purchases: true }
     }
 }

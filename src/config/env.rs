@@ -71,6 +71,7 @@ pub const VARIABLES: &[Variable] = &[
     Text("build.memory_limit"),
     Typed("build.threads"),
     Text("build.staging"),
+    Typed("build.purchases"),
     Typed("churn.enabled"),
     Text("churn.horizon"),
     Typed("churn.high"),

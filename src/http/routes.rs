@@ -17,6 +17,7 @@ pub(super) mod migration;
 pub(super) mod models;
 pub(super) mod overlap;
 pub(super) mod probes;
+pub(super) mod purchases;
 pub(super) mod recommendations;
 pub(super) mod segment_history;
 pub(super) mod segments;

@@ -144,7 +144,12 @@ pub(super) async fn write(
         .map(|segment| segment.name.as_str())
         .chain(audiences.iter().map(|audience| audience.name.as_str()))
         .collect();
-    let known = Catalog { views: &manifest.views, segments: &segments, as_of: manifest.as_of };
+    let known = Catalog {
+        views: &manifest.views,
+        segments: &segments,
+        as_of: manifest.as_of,
+        has_events: manifest.has_events(),
+    };
     let measures = Measures::read(&mut cache).await?;
     let mut taken = Bitmap::empty(cache.sets.customers());
     for audience in audiences {
@@ -224,7 +229,7 @@ struct SetCache {
     /// Loader of ids and columns.
     sets: AudienceLoader,
     ids: Arc<PackedTexts>,
-    /// Loader of the segments.
+    /// Loader of the segments and the events.
     rankings: AudienceLoader,
     columns: HashMap<FeatureName, Arc<FeatureColumn>>,
     segments: HashMap<String, Arc<Bitmap>>,
@@ -252,6 +257,13 @@ impl SetCache {
                 return Ok((members, Vec::new()));
             }
             Leaf::Null(name) => self.column(name).await?.nulls.clone(),
+            Leaf::Event(condition, _) => {
+                // The index is in the lake of the snapshot, like the rankings.
+                let events = self.rankings.events(&condition.key).await?;
+                let absent = if events.customers().is_empty() { vec![(0, Vec::new())] } else { Vec::new() };
+                let hints = plan::hints(leaf, &absent).into_iter().map(|(at, hint)| format!("{at}: {hint}"));
+                return Ok((Arc::new(events.matching(condition, self.ids.len())), hints.collect()));
+            }
             Leaf::Predicate(name, test) => {
                 let column = self.column(name).await?;
                 let mut absent = Vec::new();

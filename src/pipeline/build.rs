@@ -191,10 +191,9 @@ impl<'a> Build<'a> {
         } else {
             None
         };
-        tables.remove_events()?;
         let customers = tables.customers();
         let mut warnings = self.raw_files.warnings.clone();
-        warnings.extend(tables.warnings);
+        warnings.append(&mut tables.warnings);
         warnings.extend(churn.warnings);
         let mut models = Models::default();
         let mut served = views.served();
@@ -210,18 +209,7 @@ impl<'a> Build<'a> {
             self.personal.mark_model(&mut definition);
             served.push(ServedView { definition, file });
         }
-        let (counts, sources) = (tables.counts, tables.sources);
-        Ok(Computed {
-            as_of,
-            customers,
-            session,
-            views: served,
-            models,
-            recommended,
-            counts,
-            sources,
-            warnings,
-        })
+        Ok(Computed { as_of, customers, session, views: served, models, recommended, tables, warnings })
     }
 
     /// Reads all raw files and spills the valid lines to temporary files.

@@ -36,7 +36,6 @@ mod evaluation;
 mod exclude_patterns;
 mod neighbors;
 mod owned_products;
-mod parallel;
 mod product_rows;
 mod purchase_log;
 mod recommender;

@@ -248,6 +248,7 @@ impl Evaluation {
             .flat_map(|(leaf, set)| set.absent.iter().map(move |index| (leaf, *index)))
             .filter_map(|(leaf, index)| match leaf {
                 Leaf::Predicate(_, predicate) => Some((predicate.operands().get(index)?.at.0, leaf, index)),
+                Leaf::Event(_, at) => Some((at.0, leaf, index)),
                 Leaf::Segment(_) | Leaf::Null(_) => None,
             })
             .collect();
@@ -286,6 +287,9 @@ impl Served {
     async fn hints(&self, evaluation: &Evaluation) -> Result<Vec<(usize, String)>, Arc<SnapshotError>> {
         let mut hints = Vec::new();
         for (leaf, index) in evaluation.absent() {
+            if let Leaf::Event(..) = leaf {
+                hints.extend(plan::hints(leaf, &[(index, Vec::new())]));
+            }
             let Leaf::Predicate(name, Predicate::OneOf(values)) = leaf else { continue };
             let (column, values) = (self.sets.column(name).await?, values.clone());
             let erased = evaluation.erased.as_ref().map(|erased| Arc::clone(&erased.customers));
@@ -322,8 +326,13 @@ impl Served {
     fn plan(&self, expression: &Expression) -> Result<AudiencePlan, ExpressionError> {
         let segments: Vec<&str> =
             self.manifest.segments.iter().map(|segment| segment.name.as_str()).collect();
-        Catalog { views: &self.manifest.views, segments: &segments, as_of: self.manifest.as_of }
-            .plan(expression)
+        let catalog = Catalog {
+            views: &self.manifest.views,
+            segments: &segments,
+            as_of: self.manifest.as_of,
+            has_events: self.manifest.has_events(),
+        };
+        catalog.plan(expression)
     }
 
     /// Returns the erased customers of the snapshot; `None` if the erasure list is empty. They are located on
@@ -363,7 +372,8 @@ impl Served {
 
     /// Returns the kind of values of a feature.
     pub(super) fn kind(&self, name: &FeatureName) -> Result<ValueKind, ExpressionError> {
-        Catalog { views: &self.manifest.views, segments: &[], as_of: self.manifest.as_of }.kind(name)
+        let (views, as_of) = (&self.manifest.views, self.manifest.as_of);
+        Catalog { views, segments: &[], as_of, has_events: false }.kind(name)
     }
 
     /// Checks that members can be ordered by `feature`.

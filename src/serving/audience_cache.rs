@@ -17,7 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     audience::{
-        Bitmap, ErasedTexts, FeatureColumn, FeatureName, Leaf, Literal, SortedCustomers, plan::Predicate,
+        Bitmap, ErasedTexts, EventKey, EventList, FeatureColumn, FeatureName, Leaf, Literal, SortedCustomers,
+        plan::Predicate,
     },
     cache::Cache,
     feature::PackedTexts,
@@ -86,6 +87,7 @@ enum SetKey {
     Ids,
     Column(FeatureName),
     Order(FeatureName, bool),
+    Events(EventKey),
     /// A leaf, and the version of the erasure list, if the set depends on it.
     Leaf(Leaf, Option<Arc<str>>),
 }
@@ -96,6 +98,7 @@ impl SetKey {
         match self {
             Self::Ids => 0,
             Self::Column(feature) | Self::Order(feature, _) => name(feature),
+            Self::Events(key) => key.bytes(),
             Self::Leaf(leaf, _) => leaf.bytes(),
         }
     }
@@ -115,6 +118,7 @@ enum CachedSet {
     Ids(Arc<PackedTexts>),
     Column(Arc<FeatureColumn>),
     Order(Arc<SortedCustomers>),
+    Events(Arc<EventList>),
     Leaf(Arc<LeafSet>),
 }
 
@@ -122,7 +126,8 @@ enum CachedSet {
 #[derive(Debug)]
 pub(super) struct LeafSet {
     pub(super) customers: Bitmap,
-    /// Indexes of the operands of the leaf that are texts which no customer has, erased customers aside.
+    /// Indexes of the operands of the leaf that are texts which no customer has, erased customers aside. Of
+    /// an event that no customer has, 0.
     pub(super) absent: Vec<usize>,
 }
 
@@ -132,6 +137,7 @@ impl CachedSet {
             Self::Ids(ids) => ids.bytes(),
             Self::Column(column) => column.bytes(),
             Self::Order(order) => order.bytes(),
+            Self::Events(events) => events.bytes(),
             Self::Leaf(set) => set.customers.len() / 8 + set.absent.len() * size_of::<usize>(),
         }
     }
@@ -234,6 +240,15 @@ impl SnapshotSets {
         }
     }
 
+    /// Returns the events of `key`.
+    async fn events(&self, key: &EventKey) -> Result<Arc<EventList>, Arc<SnapshotError>> {
+        let load = async { Ok(CachedSet::Events(Arc::new(self.load(self.files.events(key)).await?))) };
+        match self.entry(SetKey::Events(key.clone()), load).await? {
+            CachedSet::Events(events) => Ok(events),
+            _ => Err(wrong_entry()),
+        }
+    }
+
     /// Returns the customers that match a leaf of an expression, `erased` customers included.
     pub(super) async fn leaf(
         &self,
@@ -242,6 +257,9 @@ impl SnapshotSets {
     ) -> Result<Arc<LeafSet>, Arc<SnapshotError>> {
         let is_text = |literal: &Literal| matches!(literal, Literal::Text(_));
         let mut version = None;
+        if let Leaf::Event(..) = leaf {
+            version = erased.map(|erased| Arc::clone(&erased.version));
+        }
         if let Leaf::Predicate(_, Predicate::OneOf(values)) = leaf {
             // Which texts no customer has depends on the erasure list.
             if values.iter().any(|value| is_text(&value.literal)) {
@@ -268,6 +286,20 @@ impl SnapshotSets {
             }
             Leaf::Null(name) => {
                 LeafSet { customers: self.column(name).await?.nulls.clone(), absent: Vec::new() }
+            }
+            Leaf::Event(condition, _) => {
+                let (events, condition) = (self.events(&condition.key).await?, condition.clone());
+                let (erased, customers) =
+                    (erased.map(|erased| Arc::clone(&erased.customers)), self.customers());
+                let count = move |_: &Cancellation| {
+                    let is_erased = |customer: u32| {
+                        erased.as_ref().is_some_and(|erased| erased.contains(customer as usize))
+                    };
+                    let is_absent = events.customers().iter().all(|customer| is_erased(*customer));
+                    let absent = if is_absent { vec![0] } else { Vec::new() };
+                    Ok(LeafSet { customers: events.matching(&condition, customers), absent })
+                };
+                self.cache.compute(count).await?
             }
             Leaf::Predicate(name, test) => {
                 let (column, test) = (self.column(name).await?, test.clone());

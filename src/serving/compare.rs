@@ -267,6 +267,15 @@ impl Serving {
         }
     }
 
+    /// Returns [`ReadError::UnknownSnapshot`] instead of `error` if the cause is that `served`, which is
+    /// still open, was removed from the lake.
+    pub async fn removed(&self, served: &Served, error: ReadError) -> ReadError {
+        match error {
+            ReadError::Unavailable(cause) => self.gone([&served.manifest.id], cause).await,
+            other => other,
+        }
+    }
+
     /// Converts `error`, and checks whether its cause is that one of the snapshots `ids` was removed.
     pub(super) async fn gone<const N: usize>(
         &self,

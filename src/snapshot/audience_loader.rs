@@ -6,20 +6,24 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::{
+    array::{Array, ArrayRef, AsArray},
+    datatypes::{TimestampMicrosecondType, UInt32Type},
+};
 use futures::TryStreamExt;
 
 use super::{
     SnapshotError,
     block::EncodedBlock,
     column_scan::{column, text_column},
+    event_files::{AT, CUSTOMER},
     files::SnapshotFiles,
     run_blocking,
     writer::ID,
 };
 use crate::{
     audience::{
-        Bitmap, ColumnBuilder, FeatureColumn, FeatureName,
+        Bitmap, ColumnBuilder, EventKey, EventList, FeatureColumn, FeatureName,
         statistics::{FeatureStatistics, TextCounter},
     },
     feature::PackedTexts,
@@ -155,6 +159,25 @@ impl AudienceLoader {
         Ok(members)
     }
 
+    /// Loads the events of `key`. There are none in a snapshot without events.
+    ///
+    /// # Errors
+    /// Same errors as [`AudienceLoader::ids`].
+    pub async fn events(&self, key: &EventKey) -> Result<EventList, SnapshotError> {
+        let mut events = EventList::default();
+        let key = key.to_string();
+        let Some(file) = self.files.manifest.events_of(&key) else { return Ok(events) };
+        let footer = Arc::new(self.files.footer(file).await?);
+        let blocks = footer.blocks_of_id(&key);
+        let customers = self.files.manifest.customers;
+        let decode = move |block: &EncodedBlock| events_of(block, &key, customers);
+        let mut found = self.files.scan_some(file, footer, blocks, decode);
+        while let Some((customers, times)) = found.try_next().await? {
+            events.extend(&customers, &times);
+        }
+        Ok(events)
+    }
+
     fn check_count(&self, found: usize) -> Result<(), SnapshotError> {
         let expected = self.customers();
         if found == expected {
@@ -166,6 +189,23 @@ impl AudienceLoader {
     fn damaged(&self, why: &str) -> SnapshotError {
         SnapshotError::damaged(&self.files.manifest.id.path("customers"), why)
     }
+}
+
+/// Returns the customers and times of the events of `key` in a block of the index. All customer numbers must
+/// be below `customers`.
+fn events_of(block: &EncodedBlock, key: &str, customers: u64) -> Result<(Vec<u32>, Vec<i64>), SnapshotError> {
+    let batch = block.decode()?;
+    let missing = || block.damaged("a column of the index of events is missing");
+    let keys = batch.columns().first().and_then(|keys| keys.as_string_opt::<i32>()).ok_or_else(missing)?;
+    let numbers = batch.column_by_name(CUSTOMER).and_then(|column| column.as_primitive_opt::<UInt32Type>());
+    let times = batch.column_by_name(AT);
+    let times = times.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    let (numbers, times) = (numbers.ok_or_else(missing)?.values(), times.ok_or_else(missing)?.values());
+    let rows: Vec<usize> = (0..batch.num_rows()).filter(|row| keys.value(*row) == key).collect();
+    if let Some(row) = rows.iter().find(|row| u64::from(numbers[**row]) >= customers) {
+        return Err(block.damaged(format!("customer {} is not one of {customers}", numbers[*row])));
+    }
+    Ok(rows.into_iter().map(|row| (numbers[row], times[row])).unzip())
 }
 
 /// Returns the customer numbers of a block of a ranking.

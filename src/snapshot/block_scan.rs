@@ -24,13 +24,26 @@ impl SnapshotFiles {
             let (this, decode) = (this.clone(), decode.clone());
             async move {
                 let footer = Arc::new(this.footer(file).await?);
-                let runs = footer.runs(0..footer.blocks(), READ_BYTES).into_iter().map(move |blocks| {
-                    Ok(this.clone().decode_run(file, Arc::clone(&footer), blocks, decode.clone()))
-                });
-                Ok::<_, SnapshotError>(stream::iter(runs))
+                let blocks = 0..footer.blocks();
+                Ok::<_, SnapshotError>(this.scan_some(file, footer, blocks, decode))
             }
         });
-        runs.try_flatten()
+        runs.try_flatten().boxed()
+    }
+
+    /// Streams the adjacent `blocks` of `file`, checked, as `decode` returns them.
+    pub(super) fn scan_some<T: Send + 'static>(
+        &self,
+        file: usize,
+        footer: Arc<Footer>,
+        blocks: Range<usize>,
+        decode: impl Fn(&EncodedBlock) -> Result<T, SnapshotError> + Clone + Send + 'static,
+    ) -> BoxStream<'static, Result<T, SnapshotError>> {
+        let this = self.clone();
+        let runs = footer.runs(blocks, READ_BYTES).into_iter().map(move |blocks| {
+            Ok(this.clone().decode_run(file, Arc::clone(&footer), blocks, decode.clone()))
+        });
+        stream::iter(runs)
             .try_buffered(AHEAD)
             .map_ok(|decoded| stream::iter(decoded).map(Ok))
             .try_flatten()

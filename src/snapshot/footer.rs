@@ -61,7 +61,7 @@ impl Footer {
             let (blocks, groups) = (blocks.len(), groups.num_row_groups());
             return Err(damaged(&format!("the footer lists {blocks} blocks and {groups} row groups")));
         }
-        let is_sorted = matches!(entry.kind, FileKind::Rows | FileKind::Products);
+        let is_sorted = !matches!(entry.kind, FileKind::Customers | FileKind::Ranking);
         let mut starts = vec![0];
         let mut last_ids = PackedTexts::default();
         for group in groups.row_groups() {
@@ -101,6 +101,18 @@ impl Footer {
     pub fn block_of_id(&self, id: &str) -> Option<usize> {
         let at = self.last_ids.lower_bound(id);
         (at < self.last_ids.len()).then_some(at)
+    }
+
+    /// Returns the adjacent blocks that can hold rows of `id`, where several rows have one id.
+    #[must_use]
+    pub fn blocks_of_id(&self, id: &str) -> Range<usize> {
+        let first = self.last_ids.lower_bound(id);
+        let mut end = first;
+        // All blocks but the last one of an id end with the id.
+        while end < self.last_ids.len() && self.last_ids.get(end) == id {
+            end += 1;
+        }
+        first..(end + 1).min(self.last_ids.len())
     }
 
     /// Returns the block that holds the row number `row`, and the number of the block's first row.

@@ -237,6 +237,10 @@ pub enum FileKind {
     Ranking,
     /// Names and similar products, ready to serve.
     Products,
+    /// Lines of purchases, by customer.
+    Purchases,
+    /// Customers and times of orders and interactions, by what they were about.
+    Events,
 }
 
 /// A file of a snapshot.
@@ -266,11 +270,11 @@ pub struct FileEntry {
     /// CRC-32 of the footer.
     #[schema(example = 3_735_928_559_u32)]
     pub footer_crc32: u32,
-    /// Id of the first customer (customers and rows) or product (products).
+    /// Id of the first customer (customers, rows and purchases) or product (products), or first key (events).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "12346")]
     pub first: Option<String>,
-    /// Id of the last customer (customers and rows) or product (products).
+    /// Id of the last customer (customers, rows and purchases) or product (products), or last key (events).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "18287")]
     pub last: Option<String>,
@@ -381,6 +385,12 @@ impl Manifest {
         let is_ranking =
             |file: &FileEntry| file.kind == FileKind::Ranking && file.segment.as_deref() == Some(list);
         self.files.iter().position(is_ranking)
+    }
+
+    /// Checks whether the snapshot has the events that `bought` and `did` count.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        self.files.iter().any(|file| file.kind == FileKind::Events)
     }
 
     /// Returns the number of members in the ranking of `list`; 0 if the snapshot has no such ranking.

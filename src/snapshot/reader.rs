@@ -16,12 +16,14 @@ use futures::{StreamExt, stream};
 mod churn_list;
 mod erased;
 mod gaps;
+mod purchases;
 mod row_block;
 mod row_runs;
 
 pub use churn_list::ChurnFilter;
 pub use erased::{ErasedFigures, ErasedTotals};
 pub use gaps::Gaps;
+pub use purchases::{PurchaseLine, PurchasePage};
 use row_block::RowBlock;
 pub(crate) use row_block::fuzz as fuzz_row_block;
 pub use row_runs::{FetchedRowRun, RowRun};
@@ -103,6 +105,8 @@ pub struct SnapshotReader {
     parts: Vec<usize>,
     /// Parts of `products`, sorted by id.
     products: Vec<usize>,
+    /// Parts of `purchases`, sorted by customer id.
+    purchases: Vec<usize>,
     /// Footers by file, as long as the cache holds them. Every read needs a footer, and this is faster than
     /// the cache.
     footers: Box<[ArcSwap<Weak<Footer>>]>,
@@ -137,10 +141,10 @@ impl SnapshotReader {
     #[must_use]
     pub fn new(files: SnapshotFiles, cache: BlockCache) -> Self {
         let number = cache.next_snapshot.fetch_add(1, Ordering::Relaxed);
-        let (parts, products) =
-            (files.manifest.parts(FileKind::Rows), files.manifest.parts(FileKind::Products));
+        let [parts, products, purchases] =
+            [FileKind::Rows, FileKind::Products, FileKind::Purchases].map(|kind| files.manifest.parts(kind));
         let footers = files.manifest.files.iter().map(|_| ArcSwap::default()).collect();
-        Self { files, cache, number, parts, products, footers }
+        Self { files, cache, number, parts, products, purchases, footers }
     }
 
     /// Opens a snapshot for a command that no request waits for, with a cache of its own.
@@ -165,7 +169,7 @@ impl SnapshotReader {
     /// Reads all footers ahead, so that a cold lookup takes one range read. Failures are logged and counted;
     /// the lookup retries.
     pub async fn warm_up(&self) {
-        let files = stream::iter(self.parts.iter().chain(&self.products));
+        let files = stream::iter(self.parts.iter().chain(&self.products).chain(&self.purchases));
         files.for_each_concurrent(WARM_UP_READS, |file| async { drop(self.footer(*file).await) }).await;
     }
 
@@ -275,7 +279,9 @@ impl SnapshotReader {
                         let rows = RowBlock::new(&batch).map_err(|why| block.damaged(why))?;
                         CacheEntry::Rows(Arc::new(rows))
                     }
-                    FileKind::Ranking | FileKind::Customers => CacheEntry::Columns(Arc::new(batch)),
+                    FileKind::Ranking | FileKind::Customers | FileKind::Purchases | FileKind::Events => {
+                        CacheEntry::Columns(Arc::new(batch))
+                    }
                 })
             };
             decode().map_err(|error| self.files.count_error(error))

@@ -14,9 +14,10 @@ use std::{
 use arrow::{
     array::{
         ArrayAccessor, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray,
+        UInt32Array,
     },
     compute::{cast, filter_record_batch},
-    datatypes::{DataType, Decimal128Type, Int64Type},
+    datatypes::{DataType, Decimal128Type, Int64Type, UInt32Type},
 };
 use futures::TryStreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -24,8 +25,10 @@ use sha2::{Digest, Sha256};
 
 use super::{
     FileEntry, FileKind, Forgotten, Manifest, SegmentStats, SnapshotError, SnapshotId,
+    audience_loader::AudienceLoader,
     block::EncodedBlock,
     column_scan::{column, text_column},
+    event_files::{CUSTOMER, events_properties, events_schema, purchases_properties},
     files::SnapshotFiles,
     reader::SnapshotReader,
     retention,
@@ -96,16 +99,24 @@ async fn write(
     let held: BTreeSet<&CustomerId> =
         reader.held(forgotten.ids()).await.map_err(SnapshotError::shared)?.into_iter().collect();
     let gaps = reader.gaps(forgotten).await.map_err(SnapshotError::shared)?;
+    let erased = erased_numbers(&reader, &held).await?;
     let filter = ErasureFilter { lake, files: reader.files().clone(), id: &id, forgotten };
     let mut files = Vec::new();
     for (file, entry) in manifest.files.iter().enumerate() {
         let is_affected = match entry.kind {
             FileKind::Products => false,
             FileKind::Ranking => !gaps.of(entry.segment.as_deref().unwrap_or_default()).is_empty(),
-            FileKind::Customers | FileKind::Rows => held.iter().any(|id| may_hold(entry, id.as_str())),
+            FileKind::Events => !held.is_empty(),
+            FileKind::Customers | FileKind::Rows | FileKind::Purchases => {
+                held.iter().any(|id| may_hold(entry, id.as_str()))
+            }
         };
         if is_affected {
-            files.extend(filter.file(file).await?);
+            if entry.kind == FileKind::Events {
+                files.push(filter.events(file, &erased).await?);
+            } else {
+                files.extend(filter.file(file).await?);
+            }
         } else {
             lake.copy(&manifest.id.path(&entry.path), &id.path(&entry.path)).await?;
             files.push(entry.clone());
@@ -178,6 +189,26 @@ impl ErasureFilter<'_> {
         }
     }
 
+    /// Filters an index file, and numbers the remaining customers anew. `erased` holds the numbers of the
+    /// erased customers in ascending order. The file is written even if no row remains, since the number of
+    /// index files decides which one holds a key.
+    async fn events(&self, file: usize, erased: &[u32]) -> Result<FileEntry, SnapshotError> {
+        let (path, kind) = (self.files.entry(file).path.clone(), FileKind::Events);
+        let (schema, properties) = (events_schema(), events_properties());
+        let mut part = PartWriter::new(self.lake, self.id, path, kind, schema, properties)?;
+        let mut blocks = self.files.scan_blocks(vec![file], EncodedBlock::decode);
+        while let Some(batch) = blocks.try_next().await? {
+            let kept = renumbered(&batch, erased).ok_or_else(|| {
+                self.files.damaged(file, "the column of customers does not hold numbers".to_owned())
+            })?;
+            if kept.num_rows() > 0 {
+                part.write(&kept)?;
+                part.end_block().await?;
+            }
+        }
+        part.finish().await
+    }
+
     /// Writes the remaining rows of `batch` to `part`, which is created for the first of them.
     fn write(
         &self,
@@ -197,6 +228,8 @@ impl ErasureFilter<'_> {
             FileKind::Customers => customers_properties(),
             FileKind::Ranking => ranking_properties(),
             FileKind::Rows | FileKind::Products => rows_properties(),
+            FileKind::Purchases => purchases_properties(),
+            FileKind::Events => events_properties(),
         };
         let path = entry.path.clone();
         let mut new = PartWriter::new(self.lake, self.id, path, entry.kind, kept.schema(), properties)?;
@@ -205,6 +238,36 @@ impl ErasureFilter<'_> {
         }
         part.insert(new).write(&kept)
     }
+}
+
+/// Returns the numbers of the customers `held`, in ascending order. Customers are numbered in the order of
+/// their ids.
+async fn erased_numbers(
+    reader: &SnapshotReader,
+    held: &BTreeSet<&CustomerId>,
+) -> Result<Vec<u32>, SnapshotError> {
+    if held.is_empty() || !reader.manifest().has_events() {
+        return Ok(Vec::new());
+    }
+    let ids = AudienceLoader::new(reader.files().clone()).ids().await?;
+    let number = |id: &&CustomerId| u32::try_from(ids.search(id.as_str()).ok()?).ok();
+    let mut numbers: Vec<u32> = held.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Returns the rows of an index block without the customers `erased`, with the numbers that the other
+/// customers have without them.
+fn renumbered(batch: &RecordBatch, erased: &[u32]) -> Option<RecordBatch> {
+    let (at, _) = batch.schema_ref().column_with_name(CUSTOMER)?;
+    let numbers = batch.column(at).as_primitive_opt::<UInt32Type>()?;
+    let kept: BooleanArray =
+        numbers.values().iter().map(|number| Some(erased.binary_search(number).is_err())).collect();
+    let before = |number: u32| u32::try_from(erased.partition_point(|erased| *erased < number)).unwrap_or(0);
+    let new: UInt32Array = numbers.unary(|number| number - before(number));
+    let mut columns = batch.columns().to_vec();
+    columns[at] = Arc::new(new);
+    filter_record_batch(&RecordBatch::try_new(batch.schema(), columns).ok()?, &kept).ok()
 }
 
 /// Removes the rows of `forgotten` customers from `batch`, whose first column is the id.

@@ -101,7 +101,7 @@ pub fn ranking_properties() -> WriterProperties {
     plain(Compression::LZ4_RAW).build()
 }
 
-fn plain(compression: Compression) -> WriterPropertiesBuilder {
+pub(super) fn plain(compression: Compression) -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_created_by(created_by())
         .set_dictionary_enabled(false)

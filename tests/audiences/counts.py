@@ -21,6 +21,30 @@ for ranking in sorted((folder / "rankings").glob("*.parquet")):
     db.execute(f"INSERT INTO members SELECT '{ranking.stem}', customer_id FROM read_parquet('{ranking}')")
 
 
+RAW = folder.parent.parent / "raw"
+db.execute(f"CREATE TABLE lines AS SELECT * FROM read_parquet('{folder}/purchases/part-*.parquet')")
+raw = "read_csv('{}/{}/*.csv*', all_varchar = true, union_by_name = true, ignore_errors = true)"
+db.execute(
+    f"""CREATE TABLE categories AS SELECT DISTINCT trim(order_id) AS order_id, trim(product_id) AS product_id,
+    trim(category) AS category FROM {raw.format(RAW, "transactions")} WHERE trim(category) <> ''"""
+)
+db.execute(
+    f"""CREATE TABLE interactions AS SELECT trim(customer_id) AS customer_id, trim(event) AS event,
+    try_cast("at" AS TIMESTAMP) AS time FROM {raw.format(RAW, "interactions")} WHERE try_cast("at" AS TIMESTAMP) IS NOT NULL"""
+)
+db.execute(
+    """CREATE TABLE events AS
+    SELECT 'order' AS key, customer_id, min("at") AS time FROM lines GROUP BY customer_id, order_id
+    UNION ALL
+    SELECT 'product:' || product_id, customer_id, min("at") FROM lines GROUP BY product_id, customer_id, order_id
+    UNION ALL
+    SELECT 'category:' || category, customer_id, min("at") FROM lines JOIN categories USING (order_id, product_id)
+    GROUP BY category, customer_id, order_id
+    UNION ALL
+    SELECT 'event:' || event, customer_id, time FROM interactions"""
+)
+
+
 def figures(question):
     row = db.execute(
         f"""SELECT count(*), sum(rfm.monetary), avg(rfm.r_score), avg(rfm.f_score), avg(rfm.m_score),

@@ -39,6 +39,7 @@ mod min_count;
 mod overload;
 mod paging;
 mod publish_gate;
+mod purchases;
 mod raw;
 mod recommend;
 mod request_log;

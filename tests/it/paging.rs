@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::shop::{Service, Shop};
 
@@ -88,6 +88,9 @@ async fn cursor_stays_on_its_snapshot_after_publish() {
     let all: Vec<Value> = first["customers"].as_array().unwrap().clone();
     let page = service.get("/v1/segments/hibernating/customers?limit=5").await.json();
     let cursor = page["next"].as_str().unwrap().to_owned();
+    let audience = json!({"where": "rfm.frequency > 0", "limit": 5});
+    let page = service.post("/v1/audiences", audience.to_string()).await.json();
+    let audience = json!({"where": "rfm.frequency > 0", "limit": 5, "cursor": page["next"]});
     shop.raw(
         "transactions/y.csv",
         "customer_id,order_id,product_id,quantity,unit_price,ordered_at\nc1,n1,p,1,900.00,2024-03-01\n",
@@ -116,6 +119,9 @@ async fn cursor_stays_on_its_snapshot_after_publish() {
     let third = shop.serve().await;
     let gone = third.get(&format!("/v1/segments/hibernating/customers?cursor={cursor}")).await;
     assert_eq!((gone.status, gone.problem().as_str()), (410, "cursor-gone"));
+    // Likewise a replica that has the snapshot open.
+    let gone = replica.post("/v1/audiences", audience.to_string()).await;
+    assert_eq!((gone.status, gone.problem().as_str()), (410, "cursor-gone"), "{}", gone.text);
 }
 
 #[tokio::test]

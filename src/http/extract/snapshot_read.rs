@@ -39,12 +39,23 @@ impl SnapshotRead {
     pub(crate) async fn resume(&mut self, cursor: Option<&str>, list: &str) -> Result<u64, Problem> {
         let Some(cursor) = cursor else { return Ok(0) };
         let cursor = Cursor::decode(cursor, list)?;
-        self.served = self.app.serving.snapshot(&cursor.snapshot).await.map_err(|error| match error {
-            ReadError::UnknownSnapshot(id) => {
-                Problem::cursor_gone(format!("snapshot {id} was removed; start the list from the beginning"))
-            }
-            other => other.into(),
-        })?;
+        self.served = self.app.serving.snapshot(&cursor.snapshot).await.map_err(gone)?;
         Ok(cursor.place(self.served.erased_count()))
+    }
+
+    /// Returns the problem of a page that cannot be read. A snapshot that a cursor keeps open may have been
+    /// removed meanwhile.
+    pub(crate) async fn lost(&self, error: ReadError) -> Problem {
+        gone(self.app.serving.removed(&self.served, error).await)
+    }
+}
+
+/// Returns the problem of a list whose snapshot cannot be read.
+fn gone(error: ReadError) -> Problem {
+    match error {
+        ReadError::UnknownSnapshot(id) => {
+            Problem::cursor_gone(format!("snapshot {id} was removed; start the list from the beginning"))
+        }
+        other => other.into(),
     }
 }

@@ -106,7 +106,14 @@ pub(crate) async fn respond<H: Serialize>(
     let MemberPage { customers, total, next, tier } = members;
     let (ranks, ids): (Vec<u64>, Vec<CustomerId>) = customers.into_iter().unzip();
     access.charge(ids.len() as u64)?;
-    let rows = if selection.is_empty() { Vec::new() } else { app.serving.customers(served, &ids).await? };
+    let rows = if selection.is_empty() {
+        Vec::new()
+    } else {
+        match app.serving.customers(served, &ids).await {
+            Ok(rows) => rows,
+            Err(error) => return Err(read.lost(error).await),
+        }
+    };
     let (snapshot, erased) = (served.manifest.id.clone(), served.erased_count());
     let next = next.map(|offset| Cursor { snapshot, list, offset, erased }.encode());
     let masked = selection.masked_features(served).into_iter().map(str::to_owned).collect();

@@ -18,7 +18,7 @@ use crate::{
         },
         reply::{self, ListPage, MinCount, Page, PageHead, list_page, raw},
     },
-    serving::{Audience, AudienceRequest, Breakdown, Parts},
+    serving::{Audience, AudienceError, AudienceRequest, Breakdown, Parts},
 };
 
 mod comparison;
@@ -280,8 +280,12 @@ async fn respond(mut read: SnapshotRead, body: AudienceBody, by_address: bool) -
     if body.compare == Some(true) {
         request.compare = Some(comparison::request(&read));
     }
-    let Audience { figures, members, parts, comparison, hints } =
-        app.serving.audience(served, &request).await?;
+    let audience = match app.serving.audience(served, &request).await {
+        Ok(audience) => audience,
+        Err(AudienceError::Read(error)) => return Err(read.lost(error).await),
+        Err(error) => return Err(error.into()),
+    };
+    let Audience { figures, members, parts, comparison, hints } = audience;
     let least = MinCount::of(app, access);
     least.check_audience(figures.size as u64)?;
     if let Some(comparison) = &comparison {

@@ -74,7 +74,10 @@ pub(crate) async fn list_churn(
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
     }
-    let members = read.app.serving.churn(&read.served, &filter, offset, limit).await?;
+    let members = match read.app.serving.churn(&read.served, &filter, offset, limit).await {
+        Ok(members) => members,
+        Err(error) => return Err(read.lost(error).await),
+    };
     MinCount::of(&read.app, &read.access).check_list(members.total)?;
     let page = ListPage::new(list, members, asked_by);
     list_page::respond(&read, &selection, page, |head| ChurnList { head }).await

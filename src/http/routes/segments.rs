@@ -226,7 +226,10 @@ pub(crate) async fn list_segment_customers(
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
     }
-    let members = read.app.serving.members(&read.served, &name, offset, limit).await?;
+    let members = match read.app.serving.members(&read.served, &name, offset, limit).await {
+        Ok(members) => members,
+        Err(error) => return Err(read.lost(error).await),
+    };
     MinCount::of(&read.app, &read.access).check_list(members.total)?;
     let head = |head| SegmentMembers { segment: name, head };
     list_page::respond(&read, &selection, ListPage::new(list, members, asked_by), head).await

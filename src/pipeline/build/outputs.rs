@@ -80,7 +80,6 @@ pub(super) struct Computed {
     pub(super) views: Vec<ServedView>,
     pub(super) models: Models,
     pub(super) recommended: Option<recommend::RecommendOutput>,
-    pub(super) counts: BTreeMap<String, TableCounts>,
-    pub(super) sources: Vec<RawSource>,
+    pub(super) tables: StagedTables,
     pub(super) warnings: Vec<Warning>,
 }

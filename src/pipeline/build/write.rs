@@ -14,7 +14,9 @@ use crate::{
         error::BuildError,
         memberships,
         parts::{self, ServedView, SnapshotTarget, WrittenParts},
+        purchases::{self, PurchaseInput},
         query::Session,
+        raw::Table,
         segments,
         staging::StagedFile,
     },
@@ -29,7 +31,7 @@ impl Build<'_> {
         computed: Computed,
         clock: &mut StageClock,
     ) -> Result<WrittenSnapshot, BuildError> {
-        let Computed { as_of, customers, session, models, recommended, counts, sources, .. } = computed;
+        let Computed { as_of, customers, session, models, recommended, tables, .. } = computed;
         let (mut views, warnings) = (computed.views, computed.warnings);
         let features: Vec<FeatureView> = views.iter().map(|view| view.feature_view(self.config)).collect();
         let find = |name: &str| views.iter().find(|view| view.definition.name == name);
@@ -43,6 +45,18 @@ impl Build<'_> {
         let edges = segments::edges(&session).await?;
         clock.lap("rankings");
         let mut files = rankings.files;
+        if self.config.build.purchases {
+            self.progress.enter("purchases", 0);
+            let input = PurchaseInput {
+                tables: &tables.files,
+                spec: self.specs.get(&Table::Transactions),
+                threads: self.threads,
+                scratch: self.scratch.path(),
+            };
+            files.extend(Box::pin(purchases::write(target, &session, input)).await?);
+            clock.lap("purchases");
+        }
+        tables.remove_events()?;
         if let Some(recommended) = &recommended {
             files.extend(recommended.write_products(target.lake, target.id).await?);
             clock.lap("products");
@@ -58,8 +72,8 @@ impl Build<'_> {
             statistics: None,
             segments: rankings.segments,
             edges,
-            counts,
-            sources,
+            counts: tables.counts,
+            sources: tables.sources,
             warnings,
         };
         let mut members = Vec::new();

@@ -7,10 +7,10 @@ use super::{
     buy_again::BuyAgainRule,
     evaluation::{TimeSplit, list_metrics},
     owned_products::{current_sales, owned_products},
-    parallel::parallel_map,
     purchase_log::PurchaseLog,
     recommender::LENGTH,
 };
+use crate::pipeline::parallel::parallel_map;
 
 /// Least gain of the mean NDCG for which a more complex rule is preferred.
 const MIN_GAIN: f64 = 0.001;

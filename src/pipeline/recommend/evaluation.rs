@@ -10,12 +10,14 @@ use super::{
     buy_again::BuyAgainRule,
     neighbors::{Baskets, NeighborLimits, Neighbors, strongest},
     owned_products::{BASKET_CAP, OwnedProduct, owned_products},
-    parallel::parallel_map,
     purchase_log::{CustomerPurchases, PurchaseLog},
     recommender::{LENGTH, Recommender, owns},
     votes::{Voter, Votes},
 };
-use crate::snapshot::models::recommendations::{CandidateMeasured, ListMeasured};
+use crate::{
+    pipeline::parallel::parallel_map,
+    snapshot::models::recommendations::{CandidateMeasured, ListMeasured},
+};
 
 /// Greatest number of customers to evaluate.
 const SAMPLE: usize = 20_000;

@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use super::parallel::parallel_map;
+use crate::pipeline::parallel::parallel_map;
 
 /// Sets of products, stored back to back.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{exclude_patterns::ExcludePatterns, parallel::parallel_map};
-use crate::pipeline::{raw::RawError, staging::derive::StagedFile};
+use super::exclude_patterns::ExcludePatterns;
+use crate::pipeline::{parallel::parallel_map, raw::RawError, staging::derive::StagedFile};
 
 mod category_signals;
 mod numbering;

@@ -13,13 +13,13 @@ use arrow::{
 use super::{
     buy_again::{BuyAgainProduct, BuyAgainRule},
     owned_products::{DAY, owned_products},
-    parallel::parallel_map,
     purchase_log::PurchaseLog,
     recommender::{Recommender, Suggestion},
     votes::Votes,
 };
 use crate::{
     pipeline::{
+        parallel::parallel_map,
         raw::RawError,
         staging::{create, derive::StagedFile, staging},
     },

@@ -1,13 +1,16 @@
 //! Compares audiences with DuckDB on the same Parquet files, for thousands of random expressions.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use larder::{
+    audience::EventKey,
     demo::{Retail, generate},
-    snapshot::Manifest,
+    snapshot::{Manifest, SnapshotFiles, audience_loader::AudienceLoader},
 };
 use serde_json::{Value, json};
 
@@ -132,18 +135,66 @@ impl Feature {
     }
 }
 
+/// Names that expressions can have.
+struct Names {
+    features: Vec<Feature>,
+    segments: Vec<String>,
+    /// Conditions on what was bought or done, with the key of such events in DuckDB's table `events`.
+    events: Vec<(String, String)>,
+    /// Times of events.
+    times: Vec<String>,
+    as_of: String,
+}
+
+/// Returns a random condition on events.
+fn event(dice: &mut Dice, names: &Names) -> (String, String) {
+    let (subject, key) = dice.one(&names.events).clone();
+    let function = if key.starts_with("event:") { "did" } else { "bought" };
+    let mut arguments: Vec<String> = if subject.is_empty() { Vec::new() } else { vec![subject] };
+    let mut sql = format!(
+        "SELECT count(*) FROM events WHERE events.customer_id = customers.customer_id AND key = '{}'",
+        key.replace('\'', "''")
+    );
+    for (name, operator) in [("since", ">="), ("before", "<")] {
+        let (ours, theirs) = match dice.below(4) {
+            0 => {
+                let days = dice.below(400);
+                (format!("-{days}d"), format!("TIMESTAMP '{}' - INTERVAL {days} DAY", names.as_of))
+            }
+            1 => {
+                let time = dice.one(&names.times);
+                (time.clone(), format!("TIMESTAMP '{}'", time.trim_end_matches('Z').replace('T', " ")))
+            }
+            _ => continue,
+        };
+        arguments.push(format!("{name}:{ours}"));
+        sql = format!("{sql} AND CAST(events.time AS TIMESTAMP) {operator} {theirs}");
+    }
+    let (mut ours, mut theirs, mut number) = (">=", ">=", 1);
+    if dice.below(2) == 0 {
+        let operators = [(">=", ">="), (">", ">"), ("=", "="), ("!=", "<>"), ("<", "<"), ("<=", "<=")];
+        (ours, theirs) = *dice.one(&operators);
+        number = dice.below(4);
+    }
+    if (ours, number) != (">=", 1) || dice.below(4) == 0 {
+        arguments.push(format!("times {ours} {number}"));
+    }
+    (format!("{function}({})", arguments.join(", ")), format!("(({sql}) {theirs} {number})"))
+}
+
 /// Returns a random expression in Larder's syntax and in SQL.
-fn expression(dice: &mut Dice, features: &[Feature], segments: &[String], depth: usize) -> (String, String) {
+fn expression(dice: &mut Dice, names: &Names, depth: usize) -> (String, String) {
+    let Names { features, segments, .. } = names;
     if depth > 0 && dice.below(3) > 0 {
-        let (a, b) = (
-            expression(dice, features, segments, depth - 1),
-            expression(dice, features, segments, depth - 1),
-        );
+        let (a, b) = (expression(dice, names, depth - 1), expression(dice, names, depth - 1));
         return match dice.below(4) {
             0 => (format!("not ({})", a.0), format!("NOT ({})", a.1)),
             1 => (format!("({}) or {}", a.0, bracketed(&b.0)), format!("(({}) OR ({}))", a.1, b.1)),
             _ => (format!("({}) AND {}", a.0, bracketed(&b.0)), format!("(({}) AND ({}))", a.1, b.1)),
         };
+    }
+    if dice.below(5) == 0 {
+        return event(dice, names);
     }
     if dice.below(4) == 0 {
         let (one, other) = (dice.one(segments).clone(), dice.one(segments).clone());
@@ -161,6 +212,9 @@ fn expression(dice: &mut Dice, features: &[Feature], segments: &[String], depth:
     let nested = matches!(feature.kind.as_str(), "List" | "Struct");
     if feature.kind == "Utf8" && dice.below(4) == 0 {
         return part_of_text(dice, feature);
+    }
+    if feature.kind == "List" && feature.seen.iter().any(|list| list[0].is_string()) && dice.below(2) == 0 {
+        return element_of_list(dice, feature);
     }
     match if nested { 0 } else { dice.below(9) } {
         0 => {
@@ -218,6 +272,17 @@ fn part_of_text(dice: &mut Dice, feature: &Feature) -> (String, String) {
     )
 }
 
+/// Returns a condition on an element of a list, which mostly occurs in one of the feature's values.
+fn element_of_list(dice: &mut Dice, feature: &Feature) -> (String, String) {
+    let list = dice.one(&feature.seen).as_array().unwrap().clone();
+    let not = *dice.one(&["", "not "]);
+    let (ours, sql) = match list.get(dice.below(list.len() + 1)) {
+        Some(Value::String(text)) => (format!("\"{text}\""), format!("'{text}'")),
+        _ => ("nobody".to_owned(), "'nobody'".to_owned()),
+    };
+    (format!("{} {not}has {ours}", feature.ours()), format!("{not}list_contains({}, {sql})", feature.sql()))
+}
+
 fn bracketed(text: &str) -> String {
     format!("({text})")
 }
@@ -263,12 +328,57 @@ async fn features(manifest: &Manifest, service: &Service) -> Vec<Feature> {
             }
         }
     }
-    let kinds: std::collections::BTreeSet<&str> =
-        features.iter().map(|feature| feature.kind.as_str()).collect();
+    let kinds: BTreeSet<&str> = features.iter().map(|feature| feature.kind.as_str()).collect();
     for kind in ["Utf8", "Int64", "Decimal128", "Float64", "Boolean", "Date32", "Timestamp"] {
         assert!(kinds.contains(kind), "{kinds:?}");
     }
     features
+}
+
+/// Returns conditions on events with their keys, and some times of events.
+async fn events(shop: &Shop, manifest: &Manifest, service: &Service) -> (Vec<(String, String)>, Vec<String>) {
+    let (mut products, mut times) = (BTreeSet::new(), BTreeSet::new());
+    for id in customer_ids(service).await {
+        let answer = service.get(&format!("/v1/customers/{id}/purchases?limit=5")).await.json();
+        for line in answer["purchases"].as_array().unwrap() {
+            products.insert(line["product_id"].as_str().unwrap().to_owned());
+            times.insert(line["at"].as_str().unwrap().to_owned());
+        }
+    }
+    let index = SnapshotFiles::offline(&shop.lake(), &Arc::new(manifest.clone()));
+    let index = AudienceLoader::new(index);
+    let mut events = vec![(String::new(), "order".to_owned())];
+    events.push(("product:unknown".to_owned(), "product:unknown".to_owned()));
+    events.extend(products.into_iter().map(|id| (format!("product:\"{id}\""), format!("product:{id}"))));
+    let mut known = Vec::new();
+    for name in ["Stationery", "Kitchen & Dining", "Tea & Coffee"] {
+        known.push((
+            EventKey::Category(name.to_owned()),
+            format!("category:'{name}'"),
+            format!("category:{name}"),
+        ));
+    }
+    for name in ["view", "wishlist"] {
+        known.push((
+            EventKey::Interaction(name.to_owned()),
+            format!("event:{name}"),
+            format!("event:{name}"),
+        ));
+    }
+    for (key, ours, theirs) in known {
+        assert!(!index.events(&key).await.unwrap().customers().is_empty(), "{theirs}");
+        // As frequent as the many products.
+        events.extend(std::iter::repeat_n((ours, theirs), 40));
+    }
+    (events, times.into_iter().collect())
+}
+
+/// Returns the ids of some customers.
+async fn customer_ids(service: &Service) -> Vec<String> {
+    let asked = json!({"where": "bought()", "limit": 50, "order_by": "rfm.monetary desc"});
+    let answer = service.post("/v1/audiences", asked.to_string()).await.json();
+    let customers = answer["customers"].as_array().unwrap().iter();
+    customers.map(|customer| customer["customer_id"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Returns DuckDB's answers to `questions`.
@@ -298,7 +408,8 @@ async fn exported_ids(service: &Service, body: &Value) -> Vec<Value> {
 }
 
 /// Returns random queries as bodies for Larder and as questions for DuckDB.
-fn random_queries(features: &[Feature], segments: &[String]) -> (Vec<Value>, Vec<Value>) {
+fn random_queries(names: &Names) -> (Vec<Value>, Vec<Value>) {
+    let features = &names.features;
     let of_kinds =
         |kinds: &[&str]| features.iter().filter(|f| kinds.contains(&f.kind.as_str())).collect::<Vec<_>>();
     let unordered = ["Utf8", "Boolean", "List", "Struct"];
@@ -309,7 +420,7 @@ fn random_queries(features: &[Feature], segments: &[String]) -> (Vec<Value>, Vec
     let (mut bodies, mut questions) = (Vec::new(), Vec::new());
     for _ in 0..2_000 {
         let depth = dice.below(4);
-        let (ours, sql) = expression(&mut dice, features, segments, depth);
+        let (ours, sql) = expression(&mut dice, names, depth);
         let (by, descending, limit) = (*dice.one(&ordered), dice.below(2) == 0, dice.below(40));
         let direction = if descending { "desc" } else { "asc" };
         let mut body =
@@ -400,7 +511,10 @@ async fn audiences_match_duckdb() {
     let (shop, manifest, service) = open().await;
     let features = features(&manifest, &service).await;
     let segments: Vec<String> = manifest.segments.iter().map(|segment| segment.name.clone()).collect();
-    let (bodies, questions) = random_queries(&features, &segments);
+    let (events, times) = events(&shop, &manifest, &service).await;
+    let as_of = manifest.as_of.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+    let names = Names { features, segments, events, times, as_of };
+    let (bodies, questions) = random_queries(&names);
     let folder = shop.path().join("lake/snapshots").join(manifest.id.as_str());
     let expected = duckdb(&folder, &questions);
     assert_eq!(expected.len(), bodies.len());

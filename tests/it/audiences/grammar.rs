@@ -2,7 +2,8 @@
 
 use chrono::DateTime;
 use larder::audience::{
-    Decimal, Expression, FeatureName, Literal, MAX_DEPTH, Operand, Operator, Position, TextMatch,
+    Decimal, EventKey, EventTerm, Expression, FeatureName, Literal, MAX_DEPTH, Operand, Operator, Position,
+    TextMatch, events::Times,
 };
 use proptest::prelude::*;
 
@@ -16,6 +17,24 @@ fn operand() -> impl Strategy<Value = Operand> {
             .prop_map(|(seconds, nanos)| Literal::Time(DateTime::from_timestamp(seconds, nanos).unwrap())),
     ];
     literal.prop_map(|literal| Operand { literal, at: Position(0) })
+}
+
+fn event(operator: impl Strategy<Value = Operator>) -> impl Strategy<Value = EventTerm> {
+    let key = prop_oneof![
+        Just(EventKey::Order),
+        ".{1,8}".prop_map(EventKey::Product),
+        ".{1,8}".prop_map(EventKey::Category),
+        ".{1,8}".prop_map(EventKey::Interaction),
+    ];
+    let time = || prop::option::of(operand());
+    let times = (operator, any::<u32>()).prop_map(|(operator, number)| Times { operator, number });
+    (key, time(), time(), times).prop_map(|(key, since, before, times)| EventTerm {
+        key,
+        since,
+        before,
+        times,
+        at: Position(0),
+    })
 }
 
 fn expression() -> impl Strategy<Value = Expression> {
@@ -33,7 +52,7 @@ fn expression() -> impl Strategy<Value = Expression> {
         proptest::sample::select(vec![TextMatch::Contains, TextMatch::StartsWith, TextMatch::EndsWith]);
     let test = prop_oneof![
         ".{1,8}".prop_map(|name| Expression::Segment(name, Position(0))),
-        (feature.clone(), operator, operand())
+        (feature.clone(), operator.clone(), operand())
             .prop_map(|(name, operator, operand)| Expression::Compare(name, operator, operand)),
         (feature.clone(), prop::collection::vec(operand(), 1..4))
             .prop_map(|(name, operands)| Expression::In(name, operands)),
@@ -41,6 +60,7 @@ fn expression() -> impl Strategy<Value = Expression> {
             .prop_map(|(name, part, operand)| Expression::Match(name, part, operand)),
         (feature.clone(), operand()).prop_map(|(name, operand)| Expression::Has(name, operand)),
         feature.prop_map(Expression::IsNull),
+        event(operator).prop_map(Expression::Event),
     ];
     test.prop_recursive(6, 40, 4, |inner| {
         prop_oneof![
@@ -71,7 +91,7 @@ proptest! {
     fn random_tokens_do_not_panic(pieces in prop::collection::vec(proptest::sample::select(vec![
         "segment", ":", "champions", " ", "rfm.monetary", ">=", "1000", "not ", "(", ")", " and ", " or ",
         "in", ",", "is", "null", " between ", " contains ", " has ", " starts ", " ends ", " with ",
-        "-30d", "2 weeks ago",
+        "-30d", "2 weeks ago", "bought(", "did(", "product:", "event:", "since:", "times ",
         "\"", "'", "\\", "-", "1e9", "2011-12-09T12:50:00Z", "true", "é", "<",
     ]), 0..20)) {
         let text = pieces.concat();
@@ -108,6 +128,14 @@ fn every_form_is_parsed_to_its_canonical_form() {
         ),
         ("a.b : TRUE or a.c=Île-de-France", "a.b = true or a.c = \"Île-de-France\""),
         ("not not segment : x", "not not segment:x"),
+        (
+            "bought(product:22423, since:-90d, times >= 2) and not Did( EVENT = 'view' )",
+            "bought(product:\"22423\", since:-90d, times >= 2) and not did(event:\"view\")",
+        ),
+        (
+            "bought(times >= 1, before: 2011-12-09, category:\"Kitchen\") or bought()",
+            "bought(category:\"Kitchen\", before:2011-12-09T00:00:00Z) or bought()",
+        ),
         (
             "a.b between 1 and 2 and a.c not BETWEEN x and y",
             "(a.b >= 1 and a.b <= 2) and not (a.c >= \"x\" and a.c <= \"y\")",

@@ -120,12 +120,21 @@ impl<'a> Questions<'a> {
         let ids = self.ids();
         for id in &ids {
             let views = self.any(&VIEWS);
-            for suffix in ["", "/segments", "/recommendations", "/history", "/history?views=profile,churn"] {
+            for suffix in [
+                "",
+                "/segments",
+                "/recommendations",
+                "/history",
+                "/history?views=profile,churn",
+                "/purchases",
+            ] {
                 self.get(format!("/v1/customers/{id}{suffix}"));
                 let path = format!("/v1/customers/{id}{suffix}");
                 self.all.push(Question { path, body: None, has_tag: true });
             }
             self.get(format!("/v1/customers/{id}?views={views}"));
+            let limit = 1 + self.below(3);
+            self.get(format!("/v1/customers/{id}/purchases?limit={limit}"));
             self.get(format!("/v1/customers/{id}?views=segments&segments=true"));
             let (a, b) = (self.any(&SEGMENTS), self.any(&SEGMENTS));
             self.get(format!("/v1/customers/{id}/segments?in={a},{b}"));
@@ -245,7 +254,9 @@ impl<'a> Questions<'a> {
         let at = self.below(self.shop.gone.len());
         let gone = self.shop.gone[at].clone();
         let known = self.any(&["Oslo", "Osol", "Bergen"]);
-        match self.below(14) {
+        let product = self.below(self.shop.products.len());
+        let product = self.shop.products[product].clone();
+        match self.below(18) {
             0 => format!("segment:{}", self.any(&SEGMENTS[..17])),
             1 => format!("rfm.monetary >= {}", self.below(90)),
             2 => format!("rfm.segment in ({}, {})", self.any(&SEGMENTS), self.any(&SEGMENTS)),
@@ -262,6 +273,10 @@ impl<'a> Questions<'a> {
             ),
             11 => format!("churn.risk:{}", self.any(&["high", "medium", "low", "hihg"])),
             12 => format!("churn.probability >= 0.{}", self.below(9)),
+            13 => format!("bought(product:\"{product}\", since:-{}d)", self.below(500)),
+            14 => format!("bought(product:\"p-{gone}\", times < {})", self.below(3)),
+            15 => format!("bought(category:{})", self.any(&["engraving", "graving", "things"])),
+            16 => format!("did(event:{}, times >= {})", self.any(&["view", "click", "viwe"]), self.below(3)),
             _ => format!("behavior.items > {}", self.below(9)),
         }
     }

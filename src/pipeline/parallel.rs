@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Number of consecutive indexes that a thread takes at a time.
-const STRIDE: usize = 32;
+/// Greatest number of consecutive indexes that a thread takes at a time.
+const MAX_STRIDE: usize = 32;
+/// Number of times that each thread takes indexes if there are few.
+const TURNS: usize = 8;
 
 /// Returns the results of `work` for each index below `count`, in the order of indexes. Each thread has its
 /// own `state`.
@@ -14,20 +16,21 @@ pub(super) fn parallel_map<S, T: Send>(
     work: impl Fn(&mut S, usize) -> T + Sync,
 ) -> Vec<T> {
     let next = AtomicUsize::new(0);
+    let stride = (count / (threads.max(1) * TURNS)).clamp(1, MAX_STRIDE);
     let run = || {
         let mut state = state();
         let mut done: Vec<(usize, Vec<T>)> = Vec::new();
         loop {
-            let start = next.fetch_add(STRIDE, Ordering::Relaxed);
+            let start = next.fetch_add(stride, Ordering::Relaxed);
             if start >= count {
                 return done;
             }
-            let results = (start..count.min(start + STRIDE)).map(|index| work(&mut state, index));
+            let results = (start..count.min(start + stride)).map(|index| work(&mut state, index));
             done.push((start, results.collect()));
         }
     };
     let mut all = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(count.div_ceil(STRIDE))).map(|_| scope.spawn(run)).collect();
+        let others: Vec<_> = (1..threads.min(count.div_ceil(stride))).map(|_| scope.spawn(run)).collect();
         let mut all = run();
         for other in others {
             all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

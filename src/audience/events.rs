@@ -1,0 +1,173 @@
+//! Conditions on events: how often a customer bought something, or did something, within a period.
+
+use std::fmt;
+
+use super::{bitmap::Bitmap, operator::Operator};
+
+/// Subject of an event. The text of a subject is the key of the event in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventKey {
+    /// An order of anything.
+    Order,
+    /// An order that has a product, by product id.
+    Product(String),
+    /// An order that has a product of a category.
+    Category(String),
+    /// An interaction, by the name of its event.
+    Interaction(String),
+}
+
+impl fmt::Display for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Order => f.write_str("order"),
+            Self::Product(id) => write!(f, "product:{id}"),
+            Self::Category(name) => write!(f, "category:{name}"),
+            Self::Interaction(event) => write!(f, "event:{event}"),
+        }
+    }
+}
+
+impl EventKey {
+    /// Returns the size in memory beyond the value itself, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Order => 0,
+            Self::Product(text) | Self::Category(text) | Self::Interaction(text) => text.capacity(),
+        }
+    }
+
+    /// Returns the statement that no customer has such an event.
+    pub(super) fn absent(&self) -> String {
+        match self {
+            Self::Order => "no customer has an order".to_owned(),
+            Self::Product(id) => format!("no customer bought product `{id}`"),
+            Self::Category(name) => format!("no customer bought anything of category `{name}`"),
+            Self::Interaction(event) => format!("no customer has an event `{event}`"),
+        }
+    }
+}
+
+/// A comparison of the number of a customer's events with a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Times {
+    /// Operator.
+    pub operator: Operator,
+    /// Number to compare with.
+    pub number: u32,
+}
+
+impl Times {
+    /// At least one event.
+    pub const ANY: Self = Self { operator: Operator::AtLeast, number: 1 };
+
+    /// Checks whether `count` events match.
+    fn accepts(self, count: usize) -> bool {
+        let number = self.number as usize;
+        match self.operator {
+            Operator::Equal => count == number,
+            Operator::NotEqual => count != number,
+            Operator::Less => count < number,
+            Operator::AtMost => count <= number,
+            Operator::Greater => count > number,
+            Operator::AtLeast => count >= number,
+        }
+    }
+}
+
+/// A condition on the number of a customer's events of one key within a period.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EventCondition {
+    /// Subject of the events.
+    pub key: EventKey,
+    /// First instant of the period, in microseconds since 1970; `None` for the beginning of the history.
+    pub since: Option<i64>,
+    /// End of the period, which is not part of it, in microseconds since 1970; `None` for no end.
+    pub before: Option<i64>,
+    /// Wanted number of events.
+    pub times: Times,
+}
+
+/// The events of one key: the customers by number in ascending order, and the times.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventList {
+    customers: Vec<u32>,
+    /// Times in microseconds since 1970.
+    times: Vec<i64>,
+}
+
+impl EventList {
+    /// Adds events. `customers` must continue in ascending order.
+    pub fn extend(&mut self, customers: &[u32], times: &[i64]) {
+        self.customers.extend_from_slice(customers);
+        self.times.extend_from_slice(times);
+    }
+
+    /// Returns the size in memory in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.customers.capacity() * size_of::<u32>() + self.times.capacity() * size_of::<i64>()
+    }
+
+    /// Returns the customers, each as often as they have events.
+    #[must_use]
+    pub fn customers(&self) -> &[u32] {
+        &self.customers
+    }
+
+    /// Returns the customers among `customers` customers whose number of events within the period of
+    /// `condition` is the wanted one. The key of `condition` is not compared.
+    #[must_use]
+    pub fn matching(&self, condition: &EventCondition, customers: usize) -> Bitmap {
+        let EventCondition { since, before, times: wanted, .. } = condition;
+        let (since, before) = (since.unwrap_or(i64::MIN), before.unwrap_or(i64::MAX));
+        // Customers without any event match if none is wanted.
+        let none = wanted.accepts(0);
+        let mut matching = if none { Bitmap::full(customers) } else { Bitmap::empty(customers) };
+        if *wanted == Times::ANY {
+            let within = self.customers.iter().zip(&self.times);
+            let within = within.filter(|(_, at)| (since..before).contains(*at));
+            within.for_each(|(customer, _)| matching.insert(*customer as usize));
+            return matching;
+        }
+        let mut start = 0;
+        for events in self.customers.chunk_by(|a, b| a == b) {
+            let end = start + events.len();
+            let count = self.times[start..end].iter().filter(|at| (since..before).contains(*at)).count();
+            start = end;
+            match (none, wanted.accepts(count)) {
+                (false, true) => matching.insert(events[0] as usize),
+                (true, false) => matching.remove(events[0] as usize),
+                _ => {}
+            }
+        }
+        matching
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_counted_within_the_period() {
+        let mut list = EventList::default();
+        list.extend(&[0, 0, 0, 2], &[10, 20, 30, 20]);
+        list.extend(&[2, 5], &[25, 5]);
+        let found = |since, before, operator, number| {
+            let times = Times { operator, number };
+            let condition = EventCondition { key: EventKey::Order, since, before, times };
+            list.matching(&condition, 7).iter().collect::<Vec<_>>()
+        };
+        assert_eq!(found(None, None, Operator::AtLeast, 1), [0, 2, 5]);
+        assert_eq!(found(Some(20), None, Operator::AtLeast, 1), [0, 2]);
+        assert_eq!(found(None, Some(20), Operator::AtLeast, 1), [0, 5]);
+        assert_eq!(found(Some(20), Some(30), Operator::Greater, 1), [2]);
+        assert_eq!(found(Some(20), None, Operator::Equal, 2), [0, 2]);
+        assert_eq!(found(Some(20), None, Operator::NotEqual, 0), [0, 2]);
+        assert_eq!(found(None, None, Operator::Less, 2), [1, 3, 4, 5, 6]);
+        assert_eq!(found(Some(6), None, Operator::AtMost, 0), [1, 3, 4, 5, 6]);
+        assert_eq!(found(None, None, Operator::Equal, 0), [1, 3, 4, 6]);
+    }
+}
