@@ -208,6 +208,12 @@ pub enum SnapshotError {
         /// Format that this version reads.
         known: u32,
     },
+    /// File whose purpose this version does not know, and from which it cannot remove customers.
+    #[error("{object} is of a kind that this version does not know; use the version that built the snapshot")]
+    UnknownKind {
+        /// Path of the object.
+        object: String,
+    },
     /// Failure to encode or write a file.
     #[error("cannot write {object}")]
     Write {

@@ -121,6 +121,19 @@ pub(super) fn bits(mut word: u64) -> impl Iterator<Item = usize> {
     })
 }
 
+/// Sets the bits of the values for which `passes` is true. Writes bytes first and packs eight of them at a
+/// time into bits, so that the compiler vectorizes the comparison.
+pub(super) fn scan<T: Copy>(values: &[T], passes: impl Fn(T) -> bool, out: &mut [u64]) {
+    for (word, values) in out.iter_mut().zip(values.chunks(64)) {
+        let mut flags = [0_u8; 64];
+        flags.iter_mut().zip(values).for_each(|(flag, value)| *flag = u8::from(passes(*value)));
+        for (at, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
+            let packed = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+            *word |= packed << (8 * at);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{bitmap::Bitmap, operator::Operator};
+use super::{
+    bitmap::{Bitmap, scan},
+    operator::Operator,
+};
 
 /// Subject of an event. The text of a subject is the key of the event in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,28 +92,67 @@ pub struct EventCondition {
     pub times: Times,
 }
 
-/// The events of one key: the customers by number in ascending order, and the times.
+/// The events of one key, by customer and time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventList {
+    /// Customers with events, by number in ascending order.
     customers: Vec<u32>,
-    /// Times in microseconds since 1970.
+    /// End of the events of each of `customers` in `times`.
+    ends: Vec<usize>,
+    /// Times in microseconds since 1970, those of one customer in ascending order.
     times: Vec<i64>,
+    /// Time of the last event of every customer, or the least number; empty unless many customers have
+    /// events.
+    last: Vec<i64>,
 }
 
+/// Ratio of all customers to those with events up to which a list has the last time of every customer.
+const DENSE: usize = 4;
+
 impl EventList {
-    /// Adds events. `customers` must continue in ascending order.
+    /// Adds events. `customers` must continue in ascending order, and `times` likewise for each customer.
     pub fn extend(&mut self, customers: &[u32], times: &[i64]) {
-        self.customers.extend_from_slice(customers);
         self.times.extend_from_slice(times);
+        let mut end = self.times.len() - times.len();
+        for run in customers.chunk_by(|a, b| a == b) {
+            end += run.len();
+            match self.ends.last_mut() {
+                Some(last) if self.customers.last() == run.first() => *last = end,
+                _ => {
+                    self.customers.push(run[0]);
+                    self.ends.push(end);
+                }
+            }
+        }
+    }
+
+    /// Prepares the complete list for `customers` customers.
+    #[must_use]
+    pub fn finish(mut self, customers: usize) -> Self {
+        if self.customers.len() * DENSE >= customers {
+            self.last = vec![i64::MIN; customers];
+            for (customer, end) in self.customers.iter().zip(&self.ends) {
+                if let Some(last) = self.last.get_mut(*customer as usize) {
+                    *last = self.times[end - 1];
+                }
+            }
+        }
+        for part in [&mut self.times, &mut self.last] {
+            part.shrink_to_fit();
+        }
+        self
     }
 
     /// Returns the size in memory in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.customers.capacity() * size_of::<u32>() + self.times.capacity() * size_of::<i64>()
+        let times = self.times.capacity() + self.last.capacity();
+        times * size_of::<i64>()
+            + self.customers.capacity() * size_of::<u32>()
+            + self.ends.capacity() * size_of::<usize>()
     }
 
-    /// Returns the customers, each as often as they have events.
+    /// Returns the customers with events, by number in ascending order.
     #[must_use]
     pub fn customers(&self) -> &[u32] {
         &self.customers
@@ -121,24 +163,34 @@ impl EventList {
     #[must_use]
     pub fn matching(&self, condition: &EventCondition, customers: usize) -> Bitmap {
         let EventCondition { since, before, times: wanted, .. } = condition;
-        let (since, before) = (since.unwrap_or(i64::MIN), before.unwrap_or(i64::MAX));
+        let since = since.unwrap_or(i64::MIN);
+        if *wanted == Times::ANY && before.is_none() && !self.last.is_empty() {
+            let mut words = vec![0; customers.div_ceil(64)];
+            // The least number stands for no event.
+            let since = since.max(i64::MIN + 1);
+            scan(&self.last, |last| last >= since, &mut words);
+            return Bitmap::from_words(words, customers);
+        }
         // Customers without any event match if none is wanted.
         let none = wanted.accepts(0);
         let mut matching = if none { Bitmap::full(customers) } else { Bitmap::empty(customers) };
-        if *wanted == Times::ANY {
-            let within = self.customers.iter().zip(&self.times);
-            let within = within.filter(|(_, at)| (since..before).contains(*at));
-            within.for_each(|(customer, _)| matching.insert(*customer as usize));
-            return matching;
-        }
         let mut start = 0;
-        for events in self.customers.chunk_by(|a, b| a == b) {
-            let end = start + events.len();
-            let count = self.times[start..end].iter().filter(|at| (since..before).contains(*at)).count();
-            start = end;
-            match (none, wanted.accepts(count)) {
-                (false, true) => matching.insert(events[0] as usize),
-                (true, false) => matching.remove(events[0] as usize),
+        for (customer, end) in self.customers.iter().zip(&self.ends) {
+            let times = &self.times[start..*end];
+            start = *end;
+            let accepts = match (wanted.operator, wanted.number as usize, before) {
+                // The times are sorted, so the last but so many decides.
+                (Operator::AtLeast, number @ 1.., None) => {
+                    times.len() >= number && times[times.len() - number] >= since
+                }
+                _ => {
+                    let end = before.map_or(times.len(), |before| times.partition_point(|at| *at < before));
+                    wanted.accepts(end.saturating_sub(times.partition_point(|at| *at < since)))
+                }
+            };
+            match (none, accepts) {
+                (false, true) => matching.insert(*customer as usize),
+                (true, false) => matching.remove(*customer as usize),
                 _ => {}
             }
         }
@@ -158,7 +210,11 @@ mod tests {
         let found = |since, before, operator, number| {
             let times = Times { operator, number };
             let condition = EventCondition { key: EventKey::Order, since, before, times };
-            list.matching(&condition, 7).iter().collect::<Vec<_>>()
+            let found = list.matching(&condition, 7);
+            // A list of which many customers have events has another form.
+            assert_eq!(list.clone().finish(7).matching(&condition, 7), found);
+            assert!(list.clone().finish(700).matching(&condition, 7) == found);
+            found.iter().collect::<Vec<_>>()
         };
         assert_eq!(found(None, None, Operator::AtLeast, 1), [0, 2, 5]);
         assert_eq!(found(Some(20), None, Operator::AtLeast, 1), [0, 2]);

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use memchr::memmem;
 
 use super::{
-    bitmap::Bitmap,
+    bitmap::{Bitmap, scan},
     column::{ColumnKind, ColumnValues, FeatureColumn, integers},
     expression::{Operand, TextMatch},
     literal::{Decimal, Literal},
@@ -203,18 +203,5 @@ fn floats(values: &[f64], predicate: &Predicate, out: &mut [u64]) {
         }
         // Only texts have parts, and only lists elements.
         Predicate::Match(..) | Predicate::Has(_) => {}
-    }
-}
-
-/// Sets the bits of the values for which `passes` is true. Writes bytes first and packs eight of them at a
-/// time into bits, so that the compiler vectorizes the comparison.
-fn scan<T: Copy>(values: &[T], passes: impl Fn(T) -> bool, out: &mut [u64]) {
-    for (word, values) in out.iter_mut().zip(values.chunks(64)) {
-        let mut flags = [0_u8; 64];
-        flags.iter_mut().zip(values).for_each(|(flag, value)| *flag = u8::from(passes(*value)));
-        for (at, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
-            let packed = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-            *word |= packed << (8 * at);
-        }
     }
 }

@@ -18,6 +18,7 @@ mod loopback;
 mod pace;
 mod peer;
 mod request_id;
+mod unsent;
 
 use bodies::Bodies;
 use cache_control::CacheControl;

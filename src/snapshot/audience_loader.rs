@@ -175,7 +175,8 @@ impl AudienceLoader {
         while let Some((customers, times)) = found.try_next().await? {
             events.extend(&customers, &times);
         }
-        Ok(events)
+        let customers = self.customers();
+        run_blocking("prepare a list of events", move || events.finish(customers)).await
     }
 
     fn check_count(&self, found: usize) -> Result<(), SnapshotError> {

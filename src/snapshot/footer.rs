@@ -61,7 +61,10 @@ impl Footer {
             let (blocks, groups) = (blocks.len(), groups.num_row_groups());
             return Err(damaged(&format!("the footer lists {blocks} blocks and {groups} row groups")));
         }
-        let is_sorted = !matches!(entry.kind, FileKind::Customers | FileKind::Ranking);
+        let is_sorted = matches!(
+            entry.kind,
+            FileKind::Rows | FileKind::Products | FileKind::Purchases | FileKind::Events
+        );
         let mut starts = vec![0];
         let mut last_ids = PackedTexts::default();
         for group in groups.row_groups() {

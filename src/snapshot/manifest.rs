@@ -241,6 +241,9 @@ pub enum FileKind {
     Purchases,
     /// Customers and times of orders and interactions, by what they were about.
     Events,
+    /// A purpose that this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A file of a snapshot.

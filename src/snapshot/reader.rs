@@ -279,9 +279,11 @@ impl SnapshotReader {
                         let rows = RowBlock::new(&batch).map_err(|why| block.damaged(why))?;
                         CacheEntry::Rows(Arc::new(rows))
                     }
-                    FileKind::Ranking | FileKind::Customers | FileKind::Purchases | FileKind::Events => {
-                        CacheEntry::Columns(Arc::new(batch))
-                    }
+                    FileKind::Ranking
+                    | FileKind::Customers
+                    | FileKind::Purchases
+                    | FileKind::Events
+                    | FileKind::Unknown => CacheEntry::Columns(Arc::new(batch)),
                 })
             };
             decode().map_err(|error| self.files.count_error(error))

@@ -105,6 +105,10 @@ async fn write(
     for (file, entry) in manifest.files.iter().enumerate() {
         let is_affected = match entry.kind {
             FileKind::Products => false,
+            FileKind::Unknown => {
+                let object = manifest.id.path(&entry.path).to_string();
+                return Err(SnapshotError::UnknownKind { object });
+            }
             FileKind::Ranking => !gaps.of(entry.segment.as_deref().unwrap_or_default()).is_empty(),
             FileKind::Events => !held.is_empty(),
             FileKind::Customers | FileKind::Rows | FileKind::Purchases => {
@@ -229,7 +233,7 @@ impl ErasureFilter<'_> {
             FileKind::Ranking => ranking_properties(),
             FileKind::Rows | FileKind::Products => rows_properties(),
             FileKind::Purchases => purchases_properties(),
-            FileKind::Events => events_properties(),
+            FileKind::Events | FileKind::Unknown => events_properties(),
         };
         let path = entry.path.clone();
         let mut new = PartWriter::new(self.lake, self.id, path, entry.kind, kept.schema(), properties)?;

@@ -114,3 +114,25 @@ async fn snapshot_of_a_newer_format_is_refused_by_name() {
     let ready = reqwest::get(format!("{}/readyz", program.url)).await.unwrap();
     assert_eq!(ready.status().as_u16(), 503);
 }
+
+#[tokio::test]
+async fn files_of_unknown_kinds_are_ignored_but_not_rewritten() {
+    let shop = crate::support::shop::corners();
+    let built = shop.build().await.manifest;
+    let path = shop.path().join("lake/snapshots").join(built.id.as_str()).join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let files = manifest["files"].as_array_mut().unwrap();
+    let mut file = files[0].clone();
+    (file["kind"], file["path"]) = ("vectors".into(), "vectors/part-00000.bin".into());
+    files.push(file);
+    fs::write(&path, manifest.to_string()).unwrap();
+    shop.publish(&built.id).await;
+    let service = shop.serve().await;
+    assert_eq!(service.get("/v1/customers/loyal").await.status, 200);
+    let output = shop.larder(&["forget", "loyal"]);
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("vectors/part-00000.bin is of a kind that this version does not know"), "{error}");
+    // The customer is on the erasure list all the same.
+    eventually(|| service.get("/v1/customers/loyal"), |answer| answer.status == 404).await;
+}

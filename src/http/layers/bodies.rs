@@ -16,10 +16,14 @@ use futures::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 
+use super::{pace::Pace, unsent::UnsentAnswer};
 use crate::http::Problem;
 
 /// The smallest answer in bytes that counts.
 const LARGE: u64 = 16 << 10;
+
+/// The smallest answer in bytes that counts as unsent.
+const LONG: usize = 128 << 10;
 
 /// The bytes of all bodies that are being received, answered or sent.
 #[derive(Debug)]
@@ -39,8 +43,12 @@ impl Bodies {
     }
 
     /// Makes an answer hold its bytes until they are sent, or returns a problem if they do not fit. Streamed
-    /// and small answers are returned as they are.
-    pub(super) fn hold_answer(self: &Arc<Self>, response: Response) -> Result<Response, Problem> {
+    /// and small answers are returned as they are. Long answers count as unsent ones of the thread of `pace`.
+    pub(super) fn hold_answer(
+        self: &Arc<Self>,
+        response: Response,
+        pace: &Pace,
+    ) -> Result<Response, Problem> {
         let size = response.body().size_hint().exact();
         let Some(size) = size.filter(|size| *size >= LARGE).and_then(|size| usize::try_from(size).ok())
         else {
@@ -54,13 +62,18 @@ impl Bodies {
         let Some(Ok(body)) = body.collect().now_or_never() else {
             return Err(Problem::internal("an answer of known size is not in memory"));
         };
-        Ok(Response::from_parts(parts, Body::from(self.count(body.to_bytes()))))
+        let unsent = if size < LONG { None } else { Some(pace.unsent.begin()) };
+        Ok(Response::from_parts(parts, Body::from(self.hold(body.to_bytes(), unsent))))
     }
 
     /// Makes bytes of an answer count until they are sent, also beyond the limit.
     pub(super) fn count(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        self.hold(bytes, None)
+    }
+
+    fn hold(self: &Arc<Self>, bytes: Bytes, unsent: Option<Arc<UnsentAnswer>>) -> Bytes {
         self.held.fetch_add(bytes.len(), Ordering::Relaxed);
-        Bytes::from_owner(AnswerBytes { bytes, bodies: Arc::clone(self) })
+        Bytes::from_owner(AnswerBytes { bytes, bodies: Arc::clone(self), _unsent: unsent })
     }
 }
 
@@ -105,6 +118,8 @@ impl Drop for BodyMemory<'_> {
 struct AnswerBytes {
     bytes: Bytes,
     bodies: Arc<Bodies>,
+    /// Counts until dropped.
+    _unsent: Option<Arc<UnsentAnswer>>,
 }
 
 impl AsRef<[u8]> for AnswerBytes {
@@ -139,7 +154,8 @@ mod tests {
     fn answers_hold_their_bytes_until_the_last_is_dropped() {
         let bodies = Arc::new(Bodies::new(100 << 10));
         let held = || bodies.held.load(Ordering::Relaxed);
-        let answer = |size: usize| bodies.hold_answer(Response::new(Body::from(vec![b'x'; size])));
+        let pace = Pace::of_thread();
+        let answer = |size: usize| bodies.hold_answer(Response::new(Body::from(vec![b'x'; size])), &pace);
         let small = answer(1_000).expect("small answers are not counted");
         assert_eq!((held(), small.into_body().size_hint().exact()), (0, Some(1_000)));
         let first = answer(60 << 10).expect("there is room").into_body();

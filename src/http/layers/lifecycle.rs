@@ -231,7 +231,7 @@ async fn answer_in_turns(
     let answer = async {
         memory.check_room()?;
         let Ok(response) = router.clone().call(Request::from_parts(parts, body)).await;
-        bodies.hold_answer(response)
+        bodies.hold_answer(response, &arrival.peer.pace)
     };
     let answer = place.in_turns(&arrival.peer.pace, arrival.at, answer).await;
     answer.inspect_err(|_| shed("bodies"))

@@ -18,6 +18,7 @@ use std::{
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::unsent::Unsent;
 use crate::http::Problem;
 
 /// Time after which a thread looks for new requests before the next turn begins.
@@ -30,11 +31,18 @@ pub(crate) struct Pace {
     start: Instant,
     /// Nanoseconds from `start` until the thread last looked for new requests between two turns.
     looked: AtomicU64,
+    /// Large answers of the thread that are not sent yet.
+    pub(super) unsent: Unsent,
 }
 
 thread_local! {
     static PACE: Arc<Pace> =
-        Arc::new(Pace { turn: Semaphore::new(1), start: Instant::now(), looked: AtomicU64::new(0) });
+        Arc::new(Pace {
+            turn: Semaphore::new(1),
+            start: Instant::now(),
+            looked: AtomicU64::new(0),
+            unsent: Unsent::default(),
+        });
 }
 
 impl Pace {
@@ -94,7 +102,10 @@ impl QueuePlace<'_> {
         let (mut work, mut place, mut now) = (pin!(work), Some(self), arrived);
         loop {
             let turn = pace.turn(now).await;
-            drop(place.take());
+            if let Some(place) = place.take() {
+                pace.unsent.room().await;
+                drop(place);
+            }
             if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
                 return output;
             }
