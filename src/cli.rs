@@ -7,7 +7,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{Config, has_password, without_passwords},
+    config::{Config, ConfigError, env, has_password, without_passwords},
+    feature::near,
     lake::Lake,
     publish::{Options, Publisher},
 };
@@ -213,7 +214,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let mut config = if is_first {
         Config::parse("", "defaults", [])?
     } else {
-        Config::load(cli.config.as_deref(), std::env::vars())?
+        Config::load(cli.config.as_deref(), std::env::vars()).map_err(with_hint)?
     };
     let overrides = Overrides { lake: cli.lake, tair: cli.tair };
     overrides.apply(&mut config)?;
@@ -249,6 +250,15 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Openapi(args) => openapi::run(args),
         }
     })
+}
+
+/// Adds the most similar variables to the error about an unknown environment variable.
+fn with_hint(error: ConfigError) -> anyhow::Error {
+    let ConfigError::UnknownVariable { name } = &error else { return error.into() };
+    let known = env::names();
+    let near = near::hint(name, known.iter().map(String::as_str));
+    let all = if near.is_empty() { "; docs/configuration.md lists the variables" } else { "" };
+    anyhow::anyhow!("{error}{near}{all}")
 }
 
 /// Parses a time argument: RFC 3339, or a date.

@@ -136,7 +136,7 @@ pub enum ConfigError {
         why: &'static str,
     },
     /// A `LARDER_…` variable does not name a setting.
-    #[error("unknown environment variable {name}; known variables are {}", env::names().join(", "))]
+    #[error("unknown environment variable {name}")]
     UnknownVariable {
         /// Name of the variable.
         name: String,

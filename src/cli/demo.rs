@@ -80,7 +80,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let demo = DemoMarker { retail, version: env!("CARGO_PKG_VERSION").to_owned() };
     let exists_in_folder = prepare(&args.dir, &demo, setup.overrides.lake.is_none(), args.force)?;
     let config_file = args.dir.join("larder.toml");
-    let mut config = Config::load(Some(&config_file), std::env::vars())?;
+    let mut config = Config::load(Some(&config_file), std::env::vars()).map_err(super::with_hint)?;
     config.http.listen = args.listen;
     setup.overrides.apply(&mut config)?;
     let setup = Setup { config, overrides: setup.overrides.clone() };

@@ -109,6 +109,30 @@ pub fn names() -> Vec<String> {
 /// send.
 const OTHERS: [&str; 2] = ["LARDER_CONFIG", "LARDER_KEY"];
 
+/// Checks whether Kubernetes set the variable for a Service whose name begins with `larder`, as it does in
+/// every container of the namespace: `LARDER_SERVICE_HOST`, `LARDER_PORT=tcp://…`, `LARDER_PORT_8080_TCP_ADDR`
+/// and so on.
+fn is_of_service(name: &str, value: &str) -> bool {
+    let is_url = || {
+        PROTOCOLS
+            .iter()
+            .any(|protocol| value.strip_prefix(protocol).is_some_and(|rest| rest.starts_with("://")))
+    };
+    let is_port = |(number, rest): (&str, &str)| {
+        let protocol = rest.split('_').next().unwrap_or_default();
+        number.bytes().all(|b| b.is_ascii_digit()) && PROTOCOLS.contains(&protocol.to_lowercase().as_str())
+    };
+    let after_port = name.rsplit_once("_PORT_").and_then(|(_, rest)| rest.split_once('_'));
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && is_url())
+        || after_port.is_some_and(is_port)
+}
+
+/// Protocols of the ports of a Kubernetes Service.
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+
 /// Writes the `LARDER_…` variables among `vars` into `table` and returns their number.
 pub(super) fn overlay(
     table: &mut toml::Table,
@@ -120,6 +144,9 @@ pub(super) fn overlay(
             continue;
         }
         let Some(variable) = VARIABLES.iter().find(|variable| variable.name() == name) else {
+            if is_of_service(&name, &value) {
+                continue;
+            }
             return Err(ConfigError::UnknownVariable { name });
         };
         let value = match variable {

@@ -19,6 +19,7 @@ mod changes;
 mod churn;
 mod cli;
 mod compression;
+mod configuration;
 mod console;
 mod contract;
 mod conventions;

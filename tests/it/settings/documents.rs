@@ -38,7 +38,8 @@ pub(super) fn reference(sections: &[Section]) -> String {
 
 Larder reads `larder.toml` in the current folder, or the file that `--config` or `LARDER_CONFIG` names. A
 file needs only the settings that differ from the defaults. An environment variable overrides the file, and a
-command-line flag overrides both. An unknown section, key or `LARDER_…` variable is an error.
+command-line flag overrides both. An unknown section, key or `LARDER_…` variable is an error; the variables
+that Kubernetes sets for a Service, such as `LARDER_SERVICE_HOST` and `LARDER_PORT=tcp://…`, are ignored.
 [larder.example.toml](../larder.example.toml) has every setting, to copy from.
 
 | type | notation |
