@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{Config, ConfigError, env, has_password, without_passwords},
+    config::{Config, ConfigError, LoadedConfig, Settings, env, has_password, without_passwords},
     feature::near,
     lake::Lake,
     publish::{Options, Publisher},
@@ -15,6 +15,7 @@ use crate::{
 
 #[cfg(feature = "build")]
 mod build;
+mod config;
 #[cfg(feature = "build")]
 mod demo;
 mod evaluate;
@@ -84,6 +85,7 @@ enum Command {
     Key(key::Args),
     Export(export::Args),
     FeastRepo(feast_repo::Args),
+    Config(config::Args),
     Openapi(openapi::Args),
 }
 
@@ -91,10 +93,8 @@ enum Command {
 #[derive(Debug)]
 struct Setup {
     config: Config,
-    #[cfg_attr(
-        not(feature = "build"),
-        expect(dead_code, reason = "used by the demo, which loads its own configuration")
-    )]
+    /// The settings that the configuration was made of.
+    settings: Settings,
     overrides: Overrides,
 }
 
@@ -147,7 +147,7 @@ pub fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let only_prints = match cli.command {
-        Command::Openapi(_) | Command::Evaluate(_) => true,
+        Command::Openapi(_) | Command::Evaluate(_) | Command::Config(_) => true,
         #[cfg(feature = "build")]
         Command::Inspect(_) => true,
         _ => false,
@@ -211,16 +211,16 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     #[cfg(not(feature = "build"))]
     let is_first = false;
     // These commands come before a configuration.
-    let mut config = if is_first {
-        Config::parse("", "defaults", [])?
+    let LoadedConfig { mut config, settings } = if is_first {
+        LoadedConfig { config: Config::parse("", "defaults", [])?, settings: Settings::default() }
     } else {
-        Config::load(cli.config.as_deref(), std::env::vars()).map_err(with_hint)?
+        Config::load_with_settings(cli.config.as_deref(), std::env::vars()).map_err(with_hint)?
     };
     let overrides = Overrides { lake: cli.lake, tair: cli.tair };
     overrides.apply(&mut config)?;
     let threads = runtime_threads(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let setup = Arc::new(Setup { config, overrides });
+    let setup = Arc::new(Setup { config, settings, overrides });
     runtime.context("cannot start the async runtime")?.block_on(async move {
         match cli.command {
             #[cfg(feature = "build")]
@@ -247,6 +247,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Key(args) => key::run(&args, &setup),
             Command::Export(args) => Box::pin(export::run(args, &setup)).await,
             Command::FeastRepo(args) => feast_repo::run(args, &setup).await,
+            Command::Config(args) => config::run(&args, &setup),
             Command::Openapi(args) => openapi::run(args),
         }
     })
