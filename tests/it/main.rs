@@ -36,6 +36,7 @@ mod history;
 mod inspect;
 mod lake;
 mod memberships;
+mod metrics;
 mod min_count;
 mod overload;
 mod paging;
