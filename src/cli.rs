@@ -4,6 +4,7 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
+use batch::RunFacts;
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     publish::{Options, Publisher},
 };
 
+mod batch;
 #[cfg(feature = "build")]
 mod build;
 mod config;
@@ -96,6 +98,8 @@ struct Setup {
     /// The settings that the configuration was made of.
     settings: Settings,
     overrides: Overrides,
+    /// Facts for the metrics of the run.
+    facts: Arc<RunFacts>,
 }
 
 /// Command-line flags that override the configuration.
@@ -152,22 +156,36 @@ pub fn main() -> ExitCode {
         Command::Inspect(_) => true,
         _ => false,
     };
-    match run(cli) {
+    let (batch, facts) = (batch::Run::start(&cli.command), Arc::<RunFacts>::default());
+    let result = run(cli, &facts);
+    if let Some(batch) = batch {
+        batch.finish(result.as_ref().map_or_else(exit_code, |()| 0), &facts);
+    }
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of the output closed the pipe, as `head` does. 141 is the exit code of a process that
         // SIGPIPE ended.
         Err(error) if only_prints && is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             report(&error);
-            #[cfg(feature = "build")]
-            if error.is::<build::HeldBack>() {
-                return ExitCode::from(HELD_BACK);
-            }
-            ExitCode::FAILURE
+            ExitCode::from(exit_code(&error))
         }
     }
 }
 
+/// Returns the exit code of a command that failed.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    #[cfg(feature = "build")]
+    if error.is::<build::HeldBack>() {
+        return HELD_BACK;
+    }
+    #[cfg(not(feature = "build"))]
+    let _ = error;
+    FAILED
+}
+
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
 /// Exit code of a build that was held back.
 #[cfg(feature = "build")]
 const HELD_BACK: u8 = 3;
@@ -205,7 +223,7 @@ fn report(error: &anyhow::Error) {
 }
 
 /// Loads the configuration, starts the runtime and runs the subcommand.
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli, facts: &Arc<RunFacts>) -> anyhow::Result<()> {
     #[cfg(feature = "build")]
     let is_first = matches!(cli.command, Command::Inspect(_) | Command::Init(_));
     #[cfg(not(feature = "build"))]
@@ -218,9 +236,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     };
     let overrides = Overrides { lake: cli.lake, tair: cli.tair };
     overrides.apply(&mut config)?;
+    facts.set_pushgateway(config.metrics.pushgateway.clone());
     let threads = runtime_threads(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let setup = Arc::new(Setup { config, settings, overrides });
+    let setup = Arc::new(Setup { config, settings, overrides, facts: Arc::clone(facts) });
     runtime.context("cannot start the async runtime")?.block_on(async move {
         match cli.command {
             #[cfg(feature = "build")]

@@ -27,6 +27,7 @@ mod http;
 mod keys;
 mod lake;
 mod log;
+mod metrics;
 mod passwords;
 mod personal;
 mod privacy;
@@ -50,6 +51,7 @@ pub use http::{HttpConfig, Origin, TlsConfig};
 pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest, key_hash, parse_instant};
 pub use lake::LakeConfig;
 pub use log::{LogConfig, LogFormat};
+pub use metrics::MetricsConfig;
 pub use passwords::{has_password, shown_url, without_passwords};
 pub use personal::{ColumnRef, shown_to_all};
 pub use privacy::PrivacyConfig;
@@ -96,6 +98,8 @@ pub struct Config {
     pub feast: FeastConfig,
     /// `[privacy]`: protection of small groups of customers.
     pub privacy: PrivacyConfig,
+    /// `[metrics]`: where batch commands send their metrics.
+    pub metrics: MetricsConfig,
     /// `[log]`: format, level and audit file of the log.
     pub log: LogConfig,
     /// Further configuration files, relative to the file that includes these. Empty once all are merged.

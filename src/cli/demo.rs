@@ -84,7 +84,8 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         Config::load_with_settings(Some(&config_file), std::env::vars()).map_err(super::with_hint)?;
     config.http.listen = args.listen;
     setup.overrides.apply(&mut config)?;
-    let setup = Setup { config, settings, overrides: setup.overrides.clone() };
+    let setup =
+        Setup { config, settings, overrides: setup.overrides.clone(), facts: Arc::clone(&setup.facts) };
     // Bind first, so that a port in use fails before the build.
     let listener = if args.no_serve { None } else { Some(serve::listen(&setup.config).await?) };
     let lake = setup.lake()?;

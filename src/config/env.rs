@@ -85,6 +85,7 @@ pub const VARIABLES: &[Variable] = &[
     Typed("churn.cuts"),
     Typed("churn.training_rows"),
     Typed("privacy.min_count"),
+    Text("metrics.pushgateway"),
     Text("log.format"),
     Text("log.level"),
     Text("log.audit"),

@@ -1,13 +1,16 @@
 //! Metrics: their form, values before the first event, and unknown values.
 
 use std::{
-    io::Write,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use crate::support::{
     redis::Redis,
-    shop::{MORE, Shop, corners, corners_with, eventually},
+    shop::{MORE, PATIENCE, Shop, corners, corners_with, eventually},
 };
 
 /// Fails unless `promtool check metrics` accepts `text`.
@@ -108,4 +111,106 @@ async fn raw_files_that_no_build_has_read_are_counted() {
     shop.raw("transactions/_SUCCESS", "");
     let service = shop.serve().await;
     eventually(|| service.metric("larder_raw_pending_files"), |files| *files == 2.0).await;
+}
+
+/// Returns the value of the metric whose line begins with `name`.
+fn value(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn metrics_file_keeps_the_last_success() {
+    let shop = corners();
+    let file = shop.path().join("build.prom");
+    let run = |args: &[&str]| {
+        let status = shop.larder(&[args, &["--metrics-file", file.to_str().unwrap()]].concat()).status;
+        let text = fs::read_to_string(&file).unwrap();
+        assert_accepted_by_promtool(&text);
+        (status.code().unwrap(), text)
+    };
+    let success = "larder_batch_last_success_timestamp_seconds{command=\"build\"}";
+    let last_run = "larder_batch_last_run_timestamp_seconds{command=\"build\"}";
+    let code = "larder_batch_last_exit_code{command=\"build\"}";
+    let (exit, good) = run(&["build"]);
+    assert_eq!((exit, value(&good, code)), (0, Some(0.0)));
+    assert_eq!(value(&good, success), value(&good, last_run));
+    assert!(value(&good, success).unwrap() > 1.7e9);
+    assert!(value(&good, "larder_batch_duration_seconds{command=\"build\"}").unwrap() > 0.0);
+    for stage in ["raw", "publish"] {
+        let stage = format!("larder_batch_stage_duration_seconds{{command=\"build\",stage=\"{stage}\"}}");
+        assert!(value(&good, &stage).is_some(), "{stage}\n{good}");
+    }
+    assert_eq!(value(&good, "larder_build_lines{fate=\"no_customer\",table=\"transactions\"}"), Some(2.0));
+    assert_eq!(value(&good, "larder_build_customers"), Some(15.0));
+    assert_eq!(value(&good, "larder_build_rejected"), Some(0.0));
+
+    // A build that fails, and one that the publish gate holds back.
+    let raw = shop.path().join("lake/raw/transactions/all.csv");
+    fs::rename(&raw, shop.path().join("all.csv")).unwrap();
+    let (exit, failed) = run(&["build"]);
+    assert_eq!((exit, value(&failed, code)), (1, Some(1.0)));
+    assert_eq!(value(&failed, success), value(&good, success));
+    assert!(
+        value(&failed, last_run) > value(&good, last_run) && !failed.contains("larder_build_"),
+        "{failed}"
+    );
+    shop.raw("transactions/more.csv", MORE);
+    let (exit, rejected) = run(&["build"]);
+    assert_eq!((exit, value(&rejected, code)), (3, Some(3.0)));
+    assert_eq!(value(&rejected, "larder_build_rejected"), Some(1.0));
+    assert_eq!(value(&rejected, success), value(&good, success));
+    let left = fs::read_dir(shop.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.filter(|name| name.to_string_lossy().starts_with("build.prom")).count(), 1);
+
+    // Also of an invalid configuration, and of other commands.
+    fs::write(shop.path().join("larder.toml"), "[nothing]\n").unwrap();
+    let (exit, invalid) = run(&["publish"]);
+    assert_eq!(exit, 1);
+    assert_eq!(value(&invalid, "larder_batch_last_exit_code{command=\"publish\"}"), Some(1.0));
+}
+
+/// Answers one request with `status`, and returns its head and body.
+fn receive(listener: &TcpListener, status: &str) -> (String, String) {
+    let deadline = Instant::now() + PATIENCE;
+    listener.set_nonblocking(true).unwrap();
+    let mut stream = loop {
+        match listener.accept() {
+            Ok((stream, _)) => break stream,
+            Err(error) => assert!(Instant::now() < deadline, "no request came: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    stream.set_nonblocking(false).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap();
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\nfine").unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+#[test]
+fn metrics_are_sent_to_the_pushgateway() {
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/base/", gateway.local_addr().unwrap());
+    let shop = Shop::new(&format!("[metrics]\npushgateway = \"{url}\"\n"));
+    let run = |args: &[&str], status: &str| {
+        let running = shop.command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let received = receive(&gateway, status);
+        (received, running.wait_with_output().unwrap())
+    };
+    let ((head, body), output) = run(&["snapshots"], "200 OK");
+    assert!(head.starts_with("PUT /base/metrics/job/larder/command/snapshots HTTP/1.1\r\n"), "{head}");
+    assert_eq!(value(&body, "larder_batch_last_exit_code{command=\"snapshots\"}"), Some(0.0));
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    // Metrics of a failure do not replace the time of the last success.
+    let ((head, body), output) = run(&["publish"], "500 Oops");
+    assert!(head.starts_with("POST /base/metrics/job/larder/command/publish HTTP/1.1\r\n"), "{head}");
+    assert!(!body.contains("last_success"), "{body}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("cannot send the metrics") && message.contains("500"), "{message}");
 }
