@@ -2,7 +2,7 @@
 # serves and publishes.
 FROM rust:1.95-bookworm AS build
 WORKDIR /larder
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock larder.example.toml ./
 COPY src src
 COPY benches benches
 COPY openapi openapi

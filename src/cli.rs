@@ -4,16 +4,20 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
+use batch::RunFacts;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{Config, has_password, without_passwords},
+    config::{Config, ConfigError, LoadedConfig, Settings, env, has_password, without_passwords},
+    feature::near,
     lake::Lake,
     publish::{Options, Publisher},
 };
 
+mod batch;
 #[cfg(feature = "build")]
 mod build;
+mod config;
 #[cfg(feature = "build")]
 mod demo;
 mod evaluate;
@@ -83,6 +87,7 @@ enum Command {
     Key(key::Args),
     Export(export::Args),
     FeastRepo(feast_repo::Args),
+    Config(config::Args),
     Openapi(openapi::Args),
 }
 
@@ -90,11 +95,11 @@ enum Command {
 #[derive(Debug)]
 struct Setup {
     config: Config,
-    #[cfg_attr(
-        not(feature = "build"),
-        expect(dead_code, reason = "used by the demo, which loads its own configuration")
-    )]
+    /// The settings that the configuration was made of.
+    settings: Settings,
     overrides: Overrides,
+    /// Facts for the metrics of the run.
+    facts: Arc<RunFacts>,
 }
 
 /// Command-line flags that override the configuration.
@@ -146,27 +151,41 @@ pub fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let only_prints = match cli.command {
-        Command::Openapi(_) | Command::Evaluate(_) => true,
+        Command::Openapi(_) | Command::Evaluate(_) | Command::Config(_) => true,
         #[cfg(feature = "build")]
         Command::Inspect(_) => true,
         _ => false,
     };
-    match run(cli) {
+    let (batch, facts) = (batch::Run::start(&cli.command), Arc::<RunFacts>::default());
+    let result = run(cli, &facts);
+    if let Some(batch) = batch {
+        batch.finish(result.as_ref().map_or_else(exit_code, |()| 0), &facts);
+    }
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of the output closed the pipe, as `head` does. 141 is the exit code of a process that
         // SIGPIPE ended.
         Err(error) if only_prints && is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             report(&error);
-            #[cfg(feature = "build")]
-            if error.is::<build::HeldBack>() {
-                return ExitCode::from(HELD_BACK);
-            }
-            ExitCode::FAILURE
+            ExitCode::from(exit_code(&error))
         }
     }
 }
 
+/// Returns the exit code of a command that failed.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    #[cfg(feature = "build")]
+    if error.is::<build::HeldBack>() {
+        return HELD_BACK;
+    }
+    #[cfg(not(feature = "build"))]
+    let _ = error;
+    FAILED
+}
+
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
 /// Exit code of a build that was held back.
 #[cfg(feature = "build")]
 const HELD_BACK: u8 = 3;
@@ -204,22 +223,23 @@ fn report(error: &anyhow::Error) {
 }
 
 /// Loads the configuration, starts the runtime and runs the subcommand.
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli, facts: &Arc<RunFacts>) -> anyhow::Result<()> {
     #[cfg(feature = "build")]
     let is_first = matches!(cli.command, Command::Inspect(_) | Command::Init(_));
     #[cfg(not(feature = "build"))]
     let is_first = false;
     // These commands come before a configuration.
-    let mut config = if is_first {
-        Config::parse("", "defaults", [])?
+    let LoadedConfig { mut config, settings } = if is_first {
+        LoadedConfig { config: Config::parse("", "defaults", [])?, settings: Settings::default() }
     } else {
-        Config::load(cli.config.as_deref(), std::env::vars())?
+        Config::load_with_settings(cli.config.as_deref(), std::env::vars()).map_err(with_hint)?
     };
     let overrides = Overrides { lake: cli.lake, tair: cli.tair };
     overrides.apply(&mut config)?;
+    facts.set_pushgateway(config.metrics.pushgateway.clone());
     let threads = runtime_threads(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let setup = Arc::new(Setup { config, overrides });
+    let setup = Arc::new(Setup { config, settings, overrides, facts: Arc::clone(facts) });
     runtime.context("cannot start the async runtime")?.block_on(async move {
         match cli.command {
             #[cfg(feature = "build")]
@@ -246,9 +266,19 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Key(args) => key::run(&args, &setup),
             Command::Export(args) => Box::pin(export::run(args, &setup)).await,
             Command::FeastRepo(args) => feast_repo::run(args, &setup).await,
+            Command::Config(args) => config::run(&args, &setup),
             Command::Openapi(args) => openapi::run(args),
         }
     })
+}
+
+/// Adds the most similar variables to the error about an unknown environment variable.
+fn with_hint(error: ConfigError) -> anyhow::Error {
+    let ConfigError::UnknownVariable { name } = &error else { return error.into() };
+    let known = env::names();
+    let near = near::hint(name, known.iter().map(String::as_str));
+    let all = if near.is_empty() { "; docs/configuration.md lists the variables" } else { "" };
+    anyhow::anyhow!("{error}{near}{all}")
 }
 
 /// Parses a time argument: RFC 3339, or a date.

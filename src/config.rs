@@ -1,5 +1,5 @@
 //! Settings, from highest to lowest precedence: command-line flag, environment variable (`LARDER_…`),
-//! `larder.toml`, default.
+//! `larder.toml` with the files that it includes, default.
 //!
 //! `LARDER_HTTP_LISTEN=0.0.0.0:80` sets `listen` in `[http]`; [`env::VARIABLES`] lists every setting with an
 //! environment variable. No other module of the crate reads the environment, and this module does not know
@@ -22,10 +22,12 @@ mod build;
 mod churn;
 pub mod env;
 mod feast;
+mod files;
 mod http;
 mod keys;
 mod lake;
 mod log;
+mod metrics;
 mod passwords;
 mod personal;
 mod privacy;
@@ -34,6 +36,8 @@ mod raw;
 mod recommendations;
 mod secrets;
 mod serving;
+mod settings;
+mod shown;
 mod tair;
 mod units;
 mod views;
@@ -42,10 +46,12 @@ pub use audiences::AudienceConfig;
 pub use build::BuildConfig;
 pub use churn::{ActionsByValue, ChurnActions, ChurnConfig, level};
 pub use feast::{FeastConfig, FeatureRef};
+pub use files::{ConfigFiles, ConfigText};
 pub use http::{HttpConfig, Origin, TlsConfig};
 pub use keys::{ANONYMOUS, KEY_START, KeyConfig, Scope, check_name, digest, key_hash, parse_instant};
 pub use lake::LakeConfig;
 pub use log::{LogConfig, LogFormat};
+pub use metrics::MetricsConfig;
 pub use passwords::{has_password, shown_url, without_passwords};
 pub use personal::{ColumnRef, shown_to_all};
 pub use privacy::PrivacyConfig;
@@ -54,6 +60,8 @@ pub use raw::{CurrencyConfig, DialectConfig, Fill, RawConfig, TableConfig};
 pub use recommendations::RecommendationsConfig;
 pub use secrets::RedactedError;
 pub use serving::ServingConfig;
+pub use settings::{SettingSource, Settings, child};
+pub use shown::without_secrets;
 pub use tair::TairConfig;
 pub use units::{parse_bytes, parse_duration};
 pub use views::ViewsConfig;
@@ -90,14 +98,27 @@ pub struct Config {
     pub feast: FeastConfig,
     /// `[privacy]`: protection of small groups of customers.
     pub privacy: PrivacyConfig,
+    /// `[metrics]`: where batch commands send their metrics.
+    pub metrics: MetricsConfig,
     /// `[log]`: format, level and audit file of the log.
     pub log: LogConfig,
+    /// Further configuration files, relative to the file that includes these. Empty once all are merged.
+    pub include: Vec<PathBuf>,
     /// Folder that relative paths start from: the folder of the configuration file, else the current folder.
     #[serde(skip)]
     pub base: PathBuf,
-    /// The configuration file; `None` if there is none.
+    /// The files that the configuration was read from.
     #[serde(skip)]
-    pub file: Option<PathBuf>,
+    pub files: ConfigFiles,
+}
+
+/// A configuration, and the settings that it was made of.
+#[derive(Debug)]
+pub struct LoadedConfig {
+    /// The configuration.
+    pub config: Config,
+    /// The settings that are not defaults, with their sources.
+    pub settings: Settings,
 }
 
 /// An error in the configuration file or in the environment.
@@ -135,8 +156,34 @@ pub enum ConfigError {
         /// The settings and the reason.
         why: &'static str,
     },
+    /// A configuration file is included more than once.
+    #[error("the configuration {path} is included more than once")]
+    IncludedTwice {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// A setting has two values.
+    #[error("`{setting}` is set twice: in {first} and in {second}")]
+    SetTwice {
+        /// The setting.
+        setting: String,
+        /// Place of the first value.
+        first: String,
+        /// Place of the second value.
+        second: String,
+    },
+    /// The file with the value of a setting could not be read.
+    #[error("cannot read {path}, which {variable} names")]
+    ValueFile {
+        /// Name of the variable.
+        variable: String,
+        /// Path of the file.
+        path: PathBuf,
+        /// The I/O error.
+        source: std::io::Error,
+    },
     /// A `LARDER_…` variable does not name a setting.
-    #[error("unknown environment variable {name}; known variables are {}", env::names().join(", "))]
+    #[error("unknown environment variable {name}")]
     UnknownVariable {
         /// Name of the variable.
         name: String,
@@ -144,8 +191,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Loads `path`, or `larder.toml` in the current folder if it exists, and applies the environment
-    /// variables `vars`.
+    /// Loads `path`, or `larder.toml` in the current folder if it exists, with the files that it includes,
+    /// and applies the environment variables `vars`.
     ///
     /// # Errors
     /// [`ConfigError`] with the file or the variable, and the position in the file.
@@ -153,19 +200,33 @@ impl Config {
         path: Option<&Path>,
         vars: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let default = Path::new("larder.toml");
-        let file = path.or_else(|| default.exists().then_some(default));
-        let text = match file {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?,
-            None => String::new(),
-        };
-        let place = file.map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
-        let mut config = Self::parse(&text, &place, vars)?;
-        config.base = file.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
-        config.file = file.map(Path::to_path_buf);
-        config.resolve_paths();
-        Ok(config)
+        Ok(Self::load_with_settings(path, vars)?.config)
+    }
+
+    /// Loads like [`Config::load`], and returns the settings with their sources, too.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with_settings(
+        path: Option<&Path>,
+        vars: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<LoadedConfig, ConfigError> {
+        let vars: Vec<(String, String)> = vars.into_iter().collect();
+        let files = ConfigFiles::find(path, &vars);
+        let base = files.base();
+        let mut loaded = Self::merge(&files.read()?, vars, &base)?;
+        loaded.config.base = base;
+        loaded.config.files = files;
+        loaded.config.resolve_paths();
+        Ok(loaded)
+    }
+
+    /// Returns the keys in the files `texts`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file and the position.
+    pub fn keys_in(texts: &[ConfigText]) -> Result<Vec<KeyConfig>, ConfigError> {
+        Ok(Self::merge(texts, [], Path::new(""))?.config.keys)
     }
 
     /// Makes the paths of the settings relative to the folder of the configuration file. The lake, the
@@ -181,6 +242,7 @@ impl Config {
     }
 
     /// Parses a TOML text and applies the environment variables `vars`. `place` names the text in errors.
+    /// Includes are not read.
     ///
     /// # Errors
     /// [`ConfigError`] with the position in the text.
@@ -189,25 +251,44 @@ impl Config {
         place: &str,
         vars: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let invalid =
-            |place: &str, source: RedactedError| ConfigError::Parse { place: place.to_owned(), source };
-        let mut table: toml::Table =
-            toml::from_str(text).map_err(|error| invalid(place, RedactedError::syntax(text, error)))?;
-        // The text is parsed alone first, so that an error shows the line in the file.
-        let from_file: Self =
-            toml::from_str(text).map_err(|error| invalid(place, RedactedError::content(text, error)))?;
-        if let Some(why) = keys::invalid_key(&from_file.keys) {
-            return Err(ConfigError::Key { place: place.to_owned(), why });
+        Self::check(text, place)?;
+        let text = ConfigText { path: place.into(), text: text.to_owned() };
+        Ok(Self::merge(&[text], vars, Path::new(""))?.config)
+    }
+
+    /// Parses the text of one file, so that an error shows the line in the file.
+    fn check(text: &str, place: &str) -> Result<Self, ConfigError> {
+        let invalid = |source| ConfigError::Parse { place: place.to_owned(), source };
+        toml::from_str::<toml::Table>(text).map_err(|error| invalid(RedactedError::syntax(text, error)))?;
+        let config: Self =
+            toml::from_str(text).map_err(|error| invalid(RedactedError::content(text, error)))?;
+        match keys::invalid_key(&config.keys) {
+            Some(why) => Err(ConfigError::Key { place: place.to_owned(), why }),
+            None => Ok(config),
         }
-        if let Some(why) = from_file.http.conflict(&from_file.keys) {
-            return Err(ConfigError::Conflict { place: place.to_owned(), why });
+    }
+
+    /// Merges the checked `texts` and the environment variables `vars`. Relative paths of files that hold a
+    /// value start from the folder `base`.
+    fn merge(
+        texts: &[ConfigText],
+        vars: impl IntoIterator<Item = (String, String)>,
+        base: &Path,
+    ) -> Result<LoadedConfig, ConfigError> {
+        let mut settings = Settings::default();
+        for text in texts {
+            settings.add(text)?;
         }
-        if env::overlay(&mut table, vars)? == 0 {
-            return Ok(from_file);
+        let files = texts.iter().map(|file| file.path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let has_variables = env::overlay(&mut settings, vars, base)? > 0;
+        let config = settings.config(if has_variables { "environment" } else { &files })?;
+        if let Some(why) = keys::invalid_key(&config.keys) {
+            return Err(ConfigError::Key { place: files, why });
         }
-        let merged = table.to_string();
-        toml::from_str(&merged)
-            .map_err(|error| invalid("environment", RedactedError::environment(&merged, &error)))
+        match config.http.conflict(&config.keys) {
+            Some(why) => Err(ConfigError::Conflict { place: files, why }),
+            None => Ok(LoadedConfig { config, settings }),
+        }
     }
 
     /// Returns `path` relative to the folder of the configuration file.

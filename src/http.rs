@@ -63,7 +63,7 @@ impl App {
     #[must_use]
     pub fn new(serving: Arc<Serving>, metrics: Arc<Metrics>, config: &Config) -> Arc<Self> {
         Arc::new(Self {
-            routes: RouteTable::new(endpoints(&config.http), &metrics),
+            routes: RouteTable::new(endpoints(&config.http)),
             layers: layers::Layers::new(config, &metrics),
             document: openapi::CurrentDocument::default(),
             feast: feast::Feast::new(config.feast.clone()),

@@ -26,7 +26,7 @@ use crate::{
         self, Forgotten, LakeReads, Manifest, SnapshotError, SnapshotFiles, SnapshotId, reader::BlockCache,
     },
     tair::Tair,
-    telemetry::{LogThrottle, Metrics},
+    telemetry::{CacheName, LogThrottle, Metrics},
 };
 
 mod audience;
@@ -46,6 +46,7 @@ mod online;
 mod overlap;
 mod poll;
 mod purchases;
+mod raw_files;
 mod read_metrics;
 mod reads;
 mod recommendations;
@@ -221,9 +222,17 @@ impl Serving {
         } else {
             None
         };
+        for (cache, limit) in [
+            (CacheName::Blocks, config.cache),
+            (CacheName::Audiences, config.audience_memory),
+            (CacheName::Memory, config.memory),
+            (CacheName::Comparisons, config.comparisons),
+        ] {
+            metrics.cache_limit_bytes.of(cache).set(gauge(limit));
+        }
         Self {
             reads: LakeReads::new(config.lake_reads, config.lake_timeout, Arc::clone(&metrics)),
-            blocks: BlockCache::new(config.cache, Arc::clone(&metrics)),
+            blocks: BlockCache::new(config.cache, &metrics),
             sets: AudienceCache::new(config.audience_memory),
             lake,
             memory,
@@ -360,18 +369,23 @@ impl Serving {
     pub fn observe(&self) {
         // Removes expired entries.
         self.older.remove_where(|_| false);
-        self.metrics.cache_bytes.set(gauge(self.blocks.bytes()));
-        self.metrics.audience_bytes.set(gauge(self.sets.bytes()));
-        self.metrics.memory_bytes.set(gauge(self.memory.as_ref().map_or(0, Cache::weight)));
+        let bytes = |cache: CacheName| self.metrics.cache_bytes.of(cache);
+        bytes(CacheName::Blocks).set(gauge(self.blocks.bytes()));
+        bytes(CacheName::Audiences).set(gauge(self.sets.bytes()));
+        bytes(CacheName::Memory).set(gauge(self.memory.as_ref().map_or(0, Cache::weight)));
+        bytes(CacheName::Comparisons).set(gauge(self.comparisons.bytes()));
         if let Some(online) = &self.online {
             let publish = self.served.load().as_deref().map_or(0, |served| served.publish);
             online.observe(publish);
         }
         if let Some(served) = self.served.load().as_deref() {
-            self.metrics.snapshot_age.set(seconds_since(served.manifest.as_of));
-            self.metrics.published_age.set(served.published_at.map_or(0.0, seconds_since));
-            self.metrics.snapshot_customers.set(gauge(served.manifest.customers - served.erased_if_known()));
-            self.metrics.publish.set(gauge(served.publish));
+            let (manifest, metrics) = (&served.manifest, &self.metrics);
+            metrics.snapshot_age.set(served.published_at.map(seconds_since));
+            metrics.snapshot_published.set(served.published_at.map(timestamp));
+            metrics.snapshot_as_of.set(Some(timestamp(manifest.as_of)));
+            metrics.snapshot_customers.set(Some(number(manifest.customers - served.erased_if_known())));
+            metrics.forgotten.set(self.forgotten.load().as_ref().map(|list| number(list.len() as u64)));
+            metrics.publish.set(Some(number(served.publish)));
         }
     }
 }
@@ -385,6 +399,18 @@ fn older_weight(_: &OlderKey, served: &Arc<Served>) -> usize {
 /// Converts a count to the value of a gauge.
 fn gauge(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Converts a number to the value of a gauge that may be absent.
+#[expect(clippy::cast_precision_loss, reason = "a number for display")]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+/// Returns a time as seconds since 1970.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of this century fit")]
+fn timestamp(time: DateTime<Utc>) -> f64 {
+    time.timestamp_millis() as f64 / 1_000.0
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds for display")]

@@ -29,6 +29,7 @@ pub use lease::Lease;
 pub use read::{Connections, Fields, Tair};
 pub use write::{WholeIndex, Writer};
 
+use crate::telemetry::FallbackReason;
 use losses::Losses;
 
 /// Advice for a `redis://` URL of a cluster node.
@@ -71,13 +72,13 @@ pub enum TairError {
 impl TairError {
     /// Returns the label value for metrics.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> FallbackReason {
         match self {
-            Self::Timeout => "timeout",
-            Self::Unreachable(_) => "unreachable",
-            Self::Refused(_) => "refused",
-            Self::Content { .. } => "content",
-            Self::Setting(_) | Self::Busy | Self::LeaseLost => "other",
+            Self::Timeout => FallbackReason::Timeout,
+            Self::Unreachable(_) => FallbackReason::Unreachable,
+            Self::Refused(_) => FallbackReason::Refused,
+            Self::Content { .. } => FallbackReason::Content,
+            Self::Setting(_) | Self::Busy | Self::LeaseLost => FallbackReason::Other,
         }
     }
 

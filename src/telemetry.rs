@@ -6,6 +6,8 @@
 //! bodies. Customer ids appear only in audit lines, which can go to a separate file.
 
 mod access_log;
+mod known;
+mod labels;
 mod line_buffer;
 mod log;
 mod metrics;
@@ -13,6 +15,8 @@ mod progress;
 mod throttle;
 
 pub use access_log::AccessLogEntry;
+pub use known::{KnownCounters, KnownGauges, OptionalGauge};
+pub use labels::{CacheName, ExportOutcome, FallbackReason, KnownLabel, LakeFault, PollOutcome, ShedReason};
 pub use log::{AUDIT, Log, LogError, start_log};
 pub use metrics::Metrics;
 pub use progress::Progress;

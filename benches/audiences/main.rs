@@ -33,7 +33,7 @@ use larder::{
     http::{self, App},
     serving::{AudienceRequest, Serving},
     snapshot::{SnapshotFiles, audience_loader::AudienceLoader},
-    telemetry::Metrics,
+    telemetry::{CacheName, Metrics},
     workers::Workers,
 };
 
@@ -151,7 +151,7 @@ async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
     let [warm, anew, page] =
         [quantile(&mut warm, 0.5)?, quantile(&mut anew, 0.5)?, quantile(&mut page, 0.5)?];
     serving.observe();
-    let memory = metrics.audience_bytes.get() as f64;
+    let memory = metrics.cache_bytes.of(CacheName::Audiences).get() as f64;
 
     // Over HTTP.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

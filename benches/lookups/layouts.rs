@@ -122,7 +122,7 @@ pub(crate) async fn layouts(customers: u32) -> anyhow::Result<()> {
     while all.iter().any(|layout| layout.cold.times.0.len() < COLD) {
         for layout in &mut all {
             let metrics = Arc::new(Metrics::new()?);
-            let cache = BlockCache::new(CACHE, Arc::clone(&metrics));
+            let cache = BlockCache::new(CACHE, &metrics);
             let reads = LakeReads::new(32, Duration::from_secs(5), Arc::clone(&metrics));
             let files = SnapshotFiles::new(&shop.lake, &layout.manifest, &reads);
             let reader = SnapshotReader::new(files, cache.clone());

@@ -16,7 +16,10 @@
 use std::{hint::black_box, sync::Arc, time::Instant};
 
 use anyhow::{Context, ensure};
-use larder::{snapshot::FileKind, telemetry::Metrics};
+use larder::{
+    snapshot::FileKind,
+    telemetry::{CacheName, Metrics},
+};
 
 mod layouts;
 mod reads;
@@ -131,7 +134,7 @@ async fn measure(customers: u32) -> anyhow::Result<Figures> {
         figures.ready.0.push(micros(ready));
         if let Reads::Serving(serving, _) = &reads {
             serving.observe();
-            figures.footers = metrics.cache_bytes.get();
+            figures.footers = metrics.cache_bytes.of(CacheName::Blocks).get();
         }
         let ids = far_apart(&shop, &mut dice);
         figures.cold.collect(&reads, &metrics, &ids, &map, &files, &mut dice).await?;

@@ -309,6 +309,7 @@ fn refused(address: SocketAddr) -> anyhow::Result<BTreeMap<String, u64>> {
             let (reason, count) = line.split_once("\"} ").context("an unexpected metric")?;
             Ok((reason.to_owned(), count.parse()?))
         })
+        .filter(|reason| reason.as_ref().map_or(true, |(_, count)| *count > 0))
         .collect()
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::{Setup, progress, publish, table};
+use super::{Setup, batch, progress, publish, table};
 use crate::{
     lake::Lake,
     pipeline::{self, Built},
@@ -35,6 +35,8 @@ pub(super) struct Args {
     /// Publish even if the current snapshot has a later as-of time or the build fails a quality check
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    pub(super) metrics: batch::MetricsArgs,
 }
 
 pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
@@ -52,6 +54,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         }
     }
     let built = build(setup, args.as_of).await?;
+    setup.facts.built(&built.manifest);
     summary(&built)?;
     if args.no_publish {
         table::line(&format!(
@@ -61,10 +64,15 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         return Ok(());
     }
     if !args.force {
-        check_quality(&lake, &built.manifest, setup).await?;
+        check_quality(&lake, &built.manifest, setup).await.inspect_err(|error| {
+            if error.is::<HeldBack>() {
+                setup.facts.rejected()
+            }
+        })?;
     }
     let publisher = setup.publisher(Options { force: args.force, ..Options::default() })?;
-    let published = publish_replaced(&publisher, &lake, &built.manifest.id).await;
+    let publishing = publish_replaced(&publisher, &lake, &built.manifest.id);
+    let published = setup.facts.stage("publish", publishing).await;
     publish::done(
         &published.with_context(|| format!("snapshot {} is built but not published", built.manifest.id))?,
     )

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Setup, build, progress, publish, serve, table, upload};
 use crate::{
-    config::Config,
+    config::{Config, LoadedConfig},
     demo::{self, Retail},
     lake::Lake,
     publish::{Options, PublishError},
@@ -80,10 +80,12 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let demo = DemoMarker { retail, version: env!("CARGO_PKG_VERSION").to_owned() };
     let exists_in_folder = prepare(&args.dir, &demo, setup.overrides.lake.is_none(), args.force)?;
     let config_file = args.dir.join("larder.toml");
-    let mut config = Config::load(Some(&config_file), std::env::vars())?;
+    let LoadedConfig { mut config, settings } =
+        Config::load_with_settings(Some(&config_file), std::env::vars()).map_err(super::with_hint)?;
     config.http.listen = args.listen;
     setup.overrides.apply(&mut config)?;
-    let setup = Setup { config, overrides: setup.overrides.clone() };
+    let setup =
+        Setup { config, settings, overrides: setup.overrides.clone(), facts: Arc::clone(&setup.facts) };
     // Bind first, so that a port in use fails before the build.
     let listener = if args.no_serve { None } else { Some(serve::listen(&setup.config).await?) };
     let lake = setup.lake()?;

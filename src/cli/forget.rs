@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use indicatif::HumanCount;
 
-use super::{Setup, progress, publish, table};
+use super::{Setup, batch, progress, publish, table};
 use crate::{
     feature::CustomerId,
     lake::Lake,
@@ -59,6 +59,8 @@ pub(super) struct Args {
     /// Remove the customers from the erasure list, for a wrong id or a returning customer
     #[arg(long)]
     undo: bool,
+    #[command(flatten)]
+    pub(super) metrics: batch::MetricsArgs,
 }
 
 pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {

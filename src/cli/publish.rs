@@ -3,7 +3,7 @@
 use anyhow::bail;
 use indicatif::HumanCount;
 
-use super::{Setup, progress, table};
+use super::{Setup, batch, progress, table};
 use crate::{
     publish::{Options, PublishError, Published, Publisher},
     snapshot::{SnapshotError, SnapshotId, read_current},
@@ -28,6 +28,8 @@ pub(super) struct PublishArgs {
     force: bool,
     #[command(flatten)]
     options: TairOptions,
+    #[command(flatten)]
+    pub(super) metrics: batch::MetricsArgs,
 }
 
 /// Publish the previous snapshot

@@ -2,7 +2,7 @@
 
 use indicatif::{HumanBytes, HumanCount};
 
-use super::{Setup, table};
+use super::{Setup, batch, table};
 use crate::{
     publish::Options,
     snapshot::{SnapshotId, list, prune, read_current, rfc3339},
@@ -18,6 +18,8 @@ pub(super) struct Args {
     /// Keep the N newest snapshots and remove the others
     #[arg(long, value_name = "N")]
     keep: Option<usize>,
+    #[command(flatten)]
+    pub(super) metrics: batch::MetricsArgs,
 }
 
 pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use indicatif::HumanCount;
 
-use super::{Setup, progress, table};
+use super::{Setup, batch, progress, table};
 use crate::publish::{Options, Report};
 
 /// Compare Tair with the current snapshot
@@ -23,6 +23,8 @@ pub(super) struct Args {
     /// Rate limit of the repair in commands per second [default: unlimited]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_ops: Option<u32>,
+    #[command(flatten)]
+    pub(super) metrics: batch::MetricsArgs,
 }
 
 pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {

@@ -1,6 +1,13 @@
-//! Settings from environment variables: `LARDER_`, section and key in upper case.
+//! Settings from environment variables: `LARDER_`, section and key in upper case. With `_FILE` at the end, a
+//! variable names a file that holds the value.
 
-use super::ConfigError;
+use std::{collections::BTreeMap, path::Path};
+
+use super::{
+    ConfigError,
+    files::INCLUDE,
+    settings::{SettingSource, Settings},
+};
 use Variable::{Text, Typed};
 
 /// A setting that an environment variable may set, as `section.key`.
@@ -79,6 +86,7 @@ pub const VARIABLES: &[Variable] = &[
     Typed("churn.cuts"),
     Typed("churn.training_rows"),
     Typed("privacy.min_count"),
+    Text("metrics.pushgateway"),
     Text("log.format"),
     Text("log.level"),
     Text("log.audit"),
@@ -106,36 +114,83 @@ pub fn names() -> Vec<String> {
     VARIABLES.iter().map(|variable| variable.name()).collect()
 }
 
-/// Variables with the prefix that are not settings: one of the command line, and the API key that clients
-/// send.
-const OTHERS: [&str; 2] = ["LARDER_CONFIG", "LARDER_KEY"];
+/// Variables with the prefix that are not settings: names of configuration files, and the API key that
+/// clients send.
+const OTHERS: [&str; 3] = ["LARDER_CONFIG", INCLUDE, "LARDER_KEY"];
 
-/// Writes the `LARDER_…` variables among `vars` into `table` and returns their number.
+/// Checks whether Kubernetes set the variable for a Service whose name begins with `larder`, as it does in
+/// every container of the namespace: `LARDER_SERVICE_HOST`, `LARDER_PORT=tcp://…`, `LARDER_PORT_8080_TCP`
+/// and so on.
+fn is_of_service(name: &str, value: &str) -> bool {
+    let is_url = || {
+        PROTOCOLS
+            .iter()
+            .any(|protocol| value.strip_prefix(protocol).is_some_and(|rest| rest.starts_with("://")))
+    };
+    let is_port = |(number, rest): (&str, &str)| {
+        let protocol = rest.split('_').next().unwrap_or_default();
+        number.bytes().all(|b| b.is_ascii_digit()) && PROTOCOLS.contains(&protocol.to_lowercase().as_str())
+    };
+    let after_port = name.rsplit_once("_PORT_").and_then(|(_, rest)| rest.split_once('_'));
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && is_url())
+        || after_port.is_some_and(is_port)
+}
+
+/// Protocols of the ports of a Kubernetes Service.
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+
+/// Writes the `LARDER_…` variables among `vars` into `settings` and returns their number. Relative paths of
+/// files that hold a value start from the folder `base`.
 pub(super) fn overlay(
-    table: &mut toml::Table,
+    settings: &mut Settings,
     vars: impl IntoIterator<Item = (String, String)>,
+    base: &Path,
 ) -> Result<usize, ConfigError> {
-    let mut count = 0;
+    let mut given: BTreeMap<&str, String> = BTreeMap::new();
     for (name, value) in vars {
         if !name.starts_with("LARDER_") || OTHERS.contains(&name.as_str()) {
             continue;
         }
-        let Some(variable) = VARIABLES.iter().find(|variable| variable.name() == name) else {
+        let (variable, text, source) = if let Some(variable) = named(&name) {
+            (variable, value, SettingSource::Variable(name.clone()))
+        } else if let Some(variable) = name.strip_suffix("_FILE").and_then(named) {
+            let path = base.join(value);
+            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::ValueFile {
+                variable: name.clone(),
+                path: path.clone(),
+                source,
+            })?;
+            let text = text.strip_suffix('\n').map_or(&*text, |line| line.strip_suffix('\r').unwrap_or(line));
+            (variable, text.to_owned(), SettingSource::ValueFile { variable: name.clone(), path })
+        } else if is_of_service(&name, &value) {
+            continue;
+        } else {
             return Err(ConfigError::UnknownVariable { name });
         };
         let value = match variable {
-            Text(_) => toml::Value::String(value),
-            Typed(_) => typed(&value),
+            Text(_) => toml::Value::String(text),
+            Typed(_) => typed(&text),
         };
+        if let Some(first) = given.insert(variable.setting(), name.clone()) {
+            return Err(ConfigError::SetTwice {
+                setting: variable.setting().to_owned(),
+                first,
+                second: name,
+            });
+        }
         if let Some((section, key)) = variable.setting().split_once('.') {
-            let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            if let Some(section) = entry.as_table_mut() {
-                section.insert(key.to_owned(), value);
-                count += 1;
-            }
+            settings.set(section, key, value, source);
         }
     }
-    Ok(count)
+    Ok(given.len())
+}
+
+/// Returns the setting whose environment variable is `name`.
+fn named(name: &str) -> Option<Variable> {
+    VARIABLES.iter().copied().find(|variable| variable.name() == name)
 }
 
 /// Parses a number or a boolean. Other text stays text, so that deserialization rejects the text and names

@@ -258,7 +258,7 @@ const KEY_LENGTH: usize = 20;
 
 /// Checks whether `text` looks like a random key: long, of letters and digits, and not a path or a name in
 /// lower case.
-fn is_key_like(text: &str) -> bool {
+pub(super) fn is_key_like(text: &str) -> bool {
     let count = |kind: fn(&u8) -> bool| text.bytes().filter(kind).count();
     let (digits, upper) = (count(u8::is_ascii_digit), count(u8::is_ascii_uppercase));
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -1,49 +1,56 @@
-//! The API keys of a running service, which follow the configuration file.
+//! The API keys of a running service, which follow the configuration files.
 
 use std::time::Duration;
 
 use super::App;
-use crate::{config::Config, telemetry::LogThrottle};
+use crate::{
+    config::{Config, ConfigError},
+    telemetry::LogThrottle,
+};
 
-/// Interval between looks at the file.
+/// Interval between looks at the files.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 impl App {
-    /// Replaces the keys whenever `[[keys]]` changes in the file of `config`, forever. If the file is
-    /// unusable, logs the error and keeps the old keys. Other settings of the file do not change.
+    /// Replaces the keys whenever `[[keys]]` changes in the files of `config`, forever. If a file is
+    /// unusable, logs the error and keeps the old keys. Other settings of the files do not change.
     pub async fn watch_keys(&self, config: &Config) {
-        let Some(file) = &config.file else { return };
-        let (mut keys, mut before) = (config.keys.clone(), String::new());
+        if config.files.is_empty() {
+            return;
+        }
+        let (mut keys, mut before) = (config.keys.clone(), Vec::new());
         let throttle = LogThrottle::default();
         loop {
             tokio::time::sleep(RELOAD_INTERVAL).await;
-            let text = match tokio::fs::read_to_string(file).await {
-                Ok(text) if text == before => continue,
-                Ok(text) => text,
+            let files = config.files.clone();
+            let Ok(read) = tokio::task::spawn_blocking(move || files.read()).await else { continue };
+            let texts = match read {
+                Ok(texts) if texts == before => continue,
+                Ok(texts) => texts,
                 Err(error) => {
-                    throttle.log(&error.to_string(), |suppressed| {
-                        let file = file.display();
-                        tracing::error!(%file, %error, suppressed, "cannot read the API keys");
-                    });
+                    before.clear();
+                    throttle.log(&error.to_string(), |suppressed| log_unusable(&error, suppressed));
                     continue;
                 }
             };
-            match Config::parse(&text, &file.display().to_string(), []) {
-                Ok(found) if found.keys == keys => {}
-                Ok(found) if self.layers.replace_keys(&found.keys, &self.metrics) => {
-                    tracing::info!(keys = found.keys.len(), "API keys reloaded");
-                    keys = found.keys;
+            match Config::keys_in(&texts) {
+                Ok(found) if found == keys => {}
+                Ok(found) if self.layers.replace_keys(&found, &self.metrics) => {
+                    tracing::info!(keys = found.len(), "API keys reloaded");
+                    keys = found;
                 }
                 Ok(_) => tracing::error!(
                     "API keys not reloaded: the first key and the last one take effect at the next start"
                 ),
-                Err(error) => {
-                    let source =
-                        std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                    tracing::error!(%error, source, "API keys not reloaded; the old ones stay in use");
-                }
+                Err(error) => log_unusable(&error, None),
             }
-            before = text;
+            before = texts;
         }
     }
+}
+
+/// Logs that the files are unusable.
+fn log_unusable(error: &ConfigError, suppressed: Option<u64>) {
+    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    tracing::error!(%error, source, suppressed, "API keys not reloaded; the old ones stay in use");
 }

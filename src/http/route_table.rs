@@ -13,6 +13,9 @@ use crate::{config::Scope, telemetry::Metrics};
 /// The label of requests whose path matches no route.
 const UNMATCHED: &str = "unmatched";
 
+/// Classes of statuses.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
 /// The endpoints that operators and orchestrators ask, which answer under any load.
 pub(super) const PROBES: &[&str] = &["/healthz", "/readyz", "/health", "/metrics"];
 /// Endpoints with a scope whose answers are short.
@@ -68,7 +71,8 @@ pub(super) struct Route {
     /// The path template, such as `/v1/customers/{id}`.
     pub(super) template: String,
     pub(super) need: Need,
-    pub(super) seconds: Histogram,
+    /// Duration of answers by class of the status: 1xx to 5xx.
+    seconds: [OnceLock<Histogram>; CLASSES.len()],
     /// Whether the answers are stored in compressed form already.
     pub(super) is_stored: bool,
     /// Whether the endpoint answers also on a connection beyond a bound.
@@ -80,18 +84,15 @@ pub(super) struct Route {
 }
 
 impl RouteTable {
-    pub(super) fn new(endpoints: Endpoints, metrics: &Metrics) -> Self {
-        let route = |template: String, need| {
-            let seconds = metrics.http_seconds.with_label_values(&[&template]);
-            Route {
-                need,
-                seconds,
-                is_stored: STORED.contains(&template.as_str()) || template.starts_with("/docs"),
-                is_probe: PROBES.contains(&template.as_str()),
-                is_paced: !SHORT.contains(&template.as_str()) && need != Need::Public,
-                reads: OnceLock::new(),
-                template,
-            }
+    pub(super) fn new(endpoints: Endpoints) -> Self {
+        let route = |template: String, need| Route {
+            need,
+            seconds: Default::default(),
+            is_stored: STORED.contains(&template.as_str()) || template.starts_with("/docs"),
+            is_probe: PROBES.contains(&template.as_str()),
+            is_paced: !SHORT.contains(&template.as_str()) && need != Need::Public,
+            reads: OnceLock::new(),
+            template,
         };
         let unmatched = route(UNMATCHED.to_owned(), Need::Public);
         let mut table = Self { templates: matchit::Router::new(), routes: vec![unmatched] };
@@ -113,6 +114,13 @@ impl Route {
     /// Whether no endpoint has the path.
     pub(super) fn is_unmatched(&self) -> bool {
         self.template == UNMATCHED
+    }
+
+    /// Returns the durations of answers with statuses of the class of `status`.
+    pub(super) fn seconds(&self, metrics: &Metrics, status: StatusCode) -> &Histogram {
+        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+        self.seconds[class]
+            .get_or_init(|| metrics.http_seconds.with_label_values(&[&*self.template, CLASSES[class]]))
     }
 
     /// Counts a request by method and status.

@@ -190,6 +190,11 @@ impl Comparisons {
         Self { cache, permits: Arc::new(Semaphore::new(permits)) }
     }
 
+    /// Returns the memory in use, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
     /// Returns the comparison `key` from the cache, or computes it with `compute`. Concurrent calls with the
     /// same key share one computation, which runs to its end even if all callers are dropped.
     pub(super) async fn get_or_compute(

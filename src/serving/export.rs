@@ -19,7 +19,10 @@ use futures::Stream;
 use tokio::sync::mpsc;
 
 use super::{AudienceError, ReadError, Served, Serving, SnapshotPair};
-use crate::snapshot::SnapshotError;
+use crate::{
+    snapshot::SnapshotError,
+    telemetry::{ExportOutcome, KnownLabel},
+};
 
 mod cell;
 mod change_labels;
@@ -222,17 +225,17 @@ impl Serving {
             drop(permit);
             metrics.exports_open.dec();
             let outcome = match &result {
-                Ok(()) => "finished",
-                Err(ExportError::Left) => "left",
-                Err(ExportError::Idle(_)) => "idle",
-                Err(_) => "failed",
+                Ok(()) => ExportOutcome::Finished,
+                Err(ExportError::Left) => ExportOutcome::Left,
+                Err(ExportError::Idle(_)) => ExportOutcome::Idle,
+                Err(_) => ExportOutcome::Failed,
             };
-            metrics.exports.with_label_values(&[outcome]).inc();
+            metrics.exports.of(outcome).inc();
             match result {
                 // Sent after the permit is released, so that the receiver can start another export at once.
                 Ok(()) => drop(tokio::time::timeout(idle, sender.send(Ok(Bytes::new()))).await),
                 Err(error) => {
-                    tracing::warn!(outcome, %error, "export aborted");
+                    tracing::warn!(outcome = outcome.as_str(), %error, "export aborted");
                     // Fails if the buffer is full. The receiver then sees a stream without an end piece.
                     let _ = sender.try_send(Err(error));
                 }

@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use chrono::DateTime;
 
-use super::{Label, breaker::Breaker, gauge, seconds_since};
+use super::{Label, breaker::Breaker, gauge, number, timestamp};
 use crate::{
     config::TairConfig,
     feature::{CustomerId, Row},
@@ -19,7 +19,7 @@ use crate::{
         Connections, Fields, Tair, TairError,
         codec::{Marker, Publishing, StoredRow},
     },
-    telemetry::{LogThrottle, Metrics},
+    telemetry::{FallbackReason, LogThrottle, Metrics},
 };
 
 /// Interval between polls of the markers in Tair.
@@ -59,7 +59,7 @@ pub(super) enum TairRead {
     /// Row of the served publish, or of the publish under way with the label of its snapshot.
     Row(Arc<Row>, Option<Label>),
     /// No usable row, with the reason as in the metric `larder_tair_fallbacks_total`.
-    Unusable(&'static str),
+    Unusable(FallbackReason),
 }
 
 /// State of Tair for `/readyz` and metrics.
@@ -178,17 +178,19 @@ impl Online {
 
     /// Returns why reads for the publish `publish` must not use Tair, or `None` if they may. Does not ask
     /// the circuit breaker.
-    fn reason_not_to_use(&self, publish: u64) -> Option<&'static str> {
+    fn reason_not_to_use(&self, publish: u64) -> Option<FallbackReason> {
         let markers = self.markers.load();
         match markers.as_deref() {
-            None if self.is_disconnected() => Some("unreachable"),
-            None => Some("unknown"),
-            Some(markers) if markers.is_foreign => Some("foreign"),
-            Some(markers) if markers.losses != self.tair.losses() => {
-                Some(if self.is_disconnected() { "unreachable" } else { "reconnected" })
-            }
+            None if self.is_disconnected() => Some(FallbackReason::Unreachable),
+            None => Some(FallbackReason::Unknown),
+            Some(markers) if markers.is_foreign => Some(FallbackReason::Foreign),
+            Some(markers) if markers.losses != self.tair.losses() => Some(if self.is_disconnected() {
+                FallbackReason::Unreachable
+            } else {
+                FallbackReason::Reconnected
+            }),
             Some(KnownMarkers { marker: Some(marker), .. }) if marker.publish >= publish => None,
-            Some(_) => Some("behind"),
+            Some(_) => Some(FallbackReason::Behind),
         }
     }
 
@@ -200,11 +202,11 @@ impl Online {
     ///
     /// # Errors
     /// The reason why not.
-    fn admit(&self, publish: u64) -> Result<(), &'static str> {
+    fn admit(&self, publish: u64) -> Result<(), FallbackReason> {
         match self.reason_not_to_use(publish) {
             Some(reason) => Err(reason),
             None if self.breaker.allows(Instant::now) => Ok(()),
-            None => Err("breaker"),
+            None => Err(FallbackReason::Breaker),
         }
     }
 
@@ -219,13 +221,13 @@ impl Online {
 
     /// Converts a stored row to the result of a read for the publish `publish`.
     fn read_of_row(&self, publish: u64, id: &CustomerId, stored: Option<StoredRow>) -> TairRead {
-        let Some(stored) = stored else { return TairRead::Unusable("miss") };
+        let Some(stored) = stored else { return TairRead::Unusable(FallbackReason::Miss) };
         let label = if stored.publish <= publish {
             None
         } else {
             match self.label(stored.publish) {
                 Some(label) => Some(label),
-                None => return TairRead::Unusable("ahead"),
+                None => return TairRead::Unusable(FallbackReason::Ahead),
             }
         };
         TairRead::Row(Arc::new(Row::new(id.clone(), stored.views)), label)
@@ -296,7 +298,7 @@ impl Online {
         segment: &str,
         offset: u64,
         limit: usize,
-    ) -> Result<Vec<Option<CustomerId>>, &'static str> {
+    ) -> Result<Vec<Option<CustomerId>>, FallbackReason> {
         self.admit(publish)?;
         let call = CallInFlight::new(&self.breaker);
         let reply = self.tair.members(publish, segment, offset, limit).await;
@@ -307,9 +309,9 @@ impl Online {
             return Err(reason);
         }
         if members.len() != limit {
-            return Err("miss");
+            return Err(FallbackReason::Miss);
         }
-        let parse = |id: &String| CustomerId::parse(id).map(Some).map_err(|_| "content");
+        let parse = |id: &String| CustomerId::parse(id).map(Some).map_err(|_| FallbackReason::Content);
         members.iter().map(|id| if id.is_empty() { Ok(None) } else { parse(id) }).collect()
     }
 
@@ -334,23 +336,22 @@ impl Online {
         let broken = state.connections.all - connected;
         metrics.tair_connections.with_label_values(&["connected"]).set(gauge(connected as u64));
         metrics.tair_connections.with_label_values(&["broken"]).set(gauge(broken as u64));
-        metrics.tair_used.set(i64::from(state.used));
-        metrics.tair_breaker_open.set(i64::from(state.breaker_open));
-        metrics.tair_publish.set(gauge(state.marker.as_ref().map_or(0, |marker| marker.publish)));
+        let flag = |is_set: bool| Some(if is_set { 1.0 } else { 0.0 });
+        metrics.tair_used.set(flag(state.used));
+        metrics.tair_breaker_open.set(flag(state.breaker_open));
+        metrics.tair_publish.set(state.marker.as_ref().map(|marker| number(marker.publish)));
         let as_of = state.marker.and_then(|marker| DateTime::parse_from_rfc3339(&marker.as_of).ok());
-        metrics.tair_age.set(as_of.map_or(0.0, |as_of| seconds_since(as_of.to_utc())));
-        metrics
-            .tair_publishing
-            .set(state.publishing.as_ref().map_or(0, |publishing| gauge(publishing.marker.publish)));
-        metrics.tair_publishing_failed.set(i64::from(state.publishing.as_ref().is_some_and(|p| p.released)));
-        #[expect(clippy::cast_precision_loss, reason = "a share for display")]
-        let share = |publishing: &Publishing| publishing.done as f64 / publishing.customers.max(1) as f64;
-        metrics.tair_publishing_ratio.set(state.publishing.as_ref().map_or(0.0, share));
+        metrics.tair_as_of.set(as_of.map(|as_of| timestamp(as_of.to_utc())));
+        let publishing = state.publishing.as_ref();
+        metrics.tair_publishing.set(Some(publishing.map_or(0.0, |found| number(found.marker.publish))));
+        metrics.tair_publishing_failed.set(flag(publishing.is_some_and(|found| found.released)));
+        let share = |found: &Publishing| number(found.done) / number(found.customers.max(1));
+        metrics.tair_publishing_ratio.set(Some(publishing.map_or(0.0, share)));
     }
 
     /// Counts a read that Tair could not answer, by reason.
-    pub(super) fn count_fallback(&self, reason: &str) {
-        self.metrics.fallbacks.with_label_values(&[reason]).inc();
+    pub(super) fn count_fallback(&self, reason: FallbackReason) {
+        self.metrics.fallbacks.of(reason).inc();
     }
 }
 

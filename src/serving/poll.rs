@@ -5,8 +5,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Served, Serving, gauge};
-use crate::snapshot::{Current, Forgotten, Manifest, SnapshotError, read_current};
+use super::{Served, Serving};
+use crate::{
+    snapshot::{Current, Forgotten, Manifest, SnapshotError, read_current},
+    telemetry::PollOutcome,
+};
 
 /// Outcome of a poll of `CURRENT` and the erasure list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +33,12 @@ impl Serving {
     pub async fn refresh(&self) -> Result<RefreshOutcome, SnapshotError> {
         let refreshed = self.poll_once().await;
         let outcome = match refreshed {
-            Ok(RefreshOutcome::Unchanged) => "unchanged",
-            Ok(RefreshOutcome::Activated) => "swapped",
-            Ok(RefreshOutcome::ErasuresApplied) => "forgot",
-            Err(_) => "error",
+            Ok(RefreshOutcome::Unchanged) => PollOutcome::Unchanged,
+            Ok(RefreshOutcome::Activated) => PollOutcome::Swapped,
+            Ok(RefreshOutcome::ErasuresApplied) => PollOutcome::Forgot,
+            Err(_) => PollOutcome::Error,
         };
-        self.metrics.polls.with_label_values(&[outcome]).inc();
+        self.metrics.polls.of(outcome).inc();
         refreshed
     }
 
@@ -60,7 +63,6 @@ impl Serving {
             None => Some(Forgotten::read(&self.lake).await?),
         };
         let Some(forgotten) = read.map(Arc::new).or(known) else { return Ok(RefreshOutcome::Unchanged) };
-        self.metrics.forgotten.set(gauge(forgotten.len() as u64));
         self.forgotten.store(Some(Arc::clone(&forgotten)));
         let Some(served) = self.served.load_full() else { return Ok(RefreshOutcome::Unchanged) };
         if served.has_applied(&forgotten) {
@@ -129,9 +131,10 @@ impl Serving {
 
     /// Polls `CURRENT` and the erasure list every `period`, and Tair more often. Never returns.
     pub async fn poll(&self, period: Duration) {
+        let lake = async { tokio::join!(self.poll_lake(period), Box::pin(self.count_raw_files(period))) };
         match &self.online {
-            Some(online) => drop(tokio::join!(self.poll_lake(period), Box::pin(online.poll()))),
-            None => self.poll_lake(period).await,
+            Some(online) => drop(tokio::join!(lake, Box::pin(online.poll()))),
+            None => drop(lake.await),
         }
     }
 

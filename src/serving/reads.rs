@@ -14,6 +14,7 @@ use crate::{
         CHURN_LIST, SnapshotError,
         reader::{ChurnFilter, MemberPage, ProductRow},
     },
+    telemetry::FallbackReason,
 };
 
 /// Number of customers of a batch that are read concurrently from the snapshot.
@@ -111,7 +112,7 @@ impl Serving {
                 Some(CustomerRead { row: Some(row), tier: Tier::Tair, label })
             }
             TairRead::Unusable(reason) => {
-                let counter = if reason == "miss" { &metrics.misses } else { &metrics.errors };
+                let counter = if reason == FallbackReason::Miss { &metrics.misses } else { &metrics.errors };
                 counter.inc();
                 online.count_fallback(reason);
                 None
@@ -258,7 +259,7 @@ impl Serving {
         if let Some(online) = self.online_for(served) {
             match online.members(served.publish, list, start, len).await {
                 Ok(members) if range.explains_gaps_of(&members) => return Ok((members, Tier::Tair)),
-                Ok(_) => online.count_fallback("miss"),
+                Ok(_) => online.count_fallback(FallbackReason::Miss),
                 Err(reason) => online.count_fallback(reason),
             }
         }

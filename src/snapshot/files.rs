@@ -15,7 +15,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use super::{
     FileEntry, Manifest, SnapshotError,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     lake::{Lake, LakeError},
-    telemetry::Metrics,
+    telemetry::{KnownLabel, LakeFault, Metrics},
 };
 
 /// Concurrent reads of a command that no request waits for.
@@ -55,6 +55,22 @@ impl LakeReads {
     #[must_use]
     pub fn offline() -> Self {
         Self::new(OFFLINE_READS, OFFLINE_DEADLINE, Arc::new(Metrics::unobserved()))
+    }
+}
+
+/// Counts a read that waits for a permit until dropped.
+struct WaitingRead<'a>(&'a Metrics);
+
+impl<'a> WaitingRead<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.lake_waiting.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for WaitingRead<'_> {
+    fn drop(&mut self) {
+        self.0.lake_waiting.dec();
     }
 }
 
@@ -107,7 +123,13 @@ impl SnapshotFiles {
         let LakeReads { permits, deadline, metrics } = &self.reads;
         metrics.lake_reads.inc();
         let read = async {
-            let _permit = permits.acquire().await;
+            let _permit = match permits.try_acquire() {
+                Err(TryAcquireError::NoPermits) => {
+                    let _waiting = WaitingRead::new(metrics);
+                    permits.acquire().await.ok()
+                }
+                permit => permit.ok(),
+            };
             self.lake.get_range(path, range).await
         };
         let error = match tokio::time::timeout(*deadline, read).await {
@@ -187,15 +209,17 @@ impl SnapshotFiles {
     /// Counts and logs `error` if a read failed or found damage, and returns the error.
     pub(super) fn count_error(&self, error: SnapshotError) -> SnapshotError {
         let reason = match &error {
-            SnapshotError::Lake(LakeError::NotFound { .. }) => "missing",
-            SnapshotError::Damaged { .. } | SnapshotError::Lake(LakeError::Length { .. }) => "damaged",
-            SnapshotError::Timeout { .. } => "timeout",
-            SnapshotError::Lake(_) => "store",
+            SnapshotError::Lake(LakeError::NotFound { .. }) => LakeFault::Missing,
+            SnapshotError::Damaged { .. } | SnapshotError::Lake(LakeError::Length { .. }) => {
+                LakeFault::Damaged
+            }
+            SnapshotError::Timeout { .. } => LakeFault::Timeout,
+            SnapshotError::Lake(_) => LakeFault::Store,
             _ => return error,
         };
-        self.reads.metrics.lake_errors.with_label_values(&[reason]).inc();
+        self.reads.metrics.lake_errors.of(reason).inc();
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        tracing::error!(reason, %error, source, "lake read failed");
+        tracing::error!(reason = reason.as_str(), %error, source, "lake read failed");
         error
     }
 }
@@ -223,12 +247,14 @@ mod tests {
         let files = SnapshotFiles::new(&lake, &Arc::new(manifest), &reads);
         lake.put(&files.path(0), Bytes::from_static(b"larder")).await.expect("a file");
         let permit = reads.permits.acquire().await.expect("a permit");
-        let error = files.read(0, 1..3).await.expect_err("no permit is free");
+        let (error, waiting) = tokio::join!(files.read(0, 1..3), async { metrics.lake_waiting.get() });
+        let error = error.expect_err("no permit is free");
+        assert_eq!((waiting, metrics.lake_waiting.get()), (1, 0));
         assert!(matches!(error, SnapshotError::Timeout { millis: 50, .. }), "{error}");
         drop(permit);
         assert_eq!(files.read(0, 1..3).await.expect("a free permit"), "ar");
         assert_eq!(files.read_whole(0).await.expect("a free permit"), "larder");
-        let timeouts = metrics.lake_errors.with_label_values(&["timeout"]).get();
+        let timeouts = metrics.lake_errors.of(LakeFault::Timeout).get();
         assert_eq!((timeouts, metrics.lake_reads.get(), metrics.lake_read_bytes.get()), (1, 3, 8));
     }
 }

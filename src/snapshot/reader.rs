@@ -12,6 +12,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use arrow::array::{Array, RecordBatch, StringArray};
 use futures::{StreamExt, stream};
+use prometheus::IntCounter;
 
 mod churn_list;
 mod erased;
@@ -33,7 +34,7 @@ use crate::{
     cache::Cache,
     feature::{CustomerId, Row, Tier, ViewRows},
     lake::Lake,
-    telemetry::Metrics,
+    telemetry::{CacheName, KnownLabel, Metrics},
 };
 
 /// Approximate memory of a decoded block, in bytes.
@@ -47,7 +48,8 @@ const OFFLINE_CACHE: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 pub struct BlockCache {
     entries: Arc<Cache<BlockKey, CacheEntry, SnapshotError>>,
-    metrics: Arc<Metrics>,
+    hits: IntCounter,
+    misses: IntCounter,
     next_snapshot: Arc<AtomicU64>,
 }
 
@@ -72,9 +74,12 @@ enum CacheEntry {
 impl BlockCache {
     /// Creates an empty cache that holds at most `budget` bytes.
     #[must_use]
-    pub fn new(budget: u64, metrics: Arc<Metrics>) -> Self {
+    pub fn new(budget: u64, metrics: &Metrics) -> Self {
         let entries = Cache::new(budget, budget / BLOCK_BYTES, |_, entry: &CacheEntry| entry.weight());
-        Self { entries: Arc::new(entries), metrics, next_snapshot: Arc::default() }
+        let name = &[CacheName::Blocks.as_str()];
+        let (hits, misses) =
+            (metrics.cache_hits.with_label_values(name), metrics.cache_misses.with_label_values(name));
+        Self { entries: Arc::new(entries), hits, misses, next_snapshot: Arc::default() }
     }
 
     /// Returns the memory in use, in bytes.
@@ -150,7 +155,7 @@ impl SnapshotReader {
     /// Opens a snapshot for a command that no request waits for, with a cache of its own.
     #[must_use]
     pub fn offline(lake: &Lake, manifest: &Arc<Manifest>) -> Self {
-        let cache = BlockCache::new(OFFLINE_CACHE, Arc::new(Metrics::unobserved()));
+        let cache = BlockCache::new(OFFLINE_CACHE, &Metrics::unobserved());
         Self::new(SnapshotFiles::offline(lake, manifest), cache)
     }
 
@@ -246,7 +251,7 @@ impl SnapshotReader {
 
     async fn footer(&self, file: usize) -> Result<Arc<Footer>, Arc<SnapshotError>> {
         if let Some(footer) = self.footers[file].load().upgrade() {
-            self.cache.metrics.cache_hits.inc();
+            self.cache.hits.inc();
             return Ok(footer);
         }
         let load = async { Ok(CacheEntry::Footer(Arc::new(self.files.footer(file).await?))) };
@@ -315,10 +320,10 @@ impl SnapshotReader {
         load: impl Future<Output = Result<CacheEntry, SnapshotError>>,
     ) -> Result<CacheEntry, Arc<SnapshotError>> {
         if let Some(entry) = self.cache.entries.get(&key) {
-            self.cache.metrics.cache_hits.inc();
+            self.cache.hits.inc();
             return Ok(entry);
         }
-        self.cache.metrics.cache_misses.inc();
+        self.cache.misses.inc();
         // Boxed so that the future of a cache hit stays small.
         Box::pin(self.cache.entries.get_or_make(&key, load)).await
     }

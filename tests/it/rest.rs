@@ -263,14 +263,13 @@ async fn requests_have_request_ids_and_metrics() {
     assert_eq!(service.metric("larder_reads_total{outcome=\"hit\",tier=\"memory\"}").await, 1.0);
     assert_eq!(service.metric("larder_reads_total{outcome=\"miss\",tier=\"snapshot\"}").await, 1.0);
     assert_eq!(service.metric("larder_snapshot_customers").await, 15.0);
-    assert!(service.metric("larder_cache_bytes").await > 0.0);
+    assert!(service.metric("larder_cache_bytes{cache=\"blocks\"}").await > 0.0);
     assert!(service.metric("larder_build_stage_seconds{stage=\"raw\"}").await > 0.0);
     let text = service.get("/metrics").await.text;
-    assert!(
-        text.contains(
-            "larder_http_request_duration_seconds_bucket{route=\"/v1/customers/{id}\",le=\"0.0001\"}"
-        )
-    );
+    assert!(text.contains(
+        "larder_http_request_duration_seconds_bucket{route=\"/v1/customers/{id}\",status=\"2xx\",\
+             le=\"0.00001\"}"
+    ));
     assert!(text.contains("process_resident_memory_bytes"));
     assert!(!text.contains("loyal"), "a customer id is a label");
 }

@@ -29,7 +29,7 @@ use crate::{
         route_table::{Need, Route},
         routes::customer,
     },
-    telemetry::AccessLogEntry,
+    telemetry::{AccessLogEntry, ShedReason},
 };
 
 /// The `Strict-Transport-Security` of answers over TLS: a year.
@@ -81,7 +81,7 @@ pub(crate) async fn respond(
     }
     let elapsed = start.elapsed();
     route.count(&app.metrics, &method, response.status());
-    route.seconds.observe(elapsed.as_secs_f64());
+    route.seconds(&app.metrics, response.status()).observe(elapsed.as_secs_f64());
     let answered = AccessLogEntry {
         request_id: id.to_str().unwrap_or_default(),
         client: &peer.client,
@@ -120,7 +120,7 @@ pub(crate) async fn respond(
 /// Checks that a request may come over its connection, by any caller.
 fn check_connection<B>(app: &App, route: &Route, peer: &Peer, request: &Request<B>) -> Result<(), Problem> {
     if peer.is_spare && !route.is_probe {
-        app.metrics.http_shed.with_label_values(&["connections"]).inc();
+        app.metrics.http_shed.of(ShedReason::Connections).inc();
         return Err(Problem::busy("there are too many connections; try again later"));
     }
     app.layers.loopback.as_ref().map_or(Ok(()), |loopback| loopback.check(request))
@@ -206,8 +206,8 @@ async fn answer_in_turns(
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
     let Layers { queue, bodies, .. } = &app.layers;
-    let shed = |reason| app.metrics.http_shed.with_label_values(&[reason]).inc();
-    let enter = || queue.enter().inspect_err(|_| shed("queue"));
+    let shed = |reason| app.metrics.http_shed.of(reason).inc();
+    let enter = || queue.enter().inspect_err(|_| shed(ShedReason::Queue));
     let (mut parts, body) = request.into_parts();
     let mut place = match enter() {
         Ok(place) => place,
@@ -220,7 +220,7 @@ async fn answer_in_turns(
     let body = if parts.method == Method::POST {
         // A slow body takes no place from requests that are complete.
         drop(place);
-        let hold = |bytes| memory.hold(bytes).inspect_err(|_| shed("bodies"));
+        let hold = |bytes| memory.hold(bytes).inspect_err(|_| shed(ShedReason::Bodies));
         let received = ReceivedBody::receive(&parts.headers, body, app.config.body_limit, hold).await;
         parts.extensions.insert(received);
         place = enter()?;
@@ -234,7 +234,7 @@ async fn answer_in_turns(
         bodies.hold_answer(response, &arrival.peer.pace)
     };
     let answer = place.in_turns(&arrival.peer.pace, arrival.at, answer).await;
-    answer.inspect_err(|_| shed("bodies"))
+    answer.inspect_err(|_| shed(ShedReason::Bodies))
 }
 
 /// Counts a request as open until dropped, also when the client closes the connection.

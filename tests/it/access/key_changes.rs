@@ -35,8 +35,13 @@ async fn expired_key_is_refused() {
 async fn changed_keys_apply_without_a_restart() {
     let shop = shop(&keys(READER));
     drop(shop.open().await);
-    let (toml, log) = (shop.path().join("larder.toml"), shop.path().join("log"));
-    let text = fs::read_to_string(&toml).unwrap();
+    // The keys are in a file that the configuration includes.
+    let (main, toml, log) =
+        (shop.path().join("larder.toml"), shop.path().join("keys.toml"), shop.path().join("log"));
+    let settings = fs::read_to_string(&main).unwrap().replace(&keys(READER), "");
+    fs::write(&main, format!("include = [\"keys.toml\"]\n{settings}")).unwrap();
+    let text = keys(READER);
+    fs::write(&toml, &text).unwrap();
     let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
     command.stderr(fs::File::create(&log).unwrap());
     let program = Program::start(command);

@@ -537,5 +537,5 @@ async fn audiences_match_duckdb() {
     }
     // Ensures that most audiences are neither empty nor complete.
     assert!(partial > 1_000 && exported > 500, "{partial} {exported}");
-    assert!(service.metric("larder_audience_bytes").await <= 8_192.0);
+    assert!(service.metric("larder_cache_bytes{cache=\"audiences\"}").await <= 8_192.0);
 }

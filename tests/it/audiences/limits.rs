@@ -9,7 +9,7 @@ async fn query(service: &Service, expression: &str) -> Answer {
 }
 
 async fn cached_bytes(service: &Service) -> f64 {
-    service.metric("larder_audience_bytes").await
+    service.metric("larder_cache_bytes{cache=\"audiences\"}").await
 }
 
 /// Returns an expression with a list of `count` texts of 100 characters each, which `number` distinguishes.

@@ -38,8 +38,20 @@ pub(super) fn reference(sections: &[Section]) -> String {
 
 Larder reads `larder.toml` in the current folder, or the file that `--config` or `LARDER_CONFIG` names. A
 file needs only the settings that differ from the defaults. An environment variable overrides the file, and a
-command-line flag overrides both. An unknown section, key or `LARDER_…` variable is an error.
-[larder.example.toml](../larder.example.toml) has every setting, to copy from.
+command-line flag overrides both. [larder.example.toml](../larder.example.toml) has every setting, to copy
+from. `larder config` prints the settings in effect with the source of each.
+
+- **Files**: `include = [\"keys.toml\", \"conf/audiences.toml\"]` in the first lines of a file adds the
+  settings of further files, with paths relative to the file that includes; `LARDER_INCLUDE` names more
+  files, separated by commas. The files may share a section, and their `[[keys]]` are joined. A setting
+  with a value in two files is an error that names both. Relative paths in settings start from the folder
+  of the first file.
+- **Variables**: `LARDER_TAIR_URL` sets `url` in `[tair]`. With `_FILE` at the end, as in
+  `LARDER_TAIR_URL_FILE=/run/secrets/tair-url`, a variable names a file that holds the value, read once at
+  the start; a line break at the end is not part of the value. Lists and tables have no variables; put
+  these into an included file.
+- **Unknown** sections, keys and `LARDER_…` variables are errors. The variables that Kubernetes sets for a
+  Service, such as `LARDER_SERVICE_HOST` and `LARDER_PORT=tcp://…`, are ignored.
 
 | type | notation |
 |---|---|
@@ -105,6 +117,9 @@ pub(super) fn example(sections: &[Section]) -> String {
 # you need to larder.toml and remove the leading #. docs/configuration.md describes each setting in full.
 #
 # Generated from the doc comments in src/config: UPDATE_DOCS=1 cargo test --test it -- settings
+
+# Further configuration files, relative to this file.
+#include = []
 ",
     );
     for section in sections {
