@@ -34,6 +34,8 @@ mod key;
 mod openapi;
 mod progress;
 mod publish;
+#[cfg(feature = "build")]
+mod schedule;
 mod serve;
 mod snapshots;
 #[cfg(feature = "build")]
@@ -131,6 +133,20 @@ impl Overrides {
 }
 
 impl Setup {
+    /// Returns the options that give another process of this program the same configuration.
+    #[cfg(feature = "build")]
+    fn global_arguments(&self) -> Vec<std::ffi::OsString> {
+        let mut arguments = Vec::new();
+        let config = self.config.files.main.as_ref().map(|file| file.clone().into_os_string());
+        let Overrides { lake, tair } = self.overrides.clone();
+        let options =
+            [("--config", config), ("--lake", lake.map(Into::into)), ("--tair", tair.map(Into::into))];
+        for (name, value) in options {
+            arguments.extend(value.into_iter().flat_map(|value| [name.into(), value]));
+        }
+        arguments
+    }
+
     /// Opens the configured lake.
     fn lake(&self) -> anyhow::Result<Lake> {
         Ok(Lake::open(&self.config.lake, &self.config.base)?)
@@ -279,6 +295,14 @@ fn with_hint(error: ConfigError) -> anyhow::Error {
     let near = near::hint(name, known.iter().map(String::as_str));
     let all = if near.is_empty() { "; docs/configuration.md lists the variables" } else { "" };
     anyhow::anyhow!("{error}{near}{all}")
+}
+
+/// Returns the name of the machine.
+#[cfg(feature = "build")]
+fn host() -> String {
+    let linux = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = linux.or_else(|| std::env::var("HOSTNAME").ok());
+    name.as_deref().map_or("unknown", str::trim).to_owned()
 }
 
 /// Parses a time argument: RFC 3339, or a date.

@@ -38,7 +38,7 @@ pub use tls::{Tls, TlsError};
 
 use route_table::{Endpoints, Need, RouteTable};
 use routes::{
-    audiences, caller, changes, churn, console, customer, customer_batch, customer_history,
+    audiences, builds, caller, changes, churn, console, customer, customer_batch, customer_history,
     customer_segments, docs, exports, feast, migration, models, overlap, probes, purchases, recommendations,
     segment_history, segments, snapshots, statistics, views,
 };
@@ -117,6 +117,7 @@ fn endpoints(config: &HttpConfig) -> Endpoints {
         .add(FEATURES, routes!(snapshots::list_snapshots))
         // A manifest names raw files and quotes bad lines.
         .add(ADMIN, routes!(snapshots::get_snapshot))
+        .add(ADMIN, routes!(builds::list_builds))
         .add(FEATURES, routes!(feast::get_online_features))
         .add(FEATURES, routes!(caller::get_access))
         .add(Need::Public, routes!(feast::feast_health))

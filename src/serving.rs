@@ -23,7 +23,8 @@ use crate::{
     feature::{CustomerId, Row, Tier},
     lake::Lake,
     snapshot::{
-        self, Forgotten, LakeReads, Manifest, SnapshotError, SnapshotFiles, SnapshotId, reader::BlockCache,
+        self, BuildRecord, Forgotten, LakeReads, Manifest, SnapshotError, SnapshotFiles, SnapshotId,
+        reader::BlockCache,
     },
     tair::Tair,
     telemetry::{CacheName, LogThrottle, Metrics},
@@ -134,6 +135,8 @@ pub struct Serving {
     manifest_reads: Semaphore,
     /// List of the snapshots in the lake.
     catalog: Cache<(), Arc<Vec<Arc<Manifest>>>, SnapshotError>,
+    /// The last builds.
+    builds: Cache<(), Arc<Vec<BuildRecord>>, SnapshotError>,
     /// Results of comparing snapshots.
     comparisons: Comparisons,
     /// Numbers of erased customers in the snapshots.
@@ -242,6 +245,7 @@ impl Serving {
             unknown: Cache::new(UNKNOWN_SNAPSHOTS, UNKNOWN_SNAPSHOTS, |_, ()| 1).with_ttl(UNKNOWN_FOR),
             manifest_reads: Semaphore::new(MANIFEST_READS),
             catalog: Cache::new(1, 1, |(), _| 1).with_ttl(CATALOG_TTL),
+            builds: Cache::new(1, 1, |(), _| 1).with_ttl(CATALOG_TTL),
             lake_answers: AtomicBool::new(false),
             online: tair.map(|(tair, config)| Online::new(tair, config, Arc::clone(&metrics))),
             comparisons: Comparisons::new(config.comparisons),

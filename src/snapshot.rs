@@ -13,6 +13,7 @@
 //! snapshots/<id>/purchases/events-00000.parquet  who has events of a product, category or name, and when
 //! snapshots/<id>/statistics.json               statistics of the features
 //! CURRENT                                   {publish, snapshot, previous, published_at, lake, recent}
+//! builds/<time>-<random>.json               what became of a build
 //! forgotten/<time>-<random>.json            {ids, at}: customers to erase
 //! exports/…                                 files of `larder export --out lake:exports/…`
 //! ```
@@ -34,6 +35,8 @@ pub mod aligned_scan;
 pub mod audience_loader;
 pub mod block;
 mod block_scan;
+mod build_lease;
+mod build_records;
 mod chunks;
 pub mod column_scan;
 mod current;
@@ -47,6 +50,7 @@ pub mod models;
 mod personal_features;
 mod quality;
 pub mod ranking_pages;
+mod raw_listing;
 pub mod reader;
 mod retention;
 mod rewrite;
@@ -57,6 +61,8 @@ pub mod text_page;
 pub mod writer;
 
 pub use activation::publish_to_lake;
+pub use build_lease::BuildLease;
+pub use build_records::{BuildOutcome, BuildRecord, BuildTrigger};
 pub use current::{Current, GRACE, Retired, check_newer, read_current, replace_previous};
 pub use files::{LakeReads, SnapshotFiles};
 pub use forgotten::{ErasureCall, Forgotten};
@@ -65,6 +71,7 @@ pub use manifest::{
     BadCause, Edges, FORMAT, FileEntry, FileKind, Manifest, Quality, RawSource, SegmentStats, Stage,
     StatisticsFile, TableCounts, Warning, hex,
 };
+pub use raw_listing::{ListedFile, pending, raw_files};
 pub use retention::{Pruned, list, prune, remove, remove_unused};
 pub use rewrite::{rewrite, without_erased};
 pub use segment_tally::SegmentTally;

@@ -24,6 +24,14 @@ pub(super) struct MetricsArgs {
     metrics_file: Option<PathBuf>,
 }
 
+impl MetricsArgs {
+    /// Returns the file.
+    #[cfg(feature = "build")]
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.metrics_file.as_deref()
+    }
+}
+
 /// Facts of a run that its command reports.
 #[derive(Debug, Default)]
 pub(super) struct RunFacts(Mutex<Facts>);
@@ -92,7 +100,8 @@ impl Run {
     pub(super) fn start(command: &Command) -> Option<Self> {
         let (command, args) = match command {
             #[cfg(feature = "build")]
-            Command::Build(args) => ("build", &args.metrics),
+            // Each build of a schedule is a run of its own.
+            Command::Build(args) if !args.is_scheduled() => ("build", &args.metrics),
             Command::Publish(args) => ("publish", &args.metrics),
             Command::Verify(args) => ("verify", &args.metrics),
             Command::Snapshots(args) => ("snapshots", &args.metrics),

@@ -6,12 +6,15 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::{Setup, batch, progress, publish, table};
+use super::{Setup, batch, host, progress, publish, schedule::ScheduleArgs, table, terminal};
 use crate::{
     lake::Lake,
-    pipeline::{self, Built},
+    pipeline::{self, BuildError, Built, ViewError},
     publish::{Options, PublishError, Published, Publisher},
-    snapshot::{self, Manifest, SegmentStats, SnapshotError, SnapshotId, TableCounts, read_current, rfc3339},
+    snapshot::{
+        self, BuildOutcome, BuildRecord, BuildTrigger, Manifest, SegmentStats, SnapshotError, SnapshotId,
+        TableCounts, read_current, rfc3339,
+    },
     telemetry::Progress,
 };
 
@@ -37,9 +40,79 @@ pub(super) struct Args {
     force: bool,
     #[command(flatten)]
     pub(super) metrics: batch::MetricsArgs,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
+    /// What started the build
+    #[arg(long, hide = true, value_parser = trigger)]
+    trigger: Option<BuildTrigger>,
+}
+
+fn trigger(text: &str) -> Result<BuildTrigger, String> {
+    match text {
+        "every" => Ok(BuildTrigger::Every),
+        "watch" => Ok(BuildTrigger::Watch),
+        _ => Err("expected every or watch".to_owned()),
+    }
+}
+
+impl Args {
+    /// Checks whether the builds of a schedule are wanted.
+    pub(super) fn is_scheduled(&self) -> bool {
+        self.schedule.schedule().is_ok_and(|schedule| schedule.is_some())
+    }
 }
 
 pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
+    if let Some(schedule) = args.schedule.schedule()? {
+        if args.as_of.is_some() {
+            bail!("--as-of stands for one build, and --every and --watch for many");
+        }
+        let _log = crate::telemetry::start_log(&setup.config.log)?;
+        let mut options = Vec::new();
+        options.extend(args.no_publish.then(|| "--no-publish".into()));
+        options.extend(args.force.then(|| "--force".into()));
+        options
+            .extend(args.metrics.file().into_iter().flat_map(|file| ["--metrics-file".into(), file.into()]));
+        return schedule.with_options(options).run(setup).await;
+    }
+    let started_at = rfc3339::now();
+    let mut snapshot = None;
+    let result = once(&args, setup, &mut snapshot).await;
+    let outcome = match &result {
+        Ok(()) if args.no_publish => BuildOutcome::Built,
+        Ok(()) => BuildOutcome::Published,
+        Err(error) if error.is::<HeldBack>() => BuildOutcome::HeldBack,
+        Err(_) => BuildOutcome::Failed,
+    };
+    let record = BuildRecord {
+        started_at,
+        ended_at: rfc3339::now(),
+        outcome,
+        trigger: args.trigger.unwrap_or(BuildTrigger::Command),
+        snapshot,
+        error: result.as_ref().err().map(public_message),
+        host: host(),
+    };
+    if let Ok(lake) = setup.lake()
+        && let Err(error) = record.write(&lake).await
+    {
+        terminal::warn(&format!("warning: the build is not recorded: {error}"));
+    }
+    result
+}
+
+/// Returns the message of an error without customer ids, for callers of the API.
+fn public_message(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<BuildError>() {
+        Some(BuildError::View(ViewError::DuplicateId { view, .. })) => {
+            format!("view {view}: there is more than one row for a customer")
+        }
+        _ => format!("{error:#}"),
+    }
+}
+
+/// Builds a snapshot, and publishes the snapshot unless `args` say otherwise. Sets `snapshot` to the id.
+async fn once(args: &Args, setup: &Setup, snapshot: &mut Option<SnapshotId>) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
     let lake = setup.lake()?;
     if let Some(as_of) = args.as_of
@@ -55,6 +128,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     }
     let built = build(setup, args.as_of).await?;
     setup.facts.built(&built.manifest);
+    *snapshot = Some(built.manifest.id.clone());
     summary(&built)?;
     if args.no_publish {
         table::line(&format!(

@@ -26,16 +26,40 @@ pub(super) struct Args {
     /// Address and port to listen on, overrides `listen` in [http]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// Run scheduled builds beside the service, each as a process of its own
+    #[cfg(feature = "build")]
+    #[arg(long)]
+    build: bool,
+    #[cfg(feature = "build")]
+    #[command(flatten)]
+    schedule: super::schedule::ScheduleArgs,
 }
 
 pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&setup.config.log)?;
+    #[cfg(feature = "build")]
+    let schedule = args.schedule.schedule()?;
+    #[cfg(feature = "build")]
+    match (args.build, &schedule) {
+        (true, None) => bail!("--build needs --every or --watch"),
+        (false, Some(_)) => bail!("--every and --watch need --build"),
+        _ => {}
+    }
     let mut config = setup.config.clone();
     config.http.listen = args.listen.unwrap_or(config.http.listen);
     let listener = listen(&config).await?;
     let scheme = if config.http.tls.is_some() { "https" } else { "http" };
     table::line(&format!("listening on {scheme}://{}", listener.local_addr()?))?;
-    serve(listener, setup.lake()?, &config).await
+    let serving = serve(listener, setup.lake()?, &config);
+    #[cfg(feature = "build")]
+    if let Some(schedule) = schedule {
+        let lake = setup.lake()?;
+        return tokio::select! {
+            served = Box::pin(serving) => served,
+            () = Box::pin(schedule.repeat(setup, &lake)) => Ok(()),
+        };
+    }
+    serving.await
 }
 
 /// Binds the configured address. Refuses an address that other machines can reach without keys or
@@ -82,7 +106,7 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
 
 /// Returns a future that completes on SIGTERM or Ctrl-C. The signal handlers are installed before it is
 /// returned.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

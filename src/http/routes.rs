@@ -2,6 +2,7 @@
 //! never calls another handler.
 
 pub(super) mod audiences;
+pub(super) mod builds;
 pub(super) mod caller;
 pub(super) mod changes;
 pub(super) mod churn;

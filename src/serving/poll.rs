@@ -131,7 +131,7 @@ impl Serving {
 
     /// Polls `CURRENT` and the erasure list every `period`, and Tair more often. Never returns.
     pub async fn poll(&self, period: Duration) {
-        let lake = async { tokio::join!(self.poll_lake(period), Box::pin(self.count_raw_files(period))) };
+        let lake = async { tokio::join!(self.poll_lake(period), Box::pin(self.watch_builds(period))) };
         match &self.online {
             Some(online) => drop(tokio::join!(lake, Box::pin(online.poll()))),
             None => drop(lake.await),

@@ -171,6 +171,12 @@ metrics! {
     /// Number of files under `raw/` that the served snapshot was not built from, counted once a minute.
     /// Absent while unknown.
     raw_pending: OptionalGauge = "raw_pending_files" [];
+    /// Time when the last build ended. Absent while unknown.
+    last_build: OptionalGauge = "last_build_timestamp_seconds" [];
+    /// Time when the last build that did not fail ended. Absent while unknown.
+    last_good_build: OptionalGauge = "last_good_build_timestamp_seconds" [];
+    /// Whether the last build failed: 1 or 0. Absent while unknown.
+    last_build_failed: OptionalGauge = "last_build_failed" [];
     /// Version and Cargo features of the program; the value is 1.
     build_info: IntGaugeVec = "build_info" ["version", "features"];
 }

@@ -46,6 +46,7 @@ mod raw;
 mod recommend;
 mod request_log;
 mod rest;
+mod schedule;
 mod secrets;
 mod settings;
 mod snapshot_format;
