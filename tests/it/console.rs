@@ -18,6 +18,7 @@ use crate::support::{
     shop::{MORE, Service, Shop, corners, corners_with, eventually},
 };
 
+mod events;
 mod files;
 mod pictures;
 
@@ -39,6 +40,7 @@ const PAGES: &[&str] = &[
     "audiences",
     "audiences?where=rfm.frequency%20%3E%3D%201%20and%20(segment%3Aloyal%20or%20rfm.monetary%20%3E%205)",
     "audiences?where=rfm.frequency%20%3E",
+    "audiences?where=bought(product%3Ap1%2Csince%3A-90d%2Ctimes%3E%3D2)%20and%20not%20did(event%3Aview)",
     "data",
     "data?view=rfm",
     "data?tab=models",
