@@ -21,6 +21,7 @@ use crate::support::{
 mod events;
 mod files;
 mod pictures;
+mod purchases;
 
 /// Addresses of all pages and of their parts.
 const PAGES: &[&str] = &[
@@ -36,6 +37,7 @@ const PAGES: &[&str] = &[
     "churn?tab=model",
     "customers",
     "customers/17850",
+    "customers/prospect",
     "customers/nobody",
     "audiences",
     "audiences?where=rfm.frequency%20%3E%3D%201%20and%20(segment%3Aloyal%20or%20rfm.monetary%20%3E%205)",
