@@ -20,6 +20,7 @@ use crate::support::{
 
 mod events;
 mod files;
+mod large;
 mod pictures;
 mod purchases;
 
