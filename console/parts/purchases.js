@@ -37,8 +37,8 @@ function Pages({ path }) {
             if (total === 0) return html`<${Empty} title=${t("customer.no_purchases")} />`;
             const more = html` <button type="button" disabled=${state.loading}
                 onClick=${() => setCursors([...cursors, next])}>${t("customer.more_purchases")}</button>`;
-            return html`<p class="count" role="status">
-                    ${next ? newestText(lines.length, total) : linesText(total)}${next && more}</p>
+            return html`<p class="count"><span role="status">
+                    ${next ? newestText(lines.length, total) : linesText(total)}</span>${next && more}</p>
                 <div class="pair"><${OverTime} lines=${lines} asOf=${asOf} isComplete=${!next} />
                     <${Orders} orders=${ordersOf(lines)} /></div>`;
         }}<//>`;

@@ -58,10 +58,10 @@ async fn purchases_and_events_are_chosen_by_clicks_and_counted_as_the_api_does()
     let expression = "bought(product:p1, since:-90d, times >= 2)";
     let twice = shows(&chromium, &service, expression).await;
     assert!(twice > 0 && twice < buyers, "{twice} of {buyers}");
-    chromium.fill(&detail("Until", "select"), "day").await;
-    chromium.fill(&detail("Until", "input"), "2024-03-05").await;
+    chromium.fill(&detail("Before", "select"), "day").await;
+    chromium.fill(&detail("Before", "input"), "2024-03-05").await;
     shows(&chromium, &service, "bought(product:p1, since:-90d, before:2024-03-05, times >= 2)").await;
-    chromium.fill(&detail("Until", "select"), "open").await;
+    chromium.fill(&detail("Before", "select"), "open").await;
     chromium.fill("select[aria-label='Whether it is true']", "no").await;
     let others = shows(&chromium, &service, &format!("not {expression}")).await;
     assert_eq!(others, count(&service, "bought() or not bought()").await - twice);
