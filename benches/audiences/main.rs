@@ -17,6 +17,7 @@ mod redis;
 #[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod shop;
 #[path = "../support/snapshot.rs"]
+#[allow(dead_code, reason = "tests use the other parts")]
 mod snapshot;
 
 use std::{
@@ -31,6 +32,7 @@ use larder::{
     audience::{Bitmap, Expression, FeatureName, Leaf, catalog::Catalog},
     config::{Config, ServingConfig},
     http::{self, App},
+    lake::Lake,
     serving::{AudienceRequest, Serving},
     snapshot::{SnapshotFiles, audience_loader::AudienceLoader},
     telemetry::{CacheName, Metrics},
@@ -38,8 +40,8 @@ use larder::{
 };
 
 use redis::{Commands, Redis};
-use shop::{micros, quantile};
-use snapshot::Made;
+use shop::{Dice, micros, quantile};
+use snapshot::{Extent, Made};
 
 const SETS: &str = "segment:active and segment:churn_high and not segment:british";
 const ROUNDS: usize = 200;
@@ -95,7 +97,12 @@ fn median(mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
 }
 
 async fn compare(customers: u32) -> anyhow::Result<[String; 2]> {
-    let made = Made::write(customers).await?;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let mut config = Config::parse("", "the benchmark", [])?;
+    config.base = folder.path().to_path_buf();
+    let lake = Lake::open(&config.lake, &config.base)?;
+    let mut dice = Dice::new();
+    let made = Made::write(&lake, customers, Extent::Columns, |limit| dice.below(limit)).await?;
     let server = Redis::start()?;
     let (redis_ms, redis_count, redis_bytes) = in_redis(&made, &server)?;
     drop(server);

@@ -2,12 +2,27 @@
 // decides what an expression means. docs/audiences.md has the grammar.
 
 /**
- * A value as written: the text, and whether quotes were around it.
+ * A value: the text, and whether the text needs quotes.
  * @typedef {{text: string, quoted: boolean}} Value
  * A comparison of a feature, or of `segment`, with values.
  * @typedef {{kind: "condition", feature: string, operator: string, values: Value[]}} Condition
+ * What customers bought or did: a product, a category or an event, or, without a subject, an order of
+ * anything; the period, whose ends may be open; and how often.
+ * @typedef {object} EventCondition
+ * @property {"event"} kind
+ * @property {"bought" | "did"} name
+ * @property {boolean} not
+ * @property {"product" | "category" | "event" | null} subject
+ * @property {string} value Id or name of the subject.
+ * @property {Value | null} since
+ * @property {Value | null} before
+ * @property {{operator: string, number: string}} times
  * Conditions and groups that are joined by `and` or `or`.
- * @typedef {{kind: "group", join: "and" | "or", not: boolean, parts: (Condition | Group)[]}} Group
+ * @typedef {object} Group
+ * @property {"group"} kind
+ * @property {"and" | "or"} join
+ * @property {boolean} not
+ * @property {(Condition | EventCondition | Group)[]} parts
  */
 
 const KEYWORDS = ["and", "or", "not", "in", "is", "null"];
@@ -37,6 +52,10 @@ const OPPOSITES = {
 };
 /** Words of the comparisons of parts: of a text, or of a list. */
 const PARTS = [["contains"], ["starts", "with"], ["ends", "with"], ["has"]];
+/** Subjects of the functions over events. */
+export const SUBJECTS = { bought: ["product", "category"], did: ["event"] };
+/** What is meant where an expression does not tell how often. */
+const ONCE = { operator: ">=", number: "1" };
 /** Symbols of units of time. */
 const UNITS = { hour: "h", day: "d", week: "w", month: "mo", year: "y" };
 const WORD = /^[\p{L}\p{N}\p{M}_.]+/u;
@@ -116,6 +135,8 @@ class Reader {
         if (this.takeKeyword("not")) {
             const inner = this.not();
             if (inner.kind === "condition") return { ...inner, operator: OPPOSITES[inner.operator] };
+            // How often a customer bought something is never unknown.
+            if (inner.kind === "event") return { ...inner, not: !inner.not };
             return inner.not ? group("and", [inner], true) : { ...inner, not: true };
         }
         if (!this.takeSymbol("(")) return this.condition();
@@ -129,10 +150,11 @@ class Reader {
         const feature = WORD.exec(this.rest())?.[0];
         if (!feature || KEYWORDS.includes(feature.toLowerCase())) this.fail();
         this.at += feature.length;
+        if (Object.hasOwn(SUBJECTS, feature.toLowerCase())) return this.event(feature.toLowerCase());
         const name = feature.toLowerCase() === "segment" ? "segment" : feature;
         if (name !== "segment" && !feature.includes(".")) this.fail();
-        const operator = OPERATORS.find((symbol) => this.takeSymbol(symbol));
-        if (operator) return condition(name, operator === ":" ? "=" : operator, [this.value()]);
+        const operator = this.operator();
+        if (operator) return condition(name, operator, [this.value()]);
         if (this.takeKeyword("is")) {
             const isNot = this.takeKeyword("not");
             if (!this.takeKeyword("null")) this.fail();
@@ -157,6 +179,44 @@ class Reader {
         return condition(name, isNot ? "not in" : "in", values);
     }
 
+    operator() {
+        const operator = OPERATORS.find((symbol) => this.takeSymbol(symbol));
+        return operator === ":" ? "=" : operator;
+    }
+
+    /** Reads the arguments of a function over events. */
+    event(name) {
+        const found = {};
+        if (!this.takeSymbol("(")) this.fail();
+        if (!this.takeSymbol(")")) {
+            do this.argument(name, found);
+            while (this.takeSymbol(","));
+            if (!this.takeSymbol(")")) this.fail();
+        }
+        if (name === "did" && !found.subject) this.fail();
+        return { ...event(name), ...found };
+    }
+
+    /** Reads an argument of a function over events into `found`. */
+    argument(name, found) {
+        const subject = SUBJECTS[name].find((known) => this.takeKeyword(known));
+        const key = subject ? "subject" : ["since", "before", "times"].find((one) => this.takeKeyword(one));
+        if (!key || key in found) this.fail();
+        const operator = this.operator();
+        if (!operator || (key !== "times" && operator !== "=")) this.fail();
+        if (key === "subject") {
+            Object.assign(found, { subject, value: this.name() });
+            if (!found.value) this.fail();
+        } else if (key === "times") {
+            const number = this.word();
+            if (!/^\d+$/.test(number)) this.fail();
+            found.times = { operator, number: number.replace(/^0+(?=\d)/, "") };
+        } else {
+            found[key] = this.value();
+            if (!found[key].text) this.fail();
+        }
+    }
+
     /** Returns `-30d` for `30 days ago`, whose first word was read, and other words as they are. */
     ago(word) {
         const rest = /^\s+(hour|day|week|month|year)s?\s+ago(?![\p{L}\p{N}_.])/iu.exec(this.rest());
@@ -165,23 +225,46 @@ class Reader {
         return `-${word}${UNITS[rest[1].toLowerCase()]}`;
     }
 
+    /** Reads a bare word. */
+    word() {
+        this.skip();
+        const text = BARE.exec(this.rest())?.[0] ?? this.fail();
+        this.at += text.length;
+        return text;
+    }
+
+    /** Reads a text in quotes, or a bare word that is taken as text. */
+    name() {
+        this.skip();
+        return this.isQuote() ? this.quoted() : this.word();
+    }
+
+    /** Whether a text in quotes is next. */
+    isQuote() {
+        return ['"', "'"].includes(this.text[this.at]);
+    }
+
     value() {
         this.skip();
+        if (!this.isQuote()) return { text: this.ago(this.word()), quoted: false };
+        const text = this.quoted();
+        return { text, quoted: !isPlain(text) };
+    }
+
+    quoted() {
         const quote = this.text[this.at];
-        if (quote !== '"' && quote !== "'") {
-            const text = BARE.exec(this.rest())?.[0] ?? this.fail();
-            this.at += text.length;
-            return { text: this.ago(text), quoted: false };
-        }
         let text = "";
         for (this.at += 1; this.at < this.text.length; this.at += 1) {
             const character = this.text[this.at];
             if (character === quote) {
                 this.at += 1;
-                return { text, quoted: true };
+                return text;
             }
-            if (character === "\\") this.at += 1;
-            text += this.text[this.at] ?? "";
+            if (character === "\\") {
+                this.at += 1;
+                if (!['"', "'", "\\"].includes(this.text[this.at])) this.fail();
+            }
+            text += this.text[this.at];
         }
         return this.fail();
     }
@@ -192,6 +275,14 @@ export function condition(feature, operator, values) {
     return { kind: "condition", feature, operator, values };
 }
 
+/**
+ * Returns a condition on what customers bought or did, at least once at any time.
+ * @returns {EventCondition}
+ */
+export function event(name, subject = name === "did" ? "event" : null) {
+    return { kind: "event", name, not: false, subject, value: "", since: null, before: null, times: ONCE };
+}
+
 /** Writes an expression; conditions without a value are left out. */
 export function print(part) {
     return printPart(part, true) ?? "";
@@ -199,6 +290,7 @@ export function print(part) {
 
 function printPart(part, isRoot = false) {
     if (part.kind === "condition") return printCondition(part);
+    if (part.kind === "event") return printEvent(part);
     const parts = part.parts.map((inner) => printPart(inner)).filter(Boolean);
     if (parts.length === 0) return null;
     const text = parts.join(` ${part.join} `);
@@ -219,8 +311,24 @@ function printCondition({ feature, operator, values }) {
     return `${feature}${sign}${written[0]}`;
 }
 
+function printEvent({ name, not, subject, value, since, before, times }) {
+    if (subject && !value) return null;
+    const parts = [
+        subject && `${subject}:${printValue({ text: value, quoted: true })}`,
+        since?.text && `since:${printValue(since)}`,
+        before?.text && `before:${printValue(before)}`,
+        times.number && !isOnce(times) && `times ${times.operator} ${times.number}`,
+    ];
+    return `${not ? "not " : ""}${name}(${parts.filter(Boolean).join(", ")})`;
+}
+
+const isOnce = ({ operator, number }) => operator === ONCE.operator && number === ONCE.number;
+
 function printValue({ text, quoted }) {
-    const isPlain =
-        !quoted || (PLAIN.test(text) && ![...KEYWORDS, "true", "false"].includes(text.toLowerCase()));
-    return isPlain ? text : `"${text.replace(/["\\]/g, String.raw`\$&`)}"`;
+    return quoted && !isPlain(text) ? `"${text.replace(/["\\]/g, String.raw`\$&`)}"` : text;
+}
+
+/** Whether a text means the same without quotes. */
+function isPlain(text) {
+    return PLAIN.test(text) && ![...KEYWORDS, "true", "false"].includes(text.toLowerCase());
 }

@@ -74,6 +74,9 @@ export const shortDay = (text) => dateTime(text, { month: "short", day: "numeric
 /** Formats the month and the year, in few characters. */
 export const month = (text) => dateTime(text, { month: "short", year: "2-digit" });
 
+/** Formats the year. */
+export const year = (text) => dateTime(text, { year: "numeric" });
+
 /** Formats day and time of day. */
 export const time = (text) => dateTime(text, { dateStyle: "medium", timeStyle: "short" });
 

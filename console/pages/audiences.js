@@ -19,6 +19,7 @@ const EXAMPLES = [
     ["win_back", "churn.risk:high and rfm.monetary >= 500"],
     ["loyal_at_risk", "segment in (champions, loyal) and not churn.risk:low"],
     ["one_order", "rfm.frequency = 1 and rfm.recency_days <= 60"],
+    ["bought", "bought(since:-90d, times >= 2)"],
     ["growing", "behavior.spend_trend >= 0.5 and behavior.spend_90d >= 200"],
 ];
 const TYPING_MILLIS = 250;

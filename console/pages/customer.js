@@ -8,9 +8,10 @@ import { go, href, route } from "../lib/router.js";
 import { actionName, riskName, segmentName } from "../lib/segments.js";
 import { useStore } from "../lib/store.js";
 import { useFeatures } from "../lib/views.js";
-import { ColumnChart, LineChart } from "../parts/charts.js";
+import { LineChart } from "../parts/charts.js";
 import { Reasons, Value, featureTitle } from "../parts/members.js";
 import { Empty, Figure, Panel } from "../parts/panel.js";
+import { Purchases } from "../parts/purchases.js";
 import { Table } from "../parts/table.js";
 
 /** Views that have a panel of their own here; other views are listed below them. */
@@ -198,51 +199,6 @@ function Path({ path }) {
             return html`<${Table} label=${t("customer.history")} columns=${columns}
                 rows=${oldestFirst(history).reverse()}
                 rowKey=${({ snapshot }) => snapshot} />`;
-        }}<//>`;
-}
-
-/** Returns the amounts of purchases by month, oldest first, as columns of a chart. */
-function byMonth(purchases) {
-    const amounts = new Map();
-    for (const { at, amount } of [...purchases].sort((a, b) => a.at.localeCompare(b.at))) {
-        const month = format.month(at);
-        amounts.set(month, (amounts.get(month) ?? 0) + Number(amount));
-    }
-    return [...amounts].map(([name, value]) => ({ name, value: Math.max(0, value) }));
-}
-
-/** Purchases over time; services of earlier versions do not tell. */
-function Purchases({ path }) {
-    const state = useApi({ path: `${path}/purchases` });
-    if (state.error || !state.data) return null;
-    return html`<${Panel} title=${t("customer.purchases")} state=${state}
-        docs="customers/get_customer_purchases" wide>
-        ${({ purchases }) => {
-            const columns = [
-                { name: "at", title: t("customer.at"), head: true, cell: ({ at }) => format.time(at) },
-                {
-                    name: "order",
-                    title: t("customer.order"),
-                    cell: (row) => html`<span class="mono">${row.order_id}</span>`,
-                },
-                { name: "product", title: t("product"), cell: (row) => row.product ?? row.product_id },
-                {
-                    name: "quantity",
-                    title: t("quantity"),
-                    number: true,
-                    cell: ({ quantity }) => format.count(quantity),
-                },
-                {
-                    name: "amount",
-                    title: t("amount"),
-                    number: true,
-                    cell: ({ amount }) => format.money(amount),
-                },
-            ];
-            return html`<${ColumnChart} label=${t("customer.purchases")} rows=${byMonth(purchases)}
-                    formatValue=${format.compact} nameTitle=${t("customer.month")} valueTitle=${t("amount")}
-                        />
-                <${Table} label=${t("customer.purchases")} columns=${columns} rows=${purchases} />`;
         }}<//>`;
 }
 

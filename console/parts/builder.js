@@ -1,14 +1,16 @@
-// The visual builder of audiences: groups of conditions, each a feature, a comparison and values.
+// The visual builder of audiences: groups of conditions, each a feature, a comparison and values, or what
+// customers bought and did.
 
-import { html, useId } from "../vendor/preact.js";
-import { useApi } from "../lib/api.js";
-import { condition, group } from "../lib/expression.js";
+import { html } from "../vendor/preact.js";
+import { SUBJECTS, condition, event, group } from "../lib/expression.js";
 import { t, tOr } from "../lib/i18n.js";
 import { segmentName } from "../lib/segments.js";
-import { EVERYBODY, elementKindOf, kindOf } from "../lib/views.js";
+import { elementKindOf, kindOf } from "../lib/views.js";
+import { EventFields } from "./event-fields.js";
 import { Icon } from "./icons.js";
 import { Switch } from "./panel.js";
 import { featureTitle } from "./members.js";
+import { Suggesting } from "./suggesting.js";
 
 /** Comparisons by the kind of a feature. */
 const OPERATORS = {
@@ -33,7 +35,6 @@ const OPERATORS = {
 /** Comparisons with a number of days before the as-of time, which expressions write as `>= -30d`. */
 const DAYS_AGO = { last: ">=", before: "<" };
 const DAYS = /^-(\d+)d$/;
-const SUGGESTED_VALUES = 100;
 
 /**
  * @param {object} props
@@ -102,36 +103,55 @@ function Remove({ label, onClick }) {
 }
 
 function ConditionRow({ part, onChange, onRemove, features, segments }) {
-    const { feature, values } = part;
-    const operator = comparisonOf(part);
-    const known = features.find(({ name }) => name === feature);
-    const kind = feature === "segment" ? "segment" : known ? kindInBuilder(known.type) : "unknown";
-    const operators = OPERATORS[kind] ?? OPERATORS.text;
-    const shown = operators.includes(operator) ? operators : [...operators, operator];
-    const choose = (name) => {
-        const next = features.find((one) => one.name === name);
-        const ofKind = name === "segment" ? "segment" : kindInBuilder(next?.type);
-        const [first] = OPERATORS[ofKind] ?? OPERATORS.text;
-        onChange(compared(name, first, [{ text: "", quoted: false }]));
+    const isEvent = part.kind === "event";
+    const name = isEvent ? part.name : part.feature;
+    const isKnown = isEvent || name === "segment" || features.some((one) => one.name === name);
+    const classes = ["condition", isEvent && "is-event", !isKnown && "is-wrong"].filter(Boolean).join(" ");
+    const choose = (next) => {
+        if (Object.hasOwn(SUBJECTS, next)) return onChange(event(next));
+        const [first] = operatorsOf(kindInBuilder(next, features));
+        return onChange(compared(next, first, [{ text: "", quoted: false }]));
     };
-    const compare = (next) => onChange(compared(feature, next, values));
+    return html`<div class=${classes}>
+        <${FeatureChoice} name=${name} isKnown=${isKnown} features=${features} onChoose=${choose} />
+        ${
+            isEvent
+                ? html`<${EventFields} part=${part} onChange=${onChange} features=${features} />`
+                : html`<${Comparison} part=${part} onChange=${onChange} features=${features}
+                    segments=${segments} />`
+        }
+        <${Remove} label=${t("builder.remove")} onClick=${onRemove} />
+    </div>`;
+}
+
+/** The choice of what a condition is about: the segments, what customers bought or did, or a feature. */
+function FeatureChoice({ name, isKnown, features, onChoose }) {
     const views = [...new Set(features.map(({ view }) => view))];
-    const option = ({ name, type }) =>
-        kindInBuilder(type) !== "other" &&
-        html`<option value=${name} selected=${name === feature}>${featureTitle(name)}</option>`;
-    const isUnknown = feature !== "segment" && !known;
-    return html`<div class=${isUnknown ? "condition is-wrong" : "condition"}>
-        <select aria-label=${t("builder.feature")} value=${feature}
-            onChange=${(event) => choose(event.currentTarget.value)}>
-            <option value="segment" selected=${feature === "segment"}>${t("segment")}</option>
-            ${isUnknown && html`<option value=${feature} selected>${feature}</option>`}
+    const option = (value, title) =>
+        html`<option value=${value} selected=${value === name}>${title}</option>`;
+    const inView = (view) => features.filter((one) => one.view === view && canBeCompared(one));
+    return html`<select aria-label=${t("builder.feature")} value=${name}
+            onChange=${({ currentTarget }) => onChoose(currentTarget.value)}>
+            ${option("segment", t("segment"))}
+            ${Object.keys(SUBJECTS).map((event) => option(event, t(`builder.${event}`)))}
+            ${!isKnown && option(name, name)}
             ${views.map(
                 (view) => html`<optgroup label=${view}>
-                ${features.filter((one) => one.view === view).map(option)}</optgroup>`,
+                ${inView(view).map((one) => option(one.name, featureTitle(one.name)))}</optgroup>`,
             )}
-        </select>
-        <select aria-label=${t("builder.operator")} value=${operator}
-            onChange=${(event) => compare(event.currentTarget.value)}>
+        </select>`;
+}
+
+/** The comparison of a feature with values. */
+function Comparison({ part, onChange, features, segments }) {
+    const { feature, values } = part;
+    const operator = comparisonOf(part);
+    const kind = kindInBuilder(feature, features);
+    const operators = operatorsOf(kind);
+    const shown = operators.includes(operator) ? operators : [...operators, operator];
+    const compare = (next) => onChange(compared(feature, next, values));
+    return html`<select aria-label=${t("builder.operator")} value=${operator}
+            onChange=${({ currentTarget }) => compare(currentTarget.value)}>
             ${shown.map(
                 (sign) => html`<option value=${sign}
                 selected=${sign === operator}>${tOr(`operator.${sign}`, sign)}</option>`,
@@ -140,15 +160,25 @@ function ConditionRow({ part, onChange, onRemove, features, segments }) {
         ${
             !operator.endsWith("null") &&
             html`<${Values} kind=${kind} feature=${feature} operator=${operator} values=${values}
-            element=${elementKindOf(known?.type)} segments=${segments}
+            element=${elementKindOf(typeOf(feature, features))} segments=${segments}
             onChange=${(next) => onChange(condition(feature, part.operator, next))} />`
-        }
-        <${Remove} label=${t("builder.remove")} onClick=${onRemove} />
-    </div>`;
+        }`;
 }
 
+const typeOf = (feature, features) => features.find(({ name }) => name === feature)?.type;
+
+const operatorsOf = (kind) => OPERATORS[kind] ?? OPERATORS.text;
+
+/** Whether the builder has comparisons for a feature. */
+const canBeCompared = ({ type }) => elementKindOf(type) !== null || kindOf(type) !== "other";
+
 /** Returns the kind of a feature in the builder: `list` for lists whose elements can be searched. */
-const kindInBuilder = (type) => (elementKindOf(type) ? "list" : kindOf(type));
+function kindInBuilder(feature, features) {
+    if (feature === "segment") return "segment";
+    const type = typeOf(feature, features);
+    if (type === undefined) return "unknown";
+    return elementKindOf(type) ? "list" : kindOf(type);
+}
 
 /** Returns the comparison of a condition as the builder names it. */
 function comparisonOf({ operator, values }) {
@@ -214,33 +244,8 @@ function Values({ kind, element, feature, operator, values, segments, onChange }
             onInput=${(event) => set(event.currentTarget.value)} />`;
     }
     const type = kind === "number" && !isList ? "number" : "text";
-    return html`<${Suggesting} kind=${kind} feature=${feature} type=${type} label=${label}
-        text=${text} onInput=${set}
-        segments=${segments} placeholder=${isList ? t("builder.list") : ""} />`;
-}
-
-/** A field that suggests the values that customers have. */
-function Suggesting({ kind, feature, type, label, text, onInput, segments, placeholder }) {
-    const id = useId();
     const isText = kind === "text" && feature.includes(".");
-    const { data } = useApi(isText ? suggestions(feature) : null);
-    const values = kind === "segment" ? segments : (data?.breakdown?.values?.map(({ value }) => value) ?? []);
-    return html`<input class="value" type=${type} step="any" aria-label=${label} value=${text}
-        placeholder=${placeholder}
-            list=${values.length > 0 ? id : undefined} autocomplete="off" spellcheck="false"
-            onInput=${(event) => onInput(event.currentTarget.value)} />
-        ${
-            values.length > 0 &&
-            html`<datalist id=${id}>${values.map(
-                (value) => html`<option value=${value}
-            />`,
-            )}</datalist>`
-        }`;
-}
-
-function suggestions(feature) {
-    return {
-        path: "/v1/audiences",
-        body: { where: EVERYBODY, limit: 0, breakdown: { feature, top: SUGGESTED_VALUES } },
-    };
+    return html`<${Suggesting} type=${type} label=${label} text=${text} onInput=${set}
+        feature=${isText && feature} values=${kind === "segment" ? segments : undefined}
+        placeholder=${isList ? t("builder.list") : ""} />`;
 }

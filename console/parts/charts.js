@@ -133,18 +133,26 @@ function anchor(index, length) {
     return index === 0 ? "start" : index === length - 1 ? "end" : "middle";
 }
 
+/** Width of a character of a label, at most. */
+const CHARACTER = 6.5;
+
 /** Columns with a line at `baseline`, such as lift by decile. */
-export function ColumnChart({ rows, label, formatValue, baseline, height = 200, nameTitle, valueTitle }) {
-    const y = scaleLinear(
-        [
-            0,
-            Math.max(
-                max(rows, ({ value }) => value),
-                baseline ?? 0,
-            ),
-        ],
-        [height - MARGIN.bottom, 22],
-    ).nice(4);
+export function ColumnChart({
+    rows,
+    label,
+    formatValue,
+    formatTick = (tick) => format.decimal(tick),
+    baseline,
+    height = 200,
+    nameTitle,
+    valueTitle,
+}) {
+    const greatest = Math.max(
+        max(rows, ({ value }) => value),
+        baseline ?? 0,
+    );
+    const y = scaleLinear([0, greatest || 1], [height - MARGIN.bottom, 22]).nice(4);
+    const longest = max(rows, ({ name }) => name.length * CHARACTER) + 4;
     const columns = [
         { name: "name", title: nameTitle, head: true, cell: ({ name }) => name },
         { name: "value", title: valueTitle, number: true, cell: ({ value }) => formatValue(value) },
@@ -155,19 +163,24 @@ export function ColumnChart({ rows, label, formatValue, baseline, height = 200, 
                 rows.map(({ name }) => name),
                 [MARGIN.left, width - MARGIN.right],
             ).padding(0.24);
-            return html`<${HorizontalGrid} scale=${y} width=${width}
-                formatTick=${(tick) => format.decimal(tick)} />
+            const every = Math.ceil(longest / x.step());
+            const isLabeled = (index) => (rows.length - 1 - index) % every === 0;
+            return html`<${HorizontalGrid} scale=${y} width=${width} formatTick=${formatTick} />
                 ${rows.map(
-                    ({ name, value }) => html`<g class="tone-a">
+                    ({ name, value }, index) => html`<g class="tone-a">
                     <rect class="mark" x=${x(name)} y=${y(value)} width=${x.bandwidth()}
-                        height=${y(0) - y(value)} />
+                        height=${y(0) - y(value)}><title>${name}: ${formatValue(value)}</title></rect>
                     ${
-                        x.bandwidth() > 24 &&
+                        value > 0 &&
+                        formatValue(value).length * CHARACTER <= x.step() &&
                         html`<text class="mark-label" x=${x(name) + x.bandwidth() / 2}
                         y=${y(value) - 5} text-anchor="middle">${formatValue(value)}</text>`
                     }</g>
-                    <text class="tick-label" x=${x(name) + x.bandwidth() / 2} y=${height - 8}
-                        text-anchor="middle">${name}</text>`,
+                    ${
+                        isLabeled(index) &&
+                        html`<text class="tick-label" x=${x(name) + x.bandwidth() / 2} y=${height - 8}
+                        text-anchor="middle">${name}</text>`
+                    }`,
                 )}
                 ${
                     baseline &&

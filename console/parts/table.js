@@ -56,9 +56,10 @@ export function Table({ label, columns, rows, rowKey, initialSort = null }) {
     </table><//>`;
 }
 
-/** A part of the page that scrolls by itself if it is too wide, also by keyboard. */
-export function Scroll({ label, children }) {
-    return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}>${children}</div>`;
+/** A part of the page that scrolls by itself if it is too wide, or with `isTall` too high. */
+export function Scroll({ label, isTall, children }) {
+    return html`<div class=${isTall ? "scroll is-tall" : "scroll"} tabindex="0" role="group"
+        aria-label=${label}>${children}</div>`;
 }
 
 function sortRows(rows, column, descending) {

@@ -18,8 +18,11 @@ use crate::support::{
     shop::{MORE, Service, Shop, corners, corners_with, eventually},
 };
 
+mod events;
 mod files;
+mod large;
 mod pictures;
+mod purchases;
 
 /// Addresses of all pages and of their parts.
 const PAGES: &[&str] = &[
@@ -35,10 +38,12 @@ const PAGES: &[&str] = &[
     "churn?tab=model",
     "customers",
     "customers/17850",
+    "customers/prospect",
     "customers/nobody",
     "audiences",
     "audiences?where=rfm.frequency%20%3E%3D%201%20and%20(segment%3Aloyal%20or%20rfm.monetary%20%3E%205)",
     "audiences?where=rfm.frequency%20%3E",
+    "audiences?where=bought(product%3Ap1%2Csince%3A-90d%2Ctimes%3E%3D2)%20and%20not%20did(event%3Aview)",
     "data",
     "data?view=rfm",
     "data?tab=models",

@@ -6,6 +6,9 @@ pub(crate) mod chromium;
 pub(crate) mod dice;
 pub(crate) mod large;
 pub(crate) mod lists;
+#[path = "../../benches/support/snapshot.rs"]
+#[allow(dead_code, reason = "benchmarks use the other parts")]
+pub(crate) mod made;
 pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod readers;

@@ -20,6 +20,7 @@ const PICTURES: &[(&str, &str, u32, u32, &str)] = &[
         "light",
     ),
     ("customer", "customers/C0013041", 360, 1400, "light"),
+    ("purchases", "customers/C0013041", 1280, 1240, "light"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -77,6 +77,11 @@ impl Chromium {
         self.send("url", json!({"url": url})).await;
     }
 
+    /// Runs a script in every document that is opened from now on, before the scripts of the document.
+    pub(crate) async fn prepare(&self, script: &str) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({"source": script})).await;
+    }
+
     /// Runs the body of an asynchronous function in the page and returns its result.
     pub(crate) async fn run(&self, script: &str) -> Value {
         let script = format!(
