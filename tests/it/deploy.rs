@@ -1,7 +1,10 @@
-//! Container files, tested without a container engine: their syntax, and that named files, settings and
-//! commands exist.
+//! Files for deployments, tested without a container engine or a cluster: their syntax, and that named files,
+//! settings, commands and metrics exist.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use larder::config::env;
 use yaml_rust2::{Yaml, YamlLoader};
@@ -11,8 +14,15 @@ use crate::support::{
     shop::{corners_with, eventually},
 };
 
+mod prometheus;
+
+/// Returns the path of a file of this repository.
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
 fn read(path: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    std::fs::read_to_string(file(path)).unwrap()
 }
 
 fn strings(yaml: &Yaml) -> Vec<String> {
@@ -56,8 +66,8 @@ fn compose_file_names_existing_settings_commands_and_files() {
             assert!(names.contains(&other.as_str()), "{name:?} depends on {other}");
         }
         for volume in strings(&service["volumes"]) {
-            let file = volume.split(':').next().unwrap();
-            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists(), "{file}");
+            let source = volume.split(':').next().unwrap();
+            assert!(file(source).exists(), "{source}");
         }
     }
     // A service without keys is for this machine only.
@@ -65,11 +75,12 @@ fn compose_file_names_existing_settings_commands_and_files() {
         let ports = strings(&services[&Yaml::from_str(name)]["ports"]);
         assert!(!ports.is_empty() && ports.iter().all(|port| port.starts_with("127.0.0.1:")), "{ports:?}");
     }
-    for (file, key) in [("prometheus", Some("/etc/prometheus/larder.key")), ("prometheus-demo", None)] {
-        let prometheus = YamlLoader::load_from_str(&read(&format!("deploy/{file}.yml"))).unwrap().remove(0);
+    for (name, key) in [("prometheus", Some("/etc/prometheus/larder.key")), ("prometheus-demo", None)] {
+        let prometheus =
+            YamlLoader::load_from_str(&read(&format!("deploy/prometheus/{name}.yml"))).unwrap().remove(0);
         let job = &prometheus["scrape_configs"][0];
         assert_eq!(job["static_configs"][0]["targets"][0].as_str().unwrap(), "larder:8080");
-        assert_eq!(job["authorization"]["credentials_file"].as_str(), key, "{file}");
+        assert_eq!(job["authorization"]["credentials_file"].as_str(), key, "{name}");
     }
 }
 
@@ -79,7 +90,7 @@ fn dockerfile_names_existing_files_and_commands() {
     for line in dockerfile.lines().filter(|line| line.starts_with("COPY") && !line.contains("--from")) {
         let words: Vec<&str> = line.split_whitespace().collect();
         for source in &words[1..words.len() - 1] {
-            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(source).exists(), "{source}");
+            assert!(file(source).exists(), "{source}");
         }
     }
     let command = dockerfile.lines().find_map(|line| line.strip_prefix("CMD ")).unwrap();
