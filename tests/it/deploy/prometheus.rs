@@ -73,6 +73,10 @@ fn rules_pass_their_unit_tests() {
 #[test]
 fn every_alert_is_tested_and_explained() {
     let tests: String = rule_tests().into_iter().map(|(_, text)| text).collect();
+    let runbooks = read("docs/operations.md");
+    let headings: BTreeSet<&str> =
+        runbooks.lines().filter_map(|line| line.strip_prefix("### Larder")).collect();
+    let mut names = BTreeSet::new();
     let alerts: Vec<Rule> = rules("alerts.yml").into_iter().filter(|rule| rule.is_alert).collect();
     assert!(alerts.len() > 20);
     for Rule { name, yaml, .. } in alerts {
@@ -81,11 +85,38 @@ fn every_alert_is_tested_and_explained() {
         for annotation in ["summary", "description"] {
             assert!(yaml["annotations"][annotation].as_str().is_some_and(|text| text.len() > 10), "{name}");
         }
+        let url = yaml["annotations"]["runbook_url"].as_str().unwrap();
+        assert!(url.ends_with(&format!("/docs/operations.md#{}", name.to_lowercase())), "{name}: {url}");
+        names.insert(name.strip_prefix("Larder").unwrap().to_owned());
         let fires = format!("alertname=\"{name}\", severity=\"{severity}\"");
         assert!(tests.contains(&fires), "no unit test of {name}, {severity}");
     }
+    assert!(
+        names.iter().map(String::as_str).eq(headings),
+        "a runbook for each alert, and no other: {names:?}"
+    );
     // Each of these conditions is also tested where it is not met.
     assert!(tests.matches("exp_samples: []").count() > 30);
+}
+
+/// Formulas of the capacity planning use what a benchmark printed.
+#[test]
+fn capacity_constants_are_those_of_the_benchmarks() {
+    let (operations, benchmarks) = (read("docs/operations.md"), read("docs/benchmarks.md").replace(',', ""));
+    let table = operations.split("## Capacity planning").nth(1).unwrap().split("\n### ").next().unwrap();
+    let mut constants = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        for word in cells[1].replace(',', "").split(|c: char| !c.is_ascii_digit() && c != '.') {
+            if word.contains(|c: char| c.is_ascii_digit()) {
+                assert!(benchmarks.contains(word), "{word} of {row}");
+                constants += 1;
+            }
+        }
+        let command = cells[2].split('`').nth(1).unwrap_or("cargo bench");
+        assert!(benchmarks.contains(command), "{command}");
+    }
+    assert!(constants > 10);
 }
 
 #[test]
