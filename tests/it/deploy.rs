@@ -15,6 +15,7 @@ use crate::support::{
 };
 
 mod prometheus;
+mod systemd;
 
 /// Returns the path of a file of this repository.
 fn file(path: &str) -> PathBuf {

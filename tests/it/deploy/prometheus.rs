@@ -41,7 +41,7 @@ fn dashboard() -> Value {
     serde_json::from_str(&read("deploy/grafana/larder.json")).unwrap()
 }
 
-/// Returns the queries of the dashboard's panels, with an interval in place of Grafana's, and of its variables.
+/// Returns the queries of panels and annotations, with an interval in place of Grafana's, for all replicas.
 fn dashboard_queries() -> Vec<String> {
     let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
