@@ -14,6 +14,7 @@ use crate::support::{
     shop::{corners_with, eventually},
 };
 
+mod alibaba_cloud;
 mod helm;
 mod prometheus;
 mod systemd;
