@@ -18,7 +18,7 @@ FROM tools AS build
 ARG FEATURES="--features delta"
 COPY --from=plan /larder/recipe.json recipe.json
 RUN cargo chef cook --locked --release --bin larder $FEATURES --recipe-path recipe.json
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock larder.example.toml ./
 COPY src src
 COPY benches benches
 COPY openapi openapi

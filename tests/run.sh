@@ -8,18 +8,29 @@ cd "$(dirname "$0")/.."
 
 step() { printf '\n== %s\n' "$*"; }
 
+sudo=$([ "$(id -u)" = 0 ] || echo sudo)
 missing=()
 command -v curl >/dev/null || missing+=(curl)
 command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
 command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
-command -v promtool >/dev/null || missing+=(prometheus)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 if [ ${#missing[@]} -gt 0 ]; then
   step "install ${missing[*]}"
-  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
   $sudo apt-get update -qq
   $sudo apt-get install -y -qq "${missing[@]}"
+fi
+
+# Only the binary: the package `prometheus` would start a service.
+if ! command -v promtool >/dev/null; then
+  tools=${CARGO_TARGET_DIR:-target}/tmp/promtool
+  if [ ! -x "$tools/usr/bin/promtool" ]; then
+    step "unpack promtool"
+    mkdir -p "$tools"
+    $sudo apt-get update -qq
+    (cd "$tools" && apt-get download -qq prometheus && dpkg -x prometheus_*.deb .)
+  fi
+  PATH=$(realpath "$tools")/usr/bin:$PATH
 fi
 
 step "format"

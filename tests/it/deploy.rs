@@ -121,6 +121,8 @@ fn dockerfile_names_existing_files_and_commands() {
 #[test]
 fn dockerfile_copies_what_sources_include() {
     let dockerfile = read("Dockerfile");
+    let build = dockerfile.split(" AS build").nth(1).unwrap();
+    let copied: Vec<&str> = build.lines().filter_map(|line| line.strip_prefix("COPY ")).collect();
     let mut folders = BTreeSet::new();
     let mut command = Command::new("grep");
     let found = command.args(["-rhoE", "include_(str|bytes)!.*"]).arg(file("src")).output().unwrap();
@@ -132,7 +134,8 @@ fn dockerfile_copies_what_sources_include() {
     }
     assert!(folders.contains("console") && folders.contains("openapi"), "{folders:?}");
     for folder in folders {
-        assert!(dockerfile.contains(&format!("\nCOPY {folder} {folder}\n")), "{folder}");
+        let is_copied = |line: &&str| line.split(' ').any(|word| word == folder);
+        assert!(copied.iter().any(is_copied), "{folder}");
     }
 }
 
