@@ -42,14 +42,14 @@ fn helm() -> PathBuf {
     helm
 }
 
-/// Returns a command of Helm that reads and writes no settings of the user.
+/// Returns a command of Helm that reads and writes no settings of the user, and knows no cluster.
 fn helm_with(args: &[&str]) -> Command {
     let mut command = Command::new(helm());
     let home = std::env::temp_dir().join("larder-helm");
     for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         command.env(name, &home);
     }
-    command.args(args);
+    command.env("KUBECONFIG", "/dev/null").args(args);
     command
 }
 
@@ -169,8 +169,8 @@ fn chart_brings_rules_and_dashboard() {
         fs::write(&path, text).unwrap();
         run(Command::new("promtool").args(["check", "rules"]).arg(path));
     }
-    let dashboards = of_kind(&documents, "ConfigMap").into_iter();
-    let dashboard = dashboards.filter_map(|map| map["data"]["larder.json"].as_str()).next().unwrap();
+    let mut maps = of_kind(&documents, "ConfigMap").into_iter();
+    let dashboard = maps.find_map(|map| map["data"]["larder.json"].as_str()).unwrap();
     assert_eq!(dashboard, read("deploy/grafana/larder.json"));
 }
 
@@ -194,6 +194,19 @@ fn chart_refuses_mistakes_and_restarts_pods_only_for_settings() {
     let one = checksum(&format!("{}{}[http]\nqueue = 1\n", key("a"), key("b")));
     assert_eq!(one, checksum(&format!("{}[http]\nqueue = 1\n", key("c"))));
     assert_ne!(one, checksum(&format!("{}[http]\nqueue = 2\n", key("c"))));
+}
+
+/// Without keys, the service refuses to start, which the notes after an installation say.
+#[test]
+fn notes_of_the_chart_warn_of_missing_keys() {
+    for (name, warns) in [(None, true), (Some("everything"), false), (Some("minimal"), false)] {
+        let mut install = helm_with(&["install", "larder", "--dry-run=client"]);
+        if let Some(name) = name {
+            install.arg("--values").arg(file(&format!("{CHART}/ci/{name}-values.yaml")));
+        }
+        let notes = String::from_utf8(run(install.arg(file(CHART))).stdout).unwrap();
+        assert_eq!(notes.contains("WARNING"), warns, "{name:?}");
+    }
 }
 
 #[test]
