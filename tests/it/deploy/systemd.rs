@@ -19,6 +19,11 @@ fn units() -> Vec<(PathBuf, String)> {
     units
 }
 
+/// Returns a unit with continued lines in one.
+fn joined(unit: &str) -> String {
+    unit.replace("\\\n", " ")
+}
+
 /// Returns the values of a setting of a unit.
 fn values<'a>(unit: &'a str, setting: &str) -> Vec<&'a str> {
     unit.lines().filter_map(|line| line.strip_prefix(setting)?.strip_prefix('=')).collect()
@@ -47,6 +52,7 @@ fn systemd_accepts_the_units_and_their_hardening() {
 fn units_use_existing_commands_options_and_settings() {
     let (known, mut commands) = (env::names(), Vec::new());
     for (path, unit) in units() {
+        let unit = joined(&unit);
         let service = path.with_extension("service");
         if path.extension().is_some_and(|kind| kind == "timer") {
             assert!(service.exists(), "{}", path.display());
