@@ -78,6 +78,11 @@ fn units_use_existing_commands_options_and_settings() {
             }
         }
         assert_eq!(values(&unit, "DynamicUser"), ["yes"]);
+        if words[0] == "serve" {
+            // A service waits for its first snapshot as long as a build takes.
+            assert_eq!(values(&unit, "Type"), ["notify"]);
+            assert_eq!(values(&unit, "TimeoutStartSec"), ["infinity"]);
+        }
     }
     assert_eq!(commands, ["build", "snapshots", "serve"]);
 }
