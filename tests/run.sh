@@ -14,6 +14,7 @@ command -v curl >/dev/null || missing+=(curl)
 command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
 command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 if [ ${#missing[@]} -gt 0 ]; then
   step "install ${missing[*]}"
   $sudo apt-get update -qq

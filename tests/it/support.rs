@@ -11,6 +11,7 @@ pub(crate) mod lists;
 pub(crate) mod made;
 pub(crate) mod program;
 pub(crate) mod python;
+pub(crate) mod ram_policy;
 pub(crate) mod readers;
 pub(crate) mod redis;
 pub(crate) mod rfm;

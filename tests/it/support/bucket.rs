@@ -21,6 +21,8 @@ use s3s::{auth::SimpleAuth, host::SingleDomain, service::S3Service, service::S3S
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
+use crate::support::ram_policy::RamPolicy;
+
 type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Faults of the server, which tests switch on and off.
@@ -38,6 +40,8 @@ pub(crate) struct Faults {
     pub(crate) requests: AtomicU64,
     /// Request to hold, which goes on when the test lets it.
     pub(crate) held: Mutex<Option<HeldRequest>>,
+    /// Policy of the caller; without a policy all requests are permitted.
+    pub(crate) policy: Mutex<Option<RamPolicy>>,
 }
 
 /// First request with a method for an object whose path ends in a name.
@@ -174,6 +178,9 @@ async fn answer(
     let Some(bucket) = host.split_once(".oss.test").map(|(bucket, _)| bucket) else {
         return refusal(StatusCode::FORBIDDEN, "SecondLevelDomainForbidden");
     };
+    if faults.policy.lock().unwrap().as_ref().is_some_and(|policy| !policy.permits(bucket, &request)) {
+        return refusal(StatusCode::FORBIDDEN, "AccessDenied");
+    }
     if text("content-encoding").contains("aws-chunked")
         || text("x-amz-content-sha256").starts_with("STREAMING")
     {

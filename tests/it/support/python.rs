@@ -18,8 +18,18 @@ pub(crate) fn run(command: &mut Command) -> Output {
 }
 
 /// Returns the folder of programs of a virtual environment with the packages of
-/// `tests/<name>/requirements.txt`.
+/// `tests/<name>/requirements.txt` and with what they depend on.
 pub(crate) fn installed(name: &str) -> PathBuf {
+    installed_with(name, &[])
+}
+
+/// Returns the folder of programs of a virtual environment with the packages of
+/// `tests/<name>/requirements.txt` alone, which has all that is needed.
+pub(crate) fn installed_without_dependencies(name: &str) -> PathBuf {
+    installed_with(name, &["--no-deps"])
+}
+
+fn installed_with(name: &str, options: &[&str]) -> PathBuf {
     let requirements =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name).join("requirements.txt");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -33,7 +43,9 @@ pub(crate) fn installed(name: &str) -> PathBuf {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
         let mut pip = Command::new(folder.join("bin/pip"));
         run(pip
-            .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .args(["install", "--quiet", "--disable-pip-version-check"])
+            .args(options)
+            .arg("--requirement")
             .arg(&requirements));
         fs::write(folder.join("ready"), "").unwrap();
     }
