@@ -20,6 +20,7 @@ mod build;
 mod config;
 #[cfg(feature = "build")]
 mod demo;
+mod doctor;
 mod evaluate;
 mod export;
 mod feast_repo;
@@ -90,6 +91,7 @@ enum Command {
     Export(export::Args),
     FeastRepo(feast_repo::Args),
     Config(config::Args),
+    Doctor(doctor::Args),
     Openapi(openapi::Args),
 }
 
@@ -167,7 +169,7 @@ pub fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let only_prints = match cli.command {
-        Command::Openapi(_) | Command::Evaluate(_) | Command::Config(_) => true,
+        Command::Openapi(_) | Command::Evaluate(_) | Command::Config(_) | Command::Doctor(_) => true,
         #[cfg(feature = "build")]
         Command::Inspect(_) => true,
         _ => false,
@@ -248,7 +250,15 @@ fn run(cli: Cli, facts: &Arc<RunFacts>) -> anyhow::Result<()> {
     let LoadedConfig { mut config, settings } = if is_first {
         LoadedConfig { config: Config::parse("", "defaults", [])?, settings: Settings::default() }
     } else {
-        Config::load_with_settings(cli.config.as_deref(), std::env::vars()).map_err(with_hint)?
+        match Config::load_with_settings(cli.config.as_deref(), std::env::vars()).map_err(with_hint) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                return match &cli.command {
+                    Command::Doctor(args) => doctor::report_unusable(args, &error),
+                    _ => Err(error),
+                };
+            }
+        }
     };
     let overrides = Overrides { lake: cli.lake, tair: cli.tair };
     overrides.apply(&mut config)?;
@@ -267,7 +277,7 @@ fn run(cli: Cli, facts: &Arc<RunFacts>) -> anyhow::Result<()> {
             #[cfg(feature = "build")]
             Command::Upload(args) => upload::run(args, &setup).await,
             #[cfg(feature = "build")]
-            Command::Build(args) => build::run(args, &setup).await,
+            Command::Build(args) => Box::pin(build::run(args, &setup)).await,
             Command::Evaluate(args) => evaluate::run(args, &setup).await,
             #[cfg(feature = "build")]
             Command::Features(args) => Box::pin(features::run(args, &setup)).await,
@@ -283,6 +293,7 @@ fn run(cli: Cli, facts: &Arc<RunFacts>) -> anyhow::Result<()> {
             Command::Export(args) => Box::pin(export::run(args, &setup)).await,
             Command::FeastRepo(args) => feast_repo::run(args, &setup).await,
             Command::Config(args) => config::run(&args, &setup),
+            Command::Doctor(args) => Box::pin(doctor::run(&args, &setup)).await,
             Command::Openapi(args) => openapi::run(args),
         }
     })

@@ -12,6 +12,7 @@ pub mod codec;
 mod connection;
 mod endpoint;
 mod fred_clients;
+mod inspection;
 mod keys;
 mod lease;
 mod losses;
@@ -24,6 +25,7 @@ mod write;
 
 pub use batch::{Args, Batch, Encoded, Reply};
 pub(crate) use connection::resp::fuzz as fuzz_reply;
+pub use inspection::Inspection;
 pub use keys::{Keys, PAGE};
 pub use lease::Lease;
 pub use read::{Connections, Fields, Tair};

@@ -26,6 +26,12 @@ impl Keys {
         format!("{}:publishing", self.0)
     }
 
+    /// Returns the key that `larder doctor` writes and removes.
+    #[must_use]
+    pub fn probe(&self) -> String {
+        format!("{}:doctor", self.0)
+    }
+
     /// Returns the key of the publish lease. The braces hold the key of the current publish, which the
     /// activation changes under the lease: a cluster keeps both keys in one slot.
     #[must_use]

@@ -39,11 +39,11 @@ pub struct WholeIndex {
 /// Client that writes into Tair.
 #[derive(Debug)]
 pub struct Writer {
-    keys: Keys,
-    settings: Settings,
+    pub(super) keys: Keys,
+    pub(super) settings: Settings,
     pipelines: Pipelines,
     /// Client for the lease and the records, which need a single connection.
-    single: Client,
+    pub(super) single: Client,
     losses: Losses,
     lease: Duration,
 }

@@ -26,6 +26,7 @@ mod conventions;
 mod cors;
 mod deploy;
 mod docs;
+mod doctor;
 mod examples;
 mod export;
 mod faults;
