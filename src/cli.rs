@@ -41,6 +41,7 @@ mod serve;
 mod snapshots;
 #[cfg(feature = "build")]
 mod subject;
+mod systemd;
 mod table;
 mod terminal;
 #[cfg(feature = "build")]

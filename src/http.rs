@@ -10,6 +10,7 @@ use std::sync::{
 };
 
 use axum::{Router, routing::get};
+use tokio::sync::Notify;
 use utoipa::OpenApi;
 use utoipa_axum::routes;
 
@@ -56,6 +57,8 @@ pub struct App {
     layers: layers::Layers,
     document: openapi::CurrentDocument,
     draining: AtomicBool,
+    /// Wakes the tasks that look at files for changes.
+    reload: Notify,
 }
 
 impl App {
@@ -70,13 +73,20 @@ impl App {
             config: config.http.clone(),
             min_count: config.privacy.min_count,
             draining: AtomicBool::new(false),
+            reload: Notify::new(),
             serving,
             metrics,
         })
     }
 
+    /// Reads changed API keys and certificates now, and not with the next look at the files.
+    pub fn reload(&self) {
+        self.reload.notify_waiters();
+    }
+
     /// Whether a snapshot is active, a tier can answer, and the process is not shutting down.
-    fn is_ready(&self) -> bool {
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
         let answers = self.serving.lake_answers() || self.serving.online().is_some_and(|tair| tair.used);
         self.serving.current().is_ok() && answers && !self.draining.load(Ordering::Relaxed)
     }

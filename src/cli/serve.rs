@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc};
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
-use super::{Setup, table};
+use super::{Setup, systemd, table};
 use crate::{
     config::Config,
     http::{self, Tls},
@@ -19,7 +19,8 @@ use crate::{
 /// Serve the current snapshot over REST
 ///
 /// Starts even if no snapshot is published yet, and becomes ready with the first publish. SIGTERM or Ctrl-C
-/// shuts the service down gracefully.
+/// shuts the service down gracefully. SIGHUP reloads changed API keys and certificates at once, which else
+/// takes two seconds. Under systemd, units with Type=notify are ready once a snapshot is served.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder serve --listen 127.0.0.1:8080")]
 pub(super) struct Args {
@@ -98,10 +99,26 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
     let keys = tokio::spawn(async move { watched.watch_keys(&watching).await });
     let poll = config.serving.poll;
     let polling = tokio::spawn(async move { serving.poll(poll).await });
+    let reloading = tokio::spawn(reload_on_hangup(Arc::clone(&http_app))?);
+    let starting = tokio::spawn(systemd::report_ready(Arc::clone(&http_app)));
     http::serve(listener, tls, http_app, &workers, stop_signal()?).await;
+    starting.abort();
+    reloading.abort();
     keys.abort();
     polling.abort();
     Ok(())
+}
+
+/// Returns a future that reloads keys and certificates on each SIGHUP. The signal handler is installed
+/// before it is returned.
+fn reload_on_hangup(app: Arc<http::App>) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: looking at API keys and certificates");
+            app.reload();
+        }
+    })
 }
 
 /// Returns a future that completes on SIGTERM or Ctrl-C. The signal handlers are installed before it is
@@ -114,5 +131,6 @@ pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        systemd::report_stopping();
     })
 }

@@ -8,7 +8,7 @@ use crate::{
     telemetry::LogThrottle,
 };
 
-/// Interval between looks at the files.
+/// Interval between looks at the files, unless [`App::reload`] asks for one.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 impl App {
@@ -21,7 +21,7 @@ impl App {
         let (mut keys, mut before) = (config.keys.clone(), Vec::new());
         let throttle = LogThrottle::default();
         loop {
-            tokio::time::sleep(RELOAD_INTERVAL).await;
+            let _ = tokio::time::timeout(RELOAD_INTERVAL, self.reload.notified()).await;
             let files = config.files.clone();
             let Ok(read) = tokio::task::spawn_blocking(move || files.read()).await else { continue };
             let texts = match read {

@@ -65,7 +65,10 @@ pub async fn serve(
     let router = router(Arc::clone(&app));
     let graceful = GracefulShutdown::new();
     let tls = tls.map(Arc::new);
-    let watched = tls.clone().map(|tls| tokio::spawn(async move { tls.watch().await }));
+    let watched = tls.clone().map(|tls| {
+        let app = Arc::clone(&app);
+        tokio::spawn(async move { tls.watch(&app.reload).await })
+    });
     let draining = async {
         stop.await;
         tracing::info!("shutting down: /readyz now fails");

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::{io, net::TcpStream};
+use tokio::{io, net::TcpStream, sync::Notify};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -69,12 +69,12 @@ impl Tls {
         Ok(Self { current: ArcSwap::from_pointee(files.server(config)?), config: config.clone() })
     }
 
-    /// Reloads the files when they change, forever. If the new files are unusable, logs the error and keeps
-    /// the old ones.
-    pub(super) async fn watch(&self) {
+    /// Reloads the files when they change, forever; `reload` asks for a look at the files. If the new files
+    /// are unusable, logs the error and keeps the old ones.
+    pub(super) async fn watch(&self, reload: &Notify) {
         let mut known = PemFiles::read(&self.config).ok();
         loop {
-            tokio::time::sleep(RELOAD_INTERVAL).await;
+            let _ = tokio::time::timeout(RELOAD_INTERVAL, reload.notified()).await;
             let found = PemFiles::read(&self.config);
             if found.as_ref().is_ok_and(|found| known.as_ref() == Some(found)) {
                 continue;

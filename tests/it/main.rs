@@ -49,6 +49,7 @@ mod request_log;
 mod rest;
 mod schedule;
 mod secrets;
+mod service_manager;
 mod settings;
 mod snapshot_format;
 mod statistics;

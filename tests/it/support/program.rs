@@ -25,8 +25,14 @@ impl Program {
 
     /// Stops the server with `SIGTERM` and waits until it has shut down.
     pub(crate) fn stop(&mut self) {
-        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        self.signal("TERM");
         self.child.wait().unwrap();
+    }
+
+    /// Sends a signal to the server.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 }
 
