@@ -1,5 +1,5 @@
-//! Metrics of batch commands: written to a file for node_exporter's textfile collector, and sent to a
-//! Pushgateway.
+//! Metrics of batch commands: written to a file for the textfile collector of the node exporter, and sent
+//! to a Pushgateway.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ mod push;
 /// Option of the commands that have metrics.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct MetricsArgs {
-    /// Write metrics of this run to FILE, for node_exporter's textfile collector; one file for each command
+    /// Write metrics of this run to FILE, for the textfile collector; one file for each command
     #[arg(long, value_name = "FILE")]
     metrics_file: Option<PathBuf>,
 }

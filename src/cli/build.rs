@@ -140,13 +140,13 @@ async fn once(args: &Args, setup: &Setup, snapshot: &mut Option<SnapshotId>) -> 
     if !args.force {
         check_quality(&lake, &built.manifest, setup).await.inspect_err(|error| {
             if error.is::<HeldBack>() {
-                setup.facts.rejected()
+                setup.facts.rejected();
             }
         })?;
     }
     let publisher = setup.publisher(Options { force: args.force, ..Options::default() })?;
     let publishing = publish_replaced(&publisher, &lake, &built.manifest.id);
-    let published = setup.facts.stage("publish", publishing).await;
+    let published = Box::pin(setup.facts.stage("publish", publishing)).await;
     publish::done(
         &published.with_context(|| format!("snapshot {} is built but not published", built.manifest.id))?,
     )
