@@ -39,6 +39,7 @@ mod publish;
 mod schedule;
 mod serve;
 mod snapshots;
+mod stop_signal;
 #[cfg(feature = "build")]
 mod subject;
 mod systemd;

@@ -178,15 +178,13 @@ impl EventList {
         for (customer, end) in self.customers.iter().zip(&self.ends) {
             let times = &self.times[start..*end];
             start = *end;
-            let accepts = match (wanted.operator, wanted.number as usize, before) {
+            let number = wanted.number as usize;
+            let accepts = if wanted.operator == Operator::AtLeast && number > 0 && before.is_none() {
                 // The times are sorted, so the last but so many decides.
-                (Operator::AtLeast, number @ 1.., None) => {
-                    times.len() >= number && times[times.len() - number] >= since
-                }
-                _ => {
-                    let end = before.map_or(times.len(), |before| times.partition_point(|at| *at < before));
-                    wanted.accepts(end.saturating_sub(times.partition_point(|at| *at < since)))
-                }
+                times.len() >= number && times[times.len() - number] >= since
+            } else {
+                let end = before.map_or(times.len(), |before| times.partition_point(|at| *at < before));
+                wanted.accepts(end.saturating_sub(times.partition_point(|at| *at < since)))
             };
             match (none, accepts) {
                 (false, true) => matching.insert(*customer as usize),

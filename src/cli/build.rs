@@ -42,7 +42,7 @@ pub(super) struct Args {
     pub(super) metrics: batch::MetricsArgs,
     #[command(flatten)]
     schedule: ScheduleArgs,
-    /// What started the build
+    /// Cause of the build
     #[arg(long, hide = true, value_parser = trigger)]
     trigger: Option<BuildTrigger>,
 }

@@ -1,7 +1,7 @@
 //! Scheduled builds: at times of a cron expression, or when raw files changed.
 //!
-//! Each build is a process of its own, so that its memory is free again when it ends, and a crash harms nobody
-//! else. Of all processes with a schedule on one lake, one builds at a time.
+//! Each build is a process of its own, so that its memory is free again when it ends, and a crash harms
+//! nobody else. Of all processes with a schedule on one lake, one builds at a time.
 
 use std::{
     ffi::OsString,
@@ -18,7 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use croner::Cron;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Setup, host, serve::stop_signal};
+use super::{Setup, host, stop_signal::stop_signal};
 use crate::{
     config::parse_duration,
     lake::Lake,
@@ -58,7 +58,7 @@ fn cron(text: &str) -> Result<Box<Cron>, String> {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text).map_err(|error| error.to_string())?;
+    let interval = parse_duration(text)?;
     if interval < Duration::from_secs(1) { Err("at least 1s".to_owned()) } else { Ok(interval) }
 }
 
@@ -270,8 +270,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Waits until raw files differ from those of the last build, and two looks in a row found the same files:
-    /// a file may still be on its way. After failures, waits until the next attempt or a change.
+    /// Waits until raw files differ from those of the last build, and two looks in a row found the same
+    /// files: a file may still be on its way. After failures, waits until the next attempt or a change.
     async fn change(&mut self, lake: &Lake, interval: Duration, failures: u32) -> Due {
         let retry = (failures > 0).then(|| Instant::now() + backoff(failures));
         loop {

@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc};
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
-use super::{Setup, systemd, table};
+use super::{Setup, stop_signal::stop_signal, systemd, table};
 use crate::{
     config::Config,
     http::{self, Tls},
@@ -101,7 +101,12 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
     let polling = tokio::spawn(async move { serving.poll(poll).await });
     let reloading = tokio::spawn(reload_on_hangup(Arc::clone(&http_app))?);
     let starting = tokio::spawn(systemd::report_ready(Arc::clone(&http_app)));
-    http::serve(listener, tls, http_app, &workers, stop_signal()?).await;
+    let stop = stop_signal()?;
+    let stop = async {
+        stop.await;
+        systemd::report_stopping();
+    };
+    http::serve(listener, tls, http_app, &workers, stop).await;
     starting.abort();
     reloading.abort();
     keys.abort();
@@ -118,19 +123,5 @@ fn reload_on_hangup(app: Arc<http::App>) -> anyhow::Result<impl Future<Output = 
             tracing::info!("SIGHUP: looking at API keys and certificates");
             app.reload();
         }
-    })
-}
-
-/// Returns a future that completes on SIGTERM or Ctrl-C. The signal handlers are installed before it is
-/// returned.
-pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        systemd::report_stopping();
     })
 }

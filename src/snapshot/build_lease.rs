@@ -1,8 +1,9 @@
 //! The right to run a scheduled build, which one process of all replicas has at a time.
 //!
-//! Buckets such as OSS cannot create an object only if there is none. So whoever wants the right writes its own
-//! name, waits until others that wrote at the same moment are done, and reads which name stands. Two builds at
-//! once would waste work and harm nothing: each writes a snapshot of its own, and publishes exclude each other.
+//! Buckets such as OSS cannot create an object only if there is none. So whoever wants the right writes its
+//! own name, waits until others that wrote at the same moment are done, and reads which name stands. Two
+//! builds at once would waste work and harm nothing: each writes a snapshot of its own, and publishes exclude
+//! each other.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Records of builds: a small object in the lake for each run of `larder build`, so that every replica can tell
-//! how the last builds went.
+//! Records of builds: a small object in the lake for each run of `larder build`, so that every replica can
+//! tell how the last builds went.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -18,7 +18,7 @@ const KEPT: usize = 100;
 /// Number of records that are read at a time.
 const READS: usize = 8;
 
-/// What became of a build.
+/// Outcome of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildOutcome {
@@ -32,7 +32,7 @@ pub enum BuildOutcome {
     Failed,
 }
 
-/// What started a build.
+/// Cause of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildTrigger {
@@ -55,9 +55,9 @@ pub struct BuildRecord {
     #[serde(with = "rfc3339")]
     #[schema(value_type = String, format = DateTime, example = "2011-12-10T02:00:14Z")]
     pub ended_at: DateTime<Utc>,
-    /// What became of the build.
+    /// Outcome.
     pub outcome: BuildOutcome,
-    /// What started the build.
+    /// Cause.
     pub trigger: BuildTrigger,
     /// The snapshot; null if there is none.
     #[schema(value_type = Option<String>, example = "20111209T125000Z-5f0c2a9e")]
@@ -123,5 +123,5 @@ async fn read(lake: &Lake, path: &Path) -> Result<Option<BuildRecord>, SnapshotE
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| SnapshotError::damaged(path, &error.to_string()))
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| SnapshotError::damaged(path, error.to_string()))
 }

@@ -1,4 +1,5 @@
-//! Scheduled builds: `larder build --watch` and `--every`, `larder serve --build`, and what `GET /v1/builds` tells.
+//! Scheduled builds: `larder build --watch` and `--every`, `larder serve --build`, and what `GET /v1/builds`
+//! tells.
 
 use std::{
     process::{Child, Stdio},

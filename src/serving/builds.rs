@@ -11,8 +11,8 @@ const INTERVAL: Duration = Duration::from_mins(1);
 const BUILDS: usize = 30;
 
 impl Serving {
-    /// Counts the raw files that the served snapshot was not built from, and looks up the last builds, at most
-    /// once a minute. Looks every `period` for a first snapshot. Never returns.
+    /// Counts the raw files that the served snapshot was not built from, and looks up the last builds, at
+    /// most once a minute. Looks every `period` for a first snapshot. Never returns.
     pub(super) async fn watch_builds(&self, period: Duration) {
         loop {
             self.observe_builds().await;
