@@ -13,6 +13,8 @@ use crate::lake::Lake;
 
 /// Folder of the records.
 pub(super) const FOLDER: &str = "builds";
+/// Form of the time in the names of records, which sort by time.
+const TIME: &str = "%Y%m%dT%H%M%S%.3fZ";
 /// Number of records that are kept.
 const KEPT: usize = 100;
 /// Number of records that are read at a time.
@@ -76,8 +78,9 @@ impl BuildRecord {
     /// # Errors
     /// [`SnapshotError::Lake`], [`SnapshotError::Write`], or [`SnapshotError::Random`].
     pub async fn write(&self, lake: &Lake) -> Result<(), SnapshotError> {
-        let name = SnapshotId::generate(self.started_at)?;
-        let path = Path::from(format!("{FOLDER}/{name}.json"));
+        let id = SnapshotId::generate(self.started_at)?;
+        let (_, random) = id.as_str().split_once('-').unwrap_or_default();
+        let path = Path::from(format!("{FOLDER}/{}-{random}.json", self.started_at.format(TIME)));
         let text = serde_json::to_vec(self)
             .map_err(|error| SnapshotError::Write { object: path.to_string(), source: error.into() })?;
         lake.put(&path, Bytes::from(text)).await?;
@@ -109,7 +112,7 @@ async fn paths(lake: &Lake) -> Result<Vec<Path>, SnapshotError> {
     let objects = lake.list(&Path::from(FOLDER)).await?;
     let is_record = |path: &Path| {
         let name = path.filename().and_then(|name| name.strip_suffix(".json"));
-        name.is_some_and(|name| name.parse::<SnapshotId>().is_ok())
+        name.and_then(|name| name.split_once('-')).is_some_and(|(time, _)| time.ends_with('Z'))
     };
     let mut paths: Vec<Path> = objects.into_iter().map(|object| object.location).filter(is_record).collect();
     paths.reverse();

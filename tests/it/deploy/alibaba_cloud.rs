@@ -42,6 +42,8 @@ async fn policies_grant_each_process_what_it_needs() {
     run("build", &["rollback"]);
     run("build", &["snapshots", "--keep", "1"]);
     run("build", &["verify"]);
+    run("build", &["doctor"]);
+    run("serve", &["doctor"]);
     run("erase", &["forget", "loyal"]);
     run("erase", &["forget", "--undo", "loyal"]);
     run("erase", &["subject", "whale"]);
