@@ -100,6 +100,10 @@ class Larder:
         answer.read()
         return answer.status == 200
 
+    def live(self):
+        self.connection.request("GET", "/healthz")
+        self.connection.getresponse().read()
+
     def count(self, expression):
         body = json.dumps({"where": expression, "limit": 0})
         self.connection.request("POST", "/v1/audiences", body, {"content-type": "application/json"})
@@ -208,7 +212,7 @@ def measure(arguments, larder, folder):
         last = f"SELECT customer, max(moment) FROM events WHERE key = '{key}' GROUP BY customer"
         redis.load(folder, key, db.execute(last).fetchall())
 
-    rows = []
+    rows, idle = [], []
     for name, expression, conditions in QUESTIONS:
         service = Larder(larder, config)
         asked = expression.format(days=PERIOD)
@@ -221,6 +225,7 @@ def measure(arguments, larder, folder):
             raise SystemExit(f"{asked}: counts differ: {found}")
         same, anew, duck, of_redis = [], [], [], []
         for at in range(arguments.rounds):
+            idle.append(micros(service.live)[0])
             same.append(micros(lambda: service.count(asked))[0])
             other = expression.format(days=PERIOD + 1 + at)
             anew.append(micros(lambda: service.count(other))[0])
@@ -259,6 +264,8 @@ def measure(arguments, larder, folder):
         ],
         rows,
     )
+    say(f"A request without any work, /healthz, takes {statistics.median(idle):.0f} µs from the same client.")
+    say()
     say(
         f"{arguments.customers:,} customers, {lines:,} lines: build {seconds:.1f} s, {peak:.2f} GiB, of it "
         f"purchases {stages['purchases']:.1f} s; purchases/ has {size / lines:.1f} bytes a line."

@@ -59,7 +59,7 @@ fn rule(path: &str) -> Option<Scope> {
     match path {
         "/healthz" | "/readyz" | "/health" | "/openapi.json" => None,
         "/metrics" => Some(Scope::Metrics),
-        "/v1/snapshots/{id}" => Some(Scope::Admin),
+        "/v1/snapshots/{id}" | "/v1/builds" => Some(Scope::Admin),
         _ if path.ends_with("/export") => Some(Scope::Export),
         _ => Some(Scope::Features),
     }

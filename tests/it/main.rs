@@ -47,6 +47,7 @@ mod raw;
 mod recommend;
 mod request_log;
 mod rest;
+mod rolling;
 mod schedule;
 mod secrets;
 mod service_manager;

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::RawConfig,
-    lake::{Content, Lake},
+    lake::{Content, Lake, LakeError},
     snapshot::Warning,
 };
 
@@ -63,7 +63,7 @@ impl RawFile {
     /// thread of the runtime.
     pub(crate) fn open(&self, progress: Arc<AtomicU64>) -> io::Result<HashingReader> {
         let runtime = tokio::runtime::Handle::current();
-        let source = match runtime.block_on(self.lake.content(&self.path)).map_err(io::Error::other)? {
+        let source = match runtime.block_on(self.lake.content(&self.path)).map_err(failed)? {
             Content::File(file) => ByteSource::File(file),
             Content::Stream(mut stream) => {
                 let (send, receive) = mpsc::channel(8);
@@ -93,6 +93,15 @@ impl RawFile {
             hash.update(chunk.map_err(unreadable)?);
         }
         Ok(format!("{:x}", hash.finalize()))
+    }
+}
+
+/// Returns the error of a read with its cause, such as the refusal of a bucket, which a message alone would
+/// lose.
+fn failed(error: LakeError) -> io::Error {
+    match std::error::Error::source(&error) {
+        Some(cause) => io::Error::other(format!("{error}: {cause}")),
+        None => io::Error::other(error),
     }
 }
 
