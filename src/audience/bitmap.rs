@@ -80,6 +80,14 @@ impl Bitmap {
         }
     }
 
+    /// Adds `customer` if `is_member` is true, without a branch on it: conditions on events are hard to
+    /// predict.
+    pub(super) fn insert_if(&mut self, customer: usize, is_member: bool) {
+        if customer < self.len {
+            self.words[customer / 64] |= u64::from(is_member) << (customer % 64);
+        }
+    }
+
     /// Removes `customer`.
     pub fn remove(&mut self, customer: usize) {
         if customer < self.len {

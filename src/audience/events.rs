@@ -171,6 +171,9 @@ impl EventList {
             scan(&self.last, |last| last >= since, &mut words);
             return Bitmap::from_words(words, customers);
         }
+        if wanted.operator == Operator::AtLeast && wanted.number > 0 && before.is_none() {
+            return self.at_least(wanted.number as usize, since, customers);
+        }
         // Customers without any event match if none is wanted.
         let none = wanted.accepts(0);
         let mut matching = if none { Bitmap::full(customers) } else { Bitmap::empty(customers) };
@@ -178,19 +181,29 @@ impl EventList {
         for (customer, end) in self.customers.iter().zip(&self.ends) {
             let times = &self.times[start..*end];
             start = *end;
-            let number = wanted.number as usize;
-            let accepts = if wanted.operator == Operator::AtLeast && number > 0 && before.is_none() {
-                // The times are sorted, so the last but so many decides.
-                times.len() >= number && times[times.len() - number] >= since
-            } else {
-                let end = before.map_or(times.len(), |before| times.partition_point(|at| *at < before));
-                wanted.accepts(end.saturating_sub(times.partition_point(|at| *at < since)))
-            };
-            match (none, accepts) {
+            let end = before.map_or(times.len(), |before| times.partition_point(|at| *at < before));
+            let count = end.saturating_sub(times.partition_point(|at| *at < since));
+            match (none, wanted.accepts(count)) {
                 (false, true) => matching.insert(*customer as usize),
                 (true, false) => matching.remove(*customer as usize),
                 _ => {}
             }
+        }
+        matching
+    }
+
+    /// Returns the customers with at least `number` events at `since` or later. The times of a customer are
+    /// sorted, so the last but so many decides.
+    fn at_least(&self, number: usize, since: i64, customers: usize) -> Bitmap {
+        let mut matching = Bitmap::empty(customers);
+        let mut start = 0;
+        for (customer, end) in self.customers.iter().zip(&self.ends) {
+            let count = end - start;
+            start = *end;
+            let decisive = self.times[end - count.min(number)];
+            #[expect(clippy::needless_bitwise_bool, reason = "a branch would be hard to predict")]
+            let is_member = (count >= number) & (decisive >= since);
+            matching.insert_if(*customer as usize, is_member);
         }
         matching
     }
