@@ -42,7 +42,7 @@ fn unknown_variable_is_refused_with_the_nearest_setting() {
     let shop = Shop::new("");
     for (name, value, near) in [
         ("LARDER_HTTP_LISEN", "127.0.0.1:1", "did you mean LARDER_HTTP_LISTEN?"),
-        ("LARDER_SERVING_MEMOR", "1MiB", "did you mean LARDER_SERVING_MEMORY?"),
+        ("LARDER_SERVING_MEM0RY", "1MiB", "did you mean LARDER_SERVING_MEMORY?"),
         // Not the address of a Service.
         ("LARDER_HTTP_PORT", "8080", "did you mean LARDER_HTTP_"),
         ("LARDER_PORT_X_TCP", "1", "docs/configuration.md"),

@@ -276,7 +276,7 @@ impl<'a> Questions<'a> {
             13 => format!("bought(product:\"{product}\", since:-{}d)", self.below(500)),
             14 => format!("bought(product:\"p-{gone}\", times < {})", self.below(3)),
             15 => format!("bought(category:{})", self.any(&["engraving", "graving", "things"])),
-            16 => format!("did(event:{}, times >= {})", self.any(&["view", "click", "viwe"]), self.below(3)),
+            16 => format!("did(event:{}, times >= {})", self.any(&["view", "click", "views"]), self.below(3)),
             _ => format!("behavior.items > {}", self.below(9)),
         }
     }
