@@ -6,6 +6,7 @@
 //! bodies. Customer ids appear only in audit lines, which can go to a separate file.
 
 mod access_log;
+mod ecs;
 mod known;
 mod labels;
 mod line_buffer;

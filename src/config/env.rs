@@ -90,6 +90,7 @@ pub const VARIABLES: &[Variable] = &[
     Text("log.format"),
     Text("log.level"),
     Text("log.audit"),
+    Typed("log.requests"),
 ];
 
 impl Variable {

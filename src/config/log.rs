@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
 /// The `[log]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Format of log lines.
+    /// Format of log lines: `text`, `json`, or `ecs` for JSON with the names of the Elastic Common Schema.
     ///
     /// Default: `"text"`.
     pub format: LogFormat,
@@ -20,6 +20,22 @@ pub struct LogConfig {
     ///
     /// Default: the log itself. Example: `"/var/log/larder/audit.log"`.
     pub audit: Option<PathBuf>,
+    /// Share of the requests that are logged, 0 to 1. Requests that are answered with 400 or more are always
+    /// logged, and so is every read of personal data.
+    ///
+    /// Default: `1`. Unit: share. Example: `0.01`.
+    #[serde(deserialize_with = "share")]
+    pub requests: f64,
+}
+
+/// Reads a share.
+fn share<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let share = f64::deserialize(from)?;
+    if (0.0..=1.0).contains(&share) {
+        Ok(share)
+    } else {
+        Err(D::Error::custom("expected a number from 0 to 1"))
+    }
 }
 
 /// The format of log lines.
@@ -30,10 +46,12 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+    /// One JSON object per line, with the field names of the Elastic Common Schema.
+    Ecs,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned(), audit: None }
+        Self { format: LogFormat::Text, level: "info".to_owned(), audit: None, requests: 1.0 }
     }
 }

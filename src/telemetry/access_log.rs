@@ -4,7 +4,7 @@
 //! lines, so their cost dominates the cost of the log.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::Write,
     sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
@@ -13,14 +13,26 @@ use std::{
 use chrono::DateTime;
 use tracing::Level;
 
-use super::line_buffer::LineBuffer;
-use crate::config::LogFormat;
+use super::{ecs, line_buffer::LineBuffer};
+use crate::config::{LogConfig, LogFormat};
 
 /// Log target of the access log, for filters.
 const TARGET: &str = "larder::request";
 
-/// Destination and format of the access log; empty until the log is started.
-static LOG: OnceLock<(Arc<LineBuffer>, LogFormat)> = OnceLock::new();
+/// The access log; empty until the log is started.
+static LOG: OnceLock<AccessLog> = OnceLock::new();
+
+/// Least status of an answer that is logged whatever the share.
+const FAILURE: u16 = 400;
+
+/// Destination and settings of the access log.
+#[derive(Debug)]
+struct AccessLog {
+    lines: Arc<LineBuffer>,
+    format: LogFormat,
+    /// Share of the successful requests that are logged.
+    share: f64,
+}
 
 /// Line of the access log.
 #[derive(Debug, Clone, Copy)]
@@ -42,17 +54,26 @@ pub struct AccessLogEntry<'a> {
 }
 
 /// Starts the access log. Lines are appended to `lines`.
-pub(super) fn start(lines: &Arc<LineBuffer>, format: LogFormat) {
+pub(super) fn start(lines: &Arc<LineBuffer>, config: &LogConfig) {
+    let log = AccessLog { lines: Arc::clone(lines), format: config.format, share: config.requests };
     // The log is started once per process; later calls have no effect.
-    let _ = LOG.set((Arc::clone(lines), format));
+    let _ = LOG.set(log);
+}
+
+/// Checks whether the next request of this thread is among the `share` that is logged.
+fn is_sampled(share: f64) -> bool {
+    thread_local!(static DUE: Cell<f64> = const { Cell::new(0.0) });
+    let due = DUE.get() + share;
+    DUE.set(due - due.floor());
+    due >= 1.0
 }
 
 impl AccessLogEntry<'_> {
     /// Writes the line, unless the log is not started or the log filter excludes the access log.
     pub fn log(&self) {
         thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
-        let Some((lines, format)) = LOG.get() else { return };
-        if !tracing::enabled!(target: TARGET, Level::INFO) {
+        let Some(AccessLog { lines, format, share }) = LOG.get() else { return };
+        if (self.status < FAILURE && !is_sampled(*share)) || !tracing::enabled!(target: TARGET, Level::INFO) {
             return;
         }
         LINE.with_borrow_mut(|line| {
@@ -60,6 +81,7 @@ impl AccessLogEntry<'_> {
             match format {
                 LogFormat::Text => self.text(now, line),
                 LogFormat::Json => self.json(now, line),
+                LogFormat::Ecs => self.ecs(now, line),
             }
             let _ = lines.as_ref().write(line);
         });
@@ -107,6 +129,33 @@ impl AccessLogEntry<'_> {
         number(self.micros, line);
         line.extend_from_slice(b",\"target\":");
         quoted(TARGET, line);
+        line.extend_from_slice(b"}\n");
+    }
+
+    fn ecs(&self, time: impl FnOnce(&mut Vec<u8>), line: &mut Vec<u8>) {
+        line.extend_from_slice(b"{\"@timestamp\":\"");
+        time(line);
+        line.extend_from_slice(b"\",\"log.level\":\"info\",\"message\":\"request\",\"ecs.version\":");
+        quoted(ecs::VERSION, line);
+        line.extend_from_slice(b",\"service.name\":\"larder\",\"log.logger\":");
+        quoted(TARGET, line);
+        line.extend_from_slice(b",\"http.request.id\":");
+        quoted(self.request_id, line);
+        line.extend_from_slice(b",\"client.address\":");
+        quoted(self.client, line);
+        line.extend_from_slice(b",\"http.request.method\":");
+        quoted(self.method, line);
+        line.extend_from_slice(b",\"http.route\":");
+        quoted(self.route, line);
+        line.extend_from_slice(b",\"http.response.status_code\":");
+        number(self.status.into(), line);
+        if let Some(key) = self.key {
+            line.extend_from_slice(b",\"user.name\":");
+            quoted(key, line);
+        }
+        // In nanoseconds.
+        line.extend_from_slice(b",\"event.duration\":");
+        number(self.micros.saturating_mul(1_000), line);
         line.extend_from_slice(b"}\n");
     }
 }
@@ -175,6 +224,23 @@ mod tests {
             "target": TARGET,
         });
         assert_eq!(json, expected);
+        let mut line = Vec::new();
+        request.ecs(time, &mut line);
+        let line: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
+        let expected = serde_json::json!({
+            "@timestamp": "2026-01-02T03:04:05.000006Z", "log.level": "info", "message": "request",
+            "ecs.version": ecs::VERSION, "service.name": "larder", "log.logger": TARGET,
+            "http.request.id": "a\"b\\c", "client.address": "192.0.2.7", "http.request.method": "GET",
+            "http.route": "/v1/customers/{id}", "http.response.status_code": 200,
+            "user.name": "shop\nfloor", "event.duration": 17_000,
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn share_of_requests_is_exact() {
+        let count = |share: f64| (0..1_000).filter(|_| is_sampled(share)).count();
+        assert_eq!([0.0, 0.125, 0.5, 1.0].map(count), [0, 125, 500, 1_000]);
     }
 
     #[test]

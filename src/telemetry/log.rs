@@ -12,6 +12,7 @@ use tracing_subscriber::{
 
 use super::{
     access_log,
+    ecs::EcsFormat,
     line_buffer::{LineBuffer, LogSink},
 };
 use crate::config::{LogConfig, LogFormat};
@@ -99,7 +100,7 @@ pub fn start_log(config: &LogConfig) -> Result<Log, LogError> {
         tracing_subscriber::registry().with(layer(config.format, colors, &stderr)).with(filter).try_init()
     };
     started.map_err(|_| LogError::Twice)?;
-    access_log::start(&stderr, config.format);
+    access_log::start(&stderr, config);
     let log = Log(buffers.clone());
     std::thread::spawn(move || {
         loop {
@@ -118,5 +119,6 @@ fn layer(format: LogFormat, colors: bool, to: &Arc<LineBuffer>) -> Box<dyn Layer
     match format {
         LogFormat::Text => lines.with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Ecs => lines.event_format(EcsFormat).boxed(),
     }
 }

@@ -70,3 +70,32 @@ async fn client_of_unauthorized_requests_is_logged_once_a_minute() {
     assert_eq!((&line["client"], &line["route"]), (&json!("127.0.0.1"), &json!("/v1/views")), "{line}");
     assert!(!logged.iter().any(|line| line.to_string().contains("lrd_wrong")), "{logged:?}");
 }
+
+#[tokio::test]
+async fn lines_have_the_names_of_the_common_schema_and_successes_are_sampled() {
+    let shop = shop("[log]\nformat = \"ecs\"\nrequests = 0.1\n");
+    drop(shop.open().await);
+    let log = shop.path().join("log");
+    let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.stderr(fs::File::create(&log).unwrap());
+    let mut program = Program::start(command);
+    let client = reqwest::Client::new();
+    for path in ["/v1/segments", "/v1/customers/nobody"] {
+        for _ in 0..100 {
+            client.get(format!("{}{path}", program.url)).send().await.unwrap();
+        }
+    }
+    drop(client);
+    program.stop();
+    let logged = json_lines(&log);
+    let of = |status: u32| logged.iter().filter(|line| line["http.response.status_code"] == status).count();
+    // Each thread logs every tenth success; a failure is always logged.
+    assert!((8..=12).contains(&of(200)), "{}", of(200));
+    assert_eq!(of(404), 100);
+    for line in &logged {
+        assert!(line["@timestamp"].is_string() && line["message"].is_string(), "{line}");
+        assert_eq!((&line["service.name"], &line["ecs.version"]), (&json!("larder"), &json!("8.11.0")));
+    }
+    let activated = logged.iter().find(|line| line["message"] == "snapshot activated").unwrap();
+    assert_eq!((&activated["log.level"], &activated["labels"]["publish"]), (&json!("info"), &json!(1)));
+}
