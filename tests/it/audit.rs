@@ -22,9 +22,7 @@ async fn audit_log_names_callers_features_and_customers() {
     ));
     drop(shop.open().await);
     let log = shop.path().join("log");
-    let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
-    command.stderr(fs::File::create(&log).unwrap());
-    let program = Program::start(command);
+    let program = Program::serve(&shop, &log);
     let client = reqwest::Client::new();
     let ask = async |name: &str, path: &str, body: Option<Value>| {
         let url = format!("{}{path}", program.url);

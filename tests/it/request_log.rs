@@ -1,7 +1,5 @@
 //! The access log: one line per request, at the configured level and in the configured format.
 
-use std::fs;
-
 use larder::config::Scope;
 use serde_json::json;
 
@@ -18,9 +16,7 @@ async fn request_is_logged_unless_filtered_out() {
         let shop = shop(&format!("[log]\nlevel = \"{level}\"\nformat = \"json\"\n{audit}"));
         drop(shop.open().await);
         let log = shop.path().join("log");
-        let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.stderr(fs::File::create(&log).unwrap());
-        let mut program = Program::start(command);
+        let mut program = Program::serve(&shop, &log);
         let client = reqwest::Client::new();
         let path = format!("{}/v1/customers/nobody%20here", program.url);
         let answer = client.get(path).header("x-request-id", "\"one\"").send().await.unwrap();
@@ -54,9 +50,7 @@ async fn client_of_unauthorized_requests_is_logged_once_a_minute() {
         keys(&[("all", &Scope::ALL)])
     ));
     let log = shop.path().join("log");
-    let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
-    command.stderr(fs::File::create(&log).unwrap());
-    let mut program = Program::start(command);
+    let mut program = Program::serve(&shop, &log);
     let client = reqwest::Client::new();
     for _ in 0..5 {
         let request = client.get(format!("{}/v1/views", program.url)).header("x-api-key", "lrd_wrong");
@@ -76,9 +70,7 @@ async fn lines_have_the_names_of_the_common_schema_and_successes_are_sampled() {
     let shop = shop("[log]\nformat = \"ecs\"\nrequests = 0.1\n");
     drop(shop.open().await);
     let log = shop.path().join("log");
-    let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
-    command.stderr(fs::File::create(&log).unwrap());
-    let mut program = Program::start(command);
+    let mut program = Program::serve(&shop, &log);
     let client = reqwest::Client::new();
     for path in ["/v1/segments", "/v1/customers/nobody"] {
         for _ in 0..100 {

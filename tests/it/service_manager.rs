@@ -46,9 +46,7 @@ async fn hangup_reloads_keys_and_does_not_end_the_service() {
     let shop = shop(&caller("old"));
     drop(shop.open().await);
     let (toml, log) = (shop.path().join("larder.toml"), shop.path().join("log"));
-    let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
-    command.stderr(fs::File::create(&log).unwrap());
-    let program = Program::start(command);
+    let program = Program::serve(&shop, &log);
     let client = reqwest::Client::new();
     let status = async |name: &str| {
         let request = client.get(format!("{}/v1/views", program.url)).bearer_auth(key(name));

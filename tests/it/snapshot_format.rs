@@ -105,9 +105,7 @@ async fn snapshot_of_a_newer_format_is_refused_by_name() {
     assert!(!evaluate.status.success() && error.contains(&refusal), "{error}");
 
     let log = shop.path().join("log");
-    let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
-    command.stderr(fs::File::create(&log).unwrap());
-    let program = Program::start(command);
+    let program = Program::serve(&shop, &log);
     let text =
         eventually(async || fs::read_to_string(&log).unwrap(), |text: &String| text.contains(&refusal));
     assert!(text.await.contains("ERROR"));

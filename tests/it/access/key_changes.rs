@@ -42,9 +42,7 @@ async fn changed_keys_apply_without_a_restart() {
     fs::write(&main, format!("include = [\"keys.toml\"]\n{settings}")).unwrap();
     let text = keys(READER);
     fs::write(&toml, &text).unwrap();
-    let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
-    command.stderr(fs::File::create(&log).unwrap());
-    let program = Program::start(command);
+    let program = Program::serve(&shop, &log);
     let client = reqwest::Client::new();
     let status = async |name: &str| {
         let request = client.get(format!("{}/v1/views", program.url)).bearer_auth(key(name));

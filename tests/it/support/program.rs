@@ -9,6 +9,8 @@ use std::{
 
 use serde_json::Value;
 
+use super::shop::Shop;
+
 /// A `larder serve` process; it is killed when dropped.
 pub(crate) struct Program {
     child: Child,
@@ -21,6 +23,13 @@ impl Program {
         let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
         let url = line.strip_prefix("listening on ").unwrap().to_owned();
         Self { child, url }
+    }
+
+    /// Starts the server of `shop` on a free port. Its log goes to the file `log`.
+    pub(crate) fn serve(shop: &Shop, log: &Path) -> Self {
+        let mut command = shop.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.stderr(fs::File::create(log).unwrap());
+        Self::start(command)
     }
 
     /// Stops the server with `SIGTERM` and waits until it has shut down.
