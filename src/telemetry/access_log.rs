@@ -111,20 +111,8 @@ impl AccessLogEntry<'_> {
     fn json(&self, time: impl FnOnce(&mut Vec<u8>), line: &mut Vec<u8>) {
         line.extend_from_slice(b"{\"timestamp\":\"");
         time(line);
-        line.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":");
-        quoted(self.request_id, line);
-        line.extend_from_slice(b",\"client\":");
-        quoted(self.client, line);
-        line.extend_from_slice(b",\"method\":");
-        quoted(self.method, line);
-        line.extend_from_slice(b",\"route\":");
-        quoted(self.route, line);
-        line.extend_from_slice(b",\"status\":");
-        number(self.status.into(), line);
-        if let Some(key) = self.key {
-            line.extend_from_slice(b",\"key\":");
-            quoted(key, line);
-        }
+        line.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\"");
+        self.members(["request_id", "client", "method", "route", "status", "key"], line);
         line.extend_from_slice(b",\"micros\":");
         number(self.micros, line);
         line.extend_from_slice(b",\"target\":");
@@ -139,25 +127,46 @@ impl AccessLogEntry<'_> {
         quoted(ecs::VERSION, line);
         line.extend_from_slice(b",\"service.name\":\"larder\",\"log.logger\":");
         quoted(TARGET, line);
-        line.extend_from_slice(b",\"http.request.id\":");
-        quoted(self.request_id, line);
-        line.extend_from_slice(b",\"client.address\":");
-        quoted(self.client, line);
-        line.extend_from_slice(b",\"http.request.method\":");
-        quoted(self.method, line);
-        line.extend_from_slice(b",\"http.route\":");
-        quoted(self.route, line);
-        line.extend_from_slice(b",\"http.response.status_code\":");
-        number(self.status.into(), line);
-        if let Some(key) = self.key {
-            line.extend_from_slice(b",\"user.name\":");
-            quoted(key, line);
-        }
-        // In nanoseconds.
+        let names = [
+            "http.request.id",
+            "client.address",
+            "http.request.method",
+            "http.route",
+            "http.response.status_code",
+            "user.name",
+        ];
+        self.members(names, line);
+        // The schema has durations in nanoseconds.
         line.extend_from_slice(b",\"event.duration\":");
         number(self.micros.saturating_mul(1_000), line);
         line.extend_from_slice(b"}\n");
     }
+
+    /// Appends the members of a JSON object that differ between formats by name alone: request id, client,
+    /// method, route, status, and the key if there is one.
+    fn members(&self, names: [&str; 6], line: &mut Vec<u8>) {
+        let [id, client, method, route, status, key] = names;
+        let mut text = |name: &str, value: &str| {
+            member(name, line);
+            quoted(value, line);
+        };
+        text(id, self.request_id);
+        text(client, self.client);
+        text(method, self.method);
+        text(route, self.route);
+        if let Some(value) = self.key {
+            text(key, value);
+        }
+        member(status, line);
+        number(self.status.into(), line);
+    }
+}
+
+/// Appends a comma and the name of a member. Names need no escaping.
+fn member(name: &str, line: &mut Vec<u8>) {
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(name.as_bytes());
+    line.extend_from_slice(b"\":");
 }
 
 fn number(number: u64, line: &mut Vec<u8>) {
