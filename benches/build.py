@@ -14,9 +14,9 @@ Both read CSV and JSON lines, set bad lines aside and count them, trim ids, drop
 count lines by kind and duplicate lines, compute with exact decimals the views profile, rfm (exact quintile
 edges) and behavior of src/views, and write Parquet: one typed row per customer, one row ready to serve (a
 JSON array per view), both sorted by id, and the members of each segment, best first. The models and the
-purchases of Larder, for which the script has no counterpart, are off. Larder alone records the cause of every bad line, SHA-256 of
-every raw file and part, checksums of every block, and keeps the last of several lines of a customer. At the
-end the results of both are compared customer by customer.
+purchases of Larder, for which the script has no counterpart, are off. Larder alone records the cause of every
+bad line, SHA-256 of every raw file and part, checksums of every block, and keeps the last of several lines of
+a customer. At the end the results of both are compared customer by customer.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 //! Large answers that a worker thread has begun and not sent yet.
 //!
-//! The more of them there are, the less of each is still in the processor's caches when it is sent. So a
-//! thread begins the next long request when few are left. Answers that clients take long to read do not
-//! count, so that such clients keep no others waiting.
+//! `benches/overload` shows that many of them cost throughput: the more there are, the less of each is still
+//! in the processor's caches when it is sent. So a thread begins the next long request when few are left.
+//! Answers that clients take long to read do not count, so that such clients keep no others waiting.
 
 use std::{
     collections::VecDeque,
