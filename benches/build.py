@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`larder build` against DuckDB, from the same raw files to the same views: time, memory, growth with size.
 
-    python3 benches/build.py [--lines 1000000 5000000 10000000] [--runs 3]
+    python3 benches/build.py [--lines 1000000 5000000 10000000] [--runs 3] [--busy]
 
 Builds Larder (`cargo bench --no-run --bench data`, which builds the binary too), generates a year of raw data
 with N/10 customers for each N, and runs `larder build` and a DuckDB script in turn, each in its own process,
@@ -17,6 +17,9 @@ JSON array per view), both sorted by id, and the members of each segment, best f
 purchases of Larder, for which the script has no counterpart, are off. Larder alone records the cause of every
 bad line, SHA-256 of every raw file and part, checksums of every block, and keeps the last of several lines of
 a customer. At the end the results of both are compared customer by customer.
+
+`--busy` also prints the mean number of runnable threads in each stage of Larder, from samples of the states of
+all threads every 50 ms.
 """
 
 import argparse
@@ -26,9 +29,13 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import venv
 from pathlib import Path
+
+# Interval of the samples of runnable threads.
+SAMPLE_SECONDS = 0.05
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -369,14 +376,49 @@ def python_with_duckdb(folder):
     return python
 
 
-def run(command, log, environment=None):
-    """Runs a child process and returns its seconds, peak memory in GiB and output."""
+def runnable_threads(pid):
+    """Returns the number of threads of a process that run or wait for a processor."""
+    count = 0
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        try:
+            # The name of the thread, in parentheses, may contain spaces.
+            count += stat.read_text().rpartition(")")[2].split()[0] == "R"
+        except OSError:
+            pass  # The thread has ended.
+    return count
+
+
+def sample_threads(pid, since, ended, samples):
+    """Appends the seconds since `since` and the number of runnable threads, until `ended` is set."""
+    while not ended.wait(SAMPLE_SECONDS):
+        samples.append((time.perf_counter() - since, runnable_threads(pid)))
+
+
+def busy_by_stage(samples, stages):
+    """Returns the mean number of runnable threads by stage. The first stage begins with the process."""
+    means, begin = {}, 0
+    for name, seconds in stages.items():
+        counts = [count for at, count in samples if begin <= at < begin + seconds]
+        begin += seconds
+        # A stage that is shorter than the interval may have no sample.
+        means[name] = statistics.mean(counts) if counts else None
+    return means
+
+
+def run(command, log, environment=None, samples=None):
+    """Runs a child process and returns its seconds, peak memory in GiB and output. Samples the runnable
+    threads into the list `samples`, if one is given."""
     with open(log, "w+") as output:
         since = time.perf_counter()
         child = subprocess.Popen(
             [str(part) for part in command], stdout=output, stderr=subprocess.STDOUT, env=environment
         )
+        ended = threading.Event()
+        if samples is not None:
+            arguments = (child.pid, since, ended, samples)
+            threading.Thread(target=sample_threads, args=arguments, daemon=True).start()
         _, status, usage = os.wait4(child.pid, 0)
+        ended.set()
         seconds = time.perf_counter() - since
         child.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
@@ -414,10 +456,13 @@ def measure(lines, arguments, generator, larder, python, folder):
     for _ in range(arguments.runs):
         shutil.rmtree(lake, ignore_errors=True)
         os.sync()  # Files of the previous run are written before this run is timed.
-        seconds, peak, _ = run([larder, "--config", config, "build", "--no-publish"], folder / "larder.log")
+        samples = [] if arguments.busy else None
+        command = [larder, "--config", config, "build", "--no-publish"]
+        seconds, peak, _ = run(command, folder / "larder.log", samples=samples)
         (manifest,) = lake.glob("snapshots/*/manifest.json")
         stages = {stage["name"]: stage["seconds"] for stage in json.loads(manifest.read_text())["stages"]}
-        results["larder"].append({"seconds": seconds, "peak": peak, "stages": stages})
+        busy = busy_by_stage(samples, stages) if arguments.busy else {}
+        results["larder"].append({"seconds": seconds, "peak": peak, "stages": stages, "busy": busy})
         for file in folder.glob("duckdb*.parquet"):
             file.unlink()
         os.sync()
@@ -518,6 +563,21 @@ def report(sizes, arguments):
         table(head, [[stage] + [f"{stages[stage]:.2f}" for stages in medians] for stage in medians[0]])
 
 
+def report_busy(sizes):
+    """Prints the mean number of runnable threads in each stage of Larder, over all runs."""
+    say("Mean number of runnable threads of Larder by stage, sampled every 50 ms:")
+    say()
+    head = ["stage"] + [f"{size['lines']:,} lines" for size in sizes]
+    rows = []
+    for stage in sizes[0]["larder"][0]["busy"]:
+        row = [stage]
+        for size in sizes:
+            means = [run["busy"][stage] for run in size["larder"] if run["busy"].get(stage) is not None]
+            row.append(f"{statistics.mean(means):.1f}" if means else "")
+        rows.append(row)
+    table(head, rows)
+
+
 def main():
     if sys.argv[1:2] == ["--peer"]:
         raw, out, threads, memory, scratch = sys.argv[2:]
@@ -529,6 +589,7 @@ def main():
     parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000, 5_000_000, 10_000_000])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--busy", action="store_true", help="print the runnable threads by stage of Larder")
     parser.add_argument(
         "--dir", type=Path, default=REPOSITORY / "target" / "bench-build", help="working folder"
     )
@@ -539,6 +600,8 @@ def main():
     python = python_with_duckdb(folder)
     sizes = [measure(lines, arguments, generator, larder, python, folder) for lines in arguments.lines]
     report(sizes, arguments)
+    if arguments.busy:
+        report_busy(sizes)
     for name in ("raw", "lake", "staging", "duckdb.tmp"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for file in folder.glob("duckdb*.parquet"):
