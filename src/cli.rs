@@ -269,7 +269,8 @@ fn run(cli: Cli, facts: &Arc<RunFacts>) -> anyhow::Result<()> {
     let threads = runtime_threads(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let setup = Arc::new(Setup { config, settings, overrides, facts: Arc::clone(facts) });
-    runtime.context("cannot start the async runtime")?.block_on(async move {
+    let runtime = runtime.context("cannot start the async runtime")?;
+    let result = runtime.block_on(async move {
         match cli.command {
             #[cfg(feature = "build")]
             Command::Demo(args) => Box::pin(demo::run(args, &setup)).await,
@@ -299,7 +300,12 @@ fn run(cli: Cli, facts: &Arc<RunFacts>) -> anyhow::Result<()> {
             Command::Doctor(args) => Box::pin(doctor::run(&args, &setup)).await,
             Command::Openapi(args) => openapi::run(args),
         }
-    })
+    });
+    if result.is_err() {
+        // The threads of a build that was stopped may be busy for long. Dropping the runtime waits for them.
+        runtime.shutdown_background();
+    }
+    result
 }
 
 /// Adds the most similar variables to the error about an unknown environment variable.

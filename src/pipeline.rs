@@ -38,9 +38,10 @@ mod segments;
 mod staged_table;
 mod staging;
 mod subject;
+mod view_files;
 
-pub use build::Built;
 use build::{Build, Lakes};
+pub use build::{Built, ViewPlan};
 pub use error::{BuildError, NamedAudienceError, ViewError};
 pub use features::{FeaturesFile, features};
 use raw::{RawError, TableSpec, files::RawFile};

@@ -18,6 +18,8 @@ use crate::{
     telemetry::Progress,
 };
 
+mod explain;
+
 /// Build a snapshot from raw files and publish it
 ///
 /// Reads the configured raw tables, runs all views, writes an immutable snapshot to the lake and makes it the
@@ -35,6 +37,9 @@ pub(super) struct Args {
     /// Build without publishing
     #[arg(long)]
     no_publish: bool,
+    /// Print time, rows, bytes written and peak memory of each stage, and the plan of each view
+    #[arg(long)]
+    explain: bool,
     /// Publish even if the current snapshot has a later as-of time or the build fails a quality check
     #[arg(long)]
     force: bool,
@@ -70,6 +75,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         let _log = crate::telemetry::start_log(&setup.config.log)?;
         let mut options = Vec::new();
         options.extend(args.no_publish.then(|| "--no-publish".into()));
+        options.extend(args.explain.then(|| "--explain".into()));
         options.extend(args.force.then(|| "--force".into()));
         options
             .extend(args.metrics.file().into_iter().flat_map(|file| ["--metrics-file".into(), file.into()]));
@@ -130,6 +136,9 @@ async fn once(args: &Args, setup: &Setup, snapshot: &mut Option<SnapshotId>) -> 
     setup.facts.built(&built.manifest);
     *snapshot = Some(built.manifest.id.clone());
     summary(&built)?;
+    if args.explain {
+        explain::print(&built)?;
+    }
     if args.no_publish {
         table::line(&format!(
             "built {}; run `larder publish {}` to publish it",

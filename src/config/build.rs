@@ -15,8 +15,8 @@ pub struct BuildConfig {
     /// Default: `"1GiB"`.
     #[serde(deserialize_with = "bytes")]
     pub memory: u64,
-    /// Memory limit of the whole process. A view that exceeds the limit is stopped, and the error names the
-    /// view.
+    /// Limit of the resident memory of a build, in every stage. A build above the limit is stopped, and the
+    /// error names the stage. The memory is sampled, so a build may be above the limit for a moment.
     ///
     /// Default: `"3GiB"`.
     #[serde(deserialize_with = "bytes")]

@@ -42,11 +42,14 @@ use crate::{
 mod clock;
 mod erased_meanwhile;
 mod manifest;
+mod memory_watch;
 mod outputs;
 mod setup;
 mod write;
 
 use clock::StageClock;
+use memory_watch::MemoryWatch;
+pub use outputs::ViewPlan;
 use outputs::{ChurnStage, Computed, StagedTables, ViewOutputs};
 pub(super) use setup::scratch;
 
@@ -62,6 +65,8 @@ fn models(config: &Config) -> Vec<ViewDefinition> {
 pub struct Built {
     /// Manifest of the new snapshot.
     pub manifest: Manifest,
+    /// Plans of the views, in the order in which they ran.
+    pub plans: Vec<ViewPlan>,
 }
 
 impl Built {
@@ -103,24 +108,27 @@ pub(super) struct Build<'a> {
 }
 
 impl<'a> Build<'a> {
-    /// Runs all stages. Removes the data files again if one of them cannot be written.
+    /// Runs all stages, and stops them at the memory limit. Removes the data files again if one of them
+    /// cannot be written.
     pub(super) async fn run(
         lakes: Lakes<'a>,
         config: &'a Config,
         as_of: Option<DateTime<Utc>>,
         progress: &'a Progress,
     ) -> Result<Built, BuildError> {
-        let mut clock = StageClock::start();
+        let memory = Arc::new(MemoryWatch::start(config.build.memory_limit));
+        let mut clock = StageClock::start(Arc::clone(&memory));
         let build = Self::prepare(lakes, config, progress).await?;
-        let computed = Box::pin(build.compute(as_of, &mut clock)).await?;
+        let mut computed = Box::pin(memory.guard(progress, build.compute(as_of, &mut clock))).await?;
         let id = SnapshotId::generate(computed.as_of)?;
         let target = SnapshotTarget { lake: lakes.snapshots, id: &id };
-        let written = Box::pin(build.write(target, computed, &mut clock)).await;
+        let plans = std::mem::take(&mut computed.plans);
+        let written = Box::pin(memory.guard(progress, build.write(target, computed, &mut clock))).await;
         if written.is_err() {
             parts::discard(target).await;
         }
         let manifest = written?.manifest(&clock.stages);
-        Ok(Built { manifest: Box::pin(build.finish(manifest)).await? })
+        Ok(Built { manifest: Box::pin(build.finish(manifest)).await?, plans })
     }
 
     /// Checks the configuration and lists the raw files. Views are parsed here, so that a mistake in a view
@@ -139,7 +147,7 @@ impl<'a> Build<'a> {
         let partitions = setup::partitions(&raw_files.files);
         let threads = setup::threads(config);
         open_files::check(threads)?;
-        let memory = setup::memory_limits(config);
+        let memory = config.build.memory;
         let session = Session::new(partitions, memory, scratch.path().to_path_buf(), DateTime::UNIX_EPOCH)?;
         let reads = session.all_reads(&views)?;
         let order = query::run_order(&views, &reads)?;
@@ -169,16 +177,17 @@ impl<'a> Build<'a> {
         clock: &mut StageClock,
     ) -> Result<Computed, BuildError> {
         let lines = self.read_lines().await?;
-        clock.lap("raw");
+        clock.lap("raw", Some(lines.counts.values().map(|counts| counts.lines).sum()));
         let newest_event = || lines.newest.and_then(DateTime::from_timestamp_micros);
         let as_of = as_of.or_else(newest_event).ok_or(BuildError::NoEvents)?;
         let mut tables = self.derive_tables(lines, as_of).await?;
-        clock.lap("staging");
+        clock.lap("staging", Some(tables.rows()));
         let session = self.open_session(as_of, &tables.files).await?;
-        let views = self.run_views(&session, clock).await?;
+        let mut views = self.run_views(&session, clock).await?;
+        let plans = std::mem::take(&mut views.plans);
         let churn = if self.config.churn.enabled {
             let churn = self.churn(&session, as_of, &tables.spilled, &views).await?;
-            clock.lap("model churn");
+            clock.lap("model churn", churn.model.as_ref().map(|model| model.files.rows()));
             churn
         } else {
             ChurnStage::default()
@@ -186,7 +195,7 @@ impl<'a> Build<'a> {
         let recommended = if self.config.recommendations.enabled {
             let (recommended, warning) = self.recommend(as_of, &tables.files).await?;
             tables.warnings.extend(warning);
-            clock.lap("recommendations");
+            clock.lap("recommendations", Some(recommended.files.rows()));
             Some(recommended)
         } else {
             None
@@ -201,15 +210,25 @@ impl<'a> Build<'a> {
             models.churn = Some(model.card);
             let mut definition = model.definition;
             self.personal.mark_model(&mut definition);
-            served.push(ServedView { definition, file: model.file });
+            served.push(ServedView { definition, files: model.files });
         }
         if let Some(recommended) = &recommended {
             models.recommendations = Some(recommended.card.clone());
-            let (mut definition, file) = (recommended.view.clone(), recommended.file.clone());
+            let (mut definition, files) = (recommended.view.clone(), recommended.files.clone());
             self.personal.mark_model(&mut definition);
-            served.push(ServedView { definition, file });
+            served.push(ServedView { definition, files });
         }
-        Ok(Computed { as_of, customers, session, views: served, models, recommended, tables, warnings })
+        Ok(Computed {
+            as_of,
+            customers,
+            session,
+            views: served,
+            plans,
+            models,
+            recommended,
+            tables,
+            warnings,
+        })
     }
 
     /// Reads all raw files and spills the valid lines to temporary files.
@@ -274,7 +293,7 @@ impl<'a> Build<'a> {
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
     ) -> Result<Session, BuildError> {
         let scratch = self.scratch.path();
-        let memory = setup::memory_limits(self.config);
+        let memory = self.config.build.memory;
         let session = Session::new(self.partitions, memory, scratch.to_path_buf(), as_of)?;
         for (name, files) in tables {
             session.register(name, StagedTable::partitioned(files.clone()))?;
@@ -289,19 +308,20 @@ impl<'a> Build<'a> {
     /// Runs the views in order, and registers each one for the views that read it.
     async fn run_views(&self, session: &Session, clock: &mut StageClock) -> Result<ViewOutputs, BuildError> {
         let mut definitions = self.views.clone();
-        let mut files = BTreeMap::new();
+        let (mut files, mut plans) = (BTreeMap::new(), Vec::new());
         for at in &self.order {
             let view = &mut definitions[*at];
             let stage = format!("view {}", view.name);
             self.progress.enter(&stage, 0);
-            let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
-            self.personal.mark(view, &file.schema)?;
-            required_columns::check(view, &file.schema)?;
-            session.register(&view.name, StagedTable::whole(file.clone(), !view.step))?;
-            files.insert(*at, file);
-            clock.lap(&stage);
+            let run = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
+            self.personal.mark(view, &run.files.schema)?;
+            required_columns::check(view, &run.files.schema)?;
+            session.register(&view.name, StagedTable::of_view(&run.files))?;
+            clock.lap(&stage, Some(run.files.rows()));
+            plans.push(ViewPlan { view: view.name.clone(), plan: run.plan });
+            files.insert(*at, run.files);
         }
-        Ok(ViewOutputs { definitions, files })
+        Ok(ViewOutputs { definitions, files, plans })
     }
 
     /// Trains the churn model, stages and registers its view, and removes the spilled lines.
@@ -318,7 +338,7 @@ impl<'a> Build<'a> {
             views: &views.definitions,
             order: &self.order,
             reads: &self.reads,
-            memory: setup::memory_limits(self.config),
+            memory: self.config.build.memory,
             scratch: self.scratch.path(),
         };
         let served = views.definitions.iter().enumerate().filter(|(_, view)| !view.step);
@@ -329,7 +349,7 @@ impl<'a> Build<'a> {
         let mut warnings = Vec::new();
         let model = Box::pin(churn::build(&known, &self.config.churn, &mut warnings)).await?;
         if let Some(model) = &model {
-            session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
+            session.register(churn::VIEW, StagedTable::of_view(&model.files))?;
         }
         spilled.remove()?;
         Ok(ChurnStage { model, warnings })

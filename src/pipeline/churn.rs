@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::Schema;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{BuildError, past::Past, query::Session, staging::derive::StagedFile};
+use super::{BuildError, past::Past, query::Session, view_files::ViewFiles};
 use crate::{
     config::ChurnConfig,
     snapshot::{
@@ -58,7 +58,7 @@ pub(super) use view_rows::{VIEW, definition};
 /// The staged view and its model card.
 pub(super) struct ChurnOutput {
     pub(super) definition: ViewDefinition,
-    pub(super) file: StagedFile,
+    pub(super) files: ViewFiles,
     pub(super) card: ChurnModel,
 }
 
@@ -166,9 +166,9 @@ pub(super) async fn build(
         scratch: context.past.scratch,
     };
     let scored = scoring.run()?;
-    let file = scored.file.clone();
+    let files = scored.files.clone();
     let card = trained.card(config, &sources, partitions, scored);
-    Ok(Some(ChurnOutput { definition: definition(), file, card }))
+    Ok(Some(ChurnOutput { definition: definition(), files, card }))
 }
 
 /// Reads the training cuts at `times`.

@@ -27,9 +27,32 @@ pub enum BuildError {
     /// There is no valid event and no as-of time.
     #[error("the raw data has no valid event to take as_of from; all lines are bad, or there are no lines")]
     NoEvents,
+    /// The process used more memory than allowed.
+    #[error(
+        "{stage}: the process used {used} MiB of memory, more than memory_limit in [build] ({limit} MiB); \
+         raise memory_limit if the machine has more memory, or lower threads in [build]{}",
+        advice(stage)
+    )]
+    Memory {
+        /// Stage of the build.
+        stage: String,
+        /// Memory in use, in MiB.
+        used: u64,
+        /// Limit in MiB.
+        limit: u64,
+    },
     /// A thread of the build panicked.
     #[error("a thread of the build panicked")]
     Thread(#[from] tokio::task::JoinError),
+}
+
+/// Returns advice about the memory of `stage`.
+fn advice(stage: &str) -> &'static str {
+    if stage.starts_with("view ") {
+        "; in a view, a COUNT(DISTINCT …) over many groups is a common cause: group twice instead"
+    } else {
+        ""
+    }
 }
 
 /// Error in the configuration of a named audience.
@@ -108,15 +131,12 @@ pub enum ViewError {
     SegmentName { name: String },
     #[error("views {} depend on each other in a cycle", views.join(", "))]
     Circle { views: Vec<String> },
-    #[error(
-        "view {view}: the process used {used} MiB, more than [build] memory_limit ({limit} MiB); a \
-         COUNT(DISTINCT …) over many groups is a common cause: group twice instead"
-    )]
-    Memory { view: String, used: u64, limit: u64 },
     #[error("view {view}: more memory than [build] memory is needed, and the operator cannot spill: {why}")]
     Exhausted { view: String, why: String },
     #[error("view {view}: cannot read its Parquet files in {place}: {why}")]
     Parquet { view: String, place: String, why: String },
+    #[error("a thread of the build panicked")]
+    Thread(#[from] tokio::task::JoinError),
     #[error(transparent)]
     Staging(#[from] RawError),
     #[error("cannot encode the values of type {0}")]

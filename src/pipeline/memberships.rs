@@ -15,7 +15,8 @@ use super::{
     error::{BuildError, ViewError},
     parts::ServedView,
     query::Session,
-    staging::{StagedFile, create, staging},
+    staging::staging,
+    view_files::{ViewFileWriter, ViewFiles},
 };
 use crate::{
     audience::Bitmap,
@@ -79,16 +80,15 @@ pub(super) async fn stage(
     let schema = schema(audiences.iter().any(|audience| audience.is_personal));
     let path = scratch.join(format!("view-{SEGMENTS_VIEW}.arrow"));
     let unwritten = |error: ArrowError| staging(&path, error);
-    let mut writer = create(&path, &schema)?;
+    let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
     let mut customers = session.query(SEGMENTS_VIEW, &sql).await?;
     let mut rows = 0;
     while let Some(batch) = customers.next().await {
         let batch = batch.map_err(failed)?;
-        writer.write(&names(&batch, rows, audiences, &schema).map_err(unwritten)?).map_err(unwritten)?;
+        writer.write(&names(&batch, rows, audiences, &schema).map_err(unwritten)?)?;
         rows += batch.num_rows();
     }
-    writer.finish().map_err(unwritten)?;
-    Ok(ServedView { definition: definition(), file: StagedFile { path, schema, rows } })
+    Ok(ServedView { definition: definition(), files: ViewFiles::sorted(writer.finish()?) })
 }
 
 fn schema(has_personal: bool) -> SchemaRef {

@@ -1,29 +1,37 @@
 //! Writer of a snapshot's parts: joins the staged views by customer and writes them as typed `customers`
 //! parts and as `rows` parts, whose rows are ready to serve.
+//!
+//! The sorted ids of all customers say where each part begins. So parts are written independently of each
+//! other, several at a time.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray},
+    array::{Array, ArrayRef, RecordBatch, StringArray, StructArray},
     buffer::NullBuffer,
     datatypes::{DataType, Field, Schema, SchemaRef},
+    error::ArrowError,
 };
-use futures::StreamExt;
+use datafusion::common::runtime::SpawnedTask;
+use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::{
     encode,
     error::{BuildError, ViewError},
-    query::Session,
     raw::RawError,
-    staging::StagedFile,
+    view_files::{CustomerRange, ViewFiles},
 };
 use crate::{
     config::Config,
-    feature::{Feature, FeatureView},
+    feature::{Feature, FeatureView, PackedTexts},
     lake::Lake,
     snapshot::{
         FileEntry, FileKind, Forgotten, SnapshotError, SnapshotId, Warning,
@@ -33,9 +41,15 @@ use crate::{
     views::{self, ViewDefinition},
 };
 
-mod view_cursor;
+mod part_view;
 
-use view_cursor::ViewCursor;
+use part_view::{PartView, ViewFigures, ViewSource};
+
+/// Number of customers that are joined at a time.
+const CHUNK: usize = 8_192;
+/// Memory of a part that is being written, relative to its staged rows: the rows, their copy in the order of
+/// ids, and the columns of the typed part.
+const PART_COPIES: u64 = 3;
 
 /// A snapshot being written.
 #[derive(Debug, Clone, Copy)]
@@ -48,14 +62,14 @@ pub(super) struct SnapshotTarget<'a> {
 #[derive(Debug)]
 pub(super) struct ServedView {
     pub(super) definition: ViewDefinition,
-    pub(super) file: StagedFile,
+    pub(super) files: ViewFiles,
 }
 
 impl ServedView {
     /// Returns the view's entry in the manifest.
     pub(super) fn feature_view(&self, config: &Config) -> FeatureView {
         let view = &self.definition;
-        let features = self.file.schema.fields().iter().skip(1).map(|field| {
+        let features = self.files.schema.fields().iter().skip(1).map(|field| {
             let note = view.columns.get(field.name());
             Feature {
                 name: field.name().clone(),
@@ -78,6 +92,34 @@ impl ServedView {
     }
 }
 
+/// Customers and views of the parts of a snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartsInput<'a> {
+    pub(super) target: SnapshotTarget<'a>,
+    /// Ids of all customers, sorted.
+    pub(super) ids: &'a Arc<PackedTexts>,
+    pub(super) views: &'a [FeatureView],
+    /// Staged rows of each of `views`, whose features may be some of the staged ones.
+    pub(super) staged: &'a [ViewFiles],
+    pub(super) forgotten: &'a Arc<Forgotten>,
+    /// Whether to write `rows` parts too.
+    pub(super) with_rows: bool,
+    pub(super) threads: usize,
+    /// Memory for the parts that are written at the same time, in bytes. One part is written in any case.
+    pub(super) memory: u64,
+}
+
+impl PartsInput<'_> {
+    /// Returns the number of parts to write at a time. Two threads are busy with a part: one for each kind.
+    fn at_a_time(&self) -> usize {
+        let staged: u64 = self.staged.iter().map(ViewFiles::bytes).sum();
+        let customers = self.ids.len().max(1) as u64;
+        let part = staged.saturating_mul(PART_COPIES) / customers * PART_ROWS as u64;
+        let fitting = usize::try_from(self.memory / part.max(1)).unwrap_or(usize::MAX);
+        fitting.clamp(1, self.threads.div_ceil(2).max(1))
+    }
+}
+
 /// The written parts of a snapshot.
 #[derive(Debug)]
 pub(super) struct WrittenParts {
@@ -95,88 +137,41 @@ struct CustomerChunk {
     views: Vec<(Vec<ArrayRef>, NullBuffer)>,
 }
 
-/// Writes the `customers` and `rows` parts, each kind in its own task. `staged` holds a file for each of
-/// `views`.
-pub(super) async fn write(
-    target: SnapshotTarget<'_>,
-    session: &Session,
-    views: &[FeatureView],
-    staged: &[StagedFile],
-    forgotten: &Arc<Forgotten>,
-    progress: &Progress,
-) -> Result<WrittenParts, BuildError> {
-    let mut cursors = cursors(views, staged, forgotten)?;
-    let (typed_send, typed_receive) = mpsc::channel(4);
-    let (rows_send, rows_receive) = mpsc::channel(4);
-    let (lake, id) = (target.lake, target.id);
-    let typed_schema = customers_schema(views, &cursors);
-    let typed = tokio::spawn(write_customers(lake.clone(), id.clone(), typed_schema, typed_receive));
-    let names: Vec<String> = views.iter().map(|view| view.name.clone()).collect();
-    let rows = tokio::spawn(write_rows(lake.clone(), id.clone(), names, rows_receive));
-    let customers = send_chunks(session, &mut cursors, vec![typed_send, rows_send], progress).await?;
-    let (typed, rows) = (typed.await?, rows.await?);
-    let null_shares =
-        cursors.iter().zip(views).flat_map(|(cursor, view)| cursor.null_shares(view, customers)).collect();
-    let mut files = typed?;
-    files.extend(rows?);
-    let warnings =
-        cursors.into_iter().zip(views).filter_map(|(cursor, view)| cursor.warning(&view.name)).collect();
-    Ok(WrittenParts { files, warnings, null_shares })
-}
-
-/// Writes `customers` parts alone, with the features of `views`, which may be some of those in `staged`.
-pub(super) async fn write_typed(
-    target: SnapshotTarget<'_>,
-    session: &Session,
-    views: &[FeatureView],
-    staged: &[StagedFile],
-    forgotten: &Arc<Forgotten>,
-) -> Result<Vec<FileEntry>, BuildError> {
-    let mut cursors = cursors(views, staged, forgotten)?;
-    let (send, receive) = mpsc::channel(4);
-    let schema = customers_schema(views, &cursors);
-    let typed = tokio::spawn(write_customers(target.lake.clone(), target.id.clone(), schema, receive));
-    send_chunks(session, &mut cursors, vec![send], &Progress::default()).await?;
-    typed.await?
-}
-
-fn cursors(
-    views: &[FeatureView],
-    staged: &[StagedFile],
-    forgotten: &Arc<Forgotten>,
-) -> Result<Vec<ViewCursor>, RawError> {
-    views.iter().zip(staged).map(|(view, file)| ViewCursor::new(view, file, forgotten)).collect()
-}
-
-/// Sends all customers with their views to each of `writers`. Returns the number of customers.
-async fn send_chunks(
-    session: &Session,
-    cursors: &mut [ViewCursor],
-    writers: Vec<mpsc::Sender<Arc<CustomerChunk>>>,
-    progress: &Progress,
-) -> Result<u64, BuildError> {
-    let mut customers = 0;
-    let sql = "SELECT customer_id FROM customers ORDER BY customer_id";
-    let mut known = session.query("customers", sql).await?;
-    while let Some(batch) = known.next().await {
-        let batch = batch
-            .map_err(|source| ViewError::Sql { view: "customers".to_owned(), source: Box::new(source) })?;
-        let ids = batch.column(0).as_string::<i32>().clone();
-        if ids.is_empty() {
-            continue;
-        }
-        customers += ids.len() as u64;
-        let aligned: Result<Vec<_>, RawError> = cursors.iter_mut().map(|cursor| cursor.align(&ids)).collect();
-        let chunk = Arc::new(CustomerChunk { ids, views: aligned? });
-        for writer in &writers {
-            // If a writer has hung up, it has failed. Awaiting its task returns the error.
-            if writer.send(Arc::clone(&chunk)).await.is_err() {
-                return Ok(customers);
-            }
-        }
-        progress.done.store(customers, Ordering::Relaxed);
+/// Writes the parts, several at a time.
+pub(super) async fn write(input: PartsInput<'_>, progress: &Progress) -> Result<WrittenParts, BuildError> {
+    let sources: Result<Vec<ViewSource>, RawError> =
+        input.views.iter().zip(input.staged).map(|(view, files)| ViewSource::new(view, files)).collect();
+    let sources = sources?;
+    let names = input.views.iter().map(|view| view.name.as_str());
+    let writer = Arc::new(PartsWriter {
+        lake: input.target.lake.clone(),
+        id: input.target.id.clone(),
+        ids: Arc::clone(input.ids),
+        typed_schema: typed_schema(&sources),
+        rows_schema: input.with_rows.then(|| rows_schema(names)),
+        sources,
+        forgotten: Arc::clone(input.forgotten),
+        done: Arc::clone(&progress.done),
+    });
+    // Without customers, the rows of the views are still counted.
+    let parts = input.ids.len().div_ceil(PART_ROWS).max(1);
+    let mut written = stream::iter(0..parts)
+        .map(|part| SpawnedTask::spawn(Arc::clone(&writer).write_part(part)))
+        .buffered(input.at_a_time());
+    let (mut typed, mut rows) = (Vec::new(), Vec::new());
+    let mut figures = vec![ViewFigures::default(); input.views.len()];
+    while let Some(part) = written.next().await {
+        let part = part??;
+        typed.extend(part.typed);
+        rows.extend(part.rows);
+        figures.iter_mut().zip(part.figures).for_each(|(all, of_part)| all.add(of_part));
     }
-    Ok(customers)
+    typed.extend(rows);
+    let customers = input.ids.len() as u64;
+    let shares =
+        input.views.iter().zip(&figures).flat_map(|(view, figures)| figures.null_shares(view, customers));
+    let warnings = input.views.iter().zip(&figures).filter_map(|(view, figures)| figures.warning(&view.name));
+    Ok(WrittenParts { files: typed, null_shares: shares.collect(), warnings: warnings.collect() })
 }
 
 /// Removes the files that a failed build wrote.
@@ -189,122 +184,144 @@ pub(super) async fn discard(target: SnapshotTarget<'_>) {
     }
 }
 
-fn customers_schema(views: &[FeatureView], cursors: &[ViewCursor]) -> SchemaRef {
-    let structs =
-        views.iter().zip(cursors).filter(|(view, _)| !view.features.is_empty()).map(|(view, cursor)| {
-            Field::new(&view.name, DataType::Struct(cursor.schema.fields()[1..].to_vec().into()), true)
-        });
+fn typed_schema(sources: &[ViewSource]) -> SchemaRef {
+    let structs = sources.iter().filter(|source| source.has_features()).map(|source| {
+        Field::new(&source.name, DataType::Struct(source.schema.fields()[1..].to_vec().into()), true)
+    });
     Arc::new(Schema::new(
         [Field::new(ID, DataType::Utf8, false)].into_iter().chain(structs).collect::<Vec<_>>(),
     ))
 }
 
-async fn write_customers(
+/// Writer of all parts.
+struct PartsWriter {
     lake: Lake,
     id: SnapshotId,
-    schema: SchemaRef,
-    mut chunks: mpsc::Receiver<Arc<CustomerChunk>>,
-) -> Result<Vec<FileEntry>, BuildError> {
-    let mut parts = PartFiles::new(lake, id, FileKind::Customers, "customers", Arc::clone(&schema));
-    while let Some(chunk) = chunks.recv().await {
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
-        let with_features = chunk.views.iter().filter(|(columns, _)| !columns.is_empty());
-        for ((view, present), field) in with_features.zip(&schema.fields()[1..]) {
-            let DataType::Struct(fields) = field.data_type() else { continue };
-            columns.push(Arc::new(StructArray::new(fields.clone(), view.clone(), Some(present.clone()))));
+    ids: Arc<PackedTexts>,
+    sources: Vec<ViewSource>,
+    typed_schema: SchemaRef,
+    rows_schema: Option<SchemaRef>,
+    forgotten: Arc<Forgotten>,
+    /// Number of customers that are done.
+    done: Arc<AtomicU64>,
+}
+
+/// The files of one part, and figures of each view. There are no files without customers.
+struct WrittenPart {
+    typed: Option<FileEntry>,
+    rows: Option<FileEntry>,
+    figures: Vec<ViewFigures>,
+}
+
+impl PartsWriter {
+    /// Joins the views for the customers of `part` and writes them, each kind of file in its own task.
+    async fn write_part(self: Arc<Self>, part: usize) -> Result<WrittenPart, BuildError> {
+        let first = part * PART_ROWS;
+        let end = (first + PART_ROWS).min(self.ids.len());
+        let range = CustomerRange {
+            from: (part > 0).then(|| self.ids.get(first)),
+            until: (end < self.ids.len()).then(|| self.ids.get(end)),
+        };
+        let views = self.sources.iter().map(|source| PartView::read(source, range, &self.forgotten));
+        let mut views = views.collect::<Result<Vec<_>, RawError>>()?;
+        let (send, receive) = mpsc::channel(2);
+        let typed = SpawnedTask::spawn(Arc::clone(&self).write_typed(part, receive));
+        let (mut writers, mut rows) = (vec![send], None);
+        if let Some(schema) = &self.rows_schema {
+            let (send, receive) = mpsc::channel(2);
+            rows = Some(SpawnedTask::spawn(Arc::clone(&self).write_rows(part, Arc::clone(schema), receive)));
+            writers.push(send);
         }
-        let batch =
-            RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
-        parts.write(batch).await?;
-    }
-    parts.finish().await
-}
-
-async fn write_rows(
-    lake: Lake,
-    id: SnapshotId,
-    views: Vec<String>,
-    mut chunks: mpsc::Receiver<Arc<CustomerChunk>>,
-) -> Result<Vec<FileEntry>, BuildError> {
-    let schema = rows_schema(views.iter().map(String::as_str));
-    let mut parts = PartFiles::new(lake, id, FileKind::Rows, "rows", Arc::clone(&schema));
-    while let Some(chunk) = chunks.recv().await {
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
-        for (view, present) in &chunk.views {
-            let texts = encode::rows(view, |row| present.is_valid(row), chunk.ids.len())
-                .map_err(ViewError::Encode)?;
-            columns.push(Arc::new(texts));
-        }
-        let batch =
-            RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
-        parts.write(batch).await?;
-    }
-    parts.finish().await
-}
-
-/// Writer of the parts of one kind. Begins a new part after [`PART_ROWS`] customers.
-struct PartFiles {
-    lake: Lake,
-    id: SnapshotId,
-    kind: FileKind,
-    folder: &'static str,
-    schema: SchemaRef,
-    open: Option<PartWriter>,
-    files: Vec<FileEntry>,
-}
-
-impl PartFiles {
-    fn new(lake: Lake, id: SnapshotId, kind: FileKind, folder: &'static str, schema: SchemaRef) -> Self {
-        Self { lake, id, kind, folder, schema, open: None, files: Vec::new() }
+        self.send_chunks(first..end, &mut views, writers).await?;
+        let typed = typed.await??;
+        let rows = match rows {
+            Some(rows) => rows.await??,
+            None => None,
+        };
+        Ok(WrittenPart { typed, rows, figures: views.into_iter().map(PartView::finish).collect() })
     }
 
-    fn failed(&self, error: arrow::error::ArrowError) -> SnapshotError {
-        SnapshotError::Write { object: self.folder.to_owned(), source: error.into() }
-    }
-
-    async fn write(&mut self, batch: RecordBatch) -> Result<(), BuildError> {
-        let mut start = 0;
-        while start < batch.num_rows() {
-            let part = match &mut self.open {
-                Some(part) => part,
-                none => {
-                    let path = format!("{}/part-{:05}.parquet", self.folder, self.files.len());
-                    let properties =
-                        if self.kind == FileKind::Rows { rows_properties() } else { customers_properties() };
-                    none.insert(PartWriter::new(
-                        &self.lake,
-                        &self.id,
-                        path,
-                        self.kind,
-                        Arc::clone(&self.schema),
-                        properties,
-                    )?)
+    /// Joins the views for `customers`, positions in the ids, and sends them to each of `writers`.
+    async fn send_chunks(
+        &self,
+        customers: Range<usize>,
+        views: &mut [PartView<'_>],
+        writers: Vec<mpsc::Sender<Arc<CustomerChunk>>>,
+    ) -> Result<(), RawError> {
+        for start in customers.clone().step_by(CHUNK) {
+            let end = (start + CHUNK).min(customers.end);
+            let ids = StringArray::from_iter_values((start..end).map(|at| self.ids.get(at)));
+            let aligned: Result<Vec<_>, RawError> = views.iter_mut().map(|view| view.align(&ids)).collect();
+            let chunk = Arc::new(CustomerChunk { ids, views: aligned? });
+            for writer in &writers {
+                // If a writer has hung up, it has failed. Awaiting its task returns the error.
+                if writer.send(Arc::clone(&chunk)).await.is_err() {
+                    return Ok(());
                 }
-            };
-            let room = PART_ROWS - usize::try_from(part.rows()).unwrap_or(PART_ROWS).min(PART_ROWS);
-            let slice = batch.slice(start, room.min(batch.num_rows() - start));
-            if self.kind == FileKind::Rows {
-                part.write_in_blocks(&slice).await?;
-            } else {
-                part.write(&slice)?;
             }
-            start += slice.num_rows();
-            if part.rows() >= PART_ROWS as u64 {
-                self.end_part().await?;
-            }
+            self.done.fetch_add((end - start) as u64, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    async fn end_part(&mut self) -> Result<(), BuildError> {
-        if let Some(part) = self.open.take() {
-            self.files.push(part.finish().await?);
+    async fn write_typed(
+        self: Arc<Self>,
+        part: usize,
+        mut chunks: mpsc::Receiver<Arc<CustomerChunk>>,
+    ) -> Result<Option<FileEntry>, BuildError> {
+        let schema = &self.typed_schema;
+        let mut file = self.part_file(part, FileKind::Customers, Arc::clone(schema))?;
+        while let Some(chunk) = chunks.recv().await {
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
+            let with_features = chunk.views.iter().filter(|(columns, _)| !columns.is_empty());
+            for ((view, present), field) in with_features.zip(&schema.fields()[1..]) {
+                let DataType::Struct(fields) = field.data_type() else { continue };
+                columns.push(Arc::new(StructArray::new(fields.clone(), view.clone(), Some(present.clone()))));
+            }
+            file.write(&RecordBatch::try_new(Arc::clone(schema), columns).map_err(unwritten)?)?;
         }
-        Ok(())
+        finish(file).await
     }
 
-    async fn finish(mut self) -> Result<Vec<FileEntry>, BuildError> {
-        self.end_part().await?;
-        Ok(self.files)
+    async fn write_rows(
+        self: Arc<Self>,
+        part: usize,
+        schema: SchemaRef,
+        mut chunks: mpsc::Receiver<Arc<CustomerChunk>>,
+    ) -> Result<Option<FileEntry>, BuildError> {
+        let mut file = self.part_file(part, FileKind::Rows, Arc::clone(&schema))?;
+        while let Some(chunk) = chunks.recv().await {
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
+            for (view, present) in &chunk.views {
+                let texts = encode::rows(view, |row| present.is_valid(row), chunk.ids.len())
+                    .map_err(ViewError::Encode)?;
+                columns.push(Arc::new(texts));
+            }
+            let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(unwritten)?;
+            file.write_in_blocks(&batch).await?;
+        }
+        finish(file).await
     }
+
+    /// Opens the file of a part.
+    fn part_file(&self, part: usize, kind: FileKind, schema: SchemaRef) -> Result<PartWriter, SnapshotError> {
+        let (folder, properties) = match kind {
+            FileKind::Rows => ("rows", rows_properties()),
+            _ => ("customers", customers_properties()),
+        };
+        let path = format!("{folder}/part-{part:05}.parquet");
+        PartWriter::new(&self.lake, &self.id, path, kind, schema, properties)
+    }
+}
+
+/// Finishes a part. A part without customers does not appear.
+async fn finish(file: PartWriter) -> Result<Option<FileEntry>, BuildError> {
+    if file.rows() == 0 {
+        return Ok(None);
+    }
+    Ok(Some(file.finish().await?))
+}
+
+fn unwritten(error: ArrowError) -> SnapshotError {
+    SnapshotError::Write { object: "parts".to_owned(), source: error.into() }
 }

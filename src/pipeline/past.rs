@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     error::BuildError,
-    query::{MemoryLimits, Session},
+    query::Session,
     raw::{RawError, Table, TableSpec},
     staged_table::StagedTable,
     staging::{
@@ -130,7 +130,8 @@ pub(super) struct Past<'a> {
     pub(super) order: &'a [usize],
     /// Names of the tables and views that each view reads.
     pub(super) reads: &'a BTreeMap<String, BTreeSet<String>>,
-    pub(super) memory: MemoryLimits,
+    /// Memory of the operators of queries, in bytes.
+    pub(super) memory: u64,
     pub(super) scratch: &'a Path,
 }
 
@@ -182,8 +183,8 @@ impl Past<'_> {
     ) -> Result<(Session, tempfile::TempDir), BuildError> {
         let (session, folder) = self.tables_at(at, filled).await?;
         for view in self.timed() {
-            let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
-            session.register(&view.name, StagedTable::whole(file, !view.step))?;
+            let run = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
+            session.register(&view.name, StagedTable::of_view(&run.files))?;
         }
         Ok((session, folder))
     }

@@ -11,16 +11,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use arrow::array::AsArray;
-use futures::StreamExt;
-
-use super::{
-    error::{BuildError, ViewError},
-    parts::SnapshotTarget,
-    query::Session,
-    raw::TableSpec,
-    staging::StagedFile,
-};
+use super::{error::BuildError, parts::SnapshotTarget, raw::TableSpec, staging::StagedFile};
 use crate::{feature::PackedTexts, snapshot::FileEntry};
 
 mod event_index;
@@ -33,6 +24,8 @@ use event_spill::EventInput;
 /// The staged tables that purchases and events come from, and the settings.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PurchaseInput<'a> {
+    /// Ids of all customers, sorted.
+    pub(super) customers: &'a Arc<PackedTexts>,
     pub(super) tables: &'a BTreeMap<&'static str, Vec<StagedFile>>,
     /// Description of the raw transactions.
     pub(super) spec: Option<&'a TableSpec>,
@@ -44,16 +37,14 @@ pub(super) struct PurchaseInput<'a> {
 /// Writes the purchase lines and the index of events.
 pub(super) async fn write(
     target: SnapshotTarget<'_>,
-    session: &Session,
     input: PurchaseInput<'_>,
 ) -> Result<Vec<FileEntry>, BuildError> {
     let table = |name: &str| input.tables.get(name).cloned().unwrap_or_default();
     let (transactions, interactions) = (table("transactions"), table("interactions"));
-    let customers = Arc::new(customer_ids(session).await?);
     let events = EventInput {
         transactions: transactions.clone(),
         interactions,
-        customers,
+        customers: Arc::clone(input.customers),
         order_scope: input
             .spec
             .into_iter()
@@ -73,17 +64,4 @@ pub(super) async fn write(
     let mut files = history.await??;
     files.extend(index?);
     Ok(files)
-}
-
-/// Returns the ids of all customers, sorted.
-async fn customer_ids(session: &Session) -> Result<PackedTexts, ViewError> {
-    let mut ids = PackedTexts::default();
-    let sql = "SELECT customer_id FROM customers ORDER BY customer_id";
-    let mut batches = session.query("customers", sql).await?;
-    while let Some(batch) = batches.next().await {
-        let batch = batch
-            .map_err(|source| ViewError::Sql { view: "customers".to_owned(), source: Box::new(source) })?;
-        batch.column(0).as_string::<i32>().iter().flatten().for_each(|id| ids.push(id));
-    }
-    Ok(ids)
 }

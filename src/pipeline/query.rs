@@ -6,7 +6,6 @@ use std::{
     ops::ControlFlow,
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 
 use arrow::{
@@ -25,7 +24,6 @@ use datafusion::{
         runtime_env::RuntimeEnvBuilder,
     },
     logical_expr::LogicalPlan,
-    physical_plan::execute_stream,
     prelude::col,
     sql::{
         parser::Statement,
@@ -37,22 +35,22 @@ use futures::StreamExt;
 use super::{
     error::ViewError,
     staged_table::StagedTable,
-    staging::{StagedFile, create, staging, time_type},
+    staging::time_type,
+    view_files::{RowOrder, ViewFiles},
 };
-use crate::{snapshot::rfc3339, views::ViewDefinition};
+use crate::{feature::PackedTexts, snapshot::rfc3339, views::ViewDefinition};
+
+mod execution;
 
 pub(super) const ID: &str = "customer_id";
 const DIALECT: &str = "generic";
-/// Interval of the checks of the process's memory while a view runs.
-const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Memory limits of a build, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MemoryLimits {
-    /// Memory pool of DataFusion's operators, which spill when the pool is exhausted.
-    pub(crate) operators: u64,
-    /// Resident memory of the process at which a view is stopped.
-    pub(crate) process: u64,
+/// Rows of a view, and the plan that produced them.
+#[derive(Debug)]
+pub(crate) struct ViewRun {
+    pub(crate) files: ViewFiles,
+    /// DataFusion's physical plan as text.
+    pub(crate) plan: String,
 }
 
 /// DataFusion session over the staged tables of one as-of time.
@@ -60,14 +58,17 @@ pub(crate) struct Session {
     context: SessionContext,
     scratch: PathBuf,
     as_of: DateTime<Utc>,
-    memory: MemoryLimits,
+    /// Number of partitions of the staging.
+    partitions: usize,
 }
 
 impl Session {
-    /// Opens a session without tables. `scratch` is the folder for spill files and staged rows.
+    /// Opens a session without tables. `partitions` is the number of partitions of the staging, `memory` the
+    /// size in bytes of the pool of DataFusion's operators, which spill when the pool is exhausted, and
+    /// `scratch` the folder for spill files and staged rows.
     pub(crate) fn new(
         partitions: usize,
-        memory: MemoryLimits,
+        memory: u64,
         scratch: PathBuf,
         as_of: DateTime<Utc>,
     ) -> Result<Self, ViewError> {
@@ -82,7 +83,7 @@ impl Session {
         options.optimizer.prefer_hash_join = false;
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.sort_spill_reservation_bytes = 1 << 20;
-        let pool = FairSpillPool::new(usize::try_from(memory.operators).unwrap_or(usize::MAX));
+        let pool = FairSpillPool::new(usize::try_from(memory).unwrap_or(usize::MAX));
         let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
@@ -90,7 +91,7 @@ impl Session {
             .build_arc()
             .map_err(failed)?;
         let context = SessionContext::new_with_config_rt(config, runtime);
-        Ok(Self { context, scratch, as_of, memory })
+        Ok(Self { context, scratch, as_of, partitions })
     }
 
     /// Registers `table` under `name`.
@@ -159,20 +160,22 @@ impl Session {
         self.context.state().statement_to_plan(statement).await.map_err(|source| failed(&view.name, source))
     }
 
-    /// Runs a step and stages its rows in any order.
-    pub(crate) async fn run_step(&self, view: &ViewDefinition) -> Result<StagedFile, ViewError> {
+    /// Runs a step and stages its rows, by customer if the plan has them so without further work.
+    pub(crate) async fn run_step(&self, view: &ViewDefinition) -> Result<ViewRun, ViewError> {
         let plan = self.plan(view).await?;
-        let schema: SchemaRef = plan.schema().inner().clone();
-        let stream = self.stream(&view.name, plan).await?;
-        let normal = schema_of(&view.name, &schema)?;
-        self.stage(view, stream, &normal, false).await
+        let normal = schema_of(&view.name, plan.schema().inner())?;
+        let plan = self.physical(&view.name, &plan).await?;
+        let order = if self.is_by_customer(&plan) { RowOrder::Partitions } else { RowOrder::Any };
+        self.stage(&view.name, plan, &normal, order, false).await
     }
 
-    /// Runs a view and stages its rows, sorted by customer. Fails if a customer has several rows.
-    pub(crate) async fn run_view(&self, view: &ViewDefinition) -> Result<StagedFile, ViewError> {
+    /// Runs a view and stages its rows, partitioned and sorted by customer. Fails if a customer has several
+    /// rows.
+    pub(crate) async fn run_view(&self, view: &ViewDefinition) -> Result<ViewRun, ViewError> {
         let plan = self.plan(view).await?;
         let schema: SchemaRef = plan.schema().inner().clone();
-        if !schema.field_with_name(ID).is_ok_and(|field| field.data_type().is_string()) {
+        let id_type = schema.field_with_name(ID).map(Field::data_type);
+        if !id_type.as_ref().is_ok_and(|data_type| data_type.is_string()) {
             return Err(ViewError::NoCustomerId { view: view.name.clone() });
         }
         let mut names = BTreeSet::new();
@@ -181,22 +184,27 @@ impl Session {
                 return Err(ViewError::ColumnName { view: view.name.clone(), column: field.name().clone() });
             }
         }
+        // Partitions are by the hash of `Utf8`, so other texts are cast first.
+        let id = if id_type.is_ok_and(|data_type| *data_type == DataType::Utf8) {
+            col(ID)
+        } else {
+            datafusion::prelude::cast(col(ID), DataType::Utf8).alias(ID)
+        };
         // The id comes first, then the features in the order of the view.
-        let mut order: Vec<_> = vec![col(ID)];
+        let mut order: Vec<_> = vec![id];
         order.extend(schema.fields().iter().filter(|field| field.name() != ID).map(|field| {
             datafusion::prelude::Expr::Column(datafusion::common::Column::from_name(field.name()))
         }));
-        let sorted = self
+        let plan = self
             .context
             .execute_logical_plan(plan)
             .await
-            .and_then(|frame| {
-                frame.select(order)?.sort(vec![col(ID).sort(true, true)])?.into_optimized_plan()
-            })
+            .and_then(|frame| frame.select(order)?.into_optimized_plan())
             .map_err(|source| failed(&view.name, source))?;
-        let normal = schema_of(&view.name, sorted.schema().inner())?;
-        let stream = self.stream(&view.name, sorted).await?;
-        self.stage(view, stream, &normal, true).await
+        let normal = schema_of(&view.name, plan.schema().inner())?;
+        let plan = self.physical(&view.name, &plan).await?;
+        let plan = self.by_customer(plan).map_err(|source| failed(&view.name, source))?;
+        self.stage(&view.name, plan, &normal, RowOrder::Partitions, true).await
     }
 
     /// Runs a built-in query. `name` names the query in errors.
@@ -205,60 +213,16 @@ impl Session {
         frame.execute_stream().await.map_err(|source| failed(name, source))
     }
 
-    async fn stream(&self, view: &str, plan: LogicalPlan) -> Result<SendableRecordBatchStream, ViewError> {
-        let state = self.context.state();
-        let plan = state.create_physical_plan(&plan).await.map_err(|source| failed(view, source))?;
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            let shown = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
-            tracing::debug!(view, plan = shown, "running view");
+    /// Returns the ids of all customers, sorted.
+    pub(crate) async fn customer_ids(&self) -> Result<PackedTexts, ViewError> {
+        let mut ids = PackedTexts::default();
+        let sql = "SELECT customer_id FROM customers ORDER BY customer_id";
+        let mut batches = self.query("customers", sql).await?;
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|source| failed("customers", source))?;
+            batch.column(0).as_string::<i32>().iter().flatten().for_each(|id| ids.push(id));
         }
-        execute_stream(plan, state.task_ctx()).map_err(|source| failed(view, source))
-    }
-
-    /// Writes the rows of `stream` to a staged file, converted to `schema`.
-    async fn stage(
-        &self,
-        view: &ViewDefinition,
-        mut stream: SendableRecordBatchStream,
-        schema: &SchemaRef,
-        check_ids: bool,
-    ) -> Result<StagedFile, ViewError> {
-        let path = self.scratch.join(format!("view-{}.arrow", view.name));
-        let mut writer = create(&path, schema)?;
-        let (mut rows, mut last) = (0, None::<String>);
-        let mut watch = tokio::time::interval(MEMORY_CHECK_INTERVAL);
-        loop {
-            let batch = tokio::select! {
-                batch = stream.next() => batch,
-                _ = watch.tick() => {
-                    self.check_memory(&view.name)?;
-                    continue;
-                }
-            };
-            let Some(batch) = batch else { break };
-            let batch = batch.map_err(|source| failed(&view.name, source))?;
-            let batch = normalize(&batch, schema).map_err(|source| failed(&view.name, source.into()))?;
-            if check_ids {
-                last = check_unique(&view.name, &batch, last)?;
-            }
-            rows += batch.num_rows();
-            writer.write(&batch).map_err(|error| staging(&path, error))?;
-        }
-        writer.finish().map_err(|error| staging(&path, error))?;
-        Ok(StagedFile { path, schema: Arc::clone(schema), rows })
-    }
-
-    /// Fails if the process uses more memory than allowed. DataFusion's memory pool does not track every
-    /// allocation, so the resident memory of the process decides.
-    fn check_memory(&self, view: &str) -> Result<(), ViewError> {
-        match resident_bytes() {
-            Some(bytes) if bytes > self.memory.process => Err(ViewError::Memory {
-                view: view.to_owned(),
-                used: bytes >> 20,
-                limit: self.memory.process >> 20,
-            }),
-            _ => Ok(()),
-        }
+        Ok(ids)
     }
 }
 
@@ -277,13 +241,6 @@ fn failed(view: &str, source: DataFusionError) -> ViewError {
         }
         _ => ViewError::Sql { view: view.to_owned(), source: Box::new(source) },
     }
-}
-
-/// Returns the resident memory of this process.
-fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * 4096)
 }
 
 /// Returns the schema in which a view's rows are staged: one text type, timestamps in UTC. Fails for types

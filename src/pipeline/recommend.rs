@@ -18,6 +18,7 @@ use chrono::{DateTime, Utc};
 use super::{
     raw::{RawError, TableSpec},
     staging::derive::StagedFile,
+    view_files::ViewFiles,
 };
 use crate::{
     config::RecommendationsConfig,
@@ -130,7 +131,7 @@ const COUNTRY: &str = "country";
 #[derive(Debug)]
 pub(super) struct RecommendOutput {
     pub(super) view: ViewDefinition,
-    pub(super) file: StagedFile,
+    pub(super) files: ViewFiles,
     pub(super) card: RecommendationsModel,
     products: ProductRows,
 }
@@ -191,7 +192,7 @@ pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError>
         measured,
     };
     let products = ProductRows::new(&log, &recommender);
-    Ok(RecommendOutput { view: definition(), file: staged.file, card, products })
+    Ok(RecommendOutput { view: definition(), files: staged.files, card, products })
 }
 
 /// Returns the length of `buy_again`: the mean number of repeat purchases of a returning customer, rounded

@@ -11,23 +11,29 @@ use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{Result, Statistics, stats::Precision, tree_node::TreeNodeRecursion},
+    datasource::source::{DataSource, DataSourceExec},
     error::DataFusionError,
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::{Expr, TableType},
-    physical_expr::{EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr},
+    physical_expr::{
+        EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr,
+        projection::ProjectionExprs,
+    },
     physical_plan::{
-        ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
-        ReplaceChildrenOptions,
-        execution_plan::{Boundedness, EmissionType},
-        expressions::Column,
-        stream::RecordBatchStreamAdapter,
+        DisplayFormatType, ExecutionPlan, expressions::Column, stream::RecordBatchStreamAdapter,
     },
 };
 use futures::stream;
 
-use super::staging::{StagedFile, open};
+use super::{
+    staging::{StagedFile, open},
+    view_files::{RowOrder, ViewFiles},
+};
 
 const ID: &str = "customer_id";
+
+/// Order of the ids in a partition.
+pub(super) const ID_ORDER: SortOptions = SortOptions { descending: false, nulls_first: false };
 
 /// A staged table: one file per partition.
 #[derive(Debug, Clone)]
@@ -47,9 +53,14 @@ impl StagedTable {
         Self { schema, files: files.into(), partitioned: true, sorted: true }
     }
 
-    /// Creates a table of one file. `sorted` is whether the file is sorted by customer.
-    pub(crate) fn whole(file: StagedFile, sorted: bool) -> Self {
-        Self { schema: Arc::clone(&file.schema), files: Arc::new([file]), partitioned: false, sorted }
+    /// Creates a table of the rows of a view.
+    pub(crate) fn of_view(view: &ViewFiles) -> Self {
+        Self {
+            schema: Arc::clone(&view.schema),
+            files: view.staged().cloned().collect(),
+            partitioned: view.order == RowOrder::Partitions,
+            sorted: view.order != RowOrder::Any,
+        }
     }
 
     /// Creates a table of files whose rows are neither partitioned nor sorted.
@@ -75,20 +86,21 @@ impl TableProvider for StagedTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(StagedScan::new(self, projection.cloned())?))
+        Ok(DataSourceExec::from_data_source(StagedSource::new(self, projection.cloned())?))
     }
 }
 
-/// Execution plan that reads some columns of a [`StagedTable`].
-#[derive(Debug)]
-struct StagedScan {
+/// Source of some columns of a [`StagedTable`].
+#[derive(Debug, Clone)]
+struct StagedSource {
     schema: SchemaRef,
     files: Arc<[StagedFile]>,
     projection: Option<Vec<usize>>,
-    properties: Arc<PlanProperties>,
+    partitioning: Partitioning,
+    equivalence: EquivalenceProperties,
 }
 
-impl StagedScan {
+impl StagedSource {
     fn new(table: &StagedTable, projection: Option<Vec<usize>>) -> Result<Self> {
         let schema = match &projection {
             Some(columns) => Arc::new(table.schema.project(columns)?),
@@ -97,9 +109,8 @@ impl StagedScan {
         let id = schema.index_of(ID).ok().map(|at| Arc::new(Column::new(ID, at)) as Arc<dyn PhysicalExpr>);
         let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
         if table.sorted
-            && let Some(order) = id
-                .clone()
-                .and_then(|id| LexOrdering::new([PhysicalSortExpr::new(id, SortOptions::new(false, false))]))
+            && let Some(order) =
+                id.clone().and_then(|id| LexOrdering::new([PhysicalSortExpr::new(id, ID_ORDER)]))
         {
             equivalence.add_orderings([order]);
         }
@@ -107,29 +118,53 @@ impl StagedScan {
             Some(id) if table.partitioned => Partitioning::Hash(vec![id], table.files.len()),
             _ => Partitioning::UnknownPartitioning(table.files.len()),
         };
-        let properties =
-            PlanProperties::new(equivalence, partitioning, EmissionType::Incremental, Boundedness::Bounded);
-        Ok(Self { schema, files: Arc::clone(&table.files), projection, properties: Arc::new(properties) })
+        Ok(Self { schema, files: Arc::clone(&table.files), projection, partitioning, equivalence })
     }
 }
 
-impl DisplayAs for StagedScan {
+impl DataSource for StagedSource {
+    fn open(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let external = |error| DataFusionError::External(Box::new(error));
+        let reader = open(&self.files[partition].path, self.projection.clone()).map_err(external)?;
+        let batches = stream::iter(reader.map(|batch| batch.map_err(DataFusionError::from)));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches)))
+    }
+
     fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StagedScan: partitioning={}", self.properties.partitioning)
-    }
-}
-
-impl ExecutionPlan for StagedScan {
-    fn name(&self) -> &'static str {
-        "StagedScan"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
+        let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        write!(f, "staged, columns=[{}], partitioning={}", names.join(", "), self.partitioning)?;
+        match self.equivalence.output_ordering() {
+            Some(order) => write!(f, ", ordering=[{order}]"),
+            None => Ok(()),
+        }
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
+    fn output_partitioning(&self) -> Partitioning {
+        self.partitioning.clone()
+    }
+
+    fn eq_properties(&self) -> EquivalenceProperties {
+        self.equivalence.clone()
+    }
+
+    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
+        let rows = match partition {
+            Some(partition) => self.files[partition].rows,
+            None => self.files.iter().map(|file| file.rows).sum(),
+        };
+        Ok(Arc::new(Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(rows))))
+    }
+
+    fn with_fetch(&self, _: Option<usize>) -> Option<Arc<dyn DataSource>> {
+        None
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        None
+    }
+
+    fn try_swapping_with_projection(&self, _: &ProjectionExprs) -> Result<Option<Arc<dyn DataSource>>> {
+        Ok(None)
     }
 
     fn apply_expressions(
@@ -137,39 +172,5 @@ impl ExecutionPlan for StagedScan {
         _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
         Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let external = |error| DataFusionError::External(Box::new(error));
-        let reader = open(&self.files[partition].path, self.projection.clone()).map_err(external)?;
-        let batches = stream::iter(reader.map(|batch| batch.map_err(DataFusionError::from)));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches)))
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        _: &[Arc<Statistics>],
-        args: &datafusion::physical_plan::statistics::StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        let rows = match args.partition() {
-            Some(partition) => self.files[partition].rows,
-            None => self.files.iter().map(|file| file.rows).sum(),
-        };
-        Ok(Arc::new(Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(rows))))
     }
 }

@@ -75,7 +75,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub statistics: Option<StatisticsFile>,
-    /// Durations of the stages of the build.
+    /// Stages of the build, in their order.
     pub stages: Vec<Stage>,
 }
 
@@ -306,6 +306,21 @@ pub struct Stage {
     /// Duration in seconds.
     #[schema(example = 1.25)]
     pub seconds: f64,
+    /// Number of rows that the stage produced, and for `raw` the number of lines read; absent for a stage
+    /// without rows, and in snapshots of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 541_909)]
+    pub rows: Option<u64>,
+    /// Number of bytes that the process wrote in the stage, to temporary files and to the lake; absent where
+    /// the system does not count them, and in snapshots of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 48_271_360)]
+    pub written_bytes: Option<u64>,
+    /// Greatest resident memory of the process in the stage, in bytes, by samples; absent where the system
+    /// does not tell, and in snapshots of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 402_653_184)]
+    pub peak_memory_bytes: Option<u64>,
 }
 
 impl Manifest {

@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use larder::snapshot::{FileKind, writer::PART_ROWS};
 use serde_json::{Value, json};
 
 use crate::support::{
     rfm,
     shop::{CORNERS, CORNERS_TOML, Shop, corners},
 };
+
+mod stages;
 
 #[tokio::test]
 async fn rfm_matches_definition_on_corner_cases() {
@@ -328,6 +331,54 @@ async fn sql_file_adds_a_feature() {
     assert_eq!(schema["properties"]["big_orders"]["format"], "int64");
 }
 
+/// Builds more customers than fit into a part, with a view that has rows of a part of them, and of unknown
+/// ones before, between and after them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn customers_of_several_parts_have_their_own_rows() {
+    const CUSTOMERS: usize = PART_ROWS + 9_001;
+    let toml = "[churn]\nenabled = false\n[recommendations]\nenabled = false\n[views]\nfolder = \"views\"\n";
+    let shop = Shop::new(toml);
+    let people: Vec<String> = (0..CUSTOMERS).map(|n| format!("C{n:06},2024-01-01T00:00:00Z\n")).collect();
+    shop.raw("customers/all.csv", format!("customer_id,created_at\n{}", people.concat()));
+    shop.raw(
+        "transactions/all.csv",
+        "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n\
+         C000007,1,P,1,2.50,2024-02-01T10:00:00Z\n",
+    );
+    let folder = shop.path().join("views");
+    std::fs::create_dir(&folder).unwrap();
+    let sql = "SELECT customer_id, n FROM (SELECT customer_id, CAST(substr(customer_id, 2) AS INT) AS n \
+        FROM customers) WHERE n % 3 <> 0 \
+        UNION ALL SELECT column1, 0 FROM (VALUES ('A'), ('C000000-'), ('C131071-'), ('Z'))";
+    std::fs::write(folder.join("numbers.sql"), sql).unwrap();
+    let first = bytes_of_build(&shop, 1).await;
+    let second = bytes_of_build(&shop, 5).await;
+    for (path, bytes) in &first {
+        assert!(second[path] == *bytes, "{path} differs with other threads");
+    }
+    let mut manifests = larder::snapshot::list(&shop.lake()).await.unwrap();
+    let manifest = manifests.remove(0);
+    let parts: Vec<_> = manifest
+        .parts(FileKind::Rows)
+        .into_iter()
+        .map(|part| (manifest.files[part].rows, manifest.files[part].last.clone().unwrap()))
+        .collect();
+    assert_eq!(parts, [(PART_ROWS as u64, "C131071".to_owned()), (9_001, "C140072".to_owned())]);
+    let unknown = manifest.warnings.iter().find(|warning| warning.kind == "unknown_customers").unwrap();
+    assert!(unknown.message.contains("view numbers: 4 rows"), "{unknown:?}");
+    assert_eq!(unknown.customer_id.as_deref(), Some("A"));
+    assert_eq!(manifest.quality.null_shares["numbers.n"], 0.333_333);
+    shop.publish(&manifest.id).await;
+    let service = shop.serve().await;
+    for n in [0, 1, 7, 8_191, 8_192, 131_070, 131_071, 131_072, 131_073, 140_071, 140_072] {
+        let views =
+            service.get(&format!("/v1/customers/C{n:06}?views=numbers,rfm")).await.json()["views"].clone();
+        let expected = if n % 3 == 0 { Value::Null } else { json!({ "n": n }) };
+        assert_eq!(views["numbers"], expected, "customer {n}");
+        assert_eq!(views["rfm"]["frequency"], i32::from(n == 7), "customer {n}");
+    }
+}
+
 #[tokio::test]
 async fn parquet_files_of_another_engine_are_a_view() {
     use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray};
@@ -504,5 +555,6 @@ fn view_over_the_memory_limit_is_stopped() {
     let output = shop.larder(&["build"]);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{error}");
-    assert!(error.contains("view greedy") && error.contains("memory"), "{error}");
+    assert!(error.contains("view greedy: the process used"), "{error}");
+    assert!(error.contains("memory_limit in [build] (400 MiB)") && error.contains("group twice"), "{error}");
 }

@@ -13,6 +13,7 @@ use crate::{
         raw::{RawError, Table},
         recommend,
         staging::{StagedFile, staging},
+        view_files::ViewFiles,
     },
     snapshot::{RawSource, TableCounts, Warning, models::Models},
     views::ViewDefinition,
@@ -30,6 +31,11 @@ pub(super) struct StagedTables {
 }
 
 impl StagedTables {
+    /// Returns the number of rows of all tables.
+    pub(super) fn rows(&self) -> u64 {
+        self.files.values().flatten().map(|file| file.rows as u64).sum()
+    }
+
     /// Returns the number of customers.
     pub(super) fn customers(&self) -> u64 {
         let files = self.files.get(Table::Customers.name()).into_iter().flatten();
@@ -45,13 +51,23 @@ impl StagedTables {
     }
 }
 
+/// How a view is computed.
+#[derive(Debug, Clone)]
+pub struct ViewPlan {
+    /// Name of the view.
+    pub view: String,
+    /// DataFusion's physical plan as text.
+    pub plan: String,
+}
+
 /// Views after their run.
 #[derive(Debug)]
 pub(super) struct ViewOutputs {
     /// Definitions, with the personal columns marked.
     pub(super) definitions: Vec<ViewDefinition>,
     /// Staged rows, by index into `definitions`.
-    pub(super) files: BTreeMap<usize, StagedFile>,
+    pub(super) files: BTreeMap<usize, ViewFiles>,
+    pub(super) plans: Vec<ViewPlan>,
 }
 
 impl ViewOutputs {
@@ -59,7 +75,7 @@ impl ViewOutputs {
     pub(super) fn served(mut self) -> Vec<ServedView> {
         let served = self.definitions.into_iter().enumerate().filter(|(_, view)| !view.step);
         served
-            .filter_map(|(at, definition)| Some(ServedView { definition, file: self.files.remove(&at)? }))
+            .filter_map(|(at, definition)| Some(ServedView { definition, files: self.files.remove(&at)? }))
             .collect()
     }
 }
@@ -78,6 +94,7 @@ pub(super) struct Computed {
     pub(super) customers: u64,
     pub(super) session: Session,
     pub(super) views: Vec<ServedView>,
+    pub(super) plans: Vec<ViewPlan>,
     pub(super) models: Models,
     pub(super) recommended: Option<recommend::RecommendOutput>,
     pub(super) tables: StagedTables,

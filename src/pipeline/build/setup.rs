@@ -6,7 +6,6 @@ use crate::{
     config::Config,
     pipeline::{
         parquet_files,
-        query::MemoryLimits,
         raw::{RawError, files::RawFile},
         staging::Scratch,
     },
@@ -32,10 +31,6 @@ pub(super) fn partitions(files: &[RawFile]) -> usize {
 /// Returns the number of threads of a build.
 pub(super) fn threads(config: &Config) -> usize {
     config.build.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
-}
-
-pub(super) fn memory_limits(config: &Config) -> MemoryLimits {
-    MemoryLimits { operators: config.build.memory, process: config.build.memory_limit }
 }
 
 /// Loads the definitions of all views: built-in, SQL files and Parquet files.

@@ -6,22 +6,27 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use super::{Build, clock::StageClock, manifest::WrittenSnapshot, outputs::Computed};
 use crate::{
     config::LakeConfig,
-    feature::FeatureView,
+    feature::{FeatureView, PackedTexts},
     lake::Lake,
     pipeline::{
         audiences::{self, AudienceInput, AudienceOutput},
         churn,
         error::BuildError,
         memberships,
-        parts::{self, ServedView, SnapshotTarget, WrittenParts},
+        parts::{self, PartsInput, ServedView, SnapshotTarget, WrittenParts},
         purchases::{self, PurchaseInput},
-        query::Session,
         raw::Table,
         segments,
-        staging::StagedFile,
+        view_files::ViewFiles,
     },
-    snapshot::{Manifest, SnapshotError, write_statistics},
+    snapshot::{FileEntry, Manifest, SnapshotError, write_statistics},
+    telemetry::Progress,
 };
+
+/// Returns the number of rows of `files`.
+fn rows(files: &[FileEntry]) -> u64 {
+    files.iter().map(|file| file.rows).sum()
+}
 
 impl Build<'_> {
     /// Writes all data files of the snapshot.
@@ -43,23 +48,27 @@ impl Build<'_> {
             rankings.extend(segments::write_churn(target, &session, customers, &self.config.churn).await?);
         }
         let edges = segments::edges(&session).await?;
-        clock.lap("rankings");
         let mut files = rankings.files;
+        clock.lap("rankings", Some(rows(&files)));
+        let ids = Arc::new(session.customer_ids().await?);
         if self.config.build.purchases {
             self.progress.enter("purchases", 0);
             let input = PurchaseInput {
+                customers: &ids,
                 tables: &tables.files,
                 spec: self.specs.get(&Table::Transactions),
                 threads: self.threads,
                 scratch: self.scratch.path(),
             };
-            files.extend(Box::pin(purchases::write(target, &session, input)).await?);
-            clock.lap("purchases");
+            let written = Box::pin(purchases::write(target, input)).await?;
+            clock.lap("purchases", Some(rows(&written)));
+            files.extend(written);
         }
         tables.remove_events()?;
         if let Some(recommended) = &recommended {
-            files.extend(recommended.write_products(target.lake, target.id).await?);
-            clock.lap("products");
+            let written = recommended.write_products(target.lake, target.id).await?;
+            clock.lap("products", Some(rows(&written)));
+            files.extend(written);
         }
         let mut snapshot = WrittenSnapshot {
             id: target.id.clone(),
@@ -80,31 +89,43 @@ impl Build<'_> {
         if !self.audiences.is_empty() {
             self.progress.enter("audiences", 0);
             let base = snapshot.manifest(&clock.stages);
-            let written = Box::pin(self.evaluate(target, &session, &base, &views)).await?;
+            let written = Box::pin(self.evaluate(target, &ids, &base, &views)).await?;
+            let listed = rows(&written.rankings.files);
             snapshot.segments.extend(written.rankings.segments);
             snapshot.files.extend(written.rankings.files);
             snapshot.warnings.extend(written.warnings);
             members = written.members;
-            clock.lap("audiences");
+            clock.lap("audiences", Some(listed));
         }
+        self.progress.enter("rows", customers);
         let mut memberships = memberships::stage(&session, has_churn, &members, self.scratch.path()).await?;
         self.personal.mark_model(&mut memberships.definition);
         snapshot.views.push(memberships.feature_view(self.config));
         views.push(memberships);
-        self.progress.enter("rows", 0);
-        let staged: Vec<StagedFile> = views.into_iter().map(|view| view.file).collect();
-        let parts =
-            parts::write(target, &session, &snapshot.views, &staged, &self.forgotten, self.progress).await?;
-        let WrittenParts { mut files, warnings, null_shares } = parts;
+        let staged: Vec<ViewFiles> = views.into_iter().map(|view| view.files).collect();
+        let input = self.parts(target, &ids, &snapshot.views, &staged);
+        let WrittenParts { mut files, warnings, null_shares } = parts::write(input, self.progress).await?;
         files.append(&mut snapshot.files);
         (snapshot.files, snapshot.null_shares) = (files, null_shares);
         snapshot.warnings.extend(warnings);
-        clock.lap("rows");
+        clock.lap("rows", Some(customers));
         self.progress.enter("statistics", 0);
         let written = Arc::new(snapshot.manifest(&clock.stages));
         snapshot.statistics = Some(write_statistics(target.lake, &written).await?);
-        clock.lap("statistics");
+        clock.lap("statistics", None);
         Ok(snapshot)
+    }
+
+    /// Returns the parts to write of `views`, whose rows are `staged`.
+    fn parts<'a>(
+        &'a self,
+        target: SnapshotTarget<'a>,
+        ids: &'a Arc<PackedTexts>,
+        views: &'a [FeatureView],
+        staged: &'a [ViewFiles],
+    ) -> PartsInput<'a> {
+        let (forgotten, threads, memory) = (&self.forgotten, self.threads, self.config.build.memory);
+        PartsInput { target, ids, views, staged, forgotten, with_rows: true, threads, memory }
     }
 
     /// Evaluates the named audiences and writes their rankings. `base` describes the snapshot so far. The
@@ -113,7 +134,7 @@ impl Build<'_> {
     async fn evaluate(
         &self,
         target: SnapshotTarget<'_>,
-        session: &Session,
+        ids: &Arc<PackedTexts>,
         base: &Manifest,
         views: &[ServedView],
     ) -> Result<AudienceOutput, BuildError> {
@@ -126,14 +147,16 @@ impl Build<'_> {
         for view in &mut reduced {
             view.features.retain(|feature| needed.contains(&(view.name.as_str(), feature.name.as_str())));
         }
-        let (reduced, staged): (Vec<FeatureView>, Vec<StagedFile>) = reduced
+        let (reduced, staged): (Vec<FeatureView>, Vec<ViewFiles>) = reduced
             .into_iter()
             .zip(views)
             .filter(|(reduced, _)| !reduced.features.is_empty())
-            .map(|(reduced, view)| (reduced, view.file.clone()))
+            .map(|(reduced, view)| (reduced, view.files.clone()))
             .unzip();
         let draft = SnapshotTarget { lake: &lake, id: target.id };
-        let files = parts::write_typed(draft, session, &reduced, &staged, &self.forgotten).await?;
+        let input = PartsInput { with_rows: false, ..self.parts(draft, ids, &reduced, &staged) };
+        // The figures of the views are those of the parts of the snapshot.
+        let WrittenParts { files, .. } = parts::write(input, &Progress::default()).await?;
         let columns = Manifest { files, ..base.clone() };
         let input = AudienceInput { target, base, columns: (&lake, &columns) };
         let written = audiences::write(input, &self.audiences).await?;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::ChurnConfig,
-    pipeline::{BuildError, staging::derive::StagedFile},
+    pipeline::{BuildError, view_files::ViewFiles},
     snapshot::models::ValueLevels,
 };
 
@@ -35,7 +35,7 @@ pub(super) struct Scoring<'a> {
 
 /// The staged view, and the models of the values in it.
 pub(super) struct Scored {
-    pub(super) file: StagedFile,
+    pub(super) files: ViewFiles,
     pub(super) values: ExpectedValues,
     pub(super) levels: ValueLevels,
 }
@@ -57,7 +57,7 @@ impl Scoring<'_> {
         let levels = ValueLevels::of(&expected);
         let rows = TrainingRows { columns: self.table.columns(), histories, next: Vec::new() };
         let model = self.selected.map(|selected| ScoredModel::new(selected, &rows, self.sources.len()));
-        let file = view_rows::stage(&self.table.ids, self.scratch, |row| {
+        let files = view_rows::stage(&self.table.ids, self.scratch, |row| {
             let (probability, contributions) = match &model {
                 Some(model) => (model.probability(row), model.contributions(row)),
                 None => self.by_rule(row),
@@ -73,7 +73,7 @@ impl Scoring<'_> {
                 action: self.config.action(risk, levels.level(expected[row])).to_owned(),
             }
         })?;
-        Ok(Scored { file, values, levels })
+        Ok(Scored { files, values, levels })
     }
 
     /// Returns the spending of each customer at the own rate.

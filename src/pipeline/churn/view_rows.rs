@@ -13,11 +13,8 @@ use super::reasons::ChurnReason;
 use crate::{
     pipeline::{
         RawError,
-        staging::{
-            create,
-            derive::{MONEY, StagedFile},
-            staging,
-        },
+        staging::{derive::MONEY, staging},
+        view_files::{ViewFileWriter, ViewFiles},
     },
     views::{ColumnNote, ViewDefinition},
 };
@@ -112,18 +109,17 @@ pub(super) fn stage(
     ids: &[String],
     scratch: &Path,
     mut make: impl FnMut(usize) -> ChurnRow,
-) -> Result<StagedFile, RawError> {
+) -> Result<ViewFiles, RawError> {
     let path = scratch.join("view-churn.arrow");
     let schema = schema();
-    let mut writer = create(&path, &schema)?;
+    let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
     for start in (0..ids.len()).step_by(BATCH) {
         let end = (start + BATCH).min(ids.len());
         let rows: Vec<ChurnRow> = (start..end).map(&mut make).collect();
         let batch = batch(&ids[start..end], &rows, &schema).map_err(|error| staging(&path, error))?;
-        writer.write(&batch).map_err(|error| staging(&path, error))?;
+        writer.write(&batch)?;
     }
-    writer.finish().map_err(|error| staging(&path, error))?;
-    Ok(StagedFile { path, schema, rows: ids.len() })
+    Ok(ViewFiles::sorted(writer.finish()?))
 }
 
 fn batch(

@@ -21,7 +21,8 @@ use crate::{
     pipeline::{
         parallel::parallel_map,
         raw::RawError,
-        staging::{create, derive::StagedFile, staging},
+        staging::staging,
+        view_files::{ViewFileWriter, ViewFiles},
     },
     snapshot::writer::ID,
     views::{ColumnNote, ViewDefinition},
@@ -76,7 +77,7 @@ pub(in crate::pipeline) fn definition() -> ViewDefinition {
 /// The staged view.
 #[derive(Debug)]
 pub(super) struct StagedView {
-    pub(super) file: StagedFile,
+    pub(super) files: ViewFiles,
     /// Number of customers with purchases.
     pub(super) with_history: u64,
 }
@@ -115,7 +116,7 @@ pub(super) fn stage(
     let path = settings.scratch.join("view-recommendations.arrow");
     let failed = |error: arrow::error::ArrowError| staging(&path, error);
     let schema = schema();
-    let mut writer = create(&path, &schema)?;
+    let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
     let mut with_history = 0;
     for start in (0..log.len()).step_by(BATCH) {
         let count = BATCH.min(log.len() - start);
@@ -136,10 +137,9 @@ pub(super) fn stage(
         with_history += lists.iter().filter(|lists| lists.with_history).count() as u64;
         let ids = StringArray::from_iter_values((start..start + count).map(|at| log.get(at).id));
         let batch = batch(&schema, ids, &lists, log).map_err(failed)?;
-        writer.write(&batch).map_err(failed)?;
+        writer.write(&batch)?;
     }
-    writer.finish().map_err(failed)?;
-    Ok(StagedView { file: StagedFile { path, schema, rows: log.len() }, with_history })
+    Ok(StagedView { files: ViewFiles::sorted(writer.finish()?), with_history })
 }
 
 fn schema() -> SchemaRef {

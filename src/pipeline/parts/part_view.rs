@@ -1,0 +1,176 @@
+//! A staged view in a part: its rows of a range of customers, aligned with the customers of the snapshot.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array},
+    buffer::NullBuffer,
+    compute::{concat_batches, take},
+    datatypes::SchemaRef,
+};
+
+use crate::{
+    feature::FeatureView,
+    pipeline::{
+        raw::RawError,
+        staging::staging,
+        view_files::{CustomerRange, ViewFiles},
+    },
+    snapshot::{Forgotten, Warning},
+};
+
+/// A view and the columns of it that are written.
+pub(super) struct ViewSource {
+    pub(super) name: String,
+    /// Schema of the columns; the first one is the id.
+    pub(super) schema: SchemaRef,
+    files: ViewFiles,
+    /// Indexes of the columns in the files.
+    columns: Vec<usize>,
+}
+
+impl ViewSource {
+    /// Selects the features of `view` from its staged rows.
+    pub(super) fn new(view: &FeatureView, files: &ViewFiles) -> Result<Self, RawError> {
+        let is_wanted = |name: &str| view.features.iter().any(|feature| feature.name == name);
+        let fields = files.schema.fields().iter().enumerate();
+        let columns: Vec<usize> =
+            fields.filter(|(at, field)| *at == 0 || is_wanted(field.name())).map(|(at, _)| at).collect();
+        let schema = files.schema.project(&columns).map_err(|error| staging(view.name.as_ref(), error))?;
+        Ok(Self { name: view.name.clone(), schema: Arc::new(schema), files: files.clone(), columns })
+    }
+
+    pub(super) fn has_features(&self) -> bool {
+        self.columns.len() > 1
+    }
+
+    /// Returns the error of an operation on the rows.
+    fn failed(&self, error: arrow::error::ArrowError) -> RawError {
+        staging(self.name.as_ref(), error)
+    }
+}
+
+/// Rows of a view for the customers of a part, and what was seen of them so far.
+pub(super) struct PartView<'a> {
+    source: &'a ViewSource,
+    rows: RecordBatch,
+    /// Indexes of `rows` in the order of ids.
+    order: Vec<u32>,
+    /// Number of indexes that are done.
+    at: usize,
+    figures: ViewFigures,
+    /// Erased customers: not in `customers` either, but never named in a warning.
+    forgotten: &'a Forgotten,
+}
+
+impl<'a> PartView<'a> {
+    /// Reads the rows of the customers of `range`.
+    pub(super) fn read(
+        source: &'a ViewSource,
+        range: CustomerRange<'_>,
+        forgotten: &'a Forgotten,
+    ) -> Result<Self, RawError> {
+        let batches = source.files.read(range, &source.columns)?;
+        let rows = concat_batches(&source.schema, &batches).map_err(|error| source.failed(error))?;
+        let ids = rows.column(0).as_string::<i32>();
+        let mut order: Vec<u32> = (0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX)).collect();
+        // The sort finds the sorted run of each file and merges them.
+        order.sort_by(|a, b| ids.value(*a as usize).cmp(ids.value(*b as usize)));
+        let figures = ViewFigures { nulls: vec![0; source.columns.len() - 1], ..ViewFigures::default() };
+        Ok(Self { source, rows, order, at: 0, figures, forgotten })
+    }
+
+    /// Returns the view's columns for exactly `ids`, and which of them have a row. Each call passes later
+    /// ids.
+    pub(super) fn align(&mut self, ids: &StringArray) -> Result<(Vec<ArrayRef>, NullBuffer), RawError> {
+        let rows = self.rows.clone();
+        let found = rows.column(0).as_string::<i32>();
+        let mut indexes = Vec::with_capacity(ids.len());
+        for id in (0..ids.len()).map(|row| ids.value(row)) {
+            let mut next = self.order.get(self.at).copied();
+            while let Some(row) = next
+                && found.value(row as usize) < id
+            {
+                self.note_unknown(found.value(row as usize));
+                self.at += 1;
+                next = self.order.get(self.at).copied();
+            }
+            let is_known = next.is_some_and(|row| found.value(row as usize) == id);
+            let matching = if is_known { next } else { None };
+            self.at += usize::from(is_known);
+            indexes.push(matching);
+        }
+        let present = indexes.iter().map(Option::is_some).collect::<NullBuffer>();
+        let taken = UInt32Array::from(indexes);
+        let features: Vec<ArrayRef> = rows.columns()[1..]
+            .iter()
+            .map(|column| take(column, &taken, None))
+            .collect::<Result<_, _>>()
+            .map_err(|error| self.source.failed(error))?;
+        for (nulls, feature) in self.figures.nulls.iter_mut().zip(&features) {
+            *nulls += feature.null_count() as u64;
+        }
+        Ok((features, present))
+    }
+
+    fn note_unknown(&mut self, id: &str) {
+        if !self.forgotten.contains(id) {
+            self.figures.unknown_rows += 1;
+            self.figures.unknown_example.get_or_insert_with(|| id.to_owned());
+        }
+    }
+
+    /// Returns the figures, with the customers after the last known one.
+    pub(super) fn finish(mut self) -> ViewFigures {
+        let rows = self.rows.clone();
+        let ids = rows.column(0).as_string::<i32>();
+        for at in self.at..self.order.len() {
+            self.note_unknown(ids.value(self.order[at] as usize));
+        }
+        self.figures
+    }
+}
+
+/// Figures of the rows of a view.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ViewFigures {
+    /// Number of customers with a null, by feature.
+    nulls: Vec<u64>,
+    /// Number of rows of customers that are not in `customers`.
+    unknown_rows: u64,
+    /// The first such customer.
+    unknown_example: Option<String>,
+}
+
+impl ViewFigures {
+    /// Adds the figures of the next part.
+    pub(super) fn add(&mut self, next: Self) {
+        self.nulls.resize(next.nulls.len(), 0);
+        self.nulls.iter_mut().zip(&next.nulls).for_each(|(nulls, more)| *nulls += more);
+        self.unknown_rows += next.unknown_rows;
+        self.unknown_example = self.unknown_example.take().or(next.unknown_example);
+    }
+
+    /// Returns the share of `customers` with a null, for each feature of `view`.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub(super) fn null_shares(&self, view: &FeatureView, customers: u64) -> Vec<(String, f64)> {
+        let share = |nulls: &u64| (*nulls as f64 / customers.max(1) as f64 * 1e6).round() / 1e6;
+        let features = view.features.iter().zip(&self.nulls);
+        features.map(|(feature, nulls)| (format!("{}.{}", view.name, feature.name), share(nulls))).collect()
+    }
+
+    /// Returns a warning if the view has rows of unknown customers.
+    pub(super) fn warning(&self, view: &str) -> Option<Warning> {
+        if self.unknown_rows == 0 {
+            return None;
+        }
+        Some(Warning {
+            kind: "unknown_customers".to_owned(),
+            message: format!(
+                "view {view}: {} rows of customers that are not known at as_of are left out, for example",
+                self.unknown_rows
+            ),
+            customer_id: self.unknown_example.clone(),
+        })
+    }
+}

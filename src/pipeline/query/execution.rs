@@ -1,0 +1,207 @@
+//! Execution of queries on all threads: arranges the rows of a plan by customer or another key, and stages a
+//! file per partition.
+
+use std::{path::PathBuf, sync::Arc};
+
+use arrow::{
+    compute::SortOptions,
+    datatypes::{DataType, SchemaRef},
+};
+use datafusion::{
+    common::runtime::SpawnedTask,
+    error::DataFusionError,
+    execution::TaskContext,
+    logical_expr::LogicalPlan,
+    physical_expr::{Distribution, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr},
+    physical_plan::{
+        ExecutionPlan, ExecutionPlanProperties, displayable, expressions::Column,
+        repartition::RepartitionExec, sorts::sort::SortExec,
+    },
+};
+use futures::{StreamExt, stream};
+
+use super::{ID, Session, ViewRun, check_unique, failed, normalize};
+use crate::pipeline::{
+    error::ViewError,
+    staged_table::ID_ORDER,
+    view_files::{RowOrder, ViewFile, ViewFileWriter, ViewFiles},
+};
+
+/// Column that rows are sorted by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SortColumn {
+    /// Index of the column.
+    column: usize,
+    options: SortOptions,
+}
+
+impl Session {
+    /// Plans `plan` for execution. `view` names the query in errors.
+    pub(super) async fn physical(
+        &self,
+        view: &str,
+        plan: &LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>, ViewError> {
+        self.context.state().create_physical_plan(plan).await.map_err(|source| failed(view, source))
+    }
+
+    /// Returns whether each row of `plan` is in the partition that the staging has the customer in, sorted by
+    /// customer.
+    pub(super) fn is_by_customer(&self, plan: &Arc<dyn ExecutionPlan>) -> bool {
+        let Ok(id) = plan.schema().index_of(ID) else { return false };
+        let order = order(plan, &[SortColumn { column: id, options: ID_ORDER }]);
+        self.is_partitioned(plan, id)
+            && order.is_some_and(|order| {
+                plan.equivalence_properties().ordering_satisfy(order).is_ok_and(|is_sorted| is_sorted)
+            })
+    }
+
+    /// Returns whether the partitions of `plan` are those of the staging by the column `key`.
+    fn is_partitioned(&self, plan: &Arc<dyn ExecutionPlan>, key: usize) -> bool {
+        // The hash depends on the type. Only the partitions of a hash are numbered as in the staging.
+        let partitioning = plan.output_partitioning();
+        let required = Distribution::KeyPartitioned(vec![column(plan, key)]);
+        *plan.schema().field(key).data_type() == DataType::Utf8
+            && matches!(partitioning, Partitioning::Hash(_, partitions) if *partitions == self.partitions)
+            && partitioning.satisfaction(&required, plan.equivalence_properties(), false).is_satisfied()
+    }
+
+    /// Returns `plan`, whose first column is the id, with the partitions of the staging, each sorted by
+    /// customer. Adds a shuffle and a sort only where the plan needs them.
+    pub(super) fn by_customer(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        let order = [SortColumn { column: 0, options: ID_ORDER }];
+        if self.is_partitioned(&plan, 0) {
+            sorted(plan, &order)
+        } else {
+            sorted(shuffled(plan, 0, self.partitions)?, &order)
+        }
+    }
+
+    /// Runs `plan` and writes the rows of each partition to a file, converted to `schema`. `order` is the
+    /// order that the plan has. If `check_ids`, the ids in the first column must be unique and not null.
+    pub(super) async fn stage(
+        &self,
+        view: &str,
+        plan: Arc<dyn ExecutionPlan>,
+        schema: &SchemaRef,
+        order: RowOrder,
+        check_ids: bool,
+    ) -> Result<ViewRun, ViewError> {
+        let shown = displayable(plan.as_ref()).indent(false).to_string();
+        tracing::debug!(view, plan = shown, "running view");
+        let partitions = plan.output_partitioning().partition_count();
+        let at_a_time = if has_independent_partitions(&plan) { threads() } else { partitions };
+        let mut staged = stream::iter(0..partitions)
+            .map(|number| {
+                let partition = PartitionRows {
+                    view: view.to_owned(),
+                    path: self.scratch.join(format!("view-{view}-{number}.arrow")),
+                    plan: Arc::clone(&plan),
+                    number,
+                    context: self.context.task_ctx(),
+                    schema: Arc::clone(schema),
+                    check_ids,
+                };
+                SpawnedTask::spawn(partition.stage())
+            })
+            .buffered(at_a_time);
+        let mut files = Vec::with_capacity(partitions);
+        while let Some(file) = staged.next().await {
+            files.push(file??);
+        }
+        Ok(ViewRun { files: ViewFiles::new(Arc::clone(schema), order, files), plan: shown })
+    }
+}
+
+/// Returns the number of threads that execute queries.
+fn threads() -> usize {
+    tokio::runtime::Handle::current().metrics().num_workers()
+}
+
+/// Returns whether the partitions of `plan` may be executed one after the other. Those of a shuffle must be
+/// read at the same time, and those of a hash join wait for each other.
+fn has_independent_partitions(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    const INDEPENDENT: [&str; 11] = [
+        "AggregateExec",
+        "BoundedWindowAggExec",
+        "CooperativeExec",
+        "CrossJoinExec",
+        "DataSourceExec",
+        "FilterExec",
+        "ProjectionExec",
+        "SortExec",
+        "SortMergeJoinExec",
+        "UnionExec",
+        "WindowAggExec",
+    ];
+    // A single partition is executed as a whole, whatever is below it.
+    plan.output_partitioning().partition_count() == 1
+        || (INDEPENDENT.contains(&plan.name()) && plan.children().into_iter().all(has_independent_partitions))
+}
+
+/// Rows of one partition of a view, to be written to a file.
+struct PartitionRows {
+    view: String,
+    path: PathBuf,
+    plan: Arc<dyn ExecutionPlan>,
+    /// Number of the partition.
+    number: usize,
+    context: Arc<TaskContext>,
+    schema: SchemaRef,
+    check_ids: bool,
+}
+
+impl PartitionRows {
+    /// Writes the rows.
+    async fn stage(self) -> Result<ViewFile, ViewError> {
+        let mut rows =
+            self.plan.execute(self.number, self.context).map_err(|source| failed(&self.view, source))?;
+        let mut writer = ViewFileWriter::create(self.path, Arc::clone(&self.schema))?;
+        let mut last = None;
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(|source| failed(&self.view, source))?;
+            let batch =
+                normalize(&batch, &self.schema).map_err(|source| failed(&self.view, source.into()))?;
+            if self.check_ids {
+                last = check_unique(&self.view, &batch, last)?;
+            }
+            writer.write(&batch)?;
+        }
+        Ok(writer.finish()?)
+    }
+}
+
+/// Returns `plan` in `partitions` partitions by the hash of the column `key`.
+fn shuffled(
+    plan: Arc<dyn ExecutionPlan>,
+    key: usize,
+    partitions: usize,
+) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let by_key = Partitioning::Hash(vec![column(&plan, key)], partitions);
+    Ok(Arc::new(RepartitionExec::try_new(plan, by_key)?))
+}
+
+/// Returns `plan` with each partition sorted by `columns`.
+fn sorted(
+    plan: Arc<dyn ExecutionPlan>,
+    columns: &[SortColumn],
+) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let Some(order) = order(&plan, columns) else { return Ok(plan) };
+    if plan.equivalence_properties().ordering_satisfy(order.clone())? {
+        return Ok(plan);
+    }
+    Ok(Arc::new(SortExec::new(order, plan).with_preserve_partitioning(true)))
+}
+
+/// Returns the column of `plan` at an index.
+fn column(plan: &Arc<dyn ExecutionPlan>, at: usize) -> Arc<dyn PhysicalExpr> {
+    Arc::new(Column::new(plan.schema().field(at).name(), at))
+}
+
+/// Returns the order by `columns`, or `None` if there are none.
+fn order(plan: &Arc<dyn ExecutionPlan>, columns: &[SortColumn]) -> Option<LexOrdering> {
+    LexOrdering::new(columns.iter().map(|by| PhysicalSortExpr::new(column(plan, by.column), by.options)))
+}

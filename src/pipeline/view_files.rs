@@ -1,0 +1,289 @@
+//! Rows of a view in temporary files: one file per partition, or one file in all. Files that are sorted by
+//! customer have an index, by which a range of customers is read without reading the rest.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch, StringArray},
+    datatypes::SchemaRef,
+};
+use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
+
+use super::{
+    raw::RawError,
+    staging::{StagedFile, staging},
+};
+
+/// Size of the buffer of a file that is written, and of a range that is read.
+const BUFFER: usize = 64 << 10;
+
+/// Order of the rows of a view in its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowOrder {
+    /// The files are the partitions of the staging, each sorted by customer.
+    Partitions,
+    /// All rows are in one file, sorted by customer.
+    Sorted,
+    /// Any order.
+    Any,
+}
+
+/// Rows of a view in temporary files.
+#[derive(Debug, Clone)]
+pub(crate) struct ViewFiles {
+    pub(crate) schema: SchemaRef,
+    pub(crate) order: RowOrder,
+    files: Arc<[ViewFile]>,
+}
+
+impl ViewFiles {
+    pub(crate) fn new(schema: SchemaRef, order: RowOrder, files: Vec<ViewFile>) -> Self {
+        Self { schema, order, files: files.into() }
+    }
+
+    /// Creates a view of one file that is sorted by customer.
+    pub(crate) fn sorted(file: ViewFile) -> Self {
+        Self::new(Arc::clone(&file.file.schema), RowOrder::Sorted, vec![file])
+    }
+
+    /// Returns the staged files.
+    pub(crate) fn staged(&self) -> impl Iterator<Item = &StagedFile> {
+        self.files.iter().map(|file| &file.file)
+    }
+
+    /// Returns the number of rows.
+    pub(crate) fn rows(&self) -> u64 {
+        self.staged().map(|file| file.rows as u64).sum()
+    }
+
+    /// Returns the size of the files in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Reads the rows of the customers of `range`, which are sorted in each batch but not across batches.
+    /// The files must be sorted. `columns` holds the indexes of the columns to read, which include the id as
+    /// the first one.
+    pub(crate) fn read(
+        &self,
+        range: CustomerRange<'_>,
+        columns: &[usize],
+    ) -> Result<Vec<RecordBatch>, RawError> {
+        let mut batches = Vec::new();
+        for file in self.files.iter() {
+            file.read(range, columns, &mut batches)?;
+        }
+        Ok(batches)
+    }
+}
+
+/// Customers from an id until before another one, both optional.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CustomerRange<'a> {
+    pub(crate) from: Option<&'a str>,
+    pub(crate) until: Option<&'a str>,
+}
+
+impl CustomerRange<'_> {
+    /// Returns the rows of `batch` in the range. The first column has the ids, sorted.
+    fn slice(&self, batch: &RecordBatch) -> RecordBatch {
+        let ids = batch.column(0).as_string::<i32>();
+        let from = self.from.map_or(0, |from| lower_bound(ids, from));
+        let until = self.until.map_or(ids.len(), |until| lower_bound(ids, until));
+        batch.slice(from, until.max(from) - from)
+    }
+}
+
+/// Returns the row of the first of the sorted `ids` that is not less than `id`.
+fn lower_bound(ids: &StringArray, id: &str) -> usize {
+    let (mut low, mut high) = (0, ids.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        if ids.value(middle) < id { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+/// A file of the rows of a view, with an index of its batches.
+#[derive(Debug, Clone)]
+pub(crate) struct ViewFile {
+    file: StagedFile,
+    bytes: u64,
+    batches: Vec<BatchPlace>,
+}
+
+/// Place of a batch in a file.
+#[derive(Debug, Clone)]
+struct BatchPlace {
+    /// First customer of the batch.
+    first: Box<str>,
+    offset: u64,
+}
+
+impl ViewFile {
+    /// Reads the rows of `range` and appends the batches to `found`.
+    fn read(
+        &self,
+        range: CustomerRange<'_>,
+        columns: &[usize],
+        found: &mut Vec<RecordBatch>,
+    ) -> Result<(), RawError> {
+        let Some(schema_end) = self.batches.first().map(|batch| batch.offset) else { return Ok(()) };
+        let before = |id: &str| self.batches.partition_point(|batch| *batch.first < *id);
+        // The batch before the first one that begins in the range may hold the first customers.
+        let first = range.from.map_or(0, |from| before(from).saturating_sub(1));
+        let end = range.until.map_or(self.batches.len(), before);
+        if first >= end {
+            return Ok(());
+        }
+        let start = self.batches[first].offset;
+        let stop = self.batches.get(end).map_or(self.bytes, |batch| batch.offset);
+        let failed = |error| staging(&self.file.path, error);
+        let open = || File::open(&self.file.path).map_err(|error| staging(&self.file.path, error));
+        let (schema, mut rows) = (open()?, open()?);
+        rows.seek(SeekFrom::Start(start)).map_err(|error| staging(&self.file.path, error))?;
+        let bytes = BufReader::with_capacity(BUFFER, schema.take(schema_end).chain(rows.take(stop - start)));
+        let projection = (columns.len() < self.file.schema.fields().len()).then(|| columns.to_vec());
+        for batch in StreamReader::try_new(bytes, projection).map_err(failed)? {
+            let rows = range.slice(&batch.map_err(failed)?);
+            if rows.num_rows() > 0 {
+                found.push(rows);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writer of a [`ViewFile`].
+pub(crate) struct ViewFileWriter {
+    file: StagedFile,
+    writer: StreamWriter<BufWriter<Appended>>,
+    batches: Vec<BatchPlace>,
+}
+
+impl ViewFileWriter {
+    /// Creates the file `path`.
+    pub(crate) fn create(path: PathBuf, schema: SchemaRef) -> Result<Self, RawError> {
+        File::create(&path).map_err(|error| staging(&path, error))?;
+        let file = BufWriter::with_capacity(BUFFER, Appended { path: path.clone(), length: 0 });
+        let writer = StreamWriter::try_new(file, &schema).map_err(|error| staging(&path, error))?;
+        Ok(Self { file: StagedFile { path, schema, rows: 0 }, writer, batches: Vec::new() })
+    }
+
+    /// Appends `batch`.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), RawError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        if let Some(ids) = batch.column(0).as_string_opt::<i32>() {
+            let place = BatchPlace { first: ids.value(0).into(), offset: self.length() };
+            self.batches.push(place);
+        }
+        self.file.rows += batch.num_rows();
+        self.writer.write(batch).map_err(|error| staging(&self.file.path, error))
+    }
+
+    /// Ends the file.
+    pub(crate) fn finish(mut self) -> Result<ViewFile, RawError> {
+        self.writer.finish().map_err(|error| staging(&self.file.path, error))?;
+        let bytes = self.length();
+        Ok(ViewFile { file: self.file, bytes, batches: self.batches })
+    }
+
+    /// Returns the number of bytes so far.
+    fn length(&self) -> u64 {
+        let file = self.writer.get_ref();
+        file.get_ref().length + file.buffer().len() as u64
+    }
+}
+
+/// File that is opened anew for each write. A view has a writer for each partition, which is more than a
+/// process may have files open.
+#[derive(Debug)]
+struct Appended {
+    path: PathBuf,
+    length: u64,
+}
+
+impl Write for Appended {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = OpenOptions::new().append(true).open(&self.path)?.write(bytes)?;
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::{ArrayRef, Int64Array},
+        datatypes::{DataType, Field, Schema},
+    };
+
+    use super::*;
+
+    /// Writes a file with the ids `000`, `002`, … in batches of `size`, each with its number.
+    fn file(folder: &std::path::Path, count: i64, size: usize) -> ViewFile {
+        let fields = [("customer_id", DataType::Utf8), ("n", DataType::Int64), ("m", DataType::Int64)];
+        let fields: Vec<Field> = fields.map(|(name, kind)| Field::new(name, kind, false)).into();
+        let schema = Arc::new(Schema::new(fields));
+        let path = folder.join(format!("{count}-{size}.arrow"));
+        let mut writer = ViewFileWriter::create(path, Arc::clone(&schema)).expect("a file");
+        for numbers in (0..count).collect::<Vec<_>>().chunks(size) {
+            let ids: StringArray = numbers.iter().map(|n| Some(format!("{:03}", n * 2))).collect();
+            let n: ArrayRef = Arc::new(Int64Array::from(numbers.to_vec()));
+            let columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::clone(&n), n];
+            writer
+                .write(&RecordBatch::try_new(Arc::clone(&schema), columns).expect("rows"))
+                .expect("written");
+        }
+        writer.finish().expect("finished")
+    }
+
+    #[test]
+    fn ranges_of_customers_are_disjoint_and_complete() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for size in [1, 3, 7, 100] {
+            let files = ViewFiles::sorted(file(folder.path(), 50, size));
+            assert_eq!((files.rows(), files.bytes() > 0), (50, true));
+            for bounds in [vec![], vec!["000"], vec!["013", "014", "015"], vec!["0", "098", "0990"]] {
+                let mut edges: Vec<Option<&str>> = vec![None];
+                edges.extend(bounds.iter().map(|bound| Some(*bound)));
+                edges.push(None);
+                let mut found = Vec::new();
+                for pair in edges.windows(2) {
+                    let range = CustomerRange { from: pair[0], until: pair[1] };
+                    for batch in files.read(range, &[0, 2]).expect("rows") {
+                        assert_eq!(batch.num_columns(), 2);
+                        let ids = batch.column(0).as_string::<i32>();
+                        found.extend(ids.iter().flatten().map(str::to_owned));
+                        let is_inside = |id: &str| {
+                            range.from.is_none_or(|from| from <= id)
+                                && range.until.is_none_or(|until| id < until)
+                        };
+                        assert!(ids.iter().flatten().all(is_inside), "{range:?}");
+                    }
+                }
+                let expected: Vec<String> = (0..50).map(|n| format!("{:03}", n * 2)).collect();
+                assert_eq!(found, expected, "batches of {size}, bounds {bounds:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_file_has_no_rows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = ViewFiles::sorted(file(folder.path(), 0, 1));
+        let all = CustomerRange { from: None, until: None };
+        assert!(files.read(all, &[0]).expect("rows").is_empty());
+    }
+}
