@@ -11,6 +11,8 @@ use arrow::{
     datatypes::{DataType, Field, Schema},
     error::ArrowError,
 };
+use datafusion::common::runtime::SpawnedTask;
+use futures::{StreamExt, stream};
 
 use super::{
     error::{BuildError, NamedAudienceError},
@@ -120,6 +122,7 @@ pub(super) struct AudienceInput<'a> {
     pub(super) base: &'a Manifest,
     /// Lake and manifest with the ids and the typed columns.
     pub(super) columns: (&'a Lake, &'a Manifest),
+    pub(super) threads: usize,
 }
 
 /// Evaluates `audiences` and writes their rankings.
@@ -127,7 +130,7 @@ pub(super) async fn write(
     input: AudienceInput<'_>,
     audiences: &[NamedAudience],
 ) -> Result<AudienceOutput, BuildError> {
-    let AudienceInput { target, base: manifest, columns: (lake, columns) } = input;
+    let AudienceInput { target, base: manifest, columns: (lake, columns), threads } = input;
     let mut output = AudienceOutput::default();
     if let Some(taken) = audiences.iter().find(|audience| manifest.segment(&audience.name).is_some()) {
         return Err(NamedAudienceError::Taken(taken.name.clone()).into());
@@ -150,7 +153,7 @@ pub(super) async fn write(
         as_of: manifest.as_of,
         has_events: manifest.has_events(),
     };
-    let measures = Measures::read(&mut cache).await?;
+    let measures = Arc::new(Measures::read(&mut cache).await?);
     let mut taken = Bitmap::empty(cache.sets.customers());
     for audience in audiences {
         let mut members = members(audience, &known, &mut cache, &mut output.warnings).await?;
@@ -161,12 +164,11 @@ pub(super) async fn write(
         let scores = measures.scores.each_ref().map(|column| Some(&**column));
         let figures = Figures::of(&members, cache.sets.customers(), Some(&measures.monetary), scores);
         output.rankings.segments.push(stats(audience, figures));
-        let file = write_ranking(target, &audience.name, &members, &measures, &cache.ids).await?;
-        output.rankings.files.extend(file);
         let customers = Arc::new(members);
         cache.segments.insert(audience.name.clone(), Arc::clone(&customers));
         output.members.push(AudienceMembers { name: audience.name.clone(), customers, is_personal: false });
     }
+    output.rankings.files = write_rankings(target, &output.members, &measures, &cache.ids, threads).await?;
     output.rankings.segments.sort_by(|a, b| a.name.cmp(&b.name));
     let mut known = manifest.clone();
     known.segments.extend(output.rankings.segments.iter().cloned());
@@ -307,6 +309,34 @@ fn stats(audience: &NamedAudience, figures: Figures) -> SegmentStats {
         mean_f_score,
         mean_m_score,
     }
+}
+
+/// Writes the rankings of `audiences`, as many at a time as there are `threads`.
+async fn write_rankings(
+    target: SnapshotTarget<'_>,
+    audiences: &[AudienceMembers],
+    measures: &Arc<Measures>,
+    ids: &Arc<PackedTexts>,
+    threads: usize,
+) -> Result<Vec<FileEntry>, BuildError> {
+    let tasks: Vec<_> = audiences
+        .iter()
+        .map(|AudienceMembers { name, customers, .. }| {
+            let (lake, id) = (target.lake.clone(), target.id.clone());
+            let (name, customers) = (name.clone(), Arc::clone(customers));
+            let (measures, ids) = (Arc::clone(measures), Arc::clone(ids));
+            async move {
+                let target = SnapshotTarget { lake: &lake, id: &id };
+                write_ranking(target, &name, &customers, &measures, &ids).await
+            }
+        })
+        .collect();
+    let mut written = stream::iter(tasks).map(SpawnedTask::spawn).buffered(threads);
+    let mut files = Vec::new();
+    while let Some(file) = written.next().await {
+        files.extend(file??);
+    }
+    Ok(files)
 }
 
 /// Writes the ranking of `members`, sorted by `monetary` and then id. An empty audience has no file.

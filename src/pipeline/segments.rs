@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch, StringArray},
-    compute::cast,
+    compute::{SortOptions, cast},
     datatypes::{DataType, Decimal128Type, Int64Type, Schema, SchemaRef},
+};
+use datafusion::{
+    common::runtime::SpawnedTask, error::DataFusionError, execution::SendableRecordBatchStream,
 };
 use futures::StreamExt;
 
@@ -14,14 +17,15 @@ use super::{
     encode,
     error::{BuildError, ViewError},
     parts::SnapshotTarget,
-    query::Session,
+    query::{Session, SortColumn},
     staging::MONEY,
 };
 use crate::{
     config::ChurnConfig,
     feature::{SegmentKind, is_name},
+    lake::Lake,
     snapshot::{
-        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SegmentTally, SnapshotError,
+        CHURN_LIST, Edges, FileEntry, FileKind, SegmentStats, SegmentTally, SnapshotError, SnapshotId,
         writer::{PartWriter, RANKING_BLOCK_ROWS, ranking_properties},
     },
 };
@@ -65,7 +69,7 @@ pub(super) async fn write_rfm(
     is_built_in: bool,
 ) -> Result<Rankings, BuildError> {
     let sql = "SELECT segment, customer_id, monetary, monetary AS revenue, r_score, f_score, m_score \
-               FROM rfm WHERE segment IS NOT NULL ORDER BY segment, monetary DESC NULLS LAST, customer_id";
+               FROM rfm WHERE segment IS NOT NULL";
     let (mut tallies, files) = write_members(target, session, "rfm", sql).await?;
     if let Some(name) = tallies.keys().find(|name| *name == CHURN_LIST || levels().contains(name)) {
         return Err(ViewError::SegmentName { name: name.clone() }.into());
@@ -109,9 +113,9 @@ pub(super) async fn write_churn(
     config: &ChurnConfig,
 ) -> Result<Rankings, BuildError> {
     let sql = "SELECT 'churn_' || c.risk AS segment, c.customer_id, c.value_at_risk, r.monetary AS revenue, \
-               r.r_score, r.f_score, r.m_score FROM churn c LEFT JOIN rfm r ON r.customer_id = c.customer_id \
-               ORDER BY segment, c.value_at_risk DESC, c.customer_id";
-    let (mut tallies, mut files) = write_members(target, session, CHURN_LIST, sql).await?;
+               r.r_score, r.f_score, r.m_score FROM churn c LEFT JOIN rfm r ON r.customer_id = c.customer_id";
+    let members = write_members(target, session, CHURN_LIST, sql);
+    let ((mut tallies, mut files), list) = tokio::try_join!(members, write_churn_list(target, session))?;
     let (high, medium, days) = (config.high, config.medium, config.horizon_days());
     let measure = format!("probability of no purchase within {days} days");
     let definitions = [
@@ -126,61 +130,121 @@ pub(super) async fn write_churn(
             tallies.remove(&name).unwrap_or_default().stats(name, SegmentKind::Churn, definition, customers)
         })
         .collect();
-    let sql = "SELECT c.customer_id, c.value_at_risk, c.probability, c.risk, c.expected_value, r.segment \
-               FROM churn c LEFT JOIN rfm r ON r.customer_id = c.customer_id \
-               ORDER BY c.value_at_risk DESC, c.customer_id";
-    let failed = |source| ViewError::Sql { view: CHURN_LIST.to_owned(), source: Box::new(source) };
-    let mut all = session.query(CHURN_LIST, sql).await?;
-    let mut list: Option<PartWriter> = None;
-    while let Some(batch) = all.next().await {
-        let batch = batch.map_err(failed)?;
-        let writer = match &mut list {
-            Some(writer) => writer,
-            none => none.insert(ranking_writer(target, CHURN_LIST, batch.schema())?),
-        };
-        write_blocks(writer, &batch).await?;
-    }
-    if let Some(writer) = list {
-        files.push(writer.finish().await?);
-    }
+    files.extend(list);
     Ok(Rankings { segments, files })
 }
 
-/// Runs `sql`, writes a ranking for each segment of its rows and returns the sums of each segment. The
-/// columns are the segment, the id, the value that members are sorted by, the revenue and the three scores.
-/// `view` names the query in errors.
+/// Writes the churn list. Without customers there is no file.
+async fn write_churn_list(
+    target: SnapshotTarget<'_>,
+    session: &Session,
+) -> Result<Option<FileEntry>, BuildError> {
+    let sql = "SELECT c.customer_id, c.value_at_risk, c.probability, c.risk, c.expected_value, r.segment \
+               FROM churn c LEFT JOIN rfm r ON r.customer_id = c.customer_id \
+               ORDER BY c.value_at_risk DESC, c.customer_id";
+    let mut all = session.query(CHURN_LIST, sql).await?;
+    let (lake, id) = (target.lake.clone(), target.id.clone());
+    // In a task of its own, so that other rankings are written at the same time.
+    SpawnedTask::spawn(async move {
+        let target = SnapshotTarget { lake: &lake, id: &id };
+        let mut list: Option<PartWriter> = None;
+        while let Some(batch) = all.next().await {
+            let batch = batch.map_err(|source| failed(CHURN_LIST, source))?;
+            let writer = match &mut list {
+                Some(writer) => writer,
+                none => none.insert(ranking_writer(target, CHURN_LIST, batch.schema())?),
+            };
+            write_blocks(writer, &batch).await?;
+        }
+        match list {
+            Some(writer) => Ok(Some(writer.finish().await?)),
+            None => Ok(None),
+        }
+    })
+    .await?
+}
+
+fn failed(view: &str, source: impl Into<DataFusionError>) -> ViewError {
+    ViewError::Sql { view: view.to_owned(), source: Box::new(source.into()) }
+}
+
+/// Order of the rows of [`write_members`]: by segment, value and id.
+const MEMBER_ORDER: [SortColumn; 3] = [
+    SortColumn { column: 0, options: SortOptions { descending: false, nulls_first: false } },
+    SortColumn { column: 2, options: SortOptions { descending: true, nulls_first: false } },
+    SortColumn { column: 1, options: SortOptions { descending: false, nulls_first: false } },
+];
+
+/// Runs `sql`, writes a ranking for each segment of its rows, segments at the same time, and returns the sums
+/// of each segment and the files by segment. The columns are the segment, the id, the value that members are
+/// sorted by, the revenue and the three scores. `view` names the query in errors.
 async fn write_members(
     target: SnapshotTarget<'_>,
     session: &Session,
     view: &str,
     sql: &str,
 ) -> Result<(BTreeMap<String, SegmentTally>, Vec<FileEntry>), BuildError> {
-    let failed = |source| ViewError::Sql { view: view.to_owned(), source: Box::new(source) };
-    let mut members = session.query(view, sql).await?;
-    let mut tallies: BTreeMap<String, SegmentTally> = BTreeMap::new();
-    let mut files = Vec::new();
-    let mut open: Option<(String, PartWriter)> = None;
-    while let Some(batch) = members.next().await {
-        let batch = batch.map_err(failed)?;
-        for (segment, rows) in runs(batch.column(0).as_string()) {
-            if open.as_ref().is_none_or(|(name, _)| *name != segment) {
-                if let Some((_, writer)) = open.take() {
-                    files.push(writer.finish().await?);
-                }
-                open = Some((segment.clone(), members_writer(target, &segment, &batch)?));
-            }
-            let members = batch.slice(rows.start, rows.len());
-            add(tallies.entry(segment).or_default(), &members).map_err(|error| failed(error.into()))?;
-            if let Some((_, writer)) = &mut open {
-                let listed = members.project(&[1, 2]).map_err(|error| failed(error.into()))?;
-                write_blocks(writer, &listed).await?;
-            }
+    let streams = session.query_by(view, sql, 0, &MEMBER_ORDER).await?;
+    let tasks: Vec<_> = streams
+        .into_iter()
+        .map(|members| {
+            let members = SegmentRows { view: view.to_owned(), members };
+            SpawnedTask::spawn(members.write(target.lake.clone(), target.id.clone()))
+        })
+        .collect();
+    let (mut tallies, mut files) = (BTreeMap::new(), Vec::new());
+    for task in tasks {
+        for ranking in task.await?? {
+            files.extend(ranking.file);
+            tallies.insert(ranking.segment, ranking.tally);
         }
     }
-    if let Some((_, writer)) = open {
-        files.push(writer.finish().await?);
-    }
+    files.sort_by(|a: &FileEntry, b| a.segment.cmp(&b.segment));
     Ok((tallies, files))
+}
+
+/// Members of some segments, sorted by [`MEMBER_ORDER`].
+struct SegmentRows {
+    view: String,
+    members: SendableRecordBatchStream,
+}
+
+/// The ranking of a segment.
+struct SegmentRanking {
+    segment: String,
+    tally: SegmentTally,
+    file: Option<FileEntry>,
+}
+
+impl SegmentRows {
+    /// Writes the ranking of each segment.
+    async fn write(mut self, lake: Lake, id: SnapshotId) -> Result<Vec<SegmentRanking>, BuildError> {
+        let target = SnapshotTarget { lake: &lake, id: &id };
+        let mut done: Vec<SegmentRanking> = Vec::new();
+        let mut open: Option<PartWriter> = None;
+        while let Some(batch) = self.members.next().await {
+            let batch = batch.map_err(|source| failed(&self.view, source))?;
+            for (segment, rows) in runs(batch.column(0).as_string()) {
+                if done.last().is_none_or(|last| last.segment != segment) {
+                    if let (Some(writer), Some(last)) = (open.take(), done.last_mut()) {
+                        last.file = Some(writer.finish().await?);
+                    }
+                    open = Some(members_writer(target, &segment, &batch)?);
+                    done.push(SegmentRanking { segment, tally: SegmentTally::default(), file: None });
+                }
+                let members = batch.slice(rows.start, rows.len());
+                if let (Some(writer), Some(last)) = (&mut open, done.last_mut()) {
+                    add(&mut last.tally, &members).map_err(|error| failed(&self.view, error))?;
+                    let listed = members.project(&[1, 2]).map_err(|error| failed(&self.view, error))?;
+                    write_blocks(writer, &listed).await?;
+                }
+            }
+        }
+        if let (Some(writer), Some(last)) = (open, done.last_mut()) {
+            last.file = Some(writer.finish().await?);
+        }
+        Ok(done)
+    }
 }
 
 /// Returns the runs of equal texts with their rows.
@@ -254,14 +318,14 @@ fn add(tally: &mut SegmentTally, members: &RecordBatch) -> Result<(), arrow::err
 
 /// Returns the quintile edges as decimal text, by measure.
 pub(super) async fn edges(session: &Session) -> Result<Edges, BuildError> {
-    let failed = |source| ViewError::Sql { view: "rfm_edges".to_owned(), source: Box::new(source) };
+    let failed = |source| failed("rfm_edges", source);
     let sql = "SELECT measure, edge FROM rfm_edges ORDER BY measure, k";
     let mut rows = session.query("rfm_edges", sql).await?;
     let mut edges = Edges::new();
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(failed)?;
-        let values =
-            cast(batch.column(1), &DataType::Decimal128(38, 5)).map_err(|error| failed(error.into()))?;
+        let values = cast(batch.column(1), &DataType::Decimal128(38, 5))
+            .map_err(|error| failed(DataFusionError::from(error)))?;
         let (measures, values) =
             (batch.column(0).as_string::<i32>(), values.as_primitive::<Decimal128Type>());
         for row in 0..batch.num_rows() {

@@ -16,7 +16,7 @@ use crate::{
         parts::{self, PartsInput, ServedView, SnapshotTarget, WrittenParts},
         purchases::{self, PurchaseInput},
         raw::Table,
-        segments,
+        segments::{self, Rankings},
         view_files::ViewFiles,
     },
     snapshot::{FileEntry, Manifest, SnapshotError, write_statistics},
@@ -43,11 +43,16 @@ impl Build<'_> {
         let has_churn = find(churn::VIEW).is_some();
         let is_rfm_built_in = find("rfm").is_some_and(|view| view.definition.file.is_none());
         self.progress.enter("rankings", 0);
-        let mut rankings = segments::write_rfm(target, &session, customers, is_rfm_built_in).await?;
-        if has_churn {
-            rankings.extend(segments::write_churn(target, &session, customers, &self.config.churn).await?);
-        }
-        let edges = segments::edges(&session).await?;
+        let churn = async {
+            if has_churn {
+                segments::write_churn(target, &session, customers, &self.config.churn).await
+            } else {
+                Ok(Rankings::default())
+            }
+        };
+        let rfm = segments::write_rfm(target, &session, customers, is_rfm_built_in);
+        let (mut rankings, churn, edges) = tokio::try_join!(rfm, churn, segments::edges(&session))?;
+        rankings.extend(churn);
         let mut files = rankings.files;
         clock.lap("rankings", Some(rows(&files)));
         let ids = Arc::new(session.customer_ids().await?);
@@ -158,7 +163,7 @@ impl Build<'_> {
         // The figures of the views are those of the parts of the snapshot.
         let WrittenParts { files, .. } = parts::write(input, &Progress::default()).await?;
         let columns = Manifest { files, ..base.clone() };
-        let input = AudienceInput { target, base, columns: (&lake, &columns) };
+        let input = AudienceInput { target, base, columns: (&lake, &columns), threads: self.threads };
         let written = audiences::write(input, &self.audiences).await?;
         parts::discard(draft).await;
         Ok(written)

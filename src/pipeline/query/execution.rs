@@ -10,11 +10,11 @@ use arrow::{
 use datafusion::{
     common::runtime::SpawnedTask,
     error::DataFusionError,
-    execution::TaskContext,
+    execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::LogicalPlan,
     physical_expr::{Distribution, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr},
     physical_plan::{
-        ExecutionPlan, ExecutionPlanProperties, displayable, expressions::Column,
+        ExecutionPlan, ExecutionPlanProperties, displayable, execute_stream_partitioned, expressions::Column,
         repartition::RepartitionExec, sorts::sort::SortExec,
     },
 };
@@ -29,10 +29,10 @@ use crate::pipeline::{
 
 /// Column that rows are sorted by.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SortColumn {
+pub(crate) struct SortColumn {
     /// Index of the column.
-    column: usize,
-    options: SortOptions,
+    pub(crate) column: usize,
+    pub(crate) options: SortOptions,
 }
 
 impl Session {
@@ -78,6 +78,23 @@ impl Session {
         } else {
             sorted(shuffled(plan, 0, self.partitions)?, &order)
         }
+    }
+
+    /// Runs a built-in query on all threads. Rows with an equal `key`, an index of a column, are in one of
+    /// the streams, each of which is sorted by `order`. `name` names the query in errors.
+    pub(crate) async fn query_by(
+        &self,
+        name: &str,
+        sql: &str,
+        key: usize,
+        order: &[SortColumn],
+    ) -> Result<Vec<SendableRecordBatchStream>, ViewError> {
+        let frame = self.context.sql(sql).await.map_err(|source| failed(name, source))?;
+        let plan = frame.create_physical_plan().await.map_err(|source| failed(name, source))?;
+        shuffled(plan, key, threads())
+            .and_then(|plan| sorted(plan, order))
+            .and_then(|plan| execute_stream_partitioned(plan, self.context.task_ctx()))
+            .map_err(|source| failed(name, source))
     }
 
     /// Runs `plan` and writes the rows of each partition to a file, converted to `schema`. `order` is the
