@@ -47,8 +47,8 @@ use part_view::{PartView, ViewFigures, ViewSource};
 
 /// Number of customers that are joined at a time.
 const CHUNK: usize = 8_192;
-/// Memory of a part that is being written, relative to its staged rows: the rows, their copy in the order of
-/// ids, and the columns of the typed part.
+/// Memory of a part that is being written, relative to its staged rows: the rows, their copy while they are
+/// joined, and the columns of the typed part.
 const PART_COPIES: u64 = 3;
 
 /// A snapshot being written.
@@ -110,13 +110,13 @@ pub(super) struct PartsInput<'a> {
 }
 
 impl PartsInput<'_> {
-    /// Returns the number of parts to write at a time. Two threads are busy with a part: one for each kind.
+    /// Returns the number of parts to write at a time.
     fn at_a_time(&self) -> usize {
         let staged: u64 = self.staged.iter().map(ViewFiles::bytes).sum();
         let customers = self.ids.len().max(1) as u64;
         let part = staged.saturating_mul(PART_COPIES) / customers * PART_ROWS as u64;
         let fitting = usize::try_from(self.memory / part.max(1)).unwrap_or(usize::MAX);
-        fitting.clamp(1, self.threads.div_ceil(2).max(1))
+        fitting.clamp(1, self.threads.max(1))
     }
 }
 
