@@ -164,8 +164,9 @@ pub(super) async fn build(
         selected: trained.selected.as_ref(),
         cuts: &trained.cuts.whole,
         scratch: context.past.scratch,
+        threads: context.past.spilled.threads,
     };
-    let scored = scoring.run()?;
+    let scored = scoring.run().await?;
     let files = scored.files.clone();
     let card = trained.card(config, &sources, partitions, scored);
     Ok(Some(ChurnOutput { definition: definition(), files, card }))

@@ -71,6 +71,7 @@ impl Build<'_> {
         }
         tables.remove_events()?;
         if let Some(recommended) = &recommended {
+            self.progress.enter("products", 0);
             let written = recommended.write_products(target.lake, target.id).await?;
             clock.lap("products", Some(rows(&written)));
             files.extend(written);

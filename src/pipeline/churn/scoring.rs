@@ -31,6 +31,7 @@ pub(super) struct Scoring<'a> {
     pub(super) cuts: &'a [CutWithSpending],
     /// Folder for the staged view.
     pub(super) scratch: &'a Path,
+    pub(super) threads: usize,
 }
 
 /// The staged view, and the models of the values in it.
@@ -45,7 +46,7 @@ impl Scoring<'_> {
     ///
     /// # Errors
     /// Fails if the file cannot be written.
-    pub(super) fn run(&self) -> Result<Scored, BuildError> {
+    pub(super) async fn run(&self) -> Result<Scored, BuildError> {
         let histories = self.table.histories();
         let own = self.own_rates();
         let values = self.expected_values(&own);
@@ -57,7 +58,7 @@ impl Scoring<'_> {
         let levels = ValueLevels::of(&expected);
         let rows = TrainingRows { columns: self.table.columns(), histories, next: Vec::new() };
         let model = self.selected.map(|selected| ScoredModel::new(selected, &rows, self.sources.len()));
-        let files = view_rows::stage(&self.table.ids, self.scratch, |row| {
+        let files = view_rows::stage(&self.table.ids, self.scratch, self.threads, |row| {
             let (probability, contributions) = match &model {
                 Some(model) => (model.probability(row), model.contributions(row)),
                 None => self.by_rule(row),
@@ -72,7 +73,8 @@ impl Scoring<'_> {
                 reasons: reasons(self.table, self.sources, row, &contributions),
                 action: self.config.action(risk, levels.level(expected[row])).to_owned(),
             }
-        })?;
+        })
+        .await?;
         Ok(Scored { files, values, levels })
     }
 

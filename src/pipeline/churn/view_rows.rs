@@ -13,6 +13,7 @@ use super::reasons::ChurnReason;
 use crate::{
     pipeline::{
         RawError,
+        parallel::parallel_map,
         staging::{derive::MONEY, staging},
         view_files::{ViewFileWriter, ViewFiles},
     },
@@ -101,23 +102,27 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// Stages a row for each customer of `ids`. `make` returns the row of the customer at an index.
+/// Stages a row for each customer of `ids`, made on `threads` threads. `make` returns the row of the customer
+/// at an index.
 ///
 /// # Errors
 /// Fails if the file cannot be written.
-pub(super) fn stage(
+pub(super) async fn stage(
     ids: &[String],
     scratch: &Path,
-    mut make: impl FnMut(usize) -> ChurnRow,
+    threads: usize,
+    make: impl Fn(usize) -> ChurnRow + Sync,
 ) -> Result<ViewFiles, RawError> {
     let path = scratch.join("view-churn.arrow");
     let schema = schema();
     let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
     for start in (0..ids.len()).step_by(BATCH) {
         let end = (start + BATCH).min(ids.len());
-        let rows: Vec<ChurnRow> = (start..end).map(&mut make).collect();
+        let rows = parallel_map(threads, end - start, || (), |(), at| make(start + at));
         let batch = batch(&ids[start..end], &rows, &schema).map_err(|error| staging(&path, error))?;
         writer.write(&batch)?;
+        // The build can be stopped here.
+        tokio::task::yield_now().await;
     }
     Ok(ViewFiles::sorted(writer.finish()?))
 }
