@@ -1,7 +1,7 @@
 //! The view `segments`: the names of the segments of each customer. It is computed after all segments, from
 //! the views `rfm` and `churn` and from the members of the named audiences.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, ListBuilder, RecordBatch, StringArray, StringBuilder},
@@ -9,18 +9,15 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
     error::ArrowError,
 };
-use futures::StreamExt;
 
 use super::{
-    error::{BuildError, ViewError},
+    error::BuildError,
     parts::ServedView,
-    query::Session,
-    staging::staging,
-    view_files::{ViewFileWriter, ViewFiles},
+    query::{Convert, Session},
 };
 use crate::{
     audience::Bitmap,
-    feature::{PERSONAL_SEGMENT_NAMES, SEGMENT_NAMES, SEGMENTS_VIEW},
+    feature::{PERSONAL_SEGMENT_NAMES, PackedTexts, SEGMENT_NAMES, SEGMENTS_VIEW},
     snapshot::writer::ID,
     views::{ColumnNote, ViewDefinition},
 };
@@ -59,13 +56,13 @@ pub(super) fn definition() -> ViewDefinition {
     }
 }
 
-/// Stages the view in the folder `scratch`, sorted by customer. `has_churn` is whether there is a view
-/// `churn`.
+/// Stages the view by customer. `has_churn` is whether there is a view `churn`, `ids` are the ids of all
+/// customers, sorted.
 pub(super) async fn stage(
     session: &Session,
     has_churn: bool,
-    audiences: &[AudienceMembers],
-    scratch: &Path,
+    audiences: Vec<AudienceMembers>,
+    ids: &Arc<PackedTexts>,
 ) -> Result<ServedView, BuildError> {
     let (risk, join) = if has_churn {
         ("'churn_' || k.risk", "LEFT JOIN churn k ON k.customer_id = c.customer_id")
@@ -74,21 +71,13 @@ pub(super) async fn stage(
     };
     let sql = format!(
         "SELECT c.customer_id, r.segment, {risk} AS risk FROM customers c \
-         LEFT JOIN rfm r ON r.customer_id = c.customer_id {join} ORDER BY c.customer_id"
+         LEFT JOIN rfm r ON r.customer_id = c.customer_id {join}"
     );
-    let failed = |source| ViewError::Sql { view: SEGMENTS_VIEW.to_owned(), source: Box::new(source) };
     let schema = schema(audiences.iter().any(|audience| audience.is_personal));
-    let path = scratch.join(format!("view-{SEGMENTS_VIEW}.arrow"));
-    let unwritten = |error: ArrowError| staging(&path, error);
-    let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
-    let mut customers = session.query(SEGMENTS_VIEW, &sql).await?;
-    let mut rows = 0;
-    while let Some(batch) = customers.next().await {
-        let batch = batch.map_err(failed)?;
-        writer.write(&names(&batch, rows, audiences, &schema).map_err(unwritten)?)?;
-        rows += batch.num_rows();
-    }
-    Ok(ServedView { definition: definition(), files: ViewFiles::sorted(writer.finish()?) })
+    let (ids, shown) = (Arc::clone(ids), Arc::clone(&schema));
+    let convert: Convert = Arc::new(move |batch| names(batch, &ids, &audiences, &shown));
+    let files = session.stage_query(SEGMENTS_VIEW, &sql, &schema, convert).await?;
+    Ok(ServedView { definition: definition(), files })
 }
 
 fn schema(has_personal: bool) -> SchemaRef {
@@ -104,35 +93,41 @@ fn schema(has_personal: bool) -> SchemaRef {
 }
 
 /// Returns the rows of the view for the customers of `batch`: id, segment of kind `rfm` and of kind `churn`.
-/// `first` is the number of the first customer.
 fn names(
     batch: &RecordBatch,
-    first: usize,
+    ids: &PackedTexts,
     audiences: &[AudienceMembers],
     schema: &SchemaRef,
 ) -> Result<RecordBatch, ArrowError> {
     let text = |column: usize| cast(batch.column(column), &DataType::Utf8);
-    let (ids, segment, risk) = (text(0)?, text(1)?, text(2)?);
+    let (customers, segment, risk) = (text(0)?, text(1)?, text(2)?);
     let built_in = [segment.as_string::<i32>(), risk.as_string::<i32>()];
     let (personal, plain): (Vec<&AudienceMembers>, Vec<&AudienceMembers>) =
         audiences.iter().partition(|audience| audience.is_personal);
-    let rows = batch.num_rows();
-    let mut columns: Vec<ArrayRef> = vec![Arc::clone(&ids), lists(rows, first, &built_in, &plain)];
+    // Audiences hold customers by their numbers in the order of ids.
+    let number = |id: Option<&str>| id.and_then(|id| ids.search(id).ok());
+    let numbers: Vec<Option<usize>> = if audiences.is_empty() {
+        vec![None; batch.num_rows()]
+    } else {
+        customers.as_string::<i32>().iter().map(number).collect()
+    };
+    let mut columns: Vec<ArrayRef> = vec![Arc::clone(&customers), lists(&numbers, &built_in, &plain)];
     if schema.fields().len() > columns.len() {
-        columns.push(lists(rows, first, &[], &personal));
+        columns.push(lists(&numbers, &[], &personal));
     }
     RecordBatch::try_new(Arc::clone(schema), columns)
 }
 
-/// Returns a sorted list for each of `rows` customers: the texts of `built_in`, and the names of the
-/// `audiences` that the customer is in.
-fn lists(rows: usize, first: usize, built_in: &[&StringArray], audiences: &[&AudienceMembers]) -> ArrayRef {
+/// Returns a sorted list for each of the customers with the given `numbers`: the texts of `built_in`, and the
+/// names of the `audiences` that the customer is in.
+fn lists(numbers: &[Option<usize>], built_in: &[&StringArray], audiences: &[&AudienceMembers]) -> ArrayRef {
     let mut lists = ListBuilder::new(StringBuilder::new());
     let mut found: Vec<&str> = Vec::new();
-    for row in 0..rows {
+    for (row, number) in numbers.iter().enumerate() {
         found.clear();
         found.extend(built_in.iter().filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row)));
-        let of = audiences.iter().filter(|audience| audience.customers.contains(first + row));
+        let is_member = |audience: &AudienceMembers| number.is_some_and(|n| audience.customers.contains(n));
+        let of = audiences.iter().filter(|audience| is_member(audience));
         found.extend(of.map(|audience| audience.name.as_str()));
         found.sort_unstable();
         for name in &found {

@@ -42,7 +42,7 @@ use crate::{feature::PackedTexts, snapshot::rfc3339, views::ViewDefinition};
 
 mod execution;
 
-pub(crate) use execution::SortColumn;
+pub(crate) use execution::{Convert, SortColumn};
 
 pub(super) const ID: &str = "customer_id";
 const DIALECT: &str = "generic";

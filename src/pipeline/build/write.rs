@@ -104,7 +104,7 @@ impl Build<'_> {
             clock.lap("audiences", Some(listed));
         }
         self.progress.enter("rows", customers);
-        let mut memberships = memberships::stage(&session, has_churn, &members, self.scratch.path()).await?;
+        let mut memberships = memberships::stage(&session, has_churn, members, &ids).await?;
         self.personal.mark_model(&mut memberships.definition);
         snapshot.views.push(memberships.feature_view(self.config));
         views.push(memberships);

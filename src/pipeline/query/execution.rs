@@ -4,8 +4,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use arrow::{
+    array::RecordBatch,
     compute::SortOptions,
     datatypes::{DataType, SchemaRef},
+    error::ArrowError,
 };
 use datafusion::{
     common::runtime::SpawnedTask,
@@ -33,6 +35,19 @@ pub(crate) struct SortColumn {
     /// Index of the column.
     pub(crate) column: usize,
     pub(crate) options: SortOptions,
+}
+
+/// Conversion of rows of a plan to rows of a view.
+pub(crate) type Convert = Arc<dyn Fn(&RecordBatch) -> Result<RecordBatch, ArrowError> + Send + Sync>;
+
+/// A plan whose rows are staged.
+struct StagedPlan {
+    plan: Arc<dyn ExecutionPlan>,
+    /// Order of the rows.
+    order: RowOrder,
+    /// Whether to check that ids are unique and not null.
+    check_ids: bool,
+    convert: Convert,
 }
 
 impl Session {
@@ -97,8 +112,24 @@ impl Session {
             .map_err(|source| failed(name, source))
     }
 
-    /// Runs `plan` and writes the rows of each partition to a file, converted to `schema`. `order` is the
-    /// order that the plan has. If `check_ids`, the ids in the first column must be unique and not null.
+    /// Runs a built-in query, whose first column is the id, and stages its rows by customer as those of
+    /// `view`, which `convert` makes of them.
+    pub(crate) async fn stage_query(
+        &self,
+        view: &str,
+        sql: &str,
+        schema: &SchemaRef,
+        convert: Convert,
+    ) -> Result<ViewFiles, ViewError> {
+        let frame = self.context.sql(sql).await.map_err(|source| failed(view, source))?;
+        let plan = frame.create_physical_plan().await.map_err(|source| failed(view, source))?;
+        let plan = self.by_customer(plan).map_err(|source| failed(view, source))?;
+        let rows = StagedPlan { plan, order: RowOrder::Partitions, check_ids: true, convert };
+        self.stage_plan(view, schema, rows).await
+    }
+
+    /// Runs `plan` and stages its rows, converted to `schema`. `order` is the order that the plan has. If
+    /// `check_ids`, the ids in the first column must be unique and not null.
     pub(super) async fn stage(
         &self,
         view: &str,
@@ -109,6 +140,20 @@ impl Session {
     ) -> Result<ViewRun, ViewError> {
         let shown = displayable(plan.as_ref()).indent(false).to_string();
         tracing::debug!(view, plan = shown, "running view");
+        let normal = Arc::clone(schema);
+        let convert: Convert = Arc::new(move |batch| normalize(batch, &normal));
+        let rows = StagedPlan { plan, order, check_ids, convert };
+        Ok(ViewRun { files: self.stage_plan(view, schema, rows).await?, plan: shown })
+    }
+
+    /// Writes the rows of each partition to a file.
+    async fn stage_plan(
+        &self,
+        view: &str,
+        schema: &SchemaRef,
+        rows: StagedPlan,
+    ) -> Result<ViewFiles, ViewError> {
+        let StagedPlan { plan, order, check_ids, convert } = rows;
         let partitions = plan.output_partitioning().partition_count();
         let at_a_time = if has_independent_partitions(&plan) { threads() } else { partitions };
         let mut staged = stream::iter(0..partitions)
@@ -121,6 +166,7 @@ impl Session {
                     context: self.context.task_ctx(),
                     schema: Arc::clone(schema),
                     check_ids,
+                    convert: Arc::clone(&convert),
                 };
                 SpawnedTask::spawn(partition.stage())
             })
@@ -129,7 +175,7 @@ impl Session {
         while let Some(file) = staged.next().await {
             files.push(file??);
         }
-        Ok(ViewRun { files: ViewFiles::new(Arc::clone(schema), order, files), plan: shown })
+        Ok(ViewFiles::new(Arc::clone(schema), order, files))
     }
 }
 
@@ -169,6 +215,7 @@ struct PartitionRows {
     context: Arc<TaskContext>,
     schema: SchemaRef,
     check_ids: bool,
+    convert: Convert,
 }
 
 impl PartitionRows {
@@ -180,8 +227,7 @@ impl PartitionRows {
         let mut last = None;
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(|source| failed(&self.view, source))?;
-            let batch =
-                normalize(&batch, &self.schema).map_err(|source| failed(&self.view, source.into()))?;
+            let batch = (self.convert)(&batch).map_err(|source| failed(&self.view, source.into()))?;
             if self.check_ids {
                 last = check_unique(&self.view, &batch, last)?;
             }
