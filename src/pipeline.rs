@@ -46,7 +46,7 @@ pub use features::{FeaturesFile, features};
 use raw::{RawError, TableSpec, files::RawFile};
 use staging::{
     Scratch,
-    lines::{self, ReadInput},
+    lines::{self, ReadInput, ReadPurpose},
 };
 pub use subject::{SubjectLine, SubjectLines, raw_lines};
 
@@ -65,12 +65,12 @@ pub async fn check_file(
     let input = ReadInput {
         files: vec![file.clone()],
         specs: BTreeMap::from([(file.table, spec)]),
-        partitions: 1,
         threads: 1,
         max_bad_share: config.raw.max_bad_share,
         scratch: scratch.path().to_path_buf(),
         progress: Arc::clone(&progress.done),
         forgotten: Arc::default(),
+        purpose: ReadPurpose::Check,
     };
     let outcome = lines::read(input).await?;
     Ok(outcome.counts.get(file.table.name()).cloned().unwrap_or_default())

@@ -56,6 +56,7 @@ mod retention;
 mod rewrite;
 pub mod row_scan;
 mod segment_tally;
+pub mod staged;
 mod statistics;
 pub mod text_page;
 pub mod writer;

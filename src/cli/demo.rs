@@ -206,7 +206,7 @@ async fn make(retail: &Retail, setup: &Setup, replaces: bool) -> anyhow::Result<
         HumanBytes(files.iter().map(|file| file.bytes).sum()),
         lake.url()
     ))?;
-    let built = build::build(setup, None).await?;
+    let built = build::build(setup, &setup.config, None).await?;
     build::summary(&built)?;
     publish(setup, &built.manifest.id, replaces).await?;
     Ok(built.manifest)

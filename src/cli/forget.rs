@@ -16,7 +16,7 @@ use crate::{
     feature::CustomerId,
     lake::Lake,
     publish::{Options, PublishError, Publisher},
-    snapshot::{self, Forgotten, Holding, SnapshotId, holdings, read_current, rfc3339},
+    snapshot::{self, Forgotten, Holding, SnapshotId, holdings, read_current, rfc3339, staged},
     telemetry::Progress,
 };
 
@@ -111,6 +111,13 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         }
     }
     if args.rewrite || !args.keep_snapshots {
+        let removed = staged::remove_holding(&lake, forgotten.ids()).await?;
+        if !removed.is_empty() {
+            table::line(&format!(
+                "removed the staging of {} raw files; the next build reads these files again",
+                HumanCount(removed.len() as u64)
+            ))?;
+        }
         let replaced = Box::pin(rewrite(&lake, &forgotten, &found)).await?;
         Box::pin(replace(setup, &lake, &replaced)).await?;
         check_snapshots(&lake, &forgotten).await?;

@@ -16,11 +16,11 @@ use super::{
     error::BuildError,
     memberships, open_files, parquet_files,
     parts::{self, ServedView, SnapshotTarget},
-    past::{self, Derivation, Past, Spilled},
+    past::{self, Derivation, Past, StagedRuns},
     personal_columns::PersonalColumns,
     query::{self, Session},
     raw::{
-        Table, TableSpec,
+        RawError, Table, TableSpec,
         files::{self, RawFiles},
     },
     recommend, required_columns,
@@ -28,7 +28,9 @@ use super::{
     staging::{
         Scratch, StagedFile,
         derive::{self, Observations},
-        lines::{self, ReadInput, ReadOutcome},
+        kept::KeptStaging,
+        lines::{self, ReadInput, ReadPurpose},
+        read_outcome::ReadOutcome,
     },
 };
 use crate::{
@@ -177,7 +179,7 @@ impl<'a> Build<'a> {
         let session = self.open_session(as_of, &tables.files).await?;
         let views = self.run_views(&session, clock).await?;
         let churn = if self.config.churn.enabled {
-            let churn = self.churn(&session, as_of, &tables.spilled, &views).await?;
+            let churn = self.churn(&session, as_of, &tables.staged, &views).await?;
             clock.lap("model churn");
             churn
         } else {
@@ -212,24 +214,32 @@ impl<'a> Build<'a> {
         Ok(Computed { as_of, customers, session, views: served, models, recommended, tables, warnings })
     }
 
-    /// Reads all raw files and spills the valid lines to temporary files.
+    /// Reads all raw files that no earlier build has read, and stages the valid lines.
     async fn read_lines(&self) -> Result<ReadOutcome, BuildError> {
         let raw_files = self.raw_files.files.clone();
+        let (scratch, forgotten) = (self.scratch.path(), Arc::clone(&self.forgotten));
+        let kept = if self.config.build.keep_staging {
+            let verify = self.config.build.verify_raw;
+            let kept = KeptStaging::open(self.lakes.raw, forgotten, scratch, verify).await;
+            Some(Arc::new(kept.map_err(RawError::from)?))
+        } else {
+            None
+        };
         self.progress.enter("raw", raw_files.iter().map(|file| file.bytes).sum());
         let input = ReadInput {
             files: raw_files,
             specs: self.specs.clone(),
-            partitions: self.partitions,
             threads: self.threads,
             max_bad_share: self.config.raw.max_bad_share,
             scratch: self.scratch.path().to_path_buf(),
             progress: Arc::clone(&self.progress.done),
             forgotten: Arc::clone(&self.forgotten),
+            purpose: ReadPurpose::Build { partitions: self.partitions, kept },
         };
         Ok(lines::read(input).await?)
     }
 
-    /// Derives the tables of all partitions at `as_of` from the spilled `lines`.
+    /// Derives the tables of all partitions at `as_of` from the staged `lines`.
     async fn derive_tables(
         &self,
         mut lines: ReadOutcome,
@@ -239,10 +249,10 @@ impl<'a> Build<'a> {
         let customers = self.specs.get(&Table::Customers);
         let has_customer_files = lines.counts.contains_key(Table::Customers.name());
         let extras = derive::extra_columns(lines.extras.list(), customers);
-        let spilled = Arc::new(Spilled {
+        let staged = Arc::new(StagedRuns {
             extras: self.personal.checked(extras, customers, has_customer_files)?,
             attribute_names: std::mem::take(&mut lines.attribute_names),
-            spills: std::mem::take(&mut lines.spills),
+            runs: std::mem::take(&mut lines.runs),
             guests: std::mem::take(&mut lines.guests),
             specs: self.specs.clone(),
             has_created_at: lines.has_created_at,
@@ -251,20 +261,16 @@ impl<'a> Build<'a> {
         });
         let folder = self.scratch.path().to_path_buf();
         let derivation = Derivation { as_of, folder, filled: self.partitions, with_attributes: true };
-        let mut derived = spilled.derive(derivation, &self.progress.done).await?;
-        derive::add_counts(&mut lines.counts, &derived, &spilled.guests);
+        let mut derived = staged.derive(derivation, &self.progress.done).await?;
+        derive::add_counts(&mut lines.counts, &derived, &staged.guests);
         let mut observations = Observations::default();
         for tables in &mut derived {
             observations.add(std::mem::take(&mut tables.observations));
         }
         let mut warnings = lines.warnings.clone();
-        warnings.extend(data_warnings::warnings(&lines, &spilled, &observations, &self.config.raw));
-        // Only the churn model derives tables again, at its cutoffs.
-        if !self.config.churn.enabled {
-            spilled.remove()?;
-        }
+        warnings.extend(data_warnings::warnings(&lines, &staged, &observations, &self.config.raw));
         let files = past::tables(derived);
-        Ok(StagedTables { spilled, files, counts: lines.counts, sources: lines.sources, warnings })
+        Ok(StagedTables { staged, files, counts: lines.counts, sources: lines.sources, warnings })
     }
 
     /// Opens a database session with the staged `tables` and the Parquet files of other engines.
@@ -304,17 +310,17 @@ impl<'a> Build<'a> {
         Ok(ViewOutputs { definitions, files })
     }
 
-    /// Trains the churn model, stages and registers its view, and removes the spilled lines.
+    /// Trains the churn model, and stages and registers its view.
     async fn churn(
         &self,
         session: &Session,
         as_of: DateTime<Utc>,
-        spilled: &Arc<Spilled>,
+        staged: &Arc<StagedRuns>,
         views: &ViewOutputs,
     ) -> Result<ChurnStage, BuildError> {
         self.progress.enter("model churn", 0);
         let past = Past {
-            spilled,
+            staged,
             views: &views.definitions,
             order: &self.order,
             reads: &self.reads,
@@ -331,7 +337,6 @@ impl<'a> Build<'a> {
         if let Some(model) = &model {
             session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
         }
-        spilled.remove()?;
         Ok(ChurnStage { model, warnings })
     }
 

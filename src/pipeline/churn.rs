@@ -138,7 +138,7 @@ pub(super) async fn build(
         return Ok(None);
     }
     let horizon = TimeDelta::days(config.horizon_days().into());
-    let partitions = context.past.spilled.partitions;
+    let partitions = context.past.staged.partitions;
     let (sources, available) = context.sources();
     let query = FeatureQuery { sources: &sources, available: &available, one_in: 1, with_demand: true };
     let customers = OrderingCustomers::read(context.session).await?;

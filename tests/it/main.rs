@@ -35,6 +35,7 @@ mod forget;
 mod fuzz;
 mod history;
 mod inspect;
+mod kept_staging;
 mod lake;
 mod memberships;
 mod metrics;

@@ -8,10 +8,10 @@ use arrow::{
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
 
-use crate::pipeline::{raw::transaction::LineValue, staging::spill::TRANSACTION_COLUMNS};
+use crate::pipeline::{raw::transaction::LineValue, staging::sorted_run::TRANSACTION_COLUMNS};
 
-/// Columns of spilled transactions.
-pub(super) struct LineColumns<'a> {
+/// Columns of staged transactions.
+pub(crate) struct LineColumns<'a> {
     pub(super) batch: &'a RecordBatch,
     pub(super) customers: &'a StringArray,
     pub(super) orders: &'a StringArray,
@@ -31,12 +31,12 @@ pub(super) struct LineColumns<'a> {
 
 /// Sort key of a line. It holds the prefixes of its texts, so that most comparisons do not read the columns.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct LineKey {
+pub(crate) struct LineKey {
     order: Prefix,
     product: Prefix,
     /// Index of the customer in the partition.
     pub(super) rank: u32,
-    pub(super) row: u32,
+    pub(crate) row: u32,
 }
 
 /// First bytes of a text and its length, as a number that sorts like the text.
@@ -64,7 +64,7 @@ impl Prefix {
 impl<'a> LineColumns<'a> {
     /// Splits `batch` into columns. `scope` holds the indexes of the columns of `order_scope` among the
     /// texts.
-    pub(super) fn new(batch: &'a RecordBatch, scope: &[usize]) -> Self {
+    pub(crate) fn new(batch: &'a RecordBatch, scope: &[usize]) -> Self {
         let texts: Vec<&StringArray> =
             batch.columns()[TRANSACTION_COLUMNS..].iter().map(AsArray::as_string).collect();
         Self {
@@ -89,7 +89,7 @@ impl<'a> LineColumns<'a> {
 
     /// Returns the lines until `as_of`, sorted. `ranks` holds the index of each line's customer, `customers`
     /// is the number of customers.
-    pub(super) fn sorted(&self, ranks: &[u32], customers: usize, as_of: i64) -> Vec<LineKey> {
+    pub(crate) fn sorted(&self, ranks: &[u32], customers: usize, as_of: i64) -> Vec<LineKey> {
         // A counting sort by customer leaves only the few lines of each customer to sort.
         let kept =
             || (0_u32..).zip(ranks).zip(self.times).filter(|(_, time)| **time <= as_of).map(|(line, _)| line);
@@ -108,7 +108,8 @@ impl<'a> LineColumns<'a> {
             *place += 1;
         }
         for bounds in starts.windows(2) {
-            keys[bounds[0]..bounds[1]].sort_unstable_by(|a, b| self.compare(a, b));
+            // The runs are sorted, and a stable sort merges them.
+            keys[bounds[0]..bounds[1]].sort_by(|a, b| self.compare(a, b));
         }
         keys
     }
