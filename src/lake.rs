@@ -285,8 +285,8 @@ impl Lake {
         self.folder.as_ref().and_then(|folder| folder.store.path_to_filesystem(path).ok())
     }
 
-    /// Writes the content of the file `from` to the object at `path`. A folder lake shares the file instead of
-    /// copying the content where the file system can, so the file must not be changed afterwards.
+    /// Writes the content of the file `from` to the object at `path`. A folder lake shares the file instead
+    /// of copying the content where the file system can, so the file must not be changed afterwards.
     ///
     /// # Errors
     /// [`LakeError::Store`].

@@ -95,6 +95,13 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         }
         Err(error) => table::line(&format!("Tair still contains erased customers: {error}"))?,
     }
+    let removed = staged::remove_holding(&lake, forgotten.ids()).await?;
+    if !removed.is_empty() {
+        table::line(&format!(
+            "removed the staging of {} raw files; the next build reads these files again",
+            HumanCount(removed.len() as u64)
+        ))?;
+    }
     let found = holdings(&lake, &forgotten).await?;
     let new: BTreeSet<CustomerId> = ids.iter().filter(|id| !before.contains(id.as_str())).cloned().collect();
     report::print_holdings(&lake, &found).await?;
@@ -111,13 +118,6 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         }
     }
     if args.rewrite || !args.keep_snapshots {
-        let removed = staged::remove_holding(&lake, forgotten.ids()).await?;
-        if !removed.is_empty() {
-            table::line(&format!(
-                "removed the staging of {} raw files; the next build reads these files again",
-                HumanCount(removed.len() as u64)
-            ))?;
-        }
         let replaced = Box::pin(rewrite(&lake, &forgotten, &found)).await?;
         Box::pin(replace(setup, &lake, &replaced)).await?;
         check_snapshots(&lake, &forgotten).await?;

@@ -20,7 +20,7 @@ use super::{
     personal_columns::PersonalColumns,
     query::{self, Session},
     raw::{
-        RawError, Table, TableSpec,
+        Table, TableSpec,
         files::{self, RawFiles},
     },
     recommend, required_columns,
@@ -29,6 +29,7 @@ use super::{
         Scratch, StagedFile,
         derive::{self, Observations},
         kept::KeptStaging,
+        line_buffer::RunLimits,
         lines::{self, ReadInput, ReadPurpose},
         read_outcome::ReadOutcome,
     },
@@ -220,8 +221,7 @@ impl<'a> Build<'a> {
         let (scratch, forgotten) = (self.scratch.path(), Arc::clone(&self.forgotten));
         let kept = if self.config.build.keep_staging {
             let verify = self.config.build.verify_raw;
-            let kept = KeptStaging::open(self.lakes.raw, forgotten, scratch, verify).await;
-            Some(Arc::new(kept.map_err(RawError::from)?))
+            Some(Arc::new(KeptStaging::open(self.lakes.raw, forgotten, scratch, verify).await))
         } else {
             None
         };
@@ -231,6 +231,7 @@ impl<'a> Build<'a> {
             specs: self.specs.clone(),
             threads: self.threads,
             max_bad_share: self.config.raw.max_bad_share,
+            limits: RunLimits::new(self.config.build.memory_limit, self.threads),
             scratch: self.scratch.path().to_path_buf(),
             progress: Arc::clone(&self.progress.done),
             forgotten: Arc::clone(&self.forgotten),

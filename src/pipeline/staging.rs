@@ -25,11 +25,14 @@ mod file_outcome;
 pub(crate) mod guests;
 mod id_ranks;
 pub(crate) mod kept;
-mod line_buffer;
+pub(crate) mod line_buffer;
+mod line_columns;
+mod line_schema;
 pub(crate) mod lines;
 pub(crate) mod read_outcome;
 mod run_queue;
 pub(crate) mod sorted_run;
+mod staged_lines;
 
 /// Time zone of every timestamp in staging and snapshot.
 pub(crate) const UTC: &str = "UTC";

@@ -52,9 +52,10 @@ pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
     Ok(manifests)
 }
 
-/// Removes all snapshots but the `keep` newest (none, if `keep` is `None`), and folders without a manifest
-/// that are older than a day, and the kept staging of raw files that the newest build did not use. Keeps the current snapshot, the previous one, those that were current within
-/// the last hour, and those of `protected`, such as one that is being published.
+/// Removes all snapshots but the `keep` newest (none, if `keep` is `None`), folders without a manifest that
+/// are older than a day, and the kept staging that the newest build did not use. Keeps the current snapshot,
+/// the previous one, those that were current within the last hour, and those of `protected`, such as one that
+/// is being published.
 ///
 /// # Errors
 /// [`SnapshotError::Lake`] or [`SnapshotError::Damaged`]; earlier removals stand.

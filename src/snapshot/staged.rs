@@ -30,7 +30,8 @@ const FOLDER: &str = "staged";
 pub const MANIFEST: &str = "manifest.json";
 /// Name of the file with the guest lines of a folder.
 pub const GUESTS: &str = "guests.parquet";
-/// Minimum age of a folder that no build lists before the folder is removed: a build may be writing the folder.
+/// Minimum age of a folder that is not in the index before the folder is removed: a build may be writing the
+/// folder.
 const UNLISTED: TimeDelta = TimeDelta::days(1);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -115,7 +116,7 @@ async fn holds(lake: &Lake, folder: &str, ids: &HashSet<&str>) -> Result<bool, S
             Ok(false) => {}
             Ok(true) => return Ok(true),
             Err(error) => {
-                tracing::warn!(object = %object.location, %error, "removing a damaged file of the kept staging");
+                tracing::warn!(object = %object.location, %error, "removing damaged staging");
                 return Ok(true);
             }
         }

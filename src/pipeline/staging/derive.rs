@@ -14,7 +14,8 @@ use arrow::{
 
 pub(crate) use super::{MONEY, StagedFile};
 use super::{
-    sorted_run::{INTERACTION_COLUMNS, TRANSACTION_COLUMNS},
+    line_columns::{LineColumns, LineKey},
+    line_schema::{INTERACTION_COLUMNS, TRANSACTION_COLUMNS},
     staging, time_type,
 };
 use crate::pipeline::raw::{
@@ -27,7 +28,6 @@ mod customers;
 mod extras;
 mod orders;
 mod partition;
-mod sort;
 mod tables;
 mod write;
 
@@ -35,8 +35,6 @@ use customers::PartitionCustomers;
 pub(crate) use extras::{ExtraColumn, extra_columns};
 use orders::Orders;
 pub(crate) use partition::PartitionInput;
-pub(crate) use sort::LineColumns;
-use sort::LineKey;
 pub(crate) use tables::{DerivedTables, Observations, add_counts};
 use write::{BATCH, TableWriter, money_array, quantities, quantity_type};
 

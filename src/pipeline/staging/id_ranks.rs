@@ -1,13 +1,14 @@
 //! Numbers of customer ids: first in the order of their first line, then in a sorted order.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::BuildHasherDefault};
 
 use arrow::array::{Array, StringArray};
+use twox_hash::XxHash64;
 
 /// Numbers of the distinct ids of some lines.
 #[derive(Debug, Default)]
 pub(super) struct IdRanks<'a> {
-    numbers: HashMap<&'a str, u32>,
+    numbers: HashMap<&'a str, u32, BuildHasherDefault<XxHash64>>,
     ids: Vec<&'a str>,
 }
 

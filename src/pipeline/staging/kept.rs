@@ -1,9 +1,9 @@
 //! Kept staging: the sorted runs of raw files in the lake, so that the next build reads only new files.
 //!
-//! `staged/<content>-<reading>/` holds the runs of one raw file: `<content>` is the hash of the file, `<reading>`
-//! that of all settings and code that the runs depend on. The manifest is written last; a folder without one is
-//! ignored. `staged/index.json` tells the content of each raw file by size and version, so that a build does not
-//! read known files. Whatever is missing or damaged is read again from the raw file.
+//! `staged/<content>-<reading>/` holds the runs of one raw file: `<content>` is the hash of the file,
+//! `<reading>` that of all settings and code that the runs depend on. The manifest is written last; a folder
+//! without one is ignored. `staged/index.json` tells the content of each raw file by size and version, so
+//! that a build does not read known files. Whatever is missing or damaged is read again from the raw file.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -18,9 +18,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{file_outcome::FileOutcome, guests, lines::StagedLines, sorted_run};
+use super::{file_outcome::FileOutcome, guests, sorted_run, staged_lines::StagedLines};
 use crate::{
-    lake::{Content, Lake, LakeError},
+    lake::{Content, Lake},
     pipeline::raw::{RawError, Table, TableSpec, files::RawFile},
     snapshot::{Forgotten, SnapshotError, staged},
 };
@@ -103,24 +103,23 @@ struct KeptObject {
 }
 
 impl KeptStaging {
-    /// Reads the index in `lake`. `verify` is whether the content of known files is read and compared.
-    pub(crate) async fn open(
-        lake: &Lake,
-        forgotten: Arc<Forgotten>,
-        scratch: &FsPath,
-        verify: bool,
-    ) -> Result<Self, LakeError> {
+    /// Reads the index in `lake`; without one, all raw files are read. `verify` is whether the content of
+    /// known files is read and compared.
+    pub(crate) async fn open(lake: &Lake, forgotten: Arc<Forgotten>, scratch: &FsPath, verify: bool) -> Self {
         let index: Index = match lake.get(&staged::index_path()).await {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::warn!(%error, "damaged index of the kept staging; reading all raw files");
                 Index::default()
             }),
             Err(error) if error.is_not_found() => Index::default(),
-            Err(error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the index of the kept staging; reading all raw files");
+                Index::default()
+            }
         };
         let listed = index.files.iter().map(|entry| entry.folder.clone()).collect();
         let (lake, scratch, used) = (lake.clone(), scratch.to_path_buf(), Mutex::default());
-        Ok(Self { lake, forgotten, scratch, index, listed, verify, used })
+        Self { lake, forgotten, scratch, index, listed, verify, used }
     }
 
     /// Notes the hash of the content of each file that is in the index.
@@ -143,14 +142,15 @@ impl KeptStaging {
         Ok(())
     }
 
-    /// Returns the kept lines of `file`, if there are any. Must be called on a blocking thread of the runtime.
+    /// Returns the kept lines of `file`, if there are any. Blocks, so it must be called on a blocking thread
+    /// of the runtime.
     pub(super) fn find(&self, file: &RawFile, spec: &TableSpec) -> Option<StagedLines> {
         let (sha256, _) = (file.sha256.as_ref()?, file.version.as_ref()?);
         let folder = folder(sha256, file, spec);
         match tokio::runtime::Handle::current().block_on(self.load(file, spec, &folder)) {
             Ok(lines) => lines.inspect(|_| self.use_entry(file, sha256, &folder)),
             Err(error) => {
-                tracing::warn!(file = %file.shown, folder, %error, "cannot use the kept staging; reading the raw file");
+                tracing::warn!(file = %file.shown, folder, %error, "damaged staging; reading the raw file");
                 None
             }
         }

@@ -20,8 +20,6 @@ use crate::pipeline::raw::{
 
 /// Number of lines between two checks of the collected bytes.
 const LOOKED_AT: usize = 16;
-/// Bytes of text at which a buffer is full. A column of a batch holds at most 2 GiB.
-const BYTES: usize = 64 << 20;
 /// Number of lines for which an empty buffer has capacity.
 const INITIAL_ROWS: usize = 4_096;
 
@@ -69,6 +67,33 @@ pub(super) fn schema(spec: &TableSpec) -> SchemaRef {
 pub(super) const LINE_COLUMN: usize = 2;
 /// Index of the column of `customers` with the attributes.
 pub(super) const ATTRIBUTES_COLUMN: usize = 4;
+
+/// Size at which a run is complete.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunLimits {
+    /// Number of lines.
+    lines: usize,
+    /// Bytes of text. A column of a batch holds at most 2 GiB.
+    bytes: usize,
+}
+
+impl RunLimits {
+    /// Number of lines of a run if memory suffices. Longer runs make better use of the pages that a partition
+    /// reads, and take more memory.
+    const LINES: usize = 1 << 19;
+    /// Bytes of a line, with its text, for which memory is planned.
+    const LINE_BYTES: u64 = 128;
+    /// Share of the memory that lines of runs may take: one in so many. A thread holds the lines of a run, a
+    /// sorted copy and the encoded pages.
+    const SHARE: u64 = 8;
+
+    /// Returns the limits for `threads` threads that may use `memory` bytes together.
+    pub(crate) fn new(memory: u64, threads: usize) -> Self {
+        let bytes = (memory / Self::SHARE / threads.max(1) as u64).clamp(1 << 20, 64 << 20);
+        let lines = usize::try_from(bytes / Self::LINE_BYTES).unwrap_or(Self::LINES).min(Self::LINES);
+        Self { lines, bytes: usize::try_from(bytes).unwrap_or(64 << 20) }
+    }
+}
 
 /// Checked lines of one raw file.
 pub(super) struct LineBuffer {
@@ -174,11 +199,11 @@ impl LineBuffer {
         self.rows += 1;
     }
 
-    /// Returns whether the buffer has `most` lines, or lines of many bytes.
-    pub(super) fn is_full(&self, most: usize) -> bool {
+    /// Returns whether the lines are enough for a run.
+    pub(super) fn is_full(&self, limits: RunLimits) -> bool {
         let bytes = || self.columns.texts.iter().map(|texts| texts.values_slice().len()).sum::<usize>();
         // A record has at most 64 MiB, so the check may skip a few records.
-        self.rows >= most || (self.rows.is_multiple_of(LOOKED_AT) && bytes() >= BYTES)
+        self.rows >= limits.lines || (self.rows.is_multiple_of(LOOKED_AT) && bytes() >= limits.bytes)
     }
 
     /// Takes the lines and leaves an empty buffer of the same capacity.

@@ -17,10 +17,11 @@ use super::{
     file_outcome::FileOutcome,
     guests::order_hash,
     kept::KeptStaging,
-    line_buffer::LineBuffer,
+    line_buffer::{LineBuffer, RunLimits},
     read_outcome::ReadOutcome,
     run_queue::RunQueue,
     sorted_run::{self, RunOrigin, SortedRun},
+    staged_lines::StagedLines,
     staging,
 };
 use crate::{
@@ -34,15 +35,13 @@ use crate::{
     snapshot::Forgotten,
 };
 
-/// Maximum number of lines of a run. Each reading thread holds the lines of one run, and sorts a copy.
-const RUN_LINES: usize = 1 << 19;
-
 /// Input of [`read`].
 pub(crate) struct ReadInput {
     pub(crate) files: Vec<RawFile>,
     pub(crate) specs: BTreeMap<Table, TableSpec>,
     pub(crate) threads: usize,
     pub(crate) max_bad_share: f64,
+    pub(crate) limits: RunLimits,
     /// Folder for the runs and other temporary files.
     pub(crate) scratch: PathBuf,
     /// Number of bytes read.
@@ -61,20 +60,6 @@ pub(crate) enum ReadPurpose {
     /// The lines are staged for a number of partitions, which is a power of two. `kept` has the runs of
     /// earlier builds and takes those of this build.
     Build { partitions: usize, kept: Option<Arc<KeptStaging>> },
-}
-
-/// Staged lines of one raw file.
-#[derive(Debug)]
-pub(super) struct StagedLines {
-    /// SHA-256 of the content.
-    pub(super) sha256: String,
-    pub(super) outcome: FileOutcome,
-    /// Names of the staged attributes, in the order of their numbers.
-    pub(super) attributes: Vec<String>,
-    /// Files of the runs, in the order of the lines.
-    pub(super) runs: Vec<PathBuf>,
-    /// Whether the lake has the lines already.
-    pub(super) is_kept: bool,
 }
 
 /// State that the reading threads share.
@@ -284,7 +269,7 @@ impl FileReading<'_> {
 
     /// Begins a new run if the buffer is full.
     fn added(&mut self) -> Result<(), RawError> {
-        if !self.buffer.is_full(RUN_LINES) {
+        if !self.buffer.is_full(self.job.input.limits) {
             return Ok(());
         }
         let lines = self.buffer.take().map_err(|error| staging(&self.job.input.scratch, error))?;

@@ -7,8 +7,8 @@ use super::{
     event_span::EventSpan,
     file_outcome::{EXAMPLES, FileOutcome},
     guests::GuestLines,
-    lines::StagedLines,
     sorted_run::SortedRun,
+    staged_lines::StagedLines,
 };
 use crate::{
     pipeline::raw::{RawError, Table, TableSpec, files::RawFile},
@@ -42,8 +42,8 @@ pub(crate) struct ReadOutcome {
 }
 
 impl ReadOutcome {
-    /// Adds the staged lines of all `files`, which are by index. `same` names the file that is read instead of
-    /// a file of the same content.
+    /// Adds the staged lines of all `files`, which are by index. `same` names the file that is read instead
+    /// of a file of the same content.
     pub(super) fn add_files(
         &mut self,
         files: &[RawFile],

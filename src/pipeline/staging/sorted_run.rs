@@ -14,8 +14,7 @@ use std::{
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, UInt32Array},
     compute::take_record_batch,
-    datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef},
-    error::ArrowError,
+    datatypes::{DataType, Field, Int32Type, Int64Type, Schema},
 };
 use datafusion::{common::hash_utils::create_hashes, physical_plan::repartition::REPARTITION_RANDOM_STATE};
 use parquet::{
@@ -33,9 +32,10 @@ use parquet::{
 
 use super::{
     attributes::renumbered,
-    derive::LineColumns,
     id_ranks::IdRanks,
-    line_buffer::{self, ATTRIBUTES_COLUMN, LINE_COLUMN},
+    line_buffer::{ATTRIBUTES_COLUMN, LINE_COLUMN},
+    line_columns::LineColumns,
+    line_schema::{file_column, with_file},
     staging,
 };
 use crate::pipeline::raw::{RawError, Table, TableSpec};
@@ -58,43 +58,6 @@ pub(super) fn buckets(ids: &StringArray) -> Result<Vec<u16>, Failure> {
     create_hashes([ids as &dyn Array], REPARTITION_RANDOM_STATE.random_state(), &mut hashes)?;
     #[expect(clippy::cast_possible_truncation, reason = "the lowest bits")]
     Ok(hashes.into_iter().map(|hash| (hash as u16).reverse_bits() >> (u16::BITS - BUCKET_BITS)).collect())
-}
-
-/// Returns the schema of the lines that [`SortedRun::read`] returns: the staged lines, with the number of the
-/// raw file in `file`.
-pub(crate) fn schema(spec: &TableSpec) -> SchemaRef {
-    let mut fields: Vec<Arc<Field>> = line_buffer::schema(spec).fields().iter().map(Arc::clone).collect();
-    if let Some(at) = file_column(spec.table) {
-        fields.insert(at, Arc::new(Field::new("file", DataType::Int32, false)));
-    }
-    Arc::new(Schema::new(fields))
-}
-
-/// Number of columns of read transactions before the texts.
-pub(crate) const TRANSACTION_COLUMNS: usize = 8;
-/// Number of columns of read customers before the attributes.
-pub(crate) const CUSTOMER_COLUMNS: usize = ATTRIBUTES_COLUMN;
-/// Number of columns of read interactions before the texts.
-pub(crate) const INTERACTION_COLUMNS: usize = 5;
-
-/// Returns the index of the column with the number of the raw file, which runs do not store.
-fn file_column(table: Table) -> Option<usize> {
-    match table {
-        Table::Transactions => Some(TRANSACTION_COLUMNS - 2),
-        Table::Customers => None,
-        Table::Interactions => Some(INTERACTION_COLUMNS - 1),
-    }
-}
-
-/// Returns `lines` with the column `file`, which is `number` for all lines.
-fn with_file(spec: &TableSpec, lines: &RecordBatch, number: i32) -> Result<RecordBatch, ArrowError> {
-    let Some(at) = file_column(spec.table) else { return Ok(lines.clone()) };
-    let mut columns = lines.columns().to_vec();
-    if columns.len() >= at {
-        columns.insert(at, Arc::new(Int32Array::from_value(number, lines.num_rows())));
-    }
-    let read: Vec<usize> = (0..columns.len()).collect();
-    RecordBatch::try_new(Arc::new(schema(spec).project(&read)?), columns)
 }
 
 /// Sorts `lines` and writes a run to `path`.

@@ -15,7 +15,7 @@ use super::{
 use crate::pipeline::{
     raw::{RawError, Table},
     staging::{
-        UTC, attributes::StagedAttributes, id_ranks::IdRanks, sorted_run::CUSTOMER_COLUMNS, time_type,
+        UTC, attributes::StagedAttributes, id_ranks::IdRanks, line_schema::CUSTOMER_COLUMNS, time_type,
     },
 };
 

@@ -13,7 +13,8 @@ use crate::pipeline::{
     raw::{RawError, Table, TableSpec},
     staging::{
         guests::GuestLines,
-        sorted_run::{self, CUSTOMER_COLUMNS, SortedRun},
+        line_schema::{self, CUSTOMER_COLUMNS},
+        sorted_run::SortedRun,
         staging,
     },
 };
@@ -49,7 +50,7 @@ impl PartitionInput<'_> {
             Some(runs) if self.filled => runs.as_slice(),
             _ => &[],
         };
-        let schema = sorted_run::schema(spec);
+        let schema = line_schema::schema(spec);
         let has_attributes = table != Table::Customers || !self.extras.is_empty();
         let columns = if has_attributes { schema.fields().len() } else { CUSTOMER_COLUMNS };
         let mut batches = Vec::with_capacity(runs.len());

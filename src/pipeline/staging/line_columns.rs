@@ -1,5 +1,5 @@
-//! Sort of a partition's lines of `transactions`: by customer, order, product, time, and then by all other
-//! columns, so that the order is total.
+//! Columns of lines of `transactions`, and the sort of the lines: by customer, order, product, time, and then
+//! by all other columns, so that the order is total.
 
 use std::cmp::Ordering;
 
@@ -8,10 +8,11 @@ use arrow::{
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
 
-use crate::pipeline::{raw::transaction::LineValue, staging::sorted_run::TRANSACTION_COLUMNS};
+use super::line_schema::TRANSACTION_COLUMNS;
+use crate::pipeline::raw::transaction::LineValue;
 
 /// Columns of staged transactions.
-pub(crate) struct LineColumns<'a> {
+pub(super) struct LineColumns<'a> {
     pub(super) batch: &'a RecordBatch,
     pub(super) customers: &'a StringArray,
     pub(super) orders: &'a StringArray,
@@ -31,12 +32,12 @@ pub(crate) struct LineColumns<'a> {
 
 /// Sort key of a line. It holds the prefixes of its texts, so that most comparisons do not read the columns.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LineKey {
+pub(super) struct LineKey {
     order: Prefix,
     product: Prefix,
     /// Index of the customer in the partition.
     pub(super) rank: u32,
-    pub(crate) row: u32,
+    pub(super) row: u32,
 }
 
 /// First bytes of a text and its length, as a number that sorts like the text.
@@ -64,7 +65,7 @@ impl Prefix {
 impl<'a> LineColumns<'a> {
     /// Splits `batch` into columns. `scope` holds the indexes of the columns of `order_scope` among the
     /// texts.
-    pub(crate) fn new(batch: &'a RecordBatch, scope: &[usize]) -> Self {
+    pub(super) fn new(batch: &'a RecordBatch, scope: &[usize]) -> Self {
         let texts: Vec<&StringArray> =
             batch.columns()[TRANSACTION_COLUMNS..].iter().map(AsArray::as_string).collect();
         Self {
@@ -89,7 +90,7 @@ impl<'a> LineColumns<'a> {
 
     /// Returns the lines until `as_of`, sorted. `ranks` holds the index of each line's customer, `customers`
     /// is the number of customers.
-    pub(crate) fn sorted(&self, ranks: &[u32], customers: usize, as_of: i64) -> Vec<LineKey> {
+    pub(super) fn sorted(&self, ranks: &[u32], customers: usize, as_of: i64) -> Vec<LineKey> {
         // A counting sort by customer leaves only the few lines of each customer to sort.
         let kept =
             || (0_u32..).zip(ranks).zip(self.times).filter(|(_, time)| **time <= as_of).map(|(line, _)| line);
