@@ -46,6 +46,7 @@ pub use features::{FeaturesFile, features};
 use raw::{RawError, TableSpec, files::RawFile};
 use staging::{
     Scratch,
+    line_buffer::RunLimits,
     lines::{self, ReadInput, ReadPurpose},
 };
 pub use subject::{SubjectLine, SubjectLines, raw_lines};
@@ -67,6 +68,7 @@ pub async fn check_file(
         specs: BTreeMap::from([(file.table, spec)]),
         threads: 1,
         max_bad_share: config.raw.max_bad_share,
+        limits: RunLimits::new(config.build.memory_limit, 1),
         scratch: scratch.path().to_path_buf(),
         progress: Arc::clone(&progress.done),
         forgotten: Arc::default(),

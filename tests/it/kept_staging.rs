@@ -70,11 +70,9 @@ impl World {
             let quantity = ["-1", "0", "1", "2", "3", "4", "5"][quantity];
             let quantity = if bad == 0 { "many" } else { quantity };
             let country = ["UK", "", "France"][self.below(3)];
-            writeln!(
-                text,
-                "{customer},o{order},p{price},{quantity},{price}.5,2024-{month:02}-{day:02} 23:30:00,t{till},{country}"
-            )
-            .unwrap();
+            let at = format!("2024-{month:02}-{day:02} 23:30:00");
+            writeln!(text, "{customer},o{order},p{price},{quantity},{price}.5,{at},t{till},{country}")
+                .unwrap();
         }
         text
     }
