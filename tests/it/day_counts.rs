@@ -4,7 +4,7 @@
 //! Two shops have the same data. The views of the one call `days_since`, so its rows hold instants. The views
 //! of the other compute the numbers with arithmetic, so its rows hold numbers.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray},
@@ -59,7 +59,7 @@ fn with_arithmetic(sql: &str) -> String {
         });
         let (time, rest) = part.split_at(end.unwrap());
         let time = format!("CAST(CAST({time} AS TIMESTAMP) AS BIGINT) / 1000");
-        text += &format!("((CAST($as_of AS BIGINT) - {time}) / 86400000000{rest}");
+        write!(text, "((CAST($as_of AS BIGINT) - {time}) / 86400000000{rest}").unwrap();
     }
     text
 }
