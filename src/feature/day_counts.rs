@@ -172,6 +172,14 @@ mod tests {
 
     proptest! {
         #[test]
+        fn malformed_rows_do_not_panic(text in r#"[\[\]{},"\\a1-]{0,30}"#, place in 0..4_usize) {
+            let counts = DayCounts::of(&[view("v", &[place == 0, place == 1, place == 2, place == 3])]);
+            let rows = ViewRows::new([Some(text.as_bytes()), None].into_iter()).expect("short");
+            let views = counts.derive(rows, DAY).map(|rows| rows.len());
+            prop_assert!(views.is_none_or(|views| views == 2));
+        }
+
+        #[test]
         fn instants_become_days_and_nothing_else_changes(
             views in prop::collection::vec(prop::option::of(prop::collection::vec(value(), 0..5)), 0..5),
             as_of in TIMES,

@@ -62,9 +62,10 @@ pub(super) fn feature_of(name: &str) -> Option<&str> {
     name.strip_suffix(SUFFIX)
 }
 
-/// Returns `query` with a column of times for each `days_since(time) AS name` that it selects. Returns `None`
-/// if there is none, and for queries that are no plain `SELECT`, such as a `UNION`.
-pub(super) fn with_times(query: &Statement) -> Result<Option<Statement>, ParserError> {
+/// Returns `query` with a column of times for each `days_since(time) AS name` that it selects, and the number
+/// of these columns, which come last. Returns `None` if there is none, and for queries that are no plain
+/// `SELECT`, such as a `UNION`.
+pub(super) fn with_times(query: &Statement) -> Result<Option<(Statement, usize)>, ParserError> {
     let mut query = query.clone();
     let Statement::Query(inner) = &mut query else { return Ok(None) };
     let SetExpr::Select(select) = inner.body.as_mut() else { return Ok(None) };
@@ -73,8 +74,9 @@ pub(super) fn with_times(query: &Statement) -> Result<Option<Statement>, ParserE
     if times.is_empty() || select.distinct.is_some() {
         return Ok(None);
     }
+    let count = times.len();
     select.projection.extend(times);
-    Ok(Some(query))
+    Ok(Some((query, count)))
 }
 
 /// Returns the name and the time of `days_since(time) AS name`.

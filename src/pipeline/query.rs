@@ -164,22 +164,26 @@ impl Session {
         self.context.state().statement_to_plan(statement).await.map_err(|source| failed(&view.name, source))
     }
 
-    /// Plans `view` with the times of its day counts. If the query cannot select them, because it groups by
-    /// the day count itself for example, the view is planned without, and its rows hold the numbers.
-    async fn plan_with_times(&self, view: &ViewDefinition) -> Result<LogicalPlan, ViewError> {
+    /// Plans `view` with the times of its day counts, and returns the plan and the number of times, which are
+    /// the last columns. If the query cannot select them, because it groups by the day count itself for
+    /// example, the view is planned without, and its rows hold the numbers.
+    async fn plan_with_times(&self, view: &ViewDefinition) -> Result<(LogicalPlan, usize), ViewError> {
         let statement = self.parse(view)?;
-        if let Statement::Statement(query) = &statement
-            && let Ok(Some(with_times)) = days_since::with_times(query)
-        {
-            match self.plan(view, Statement::Statement(Box::new(with_times))).await {
-                Ok(plan) => return Ok(plan),
-                Err(error) => {
-                    let view = &view.name;
-                    tracing::debug!(view, %error, "the times of days_since cannot be selected");
+        if let Statement::Statement(query) = &statement {
+            let planned = match days_since::with_times(query) {
+                Ok(None) => return Ok((self.plan(view, statement).await?, 0)),
+                Ok(Some((query, times))) => {
+                    let plan = self.plan(view, Statement::Statement(Box::new(query))).await;
+                    plan.map(|plan| (plan, times)).map_err(|error| error.to_string())
                 }
+                Err(error) => Err(error.to_string()),
+            };
+            match planned {
+                Ok(planned) => return Ok(planned),
+                Err(why) => tracing::debug!(view = view.name, why, "cannot select the times of days_since"),
             }
         }
-        self.plan(view, statement).await
+        Ok((self.plan(view, statement).await?, 0))
     }
 
     /// Runs a step and stages its rows in any order.
@@ -194,15 +198,14 @@ impl Session {
     /// Runs a view and stages its rows, sorted by customer, with the times of its day counts. Fails if a
     /// customer has several rows.
     pub(crate) async fn run_view(&self, view: &ViewDefinition) -> Result<StagedFile, ViewError> {
-        let plan = self.plan_with_times(view).await?;
+        let (plan, times) = self.plan_with_times(view).await?;
         let schema: SchemaRef = plan.schema().inner().clone();
         if !schema.field_with_name(ID).is_ok_and(|field| field.data_type().is_string()) {
             return Err(ViewError::NoCustomerId { view: view.name.clone() });
         }
         let mut names = BTreeSet::new();
-        for field in schema.fields() {
-            let name = days_since::feature_of(field.name()).unwrap_or(field.name());
-            if !names.insert(field.name().clone()) || !crate::feature::is_feature_name(name) {
+        for field in schema.fields().iter().rev().skip(times).rev() {
+            if !names.insert(field.name().clone()) || !crate::feature::is_feature_name(field.name()) {
                 return Err(ViewError::ColumnName { view: view.name.clone(), column: field.name().clone() });
             }
         }

@@ -50,13 +50,18 @@ impl StagedTable {
         Self { schema, files: files.into(), partitioned: true, sorted: true }
     }
 
-    /// Creates a table of one file. `sorted` is whether the file is sorted by customer. The times of day
-    /// counts, which are its last columns, are not part of the table.
-    pub(crate) fn whole(file: StagedFile, sorted: bool) -> Self {
+    /// Creates the table of a view, whose file is sorted by customer. The times of day counts, which are the
+    /// last columns of the file, are not part of the table.
+    pub(crate) fn view(file: StagedFile) -> Self {
         let columns = file.schema.fields().iter();
         let shown = columns.filter(|field| days_since::feature_of(field.name()).is_none()).cloned();
         let schema = Arc::new(Schema::new(shown.collect::<Vec<_>>()));
-        Self { schema, files: Arc::new([file]), partitioned: false, sorted }
+        Self { schema, files: Arc::new([file]), partitioned: false, sorted: true }
+    }
+
+    /// Creates the table of a step, whose file is in any order.
+    pub(crate) fn step(file: StagedFile) -> Self {
+        Self::unordered(vec![file])
     }
 
     /// Creates a table of files whose rows are neither partitioned nor sorted.

@@ -243,6 +243,8 @@ async fn wrong_day_counts_are_refused_by_name() {
                'Timestamp(Microsecond, Some(\"UTC\"))')) AS d FROM customers";
     let error = refusal("far", far).await;
     assert!(error.contains("view far") && error.contains("too far from as_of"), "{error}");
+    let error = refusal("own", "SELECT customer_id, 5 AS a, 7 AS \"a since\" FROM customers").await;
+    assert!(error.contains("view own, column `a since`: names must be unique"), "{error}");
     let dice = "SELECT customer_id, days_since(arrow_cast(CAST(random() * 1e15 AS BIGINT), \
                 'Timestamp(Microsecond, Some(\"UTC\"))')) AS d FROM customers";
     let error = refusal("dice", dice).await;
@@ -259,6 +261,9 @@ async fn day_counts_whose_times_cannot_be_selected_are_stored_as_numbers() {
     shop.raw("transactions/all.csv", CORNERS);
     let plain = "SELECT customer_id, Days_Since(max(ordered_at)) AS d FROM orders GROUP BY customer_id";
     write_view(&shop, "plain", &format!("WITH o AS (SELECT * FROM orders) {plain} ORDER BY d LIMIT 1000"));
+    // A step may have any columns.
+    write_view(&shop, "any", "-- step\nSELECT customer_id, 7 AS \"a since\" FROM customers");
+    write_view(&shop, "of_step", "SELECT customer_id, \"a since\" AS a FROM any WHERE \"a since\" = 7");
     write_view(&shop, "copied", "SELECT * FROM plain");
     write_view(
         &shop,
@@ -294,7 +299,7 @@ async fn day_counts_whose_times_cannot_be_selected_are_stored_as_numbers() {
     {
         assert_eq!(views[name][feature], 2, "{name}: {views}");
     }
-    assert_eq!(views["rfm"]["recency_days"], 2);
+    assert_eq!([&views["rfm"]["recency_days"], &views["of_step"]["a"]], [2, 7]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
