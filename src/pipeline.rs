@@ -18,6 +18,7 @@ mod audiences;
 mod build;
 mod churn;
 mod data_warnings;
+mod days_since;
 mod encode;
 mod error;
 mod features;

@@ -304,7 +304,8 @@ impl<'a> Build<'a> {
             let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
             self.personal.mark(view, &file.schema)?;
             required_columns::check(view, &file.schema)?;
-            session.register(&view.name, StagedTable::whole(file.clone(), !view.step))?;
+            let table = if view.step { StagedTable::step } else { StagedTable::view };
+            session.register(&view.name, table(file.clone()))?;
             files.insert(*at, file);
             clock.lap(&stage);
         }
@@ -336,7 +337,7 @@ impl<'a> Build<'a> {
         let mut warnings = Vec::new();
         let model = Box::pin(churn::build(&known, &self.config.churn, &mut warnings)).await?;
         if let Some(model) = &model {
-            session.register(churn::VIEW, StagedTable::whole(model.file.clone(), true))?;
+            session.register(churn::VIEW, StagedTable::view(model.file.clone()))?;
         }
         Ok(ChurnStage { model, warnings })
     }

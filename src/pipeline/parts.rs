@@ -8,14 +8,13 @@ use std::{
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray},
-    buffer::NullBuffer,
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::{
-    encode,
+    days_since, encode,
     error::{BuildError, ViewError},
     query::Session,
     raw::RawError,
@@ -35,7 +34,7 @@ use crate::{
 
 mod view_cursor;
 
-use view_cursor::ViewCursor;
+use view_cursor::{ViewChunk, ViewCursor};
 
 /// A snapshot being written.
 #[derive(Debug, Clone, Copy)]
@@ -55,13 +54,15 @@ impl ServedView {
     /// Returns the view's entry in the manifest.
     pub(super) fn feature_view(&self, config: &Config) -> FeatureView {
         let view = &self.definition;
-        let features = self.file.schema.fields().iter().skip(1).map(|field| {
+        let columns = self.file.schema.fields().iter().skip(1);
+        let features = columns.filter(|field| days_since::feature_of(field.name()).is_none()).map(|field| {
             let note = view.columns.get(field.name());
             Feature {
                 name: field.name().clone(),
                 data_type: field.data_type().to_string(),
                 description: note.map(|note| note.description.clone()).unwrap_or_default(),
                 personal: note.is_some_and(|note| note.personal),
+                days_since: self.file.schema.index_of(&days_since::times_of(field.name())).is_ok(),
             }
         });
         let source = if views::is_model(&view.name) {
@@ -91,8 +92,7 @@ pub(super) struct WrittenParts {
 #[derive(Debug)]
 struct CustomerChunk {
     ids: StringArray,
-    /// Columns of each view without the id, and its validity. Customers without a row in the view have nulls.
-    views: Vec<(Vec<ArrayRef>, NullBuffer)>,
+    views: Vec<ViewChunk>,
 }
 
 /// Writes the `customers` and `rows` parts, each kind in its own task. `staged` holds a file for each of
@@ -166,7 +166,9 @@ async fn send_chunks(
             continue;
         }
         customers += ids.len() as u64;
-        let aligned: Result<Vec<_>, RawError> = cursors.iter_mut().map(|cursor| cursor.align(&ids)).collect();
+        let as_of = session.as_of().timestamp_micros();
+        let aligned: Result<Vec<_>, ViewError> =
+            cursors.iter_mut().map(|cursor| cursor.align(&ids, as_of)).collect();
         let chunk = Arc::new(CustomerChunk { ids, views: aligned? });
         for writer in &writers {
             // If a writer has hung up, it has failed. Awaiting its task returns the error.
@@ -208,10 +210,11 @@ async fn write_customers(
     let mut parts = PartFiles::new(lake, id, FileKind::Customers, "customers", Arc::clone(&schema));
     while let Some(chunk) = chunks.recv().await {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
-        let with_features = chunk.views.iter().filter(|(columns, _)| !columns.is_empty());
-        for ((view, present), field) in with_features.zip(&schema.fields()[1..]) {
+        let with_features = chunk.views.iter().filter(|view| !view.features.is_empty());
+        for (view, field) in with_features.zip(&schema.fields()[1..]) {
             let DataType::Struct(fields) = field.data_type() else { continue };
-            columns.push(Arc::new(StructArray::new(fields.clone(), view.clone(), Some(present.clone()))));
+            let (features, present) = (view.features.clone(), view.present.clone());
+            columns.push(Arc::new(StructArray::new(fields.clone(), features, Some(present))));
         }
         let batch =
             RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| parts.failed(error))?;
@@ -230,8 +233,8 @@ async fn write_rows(
     let mut parts = PartFiles::new(lake, id, FileKind::Rows, "rows", Arc::clone(&schema));
     while let Some(chunk) = chunks.recv().await {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
-        for (view, present) in &chunk.views {
-            let texts = encode::rows(view, |row| present.is_valid(row), chunk.ids.len())
+        for ViewChunk { stored, present, .. } in &chunk.views {
+            let texts = encode::rows(stored, |row| present.is_valid(row), chunk.ids.len())
                 .map_err(ViewError::Encode)?;
             columns.push(Arc::new(texts));
         }

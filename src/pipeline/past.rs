@@ -178,7 +178,8 @@ impl Past<'_> {
         let (session, folder) = self.tables_at(at, filled).await?;
         for view in self.timed() {
             let file = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
-            session.register(&view.name, StagedTable::whole(file, !view.step))?;
+            let table = if view.step { StagedTable::step } else { StagedTable::view };
+            session.register(&view.name, table(file))?;
         }
         Ok((session, folder))
     }

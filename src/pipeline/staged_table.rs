@@ -25,7 +25,10 @@ use datafusion::{
 };
 use futures::stream;
 
-use super::staging::{StagedFile, open};
+use super::{
+    days_since,
+    staging::{StagedFile, open},
+};
 
 const ID: &str = "customer_id";
 
@@ -47,9 +50,18 @@ impl StagedTable {
         Self { schema, files: files.into(), partitioned: true, sorted: true }
     }
 
-    /// Creates a table of one file. `sorted` is whether the file is sorted by customer.
-    pub(crate) fn whole(file: StagedFile, sorted: bool) -> Self {
-        Self { schema: Arc::clone(&file.schema), files: Arc::new([file]), partitioned: false, sorted }
+    /// Creates the table of a view, whose file is sorted by customer. The times of day counts, which are the
+    /// last columns of the file, are not part of the table.
+    pub(crate) fn view(file: StagedFile) -> Self {
+        let columns = file.schema.fields().iter();
+        let shown = columns.filter(|field| days_since::feature_of(field.name()).is_none()).cloned();
+        let schema = Arc::new(Schema::new(shown.collect::<Vec<_>>()));
+        Self { schema, files: Arc::new([file]), partitioned: false, sorted: true }
+    }
+
+    /// Creates the table of a step, whose file is in any order.
+    pub(crate) fn step(file: StagedFile) -> Self {
+        Self::unordered(vec![file])
     }
 
     /// Creates a table of files whose rows are neither partitioned nor sorted.
@@ -90,6 +102,10 @@ struct StagedScan {
 
 impl StagedScan {
     fn new(table: &StagedTable, projection: Option<Vec<usize>>) -> Result<Self> {
+        let shown = table.schema.fields().len();
+        let hides = |file: &StagedFile| file.schema.fields().len() > shown;
+        let projection =
+            projection.or_else(|| table.files.iter().any(hides).then(|| (0..shown).collect::<Vec<_>>()));
         let schema = match &projection {
             Some(columns) => Arc::new(table.schema.project(columns)?),
             None => Arc::clone(&table.schema),

@@ -40,6 +40,9 @@ pub(crate) const UTC: &str = "UTC";
 /// Type of money: `DECIMAL(38,4)`.
 pub(crate) const MONEY: DataType = DataType::Decimal128(38, 4);
 
+/// Type of timestamps ([`time_type`]) as the SQL function `arrow_cast` reads it.
+pub(crate) const TIME_TYPE: &str = "Timestamp(Microsecond, Some(\"UTC\"))";
+
 /// Returns the type of timestamps: microseconds in UTC.
 pub(crate) fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into()))

@@ -94,7 +94,7 @@ impl Serving {
     ) -> Result<CustomerRead, Arc<SnapshotError>> {
         if let Some(online) = self.online_for(served) {
             let since = Instant::now();
-            let read = online.row(served.publish, &served.fields, id).await;
+            let read = online.row(served, id).await;
             self.read_metrics.tair.seconds.observe(since.elapsed().as_secs_f64());
             if let Some(answer) = self.answer_of_tair(online, read) {
                 return Ok(answer);
@@ -168,7 +168,7 @@ impl Serving {
         {
             let since = Instant::now();
             let wanted: Vec<&CustomerId> = not_in_memory.iter().map(|at| &ids[*at]).collect();
-            let reads = online.rows(served.publish, &served.fields, &wanted).await;
+            let reads = online.rows(served, &wanted).await;
             self.read_metrics.tair.seconds.observe(since.elapsed().as_secs_f64());
             for (at, read) in not_in_memory.iter().zip(reads) {
                 results[*at] = self.answer_of_tair(online, read).map(Ok);

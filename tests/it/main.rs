@@ -24,6 +24,7 @@ mod console;
 mod contract;
 mod conventions;
 mod cors;
+mod day_counts;
 mod deploy;
 mod docs;
 mod doctor;
