@@ -29,13 +29,12 @@ pub struct BuildConfig {
     ///
     /// Default: the temporary folder of the system. Example: `"/var/tmp/larder"`.
     pub staging: Option<PathBuf>,
-    /// Whether the checked and sorted lines of raw files are kept in the lake, in `staged/`, so that the next
-    /// build reads only new files.
+    /// Whether checked lines are kept in `staged/` of the lake. The next build reads only new raw files then.
     ///
     /// Default: `true`.
     pub keep_staging: bool,
-    /// Whether a build reads raw files whose size, entity tag and modification time are known, to compare
-    /// their content with the kept staging. `larder build --verify-raw` does so once.
+    /// Whether a build reads unchanged raw files, too. It compares their content with the kept staging, since
+    /// size, entity tag and modification time may not tell. `larder build --verify-raw` does so once.
     ///
     /// Default: `false`.
     pub verify_raw: bool,

@@ -206,20 +206,24 @@ impl KeptStaging {
         manifest.erasure == version || (self.index.erasure == version && self.listed.contains(folder))
     }
 
-    /// Returns a local file with the content of `object`, whose checksum is verified.
+    /// Returns a file of this build with the content of `object`, whose checksum is verified. The file stays
+    /// if the object is removed meanwhile.
     async fn local_copy(&self, folder: &str, object: &KeptObject) -> Result<PathBuf, Failure> {
         let path = staged::object_path(folder, &object.name);
         let (local, content) = (self.lake.local_path(&path), self.lake.content(&path).await?);
+        let copy = self.scratch.join(format!("kept-{folder}-{}", object.name));
         let mut hash = crc32fast::Hasher::new();
         let mut bytes = 0;
-        let copy = match (local, content) {
-            (Some(local), Content::File(file)) => {
-                let (bytes, crc32) = checksum(file)?;
+        match (local, content) {
+            (Some(local), Content::File(_)) => {
+                if std::fs::hard_link(&local, &copy).is_err() {
+                    std::fs::copy(&local, &copy)?;
+                }
+                let (bytes, crc32) = checksum(File::open(&copy)?)?;
                 object.check(bytes, crc32)?;
-                return Ok(local);
+                return Ok(copy);
             }
             (_, Content::Stream(mut stream)) => {
-                let copy = self.scratch.join(format!("kept-{folder}-{}", object.name));
                 let mut file = File::create(&copy)?;
                 while let Some(chunk) = stream.next().await {
                     let chunk = chunk?;
@@ -227,10 +231,9 @@ impl KeptStaging {
                     bytes += chunk.len() as u64;
                     file.write_all(&chunk)?;
                 }
-                copy
             }
             (None, Content::File(_)) => return Err("the object has no local path".into()),
-        };
+        }
         object.check(bytes, hash.finalize())?;
         Ok(copy)
     }
