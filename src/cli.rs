@@ -45,6 +45,7 @@ mod subject;
 mod systemd;
 mod table;
 mod terminal;
+mod traces;
 #[cfg(feature = "build")]
 mod upload;
 mod verify;

@@ -54,6 +54,7 @@ mod recommendations;
 mod segment_figures;
 mod served;
 mod statistics;
+mod tier_span;
 mod timeline;
 
 pub use crate::snapshot::reader::MemberPage;

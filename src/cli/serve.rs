@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc};
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
-use super::{Setup, stop_signal::stop_signal, systemd, table};
+use super::{Setup, stop_signal::stop_signal, systemd, table, traces};
 use crate::{
     config::Config,
     http::{self, Tls},
@@ -83,6 +83,7 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
     }
     let tls = config.http.tls.as_ref().map(Tls::open).transpose()?;
     let metrics = Arc::new(Metrics::new()?);
+    let traces = traces::start(&metrics);
     let workers = Workers::start(super::runtime_threads(config)).context("cannot start worker threads")?;
     let tair = config
         .tair
@@ -111,6 +112,9 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
     reloading.abort();
     keys.abort();
     polling.abort();
+    if let Some(traces) = traces {
+        traces.flush().await;
+    }
     Ok(())
 }
 

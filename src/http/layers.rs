@@ -1,5 +1,6 @@
-//! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics,
-//! access log), loopback guard, CORS, compression, gate (API key, scope, rate limit), queue, cache control.
+//! The layers around the router, from the outside in: lifecycle (request id, trace, deadline, panics,
+//! metrics, access log), loopback guard, CORS, compression, gate (API key, scope, rate limit), queue, cache
+//! control.
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ mod loopback;
 mod pace;
 mod peer;
 mod request_id;
+mod request_span;
 mod unsent;
 
 use bodies::Bodies;

@@ -13,7 +13,7 @@ use std::{
 use chrono::DateTime;
 use tracing::Level;
 
-use super::{ecs, line_buffer::LineBuffer};
+use super::{ecs, line_buffer::LineBuffer, traces::TraceId};
 use crate::config::{LogConfig, LogFormat};
 
 /// Log target of the access log, for filters.
@@ -49,6 +49,8 @@ pub struct AccessLogEntry<'a> {
     pub status: u16,
     /// Name of the caller's API key.
     pub key: Option<&'a str>,
+    /// Trace of the caller, or else the trace that the request is recorded in.
+    pub trace_id: Option<TraceId>,
     /// Duration of the request in microseconds.
     pub micros: u64,
 }
@@ -103,6 +105,9 @@ impl AccessLogEntry<'_> {
             line.extend_from_slice(b" key=");
             quoted(key, line);
         }
+        if let Some(trace_id) = self.trace_id {
+            let _ = write!(line, " trace_id={trace_id}");
+        }
         line.extend_from_slice(b" micros=");
         number(self.micros, line);
         line.push(b'\n');
@@ -112,7 +117,7 @@ impl AccessLogEntry<'_> {
         line.extend_from_slice(b"{\"timestamp\":\"");
         time(line);
         line.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\"");
-        self.members(["request_id", "client", "method", "route", "status", "key"], line);
+        self.members(["request_id", "client", "method", "route", "status", "key", "trace_id"], line);
         line.extend_from_slice(b",\"micros\":");
         number(self.micros, line);
         line.extend_from_slice(b",\"target\":");
@@ -134,6 +139,7 @@ impl AccessLogEntry<'_> {
             "http.route",
             "http.response.status_code",
             "user.name",
+            "trace.id",
         ];
         self.members(names, line);
         // The schema has durations in nanoseconds.
@@ -143,9 +149,9 @@ impl AccessLogEntry<'_> {
     }
 
     /// Appends the members of a JSON object that differ between formats by name alone: request id, client,
-    /// method, route, status, and the key if there is one.
-    fn members(&self, names: [&str; 6], line: &mut Vec<u8>) {
-        let [id, client, method, route, status, key] = names;
+    /// method, route, status, and the key and the trace if there are any.
+    fn members(&self, names: [&str; 7], line: &mut Vec<u8>) {
+        let [id, client, method, route, status, key, trace] = names;
         let mut text = |name: &str, value: &str| {
             member(name, line);
             quoted(value, line);
@@ -156,6 +162,10 @@ impl AccessLogEntry<'_> {
         text(route, self.route);
         if let Some(value) = self.key {
             text(key, value);
+        }
+        if let Some(trace_id) = self.trace_id {
+            member(trace, line);
+            let _ = write!(line, "\"{trace_id}\"");
         }
         member(status, line);
         number(self.status.into(), line);
@@ -213,6 +223,7 @@ mod tests {
             route: "/v1/customers/{id}",
             status: 200,
             key: Some("shop\nfloor"),
+            trace_id: Some(TraceId::from(0x4bf9)),
             micros: 17,
         };
         let time = |line: &mut Vec<u8>| line.extend_from_slice(b"2026-01-02T03:04:05.000006Z");
@@ -221,7 +232,8 @@ mod tests {
         request.json(time, &mut json);
         let expected = concat!(
             r#"2026-01-02T03:04:05.000006Z  INFO request request_id="a\"b\\c" client=192.0.2.7 "#,
-            r#"method="GET" route="/v1/customers/{id}" status=200 key="shop\nfloor" micros=17"#,
+            r#"method="GET" route="/v1/customers/{id}" status=200 key="shop\nfloor" "#,
+            r#"trace_id=00000000000000000000000000004bf9 micros=17"#,
             "\n"
         );
         assert_eq!(String::from_utf8_lossy(&text), expected);
@@ -229,7 +241,8 @@ mod tests {
         let expected = serde_json::json!({
             "timestamp": "2026-01-02T03:04:05.000006Z", "level": "INFO", "message": "request",
             "request_id": "a\"b\\c", "client": "192.0.2.7", "method": "GET",
-            "route": "/v1/customers/{id}", "status": 200, "key": "shop\nfloor", "micros": 17,
+            "route": "/v1/customers/{id}", "status": 200, "key": "shop\nfloor",
+            "trace_id": "00000000000000000000000000004bf9", "micros": 17,
             "target": TARGET,
         });
         assert_eq!(json, expected);
@@ -241,7 +254,8 @@ mod tests {
             "ecs.version": ecs::VERSION, "service.name": "larder", "log.logger": TARGET,
             "http.request.id": "a\"b\\c", "client.address": "192.0.2.7", "http.request.method": "GET",
             "http.route": "/v1/customers/{id}", "http.response.status_code": 200,
-            "user.name": "shop\nfloor", "event.duration": 17_000,
+            "user.name": "shop\nfloor", "trace.id": "00000000000000000000000000004bf9",
+            "event.duration": 17_000,
         });
         assert_eq!(line, expected);
     }

@@ -57,3 +57,4 @@ mod statistics;
 mod support;
 mod tair;
 mod tls;
+mod traces;
