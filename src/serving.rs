@@ -260,6 +260,11 @@ impl Serving {
         }
     }
 
+    /// Changes the deadline of reads from the lake.
+    pub fn set_lake_timeout(&self, timeout: Duration) {
+        self.reads.set_deadline(timeout);
+    }
+
     /// Returns access to the files of a snapshot.
     fn files(&self, manifest: &Arc<Manifest>) -> SnapshotFiles {
         SnapshotFiles::new(&self.lake, manifest, &self.reads)

@@ -11,6 +11,7 @@ mod known;
 mod labels;
 mod line_buffer;
 mod log;
+mod log_filter;
 mod metrics;
 mod post;
 mod progress;
@@ -22,7 +23,7 @@ pub use known::{KnownCounters, KnownGauges, OptionalGauge};
 pub use labels::{
     CacheName, ExportOutcome, FallbackReason, KnownLabel, LakeFault, PollOutcome, ShedReason, SpanOutcome,
 };
-pub use log::{AUDIT, Log, LogError, start_log};
+pub use log::{AUDIT, Log, LogError, reload_log, start_log};
 pub use metrics::Metrics;
 pub use post::{PostClient, PostError};
 pub use progress::Progress;

@@ -117,7 +117,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     };
     let address = listener.local_addr()?;
     print_examples(&lake, &manifest, &format!("http://{address}"), &setup).await?;
-    serve::serve(listener, lake, &setup.config).await
+    serve::serve(listener, lake, &setup.config, &setup.settings).await
 }
 
 /// Checks whether the lake given on the command line contains this demo. Other data in the lake is an error.

@@ -1,13 +1,13 @@
 //! `larder serve`: starts the REST service.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
-use super::{Setup, stop_signal::stop_signal, systemd, table, traces};
+use super::{Setup, reload::Reload, stop_signal::stop_signal, systemd, table, traces};
 use crate::{
-    config::Config,
+    config::{Config, Settings},
     http::{self, Tls},
     lake::Lake,
     serving::{Serving, unmaskable},
@@ -19,8 +19,9 @@ use crate::{
 /// Serve the current snapshot over REST
 ///
 /// Starts even if no snapshot is published yet, and becomes ready with the first publish. SIGTERM or Ctrl-C
-/// shuts the service down gracefully. SIGHUP reloads changed API keys and certificates at once, which else
-/// takes two seconds. Under systemd, units with Type=notify are ready once a snapshot is served.
+/// shuts the service down gracefully. SIGHUP reloads the settings that may change while serving, and changed
+/// API keys and certificates at once, which else takes two seconds. Under systemd, units with Type=notify are
+/// ready once a snapshot is served.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder serve --listen 127.0.0.1:8080")]
 pub(super) struct Args {
@@ -51,7 +52,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let listener = listen(&config).await?;
     let scheme = if config.http.tls.is_some() { "https" } else { "http" };
     table::line(&format!("listening on {scheme}://{}", listener.local_addr()?))?;
-    let serving = serve(listener, setup.lake()?, &config);
+    let serving = serve(listener, setup.lake()?, &config, &setup.settings);
     #[cfg(feature = "build")]
     if let Some(schedule) = schedule {
         let lake = setup.lake()?;
@@ -77,7 +78,12 @@ pub(super) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 }
 
 /// Serves until SIGTERM or Ctrl-C.
-pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) -> anyhow::Result<()> {
+pub(super) async fn serve(
+    listener: TcpListener,
+    lake: Lake,
+    config: &Config,
+    settings: &Settings,
+) -> anyhow::Result<()> {
     if let Some(why) = unmaskable(&config.personal()) {
         bail!("{why}");
     }
@@ -99,8 +105,10 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
     let (watched, watching) = (Arc::clone(&http_app), config.clone());
     let keys = tokio::spawn(async move { watched.watch_keys(&watching).await });
     let poll = config.serving.poll;
+    let (app, settings) = (Arc::clone(&http_app), settings.clone());
+    let reload = Reload { app, serving: Arc::clone(&serving), config: config.clone(), settings };
+    let reloading = tokio::spawn(reload.on_hangup()?);
     let polling = tokio::spawn(async move { serving.poll(poll).await });
-    let reloading = tokio::spawn(reload_on_hangup(Arc::clone(&http_app))?);
     let starting = tokio::spawn(systemd::report_ready(Arc::clone(&http_app)));
     let stop = stop_signal()?;
     let stop = async {
@@ -116,16 +124,4 @@ pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) ->
         traces.flush().await;
     }
     Ok(())
-}
-
-/// Returns a future that reloads keys and certificates on each SIGHUP. The signal handler is installed
-/// before it is returned.
-fn reload_on_hangup(app: Arc<http::App>) -> anyhow::Result<impl Future<Output = ()>> {
-    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
-    Ok(async move {
-        while hangup.recv().await.is_some() {
-            tracing::info!("SIGHUP: looking at API keys and certificates");
-            app.reload();
-        }
-    })
 }

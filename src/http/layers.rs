@@ -2,7 +2,7 @@
 //! metrics, access log), loopback guard, CORS, compression, gate (API key, scope, rate limit), queue, cache
 //! control.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use crate::{
     config::{Config, KeyConfig},
@@ -71,6 +71,11 @@ impl Layers {
             let why = "the client reads no answers";
             tracing::warn!(client = %peer.client, why, suppressed, "connection closed");
         });
+    }
+
+    /// Changes the rate limit of callers without a key.
+    pub(super) fn set_anonymous_rate(&self, rate: Option<NonZeroU32>, metrics: &Metrics) {
+        self.gate.set_anonymous_rate(rate, metrics);
     }
 
     /// Replaces the API keys, as [`Gate::replace_keys`] does.

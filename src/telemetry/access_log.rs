@@ -6,7 +6,10 @@
 use std::{
     cell::{Cell, RefCell},
     io::Write,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -30,8 +33,8 @@ const FAILURE: u16 = 400;
 struct AccessLog {
     lines: Arc<LineBuffer>,
     format: LogFormat,
-    /// Share of the successful requests that are logged.
-    share: f64,
+    /// Share of the successful requests that are logged: the bits of a floating-point number.
+    share: AtomicU64,
 }
 
 /// Line of the access log.
@@ -57,9 +60,17 @@ pub struct AccessLogEntry<'a> {
 
 /// Starts the access log. Lines are appended to `lines`.
 pub(super) fn start(lines: &Arc<LineBuffer>, config: &LogConfig) {
-    let log = AccessLog { lines: Arc::clone(lines), format: config.format, share: config.requests };
+    let share = AtomicU64::new(config.requests.to_bits());
+    let log = AccessLog { lines: Arc::clone(lines), format: config.format, share };
     // The log is started once per process; later calls have no effect.
     let _ = LOG.set(log);
+}
+
+/// Changes the share of the requests that are logged.
+pub(super) fn set_share(share: f64) {
+    if let Some(log) = LOG.get() {
+        log.share.store(share.to_bits(), Ordering::Relaxed);
+    }
 }
 
 /// Checks whether the next request of this thread is among the `share` that is logged.
@@ -75,7 +86,8 @@ impl AccessLogEntry<'_> {
     pub fn log(&self) {
         thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
         let Some(AccessLog { lines, format, share }) = LOG.get() else { return };
-        if (self.status < FAILURE && !is_sampled(*share)) || !tracing::enabled!(target: TARGET, Level::INFO) {
+        let share = f64::from_bits(share.load(Ordering::Relaxed));
+        if (self.status < FAILURE && !is_sampled(share)) || !tracing::enabled!(target: TARGET, Level::INFO) {
             return;
         }
         LINE.with_borrow_mut(|line| {

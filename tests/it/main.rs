@@ -45,6 +45,7 @@ mod publish_gate;
 mod purchases;
 mod raw;
 mod recommend;
+mod reload;
 mod request_log;
 mod rest;
 mod rolling;

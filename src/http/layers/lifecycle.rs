@@ -151,7 +151,7 @@ async fn dispatch_in_time(
         }
         // Must not poll the handling again: it may have yielded to other requests.
         if timer.is_none() {
-            timer.set(Some(tokio::time::sleep_until((arrival.at + app.config.timeout).into())));
+            timer.set(Some(tokio::time::sleep_until((arrival.at + app.live.load().timeout).into())));
         }
         timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(context).map(Err))
     });
@@ -160,7 +160,7 @@ async fn dispatch_in_time(
         Ok(Ok(response)) => response,
         Ok(Err(cause)) => problem::panicked(cause.as_ref()),
         Err(()) => {
-            let limit = app.config.timeout.as_millis();
+            let limit = app.live.load().timeout.as_millis();
             Problem::timeout(format!("the request took longer than {limit} ms")).into_response()
         }
     }
@@ -228,7 +228,8 @@ async fn answer_in_turns(
         // A slow body takes no place from requests that are complete.
         drop(place);
         let hold = |bytes| memory.hold(bytes).inspect_err(|_| shed(ShedReason::Bodies));
-        let received = ReceivedBody::receive(&parts.headers, body, app.config.body_limit, hold).await;
+        let limit = app.live.load().body_limit;
+        let received = ReceivedBody::receive(&parts.headers, body, limit, hold).await;
         parts.extensions.insert(received);
         place = enter()?;
         Body::empty()

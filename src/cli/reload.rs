@@ -1,0 +1,76 @@
+//! SIGHUP: settings of a running service that follow the configuration files.
+
+use std::sync::Arc;
+
+use super::with_causes;
+use crate::{
+    config::{Config, LoadedConfig, Settings, without_passwords},
+    http,
+    serving::Serving,
+    telemetry::reload_log,
+};
+
+/// Settings that take effect without a restart. API keys and certificates are watched on their own.
+const LIVE: &[&str] = &[
+    "http.anonymous_rate",
+    "http.body_limit",
+    "http.drain",
+    "http.drain_delay",
+    "http.timeout",
+    "keys",
+    "log.level",
+    "log.requests",
+    "serving.lake_timeout",
+];
+
+/// A running service whose configuration is read again.
+pub(super) struct Reload {
+    pub(super) app: Arc<http::App>,
+    pub(super) serving: Arc<Serving>,
+    /// Configuration at the start.
+    pub(super) config: Config,
+    /// Settings at the start.
+    pub(super) settings: Settings,
+}
+
+impl Reload {
+    /// Returns a future that reads the configuration again on each SIGHUP. The signal handler is installed
+    /// before it is returned.
+    pub(super) fn on_hangup(self) -> std::io::Result<impl Future<Output = ()>> {
+        let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+        Ok(async move {
+            let mut in_effect = self.settings.clone();
+            while hangup.recv().await.is_some() {
+                tracing::info!("SIGHUP: looking at the configuration, API keys and certificates");
+                self.app.reload();
+                let main = self.config.files.main.clone();
+                let load = move || Config::load_with_settings(main.as_deref(), std::env::vars());
+                let Ok(loaded) = tokio::task::spawn_blocking(load).await else { continue };
+                match loaded.map_err(Into::into).and_then(|found| self.apply(found, &in_effect)) {
+                    Ok(settings) => in_effect = settings,
+                    Err(error) => {
+                        let error = without_passwords(&with_causes(&error));
+                        tracing::error!(error, "configuration not reloaded; the old one stays in use");
+                    }
+                }
+            }
+        })
+    }
+
+    /// Applies the settings that may change, and warns of the others. Returns the settings if they are valid,
+    /// and else changes nothing.
+    fn apply(&self, found: LoadedConfig, in_effect: &Settings) -> anyhow::Result<Settings> {
+        let LoadedConfig { config, settings } = found;
+        reload_log(&config.log)?;
+        self.app.apply(&config.http);
+        self.serving.set_lake_timeout(config.serving.lake_timeout);
+        let is_live = |setting: &String| LIVE.contains(&setting.as_str());
+        let changed: Vec<String> = settings.differences(in_effect).into_iter().filter(is_live).collect();
+        tracing::info!(changed = changed.join(", "), "configuration reloaded");
+        // The others are compared with the start, so that each reload names all that wait for a restart.
+        for setting in settings.differences(&self.settings).iter().filter(|setting| !is_live(setting)) {
+            tracing::warn!(setting, "setting changed; restart to apply");
+        }
+        Ok(settings)
+    }
+}
