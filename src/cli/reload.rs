@@ -61,11 +61,14 @@ impl Reload {
     /// and else changes nothing.
     fn apply(&self, found: LoadedConfig, in_effect: &Settings) -> anyhow::Result<Settings> {
         let LoadedConfig { config, settings } = found;
-        reload_log(&config.log)?;
-        self.app.apply(&config.http);
-        self.serving.set_lake_timeout(config.serving.lake_timeout);
         let is_live = |setting: &String| LIVE.contains(&setting.as_str());
         let changed: Vec<String> = settings.differences(in_effect).into_iter().filter(is_live).collect();
+        // First, since only this can fail. `larder demo` has a level of its own, which stays unless changed.
+        if changed.iter().any(|setting| setting.starts_with("log.")) {
+            reload_log(&config.log)?;
+        }
+        self.app.apply(&config.http);
+        self.serving.set_lake_timeout(config.serving.lake_timeout);
         tracing::info!(changed = changed.join(", "), "configuration reloaded");
         // The others are compared with the start, so that each reload names all that wait for a restart.
         for setting in settings.differences(&self.settings).iter().filter(|setting| !is_live(setting)) {

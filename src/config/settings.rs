@@ -116,7 +116,7 @@ fn find_differences(one: &Table, other: &Table, path: &str, found: &mut Vec<Stri
         let path = child(path, key);
         match (one.get(key), other.get(key)) {
             (Some(Value::Table(one)), Some(Value::Table(other))) => {
-                find_differences(one, other, &path, found)
+                find_differences(one, other, &path, found);
             }
             (Some(Value::Table(only)), None) | (None, Some(Value::Table(only))) => {
                 find_differences(only, &none, &path, found);
