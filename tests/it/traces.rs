@@ -188,6 +188,10 @@ async fn sampler_decides_which_requests_are_recorded() {
                 assert_eq!(scene.get("/v1/segments", parent).await.0, 200);
             }
         }
+        // Probes are never recorded.
+        for probe in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(scene.get(probe, SAMPLED).await.0, 200);
+        }
         let log = scene.stop();
         let spans: Vec<_> = collector.spans().into_iter().filter(|span| span.kind == 2).collect();
         let with_trace = |id: &str| spans.iter().filter(|span| span.trace.ends_with(id)).count();
@@ -233,6 +237,31 @@ async fn requests_are_answered_while_the_collector_fails() {
         let [warning] = warnings[..] else { panic!("{warnings:?}") };
         assert!(warning["message"].as_str().unwrap().contains("traces"), "{warning}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn collector_may_speak_https_with_a_certificate_that_the_system_trusts() {
+    let (collector, certificate) = Collector::start_tls().await;
+    let shop = corners_with("");
+    let id = shop.build().await.manifest.id;
+    let publish = |trusted: Option<&str>| {
+        let mut command = collector.collects(shop.command(&["publish", id.as_str()]));
+        command.env("OTEL_BSP_EXPORT_TIMEOUT", "1");
+        if let Some(trusted) = trusted {
+            let file = shop.path().join("trusted.pem");
+            fs::write(&file, trusted).unwrap();
+            command.env("SSL_CERT_FILE", file);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let log = publish(None);
+    assert!(log.contains("cannot send traces") && log.contains("certificate"), "{log}");
+    assert!(collector.spans().is_empty());
+    publish(Some(&certificate));
+    let names: BTreeSet<String> = collector.spans().into_iter().map(|span| span.name).collect();
+    assert!(names.contains("publish") && names.contains("publish: activate"), "{names:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,9 +47,9 @@ pub(crate) async fn respond(
     let start = Instant::now();
     let layers = &app.layers;
     let id = layers.request_ids.of(request.headers());
-    let span = RequestSpan::start(request.headers());
     let method = request.method().clone();
     let route = app.routes.find(request.uri().path());
+    let span = RequestSpan::start(request.headers(), route);
     let open = OpenRequest::new(app);
     let cors = layers.cors.as_ref();
     let is_preflight = cors.is_some_and(|cors| cors.is_preflight(&request));

@@ -8,7 +8,9 @@ use crate::{
 };
 
 /// The header by which a caller hands its trace on.
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The header with further facts about the trace, which browsers send along.
+pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The span of a request, which is recorded or not.
 #[derive(Debug)]
@@ -18,10 +20,15 @@ pub(super) struct RequestSpan {
 }
 
 impl RequestSpan {
-    /// Begins the span of a request with `headers`.
-    pub(super) fn start(headers: &HeaderMap) -> Self {
-        let caller = headers.get(TRACEPARENT).and_then(|value| TraceParent::parse(value.as_bytes()));
-        Self { span: Span::root("HTTP", SpanKind::Server, caller.as_ref()), caller }
+    /// Begins the span of a request with `headers` to `route`. Probes have none: each would be a trace.
+    pub(super) fn start(headers: &HeaderMap, route: &Route) -> Self {
+        let caller = headers.get(&TRACEPARENT).and_then(|value| TraceParent::parse(value.as_bytes()));
+        let span = if route.is_probe {
+            Span::default()
+        } else {
+            Span::root("HTTP", SpanKind::Server, caller.as_ref())
+        };
+        Self { span, caller }
     }
 
     pub(super) fn is_recorded(&self) -> bool {

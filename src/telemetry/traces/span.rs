@@ -86,7 +86,7 @@ pub(super) struct FinishedSpan {
 /// A span, which ends when dropped. A span that is not recorded costs nothing.
 ///
 /// Attributes must not have personal data or secrets.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Span(Option<Box<OpenSpan>>);
 
 #[derive(Debug)]

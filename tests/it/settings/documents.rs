@@ -52,6 +52,7 @@ from. `larder config` prints the settings in effect with the source of each.
   these into an included file.
 - **Reload**: SIGHUP makes `larder serve` read the files again;
   [operations.md](operations.md#changing-settings) lists the settings that change without a restart.
+- **Traces** are set up by the variables of OpenTelemetry; see [operations.md](operations.md#traces).
 - **Unknown** sections, keys and `LARDER_…` variables are errors. The variables that Kubernetes sets for a
   Service, such as `LARDER_SERVICE_HOST` and `LARDER_PORT=tcp://…`, are ignored.
 
