@@ -49,7 +49,7 @@ pub(crate) async fn respond(
     let id = layers.request_ids.of(request.headers());
     let method = request.method().clone();
     let route = app.routes.find(request.uri().path());
-    let span = RequestSpan::start(request.headers(), route);
+    let span = RequestSpan::start(&method, request.headers(), route);
     let open = OpenRequest::new(app);
     let cors = layers.cors.as_ref();
     let is_preflight = cors.is_some_and(|cors| cors.is_preflight(&request));
@@ -98,7 +98,7 @@ pub(crate) async fn respond(
         micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     };
     answered.log();
-    span.end(&method, route, response.status());
+    span.end(response.status());
     if response.status() == StatusCode::UNAUTHORIZED {
         layers.throttle.log(&peer.client, |suppressed| {
             tracing::warn!(client = %peer.client, route = route.template, suppressed, "unauthorized request");

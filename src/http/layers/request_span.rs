@@ -20,14 +20,26 @@ pub(super) struct RequestSpan {
 }
 
 impl RequestSpan {
-    /// Begins the span of a request with `headers` to `route`. Probes have none: each would be a trace.
-    pub(super) fn start(headers: &HeaderMap, route: &Route) -> Self {
+    /// Begins the span of a request to `route`. Probes have none: each would be a trace. The path is left
+    /// out, since it may have the id of a customer.
+    pub(super) fn start(method: &Method, headers: &HeaderMap, route: &Route) -> Self {
         let caller = headers.get(&TRACEPARENT).and_then(|value| TraceParent::parse(value.as_bytes()));
-        let span = if route.is_probe {
+        let mut span = if route.is_probe {
             Span::default()
         } else {
             Span::root("HTTP", SpanKind::Server, caller.as_ref())
         };
+        if span.is_recorded() {
+            let method = known_method(method);
+            let name = method.unwrap_or("HTTP");
+            if route.is_unmatched() {
+                span.rename(name.to_owned());
+            } else {
+                span.rename(format!("{name} {}", route.template));
+                span.set("http.route", route.template.clone());
+            }
+            span.set("http.request.method", method.unwrap_or("_OTHER"));
+        }
         Self { span, caller }
     }
 
@@ -45,22 +57,10 @@ impl RequestSpan {
         self.span.around(work)
     }
 
-    /// Ends the span of a request to `route` that is answered with `status`. The path is left out, since it
-    /// may have the id of a customer.
-    pub(super) fn end(mut self, method: &Method, route: &Route, status: StatusCode) {
-        if !self.span.is_recorded() {
-            return;
-        }
-        let method = known_method(method);
-        if route.is_unmatched() {
-            self.span.rename(|| method.unwrap_or("HTTP").to_owned());
-        } else {
-            self.span.rename(|| format!("{} {}", method.unwrap_or("HTTP"), route.template));
-            self.span.set("http.route", route.template.clone());
-        }
-        self.span.set("http.request.method", method.unwrap_or("_OTHER"));
+    /// Ends the span of a request that is answered with `status`.
+    pub(super) fn end(mut self, status: StatusCode) {
         self.span.set("http.response.status_code", u64::from(status.as_u16()));
-        if status.is_server_error() {
+        if self.span.is_recorded() && status.is_server_error() {
             self.span.set("error.type", status.as_str().to_owned());
             self.span.fail();
         }

@@ -163,9 +163,9 @@ impl Span {
     }
 
     /// Changes the name.
-    pub fn rename(&mut self, name: impl FnOnce() -> String) {
+    pub fn rename(&mut self, name: String) {
         if let Some(open) = &mut self.0 {
-            open.span.name = Cow::Owned(name());
+            open.span.name = Cow::Owned(name);
         }
     }
 
