@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use super::with_causes;
 use crate::{
     config::{Config, LoadedConfig, Settings, without_passwords},
@@ -23,6 +25,11 @@ const LIVE: &[&str] = &[
     "serving.lake_timeout",
 ];
 
+/// Installs the handler of SIGHUP, which else ends the process.
+pub(super) fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
 /// A running service whose configuration is read again.
 pub(super) struct Reload {
     pub(super) app: Arc<http::App>,
@@ -34,27 +41,23 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Returns a future that reads the configuration again on each SIGHUP. The signal handler is installed
-    /// before it is returned.
-    pub(super) fn on_hangup(self) -> std::io::Result<impl Future<Output = ()>> {
-        let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
-        Ok(async move {
-            let mut in_effect = self.settings.clone();
-            while hangup.recv().await.is_some() {
-                tracing::info!("SIGHUP: looking at the configuration, API keys and certificates");
-                self.app.reload();
-                let main = self.config.files.main.clone();
-                let load = move || Config::load_with_settings(main.as_deref(), std::env::vars());
-                let Ok(loaded) = tokio::task::spawn_blocking(load).await else { continue };
-                match loaded.map_err(Into::into).and_then(|found| self.apply(found, &in_effect)) {
-                    Ok(settings) => in_effect = settings,
-                    Err(error) => {
-                        let error = without_passwords(&with_causes(&error));
-                        tracing::error!(error, "configuration not reloaded; the old one stays in use");
-                    }
+    /// Reads the configuration again on each of the signals `hangups`, forever.
+    pub(super) async fn repeat(self, mut hangups: Signal) {
+        let mut in_effect = self.settings.clone();
+        while hangups.recv().await.is_some() {
+            tracing::info!("SIGHUP: looking at the configuration, API keys and certificates");
+            self.app.reload();
+            let main = self.config.files.main.clone();
+            let load = move || Config::load_with_settings(main.as_deref(), std::env::vars());
+            let Ok(loaded) = tokio::task::spawn_blocking(load).await else { continue };
+            match loaded.map_err(Into::into).and_then(|found| self.apply(found, &in_effect)) {
+                Ok(settings) => in_effect = settings,
+                Err(error) => {
+                    let error = without_passwords(&with_causes(&error));
+                    tracing::error!(error, "configuration not reloaded; the old one stays in use");
                 }
             }
-        })
+        }
     }
 
     /// Applies the settings that may change, and warns of the others. Returns the settings if they are valid,

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::support::{
     callers::shop,
     program::{Program, json_lines},
-    shop::{Shop, eventually},
+    shop::{PATIENCE, Shop, eventually},
 };
 
 /// A running service whose configuration file is rewritten.
@@ -31,10 +32,7 @@ impl Scene {
         drop(shop.open().await);
         fs::write(&file, format!("{fixed}{toml}")).unwrap();
         let program = Program::serve(&shop, &shop.path().join("log"));
-        let scene = Self { shop, fixed, program, client: reqwest::Client::new() };
-        // An answer shows that the service handles signals.
-        assert_eq!(scene.batch(0).await, 200);
-        scene
+        Self { shop, fixed, program, client: reqwest::Client::new() }
     }
 
     /// Writes the settings, sends SIGHUP, and waits until `word` is the message of one more line. Returns the
@@ -88,7 +86,10 @@ impl Scene {
 
 #[tokio::test]
 async fn hangup_applies_settings_that_may_change_and_names_the_others() {
-    let scene = Scene::start("[log]\nformat = \"json\"\n[serving]\ncache = \"64MiB\"\n").await;
+    let mut scene = Scene::start(
+        "[log]\nformat = \"json\"\n[http]\ndrain_delay = \"1h\"\n[serving]\ncache = \"64MiB\"\n",
+    )
+    .await;
     assert!(scene.is_logged().await);
     assert_eq!(scene.batch(2_000).await, 200);
 
@@ -96,7 +97,7 @@ async fn hangup_applies_settings_that_may_change_and_names_the_others() {
         [serving]\ncache = \"77MiB\"\n";
     let lines = scene.reload(changed, "setting changed; restart to apply").await;
     let reloaded = lines.iter().find(|line| line["message"] == "configuration reloaded").unwrap();
-    assert_eq!(reloaded["changed"], "http.body_limit, log.requests", "{reloaded}");
+    assert_eq!(reloaded["changed"], "http.body_limit, http.drain_delay, log.requests", "{reloaded}");
     let waits = |lines: &[Value]| {
         let waiting = lines.iter().filter(|line| line["message"] == "setting changed; restart to apply");
         waiting.map(|line| line["setting"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -127,6 +128,11 @@ async fn hangup_applies_settings_that_may_change_and_names_the_others() {
     let lines = scene.reload(limits, "configuration reloaded").await;
     assert!(waits(&lines).is_empty(), "{lines:?}");
     assert!(!scene.log()[before..].iter().any(|line| line["message"] == "request"), "{lines:?}");
+
+    // The delay of the first settings would take an hour.
+    let begun = Instant::now();
+    scene.program.stop();
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
