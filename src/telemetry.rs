@@ -28,4 +28,6 @@ pub use metrics::Metrics;
 pub use post::{PostClient, PostError};
 pub use progress::Progress;
 pub use throttle::LogThrottle;
-pub use traces::{AttributeValue, Span, SpanKind, TraceId, TraceParent, Traces, start_traces};
+pub use traces::{
+    AttributeValue, Span, SpanKind, TraceId, TraceParent, Traces, in_current_span, start_traces,
+};

@@ -21,7 +21,7 @@ mod span;
 use exporter::{Exporter, FLUSH_TIMEOUT};
 pub use ids::{TraceId, TraceParent};
 use queue::SpanQueue;
-pub use span::{AttributeValue, Span, SpanKind};
+pub use span::{AttributeValue, Span, SpanKind, in_current_span};
 
 /// The state of traces; empty while traces are off.
 static TRACER: OnceLock<Tracer> = OnceLock::new();

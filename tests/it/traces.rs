@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use larder::config::Scope;
+use larder::{config::Scope, snapshot::read_current};
 use serde_json::Value;
 
 use crate::support::{
@@ -15,7 +15,7 @@ use crate::support::{
     collector::{Collector, ReceivedSpan},
     program::{Program, json_lines},
     redis::{Redis, free_port},
-    shop::{Shop, corners_with, eventually},
+    shop::{MORE, Shop, corners_with, eventually},
 };
 
 /// Traces of callers: one that the caller records, and one that it does not.
@@ -156,6 +156,27 @@ async fn request_is_a_span_of_the_callers_trace_with_tiers_below() {
     let of = |id: &str| traces.iter().filter(|trace| **trace == id).count();
     assert_eq!(of("4bf92f3577b34da6a3ce929d0e0e4736"), 4, "{traces:?}");
     assert!(of("1111111111111111111111111111cafe") > 0, "{traces:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_of_exports_and_comparisons_are_below_their_requests() {
+    let collector = Collector::start().await;
+    let scene = Scene::start("", |command| collector.collects(command)).await;
+    scene.shop.raw("transactions/more.csv", MORE);
+    let first = read_current(&scene.shop.lake()).await.unwrap().unwrap().snapshot;
+    let second = scene.shop.build().await.manifest.id;
+    for path in ["/v1/segments/prospect/export".to_owned(), format!("/v1/migration?from={first}&to={second}")]
+    {
+        let (status, body) = scene.get(&path, SAMPLED).await;
+        assert_eq!(status, 200, "{path}: {body}");
+    }
+    scene.stop();
+    let spans = collector.spans();
+    for route in ["GET /v1/segments/{name}/export", "GET /v1/migration"] {
+        let request = spans.iter().find(|span| span.name == route).unwrap();
+        let reads = children(&spans, request).into_iter().filter(|span| span.name == "lake get_range");
+        assert!(reads.count() > 0, "{route}: {spans:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -199,11 +199,21 @@ impl Span {
 
     /// Makes this span the current one of `work`.
     pub fn around<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
-        match &self.0 {
-            None => Either::Left(work),
-            // In a box, so that work without a recorded span is not larger.
-            Some(open) => Either::Right(Box::pin(CURRENT.scope(open.span.context, work))),
-        }
+        below(self.0.as_ref().map(|open| open.span.context), work)
+    }
+}
+
+/// Makes the current span of the calling task the current one of `work`, which another task runs.
+pub fn in_current_span<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
+    let context = if TRACER.get().is_some() { CURRENT.try_with(|current| *current).ok() } else { None };
+    below(context, work)
+}
+
+fn below<F: Future>(context: Option<SpanContext>, work: F) -> impl Future<Output = F::Output> + use<F> {
+    match context {
+        None => Either::Left(work),
+        // In a box, so that work without a recorded span is not larger.
+        Some(context) => Either::Right(Box::pin(CURRENT.scope(context, work))),
     }
 }
 
