@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::{Setup, batch, host, progress, publish, schedule::ScheduleArgs, table, terminal};
+use super::{Setup, batch, host, progress, publish, schedule::ScheduleArgs, table, terminal, traces::traced};
 use crate::{
     config::Config,
     lake::Lake,
@@ -119,6 +119,14 @@ fn public_message(error: &anyhow::Error) -> String {
 /// Builds a snapshot, and publishes the snapshot unless `args` say otherwise. Sets `snapshot` to the id.
 async fn once(args: &Args, setup: &Setup, snapshot: &mut Option<SnapshotId>) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
+    Box::pin(traced("build", build_and_publish(args, setup, snapshot))).await
+}
+
+async fn build_and_publish(
+    args: &Args,
+    setup: &Setup,
+    snapshot: &mut Option<SnapshotId>,
+) -> anyhow::Result<()> {
     let lake = setup.lake()?;
     if let Some(as_of) = args.as_of
         && !args.no_publish
