@@ -470,6 +470,7 @@ def measure(lines, arguments, generator, larder, python, folder):
         _, peak, text = run(command, folder / "duckdb.log")
         made = json.loads(text.splitlines()[-1])
         results["duckdb"].append({"seconds": made["seconds"], "peak": peak, "stages": made["stages"]})
+    results["next"] = measure_next(arguments, larder, config, raw, lake, folder, manifest)
     version = made["version"]
     counts = json.loads(manifest.read_text())["counts"]["transactions"]
     fates = [counts["fates"].get(name, 0) for name in ("no_customer", "purchase", "return")]
@@ -490,6 +491,37 @@ def measure(lines, arguments, generator, larder, python, folder):
         "version": version,
         **results,
     }
+
+
+def measure_next(arguments, larder, config, raw, lake, folder, whole):
+    """Runs builds that find 1 % of the transactions in a new file. `whole` is the manifest of all lines."""
+    newest = max((raw / "transactions").iterdir())
+    with newest.open() as file:
+        head, *rows = file
+    # The file is sorted by time, so the last lines are the newest.
+    new = json.loads(whole.read_text())["counts"]["transactions"]["lines"] // 100
+    later = newest.with_name(newest.stem + "-later" + newest.suffix)
+    newest.write_text(head + "".join(rows[:-new]))
+    results = []
+    for _ in range(arguments.runs):
+        shutil.rmtree(lake, ignore_errors=True)
+        later.unlink(missing_ok=True)
+        run([larder, "--config", config, "build", "--no-publish"], folder / "larder.log")
+        later.write_text(head + "".join(rows[-new:]))
+        before = set(lake.glob("snapshots/*/manifest.json"))
+        os.sync()
+        seconds, peak, _ = run([larder, "--config", config, "build", "--no-publish"], folder / "larder.log")
+        (manifest,) = set(lake.glob("snapshots/*/manifest.json")) - before
+        found = json.loads(manifest.read_text())
+        stages = {stage["name"]: stage["seconds"] for stage in found["stages"]}
+        results.append({"seconds": seconds, "peak": peak, "stages": stages, "fingerprint": found["fingerprint"]})
+    # The same build from nothing, without the kept staging.
+    shutil.rmtree(lake, ignore_errors=True)
+    run([larder, "--config", config, "build", "--no-publish"], folder / "larder.log")
+    (manifest,) = lake.glob("snapshots/*/manifest.json")
+    if {json.loads(manifest.read_text())["fingerprint"]} != {result["fingerprint"] for result in results}:
+        sys.exit("a build with kept staging differs from a build from nothing")
+    return results
 
 
 def middle(runs, key):
@@ -554,6 +586,27 @@ def report(sizes, arguments):
             "growth of Larder",
         ],
         rows,
+    )
+    say("The next build of Larder, when 1 % of the transactions are new:")
+    say()
+    rows = []
+    for size in sizes:
+        whole, following = (median_stages(size[name]) for name in ("larder", "next"))
+        read, again = (stages["raw"] + stages["staging"] for stages in (whole, following))
+        time, next_time = (middle(size[name], "seconds") for name in ("larder", "next"))
+        rows.append(
+            [
+                f"{size['lines']:,}",
+                f"{time:.1f}",
+                f"{next_time:.1f}",
+                f"{next_time / time:.2f}",
+                f"{read:.2f}",
+                f"{again:.2f}",
+                f"{again / read:.2f}",
+            ]
+        )
+    table(
+        ["lines", "all s", "next s", "next/all", "raw and staging s", "next raw and staging s", "next/all"], rows
     )
     for name, title in (("larder", "Larder"), ("duckdb", "DuckDB")):
         say(f"Stages of {title} in seconds:")

@@ -3,8 +3,7 @@
 #
 # EXECUTIONS is the number of executions of each target, 10 million by default. Needs a nightly toolchain, a
 # C++ compiler and `cargo install cargo-fuzz`. Found inputs are kept in target/fuzz-corpus; a crash ends the
-# run and is kept in fuzz/artifacts. Arguments of `cargo fuzz` may be given in FUZZ_ARGUMENTS: with
-# `--no-default-features`, all targets but `csv_records` build in a fraction of the time.
+# run and is kept in fuzz/artifacts. Arguments of `cargo fuzz` may be given in FUZZ_ARGUMENTS.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

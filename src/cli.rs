@@ -35,6 +35,7 @@ mod key;
 mod openapi;
 mod progress;
 mod publish;
+mod reload;
 #[cfg(feature = "build")]
 mod schedule;
 mod serve;
@@ -45,6 +46,7 @@ mod subject;
 mod systemd;
 mod table;
 mod terminal;
+mod traces;
 #[cfg(feature = "build")]
 mod upload;
 mod verify;
@@ -233,6 +235,11 @@ fn refuse(error: &clap::Error) -> ExitCode {
 /// Prints an error with its causes to standard error.
 #[expect(clippy::print_stderr, reason = "errors of a command go to standard error")]
 fn report(error: &anyhow::Error) {
+    eprintln!("error: {}", terminal::plain(&without_passwords(&with_causes(error))));
+}
+
+/// Returns the message of an error with those of its causes.
+fn with_causes(error: &anyhow::Error) -> String {
     let mut shown = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
         // Some libraries repeat the cause in their own message.
@@ -240,7 +247,7 @@ fn report(error: &anyhow::Error) {
             shown.push(cause);
         }
     }
-    eprintln!("error: {}", terminal::plain(&without_passwords(&shown.join(": "))));
+    shown.join(": ")
 }
 
 /// Loads the configuration, starts the runtime and runs the subcommand.

@@ -39,6 +39,7 @@ mod serving;
 mod settings;
 mod shown;
 mod tair;
+mod traces;
 mod units;
 mod views;
 
@@ -63,6 +64,7 @@ pub use serving::ServingConfig;
 pub use settings::{SettingSource, Settings, child};
 pub use shown::without_secrets;
 pub use tair::TairConfig;
+pub use traces::{LoadedTraceConfig, Sampler, TraceConfig};
 pub use units::{parse_bytes, parse_duration};
 pub use views::ViewsConfig;
 

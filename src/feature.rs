@@ -1,12 +1,13 @@
 //! Core data types: customer ids, feature views and their columns, rows, tiers.
 //!
 //! No I/O and no clock; this module does not know Parquet, Redis, SQL or HTTP. The values of a row are kept
-//! as the JSON text that every tier stores, for example `[371,34,5288.63,1,5,5,"155","cant_lose"]` for the
-//! view `rfm`.
+//! as JSON text, for example `[371,34,5288.63,1,5,5,"155","cant_lose"]` for the view `rfm`. Every tier stores
+//! this text, with an instant in place of a number of days that only depends on `as_of` ([`DayCounts`]).
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+mod day_counts;
 mod elements;
 mod id;
 mod memberships;
@@ -17,6 +18,7 @@ mod packed_texts;
 mod row;
 mod view_rows;
 
+pub use day_counts::{DayCounts, days_since};
 pub use elements::elements;
 pub use id::{CustomerId, InvalidId, MAX_ID_BYTES, check_id, is_null_word, normal_id, trim};
 pub use memberships::{PERSONAL_SEGMENT_NAMES, SEGMENT_NAMES, SEGMENTS_VIEW};
@@ -60,6 +62,11 @@ pub struct Feature {
     #[serde(default)]
     #[schema(example = false)]
     pub personal: bool,
+    /// Whether the feature counts whole days from an instant to `as_of`, so that it changes with every day
+    /// that passes. Rows hold the instant, in microseconds since 1970. Absent if false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(example = true)]
+    pub days_since: bool,
 }
 
 /// A storage tier that answers reads. Tiers are tried in this order.

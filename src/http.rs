@@ -9,6 +9,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use arc_swap::ArcSwap;
 use axum::{Router, routing::get};
 use tokio::sync::Notify;
 use utoipa::OpenApi;
@@ -24,6 +25,7 @@ mod access;
 mod extract;
 mod key_file;
 mod layers;
+mod live_settings;
 pub mod openapi;
 mod problem;
 mod reply;
@@ -37,6 +39,7 @@ pub use problem::Problem;
 pub use server::serve;
 pub use tls::{Tls, TlsError};
 
+use live_settings::LiveSettings;
 use route_table::{Endpoints, Need, RouteTable};
 use routes::{
     audiences, builds, caller, changes, churn, console, customer, customer_batch, customer_history,
@@ -50,6 +53,8 @@ pub struct App {
     serving: Arc<Serving>,
     metrics: Arc<Metrics>,
     config: HttpConfig,
+    /// Settings that follow the configuration files.
+    live: ArcSwap<LiveSettings>,
     /// Least count that callers without the scope `pii` are shown.
     min_count: usize,
     feast: feast::Feast,
@@ -71,6 +76,7 @@ impl App {
             document: openapi::CurrentDocument::default(),
             feast: feast::Feast::new(config.feast.clone()),
             config: config.http.clone(),
+            live: ArcSwap::from_pointee(LiveSettings::new(&config.http)),
             min_count: config.privacy.min_count,
             draining: AtomicBool::new(false),
             reload: Notify::new(),
@@ -82,6 +88,12 @@ impl App {
     /// Reads changed API keys and certificates now, and not with the next look at the files.
     pub fn reload(&self) {
         self.reload.notify_waiters();
+    }
+
+    /// Changes the settings that may change while the service runs to those of `config`.
+    pub fn apply(&self, config: &HttpConfig) {
+        self.live.store(Arc::new(LiveSettings::new(config)));
+        self.layers.set_anonymous_rate(config.anonymous_rate, &self.metrics);
     }
 
     /// Whether a snapshot is active, a tier can answer, and the process is not shutting down.

@@ -17,8 +17,12 @@ use object_store::{
     GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, buffered::BufWriter,
     local::LocalFileSystem, path::Path, prefix::PrefixStore,
 };
+use tokio::io::AsyncWriteExt;
 
-use crate::config::{LakeConfig, shown_url};
+use crate::{
+    config::{LakeConfig, shown_url},
+    telemetry::{Span, SpanKind},
+};
 
 mod folder;
 mod oss;
@@ -192,8 +196,11 @@ impl Lake {
     /// [`LakeError::NotFound`], [`LakeError::Outside`] or [`LakeError::Store`].
     pub async fn get(&self, path: &Path) -> Result<Bytes, LakeError> {
         self.check_inside(path)?;
+        let span = request_span("lake get");
         let read = async { self.store.get(path).await?.bytes().await };
-        read.await.map_err(|source| failed("read", path, source))
+        let bytes = read.await;
+        end_read(span, &bytes);
+        bytes.map_err(|source| failed("read", path, source))
     }
 
     /// Reads exactly the bytes `range` of the object at `path`.
@@ -202,7 +209,10 @@ impl Lake {
     /// As [`Lake::get`], or [`LakeError::Length`].
     pub async fn get_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, LakeError> {
         let expected = range.end - range.start;
-        let bytes = match self.store.get_range(path, range.clone()).await {
+        let span = request_span("lake get_range");
+        let read = self.store.get_range(path, range.clone()).await;
+        end_read(span, &read);
+        let bytes = match read {
             Ok(bytes) => bytes,
             Err(source) => return Err(self.range_error(path, &range, source).await),
         };
@@ -257,11 +267,10 @@ impl Lake {
     /// # Errors
     /// [`LakeError::Store`].
     pub async fn put(&self, path: &Path, bytes: Bytes) -> Result<(), LakeError> {
-        self.store
-            .put(path, PutPayload::from(bytes))
-            .await
-            .map_err(|source| failed("write", path, source))?;
-        Ok(())
+        let mut span = request_span("lake put").with(BYTES, bytes.len() as u64);
+        let put = self.store.put(path, PutPayload::from(bytes)).await;
+        span.fail_on(&put);
+        put.map(drop).map_err(|source| failed("write", path, source))
     }
 
     /// Copies an object inside the lake, without downloading it.
@@ -276,6 +285,37 @@ impl Lake {
     #[must_use]
     pub fn writer(&self, path: &Path) -> BufWriter {
         BufWriter::new(Arc::clone(&self.store), path.clone())
+    }
+
+    /// Returns the local path of the object at `path`, if the lake is a folder.
+    #[must_use]
+    pub fn local_path(&self, path: &Path) -> Option<PathBuf> {
+        self.folder.as_ref().and_then(|folder| folder.store.path_to_filesystem(path).ok())
+    }
+
+    /// Writes the content of the file `from` to the object at `path`. A folder lake shares the file instead
+    /// of copying the content where the file system can, so the file must not be changed afterwards.
+    ///
+    /// # Errors
+    /// [`LakeError::Store`].
+    pub async fn upload(&self, from: &FsPath, path: &Path) -> Result<(), LakeError> {
+        let failed = |source: std::io::Error| LakeError::Store {
+            action: "write",
+            path: path.to_string(),
+            source: object_store::Error::Generic { store: "lake", source: source.into() },
+        };
+        if let Some(local) = self.local_path(path) {
+            let is_linked = local.parent().is_none_or(|parent| std::fs::create_dir_all(parent).is_ok())
+                && (!local.exists() || std::fs::remove_file(&local).is_ok())
+                && std::fs::hard_link(from, &local).is_ok();
+            if is_linked {
+                return Ok(());
+            }
+        }
+        let mut file = tokio::fs::File::open(from).await.map_err(failed)?;
+        let mut writer = self.writer(path);
+        tokio::io::copy(&mut file, &mut writer).await.map_err(failed)?;
+        writer.shutdown().await.map_err(failed)
     }
 
     /// Removes an object. A missing object is not an error.
@@ -294,6 +334,7 @@ impl Lake {
     /// # Errors
     /// [`LakeError::Outside`] or [`LakeError::Store`].
     pub async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>, LakeError> {
+        let _span = request_span("lake list");
         let (mut found, mut invalid) = (Vec::new(), Vec::new());
         let mut listed = self.store.list(Some(folder));
         while let Some(object) = listed.next().await {
@@ -364,6 +405,22 @@ impl Lake {
             Ok(locked) => locked.map(|file| PublishLock(Some(file))),
             Err(_) => Ok(PublishLock(None)),
         }
+    }
+}
+
+/// Attribute of the bytes that a request read or wrote.
+const BYTES: &str = "larder.lake.bytes";
+
+/// Begins the span of a request to the store. The path is left out: names of raw files may be personal.
+fn request_span(operation: &'static str) -> Span {
+    Span::child(operation, SpanKind::Client)
+}
+
+/// Ends the span of a read.
+fn end_read(mut span: Span, read: &object_store::Result<Bytes>) {
+    match read {
+        Ok(bytes) => span.set(BYTES, bytes.len() as u64),
+        Err(_) => span.fail(),
     }
 }
 

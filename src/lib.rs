@@ -12,7 +12,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 1 | [`feature`]: data; [`config`]: settings; [`workers`]; [`cache`]; [`private_file`]; [`open_files`] |
-//! | 2 | [`telemetry`]: logs and metrics; `demo`: generated retail data |
+//! | 2 | [`telemetry`]: logs, metrics, traces; `demo`: generated retail data |
 //! | 3 | [`lake`]: objects; [`views`]: SQL; [`tair`]: Redis; [`audience`]: audiences; [`feast`]: types |
 //! | 4 | [`snapshot`]: manifest, parts, `CURRENT`, erasure list |
 //! | 5 | `pipeline`: raw files to snapshot; [`publish`]: snapshot to Tair; [`serving`]: tiered reads |

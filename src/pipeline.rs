@@ -18,6 +18,7 @@ mod audiences;
 mod build;
 mod churn;
 mod data_warnings;
+mod days_since;
 mod encode;
 mod error;
 mod features;
@@ -47,7 +48,8 @@ pub use features::{FeaturesFile, features};
 use raw::{RawError, TableSpec, files::RawFile};
 use staging::{
     Scratch,
-    lines::{self, ReadInput},
+    line_buffer::RunLimits,
+    lines::{self, ReadInput, ReadPurpose},
 };
 pub use subject::{SubjectLine, SubjectLines, raw_lines};
 
@@ -66,12 +68,13 @@ pub async fn check_file(
     let input = ReadInput {
         files: vec![file.clone()],
         specs: BTreeMap::from([(file.table, spec)]),
-        partitions: 1,
         threads: 1,
         max_bad_share: config.raw.max_bad_share,
+        limits: RunLimits::new(config.build.memory_limit, 1),
         scratch: scratch.path().to_path_buf(),
         progress: Arc::clone(&progress.done),
         forgotten: Arc::default(),
+        purpose: ReadPurpose::Check,
     };
     let outcome = lines::read(input).await?;
     Ok(outcome.counts.get(file.table.name()).cloned().unwrap_or_default())

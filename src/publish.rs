@@ -13,7 +13,7 @@ use crate::{
         Current, Manifest, SnapshotError, SnapshotId, check_newer, list, publish_to_lake, read_current,
     },
     tair::{TairError, Writer, codec::Publishing},
-    telemetry::Progress,
+    telemetry::{Progress, Span, SpanKind},
 };
 
 mod erase;
@@ -141,7 +141,8 @@ impl Publisher {
         let tair = match &self.tair {
             Some(tair) if !self.options.lake_only => tair,
             _ => {
-                let current = publish_to_lake(&self.lake, &manifest, None, self.options.force).await?;
+                let activating = publish_to_lake(&self.lake, &manifest, None, self.options.force);
+                let current = stage("publish: activate", activating).await?;
                 return Ok(Published { current, written: None });
             }
         };
@@ -179,5 +180,20 @@ impl Publisher {
         writer.quit().await;
         let markers = publishing.iter().flat_map(Publishing::markers).chain(&marker);
         Ok(markers.filter_map(|marker| marker.snapshot.parse().ok()).collect())
+    }
+}
+
+/// Runs `work` as a stage of the publish in traces.
+fn stage<T, E>(
+    name: &'static str,
+    work: impl Future<Output = Result<T, E>>,
+) -> impl Future<Output = Result<T, E>> {
+    // In a box, so that the future of a publish is not larger by each stage.
+    let work = Box::pin(work);
+    async move {
+        let mut span = Span::child(name, SpanKind::Internal);
+        let result = span.around(work).await;
+        span.fail_on(&result);
+        result
     }
 }

@@ -54,6 +54,7 @@ mod recommendations;
 mod segment_figures;
 mod served;
 mod statistics;
+mod tier_span;
 mod timeline;
 
 pub use crate::snapshot::reader::MemberPage;
@@ -257,6 +258,11 @@ impl Serving {
             throttle: LogThrottle::default(),
             metrics,
         }
+    }
+
+    /// Changes the deadline of reads from the lake.
+    pub fn set_lake_timeout(&self, timeout: Duration) {
+        self.reads.set_deadline(timeout);
     }
 
     /// Returns access to the files of a snapshot.

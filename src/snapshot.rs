@@ -56,6 +56,7 @@ mod retention;
 mod rewrite;
 pub mod row_scan;
 mod segment_tally;
+pub mod staged;
 mod statistics;
 pub mod text_page;
 pub mod writer;
@@ -206,14 +207,16 @@ pub enum SnapshotError {
         why: String,
     },
     /// Manifest format that this version does not read.
-    #[error("{object} has format {found}, this version reads format {known}")]
+    #[error("{object} has format {found}, this version reads the formats {oldest} to {newest}")]
     Format {
         /// Path of the manifest.
         object: String,
         /// Format of the manifest.
         found: u32,
-        /// Format that this version reads.
-        known: u32,
+        /// Oldest format that this version reads.
+        oldest: u32,
+        /// Newest format that this version reads.
+        newest: u32,
     },
     /// File whose purpose this version does not know, and from which it cannot remove customers.
     #[error("{object} is of a kind that this version does not know; use the version that built the snapshot")]

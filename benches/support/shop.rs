@@ -48,14 +48,27 @@ impl Shop {
     /// Generates `lines` transactions for each of `customers` customers, builds and publishes a snapshot, and
     /// keeps the raw data.
     pub(crate) async fn generate(customers: u32, lines: u64) -> anyhow::Result<Self> {
+        Self::configured(customers, lines, "").await
+    }
+
+    /// Does the same as [`Self::keep_raw`], without the churn model and recommendations.
+    pub(crate) async fn without_models(customers: u32) -> anyhow::Result<Self> {
+        let settings = "churn.enabled = false\nrecommendations.enabled = false\n";
+        Self::configured(customers, LINES, settings).await
+    }
+
+    /// Does the same as [`Self::generate`], with the top-level `settings`.
+    async fn configured(customers: u32, lines: u64, settings: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let raw = folder.path().join("lake").join("raw");
         std::fs::create_dir_all(&raw)?;
         let retail = Retail { customers, lines: u64::from(customers) * lines, seed: SEED, compress: false };
         generate(&retail, &raw, &|_, _| {})?;
-        let text = "[raw.customers]\ncolumns = { created_at = \"signed_up_at\" }\n\
-            personal = [\"name\", \"email\"]\n";
-        let mut config = Config::parse(text, "the benchmark", [])?;
+        let text = format!(
+            "{settings}[raw.customers]\ncolumns = {{ created_at = \"signed_up_at\" }}\n\
+             personal = [\"name\", \"email\"]\n"
+        );
+        let mut config = Config::parse(&text, "the benchmark", [])?;
         config.base = folder.path().to_path_buf();
         let lake = Lake::open(&config.lake, &config.base)?;
         let manifest = pipeline::build(&lake, &config, None, &Progress::default()).await?.manifest;

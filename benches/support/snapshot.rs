@@ -205,6 +205,7 @@ impl MadeView {
             data_type: feature.values.data_type().to_string(),
             description: String::new(),
             personal: false,
+            days_since: false,
         };
         FeatureView {
             name: self.name.to_owned(),

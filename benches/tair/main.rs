@@ -9,7 +9,7 @@
 //!   against webdis with `HGETALL` and `redis-benchmark` with `HMGET`; batches against pipelined
 //!   `redis-benchmark`; and Larder's own client against `fred`.
 //! - *publish*: `larder publish` of a million customers against `redis-cli --pipe` with the same commands;
-//!   then with the city of one customer in a hundred changed, and a day later.
+//!   then with the city of one customer in a hundred changed, and a day later, with models and without.
 //! - *memory*: bytes of Redis per customer, by layout.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints a table")]

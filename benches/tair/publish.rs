@@ -137,5 +137,31 @@ pub(crate) async fn compare(customers: u32) -> anyhow::Result<()> {
         ensure!(written.full_reason.is_none(), "a full publish instead of an incremental one: {written:?}");
         row(name, &written, seconds, seconds / first);
     }
+    Box::pin(compare_a_day_later(customers)).await
+}
+
+/// Compares full publishes of a shop without models with publishes of a day later. Without new orders, only
+/// windows such as `behavior.spend_30d` change the rows.
+async fn compare_a_day_later(customers: u32) -> anyhow::Result<()> {
+    let shop = Shop::without_models(customers).await?;
+    let later = a_day_later(&shop).await?;
+    let redis = Redis::start()?;
+    let (mut full, mut ratios, mut last) = (Vec::new(), Vec::new(), WriteSummary::default());
+    for _ in 0..ROUNDS {
+        redis.cli(&["flushall", "sync"])?;
+        let (first, written) = publish(&shop, redis.port, &shop.manifest).await?;
+        ensure!(written.rows == shop.manifest.customers, "rows are missing: {written:?}");
+        let (second, written) = publish(&shop, redis.port, &later).await?;
+        ensure!(written.full_reason.is_none(), "a full publish instead of an incremental one: {written:?}");
+        full.push(first);
+        ratios.push(second / first);
+        last = written;
+    }
+    let (first, ratio) = (quantile(&mut full, 0.5)?, quantile(&mut ratios, 0.5)?);
+    println!("\nWithout models, full publishes ({first:.2} s), each followed by a publish of a day later.\n");
+    println!("| change | customers written | unchanged | s | of the full publish |");
+    println!("|---|---:|---:|---:|---:|");
+    let WriteSummary { rows, unchanged, .. } = last;
+    println!("| a day later | {rows} | {unchanged} | {:.2} | {ratio:.3} |", first * ratio);
     Ok(())
 }

@@ -46,6 +46,8 @@ struct Facts {
     customers: Option<u64>,
     /// Whether the publish gate held the snapshot back.
     is_rejected: Option<bool>,
+    /// Size of the kept staging in bytes.
+    staged_bytes: Option<u64>,
 }
 
 impl RunFacts {
@@ -76,6 +78,11 @@ impl RunFacts {
     #[cfg(feature = "build")]
     pub(super) fn rejected(&self) {
         self.with(|facts| facts.is_rejected = Some(true));
+    }
+
+    /// Reports the size of the kept staging.
+    pub(super) fn staged(&self, bytes: u64) {
+        self.with(|facts| facts.staged_bytes = Some(bytes));
     }
 
     /// Runs `work` as the stage `name`.
@@ -185,6 +192,11 @@ impl Run {
             let help = "Whether the publish gate held back the snapshot of the last build: 1 or 0.";
             let value = if is_rejected { 1.0 } else { 0.0 };
             gauge("build_rejected", help, &[])?.with_label_values::<&str>(&[]).set(value);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a number for display")]
+        if let Some(bytes) = facts.staged_bytes {
+            let help = "Size of the kept staging in the lake in bytes.";
+            gauge("staged_bytes", help, &[])?.with_label_values::<&str>(&[]).set(bytes as f64);
         }
         let mut text = String::new();
         TextEncoder::new().encode_utf8(&registry.gather(), &mut text)?;

@@ -6,8 +6,9 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::{Setup, batch, host, progress, publish, schedule::ScheduleArgs, table, terminal};
+use super::{Setup, batch, host, progress, publish, schedule::ScheduleArgs, table, terminal, traces::traced};
 use crate::{
+    config::Config,
     lake::Lake,
     pipeline::{self, BuildError, Built, ViewError},
     publish::{Options, PublishError, Published, Publisher},
@@ -43,6 +44,9 @@ pub(super) struct Args {
     /// Publish even if the current snapshot has a later as-of time or the build fails a quality check
     #[arg(long)]
     force: bool,
+    /// Read unchanged raw files, too, and compare their content with the kept staging
+    #[arg(long)]
+    verify_raw: bool,
     #[command(flatten)]
     pub(super) metrics: batch::MetricsArgs,
     #[command(flatten)]
@@ -77,6 +81,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         options.extend(args.no_publish.then(|| "--no-publish".into()));
         options.extend(args.explain.then(|| "--explain".into()));
         options.extend(args.force.then(|| "--force".into()));
+        options.extend(args.verify_raw.then(|| "--verify-raw".into()));
         options
             .extend(args.metrics.file().into_iter().flat_map(|file| ["--metrics-file".into(), file.into()]));
         return schedule.with_options(options).run(setup).await;
@@ -120,6 +125,14 @@ fn public_message(error: &anyhow::Error) -> String {
 /// Builds a snapshot, and publishes the snapshot unless `args` say otherwise. Sets `snapshot` to the id.
 async fn once(args: &Args, setup: &Setup, snapshot: &mut Option<SnapshotId>) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
+    Box::pin(traced("build", build_and_publish(args, setup, snapshot))).await
+}
+
+async fn build_and_publish(
+    args: &Args,
+    setup: &Setup,
+    snapshot: &mut Option<SnapshotId>,
+) -> anyhow::Result<()> {
     let lake = setup.lake()?;
     if let Some(as_of) = args.as_of
         && !args.no_publish
@@ -132,7 +145,9 @@ async fn once(args: &Args, setup: &Setup, snapshot: &mut Option<SnapshotId>) -> 
             check_as_of(&lake, as_of).await?;
         }
     }
-    let built = build(setup, args.as_of).await?;
+    let mut config = setup.config.clone();
+    config.build.verify_raw |= args.verify_raw;
+    let built = build(setup, &config, args.as_of).await?;
     setup.facts.built(&built.manifest);
     *snapshot = Some(built.manifest.id.clone());
     summary(&built)?;
@@ -218,10 +233,14 @@ async fn check_as_of(lake: &Lake, as_of: DateTime<Utc>) -> Result<(), SnapshotEr
 }
 
 /// Builds a snapshot behind a progress bar.
-pub(super) async fn build(setup: &Setup, as_of: Option<DateTime<Utc>>) -> anyhow::Result<Built> {
+pub(super) async fn build(
+    setup: &Setup,
+    config: &Config,
+    as_of: Option<DateTime<Utc>>,
+) -> anyhow::Result<Built> {
     let progress = Arc::new(Progress::default());
     let lake = setup.lake()?;
-    Ok(progress::watch(&progress, pipeline::build(&lake, &setup.config, as_of, &progress)).await?)
+    Ok(progress::watch(&progress, pipeline::build(&lake, config, as_of, &progress)).await?)
 }
 
 /// Prints the causes of bad lines with examples.

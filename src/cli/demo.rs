@@ -11,7 +11,7 @@ use indicatif::{HumanBytes, HumanCount};
 use object_store::path::Path as ObjectPath;
 use serde::{Deserialize, Serialize};
 
-use super::{Setup, build, progress, publish, serve, table, upload};
+use super::{Setup, build, progress, publish, reload, serve, table, upload};
 use crate::{
     config::{Config, LoadedConfig},
     demo::{self, Retail},
@@ -117,7 +117,9 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     };
     let address = listener.local_addr()?;
     print_examples(&lake, &manifest, &format!("http://{address}"), &setup).await?;
-    serve::serve(listener, lake, &setup.config).await
+    let hangups = reload::hangups()?;
+    let Setup { config, settings, .. } = &setup;
+    serve::ServeInput { listener, lake, config, settings, hangups }.serve().await
 }
 
 /// Checks whether the lake given on the command line contains this demo. Other data in the lake is an error.
@@ -206,7 +208,7 @@ async fn make(retail: &Retail, setup: &Setup, replaces: bool) -> anyhow::Result<
         HumanBytes(files.iter().map(|file| file.bytes).sum()),
         lake.url()
     ))?;
-    let built = build::build(setup, None).await?;
+    let built = build::build(setup, &setup.config, None).await?;
     build::summary(&built)?;
     publish(setup, &built.manifest.id, replaces).await?;
     Ok(built.manifest)

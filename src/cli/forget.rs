@@ -16,7 +16,7 @@ use crate::{
     feature::CustomerId,
     lake::Lake,
     publish::{Options, PublishError, Publisher},
-    snapshot::{self, Forgotten, Holding, SnapshotId, holdings, read_current, rfc3339},
+    snapshot::{self, Forgotten, Holding, SnapshotId, holdings, read_current, rfc3339, staged},
     telemetry::Progress,
 };
 
@@ -94,6 +94,13 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
             table::line(&format!("nothing removed from Tair: {error}"))?;
         }
         Err(error) => table::line(&format!("Tair still contains erased customers: {error}"))?,
+    }
+    let removed = staged::remove_holding(&lake, forgotten.ids()).await?;
+    if !removed.is_empty() {
+        table::line(&format!(
+            "removed the staging of {} raw files; the next build reads these files again",
+            HumanCount(removed.len() as u64)
+        ))?;
     }
     let found = holdings(&lake, &forgotten).await?;
     let new: BTreeSet<CustomerId> = ids.iter().filter(|id| !before.contains(id.as_str())).cloned().collect();

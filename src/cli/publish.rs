@@ -3,7 +3,7 @@
 use anyhow::bail;
 use indicatif::HumanCount;
 
-use super::{Setup, batch, progress, table};
+use super::{Setup, batch, progress, table, traces::traced};
 use crate::{
     publish::{Options, PublishError, Published, Publisher},
     snapshot::{SnapshotError, SnapshotId, read_current},
@@ -70,7 +70,7 @@ pub(super) async fn publish(args: PublishArgs, setup: &Setup) -> anyhow::Result<
         }
         named => named,
     };
-    match run(&publisher, named.as_ref()).await {
+    match Box::pin(traced("publish", run(&publisher, named.as_ref()))).await {
         Err(PublishError::Snapshot(error @ SnapshotError::Older { .. })) if named.is_none() => {
             bail!("{error}; --current publishes the current snapshot again")
         }
@@ -81,7 +81,8 @@ pub(super) async fn publish(args: PublishArgs, setup: &Setup) -> anyhow::Result<
 pub(super) async fn rollback(args: RollbackArgs, setup: &Setup) -> anyhow::Result<()> {
     let _log = crate::telemetry::start_log(&super::quiet(&setup.config.log))?;
     let publisher = setup.publisher(args.options.publisher_options(true))?;
-    done(&progress::watch(publisher.progress(), publisher.rollback()).await?)
+    let rollback = progress::watch(publisher.progress(), publisher.rollback());
+    done(&Box::pin(traced("rollback", rollback)).await?)
 }
 
 /// Publishes behind a progress bar.

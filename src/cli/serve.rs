@@ -1,13 +1,18 @@
 //! `larder serve`: starts the REST service.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, signal::unix::Signal};
 
-use super::{Setup, stop_signal::stop_signal, systemd, table};
+use super::{
+    Setup,
+    reload::{self, Reload},
+    stop_signal::stop_signal,
+    systemd, table, traces,
+};
 use crate::{
-    config::Config,
+    config::{Config, Settings},
     http::{self, Tls},
     lake::Lake,
     serving::{Serving, unmaskable},
@@ -19,8 +24,9 @@ use crate::{
 /// Serve the current snapshot over REST
 ///
 /// Starts even if no snapshot is published yet, and becomes ready with the first publish. SIGTERM or Ctrl-C
-/// shuts the service down gracefully. SIGHUP reloads changed API keys and certificates at once, which else
-/// takes two seconds. Under systemd, units with Type=notify are ready once a snapshot is served.
+/// shuts the service down gracefully. SIGHUP reloads the settings that may change while serving, and changed
+/// API keys and certificates at once, which else takes two seconds. Under systemd, units with Type=notify are
+/// ready once a snapshot is served.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder serve --listen 127.0.0.1:8080")]
 pub(super) struct Args {
@@ -48,10 +54,13 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     }
     let mut config = setup.config.clone();
     config.http.listen = args.listen.unwrap_or(config.http.listen);
+    let hangups = reload::hangups()?;
     let listener = listen(&config).await?;
     let scheme = if config.http.tls.is_some() { "https" } else { "http" };
     table::line(&format!("listening on {scheme}://{}", listener.local_addr()?))?;
-    let serving = serve(listener, setup.lake()?, &config);
+    let lake = setup.lake()?;
+    let input = ServeInput { listener, lake, config: &config, settings: &setup.settings, hangups };
+    let serving = input.serve();
     #[cfg(feature = "build")]
     if let Some(schedule) = schedule {
         let lake = setup.lake()?;
@@ -76,52 +85,61 @@ pub(super) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-/// Serves until SIGTERM or Ctrl-C.
-pub(super) async fn serve(listener: TcpListener, lake: Lake, config: &Config) -> anyhow::Result<()> {
-    if let Some(why) = unmaskable(&config.personal()) {
-        bail!("{why}");
-    }
-    let tls = config.http.tls.as_ref().map(Tls::open).transpose()?;
-    let metrics = Arc::new(Metrics::new()?);
-    let workers = Workers::start(super::runtime_threads(config)).context("cannot start worker threads")?;
-    let tair = config
-        .tair
-        .as_ref()
-        .map(|config| Ok::<_, TairError>((Tair::connect(config, Some(&workers))?, config)))
-        .transpose()?;
-    let serving = Serving::with_tair(lake, tair, &config.serving, Arc::clone(&metrics));
-    let serving = Arc::new(serving.declaring(config.personal()));
-    if let Err(error) = serving.refresh().await {
-        tracing::error!(%error, "cannot open the current snapshot; retrying");
-    }
-    let http_app = http::App::new(Arc::clone(&serving), metrics, config);
-    let (watched, watching) = (Arc::clone(&http_app), config.clone());
-    let keys = tokio::spawn(async move { watched.watch_keys(&watching).await });
-    let poll = config.serving.poll;
-    let polling = tokio::spawn(async move { serving.poll(poll).await });
-    let reloading = tokio::spawn(reload_on_hangup(Arc::clone(&http_app))?);
-    let starting = tokio::spawn(systemd::report_ready(Arc::clone(&http_app)));
-    let stop = stop_signal()?;
-    let stop = async {
-        stop.await;
-        systemd::report_stopping();
-    };
-    http::serve(listener, tls, http_app, &workers, stop).await;
-    starting.abort();
-    reloading.abort();
-    keys.abort();
-    polling.abort();
-    Ok(())
+/// A bound address, and everything that a service is made of.
+pub(super) struct ServeInput<'a> {
+    pub(super) listener: TcpListener,
+    pub(super) lake: Lake,
+    pub(super) config: &'a Config,
+    /// The settings that the configuration was made of.
+    pub(super) settings: &'a Settings,
+    /// Signals to read the configuration again.
+    pub(super) hangups: Signal,
 }
 
-/// Returns a future that reloads keys and certificates on each SIGHUP. The signal handler is installed
-/// before it is returned.
-fn reload_on_hangup(app: Arc<http::App>) -> anyhow::Result<impl Future<Output = ()>> {
-    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
-    Ok(async move {
-        while hangup.recv().await.is_some() {
-            tracing::info!("SIGHUP: looking at API keys and certificates");
-            app.reload();
+impl ServeInput<'_> {
+    /// Serves until SIGTERM or Ctrl-C.
+    pub(super) async fn serve(self) -> anyhow::Result<()> {
+        let Self { listener, lake, config, settings, hangups } = self;
+        if let Some(why) = unmaskable(&config.personal()) {
+            bail!("{why}");
         }
-    })
+        let tls = config.http.tls.as_ref().map(Tls::open).transpose()?;
+        let metrics = Arc::new(Metrics::new()?);
+        let traces = traces::start(&metrics);
+        let workers =
+            Workers::start(super::runtime_threads(config)).context("cannot start worker threads")?;
+        let tair = config
+            .tair
+            .as_ref()
+            .map(|config| Ok::<_, TairError>((Tair::connect(config, Some(&workers))?, config)))
+            .transpose()?;
+        let serving = Serving::with_tair(lake, tair, &config.serving, Arc::clone(&metrics));
+        let serving = Arc::new(serving.declaring(config.personal()));
+        if let Err(error) = serving.refresh().await {
+            tracing::error!(%error, "cannot open the current snapshot; retrying");
+        }
+        let http_app = http::App::new(Arc::clone(&serving), metrics, config);
+        let (watched, watching) = (Arc::clone(&http_app), config.clone());
+        let keys = tokio::spawn(async move { watched.watch_keys(&watching).await });
+        let poll = config.serving.poll;
+        let (app, settings) = (Arc::clone(&http_app), settings.clone());
+        let reload = Reload { app, serving: Arc::clone(&serving), config: config.clone(), settings };
+        let reloading = tokio::spawn(reload.repeat(hangups));
+        let polling = tokio::spawn(async move { serving.poll(poll).await });
+        let starting = tokio::spawn(systemd::report_ready(Arc::clone(&http_app)));
+        let stop = stop_signal()?;
+        let stop = async {
+            stop.await;
+            systemd::report_stopping();
+        };
+        http::serve(listener, tls, http_app, &workers, stop).await;
+        starting.abort();
+        reloading.abort();
+        keys.abort();
+        polling.abort();
+        if let Some(traces) = traces {
+            traces.flush().await;
+        }
+        Ok(())
+    }
 }

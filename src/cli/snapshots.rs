@@ -5,13 +5,14 @@ use indicatif::{HumanBytes, HumanCount};
 use super::{Setup, batch, table};
 use crate::{
     publish::Options,
-    snapshot::{SnapshotId, list, prune, read_current, rfc3339},
+    snapshot::{SnapshotId, list, prune, read_current, rfc3339, staged},
 };
 
 /// List the snapshots in the lake and remove old ones
 ///
 /// The current snapshot, the previous one and snapshots that were current within the last hour are never
-/// removed. Folders left by killed builds are removed after one day.
+/// removed. Folders left by killed builds are removed after one day, and so is the kept staging of raw files
+/// that the newest build did not use.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder snapshots --keep 14")]
 pub(super) struct Args {
@@ -32,6 +33,9 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         }
         for name in pruned.abandoned {
             table::line(&format!("removed {name}, left by an interrupted build"))?;
+        }
+        for folder in pruned.staged {
+            table::line(&format!("removed the staging {folder}, which no raw file needs"))?;
         }
     }
     let current = read_current(&lake).await?;
@@ -55,5 +59,12 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    Ok(table::print(&["snapshot", "as of", "built at", "customers", "size", "fingerprint", ""], &rows)?)
+    table::print(&["snapshot", "as of", "built at", "customers", "size", "fingerprint", ""], &rows)?;
+    let staged = staged::size(&lake).await?;
+    setup.facts.staged(staged.bytes);
+    Ok(table::line(&format!(
+        "kept staging: {} raw files, {}",
+        HumanCount(staged.files),
+        HumanBytes(staged.bytes)
+    ))?)
 }

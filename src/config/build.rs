@@ -29,6 +29,15 @@ pub struct BuildConfig {
     ///
     /// Default: the temporary folder of the system. Example: `"/var/tmp/larder"`.
     pub staging: Option<PathBuf>,
+    /// Whether checked lines are kept in `staged/` of the lake. The next build reads only new raw files then.
+    ///
+    /// Default: `true`.
+    pub keep_staging: bool,
+    /// Whether a build reads unchanged raw files, too. It compares their content with the kept staging, since
+    /// size, entity tag and modification time may not tell. `larder build --verify-raw` does so once.
+    ///
+    /// Default: `false`.
+    pub verify_raw: bool,
     /// Whether snapshots have the purchases and events of each customer. Without them, audiences have no
     /// `bought` and `did`, and there is no `/v1/customers/{id}/purchases`.
     ///
@@ -38,6 +47,14 @@ pub struct BuildConfig {
 
 impl Default for BuildConfig {
     fn default() -> Self {
-        Self { memory: 1 << 30, memory_limit: 3 << 30, threads: None, staging: None, purchases: true }
+        Self {
+            memory: 1 << 30,
+            memory_limit: 3 << 30,
+            threads: None,
+            staging: None,
+            keep_staging: true,
+            verify_raw: false,
+            purchases: true,
+        }
     }
 }

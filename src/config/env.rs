@@ -78,6 +78,8 @@ pub const VARIABLES: &[Variable] = &[
     Text("build.memory_limit"),
     Typed("build.threads"),
     Text("build.staging"),
+    Typed("build.keep_staging"),
+    Typed("build.verify_raw"),
     Typed("build.purchases"),
     Typed("churn.enabled"),
     Text("churn.horizon"),

@@ -1,7 +1,11 @@
 //! The settings that a process was given: the tables of its files, merged, the environment variables, and the
 //! source of each setting.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+};
 
 use toml::{
     Table, Value,
@@ -65,6 +69,15 @@ impl Settings {
         self.sources.get(path)
     }
 
+    /// Returns the paths of the settings that `other` does not have or has with another value. A list is one
+    /// setting.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        find_differences(&self.table, &other.table, "", &mut found);
+        found
+    }
+
     /// Sets `key` of `section`, whether or not it has a value.
     pub fn set(&mut self, section: &str, key: &str, value: Value, source: SettingSource) {
         let entry = self.table.entry(section).or_insert_with(|| Value::Table(Table::new()));
@@ -93,6 +106,24 @@ impl Settings {
             place: place.to_owned(),
             source: RedactedError::environment(&merged, &error),
         })
+    }
+}
+
+/// Appends the paths of the values below `path` that only one of the tables has or that differ.
+fn find_differences(one: &Table, other: &Table, path: &str, found: &mut Vec<String>) {
+    let (none, keys) = (Table::new(), one.keys().chain(other.keys()).collect::<BTreeSet<_>>());
+    for key in keys {
+        let path = child(path, key);
+        match (one.get(key), other.get(key)) {
+            (Some(Value::Table(one)), Some(Value::Table(other))) => {
+                find_differences(one, other, &path, found);
+            }
+            (Some(Value::Table(only)), None) | (None, Some(Value::Table(only))) => {
+                find_differences(only, &none, &path, found);
+            }
+            (one, other) if one == other => {}
+            _ => found.push(path),
+        }
     }
 }
 
@@ -181,4 +212,24 @@ pub fn child(path: &str, key: &str) -> String {
     let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
     let key = if is_bare { key.to_owned() } else { format!("{key:?}") };
     if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_named_by_path() {
+        let settings = |text: &str| {
+            let mut settings = Settings::default();
+            settings.add(&ConfigText { path: "larder.toml".into(), text: text.to_owned() }).expect("valid");
+            settings
+        };
+        let one = settings("[log]\nlevel = \"info\"\n[http]\nqueue = 1\n[[keys]]\nname = \"a\"\n");
+        let other = settings("[http]\nqueue = 2\n[audiences.big]\npriority = 1\n[[keys]]\nname = \"b\"\n");
+        let expected = ["audiences.big.priority", "http.queue", "keys", "log.level"];
+        assert_eq!(one.differences(&other), expected);
+        assert_eq!(other.differences(&one), expected);
+        assert!(one.differences(&one).is_empty());
+    }
 }

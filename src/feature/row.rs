@@ -167,6 +167,7 @@ mod tests {
             data_type: "Utf8".to_owned(),
             description: String::new(),
             personal,
+            days_since: false,
         };
         let view = |name: &str, features: &[(&str, bool)]| FeatureView {
             name: name.to_owned(),

@@ -1,5 +1,7 @@
 //! The values of a customer's views in one allocation, so that a read allocates and frees once.
 
+use std::ops::Range;
+
 /// The values of one view for one customer: a JSON array in the order of the view's features, or `None` if
 /// the customer is absent from the view.
 pub type ViewRow<'a> = Option<&'a [u8]>;
@@ -47,6 +49,30 @@ impl ViewRows {
         let (lengths, _) = bytes.get(..views * size_of::<Length>())?.as_chunks();
         let values = lengths.iter().copied().filter_map(length).sum::<usize>();
         Some(Self { views, bytes: bytes.get(..size_of_val(lengths) + values)?.into() })
+    }
+
+    /// Edits each row in place. `edit` gets the index of the view, all bytes, and the range of the row in
+    /// them; it may change the bytes of the range and their number, which it returns. Returns `None` if
+    /// `edit` does.
+    pub(super) fn edited(
+        self,
+        mut edit: impl FnMut(usize, &mut Vec<u8>, Range<usize>) -> Option<usize>,
+    ) -> Option<Self> {
+        let views = self.views;
+        let mut bytes = self.bytes.into_vec();
+        let mut start = views * size_of::<Length>();
+        for view in 0..views {
+            let at = view * size_of::<Length>();
+            let Some(before) = length(*bytes.get(at..)?.first_chunk()?) else { continue };
+            let after = edit(view, &mut bytes, start..start + before)?;
+            let stored = u32::try_from(after).ok().filter(|length| *length != ABSENT)?;
+            bytes
+                .get_mut(at..)?
+                .first_chunk_mut()
+                .map(|length: &mut Length| *length = stored.to_le_bytes())?;
+            start += after;
+        }
+        Some(Self { views, bytes: bytes.into() })
     }
 
     /// Returns the number of views.

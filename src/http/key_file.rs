@@ -13,7 +13,7 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 impl App {
     /// Replaces the keys whenever `[[keys]]` changes in the files of `config`, forever. If a file is
-    /// unusable, logs the error and keeps the old keys. Other settings of the files do not change.
+    /// unusable, logs the error and keeps the old keys. Other settings of the files wait for SIGHUP.
     pub async fn watch_keys(&self, config: &Config) {
         if config.files.is_empty() {
             return;

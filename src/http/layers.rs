@@ -1,7 +1,8 @@
-//! The layers around the router, from the outside in: lifecycle (request id, deadline, panics, metrics,
-//! access log), loopback guard, CORS, compression, gate (API key, scope, rate limit), queue, cache control.
+//! The layers around the router, from the outside in: lifecycle (request id, trace, deadline, panics,
+//! metrics, access log), loopback guard, CORS, compression, gate (API key, scope, rate limit), queue, cache
+//! control.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use crate::{
     config::{Config, KeyConfig},
@@ -18,6 +19,7 @@ mod loopback;
 mod pace;
 mod peer;
 mod request_id;
+mod request_span;
 mod unsent;
 
 use bodies::Bodies;
@@ -69,6 +71,11 @@ impl Layers {
             let why = "the client reads no answers";
             tracing::warn!(client = %peer.client, why, suppressed, "connection closed");
         });
+    }
+
+    /// Changes the rate limit of callers without a key.
+    pub(super) fn set_anonymous_rate(&self, rate: Option<NonZeroU32>, metrics: &Metrics) {
+        self.gate.set_anonymous_rate(rate, metrics);
     }
 
     /// Replaces the API keys, as [`Gate::replace_keys`] does.

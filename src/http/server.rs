@@ -73,7 +73,8 @@ pub async fn serve(
         stop.await;
         tracing::info!("shutting down: /readyz now fails");
         app.draining.store(true, Ordering::Relaxed);
-        tokio::time::sleep(app.config.drain_delay).await;
+        let delay = app.live.load().drain_delay;
+        tokio::time::sleep(delay).await;
     };
     tokio::pin!(draining);
     let throttle = LogThrottle::default();
@@ -127,8 +128,9 @@ pub async fn serve(
     while let Some(accepted) = starting.next().await {
         start(accepted);
     }
-    if tokio::time::timeout(app.config.drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!(seconds = app.config.drain.as_secs(), "drain time exceeded: open requests dropped");
+    let drain = app.live.load().drain;
+    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(seconds = drain.as_secs(), "drain time exceeded: open requests dropped");
     }
     if let Some(watched) = watched {
         watched.abort();

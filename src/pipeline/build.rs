@@ -16,7 +16,7 @@ use super::{
     error::BuildError,
     memberships, open_files, parquet_files,
     parts::{self, ServedView, SnapshotTarget},
-    past::{self, Derivation, Past, Spilled},
+    past::{self, Derivation, Past, StagedRuns},
     personal_columns::PersonalColumns,
     query::{self, Session},
     raw::{
@@ -28,7 +28,10 @@ use super::{
     staging::{
         Scratch, StagedFile,
         derive::{self, Observations},
-        lines::{self, ReadInput, ReadOutcome},
+        kept::KeptStaging,
+        line_buffer::RunLimits,
+        lines::{self, ReadInput, ReadPurpose},
+        read_outcome::ReadOutcome,
     },
 };
 use crate::{
@@ -186,7 +189,7 @@ impl<'a> Build<'a> {
         let mut views = self.run_views(&session, clock).await?;
         let plans = std::mem::take(&mut views.plans);
         let churn = if self.config.churn.enabled {
-            let churn = self.churn(&session, as_of, &tables.spilled, &views).await?;
+            let churn = self.churn(&session, as_of, &tables.staged, &views).await?;
             clock.lap("model churn", churn.model.as_ref().map(|model| model.files.rows()));
             churn
         } else {
@@ -231,24 +234,32 @@ impl<'a> Build<'a> {
         })
     }
 
-    /// Reads all raw files and spills the valid lines to temporary files.
+    /// Reads all raw files that no earlier build has read, and stages the valid lines.
     async fn read_lines(&self) -> Result<ReadOutcome, BuildError> {
         let raw_files = self.raw_files.files.clone();
+        let (scratch, forgotten) = (self.scratch.path(), Arc::clone(&self.forgotten));
+        let kept = if self.config.build.keep_staging {
+            let verify = self.config.build.verify_raw;
+            Some(Arc::new(KeptStaging::open(self.lakes.raw, forgotten, scratch, verify).await))
+        } else {
+            None
+        };
         self.progress.enter("raw", raw_files.iter().map(|file| file.bytes).sum());
         let input = ReadInput {
             files: raw_files,
             specs: self.specs.clone(),
-            partitions: self.partitions,
             threads: self.threads,
             max_bad_share: self.config.raw.max_bad_share,
+            limits: RunLimits::new(self.config.build.memory_limit, self.threads),
             scratch: self.scratch.path().to_path_buf(),
             progress: Arc::clone(&self.progress.done),
             forgotten: Arc::clone(&self.forgotten),
+            purpose: ReadPurpose::Build { partitions: self.partitions, kept },
         };
         Ok(lines::read(input).await?)
     }
 
-    /// Derives the tables of all partitions at `as_of` from the spilled `lines`.
+    /// Derives the tables of all partitions at `as_of` from the staged `lines`.
     async fn derive_tables(
         &self,
         mut lines: ReadOutcome,
@@ -258,10 +269,10 @@ impl<'a> Build<'a> {
         let customers = self.specs.get(&Table::Customers);
         let has_customer_files = lines.counts.contains_key(Table::Customers.name());
         let extras = derive::extra_columns(lines.extras.list(), customers);
-        let spilled = Arc::new(Spilled {
+        let staged = Arc::new(StagedRuns {
             extras: self.personal.checked(extras, customers, has_customer_files)?,
             attribute_names: std::mem::take(&mut lines.attribute_names),
-            spills: std::mem::take(&mut lines.spills),
+            runs: std::mem::take(&mut lines.runs),
             guests: std::mem::take(&mut lines.guests),
             specs: self.specs.clone(),
             has_created_at: lines.has_created_at,
@@ -270,20 +281,16 @@ impl<'a> Build<'a> {
         });
         let folder = self.scratch.path().to_path_buf();
         let derivation = Derivation { as_of, folder, filled: self.partitions, with_attributes: true };
-        let mut derived = spilled.derive(derivation, &self.progress.done).await?;
-        derive::add_counts(&mut lines.counts, &derived, &spilled.guests);
+        let mut derived = staged.derive(derivation, &self.progress.done).await?;
+        derive::add_counts(&mut lines.counts, &derived, &staged.guests);
         let mut observations = Observations::default();
         for tables in &mut derived {
             observations.add(std::mem::take(&mut tables.observations));
         }
         let mut warnings = lines.warnings.clone();
-        warnings.extend(data_warnings::warnings(&lines, &spilled, &observations, &self.config.raw));
-        // Only the churn model derives tables again, at its cutoffs.
-        if !self.config.churn.enabled {
-            spilled.remove()?;
-        }
+        warnings.extend(data_warnings::warnings(&lines, &staged, &observations, &self.config.raw));
         let files = past::tables(derived);
-        Ok(StagedTables { spilled, files, counts: lines.counts, sources: lines.sources, warnings })
+        Ok(StagedTables { staged, files, counts: lines.counts, sources: lines.sources, warnings })
     }
 
     /// Opens a database session with the staged `tables` and the Parquet files of other engines.
@@ -324,17 +331,17 @@ impl<'a> Build<'a> {
         Ok(ViewOutputs { definitions, files, plans })
     }
 
-    /// Trains the churn model, stages and registers its view, and removes the spilled lines.
+    /// Trains the churn model, and stages and registers its view.
     async fn churn(
         &self,
         session: &Session,
         as_of: DateTime<Utc>,
-        spilled: &Arc<Spilled>,
+        staged: &Arc<StagedRuns>,
         views: &ViewOutputs,
     ) -> Result<ChurnStage, BuildError> {
         self.progress.enter("model churn", 0);
         let past = Past {
-            spilled,
+            staged,
             views: &views.definitions,
             order: &self.order,
             reads: &self.reads,
@@ -351,7 +358,6 @@ impl<'a> Build<'a> {
         if let Some(model) = &model {
             session.register(churn::VIEW, StagedTable::of_view(&model.files))?;
         }
-        spilled.remove()?;
         Ok(ChurnStage { model, warnings })
     }
 

@@ -138,7 +138,7 @@ pub(super) async fn build(
         return Ok(None);
     }
     let horizon = TimeDelta::days(config.horizon_days().into());
-    let partitions = context.past.spilled.partitions;
+    let partitions = context.past.staged.partitions;
     let (sources, available) = context.sources();
     let query = FeatureQuery { sources: &sources, available: &available, one_in: 1, with_demand: true };
     let customers = OrderingCustomers::read(context.session).await?;
@@ -164,7 +164,7 @@ pub(super) async fn build(
         selected: trained.selected.as_ref(),
         cuts: &trained.cuts.whole,
         scratch: context.past.scratch,
-        threads: context.past.spilled.threads,
+        threads: context.past.staged.threads,
     };
     let scored = scoring.run().await?;
     let files = scored.files.clone();

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use chrono::DateTime;
 
 use super::{
-    past::Spilled,
+    past::StagedRuns,
     raw::{Table, TableSpec},
-    staging::{derive::Observations, event_span::EventSpan, lines::ReadOutcome},
+    staging::{derive::Observations, event_span::EventSpan, read_outcome::ReadOutcome},
 };
 use crate::{
     config::RawConfig,
@@ -29,15 +29,15 @@ const GAP: i64 = 30 * 86_400_000_000;
 /// derivation.
 pub(super) fn warnings(
     lines: &ReadOutcome,
-    spilled: &Spilled,
+    staged: &StagedRuns,
     observed: &Observations,
     raw: &RawConfig,
 ) -> Vec<Warning> {
-    let spec = spilled.specs.get(&Table::Transactions);
+    let spec = staged.specs.get(&Table::Transactions);
     let counts = lines.counts.get(Table::Transactions.name());
     let mut warnings = Vec::new();
     warnings.extend(overlapping(observed));
-    warnings.extend(guests(spilled, observed));
+    warnings.extend(guests(staged, observed));
     warnings.extend(
         counts.and_then(|counts| without_effect(counts.fates.get("neither").copied()?, observed, spec)),
     );
@@ -72,9 +72,9 @@ fn overlapping(observed: &Observations) -> Vec<Warning> {
 }
 
 /// Warns of guest lines on orders that have a customer.
-fn guests(spilled: &Spilled, observed: &Observations) -> Option<Warning> {
+fn guests(staged: &StagedRuns, observed: &Observations) -> Option<Warning> {
     let orders: BTreeSet<u64> = observed.guest_orders.iter().copied().collect();
-    let guests = orders.iter().filter_map(|order| spilled.guests.get(order));
+    let guests = orders.iter().filter_map(|order| staged.guests.get(order));
     let (lines, amount) =
         guests.fold((0, 0), |(lines, sum), guests| (lines + guests.lines, sum + guests.amount));
     if lines == 0 {

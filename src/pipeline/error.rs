@@ -119,6 +119,11 @@ pub enum ViewError {
          number, a boolean, a date or a timestamp"
     )]
     ColumnType { view: String, column: String, found: String },
+    #[error(
+        "view {view}, column `{column}`: the time of days_since(time) has another value each time it is \
+         computed, for {customers} customers, such as {id}; a time must not depend on random()"
+    )]
+    DaysSince { view: String, column: String, customers: usize, id: String },
     #[error("view {view}: the column `{column}` is required, as {expected}")]
     MissingColumn { view: String, column: &'static str, expected: &'static str },
     #[error("`{name}` is declared personal, and there is no such column{near}")]

@@ -15,7 +15,6 @@ use std::{
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch, StringArray, StructArray},
-    buffer::NullBuffer,
     datatypes::{DataType, Field, Schema, SchemaRef},
     error::ArrowError,
 };
@@ -24,7 +23,7 @@ use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::{
-    encode,
+    days_since, encode,
     error::{BuildError, ViewError},
     raw::RawError,
     view_files::{CustomerRange, ViewFiles},
@@ -43,7 +42,7 @@ use crate::{
 
 mod part_view;
 
-use part_view::{PartView, ViewFigures, ViewSource};
+use part_view::{PartView, ViewChunk, ViewFigures, ViewSource};
 
 /// Number of customers that are joined at a time.
 const CHUNK: usize = 8_192;
@@ -69,13 +68,15 @@ impl ServedView {
     /// Returns the view's entry in the manifest.
     pub(super) fn feature_view(&self, config: &Config) -> FeatureView {
         let view = &self.definition;
-        let features = self.files.schema.fields().iter().skip(1).map(|field| {
+        let columns = self.files.schema.fields().iter().skip(1);
+        let features = columns.filter(|field| days_since::feature_of(field.name()).is_none()).map(|field| {
             let note = view.columns.get(field.name());
             Feature {
                 name: field.name().clone(),
                 data_type: field.data_type().to_string(),
                 description: note.map(|note| note.description.clone()).unwrap_or_default(),
                 personal: note.is_some_and(|note| note.personal),
+                days_since: self.files.schema.index_of(&days_since::times_of(field.name())).is_ok(),
             }
         });
         let source = if views::is_model(&view.name) {
@@ -102,6 +103,8 @@ pub(super) struct PartsInput<'a> {
     /// Staged rows of each of `views`, whose features may be some of the staged ones.
     pub(super) staged: &'a [ViewFiles],
     pub(super) forgotten: &'a Arc<Forgotten>,
+    /// As-of time, in microseconds since 1970.
+    pub(super) as_of: i64,
     /// Whether to write `rows` parts too.
     pub(super) with_rows: bool,
     pub(super) threads: usize,
@@ -133,8 +136,7 @@ pub(super) struct WrittenParts {
 #[derive(Debug)]
 struct CustomerChunk {
     ids: StringArray,
-    /// Columns of each view without the id, and its validity. Customers without a row in the view have nulls.
-    views: Vec<(Vec<ArrayRef>, NullBuffer)>,
+    views: Vec<ViewChunk>,
 }
 
 /// Writes the parts, several at a time.
@@ -151,6 +153,7 @@ pub(super) async fn write(input: PartsInput<'_>, progress: &Progress) -> Result<
         rows_schema: input.with_rows.then(|| rows_schema(names)),
         sources,
         forgotten: Arc::clone(input.forgotten),
+        as_of: input.as_of,
         done: Arc::clone(&progress.done),
     });
     // Without customers, the rows of the views are still counted.
@@ -202,6 +205,7 @@ struct PartsWriter {
     typed_schema: SchemaRef,
     rows_schema: Option<SchemaRef>,
     forgotten: Arc<Forgotten>,
+    as_of: i64,
     /// Number of customers that are done.
     done: Arc<AtomicU64>,
 }
@@ -247,11 +251,12 @@ impl PartsWriter {
         customers: Range<usize>,
         views: &mut [PartView<'_>],
         writers: Vec<mpsc::Sender<Arc<CustomerChunk>>>,
-    ) -> Result<(), RawError> {
+    ) -> Result<(), ViewError> {
         for start in customers.clone().step_by(CHUNK) {
             let end = (start + CHUNK).min(customers.end);
             let ids = StringArray::from_iter_values((start..end).map(|at| self.ids.get(at)));
-            let aligned: Result<Vec<_>, RawError> = views.iter_mut().map(|view| view.align(&ids)).collect();
+            let aligned: Result<Vec<_>, ViewError> =
+                views.iter_mut().map(|view| view.align(&ids, self.as_of)).collect();
             let chunk = Arc::new(CustomerChunk { ids, views: aligned? });
             for writer in &writers {
                 // If a writer has hung up, it has failed. Awaiting its task returns the error.
@@ -273,10 +278,11 @@ impl PartsWriter {
         let mut file = self.part_file(part, FileKind::Customers, Arc::clone(schema))?;
         while let Some(chunk) = chunks.recv().await {
             let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
-            let with_features = chunk.views.iter().filter(|(columns, _)| !columns.is_empty());
-            for ((view, present), field) in with_features.zip(&schema.fields()[1..]) {
+            let with_features = chunk.views.iter().filter(|view| !view.features.is_empty());
+            for (view, field) in with_features.zip(&schema.fields()[1..]) {
                 let DataType::Struct(fields) = field.data_type() else { continue };
-                columns.push(Arc::new(StructArray::new(fields.clone(), view.clone(), Some(present.clone()))));
+                let (features, present) = (view.features.clone(), view.present.clone());
+                columns.push(Arc::new(StructArray::new(fields.clone(), features, Some(present))));
             }
             file.write(&RecordBatch::try_new(Arc::clone(schema), columns).map_err(unwritten)?)?;
         }
@@ -292,8 +298,8 @@ impl PartsWriter {
         let mut file = self.part_file(part, FileKind::Rows, Arc::clone(&schema))?;
         while let Some(chunk) = chunks.recv().await {
             let mut columns: Vec<ArrayRef> = vec![Arc::new(chunk.ids.clone())];
-            for (view, present) in &chunk.views {
-                let texts = encode::rows(view, |row| present.is_valid(row), chunk.ids.len())
+            for ViewChunk { stored, present, .. } in &chunk.views {
+                let texts = encode::rows(stored, |row| present.is_valid(row), chunk.ids.len())
                     .map_err(ViewError::Encode)?;
                 columns.push(Arc::new(texts));
             }

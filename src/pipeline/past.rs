@@ -1,4 +1,4 @@
-//! The staging and the views at any as-of time, derived anew from the spilled lines.
+//! The staging and the views at any as-of time, derived anew from the staged lines.
 //!
 //! Training data comes from the views that also serve, run at earlier as-of times (cutoffs). This module does
 //! not depend on models.
@@ -23,21 +23,21 @@ use super::{
         StagedFile,
         derive::{self, DerivedTables, ExtraColumn, PartitionInput},
         guests::GuestLines,
-        spill::SpillFile,
+        sorted_run::SortedRun,
         staging,
     },
 };
 use crate::views::ViewDefinition;
 
-/// Spilled lines of all partitions, and the settings that tables are derived with.
+/// Staged lines of all partitions, and the settings that tables are derived with.
 #[derive(Debug)]
-pub(super) struct Spilled {
-    pub(super) spills: BTreeMap<Table, Vec<SpillFile>>,
+pub(super) struct StagedRuns {
+    pub(super) runs: BTreeMap<Table, Vec<SortedRun>>,
     /// Guest lines, by a hash of their order.
     pub(super) guests: HashMap<u64, GuestLines>,
     pub(super) specs: BTreeMap<Table, TableSpec>,
     pub(super) extras: Vec<ExtraColumn>,
-    /// Names of the spilled attributes, in the order of their numbers.
+    /// Names of the staged attributes, in the order of their numbers.
     pub(super) attribute_names: Vec<String>,
     pub(super) has_created_at: bool,
     pub(super) partitions: usize,
@@ -56,7 +56,7 @@ pub(super) struct Derivation {
     pub(super) with_attributes: bool,
 }
 
-impl Spilled {
+impl StagedRuns {
     /// Derives the tables of each partition on all threads. Counts finished partitions in `done`.
     pub(super) async fn derive(
         self: &Arc<Self>,
@@ -66,16 +66,16 @@ impl Spilled {
         let (next, derivation) = (Arc::new(AtomicUsize::new(0)), Arc::new(derivation));
         let workers: Vec<_> = (0..self.threads)
             .map(|_| {
-                let (spilled, derivation) = (Arc::clone(self), Arc::clone(&derivation));
+                let (staged, derivation) = (Arc::clone(self), Arc::clone(&derivation));
                 let (next, done) = (Arc::clone(&next), Arc::clone(done));
                 tokio::task::spawn_blocking(move || {
                     let mut derived = Vec::new();
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= spilled.partitions {
+                        if number >= staged.partitions {
                             return Ok::<_, RawError>(derived);
                         }
-                        derived.push((number, spilled.derive_partition(number, &derivation)?));
+                        derived.push((number, staged.derive_partition(number, &derivation)?));
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                 })
@@ -93,7 +93,7 @@ impl Spilled {
             number,
             as_of: derivation.as_of.timestamp_micros(),
             specs: &self.specs,
-            spills: &self.spills,
+            runs: &self.runs,
             filled: number < derivation.filled,
             extras: if derivation.with_attributes { &self.extras } else { &[] },
             attribute_names: &self.attribute_names,
@@ -101,11 +101,6 @@ impl Spilled {
             guests: &self.guests,
             scratch: &derivation.folder,
         })
-    }
-
-    /// Removes the spill files.
-    pub(super) fn remove(&self) -> Result<(), RawError> {
-        self.spills.values().flatten().try_for_each(SpillFile::remove)
     }
 }
 
@@ -124,7 +119,7 @@ pub(super) fn tables(
 
 /// Access to the tables and views at earlier as-of times.
 pub(super) struct Past<'a> {
-    pub(super) spilled: &'a Arc<Spilled>,
+    pub(super) staged: &'a Arc<StagedRuns>,
     pub(super) views: &'a [ViewDefinition],
     /// Indexes into `views`, each after the views that it reads.
     pub(super) order: &'a [usize],
@@ -167,8 +162,8 @@ impl Past<'_> {
         let folder = tempfile::tempdir_in(self.scratch).map_err(|error| staging(self.scratch, error))?;
         let derivation =
             Derivation { as_of: at, folder: folder.path().to_path_buf(), filled, with_attributes: false };
-        let derived = self.spilled.derive(derivation, &Arc::default()).await?;
-        let session = Session::new(self.spilled.partitions, self.memory, folder.path().to_path_buf(), at)?;
+        let derived = self.staged.derive(derivation, &Arc::default()).await?;
+        let session = Session::new(self.staged.partitions, self.memory, folder.path().to_path_buf(), at)?;
         for (name, files) in tables(derived) {
             session.register(name, StagedTable::partitioned(files))?;
         }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::Schema;
 
 use super::{
+    days_since,
     error::ViewError,
     raw::{RawError, Table, TableSpec},
     staging::derive::ExtraColumn,
@@ -122,7 +123,8 @@ impl<'a> PersonalColumns<'a> {
         for column in self.declared.iter().filter(|column| column.view == view.name) {
             view.columns.entry(column.column.clone()).or_default().personal = true;
         }
-        let known = || schema.fields().iter().map(|field| field.name().as_str());
+        let columns = || schema.fields().iter().map(|field| field.name().as_str());
+        let known = || columns().filter(|name| days_since::feature_of(name).is_none());
         let declared = view.columns.iter().filter(|(_, note)| note.personal).map(|(name, _)| name);
         for name in declared {
             if !known().any(|column| column == name) {

@@ -33,9 +33,10 @@ use datafusion::{
 use futures::StreamExt;
 
 use super::{
+    days_since,
     error::ViewError,
     staged_table::StagedTable,
-    staging::time_type,
+    staging::{TIME_TYPE, time_type},
     view_files::{RowOrder, ViewFiles},
 };
 use crate::{feature::PackedTexts, snapshot::rfc3339, views::ViewDefinition};
@@ -93,6 +94,7 @@ impl Session {
             .build_arc()
             .map_err(failed)?;
         let context = SessionContext::new_with_config_rt(config, runtime);
+        context.register_udf(days_since::function(as_of.timestamp_micros()));
         Ok(Self { context, scratch, as_of, partitions })
     }
 
@@ -135,8 +137,7 @@ impl Session {
         if !matches!(inner.as_ref(), SqlStatement::Query(_)) {
             return Err(ViewError::NotQuery { view: view.name.clone() });
         }
-        let instant =
-            format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", rfc3339::format(self.as_of));
+        let instant = format!("arrow_cast('{}', '{TIME_TYPE}')", rfc3339::format(self.as_of));
         let literal = parse_expression(&instant).map_err(|source| failed(&view.name, source))?;
         let mut unknown = None;
         let _ = visit_expressions_mut(&mut inner, |expression| {
@@ -157,31 +158,52 @@ impl Session {
         }
     }
 
-    async fn plan(&self, view: &ViewDefinition) -> Result<LogicalPlan, ViewError> {
-        let statement = self.parse(view)?;
+    async fn plan(&self, view: &ViewDefinition, statement: Statement) -> Result<LogicalPlan, ViewError> {
         self.context.state().statement_to_plan(statement).await.map_err(|source| failed(&view.name, source))
+    }
+
+    /// Plans `view` with the times of its day counts, and returns the plan and the number of times, which are
+    /// the last columns. If the query cannot select them, because it groups by the day count itself for
+    /// example, the view is planned without, and its rows hold the numbers.
+    async fn plan_with_times(&self, view: &ViewDefinition) -> Result<(LogicalPlan, usize), ViewError> {
+        let statement = self.parse(view)?;
+        if let Statement::Statement(query) = &statement {
+            let planned = match days_since::with_times(query) {
+                Ok(None) => return Ok((self.plan(view, statement).await?, 0)),
+                Ok(Some((query, times))) => {
+                    let plan = self.plan(view, Statement::Statement(Box::new(query))).await;
+                    plan.map(|plan| (plan, times)).map_err(|error| error.to_string())
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            match planned {
+                Ok(planned) => return Ok(planned),
+                Err(why) => tracing::debug!(view = view.name, why, "cannot select the times of days_since"),
+            }
+        }
+        Ok((self.plan(view, statement).await?, 0))
     }
 
     /// Runs a step and stages its rows, by customer if the plan has them so without further work.
     pub(crate) async fn run_step(&self, view: &ViewDefinition) -> Result<ViewRun, ViewError> {
-        let plan = self.plan(view).await?;
+        let plan = self.plan(view, self.parse(view)?).await?;
         let normal = schema_of(&view.name, plan.schema().inner())?;
         let plan = self.physical(&view.name, &plan).await?;
         let order = if self.is_by_customer(&plan) { RowOrder::Partitions } else { RowOrder::Any };
         self.stage(&view.name, plan, &normal, order, false).await
     }
 
-    /// Runs a view and stages its rows, partitioned and sorted by customer. Fails if a customer has several
-    /// rows.
+    /// Runs a view and stages its rows, partitioned and sorted by customer, with the times of its day counts.
+    /// Fails if a customer has several rows.
     pub(crate) async fn run_view(&self, view: &ViewDefinition) -> Result<ViewRun, ViewError> {
-        let plan = self.plan(view).await?;
+        let (plan, times) = self.plan_with_times(view).await?;
         let schema: SchemaRef = plan.schema().inner().clone();
         let id_type = schema.field_with_name(ID).map(Field::data_type);
         if !id_type.as_ref().is_ok_and(|data_type| data_type.is_string()) {
             return Err(ViewError::NoCustomerId { view: view.name.clone() });
         }
         let mut names = BTreeSet::new();
-        for field in schema.fields() {
+        for field in schema.fields().iter().rev().skip(times).rev() {
             if !names.insert(field.name().clone()) || !crate::feature::is_feature_name(field.name()) {
                 return Err(ViewError::ColumnName { view: view.name.clone(), column: field.name().clone() });
             }

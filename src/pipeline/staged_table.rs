@@ -26,6 +26,7 @@ use datafusion::{
 use futures::stream;
 
 use super::{
+    days_since,
     staging::{StagedFile, open},
     view_files::{RowOrder, ViewFiles},
 };
@@ -53,10 +54,13 @@ impl StagedTable {
         Self { schema, files: files.into(), partitioned: true, sorted: true }
     }
 
-    /// Creates a table of the rows of a view.
+    /// Creates a table of the rows of a view. The times of day counts, which are the last columns of the
+    /// files, are not part of the table.
     pub(crate) fn of_view(view: &ViewFiles) -> Self {
+        let columns = view.schema.fields().iter();
+        let shown = columns.filter(|field| days_since::feature_of(field.name()).is_none()).cloned();
         Self {
-            schema: Arc::clone(&view.schema),
+            schema: Arc::new(Schema::new(shown.collect::<Vec<_>>())),
             files: view.staged().cloned().collect(),
             partitioned: view.order == RowOrder::Partitions,
             sorted: view.order != RowOrder::Any,
@@ -102,6 +106,10 @@ struct StagedSource {
 
 impl StagedSource {
     fn new(table: &StagedTable, projection: Option<Vec<usize>>) -> Result<Self> {
+        let shown = table.schema.fields().len();
+        let hides = |file: &StagedFile| file.schema.fields().len() > shown;
+        let projection =
+            projection.or_else(|| table.files.iter().any(hides).then(|| (0..shown).collect::<Vec<_>>()));
         let schema = match &projection {
             Some(columns) => Arc::new(table.schema.project(columns)?),
             None => Arc::clone(&table.schema),

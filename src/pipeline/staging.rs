@@ -1,8 +1,8 @@
-//! The staging: checked and typed raw lines in temporary Arrow files, partitioned by customer.
+//! The staging: checked and typed raw lines, partitioned by customer.
 //!
-//! First, every reading thread spills its lines to one file per table, in blocks of one partition each
-//! ([`spill`]). Then each partition is loaded, cut at `as_of`, sorted by customer and order, and written as
-//! the tables that views read ([`mod@derive`]).
+//! First, the lines of each raw file are sorted into runs ([`sorted_run`]), which the lake keeps for later
+//! builds ([`kept`]). Then each partition is loaded from all runs, cut at `as_of`, merged by customer and
+//! order, and written to temporary Arrow files as the tables that views read ([`mod@derive`]).
 
 use std::{
     fs::File,
@@ -21,15 +21,27 @@ use super::raw::RawError;
 pub(crate) mod attributes;
 pub(crate) mod derive;
 pub(crate) mod event_span;
+mod file_outcome;
 pub(crate) mod guests;
+mod id_ranks;
+pub(crate) mod kept;
+pub(crate) mod line_buffer;
+mod line_columns;
+mod line_schema;
 pub(crate) mod lines;
-pub(crate) mod spill;
+pub(crate) mod read_outcome;
+mod run_queue;
+pub(crate) mod sorted_run;
+mod staged_lines;
 
 /// Time zone of every timestamp in staging and snapshot.
 pub(crate) const UTC: &str = "UTC";
 
 /// Type of money: `DECIMAL(38,4)`.
 pub(crate) const MONEY: DataType = DataType::Decimal128(38, 4);
+
+/// Type of timestamps ([`time_type`]) as the SQL function `arrow_cast` reads it.
+pub(crate) const TIME_TYPE: &str = "Timestamp(Microsecond, Some(\"UTC\"))";
 
 /// Returns the type of timestamps: microseconds in UTC.
 pub(crate) fn time_type() -> DataType {

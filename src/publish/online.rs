@@ -16,6 +16,7 @@ use super::{
     reusable_index::ReusableIndex,
     rows,
     sender::Sender,
+    stage,
     target::Target,
 };
 use crate::{
@@ -55,7 +56,7 @@ impl Publisher {
         current: Option<Current>,
     ) -> Result<Published, PublishError> {
         self.progress.enter("wait for the lease", 0);
-        let lease = Arc::new(writer.lease(token()?).await?);
+        let lease = Arc::new(stage("publish: lease", writer.lease(token()?)).await?);
         tracing::debug!("lease acquired");
         let published = self.publish_under_lease(writer, &lease, &manifest, current).await;
         if let Some(lease) = Arc::into_inner(lease) {
@@ -82,7 +83,7 @@ impl Publisher {
             return Ok(Published { current: current.clone(), written: Some(written) });
         }
         let publish = OnlinePublish { publisher: self, writer, lease, state };
-        let plan = publish.plan(manifest, lake_name).await?;
+        let plan = stage("publish: plan", publish.plan(manifest, lake_name)).await?;
         lease.check()?;
         let target = Target {
             lake: &self.lake,
@@ -139,11 +140,14 @@ impl OnlinePublish<'_> {
     async fn run(&self, target: Target<'_>, plan: PublishPlan) -> Result<Published, PublishError> {
         self.writer.set_publishing(&plan.publishing).await?;
         let mut sender = self.sender();
-        let mut written = self.write_rows(target, &plan, &mut sender).await?;
-        let reusable = ReusableIndex::find(target, &plan.base, &self.state).await?;
-        written.members = index::publish(target, reusable, &mut sender).await?;
-        let current = self.activate(target, plan).await?;
-        self.clean_up(target).await?;
+        let mut written = stage("publish: rows", self.write_rows(target, &plan, &mut sender)).await?;
+        let indexing = async {
+            let reusable = ReusableIndex::find(target, &plan.base, &self.state).await?;
+            index::publish(target, reusable, &mut sender).await
+        };
+        written.members = stage("publish: lists", indexing).await?;
+        let current = stage("publish: activate", self.activate(target, plan)).await?;
+        stage("publish: clean up", self.clean_up(target)).await?;
         Ok(Published { current, written: Some(written) })
     }
 

@@ -16,6 +16,7 @@ use crate::{
     cache::Cache,
     feature::{CustomerId, SegmentKind, money},
     snapshot::{Forgotten, Manifest, SnapshotError, SnapshotId},
+    telemetry::in_current_span,
 };
 
 mod merge;
@@ -207,11 +208,11 @@ impl Comparisons {
         }
         let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return compute.await };
         let cache = Arc::clone(&self.cache);
-        let finding = tokio::spawn(async move {
+        let finding = tokio::spawn(in_current_span(async move {
             let comparison = cache.get_or_make(&key, compute).await;
             drop(permit);
             comparison
-        });
+        }));
         let found =
             finding.await.map_err(|source| SnapshotError::Task { task: "compare snapshots", source })?;
         found.map_err(|error| Arc::clone(error.as_ref()))

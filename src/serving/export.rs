@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::{AudienceError, ReadError, Served, Serving, SnapshotPair};
 use crate::{
     snapshot::SnapshotError,
-    telemetry::{ExportOutcome, KnownLabel},
+    telemetry::{ExportOutcome, KnownLabel, in_current_span},
 };
 
 mod cell;
@@ -216,7 +216,7 @@ impl Serving {
         let task = ExportTask { served: Arc::clone(served), export, rows, ranks, labels };
         let metrics = Arc::clone(&self.metrics);
         metrics.exports_open.inc();
-        tokio::spawn(async move {
+        tokio::spawn(in_current_span(async move {
             let sender = out.sender();
             let result = tokio::select! {
                 result = task.run(out) => result,
@@ -240,7 +240,7 @@ impl Serving {
                     let _ = sender.try_send(Err(error));
                 }
             }
-        });
+        }));
         Ok(Exporting { rows, total, hints, pieces, ended: false })
     }
 }

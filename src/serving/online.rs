@@ -11,12 +11,13 @@ use std::{
 use arc_swap::ArcSwapOption;
 use chrono::DateTime;
 
-use super::{Label, breaker::Breaker, gauge, number, timestamp};
+use super::{Label, Served, breaker::Breaker, gauge, number, timestamp};
 use crate::{
     config::TairConfig,
     feature::{CustomerId, Row},
+    snapshot::rfc3339,
     tair::{
-        Connections, Fields, Tair, TairError,
+        Connections, Tair, TairError,
         codec::{Marker, Publishing, StoredRow},
     },
     telemetry::{FallbackReason, LogThrottle, Metrics},
@@ -219,18 +220,23 @@ impl Online {
         Some(Label { snapshot: marker.snapshot.as_str().into(), as_of: marker.as_of.as_str().into() })
     }
 
-    /// Converts a stored row to the result of a read for the publish `publish`.
-    fn read_of_row(&self, publish: u64, id: &CustomerId, stored: Option<StoredRow>) -> TairRead {
+    /// Converts a stored row to the result of a read for `served`. Day counts are derived with the as-of time
+    /// of the snapshot that the row belongs to.
+    fn read_of_row(&self, served: &Served, id: &CustomerId, stored: Option<StoredRow>) -> TairRead {
         let Some(stored) = stored else { return TairRead::Unusable(FallbackReason::Miss) };
-        let label = if stored.publish <= publish {
-            None
+        let (label, as_of) = if stored.publish <= served.publish {
+            (None, served.manifest.as_of)
         } else {
-            match self.label(stored.publish) {
-                Some(label) => Some(label),
+            let label = self.label(stored.publish);
+            match label.as_ref().and_then(|label| rfc3339::instant(&label.as_of)) {
+                Some(as_of) => (label, as_of),
                 None => return TairRead::Unusable(FallbackReason::Ahead),
             }
         };
-        TairRead::Row(Arc::new(Row::new(id.clone(), stored.views)), label)
+        match served.reader.day_counts().derive(stored.views, as_of.timestamp_micros()) {
+            Some(views) => TairRead::Row(Arc::new(Row::new(id.clone(), views)), label),
+            None => TairRead::Unusable(FallbackReason::Content),
+        }
     }
 
     /// Reports the outcome of a call to the circuit breaker. A call succeeded if at least one of its
@@ -250,37 +256,39 @@ impl Online {
         }
     }
 
-    /// Reads one customer.
-    pub(super) async fn row(&self, publish: u64, fields: &Fields, id: &CustomerId) -> TairRead {
+    /// Reads one customer for `served`.
+    pub(super) async fn row(&self, served: &Served, id: &CustomerId) -> TairRead {
+        let publish = served.publish;
         if let Err(reason) = self.admit(publish) {
             return TairRead::Unusable(reason);
         }
         let call = CallInFlight::new(&self.breaker);
-        let reply = self.tair.row(id.as_str(), fields).await;
+        let reply = self.tair.row(id.as_str(), &served.fields).await;
         call.completed();
         self.record_outcome([&reply]);
         match reply {
             // Checked again: after a reconnect during the call, the row may be from an older publish.
             Ok(stored) => self
                 .reason_not_to_use(publish)
-                .map_or_else(|| self.read_of_row(publish, id, stored), TairRead::Unusable),
+                .map_or_else(|| self.read_of_row(served, id, stored), TairRead::Unusable),
             Err(error) => TairRead::Unusable(error.reason()),
         }
     }
 
-    /// Reads several customers. Results are in the order of `ids`.
-    pub(super) async fn rows(&self, publish: u64, fields: &Fields, ids: &[&CustomerId]) -> Vec<TairRead> {
+    /// Reads several customers for `served`. Results are in the order of `ids`.
+    pub(super) async fn rows(&self, served: &Served, ids: &[&CustomerId]) -> Vec<TairRead> {
+        let publish = served.publish;
         if let Err(reason) = self.admit(publish) {
             return ids.iter().map(|_| TairRead::Unusable(reason)).collect();
         }
         let call = CallInFlight::new(&self.breaker);
         let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
-        let replies = self.tair.rows(&names, fields).await;
+        let replies = self.tair.rows(&names, &served.fields).await;
         call.completed();
         self.record_outcome(&replies);
         let unusable = self.reason_not_to_use(publish);
         let reads = ids.iter().zip(replies).map(|(id, reply)| match (reply, unusable) {
-            (Ok(stored), None) => self.read_of_row(publish, id, stored),
+            (Ok(stored), None) => self.read_of_row(served, id, stored),
             (Ok(_), Some(reason)) => TairRead::Unusable(reason),
             (Err(error), _) => TairRead::Unusable(error.reason()),
         });

@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 use super::{
     CustomerRead, Label, ReadError, Served, Serving,
     online::{Online, TairRead},
+    tier_span::TierSpan,
 };
 use crate::{
     feature::{CustomerId, Row, Tier},
@@ -14,7 +15,7 @@ use crate::{
         CHURN_LIST, SnapshotError,
         reader::{ChurnFilter, MemberPage, ProductRow},
     },
-    telemetry::FallbackReason,
+    telemetry::{FallbackReason, KnownLabel},
 };
 
 /// Number of customers of a batch that are read concurrently from the snapshot.
@@ -54,6 +55,7 @@ impl Serving {
         let since = Instant::now();
         let key = (served.publish, id.clone());
         if let Some(row) = memory.get(&key) {
+            TierSpan::start(Tier::Memory).end("hit");
             self.read_metrics.memory.hits.inc();
             self.read_metrics.memory.seconds.observe(since.elapsed().as_secs_f64());
             return Ok(CustomerRead { row, tier: Tier::Memory, label: None });
@@ -93,14 +95,18 @@ impl Serving {
         id: &CustomerId,
     ) -> Result<CustomerRead, Arc<SnapshotError>> {
         if let Some(online) = self.online_for(served) {
-            let since = Instant::now();
-            let read = online.row(served.publish, &served.fields, id).await;
+            let (since, span) = (Instant::now(), TierSpan::start(Tier::Tair));
+            let read = span.around(online.row(served, id)).await;
+            span.end(outcome(&read));
             self.read_metrics.tair.seconds.observe(since.elapsed().as_secs_f64());
             if let Some(answer) = self.answer_of_tair(online, read) {
                 return Ok(answer);
             }
         }
-        self.read_snapshot(served, id).await
+        let span = TierSpan::start(Tier::Snapshot);
+        let row = span.around(self.read_snapshot(served, id)).await;
+        span.end_with(&row.as_ref().map(|read| read.row.as_ref()));
+        row
     }
 
     /// Counts a read from Tair, and returns its row if there is one.
@@ -163,22 +169,33 @@ impl Serving {
             results.push(cached.map(|row| Ok(CustomerRead { row, tier: Tier::Memory, label: None })));
         }
         let not_in_memory = indexes_without_result(&results);
+        if not_in_memory.len() < ids.len() {
+            TierSpan::start(Tier::Memory).end_batch(ids.len(), ids.len() - not_in_memory.len());
+        }
         if let Some(online) = self.online_for(served)
             && !not_in_memory.is_empty()
         {
-            let since = Instant::now();
+            let (since, span) = (Instant::now(), TierSpan::start(Tier::Tair));
             let wanted: Vec<&CustomerId> = not_in_memory.iter().map(|at| &ids[*at]).collect();
-            let reads = online.rows(served.publish, &served.fields, &wanted).await;
+            let reads = span.around(online.rows(served, &wanted)).await;
+            let hits = reads.iter().filter(|read| matches!(read, TairRead::Row(..))).count();
+            span.end_batch(wanted.len(), hits);
             self.read_metrics.tair.seconds.observe(since.elapsed().as_secs_f64());
             for (at, read) in not_in_memory.iter().zip(reads) {
                 results[*at] = self.answer_of_tair(online, read).map(Ok);
             }
         }
         let not_in_tair = indexes_without_result(&results);
-        let reads: Vec<_> = not_in_tair.iter().map(|at| self.read_snapshot(served, &ids[*at])).collect();
-        let reads: Vec<_> = stream::iter(reads).buffered(BATCH_READS).collect().await;
-        for (at, read) in not_in_tair.into_iter().zip(reads) {
-            results[at] = Some(read.map_err(Into::into));
+        if !not_in_tair.is_empty() {
+            let span = TierSpan::start(Tier::Snapshot);
+            let reads: Vec<_> = not_in_tair.iter().map(|at| self.read_snapshot(served, &ids[*at])).collect();
+            let reads = stream::iter(reads).buffered(BATCH_READS).collect::<Vec<_>>();
+            let reads = span.around(reads).await;
+            let is_hit = |read: &&Result<CustomerRead, _>| read.as_ref().is_ok_and(|read| read.row.is_some());
+            span.end_batch(reads.len(), reads.iter().filter(is_hit).count());
+            for (at, read) in not_in_tair.into_iter().zip(reads) {
+                results[at] = Some(read.map_err(Into::into));
+            }
         }
         if let Some(memory) = memory {
             for at in not_in_memory {
@@ -257,13 +274,22 @@ impl Serving {
     ) -> Result<(Vec<Option<CustomerId>>, Tier), ReadError> {
         let RankRange { list, start, len, .. } = *range;
         if let Some(online) = self.online_for(served) {
-            match online.members(served.publish, list, start, len).await {
-                Ok(members) if range.explains_gaps_of(&members) => return Ok((members, Tier::Tair)),
-                Ok(_) => online.count_fallback(FallbackReason::Miss),
-                Err(reason) => online.count_fallback(reason),
-            }
+            let span = TierSpan::start(Tier::Tair);
+            let reason = match span.around(online.members(served.publish, list, start, len)).await {
+                Ok(members) if range.explains_gaps_of(&members) => {
+                    span.end("hit");
+                    return Ok((members, Tier::Tair));
+                }
+                Ok(_) => FallbackReason::Miss,
+                Err(reason) => reason,
+            };
+            span.end(reason.as_str());
+            online.count_fallback(reason);
         }
-        let members = served.reader.members(list, start, len).await?;
+        let span = TierSpan::start(Tier::Snapshot);
+        let members = span.around(served.reader.members(list, start, len)).await;
+        span.end(if members.is_ok() { "hit" } else { "error" });
+        let members = members?;
         Ok((members.into_iter().map(Some).collect(), Tier::Snapshot))
     }
 
@@ -303,6 +329,14 @@ impl RankRange<'_> {
             member.is_some() || self.gaps.binary_search(&rank).is_ok()
         };
         (self.start..).zip(members).all(is_explained)
+    }
+}
+
+/// Returns the outcome of a read from Tair as a trace shows it.
+fn outcome(read: &TairRead) -> &'static str {
+    match read {
+        TairRead::Row(..) => "hit",
+        TairRead::Unusable(reason) => reason.as_str(),
     }
 }
 

@@ -13,6 +13,7 @@ use futures::{
 };
 
 use super::{FileKind, SnapshotError, SnapshotFiles, block::EncodedBlock, footer::Footer, run_blocking};
+use crate::telemetry::in_current_span;
 
 /// Approximate length of a range read.
 const READ_BYTES: u64 = if cfg!(test) { 400 } else { 4 << 20 };
@@ -54,7 +55,7 @@ impl BlockList {
         let read_footer = |file: usize| {
             let files = files.clone();
             // Decoding takes longer than reading, so footers are decoded in parallel.
-            let task = tokio::spawn(async move { files.footer(file).await });
+            let task = tokio::spawn(in_current_span(async move { files.footer(file).await }));
             async move {
                 let footer =
                     task.await.map_err(|source| SnapshotError::Task { task: "read a footer", source })??;
@@ -177,7 +178,7 @@ pub async fn scan_aligned<T: Send + 'static>(
     let tasks =
         stream::iter(plans).map(move |plan| {
             // A task of its own makes progress while the consumer is busy.
-            let task = tokio::spawn(process(plan, Arc::clone(&lists), Arc::clone(&work)));
+            let task = tokio::spawn(in_current_span(process(plan, Arc::clone(&lists), Arc::clone(&work))));
             async move {
                 task.await.map_err(|source| SnapshotError::Task { task: "read a range of ids", source })?
             }

@@ -10,7 +10,14 @@
 //! | `aligned_scan` | the rows of several snapshots side by side, by ranges of ids |
 //! | `column_scan` | some typed columns of all customers |
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use object_store::path::Path;
@@ -38,7 +45,8 @@ const READ_BYTES: u64 = 8 << 20;
 #[derive(Debug, Clone)]
 pub struct LakeReads {
     permits: Arc<Semaphore>,
-    deadline: Duration,
+    /// Deadline of a read in milliseconds.
+    deadline: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
 }
 
@@ -48,7 +56,15 @@ impl LakeReads {
     /// does not starve lookups.
     #[must_use]
     pub fn new(concurrent: usize, deadline: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { permits: Arc::new(Semaphore::new(concurrent.max(1))), deadline, metrics }
+        let reads =
+            Self { permits: Arc::new(Semaphore::new(concurrent.max(1))), deadline: Arc::default(), metrics };
+        reads.set_deadline(deadline);
+        reads
+    }
+
+    /// Changes the deadline of all reads that begin from now on.
+    pub fn set_deadline(&self, deadline: Duration) {
+        self.deadline.store(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Returns the limits of builds, publishes and other commands that no request waits for.
@@ -121,6 +137,7 @@ impl SnapshotFiles {
     /// Reads `range` of the object `path`.
     pub(super) async fn read_object(&self, path: &Path, range: Range<u64>) -> Result<Bytes, SnapshotError> {
         let LakeReads { permits, deadline, metrics } = &self.reads;
+        let deadline = Duration::from_millis(deadline.load(Ordering::Relaxed));
         metrics.lake_reads.inc();
         let read = async {
             let _permit = match permits.try_acquire() {
@@ -132,7 +149,7 @@ impl SnapshotFiles {
             };
             self.lake.get_range(path, range).await
         };
-        let error = match tokio::time::timeout(*deadline, read).await {
+        let error = match tokio::time::timeout(deadline, read).await {
             Ok(Ok(bytes)) => {
                 metrics.lake_read_bytes.inc_by(bytes.len() as u64);
                 return Ok(bytes);
@@ -251,10 +268,14 @@ mod tests {
         let error = error.expect_err("no permit is free");
         assert_eq!((waiting, metrics.lake_waiting.get()), (1, 0));
         assert!(matches!(error, SnapshotError::Timeout { millis: 50, .. }), "{error}");
+        reads.set_deadline(Duration::from_millis(10));
+        let error = files.read(0, 1..3).await.expect_err("no permit is free");
+        assert!(matches!(error, SnapshotError::Timeout { millis: 10, .. }), "{error}");
+        reads.set_deadline(Duration::from_mins(1));
         drop(permit);
         assert_eq!(files.read(0, 1..3).await.expect("a free permit"), "ar");
         assert_eq!(files.read_whole(0).await.expect("a free permit"), "larder");
         let timeouts = metrics.lake_errors.of(LakeFault::Timeout).get();
-        assert_eq!((timeouts, metrics.lake_reads.get(), metrics.lake_read_bytes.get()), (1, 3, 8));
+        assert_eq!((timeouts, metrics.lake_reads.get(), metrics.lake_read_bytes.get()), (2, 4, 8));
     }
 }

@@ -14,14 +14,17 @@ use crate::{
     lake::Lake,
 };
 
-/// Format of manifests and parts that this version writes and reads.
-pub const FORMAT: u32 = 1;
+/// Format of manifests and parts that this version writes. Since format 2, rows hold instants in place of
+/// day counts.
+pub const FORMAT: u32 = 2;
+/// Oldest format that this version reads.
+const OLDEST_FORMAT: u32 = 1;
 
 /// Contents of a snapshot, sources, and statistics of the build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Manifest {
     /// Format of the manifest and the parts.
-    #[schema(example = 1)]
+    #[schema(example = 2)]
     pub format: u32,
     /// The snapshot's id.
     pub id: SnapshotId,
@@ -352,8 +355,9 @@ impl Manifest {
             why: error.to_string(),
         };
         let FormatOnly { format: found } = serde_json::from_slice(bytes).map_err(damaged)?;
-        if found != FORMAT {
-            return Err(SnapshotError::Format { object: object.to_owned(), found, known: FORMAT });
+        if !(OLDEST_FORMAT..=FORMAT).contains(&found) {
+            let (oldest, newest) = (OLDEST_FORMAT, FORMAT);
+            return Err(SnapshotError::Format { object: object.to_owned(), found, oldest, newest });
         }
         serde_json::from_slice(bytes).map_err(damaged)
     }

@@ -32,7 +32,7 @@ pub use row_runs::{FetchedRowRun, RowRun};
 use super::{FileKind, Manifest, SnapshotError, files::SnapshotFiles, footer::Footer};
 use crate::{
     cache::Cache,
-    feature::{CustomerId, Row, Tier, ViewRows},
+    feature::{CustomerId, DayCounts, Row, Tier, ViewRows},
     lake::Lake,
     telemetry::{CacheName, KnownLabel, Metrics},
 };
@@ -43,6 +43,9 @@ const BLOCK_BYTES: u64 = 192 << 10;
 const WARM_UP_READS: usize = 8;
 /// Cache budget of a reader with a cache of its own, in bytes.
 const OFFLINE_CACHE: u64 = 64 << 20;
+
+/// Damage of a row whose stored instants cannot be read.
+const NO_INSTANT: &str = "an instant to count days from is not a number";
 
 /// Cache of footers and decoded blocks of all snapshots that a process has open.
 #[derive(Debug, Clone)]
@@ -106,6 +109,8 @@ pub struct SnapshotReader {
     cache: BlockCache,
     /// Number of this snapshot in the cache.
     number: u64,
+    /// Features whose values are derived from stored instants.
+    day_counts: Arc<DayCounts>,
     /// Parts of `rows`, sorted by id.
     parts: Vec<usize>,
     /// Parts of `products`, sorted by id.
@@ -149,7 +154,8 @@ impl SnapshotReader {
         let [parts, products, purchases] =
             [FileKind::Rows, FileKind::Products, FileKind::Purchases].map(|kind| files.manifest.parts(kind));
         let footers = files.manifest.files.iter().map(|_| ArcSwap::default()).collect();
-        Self { files, cache, number, parts, products, purchases, footers }
+        let day_counts = Arc::new(DayCounts::of(&files.manifest.views));
+        Self { files, cache, number, day_counts, parts, products, purchases, footers }
     }
 
     /// Opens a snapshot for a command that no request waits for, with a cache of its own.
@@ -171,6 +177,12 @@ impl SnapshotReader {
         &self.files.manifest
     }
 
+    /// Returns the features whose values are derived from stored instants.
+    #[must_use]
+    pub fn day_counts(&self) -> &DayCounts {
+        &self.day_counts
+    }
+
     /// Reads all footers ahead, so that a cold lookup takes one range read. Failures are logged and counted;
     /// the lookup retries.
     pub async fn warm_up(&self) {
@@ -183,8 +195,12 @@ impl SnapshotReader {
     /// # Errors
     /// [`SnapshotError::Lake`], [`SnapshotError::Timeout`], or [`SnapshotError::Damaged`].
     pub async fn row(&self, id: &CustomerId) -> Result<Option<Row>, Arc<SnapshotError>> {
-        let texts = self.lookup(&self.parts, id.as_str()).await?;
-        Ok(texts.map(|(_, texts)| Row::new(id.clone(), texts)))
+        let Some((file, stored)) = self.lookup(&self.parts, id.as_str()).await? else { return Ok(None) };
+        let views = self.day_counts.derive(stored, self.manifest().as_of.timestamp_micros());
+        match views {
+            Some(views) => Ok(Some(Row::new(id.clone(), views))),
+            None => Err(self.damaged(file, NO_INSTANT)),
+        }
     }
 
     /// Returns a product, or `None` if the snapshot does not have the product.

@@ -6,7 +6,7 @@ use chrono::{TimeDelta, Utc};
 use futures::{StreamExt, stream};
 use object_store::path::Path;
 
-use super::{FOLDER, GRACE, Manifest, SnapshotError, SnapshotId, read_current};
+use super::{FOLDER, GRACE, Manifest, SnapshotError, SnapshotId, read_current, staged};
 use crate::lake::Lake;
 
 /// Minimum age at which a folder without a manifest counts as the remains of an interrupted build.
@@ -22,6 +22,8 @@ pub struct Pruned {
     pub snapshots: Vec<SnapshotId>,
     /// Folders of interrupted builds.
     pub abandoned: Vec<String>,
+    /// Folders of the kept staging that the newest build did not use.
+    pub staged: Vec<String>,
 }
 
 /// Reads the manifests of all snapshots, newest build first. Unreadable manifests are logged and left out.
@@ -50,9 +52,10 @@ pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
     Ok(manifests)
 }
 
-/// Removes all snapshots but the `keep` newest (none, if `keep` is `None`), and folders without a manifest
-/// that are older than a day. Keeps the current snapshot, the previous one, those that were current within
-/// the last hour, and those of `protected`, such as one that is being published.
+/// Removes all snapshots but the `keep` newest (none, if `keep` is `None`), folders without a manifest that
+/// are older than a day, and the kept staging that the newest build did not use. Keeps the current snapshot,
+/// the previous one, those that were current within the last hour, and those of `protected`, such as one that
+/// is being published.
 ///
 /// # Errors
 /// [`SnapshotError::Lake`] or [`SnapshotError::Damaged`]; earlier removals stand.
@@ -89,6 +92,7 @@ pub async fn prune(
             pruned.abandoned.push(name);
         }
     }
+    pruned.staged = staged::prune(lake, now).await?;
     Ok(pruned)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::feature::{FeatureView, ViewRows};
+use crate::feature::{Feature, FeatureView, ViewRows};
 
 /// Field with the number of the publish that wrote the customer's row.
 pub const PUBLISH: &str = "_publish";
@@ -59,22 +59,30 @@ impl Publishing {
 pub type Index = BTreeMap<String, u64>;
 
 /// Returns the field that stores a view, such as `rfm:3f2a91c0`: the view's name, and a fingerprint of the
-/// names, types and order of its columns.
+/// names, types and order of its columns, and of which of them are stored as instants.
 #[must_use]
 pub fn field(view: &FeatureView) -> String {
     let mut hash = Sha256::new();
     for feature in &view.features {
-        hash.update(format!("{}\t{}\n", feature.name, feature.data_type));
+        let stored = if feature.days_since { "\tinstant" } else { "" };
+        hash.update(format!("{}\t{}{stored}\n", feature.name, feature.data_type));
     }
     let hash = format!("{:x}", hash.finalize());
     format!("{}:{}", view.name, &hash[..8])
 }
 
-/// Returns the entry of a view in `larder:views`: its field, and the names of its columns in order.
+/// Returns the entry of a view in `larder:views`: its field, the names of its columns in order, and the names
+/// of the columns that count days and are stored as instants, if there are any.
 #[must_use]
 pub fn columns(view: &FeatureView) -> String {
-    let names: Vec<&str> = view.features.iter().map(|feature| feature.name.as_str()).collect();
-    serde_json::json!({ "field": field(view), "columns": names }).to_string()
+    let name = |feature: &Feature| feature.name.clone();
+    let names: Vec<String> = view.features.iter().map(name).collect();
+    let counts: Vec<String> = view.features.iter().filter(|feature| feature.days_since).map(name).collect();
+    let mut entry = serde_json::json!({ "field": field(view), "columns": names });
+    if !counts.is_empty() {
+        entry["days_since"] = counts.into();
+    }
+    entry.to_string()
 }
 
 /// Customer row as stored in Tair.
@@ -82,7 +90,7 @@ pub fn columns(view: &FeatureView) -> String {
 pub struct StoredRow {
     /// Number of the publish that wrote the row.
     pub publish: u64,
-    /// Values of the requested fields.
+    /// Values of the requested fields, with instants in place of day counts.
     pub views: ViewRows,
 }
 
@@ -102,7 +110,6 @@ pub fn row(answers: &[Option<&[u8]>]) -> Option<StoredRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature::Feature;
 
     fn view(columns: &[(&str, &str)]) -> FeatureView {
         let feature = |(name, kind): &(&str, &str)| Feature {
@@ -110,6 +117,7 @@ mod tests {
             data_type: (*kind).to_owned(),
             description: String::new(),
             personal: false,
+            days_since: false,
         };
         FeatureView {
             name: "rfm".to_owned(),
@@ -133,6 +141,18 @@ mod tests {
         assert!(fields.iter().all(|field| field.starts_with("rfm:") && field.len() == 12));
         assert_eq!(fields.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
         assert_eq!(field(&view(&[("a", "Int64"), ("b", "Utf8")])), fields[0]);
+    }
+
+    #[test]
+    fn field_and_columns_tell_instants_from_numbers() {
+        let numbers = view(&[("a", "Int64"), ("b", "Int64")]);
+        let mut instants = numbers.clone();
+        instants.features[1].days_since = true;
+        assert_ne!(field(&numbers), field(&instants));
+        let entry = |view| serde_json::from_str::<serde_json::Value>(&columns(view)).expect("JSON");
+        assert_eq!(entry(&numbers)["days_since"], serde_json::Value::Null);
+        assert_eq!(entry(&instants)["days_since"], serde_json::json!(["b"]));
+        assert_eq!(entry(&instants)["columns"], serde_json::json!(["a", "b"]));
     }
 
     #[test]

@@ -21,7 +21,12 @@ use super::{
     row_connections::{RowConnections, WireReply},
     settings::Settings,
 };
-use crate::{config::TairConfig, feature::FeatureView, telemetry::LogThrottle, workers::Workers};
+use crate::{
+    config::TairConfig,
+    feature::FeatureView,
+    telemetry::{LogThrottle, Span, SpanKind},
+    workers::Workers,
+};
 
 /// Number of customers that may take as long as the deadline of one read.
 const CUSTOMERS_PER_TIMEOUT: usize = 100;
@@ -197,12 +202,32 @@ impl Tair {
     pub async fn rows(&self, ids: &[&str], fields: &Fields) -> Vec<Result<Option<StoredRow>, TairError>> {
         let key = |at: usize| self.keys.customer(ids[at]);
         let write = |at: usize, out: &mut Vec<u8>| fields.hmget(&self.prefix, ids[at], out);
+        let mut span = self.round_trip("HMGET", ids.len());
         let answers = self.rows.call(ids.len(), self.deadline(ids.len()), key, write).await;
+        if answers.iter().all(Result::is_err) {
+            span.fail();
+        }
+        drop(span);
         let rows = answers.into_iter().map(|answer| match answer? {
             WireReply::Row(row) => Ok(row),
             WireReply::Text(_) => Ok(None),
         });
         rows.collect()
+    }
+
+    /// Begins the span of a round trip with `count` commands.
+    fn round_trip(&self, command: &'static str, count: usize) -> Span {
+        let mut span = Span::child(command, SpanKind::Client);
+        if span.is_recorded() {
+            span.set("db.system.name", "redis");
+            span.set("db.operation.name", command);
+            if count > 1 {
+                span.set("db.operation.batch.size", count as u64);
+            }
+            span.set("server.address", self.settings.endpoint.host.clone());
+            span.set("server.port", u64::from(self.settings.endpoint.port));
+        }
+        span
     }
 
     /// Returns the ids of at most `limit` members of `segment` from rank `offset` (counted from 0), in the
@@ -224,8 +249,10 @@ impl Tair {
             let to = last.min(page * PAGE + PAGE - 1) - page * PAGE;
             let rank = |rank: usize| i64::try_from(rank).unwrap_or(i64::MAX);
             let key = self.keys.ranking(publish, segment, page);
-            let ids: Vec<String> = self.bounded(self.client().lrange(key, rank(from), rank(to))).await?;
-            Ok(ids)
+            let mut span = self.round_trip("LRANGE", 1);
+            let ids = self.bounded(self.client().lrange(key, rank(from), rank(to))).await;
+            span.fail_on(&ids);
+            ids
         });
         let pages: Vec<Result<Vec<String>, TairError>> = stream::iter(pages).buffered(4).collect().await;
         pages.into_iter().collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())

@@ -6,14 +6,17 @@
 use std::{
     cell::{Cell, RefCell},
     io::Write,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use chrono::DateTime;
 use tracing::Level;
 
-use super::{ecs, line_buffer::LineBuffer};
+use super::{ecs, line_buffer::LineBuffer, traces::TraceId};
 use crate::config::{LogConfig, LogFormat};
 
 /// Log target of the access log, for filters.
@@ -30,8 +33,8 @@ const FAILURE: u16 = 400;
 struct AccessLog {
     lines: Arc<LineBuffer>,
     format: LogFormat,
-    /// Share of the successful requests that are logged.
-    share: f64,
+    /// Share of the successful requests that are logged: the bits of a floating-point number.
+    share: AtomicU64,
 }
 
 /// Line of the access log.
@@ -49,15 +52,25 @@ pub struct AccessLogEntry<'a> {
     pub status: u16,
     /// Name of the caller's API key.
     pub key: Option<&'a str>,
+    /// Trace of the caller, or else the trace that the request is recorded in.
+    pub trace_id: Option<TraceId>,
     /// Duration of the request in microseconds.
     pub micros: u64,
 }
 
 /// Starts the access log. Lines are appended to `lines`.
 pub(super) fn start(lines: &Arc<LineBuffer>, config: &LogConfig) {
-    let log = AccessLog { lines: Arc::clone(lines), format: config.format, share: config.requests };
+    let share = AtomicU64::new(config.requests.to_bits());
+    let log = AccessLog { lines: Arc::clone(lines), format: config.format, share };
     // The log is started once per process; later calls have no effect.
     let _ = LOG.set(log);
+}
+
+/// Changes the share of the requests that are logged.
+pub(super) fn set_share(share: f64) {
+    if let Some(log) = LOG.get() {
+        log.share.store(share.to_bits(), Ordering::Relaxed);
+    }
 }
 
 /// Checks whether the next request of this thread is among the `share` that is logged.
@@ -73,7 +86,8 @@ impl AccessLogEntry<'_> {
     pub fn log(&self) {
         thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
         let Some(AccessLog { lines, format, share }) = LOG.get() else { return };
-        if (self.status < FAILURE && !is_sampled(*share)) || !tracing::enabled!(target: TARGET, Level::INFO) {
+        let share = f64::from_bits(share.load(Ordering::Relaxed));
+        if (self.status < FAILURE && !is_sampled(share)) || !tracing::enabled!(target: TARGET, Level::INFO) {
             return;
         }
         LINE.with_borrow_mut(|line| {
@@ -103,6 +117,9 @@ impl AccessLogEntry<'_> {
             line.extend_from_slice(b" key=");
             quoted(key, line);
         }
+        if let Some(trace_id) = self.trace_id {
+            let _ = write!(line, " trace_id={trace_id}");
+        }
         line.extend_from_slice(b" micros=");
         number(self.micros, line);
         line.push(b'\n');
@@ -112,7 +129,7 @@ impl AccessLogEntry<'_> {
         line.extend_from_slice(b"{\"timestamp\":\"");
         time(line);
         line.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\"");
-        self.members(["request_id", "client", "method", "route", "status", "key"], line);
+        self.members(["request_id", "client", "method", "route", "status", "key", "trace_id"], line);
         line.extend_from_slice(b",\"micros\":");
         number(self.micros, line);
         line.extend_from_slice(b",\"target\":");
@@ -134,6 +151,7 @@ impl AccessLogEntry<'_> {
             "http.route",
             "http.response.status_code",
             "user.name",
+            "trace.id",
         ];
         self.members(names, line);
         // The schema has durations in nanoseconds.
@@ -143,9 +161,9 @@ impl AccessLogEntry<'_> {
     }
 
     /// Appends the members of a JSON object that differ between formats by name alone: request id, client,
-    /// method, route, status, and the key if there is one.
-    fn members(&self, names: [&str; 6], line: &mut Vec<u8>) {
-        let [id, client, method, route, status, key] = names;
+    /// method, route, status, and the key and the trace if there are any.
+    fn members(&self, names: [&str; 7], line: &mut Vec<u8>) {
+        let [id, client, method, route, status, key, trace] = names;
         let mut text = |name: &str, value: &str| {
             member(name, line);
             quoted(value, line);
@@ -156,6 +174,10 @@ impl AccessLogEntry<'_> {
         text(route, self.route);
         if let Some(value) = self.key {
             text(key, value);
+        }
+        if let Some(trace_id) = self.trace_id {
+            member(trace, line);
+            let _ = write!(line, "\"{trace_id}\"");
         }
         member(status, line);
         number(self.status.into(), line);
@@ -213,6 +235,7 @@ mod tests {
             route: "/v1/customers/{id}",
             status: 200,
             key: Some("shop\nfloor"),
+            trace_id: Some(TraceId::from(0x4bf9)),
             micros: 17,
         };
         let time = |line: &mut Vec<u8>| line.extend_from_slice(b"2026-01-02T03:04:05.000006Z");
@@ -221,7 +244,8 @@ mod tests {
         request.json(time, &mut json);
         let expected = concat!(
             r#"2026-01-02T03:04:05.000006Z  INFO request request_id="a\"b\\c" client=192.0.2.7 "#,
-            r#"method="GET" route="/v1/customers/{id}" status=200 key="shop\nfloor" micros=17"#,
+            r#"method="GET" route="/v1/customers/{id}" status=200 key="shop\nfloor" "#,
+            r#"trace_id=00000000000000000000000000004bf9 micros=17"#,
             "\n"
         );
         assert_eq!(String::from_utf8_lossy(&text), expected);
@@ -229,7 +253,8 @@ mod tests {
         let expected = serde_json::json!({
             "timestamp": "2026-01-02T03:04:05.000006Z", "level": "INFO", "message": "request",
             "request_id": "a\"b\\c", "client": "192.0.2.7", "method": "GET",
-            "route": "/v1/customers/{id}", "status": 200, "key": "shop\nfloor", "micros": 17,
+            "route": "/v1/customers/{id}", "status": 200, "key": "shop\nfloor",
+            "trace_id": "00000000000000000000000000004bf9", "micros": 17,
             "target": TARGET,
         });
         assert_eq!(json, expected);
@@ -241,7 +266,8 @@ mod tests {
             "ecs.version": ecs::VERSION, "service.name": "larder", "log.logger": TARGET,
             "http.request.id": "a\"b\\c", "client.address": "192.0.2.7", "http.request.method": "GET",
             "http.route": "/v1/customers/{id}", "http.response.status_code": 200,
-            "user.name": "shop\nfloor", "event.duration": 17_000,
+            "user.name": "shop\nfloor", "trace.id": "00000000000000000000000000004bf9",
+            "event.duration": 17_000,
         });
         assert_eq!(line, expected);
     }

@@ -70,6 +70,15 @@ labels! {
         /// Any other error.
         Other = "other",
     }
+    /// Fate of a span of a trace.
+    SpanOutcome {
+        /// The collector took the span.
+        Exported = "exported",
+        /// The queue was full.
+        Dropped = "dropped",
+        /// The collector did not take the span.
+        Failed = "failed",
+    }
     /// Reason why a read from the lake failed.
     LakeFault {
         /// No such object.

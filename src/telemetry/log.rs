@@ -1,6 +1,11 @@
 //! Set-up of the log: buffered lines on standard error, and audit lines optionally in a separate file.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tracing::Metadata;
 use tracing_subscriber::{
@@ -14,6 +19,7 @@ use super::{
     access_log,
     ecs::EcsFormat,
     line_buffer::{LineBuffer, LogSink},
+    log_filter::LogFilter,
 };
 use crate::config::{LogConfig, LogFormat};
 
@@ -27,6 +33,9 @@ const QUIET_DEPENDENCIES: [&str; 1] = ["fred"];
 
 /// Time for which lines are buffered.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Filter of the running log; empty until the log is started.
+static FILTER: OnceLock<LogFilter> = OnceLock::new();
 
 /// Error while setting up the log.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +78,58 @@ impl Drop for Log {
 /// # Errors
 /// [`LogError`] if the level is not valid, the audit log cannot be written, or the log was started before.
 pub fn start_log(config: &LogConfig) -> Result<Log, LogError> {
+    let filter = LogFilter::new(filter(config)?);
+    let stderr = Arc::new(LineBuffer::new(LogSink::Stderr));
+    let mut buffers = vec![Arc::clone(&stderr)];
+    let colors = io::IsTerminal::is_terminal(&io::stderr());
+    let started = if let Some(path) = &config.audit {
+        let is_audit = |metadata: &Metadata<'_>| metadata.target() == AUDIT;
+        let sink = LogSink::File(path.clone());
+        sink.write(b"").map_err(|source| LogError::Audit { path: path.clone(), source })?;
+        let file = Arc::new(LineBuffer::new(sink));
+        // Each layer has its own filter. A line is enabled if any of the filters enables it.
+        let audit =
+            layer(config.format, false, &file).with_filter(LevelFilter::INFO.and(filter_fn(is_audit)));
+        let not_audit = filter.clone().and(filter_fn(move |metadata| !is_audit(metadata)));
+        let rest = layer(config.format, colors, &stderr).with_filter(not_audit);
+        buffers.push(file);
+        tracing_subscriber::registry().with(vec![rest.boxed(), audit.boxed()]).try_init()
+    } else {
+        let all = layer(config.format, colors, &stderr).with_filter(filter.clone());
+        tracing_subscriber::registry().with(all).try_init()
+    };
+    started.map_err(|_| LogError::Twice)?;
+    access_log::start(&stderr, config);
+    // The log is started once.
+    let _ = FILTER.set(filter);
+    let log = Log(buffers.clone());
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(FLUSH_INTERVAL);
+            for buffer in &buffers {
+                buffer.write_out();
+            }
+        }
+    });
+    Ok(log)
+}
+
+/// Changes level, filter and share of requests of the running log to those of `config`. Other settings need a
+/// restart.
+///
+/// # Errors
+/// [`LogError::Level`]; then nothing changes.
+pub fn reload_log(config: &LogConfig) -> Result<(), LogError> {
+    let found = filter(config)?;
+    if let Some(filter) = FILTER.get() {
+        filter.replace(found);
+    }
+    access_log::set_share(config.requests);
+    Ok(())
+}
+
+/// Returns the filter of `config`.
+fn filter(config: &LogConfig) -> Result<EnvFilter, LogError> {
     let invalid = |source| LogError::Level { level: config.level.clone(), source };
     let mut filter = EnvFilter::try_new(&config.level).map_err(invalid)?;
     // Audit lines are logged whatever the level, unless the filter names their target.
@@ -81,36 +142,7 @@ pub fn start_log(config: &LogConfig) -> Result<Log, LogError> {
             filter = filter.add_directive(format!("{dependency}=error").parse().map_err(invalid)?);
         }
     }
-    let stderr = Arc::new(LineBuffer::new(LogSink::Stderr));
-    let mut buffers = vec![Arc::clone(&stderr)];
-    let colors = io::IsTerminal::is_terminal(&io::stderr());
-    let started = if let Some(path) = &config.audit {
-        let is_audit = |metadata: &Metadata<'_>| metadata.target() == AUDIT;
-        let sink = LogSink::File(path.clone());
-        sink.write(b"").map_err(|source| LogError::Audit { path: path.clone(), source })?;
-        let file = Arc::new(LineBuffer::new(sink));
-        // Each layer has its own filter. A line is enabled if any of the filters enables it.
-        let audit =
-            layer(config.format, false, &file).with_filter(LevelFilter::INFO.and(filter_fn(is_audit)));
-        let not_audit = filter.and(filter_fn(move |metadata| !is_audit(metadata)));
-        let rest = layer(config.format, colors, &stderr).with_filter(not_audit);
-        buffers.push(file);
-        tracing_subscriber::registry().with(vec![rest.boxed(), audit.boxed()]).try_init()
-    } else {
-        tracing_subscriber::registry().with(layer(config.format, colors, &stderr)).with(filter).try_init()
-    };
-    started.map_err(|_| LogError::Twice)?;
-    access_log::start(&stderr, config);
-    let log = Log(buffers.clone());
-    std::thread::spawn(move || {
-        loop {
-            std::thread::sleep(FLUSH_INTERVAL);
-            for buffer in &buffers {
-                buffer.write_out();
-            }
-        }
-    });
-    Ok(log)
+    Ok(filter)
 }
 
 /// Returns a layer that writes lines in the configured format.

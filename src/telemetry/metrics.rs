@@ -7,7 +7,9 @@ use prometheus::{
 
 use super::{
     known::{KnownCounters, KnownGauges, OptionalGauge},
-    labels::{CacheName, ExportOutcome, FallbackReason, KnownLabel, LakeFault, PollOutcome, ShedReason},
+    labels::{
+        CacheName, ExportOutcome, FallbackReason, KnownLabel, LakeFault, PollOutcome, ShedReason, SpanOutcome,
+    },
 };
 
 /// Upper bounds of the histogram buckets in seconds: 1 µs to 10 s. Answers over HTTP take longer than the
@@ -177,6 +179,9 @@ metrics! {
     last_good_build: OptionalGauge = "last_good_build_timestamp_seconds" [];
     /// Whether the last build failed: 1 or 0. Absent while unknown.
     last_build_failed: OptionalGauge = "last_build_failed" [];
+    /// Number of spans of traces by outcome: exported, dropped (too many wait for the collector) or failed
+    /// (the collector did not take the span).
+    trace_spans: KnownCounters<SpanOutcome> = "trace_spans_total" ["outcome"];
     /// Version and Cargo features of the program; the value is 1.
     build_info: IntGaugeVec = "build_info" ["version", "features"];
 }

@@ -25,7 +25,7 @@ WITH edges AS (
     FROM rfm_edges
 ),
 scored AS (
-    SELECT v.customer_id, v.recency_days, v.frequency, v.monetary, v.has_returns,
+    SELECT v.customer_id, v.last_purchase_at, v.frequency, v.monetary, v.has_returns,
         CASE WHEN v.frequency > 0 THEN
             5 - CAST(v.recency_days > e.r1 AS INT) - CAST(v.recency_days > e.r2 AS INT)
               - CAST(v.recency_days > e.r3 AS INT) - CAST(v.recency_days > e.r4 AS INT)
@@ -42,7 +42,7 @@ scored AS (
 )
 SELECT
     customer_id,
-    recency_days,
+    days_since(last_purchase_at) AS recency_days,
     frequency,
     monetary,
     CAST(r AS INT) AS r_score,

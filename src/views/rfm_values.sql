@@ -12,7 +12,8 @@ returned AS (
 )
 SELECT
     c.customer_id,
-    (CAST($as_of AS BIGINT) - CAST(b.last_at AS BIGINT)) / 86400000000 AS recency_days,
+    b.last_at AS last_purchase_at,
+    days_since(b.last_at) AS recency_days,
     coalesce(b.frequency, 0) AS frequency,
     CAST(coalesce(b.revenue, 0) - coalesce(r.amount, 0) AS DECIMAL(38, 4)) AS monetary,
     r.amount IS NOT NULL AS has_returns

@@ -24,7 +24,8 @@ async fn cors_allows_configured_origins_only() {
         (preflight.status, preflight.header("access-control-allow-origin")),
         (204, "https://a.example")
     );
-    assert!(preflight.header("access-control-allow-headers").contains("x-api-key"));
+    let headers = preflight.header("access-control-allow-headers");
+    assert!(headers.contains("x-api-key") && headers.contains("traceparent"), "{headers}");
     let read = ask(reqwest::Method::GET, "https://a.example", false).await;
     assert_eq!((read.status, read.header("access-control-allow-origin")), (200, "https://a.example"));
     assert!(read.headers.get_all("vary").iter().any(|vary| vary == "origin"));

@@ -1,13 +1,17 @@
 //! Snapshots of earlier formats stay readable: a committed snapshot gives the responses of the version that
 //! built the snapshot.
 //!
-//! `tests/fixtures/snapshot-format-1` is a folder lake without raw data. Larder 0.1.0 (commit c947040) built
-//! the snapshot with `larder build` from a hundred generated transactions of ten customers, a file of
-//! customer attributes with a personal column, a view with a personal column, and a named audience.
-//! `responses.json` holds responses of the same version. Never write these files again: they stand for the
-//! lakes of all installations with format 1. A new format gets a fixture of its own.
+//! `tests/fixtures/snapshot-format-1` and `-2` are folder lakes without raw data. Larder 0.1.0 (commits
+//! c947040 and ee9a6de) built the snapshots with `larder build` from a hundred generated transactions of ten
+//! customers, a file of customer attributes with a personal column, a view with a personal column, and a
+//! named audience. The view of format 2 also counts days. `responses.json` holds responses of the same
+//! version. Never write these files again: they stand for the lakes of all installations with their format.
+//! A new format gets a fixture of its own.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -40,14 +44,15 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn fixture() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/snapshot-format-1"))
+fn fixture(format: u32) -> PathBuf {
+    let fixtures = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"));
+    fixtures.join(format!("snapshot-format-{format}"))
 }
 
-/// Returns a shop without Tair whose lake is a copy of the fixture.
-fn shop() -> Shop {
+/// Returns a shop without Tair whose lake is a copy of the fixture of `format`.
+fn shop(format: u32) -> Shop {
     let shop = Shop::new("");
-    copy(&fixture().join("lake"), &shop.path().join("lake"));
+    copy(&fixture(format).join("lake"), &shop.path().join("lake"));
     shop
 }
 
@@ -70,13 +75,13 @@ fn assert_contains(actual: &Value, expected: &Value, at: &str) {
     }
 }
 
-#[tokio::test]
-async fn snapshot_of_format_1_is_served_as_when_it_was_built() {
-    let shop = shop();
+/// Checks that the snapshot of `format` gives the recorded responses.
+async fn assert_served_as_when_built(format: u32) {
+    let shop = shop(format);
     let program = Program::start(shop.command(&["serve", "--listen", "127.0.0.1:0"]));
     let client = reqwest::Client::new();
     let cases: Vec<Case> =
-        serde_json::from_slice(&fs::read(fixture().join("responses.json")).unwrap()).unwrap();
+        serde_json::from_slice(&fs::read(fixture(format).join("responses.json")).unwrap()).unwrap();
     assert!(cases.len() >= 13, "{}", cases.len());
     for case in cases {
         let method = reqwest::Method::from_bytes(case.method.as_bytes()).unwrap();
@@ -91,14 +96,29 @@ async fn snapshot_of_format_1_is_served_as_when_it_was_built() {
 }
 
 #[tokio::test]
+async fn snapshot_of_format_1_is_served_as_when_it_was_built() {
+    assert_served_as_when_built(1).await;
+}
+
+#[tokio::test]
+async fn snapshot_of_format_2_is_served_as_when_it_was_built() {
+    assert_served_as_when_built(2).await;
+}
+
+#[test]
+fn the_current_format_has_a_fixture() {
+    assert!(fixture(larder::snapshot::FORMAT).join("responses.json").exists());
+}
+
+#[tokio::test]
 async fn snapshot_of_a_newer_format_is_refused_by_name() {
-    let shop = shop();
+    let shop = shop(1);
     let id = "20250604T100000Z-36e4bb00";
     let manifest = shop.path().join(format!("lake/snapshots/{id}/manifest.json"));
     let text = fs::read_to_string(&manifest).unwrap();
     let newer = larder::snapshot::FORMAT + 1;
     fs::write(&manifest, text.replacen("\"format\": 1,", &format!("\"format\": {newer},"), 1)).unwrap();
-    let refusal = format!("{id}/manifest.json has format {newer}");
+    let refusal = format!("{id}/manifest.json has format {newer}, this version reads the formats 1 to");
 
     let evaluate = shop.larder(&["evaluate"]);
     let error = String::from_utf8_lossy(&evaluate.stderr).into_owned();

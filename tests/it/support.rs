@@ -3,6 +3,7 @@
 pub(crate) mod bucket;
 pub(crate) mod callers;
 pub(crate) mod chromium;
+pub(crate) mod collector;
 pub(crate) mod dice;
 pub(crate) mod large;
 pub(crate) mod lists;

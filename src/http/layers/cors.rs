@@ -7,7 +7,11 @@ use std::time::Duration;
 use axum::http::{HeaderValue, Method, Request, header, request::Parts};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::{gate::API_KEY, request_id::REQUEST_ID};
+use super::{
+    gate::API_KEY,
+    request_id::REQUEST_ID,
+    request_span::{TRACEPARENT, TRACESTATE},
+};
 use crate::config::Origin;
 
 /// Time for which a browser may keep the answer to a preflight request.
@@ -38,6 +42,8 @@ impl Cors {
                 header::CONTENT_TYPE,
                 header::IF_NONE_MATCH,
                 REQUEST_ID,
+                TRACEPARENT,
+                TRACESTATE,
             ])
             .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID])
             .max_age(MAX_AGE);

@@ -1,7 +1,7 @@
 //! The gate: finds the caller of a request by its API key, and checks the scope, the expiry and the rate
 //! limit.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
+use std::{borrow::Cow, collections::HashMap, num::NonZeroU32, sync::Arc, time::Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -27,6 +27,8 @@ type KeyDigest = [u8; 32];
 #[derive(Debug)]
 pub(crate) struct Gate {
     callers: ArcSwap<Callers>,
+    /// Scopes of callers without a key; `None` if there are no such callers.
+    anonymous: Option<&'static [Scope]>,
 }
 
 /// All callers.
@@ -36,6 +38,8 @@ pub(crate) struct Callers {
     keys: HashMap<[u8; 8], Vec<KeyHolder>>,
     /// Callers without a key, where the configuration allows them.
     anonymous: Option<Access>,
+    /// Rate limit of callers without a key.
+    anonymous_rate: Option<NonZeroU32>,
 }
 
 /// A configured key and the access that it gives.
@@ -48,17 +52,34 @@ struct KeyHolder {
 
 impl Gate {
     pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
-        let scopes = if config.http.anonymous {
+        let anonymous = if config.http.anonymous {
             Some(&[Scope::Features, Scope::Metrics][..])
         } else if config.keys.is_empty() && config.http.listen.ip().is_loopback() {
             Some(&Scope::ALL[..])
         } else {
             None
         };
-        let rate = config.http.anonymous_rate;
-        let anonymous = scopes.map(|scopes| Access::anonymous(scopes, rate, metrics));
-        let none = Callers { keys: HashMap::new(), anonymous };
-        Self { callers: ArcSwap::from_pointee(none.with_keys(&config.keys, metrics)) }
+        let none = Callers { keys: HashMap::new(), anonymous: None, anonymous_rate: None };
+        let callers = ArcSwap::from_pointee(none.with_keys(&config.keys, metrics));
+        let gate = Self { callers, anonymous };
+        gate.replace_anonymous(config.http.anonymous_rate, metrics);
+        gate
+    }
+
+    fn replace_anonymous(&self, rate: Option<NonZeroU32>, metrics: &Metrics) {
+        let anonymous = self.anonymous.map(|scopes| Access::anonymous(scopes, rate, metrics));
+        self.callers.rcu(|callers| Callers {
+            keys: callers.keys.clone(),
+            anonymous: anonymous.clone(),
+            anonymous_rate: rate,
+        });
+    }
+
+    /// Changes the rate limit of callers without a key, unless it is the same.
+    pub(super) fn set_anonymous_rate(&self, rate: Option<NonZeroU32>, metrics: &Metrics) {
+        if self.callers.load().anonymous_rate != rate {
+            self.replace_anonymous(rate, metrics);
+        }
     }
 
     /// Returns the callers of this moment.
@@ -71,11 +92,10 @@ impl Gate {
     /// Returns `false` and changes nothing if keys become none or none become keys: either decides what
     /// callers without a key may do, which only a restart changes.
     pub(crate) fn replace_keys(&self, keys: &[KeyConfig], metrics: &Metrics) -> bool {
-        let callers = self.callers.load();
-        if callers.keys.is_empty() != keys.is_empty() {
+        if self.callers.load().has_keys() == keys.is_empty() {
             return false;
         }
-        self.callers.store(Arc::new(callers.with_keys(keys, metrics)));
+        self.callers.rcu(|callers| callers.with_keys(keys, metrics));
         true
     }
 }
@@ -95,7 +115,8 @@ impl Callers {
                 access: Access::of_key(config, metrics),
             }));
         }
-        Self { keys: holders, anonymous: self.anonymous.clone() }
+        let Self { anonymous, anonymous_rate, .. } = self;
+        Self { keys: holders, anonymous: anonymous.clone(), anonymous_rate: *anonymous_rate }
     }
 
     /// Whether answers may depend on the caller's key.

@@ -1,4 +1,4 @@
-//! The life of a request: request id, route, deadline, panics, metrics, access log and audit log.
+//! The life of a request: request id, route, trace, deadline, panics, metrics, access log and audit log.
 //!
 //! This outermost layer is one function in front of the router. As layers inside the router the same duties
 //! cost an allocation and a clone each per request.
@@ -18,7 +18,9 @@ use futures::FutureExt;
 use hyper::body::Incoming;
 use tower::{Layer, Service, service_fn};
 
-use super::{Layers, Peer, compression::compressed, gate::Admission, request_id::REQUEST_ID};
+use super::{
+    Layers, Peer, compression::compressed, gate::Admission, request_id::REQUEST_ID, request_span::RequestSpan,
+};
 use crate::{
     http::{
         App,
@@ -47,6 +49,7 @@ pub(crate) async fn respond(
     let id = layers.request_ids.of(request.headers());
     let method = request.method().clone();
     let route = app.routes.find(request.uri().path());
+    let span = RequestSpan::start(&method, request.headers(), route);
     let open = OpenRequest::new(app);
     let cors = layers.cors.as_ref();
     let is_preflight = cors.is_some_and(|cors| cors.is_preflight(&request));
@@ -60,19 +63,21 @@ pub(crate) async fn respond(
     let cors = cors.and_then(|cors| cors.layer(&request));
     let compresses =
         app.config.compression && !route.is_stored && request.headers().contains_key(header::ACCEPT_ENCODING);
-    let mut response = if cors.is_none() && !compresses {
+    let mut response = if cors.is_none() && !compresses && !span.is_recorded() {
         dispatch_in_time(app, router, arrival, refusal, request).await
     } else {
-        let handler =
+        let mut handler =
             service_fn(|request| dispatch_in_time(app, router, arrival, refusal.take(), request).map(Ok));
-        // In boxes, so that the future of a request without these layers is small: it is moved once.
-        let Ok::<_, Infallible>(response) = match cors {
-            Some(cors) if compresses => {
-                Box::pin(compressed(cors.layer(handler), request, &layers.bodies)).await
+        // In a box, so that the future of a request without these layers is small: it is moved once.
+        let layered = Box::pin(async move {
+            match cors {
+                Some(cors) if compresses => compressed(cors.layer(handler), request, &layers.bodies).await,
+                Some(cors) => cors.layer(handler).call(request).await,
+                None if compresses => compressed(handler, request, &layers.bodies).await,
+                None => handler.call(request).await,
             }
-            Some(cors) => Box::pin(cors.layer(handler).call(request)).await,
-            None => Box::pin(compressed(handler, request, &layers.bodies)).await,
-        };
+        });
+        let Ok::<_, Infallible>(response) = span.around(layered).await;
         response
     };
     drop(open);
@@ -89,9 +94,11 @@ pub(crate) async fn respond(
         route: &route.template,
         status: response.status().as_u16(),
         key: access.and_then(Access::key),
+        trace_id: span.trace_id(),
         micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     };
     answered.log();
+    span.end(response.status());
     if response.status() == StatusCode::UNAUTHORIZED {
         layers.throttle.log(&peer.client, |suppressed| {
             tracing::warn!(client = %peer.client, route = route.template, suppressed, "unauthorized request");
@@ -144,7 +151,7 @@ async fn dispatch_in_time(
         }
         // Must not poll the handling again: it may have yielded to other requests.
         if timer.is_none() {
-            timer.set(Some(tokio::time::sleep_until((arrival.at + app.config.timeout).into())));
+            timer.set(Some(tokio::time::sleep_until((arrival.at + app.live.load().timeout).into())));
         }
         timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(context).map(Err))
     });
@@ -153,7 +160,7 @@ async fn dispatch_in_time(
         Ok(Ok(response)) => response,
         Ok(Err(cause)) => problem::panicked(cause.as_ref()),
         Err(()) => {
-            let limit = app.config.timeout.as_millis();
+            let limit = app.live.load().timeout.as_millis();
             Problem::timeout(format!("the request took longer than {limit} ms")).into_response()
         }
     }
@@ -221,7 +228,8 @@ async fn answer_in_turns(
         // A slow body takes no place from requests that are complete.
         drop(place);
         let hold = |bytes| memory.hold(bytes).inspect_err(|_| shed(ShedReason::Bodies));
-        let received = ReceivedBody::receive(&parts.headers, body, app.config.body_limit, hold).await;
+        let limit = app.live.load().body_limit;
+        let received = ReceivedBody::receive(&parts.headers, body, limit, hold).await;
         parts.extensions.insert(received);
         place = enter()?;
         Body::empty()

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::memory_watch::MemoryWatch;
-use crate::snapshot::Stage;
+use crate::{snapshot::Stage, telemetry::Span};
 
 /// Measurements of the stages of a build.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl StageClock {
         Self { since: Instant::now(), written: written_bytes(), memory, stages: Vec::new() }
     }
 
-    /// Ends the current stage, which produced `rows`, and names it.
+    /// Ends the current stage, which produced `rows`, and names it, also in the trace of the build.
     pub(super) fn lap(&mut self, name: &str, rows: Option<u64>) {
         let seconds = self.since.elapsed().as_secs_f64();
         let written = written_bytes();
@@ -32,6 +32,7 @@ impl StageClock {
             written_bytes: written.zip(self.written).map(|(now, before)| now.saturating_sub(before)),
             peak_memory_bytes: self.memory.take_peak(),
         };
+        Span::record(name, self.since);
         (self.since, self.written) = (Instant::now(), written);
         let (written, memory) = (stage.written_bytes, stage.peak_memory_bytes);
         tracing::debug!(stage = name, seconds, rows, written, memory, "build stage finished");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Build;
 use crate::{
     pipeline::error::BuildError,
-    snapshot::{self, Forgotten, Manifest, SnapshotError, Warning, reader::SnapshotReader},
+    snapshot::{self, Forgotten, Manifest, SnapshotError, Warning, reader::SnapshotReader, staged},
 };
 
 impl Build<'_> {
@@ -22,6 +22,10 @@ impl Build<'_> {
         loop {
             match forgotten.refreshed(self.lakes.raw).await {
                 Ok(Some(newer)) => {
+                    let unstaged = staged::remove_holding(self.lakes.raw, newer.ids()).await;
+                    if let Err(error) = unstaged {
+                        return self.give_up(&manifest, error).await;
+                    }
                     let clean = match self.without(&manifest, &newer).await {
                         Ok(clean) => clean,
                         Err(error) => return self.give_up(&manifest, error).await,

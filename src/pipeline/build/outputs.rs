@@ -8,7 +8,7 @@ use crate::{
     pipeline::{
         churn,
         parts::ServedView,
-        past::Spilled,
+        past::StagedRuns,
         query::Session,
         raw::{RawError, Table},
         recommend,
@@ -22,7 +22,7 @@ use crate::{
 /// Tables that the views read, and the fates of the raw lines that they were derived from.
 #[derive(Debug)]
 pub(super) struct StagedTables {
-    pub(super) spilled: Arc<Spilled>,
+    pub(super) staged: Arc<StagedRuns>,
     /// One file per partition.
     pub(super) files: BTreeMap<&'static str, Vec<StagedFile>>,
     pub(super) counts: BTreeMap<String, TableCounts>,

@@ -7,7 +7,7 @@ use crate::{
     pipeline::{
         parquet_files,
         raw::{RawError, files::RawFile},
-        staging::Scratch,
+        staging::{Scratch, sorted_run},
     },
     views::{self, ViewDefinition, ViewFileError},
 };
@@ -25,7 +25,8 @@ pub(super) fn partitions(files: &[RawFile]) -> usize {
     let uncompressed =
         |file: &RawFile| if file.kind.is_compressed() { file.bytes.saturating_mul(8) } else { file.bytes };
     let bytes: u64 = files.iter().map(uncompressed).sum();
-    usize::try_from(bytes / PARTITION_BYTES).unwrap_or(usize::MAX).clamp(4, 256).next_power_of_two()
+    let most = 1 << sorted_run::BUCKET_BITS;
+    usize::try_from(bytes / PARTITION_BYTES).unwrap_or(usize::MAX).clamp(4, most).next_power_of_two()
 }
 
 /// Returns the number of threads of a build.

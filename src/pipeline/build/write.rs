@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use chrono::{DateTime, Utc};
+
 use super::{Build, clock::StageClock, manifest::WrittenSnapshot, outputs::Computed};
 use crate::{
     config::LakeConfig,
@@ -109,7 +111,7 @@ impl Build<'_> {
         snapshot.views.push(memberships.feature_view(self.config));
         views.push(memberships);
         let staged: Vec<ViewFiles> = views.into_iter().map(|view| view.files).collect();
-        let input = self.parts(target, &ids, &snapshot.views, &staged);
+        let input = self.parts(target, as_of, &ids, &snapshot.views, &staged);
         let WrittenParts { mut files, warnings, null_shares } = parts::write(input, self.progress).await?;
         files.append(&mut snapshot.files);
         (snapshot.files, snapshot.null_shares) = (files, null_shares);
@@ -126,12 +128,14 @@ impl Build<'_> {
     fn parts<'a>(
         &'a self,
         target: SnapshotTarget<'a>,
+        as_of: DateTime<Utc>,
         ids: &'a Arc<PackedTexts>,
         views: &'a [FeatureView],
         staged: &'a [ViewFiles],
     ) -> PartsInput<'a> {
         let (forgotten, threads, memory) = (&self.forgotten, self.threads, self.config.build.memory);
-        PartsInput { target, ids, views, staged, forgotten, with_rows: true, threads, memory }
+        let as_of = as_of.timestamp_micros();
+        PartsInput { target, ids, views, staged, forgotten, as_of, with_rows: true, threads, memory }
     }
 
     /// Evaluates the named audiences and writes their rankings. `base` describes the snapshot so far. The
@@ -160,7 +164,7 @@ impl Build<'_> {
             .map(|(reduced, view)| (reduced, view.files.clone()))
             .unzip();
         let draft = SnapshotTarget { lake: &lake, id: target.id };
-        let input = PartsInput { with_rows: false, ..self.parts(draft, ids, &reduced, &staged) };
+        let input = PartsInput { with_rows: false, ..self.parts(draft, base.as_of, ids, &reduced, &staged) };
         // The figures of the views are those of the parts of the snapshot.
         let WrittenParts { files, .. } = parts::write(input, &Progress::default()).await?;
         let columns = Manifest { files, ..base.clone() };

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array},
+    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array},
     buffer::NullBuffer,
     compute::{concat_batches, take},
-    datatypes::SchemaRef,
+    datatypes::{Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
 };
 
 use crate::{
     feature::FeatureView,
     pipeline::{
+        days_since,
+        error::ViewError,
         raw::RawError,
         staging::staging,
         view_files::{CustomerRange, ViewFiles},
@@ -19,29 +21,69 @@ use crate::{
     snapshot::{Forgotten, Warning},
 };
 
+/// The values of a view for some customers. Customers without a row in the view have nulls.
+#[derive(Debug)]
+pub(super) struct ViewChunk {
+    /// A column for each feature.
+    pub(super) features: Vec<ArrayRef>,
+    /// The columns as rows store them, with instants in place of day counts.
+    pub(super) stored: Vec<ArrayRef>,
+    /// Which customers have a row.
+    pub(super) present: NullBuffer,
+}
+
 /// A view and the columns of it that are written.
 pub(super) struct ViewSource {
     pub(super) name: String,
-    /// Schema of the columns; the first one is the id.
+    /// The id and the features.
     pub(super) schema: SchemaRef,
+    /// All columns that are read: the id, the features, and the times of day counts.
+    read: SchemaRef,
     files: ViewFiles,
-    /// Indexes of the columns in the files.
+    /// Indexes in the files of the columns that are read.
     columns: Vec<usize>,
 }
 
 impl ViewSource {
-    /// Selects the features of `view` from its staged rows.
+    /// Selects the features of `view` from its staged rows, with the times of day counts.
     pub(super) fn new(view: &FeatureView, files: &ViewFiles) -> Result<Self, RawError> {
-        let is_wanted = |name: &str| view.features.iter().any(|feature| feature.name == name);
+        let is_wanted = |name: &str| {
+            let name = days_since::feature_of(name).unwrap_or(name);
+            view.features.iter().any(|feature| feature.name == name)
+        };
         let fields = files.schema.fields().iter().enumerate();
         let columns: Vec<usize> =
             fields.filter(|(at, field)| *at == 0 || is_wanted(field.name())).map(|(at, _)| at).collect();
-        let schema = files.schema.project(&columns).map_err(|error| staging(view.name.as_ref(), error))?;
-        Ok(Self { name: view.name.clone(), schema: Arc::new(schema), files: files.clone(), columns })
+        let read = files.schema.project(&columns).map_err(|error| staging(view.name.as_ref(), error))?;
+        let served = read.fields().iter().filter(|field| days_since::feature_of(field.name()).is_none());
+        let schema = Arc::new(Schema::new(served.cloned().collect::<Vec<_>>()));
+        Ok(Self { name: view.name.clone(), schema, read: Arc::new(read), files: files.clone(), columns })
     }
 
     pub(super) fn has_features(&self) -> bool {
-        self.columns.len() > 1
+        self.schema.fields().len() > 1
+    }
+
+    /// Checks that the days of the feature `name` are those from `times` to `as_of`. They are not if the two
+    /// columns were computed from an expression that has another value each time, such as `random()`.
+    fn check_days(
+        &self,
+        name: &str,
+        days: &ArrayRef,
+        times: &ArrayRef,
+        ids: &StringArray,
+        as_of: i64,
+    ) -> Result<(), ViewError> {
+        let derived = days_since::count_days(times, as_of).map_err(|error| self.failed(error))?;
+        let (days, derived) = (days.as_primitive::<Int64Type>(), derived.as_primitive::<Int64Type>());
+        let differing = || (0..ids.len()).filter(|row| is_different(days, derived, *row));
+        let Some(first) = differing().next() else { return Ok(()) };
+        Err(ViewError::DaysSince {
+            view: self.name.clone(),
+            column: name.to_owned(),
+            customers: differing().count(),
+            id: ids.value(first).to_owned(),
+        })
     }
 
     /// Returns the error of an operation on the rows.
@@ -71,18 +113,19 @@ impl<'a> PartView<'a> {
         forgotten: &'a Forgotten,
     ) -> Result<Self, RawError> {
         let batches = source.files.read(range, &source.columns)?;
-        let rows = concat_batches(&source.schema, &batches).map_err(|error| source.failed(error))?;
+        let rows = concat_batches(&source.read, &batches).map_err(|error| source.failed(error))?;
         let ids = rows.column(0).as_string::<i32>();
         let mut order: Vec<u32> = (0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX)).collect();
         // The sort finds the sorted run of each file and merges them.
         order.sort_by(|a, b| ids.value(*a as usize).cmp(ids.value(*b as usize)));
-        let figures = ViewFigures { nulls: vec![0; source.columns.len() - 1], ..ViewFigures::default() };
+        let figures =
+            ViewFigures { nulls: vec![0; source.schema.fields().len() - 1], ..ViewFigures::default() };
         Ok(Self { source, rows, order, at: 0, figures, forgotten })
     }
 
-    /// Returns the view's columns for exactly `ids`, and which of them have a row. Each call passes later
-    /// ids.
-    pub(super) fn align(&mut self, ids: &StringArray) -> Result<(Vec<ArrayRef>, NullBuffer), RawError> {
+    /// Returns the view's values for exactly `ids`. Day counts are checked against their times and `as_of`.
+    /// Each call passes later ids.
+    pub(super) fn align(&mut self, ids: &StringArray, as_of: i64) -> Result<ViewChunk, ViewError> {
         let rows = self.rows.clone();
         let found = rows.column(0).as_string::<i32>();
         let mut indexes = Vec::with_capacity(ids.len());
@@ -102,15 +145,25 @@ impl<'a> PartView<'a> {
         }
         let present = indexes.iter().map(Option::is_some).collect::<NullBuffer>();
         let taken = UInt32Array::from(indexes);
-        let features: Vec<ArrayRef> = rows.columns()[1..]
+        let mut features: Vec<ArrayRef> = rows.columns()[1..]
             .iter()
             .map(|column| take(column, &taken, None))
             .collect::<Result<_, _>>()
             .map_err(|error| self.source.failed(error))?;
+        let source = self.source;
+        let times = features.split_off(source.schema.fields().len() - 1);
         for (nulls, feature) in self.figures.nulls.iter_mut().zip(&features) {
             *nulls += feature.null_count() as u64;
         }
-        Ok((features, present))
+        let mut stored = features.clone();
+        for (times, column) in times.iter().zip(&source.read.fields()[source.schema.fields().len()..]) {
+            let Some(name) = days_since::feature_of(column.name()) else { continue };
+            let place = source.schema.index_of(name).map_err(|error| source.failed(error))? - 1;
+            source.check_days(name, &features[place], times, ids, as_of)?;
+            stored[place] =
+                Arc::new(times.as_primitive::<TimestampMicrosecondType>().reinterpret_cast::<Int64Type>());
+        }
+        Ok(ViewChunk { features, stored, present })
     }
 
     fn note_unknown(&mut self, id: &str) {
@@ -129,6 +182,12 @@ impl<'a> PartView<'a> {
         }
         self.figures
     }
+}
+
+/// Checks whether the values at `row` differ.
+fn is_different(days: &Int64Array, derived: &Int64Array, row: usize) -> bool {
+    let value = |of: &Int64Array| of.is_valid(row).then(|| of.value(row));
+    value(days) != value(derived)
 }
 
 /// Figures of the rows of a view.

@@ -60,6 +60,9 @@ pub(crate) struct ExtraField<'a> {
     pub(crate) declared: Option<RawType>,
 }
 
+/// End of the cause of lines whose time is after the limit for events, which moves with the clock.
+pub(crate) const AFTER_NEWEST: &str = ", the limit of [raw] newest";
+
 /// Reason why a line is bad: the cause, by which lines are counted, and a description of the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LineError {
@@ -307,7 +310,7 @@ impl TableSpec {
                 let cause = if limit == self.times.oldest {
                     format!("a time before {shown}, the limit of [raw] oldest")
                 } else {
-                    format!("a time after {shown}, the limit of [raw] newest")
+                    format!("a time after {shown}{AFTER_NEWEST}")
                 };
                 (cause, format!("found the year {year}"))
             }

@@ -46,6 +46,11 @@ pub struct RawFile {
     pub(crate) folder_columns: Vec<(String, String)>,
     /// The file as a part of a Delta table.
     pub(crate) delta: Option<Arc<DeltaFile>>,
+    /// Entity tag and modification time of the object, which change with the content. `None` for a file of a
+    /// Delta table, whose log decides which of the lines are valid.
+    pub(crate) version: Option<String>,
+    /// SHA-256 of the content, if it is known.
+    pub(crate) sha256: Option<String>,
 }
 
 impl RawFile {
@@ -56,7 +61,8 @@ impl RawFile {
     pub fn new(table: Table, lake: Lake, path: Path, shown: String, bytes: u64) -> Result<Self, RawError> {
         let kind = FileKind::of(path.filename().unwrap_or_default());
         let Some(kind) = kind else { return Err(RawError::Format { file: shown }) };
-        Ok(Self { table, shown, bytes, lake, path, kind, folder_columns: Vec::new(), delta: None })
+        let (folder_columns, delta, version, sha256) = (Vec::new(), None, None, None);
+        Ok(Self { table, shown, bytes, lake, path, kind, folder_columns, delta, version, sha256 })
     }
 
     /// Opens the file for blocking reads. `progress` counts the bytes read. Must be called on a blocking
@@ -80,8 +86,16 @@ impl RawFile {
         Ok(HashingReader { source, hash: Sha256::new(), progress })
     }
 
-    /// Returns the SHA-256 of the file's content.
-    async fn hash(&self) -> Result<String, RawError> {
+    /// Returns the SHA-256 of the file's content, which is read unless it is known.
+    async fn content(&self) -> Result<String, RawError> {
+        match &self.sha256 {
+            Some(sha256) => Ok(sha256.clone()),
+            None => self.hash().await,
+        }
+    }
+
+    /// Reads the file and returns the SHA-256 of the content.
+    pub(crate) async fn hash(&self) -> Result<String, RawError> {
         let mut stream = self.lake.stream(&self.path).await?;
         let mut hash = Sha256::new();
         while let Some(chunk) = stream.next().await {
@@ -206,7 +220,7 @@ pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<R
             Some(file) => vec![Listed::from(file)],
             None => data_and_tables(&store, &path).await?,
         };
-        for Listed { path: location, bytes, delta } in listed {
+        for Listed { path: location, bytes, delta, version } in listed {
             let name = shown(&location);
             let inside = location.prefix_match(&path).into_iter().flatten();
             let inside: Vec<_> = inside.map(|part| part.as_ref().to_owned()).collect();
@@ -220,7 +234,7 @@ pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<R
                 Ok(raw) if delta.is_some() => found.files.push(RawFile { delta, ..raw }),
                 Ok(raw) => {
                     let folder_columns = folder_columns(&raw.path, &path);
-                    found.files.push(RawFile { folder_columns, ..raw });
+                    found.files.push(RawFile { folder_columns, version, ..raw });
                 }
                 Err(error) if is_named => return Err(error),
                 Err(_) => skipped.push(name),
@@ -279,11 +293,14 @@ struct Listed {
     path: Path,
     bytes: u64,
     delta: Option<Arc<DeltaFile>>,
+    version: Option<String>,
 }
 
 impl From<ObjectMeta> for Listed {
     fn from(file: ObjectMeta) -> Self {
-        Self { path: file.location, bytes: file.size, delta: None }
+        let modified = file.last_modified.timestamp_micros();
+        let version = Some(format!("{} {modified}", file.e_tag.unwrap_or_default()));
+        Self { path: file.location, bytes: file.size, delta: None, version }
     }
 }
 
@@ -301,6 +318,7 @@ async fn data_and_tables(lake: &Lake, folder: &Path) -> Result<Vec<Listed>, RawE
             path: file.path.clone(),
             bytes: file.bytes,
             delta: Some(Arc::new(file)),
+            version: None,
         }));
     }
     Ok(listed)
@@ -385,7 +403,7 @@ pub(crate) async fn same_content(files: &[RawFile]) -> Result<BTreeMap<usize, St
     for ((table, _), candidates) in by_size.iter().filter(|(_, candidates)| candidates.len() > 1) {
         let mut by_hash: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for at in candidates {
-            by_hash.entry(files[*at].hash().await?).or_default().push(*at);
+            by_hash.entry(files[*at].content().await?).or_default().push(*at);
         }
         for places in by_hash.values() {
             let read = if *table == Table::Customers { places[places.len() - 1] } else { places[0] };

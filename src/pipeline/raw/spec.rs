@@ -180,6 +180,14 @@ impl TableSpec {
         found.map_or(self, |dialect| &dialect.spec)
     }
 
+    /// Returns a text of all settings that the lines of the file `path` depend on: two specs of equal texts
+    /// read the file alike. Settings that count later are left out, and the limit for events.
+    pub(crate) fn reading(&self, path: &str) -> String {
+        let (dialects, times) = (Vec::new(), TimeRule { newest: 0, ..self.of_file(path).times.clone() });
+        let spec = Self { dialects, times, order_span: 0, free_orders: false, ..self.of_file(path).clone() };
+        format!("{spec:?}")
+    }
+
     /// Returns the specs of all tables.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Raw tables, their columns and the types of their values.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{RawConfig, TableConfig};
 
 /// A raw table.
@@ -74,7 +76,8 @@ impl Table {
 }
 
 /// Type of a column of raw data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum RawType {
     Text,
     Integer,

@@ -1,14 +1,14 @@
-//! Attributes of customers on the way through the spill files: which ones the files have, and how a line
-//! spills them.
+//! Attributes of customers on the way through the staging: which ones the files have, and how a line stages
+//! them.
 //!
-//! A spilled attribute is the number of its name, the length of its text, and the text. Numbers are written
-//! in ASCII characters, so that all attributes of a line together are a text. The threads number the names as
-//! they find them, so nothing may depend on the order of the numbers.
+//! A staged attribute is the number of its name, the length of its text, and the text. Numbers are written
+//! in ASCII characters, so that all attributes of a line together are a text. Each file numbers the names in
+//! the order in which its lines have them; a build numbers the names of all files.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::collections::{BTreeSet, HashMap};
+
+use arrow::array::{Array, StringArray, StringBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::pipeline::raw::{RawType, TableSpec, check::ExtraField, value::trimmed};
 
@@ -17,30 +17,9 @@ const BITS: u32 = 6;
 /// Bit of a character that tells that the number continues.
 const CONTINUES: u8 = 1 << BITS;
 
-/// Numbers of the names of attributes, which all reading threads share.
-#[derive(Debug, Default)]
-pub(crate) struct AttributeNames(Mutex<HashMap<String, usize>>);
-
-impl AttributeNames {
-    /// Returns the number of `name`, the next free one for a new name.
-    fn number(&self, name: &str) -> usize {
-        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = numbers.len();
-        *numbers.entry(name.to_owned()).or_insert(next)
-    }
-
-    /// Returns the names in the order of their numbers.
-    pub(crate) fn in_order(&self) -> Vec<String> {
-        let numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut names: Vec<(usize, &String)> = numbers.iter().map(|(name, number)| (*number, name)).collect();
-        names.sort_unstable();
-        names.into_iter().map(|(_, name)| name.clone()).collect()
-    }
-}
-
 /// Numbers of names, with the name at each place of the last line. Lines of a file usually have the same
 /// columns in the same order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct ByPlace {
     numbers: HashMap<String, usize>,
     places: Vec<(String, usize)>,
@@ -67,40 +46,85 @@ impl ByPlace {
     }
 }
 
-/// Encoder of the attributes of lines, for one reading thread.
-#[derive(Debug)]
+/// Encoder of the attributes of the lines of one file.
+#[derive(Debug, Default)]
 pub(super) struct AttributeEncoder {
-    names: Arc<AttributeNames>,
+    names: Vec<String>,
     numbers: ByPlace,
     encoded: String,
 }
 
 impl AttributeEncoder {
-    pub(super) fn new(names: Arc<AttributeNames>) -> Self {
-        Self { names, numbers: ByPlace::default(), encoded: String::new() }
-    }
-
-    /// Returns the attributes of a line as they are spilled, without those that have no text.
+    /// Returns the attributes of a line as they are staged, without those that have no text.
     pub(super) fn encode(&mut self, extras: &[ExtraField<'_>]) -> &str {
         self.encoded.clear();
         for (place, extra) in extras.iter().enumerate() {
             let text = trimmed(&extra.text);
             if !text.is_empty() {
-                let number = self.numbers.number(place, extra.name, || self.names.number(extra.name));
-                push_number(number, &mut self.encoded);
-                push_number(text.len(), &mut self.encoded);
-                self.encoded.push_str(text);
+                let next = self.names.len();
+                let number = self.numbers.number(place, extra.name, || next);
+                if number == next {
+                    self.names.push(extra.name.to_owned());
+                }
+                push_attribute(number, text, &mut self.encoded);
             }
         }
         &self.encoded
     }
+
+    /// Returns the names in the order of their numbers.
+    pub(super) fn into_names(self) -> Vec<String> {
+        self.names
+    }
 }
 
-/// Attributes of a line in a spill file: the number of the name, and the text.
-#[derive(Debug)]
-pub(super) struct SpilledAttributes<'a>(pub(super) &'a str);
+/// Numbers of the names of attributes in all files.
+#[derive(Debug, Default)]
+pub(super) struct AttributeNames {
+    numbers: HashMap<String, usize>,
+    names: Vec<String>,
+}
 
-impl<'a> Iterator for SpilledAttributes<'a> {
+impl AttributeNames {
+    /// Adds the names of a file, and returns the number of each.
+    pub(super) fn add(&mut self, names: &[String]) -> Vec<usize> {
+        let number = |name: &String| {
+            let next = self.names.len();
+            let number = *self.numbers.entry(name.clone()).or_insert(next);
+            if number == next {
+                self.names.push(name.clone());
+            }
+            number
+        };
+        names.iter().map(number).collect()
+    }
+
+    /// Returns the names in the order of their numbers.
+    pub(super) fn into_names(self) -> Vec<String> {
+        self.names
+    }
+}
+
+/// Returns the staged attributes `texts` of the lines of a file with the numbers that `numbers` gives the
+/// names of the file.
+pub(super) fn renumbered(texts: &StringArray, numbers: &[usize]) -> StringArray {
+    let mut encoded = String::new();
+    let mut all = StringBuilder::with_capacity(texts.len(), texts.value_data().len());
+    for row in 0..texts.len() {
+        encoded.clear();
+        for (name, text) in StagedAttributes(texts.value(row)) {
+            push_attribute(numbers.get(name).copied().unwrap_or(name), text, &mut encoded);
+        }
+        all.append_value(&encoded);
+    }
+    all.finish()
+}
+
+/// Attributes of a staged line: the number of the name, and the text.
+#[derive(Debug)]
+pub(super) struct StagedAttributes<'a>(pub(super) &'a str);
+
+impl<'a> Iterator for StagedAttributes<'a> {
     type Item = (usize, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -110,6 +134,13 @@ impl<'a> Iterator for SpilledAttributes<'a> {
         self.0 = rest;
         Some((name, text))
     }
+}
+
+/// Appends an attribute: the number of its name, the length of the text, and the text.
+fn push_attribute(number: usize, text: &str, out: &mut String) {
+    push_number(number, out);
+    push_number(text.len(), out);
+    out.push_str(text);
 }
 
 /// Appends `number`, the lowest bits first.
@@ -139,9 +170,10 @@ fn take_number(text: &mut &str) -> Option<usize> {
 }
 
 /// Attributes in the order of their first line, with the types of the values.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct SeenAttributes {
     seen: Vec<(String, BTreeSet<RawType>)>,
+    #[serde(skip)]
     numbers: ByPlace,
 }
 
@@ -191,9 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn spilled_attributes_are_read_as_written() {
-        let names = Arc::new(AttributeNames::default());
-        let mut encoders = [0, 1].map(|_| AttributeEncoder::new(Arc::clone(&names)));
+    fn staged_attributes_are_read_as_written() {
         let long = "ü\u{0}\n".repeat(5_000);
         let columns: Vec<String> = (0..200).map(|at| format!("column {at}")).collect();
         let lines: [Vec<ExtraField<'_>>; 3] = [
@@ -201,11 +231,16 @@ mod tests {
             columns.iter().rev().step_by(3).map(|name| field(name, " x ")).collect(),
             vec![field("new", &long), field("column 7", " "), field("column 199", "1")],
         ];
+        let mut encoders = [AttributeEncoder::default(), AttributeEncoder::default()];
+        let encoded: Vec<String> =
+            lines.iter().enumerate().map(|(at, line)| encoders[at % 2].encode(line).to_owned()).collect();
+        let mut all = AttributeNames::default();
+        let numbers = encoders.map(|encoder| all.add(&encoder.into_names()));
+        let names = all.into_names();
         for (at, line) in lines.iter().enumerate() {
-            let encoded = encoders[at % 2].encode(line).to_owned();
-            let names = names.in_order();
+            let staged = renumbered(&StringArray::from(vec![encoded[at].as_str()]), &numbers[at % 2]);
             let found: Vec<(&str, &str)> =
-                SpilledAttributes(&encoded).map(|(name, text)| (names[name].as_str(), text)).collect();
+                StagedAttributes(staged.value(0)).map(|(name, text)| (names[name].as_str(), text)).collect();
             let expected = line.iter().map(|field| (field.name, trimmed(&field.text)));
             assert_eq!(found, expected.filter(|(_, text)| !text.is_empty()).collect::<Vec<_>>());
         }

@@ -1,4 +1,4 @@
-//! Derivation of the tables that views read from the spilled lines of one partition: cut at `as_of`, sorted
+//! Derivation of the tables that views read from the staged lines of one partition: cut at `as_of`, sorted
 //! by customer.
 //!
 //! `transactions` and `interactions` have a row per line, `orders` a row per order, `returns` a row per
@@ -14,7 +14,8 @@ use arrow::{
 
 pub(crate) use super::{MONEY, StagedFile};
 use super::{
-    spill::{INTERACTION_COLUMNS, TRANSACTION_COLUMNS},
+    line_columns::{LineColumns, LineKey},
+    line_schema::{INTERACTION_COLUMNS, TRANSACTION_COLUMNS},
     staging, time_type,
 };
 use crate::pipeline::raw::{
@@ -27,7 +28,6 @@ mod customers;
 mod extras;
 mod orders;
 mod partition;
-mod sort;
 mod tables;
 mod write;
 
@@ -35,7 +35,6 @@ use customers::PartitionCustomers;
 pub(crate) use extras::{ExtraColumn, extra_columns};
 use orders::Orders;
 pub(crate) use partition::PartitionInput;
-use sort::{LineColumns, LineKey};
 pub(crate) use tables::{DerivedTables, Observations, add_counts};
 use write::{BATCH, TableWriter, money_array, quantities, quantity_type};
 
@@ -198,14 +197,14 @@ impl PartitionInput<'_> {
 }
 
 /// Returns the schema of `transactions` as views see the table: with price, amount and `is_purchase`.
-fn transactions_schema(spilled: &Schema, spec: &TableSpec) -> SchemaRef {
+fn transactions_schema(staged: &Schema, spec: &TableSpec) -> SchemaRef {
     let mut fields: Vec<Field> =
-        spilled.fields()[..TRANSACTION_COLUMNS - 2].iter().map(|field| field.as_ref().clone()).collect();
+        staged.fields()[..TRANSACTION_COLUMNS - 2].iter().map(|field| field.as_ref().clone()).collect();
     fields[3] = Field::new("quantity", quantity_type(spec), false);
     // The price of a line with a total and no quantity is unknown.
     fields[4] = Field::new("unit_price", PRICE, true);
     fields.insert(5, Field::new("amount", MONEY, false));
     fields.push(Field::new("is_purchase", DataType::Boolean, false));
-    fields.extend(spilled.fields()[TRANSACTION_COLUMNS..].iter().map(|field| field.as_ref().clone()));
+    fields.extend(staged.fields()[TRANSACTION_COLUMNS..].iter().map(|field| field.as_ref().clone()));
     Arc::new(Schema::new(fields))
 }

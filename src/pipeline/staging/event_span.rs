@@ -1,7 +1,9 @@
 //! Numbers of events by span of time.
 
+use serde::{Deserialize, Serialize};
+
 /// Events of a span of time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct EventSpan {
     /// Number of events.
     pub(crate) events: u64,

@@ -1,9 +1,8 @@
-//! Reading of all raw files, each once, on several threads: valid lines are spilled, bad lines and guest
-//! lines are counted.
+//! Reading of all raw files on several threads: valid lines are sorted into runs, bad lines and guest lines
+//! are counted. Files whose runs were kept by an earlier build are not read.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -11,89 +10,56 @@ use std::{
     },
 };
 
+use arrow::array::RecordBatch;
+
 use super::{
-    attributes::{AttributeNames, SeenAttributes},
-    event_span::EventSpan,
-    guests::{GuestLines, GuestOrders, order_hash},
-    spill::{SpillFile, SpillWriter},
+    attributes::AttributeNames,
+    file_outcome::FileOutcome,
+    guests::order_hash,
+    kept::KeptStaging,
+    line_buffer::{LineBuffer, RunLimits},
+    read_outcome::ReadOutcome,
+    run_queue::RunQueue,
+    sorted_run::{self, RunOrigin, SortedRun},
+    staged_lines::StagedLines,
     staging,
 };
 use crate::{
+    pipeline::parallel::parallel_map,
     pipeline::raw::{
         RawError, Table, TableSpec,
-        check::{LineError, LineFields, RawLine},
+        check::RawLine,
         files::{RawFile, same_content},
-        read::{FileRead, LinePlace, read_file},
+        read::{LinePlace, read_file},
     },
-    snapshot::{BadCause, Forgotten, RawSource, TableCounts, Warning},
+    snapshot::Forgotten,
 };
-
-/// Number of bad lines of one cause that are kept as examples.
-const EXAMPLES: usize = 5;
-/// Length of the spans of time in which events are counted: 30 days in microseconds.
-const SPAN: i64 = 30 * 86_400_000_000;
-
-/// Outcome of reading all files.
-#[derive(Debug, Default)]
-pub(crate) struct ReadOutcome {
-    /// Spill files by table.
-    pub(crate) spills: BTreeMap<Table, Vec<SpillFile>>,
-    /// Numbers of lines by table and fate. The fates of the derivation are added later.
-    pub(crate) counts: BTreeMap<String, TableCounts>,
-    pub(crate) sources: Vec<RawSource>,
-    /// Time of the newest event in microseconds.
-    pub(crate) newest: Option<i64>,
-    /// Events by span of 30 days since 1970.
-    pub(crate) spans: BTreeMap<i64, EventSpan>,
-    /// Whether any customer has a `created_at`.
-    pub(crate) has_created_at: bool,
-    /// Attributes: the other columns of `customers`.
-    pub(crate) extras: SeenAttributes,
-    /// Names of the spilled attributes, in the order of their numbers.
-    pub(crate) attribute_names: Vec<String>,
-    /// Guest lines by a hash of their order.
-    pub(crate) guests: HashMap<u64, GuestLines>,
-    /// Warnings of the readers.
-    pub(crate) warnings: Vec<Warning>,
-    /// Currencies, each with the place of its first line.
-    currencies: BTreeMap<String, String>,
-}
-
-/// Outcome of reading one file.
-#[derive(Debug, Default)]
-struct FileOutcome {
-    read: Option<FileRead>,
-    /// Number of guest lines.
-    no_customer: u64,
-    /// Number of lines of erased customers.
-    forgotten: u64,
-    /// Bad lines by cause.
-    bad: BTreeMap<String, BadCause>,
-    newest: Option<i64>,
-    spans: BTreeMap<i64, EventSpan>,
-    /// Span of the last event, and its events that are not yet in `spans`.
-    span: (i64, EventSpan),
-    has_created_at: bool,
-    extras: SeenAttributes,
-    /// Hash of each guest line, to count equal lines. Other lines are compared where they are sorted.
-    guest_lines: Vec<u64>,
-    /// Currencies, each with the place of its first line.
-    currencies: BTreeMap<String, String>,
-}
 
 /// Input of [`read`].
 pub(crate) struct ReadInput {
     pub(crate) files: Vec<RawFile>,
     pub(crate) specs: BTreeMap<Table, TableSpec>,
-    pub(crate) partitions: usize,
     pub(crate) threads: usize,
     pub(crate) max_bad_share: f64,
-    /// Folder for spill files.
+    pub(crate) limits: RunLimits,
+    /// Folder for the runs and other temporary files.
     pub(crate) scratch: PathBuf,
     /// Number of bytes read.
     pub(crate) progress: Arc<AtomicU64>,
     /// Erased customers, whose lines are counted and not kept.
     pub(crate) forgotten: Arc<Forgotten>,
+    /// Use of the lines.
+    pub(crate) purpose: ReadPurpose,
+}
+
+/// Use of the lines that [`read`] reads.
+#[derive(Debug, Clone)]
+pub(crate) enum ReadPurpose {
+    /// The lines are checked and counted.
+    Check,
+    /// The lines are staged for a number of partitions, which is a power of two. `kept` has the runs of
+    /// earlier builds and takes those of this build.
+    Build { partitions: usize, kept: Option<Arc<KeptStaging>> },
 }
 
 /// State that the reading threads share.
@@ -102,321 +68,274 @@ struct ReadJob {
     /// Indexes of the files to read, the largest first.
     queue: Vec<usize>,
     next: AtomicUsize,
-    attribute_names: Arc<AttributeNames>,
+    runs: RunQueue<UnsortedRun>,
 }
 
-/// Reads all files and spills the valid lines.
+/// Lines of a run that is to be sorted and written.
+struct UnsortedRun {
+    path: PathBuf,
+    table: Table,
+    lines: RecordBatch,
+}
+
+/// Reads all files, and sorts the valid lines into runs.
 ///
 /// # Errors
 /// Fails if a file cannot be read, or if the share of bad lines is too high.
-pub(crate) async fn read(input: ReadInput) -> Result<ReadOutcome, RawError> {
+pub(crate) async fn read(mut input: ReadInput) -> Result<ReadOutcome, RawError> {
+    if let ReadPurpose::Build { kept: Some(kept), .. } = &input.purpose {
+        kept.note_contents(&mut input.files).await?;
+    }
     let same = same_content(&input.files).await?;
     let mut queue: Vec<usize> = (0..input.files.len()).filter(|at| !same.contains_key(at)).collect();
     queue.sort_by_key(|at| std::cmp::Reverse(input.files[*at].bytes));
-    let job = Arc::new(ReadJob { input, queue, next: AtomicUsize::new(0), attribute_names: Arc::default() });
-    let workers: Vec<_> = (0..job.input.threads)
-        .map(|thread| {
-            let job = Arc::clone(&job);
-            tokio::task::spawn_blocking(move || job.work(thread))
-        })
-        .collect();
-    let mut outcomes: BTreeMap<usize, Result<FileOutcome, RawError>> = BTreeMap::new();
+    let runs = RunQueue::new(input.threads);
+    let job = Arc::new(ReadJob { input, queue, next: AtomicUsize::new(0), runs });
+    let read = job.on_threads(ReadJob::work).await?;
+    let mut staged: BTreeMap<usize, StagedLines> = BTreeMap::new();
+    // The error of the first file is reported, whichever thread read the file.
+    let read: BTreeMap<usize, _> = read.into_iter().flatten().collect();
+    for (at, lines) in read {
+        staged.insert(at, lines?);
+    }
     let mut total = ReadOutcome::default();
-    for worker in workers {
-        let thread = worker.await.map_err(|error| staging(&job.input.scratch, error))??;
-        outcomes.extend(thread.outcomes);
-        for (table, file) in thread.spills {
-            total.spills.entry(table).or_default().push(file);
+    if let ReadPurpose::Build { partitions, kept } = &job.input.purpose {
+        if let Some(kept) = kept {
+            kept.store(&job.input.files, &job.input.specs, &staged).await;
         }
-        for (order, guests) in thread.guests.orders {
-            total.guests.entry(order).or_default().add(guests);
-        }
+        total.open_runs(&job.input.files, &staged, *partitions, job.input.threads).await?;
     }
-    total.attribute_names = job.attribute_names.in_order();
-    total.add_files(&job.input.files, outcomes, &same)?;
+    total.add_files(&job.input.files, staged, &same);
     total.check_bad_shares(job.input.max_bad_share)?;
-    let spec = job.input.specs.get(&Table::Transactions);
-    if total.currencies.len() > 1 && spec.is_some_and(|spec| !spec.currency.converts()) {
-        let shown = |(name, place): (&String, &String)| format!("{name} ({place})");
-        return Err(RawError::Currencies { currencies: total.currencies.iter().map(shown).collect() });
-    }
+    total.check_currencies(job.input.specs.get(&Table::Transactions))?;
     Ok(total)
 }
 
-impl ReadOutcome {
-    /// Adds the outcomes of all `files`, which are by index. `same` names the file that is read instead of a
-    /// file of the same content.
-    fn add_files(
-        &mut self,
-        files: &[RawFile],
-        mut outcomes: BTreeMap<usize, Result<FileOutcome, RawError>>,
-        same: &BTreeMap<usize, String>,
-    ) -> Result<(), RawError> {
-        let mut guests: BTreeMap<Table, Vec<u64>> = BTreeMap::new();
-        for (at, file) in files.iter().enumerate() {
-            let mut source = RawSource {
-                table: file.table.name().to_owned(),
-                path: file.shown.clone(),
-                bytes: file.bytes,
-                sha256: String::new(),
-                lines: 0,
-                physical_lines: 0,
-                same_as: None,
-            };
-            if let Some(outcome) = outcomes.remove(&at) {
-                let outcome = outcome?;
-                if let Some(read) = &outcome.read {
-                    source.sha256.clone_from(&read.sha256);
-                    (source.lines, source.physical_lines) = (read.lines, read.physical_lines);
-                }
-                guests.entry(file.table).or_default().extend(&outcome.guest_lines);
-                self.add(file, outcome);
-            } else {
-                source.same_as = same.get(&at).cloned();
-            }
-            self.sources.push(source);
-        }
-        let hashes: BTreeMap<String, String> =
-            self.sources.iter().map(|source| (source.path.clone(), source.sha256.clone())).collect();
-        for source in &mut self.sources {
-            if let Some(hash) = source.same_as.as_ref().and_then(|twin| hashes.get(twin)) {
-                source.sha256.clone_from(hash);
-            }
-        }
-        for (table, mut hashes) in guests {
-            hashes.sort_unstable();
-            let equal = hashes.windows(2).filter(|pair| pair[0] == pair[1]).count();
-            self.counts.entry(table.name().to_owned()).or_default().duplicates += equal as u64;
-        }
-        Ok(())
-    }
-
-    /// Sorts the causes of bad lines, the most frequent first, and checks the share of bad lines of each
-    /// table.
-    fn check_bad_shares(&mut self, max_bad_share: f64) -> Result<(), RawError> {
-        for table in Table::ALL {
-            let Some(counts) = self.counts.get_mut(table.name()) else { continue };
-            counts.bad_causes.sort_by(|a, b| b.lines.cmp(&a.lines).then_with(|| a.cause.cmp(&b.cause)));
-            let bad = counts.fates.get("bad").copied().unwrap_or(0);
-            #[expect(clippy::cast_precision_loss, reason = "a share")]
-            if bad as f64 > max_bad_share * counts.lines as f64 {
-                return Err(RawError::TooManyBad {
-                    table: table.name(),
-                    bad,
-                    lines: counts.lines,
-                    limit: max_bad_share,
-                    causes: counts.bad_causes.clone(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds the outcome of one file.
-    fn add(&mut self, file: &RawFile, outcome: FileOutcome) {
-        let counts = self.counts.entry(file.table.name().to_owned()).or_default();
-        if let Some(read) = &outcome.read {
-            counts.lines += read.lines;
-            counts.physical_lines += read.physical_lines;
-            self.warnings.extend(read.warnings.iter().cloned());
-        }
-        for (currency, place) in outcome.currencies {
-            self.currencies.entry(currency).or_insert(place);
-        }
-        let bad = outcome.bad.values().map(|cause| cause.lines).sum();
-        for (fate, lines) in
-            [("bad", bad), ("no_customer", outcome.no_customer), ("forgotten", outcome.forgotten)]
-        {
-            *counts.fates.entry(fate.to_owned()).or_default() += lines;
-        }
-        for (text, cause) in outcome.bad {
-            let causes = &mut counts.bad_causes;
-            let place = causes.iter().position(|known| known.cause == text).unwrap_or_else(|| {
-                causes.push(BadCause { cause: text, ..BadCause::default() });
-                causes.len() - 1
-            });
-            let known = &mut causes[place];
-            known.lines += cause.lines;
-            let missing = EXAMPLES.saturating_sub(known.examples.len());
-            known.examples.extend(cause.examples.into_iter().take(missing));
-        }
-        self.newest = self.newest.max(outcome.newest);
-        for (span, events) in
-            outcome.spans.into_iter().chain([outcome.span]).filter(|(_, span)| span.events > 0)
-        {
-            self.spans.entry(span).or_default().add(events);
-        }
-        self.has_created_at |= outcome.has_created_at;
-        self.extras.add(outcome.extras);
-    }
-}
-
-/// Outcome of one reading thread.
-#[derive(Default)]
-struct ThreadOutcome {
-    /// Outcomes by index of the file.
-    outcomes: Vec<(usize, Result<FileOutcome, RawError>)>,
-    spills: Vec<(Table, SpillFile)>,
-    guests: GuestOrders,
-}
+/// Results of one reading thread, by index of the file.
+type ThreadResults = Vec<(usize, Result<StagedLines, RawError>)>;
 
 impl ReadJob {
-    /// Reads files from the queue until the queue is empty or a file fails.
-    fn work(&self, thread: usize) -> Result<ThreadOutcome, RawError> {
-        let mut spills: BTreeMap<Table, SpillWriter> = BTreeMap::new();
-        let mut done = ThreadOutcome::default();
+    /// Runs `work` on all threads and returns the results.
+    async fn on_threads<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: fn(&Self) -> Result<T, RawError>,
+    ) -> Result<Vec<T>, RawError> {
+        let threads = (0..self.input.threads).map(|_| {
+            let job = Arc::clone(self);
+            tokio::task::spawn_blocking(move || work(&job))
+        });
+        let mut results = Vec::new();
+        for thread in threads.collect::<Vec<_>>() {
+            results.push(thread.await.map_err(|error| staging(&self.input.scratch, error))??);
+        }
+        Ok(results)
+    }
+
+    /// Reads files from the queue until the queue is empty or a file fails, then sorts runs of other threads.
+    fn work(&self) -> Result<ThreadResults, RawError> {
+        let reader = self.runs.reader();
+        let mut done = Vec::new();
         while let Some(at) = self.queue.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let file = &self.input.files[*at];
             let Some(spec) = self.input.specs.get(&file.table) else { continue };
-            let spill = match spills.entry(file.table) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    let names = Arc::clone(&self.attribute_names);
-                    let (partitions, scratch) = (self.input.partitions, &self.input.scratch);
-                    entry.insert(SpillWriter::new(spec, partitions, scratch, thread, names)?)
-                }
-            };
-            let outcome = self.read(file, spec, *at, spill, &mut done.guests);
-            let failed = outcome.is_err();
-            done.outcomes.push((*at, outcome));
+            let staged = self.stage(file, spec, *at);
+            let failed = staged.is_err();
+            done.push((*at, staged));
             if failed {
                 break;
             }
         }
-        done.guests.flush();
-        for (table, spill) in spills {
-            done.spills.push((table, spill.finish()?));
+        drop(reader);
+        while let Some(run) = self.runs.take() {
+            self.write(&run)?;
         }
         Ok(done)
     }
 
-    /// Reads the file of index `at`.
-    fn read(
-        &self,
-        file: &RawFile,
-        spec: &TableSpec,
-        at: usize,
-        spill: &mut SpillWriter,
-        guests: &mut GuestOrders,
-    ) -> Result<FileOutcome, RawError> {
+    fn write(&self, run: &UnsortedRun) -> Result<(), RawError> {
+        match self.input.specs.get(&run.table) {
+            Some(spec) => sorted_run::write(&run.path, spec, &run.lines),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the runs of the file of index `at` from an earlier build, or reads the file.
+    fn stage(&self, file: &RawFile, spec: &TableSpec, at: usize) -> Result<StagedLines, RawError> {
+        if let ReadPurpose::Build { kept: Some(kept), .. } = &self.input.purpose
+            && let Some(lines) = kept.find(file, spec)
+        {
+            self.input.progress.fetch_add(file.bytes, Ordering::Relaxed);
+            return Ok(lines);
+        }
+        let mut reading =
+            FileReading { job: self, spec, at, buffer: LineBuffer::new(spec), runs: Vec::new() };
         let mut outcome = FileOutcome::default();
-        // Later files and later lines have a greater place.
-        let place = i64::try_from(at).unwrap_or(i64::MAX >> 40) << 40;
-        let number = i32::try_from(at).unwrap_or(i32::MAX);
-        let texts = spec.columns.len() - spec.texts().len();
-        let mut last_currency = String::new();
-        let forgotten = |id: Option<&str>| id.is_some_and(|id| self.input.forgotten.contains(id));
         let read = read_file(
             file,
             spec,
             Arc::clone(&self.input.progress),
             &self.input.scratch,
-            &mut |line, content| {
-                let spec = line.spec;
-                let (fields, mut extras) = match content {
-                    RawLine::Record { fields, extras } => (fields, extras),
-                    RawLine::Bad { error, lines } => return outcome.bad(line, error, lines),
-                };
-                match spec.table {
-                    Table::Transactions => match spec.check_transaction(fields) {
-                        Err(error) => outcome.bad(line, *error, 1),
-                        Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
-                        Ok(passed) => {
-                            outcome.event(passed.ordered_at);
-                            // To compare empty texts costs more than all other checks on some processors.
-                            if !passed.currency.is_empty() && passed.currency != last_currency {
-                                last_currency = passed.currency.clone().into_owned();
-                                outcome.note_currency(&last_currency, line);
-                            }
-                            let texts = &fields.texts[texts..];
-                            if let Some(id) = passed.customer_id.as_deref() {
-                                return spill.transaction(id, &passed, texts, number);
-                            }
-                            let order =
-                                order_hash(&passed.order_id, spec.order_scope.iter().map(|at| texts[*at]));
-                            guests.add(order, &passed, spec);
-                            outcome.guest(fields)
-                        }
-                    },
-                    Table::Customers => match spec.check_customer(fields, &mut extras) {
-                        Err(error) => outcome.bad(line, *error, 1),
-                        Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
-                        Ok(passed) => {
-                            outcome.has_created_at |= passed.created_at.is_some();
-                            outcome.extras.note(&extras);
-                            let place = place + i64::try_from(line.number).unwrap_or(0);
-                            match passed.customer_id.as_deref() {
-                                Some(id) => spill.customer(id, &passed, &extras, place),
-                                None => outcome.guest(fields),
-                            }
-                        }
-                    },
-                    Table::Interactions => match spec.check_interaction(fields) {
-                        Err(error) => outcome.bad(line, *error, 1),
-                        Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
-                        Ok(passed) => {
-                            outcome.event(passed.at);
-                            match passed.customer_id.as_deref() {
-                                Some(id) => spill.interaction(id, &passed, &fields.texts[texts..], number),
-                                None => outcome.guest(fields),
-                            }
-                        }
-                    },
-                }
-            },
+            &mut |line, content| reading.line(&mut outcome, line, content),
         )?;
-        outcome.read = Some(read);
-        Ok(outcome)
+        let sha256 = read.sha256.clone();
+        outcome.finish(read);
+        let (attributes, runs) = reading.finish()?;
+        Ok(StagedLines { sha256, outcome, attributes, runs, is_kept: false })
     }
 }
 
-impl FileOutcome {
-    /// Counts `lines` bad lines, which begin at `line`.
-    #[expect(clippy::unnecessary_wraps, reason = "the last expression of a sink")]
-    fn bad(&mut self, line: LinePlace<'_>, error: LineError, lines: u64) -> Result<(), RawError> {
-        let cause = self.bad.entry(error.cause).or_default();
-        cause.lines += lines;
-        if cause.examples.len() < EXAMPLES {
-            cause.examples.push(format!("{}, line {}: {}", line.file, line.line, error.found));
+/// Reading of one file.
+struct FileReading<'a> {
+    job: &'a ReadJob,
+    spec: &'a TableSpec,
+    /// Index of the file.
+    at: usize,
+    buffer: LineBuffer,
+    runs: Vec<PathBuf>,
+}
+
+impl FileReading<'_> {
+    /// Checks a line, and keeps or counts it.
+    fn line(
+        &mut self,
+        outcome: &mut FileOutcome,
+        line: LinePlace<'_>,
+        content: RawLine<'_>,
+    ) -> Result<(), RawError> {
+        let spec = line.spec;
+        let (fields, mut extras) = match content {
+            RawLine::Record { fields, extras } => (fields, extras),
+            RawLine::Bad { error, lines } => {
+                outcome.bad(line, error, lines);
+                return Ok(());
+            }
+        };
+        let forgotten = |id: Option<&str>| id.is_some_and(|id| self.job.input.forgotten.contains(id));
+        let texts = spec.columns.len() - spec.texts().len();
+        match spec.table {
+            Table::Transactions => match spec.check_transaction(fields) {
+                Err(error) => outcome.bad(line, *error, 1),
+                Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
+                Ok(passed) => {
+                    outcome.event(passed.ordered_at);
+                    // To compare empty texts costs more than all other checks on some processors.
+                    if !passed.currency.is_empty() {
+                        outcome.note_currency(&passed.currency, line);
+                    }
+                    let texts = &fields.texts[texts..];
+                    if let Some(id) = passed.customer_id.as_deref() {
+                        self.buffer.transaction(id, &passed, texts);
+                        return self.added();
+                    }
+                    let scope = spec.order_scope.iter().map(|at| texts[*at]);
+                    let order = order_hash(&passed.order_id, scope);
+                    outcome.guest_orders.add(order, &passed, spec);
+                    outcome.guest(fields);
+                }
+            },
+            Table::Customers => match spec.check_customer(fields, &mut extras) {
+                Err(error) => outcome.bad(line, *error, 1),
+                Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
+                Ok(passed) => {
+                    outcome.has_created_at |= passed.created_at.is_some();
+                    outcome.extras.note(&extras);
+                    let number = i64::try_from(line.number).unwrap_or(0);
+                    match passed.customer_id.as_deref() {
+                        Some(id) => {
+                            self.buffer.customer(id, &passed, &extras, number);
+                            return self.added();
+                        }
+                        None => outcome.guest(fields),
+                    }
+                }
+            },
+            Table::Interactions => match spec.check_interaction(fields) {
+                Err(error) => outcome.bad(line, *error, 1),
+                Ok(passed) if forgotten(passed.customer_id.as_deref()) => outcome.forget(),
+                Ok(passed) => {
+                    outcome.event(passed.at);
+                    match passed.customer_id.as_deref() {
+                        Some(id) => {
+                            self.buffer.interaction(id, &passed, &fields.texts[texts..]);
+                            return self.added();
+                        }
+                        None => outcome.guest(fields),
+                    }
+                }
+            },
         }
         Ok(())
     }
 
-    /// Notes a currency, with the place of its first line.
-    fn note_currency(&mut self, currency: &str, line: LinePlace<'_>) {
-        if !currency.is_empty() && !self.currencies.contains_key(currency) {
-            self.currencies.insert(currency.to_owned(), format!("{}, line {}", line.file, line.line));
+    /// Begins a new run if the buffer is full.
+    fn added(&mut self) -> Result<(), RawError> {
+        if !self.buffer.is_full(self.job.input.limits) {
+            return Ok(());
+        }
+        let lines = self.buffer.take().map_err(|error| staging(&self.job.input.scratch, error))?;
+        self.end_run(lines)
+    }
+
+    /// Gives a run to a thread without work, or sorts and writes the run.
+    fn end_run(&mut self, lines: RecordBatch) -> Result<(), RawError> {
+        if matches!(self.job.input.purpose, ReadPurpose::Check) {
+            return Ok(());
+        }
+        let name = format!("run-{}-{:03}.parquet", self.at, self.runs.len());
+        let path = self.job.input.scratch.join(name);
+        self.runs.push(path.clone());
+        match self.job.runs.offer(UnsortedRun { path, table: self.spec.table, lines }) {
+            Some(run) => self.job.write(&run),
+            None => Ok(()),
         }
     }
 
-    /// Counts a line of an erased customer. No part of the line is kept, not even its time.
-    #[expect(clippy::unnecessary_wraps, reason = "the last expression of a sink")]
-    fn forget(&mut self) -> Result<(), RawError> {
-        self.forgotten += 1;
-        Ok(())
-    }
-
-    /// Counts an event.
-    fn event(&mut self, micros: i64) {
-        self.newest = self.newest.max(Some(micros));
-        let span = micros.div_euclid(SPAN);
-        let event = EventSpan { events: 1, first: micros, last: micros };
-        // Files are usually sorted by time.
-        if self.span.0 == span {
-            self.span.1.add(event);
-        } else {
-            let (before, events) = std::mem::replace(&mut self.span, (span, event));
-            self.spans.entry(before).or_default().add(events);
+    /// Ends the last run. Returns the names of the attributes, and the files of the runs.
+    fn finish(mut self) -> Result<(Vec<String>, Vec<PathBuf>), RawError> {
+        let buffer = std::mem::replace(&mut self.buffer, LineBuffer::new(self.spec));
+        let (last, attributes) = buffer.finish().map_err(|error| staging(&self.job.input.scratch, error))?;
+        if let Some(lines) = last {
+            self.end_run(lines)?;
         }
+        Ok((attributes, self.runs))
     }
+}
 
-    /// Counts a guest line.
-    #[expect(clippy::unnecessary_wraps, reason = "the last expression of a sink")]
-    fn guest(&mut self, fields: LineFields<'_>) -> Result<(), RawError> {
-        self.no_customer += 1;
-        let mut hash = DefaultHasher::new();
-        fields.texts.hash(&mut hash);
-        self.guest_lines.push(hash.finish());
+impl ReadOutcome {
+    /// Opens the runs of all files on `threads` threads.
+    async fn open_runs(
+        &mut self,
+        files: &[RawFile],
+        staged: &BTreeMap<usize, StagedLines>,
+        partitions: usize,
+        threads: usize,
+    ) -> Result<(), RawError> {
+        let mut names = AttributeNames::default();
+        let mut all: Vec<(Table, PathBuf, RunOrigin)> = Vec::new();
+        for (at, lines) in staged {
+            let numbers = names.add(&lines.attributes);
+            let is_same = numbers.iter().copied().eq(0..numbers.len());
+            let attributes = if is_same { None } else { Some(numbers.into()) };
+            let origin = RunOrigin { file: *at, attributes };
+            all.extend(lines.runs.iter().map(|path| (files[*at].table, path.clone(), origin.clone())));
+        }
+        self.attribute_names = names.into_names();
+        let opened = tokio::task::spawn_blocking(move || {
+            parallel_map(
+                threads,
+                all.len(),
+                || (),
+                |(), at| {
+                    let (table, path, origin) = &all[at];
+                    Ok::<_, RawError>((*table, SortedRun::open(path.clone(), partitions, origin.clone())?))
+                },
+            )
+        });
+        let opened = opened.await.map_err(|error| staging(&PathBuf::new(), error))?;
+        for run in opened {
+            let (table, run) = run?;
+            self.runs.entry(table).or_default().push(run);
+        }
         Ok(())
     }
 }

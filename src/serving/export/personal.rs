@@ -90,7 +90,7 @@ mod tests {
     fn treatment_follows_last_word_and_type_of_feature() {
         let feature = |name: &str, data_type: &str, personal| {
             let (name, data_type, description) = (name.to_owned(), data_type.to_owned(), String::new());
-            Feature { name, data_type, description, personal }
+            Feature { name, data_type, description, personal, days_since: false }
         };
         let treatment = |name: &str, personal| {
             Treatment::of(&feature(name, "Utf8", personal), PersonalValues::Hashed(None))

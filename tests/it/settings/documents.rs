@@ -47,9 +47,12 @@ from. `larder config` prints the settings in effect with the source of each.
   with a value in two files is an error that names both. Relative paths in settings start from the folder
   of the first file.
 - **Variables**: `LARDER_TAIR_URL` sets `url` in `[tair]`. With `_FILE` at the end, as in
-  `LARDER_TAIR_URL_FILE=/run/secrets/tair-url`, a variable names a file that holds the value, read once at
-  the start; a line break at the end is not part of the value. Lists and tables have no variables; put
+  `LARDER_TAIR_URL_FILE=/run/secrets/tair-url`, a variable names a file that holds the value, read with the
+  configuration; a line break at the end is not part of the value. Lists and tables have no variables; put
   these into an included file.
+- **Reload**: SIGHUP makes `larder serve` read the files again;
+  [operations.md](operations.md#changing-settings) lists the settings that change without a restart.
+- **Traces** are set up by the variables of OpenTelemetry; see [operations.md](operations.md#traces).
 - **Unknown** sections, keys and `LARDER_…` variables are errors. The variables that Kubernetes sets for a
   Service, such as `LARDER_SERVICE_HOST` and `LARDER_PORT=tcp://…`, are ignored.
 

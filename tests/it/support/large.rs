@@ -46,6 +46,7 @@ fn view(name: &str, features: &[(&str, &str)]) -> FeatureView {
         data_type: (*data_type).to_owned(),
         description: String::new(),
         personal: false,
+        days_since: false,
     };
     FeatureView {
         name: name.to_owned(),

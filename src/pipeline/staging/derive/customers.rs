@@ -14,7 +14,9 @@ use super::{
 };
 use crate::pipeline::{
     raw::{RawError, Table},
-    staging::{UTC, attributes::SpilledAttributes, spill::CUSTOMER_COLUMNS, time_type},
+    staging::{
+        UTC, attributes::StagedAttributes, id_ranks::IdRanks, line_schema::CUSTOMER_COLUMNS, time_type,
+    },
 };
 
 /// All customers of a partition, sorted by id.
@@ -70,7 +72,7 @@ impl PartitionCustomers {
         let mut numbers = IdRanks::default();
         let [mut transaction_ranks, mut interaction_ranks, mut profile_ranks] =
             batches.each_ref().map(|ids| ids.as_ref().map_or_else(Vec::new, |ids| numbers.add(ids)));
-        let (all, places) = numbers.sorted();
+        let (all, places) = numbers.sorted_by_key(|id, _| id);
         for rank in transaction_ranks.iter_mut().chain(&mut interaction_ranks).chain(&mut profile_ranks) {
             *rank = places[*rank as usize];
         }
@@ -111,45 +113,6 @@ impl PartitionCustomers {
     /// Returns the number of customers.
     pub(super) fn count(&self) -> usize {
         self.customers.len()
-    }
-}
-
-/// Numbers of ids: first in the order of their first line, then in the order of the ids.
-#[derive(Debug, Default)]
-struct IdRanks<'a> {
-    numbers: HashMap<&'a str, u32>,
-    ids: Vec<&'a str>,
-}
-
-impl<'a> IdRanks<'a> {
-    /// Returns the number of each id. Lines of one customer usually follow each other, so comparing with the
-    /// last id often saves the lookup.
-    fn add(&mut self, ids: &'a StringArray) -> Vec<u32> {
-        let mut last = ("", u32::MAX);
-        let numbers = (0..ids.len()).map(|row| {
-            let id = ids.value(row);
-            if last.1 == u32::MAX || last.0 != id {
-                let next = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
-                let number = *self.numbers.entry(id).or_insert(next);
-                if number == next {
-                    self.ids.push(id);
-                }
-                last = (id, number);
-            }
-            last.1
-        });
-        numbers.collect()
-    }
-
-    /// Returns the sorted ids, and the index of each number among them.
-    fn sorted(self) -> (Vec<&'a str>, Vec<u32>) {
-        let mut order: Vec<usize> = (0..self.ids.len()).collect();
-        order.sort_unstable_by_key(|number| self.ids[*number]);
-        let mut places = vec![0; order.len()];
-        for (place, number) in (0_u32..).zip(&order) {
-            places[*number] = place;
-        }
-        (order.into_iter().map(|number| self.ids[number]).collect(), places)
     }
 }
 
@@ -244,7 +207,7 @@ pub(super) fn write(
     writer.finish(derived)
 }
 
-/// Places of the spilled attributes among the columns of `customers`.
+/// Places of the staged attributes among the columns of `customers`.
 struct AttributePlaces<'a> {
     names: &'a [String],
     /// Index of the column by the number of the name.
@@ -279,11 +242,11 @@ impl<'a> AttributePlaces<'a> {
         if profiles.num_columns() <= CUSTOMER_COLUMNS {
             return columns;
         }
-        let spilled = profiles.column(CUSTOMER_COLUMNS).as_string::<i32>();
+        let staged = profiles.column(CUSTOMER_COLUMNS).as_string::<i32>();
         let mut sorted = Vec::new();
         for (row, (customer, _)) in chunk.iter().enumerate() {
             let Some(profile) = customer.profile else { continue };
-            let attributes = SpilledAttributes(spilled.value(profile));
+            let attributes = StagedAttributes(staged.value(profile));
             let mut set = |(name, text): (usize, &'b str)| {
                 if let Some(column) = self.columns.get(name).copied().flatten() {
                     columns[column][row] = Some(text);

@@ -13,13 +13,17 @@ use arrow::{
 
 use super::{
     partition::PartitionInput,
-    sort::{LineColumns, LineKey},
     tables::DerivedTables,
     write::{BATCH, TableWriter, money_array, quantities, quantity_type},
 };
 use crate::pipeline::{
     raw::{RawError, Table, TableSpec, transaction::Effect},
-    staging::{MONEY, guests::order_hash, time_type, times},
+    staging::{
+        MONEY,
+        guests::order_hash,
+        line_columns::{LineColumns, LineKey},
+        time_type, times,
+    },
 };
 
 /// Microseconds of a day. Purchases in person have all lines of an order within a day.

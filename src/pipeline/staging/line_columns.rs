@@ -1,5 +1,5 @@
-//! Sort of a partition's lines of `transactions`: by customer, order, product, time, and then by all other
-//! columns, so that the order is total.
+//! Columns of lines of `transactions`, and the sort of the lines: by customer, order, product, time, and then
+//! by all other columns, so that the order is total.
 
 use std::cmp::Ordering;
 
@@ -8,9 +8,10 @@ use arrow::{
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
 
-use crate::pipeline::{raw::transaction::LineValue, staging::spill::TRANSACTION_COLUMNS};
+use super::line_schema::TRANSACTION_COLUMNS;
+use crate::pipeline::raw::transaction::LineValue;
 
-/// Columns of spilled transactions.
+/// Columns of staged transactions.
 pub(super) struct LineColumns<'a> {
     pub(super) batch: &'a RecordBatch,
     pub(super) customers: &'a StringArray,
@@ -108,7 +109,8 @@ impl<'a> LineColumns<'a> {
             *place += 1;
         }
         for bounds in starts.windows(2) {
-            keys[bounds[0]..bounds[1]].sort_unstable_by(|a, b| self.compare(a, b));
+            // The runs are sorted, and a stable sort merges them.
+            keys[bounds[0]..bounds[1]].sort_by(|a, b| self.compare(a, b));
         }
         keys
     }
