@@ -17,7 +17,6 @@ use object_store::{
     GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, buffered::BufWriter,
     local::LocalFileSystem, path::Path, prefix::PrefixStore,
 };
-use tokio::io::AsyncWriteExt;
 
 use crate::{
     config::{LakeConfig, shown_url},
@@ -25,6 +24,7 @@ use crate::{
 };
 
 mod folder;
+mod local_file;
 mod oss;
 
 use folder::Folder;
@@ -285,37 +285,6 @@ impl Lake {
     #[must_use]
     pub fn writer(&self, path: &Path) -> BufWriter {
         BufWriter::new(Arc::clone(&self.store), path.clone())
-    }
-
-    /// Returns the local path of the object at `path`, if the lake is a folder.
-    #[must_use]
-    pub fn local_path(&self, path: &Path) -> Option<PathBuf> {
-        self.folder.as_ref().and_then(|folder| folder.store.path_to_filesystem(path).ok())
-    }
-
-    /// Writes the content of the file `from` to the object at `path`. A folder lake shares the file instead
-    /// of copying the content where the file system can, so the file must not be changed afterwards.
-    ///
-    /// # Errors
-    /// [`LakeError::Store`].
-    pub async fn upload(&self, from: &FsPath, path: &Path) -> Result<(), LakeError> {
-        let failed = |source: std::io::Error| LakeError::Store {
-            action: "write",
-            path: path.to_string(),
-            source: object_store::Error::Generic { store: "lake", source: source.into() },
-        };
-        if let Some(local) = self.local_path(path) {
-            let is_linked = local.parent().is_none_or(|parent| std::fs::create_dir_all(parent).is_ok())
-                && (!local.exists() || std::fs::remove_file(&local).is_ok())
-                && std::fs::hard_link(from, &local).is_ok();
-            if is_linked {
-                return Ok(());
-            }
-        }
-        let mut file = tokio::fs::File::open(from).await.map_err(failed)?;
-        let mut writer = self.writer(path);
-        tokio::io::copy(&mut file, &mut writer).await.map_err(failed)?;
-        writer.shutdown().await.map_err(failed)
     }
 
     /// Removes an object. A missing object is not an error.

@@ -30,6 +30,7 @@ mod explain;
 /// revenue or the share of customers with a feature fell by more than half, or it breaks a rule in
 /// `[quality]`. The snapshot stays in the lake and can be published by name.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options")]
 #[command(after_help = "Example:\n  larder build --as-of 2011-09-09T00:00:00Z --no-publish")]
 pub(super) struct Args {
     /// As-of time: ignore all later data. RFC 3339, or a date for midnight UTC [default: the newest event]
