@@ -18,8 +18,8 @@ purchases of Larder, for which the script has no counterpart, are off. Larder al
 bad line, SHA-256 of every raw file and part, checksums of every block, and keeps the last of several lines of
 a customer. At the end the results of both are compared customer by customer.
 
-`--busy` also prints the mean number of runnable threads in each stage of Larder, from samples of the states of
-all threads every 50 ms.
+`--busy` also prints the mean number of runnable threads in each stage of Larder, from samples of the states
+of all threads every 50 ms.
 """
 
 import argparse
@@ -514,7 +514,8 @@ def measure_next(arguments, larder, config, raw, lake, folder, whole):
         (manifest,) = set(lake.glob("snapshots/*/manifest.json")) - before
         found = json.loads(manifest.read_text())
         stages = {stage["name"]: stage["seconds"] for stage in found["stages"]}
-        results.append({"seconds": seconds, "peak": peak, "stages": stages, "fingerprint": found["fingerprint"]})
+        fingerprint = found["fingerprint"]
+        results.append({"seconds": seconds, "peak": peak, "stages": stages, "fingerprint": fingerprint})
     # The same build from nothing, without the kept staging.
     shutil.rmtree(lake, ignore_errors=True)
     run([larder, "--config", config, "build", "--no-publish"], folder / "larder.log")
@@ -605,9 +606,8 @@ def report(sizes, arguments):
                 f"{again / read:.2f}",
             ]
         )
-    table(
-        ["lines", "all s", "next s", "next/all", "raw and staging s", "next raw and staging s", "next/all"], rows
-    )
+    head = ["lines", "all s", "next s", "next/all", "raw and staging s", "next raw and staging s", "next/all"]
+    table(head, rows)
     for name, title in (("larder", "Larder"), ("duckdb", "DuckDB")):
         say(f"Stages of {title} in seconds:")
         say()

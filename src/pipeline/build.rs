@@ -237,6 +237,7 @@ impl<'a> Build<'a> {
     /// Reads all raw files that no earlier build has read, and stages the valid lines.
     async fn read_lines(&self) -> Result<ReadOutcome, BuildError> {
         let raw_files = self.raw_files.files.clone();
+        self.progress.enter("raw", raw_files.iter().map(|file| file.bytes).sum());
         let (scratch, forgotten) = (self.scratch.path(), Arc::clone(&self.forgotten));
         let kept = if self.config.build.keep_staging {
             let verify = self.config.build.verify_raw;
@@ -244,7 +245,6 @@ impl<'a> Build<'a> {
         } else {
             None
         };
-        self.progress.enter("raw", raw_files.iter().map(|file| file.bytes).sum());
         let input = ReadInput {
             files: raw_files,
             specs: self.specs.clone(),
@@ -323,7 +323,8 @@ impl<'a> Build<'a> {
             let run = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
             self.personal.mark(view, &run.files.schema)?;
             required_columns::check(view, &run.files.schema)?;
-            session.register(&view.name, StagedTable::of_view(&run.files))?;
+            let table = if view.step { StagedTable::of_step } else { StagedTable::of_view };
+            session.register(&view.name, table(&run.files))?;
             clock.lap(&stage, Some(run.files.rows()));
             plans.push(ViewPlan { view: view.name.clone(), plan: run.plan });
             files.insert(*at, run.files);

@@ -179,7 +179,8 @@ impl Past<'_> {
         let (session, folder) = self.tables_at(at, filled).await?;
         for view in self.timed() {
             let run = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
-            session.register(&view.name, StagedTable::of_view(&run.files))?;
+            let table = if view.step { StagedTable::of_step } else { StagedTable::of_view };
+            session.register(&view.name, table(&run.files))?;
         }
         Ok((session, folder))
     }

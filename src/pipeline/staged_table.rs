@@ -59,11 +59,16 @@ impl StagedTable {
     pub(crate) fn of_view(view: &ViewFiles) -> Self {
         let columns = view.schema.fields().iter();
         let shown = columns.filter(|field| days_since::feature_of(field.name()).is_none()).cloned();
+        Self { schema: Arc::new(Schema::new(shown.collect::<Vec<_>>())), ..Self::of_step(view) }
+    }
+
+    /// Creates a table of the rows of a step.
+    pub(crate) fn of_step(step: &ViewFiles) -> Self {
         Self {
-            schema: Arc::new(Schema::new(shown.collect::<Vec<_>>())),
-            files: view.staged().cloned().collect(),
-            partitioned: view.order == RowOrder::Partitions,
-            sorted: view.order != RowOrder::Any,
+            schema: Arc::clone(&step.schema),
+            files: step.staged().cloned().collect(),
+            partitioned: step.order == RowOrder::Partitions,
+            sorted: step.order != RowOrder::Any,
         }
     }
 

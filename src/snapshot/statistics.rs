@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -21,11 +22,13 @@ use crate::{
 const FILE: &str = "statistics.json";
 /// Number of values that are read at a time, so that few columns of a large shop, and many of a small one,
 /// are read in one pass through the parts.
-const VALUES: usize = 16 << 20;
+const VALUES: usize = 4 << 20;
 /// Most columns that are read at a time.
 const MOST_COLUMNS: usize = 32;
 /// Number of columns of texts that are counted at a time.
-const TEXT_COLUMNS: usize = 8;
+const TEXT_COLUMNS: usize = 4;
+/// Number of passes through the parts at a time.
+const PASSES: usize = 4;
 
 /// Statistics of the features of a view, by feature.
 pub type ViewStatistics = BTreeMap<String, FeatureStatistics>;
@@ -50,18 +53,15 @@ pub async fn write_statistics(
             names.push(FeatureName::new(&view.name, &feature.name));
         }
     }
-    let mut statistics = Statistics::new();
-    let mut add = |name: &FeatureName, of_feature| {
-        statistics.entry(name.view.clone()).or_default().insert(name.feature.clone(), of_feature);
-    };
-    for names in texts.chunks(TEXT_COLUMNS) {
-        names.iter().zip(columns.text_statistics(names).await?).for_each(|(name, found)| add(name, found));
-    }
     let together = (VALUES / columns.customers().max(1)).clamp(1, MOST_COLUMNS);
-    for names in others.chunks(together) {
-        for (name, column) in names.iter().zip(columns.features_without_lists(names).await?) {
-            let compute = move || FeatureStatistics::of(&column, &Bitmap::full(column.nulls.len()));
-            add(name, run_blocking("compute statistics", compute).await?);
+    let texts = texts.chunks(TEXT_COLUMNS).map(|names| of_texts(&columns, names).boxed());
+    let passes: Vec<_> =
+        texts.chain(others.chunks(together).map(|names| of_values(&columns, names).boxed())).collect();
+    let mut passes = stream::iter(passes).buffered(PASSES);
+    let mut statistics = Statistics::new();
+    while let Some((names, found)) = passes.try_next().await? {
+        for (name, of_feature) in names.iter().zip(found) {
+            statistics.entry(name.view.clone()).or_default().insert(name.feature.clone(), of_feature);
         }
     }
     for view in &manifest.views {
@@ -73,6 +73,30 @@ pub async fn write_statistics(
     let (bytes, sha256) = (text.len() as u64, hex(&Sha256::digest(&text)));
     lake.put(&path, Bytes::from(text)).await?;
     Ok(StatisticsFile { path: FILE.to_owned(), bytes, sha256 })
+}
+
+/// Statistics of some features, with the names.
+type Found<'a> = (&'a [FeatureName], Vec<FeatureStatistics>);
+
+/// Counts the texts of the features `names`.
+async fn of_texts<'a>(
+    columns: &AudienceLoader,
+    names: &'a [FeatureName],
+) -> Result<Found<'a>, SnapshotError> {
+    Ok((names, columns.text_statistics(names).await?))
+}
+
+/// Computes the statistics of the features `names`, which are no texts.
+async fn of_values<'a>(
+    columns: &AudienceLoader,
+    names: &'a [FeatureName],
+) -> Result<Found<'a>, SnapshotError> {
+    let mut found = Vec::with_capacity(names.len());
+    for column in columns.features_without_lists(names).await? {
+        let compute = move || FeatureStatistics::of(&column, &Bitmap::full(column.nulls.len()));
+        found.push(run_blocking("compute statistics", compute).await?);
+    }
+    Ok((names, found))
 }
 
 impl SnapshotFiles {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -33,6 +33,8 @@ const CONTENT_DIGITS: usize = 32;
 const READING_DIGITS: usize = 16;
 /// Number of raw files whose runs are written to the lake at a time.
 const WRITES: usize = 4;
+/// Number of raw files that are read at a time to compare their content.
+const READS: usize = 4;
 /// Hash of the code that reads raw files, and of the versions of all libraries.
 const READER: &str = env!("READER_HASH");
 
@@ -130,14 +132,19 @@ impl KeptStaging {
             .iter()
             .map(|entry| ((entry.table.as_str(), entry.path.as_str()), entry))
             .collect();
-        for file in files {
+        let mut found = Vec::new();
+        for (at, file) in files.iter().enumerate() {
             let Some(version) = &file.version else { continue };
             let Some(entry) = known.get(&(file.table.name(), file.shown.as_str())) else { continue };
             if self.verify {
-                file.sha256 = Some(file.hash().await?);
+                found.push(content(at, file).boxed());
             } else if entry.bytes == file.bytes && entry.version == *version {
-                file.sha256 = Some(entry.sha256.clone());
+                found.push(std::future::ready(Ok((at, entry.sha256.clone()))).boxed());
             }
+        }
+        let found: Vec<(usize, String)> = stream::iter(found).buffered(READS).try_collect().await?;
+        for (at, sha256) in found {
+            files[at].sha256 = Some(sha256);
         }
         Ok(())
     }
@@ -334,6 +341,11 @@ impl KeptObject {
             Err(format!("{} is damaged: the checksum differs", self.name).into())
         }
     }
+}
+
+/// Reads the file of index `at`. Returns the index and the SHA-256 of the content.
+async fn content(at: usize, file: &RawFile) -> Result<(usize, String), RawError> {
+    Ok((at, file.hash().await?))
 }
 
 /// Returns size and checksum of a local file.
