@@ -470,7 +470,6 @@ def measure(lines, arguments, generator, larder, python, folder):
         _, peak, text = run(command, folder / "duckdb.log")
         made = json.loads(text.splitlines()[-1])
         results["duckdb"].append({"seconds": made["seconds"], "peak": peak, "stages": made["stages"]})
-    results["next"] = measure_next(arguments, larder, config, raw, lake, folder, manifest)
     version = made["version"]
     counts = json.loads(manifest.read_text())["counts"]["transactions"]
     fates = [counts["fates"].get(name, 0) for name in ("no_customer", "purchase", "return")]
@@ -484,6 +483,7 @@ def measure(lines, arguments, generator, larder, python, folder):
     same = json.loads(text.splitlines()[-1])
     if same["larder"] != same["duckdb"] or same["different"]:
         sys.exit(f"the results differ: {json.dumps(same, indent=2)}")
+    results["next"] = measure_next(arguments, larder, config, raw, lake, folder, counts["lines"] // 100)
     return {
         "lines": lines,
         "gigabytes": gigabytes,
@@ -493,13 +493,12 @@ def measure(lines, arguments, generator, larder, python, folder):
     }
 
 
-def measure_next(arguments, larder, config, raw, lake, folder, whole):
-    """Runs builds that find 1 % of the transactions in a new file. `whole` is the manifest of all lines."""
+def measure_next(arguments, larder, config, raw, lake, folder, new):
+    """Runs builds that find `new` lines of the transactions in a new file."""
     newest = max((raw / "transactions").iterdir())
     with newest.open() as file:
         head, *rows = file
     # The file is sorted by time, so the last lines are the newest.
-    new = json.loads(whole.read_text())["counts"]["transactions"]["lines"] // 100
     later = newest.with_name(newest.stem + "-later" + newest.suffix)
     newest.write_text(head + "".join(rows[:-new]))
     results = []

@@ -98,10 +98,14 @@ def report(sizes, arguments):
     table(["stage", "µs a line", "% of the time", "bytes written a line", "peak GiB"], rows)
 
     if len(sizes) > 1:
-        extrapolate(sizes, arguments)
+        extrapolate(sizes)
 
 
-def extrapolate(sizes, arguments):
+def gigabytes(size):
+    return f"{size / 1e9:,.1f}" if size < 1e10 else f"{size / 1e9:,.0f}"
+
+
+def extrapolate(sizes):
     """Prints what more lines would take."""
     less, most = sizes[-2:]
     slope = max(0, (most["peak"] - less["peak"]) / (most["lines"] - less["lines"]))
@@ -112,10 +116,10 @@ def extrapolate(sizes, arguments):
         factor = lines / most["lines"]
         memory = most["peak"] + slope * (lines - most["lines"])
         rows.append(
-            [f"{lines:,}", f"{most['raw'] * factor / 1e9:,.0f}"]
+            [f"{lines:,}", gigabytes(most["raw"] * factor)]
             + [f"{seconds * factor / 3600:,.2f}" for seconds in times]
             + [f"{memory:,.1f}"]
-            + [f"{most[place] * factor / 1e9:,.0f}" for place in ("staged", "snapshot")]
+            + [gigabytes(most[place] * factor) for place in ("staged", "snapshot")]
         )
     head = ["lines", "raw GB", "processor h", "h", "h with nothing new", "memory GiB", "kept staging GB"]
     table(head + ["snapshot GB"], rows)
