@@ -107,7 +107,6 @@ struct Setup {
     settings: Settings,
     overrides: Overrides,
     /// Facts for the metrics of the run.
-    #[cfg_attr(not(feature = "build"), expect(dead_code, reason = "only builds report facts"))]
     facts: Arc<RunFacts>,
 }
 
