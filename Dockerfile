@@ -9,7 +9,7 @@ RUN cargo install --locked cargo-chef@0.1.78 cargo-auditable@0.7.7
 WORKDIR /larder
 
 FROM tools AS plan
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY src src
 COPY benches benches
 RUN cargo chef prepare --bin larder --recipe-path recipe.json
@@ -18,7 +18,7 @@ FROM tools AS build
 ARG FEATURES="--features delta"
 COPY --from=plan /larder/recipe.json recipe.json
 RUN cargo chef cook --locked --release --bin larder $FEATURES --recipe-path recipe.json
-COPY Cargo.toml Cargo.lock larder.example.toml ./
+COPY Cargo.toml Cargo.lock build.rs larder.example.toml ./
 COPY src src
 COPY benches benches
 COPY openapi openapi
