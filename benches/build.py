@@ -428,6 +428,14 @@ def run(command, log, environment=None, samples=None):
     return seconds, usage.ru_maxrss / 2**20, text
 
 
+def raw_settings(raw):
+    """Returns the settings of `larder.toml` for the generated files in `raw`."""
+    columns = {"customers": 'columns = { created_at = "signed_up_at" }\npersonal = ["name", "email"]\n'}
+    tables = ("transactions", "customers", "interactions")
+    files = {table: json.dumps(str(raw / table) + "/") for table in tables}
+    return "".join(f"[raw.{table}]\nfiles = {files[table]}\n{columns.get(table, '')}" for table in tables)
+
+
 def measure(lines, arguments, generator, larder, python, folder):
     """Runs both on raw data of `lines` lines."""
     raw = folder / "raw"
@@ -437,17 +445,8 @@ def measure(lines, arguments, generator, larder, python, folder):
     (raw / "transactions" / "2025-02 (copy).csv").unlink(missing_ok=True)
     gigabytes = sum(file.stat().st_size for file in raw.rglob("*") if file.is_file()) / 1e9
     config = folder / "larder.toml"
-    files = "\n".join(
-        f"[raw.{table}]\nfiles = {json.dumps(str(raw / table) + '/')}"
-        + (
-            '\ncolumns = { created_at = "signed_up_at" }\npersonal = ["name", "email"]'
-            if table == "customers"
-            else ""
-        )
-        for table in ("transactions", "customers", "interactions")
-    )
     config.write_text(
-        f'[lake]\nurl = "lake"\n{files}\n[churn]\nenabled = false\n[recommendations]\nenabled = false\n'
+        f'[lake]\nurl = "lake"\n{raw_settings(raw)}[churn]\nenabled = false\n[recommendations]\nenabled = false\n'
         f'[build]\nthreads = {arguments.threads}\nstaging = "staging"\npurchases = false\n'
     )
     (folder / "staging").mkdir(exist_ok=True)
