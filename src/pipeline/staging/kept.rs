@@ -157,7 +157,7 @@ impl KeptStaging {
         match tokio::runtime::Handle::current().block_on(self.load(file, spec, &folder)) {
             Ok(lines) => lines.inspect(|_| self.use_entry(file, sha256, &folder)),
             Err(error) => {
-                tracing::warn!(file = %file.shown, folder, %error, "damaged staging; reading the raw file");
+                tracing::warn!(file = %file.shown, folder, %error, "cannot use the kept staging");
                 None
             }
         }

@@ -215,14 +215,13 @@ impl LineBuffer {
         RecordBatch::try_new(Arc::clone(&self.schema), columns)
     }
 
-    /// Takes the last lines, if there are any, and the names of the attributes in the order of their numbers.
-    pub(super) fn finish(self) -> Result<(Option<RecordBatch>, Vec<String>), ArrowError> {
-        let Self { schema, rows, columns, attributes } = self;
-        let last = if rows > 0 {
-            Some(RecordBatch::try_new(schema.clone(), columns.finish(&schema))?)
-        } else {
-            None
-        };
-        Ok((last, attributes.into_names()))
+    /// Returns whether the buffer has no lines.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Returns the names of the attributes of all lines, in the order of their numbers.
+    pub(super) fn into_attributes(self) -> Vec<String> {
+        self.attributes.into_names()
     }
 }

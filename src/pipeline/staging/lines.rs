@@ -269,15 +269,12 @@ impl FileReading<'_> {
 
     /// Begins a new run if the buffer is full.
     fn added(&mut self) -> Result<(), RawError> {
-        if !self.buffer.is_full(self.job.input.limits) {
-            return Ok(());
-        }
-        let lines = self.buffer.take().map_err(|error| staging(&self.job.input.scratch, error))?;
-        self.end_run(lines)
+        if self.buffer.is_full(self.job.input.limits) { self.end_run() } else { Ok(()) }
     }
 
-    /// Gives a run to a thread without work, or sorts and writes the run.
-    fn end_run(&mut self, lines: RecordBatch) -> Result<(), RawError> {
+    /// Gives the buffered lines to a thread without work, or sorts and writes the run.
+    fn end_run(&mut self) -> Result<(), RawError> {
+        let lines = self.buffer.take().map_err(|error| staging(&self.job.input.scratch, error))?;
         if matches!(self.job.input.purpose, ReadPurpose::Check) {
             return Ok(());
         }
@@ -292,12 +289,10 @@ impl FileReading<'_> {
 
     /// Ends the last run. Returns the names of the attributes, and the files of the runs.
     fn finish(mut self) -> Result<(Vec<String>, Vec<PathBuf>), RawError> {
-        let buffer = std::mem::replace(&mut self.buffer, LineBuffer::new(self.spec));
-        let (last, attributes) = buffer.finish().map_err(|error| staging(&self.job.input.scratch, error))?;
-        if let Some(lines) = last {
-            self.end_run(lines)?;
+        if !self.buffer.is_empty() {
+            self.end_run()?;
         }
-        Ok((attributes, self.runs))
+        Ok((self.buffer.into_attributes(), self.runs))
     }
 }
 
