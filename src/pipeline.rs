@@ -37,6 +37,7 @@ mod recommend;
 mod required_columns;
 mod segments;
 mod staged_table;
+mod retrain;
 mod staging;
 mod subject;
 mod view_files;

@@ -23,7 +23,7 @@ use super::{
         Table, TableSpec,
         files::{self, RawFiles},
     },
-    recommend, required_columns,
+    recommend, required_columns, retrain,
     staged_table::StagedTable,
     staging::{
         Scratch, StagedFile,
@@ -107,6 +107,8 @@ pub(super) struct Build<'a> {
     personal: PersonalColumns<'a>,
     audiences: Vec<NamedAudience>,
     partitions: usize,
+    /// Manifest of the current snapshot, if the settings let models be used for longer than one build.
+    previous: Option<Manifest>,
     threads: usize,
 }
 
@@ -171,6 +173,7 @@ impl<'a> Build<'a> {
             partitions,
             threads,
         })
+            previous: retrain::previous(lakes.snapshots, &[config.recommendations.retrain]).await,
     }
 
     /// Runs the stages from the raw files to the views and models.
@@ -370,10 +373,11 @@ impl<'a> Build<'a> {
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
     ) -> Result<(recommend::RecommendOutput, Option<Warning>), BuildError> {
         self.progress.enter("recommendations", 0);
-        let config = &self.config.recommendations;
         let spec = self.specs.get(&Table::Transactions);
-        let mut job =
-            recommend::RecommendJob::new(tables, spec, config, as_of, self.threads, self.scratch.path());
+        let (config, scratch) = (self.config, self.scratch.path());
+        let mut job = recommend::RecommendJob::new(tables, spec, config, as_of, self.threads, scratch);
+        let previous = self.previous.as_ref();
+        job.learn_from(previous.and_then(|manifest| manifest.models.recommendations.clone()));
         let left_out = job.leave_out(|name| self.personal.is_attribute(name));
         let warning = if left_out.is_empty() {
             None

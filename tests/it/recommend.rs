@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::shop::{Service, Shop};
 
+mod retrain;
+
 const HEADER: &str = "customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at,country\n";
 
 /// Returns the lines of a year of 600 customers. All customers buy random staples, and `tea` with every
