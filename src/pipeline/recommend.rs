@@ -16,9 +16,10 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
+    exclude_patterns::ExcludePatterns,
     raw::{RawError, TableSpec},
-    staging::derive::StagedFile,
     retrain,
+    staging::derive::StagedFile,
     view_files::ViewFiles,
 };
 use crate::{
@@ -38,7 +39,6 @@ use crate::{
 mod buy_again;
 mod choose_rule;
 mod evaluation;
-mod exclude_patterns;
 mod neighbors;
 mod owned_products;
 mod product_rows;
@@ -50,7 +50,6 @@ mod votes;
 use buy_again::BuyAgainRule;
 use choose_rule::choose_rule;
 use evaluation::{TimeSplit, evaluate};
-use exclude_patterns::ExcludePatterns;
 use owned_products::{BASKET_CAP, DAY, HALF_LIFE, TREND_HALF_LIFE};
 use product_rows::ProductRows;
 use purchase_log::{LogOptions, PurchaseLog, TableFiles};
@@ -72,16 +71,16 @@ const METHOD: &str = "Item-to-item collaborative filtering. Two products are sim
 #[derive(Debug, Clone)]
 pub(super) struct RecommendJob {
     tables: TableFiles,
-    raw: RawConfig,
     config: RecommendationsConfig,
+    raw: RawConfig,
     /// Customer attributes that must not influence the lists, since they are personal.
     personal: BTreeSet<String>,
     /// Columns that are part of an order's identity.
     order_scope: Vec<String>,
     /// Maximum time from the first to the last line of an order in seconds.
+    order_span: u32,
     /// Card of the current snapshot.
     previous: Option<RecommendationsModel>,
-    order_span: u32,
     as_of: DateTime<Utc>,
     threads: usize,
     scratch: PathBuf,
@@ -107,8 +106,8 @@ impl RecommendJob {
             tables,
             config: config.recommendations.clone(),
             raw: config.raw.clone(),
-            previous: None,
             personal: BTreeSet::new(),
+            previous: None,
             order_scope: scope.map(str::to_owned).collect(),
             order_span: spec
                 .map_or(u32::MAX, |spec| u32::try_from(spec.order_span / 1_000_000).unwrap_or(u32::MAX)),
@@ -130,6 +129,7 @@ impl RecommendJob {
     /// Returns the customer attribute `name`, unless it is left out.
     fn attribute<'a>(&self, name: &'a str) -> Option<&'a str> {
         if self.personal.contains(&feature_name(name)) { None } else { Some(name) }
+    }
 
     /// Lets the build use what the build of `card` learned, as far as the setting `retrain` allows it.
     pub(super) fn learn_from(&mut self, card: Option<RecommendationsModel>) {
@@ -161,7 +161,6 @@ impl RecommendJob {
             found.notes.extend(personal.map(|name| format!("{name} is personal data and was not read")));
             (new, found)
         })
-    }
     }
 }
 
@@ -228,8 +227,8 @@ pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError>
         min_significance: MIN_SIGNIFICANCE,
         min_customers: MIN_CUSTOMERS.into(),
         half_life_days: HALF_LIFE.into(),
-        training: Some(training),
         trend_half_life_days: TREND_HALF_LIFE.into(),
+        training: Some(training),
         measured,
     };
     let products = ProductRows::new(&log, &recommender);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::shop::{Service, Shop};
 
 mod names;
+mod not_products;
 mod retrain;
 
 const HEADER: &str = "customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at,country\n";

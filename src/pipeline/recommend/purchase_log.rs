@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::exclude_patterns::ExcludePatterns;
-use crate::pipeline::{parallel::parallel_map, raw::RawError, staging::derive::StagedFile};
+use crate::pipeline::{
+    exclude_patterns::ExcludePatterns, parallel::parallel_map, raw::RawError, staging::derive::StagedFile,
+};
 
 mod category_signals;
 mod numbering;

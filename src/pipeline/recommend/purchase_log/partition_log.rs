@@ -11,7 +11,6 @@ use arrow::{
 };
 
 use super::{
-    super::exclude_patterns::ExcludePatterns,
     LogOptions,
     category_signals::CategorySignals,
     numbering::Numbering,
@@ -19,6 +18,7 @@ use super::{
     purchase::{NEVER, NONE, PartitionPurchases, Purchase},
 };
 use crate::pipeline::{
+    exclude_patterns::ExcludePatterns,
     raw::RawError,
     staging::{derive::StagedFile, open, staging},
 };
