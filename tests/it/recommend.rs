@@ -10,6 +10,7 @@ use crate::support::shop::{Service, Shop};
 mod names;
 mod not_products;
 mod retrain;
+mod returns;
 
 const HEADER: &str = "customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at,country\n";
 
@@ -143,9 +144,10 @@ async fn customers_without_purchases_get_best_sellers_of_their_country() {
     let shop = shop_of(&lines, "");
     shop.raw("customers/people.csv", "customer_id,age\nprospect,41\n");
     let service = shop.open().await;
-    for (customer, first) in [("cold-f", "croissant"), ("cold-u", "tea"), ("prospect", "tea")] {
+    // Two of the three have returned `tea`, the best seller, so it is not new to them.
+    for (customer, first) in [("cold-f", "croissant"), ("cold-u", "left-"), ("prospect", "tea")] {
         let body = service.get(&format!("/v1/customers/{customer}/recommendations")).await.json();
-        assert_eq!(ids(&body["products"])[0], first, "{customer}: {body}");
+        assert!(ids(&body["products"])[0].starts_with(first), "{customer}: {body}");
         assert_eq!((ids(&body["products"]).len(), &body["buy_again"]), (10, &json!([])));
         assert_eq!(
             (&body["products"][0]["score"], &body["products"][0]["because"]),
@@ -159,8 +161,9 @@ async fn customers_without_purchases_get_best_sellers_of_their_country() {
     assert!(built.warnings().iter().any(|warning| warning.contains("do not depend on country")), "{built:?}");
     shop.publish(&built.manifest.id).await;
     let service = shop.serve().await;
-    let body = service.get("/v1/customers/cold-f/recommendations").await.json();
-    assert_eq!(ids(&body["products"])[0], "tea", "{body}");
+    let french = service.get("/v1/customers/cold-f/recommendations").await.json();
+    let british = service.get("/v1/customers/cold-u/recommendations").await.json();
+    assert_eq!(french["products"], british["products"]);
 }
 
 /// There are three categories of five products; `x` sells best. The customers have too few purchases for
