@@ -45,7 +45,9 @@ mod views;
 
 pub use audiences::AudienceConfig;
 pub use build::BuildConfig;
-pub use churn::{ActionsByValue, ChurnActions, ChurnConfig, level};
+pub use churn::{
+    ActionsByValue, ChurnActions, ChurnConfig, CustomerShare, Language, LevelRule, TopLevels, level,
+};
 pub use feast::{FeastConfig, FeatureRef};
 pub use files::{ConfigFiles, ConfigText};
 pub use http::{HttpConfig, Origin, TlsConfig};

@@ -23,6 +23,7 @@ mod encode;
 mod error;
 mod features;
 pub mod inspect;
+mod learning;
 mod memberships;
 mod open_files;
 mod parallel;

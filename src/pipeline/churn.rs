@@ -17,6 +17,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{BuildError, past::Past, query::Session, view_files::ViewFiles};
 use crate::{
     config::ChurnConfig,
+    pipeline::learning::metrics::rounded,
     snapshot::{
         Warning,
         models::{ChurnModel, RiskThresholds},
@@ -25,22 +26,18 @@ use crate::{
     views::ViewDefinition,
 };
 
-mod bfgs;
-mod boosted_trees;
 mod candidates;
 mod card;
 mod expected_value;
 mod features;
-mod gamma_gamma;
 mod horizon;
-mod logistic;
-mod metrics;
+mod inputs;
+mod levels;
 mod product_demand;
-mod purchase_model;
 mod reasons;
+mod row_scorer;
 mod scoring;
 mod selection;
-mod special_functions;
 mod too_little_data;
 mod training_cuts;
 mod view_rows;
@@ -48,7 +45,7 @@ mod view_rows;
 use card::Findings;
 use expected_value::CutWithSpending;
 use features::{FeatureQuery, FeatureSource, sources};
-use metrics::rounded;
+use inputs::Inputs;
 use product_demand::DemandWindow;
 use scoring::{Scored, Scoring};
 use selection::{LabeledCut, MIN_CLASS_SIZE, SelectedModel, select_model};
@@ -89,14 +86,16 @@ impl ChurnContext<'_> {
     }
 
     /// Returns the features to read, and the names of those that exist in views with a past.
-    fn sources(&self) -> (Vec<FeatureSource>, BTreeSet<String>) {
+    fn sources(&self, config: &ChurnConfig) -> (Vec<FeatureSource>, BTreeSet<String>) {
         let with_past: BTreeSet<&str> = self.past.timed().iter().map(|view| view.name.as_str()).collect();
         let schemas = self
             .schemas
             .iter()
             .filter(|(view, _)| with_past.contains(*view))
             .map(|(view, schema)| (*view, *schema));
-        let sources = sources(schemas, |view, column| self.is_personal(view, column));
+        let is_input =
+            |view: &str, column: &str| config.reads(view, column) && !self.is_personal(view, column);
+        let sources = sources(schemas, is_input);
         let is_available = |source: &&FeatureSource| {
             with_past.contains(source.view.as_str())
                 && self.has_column(&source.view, &source.column)
@@ -139,7 +138,7 @@ pub(super) async fn build(
     }
     let horizon = TimeDelta::days(config.horizon_days().into());
     let partitions = context.past.staged.partitions;
-    let (sources, available) = context.sources();
+    let (sources, available) = context.sources(config);
     let query = FeatureQuery { sources: &sources, available: &available, one_in: 1, with_demand: true };
     let customers = OrderingCustomers::read(context.session).await?;
     let times = match customers.first_order {
@@ -152,7 +151,8 @@ pub(super) async fn build(
     // The rule that replaces a model does not read the demand.
     let query = FeatureQuery { with_demand: cuts.too_little.is_none(), ..query };
     let table = query.read(context.session, window).await?;
-    let trained = Trained::select(context, cuts, horizon).await?;
+    let inputs = Inputs { sources: sources.len(), monotone: config.monotone };
+    let trained = Trained::select(context, cuts, horizon, inputs).await?;
     for reason in &trained.findings.reasons {
         let warning = format!("churn: {reason}; the probabilities are not to be trusted");
         warnings.push(Warning::new("churn", warning));
@@ -234,6 +234,7 @@ impl Trained {
         context: &ChurnContext<'_>,
         mut cuts: TrainingCuts,
         horizon: TimeDelta,
+        inputs: Inputs,
     ) -> Result<Self, BuildError> {
         let mut findings = Findings::default();
         if let Some(reason) = cuts.too_little.take() {
@@ -243,7 +244,8 @@ impl Trained {
         let recent = std::mem::take(&mut cuts.recent);
         let labeled: Vec<LabeledCut> = cuts.whole.iter().map(|cut| cut.cut.clone()).chain(recent).collect();
         let as_of = context.as_of;
-        let selected = tokio::task::spawn_blocking(move || select_model(&labeled, horizon, as_of)).await?;
+        let selected =
+            tokio::task::spawn_blocking(move || select_model(&labeled, horizon, as_of, inputs)).await?;
         match &selected {
             Some(selected) => findings.add_model(selected, &cuts.whole, horizon),
             None => findings.reasons.push(too_little_data::classes()),
@@ -259,7 +261,7 @@ impl Trained {
         partitions: usize,
         scored: Scored,
     ) -> ChurnModel {
-        self.findings.caveats.extend(scored.levels.caveat());
+        self.findings.caveats.extend(scored.value_levels.caveat());
         let model = self.selected.as_ref();
         let training_cuts = match model {
             Some(_) => self.cuts.times.iter().map(|at| rfc3339::format(*at)).collect(),
@@ -281,8 +283,11 @@ impl Trained {
             cuts: model.map(|model| model.cuts.clone()).unwrap_or_default(),
             purchases: model.map(|model| card::purchase_models(model, &scored.values)),
             expected_value: scored.values.card,
+            monotone: config.monotone,
+            level_rule: config.levels.name().to_owned(),
             thresholds: RiskThresholds { high: config.high, medium: config.medium },
-            value_levels: scored.levels,
+            risk_levels: scored.risk_levels,
+            value_levels: scored.value_levels,
         }
     }
 }

@@ -11,7 +11,7 @@ pub mod recommendations;
 
 pub use churn::{
     CandidateFigures, ChurnBin, ChurnCut, ChurnModel, ExpectedValueModel, GammaGammaFit, ModelFeature,
-    PurchaseFit, PurchaseModels, RiskThresholds, ValueFigures, ValueLevels,
+    ObservedLevel, PurchaseFit, PurchaseModels, RiskLevelFigures, RiskThresholds, ValueFigures, ValueLevels,
 };
 pub use recommendations::RecommendationsModel;
 

@@ -4,16 +4,19 @@ use chrono::TimeDelta;
 
 use super::{
     expected_value::{CutWithSpending, ExpectedValues},
-    features::{COLUMNS, FeatureSource},
+    features::FeatureSource,
     horizon::days,
-    metrics::{rounded, share},
-    purchase_model::PurchaseModel,
-    scoring::source_of,
     selection::SelectedModel,
 };
-use crate::snapshot::{
-    models::{GammaGammaFit, ModelFeature, PurchaseFit, PurchaseModels},
-    rfc3339,
+use crate::{
+    pipeline::learning::{
+        metrics::{rounded, share},
+        purchase_model::PurchaseModel,
+    },
+    snapshot::{
+        models::{GammaGammaFit, ModelFeature, PurchaseFit, PurchaseModels},
+        rfc3339,
+    },
 };
 
 /// Least area under the curve on the latest cut of a trusted model; 0.5 is chance.
@@ -103,14 +106,10 @@ pub(super) fn purchase_models(selected: &SelectedModel, values: &ExpectedValues)
 
 /// Returns the model's columns with weight and importance, most important first.
 pub(super) fn features(selected: &SelectedModel, sources: &[FeatureSource]) -> Vec<ModelFeature> {
-    let columns = selected.weights.len();
+    let inputs = selected.inputs;
     let feature = |column: usize| {
-        let source = &sources[source_of(column, sources.len())];
-        let name = match COLUMNS.get(column) {
-            Some((name, _)) => (*name).to_owned(),
-            None if column + 1 == columns => "no_purchase_odds".to_owned(),
-            None => format!("log_{}", source.column),
-        };
+        let source = &sources[inputs.source(column)];
+        let name = inputs.name(column).map_or_else(|| format!("log_{}", source.column), str::to_owned);
         ModelFeature {
             name,
             source: source.name(),
@@ -118,7 +117,7 @@ pub(super) fn features(selected: &SelectedModel, sources: &[FeatureSource]) -> V
             importance: rounded(selected.importance[column]),
         }
     };
-    let mut features: Vec<ModelFeature> = (0..columns).map(feature).collect();
+    let mut features: Vec<ModelFeature> = (0..inputs.len()).map(feature).collect();
     features.sort_by(|a, b| b.importance.total_cmp(&a.importance).then_with(|| a.name.cmp(&b.name)));
     features
 }

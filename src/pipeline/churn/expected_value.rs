@@ -5,17 +5,21 @@
 //! times the expected number of purchases given that there is at least one (purchase model). The candidate
 //! with the smaller error on held-out cuts is chosen.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     features::{MONETARY, SPEND_365, TENURE},
-    gamma_gamma::GammaGamma,
     horizon::days,
-    metrics::{mean, rounded},
-    purchase_model::{PurchaseFits, PurchaseHistory, PurchaseModel},
     selection::{LabeledCut, MIN_CLASS_SIZE},
 };
-use crate::snapshot::models::{ExpectedValueModel, ValueFigures};
+use crate::{
+    pipeline::learning::{
+        gamma_gamma::GammaGamma,
+        metrics::{mean, rounded},
+        purchase_model::{PurchaseFits, PurchaseHistory, PurchaseModel},
+    },
+    snapshot::models::{ExpectedValueModel, ValueFigures},
+};
 
 /// Candidate weights of the own rate. The least one is above 0 so that customers with different spending keep
 /// different values.
@@ -38,6 +42,8 @@ const GAMMA_GAMMA: usize = 2;
 /// A labeled cut with the spending of the customers who stayed.
 pub(super) struct CutWithSpending {
     pub(super) cut: LabeledCut,
+    /// Spending within the horizon at the own rate of each customer; see [`own_rate`].
+    pub(super) own: Vec<f64>,
     pub(super) retained: RetainedCustomers,
 }
 
@@ -269,6 +275,16 @@ impl ExpectedValues {
             candidates: errors.figures(),
         };
         Self { card, amounts, own, forecast }
+    }
+
+    /// Returns the chosen candidate as it was known at `at`: fitted to the cuts whose horizon had ended by
+    /// then.
+    pub(super) fn known_at(&self, cuts: &[CutWithSpending], at: DateTime<Utc>, horizon: TimeDelta) -> Self {
+        let before: Vec<&CutWithSpending> = cuts.iter().filter(|one| one.cut.at + horizon <= at).collect();
+        let fits = PurchaseFits::of(latest_histories(&before));
+        let fitted = FittedCandidates::fit(&before, &fits, days(horizon));
+        let forecast = self.forecast.and_then(|_| fitted.gamma_gamma.ok());
+        Self { card: self.card.clone(), amounts: self.amounts.clone(), own: fitted.own, forecast }
     }
 
     /// Returns the model without training data: half the own rate and half the mean of `own`.

@@ -11,11 +11,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     candidates::{Candidate, FittedCandidate, HorizonRows, TrainingData, TrainingRows},
     horizon::{days, parts},
-    logistic::{LogisticRegression, logit, sigmoid},
-    metrics::{auc, bins, figures, mean, rounded, share},
-    purchase_model::PurchaseFits,
+    inputs::Inputs,
 };
-use crate::snapshot::models::ChurnCut;
+use crate::{
+    pipeline::learning::{
+        Direction,
+        logistic::{LogisticRegression, logit, sigmoid},
+        metrics::{auc, bins, figures, mean, rounded, share},
+        purchase_model::PurchaseFits,
+    },
+    snapshot::models::ChurnCut,
+};
 
 /// Least number of customers of each class (churned, retained) to learn from or to measure on.
 pub(super) const MIN_CLASS_SIZE: usize = 30;
@@ -31,9 +37,18 @@ pub(super) struct LabeledCut {
     pub(super) rows: TrainingRows,
 }
 
+/// The calibrated probabilities of the latest measured cut, and its outcomes.
+#[derive(Debug)]
+pub(super) struct HeldOutCut {
+    pub(super) at: DateTime<Utc>,
+    pub(super) probabilities: Vec<f64>,
+    pub(super) churned: Vec<bool>,
+}
+
 /// The selected candidate, fitted to all cuts and calibrated.
 #[derive(Debug)]
 pub(super) struct SelectedModel {
+    pub(super) inputs: Inputs,
     pub(super) fitted: FittedCandidate,
     /// The purchase models fitted to the latest cut.
     pub(super) fits: PurchaseFits,
@@ -43,6 +58,7 @@ pub(super) struct SelectedModel {
     /// Importances in the boosted trees on all rows, for the model card of any candidate.
     pub(super) importance: Vec<f64>,
     pub(super) cuts: Vec<ChurnCut>,
+    pub(super) held_out: HeldOutCut,
     /// The learned parts of the horizon in days.
     pub(super) parts: Vec<u32>,
     /// Number of training rows: customers, once per cut.
@@ -114,7 +130,12 @@ fn purchase_fits(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) 
 
 /// Measures the candidates on up to [`MAX_MEASURED`] cuts, evenly spread and including the latest. A cut can
 /// be measured if its horizon had ended by `as_of` and earlier cuts have enough customers of both classes.
-fn measure_cuts(cuts: &[LabeledCut], horizon: TimeDelta, as_of: DateTime<Utc>) -> Vec<MeasuredCut<'_>> {
+fn measure_cuts(
+    cuts: &[LabeledCut],
+    horizon: TimeDelta,
+    as_of: DateTime<Utc>,
+    inputs: Inputs,
+) -> Vec<MeasuredCut<'_>> {
     let whole = days(horizon);
     let is_measurable = |cut: &&LabeledCut| {
         let known =
@@ -130,7 +151,7 @@ fn measure_cuts(cuts: &[LabeledCut], horizon: TimeDelta, as_of: DateTime<Utc>) -
     let measure = |place: usize| {
         let cut = measurable[place];
         let training = training_data(cuts, horizon, cut.at);
-        let fitted = FittedCandidate::fit_all(&training, &purchase_fits(cuts, horizon, cut.at));
+        let fitted = FittedCandidate::fit_all(&training, &purchase_fits(cuts, horizon, cut.at), inputs);
         let scores = fitted.iter().map(|fitted| Some(fitted.as_ref()?.scores(&cut.rows))).collect();
         MeasuredCut { cut, churned: cut.rows.churned(whole), training, fitted, scores }
     };
@@ -143,15 +164,16 @@ pub(super) fn select_model(
     cuts: &[LabeledCut],
     horizon: TimeDelta,
     as_of: DateTime<Utc>,
+    inputs: Inputs,
 ) -> Option<SelectedModel> {
-    let measured = measure_cuts(cuts, horizon, as_of);
+    let measured = measure_cuts(cuts, horizon, as_of, inputs);
     let held_out = usize::from(measured.len() > 1);
     let basis = &measured[..measured.len() - held_out];
     if basis.is_empty() {
         return None;
     }
     let (training, fits) = (training_data(cuts, horizon, as_of), purchase_fits(cuts, horizon, as_of));
-    let mut all = FittedCandidate::fit_all(&training, &fits);
+    let mut all = FittedCandidate::fit_all(&training, &fits, inputs);
     // A candidate that is degenerate on any cut is never selected.
     let is_able =
         |place: usize| all[place].is_some() && measured.iter().all(|cut| cut.fitted[place].is_some());
@@ -160,27 +182,31 @@ pub(super) fn select_model(
         let ended = measured.iter().filter(|measured| measured.cut.at + horizon <= until);
         calibration_slope(&ended.collect::<Vec<_>>(), place)
     };
-    let described = measured
-        .iter()
-        .enumerate()
-        .map(|(at, cut)| describe(cut, place, slope_at(cut.cut.at), at < basis.len()))
-        .collect::<Option<Vec<ChurnCut>>>()?;
+    let mut described = Vec::new();
+    let mut held_out = None;
+    for (at, cut) in measured.iter().enumerate() {
+        let probabilities = cut.probabilities(place, slope_at(cut.cut.at))?;
+        described.push(cut.describe(&probabilities, at < basis.len()));
+        held_out = Some(HeldOutCut { at: cut.cut.at, probabilities, churned: cut.churned.clone() });
+    }
     let fitted_as = |candidate: Candidate| all.iter().flatten().find(|fitted| fitted.candidate == candidate);
     let HorizonRows { days: whole, rows } = training.whole()?;
     let weights = fitted_as(Candidate::Logistic)?.weights();
-    let importance = fitted_as(Candidate::Boosted)?.importance(rows);
+    let importance = fitted_as(Candidate::Boosted)?.importance();
     let fitted = all.swap_remove(place)?;
     let base_rate = share(&rows.churned(*whole));
     let calibration = Calibration::with_mean(slope_at(as_of), &fitted.scores(rows), base_rate);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole days")]
     let parts = training.0.iter().map(|part| part.days as u32).collect();
     Some(SelectedModel {
+        inputs,
         fitted,
         fits,
         calibration,
         weights,
         importance,
         cuts: described,
+        held_out: held_out?,
         parts,
         rows: training.len(),
         base_rate,
@@ -215,36 +241,42 @@ fn calibration_slope(basis: &[&MeasuredCut<'_>], place: usize) -> f64 {
         }
         churned.extend_from_slice(&measured.churned);
     }
-    LogisticRegression::fit(&columns, &churned, 1e-3).weights[0].clamp(0.5, 1.5)
+    LogisticRegression::fit(&columns, &churned, 1e-3, &vec![Direction::Any; basis.len()]).weights[0]
+        .clamp(0.5, 1.5)
 }
 
-/// Returns the model card's entry of a measured cut: the metrics of all candidates and of the calibrated
-/// candidate at `place`.
-fn describe(measured: &MeasuredCut<'_>, place: usize, slope: f64, used_to_choose: bool) -> Option<ChurnCut> {
-    let churned = &measured.churned;
-    let probabilities = |scores: &[f64]| scores.iter().map(|score| sigmoid(*score)).collect::<Vec<f64>>();
-    let mut candidates: Vec<_> = Candidate::ALL
-        .iter()
-        .zip(&measured.scores)
-        .filter_map(|(candidate, scores)| {
-            Some(figures(candidate.name(), &probabilities(scores.as_ref()?), churned))
-        })
-        .collect();
-    let HorizonRows { days: whole, rows } = measured.training.whole()?;
-    let learned = measured.fitted[place].as_ref()?.scores(rows);
-    let calibration = Calibration::with_mean(slope, &learned, share(&rows.churned(*whole)));
-    let model: Vec<f64> =
-        measured.scores[place].as_ref()?.iter().map(|score| calibration.probability(*score)).collect();
-    candidates.push(figures("model", &model, churned));
-    Some(ChurnCut {
-        at: measured.cut.at,
-        used_to_choose,
-        training_rows: measured.training.len() as u64,
-        customers: churned.len() as u64,
-        churned: rounded(share(churned)),
-        candidates,
-        bins: bins(&model, churned),
-    })
+impl MeasuredCut<'_> {
+    /// Returns the probabilities by the candidate at `place`, calibrated with `slope` and the level of the
+    /// training rows.
+    fn probabilities(&self, place: usize, slope: f64) -> Option<Vec<f64>> {
+        let HorizonRows { days: whole, rows } = self.training.whole()?;
+        let learned = self.fitted[place].as_ref()?.scores(rows);
+        let calibration = Calibration::with_mean(slope, &learned, share(&rows.churned(*whole)));
+        let scores = self.scores[place].as_ref()?;
+        Some(scores.iter().map(|score| calibration.probability(*score)).collect())
+    }
+
+    /// Returns the model card's entry: the metrics of all candidates, and of the calibrated model with these
+    /// `probabilities`.
+    fn describe(&self, probabilities: &[f64], used_to_choose: bool) -> ChurnCut {
+        let churned = &self.churned;
+        let candidate_figures = |(candidate, scores): (&Candidate, &Option<Vec<f64>>)| {
+            let probabilities: Vec<f64> = scores.as_ref()?.iter().map(|score| sigmoid(*score)).collect();
+            Some(figures(candidate.name(), &probabilities, churned))
+        };
+        let mut candidates: Vec<_> =
+            Candidate::ALL.iter().zip(&self.scores).filter_map(candidate_figures).collect();
+        candidates.push(figures("model", probabilities, churned));
+        ChurnCut {
+            at: self.cut.at,
+            used_to_choose,
+            training_rows: self.training.len() as u64,
+            customers: churned.len() as u64,
+            churned: rounded(share(churned)),
+            candidates,
+            bins: bins(probabilities, churned),
+        }
+    }
 }
 
 /// Returns the probability of the rule that is used without a model: (recency + 1) / (recency + 1 + gap + 1)

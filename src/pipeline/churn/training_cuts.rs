@@ -15,6 +15,7 @@ use super::{
     expected_value::{CutWithSpending, RetainedCustomers, own_rate},
     features::FeatureQuery,
     horizon::{days, parts},
+    inputs::InputRows,
     product_demand::DemandWindow,
     selection::LabeledCut,
     view_rows::VIEW,
@@ -148,15 +149,16 @@ impl CutReader<'_> {
         let next = |id| outcomes.get(id).map_or(f64::INFINITY, |outcome| outcome.next);
         let next: Vec<f64> = table.ids.iter().map(next).collect();
         let (mut retained, histories) = (RetainedCustomers::default(), table.histories());
+        let own: Vec<f64> = (0..table.len()).map(|row| own_rate(&table.raw, row, days(horizon))).collect();
         for (row, id) in table.ids.iter().enumerate() {
             if let Some(outcome) = outcomes.get(id) {
-                retained.own.push(own_rate(&table.raw, row, days(horizon)));
+                retained.own.push(own[row]);
                 retained.histories.push(histories[row]);
                 retained.spent.push(outcome.spent);
             }
         }
-        let rows = TrainingRows { columns: table.columns(), histories, next };
-        Ok(CutWithSpending { cut: LabeledCut { at, rows }, retained })
+        let rows = TrainingRows { columns: InputRows::new(&table).columns(), histories, next };
+        Ok(CutWithSpending { cut: LabeledCut { at, rows }, own, retained })
     }
 
     /// Returns the number of customers of the cut at `at`, which are those with an order. Runs no views.

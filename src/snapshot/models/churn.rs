@@ -60,8 +60,20 @@ pub struct ChurnModel {
     pub purchases: Option<PurchaseModels>,
     /// Model of `expected_value`.
     pub expected_value: ExpectedValueModel,
-    /// Lower bounds of the risk levels.
+    /// Whether the probability depends on recency, orders and spending only in the direction that common
+    /// sense expects.
+    #[serde(default)]
+    #[schema(example = true)]
+    pub monotone: bool,
+    /// Rule of the risk levels: `thresholds` of the probability, or `top`, the greatest values at risk.
+    #[serde(default = "thresholds")]
+    #[schema(example = "thresholds")]
+    pub level_rule: String,
+    /// Lower bounds of the risk levels, for the rule `thresholds`.
     pub thresholds: RiskThresholds,
+    /// Customers of each risk level, and outcomes of the level on the held-out cutoff.
+    #[serde(default)]
+    pub risk_levels: Vec<RiskLevelFigures>,
     /// Lower bounds of the value levels, for the policy table.
     pub value_levels: ValueLevels,
 }
@@ -257,6 +269,41 @@ pub struct RiskThresholds {
     /// Minimum probability of medium risk.
     #[schema(example = 0.3)]
     pub medium: f64,
+}
+
+/// Customers of a risk level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RiskLevelFigures {
+    /// `high`, `medium` or `low`.
+    #[schema(example = "high")]
+    pub level: String,
+    /// Number of customers with the level.
+    #[schema(example = 812)]
+    pub customers: u64,
+    /// Mean probability of these customers.
+    #[schema(example = 0.71)]
+    pub predicted: f64,
+    /// Customers who had the level on the latest cutoff of the measurement; absent if nothing was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<ObservedLevel>,
+}
+
+/// Customers of a risk level on a cutoff, with the outcome.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ObservedLevel {
+    /// Number of customers with the level.
+    #[schema(example = 790)]
+    pub customers: u64,
+    /// Mean probability of these customers.
+    #[schema(example = 0.70)]
+    pub predicted: f64,
+    /// Share of these customers that churned.
+    #[schema(example = 0.68)]
+    pub churned: f64,
+}
+
+fn thresholds() -> String {
+    "thresholds".to_owned()
 }
 
 /// Lower bounds of the value levels: the top 20 % are high, the next 30 % medium. Customers with equal

@@ -21,10 +21,10 @@ const VALID_RANGE: (f64, f64) = (1e-3, 1e3);
 
 /// A fitted gamma-gamma model. Amounts are in money.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct GammaGamma {
-    pub(super) p: f64,
-    pub(super) q: f64,
-    pub(super) gamma: f64,
+pub(in crate::pipeline) struct GammaGamma {
+    pub(in crate::pipeline) p: f64,
+    pub(in crate::pipeline) q: f64,
+    pub(in crate::pipeline) gamma: f64,
 }
 
 /// Returns the log-likelihood of customers with x purchases of the mean amount m (equation 1a of the note)
@@ -53,7 +53,7 @@ impl GammaGamma {
     ///
     /// # Errors
     /// Returns the reason of a degenerate fit, for the model card.
-    pub(super) fn fit(
+    pub(in crate::pipeline) fn fit(
         histories: &[PurchaseHistory],
         purchases: impl Fn(&PurchaseHistory) -> f64,
     ) -> Result<Self, String> {
@@ -88,7 +88,7 @@ impl GammaGamma {
 
     /// Returns the expected amount of each purchase of a customer with `purchases` purchases of the mean
     /// amount `worth` (equation 5 of the note). A NaN `worth` gives the mean over customers.
-    pub(super) fn expected(&self, purchases: f64, worth: f64) -> f64 {
+    pub(in crate::pipeline) fn expected(&self, purchases: f64, worth: f64) -> f64 {
         let (purchases, worth) = if worth.is_nan() { (0.0, 0.0) } else { (purchases, worth.max(0.0)) };
         self.p * (self.gamma + purchases * worth) / (self.p * purchases + self.q - 1.0)
     }
