@@ -15,10 +15,7 @@ use super::{
     horizon::days,
     product_demand::{self, DemandWindow, ProductDemand},
 };
-use crate::{
-    pipeline::learning::{metrics::mean, purchase_model::PurchaseHistory},
-    pipeline::{ViewError, query::Session},
-};
+use crate::pipeline::{ViewError, learning::purchase_model::PurchaseHistory, query::Session};
 
 /// A feature of a view.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -60,12 +60,15 @@ fn facts(theme: Theme) -> &'static [Fact] {
         [fact("products", PRODUCTS, Some(true)), fact("basket_items", BASKET_ITEMS, None)];
     const DEMAND: [Fact; 2] =
         [fact("late_sales", LATE_SALES, Some(true)), fact("active_buyers", ACTIVE_BUYERS, Some(true))];
+    const RECENT: [Fact; 1] = [fact("since_last_order", RECENCY, Some(false))];
+    const ORDERS: [Fact; 1] = [fact("orders", FREQUENCY, Some(true))];
+    const RETURNS: [Fact; 1] = [fact("return_rate", RETURN_RATE, None)];
     match theme {
-        Theme::Recency => &[fact("since_last_order", RECENCY, Some(false))],
-        Theme::Orders => &[fact("orders", FREQUENCY, Some(true))],
+        Theme::Recency => &RECENT,
+        Theme::Orders => &ORDERS,
         Theme::Spending => &SPENDING,
         Theme::Assortment => &ASSORTMENT,
-        Theme::Returns => &[fact("return_rate", RETURN_RATE, None)],
+        Theme::Returns => &RETURNS,
         Theme::ProductDemand => &DEMAND,
     }
 }
