@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::Schema;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{BuildError, past::Past, query::Session, view_files::ViewFiles};
+use super::{BuildError, past::Past, purchase_card::purchase_models, query::Session, view_files::ViewFiles};
 use crate::{
     config::ChurnConfig,
     pipeline::learning::metrics::rounded,
@@ -281,7 +281,7 @@ impl Trained {
             calibration_slope: rounded(model.map_or(1.0, |model| model.calibration.slope)),
             features: model.map(|model| card::features(model, sources)).unwrap_or_default(),
             cuts: model.map(|model| model.cuts.clone()).unwrap_or_default(),
-            purchases: model.map(|model| card::purchase_models(model, &scored.values)),
+            purchases: model.map(|model| purchase_models(&model.fits, &scored.values.amounts)),
             expected_value: scored.values.card,
             monotone: config.monotone,
             level_rule: config.levels.name().to_owned(),

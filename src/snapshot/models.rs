@@ -8,12 +8,14 @@ use utoipa::ToSchema;
 
 mod churn;
 pub mod recommendations;
+mod value;
 
 pub use churn::{
     CandidateFigures, ChurnBin, ChurnCut, ChurnModel, ExpectedValueModel, GammaGammaFit, ModelFeature,
     ObservedLevel, PurchaseFit, PurchaseModels, RiskLevelFigures, RiskThresholds, ValueFigures, ValueLevels,
 };
 pub use recommendations::RecommendationsModel;
+pub use value::{ForecastFigures, NextOrderFigures, ValueCut, ValueModel};
 
 /// Model cards of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -24,4 +26,7 @@ pub struct Models {
     /// Card of the model behind the view `recommendations`; absent if the snapshot has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recommendations: Option<RecommendationsModel>,
+    /// Card of the model behind the view `value`; absent if the snapshot has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<ValueModel>,
 }

@@ -146,11 +146,12 @@ impl BoostedTrees {
 
     /// Returns the score of each of the `rows` rows.
     pub(in crate::pipeline) fn scores(&self, columns: &[Vec<f64>], rows: usize) -> Vec<f64> {
-        let score = |row: usize| {
-            let added = self.trees.iter().map(|nodes| leaf_value(nodes, |column| columns[column][row]));
-            self.base + added.sum::<f64>()
-        };
-        (0..rows).map(score).collect()
+        (0..rows).map(|row| self.score(|column| columns[column][row])).collect()
+    }
+
+    /// Returns the score of a row. `value` returns the row's value of a column.
+    pub(in crate::pipeline) fn score(&self, value: impl Fn(usize) -> f64) -> f64 {
+        self.base + self.trees.iter().map(|nodes| leaf_value(nodes, &value)).sum::<f64>()
     }
 
     /// Returns the share of each column in the gain of all splits.
