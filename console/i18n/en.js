@@ -214,6 +214,15 @@ export const en = {
     "churn.min_probability": "Probability from",
     "churn.min_value": "Value at risk from",
 
+    "value.historic": "Spent so far",
+    "value.predicted": "Expected, next 365 days",
+    "value.total": "Total value",
+    "value.orders": "Expected orders, 365 days",
+    "value.order_value": "Mean order",
+    "value.next_order": "Next order by",
+    "value.no_next_order": "none expected within a year",
+    "value.not_trusted": "This forecast is not to be trusted; the model card says why.",
+
     "model.summary": "How far can the model be trusted?",
     "model.trusted":
         "“{name}” was chosen among the candidates. It predicts who buys nothing within {days} days.",
@@ -282,6 +291,9 @@ export const en = {
     "customer.last_order": "Since the last order",
     "customer.risk": "Risk and reasons",
     "customer.at_stake": "At stake",
+    "customer.value": "Customer value",
+    "customer.value_note": "By the date of the next order, an order is as likely as not.",
+    "customer.no_value": "No value: the customer has no order.",
     "customer.no_risk": "No churn risk: the customer has no order.",
     "customer.view": "Features: {name}",
     "customer.not_in_view": "The customer is not in this view.",

@@ -1,6 +1,7 @@
 //! `larder evaluate`: prints the model cards of a snapshot.
 
 mod recommendations;
+mod value;
 
 use indicatif::HumanCount;
 
@@ -35,6 +36,10 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     match &manifest.models.churn {
         Some(card) => churn(card)?,
         None => table::line("the snapshot has no churn model")?,
+    }
+    match &manifest.models.value {
+        Some(card) => value::value(card)?,
+        None => table::line("the snapshot has no value model")?,
     }
     match &manifest.models.recommendations {
         Some(card) => recommendations::recommendations(card),

@@ -84,10 +84,12 @@ impl ValueJob {
         let sample = OrderSample::read(&self.orders, &self.returns, self.threads)?;
         let selection = select(&sample, as_of, self.threads);
         let card = card::card(&selection, &sample);
+        let start = sample.start.unwrap_or(as_of);
         drop(sample);
         let input = RowInput {
             orders: &self.orders,
             returns: &self.returns,
+            start,
             as_of,
             scratch: &self.scratch,
             threads: self.threads,

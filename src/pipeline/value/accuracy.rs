@@ -18,7 +18,24 @@ pub(super) fn figures(name: &str, forecasts: &[f64], outcomes: &[f64]) -> Foreca
         bias: rounded(ratio(expected - seen, seen)),
         rank_correlation: rounded(correlation(&ranks(forecasts), &ranks(outcomes))),
         top_decile_share: rounded(ratio(caught, most)),
+        explained_deviance: rounded(explained_deviance(forecasts, outcomes)),
     }
+}
+
+/// Returns the share of the Poisson deviance of the outcomes that the forecasts explain; 0 for the mean of
+/// the outcomes. It is greatest for the true expectations, while the absolute error of skewed amounts is
+/// least for forecasts that are too low. A forecast counts as at least a hundredth of the mean.
+fn explained_deviance(forecasts: &[f64], outcomes: &[f64]) -> f64 {
+    let middle = mean(outcomes.iter().copied());
+    let deviance = |forecast: f64, seen: f64| {
+        let forecast = forecast.max(middle / 100.0);
+        let surprise = if seen > 0.0 { seen * (seen / forecast).ln() } else { 0.0 };
+        surprise - seen + forecast
+    };
+    let of_mean = mean(outcomes.iter().map(|seen| deviance(middle, *seen)));
+    let of_forecasts =
+        mean(forecasts.iter().zip(outcomes).map(|(forecast, seen)| deviance(*forecast, *seen)));
+    if of_mean > 0.0 { 1.0 - of_forecasts / of_mean } else { 0.0 }
 }
 
 /// Returns the sum of `outcomes` of the tenth with the greatest `forecasts`. Of equal forecasts, the first

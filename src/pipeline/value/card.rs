@@ -50,11 +50,20 @@ impl Findings {
     }
 
     fn add_figures(&mut self, at: &str, own: &ForecastFigures, base: &ForecastFigures) {
-        if own.mean_absolute_error >= base.mean_absolute_error {
+        if own.explained_deviance <= base.explained_deviance {
             self.reasons.push(format!(
-                "on the cutoff {at} the forecast is no better than the spending of the last year (mean \
-                 absolute error {:.2}, {:.2})",
-                own.mean_absolute_error, base.mean_absolute_error
+                "on the cutoff {at} the forecast is no better than the spending of the last year (explained \
+                 deviance {:.3}, {:.3})",
+                own.explained_deviance, base.explained_deviance
+            ));
+        } else if own.mean_absolute_error >= base.mean_absolute_error {
+            self.caveats.push(format!(
+                "on the cutoff {at} the mean absolute error is that of the spending of the last year or \
+                 greater ({:.2}, {:.2}); totals were off by {:+.0} % and {:+.0} %",
+                own.mean_absolute_error,
+                base.mean_absolute_error,
+                own.bias * 100.0,
+                base.bias * 100.0
             ));
         }
         if own.bias.abs() > MAX_BIAS {
@@ -78,18 +87,6 @@ pub(super) fn card(selection: &Selection, sample: &OrderSample) -> ValueModel {
     }
     let forecaster = model.as_ref().map(|model| &model.forecaster);
     let instant = |at: &i64| chrono::DateTime::from_timestamp_micros(*at).map(rfc3339::format);
-    let purchases = forecaster.map(|forecaster| {
-        let mut purchases = purchase_models(&forecaster.fits, &forecaster.amounts);
-        for (name, value) in ["nbd", "bg_nbd"].into_iter().zip(&forecaster.values) {
-            // Otherwise the reason is that of the fit or of the amounts.
-            if let Err(why) = value
-                && !purchases.degenerate.iter().any(|known| known.ends_with(why.as_str()))
-            {
-                purchases.degenerate.push(format!("{name} with amounts: {why}"));
-            }
-        }
-        purchases
-    });
     ValueModel {
         horizon_days: HORIZON,
         measured_days: cuts.last().map_or(0, |cut| cut.horizon_days),
@@ -105,7 +102,7 @@ pub(super) fn card(selection: &Selection, sample: &OrderSample) -> ValueModel {
         training_rows: forecaster.map_or(0, |one| one.rows as u64),
         sampling: sample.description(),
         stretch: rounded(forecaster.map_or(1.0, |one| one.stretch)),
-        purchases,
+        purchases: forecaster.map(|one| purchase_models(&one.fits, &one.amounts)),
         cuts: cuts.clone(),
     }
 }

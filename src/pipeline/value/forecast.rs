@@ -27,13 +27,18 @@ impl Forecast {
     pub(super) fn of(model: Option<&ChosenModel>, one: &Summary) -> Self {
         let by_model = |model: &ChosenModel| {
             let ChosenModel { forecaster, value, orders } = model;
-            let spending = forecaster.spending(*value, one)?;
-            let next = forecaster.order_times(one).map_or_else(|| usual_next(one), |times| times.median());
-            Some(Self { spending, orders: forecaster.orders(*orders, one)?, next: within_year(next) })
+            let input = forecaster.input(one);
+            let times = forecaster.order_times(&input);
+            let next = times.map_or_else(|| usual_next(one), |times| times.median());
+            Some(Self {
+                spending: forecaster.spending(*value, &input)?,
+                orders: forecaster.orders(*orders, &input)?,
+                next: within_year(next),
+            })
         };
         model.and_then(by_model).unwrap_or_else(|| Self {
             spending: one.own_rate(YEAR),
-            orders: one.own_order_rate(YEAR),
+            orders: one.own_orders(YEAR),
             next: within_year(usual_next(one)),
         })
     }
@@ -68,6 +73,7 @@ mod tests {
             net: 400.0,
             spent: [0.0, 200.0, 400.0, 400.0],
             ordered: [1.0, 3.0, 4.0, 4.0],
+            window: 365.0,
         };
         let found = Forecast::of(None, &one);
         assert!((found.spending - 400.0).abs() < 1e-9 && (found.orders - 4.0).abs() < 1e-9, "{found:?}");

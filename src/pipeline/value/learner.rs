@@ -1,8 +1,11 @@
 //! A learner of spending in two parts: the chance that a customer orders within a period, and the spending of
-//! a customer who does. Boosted trees learn both. The second part begins with the customer's own rate, which
-//! also tells the greatest spenders apart.
+//! a customer who does. Boosted trees learn both. The second part begins with the spending by a purchase model,
+//! which also tells the greatest spenders apart.
 
-use super::summary::{Outcome, Summary};
+use super::{
+    purchase_value::PurchaseValue,
+    summary::{Outcome, Summary},
+};
 use crate::pipeline::learning::{
     Direction::{self, Any, Falling, Rising},
     boosted_trees::{BoostedTrees, Target},
@@ -13,7 +16,7 @@ use crate::pipeline::learning::{
 
 /// Least number of customers with and without an order to learn from.
 pub(super) const MIN_CLASS_SIZE: usize = 30;
-/// Bounds of the exponent of the own rate. The least one is above 0 so that customers with different spending
+/// Bounds of the exponent of the spending that the learner begins with. The least one is above 0 so that customers with different spending
 /// keep different values.
 const EXPONENT: (f64, f64) = (0.2, 1.0);
 /// Number of input columns.
@@ -31,9 +34,17 @@ pub(super) struct Inputs {
     /// Days of the period that is learned.
     pub(super) days: f64,
     pub(super) purchases: Option<PurchaseModel>,
+    /// The purchase model with amounts that the learner begins with; without one, it begins with the own rate.
+    pub(super) value: Option<PurchaseValue>,
 }
 
 impl Inputs {
+    /// Returns the logarithm of the spending that the learner begins with.
+    fn base(&self, one: &Summary) -> f64 {
+        let spent = self.value.map_or_else(|| one.own_rate(self.days), |value| value.expected(one));
+        spent.ln_1p()
+    }
+
     /// Returns the columns of a customer.
     fn of(&self, one: &Summary) -> [f64; COLUMNS] {
         let log = |value: f64| value.max(0.0).ln_1p();
@@ -57,7 +68,7 @@ impl Inputs {
             log(one.last_year()),
             log(one.tenure),
             log(one.tenure - one.recency),
-            log(one.own_rate(self.days)),
+            self.base(one),
             log(expected),
         ]
     }
@@ -75,9 +86,9 @@ pub(super) struct TrainingRows {
 pub(super) struct Learner {
     inputs: Inputs,
     orders: BoostedTrees,
-    /// Constant and exponent of the own rate in the spending of a customer who orders.
-    own: (f64, f64),
-    /// Logarithm of the spending, less that by the own rate.
+    /// Constant and exponent of the spending that the learner begins with.
+    base: (f64, f64),
+    /// Logarithm of the spending of a customer who orders, less that by `base`.
     amounts: BoostedTrees,
     /// Factor that matches the sum of spending over the training rows.
     scale: f64,
@@ -111,17 +122,16 @@ impl Learner {
         let orders =
             BoostedTrees::fit(&columns(&mut (0..of_rows.len())), Target::Labels(&labels), &DIRECTIONS);
         let spent: Vec<f64> = buyers.iter().map(|row| rows.outcomes[*row].spent.ln_1p()).collect();
-        let rates: Vec<f64> =
-            buyers.iter().map(|row| rows.summaries[*row].own_rate(inputs.days).ln_1p()).collect();
-        let own = line(&rates, &spent);
+        let begun: Vec<f64> = buyers.iter().map(|row| inputs.base(&rows.summaries[*row])).collect();
+        let base = line(&begun, &spent);
         let residuals: Vec<f64> =
-            rates.iter().zip(&spent).map(|(rate, spent)| spent - own.0 - own.1 * rate).collect();
+            begun.iter().zip(&spent).map(|(begun, spent)| spent - base.0 - base.1 * begun).collect();
         let amounts = BoostedTrees::fit(
             &columns(&mut buyers.iter().copied()),
             Target::Amounts(&residuals),
             &DIRECTIONS,
         );
-        let mut learner = Self { inputs, orders, own, amounts, scale: 1.0 };
+        let mut learner = Self { inputs, orders, base, amounts, scale: 1.0 };
         let learned = mean(rows.summaries.iter().map(|one| learner.learned(one).spent));
         let seen = mean(rows.outcomes.iter().map(|outcome| outcome.spent));
         learner.scale = if learned > 0.0 { seen / learned } else { 1.0 };
@@ -132,8 +142,8 @@ impl Learner {
     pub(super) fn learned(&self, one: &Summary) -> Learned {
         let columns = self.inputs.of(one);
         let orders = sigmoid(self.orders.score(|column| columns[column]));
-        let own = self.own.0 + self.own.1 * one.own_rate(self.inputs.days).ln_1p();
-        let amount = (own + self.amounts.score(|column| columns[column])).exp();
+        let begun = self.base.0 + self.base.1 * self.inputs.base(one);
+        let amount = (begun + self.amounts.score(|column| columns[column])).exp();
         Learned { orders, spent: self.scale * orders * amount }
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::pipeline::{id_hash::fnv1a, parallel::parallel_map, raw::RawError, staging::StagedFile};
 
 /// Number of orders to sample. More hardly improve the models, and would make builds slow.
-const ORDERS: usize = 400_000;
+const ORDERS: usize = 200_000;
 /// One order in this many may lie before the start of the history: single orders with a wrong date do not
 /// make a history long.
 const STRAY: u64 = 1_000;

@@ -8,7 +8,7 @@ use chrono::DateTime;
 use super::{
     accuracy::figures,
     forecast::{ChosenModel, within_year},
-    forecaster::{ForecastTime, Forecaster, OrderMethod, ValueMethod},
+    forecaster::{ForecastInput, ForecastTime, Forecaster, OrderMethod, ValueMethod},
     learner::MIN_CLASS_SIZE,
     order_sample::OrderSample,
     summary::{DAY, Outcome, Summary, YEAR},
@@ -24,7 +24,7 @@ use crate::{
 
 /// Least number of customers at a measured cutoff.
 const MIN_CUSTOMERS: usize = 200;
-/// Least relative reduction of the error for which a more complex candidate is preferred.
+/// Least relative reduction of the unexplained deviance for which a more complex candidate is preferred.
 const MIN_GAIN: f64 = 0.005;
 
 /// The chosen model with its measurement, or why there is none.
@@ -44,10 +44,10 @@ struct MeasuredCustomers {
 }
 
 impl MeasuredCustomers {
-    fn of(sample: &OrderSample, time: MeasuredTime) -> Self {
+    fn of(sample: &OrderSample, start: i64, time: MeasuredTime) -> Self {
         let mut all = Self::default();
         for customer in &sample.customers {
-            if let Some(summary) = Summary::at(&customer.events, time.at) {
+            if let Some(summary) = Summary::at(&customer.events, start, time.at) {
                 all.summaries.push(summary);
                 all.outcomes.push(Outcome::of(&customer.events, time.at, time.at + time.days * DAY));
             }
@@ -66,8 +66,9 @@ impl MeasuredCustomers {
         let returned = self.outcomes.iter().map(|outcome| f64::from(u8::from(outcome.next.is_finite())));
         let spent: Vec<f64> = self.outcomes.iter().map(|outcome| outcome.spent).collect();
         let orders: Vec<f64> = self.outcomes.iter().map(|outcome| outcome.orders).collect();
-        let of_all = |forecast: &dyn Fn(&Summary) -> Option<f64>| {
-            self.summaries.iter().map(forecast).collect::<Option<Vec<f64>>>()
+        let inputs: Vec<ForecastInput> = self.summaries.iter().map(|one| forecaster.input(one)).collect();
+        let of_all = |forecast: &dyn Fn(&ForecastInput) -> Option<f64>| {
+            inputs.iter().map(forecast).collect::<Option<Vec<f64>>>()
         };
         let candidates = ValueMethod::ALL.into_iter().filter_map(|method| {
             let forecasts = of_all(&|one| forecaster.spending(method, one))?;
@@ -86,15 +87,20 @@ impl MeasuredCustomers {
             mean_spending: rounded(mean(spent.iter().copied())),
             candidates: candidates.collect(),
             orders: of_orders.collect(),
-            next_order: self.next_order(forecaster, time),
+            next_order: self.next_order(forecaster, &inputs, time),
         }
     }
 
     /// Measures the expected dates of the next order that lie within the days of `time`.
-    fn next_order(&self, forecaster: &Forecaster, time: MeasuredTime) -> Option<NextOrderFigures> {
+    fn next_order(
+        &self,
+        forecaster: &Forecaster,
+        inputs: &[ForecastInput],
+        time: MeasuredTime,
+    ) -> Option<NextOrderFigures> {
         let (mut dated, mut others) = (Vec::new(), Vec::new());
-        for (summary, outcome) in self.summaries.iter().zip(&self.outcomes) {
-            let next = within_year(forecaster.order_times(summary)?.median());
+        for (input, outcome) in inputs.iter().zip(&self.outcomes) {
+            let next = within_year(forecaster.order_times(input)?.median());
             #[expect(clippy::cast_precision_loss, reason = "days")]
             match next {
                 Some(days) if days <= time.days as f64 => dated.push(outcome.next <= days),
@@ -122,7 +128,7 @@ pub(super) fn select(sample: &OrderSample, as_of: i64, threads: usize) -> Select
             MIN_HISTORY * 3 / 2
         ));
     };
-    let customers = MeasuredCustomers::of(sample, *latest);
+    let customers = MeasuredCustomers::of(sample, start, *latest);
     if !customers.are_enough() {
         return none(format!(
             "{} customers had an order {} days before as_of; at least {MIN_CUSTOMERS} are needed, \
@@ -141,7 +147,7 @@ pub(super) fn select(sample: &OrderSample, as_of: i64, threads: usize) -> Select
             let time = times.get(job).copied();
             let days = time.map_or(YEAR, |time| f64::from(u32::try_from(time.days).unwrap_or(0)));
             let at = time.map_or(as_of, |time| time.at);
-            let customers = time.map(|time| MeasuredCustomers::of(sample, time));
+            let customers = time.map(|time| MeasuredCustomers::of(sample, start, time));
             if customers.as_ref().is_some_and(|customers| !customers.are_enough()) {
                 return (None, None);
             }
@@ -159,32 +165,32 @@ pub(super) fn select(sample: &OrderSample, as_of: i64, threads: usize) -> Select
     let value = choose(&basis, &ValueMethod::ALL[1..], |method| method.name(), |cut| &cut.candidates);
     let orders = choose(&basis, &OrderMethod::ALL[1..], |method| method.name(), |cut| &cut.orders);
     let model = fitted.pop().flatten().zip(value.zip(orders)).map(|(forecaster, (value, orders))| {
-        let value = if forecaster.has_value(value) { value } else { ValueMethod::OwnRate };
-        let orders = if forecaster.has_orders(orders) { orders } else { OrderMethod::OwnRate };
+        // A candidate that was measured may be degenerate on all data.
+        let value = if forecaster.has(value, OrderMethod::OwnRate) { value } else { ValueMethod::OwnRate };
+        let orders = if forecaster.has(ValueMethod::OwnRate, orders) { orders } else { OrderMethod::OwnRate };
         ChosenModel { forecaster, value, orders }
     });
     Selection { model, cuts, too_little: None }
 }
 
-/// Returns the method with the least mean error on `cuts`, relative to the outcomes of each cut. A simpler
-/// method, which comes first, is preferred unless the error of the best one is smaller by [`MIN_GAIN`].
+/// Returns the method whose forecasts explain most deviance on `cuts`, in the mean. A simpler method, which
+/// comes first, is preferred unless the best one leaves less unexplained by [`MIN_GAIN`].
 fn choose<M: Copy>(
     cuts: &[&ValueCut],
     methods: &[M],
     name: impl Fn(M) -> &'static str,
     figures: impl Fn(&ValueCut) -> &Vec<ForecastFigures>,
 ) -> Option<M> {
-    let error = |method: M| -> Option<f64> {
+    let unexplained = |method: M| -> Option<f64> {
         let of_cut = |cut: &&ValueCut| {
-            let all = figures(cut);
-            let base = all.first()?.mean_absolute_error.max(1e-9);
-            let own = all.iter().find(|figures| figures.name == name(method))?;
-            Some(own.mean_absolute_error / base)
+            let own = figures(cut).iter().find(|figures| figures.name == name(method))?;
+            Some(1.0 - own.explained_deviance)
         };
-        let errors: Vec<f64> = cuts.iter().map(of_cut).collect::<Option<_>>()?;
-        if errors.is_empty() { None } else { Some(mean(errors.into_iter())) }
+        let of_cuts: Vec<f64> = cuts.iter().map(of_cut).collect::<Option<_>>()?;
+        if of_cuts.is_empty() { None } else { Some(mean(of_cuts.into_iter())) }
     };
-    let known: Vec<(M, f64)> = methods.iter().filter_map(|method| Some((*method, error(*method)?))).collect();
-    let least = known.iter().map(|(_, error)| *error).fold(f64::INFINITY, f64::min);
-    known.iter().find(|(_, error)| *error * (1.0 - MIN_GAIN) <= least).map(|(method, _)| *method)
+    let known: Vec<(M, f64)> =
+        methods.iter().filter_map(|method| Some((*method, unexplained(*method)?))).collect();
+    let least = known.iter().map(|(_, unexplained)| *unexplained).fold(f64::INFINITY, f64::min);
+    known.iter().find(|(_, one)| *one * (1.0 - MIN_GAIN) <= least).map(|(method, _)| *method)
 }

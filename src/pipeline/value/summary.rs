@@ -29,6 +29,8 @@ pub(super) struct Summary {
     pub(super) spent: [f64; WINDOWS.len()],
     /// Number of orders by [`WINDOWS`].
     pub(super) ordered: [f64; WINDOWS.len()],
+    /// Days of the last year that the history of the shop covers: 365, or fewer in a short history.
+    pub(super) window: f64,
 }
 
 /// Returns `units`, in ten-thousandths, as money.
@@ -44,8 +46,9 @@ fn whole_days(micros: i64) -> f64 {
 }
 
 impl Summary {
-    /// Summarizes the `events` up to `at`, which are in the order of time. Returns `None` without an order.
-    pub(super) fn at(events: &[OrderEvent], at: i64) -> Option<Self> {
+    /// Summarizes the `events` up to `at`, which are in the order of time. The history of the shop begins at
+    /// `start`. Returns `None` without an order.
+    pub(super) fn at(events: &[OrderEvent], start: i64, at: i64) -> Option<Self> {
         let known = &events[..events.partition_point(|event| event.at <= at)];
         let orders = || known.iter().filter(|event| !event.is_return);
         let (first, last) = (orders().next()?.at, orders().next_back()?.at);
@@ -53,6 +56,7 @@ impl Summary {
             recency: whole_days(at - last),
             tenure: whole_days(at - first),
             net: money(known.iter().map(signed).sum()),
+            window: whole_days(at - start).clamp(1.0, YEAR),
             ..Self::default()
         };
         let mut day = None;
@@ -75,20 +79,28 @@ impl Summary {
         self.spent[WINDOWS.len() - 1].min(self.net).max(0.0)
     }
 
-    /// Returns the spending within `days` at the customer's own rate: 0.9 × the rate of the last year (or of
-    /// the time since the first order, if shorter) + 0.1 × the rate since the first order. A time since the
-    /// first order below `days` counts as `days`, since a single recent order is no rate.
+    /// Returns the spending within `days` at the rate of the last year; 0 for customers who left before.
+    pub(super) fn last_year_rate(&self, days: f64) -> f64 {
+        self.last_year() / self.window * days
+    }
+
+    /// Returns the spending within `days` at the customer's own rate: 0.9 × the rate of the last year + 0.1 ×
+    /// the rate since the first order. A time since the first order below a year counts as a year, since a
+    /// single recent order is no rate.
     pub(super) fn own_rate(&self, days: f64) -> f64 {
-        let rate = |spent: f64, most: f64| spent / self.tenure.clamp(days, days.max(most)) * days;
-        (1.0 - LIFETIME_WEIGHT) * rate(self.last_year(), YEAR)
-            + LIFETIME_WEIGHT * rate(self.net.max(0.0), f64::MAX)
+        let lifetime = self.net.max(0.0) / self.tenure.max(self.window);
+        (1.0 - LIFETIME_WEIGHT) * self.last_year_rate(days) + LIFETIME_WEIGHT * lifetime * days
+    }
+
+    /// Returns the number of orders within `days` at the rate of the last year.
+    pub(super) fn last_year_orders(&self, days: f64) -> f64 {
+        self.ordered[WINDOWS.len() - 1] / self.window * days
     }
 
     /// Returns the number of orders within `days` at the customer's own rate; see [`Summary::own_rate`].
-    pub(super) fn own_order_rate(&self, days: f64) -> f64 {
-        let rate = |orders: f64, most: f64| orders / self.tenure.clamp(days, days.max(most)) * days;
-        (1.0 - LIFETIME_WEIGHT) * rate(self.ordered[WINDOWS.len() - 1], YEAR)
-            + LIFETIME_WEIGHT * rate(self.orders, f64::MAX)
+    pub(super) fn own_orders(&self, days: f64) -> f64 {
+        let lifetime = self.orders / self.tenure.max(self.window);
+        (1.0 - LIFETIME_WEIGHT) * self.last_year_orders(days) + LIFETIME_WEIGHT * lifetime * days
     }
 
     /// Returns the days with an order as the purchase models read them.
@@ -153,11 +165,11 @@ mod tests {
             event(400, 70, false),
             event(410, 5, true),
         ];
-        let before = Summary::at(&events, 100 * DAY).expect("an order");
+        let before = Summary::at(&events, 0, 100 * DAY).expect("an order");
         assert_eq!((before.orders, before.days, before.recency, before.tenure), (3.0, 2.0, 89.0, 99.0));
-        assert_eq!((before.net, before.spent), (160.0, [0.0, 0.0, 160.0, 160.0]));
-        assert_eq!(before.ordered, [0.0, 0.0, 3.0, 3.0]);
-        assert_eq!(Summary::at(&events, 0), None);
+        assert_eq!((before.net, before.spent), (160.0, [0.0, 60.0, 160.0, 160.0]));
+        assert_eq!(before.ordered, [0.0, 2.0, 3.0, 3.0]);
+        assert_eq!(Summary::at(&events, 0, 0), None);
         let history = before.history();
         assert_eq!((history.repeats, history.last, history.watched), (1.0, 10.0, 99.0));
         assert!((history.mean_amount - 80.0).abs() < 1e-9);
@@ -170,14 +182,19 @@ mod tests {
 
     #[test]
     fn own_rate_depends_on_the_last_year_and_a_little_on_earlier_spending() {
-        let one =
-            Summary { tenure: 730.0, net: 1_000.0, spent: [0.0, 0.0, 0.0, 200.0], ..Summary::default() };
+        let one = Summary {
+            tenure: 730.0,
+            net: 1_000.0,
+            spent: [0.0, 0.0, 0.0, 200.0],
+            window: 365.0,
+            ..Summary::default()
+        };
         assert!((one.own_rate(365.0) - (0.9 * 200.0 + 0.1 * 500.0)).abs() < 1e-9);
         let gone = Summary { spent: [0.0; 4], ..one };
         assert!((gone.own_rate(365.0) - 50.0).abs() < 1e-9);
         // A single order of a new customer is no rate, and what was returned does not count.
-        let new = Summary { tenure: 3.0, net: 90.0, spent: [90.0; 4], ..Summary::default() };
-        assert!((new.own_rate(90.0) - 90.0).abs() < 1e-9);
+        let new = Summary { tenure: 3.0, net: 90.0, spent: [90.0; 4], window: 180.0, ..Summary::default() };
+        assert!((new.own_rate(90.0) - 45.0).abs() < 1e-9);
         assert!(Summary { net: -5.0, ..new }.own_rate(90.0).abs() < 1e-9);
     }
 }

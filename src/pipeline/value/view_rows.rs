@@ -65,6 +65,8 @@ pub(in crate::pipeline) fn definition() -> ViewDefinition {
 pub(super) struct RowInput<'a> {
     pub(super) orders: &'a [StagedFile],
     pub(super) returns: &'a [StagedFile],
+    /// Start of the history in microseconds since 1970.
+    pub(super) start: i64,
     /// As-of time in microseconds since 1970.
     pub(super) as_of: i64,
     pub(super) scratch: &'a Path,
@@ -73,14 +75,14 @@ pub(super) struct RowInput<'a> {
 
 /// The row of a customer. Amounts and numbers of orders are in ten-thousandths.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ValueRow {
+struct ValueRow {
     id: String,
-    pub(super) historic: i128,
-    pub(super) predicted: i128,
-    pub(super) orders: i128,
+    historic: i128,
+    predicted: i128,
+    orders: i128,
     /// Microseconds since 1970.
-    pub(super) next: Option<i64>,
-    pub(super) order_value: i128,
+    next: Option<i64>,
+    order_value: i128,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "money, and numbers of orders")]
@@ -89,10 +91,11 @@ fn to_ten_thousandths(value: f64) -> i128 {
 }
 
 impl ValueRow {
-    /// Returns the row of a customer; `None` without an order up to `as_of`.
-    pub(super) fn of(customer: CustomerOrders, as_of: i64, model: Option<&ChosenModel>) -> Option<Self> {
+    /// Returns the row of a customer; `None` without an order up to the as-of time.
+    fn of(customer: CustomerOrders, input: RowInput<'_>, model: Option<&ChosenModel>) -> Option<Self> {
+        let RowInput { start, as_of, .. } = input;
         let CustomerOrders { id, events } = customer;
-        let summary = Summary::at(&events, as_of)?;
+        let summary = Summary::at(&events, start, as_of)?;
         let forecast = Forecast::of(model, &summary);
         let known = || events.iter().filter(|event| event.at <= as_of);
         let orders = || known().filter(|event| !event.is_return);
@@ -153,7 +156,7 @@ fn stage_partition(
     let mut rows = Vec::new();
     let customers = PartitionOrders::open(&input.orders[partition], input.returns.get(partition))?;
     for customer in customers {
-        rows.extend(ValueRow::of(customer?, input.as_of, model));
+        rows.extend(ValueRow::of(customer?, input, model));
         if rows.len() == BATCH {
             write(&mut rows)?;
         }
