@@ -353,7 +353,8 @@ impl<'a> Build<'a> {
         let schemas = served
             .filter_map(|(at, view)| Some((view.name.as_str(), views.files.get(&at)?.schema.as_ref())))
             .collect();
-        let known = churn::ChurnContext { session, as_of, schemas, past: &past };
+        let lake = self.lakes.snapshots;
+        let known = churn::ChurnContext { lake, session, as_of, schemas, past: &past };
         let mut warnings = Vec::new();
         let model = Box::pin(churn::build(&known, &self.config.churn, &mut warnings)).await?;
         if let Some(model) = &model {

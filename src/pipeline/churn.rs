@@ -17,6 +17,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{BuildError, past::Past, query::Session, view_files::ViewFiles};
 use crate::{
     config::ChurnConfig,
+    lake::Lake,
     pipeline::learning::metrics::rounded,
     snapshot::{
         Warning,
@@ -37,6 +38,7 @@ mod product_demand;
 mod reasons;
 mod row_scorer;
 mod scoring;
+mod seen;
 mod selection;
 mod too_little_data;
 mod training_cuts;
@@ -48,7 +50,7 @@ use features::{FeatureQuery, FeatureSource, sources};
 use inputs::Inputs;
 use product_demand::DemandWindow;
 use scoring::{Scored, Scoring};
-use selection::{LabeledCut, MIN_CLASS_SIZE, SelectedModel, select_model};
+use selection::{LabeledCut, LevelRows, MIN_CLASS_SIZE, SelectedModel, select_model};
 use training_cuts::{CustomerSample, CutReader, OrderingCustomers, cut_times, most_retained};
 pub(super) use view_rows::{VIEW, definition};
 
@@ -61,6 +63,8 @@ pub(super) struct ChurnOutput {
 
 /// The views of a build at `as_of`, and access to earlier as-of times.
 pub(super) struct ChurnContext<'a> {
+    /// Lake with earlier snapshots.
+    pub(super) lake: &'a Lake,
     pub(super) session: &'a Session,
     pub(super) as_of: DateTime<Utc>,
     /// Schemas of the views by name.
@@ -168,7 +172,8 @@ pub(super) async fn build(
     };
     let scored = scoring.run().await?;
     let files = scored.files.clone();
-    let card = trained.card(config, &sources, partitions, scored);
+    let mut card = trained.card(config, &sources, partitions, scored);
+    card.seen = seen::compare(context.lake, context.session, context.as_of, warnings).await?;
     Ok(Some(ChurnOutput { definition: definition(), files, card }))
 }
 
@@ -279,6 +284,7 @@ impl Trained {
             sampling: self.cuts.sample.description(partitions),
             base_rate: rounded(model.map_or(0.0, |model| model.base_rate)),
             calibration_slope: rounded(model.map_or(1.0, |model| model.calibration.slope)),
+            calibration_level: model.map_or(LevelRows::AllCuts, |model| model.level_rows).name().to_owned(),
             features: model.map(|model| card::features(model, sources)).unwrap_or_default(),
             cuts: model.map(|model| model.cuts.clone()).unwrap_or_default(),
             purchases: model.map(|model| card::purchase_models(model, &scored.values)),
@@ -288,6 +294,7 @@ impl Trained {
             thresholds: RiskThresholds { high: config.high, medium: config.medium },
             risk_levels: scored.risk_levels,
             value_levels: scored.value_levels,
+            seen: Vec::new(),
         }
     }
 }

@@ -11,7 +11,8 @@ pub mod recommendations;
 
 pub use churn::{
     CandidateFigures, ChurnBin, ChurnCut, ChurnModel, ExpectedValueModel, GammaGammaFit, ModelFeature,
-    ObservedLevel, PurchaseFit, PurchaseModels, RiskLevelFigures, RiskThresholds, ValueFigures, ValueLevels,
+    ObservedLevel, PurchaseFit, PurchaseModels, RiskLevelFigures, RiskThresholds, SeenPredictions,
+    ValueFigures, ValueLevels,
 };
 pub use recommendations::RecommendationsModel;
 

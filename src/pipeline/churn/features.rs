@@ -221,7 +221,7 @@ impl FeatureQuery<'_> {
 }
 
 /// Returns the 64-bit FNV-1a hash of `text`, which is stable across machines and versions.
-fn fnv1a(text: &str) -> u64 {
+pub(super) fn fnv1a(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -3,10 +3,11 @@
 //! The candidates of a measured cut learn only from data that a build at that instant had: cuts whose
 //! horizon, or a part of it, had ended by then. The latest cut is held out of the selection if there are
 //! others, so its metrics are unbiased. Calibration, too, uses only data that was known at the cut: the slope
-//! comes from measured cuts whose horizon had ended, and the level from all training rows, since the level of
-//! a single cut is seasonal.
+//! comes from measured cuts whose horizon had ended, and the level from all training rows, or from the newest
+//! cut if that was better on all cuts of the selection.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{
     candidates::{Candidate, FittedCandidate, HorizonRows, TrainingData, TrainingRows},
@@ -37,6 +38,26 @@ pub(super) struct LabeledCut {
     pub(super) rows: TrainingRows,
 }
 
+/// The rows whose share of churn is the level of the probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LevelRows {
+    /// All training rows: the mean over a year.
+    AllCuts,
+    /// The newest cut whose horizon has ended.
+    NewestCut,
+}
+
+impl LevelRows {
+    /// Returns the name in the model card.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::AllCuts => "all_cuts",
+            Self::NewestCut => "newest_cut",
+        }
+    }
+}
+
 /// The calibrated probabilities of the latest measured cut, and its outcomes.
 #[derive(Debug)]
 pub(super) struct HeldOutCut {
@@ -53,6 +74,7 @@ pub(super) struct SelectedModel {
     /// The purchase models fitted to the latest cut.
     pub(super) fits: PurchaseFits,
     pub(super) calibration: Calibration,
+    pub(super) level_rows: LevelRows,
     /// Weights of the logistic regression on all rows, for the model card of any candidate.
     pub(super) weights: Vec<f64>,
     /// Importances in the boosted trees on all rows, for the model card of any candidate.
@@ -90,11 +112,18 @@ impl Calibration {
         }
         Self { slope, shift: f64::midpoint(low, high) }
     }
+
+    /// Returns the calibration with `slope` at which the mean probability of `rows` is their share of churn.
+    fn at_level(slope: f64, fitted: &FittedCandidate, rows: &TrainingRows, days: f64) -> Self {
+        Self::with_mean(slope, &fitted.scores(rows), share(&rows.churned(days)))
+    }
 }
 
 /// A measured cut: the training data from before the cut, and the predictions of each candidate.
 struct MeasuredCut<'a> {
     cut: &'a LabeledCut,
+    /// The newest cut whose horizon had ended by then.
+    newest: &'a LabeledCut,
     churned: Vec<bool>,
     training: TrainingData,
     /// Candidates in the order of [`Candidate::ALL`]; `None` for a degenerate one.
@@ -122,10 +151,14 @@ fn training_data(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) 
     TrainingData(parts(horizon).into_iter().map(of_part).filter(is_useful).collect())
 }
 
-/// Fits the purchase models to the latest cut whose horizon had ended by `until`.
+/// Returns the newest cut whose horizon had ended by `until`.
+fn newest_ended(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) -> Option<&LabeledCut> {
+    cuts.iter().rfind(|cut| cut.at + horizon <= until)
+}
+
+/// Fits the purchase models to the newest cut whose horizon had ended by `until`.
 fn purchase_fits(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) -> PurchaseFits {
-    let latest = cuts.iter().rfind(|cut| cut.at + horizon <= until);
-    PurchaseFits::of(latest.map_or(&[], |cut| &cut.rows.histories))
+    PurchaseFits::of(newest_ended(cuts, horizon, until).map_or(&[], |cut| &cut.rows.histories))
 }
 
 /// Measures the candidates on up to [`MAX_MEASURED`] cuts, evenly spread and including the latest. A cut can
@@ -150,12 +183,13 @@ fn measure_cuts(
     chosen.dedup();
     let measure = |place: usize| {
         let cut = measurable[place];
+        let newest = newest_ended(cuts, horizon, cut.at)?;
         let training = training_data(cuts, horizon, cut.at);
         let fitted = FittedCandidate::fit_all(&training, &purchase_fits(cuts, horizon, cut.at), inputs);
         let scores = fitted.iter().map(|fitted| Some(fitted.as_ref()?.scores(&cut.rows))).collect();
-        MeasuredCut { cut, churned: cut.rows.churned(whole), training, fitted, scores }
+        Some(MeasuredCut { cut, newest, churned: cut.rows.churned(whole), training, fitted, scores })
     };
-    chosen.into_iter().map(measure).collect()
+    chosen.into_iter().filter_map(measure).collect()
 }
 
 /// Selects a candidate, calibrates it, and fits it to all of `cuts`, which must be in the order of time.
@@ -182,10 +216,11 @@ pub(super) fn select_model(
         let ended = measured.iter().filter(|measured| measured.cut.at + horizon <= until);
         calibration_slope(&ended.collect::<Vec<_>>(), place)
     };
+    let level_rows = level_rows(basis, place, slope_at);
     let mut described = Vec::new();
     let mut held_out = None;
     for (at, cut) in measured.iter().enumerate() {
-        let probabilities = cut.probabilities(place, slope_at(cut.cut.at))?;
+        let probabilities = cut.probabilities(place, slope_at(cut.cut.at), level_rows)?;
         described.push(cut.describe(&probabilities, at < basis.len()));
         held_out = Some(HeldOutCut { at: cut.cut.at, probabilities, churned: cut.churned.clone() });
     }
@@ -195,7 +230,12 @@ pub(super) fn select_model(
     let importance = fitted_as(Candidate::Boosted)?.importance();
     let fitted = all.swap_remove(place)?;
     let base_rate = share(&rows.churned(*whole));
-    let calibration = Calibration::with_mean(slope_at(as_of), &fitted.scores(rows), base_rate);
+    let calibration = match (level_rows, newest_ended(cuts, horizon, as_of)) {
+        (LevelRows::NewestCut, Some(newest)) => {
+            Calibration::at_level(slope_at(as_of), &fitted, &newest.rows, *whole)
+        }
+        _ => Calibration::at_level(slope_at(as_of), &fitted, rows, *whole),
+    };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole days")]
     let parts = training.0.iter().map(|part| part.days as u32).collect();
     Some(SelectedModel {
@@ -203,6 +243,7 @@ pub(super) fn select_model(
         fitted,
         fits,
         calibration,
+        level_rows,
         weights,
         importance,
         cuts: described,
@@ -223,6 +264,20 @@ fn best_candidate(basis: &[MeasuredCut<'_>], is_able: impl Fn(usize) -> bool) ->
         |place: usize| if is_able(place) { mean(basis.iter().map(|cut| auc_on(cut, place))) } else { 0.0 };
     let areas: Vec<f64> = (0..Candidate::ALL.len()).map(mean_auc).collect();
     (1..areas.len()).fold(0, |best, place| if areas[place] > areas[best] + MIN_GAIN { place } else { best })
+}
+
+/// Returns the rows to take the level from: the newest cut if that gives a lower log loss on each cut of
+/// `basis`, else all cuts, since the level of a single cut is seasonal.
+fn level_rows(basis: &[MeasuredCut<'_>], place: usize, slope_at: impl Fn(DateTime<Utc>) -> f64) -> LevelRows {
+    let loss = |cut: &MeasuredCut<'_>, rows: LevelRows| {
+        let probabilities = cut.probabilities(place, slope_at(cut.cut.at), rows)?;
+        Some(figures("", &probabilities, &cut.churned).log_loss)
+    };
+    let is_better = |cut: &MeasuredCut<'_>| {
+        let losses = loss(cut, LevelRows::NewestCut).zip(loss(cut, LevelRows::AllCuts));
+        losses.is_some_and(|(newest, all)| newest < all)
+    };
+    if basis.len() > 1 && basis.iter().all(is_better) { LevelRows::NewestCut } else { LevelRows::AllCuts }
 }
 
 /// Returns the calibration slope of the candidate at `place`, fitted by logistic regression on the cuts of
@@ -246,12 +301,15 @@ fn calibration_slope(basis: &[&MeasuredCut<'_>], place: usize) -> f64 {
 }
 
 impl MeasuredCut<'_> {
-    /// Returns the probabilities by the candidate at `place`, calibrated with `slope` and the level of the
-    /// training rows.
-    fn probabilities(&self, place: usize, slope: f64) -> Option<Vec<f64>> {
+    /// Returns the probabilities by the candidate at `place`, calibrated with `slope` and the level of
+    /// `level_rows`.
+    fn probabilities(&self, place: usize, slope: f64, level_rows: LevelRows) -> Option<Vec<f64>> {
         let HorizonRows { days: whole, rows } = self.training.whole()?;
-        let learned = self.fitted[place].as_ref()?.scores(rows);
-        let calibration = Calibration::with_mean(slope, &learned, share(&rows.churned(*whole)));
+        let rows = match level_rows {
+            LevelRows::AllCuts => rows,
+            LevelRows::NewestCut => &self.newest.rows,
+        };
+        let calibration = Calibration::at_level(slope, self.fitted[place].as_ref()?, rows, *whole);
         let scores = self.scores[place].as_ref()?;
         Some(scores.iter().map(|score| calibration.probability(*score)).collect())
     }

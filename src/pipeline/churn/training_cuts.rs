@@ -182,7 +182,7 @@ impl CutReader<'_> {
 
 /// The next purchase of a customer after a cut, and the spending within the horizon.
 #[derive(Debug, Clone, Copy)]
-struct Outcome {
+pub(super) struct Outcome {
     /// Days until the next purchase.
     next: f64,
     /// Purchases minus returns, at least 0.
@@ -195,7 +195,7 @@ fn instant(at: DateTime<Utc>) -> String {
 }
 
 /// Returns the outcomes of the customers of `ids` with an order after `from` and up to `to`.
-async fn outcomes(
+pub(super) async fn outcomes(
     session: &Session,
     ids: &[String],
     from: DateTime<Utc>,
