@@ -38,6 +38,7 @@ mod product_demand;
 mod reasons;
 mod row_scorer;
 mod scoring;
+mod screening;
 mod seen;
 mod selection;
 mod too_little_data;
@@ -143,12 +144,14 @@ pub(super) async fn build(
     let horizon = TimeDelta::days(config.horizon_days().into());
     let partitions = context.past.staged.partitions;
     let (sources, available) = context.sources(config);
-    let query = FeatureQuery { sources: &sources, available: &available, one_in: 1, with_demand: true };
     let customers = OrderingCustomers::read(context.session).await?;
     let times = match customers.first_order {
         Some(first) => cut_times(first, context.as_of, horizon, config.cuts),
         None => Vec::new(),
     };
+    let screened = screening::screen(context, horizon, customers.count, &times, sources, &available).await?;
+    let sources = &screened.sources;
+    let query = FeatureQuery { sources, available: &available, one_in: 1, with_demand: true };
     let sample = CustomerSample::new(customers.count, times.len(), partitions, config.training_rows);
     let window = DemandWindow { at: context.as_of, horizon, share: sample.partition_share(partitions) };
     let cuts = read_cuts(context, horizon, query, times, sample).await?;
@@ -156,7 +159,8 @@ pub(super) async fn build(
     let query = FeatureQuery { with_demand: cuts.too_little.is_none(), ..query };
     let table = query.read(context.session, window).await?;
     let inputs = Inputs { sources: sources.len(), monotone: config.monotone };
-    let trained = Trained::select(context, cuts, horizon, inputs).await?;
+    let mut trained = Trained::select(context, cuts, horizon, inputs).await?;
+    trained.findings.caveats.extend(screened.caveat());
     for reason in &trained.findings.reasons {
         let warning = format!("churn: {reason}; the probabilities are not to be trusted");
         warnings.push(Warning::new("churn", warning));
@@ -164,7 +168,7 @@ pub(super) async fn build(
     let scoring = Scoring {
         config,
         table: &table,
-        sources: &sources,
+        sources,
         selected: trained.selected.as_ref(),
         cuts: &trained.cuts.whole,
         scratch: context.past.scratch,
@@ -172,7 +176,7 @@ pub(super) async fn build(
     };
     let scored = scoring.run().await?;
     let files = scored.files.clone();
-    let mut card = trained.card(config, &sources, partitions, scored);
+    let mut card = trained.card(config, sources, partitions, scored);
     card.seen = seen::compare(context.lake, context.session, context.as_of, warnings).await?;
     Ok(Some(ChurnOutput { definition: definition(), files, card }))
 }

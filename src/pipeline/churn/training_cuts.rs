@@ -141,7 +141,7 @@ impl CutReader<'_> {
     /// Fails if the staging cannot be read or a query fails.
     pub(super) async fn read(&self, at: DateTime<Utc>) -> Result<CutWithSpending, BuildError> {
         let horizon = self.horizon;
-        let (session, folder) = self.past.at(at, self.sample.partitions).await?;
+        let (session, folder) = self.past.at(at, self.sample.partitions, &self.features.views()).await?;
         let mut table = self.features.read(&session, DemandWindow { at, horizon, share: 1.0 }).await?;
         table.thin(self.sample.max_rows);
         drop((session, folder));
