@@ -9,14 +9,18 @@
 //! All computations run in the order of customer ids, so the same input gives the same probabilities on any
 //! number of threads. With too little data, a rule replaces the model and the card says so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arrow::datatypes::Schema;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{BuildError, past::Past, query::Session, view_files::ViewFiles};
+use super::{BuildError, ViewError, past::Past, query::Session, view_files::ViewFiles};
 use crate::{
     config::ChurnConfig,
+    feature::near,
     lake::Lake,
     pipeline::learning::metrics::rounded,
     snapshot::{
@@ -90,6 +94,22 @@ impl ChurnContext<'_> {
         definition.and_then(|view| view.columns.get(column)).is_some_and(|note| note.personal)
     }
 
+    /// Checks that `inputs` and `exclude` name views or features.
+    fn check_names(&self, config: &ChurnConfig) -> Result<(), ViewError> {
+        let mut known: BTreeSet<String> = self.schemas.keys().map(|view| (*view).to_owned()).collect();
+        for (view, schema) in &self.schemas {
+            known.extend(schema.fields().iter().map(|field| format!("{view}.{}", field.name())));
+        }
+        let inputs = config.inputs.iter().flatten().map(|name| ("inputs", name));
+        for (setting, name) in inputs.chain(config.exclude.iter().map(|name| ("exclude", name))) {
+            if !known.contains(name) {
+                let near = near::hint(name, known.iter().map(String::as_str));
+                return Err(ViewError::UnknownInput { setting, name: name.clone(), near });
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the features to read, and the names of those that exist in views with a past.
     fn sources(&self, config: &ChurnConfig) -> (Vec<FeatureSource>, BTreeSet<String>) {
         let with_past: BTreeSet<&str> = self.past.timed().iter().map(|view| view.name.as_str()).collect();
@@ -119,7 +139,7 @@ struct TrainingCuts {
     /// Cuts whose horizon has ended.
     whole: Vec<CutWithSpending>,
     /// More recent cuts, for which only a part of the horizon has ended.
-    recent: Vec<LabeledCut>,
+    recent: Vec<Arc<LabeledCut>>,
     /// Why there is too little data for a model, if so. The cuts are not read then.
     too_little: Option<String>,
 }
@@ -143,6 +163,7 @@ pub(super) async fn build(
     }
     let horizon = TimeDelta::days(config.horizon_days().into());
     let partitions = context.past.staged.partitions;
+    context.check_names(config)?;
     let (sources, available) = context.sources(config);
     let customers = OrderingCustomers::read(context.session).await?;
     let times = match customers.first_order {
@@ -251,10 +272,12 @@ impl Trained {
             return Ok(Self { cuts, selected: None, findings });
         }
         let recent = std::mem::take(&mut cuts.recent);
-        let labeled: Vec<LabeledCut> = cuts.whole.iter().map(|cut| cut.cut.clone()).chain(recent).collect();
-        let as_of = context.as_of;
+        let labeled: Vec<Arc<LabeledCut>> =
+            cuts.whole.iter().map(|cut| Arc::clone(&cut.cut)).chain(recent).collect();
+        let (as_of, threads) = (context.as_of, context.past.staged.threads);
         let selected =
-            tokio::task::spawn_blocking(move || select_model(&labeled, horizon, as_of, inputs)).await?;
+            tokio::task::spawn_blocking(move || select_model(&labeled, horizon, as_of, inputs, threads))
+                .await?;
         match &selected {
             Some(selected) => findings.add_model(selected, &cuts.whole, horizon),
             None => findings.reasons.push(too_little_data::classes()),

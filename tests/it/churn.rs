@@ -14,7 +14,10 @@ use crate::support::{
     shop::{Service, Shop, corners, corners_with, eventually},
 };
 
+mod inputs;
+mod levels;
 mod purchase_models;
+mod seen;
 mod too_little_data;
 
 const DAYS: f64 = 700.0;

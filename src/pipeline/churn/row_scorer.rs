@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::pipeline::{
         churn::{
-            candidates::{HorizonRows, TrainingData, TrainingRows},
+            candidates::{HorizonRows, TrainingData, TrainingRows, TrainingSet, fit_all},
             features::{
                 BASKET_VALUE, BUILT_IN, FREQUENCY, FeatureTable, GAP, MONETARY, PRODUCTS, RECENCY,
                 RETURN_RATE, SPEND_30, SPEND_90, TENURE,
@@ -170,10 +170,8 @@ mod tests {
         let part = |days: f64| HorizonRows { days, rows: TrainingRows::concat([&rows]) };
         let model = |leaving| Ok(PurchaseModel { r: 0.3, alpha: 20.0, leaving, log_likelihood: 0.0 });
         let fits = PurchaseFits { nbd: model(None), bg_nbd: model(Some((0.8, 2.4))) };
-        FittedCandidate::fit_all(&TrainingData(vec![part(45.0), part(90.0)]), &fits, inputs)
-            .into_iter()
-            .flatten()
-            .collect()
+        let set = TrainingSet { data: TrainingData(vec![part(45.0), part(90.0)]), fits: &fits };
+        fit_all(&[set], inputs, 2).remove(0).into_iter().flatten().collect()
     }
 
     fn score(scorer: &RowScorer<'_>, table: &FeatureTable, row: usize) -> (f64, Vec<f64>) {

@@ -99,8 +99,8 @@ impl Scoring<'_> {
     /// Fits the expected values if there is a model and its latest cut has customers who stayed.
     fn expected_values(&self, own: &[f64]) -> ExpectedValues {
         match self.selected {
-            Some(selected) if self.cuts.last().is_some_and(|cut| !cut.retained.spent.is_empty()) => {
-                ExpectedValues::fit(self.cuts, &selected.fits, self.horizon())
+            Some(_) if self.cuts.last().is_some_and(|cut| !cut.retained.spent.is_empty()) => {
+                ExpectedValues::fit(self.cuts, self.horizon())
             }
             _ => ExpectedValues::unfitted(own),
         }

@@ -65,7 +65,8 @@ pub(super) async fn screen(
     let sample = CustomerSample::new(customers, 1, context.past.staged.partitions, ROWS);
     let features = FeatureQuery { sources: &sources, available, one_in: sample.one_in, with_demand: false };
     let reader = CutReader { session: context.session, past: context.past, horizon, features, sample };
-    let rows = reader.read(*at).await?.cut.rows;
+    let cut = reader.read(*at).await?.cut;
+    let rows = &cut.rows;
     let churned = rows.churned(super::horizon::days(horizon));
     let mut ranked: Vec<(f64, usize)> = rows.columns[INPUTS.len()..]
         .iter()

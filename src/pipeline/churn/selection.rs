@@ -6,20 +6,25 @@
 //! comes from measured cuts whose horizon had ended, and the level from all training rows, or from the newest
 //! cut if that was better on all cuts of the selection.
 
+use std::sync::{Arc, OnceLock};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    candidates::{Candidate, FittedCandidate, HorizonRows, TrainingData, TrainingRows},
+    candidates::{Candidate, FittedCandidate, HorizonRows, TrainingData, TrainingRows, TrainingSet, fit_all},
     horizon::{days, parts},
     inputs::Inputs,
 };
 use crate::{
-    pipeline::learning::{
-        Direction,
-        logistic::{LogisticRegression, logit, sigmoid},
-        metrics::{auc, bins, figures, mean, rounded, share},
-        purchase_model::PurchaseFits,
+    pipeline::{
+        learning::{
+            Direction,
+            logistic::{LogisticRegression, logit, sigmoid},
+            metrics::{auc, bins, figures, mean, rounded, share},
+            purchase_model::PurchaseFits,
+        },
+        parallel::parallel_map,
     },
     snapshot::models::ChurnCut,
 };
@@ -32,10 +37,27 @@ const MAX_MEASURED: usize = 3;
 const MIN_GAIN: f64 = 0.001;
 
 /// The customers of a cut (a past as-of time to learn from), with the outcome.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct LabeledCut {
     pub(super) at: DateTime<Utc>,
     pub(super) rows: TrainingRows,
+    fits: OnceLock<PurchaseFits>,
+}
+
+impl LabeledCut {
+    pub(super) fn new(at: DateTime<Utc>, rows: TrainingRows) -> Self {
+        Self { at, rows, fits: OnceLock::new() }
+    }
+
+    /// Returns for each row whether the customer made no purchase within `horizon`.
+    fn churned(&self, horizon: TimeDelta) -> Vec<bool> {
+        self.rows.churned(days(horizon))
+    }
+
+    /// Returns the purchase models, which are fitted when they are first asked for.
+    pub(super) fn purchase_fits(&self) -> &PurchaseFits {
+        self.fits.get_or_init(|| PurchaseFits::of(&self.rows.histories))
+    }
 }
 
 /// The rows whose share of churn is the level of the probabilities.
@@ -125,7 +147,7 @@ struct MeasuredCut<'a> {
     /// The newest cut whose horizon had ended by then.
     newest: &'a LabeledCut,
     churned: Vec<bool>,
-    training: TrainingData,
+    training: &'a TrainingData,
     /// Candidates in the order of [`Candidate::ALL`]; `None` for a degenerate one.
     fitted: Vec<Option<FittedCandidate>>,
     /// Log-odds of each row by candidate.
@@ -140,7 +162,7 @@ fn has_both_classes(churned: &[bool]) -> bool {
 
 /// Returns the training data known at `until`. Skips shorter parts of the horizon in which one class is too
 /// small.
-fn training_data(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) -> TrainingData {
+fn training_data(cuts: &[Arc<LabeledCut>], horizon: TimeDelta, until: DateTime<Utc>) -> TrainingData {
     let of_part = |part: TimeDelta| {
         let known = cuts.iter().filter(|cut| cut.at + part <= until).map(|cut| &cut.rows);
         HorizonRows { days: days(part), rows: TrainingRows::concat(known) }
@@ -152,23 +174,13 @@ fn training_data(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) 
 }
 
 /// Returns the newest cut whose horizon had ended by `until`.
-fn newest_ended(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) -> Option<&LabeledCut> {
-    cuts.iter().rfind(|cut| cut.at + horizon <= until)
+fn newest_ended(cuts: &[Arc<LabeledCut>], horizon: TimeDelta, until: DateTime<Utc>) -> Option<&LabeledCut> {
+    cuts.iter().map(Arc::as_ref).rfind(|cut| cut.at + horizon <= until)
 }
 
-/// Fits the purchase models to the newest cut whose horizon had ended by `until`.
-fn purchase_fits(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) -> PurchaseFits {
-    PurchaseFits::of(newest_ended(cuts, horizon, until).map_or(&[], |cut| &cut.rows.histories))
-}
-
-/// Measures the candidates on up to [`MAX_MEASURED`] cuts, evenly spread and including the latest. A cut can
-/// be measured if its horizon had ended by `as_of` and earlier cuts have enough customers of both classes.
-fn measure_cuts(
-    cuts: &[LabeledCut],
-    horizon: TimeDelta,
-    as_of: DateTime<Utc>,
-    inputs: Inputs,
-) -> Vec<MeasuredCut<'_>> {
+/// Returns the cuts to measure on: up to [`MAX_MEASURED`], evenly spread and including the latest. A cut can be
+/// measured if its horizon had ended by `as_of` and earlier cuts have enough customers of both classes.
+fn measurable(cuts: &[Arc<LabeledCut>], horizon: TimeDelta, as_of: DateTime<Utc>) -> Vec<&LabeledCut> {
     let whole = days(horizon);
     let is_measurable = |cut: &&LabeledCut| {
         let known =
@@ -177,37 +189,76 @@ fn measure_cuts(
             && has_both_classes(&cut.rows.churned(whole))
             && has_both_classes(&known.collect::<Vec<bool>>())
     };
-    let measurable: Vec<&LabeledCut> = cuts.iter().filter(is_measurable).collect();
+    let measurable: Vec<&LabeledCut> = cuts.iter().map(Arc::as_ref).filter(is_measurable).collect();
     let count = measurable.len().min(MAX_MEASURED);
     let mut chosen: Vec<usize> = (1..=count).map(|k| measurable.len() * k / count - 1).collect();
     chosen.dedup();
-    let measure = |place: usize| {
-        let cut = measurable[place];
-        let newest = newest_ended(cuts, horizon, cut.at)?;
-        let training = training_data(cuts, horizon, cut.at);
-        let fitted = FittedCandidate::fit_all(&training, &purchase_fits(cuts, horizon, cut.at), inputs);
-        let scores = fitted.iter().map(|fitted| Some(fitted.as_ref()?.scores(&cut.rows))).collect();
-        Some(MeasuredCut { cut, newest, churned: cut.rows.churned(whole), training, fitted, scores })
-    };
-    chosen.into_iter().filter_map(measure).collect()
+    chosen.into_iter().map(|place| measurable[place]).collect()
 }
 
 /// Selects a candidate, calibrates it, and fits it to all of `cuts`, which must be in the order of time.
 /// Returns `None` if no cut can be measured.
 pub(super) fn select_model(
-    cuts: &[LabeledCut],
+    cuts: &[Arc<LabeledCut>],
     horizon: TimeDelta,
     as_of: DateTime<Utc>,
     inputs: Inputs,
+    threads: usize,
 ) -> Option<SelectedModel> {
-    let measured = measure_cuts(cuts, horizon, as_of, inputs);
-    let held_out = usize::from(measured.len() > 1);
-    let basis = &measured[..measured.len() - held_out];
-    if basis.is_empty() {
+    let chosen = measurable(cuts, horizon, as_of);
+    let newest_at = |until| newest_ended(cuts, horizon, until);
+    let newest: Vec<&LabeledCut> = chosen.iter().filter_map(|cut| newest_at(cut.at)).collect();
+    let latest = newest_at(as_of)?;
+    if chosen.is_empty() {
         return None;
     }
-    let (training, fits) = (training_data(cuts, horizon, as_of), purchase_fits(cuts, horizon, as_of));
-    let mut all = FittedCandidate::fit_all(&training, &fits, inputs);
+    let until = chosen.iter().map(|cut| cut.at).chain([as_of]);
+    let sets: Vec<(TrainingData, &LabeledCut)> = until
+        .zip(newest.iter().copied().chain([latest]))
+        .map(|(until, newest)| (training_data(cuts, horizon, until), newest))
+        .collect();
+    // Fitted here, so that threads do not wait for each other.
+    parallel_map(
+        threads,
+        sets.len(),
+        || (),
+        |(), at| {
+            sets[at].1.purchase_fits();
+        },
+    );
+    let sets: Vec<TrainingSet<'_>> =
+        sets.into_iter().map(|(data, newest)| TrainingSet { data, fits: newest.purchase_fits() }).collect();
+    let mut fitted = fit_all(&sets, inputs, threads);
+    let mut all = fitted.pop()?;
+    let scores = parallel_map(
+        threads,
+        chosen.len() * Candidate::ALL.len(),
+        || (),
+        |(), at| {
+            let (cut, place) = (at / Candidate::ALL.len(), at % Candidate::ALL.len());
+            Some(fitted[cut][place].as_ref()?.scores(&chosen[cut].rows))
+        },
+    );
+    let mut scores = scores.into_iter();
+    let measure = |(((cut, newest), set), fitted)| MeasuredCut {
+        cut,
+        newest,
+        churned: cut.churned(horizon),
+        training: set,
+        scores: scores.by_ref().take(Candidate::ALL.len()).collect(),
+        fitted,
+    };
+    let measured: Vec<MeasuredCut<'_>> = chosen
+        .iter()
+        .copied()
+        .zip(newest)
+        .zip(sets.iter().map(|set| &set.data))
+        .zip(fitted)
+        .map(measure)
+        .collect();
+    let held_out = usize::from(measured.len() > 1);
+    let basis = &measured[..measured.len() - held_out];
+    let training = &sets.last()?.data;
     // A candidate that is degenerate on any cut is never selected.
     let is_able =
         |place: usize| all[place].is_some() && measured.iter().all(|cut| cut.fitted[place].is_some());
@@ -230,18 +281,17 @@ pub(super) fn select_model(
     let importance = fitted_as(Candidate::Boosted)?.importance();
     let fitted = all.swap_remove(place)?;
     let base_rate = share(&rows.churned(*whole));
-    let calibration = match (level_rows, newest_ended(cuts, horizon, as_of)) {
-        (LevelRows::NewestCut, Some(newest)) => {
-            Calibration::at_level(slope_at(as_of), &fitted, &newest.rows, *whole)
-        }
-        _ => Calibration::at_level(slope_at(as_of), &fitted, rows, *whole),
+    let level_at = match level_rows {
+        LevelRows::AllCuts => rows,
+        LevelRows::NewestCut => &latest.rows,
     };
+    let calibration = Calibration::at_level(slope_at(as_of), &fitted, level_at, *whole);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole days")]
     let parts = training.0.iter().map(|part| part.days as u32).collect();
     Some(SelectedModel {
         inputs,
         fitted,
-        fits,
+        fits: latest.purchase_fits().clone(),
         calibration,
         level_rows,
         weights,

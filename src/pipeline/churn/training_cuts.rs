@@ -1,7 +1,10 @@
 //! Training cuts: past as-of times, the features of customers then, and the purchases within the horizon
 //! after them.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, AsArray},
@@ -158,7 +161,7 @@ impl CutReader<'_> {
             }
         }
         let rows = TrainingRows { columns: InputRows::new(&table).columns(), histories, next };
-        Ok(CutWithSpending { cut: LabeledCut { at, rows }, own, retained })
+        Ok(CutWithSpending { cut: Arc::new(LabeledCut::new(at, rows)), own, retained })
     }
 
     /// Returns the number of customers of the cut at `at`, which are those with an order. Runs no views.
