@@ -11,7 +11,7 @@ use super::{
     neighbors::{Baskets, NeighborLimits, Neighbors, strongest},
     owned_products::{BASKET_CAP, OwnedProduct, owned_products},
     purchase_log::{CustomerPurchases, PurchaseLog},
-    recommender::{LENGTH, Recommender, owns},
+    recommender::{LENGTH, Recommender},
     votes::{Voter, Votes},
 };
 use crate::{
@@ -102,7 +102,7 @@ type ListMetrics = [f64; 3];
 struct CustomerOutcome {
     /// Number of products bought after the split.
     bought: usize,
-    /// Number of these that the customer owned before.
+    /// Number of these that the customer owned before, without what was returned.
     repeats: usize,
     /// Metrics of each candidate; `None` if the customer bought no new product.
     products: Option<[ListMetrics; PRODUCTS.len()]>,
@@ -156,14 +156,15 @@ impl Candidates {
     fn outcome(&self, customer: &CustomerPurchases<'_>, votes: &mut Votes) -> CustomerOutcome {
         let owned = owned_products(customer.purchases, self.split.at);
         let bought = self.split.bought_after(customer);
-        let new: Vec<u32> = bought.iter().copied().filter(|product| !owns(&owned, *product)).collect();
+        let is_new = |product: &u32| !customer.had_bought(*product, self.split.at);
+        let new: Vec<u32> = bought.iter().copied().filter(is_new).collect();
         let products = if new.is_empty() {
             None
         } else {
             Some(self.new_product_lists(customer, &owned, votes).map(|list| list_metrics(&list, &new)))
         };
         CustomerOutcome {
-            repeats: bought.len() - new.len(),
+            repeats: bought.iter().filter(|product| owns(&owned, **product)).count(),
             buy_again: self.buy_again_lists(&owned).map(|list| list_metrics(&list, &bought)),
             bought: bought.len(),
             products,
@@ -177,8 +178,9 @@ impl Candidates {
         owned: &[OwnedProduct],
         votes: &mut Votes,
     ) -> [Vec<u32>; PRODUCTS.len()] {
-        let popular = self.popular.iter().copied().filter(|product| !owns(owned, *product)).take(LENGTH);
-        let raw = raw_co_occurrence_list(&self.raw, owned, votes);
+        let is_new = |product: u32| !customer.had_bought(product, self.split.at);
+        let popular = self.popular.iter().copied().filter(|product| is_new(*product)).take(LENGTH);
+        let raw = raw_co_occurrence_list(&self.raw, owned, is_new, votes);
         let served = self.recommender.new_products(customer, owned, votes);
         [popular.collect(), raw, served.into_iter().map(|one| one.product).collect()]
     }
@@ -231,14 +233,24 @@ fn raw_co_occurrence(log: &PurchaseLog, split: u32, threads: usize) -> Neighbors
 }
 
 /// Returns the new products that occur most often together with the customer's products.
-fn raw_co_occurrence_list(raw: &Neighbors, owned: &[OwnedProduct], votes: &mut Votes) -> Vec<u32> {
+fn raw_co_occurrence_list(
+    raw: &Neighbors,
+    owned: &[OwnedProduct],
+    is_new: impl Fn(u32) -> bool,
+    votes: &mut Votes,
+) -> Vec<u32> {
     let voters =
         owned.iter().map(|one| Voter { product: one.product, neighbors: raw.of(one.product), weight: 1.0 });
     let voted = votes.count(voters);
-    let new = voted.into_iter().filter(|voted| !owns(owned, voted.product));
+    let new = voted.into_iter().filter(|voted| is_new(voted.product));
     let mut ranked: Vec<(u32, f64)> = new.map(|voted| (voted.product, voted.score)).collect();
     ranked.sort_unstable_by(strongest);
     ranked.into_iter().take(LENGTH).map(|(product, _)| product).collect()
+}
+
+/// Checks whether `owned`, sorted by product, contains `product`.
+fn owns(owned: &[OwnedProduct], product: u32) -> bool {
+    owned.binary_search_by_key(&product, |owned| owned.product).is_ok()
 }
 
 /// Returns hit, recall and normalized discounted cumulative gain of `list` against the products `truth`,

@@ -1,13 +1,15 @@
 //! The purchase log: all purchases by customer, product and time, read from the staging once. A purchase
 //! takes 16 bytes.
 //!
-//! A purchase that was fully returned holds until its return. Products are numbered in the order of their
+//! A purchase that was fully returned holds until its return. The log keeps such a purchase, and a return
+//! without a purchase, since the product is not new to the customer. Products are numbered in the order of their
 //! ids, so numbers do not depend on the partitioning of the staging.
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::exclude_patterns::ExcludePatterns;
-use crate::pipeline::{parallel::parallel_map, raw::RawError, staging::derive::StagedFile};
+use crate::pipeline::{
+    exclude_patterns::ExcludePatterns, parallel::parallel_map, raw::RawError, staging::derive::StagedFile,
+};
 
 mod category_signals;
 mod numbering;
@@ -75,6 +77,14 @@ pub(super) struct CustomerPurchases<'a> {
     pub(super) purchases: &'a [Purchase],
 }
 
+impl CustomerPurchases<'_> {
+    /// Checks whether the customer had bought `product` by `time`, also if it was returned.
+    pub(super) fn had_bought(&self, product: u32, time: u32) -> bool {
+        let first = self.purchases.partition_point(|purchase| purchase.product < product);
+        self.purchases.get(first).is_some_and(|purchase| purchase.product == product && purchase.at <= time)
+    }
+}
+
 impl PurchaseLog {
     /// Reads the staged tables, which must be partitioned alike.
     ///
@@ -104,7 +114,8 @@ impl PurchaseLog {
         all.products = texts.into_iter().map(ProductTexts::into_product).collect();
         all.number_categories(&numbers, &signals);
         all.sort_customers();
-        let times = || all.parts.iter().flat_map(|part| &part.purchases).map(|purchase| purchase.at);
+        let purchases = || all.parts.iter().flat_map(|part| &part.purchases);
+        let times = || purchases().filter(|purchase| purchase.is_known()).map(|purchase| purchase.at);
         all.span = times().min().zip(times().max());
         Ok(all)
     }

@@ -152,7 +152,8 @@ impl Recommender {
         &all[..all.len().min(LENGTH)]
     }
 
-    /// Returns products that are new to a customer who owns `owned`, best first.
+    /// Returns products that are new to a customer who owns `owned`, best first. What the customer returned is
+    /// not new.
     pub(super) fn new_products(
         &self,
         customer: &CustomerPurchases<'_>,
@@ -171,7 +172,7 @@ impl Recommender {
         }));
         let mut new: Vec<VotedProduct> = voted
             .into_iter()
-            .filter(|voted| !owns(owned, voted.product))
+            .filter(|voted| !customer.had_bought(voted.product, self.as_of))
             .map(|voted| VotedProduct { score: voted.score * self.trend(voted.product), ..voted })
             .collect();
         let best_first =
@@ -200,7 +201,7 @@ impl Recommender {
             if list.len() >= LENGTH {
                 return;
             }
-            if !owns(owned, *product) && list.iter().all(|one| one.product != *product) {
+            if !customer.had_bought(*product, self.as_of) && list.iter().all(|one| one.product != *product) {
                 list.push(Suggestion { product: *product, score: 0.0, because: None });
             }
         }
@@ -251,11 +252,6 @@ impl Recommender {
             due: interval.map(|interval| owned.last.saturating_add(interval)),
         }
     }
-}
-
-/// Checks whether `owned`, sorted by product, contains `product`.
-pub(super) fn owns(owned: &[OwnedProduct], product: u32) -> bool {
-    owned.binary_search_by_key(&product, |owned| owned.product).is_ok()
 }
 
 /// Returns the products with the greatest sums, greatest first; of equal sums the lowest number first.
