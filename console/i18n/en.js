@@ -462,6 +462,7 @@ export const en = {
     "data.with_history": "Customers with purchases",
     "data.without_history": "Customers without",
     "data.buy_again_rule": "Rule of buy again",
+    "data.trained": "Trained as of",
     "data.method": "Method",
     "data.notes": "Notes",
     "data.measured_products": "New products, measured",

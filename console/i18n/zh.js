@@ -507,6 +507,7 @@ export const zh = {
     "data.with_history": "有购买的客户",
     "data.without_history": "无购买的客户",
     "data.buy_again_rule": "再买规则",
+    "data.trained": "训练截至",
     "data.method": "方法",
     "data.notes": "备注",
     "data.measured_products": "新商品的效果",

@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     error::BuildError,
-    query::Session,
+    query::{Session, SessionSettings},
     raw::{RawError, Table, TableSpec},
     staged_table::StagedTable,
     staging::{
@@ -125,8 +125,7 @@ pub(super) struct Past<'a> {
     pub(super) order: &'a [usize],
     /// Names of the tables and views that each view reads.
     pub(super) reads: &'a BTreeMap<String, BTreeSet<String>>,
-    /// Memory of the operators of queries, in bytes.
-    pub(super) memory: u64,
+    pub(super) sessions: &'a SessionSettings,
     pub(super) scratch: &'a Path,
 }
 
@@ -163,7 +162,7 @@ impl Past<'_> {
         let derivation =
             Derivation { as_of: at, folder: folder.path().to_path_buf(), filled, with_attributes: false };
         let derived = self.staged.derive(derivation, &Arc::default()).await?;
-        let session = Session::new(self.staged.partitions, self.memory, folder.path().to_path_buf(), at)?;
+        let session = Session::new(self.sessions, folder.path().to_path_buf(), at)?;
         for (name, files) in tables(derived) {
             session.register(name, StagedTable::partitioned(files))?;
         }
