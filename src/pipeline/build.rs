@@ -173,7 +173,11 @@ impl<'a> Build<'a> {
             order,
             personal,
             audiences,
-            previous: retrain::previous(lakes.snapshots, &[config.recommendations.retrain]).await,
+            previous: retrain::previous(
+                lakes.snapshots,
+                &[config.churn.retrain, config.recommendations.retrain],
+            )
+            .await,
             partitions,
             sessions,
             threads,
@@ -215,8 +219,10 @@ impl<'a> Build<'a> {
         warnings.append(&mut tables.warnings);
         warnings.extend(churn.warnings);
         let mut models = Models::default();
+        let mut churn_model = None;
         let mut served = views.served();
         if let Some(model) = churn.model {
+            churn_model = model.model_file(&self.config.churn);
             models.churn = Some(model.card);
             let mut definition = model.definition;
             self.personal.mark_model(&mut definition);
@@ -235,6 +241,7 @@ impl<'a> Build<'a> {
             views: served,
             plans,
             models,
+            churn_model,
             recommended,
             tables,
             warnings,
@@ -360,7 +367,8 @@ impl<'a> Build<'a> {
             .filter_map(|(at, view)| Some((view.name.as_str(), views.files.get(&at)?.schema.as_ref())))
             .collect();
         let lake = self.lakes.snapshots;
-        let known = churn::ChurnContext { lake, session, as_of, schemas, past: &past };
+        let (previous, raw) = (self.previous.as_ref(), &self.config.raw);
+        let known = churn::ChurnContext { lake, session, as_of, schemas, past: &past, previous, raw };
         let mut warnings = Vec::new();
         let model = Box::pin(churn::build(&known, &self.config.churn, &mut warnings)).await?;
         if let Some(model) = &model {

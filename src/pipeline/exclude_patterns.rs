@@ -66,7 +66,8 @@ mod tests {
     fn patterns_match_whole_ids_ignoring_case() {
         let patterns =
             ExcludePatterns::new(&["POST", "Bank Charges", "gift_0*", "a*b*c", ""].map(str::to_owned));
-        for id in ["POST", "post", " POST ", "BANK CHARGES", "gift_0001_20", "GIFT_0", "abc", "axbybzc", " "] {
+        for id in ["POST", "post", " POST ", "BANK CHARGES", "gift_0001_20", "GIFT_0", "abc", "axbybzc", " "]
+        {
             assert!(patterns.matches(id), "{id}");
         }
         for id in ["POSTER", "85123A", "xgift_0001", "ab", "acb", "abca"] {

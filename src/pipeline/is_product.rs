@@ -31,6 +31,7 @@ pub(super) fn function(exclude: Arc<ExcludePatterns>) -> ScalarUDF {
 /// Returns whether each of `ids` is that of a product; `None` if they are not texts.
 fn are_products(ids: &ArrayRef, exclude: &ExcludePatterns) -> Option<ArrayRef> {
     let ids = ids.as_string_opt::<i32>()?;
-    let is_product = |at: usize| ids.is_valid(at) && !ids.value(at).is_empty() && !exclude.matches(ids.value(at));
+    let is_product =
+        |at: usize| ids.is_valid(at) && !ids.value(at).is_empty() && !exclude.matches(ids.value(at));
     Some(Arc::new((0..ids.len()).map(|at| Some(is_product(at))).collect::<BooleanArray>()))
 }

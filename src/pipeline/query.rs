@@ -81,7 +81,11 @@ pub(crate) struct Session {
 
 impl Session {
     /// Opens a session without tables at `as_of`.
-    pub(crate) fn new(settings: &SessionSettings, scratch: PathBuf, as_of: DateTime<Utc>) -> Result<Self, ViewError> {
+    pub(crate) fn new(
+        settings: &SessionSettings,
+        scratch: PathBuf,
+        as_of: DateTime<Utc>,
+    ) -> Result<Self, ViewError> {
         let SessionSettings { partitions, memory, ref exclude } = *settings;
         let failed = |source: DataFusionError| ViewError::Session { source: Box::new(source) };
         let mut config =

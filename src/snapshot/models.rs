@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::rfc3339;
 
 mod churn;
+mod model_file;
 pub mod recommendations;
 
 pub use churn::{
@@ -17,6 +18,7 @@ pub use churn::{
     ObservedLevel, PurchaseFit, PurchaseModels, RiskLevelFigures, RiskThresholds, SeenPredictions,
     ValueFigures, ValueLevels,
 };
+pub use model_file::ModelFile;
 pub use recommendations::RecommendationsModel;
 
 /// Model cards of a snapshot.

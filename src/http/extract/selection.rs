@@ -83,7 +83,10 @@ impl Selection {
         let keys = served.keys.iter().enumerate();
         let places = keys.flat_map(|(view, keys)| keys.personal().iter().map(move |place| (view, *place)));
         let named = places.zip(served.personal.iter());
-        named.filter(|((view, place), _)| self.selects(*view, *place)).map(|(_, name)| name.as_str()).collect()
+        named
+            .filter(|((view, place), _)| self.selects(*view, *place))
+            .map(|(_, name)| name.as_str())
+            .collect()
     }
 
     /// Adds the names of each customer's segments, which a snapshot of an earlier version does not have.

@@ -106,7 +106,7 @@ pub(super) fn purchase_models(selected: &SelectedModel, values: &ExpectedValues)
 
 /// Returns the model's columns with weight and importance, most important first.
 pub(super) fn features(selected: &SelectedModel, sources: &[FeatureSource]) -> Vec<ModelFeature> {
-    let inputs = selected.inputs;
+    let inputs = selected.served.inputs;
     let feature = |column: usize| {
         let source = &sources[inputs.source(column)];
         let name = inputs.name(column).map_or_else(|| format!("log_{}", source.column), str::to_owned);

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{
     features::{MONETARY, SPEND_365, TENURE},
@@ -94,7 +95,7 @@ pub(super) fn own_rate(raw: &[Vec<f64>], row: usize, horizon: f64) -> f64 {
 }
 
 /// The own rate, shrunk toward the mean: `scale` × (`own` × rate + (1 − `own`) × `mean`).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct OwnRate {
     own: f64,
     scale: f64,
@@ -127,7 +128,7 @@ impl OwnRate {
 }
 
 /// The gamma-gamma model combined with the purchase model.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct GammaGammaForecast {
     purchases: PurchaseModel,
     amounts: GammaGamma,
@@ -245,7 +246,7 @@ impl MeasuredErrors {
 }
 
 /// The fitted model of expected values.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ExpectedValues {
     pub(super) card: ExpectedValueModel,
     /// The gamma-gamma model fitted to the latest cut, or the reason why it is degenerate.

@@ -11,6 +11,7 @@ use arrow::{
 };
 use datafusion::error::DataFusionError;
 use futures::StreamExt;
+use serde::{Deserialize, Serialize};
 
 use super::{
     horizon::days,
@@ -20,7 +21,7 @@ use super::{
 use crate::pipeline::{ViewError, learning::purchase_model::PurchaseHistory, query::Session};
 
 /// A feature of a view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FeatureSource {
     pub(super) view: String,
     pub(super) column: String,

@@ -15,6 +15,7 @@ use super::{
     candidates::{Candidate, FittedCandidate, HorizonRows, TrainingData, TrainingRows, TrainingSet, fit_all},
     horizon::{days, parts},
     inputs::Inputs,
+    kept_model::ServedModel,
 };
 use crate::{
     pipeline::{
@@ -91,11 +92,9 @@ pub(super) struct HeldOutCut {
 /// The selected candidate, fitted to all cuts and calibrated.
 #[derive(Debug)]
 pub(super) struct SelectedModel {
-    pub(super) inputs: Inputs,
-    pub(super) fitted: FittedCandidate,
+    pub(super) served: ServedModel,
     /// The purchase models fitted to the latest cut.
     pub(super) fits: PurchaseFits,
-    pub(super) calibration: Calibration,
     pub(super) level_rows: LevelRows,
     /// Weights of the logistic regression on all rows, for the model card of any candidate.
     pub(super) weights: Vec<f64>,
@@ -111,7 +110,7 @@ pub(super) struct SelectedModel {
 }
 
 /// Platt scaling of log-odds: `slope` × log-odds + `shift`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Calibration {
     pub(super) slope: f64,
     pub(super) shift: f64,
@@ -289,10 +288,8 @@ pub(super) fn select_model(
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole days")]
     let parts = training.0.iter().map(|part| part.days as u32).collect();
     Some(SelectedModel {
-        inputs,
-        fitted,
+        served: ServedModel { inputs, fitted, calibration },
         fits: latest.purchase_fits().clone(),
-        calibration,
         level_rows,
         weights,
         importance,

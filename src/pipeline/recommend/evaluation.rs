@@ -227,7 +227,13 @@ fn raw_co_occurrence(log: &PurchaseLog, split: u32, threads: usize) -> Neighbors
         }
     });
     let limits = NeighborLimits { most: RAW_NEIGHBORS, above: 0.0 };
-    Neighbors::count(&Baskets::concat(all), log.products.len(), limits, |counts| f64::from(counts.both), threads)
+    Neighbors::count(
+        &Baskets::concat(all),
+        log.products.len(),
+        limits,
+        |counts| f64::from(counts.both),
+        threads,
+    )
 }
 
 /// Returns the new products that occur most often together with the customer's products.

@@ -134,8 +134,9 @@ pub(super) fn stage(
                     .map(|at| lists(log.get(at), recommender, settings, votes))
                     .collect();
                 let with_history = lists.iter().filter(|lists| lists.with_history).count() as u64;
-                let ids = StringArray::from_iter_values((first..first + lists.len()).map(|at| log.get(at).id));
-                Ok((batch(&schema, ids, &lists, log).map_err(failed)?, with_history))
+                let ids =
+                    StringArray::from_iter_values((first..first + lists.len()).map(|at| log.get(at).id));
+                Ok::<_, RawError>((batch(&schema, ids, &lists, log).map_err(failed)?, with_history))
             },
         );
         for made in made {

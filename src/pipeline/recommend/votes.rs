@@ -102,10 +102,7 @@ mod tests {
         let voted = |product, score, because| VotedProduct { product, score, because };
         // The buffers are clean again after each count.
         for _ in 0..2 {
-            assert_eq!(
-                votes.count(voters(), [1].into_iter()),
-                [voted(2, 7.0, 0), voted(3, 2.5, 1)]
-            );
+            assert_eq!(votes.count(voters(), [1].into_iter()), [voted(2, 7.0, 0), voted(3, 2.5, 1)]);
             assert_eq!(votes.count(voters(), [2, 3, 2].into_iter()), [voted(1, 1.0, 0)]);
         }
     }

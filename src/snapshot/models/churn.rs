@@ -6,7 +6,11 @@ use utoipa::ToSchema;
 
 use crate::{
     config::level,
-    snapshot::{SnapshotId, rfc3339},
+    snapshot::{
+        SnapshotId,
+        models::{ModelFile, Training},
+        rfc3339,
+    },
 };
 
 /// Churn model: target, training data, and accuracy on customers and periods outside the training data.
@@ -88,6 +92,12 @@ pub struct ChurnModel {
     /// has no such snapshots.
     #[serde(default)]
     pub seen: Vec<SeenPredictions>,
+    /// When the model was trained; absent in snapshots of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+    /// The model itself, if later builds may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<ModelFile>,
 }
 
 /// Predictions of an earlier snapshot, compared with what happened since.
@@ -261,7 +271,7 @@ pub struct GammaGammaFit {
 /// Model of `expected_value`. `own_rate`: scale × (own × the customer's spending rate + (1 − own) × the
 /// mean), over the horizon. `gamma_gamma`: scale × expected value of a purchase × expected number of
 /// purchases of a retained customer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ExpectedValueModel {
     /// Candidate that computes the values: `own_rate` or `gamma_gamma`.
     #[serde(default = "own_rate")]

@@ -59,7 +59,8 @@ async fn names_are_beside_ids_in_customers_batches_and_lists() {
     let batch = service.post("/v1/customers/batch", body.to_string()).await.json();
     check(&batch["results"][0]["views"], &chosen);
     assert_eq!(batch["results"][1]["found"], false);
-    let one = json!({"ids": ["c590"], "features": ["recommendations.products", "rfm.frequency"], "names": true});
+    let one =
+        json!({"ids": ["c590"], "features": ["recommendations.products", "rfm.frequency"], "names": true});
     let one = service.post("/v1/customers/batch", one.to_string()).await.json();
     let one = &one["results"][0]["views"];
     assert_eq!(one["recommendations"].as_object().unwrap().len(), 2, "{one}");

@@ -9,7 +9,17 @@ use crate::support::shop::{Service, Shop};
 
 /// Ids that the default list takes for no products.
 const CODES: [&str; 12] = [
-    "POST", "post", "DOT", "M", "C2", "BANK CHARGES", "D", "S", "AMAZONFEE", "CRUK", "gift_0001_20",
+    "POST",
+    "post",
+    "DOT",
+    "M",
+    "C2",
+    "BANK CHARGES",
+    "D",
+    "S",
+    "AMAZONFEE",
+    "CRUK",
+    "gift_0001_20",
     "gift_0001_50",
 ];
 
@@ -46,9 +56,8 @@ async fn favourite_product_and_category_are_never_those_of_postage_and_fees() {
 
 #[tokio::test]
 async fn configured_patterns_hold_for_favourites_and_for_views_of_the_shop() {
-    let shop = Shop::new(
-        "[recommendations]\nenabled = false\nexclude = [\"bag-*\"]\n[views]\nfolder = \"views\"\n",
-    );
+    let shop =
+        Shop::new("[recommendations]\nenabled = false\nexclude = [\"bag-*\"]\n[views]\nfolder = \"views\"\n");
     fs::create_dir(shop.path().join("views")).unwrap();
     let view = "-- Lines of products.\n-- lines: Their number.\nSELECT customer_id, count(*) AS lines \
         FROM transactions WHERE is_product(product_id) GROUP BY customer_id";
