@@ -1,5 +1,6 @@
-//! Gives the crate a hash of the code that reads raw files, and of the versions of all libraries. Staged lines
-//! are kept from build to build as long as the hash stays the same.
+//! Gives the crate hashes of its code and of the versions of all libraries. Staged lines are kept from build to
+//! build as long as the hash of the code that reads raw files stays the same, and models as long as that of
+//! the code of models and views, too, stays the same.
 
 use std::{
     fs, io,
@@ -7,14 +8,29 @@ use std::{
 };
 
 const READER: [&str; 3] = ["Cargo.lock", "src/pipeline/raw", "src/pipeline/staging"];
+const MODELS: [&str; 5] = [
+    "src/pipeline/churn.rs",
+    "src/pipeline/churn",
+    "src/pipeline/recommend.rs",
+    "src/pipeline/recommend",
+    "src/views",
+];
 
 fn main() -> io::Result<()> {
     let mut hash = Fnv::default();
-    for place in READER {
-        println!("cargo::rerun-if-changed={place}");
-        add(Path::new(place), &mut hash)?;
-    }
+    hash_places(&READER, &mut hash)?;
     println!("cargo::rustc-env=READER_HASH={:016x}", hash.0);
+    hash_places(&MODELS, &mut hash)?;
+    println!("cargo::rustc-env=MODELS_HASH={:016x}", hash.0);
+    Ok(())
+}
+
+/// Adds the files and folders at `places` to the hash.
+fn hash_places(places: &[&str], hash: &mut Fnv) -> io::Result<()> {
+    for place in places {
+        println!("cargo::rerun-if-changed={place}");
+        add(Path::new(place), hash)?;
+    }
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod money;
 mod name;
 pub mod near;
 mod packed_texts;
+mod product_ids;
 mod row;
 mod view_rows;
 
@@ -25,6 +26,7 @@ pub use memberships::{PERSONAL_SEGMENT_NAMES, SEGMENT_NAMES, SEGMENTS_VIEW};
 pub use money::{money, ten_thousandths};
 pub use name::{feature_name, is_feature_name, is_name, is_name_char};
 pub use packed_texts::PackedTexts;
+pub use product_ids::product_names_key;
 pub use row::{Row, ViewKeys};
 pub use view_rows::{ViewRow, ViewRows};
 

@@ -57,7 +57,7 @@ mod statistics;
 mod tier_span;
 mod timeline;
 
-pub use crate::snapshot::reader::MemberPage;
+pub use crate::snapshot::reader::{MemberPage, ProductNames};
 pub use audience::{Audience, AudienceError, AudienceRequest, Breakdown, Parts, Ranked};
 use audience_cache::AudienceCache;
 pub use audience_comparison::{AudienceComparison, ComparedFeature, ComparisonRequest};

@@ -26,6 +26,20 @@ export function valueOf(views, name) {
     return views[view]?.[feature] ?? null;
 }
 
+/** Features whose values are ids of products, and where an answer with `names` has the names. */
+const PRODUCT_NAMES = {
+    "behavior.favourite_product": "behavior.favourite_product_name",
+    "recommendations.products": "recommendations.product_names",
+    "recommendations.product_because": "recommendations.product_because_names",
+    "recommendations.buy_again": "recommendations.buy_again_names",
+};
+
+/** Returns whether the values of a feature are ids of products. */
+export const hasProductIds = (name) => name in PRODUCT_NAMES;
+
+/** Returns the names of the products whose ids are the value of a feature; `null` for other features. */
+export const namesOf = (views, name) => (hasProductIds(name) ? valueOf(views, PRODUCT_NAMES[name]) : null);
+
 /** Returns the kind of a type: how values are compared and entered. */
 export function kindOf(type = "") {
     if (type === "Boolean") return "boolean";

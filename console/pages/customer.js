@@ -7,7 +7,7 @@ import { t } from "../lib/i18n.js";
 import { go, href, route } from "../lib/router.js";
 import { actionName, riskName, segmentName } from "../lib/segments.js";
 import { useStore } from "../lib/store.js";
-import { useFeatures } from "../lib/views.js";
+import { namesOf, useFeatures } from "../lib/views.js";
 import { LineChart } from "../parts/charts.js";
 import { Reasons, Value, featureTitle } from "../parts/members.js";
 import { Empty, Figure, Panel } from "../parts/panel.js";
@@ -49,7 +49,7 @@ function Find() {
 
 function Customer({ id }) {
     const path = `${PATH}/${encodeURIComponent(id)}`;
-    const state = useApi({ path });
+    const state = useApi({ path, query: { names: true } });
     if (state.error?.kind === "customer-not-found") {
         return html`<div class="stack"><${Panel} title=${id} request=${state.request}>
             ${() => html`<${Empty}
@@ -154,7 +154,7 @@ function View({ name, state }) {
                 type,
                 description,
             }) => html`<dt title=${description}>${featureTitle(full)}</dt>
-                <dd><${Value} name=${full} type=${type} masked=${masked}
+                <dd><${Value} name=${full} type=${type} masked=${masked} names=${namesOf(views, full)}
                     value=${views[name][full.split(".")[1]]} /></dd>`;
             return html`<dl class="facts-list">${shown.map(row)}</dl>`;
         }}<//>`;

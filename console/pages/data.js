@@ -63,6 +63,7 @@ function ModelCards() {
                     [t("data.with_history"), format.count(card.customers_with_history)],
                     [t("data.without_history"), format.count(card.customers_without_history)],
                     [t("data.buy_again_rule"), card.buy_again_rule],
+                    [t("data.trained"), card.training && format.day(card.training.at)],
                     [t("data.method"), card.method],
                     [t("data.notes"), card.notes.join("; ")],
                 ]} />`}<//>

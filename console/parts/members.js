@@ -6,7 +6,7 @@ import * as format from "../lib/format.js";
 import { t, tOr } from "../lib/i18n.js";
 import { href } from "../lib/router.js";
 import { actionName, reasonText, riskName, segmentName } from "../lib/segments.js";
-import { useFeatures, valueOf } from "../lib/views.js";
+import { hasProductIds, namesOf, useFeatures, valueOf } from "../lib/views.js";
 import { Menu } from "./menu.js";
 import { Empty, Panel } from "./panel.js";
 import { Pager, Table } from "./table.js";
@@ -25,11 +25,16 @@ const WORDS = {
     "rfm.rfm_score": (value) => html`<span class="mono">${value}</span>`,
 };
 
-/** Shows the value of a feature: in words if there are some, masked if the key may not see it. */
-export function Value({ name, value, type, masked }) {
+/**
+ * Shows the value of a feature: in words if there are some, masked if the key may not see it. `names` has the
+ * names of products whose ids are the value.
+ */
+export function Value({ name, value, type, masked, names }) {
     if (masked?.includes(name))
         return html`<span class="masked" title=${t("masked.note")}>${t("masked")}</span>`;
     if (value === null || value === undefined) return format.NONE;
+    if (Array.isArray(names)) return value.map((id, at) => names[at] ?? id ?? format.NONE).join(", ");
+    if (names) return html`${names} <small class="mono">${value}</small>`;
     return WORDS[name]?.(value) ?? format.featureValue(value, type);
 }
 
@@ -38,7 +43,11 @@ export function Reasons({ reasons }) {
     return html`<ul class="reasons">${reasons.map(
         (reason) => html`<li class=${reason.direction}>
         <span>${reasonText(reason)}<span
-            class="hidden"> (${t(`reason.${reason.direction}`)})</span></span></li>`,
+            class="hidden"> (${t(`reason.${reason.direction}`)})</span>${
+            reason.share > 0 &&
+            html` <span class="muted" title=${t("reason.share", { share: format.percent(reason.share, 0) })}
+                >${format.percent(reason.share, 0)}</span>`
+        }</span></li>`,
     )}</ul>`;
 }
 
@@ -75,10 +84,13 @@ export function Members({ title, note, request, columns, setColumns, tools, docs
 
 function pageRequest(request, columns, cursor) {
     const views = [...new Set(columns.map((column) => column.split(".")[0]))];
+    const names = columns.some(hasProductIds) && { names: true };
     if (!request.body) {
-        return { ...request, query: { ...request.query, limit: PAGE_SIZE, views: views.join(","), cursor } };
+        const query = { ...request.query, limit: PAGE_SIZE, views: views.join(","), ...names, cursor };
+        return { ...request, query };
     }
-    return { ...request, body: { ...request.body, limit: PAGE_SIZE, views, ...(cursor && { cursor }) } };
+    const body = { ...request.body, limit: PAGE_SIZE, views, ...names, ...(cursor && { cursor }) };
+    return { ...request, body };
 }
 
 function MemberTable({ title, page, columns, features }) {
@@ -101,7 +113,7 @@ function MemberTable({ title, page, columns, features }) {
             cell: ({
                 views,
             }) => html`<${Value} name=${name} value=${valueOf(views, name)} type=${typeOf[name]}
-                masked=${page.masked} />`,
+                names=${namesOf(views, name)} masked=${page.masked} />`,
         })),
     ];
     return html`<${Table} label=${title} columns=${all} rows=${page.customers}

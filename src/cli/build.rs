@@ -1,6 +1,6 @@
 //! `larder build`: builds a snapshot and publishes it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
@@ -48,6 +48,9 @@ pub(super) struct Args {
     /// Read unchanged raw files, too, and compare their content with the kept staging
     #[arg(long)]
     verify_raw: bool,
+    /// Train all models, whatever the settings `retrain` say
+    #[arg(long)]
+    retrain: bool,
     #[command(flatten)]
     pub(super) metrics: batch::MetricsArgs,
     #[command(flatten)]
@@ -83,6 +86,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         options.extend(args.explain.then(|| "--explain".into()));
         options.extend(args.force.then(|| "--force".into()));
         options.extend(args.verify_raw.then(|| "--verify-raw".into()));
+        options.extend(args.retrain.then(|| "--retrain".into()));
         options
             .extend(args.metrics.file().into_iter().flat_map(|file| ["--metrics-file".into(), file.into()]));
         return schedule.with_options(options).run(setup).await;
@@ -148,6 +152,10 @@ async fn build_and_publish(
     }
     let mut config = setup.config.clone();
     config.build.verify_raw |= args.verify_raw;
+    if args.retrain {
+        config.churn.retrain = Duration::ZERO;
+        config.recommendations.retrain = Duration::ZERO;
+    }
     let built = build(setup, &config, args.as_of).await?;
     setup.facts.built(&built.manifest);
     *snapshot = Some(built.manifest.id.clone());

@@ -53,6 +53,12 @@ pub struct ChurnConfig {
     ///
     /// Default: `[]`.
     pub exclude: Vec<String>,
+    /// Time for which builds score with the model of the current snapshot instead of training anew. It counts
+    /// from as-of time to as-of time. `0d` trains in every build. A build with other settings or other code of
+    /// Larder trains anew, and so do `larder build --retrain` and the first build after an erasure.
+    ///
+    /// Default: `"0d"`. Example: `"7d"`.
+    pub retrain: Duration,
     /// Largest number of cutoffs: past as-of times of the last year to train and validate on. One younger
     /// cutoff, of which half the horizon has passed, is added.
     ///
@@ -82,6 +88,8 @@ struct UncheckedChurnConfig {
     language: Language,
     inputs: Option<Vec<String>>,
     exclude: Vec<String>,
+    #[serde(deserialize_with = "super::units::duration")]
+    retrain: Duration,
     cuts: usize,
     training_rows: u64,
     actions: ChurnActions,
@@ -146,6 +154,7 @@ impl Default for UncheckedChurnConfig {
             language: Language::En,
             inputs: None,
             exclude: Vec::new(),
+            retrain: Duration::ZERO,
             cuts: 12,
             training_rows: 100_000,
             actions: ChurnActions::default(),
@@ -162,7 +171,7 @@ impl Default for ChurnConfig {
 impl UncheckedChurnConfig {
     fn into_checked(self) -> ChurnConfig {
         let Self { enabled, horizon, levels, high, medium, top, monotone, language, .. } = self;
-        let Self { inputs, exclude, cuts, training_rows, actions, .. } = self;
+        let Self { inputs, exclude, retrain, cuts, training_rows, actions, .. } = self;
         ChurnConfig {
             enabled,
             horizon,
@@ -174,6 +183,7 @@ impl UncheckedChurnConfig {
             language,
             inputs,
             exclude,
+            retrain,
             cuts,
             training_rows,
             actions,

@@ -74,6 +74,7 @@ pub const VARIABLES: &[Variable] = &[
     Typed("recommendations.enabled"),
     Text("recommendations.category_column"),
     Text("recommendations.horizon"),
+    Text("recommendations.retrain"),
     Text("build.memory"),
     Text("build.memory_limit"),
     Typed("build.threads"),

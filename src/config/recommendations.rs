@@ -69,6 +69,14 @@ pub struct RecommendationsConfig {
     /// Default: `"90d"`.
     #[serde(deserialize_with = "duration")]
     pub horizon: Duration,
+    /// Time for which builds use the ranking rule and the measurement of an earlier build, those of the current
+    /// snapshot, instead of choosing and measuring anew. It counts from as-of time to as-of time. `0d` trains
+    /// in every build. A build with other settings or other code of Larder trains anew, and so does `larder
+    /// build --retrain`.
+    ///
+    /// Default: `"0d"`. Example: `"7d"`.
+    #[serde(deserialize_with = "duration")]
+    pub retrain: Duration,
 }
 
 impl Default for RecommendationsConfig {
@@ -78,6 +86,7 @@ impl Default for RecommendationsConfig {
             exclude: NON_PRODUCTS.map(str::to_owned).to_vec(),
             category_column: "favourite_category".to_owned(),
             horizon: Duration::from_hours(24 * 90),
+            retrain: Duration::ZERO,
         }
     }
 }

@@ -137,18 +137,34 @@ impl ViewKeys {
     /// Appends the object as [`ViewKeys::write`] does, with only the features at the indexes `wanted`
     /// (ascending).
     pub fn write_some(&self, row: ViewRow<'_>, wanted: &[usize], masked: bool, out: &mut Vec<u8>) {
+        self.write_each(row, Some(wanted), masked, out, |_, _, _| {});
+    }
+
+    /// Appends the object as [`ViewKeys::write`] does, with only the features at the indexes `wanted`
+    /// (ascending) if given. Behind each value, `after` gets the index of the feature and the value as
+    /// written, and may append more members.
+    pub fn write_each(
+        &self,
+        row: ViewRow<'_>,
+        wanted: Option<&[usize]>,
+        masked: bool,
+        out: &mut Vec<u8>,
+        after: impl Fn(usize, &[u8], &mut Vec<u8>),
+    ) {
         out.extend_from_slice(&self.name);
         let Some(array) = row else { return out.extend_from_slice(b"null") };
         out.push(b'{');
-        let mut wanted = wanted.iter().peekable();
+        let mut places = wanted.unwrap_or_default().iter().peekable();
         let mut first = true;
         for (at, (key, value)) in self.features.iter().zip(elements(array)).enumerate() {
-            if wanted.next_if(|next| **next == at).is_some() {
+            if wanted.is_none() || places.next_if(|next| **next == at).is_some() {
                 let key = if first { key.strip_prefix(b",").unwrap_or(key) } else { key };
                 first = false;
                 out.extend_from_slice(key);
                 let masked = masked && self.personal.contains(&at);
-                out.extend_from_slice(if masked { b"null" } else { value });
+                let value = if masked { b"null" } else { value };
+                out.extend_from_slice(value);
+                after(at, value, out);
             }
         }
         out.push(b'}');

@@ -17,6 +17,6 @@ pub(super) use body::{JsonBody, RawJsonBody, ReceivedBody, drop_short_body};
 pub(super) use customer_ids::{BatchId, MAX_IDS, customer_id};
 pub(super) use path::{FromPath, ModelName, PathParam, ProductId, SegmentName, ViewName};
 pub(super) use query::{Query, flag, limit, names};
-pub(super) use selection::{Selection, unknown_view};
+pub(super) use selection::{NamesBesideIds, Selection, unknown_view};
 pub(super) use snapshot_range::SnapshotRange;
 pub(super) use snapshot_read::SnapshotRead;

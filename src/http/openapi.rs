@@ -13,7 +13,11 @@ use super::{
     reply::stored::StoredAnswer,
     route_table::{Endpoints, Need},
 };
-use crate::{config::HttpConfig, feature::FeatureView, snapshot::SnapshotId};
+use crate::{
+    config::HttpConfig,
+    feature::{FeatureView, product_names_key},
+    snapshot::SnapshotId,
+};
 
 /// The OpenAPI document with the built-in views, as committed to the repository.
 pub const COMMITTED: &str = include_str!("../../openapi/openapi.json");
@@ -119,6 +123,12 @@ fn view_schema(view: &FeatureView) -> Value {
             }
             (feature.name.clone(), schema)
         })
+        .chain(view.features.iter().filter_map(|feature| {
+            let key = product_names_key(&view.name, &feature.name)?;
+            let mut schema = value_schema(&feature.data_type);
+            schema["description"] = json!(format!("With `names`: the name of each id in {}.", feature.name));
+            Some((key.to_owned(), schema))
+        }))
         .collect();
     json!({"type": ["object", "null"], "description": view.description, "properties": features})
 }

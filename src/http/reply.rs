@@ -7,6 +7,7 @@ pub(super) mod features;
 mod freshness;
 pub(super) mod list_page;
 mod min_count;
+mod product_names;
 pub(super) mod stored;
 
 pub(super) use conditional::{json, json_tagged, not_modified};

@@ -14,16 +14,17 @@ use super::{
     audiences::{self, NamedAudience},
     churn, data_warnings,
     error::BuildError,
+    exclude_patterns::ExcludePatterns,
     memberships, open_files, parquet_files,
     parts::{self, ServedView, SnapshotTarget},
     past::{self, Derivation, Past, StagedRuns},
     personal_columns::PersonalColumns,
-    query::{self, Session},
+    query::{self, Session, SessionSettings},
     raw::{
         Table, TableSpec,
         files::{self, RawFiles},
     },
-    recommend, required_columns,
+    recommend, required_columns, retrain,
     staged_table::StagedTable,
     staging::{
         Scratch, StagedFile,
@@ -108,7 +109,10 @@ pub(super) struct Build<'a> {
     order: Vec<usize>,
     personal: PersonalColumns<'a>,
     audiences: Vec<NamedAudience>,
+    /// Manifest of the current snapshot, if the settings let models be used for longer than one build.
+    previous: Option<Manifest>,
     partitions: usize,
+    sessions: SessionSettings,
     threads: usize,
 }
 
@@ -152,8 +156,9 @@ impl<'a> Build<'a> {
         let partitions = setup::partitions(&raw_files.files);
         let threads = setup::threads(config);
         open_files::check(threads)?;
-        let memory = config.build.memory;
-        let session = Session::new(partitions, memory, scratch.path().to_path_buf(), DateTime::UNIX_EPOCH)?;
+        let exclude = Arc::new(ExcludePatterns::new(&config.recommendations.exclude));
+        let sessions = SessionSettings { partitions, memory: config.build.memory, exclude };
+        let session = Session::new(&sessions, scratch.path().to_path_buf(), DateTime::UNIX_EPOCH)?;
         let reads = session.all_reads(&views)?;
         let order = query::run_order(&views, &reads)?;
         let personal = PersonalColumns::new(config, &views, &models(config), &reads)?;
@@ -170,7 +175,13 @@ impl<'a> Build<'a> {
             order,
             personal,
             audiences,
+            previous: retrain::previous(
+                lakes.snapshots,
+                &[config.churn.retrain, config.recommendations.retrain],
+            )
+            .await,
             partitions,
+            sessions,
             threads,
         })
     }
@@ -218,8 +229,10 @@ impl<'a> Build<'a> {
         warnings.append(&mut tables.warnings);
         warnings.extend(churn.warnings);
         let mut models = Models::default();
+        let mut churn_model = None;
         let mut served = views.served();
         if let Some(model) = churn.model {
+            churn_model = model.model_file(&self.config.churn);
             models.churn = Some(model.card);
             let mut definition = model.definition;
             self.personal.mark_model(&mut definition);
@@ -244,6 +257,7 @@ impl<'a> Build<'a> {
             views: served,
             plans,
             models,
+            churn_model,
             recommended,
             tables,
             warnings,
@@ -316,8 +330,7 @@ impl<'a> Build<'a> {
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
     ) -> Result<Session, BuildError> {
         let scratch = self.scratch.path();
-        let memory = self.config.build.memory;
-        let session = Session::new(self.partitions, memory, scratch.to_path_buf(), as_of)?;
+        let session = Session::new(&self.sessions, scratch.to_path_buf(), as_of)?;
         for (name, files) in tables {
             session.register(name, StagedTable::partitioned(files.clone()))?;
         }
@@ -362,14 +375,16 @@ impl<'a> Build<'a> {
             views: &views.definitions,
             order: &self.order,
             reads: &self.reads,
-            memory: self.config.build.memory,
+            sessions: &self.sessions,
             scratch: self.scratch.path(),
         };
         let served = views.definitions.iter().enumerate().filter(|(_, view)| !view.step);
         let schemas = served
             .filter_map(|(at, view)| Some((view.name.as_str(), views.files.get(&at)?.schema.as_ref())))
             .collect();
-        let known = churn::ChurnContext { session, as_of, schemas, past: &past };
+        let lake = self.lakes.snapshots;
+        let (previous, raw) = (self.previous.as_ref(), &self.config.raw);
+        let known = churn::ChurnContext { lake, session, as_of, schemas, past: &past, previous, raw };
         let mut warnings = Vec::new();
         let model = Box::pin(churn::build(&known, &self.config.churn, &mut warnings)).await?;
         if let Some(model) = &model {
@@ -397,10 +412,11 @@ impl<'a> Build<'a> {
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
     ) -> Result<(recommend::RecommendOutput, Option<Warning>), BuildError> {
         self.progress.enter("recommendations", 0);
-        let config = &self.config.recommendations;
         let spec = self.specs.get(&Table::Transactions);
-        let mut job =
-            recommend::RecommendJob::new(tables, spec, config, as_of, self.threads, self.scratch.path());
+        let (config, scratch) = (self.config, self.scratch.path());
+        let mut job = recommend::RecommendJob::new(tables, spec, config, as_of, self.threads, scratch);
+        let previous = self.previous.as_ref();
+        job.learn_from(previous.and_then(|manifest| manifest.models.recommendations.clone()));
         let left_out = job.leave_out(|name| self.personal.is_attribute(name));
         let warning = if left_out.is_empty() {
             None

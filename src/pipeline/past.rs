@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     error::BuildError,
-    query::Session,
+    query::{Session, SessionSettings},
     raw::{RawError, Table, TableSpec},
     staged_table::StagedTable,
     staging::{
@@ -125,8 +125,7 @@ pub(super) struct Past<'a> {
     pub(super) order: &'a [usize],
     /// Names of the tables and views that each view reads.
     pub(super) reads: &'a BTreeMap<String, BTreeSet<String>>,
-    /// Memory of the operators of queries, in bytes.
-    pub(super) memory: u64,
+    pub(super) sessions: &'a SessionSettings,
     pub(super) scratch: &'a Path,
 }
 
@@ -163,21 +162,36 @@ impl Past<'_> {
         let derivation =
             Derivation { as_of: at, folder: folder.path().to_path_buf(), filled, with_attributes: false };
         let derived = self.staged.derive(derivation, &Arc::default()).await?;
-        let session = Session::new(self.staged.partitions, self.memory, folder.path().to_path_buf(), at)?;
+        let session = Session::new(self.sessions, folder.path().to_path_buf(), at)?;
         for (name, files) in tables(derived) {
             session.register(name, StagedTable::partitioned(files))?;
         }
         Ok((session, folder))
     }
 
-    /// Opens a session with the tables and timed views at `at`, as [`Past::tables_at`] does.
+    /// Returns the names of `views` and of all views that they read.
+    fn needed<'a>(&'a self, views: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        let mut needed = BTreeSet::new();
+        let mut open: Vec<&str> = views.iter().copied().collect();
+        while let Some(name) = open.pop() {
+            if needed.insert(name) {
+                open.extend(self.reads.get(name).into_iter().flatten().map(String::as_str));
+            }
+        }
+        needed
+    }
+
+    /// Opens a session with the tables at `at`, as [`Past::tables_at`] does, and with the timed views that
+    /// `views` need.
     pub(super) async fn at(
         &self,
         at: DateTime<Utc>,
         filled: usize,
+        views: &BTreeSet<&str>,
     ) -> Result<(Session, tempfile::TempDir), BuildError> {
         let (session, folder) = self.tables_at(at, filled).await?;
-        for view in self.timed() {
+        let needed = self.needed(views);
+        for view in self.timed().into_iter().filter(|view| needed.contains(view.name.as_str())) {
             let run = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
             let table = if view.step { StagedTable::of_step } else { StagedTable::of_view };
             session.register(&view.name, table(&run.files))?;

@@ -35,6 +35,8 @@ use futures::StreamExt;
 use super::{
     days_since,
     error::ViewError,
+    exclude_patterns::ExcludePatterns,
+    is_product,
     staged_table::StagedTable,
     staging::{TIME_TYPE, time_type},
     view_files::{RowOrder, ViewFiles},
@@ -56,7 +58,19 @@ pub(crate) struct ViewRun {
     pub(crate) plan: String,
 }
 
-/// DataFusion session over the staged tables of one as-of time.
+/// Settings of all sessions of a build.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionSettings {
+    /// Number of partitions of the staging.
+    pub(crate) partitions: usize,
+    /// Size in bytes of the pool of DataFusion's operators, which spill when the pool is exhausted.
+    pub(crate) memory: u64,
+    /// Ids that the SQL function `is_product` does not take for products.
+    pub(crate) exclude: Arc<ExcludePatterns>,
+}
+
+/// DataFusion session over the staged tables of one as-of time. Spill files and staged rows are in the folder
+/// `scratch`.
 pub(crate) struct Session {
     context: SessionContext,
     scratch: PathBuf,
@@ -66,15 +80,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Opens a session without tables. `partitions` is the number of partitions of the staging, `memory` the
-    /// size in bytes of the pool of DataFusion's operators, which spill when the pool is exhausted, and
-    /// `scratch` the folder for spill files and staged rows.
+    /// Opens a session without tables at `as_of`.
     pub(crate) fn new(
-        partitions: usize,
-        memory: u64,
+        settings: &SessionSettings,
         scratch: PathBuf,
         as_of: DateTime<Utc>,
     ) -> Result<Self, ViewError> {
+        let SessionSettings { partitions, memory, ref exclude } = *settings;
         let failed = |source: DataFusionError| ViewError::Session { source: Box::new(source) };
         let mut config =
             SessionConfig::new().with_target_partitions(partitions).with_information_schema(false);
@@ -95,6 +107,7 @@ impl Session {
             .map_err(failed)?;
         let context = SessionContext::new_with_config_rt(config, runtime);
         context.register_udf(days_since::function(as_of.timestamp_micros()));
+        context.register_udf(is_product::function(Arc::clone(exclude)));
         Ok(Self { context, scratch, as_of, partitions })
     }
 

@@ -16,17 +16,22 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
+    exclude_patterns::ExcludePatterns,
     raw::{RawError, TableSpec},
+    retrain,
     staging::derive::StagedFile,
     view_files::ViewFiles,
 };
 use crate::{
-    config::RecommendationsConfig,
+    config::{Config, RawConfig, RecommendationsConfig},
     feature::feature_name,
     lake::Lake,
     snapshot::{
         FileEntry, SnapshotError, SnapshotId,
-        models::recommendations::{RecommendationsMeasured, RecommendationsModel},
+        models::{
+            Training,
+            recommendations::{RecommendationsMeasured, RecommendationsModel},
+        },
     },
     views::ViewDefinition,
 };
@@ -34,7 +39,6 @@ use crate::{
 mod buy_again;
 mod choose_rule;
 mod evaluation;
-mod exclude_patterns;
 mod neighbors;
 mod owned_products;
 mod product_rows;
@@ -46,7 +50,6 @@ mod votes;
 use buy_again::BuyAgainRule;
 use choose_rule::choose_rule;
 use evaluation::{TimeSplit, evaluate};
-use exclude_patterns::ExcludePatterns;
 use owned_products::{BASKET_CAP, DAY, HALF_LIFE, TREND_HALF_LIFE};
 use product_rows::ProductRows;
 use purchase_log::{LogOptions, PurchaseLog, TableFiles};
@@ -69,12 +72,15 @@ const METHOD: &str = "Item-to-item collaborative filtering. Two products are sim
 pub(super) struct RecommendJob {
     tables: TableFiles,
     config: RecommendationsConfig,
+    raw: RawConfig,
     /// Customer attributes that must not influence the lists, since they are personal.
     personal: BTreeSet<String>,
     /// Columns that are part of an order's identity.
     order_scope: Vec<String>,
     /// Maximum time from the first to the last line of an order in seconds.
     order_span: u32,
+    /// Card of the current snapshot.
+    previous: Option<RecommendationsModel>,
     as_of: DateTime<Utc>,
     threads: usize,
     scratch: PathBuf,
@@ -86,7 +92,7 @@ impl RecommendJob {
     pub(super) fn new(
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
         spec: Option<&TableSpec>,
-        config: &RecommendationsConfig,
+        config: &Config,
         as_of: DateTime<Utc>,
         threads: usize,
         scratch: &Path,
@@ -98,8 +104,10 @@ impl RecommendJob {
         let scope = spec.into_iter().flat_map(TableSpec::order_scope_names);
         Self {
             tables,
-            config: config.clone(),
+            config: config.recommendations.clone(),
+            raw: config.raw.clone(),
             personal: BTreeSet::new(),
+            previous: None,
             order_scope: scope.map(str::to_owned).collect(),
             order_span: spec
                 .map_or(u32::MAX, |spec| u32::try_from(spec.order_span / 1_000_000).unwrap_or(u32::MAX)),
@@ -121,6 +129,38 @@ impl RecommendJob {
     /// Returns the customer attribute `name`, unless it is left out.
     fn attribute<'a>(&self, name: &'a str) -> Option<&'a str> {
         if self.personal.contains(&feature_name(name)) { None } else { Some(name) }
+    }
+
+    /// Lets the build use what the build of `card` learned, as far as the setting `retrain` allows it.
+    pub(super) fn learn_from(&mut self, card: Option<RecommendationsModel>) {
+        self.previous = card;
+    }
+
+    /// Returns the training of this build.
+    fn training(&self) -> Training {
+        let RecommendationsConfig { exclude, category_column, horizon, .. } = &self.config;
+        let settings = format!("{exclude:?} {category_column:?} {horizon:?} {:?}", self.personal);
+        retrain::training(self.as_of, &self.raw, &settings)
+    }
+
+    /// Returns the training to use again in place of `new` and what it found, if there is one.
+    fn kept(&self, new: &Training) -> Option<(Training, Assessment)> {
+        let card = self.previous.as_ref()?;
+        let training = retrain::kept(card.training.as_ref(), new, self.config.retrain)?;
+        let rule = BuyAgainRule::named(&card.buy_again_rule)?;
+        let (measured, notes) = (card.measured.clone(), card.notes.clone());
+        Some((training, Assessment { rule, measured, notes }))
+    }
+
+    /// Chooses and measures, unless an earlier build did.
+    fn assess(&self, log: &PurchaseLog, as_of: u32) -> (Training, Assessment) {
+        let new = self.training();
+        self.kept(&new).unwrap_or_else(|| {
+            let mut found = Assessment::of(log, self, as_of);
+            let personal = self.personal.iter();
+            found.notes.extend(personal.map(|name| format!("{name} is personal data and was not read")));
+            (new, found)
+        })
     }
 }
 
@@ -165,8 +205,7 @@ pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError>
     };
     let log = PurchaseLog::read(&job.tables, options)?;
     let as_of = u32::try_from(job.as_of.timestamp()).unwrap_or(0);
-    let Assessment { rule, measured, mut notes } = Assessment::of(&log, job, as_of);
-    notes.extend(job.personal.iter().map(|name| format!("{name} is personal data and was not read")));
+    let (training, Assessment { rule, measured, notes }) = job.assess(&log, as_of);
     let buy_again = measured.as_ref().map_or(LENGTH, |measured| list_length(measured.repeats_per_customer));
     let recommender = Recommender::learn(&log, as_of, job.threads);
     let settings = ListSettings { as_of, rule, buy_again, threads: job.threads, scratch: &job.scratch };
@@ -189,6 +228,7 @@ pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError>
         min_customers: MIN_CUSTOMERS.into(),
         half_life_days: HALF_LIFE.into(),
         trend_half_life_days: TREND_HALF_LIFE.into(),
+        training: Some(training),
         measured,
     };
     let products = ProductRows::new(&log, &recommender);

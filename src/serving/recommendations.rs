@@ -1,14 +1,20 @@
 //! Product lists of a customer's row, with the names of the products.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::Number;
 use utoipa::ToSchema;
 
-use super::{Served, Serving, reads::BATCH_READS};
-use crate::feature::{Row, elements};
+use super::{ReadError, Served, Serving, reads::BATCH_READS};
+use crate::{
+    feature::{Row, elements},
+    snapshot::reader::ProductNames,
+};
 
 /// Products that are recommended to a customer.
 #[derive(Debug)]
@@ -103,6 +109,16 @@ impl ProductLists {
     /// Returns the ids of all products in the lists.
     fn ids(&self) -> BTreeSet<String> {
         self.products.iter().chain(self.because.iter().flatten()).chain(&self.buy_again).cloned().collect()
+    }
+}
+
+impl Served {
+    /// Returns the names of all products of the snapshot, from memory after the first call.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] if they cannot be read.
+    pub async fn product_names(&self) -> Result<Arc<ProductNames>, ReadError> {
+        Ok(self.reader.product_names().await?)
     }
 }
 

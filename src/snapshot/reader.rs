@@ -17,6 +17,7 @@ use prometheus::IntCounter;
 mod churn_list;
 mod erased;
 mod gaps;
+mod product_names;
 mod purchases;
 mod row_block;
 mod row_runs;
@@ -24,6 +25,7 @@ mod row_runs;
 pub use churn_list::ChurnFilter;
 pub use erased::{ErasedFigures, ErasedTotals};
 pub use gaps::Gaps;
+pub use product_names::ProductNames;
 pub use purchases::{PurchaseLine, PurchasePage};
 use row_block::RowBlock;
 pub(crate) use row_block::fuzz as fuzz_row_block;
@@ -72,6 +74,8 @@ enum CacheEntry {
     Rows(Arc<RowBlock>),
     /// A block for scans.
     Columns(Arc<RecordBatch>),
+    /// The names of all products of a snapshot.
+    ProductNames(Arc<ProductNames>),
 }
 
 impl BlockCache {
@@ -98,6 +102,7 @@ impl CacheEntry {
             Self::Footer(footer) => footer.weight(),
             Self::Rows(rows) => rows.weight(),
             Self::Columns(batch) => batch.get_array_memory_size(),
+            Self::ProductNames(names) => names.bytes(),
         }
     }
 }

@@ -7,8 +7,10 @@
 -- products: Number of distinct products bought.
 -- basket_value: Mean revenue of an order.
 -- basket_items: Mean number of items of an order.
--- favourite_product: Product with the most purchase lines, then the most items, then the smallest id.
--- favourite_category: Category with the most purchase lines, then the most items; null without categories.
+-- favourite_product: Product with the most purchase lines, then the most items, then the smallest id; null
+--   if the customer bought nothing but postage, fees and the like.
+-- favourite_category: Category of products with the most purchase lines, then the most items; null without
+--   categories.
 -- favourite_weekday: Weekday with the most orders (1 is Monday), then the most revenue, then the earliest.
 -- favourite_hour: Hour with the most orders (0 to 23), then the most revenue, then the earliest.
 -- spend_30d: Revenue in the 30 days up to as_of.
@@ -33,21 +35,23 @@ WITH buying AS (
     GROUP BY customer_id
 ),
 by_product AS (
-    SELECT customer_id, product_id, count(*) AS lines, sum(quantity) AS items
+    SELECT customer_id, product_id, is_product(product_id) AS is_product, count(*) AS lines,
+        sum(quantity) AS items
     FROM transactions
     WHERE is_purchase
     GROUP BY customer_id, product_id
 ),
 favourite_product AS (
     SELECT customer_id, count(*) AS products,
-        first_value(product_id ORDER BY lines DESC, items DESC, product_id) AS product_id
+        first_value(CASE WHEN is_product THEN product_id END
+            ORDER BY is_product DESC, lines DESC, items DESC, product_id) AS product_id
     FROM by_product
     GROUP BY customer_id
 ),
 by_category AS (
     SELECT customer_id, category, count(*) AS lines, sum(quantity) AS items
     FROM transactions
-    WHERE is_purchase AND category IS NOT NULL
+    WHERE is_purchase AND category IS NOT NULL AND is_product(product_id)
     GROUP BY customer_id, category
 ),
 favourite_category AS (

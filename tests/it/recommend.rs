@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 
 use crate::support::shop::{Service, Shop};
 
+mod names;
+mod not_products;
+mod retrain;
+mod returns;
+
 const HEADER: &str = "customer_id,order_id,product_id,product_name,quantity,unit_price,ordered_at,country\n";
 
 /// Returns the lines of a year of 600 customers. All customers buy random staples, and `tea` with every
@@ -139,9 +144,10 @@ async fn customers_without_purchases_get_best_sellers_of_their_country() {
     let shop = shop_of(&lines, "");
     shop.raw("customers/people.csv", "customer_id,age\nprospect,41\n");
     let service = shop.open().await;
-    for (customer, first) in [("cold-f", "croissant"), ("cold-u", "tea"), ("prospect", "tea")] {
+    // What was returned is not new: `tea`, the best seller, is left to the prospect.
+    for (customer, first) in [("cold-f", "croissant"), ("cold-u", "staple"), ("prospect", "tea")] {
         let body = service.get(&format!("/v1/customers/{customer}/recommendations")).await.json();
-        assert_eq!(ids(&body["products"])[0], first, "{customer}: {body}");
+        assert!(ids(&body["products"])[0].starts_with(first), "{customer}: {body}");
         assert_eq!((ids(&body["products"]).len(), &body["buy_again"]), (10, &json!([])));
         assert_eq!(
             (&body["products"][0]["score"], &body["products"][0]["because"]),
@@ -156,7 +162,7 @@ async fn customers_without_purchases_get_best_sellers_of_their_country() {
     shop.publish(&built.manifest.id).await;
     let service = shop.serve().await;
     let body = service.get("/v1/customers/cold-f/recommendations").await.json();
-    assert_eq!(ids(&body["products"])[0], "tea", "{body}");
+    assert!(ids(&body["products"])[0].starts_with("staple"), "{body}");
 }
 
 /// There are three categories of five products; `x` sells best. The customers have too few purchases for

@@ -24,6 +24,10 @@ pub(super) fn recommendations(card: &RecommendationsModel) -> anyhow::Result<()>
         ("buy_again list length", HumanCount(card.buy_again_length).to_string()),
         ("buy_again ranking", card.buy_again_rule.clone()),
     ];
+    if let Some(training) = card.training.as_ref().filter(|training| training.age_days > 0.0) {
+        let at = rfc3339::format(training.at);
+        table::line(&format!("trained as of {at}, {} days before this snapshot", training.age_days))?;
+    }
     let mut facts: Vec<Vec<String>> = facts.map(|(fact, value)| vec![fact.to_owned(), value]).to_vec();
     let Some(measured) = &card.measured else {
         table::print(&["", "value"], &facts)?;

@@ -1,14 +1,16 @@
 //! The views and features that a caller asks for.
 
+use std::sync::Arc;
+
 use super::query::names;
 use crate::{
     config::Scope,
-    feature::{FeatureView, SEGMENTS_VIEW, near},
+    feature::{FeatureView, SEGMENTS_VIEW, near, product_names_key},
     http::{
         access::Access,
         problem::{Problem, excerpt},
     },
-    serving::Served,
+    serving::{ProductNames, Served},
 };
 
 /// Views by their places in the manifest, each whole or with some of its features.
@@ -20,6 +22,20 @@ pub(crate) struct Selection {
     pub(crate) segments: bool,
     /// Whether personal values are written as `null`.
     pub(crate) masked: bool,
+    /// Names of products that are written beside their ids.
+    pub(crate) names: NamesBesideIds,
+}
+
+/// The names of products in an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum NamesBesideIds {
+    /// Not asked for.
+    #[default]
+    Absent,
+    /// Asked for, and read.
+    Read(Arc<ProductNames>),
+    /// Asked for, but they cannot be read at the moment: all names are null.
+    Unreadable,
 }
 
 /// A view, and the places of the selected features; `None` selects all features.
@@ -32,12 +48,17 @@ pub(crate) struct SelectedView {
 impl Selection {
     /// Selects the default views.
     pub(crate) fn all(access: &Access) -> Self {
-        Self { views: None, segments: false, masked: !access.has(Scope::Pii) }
+        Self { views: None, ..Self::of(Vec::new(), access) }
     }
 
     /// Selects no view.
     pub(crate) fn none() -> Self {
-        Self { views: Some(Vec::new()), segments: false, masked: true }
+        Self { views: Some(Vec::new()), segments: false, masked: true, names: NamesBesideIds::Absent }
+    }
+
+    /// Selects `views`.
+    fn of(views: Vec<SelectedView>, access: &Access) -> Self {
+        Self { views: Some(views), masked: !access.has(Scope::Pii), ..Self::none() }
     }
 
     /// Whether no view is selected.
@@ -56,17 +77,16 @@ impl Selection {
     }
 
     fn personal_of_views<'a>(&self, served: &'a Served) -> Vec<&'a str> {
-        let Some(views) = &self.views else {
+        if self.views.is_none() {
             return served.default_personal().iter().map(String::as_str).collect();
-        };
-        let is_selected = |view: usize, place: usize| {
-            let mut views = views.iter().filter(|selected| selected.view == view);
-            views.any(|selected| selected.features.as_ref().is_none_or(|places| places.contains(&place)))
-        };
+        }
         let keys = served.keys.iter().enumerate();
         let places = keys.flat_map(|(view, keys)| keys.personal().iter().map(move |place| (view, *place)));
         let named = places.zip(served.personal.iter());
-        named.filter(|((view, place), _)| is_selected(*view, *place)).map(|(_, name)| name.as_str()).collect()
+        named
+            .filter(|((view, place), _)| self.selects(*view, *place))
+            .map(|(_, name)| name.as_str())
+            .collect()
     }
 
     /// Adds the names of each customer's segments, which a snapshot of an earlier version does not have.
@@ -75,6 +95,41 @@ impl Selection {
             return Ok(Self { segments: true, ..self });
         }
         Err(unknown_view(&served.manifest.views, SEGMENTS_VIEW))
+    }
+
+    /// Adds the names of products if they are `wanted` and a selected feature has ids of products.
+    pub(crate) async fn with_names(self, served: &Served, wanted: bool) -> Self {
+        if !wanted || !self.has_product_ids(served) {
+            return self;
+        }
+        // The reader counts and logs its errors. An answer without names is better than none.
+        let names = match served.product_names().await {
+            Ok(names) => NamesBesideIds::Read(names),
+            Err(_) => NamesBesideIds::Unreadable,
+        };
+        Self { names, ..self }
+    }
+
+    fn has_product_ids(&self, served: &Served) -> bool {
+        let views = served.manifest.views.iter().enumerate();
+        let mut features = views.flat_map(|(at, view)| {
+            view.features.iter().enumerate().map(move |(place, feature)| (at, place, view, feature))
+        });
+        features.any(|(at, place, view, feature)| {
+            product_names_key(&view.name, &feature.name).is_some() && self.selects(at, place)
+        })
+    }
+
+    /// Checks whether all that is asked for can be read at the moment.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.names != NamesBesideIds::Unreadable
+    }
+
+    /// Checks whether the feature at `place` of the view at `view` is selected.
+    fn selects(&self, view: usize, place: usize) -> bool {
+        let Some(views) = &self.views else { return true };
+        let mut views = views.iter().filter(|selected| selected.view == view);
+        views.any(|selected| selected.features.as_ref().is_none_or(|places| places.contains(&place)))
     }
 
     /// Returns the selected personal features that the caller must not see, as `view.feature`.
@@ -121,8 +176,7 @@ impl Selection {
         let mut in_order = selected.iter().enumerate();
         let is_all = selected.len() == served.default_views()
             && in_order.all(|(place, selected)| place == selected.view && selected.features.is_none());
-        let views = if is_all { None } else { Some(selected) };
-        Ok(Self { views, segments: false, masked: !access.has(Scope::Pii) })
+        Ok(if is_all { Self::all(access) } else { Self::of(selected, access) })
     }
 }
 

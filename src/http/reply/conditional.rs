@@ -14,8 +14,12 @@ use serde::Serialize;
 
 use crate::{
     config::Scope,
-    http::{Problem, access::Access, extract::SnapshotRead},
-    serving::{CustomerRead, ReadError, Served, Timeline},
+    http::{
+        Problem,
+        access::Access,
+        extract::{Selection, SnapshotRead},
+    },
+    serving::{CustomerRead, Served, Timeline},
 };
 
 /// Returns the weak tag of every answer from `served` to callers with the scopes of `access`.
@@ -72,12 +76,14 @@ pub(crate) fn json_text(text: Vec<u8>, tag: Option<HeaderValue>) -> Response {
     response
 }
 
-/// Returns the tag of an answer made of `answers`, unless one of them comes from a publish that is under way.
-pub(crate) fn of_answers(
+/// Returns the tag of an answer made of `answers`, unless one of them comes from a publish that is under way,
+/// or the answer lacks a part of `selection`.
+pub(crate) fn of_answers<'a>(
     served: &Served,
     access: &Access,
-    answers: &[Result<CustomerRead, ReadError>],
+    selection: &Selection,
+    answers: impl IntoIterator<Item = &'a CustomerRead>,
 ) -> Option<HeaderValue> {
-    let is_current = answers.iter().flatten().all(|answer| answer.label.is_none());
-    if is_current { Some(of_snapshot(served, access)) } else { None }
+    let is_current = answers.into_iter().all(|answer| answer.label.is_none());
+    if is_current && selection.is_readable() { Some(of_snapshot(served, access)) } else { None }
 }

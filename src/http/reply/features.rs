@@ -5,9 +5,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::product_names;
 use crate::{
     feature::{CustomerId, Row, Tier},
-    http::extract::selection::Selection,
+    http::extract::{NamesBesideIds, selection::Selection},
     serving::{CustomerRead, ReadError, Served},
 };
 
@@ -63,6 +64,9 @@ pub(crate) fn write_masked(selection: &Selection, served: &Served, out: &mut Vec
 /// Appends `{"rfm":{…},"profile":null}`. A row that stays in memory keeps the object too, for the next
 /// request.
 pub(crate) fn write_views(selection: &Selection, served: &Served, row: &Row, tier: Tier, out: &mut Vec<u8>) {
+    if selection.names != NamesBesideIds::Absent {
+        return write_views_with_names(selection, served, row, out);
+    }
     let Some(views) = &selection.views else {
         if tier == Tier::Memory {
             return row.write(&served.keys[..served.default_views()], selection.masked, out);
@@ -78,6 +82,19 @@ pub(crate) fn write_views(selection: &Selection, served: &Served, row: &Row, tie
             Some(places) => keys.write_some(values, places, selection.masked, out),
         }
     });
+}
+
+/// Appends the views as [`write_views`] does, with the names of products beside their ids.
+fn write_views_with_names(selection: &Selection, served: &Served, row: &Row, out: &mut Vec<u8>) {
+    let write = |view: usize, features: Option<&[usize]>, out: &mut Vec<u8>| {
+        product_names::write_view(selection, served, row, view, features, out);
+    };
+    match &selection.views {
+        None => write_object(0..served.default_views(), out, |view, out| write(view, None, out)),
+        Some(views) => write_object(views, out, |selected, out| {
+            write(selected.view, selected.features.as_deref(), out);
+        }),
+    }
 }
 
 /// Appends `,"segments":["champions","churn_low"]` if the names of segments are selected.

@@ -140,7 +140,10 @@ pub(crate) async fn respond<H: Serialize>(
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
-    let mut response = conditional::json_text(out, conditional::of_answers(served, access, &rows));
+    let mut response = conditional::json_text(
+        out,
+        conditional::of_answers(served, access, selection, rows.iter().flatten()),
+    );
     if asked_by.is_empty() {
         audit::note(&mut response, access, || selection.personal(served), || audit::found(&rows));
     } else {

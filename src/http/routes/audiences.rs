@@ -48,6 +48,9 @@ pub(crate) struct AudienceBody {
     /// Views of each member; by default none.
     #[schema(example = json!(["rfm"]))]
     views: Option<Vec<String>>,
+    /// Whether the names of products are beside their ids, as in `GET /v1/customers/{id}`; by default not.
+    #[schema(example = true)]
+    names: Option<bool>,
     /// A feature that is a number or a time, then `asc` (the default) or `desc`; by default `rfm.monetary
     /// desc`. Equal members are ordered by id; members without a value come last.
     #[schema(example = "rfm.monetary desc")]
@@ -92,6 +95,9 @@ pub(crate) struct AudienceQuery {
     /// Views of each member, separated by commas; by default none.
     #[param(example = "rfm")]
     views: Option<String>,
+    /// Whether the names of products are beside their ids, as in `GET /v1/customers/{id}`; by default not.
+    #[param(value_type = Option<bool>, example = true)]
+    names: Option<String>,
     /// A feature that is a number or a time, then `asc` (the default) or `desc`; by default `rfm.monetary
     /// desc`.
     #[param(example = "rfm.monetary desc")]
@@ -277,6 +283,7 @@ async fn respond(mut read: SnapshotRead, body: AudienceBody, by_address: bool) -
         }
     }
     let selection = Selection::named(served, access, body.views.iter().flatten().map(String::as_str), [])?;
+    let selection = selection.with_names(served, body.names == Some(true)).await;
     if body.compare == Some(true) {
         request.compare = Some(comparison::request(&read));
     }
@@ -332,6 +339,7 @@ impl AudienceQuery {
             views: self.views.map(|views| names(&views).map(str::to_owned).collect()),
             order_by: self.order_by,
             breakdown,
+            names: Some(flag("names", self.names.as_deref())?),
             compare: Some(flag("compare", self.compare.as_deref())?),
         })
     }

@@ -17,7 +17,7 @@ use crate::{
         Problem,
         extract::{
             PathParam, Query, SegmentName, Selection, SnapshotRange, SnapshotRead, cursor::Cursor,
-            expression::feature,
+            expression::feature, flag,
         },
         problem::unknown_segment,
         reply::{Freshness, ListPage, MinCount, PageHead, Views, conditional, list_page},
@@ -48,6 +48,9 @@ pub(crate) struct SegmentChangesQuery {
     /// Views of each customer in the later snapshot, separated by commas; by default none.
     #[param(example = "rfm")]
     views: Option<String>,
+    /// Whether the names of products are beside their ids, as in `GET /v1/customers/{id}`; by default not.
+    #[param(value_type = Option<bool>, example = true)]
+    names: Option<String>,
 }
 
 /// A feature, two snapshots, and a page.
@@ -73,6 +76,9 @@ pub(crate) struct ValueChangesQuery {
     /// Views of each customer in the later snapshot, separated by commas; by default none.
     #[param(example = "churn")]
     views: Option<String>,
+    /// Whether the names of products are beside their ids, as in `GET /v1/customers/{id}`; by default not.
+    #[param(value_type = Option<bool>, example = true)]
+    names: Option<String>,
 }
 
 /// A page of the customers who entered or left a segment.
@@ -266,9 +272,11 @@ pub(crate) async fn list_segment_changes(
     let asked_by = check_segment(&read, &compared.pair, &name)?;
     read.served = Arc::clone(&compared.pair.after);
     let selection = selection(&read, query.views.as_deref())?;
+    let names = flag("names", query.names.as_deref())?;
     if let Some(response) = conditional::not_modified_by(read.if_none_match.as_ref(), &compared.tag) {
         return Ok(response);
     }
+    let selection = selection.with_names(&read.served, names).await;
     let changes = read.app.serving.segment_changes(&compared.pair, &name).await?;
     check_counts(&read, &compared.pair, &name, [changes.entered(), changes.left()]).await?;
     let range = ChangedRange { direction, offset: compared.offset, limit, feature: None };
@@ -376,9 +384,11 @@ pub(crate) async fn list_value_changes(
     let asked_by: Vec<String> = asked_by.into_iter().collect();
     read.served = Arc::clone(&compared.pair.after);
     let selection = selection(&read, query.views.as_deref())?;
+    let names = flag("names", query.names.as_deref())?;
     if let Some(response) = conditional::not_modified_by(read.if_none_match.as_ref(), &compared.tag) {
         return Ok(response);
     }
+    let selection = selection.with_names(&read.served, names).await;
     let changes = read.app.serving.value_changes(&compared.pair, &name).await?;
     let total = changes.total(Direction::Both);
     MinCount::of(&read.app, &read.access).check_list(total)?;

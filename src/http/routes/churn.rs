@@ -9,6 +9,7 @@ use crate::http::{
     extract::{
         Query, Selection, SnapshotRead,
         churn_filter::{self, ChurnFilters},
+        flag,
     },
     reply::{self, ListPage, MinCount, Page, PageHead, list_page},
 };
@@ -38,6 +39,9 @@ pub(crate) struct ChurnQuery {
     /// Views of each customer, separated by commas; by default `churn`.
     #[param(example = "churn")]
     views: Option<String>,
+    /// Whether the names of products are beside their ids, as in `GET /v1/customers/{id}`; by default not.
+    #[param(value_type = Option<bool>, example = true)]
+    names: Option<String>,
 }
 
 /// Customers by value at risk.
@@ -64,8 +68,9 @@ pub(crate) async fn list_churn(
     mut read: SnapshotRead,
     Query(query): Query<ChurnQuery>,
 ) -> Result<Response, Problem> {
-    let ChurnQuery { risk, min_probability, segment, min_value, limit, cursor, views } = query;
+    let ChurnQuery { risk, min_probability, segment, min_value, limit, cursor, views, names } = query;
     let limit = list_page::limit(limit.as_deref())?;
+    let names = flag("names", names.as_deref())?;
     let filter = ChurnFilters { risk, segment, min_probability, min_value }.parse()?;
     let list = churn_filter::list_name(&filter);
     let offset = read.resume(cursor.as_deref(), &list).await?;
@@ -74,6 +79,7 @@ pub(crate) async fn list_churn(
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
     }
+    let selection = selection.with_names(&read.served, names).await;
     let members = match read.app.serving.churn(&read.served, &filter, offset, limit).await {
         Ok(members) => members,
         Err(error) => return Err(read.lost(error).await),

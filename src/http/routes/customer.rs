@@ -35,6 +35,11 @@ pub(crate) struct ViewsQuery {
     /// Whether the answer has the names of the customer's segments; by default not.
     #[param(value_type = Option<bool>, example = true)]
     segments: Option<String>,
+    /// Whether the names of products are beside their ids: `favourite_product_name` in `behavior`, and
+    /// `product_names`, `product_because_names` and `buy_again_names` in `recommendations`, parallel to the
+    /// ids; by default not. A name is null where the snapshot has none, or names cannot be read at the moment.
+    #[param(value_type = Option<bool>, example = true)]
+    names: Option<String>,
 }
 
 /// One customer's features.
@@ -133,6 +138,10 @@ async fn respond(
     if flag("segments", query.segments.as_deref())? {
         selection = selection.with_segments(&served)?;
     }
+    if flag("names", query.names.as_deref())? {
+        // Boxed so that the future of a read without names stays small.
+        selection = Box::pin(selection.with_names(&served, true)).await;
+    }
     // The customer is looked up first: a 304 without a look would tell unknown customers from erased ones.
     let answer = app.serving.customer(&served, &id).await?;
     let Some(row) = &answer.row else {
@@ -156,7 +165,7 @@ async fn respond(
     out.extend_from_slice(b",\"views\":");
     write_views(&selection, &served, row, answer.tier, &mut out);
     out.push(b'}');
-    let tag = if answer.label.is_none() { Some(conditional::of_snapshot(&served, access)) } else { None };
+    let tag = conditional::of_answers(&served, access, &selection, [&answer]);
     let mut response = conditional::json_text(out, tag);
     audit::note(&mut response, access, || selection.personal(&served), || vec![id]);
     Ok(response)

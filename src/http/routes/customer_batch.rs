@@ -37,6 +37,9 @@ pub(crate) struct BatchRequest<'a> {
     /// Whether each result has the names of the customer's segments; by default not.
     #[schema(example = true)]
     segments: Option<bool>,
+    /// Whether the names of products are beside their ids, as in `GET /v1/customers/{id}`; by default not.
+    #[schema(example = true)]
+    names: Option<bool>,
 }
 
 /// One result for each id, in the order of the ids.
@@ -115,6 +118,7 @@ pub(crate) async fn get_customers(
     };
     let selection =
         if request.segments == Some(true) { selection.with_segments(&served)? } else { selection };
+    let selection = selection.with_names(&served, request.names == Some(true)).await;
     let answers = app.serving.customers(&served, &ids).await?;
     let rows = answers.iter().flatten().filter_map(|answer| answer.row.as_ref());
     let size: usize = rows.map(|row| served.keys_bytes + row.views.bytes()).sum();
@@ -127,7 +131,7 @@ pub(crate) async fn get_customers(
         write_result(&served, &selection, id, answer, out);
     });
     out.extend_from_slice(b"]}");
-    let tag = conditional::of_answers(&served, &access, &answers);
+    let tag = conditional::of_answers(&served, &access, &selection, answers.iter().flatten());
     let mut response = conditional::json_text(out, tag);
     audit::note(&mut response, &access, || selection.personal(&served), || audit::found(&answers));
     Ok(response)

@@ -12,7 +12,7 @@ use crate::{
     feature::SegmentKind,
     http::{
         Problem,
-        extract::{PathParam, Query, SegmentName, Selection, SnapshotRead},
+        extract::{PathParam, Query, SegmentName, Selection, SnapshotRead, flag},
         problem::unknown_segment,
         reply::{
             self, Freshness, ListPage, MinCount, Page, PageHead,
@@ -127,6 +127,9 @@ pub(crate) struct PageQuery {
     /// Views of each member, separated by commas; by default none.
     #[param(example = "rfm")]
     views: Option<String>,
+    /// Whether the names of products are beside their ids, as in `GET /v1/customers/{id}`; by default not.
+    #[param(value_type = Option<bool>, example = true)]
+    names: Option<String>,
 }
 
 /// The members of a segment, the highest `rfm.monetary` first.
@@ -223,9 +226,11 @@ pub(crate) async fn list_segment_customers(
         None => Selection::none(),
         Some(views) => Selection::views(&read.served, &read.access, views)?,
     };
+    let names = flag("names", query.names.as_deref())?;
     if let Some(response) = reply::not_modified(&read) {
         return Ok(response);
     }
+    let selection = selection.with_names(&read.served, names).await;
     let members = match read.app.serving.members(&read.served, &name, offset, limit).await {
         Ok(members) => members,
         Err(error) => return Err(read.lost(error).await),

@@ -6,11 +6,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::inputs::{FREQUENCY_INPUT, Inputs, OVERDUE_INPUT, RECENCY_INPUT};
-use crate::pipeline::learning::{
-    boosted_trees::{BoostedTrees, Target},
-    logistic::{LogisticRegression, logit, sigmoid},
-    metrics::{mean, share},
-    purchase_model::{PurchaseFits, PurchaseHistory, PurchaseModel},
+use crate::pipeline::{
+    learning::{
+        boosted_trees::{BoostedTrees, Target},
+        logistic::{LogisticRegression, logit, sigmoid},
+        metrics::{mean, share},
+        purchase_model::{PurchaseFits, PurchaseHistory, PurchaseModel},
+    },
+    parallel::parallel_map,
 };
 
 /// A kind of model. Variants are ordered from simple to complex: of equally good candidates, the first one is
@@ -204,20 +207,6 @@ impl PurchasePrediction {
 }
 
 impl HorizonModel {
-    /// Fits logistic regression and boosted trees to `rows`.
-    fn fit(rows: &TrainingRows, fits: &PurchaseFits, days: f64, inputs: Inputs) -> Self {
-        let prediction =
-            |model: &PurchaseModel| PurchasePrediction { model: *model, days, monotone: inputs.monotone };
-        let purchases = fits.best().map(prediction);
-        let (columns, churned) = (with_purchases(rows, purchases), rows.churned(days));
-        let scale = Standardization::of(&columns);
-        let scaled = scale.apply(&columns);
-        let directions = inputs.directions();
-        let logistic = Some(LogisticRegression::fit(&scaled, &churned, penalty(&churned), &directions));
-        let trees = Some(BoostedTrees::fit(&scaled, Target::Labels(&churned), &directions));
-        Self { offset: 0.0, purchases, scale, logistic, trees }
-    }
-
     /// Fits a logistic regression to the column at `place` only. The weights of the other columns are 0.
     fn fit_single_column(&self, place: usize, rows: &TrainingRows, days: f64, inputs: Inputs) -> Self {
         let (scaled, churned) = (self.scaled(rows), rows.churned(days));
@@ -285,19 +274,101 @@ fn elementwise_mean(all: impl IntoIterator<Item = Vec<f64>>) -> Vec<f64> {
     sums
 }
 
+/// A part of the horizon with standardized columns, ready to be learned.
+struct PreparedPart {
+    purchases: Option<PurchasePrediction>,
+    scale: Standardization,
+    scaled: Vec<Vec<f64>>,
+    churned: Vec<bool>,
+}
+
+impl PreparedPart {
+    fn new(part: &HorizonRows, fits: &PurchaseFits, inputs: Inputs) -> Self {
+        let prediction = |model: &PurchaseModel| PurchasePrediction {
+            model: *model,
+            days: part.days,
+            monotone: inputs.monotone,
+        };
+        let purchases = fits.best().map(prediction);
+        let columns = with_purchases(&part.rows, purchases);
+        let scale = Standardization::of(&columns);
+        let scaled = scale.apply(&columns);
+        Self { purchases, scale, scaled, churned: part.rows.churned(part.days) }
+    }
+}
+
+/// A learner, fitted.
+enum Learner {
+    Logistic(LogisticRegression),
+    Trees(BoostedTrees),
+}
+
+/// Training data with the purchase models that were fitted to its newest cut.
+pub(super) struct TrainingSet<'a> {
+    pub(super) data: TrainingData,
+    pub(super) fits: &'a PurchaseFits,
+}
+
+/// Fits all candidates to each set, on `threads` threads; see [`FittedCandidate::of_parts`].
+pub(super) fn fit_all(
+    sets: &[TrainingSet<'_>],
+    inputs: Inputs,
+    threads: usize,
+) -> Vec<Vec<Option<FittedCandidate>>> {
+    let parts: Vec<(usize, &HorizonRows)> =
+        sets.iter().enumerate().flat_map(|(at, set)| set.data.0.iter().map(move |part| (at, part))).collect();
+    let prepared = parallel_map(
+        threads,
+        parts.len(),
+        || (),
+        |(), at| {
+            let (set, part) = parts[at];
+            PreparedPart::new(part, sets[set].fits, inputs)
+        },
+    );
+    let directions = inputs.directions();
+    // The largest jobs are the last ones; they begin first.
+    let learners = parallel_map(
+        threads,
+        2 * prepared.len(),
+        || (),
+        |(), job| {
+            let job = 2 * prepared.len() - 1 - job;
+            let PreparedPart { scaled, churned, .. } = &prepared[job / 2];
+            if job % 2 == 0 {
+                Learner::Logistic(LogisticRegression::fit(scaled, churned, penalty(churned), &directions))
+            } else {
+                Learner::Trees(BoostedTrees::fit(scaled, Target::Labels(churned), &directions))
+            }
+        },
+    );
+    let mut learners = learners.into_iter().rev();
+    let mut models: Vec<Vec<HorizonModel>> = sets.iter().map(|_| Vec::new()).collect();
+    for ((set, _), PreparedPart { purchases, scale, .. }) in parts.into_iter().zip(prepared) {
+        let mut model = HorizonModel { offset: 0.0, purchases, scale, logistic: None, trees: None };
+        for learner in learners.by_ref().take(2) {
+            match learner {
+                Learner::Logistic(logistic) => model.logistic = Some(logistic),
+                Learner::Trees(trees) => model.trees = Some(trees),
+            }
+        }
+        models[set].push(model);
+    }
+    sets.iter().zip(models).map(|(set, models)| FittedCandidate::of_parts(set, models, inputs)).collect()
+}
+
 impl FittedCandidate {
-    /// Fits all candidates, in the order of [`Candidate::ALL`]; `None` for a degenerate one. Single-column
-    /// candidates and purchase models learn only the whole horizon.
-    pub(super) fn fit_all(data: &TrainingData, fits: &PurchaseFits, inputs: Inputs) -> Vec<Option<Self>> {
-        let Some(HorizonRows { days, rows }) = data.whole() else {
+    /// Returns all candidates, in the order of [`Candidate::ALL`]; `None` for a degenerate one. `parts` are
+    /// the models of the parts of the horizon. Single-column candidates and purchase models learn only the
+    /// whole horizon.
+    fn of_parts(set: &TrainingSet<'_>, mut parts: Vec<HorizonModel>, inputs: Inputs) -> Vec<Option<Self>> {
+        let (Some(HorizonRows { days, rows }), fits) = (set.data.whole(), set.fits) else {
             return Candidate::ALL.map(|_| None).to_vec();
         };
         let base_log_odds = |rows: &TrainingRows, days: f64| logit(share(&rows.churned(days)));
-        let fit = |part: &HorizonRows| {
-            let offset = base_log_odds(&part.rows, part.days) - base_log_odds(rows, *days);
-            HorizonModel { offset, ..HorizonModel::fit(&part.rows, fits, part.days, inputs) }
-        };
-        let parts: Vec<HorizonModel> = data.0.iter().map(fit).collect();
+        for (model, part) in parts.iter_mut().zip(&set.data.0) {
+            model.offset = base_log_odds(&part.rows, part.days) - base_log_odds(rows, *days);
+        }
         let Some(whole) = parts.last() else { return Candidate::ALL.map(|_| None).to_vec() };
         let fitted = |candidate: Candidate| {
             let from_purchases = |model: &PurchaseModel| whole.from_purchase_model(model, *days, inputs);

@@ -69,7 +69,7 @@ impl Findings {
 
 /// Returns the model's columns with weight and importance, most important first.
 pub(super) fn features(selected: &SelectedModel, sources: &[FeatureSource]) -> Vec<ModelFeature> {
-    let inputs = selected.inputs;
+    let inputs = selected.served.inputs;
     let feature = |column: usize| {
         let source = &sources[inputs.source(column)];
         let name = inputs.name(column).map_or_else(|| format!("log_{}", source.column), str::to_owned);

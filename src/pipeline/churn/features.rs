@@ -9,16 +9,19 @@ use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{DataType, Float64Type, Schema},
 };
+use datafusion::error::DataFusionError;
 use futures::StreamExt;
+use serde::{Deserialize, Serialize};
 
 use super::{
     horizon::days,
     product_demand::{self, DemandWindow, ProductDemand},
+    view_rows::VIEW,
 };
 use crate::pipeline::{ViewError, id_hash::fnv1a, learning::purchase_model::PurchaseHistory, query::Session};
 
 /// A feature of a view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FeatureSource {
     pub(super) view: String,
     pub(super) column: String,
@@ -132,7 +135,7 @@ impl FeatureQuery<'_> {
         session: &Session,
         window: DemandWindow,
     ) -> Result<FeatureTable, ViewError> {
-        let mut rows = session.query("churn", &self.sql()).await?;
+        let mut rows = session.query(VIEW, &self.sql()).await?;
         let demand =
             if self.with_demand { product_demand::demand(session, window).await? } else { HashMap::new() };
         let mut table = FeatureTable {
@@ -141,17 +144,71 @@ impl FeatureQuery<'_> {
             ..FeatureTable::default()
         };
         while let Some(batch) = rows.next().await {
-            let batch = batch
-                .map_err(|source| ViewError::Sql { view: "churn".to_owned(), source: Box::new(source) })?;
-            self.append(&mut table, &batch, &demand, window);
+            self.append(&mut table, &batch.map_err(failed)?, &demand, window);
+        }
+        for values in &mut table.raw[BUILT_IN.len()..] {
+            values.resize(table.ids.len(), f64::NAN);
+        }
+        for view in self.own_views() {
+            self.read_own(session, view, &mut table).await?;
         }
         Ok(table)
     }
 
-    /// Returns the query for id, sources and days with an order, sorted by id.
+    /// Returns the views with a feature to read.
+    pub(super) fn views(&self) -> BTreeSet<&str> {
+        let available = self.sources.iter().filter(|source| self.available.contains(&source.name()));
+        available.map(|source| source.view.as_str()).chain(["rfm"]).collect()
+    }
+
+    /// Returns the user's views with a feature to read.
+    fn own_views(&self) -> BTreeSet<&str> {
+        let own = self.sources[BUILT_IN.len()..].iter();
+        own.filter(|source| self.available.contains(&source.name()))
+            .map(|source| source.view.as_str())
+            .collect()
+    }
+
+    /// Fills the features of the user's `view`. Each view is a query of its own, since planning a join of many
+    /// views takes longer than running it.
+    async fn read_own(
+        &self,
+        session: &Session,
+        view: &str,
+        table: &mut FeatureTable,
+    ) -> Result<(), ViewError> {
+        let places: Vec<usize> = (BUILT_IN.len()..self.sources.len())
+            .filter(|at| {
+                let source = &self.sources[*at];
+                source.view == view && self.available.contains(&source.name())
+            })
+            .collect();
+        let columns =
+            places.iter().map(|at| format!("CAST(\"{}\" AS DOUBLE) AS c{at}", self.sources[*at].column));
+        let sql =
+            format!("SELECT customer_id, {} FROM \"{view}\"", columns.collect::<Vec<String>>().join(", "));
+        let mut rows = session.query(VIEW, &sql).await?;
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(failed)?;
+            let ids = batch.column(0).as_string::<i32>();
+            for row in 0..batch.num_rows() {
+                let id = ids.value(row);
+                let Ok(found) = table.ids.binary_search_by(|known| known.as_str().cmp(id)) else { continue };
+                for (place, column) in places.iter().zip(&batch.columns()[1..]) {
+                    let column = column.as_primitive::<Float64Type>();
+                    if column.is_valid(row) {
+                        table.raw[*place][found] = column.value(row);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the query for id, built-in features and days with an order, sorted by id.
     fn sql(&self) -> String {
-        let selected: Vec<String> = self
-            .sources
+        let built_in = &self.sources[..BUILT_IN.len()];
+        let selected: Vec<String> = built_in
             .iter()
             .map(|source| match (self.available.contains(&source.name()), source.column.as_str()) {
                 (false, _) => "CAST(NULL AS DOUBLE)".to_owned(),
@@ -162,8 +219,7 @@ impl FeatureQuery<'_> {
             })
             .collect();
         let mut joins = String::new();
-        let joined: BTreeSet<&str> = self
-            .sources
+        let joined: BTreeSet<&str> = built_in
             .iter()
             .filter(|source| source.view != "rfm" && self.available.contains(&source.name()))
             .map(|source| source.view.as_str())
@@ -205,9 +261,10 @@ impl FeatureQuery<'_> {
         for row in (0..batch.num_rows()).filter(|row| self.samples(ids.value(*row))) {
             table.ids.push(ids.value(row).to_owned());
             let of_products = demand.get(ids.value(row));
-            let days = &columns[self.sources.len()];
+            let days = &columns[BUILT_IN.len()];
             table.days.push(if days.is_valid(row) { days.value(row) } else { 1.0 });
-            for (place, (column, values)) in columns.iter().zip(&mut table.raw).enumerate() {
+            for (place, (column, values)) in columns[..BUILT_IN.len()].iter().zip(&mut table.raw).enumerate()
+            {
                 let value = if column.is_valid(row) { column.value(row) } else { f64::NAN };
                 values.push(match place {
                     TENURE => (now - value) / 86_400e6,
@@ -218,6 +275,10 @@ impl FeatureQuery<'_> {
             }
         }
     }
+}
+
+fn failed(source: DataFusionError) -> ViewError {
+    ViewError::Sql { view: VIEW.to_owned(), source: Box::new(source) }
 }
 
 /// Returns the customer's usual days between orders: the own mean, else the days since the first order; at

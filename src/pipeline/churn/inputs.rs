@@ -1,6 +1,8 @@
 //! The input columns of the models: how each is derived from features, in which direction it may move the
 //! risk, and the theme under which its effect is explained.
 
+use serde::{Deserialize, Serialize};
+
 use super::features::{
     ACTIVE_BUYERS, BASKET_ITEMS, BASKET_VALUE, BUILT_IN, FREQUENCY, FeatureTable, GAP, LATE_SALES, MONETARY,
     PRODUCTS, RECENCY, RETURN_RATE, SPEND_30, SPEND_90, TENURE, days_between_orders,
@@ -88,7 +90,7 @@ const PURCHASE_INPUTS: [Input; 2] =
     [input("quiet_odds", FREQUENCY, Theme::Orders, Rising), input("left", GAP, Theme::Recency, Rising)];
 
 /// The layout of the columns that models learn from.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Inputs {
     /// Number of features.
     pub(super) sources: usize,

@@ -8,10 +8,11 @@ use super::{
     expected_value::{CutWithSpending, ExpectedValues, own_rate},
     features::{FeatureSource, FeatureTable, RECENCY, days_between_orders},
     inputs::{InputRows, Theme},
+    kept_model::ServedModel,
     levels::{self, HeldOutLevels},
     reasons::Reasons,
     row_scorer::{RowScorer, ScoreBuffers},
-    selection::{Calibration, SelectedModel, rule},
+    selection::{Calibration, HeldOutCut, rule},
     view_rows::{self, ChurnRow, to_ten_thousandths, value_at_risk},
 };
 use crate::{
@@ -34,8 +35,12 @@ pub(super) struct Scoring<'a> {
     /// Features at the as-of time of the build.
     pub(super) table: &'a FeatureTable,
     pub(super) sources: &'a [FeatureSource],
-    /// The selected model; without one, the rule is used.
-    pub(super) selected: Option<&'a SelectedModel>,
+    /// The model; without one, the rule is used.
+    pub(super) model: Option<&'a ServedModel>,
+    /// The model of expected values; without one, a rule is used.
+    pub(super) values: Option<&'a ExpectedValues>,
+    /// The held-out cut, if one was measured.
+    pub(super) held_out: Option<&'a HeldOutCut>,
     /// Training cuts whose horizon has ended.
     pub(super) cuts: &'a [CutWithSpending],
     /// Folder for the staged view.
@@ -43,10 +48,11 @@ pub(super) struct Scoring<'a> {
     pub(super) threads: usize,
 }
 
-/// The staged view, and the models of the values in it.
+/// The staged view, and the levels in it.
 pub(super) struct Scored {
     pub(super) files: ViewFiles,
-    pub(super) values: ExpectedValues,
+    /// The rule of expected values, if there was no model.
+    pub(super) unfitted: Option<ExpectedValues>,
     pub(super) value_levels: ValueLevels,
     pub(super) risk_levels: Vec<RiskLevelFigures>,
 }
@@ -60,11 +66,14 @@ impl Scoring<'_> {
         let own: Vec<f64> = (0..self.table.len())
             .map(|row| own_rate(&self.table.raw, row, f64::from(self.config.horizon_days())))
             .collect();
-        let values = self.expected_values(&own);
+        let unfitted = if self.values.is_some() { None } else { Some(ExpectedValues::unfitted(&own)) };
+        let fitted = self.values.or(unfitted.as_ref());
         let expected: Vec<f64> = own
             .iter()
             .enumerate()
-            .map(|(row, own)| rounded(values.expected(*own, &self.table.history(row))))
+            .map(|(row, own)| {
+                rounded(fitted.map_or(*own, |fit| fit.expected(*own, &self.table.history(row))))
+            })
             .collect();
         let value_levels = ValueLevels::of(&expected);
         let scorer = CustomerScorer::new(self);
@@ -92,18 +101,8 @@ impl Scoring<'_> {
             action: self.config.action(levels[row], value_levels.level(expected[row])).to_owned(),
         })
         .await?;
-        let risk_levels = self.level_figures(&levels, &probabilities, &values);
-        Ok(Scored { files, values, value_levels, risk_levels })
-    }
-
-    /// Fits the expected values if there is a model and its latest cut has customers who stayed.
-    fn expected_values(&self, own: &[f64]) -> ExpectedValues {
-        match self.selected {
-            Some(selected) if self.cuts.last().is_some_and(|cut| !cut.retained.spent.is_empty()) => {
-                ExpectedValues::fit(self.cuts, &selected.fits, self.horizon())
-            }
-            _ => ExpectedValues::unfitted(own),
-        }
+        let risk_levels = self.level_figures(&levels, &probabilities, fitted);
+        Ok(Scored { files, unfitted, value_levels, risk_levels })
     }
 
     fn horizon(&self) -> TimeDelta {
@@ -115,11 +114,10 @@ impl Scoring<'_> {
         &self,
         assigned: &[&'static str],
         probabilities: &[f64],
-        values: &ExpectedValues,
+        values: Option<&ExpectedValues>,
     ) -> Vec<RiskLevelFigures> {
-        let held_out = self.selected.map(|selected| &selected.held_out);
-        let cut = held_out.and_then(|held_out| self.cuts.iter().find(|cut| cut.cut.at == held_out.at));
-        let (Some(held_out), Some(cut)) = (held_out, cut) else {
+        let cut = self.held_out.and_then(|held_out| self.cuts.iter().find(|cut| cut.cut.at == held_out.at));
+        let (Some(held_out), Some(cut), Some(values)) = (self.held_out, cut, values) else {
             return levels::figures(assigned, probabilities, None);
         };
         let served: Vec<f64> = held_out.probabilities.iter().copied().map(served).collect();
@@ -151,8 +149,8 @@ struct CustomerScorer<'a> {
 
 impl<'a> CustomerScorer<'a> {
     fn new(scoring: &Scoring<'a>) -> Self {
-        let model = scoring.selected.map(|one| (RowScorer::new(&one.fitted, one.inputs), one.calibration));
-        let themes = scoring.selected.map_or(Theme::ALL.len(), |selected| selected.inputs.themes());
+        let model = scoring.model.map(|one| (RowScorer::new(&one.fitted, one.inputs), one.calibration));
+        let themes = scoring.model.map_or(Theme::ALL.len(), |model| model.inputs.themes());
         let (table, rows) = (scoring.table, InputRows::new(scoring.table));
         let mut scorer = Self { table, rows, model, baseline: vec![0.0; themes] };
         let customers = scoring.table.len();

@@ -1,7 +1,10 @@
 //! Training cuts: past as-of times, the features of customers then, and the purchases within the horizon
 //! after them.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, AsArray},
@@ -141,7 +144,7 @@ impl CutReader<'_> {
     /// Fails if the staging cannot be read or a query fails.
     pub(super) async fn read(&self, at: DateTime<Utc>) -> Result<CutWithSpending, BuildError> {
         let horizon = self.horizon;
-        let (session, folder) = self.past.at(at, self.sample.partitions).await?;
+        let (session, folder) = self.past.at(at, self.sample.partitions, &self.features.views()).await?;
         let mut table = self.features.read(&session, DemandWindow { at, horizon, share: 1.0 }).await?;
         table.thin(self.sample.max_rows);
         drop((session, folder));
@@ -158,7 +161,7 @@ impl CutReader<'_> {
             }
         }
         let rows = TrainingRows { columns: InputRows::new(&table).columns(), histories, next };
-        Ok(CutWithSpending { cut: LabeledCut { at, rows }, own, retained })
+        Ok(CutWithSpending { cut: Arc::new(LabeledCut::new(at, rows)), own, retained })
     }
 
     /// Returns the number of customers of the cut at `at`, which are those with an order. Runs no views.
@@ -182,7 +185,7 @@ impl CutReader<'_> {
 
 /// The next purchase of a customer after a cut, and the spending within the horizon.
 #[derive(Debug, Clone, Copy)]
-struct Outcome {
+pub(super) struct Outcome {
     /// Days until the next purchase.
     next: f64,
     /// Purchases minus returns, at least 0.
@@ -195,7 +198,7 @@ fn instant(at: DateTime<Utc>) -> String {
 }
 
 /// Returns the outcomes of the customers of `ids` with an order after `from` and up to `to`.
-async fn outcomes(
+pub(super) async fn outcomes(
     session: &Session,
     ids: &[String],
     from: DateTime<Utc>,

@@ -104,9 +104,16 @@ fn bin_edges(column: &[f64]) -> Vec<f64> {
     edges
 }
 
+/// Returns the bin of each value, row by row.
 #[expect(clippy::cast_possible_truncation, reason = "there are at most 32 bins")]
-fn bins(column: &[f64], edges: &[f64]) -> Vec<u8> {
-    column.iter().map(|value| edges.partition_point(|edge| edge < value) as u8).collect()
+fn bins(columns: &[Vec<f64>], edges: &[Vec<f64>]) -> Vec<u8> {
+    let mut bins = vec![0; columns.first().map_or(0, Vec::len) * columns.len()];
+    for (place, (column, edges)) in columns.iter().zip(edges).enumerate() {
+        for (bin, value) in bins[place..].iter_mut().step_by(columns.len()).zip(column) {
+            *bin = edges.partition_point(|edge| edge < value) as u8;
+        }
+    }
+    bins
 }
 
 impl BoostedTrees {
@@ -122,23 +129,25 @@ impl BoostedTrees {
             return Self { base: 0.0, trees: Vec::new(), gains: vec![0.0; columns.len()] };
         }
         let edges: Vec<Vec<f64>> = columns.iter().map(|column| bin_edges(column)).collect();
-        let binned: Vec<Vec<u8>> =
-            columns.iter().zip(&edges).map(|(column, edges)| bins(column, edges)).collect();
         let base = target.base();
-        let min_leaf = (rows / 100).max(20);
+        let mut data = BinnedRows {
+            bins: bins(columns, &edges),
+            edges: &edges,
+            gradients: vec![(0.0, 0.0); rows],
+            directions,
+            min_leaf: (rows / 100).max(20),
+        };
         let mut scores = vec![base; rows];
         let mut trees = Vec::with_capacity(ROUNDS);
         let mut gains = vec![0.0; columns.len()];
-        let mut gradients = vec![(0.0, 0.0); rows];
         for _ in 0..ROUNDS {
-            for (at, gradient) in gradients.iter_mut().enumerate() {
+            for (at, gradient) in data.gradients.iter_mut().enumerate() {
                 *gradient = target.gradient(at, scores[at]);
             }
             let all: Vec<u32> = (0..u32::try_from(rows).unwrap_or(u32::MAX)).collect();
-            let data =
-                BinnedRows { binned: &binned, edges: &edges, gradients: &gradients, directions, min_leaf };
-            let mut tree = Tree { data, nodes: Vec::new(), scores: &mut scores, gains: &mut gains };
-            tree.grow(all, Bounds::NONE, MAX_DEPTH);
+            let histogram = data.histogram(&all);
+            let mut tree = Tree { data: &data, nodes: Vec::new(), scores: &mut scores, gains: &mut gains };
+            tree.grow(all, histogram, Bounds::NONE, MAX_DEPTH);
             trees.push(tree.nodes);
         }
         Self { base, trees, gains }
@@ -170,14 +179,23 @@ fn leaf_value(nodes: &[TreeNode], value: impl Fn(usize) -> f64) -> f64 {
     node.value
 }
 
-/// Training rows of one round: binned columns, and gradient and curvature of the loss by row.
+/// Training rows: binned columns, and gradient and curvature of the loss by row.
 struct BinnedRows<'a> {
-    binned: &'a [Vec<u8>],
+    /// Bins of all columns, row by row.
+    bins: Vec<u8>,
     edges: &'a [Vec<f64>],
-    gradients: &'a [(f64, f64)],
+    gradients: Vec<(f64, f64)>,
     directions: &'a [Direction],
     /// Least number of rows of a leaf.
     min_leaf: usize,
+}
+
+/// Sums of the rows of a bin.
+#[derive(Debug, Clone, Copy, Default)]
+struct BinSums {
+    gradient: f64,
+    curvature: f64,
+    rows: u32,
 }
 
 /// Least and greatest weight of a node, before shrinkage. The bounds keep all nodes on the left of a split of
@@ -224,7 +242,7 @@ struct BestSplit {
 
 /// A tree that is being grown. Leaves are added to `scores` at once.
 struct Tree<'a> {
-    data: BinnedRows<'a>,
+    data: &'a BinnedRows<'a>,
     nodes: Vec<TreeNode>,
     scores: &'a mut [f64],
     /// Gain of the splits on each column, over all trees.
@@ -232,8 +250,9 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// Appends the node of `rows` and its descendants. Returns the index of the node.
-    fn grow(&mut self, rows: Vec<u32>, bounds: Bounds, depth: usize) -> usize {
+    /// Appends the node of `rows`, whose sums are in `histogram`, and its descendants. Returns the index of
+    /// the node.
+    fn grow(&mut self, rows: Vec<u32>, mut histogram: Vec<BinSums>, bounds: Bounds, depth: usize) -> usize {
         let sums = rows.iter().fold((0.0, 0.0), |(g, h), row| {
             let (gradient, curvature) = self.data.gradients[*row as usize];
             (g + gradient, h + curvature)
@@ -242,7 +261,7 @@ impl Tree<'_> {
         let value = LEARNING_RATE * bounds.weight(sums);
         let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
         self.nodes.push(TreeNode { value, rows: count, split: None });
-        let split = if depth > 0 { self.data.best_split(&rows, sums, bounds) } else { None };
+        let split = if depth > 0 { self.data.best_split(&histogram, rows.len(), sums, bounds) } else { None };
         let Some(BestSplit { column, bin, gain, left, right }) = split else {
             for row in rows {
                 self.scores[row as usize] += value;
@@ -252,10 +271,24 @@ impl Tree<'_> {
         self.gains[column] += gain;
         let (below, above) =
             bounds.divided(self.data.directions[column], bounds.weight(left), bounds.weight(right));
-        let binned = &self.data.binned[column];
-        let (left, right) = rows.into_iter().partition(|row| binned[*row as usize] <= bin);
-        let left = self.grow(left, below, depth - 1);
-        let right = self.grow(right, above, depth - 1);
+        let is_left = |row: &u32| self.data.bin(*row, column) <= bin;
+        let (left, right): (Vec<u32>, Vec<u32>) = rows.into_iter().partition(is_left);
+        let (left_sums, right_sums) = if depth == 1 {
+            // The children are leaves.
+            (Vec::new(), Vec::new())
+        } else {
+            // The sums of the larger child are those of the node without the smaller one.
+            let is_left_smaller = left.len() < right.len();
+            let smaller = self.data.histogram(if is_left_smaller { &left } else { &right });
+            for (all, part) in histogram.iter_mut().zip(&smaller) {
+                all.gradient -= part.gradient;
+                all.curvature -= part.curvature;
+                all.rows -= part.rows;
+            }
+            if is_left_smaller { (smaller, histogram) } else { (histogram, smaller) }
+        };
+        let left = self.grow(left, left_sums, below, depth - 1);
+        let right = self.grow(right, right_sums, above, depth - 1);
         let edge = self.data.edges[column][bin as usize];
         self.nodes[place].split = Some(Split { column, edge, left, right });
         place
@@ -263,23 +296,46 @@ impl Tree<'_> {
 }
 
 impl BinnedRows<'_> {
-    /// Returns the split with the greatest gain, if any split gains. Of equal gains the first one wins.
-    fn best_split(&self, rows: &[u32], sums: (f64, f64), bounds: Bounds) -> Option<BestSplit> {
+    fn bin(&self, row: u32, column: usize) -> u8 {
+        self.bins[row as usize * self.edges.len() + column]
+    }
+
+    /// Returns the sums of `rows` by column and bin.
+    fn histogram(&self, rows: &[u32]) -> Vec<BinSums> {
+        let columns = self.edges.len();
+        let mut sums = vec![BinSums::default(); columns * BINS];
+        for row in rows {
+            let row = *row as usize;
+            let (gradient, curvature) = self.gradients[row];
+            let bins = &self.bins[row * columns..(row + 1) * columns];
+            for (bin, of_column) in bins.iter().zip(sums.chunks_exact_mut(BINS)) {
+                let bin = &mut of_column[*bin as usize];
+                bin.gradient += gradient;
+                bin.curvature += curvature;
+                bin.rows += 1;
+            }
+        }
+        sums
+    }
+
+    /// Returns the split of a node of `rows` rows with the greatest gain, if any split gains. Of equal gains
+    /// the first one wins.
+    fn best_split(
+        &self,
+        histogram: &[BinSums],
+        rows: usize,
+        sums: (f64, f64),
+        bounds: Bounds,
+    ) -> Option<BestSplit> {
         let mut found = None;
         let without = gain(sums, bounds.weight(sums));
         let mut most = 1e-6;
-        for (column, binned) in self.binned.iter().enumerate() {
-            let mut of_bins = [(0.0, 0.0, 0_usize); BINS];
-            for row in rows {
-                let (g, h) = self.gradients[*row as usize];
-                let bin = &mut of_bins[binned[*row as usize] as usize];
-                *bin = (bin.0 + g, bin.1 + h, bin.2 + 1);
-            }
+        for (column, of_bins) in histogram.chunks_exact(BINS).enumerate() {
             let (mut left, mut count) = ((0.0, 0.0), 0);
             for (bin, sum) in (0_u8..).zip(&of_bins[..self.edges[column].len()]) {
-                left = (left.0 + sum.0, left.1 + sum.1);
-                count += sum.2;
-                if count < self.min_leaf || rows.len() - count < self.min_leaf {
+                left = (left.0 + sum.gradient, left.1 + sum.curvature);
+                count += sum.rows as usize;
+                if count < self.min_leaf || rows - count < self.min_leaf {
                     continue;
                 }
                 let right = (sums.0 - left.0, sums.1 - left.1);

@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     bfgs::maximize,
     purchase_model::PurchaseHistory,
@@ -20,7 +22,7 @@ const MAX_CUSTOMERS: usize = 20_000;
 const VALID_RANGE: (f64, f64) = (1e-3, 1e3);
 
 /// A fitted gamma-gamma model. Amounts are in money.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(in crate::pipeline) struct GammaGamma {
     pub(in crate::pipeline) p: f64,
     pub(in crate::pipeline) q: f64,

@@ -201,10 +201,12 @@ mod tests {
 
     #[test]
     fn weights_have_the_allowed_signs_and_the_others_adapt() {
-        // The second column is the negated first one with noise, so its best weight would be negative.
+        // The second column is the negated first one with noise; both raise the outcome.
         let first: Vec<f64> = (0..400).map(|at| f64::from(at % 40) / 20.0 - 1.0).collect();
         let second: Vec<f64> = first.iter().zip(0..).map(|(x, at)| f64::from(at % 7) / 3.0 - x).collect();
-        let labels: Vec<bool> = first.iter().zip(0..).map(|(x, at)| x + f64::from(at % 5) > 2.0).collect();
+        let labels: Vec<bool> = (first.iter().zip(&second).zip(0..))
+            .map(|((x, y), at)| 2.0 * x + y + f64::from(at % 5) > 3.0)
+            .collect();
         let fit = |directions: &[Direction]| {
             LogisticRegression::fit(&[first.clone(), second.clone()], &labels, 2.0, directions)
         };

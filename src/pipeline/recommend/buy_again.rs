@@ -38,6 +38,11 @@ impl BuyAgainRule {
         }
     }
 
+    /// Returns the rule with the name `name` in a model card.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.name() == name)
+    }
+
     /// Returns the `most` best of a customer's products, best first. `current_sales` are by product.
     pub(super) fn rank(self, owned: &[OwnedProduct], current_sales: &[f64], most: usize) -> Vec<u32> {
         let score = |one: &OwnedProduct| match self {

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Training;
 use crate::snapshot::rfc3339;
 
 /// Method of the recommendations, and their accuracy against simpler methods on a period after the training
@@ -61,6 +62,9 @@ pub struct RecommendationsModel {
     /// Half-life of a sale in the current trend, in days.
     #[schema(example = 15)]
     pub trend_half_life_days: u64,
+    /// When the rule was chosen and the lists were measured; absent in snapshots of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
     /// Measurement; absent if there is too little data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<RecommendationsMeasured>,

@@ -11,7 +11,6 @@ use arrow::{
 };
 
 use super::{
-    super::exclude_patterns::ExcludePatterns,
     LogOptions,
     category_signals::CategorySignals,
     numbering::Numbering,
@@ -19,6 +18,7 @@ use super::{
     purchase::{NEVER, NONE, PartitionPurchases, Purchase},
 };
 use crate::pipeline::{
+    exclude_patterns::ExcludePatterns,
     raw::RawError,
     staging::{derive::StagedFile, open, staging},
 };
@@ -30,6 +30,13 @@ struct PricedLine {
     order: u32,
     at: u32,
     quantity: i64,
+}
+
+impl PricedLine {
+    fn purchase(&self, returned: u32) -> Purchase {
+        let Self { product, order, at, .. } = *self;
+        Purchase { product, order, at, returned }
+    }
 }
 
 /// The purchases of one partition. Products and countries are numbered in the order of first appearance.
@@ -281,13 +288,14 @@ impl PartitionLog {
 }
 
 /// Appends one purchase for each product and order of a customer. A return reduces the quantity of the latest
-/// earlier purchases.
+/// earlier purchases; a return without any is appended as a purchase that never holds.
 fn settle(lines: &mut [PricedLine], purchases: &mut Vec<Purchase>) {
     lines.sort_unstable_by_key(|line| (line.product, line.at, line.order, line.quantity));
     // Purchases of the product that are not fully returned: index and remaining quantity.
     let mut open: Vec<(usize, u64)> = Vec::new();
     for of_product in lines.chunk_by(|a, b| a.product == b.product) {
         open.clear();
+        let start = purchases.len();
         for line in of_product {
             let mut quantity = line.quantity.unsigned_abs();
             if line.quantity > 0 {
@@ -297,11 +305,13 @@ fn settle(lines: &mut [PricedLine], purchases: &mut Vec<Purchase>) {
                     }
                     _ => {
                         open.push((purchases.len(), quantity));
-                        let PricedLine { product, order, at, .. } = *line;
-                        purchases.push(Purchase { product, order, at, returned: NEVER });
+                        purchases.push(line.purchase(NEVER));
                     }
                 }
                 continue;
+            }
+            if purchases.len() == start {
+                purchases.push(line.purchase(line.at));
             }
             while quantity > 0 {
                 let Some((place, left)) = open.last_mut() else { break };
@@ -322,7 +332,7 @@ mod tests {
 
     use arrow::array::{Decimal128Array, Int64Array, TimestampMicrosecondArray};
 
-    use super::*;
+    use super::{super::CustomerPurchases, *};
 
     #[test]
     fn order_scope_is_part_of_the_identity_of_an_order() {
@@ -395,7 +405,14 @@ mod tests {
         let mut purchases = Vec::new();
         settle(&mut lines, &mut purchases);
         let seen: Vec<_> = purchases.iter().map(|p| (p.product, p.order, p.at, p.returned)).collect();
-        assert_eq!(seen, [(1, 1, 10, NEVER), (1, 2, 20, 30), (2, 1, 10, NEVER), (3, 2, 10, NEVER)]);
+        let expected =
+            [(1, 1, 10, NEVER), (1, 2, 20, 30), (2, 1, 10, NEVER), (3, 1, 5, 5), (3, 2, 10, NEVER)];
+        assert_eq!(seen, expected);
+        assert!(!purchases[3].is_known() && !purchases[3].holds(5) && purchases[1].is_known());
+        let customer = CustomerPurchases { id: "a", country: NONE, category: NONE, purchases: &purchases };
+        let bought = |product, time| customer.had_bought(product, time);
+        assert!(bought(1, 10) && bought(1, 99) && bought(3, 5) && bought(3, 9));
+        assert!(!bought(1, 9) && !bought(3, 4) && !bought(4, 99) && !bought(0, 99));
         assert!(
             purchases[1].holds(20)
                 && purchases[1].holds(29)

@@ -12,7 +12,7 @@ pub(in super::super) struct Purchase {
     /// Number of the order within its partition.
     pub(in super::super) order: u32,
     pub(in super::super) at: u32,
-    /// Time at which the full quantity had been returned.
+    /// Time at which the full quantity had been returned; `at` if only the return is known.
     pub(super) returned: u32,
 }
 
@@ -20,6 +20,11 @@ impl Purchase {
     /// Checks whether the purchase was made by `time` and not fully returned by then.
     pub(in super::super) fn holds(&self, time: u32) -> bool {
         self.at <= time && self.returned > time
+    }
+
+    /// Checks whether the purchase is not only known from its return.
+    pub(super) fn is_known(&self) -> bool {
+        self.returned > self.at
     }
 }
 
