@@ -1,6 +1,7 @@
 //! `larder evaluate`: prints the model cards of a snapshot.
 
 mod churn;
+mod purchase_models;
 mod recommendations;
 mod value;
 

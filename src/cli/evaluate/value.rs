@@ -2,7 +2,7 @@
 
 use indicatif::HumanCount;
 
-use super::purchases;
+use super::purchase_models::purchases;
 use crate::{
     cli::table,
     snapshot::{

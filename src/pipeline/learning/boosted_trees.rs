@@ -20,7 +20,7 @@ const ROUNDS: usize = 80;
 /// Shrinkage of each tree's values.
 const LEARNING_RATE: f64 = 0.06;
 /// Greatest number of splits from the root to a leaf.
-const MAX_DEPTH: usize = 3;
+pub(super) const MAX_DEPTH: usize = 3;
 /// Greatest number of bins of a column.
 const BINS: usize = 32;
 /// L2 regularization: added to the curvature of a leaf, which shrinks the values of small leaves.
@@ -155,12 +155,11 @@ impl BoostedTrees {
 
     /// Returns the score of each of the `rows` rows.
     pub(in crate::pipeline) fn scores(&self, columns: &[Vec<f64>], rows: usize) -> Vec<f64> {
-        (0..rows).map(|row| self.score(|column| columns[column][row])).collect()
-    }
-
-    /// Returns the score of a row. `value` returns the row's value of a column.
-    pub(in crate::pipeline) fn score(&self, value: impl Fn(usize) -> f64) -> f64 {
-        self.base + self.trees.iter().map(|nodes| leaf_value(nodes, &value)).sum::<f64>()
+        let score = |row: usize| {
+            let added = self.trees.iter().map(|nodes| leaf_value(nodes, |column| columns[column][row]));
+            self.base + added.sum::<f64>()
+        };
+        (0..rows).map(score).collect()
     }
 
     /// Returns the share of each column in the gain of all splits.

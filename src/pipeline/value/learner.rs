@@ -9,6 +9,7 @@ use super::{
 use crate::pipeline::learning::{
     Direction::{self, Any, Falling, Rising},
     boosted_trees::{BoostedTrees, Target},
+    flat_trees::FlatTrees,
     logistic::sigmoid,
     metrics::mean,
     purchase_model::PurchaseModel,
@@ -85,11 +86,11 @@ pub(super) struct TrainingRows {
 #[derive(Debug)]
 pub(super) struct Learner {
     inputs: Inputs,
-    orders: BoostedTrees,
+    orders: FlatTrees,
     /// Constant and exponent of the spending that the learner begins with.
     base: (f64, f64),
     /// Logarithm of the spending of a customer who orders, less that by `base`.
-    amounts: BoostedTrees,
+    amounts: FlatTrees,
     /// Factor that matches the sum of spending over the training rows.
     scale: f64,
 }
@@ -131,6 +132,7 @@ impl Learner {
             Target::Amounts(&residuals),
             &DIRECTIONS,
         );
+        let (orders, amounts) = (FlatTrees::of(&orders), FlatTrees::of(&amounts));
         let mut learner = Self { inputs, orders, base, amounts, scale: 1.0 };
         let learned = mean(rows.summaries.iter().map(|one| learner.learned(one).spent));
         let seen = mean(rows.outcomes.iter().map(|outcome| outcome.spent));
@@ -141,9 +143,9 @@ impl Learner {
     /// Returns what is expected of a customer within the learned days.
     pub(super) fn learned(&self, one: &Summary) -> Learned {
         let columns = self.inputs.of(one);
-        let orders = sigmoid(self.orders.score(|column| columns[column]));
+        let orders = sigmoid(self.orders.score(&columns));
         let begun = self.base.0 + self.base.1 * self.inputs.base(one);
-        let amount = (begun + self.amounts.score(|column| columns[column])).exp();
+        let amount = (begun + self.amounts.score(&columns)).exp();
         Learned { orders, spent: self.scale * orders * amount }
     }
 }
