@@ -25,7 +25,7 @@ pub(super) fn figures(name: &str, forecasts: &[f64], outcomes: &[f64]) -> Foreca
 /// Returns the share of the Poisson deviance of the outcomes that the forecasts explain; 0 for the mean of
 /// the outcomes. It is greatest for the true expectations, while the absolute error of skewed amounts is
 /// least for forecasts that are too low. A forecast counts as at least a hundredth of the mean.
-fn explained_deviance(forecasts: &[f64], outcomes: &[f64]) -> f64 {
+pub(super) fn explained_deviance(forecasts: &[f64], outcomes: &[f64]) -> f64 {
     let middle = mean(outcomes.iter().copied());
     let deviance = |forecast: f64, seen: f64| {
         let forecast = forecast.max(middle / 100.0);

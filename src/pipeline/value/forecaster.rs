@@ -2,6 +2,7 @@
 //! instant.
 
 use super::{
+    accuracy::explained_deviance,
     learner::{Inputs, Learned, Learner, TrainingRows},
     order_log::CustomerOrders,
     order_times::OrderTimes,
@@ -32,7 +33,7 @@ pub(super) enum ValueMethod {
     BgNbd,
     /// The learner of spending.
     Boosted,
-    /// The mean of the learner and the preferred purchase model.
+    /// The mean of the learner and the preferred of both models before.
     Blend,
 }
 
@@ -64,7 +65,7 @@ pub(super) enum OrderMethod {
     BgNbd,
     /// The learned order times.
     Boosted,
-    /// The mean of the learned order times and the preferred purchase model.
+    /// The mean of the learned order times and the purchase model that is preferred for spending.
     Blend,
 }
 
@@ -111,6 +112,8 @@ pub(super) struct Forecaster {
     pub(super) amounts: Result<GammaGamma, String>,
     /// NBD and BG/NBD with amounts.
     values: [Option<PurchaseValue>; 2],
+    /// Place in `values` of the one that explains the training rows better.
+    preferred: Option<usize>,
     learner: Option<Learner>,
     /// Factor that matches the sum of spending over the training rows, by method.
     scales: [f64; ValueMethod::ALL.len()],
@@ -147,8 +150,8 @@ impl Forecaster {
             let (near, far) = (expected(learned), expected(time.days));
             if near > 0.0 { far / near } else { time.days / learned }
         });
-        let preferred = near.iter().flatten().next().copied();
-        let inputs = Inputs { days: learned, purchases, value: preferred };
+        let preferred = preferred(&near, &rows);
+        let inputs = Inputs { days: learned, purchases, value: preferred.and_then(|place| near[place]) };
         let mut fitted = Self {
             days: learned,
             learned,
@@ -156,6 +159,7 @@ impl Forecaster {
             amounts,
             learner: Learner::fit(&rows, inputs),
             values: near,
+            preferred,
             scales: [1.0; ValueMethod::ALL.len()],
             order_scales: [1.0; OrderMethod::ALL.len()],
             stretch: 1.0,
@@ -201,10 +205,8 @@ impl Forecaster {
             ValueMethod::BgNbd => of_purchases(1)?,
             ValueMethod::Boosted => one.learned?.spent * self.stretch,
             ValueMethod::Blend => {
-                let other = [ValueMethod::Nbd, ValueMethod::BgNbd]
-                    .into_iter()
-                    .find_map(|method| self.spending(method, one))?;
-                f64::midpoint(self.spending(ValueMethod::Boosted, one)?, other)
+                let other = [ValueMethod::Nbd, ValueMethod::BgNbd][self.preferred?];
+                f64::midpoint(self.spending(ValueMethod::Boosted, one)?, self.spending(other, one)?)
             }
         };
         Some(self.scales[method as usize] * expected)
@@ -223,10 +225,8 @@ impl Forecaster {
             OrderMethod::BgNbd => of_model(&self.fits.bg_nbd)?,
             OrderMethod::Boosted => self.learned_times(one)?.expected(self.days),
             OrderMethod::Blend => {
-                let other = [OrderMethod::Nbd, OrderMethod::BgNbd]
-                    .into_iter()
-                    .find_map(|method| self.orders(method, one))?;
-                f64::midpoint(self.orders(OrderMethod::Boosted, one)?, other)
+                let other = [OrderMethod::Nbd, OrderMethod::BgNbd][self.preferred?];
+                f64::midpoint(self.orders(OrderMethod::Boosted, one)?, self.orders(other, one)?)
             }
         };
         Some(self.order_scales[method as usize] * expected)
@@ -248,6 +248,20 @@ impl Forecaster {
         let (learned, model) = (one.learned?, self.fits.nbd.as_ref().ok()?);
         Some(OrderTimes::learned(model, &one.summary.history(), self.learned, learned.orders))
     }
+}
+
+/// Returns the place of the value model that explains more deviance of `rows`; of equal ones, the first.
+fn preferred(values: &[Option<PurchaseValue>; 2], rows: &TrainingRows) -> Option<usize> {
+    let spent: Vec<f64> = rows.outcomes.iter().map(|outcome| outcome.spent).collect();
+    let explained = |value: &PurchaseValue| {
+        let expected: Vec<f64> = rows.summaries.iter().map(|one| value.expected(one)).collect();
+        let (all, seen) = (mean(expected.iter().copied()), mean(spent.iter().copied()));
+        let scaled: Vec<f64> = expected.iter().map(|one| one * seen / all.max(1e-9)).collect();
+        explained_deviance(&scaled, &spent)
+    };
+    let known =
+        values.iter().enumerate().filter_map(|(place, value)| Some((place, explained(value.as_ref()?))));
+    known.reduce(|best, one| if one.1 > best.1 { one } else { best }).map(|(place, _)| place)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "days")]
