@@ -315,7 +315,11 @@ fn best_candidate(basis: &[MeasuredCut<'_>], is_able: impl Fn(usize) -> bool) ->
 
 /// Returns the rows to take the level from: the newest cut if that gives a lower log loss on each of the
 /// `measured` cuts, else all cuts, since the level of a single cut is seasonal.
-fn level_rows(basis: &[MeasuredCut<'_>], place: usize, slope_at: impl Fn(DateTime<Utc>) -> f64) -> LevelRows {
+fn level_rows(
+    measured: &[MeasuredCut<'_>],
+    place: usize,
+    slope_at: impl Fn(DateTime<Utc>) -> f64,
+) -> LevelRows {
     let loss = |cut: &MeasuredCut<'_>, rows: LevelRows| {
         let probabilities = cut.probabilities(place, slope_at(cut.cut.at), rows)?;
         Some(figures("", &probabilities, &cut.churned).log_loss)
