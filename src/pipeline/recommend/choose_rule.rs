@@ -18,8 +18,8 @@ const MIN_GAIN: f64 = 0.001;
 /// Returns the rule whose lists at `split` have the greatest mean NDCG against the purchases after it.
 /// Returns `None` if too few customers are eligible.
 pub(super) fn choose_rule(log: &PurchaseLog, split: TimeSplit, threads: usize) -> Option<BuyAgainRule> {
-    let chosen = split.customers(log).ok()?.chosen;
-    let sales = current_sales(log, split.at);
+    let chosen = split.customers(log, threads).ok()?.chosen;
+    let sales = current_sales(log, split.at, threads);
     let gains = parallel_map(
         threads,
         chosen.len(),

@@ -15,7 +15,7 @@ use super::{
     votes::{Voter, Votes},
 };
 use crate::{
-    pipeline::parallel::parallel_map,
+    pipeline::parallel::{parallel_fold, parallel_map},
     snapshot::models::recommendations::{CandidateMeasured, ListMeasured},
 };
 
@@ -54,15 +54,14 @@ impl TimeSplit {
     ///
     /// # Errors
     /// Returns the number of customers if there are fewer than [`MIN_EVALUATED`].
-    pub(super) fn customers(self, log: &PurchaseLog) -> Result<EvaluationSample, usize> {
-        let is_eligible = |customer: &CustomerPurchases<'_>| {
-            customer.purchases.iter().any(|purchase| purchase.holds(self.at))
-                && customer
-                    .purchases
-                    .iter()
-                    .any(|purchase| purchase.at > self.at && purchase.holds(self.until))
+    pub(super) fn customers(self, log: &PurchaseLog, threads: usize) -> Result<EvaluationSample, usize> {
+        let is_eligible = |(): &mut (), at: usize| {
+            let purchases = log.get(at).purchases;
+            purchases.iter().any(|purchase| purchase.holds(self.at))
+                && purchases.iter().any(|purchase| purchase.at > self.at && purchase.holds(self.until))
         };
-        let all: Vec<usize> = (0..log.len()).filter(|at| is_eligible(&log.get(*at))).collect();
+        let eligible = parallel_map(threads, log.len(), || (), is_eligible);
+        let all: Vec<usize> = (0..log.len()).filter(|at| eligible[*at]).collect();
         if all.len() < MIN_EVALUATED {
             return Err(all.len());
         }
@@ -129,7 +128,7 @@ pub(super) fn evaluate(
     rule: BuyAgainRule,
     threads: usize,
 ) -> Result<RecommendEvaluation, usize> {
-    let EvaluationSample { chosen, eligible } = split.customers(log)?;
+    let EvaluationSample { chosen, eligible } = split.customers(log, threads)?;
     let recommender = Recommender::learn(log, split.at, threads);
     let raw = raw_co_occurrence(log, split.at, threads);
     let popular = by_buyers(&recommender);
@@ -180,7 +179,7 @@ impl Candidates {
     ) -> [Vec<u32>; PRODUCTS.len()] {
         let is_new = |product: u32| !customer.had_bought(product, self.split.at);
         let popular = self.popular.iter().copied().filter(|product| is_new(*product)).take(LENGTH);
-        let raw = raw_co_occurrence_list(&self.raw, owned, is_new, votes);
+        let raw = raw_co_occurrence_list(&self.raw, owned, customer.all_bought(self.split.at), votes);
         let served = self.recommender.new_products(customer, owned, votes);
         [popular.collect(), raw, served.into_iter().map(|one| one.product).collect()]
     }
@@ -218,34 +217,42 @@ fn by_buyers(recommender: &Recommender) -> Vec<u32> {
 /// Counts in how many orders up to the time `split` each pair of products occurs. Of an order with more than
 /// [`BASKET_CAP`] products, the first ones by id are counted.
 fn raw_co_occurrence(log: &PurchaseLog, split: u32, threads: usize) -> Neighbors {
-    let mut orders = Baskets::default();
-    for customer in log.customers() {
-        let known = customer.purchases.iter().filter(|purchase| purchase.holds(split));
+    let all = parallel_fold(threads, log.len(), Baskets::default, |orders, at| {
+        let known = log.get(at).purchases.iter().filter(|purchase| purchase.holds(split));
         let mut lines: Vec<(u32, u32)> = known.map(|purchase| (purchase.order, purchase.product)).collect();
         lines.sort_unstable();
         lines.dedup();
         for order in lines.chunk_by(|a, b| a.0 == b.0) {
             orders.push(order.iter().take(BASKET_CAP).map(|(_, product)| *product));
         }
-    }
+    });
     let limits = NeighborLimits { most: RAW_NEIGHBORS, above: 0.0 };
-    Neighbors::count(&orders, log.products.len(), limits, |counts| f64::from(counts.both), threads)
+    Neighbors::count(
+        &Baskets::concat(all),
+        log.products.len(),
+        limits,
+        |counts| f64::from(counts.both),
+        threads,
+    )
 }
 
 /// Returns the new products that occur most often together with the customer's products.
 fn raw_co_occurrence_list(
     raw: &Neighbors,
     owned: &[OwnedProduct],
-    is_new: impl Fn(u32) -> bool,
+    known: impl Iterator<Item = u32> + Clone,
     votes: &mut Votes,
 ) -> Vec<u32> {
     let voters =
         owned.iter().map(|one| Voter { product: one.product, neighbors: raw.of(one.product), weight: 1.0 });
-    let voted = votes.count(voters);
-    let new = voted.into_iter().filter(|voted| is_new(voted.product));
-    let mut ranked: Vec<(u32, f64)> = new.map(|voted| (voted.product, voted.score)).collect();
+    let voted = votes.count(voters, known);
+    let mut ranked: Vec<(u32, f64)> = voted.into_iter().map(|voted| (voted.product, voted.score)).collect();
+    if ranked.len() > LENGTH {
+        ranked.select_nth_unstable_by(LENGTH, strongest);
+        ranked.truncate(LENGTH);
+    }
     ranked.sort_unstable_by(strongest);
-    ranked.into_iter().take(LENGTH).map(|(product, _)| product).collect()
+    ranked.into_iter().map(|(product, _)| product).collect()
 }
 
 /// Checks whether `owned`, sorted by product, contains `product`.

@@ -23,6 +23,18 @@ impl Baskets {
         self.ends.push(self.items.len());
     }
 
+    /// Returns all baskets together. Neighbors do not depend on the order of baskets.
+    pub(super) fn concat(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = all.into_iter();
+        let mut baskets = all.next().unwrap_or_default();
+        for more in all {
+            let before = baskets.items.len();
+            baskets.items.extend(more.items);
+            baskets.ends.extend(more.ends.into_iter().map(|end| before + end));
+        }
+        baskets
+    }
+
     fn len(&self) -> usize {
         self.ends.len()
     }

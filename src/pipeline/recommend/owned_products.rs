@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 
 use super::purchase_log::{Purchase, PurchaseLog};
+use crate::pipeline::parallel::parallel_fold;
 
 /// Greatest number of products of a basket: the customer's latest products. Bounds the cost of counting,
 /// which is quadratic in the size of a basket. Customers with very many products also say little about which
@@ -27,7 +28,7 @@ pub(super) struct OwnedProduct {
     /// Time of the last order.
     pub(super) last: u32,
     pub(super) orders: u32,
-    /// Number of orders, each decaying with [`HALF_LIFE`].
+    /// Number of orders, each decaying with [`HALF_LIFE`]; 0 where it is not needed.
     pub(super) weight: f64,
 }
 
@@ -50,19 +51,37 @@ pub(super) fn from_units(sums: &[u64]) -> Vec<f64> {
 
 /// Returns the current sales of each product at `time`: the number of its buyers, each decaying with
 /// [`TREND_HALF_LIFE`].
-pub(super) fn current_sales(log: &PurchaseLog, time: u32) -> Vec<f64> {
-    let mut sums = vec![0; log.products.len()];
-    for one in log.customers().flat_map(|customer| owned_products(customer.purchases, time)) {
-        sums[one.product as usize] += sale_weight(time - one.last);
-    }
+pub(super) fn current_sales(log: &PurchaseLog, time: u32, threads: usize) -> Vec<f64> {
+    let empty = || vec![0; log.products.len()];
+    let all = parallel_fold(threads, log.len(), empty, |sums, at| {
+        for one in owned_without_weights(log.get(at).purchases, time) {
+            sums[one.product as usize] += sale_weight(time - one.last);
+        }
+    });
+    let mut sums = empty();
+    all.iter().for_each(|some| add(&mut sums, some));
     from_units(&sums)
+}
+
+/// Adds the numbers of `more` to those of `sums` at the same places.
+pub(super) fn add<T: Copy + std::ops::AddAssign>(sums: &mut [T], more: &[T]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += *more);
 }
 
 /// Returns the products that a customer with `purchases` owns at `time`, sorted by product.
 pub(super) fn owned_products(purchases: &[Purchase], time: u32) -> Vec<OwnedProduct> {
+    owned(purchases, time, |age| decay(age, HALF_LIFE))
+}
+
+/// Returns the products as [`owned_products`] does, without their weights, which take most of its time.
+pub(super) fn owned_without_weights(purchases: &[Purchase], time: u32) -> Vec<OwnedProduct> {
+    owned(purchases, time, |_| 0.0)
+}
+
+fn owned(purchases: &[Purchase], time: u32, weight_of: impl Fn(u32) -> f64) -> Vec<OwnedProduct> {
     let mut all: Vec<OwnedProduct> = Vec::new();
     for purchase in purchases.iter().filter(|purchase| purchase.holds(time)) {
-        let weight = decay(time - purchase.at, HALF_LIFE);
+        let weight = weight_of(time - purchase.at);
         match all.last_mut() {
             Some(owned) if owned.product == purchase.product => {
                 owned.last = purchase.at;

@@ -8,7 +8,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::pipeline::{
-    exclude_patterns::ExcludePatterns, parallel::parallel_map, raw::RawError, staging::derive::StagedFile,
+    exclude_patterns::ExcludePatterns,
+    parallel::{parallel_map, parallel_map_into},
+    raw::RawError,
+    staging::derive::StagedFile,
 };
 
 mod category_signals;
@@ -78,6 +81,12 @@ pub(super) struct CustomerPurchases<'a> {
 }
 
 impl CustomerPurchases<'_> {
+    /// Returns the products that the customer had bought by `time`, also those that were returned. A product
+    /// may be repeated.
+    pub(super) fn all_bought(&self, time: u32) -> impl Iterator<Item = u32> + Clone {
+        self.purchases.iter().filter(move |purchase| purchase.at <= time).map(|purchase| purchase.product)
+    }
+
     /// Checks whether the customer had bought `product` by `time`, also if it was returned.
     pub(super) fn had_bought(&self, product: u32, time: u32) -> bool {
         let first = self.purchases.partition_point(|purchase| purchase.product < product);
@@ -98,17 +107,18 @@ impl PurchaseLog {
         let excluded: BTreeSet<String> =
             logs.iter_mut().flat_map(|log| std::mem::take(&mut log.excluded)).collect();
         let mut texts: Vec<ProductTexts> = vec![ProductTexts::default(); numbers.len()];
+        let renumbered = parallel_map_into(options.threads, logs, |log| {
+            let products: Vec<u32> = log.products.iter().map(|product| numbers[&product.id]).collect();
+            let of_country: Vec<u32> = log.countries.texts.iter().map(|name| countries[name]).collect();
+            let mut part = log.part;
+            renumber(&mut part, &products, &of_country);
+            (part, log.signals, products, log.products)
+        });
         let mut signals: Vec<CategorySignals> = Vec::new();
         let mut all = Self { excluded: excluded.len() as u64, ..Self::default() };
-        for log in logs {
-            let product_numbers: Vec<u32> = log.products.iter().map(|product| numbers[&product.id]).collect();
-            let country_numbers: Vec<u32> = log.countries.texts.iter().map(|name| countries[name]).collect();
-            for (product, number) in log.products.into_iter().zip(&product_numbers) {
-                texts[*number as usize].merge(product);
-            }
-            let mut part = log.part;
-            signals.push(log.signals);
-            renumber(&mut part, &product_numbers, &country_numbers);
+        for (part, of_part, numbers, products) in renumbered {
+            products.into_iter().zip(numbers).for_each(|(one, number)| texts[number as usize].merge(one));
+            signals.push(of_part);
             all.parts.push(part);
         }
         all.products = texts.into_iter().map(ProductTexts::into_product).collect();
@@ -136,22 +146,20 @@ impl PurchaseLog {
     /// Sorts the customers of all partitions by id.
     fn sort_customers(&mut self) {
         let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let of_part = |(at, part): (usize, &PartitionPurchases)| {
-            (0..number(part.ids.len())).map(move |place| (number(at), place)).collect()
-        };
-        self.order = self.parts.iter().enumerate().flat_map::<Vec<_>, _>(of_part).collect();
         let parts = &self.parts;
-        self.order.sort_unstable_by_key(|(part, place)| parts[*part as usize].ids[*place as usize].as_str());
+        let of_part = |(at, part): (usize, &PartitionPurchases)| {
+            let ids = (0..).zip(&part.ids);
+            ids.map(|(place, id)| (first_bytes(id), number(at), place)).collect::<Vec<(u128, u32, u32)>>()
+        };
+        let mut keys: Vec<_> = parts.iter().enumerate().flat_map(of_part).collect();
+        let id = |part: u32, place: u32| parts[part as usize].ids[place as usize].as_str();
+        keys.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| id(a.1, a.2).cmp(id(b.1, b.2))));
+        self.order = keys.into_iter().map(|(_, part, place)| (part, place)).collect();
     }
 
     /// Returns the number of customers.
     pub(super) fn len(&self) -> usize {
         self.order.len()
-    }
-
-    /// Returns all customers, sorted by id.
-    pub(super) fn customers(&self) -> impl Iterator<Item = CustomerPurchases<'_>> {
-        (0..self.len()).map(|place| self.get(place))
     }
 
     /// Returns the customer at the index `place` in the order of ids.
@@ -182,8 +190,18 @@ fn read_partitions(tables: &TableFiles, options: LogOptions<'_>) -> Result<Vec<P
 
 /// Returns the number of each distinct text in alphabetical order.
 fn numbered<'a>(texts: impl Iterator<Item = &'a str>) -> HashMap<String, u32> {
-    let sorted: BTreeSet<&str> = texts.collect();
+    let mut sorted: Vec<&str> = texts.collect();
+    sorted.sort_unstable();
+    sorted.dedup();
     sorted.into_iter().map(str::to_owned).zip(0..).collect()
+}
+
+/// Returns the first 16 bytes of `text` as a number that has the order of texts: comparisons of most texts
+/// need not read them.
+fn first_bytes(text: &str) -> u128 {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(text.bytes()).for_each(|(to, byte)| *to = byte);
+    u128::from_be_bytes(bytes)
 }
 
 /// Replaces partition-local numbers by global ones, and sorts each customer's purchases by product and time.

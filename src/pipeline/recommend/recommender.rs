@@ -4,15 +4,22 @@
 //! Each of a customer's latest products votes for its neighbors in proportion to their significance. Votes
 //! decay with the age of the purchase, and products with growing sales get a higher score.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
 use super::{
     buy_again::{BuyAgainProduct, BuyAgainRule},
     neighbors::{Baskets, NeighborLimits, Neighbors, PairCounts},
-    owned_products::{DAY, HALF_LIFE, OwnedProduct, basket, decay, from_units, owned_products, sale_weight},
+    owned_products::{
+        BASKET_CAP, DAY, HALF_LIFE, OwnedProduct, add, basket, decay, from_units, owned_without_weights,
+        sale_weight,
+    },
     purchase_log::{CustomerPurchases, NONE, PurchaseLog},
     votes::{VotedProduct, Voter, Votes},
 };
+use crate::pipeline::parallel::parallel_fold;
 
 /// Number of products of a list.
 pub(super) const LENGTH: usize = 10;
@@ -46,6 +53,12 @@ pub(super) struct Recommender {
     pub(super) buyers: Vec<u32>,
     /// Current sales by product.
     current_sales: Vec<f64>,
+    /// Square roots of current sales relative to all buyers, by product. Constants shrink rare products
+    /// toward the middle.
+    trends: Vec<f64>,
+    /// Divisors of the votes by product: the votes of a product sum up to the fourth root of its total
+    /// significance, which dampens strong evidence.
+    divisors: Vec<f64>,
     /// Mean seconds between a customer's orders of a product; `None` if no customer ordered it twice.
     intervals: Vec<Option<u32>>,
     best_sellers: Vec<u32>,
@@ -61,9 +74,11 @@ struct ProductSums {
     /// Sums of [`sale_weight`].
     sales: Vec<u64>,
     /// Sums of [`sale_weight`] + 1 by country. The 1 gives a country without recent sales best sellers too.
-    country_sales: BTreeMap<u32, BTreeMap<u32, u64>>,
-    /// Seconds between first and last order, and number of repeat orders.
-    repeats: Vec<(u64, u64)>,
+    country_sales: BTreeMap<u32, HashMap<u32, u64>>,
+    /// Seconds between first and last order.
+    spans: Vec<u64>,
+    /// Number of repeat orders.
+    repeats: Vec<u64>,
 }
 
 impl ProductSums {
@@ -72,7 +87,8 @@ impl ProductSums {
             buyers: vec![0; products],
             sales: vec![0; products],
             country_sales: BTreeMap::new(),
-            repeats: vec![(0, 0); products],
+            spans: vec![0; products],
+            repeats: vec![0; products],
         }
     }
 
@@ -85,17 +101,29 @@ impl ProductSums {
             self.buyers[place] += 1;
             self.sales[place] += sale;
             *of_country.entry(one.product).or_default() += sale + 1;
-            self.repeats[place].0 += u64::from(one.last - one.first);
-            self.repeats[place].1 += u64::from(one.orders - 1);
+            self.spans[place] += u64::from(one.last - one.first);
+            self.repeats[place] += u64::from(one.orders - 1);
+        }
+    }
+
+    /// Adds the sums over other customers.
+    fn merge(&mut self, other: Self) {
+        add(&mut self.buyers, &other.buyers);
+        add(&mut self.sales, &other.sales);
+        add(&mut self.spans, &other.spans);
+        add(&mut self.repeats, &other.repeats);
+        for (country, sales) in other.country_sales {
+            let of_country = self.country_sales.entry(country).or_default();
+            sales.into_iter().for_each(|(product, sum)| *of_country.entry(product).or_default() += sum);
         }
     }
 
     /// Returns the mean seconds between a customer's orders of each product.
     fn intervals(&self) -> Vec<Option<u32>> {
-        let interval = |(span, times): &(u64, u64)| {
+        let interval = |(span, times): (&u64, &u64)| {
             span.checked_div(*times).and_then(|interval| u32::try_from(interval).ok())
         };
-        self.repeats.iter().map(interval).collect()
+        self.spans.iter().zip(&self.repeats).map(interval).collect()
     }
 
     /// Returns the sales of each product with a buyer; each buyer adds 1 to the sum of weights.
@@ -109,16 +137,23 @@ impl Recommender {
     /// Learns from the purchases up to `as_of`.
     pub(super) fn learn(log: &PurchaseLog, as_of: u32, threads: usize) -> Self {
         let products = log.products.len();
-        let mut baskets = Baskets::default();
-        let mut sums = ProductSums::new(products);
-        for customer in log.customers() {
-            let owned = owned_products(customer.purchases, as_of);
+        let empty = || (Baskets::default(), ProductSums::new(products));
+        let parts = parallel_fold(threads, log.len(), empty, |(baskets, sums), at| {
+            let customer = log.get(at);
+            let owned = owned_without_weights(customer.purchases, as_of);
             if owned.is_empty() {
-                continue;
+                return;
             }
-            baskets.push(basket(&owned).iter().map(|owned| owned.product));
+            if owned.len() > BASKET_CAP {
+                baskets.push(basket(&owned).iter().map(|owned| owned.product));
+            } else {
+                baskets.push(owned.iter().map(|owned| owned.product));
+            }
             sums.add(customer.country, &owned, as_of);
-        }
+        });
+        let (baskets, all): (Vec<Baskets>, Vec<ProductSums>) = parts.into_iter().unzip();
+        let (baskets, mut sums) = (Baskets::concat(baskets), ProductSums::new(products));
+        all.into_iter().for_each(|some| sums.merge(some));
         let strength =
             |counts: PairCounts| if counts.both < MIN_CUSTOMERS { 0.0 } else { counts.significance() };
         let limits = NeighborLimits { most: MAX_NEIGHBORS, above: MIN_SIGNIFICANCE };
@@ -129,10 +164,14 @@ impl Recommender {
             of_category.entry(log.categories[*product as usize]).or_default().push((*product, *sum));
         }
         of_category.remove(&NONE);
+        let current_sales = from_units(&sums.sales);
+        let trend = |(sales, buyers): (&f64, &u32)| ((sales + 1.0) / (f64::from(*buyers) + 10.0)).sqrt();
         Self {
             as_of,
+            divisors: (0..).zip(&log.products).map(|(product, _)| divisor(neighbors.of(product))).collect(),
             neighbors,
-            current_sales: from_units(&sums.sales),
+            trends: current_sales.iter().zip(&sums.buyers).map(trend).collect(),
+            current_sales,
             intervals: sums.intervals(),
             best_sellers: best_sellers(sales),
             by_category: of_category.into_iter().map(|(name, sums)| (name, best_sellers(sums))).collect(),
@@ -161,20 +200,13 @@ impl Recommender {
         votes: &mut Votes,
     ) -> Vec<Suggestion> {
         let voters = basket(owned);
-        let voted = votes.count(voters.iter().map(|one| {
-            let neighbors = self.neighbors.of(one.product);
-            let whole: f64 = neighbors.iter().map(|(_, significance)| significance).sum();
-            // The votes of a product sum up to the fourth root of its total significance, which dampens
-            // strong evidence.
-            let divisor = whole.sqrt() * whole.sqrt().sqrt();
-            let weight = decay(self.as_of - one.last, HALF_LIFE) / divisor;
-            Voter { product: one.product, neighbors, weight }
-        }));
-        let mut new: Vec<VotedProduct> = voted
-            .into_iter()
-            .filter(|voted| !customer.had_bought(voted.product, self.as_of))
-            .map(|voted| VotedProduct { score: voted.score * self.trend(voted.product), ..voted })
-            .collect();
+        let voters = voters.iter().map(|one| Voter {
+            product: one.product,
+            neighbors: self.neighbors.of(one.product),
+            weight: decay(self.as_of - one.last, HALF_LIFE) / self.divisors[one.product as usize],
+        });
+        let mut new = votes.count(voters, customer.all_bought(self.as_of));
+        new.iter_mut().for_each(|voted| voted.score *= self.trends[voted.product as usize]);
         let best_first =
             |a: &VotedProduct, b: &VotedProduct| b.score.total_cmp(&a.score).then(a.product.cmp(&b.product));
         if new.len() > LENGTH {
@@ -219,13 +251,6 @@ impl Recommender {
         most.map_or(customer.category, |(category, _)| category)
     }
 
-    /// Returns the square root of current sales relative to all buyers. The constants shrink rare products
-    /// toward the middle.
-    fn trend(&self, product: u32) -> f64 {
-        let place = product as usize;
-        ((self.current_sales[place] + 1.0) / (f64::from(self.buyers[place]) + 10.0)).sqrt()
-    }
-
     /// Returns at most `most` products to buy again for a customer who owns `owned`, ranked by `rule`.
     pub(super) fn buy_again(
         &self,
@@ -252,6 +277,12 @@ impl Recommender {
             due: interval.map(|interval| owned.last.saturating_add(interval)),
         }
     }
+}
+
+/// Returns the divisor of the votes of a product with `neighbors`.
+fn divisor(neighbors: &[(u32, f64)]) -> f64 {
+    let whole: f64 = neighbors.iter().map(|(_, significance)| significance).sum();
+    whole.sqrt() * whole.sqrt().sqrt()
 }
 
 /// Returns the products with the greatest sums, greatest first; of equal sums the lowest number first.

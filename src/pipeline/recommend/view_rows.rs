@@ -13,7 +13,7 @@ use arrow::{
 use super::{
     buy_again::{BuyAgainProduct, BuyAgainRule},
     owned_products::{DAY, owned_products},
-    purchase_log::PurchaseLog,
+    purchase_log::{CustomerPurchases, PurchaseLog},
     recommender::{Recommender, Suggestion},
     votes::Votes,
 };
@@ -54,8 +54,10 @@ const COLUMNS: [(&str, &str); 6] = [
     ),
 ];
 
-/// Number of customers whose lists are made at a time.
+/// Number of customers in a batch of the view.
 const BATCH: usize = 8_192;
+/// Number of batches that each thread makes before they are written.
+const BATCHES_PER_THREAD: usize = 4;
 /// Precision, scale and factor of scores: DECIMAL(18, 6).
 const SCORE: (u8, i8, f64) = (18, 6, 1e6);
 
@@ -118,28 +120,47 @@ pub(super) fn stage(
     let schema = schema();
     let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
     let mut with_history = 0;
-    for start in (0..log.len()).step_by(BATCH) {
-        let count = BATCH.min(log.len() - start);
-        let lists = parallel_map(
+    let batches = log.len().div_ceil(BATCH);
+    // Few batches at a time, since they wait for being written in memory.
+    let round = settings.threads.max(1) * BATCHES_PER_THREAD;
+    for start in (0..batches).step_by(round) {
+        let made = parallel_map(
             settings.threads,
-            count,
+            round.min(batches - start),
             || Votes::new(log.products.len()),
-            |votes, at| {
-                let customer = log.get(start + at);
-                let owned = owned_products(customer.purchases, settings.as_of);
-                CustomerLists {
-                    with_history: !owned.is_empty(),
-                    products: recommender.new_products(&customer, &owned, votes),
-                    buy_again: recommender.buy_again(&owned, settings.rule, settings.buy_again),
-                }
+            |votes, at| -> Result<(RecordBatch, u64), RawError> {
+                let first = (start + at) * BATCH;
+                let lists: Vec<CustomerLists> = (first..log.len().min(first + BATCH))
+                    .map(|at| lists(log.get(at), recommender, settings, votes))
+                    .collect();
+                let with_history = lists.iter().filter(|lists| lists.with_history).count() as u64;
+                let ids =
+                    StringArray::from_iter_values((first..first + lists.len()).map(|at| log.get(at).id));
+                Ok((batch(&schema, ids, &lists, log).map_err(failed)?, with_history))
             },
         );
-        with_history += lists.iter().filter(|lists| lists.with_history).count() as u64;
-        let ids = StringArray::from_iter_values((start..start + count).map(|at| log.get(at).id));
-        let batch = batch(&schema, ids, &lists, log).map_err(failed)?;
-        writer.write(&batch)?;
+        for made in made {
+            let (batch, of_batch) = made?;
+            with_history += of_batch;
+            writer.write(&batch)?;
+        }
     }
     Ok(StagedView { files: ViewFiles::sorted(writer.finish()?), with_history })
+}
+
+/// Returns the lists of `customer`.
+fn lists(
+    customer: CustomerPurchases<'_>,
+    recommender: &Recommender,
+    settings: &ListSettings<'_>,
+    votes: &mut Votes,
+) -> CustomerLists {
+    let owned = owned_products(customer.purchases, settings.as_of);
+    CustomerLists {
+        with_history: !owned.is_empty(),
+        products: recommender.new_products(&customer, &owned, votes),
+        buy_again: recommender.buy_again(&owned, settings.rule, settings.buy_again),
+    }
 }
 
 fn schema() -> SchemaRef {

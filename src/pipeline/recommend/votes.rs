@@ -24,42 +24,86 @@ pub(super) struct VotedProduct {
 /// Reusable buffers for counting votes, one set per thread.
 #[derive(Debug)]
 pub(super) struct Votes {
-    /// Sum of votes by product.
-    scores: Vec<f64>,
-    /// Greatest vote and its voter, by product.
-    because: Vec<(f64, u32)>,
+    /// Tallies by product.
+    tallies: Vec<Tally>,
     /// Products with at least one vote.
     touched: Vec<u32>,
+    /// Whether the customer knows a product.
+    known: Vec<bool>,
+}
+
+/// The votes for a product.
+#[derive(Debug, Clone, Copy)]
+struct Tally {
+    /// Sum of votes.
+    score: f64,
+    /// Greatest vote.
+    greatest: f64,
+    /// Voter with the greatest vote; [`NONE`] without a vote.
+    voter: u32,
+}
+
+impl Tally {
+    const NO_VOTE: Self = Self { score: 0.0, greatest: 0.0, voter: NONE };
 }
 
 impl Votes {
     /// Creates buffers for `products` products.
     pub(super) fn new(products: usize) -> Self {
-        Self { scores: vec![0.0; products], because: vec![(0.0, NONE); products], touched: Vec::new() }
+        Self { tallies: vec![Tally::NO_VOTE; products], touched: Vec::new(), known: vec![false; products] }
     }
 
-    /// Counts the votes of `voters`: weight × strength for each neighbor.
-    pub(super) fn count<'a>(&mut self, voters: impl Iterator<Item = Voter<'a>>) -> Vec<VotedProduct> {
+    /// Counts the votes of `voters`: weight × strength for each neighbor. Leaves out the products `known`.
+    pub(super) fn count<'a>(
+        &mut self,
+        voters: impl Iterator<Item = Voter<'a>>,
+        known: impl Iterator<Item = u32> + Clone,
+    ) -> Vec<VotedProduct> {
         for voter in voters {
             for (product, strength) in voter.neighbors {
-                let (score, because) =
-                    (&mut self.scores[*product as usize], &mut self.because[*product as usize]);
-                if because.1 == NONE {
+                let tally = &mut self.tallies[*product as usize];
+                if tally.voter == NONE {
                     self.touched.push(*product);
-                    *because = (0.0, voter.product);
+                    tally.voter = voter.product;
                 }
                 let vote = voter.weight * strength;
-                *score += vote;
-                if vote > because.0 {
-                    *because = (vote, voter.product);
+                tally.score += vote;
+                if vote > tally.greatest {
+                    (tally.greatest, tally.voter) = (vote, voter.product);
                 }
             }
         }
-        let (scores, because) = (&mut self.scores, &mut self.because);
-        let counted = self.touched.drain(..).map(|product| {
-            let (_, voter) = std::mem::replace(&mut because[product as usize], (0.0, NONE));
-            VotedProduct { product, score: std::mem::take(&mut scores[product as usize]), because: voter }
+        let Self { tallies, touched, known: is_known } = self;
+        known.clone().for_each(|product| is_known[product as usize] = true);
+        let counted = touched.drain(..).filter_map(|product| {
+            let tally = std::mem::replace(&mut tallies[product as usize], Tally::NO_VOTE);
+            let voted = VotedProduct { product, score: tally.score, because: tally.voter };
+            if is_known[product as usize] { None } else { Some(voted) }
         });
-        counted.collect()
+        let counted = counted.collect();
+        known.for_each(|product| is_known[product as usize] = false);
+        counted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn votes_add_up_and_name_the_strongest_voter() {
+        let mut votes = Votes::new(4);
+        let (first, second) = ([(1, 1.0), (2, 4.0), (3, 1.0)], [(2, 1.0), (3, 0.5)]);
+        let voters = || {
+            [(0, &first[..], 1.0), (1, &second[..], 3.0)]
+                .map(|(product, neighbors, weight)| Voter { product, neighbors, weight })
+                .into_iter()
+        };
+        let voted = |product, score, because| VotedProduct { product, score, because };
+        // The buffers are clean again after each count.
+        for _ in 0..2 {
+            assert_eq!(votes.count(voters(), [1].into_iter()), [voted(2, 7.0, 0), voted(3, 2.5, 1)]);
+            assert_eq!(votes.count(voters(), [2, 3, 2].into_iter()), [voted(1, 1.0, 0)]);
+        }
     }
 }
