@@ -114,7 +114,9 @@ impl ProductSums {
         add(&mut self.repeats, &other.repeats);
         for (country, sales) in other.country_sales {
             let of_country = self.country_sales.entry(country).or_default();
-            sales.into_iter().for_each(|(product, sum)| *of_country.entry(product).or_default() += sum);
+            for (product, sum) in sales {
+                *of_country.entry(product).or_default() += sum;
+            }
         }
     }
 
@@ -153,7 +155,9 @@ impl Recommender {
         });
         let (baskets, all): (Vec<Baskets>, Vec<ProductSums>) = parts.into_iter().unzip();
         let (baskets, mut sums) = (Baskets::concat(baskets), ProductSums::new(products));
-        all.into_iter().for_each(|some| sums.merge(some));
+        for some in all {
+            sums.merge(some);
+        }
         let strength =
             |counts: PairCounts| if counts.both < MIN_CUSTOMERS { 0.0 } else { counts.significance() };
         let limits = NeighborLimits { most: MAX_NEIGHBORS, above: MIN_SIGNIFICANCE };
@@ -206,7 +210,9 @@ impl Recommender {
             weight: decay(self.as_of - one.last, HALF_LIFE) / self.divisors[one.product as usize],
         });
         let mut new = votes.count(voters, customer.all_bought(self.as_of));
-        new.iter_mut().for_each(|voted| voted.score *= self.trends[voted.product as usize]);
+        for voted in &mut new {
+            voted.score *= self.trends[voted.product as usize];
+        }
         let best_first =
             |a: &VotedProduct, b: &VotedProduct| b.score.total_cmp(&a.score).then(a.product.cmp(&b.product));
         if new.len() > LENGTH {
