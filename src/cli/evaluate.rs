@@ -1,7 +1,9 @@
 //! `larder evaluate`: prints the model cards of a snapshot.
 
 mod churn;
+mod purchase_models;
 mod recommendations;
+mod value;
 
 use super::{Setup, table};
 use crate::snapshot::{Manifest, SnapshotError, SnapshotId, read_current, rfc3339};
@@ -30,6 +32,10 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     match &manifest.models.churn {
         Some(card) => churn::churn(card)?,
         None => table::line("the snapshot has no churn model")?,
+    }
+    match &manifest.models.value {
+        Some(card) => value::value(card)?,
+        None => table::line("the snapshot has no value model")?,
     }
     match &manifest.models.recommendations {
         Some(card) => recommendations::recommendations(card),

@@ -34,6 +34,7 @@ use super::{
         lines::{self, ReadInput, ReadPurpose},
         read_outcome::ReadOutcome,
     },
+    value,
 };
 use crate::{
     config::Config,
@@ -60,8 +61,9 @@ pub(super) use setup::scratch;
 /// Returns the definitions of the views that are not SQL: those of models, and the segments of customers.
 fn models(config: &Config) -> Vec<ViewDefinition> {
     let churn = config.churn.enabled.then(churn::definition);
+    let value = config.value.enabled.then(value::definition);
     let recommendations = config.recommendations.enabled.then(recommend::definition);
-    churn.into_iter().chain(recommendations).chain([memberships::definition()]).collect()
+    churn.into_iter().chain(value).chain(recommendations).chain([memberships::definition()]).collect()
 }
 
 /// Result of a build.
@@ -206,6 +208,14 @@ impl<'a> Build<'a> {
         } else {
             ChurnStage::default()
         };
+        let value = if self.config.value.enabled {
+            let mut value = self.value(as_of, &tables.files).await?;
+            tables.warnings.append(&mut value.warnings);
+            clock.lap("model value", Some(value.files.rows()));
+            Some(value)
+        } else {
+            None
+        };
         let recommended = if self.config.recommendations.enabled {
             let (recommended, warning) = self.recommend(as_of, &tables.files).await?;
             tables.warnings.extend(warning);
@@ -224,6 +234,12 @@ impl<'a> Build<'a> {
         if let Some(model) = churn.model {
             churn_model = model.model_file(&self.config.churn);
             models.churn = Some(model.card);
+            let mut definition = model.definition;
+            self.personal.mark_model(&mut definition);
+            served.push(ServedView { definition, files: model.files });
+        }
+        if let Some(model) = value {
+            models.value = Some(model.card);
             let mut definition = model.definition;
             self.personal.mark_model(&mut definition);
             served.push(ServedView { definition, files: model.files });
@@ -375,6 +391,17 @@ impl<'a> Build<'a> {
             session.register(churn::VIEW, StagedTable::of_view(&model.files))?;
         }
         Ok(ChurnStage { model, warnings })
+    }
+
+    /// Computes the view of the customer value from the staged `tables`.
+    async fn value(
+        &self,
+        as_of: DateTime<Utc>,
+        tables: &BTreeMap<&'static str, Vec<StagedFile>>,
+    ) -> Result<value::ValueOutput, BuildError> {
+        self.progress.enter("model value", 0);
+        let job = value::ValueJob::new(tables, as_of, self.threads, self.scratch.path());
+        Ok(tokio::task::spawn_blocking(move || job.run()).await??)
     }
 
     /// Computes the view of recommendations from the staged `tables`. Returns a warning if a customer

@@ -17,7 +17,9 @@ use std::{
 use arrow::datatypes::Schema;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{BuildError, ViewError, past::Past, query::Session, view_files::ViewFiles};
+use super::{
+    BuildError, ViewError, past::Past, purchase_card::purchase_models, query::Session, view_files::ViewFiles,
+};
 use crate::{
     config::{ChurnConfig, RawConfig},
     feature::near,
@@ -396,7 +398,7 @@ impl Trained {
             calibration_level: model.map_or(LevelRows::AllCuts, |model| model.level_rows).name().to_owned(),
             features: model.map(|model| card::features(model, sources)).unwrap_or_default(),
             cuts: model.map(|model| model.cuts.clone()).unwrap_or_default(),
-            purchases: model.zip(values).map(|(model, values)| card::purchase_models(model, values)),
+            purchases: model.zip(values).map(|(model, values)| purchase_models(&model.fits, &values.amounts)),
             expected_value: values.map(|values| values.card.clone()).unwrap_or_default(),
             monotone: config.monotone,
             level_rule: config.levels.name().to_owned(),

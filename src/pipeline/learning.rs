@@ -4,6 +4,7 @@
 
 mod bfgs;
 pub(super) mod boosted_trees;
+pub(super) mod flat_trees;
 pub(super) mod gamma_gamma;
 pub(super) mod group_effects;
 pub(super) mod logistic;

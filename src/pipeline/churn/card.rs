@@ -3,20 +3,11 @@
 use chrono::TimeDelta;
 
 use super::{
-    expected_value::{CutWithSpending, ExpectedValues},
-    features::FeatureSource,
-    horizon::days,
-    selection::SelectedModel,
+    expected_value::CutWithSpending, features::FeatureSource, horizon::days, selection::SelectedModel,
 };
 use crate::{
-    pipeline::learning::{
-        metrics::{rounded, share},
-        purchase_model::PurchaseModel,
-    },
-    snapshot::{
-        models::{GammaGammaFit, ModelFeature, PurchaseFit, PurchaseModels},
-        rfc3339,
-    },
+    pipeline::learning::metrics::{rounded, share},
+    snapshot::{models::ModelFeature, rfc3339},
 };
 
 /// Least area under the curve on the latest cut of a trusted model; 0.5 is chance.
@@ -73,34 +64,6 @@ impl Findings {
                  of the probabilities may be off by as much, but not their order"
             ));
         }
-    }
-}
-
-/// Returns the parameters of the purchase models, and why a model is degenerate.
-pub(super) fn purchase_models(selected: &SelectedModel, values: &ExpectedValues) -> PurchaseModels {
-    let fit = |model: &PurchaseModel| PurchaseFit {
-        r: rounded(model.r),
-        alpha: rounded(model.alpha),
-        a: model.leaving.map(|(a, _)| rounded(a)),
-        b: model.leaving.map(|(_, b)| rounded(b)),
-        log_likelihood: rounded(model.log_likelihood),
-    };
-    let reason = |name: &str, error: Option<&String>| error.map(|error| format!("{name}: {error}"));
-    let (nbd, bg_nbd, amounts) = (&selected.fits.nbd, &selected.fits.bg_nbd, &values.amounts);
-    let degenerate = [
-        reason("nbd", nbd.as_ref().err()),
-        reason("bg_nbd", bg_nbd.as_ref().err()),
-        reason("gamma_gamma", amounts.as_ref().err()),
-    ];
-    PurchaseModels {
-        nbd: nbd.as_ref().ok().map(fit),
-        bg_nbd: bg_nbd.as_ref().ok().map(fit),
-        gamma_gamma: amounts.as_ref().ok().map(|model| GammaGammaFit {
-            p: rounded(model.p),
-            q: rounded(model.q),
-            gamma: rounded(model.gamma),
-        }),
-        degenerate: degenerate.into_iter().flatten().collect(),
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     product_demand::{self, DemandWindow, ProductDemand},
     view_rows::VIEW,
 };
-use crate::pipeline::{ViewError, learning::purchase_model::PurchaseHistory, query::Session};
+use crate::pipeline::{ViewError, id_hash::fnv1a, learning::purchase_model::PurchaseHistory, query::Session};
 
 /// A feature of a view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -279,12 +279,6 @@ impl FeatureQuery<'_> {
 
 fn failed(source: DataFusionError) -> ViewError {
     ViewError::Sql { view: VIEW.to_owned(), source: Box::new(source) }
-}
-
-/// Returns the 64-bit FNV-1a hash of `text`, which is stable across machines and versions.
-pub(super) fn fnv1a(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Returns the customer's usual days between orders: the own mean, else the days since the first order; at

@@ -10,11 +10,12 @@ use arrow::{
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 
-use super::{features::fnv1a, training_cuts::outcomes, view_rows::VIEW};
+use super::{training_cuts::outcomes, view_rows::VIEW};
 use crate::{
     lake::Lake,
     pipeline::{
         BuildError,
+        id_hash::fnv1a,
         learning::metrics::{auc, figures, mean, rounded, share},
         query::Session,
     },

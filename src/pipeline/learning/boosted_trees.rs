@@ -20,7 +20,7 @@ const ROUNDS: usize = 80;
 /// Shrinkage of each tree's values.
 const LEARNING_RATE: f64 = 0.06;
 /// Greatest number of splits from the root to a leaf.
-const MAX_DEPTH: usize = 3;
+pub(super) const MAX_DEPTH: usize = 3;
 /// Greatest number of bins of a column.
 const BINS: usize = 32;
 /// L2 regularization: added to the curvature of a leaf, which shrinks the values of small leaves.

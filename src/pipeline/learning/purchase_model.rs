@@ -245,10 +245,21 @@ impl PurchaseModel {
         1.0 - alive + alive * self.quiet_within(history, days)
     }
 
-    /// Returns the expected number of purchases within `days`: equation 10 of the paper, with the
-    /// hypergeometric function transformed by Abramowitz and Stegun 15.3.3 so that large numbers of purchases
-    /// do not overflow.
+    /// Returns the expected number of purchases within `days`: equation 10 of the paper.
     pub(in crate::pipeline) fn expected(&self, history: &PurchaseHistory, days: f64) -> f64 {
+        self.expected_of_alive(history, days) * self.alive(history)
+    }
+
+    /// Returns the expected number of purchases within `days` that never falls with the number of purchases;
+    /// see [`PurchaseModel::alive_with_at_most`].
+    pub(in crate::pipeline) fn expected_with_at_most(&self, history: &PurchaseHistory, days: f64) -> f64 {
+        self.expected_of_alive(history, days) * self.alive_with_at_most(history)
+    }
+
+    /// Returns the expected number of purchases within `days` of a customer who is alive: equation 10 of the
+    /// paper, with the hypergeometric function transformed by Abramowitz and Stegun 15.3.3 so that large
+    /// numbers of purchases do not overflow.
+    pub(in crate::pipeline) fn expected_of_alive(&self, history: &PurchaseHistory, days: f64) -> f64 {
         let (x, until) = (history.repeats, self.alpha + history.watched);
         let Some((a, b)) = self.leaving else { return (self.r + x) / until * days };
         // At a = 1 the formula is 0 / 0; it is continuous there, so a nearby value is used.
@@ -256,7 +267,7 @@ impl PurchaseModel {
         let z = days / (until + days);
         let series = hypergeometric(a + b - 1.0 - self.r, a - 1.0, a + b + x - 1.0, z);
         let left = 1.0 - (1.0 - z).powf(a - 1.0) * series;
-        (a + b + x - 1.0) / (a - 1.0) * left * self.alive(history)
+        (a + b + x - 1.0) / (a - 1.0) * left
     }
 }
 
