@@ -174,7 +174,7 @@ def build(larder_path, folder, monotone, churn, raw, as_of):
     shutil.rmtree(folder / "snapshots", ignore_errors=True)
     (folder / "CURRENT").unlink(missing_ok=True)
     (folder / "larder.toml").write_text(
-        f'[lake]\npath = "{folder}"\n{raw}[build]\npurchases = false\n[recommendations]\nenabled = false\n'
+        f'[lake]\nurl = "{folder}"\n{raw}[build]\npurchases = false\n[recommendations]\nenabled = false\n'
         f"[churn]\nmonotone = {str(monotone).lower()}\n{churn}"
     )
     command = [larder_path, "--config", folder / "larder.toml", "build", "--no-publish"]

@@ -51,8 +51,9 @@ pub struct RecommendationsConfig {
     ///
     /// Default: `true`.
     pub enabled: bool,
-    /// Product ids that are not products and are never recommended. Whole ids, case-insensitive; `*` matches
-    /// any text. A configured list replaces the default list.
+    /// Product ids that are not products: never recommended, no favourite product, and not `is_product` in the
+    /// SQL of views. Whole ids, case-insensitive; `*` matches any text. A configured list replaces the default
+    /// list.
     ///
     /// Default: `["POST", "POSTAGE", "DOT", "C2", "CARRIAGE", "SHIPPING", "SHIPPING-*", "DELIVERY", "D",
     /// "DISCOUNT", "DISCOUNT-*", "M", "MANUAL", "S", "SAMPLES", "B", "BANK CHARGES", "AMAZONFEE", "FEE",
@@ -69,10 +70,9 @@ pub struct RecommendationsConfig {
     /// Default: `"90d"`.
     #[serde(deserialize_with = "duration")]
     pub horizon: Duration,
-    /// Time for which builds use the ranking rule and the measurement of an earlier build, those of the current
-    /// snapshot, instead of choosing and measuring anew. It counts from as-of time to as-of time. `0d` trains
-    /// in every build. A build with other settings or other code of Larder trains anew, and so does `larder
-    /// build --retrain`.
+    /// Time for which builds use the rule and the measurement of the current snapshot. It counts from as-of
+    /// time to as-of time. `0d` trains in every build. A build with other settings or other code of Larder
+    /// trains anew, and so does `larder build --retrain`.
     ///
     /// Default: `"0d"`. Example: `"7d"`.
     #[serde(deserialize_with = "duration")]

@@ -1,5 +1,5 @@
-//! The SQL function `is_product(product_id)`: whether an id is that of a product, and not of postage, a fee or
-//! another line that shop systems write like one.
+//! The SQL function `is_product(product_id)`: whether an id is that of a product, and not of postage, a fee
+//! or another line that shop systems write like one.
 
 use std::sync::Arc;
 

@@ -17,6 +17,7 @@ use crate::support::{
 mod inputs;
 mod levels;
 mod purchase_models;
+mod retrain;
 mod seen;
 mod too_little_data;
 

@@ -1,6 +1,7 @@
 //! Names of products beside their ids in the views of a customer.
 
-use super::features::write_json;
+use serde::Serialize;
+
 use crate::{
     feature::{Row, product_names_key},
     http::extract::{NamesBesideIds, Selection},
@@ -45,4 +46,9 @@ fn write_names(names: &NamesBesideIds, value: &[u8], out: &mut Vec<u8>) {
         let id: Option<String> = serde_json::from_slice(value).unwrap_or_default();
         write_json(id.and_then(name), out);
     }
+}
+
+fn write_json(value: impl Serialize, out: &mut Vec<u8>) {
+    // Writing to memory cannot fail.
+    let _ = serde_json::to_writer(out, &value);
 }

@@ -37,7 +37,8 @@ pub(crate) struct ViewsQuery {
     segments: Option<String>,
     /// Whether the names of products are beside their ids: `favourite_product_name` in `behavior`, and
     /// `product_names`, `product_because_names` and `buy_again_names` in `recommendations`, parallel to the
-    /// ids; by default not. A name is null where the snapshot has none, or names cannot be read at the moment.
+    /// ids; by default not. A name is null where the snapshot has none, or names cannot be read at the
+    /// moment.
     #[param(value_type = Option<bool>, example = true)]
     names: Option<String>,
 }

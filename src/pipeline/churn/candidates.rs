@@ -16,8 +16,8 @@ use crate::pipeline::{
     parallel::parallel_map,
 };
 
-/// A kind of model. Variants are ordered from simple to complex: of equally good candidates, the first one is
-/// chosen.
+/// A kind of model. Of equally good candidates, the first one is chosen: simple ones come first, and the mean
+/// of two learners, which varies less from sample to sample, before the trees alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Candidate {
     /// Days since the last order relative to the customer's usual days between orders.
@@ -32,10 +32,10 @@ pub(super) enum Candidate {
     BgNbd,
     /// Logistic regression on all columns and the prediction of the purchase model.
     Logistic,
-    /// Boosted trees on the same columns.
-    Boosted,
     /// The mean log-odds of logistic regression and boosted trees.
     Blend,
+    /// Boosted trees on the same columns.
+    Boosted,
 }
 
 impl Candidate {
@@ -46,8 +46,8 @@ impl Candidate {
         Self::Nbd,
         Self::BgNbd,
         Self::Logistic,
-        Self::Boosted,
         Self::Blend,
+        Self::Boosted,
     ];
 
     /// Returns the name in the model card.

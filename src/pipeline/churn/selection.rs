@@ -4,7 +4,7 @@
 //! horizon, or a part of it, had ended by then. The latest cut is held out of the selection if there are
 //! others, so its metrics are unbiased. Calibration, too, uses only data that was known at the cut: the slope
 //! comes from measured cuts whose horizon had ended, and the level from all training rows, or from the newest
-//! cut if that was better on all cuts of the selection.
+//! cut if that was better on all measured cuts, which is the only choice that the held-out cut takes part in.
 
 use std::sync::{Arc, OnceLock};
 
@@ -266,7 +266,7 @@ pub(super) fn select_model(
         let ended = measured.iter().filter(|measured| measured.cut.at + horizon <= until);
         calibration_slope(&ended.collect::<Vec<_>>(), place)
     };
-    let level_rows = level_rows(basis, place, slope_at);
+    let level_rows = level_rows(&measured, place, slope_at);
     let mut described = Vec::new();
     let mut held_out = None;
     for (at, cut) in measured.iter().enumerate() {
@@ -313,9 +313,13 @@ fn best_candidate(basis: &[MeasuredCut<'_>], is_able: impl Fn(usize) -> bool) ->
     (1..areas.len()).fold(0, |best, place| if areas[place] > areas[best] + MIN_GAIN { place } else { best })
 }
 
-/// Returns the rows to take the level from: the newest cut if that gives a lower log loss on each cut of
-/// `basis`, else all cuts, since the level of a single cut is seasonal.
-fn level_rows(basis: &[MeasuredCut<'_>], place: usize, slope_at: impl Fn(DateTime<Utc>) -> f64) -> LevelRows {
+/// Returns the rows to take the level from: the newest cut if that gives a lower log loss on each of the
+/// `measured` cuts, else all cuts, since the level of a single cut is seasonal.
+fn level_rows(
+    measured: &[MeasuredCut<'_>],
+    place: usize,
+    slope_at: impl Fn(DateTime<Utc>) -> f64,
+) -> LevelRows {
     let loss = |cut: &MeasuredCut<'_>, rows: LevelRows| {
         let probabilities = cut.probabilities(place, slope_at(cut.cut.at), rows)?;
         Some(figures("", &probabilities, &cut.churned).log_loss)
@@ -324,7 +328,11 @@ fn level_rows(basis: &[MeasuredCut<'_>], place: usize, slope_at: impl Fn(DateTim
         let losses = loss(cut, LevelRows::NewestCut).zip(loss(cut, LevelRows::AllCuts));
         losses.is_some_and(|(newest, all)| newest < all)
     };
-    if basis.len() > 1 && basis.iter().all(is_better) { LevelRows::NewestCut } else { LevelRows::AllCuts }
+    if measured.len() > 1 && measured.iter().all(is_better) {
+        LevelRows::NewestCut
+    } else {
+        LevelRows::AllCuts
+    }
 }
 
 /// Returns the calibration slope of the candidate at `place`, fitted by logistic regression on the cuts of

@@ -59,7 +59,9 @@ pub(super) fn current_sales(log: &PurchaseLog, time: u32, threads: usize) -> Vec
         }
     });
     let mut sums = empty();
-    all.iter().for_each(|some| add(&mut sums, some));
+    for some in all {
+        add(&mut sums, &some);
+    }
     from_units(&sums)
 }
 

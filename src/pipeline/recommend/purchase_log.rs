@@ -2,8 +2,8 @@
 //! takes 16 bytes.
 //!
 //! A purchase that was fully returned holds until its return. The log keeps such a purchase, and a return
-//! without a purchase, since the product is not new to the customer. Products are numbered in the order of their
-//! ids, so numbers do not depend on the partitioning of the staging.
+//! without a purchase, since the product is not new to the customer. Products are numbered in the order of
+//! their ids, so numbers do not depend on the partitioning of the staging.
 
 use std::collections::{BTreeSet, HashMap};
 

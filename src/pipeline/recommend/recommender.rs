@@ -53,8 +53,8 @@ pub(super) struct Recommender {
     pub(super) buyers: Vec<u32>,
     /// Current sales by product.
     current_sales: Vec<f64>,
-    /// Square roots of current sales relative to all buyers, by product. Constants shrink rare products toward
-    /// the middle.
+    /// Square roots of current sales relative to all buyers, by product. Constants shrink rare products
+    /// toward the middle.
     trends: Vec<f64>,
     /// Divisors of the votes by product: the votes of a product sum up to the fourth root of its total
     /// significance, which dampens strong evidence.
@@ -114,7 +114,9 @@ impl ProductSums {
         add(&mut self.repeats, &other.repeats);
         for (country, sales) in other.country_sales {
             let of_country = self.country_sales.entry(country).or_default();
-            sales.into_iter().for_each(|(product, sum)| *of_country.entry(product).or_default() += sum);
+            for (product, sum) in sales {
+                *of_country.entry(product).or_default() += sum;
+            }
         }
     }
 
@@ -153,7 +155,9 @@ impl Recommender {
         });
         let (baskets, all): (Vec<Baskets>, Vec<ProductSums>) = parts.into_iter().unzip();
         let (baskets, mut sums) = (Baskets::concat(baskets), ProductSums::new(products));
-        all.into_iter().for_each(|some| sums.merge(some));
+        for some in all {
+            sums.merge(some);
+        }
         let strength =
             |counts: PairCounts| if counts.both < MIN_CUSTOMERS { 0.0 } else { counts.significance() };
         let limits = NeighborLimits { most: MAX_NEIGHBORS, above: MIN_SIGNIFICANCE };
@@ -191,8 +195,8 @@ impl Recommender {
         &all[..all.len().min(LENGTH)]
     }
 
-    /// Returns products that are new to a customer who owns `owned`, best first. What the customer returned is
-    /// not new.
+    /// Returns products that are new to a customer who owns `owned`, best first. What the customer returned
+    /// is not new.
     pub(super) fn new_products(
         &self,
         customer: &CustomerPurchases<'_>,
@@ -206,7 +210,9 @@ impl Recommender {
             weight: decay(self.as_of - one.last, HALF_LIFE) / self.divisors[one.product as usize],
         });
         let mut new = votes.count(voters, customer.all_bought(self.as_of));
-        new.iter_mut().for_each(|voted| voted.score *= self.trends[voted.product as usize]);
+        for voted in &mut new {
+            voted.score *= self.trends[voted.product as usize];
+        }
         let best_first =
             |a: &VotedProduct, b: &VotedProduct| b.score.total_cmp(&a.score).then(a.product.cmp(&b.product));
         if new.len() > LENGTH {

@@ -128,7 +128,7 @@ pub(super) fn stage(
             settings.threads,
             round.min(batches - start),
             || Votes::new(log.products.len()),
-            |votes, at| {
+            |votes, at| -> Result<(RecordBatch, u64), RawError> {
                 let first = (start + at) * BATCH;
                 let lists: Vec<CustomerLists> = (first..log.len().min(first + BATCH))
                     .map(|at| lists(log.get(at), recommender, settings, votes))
@@ -136,7 +136,7 @@ pub(super) fn stage(
                 let with_history = lists.iter().filter(|lists| lists.with_history).count() as u64;
                 let ids =
                     StringArray::from_iter_values((first..first + lists.len()).map(|at| log.get(at).id));
-                Ok::<_, RawError>((batch(&schema, ids, &lists, log).map_err(failed)?, with_history))
+                Ok((batch(&schema, ids, &lists, log).map_err(failed)?, with_history))
             },
         );
         for made in made {

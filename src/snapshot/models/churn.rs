@@ -58,7 +58,7 @@ pub struct ChurnModel {
     #[schema(example = 0.94)]
     pub calibration_slope: f64,
     /// Cutoffs whose share of churn is the level of the probabilities: `all_cuts`, or `newest_cut`, the newest
-    /// one whose horizon has ended, if that was better on all cutoffs of the choice.
+    /// one whose horizon has ended, if that was better on all measured cutoffs.
     #[serde(default = "all_cuts")]
     #[schema(example = "all_cuts")]
     pub calibration_level: String,
