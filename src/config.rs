@@ -41,11 +41,14 @@ mod shown;
 mod tair;
 mod traces;
 mod units;
+mod value;
 mod views;
 
 pub use audiences::AudienceConfig;
 pub use build::BuildConfig;
-pub use churn::{ActionsByValue, ChurnActions, ChurnConfig, level};
+pub use churn::{
+    ActionsByValue, ChurnActions, ChurnConfig, CustomerShare, Language, LevelRule, TopLevels, level,
+};
 pub use feast::{FeastConfig, FeatureRef};
 pub use files::{ConfigFiles, ConfigText};
 pub use http::{HttpConfig, Origin, TlsConfig};
@@ -66,6 +69,7 @@ pub use shown::without_secrets;
 pub use tair::TairConfig;
 pub use traces::{LoadedTraceConfig, Sampler, TraceConfig};
 pub use units::{parse_bytes, parse_duration};
+pub use value::ValueConfig;
 pub use views::ViewsConfig;
 
 /// All settings.
@@ -94,6 +98,8 @@ pub struct Config {
     pub build: BuildConfig,
     /// `[churn]`: the `churn` view: horizon, risk levels and actions.
     pub churn: ChurnConfig,
+    /// `[value]`: the `value` view: customer lifetime value.
+    pub value: ValueConfig,
     /// `[audiences.NAME]`: named audiences. Each audience is a segment of every snapshot built from then on.
     pub audiences: BTreeMap<String, AudienceConfig>,
     /// `[feast]`: feature services and maximum ages for Feast clients.

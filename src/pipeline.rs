@@ -5,7 +5,7 @@
 //! module uses DataFusion. It does not depend on `serving`.
 //!
 //! ```text
-//! raw ──▶ staging ──▶ query (views) ──▶ churn, recommend ──▶ segments, audiences ──▶ parts ──▶ manifest
+//! raw ──▶ staging ──▶ query (views) ──▶ churn, value, recommend ──▶ segments, audiences ──▶ parts ──▶ manifest
 //! ```
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -23,8 +23,10 @@ mod encode;
 mod error;
 mod exclude_patterns;
 mod features;
+mod id_hash;
 pub mod inspect;
 mod is_product;
+mod learning;
 mod memberships;
 mod open_files;
 mod parallel;
@@ -32,6 +34,7 @@ mod parquet_files;
 mod parts;
 mod past;
 mod personal_columns;
+mod purchase_card;
 mod purchases;
 mod query;
 pub mod raw;
@@ -42,6 +45,7 @@ mod segments;
 mod staged_table;
 mod staging;
 mod subject;
+mod value;
 mod view_files;
 
 use build::{Build, Lakes};

@@ -20,7 +20,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -73,7 +73,7 @@ pub use manifest::{
     StatisticsFile, TableCounts, Warning, hex,
 };
 pub use raw_listing::{ListedFile, pending, raw_files};
-pub use retention::{Pruned, list, prune, remove, remove_unused};
+pub use retention::{Pruned, ids, list, prune, remove, remove_unused};
 pub use rewrite::{rewrite, without_erased};
 pub use segment_tally::SegmentTally;
 pub use statistics::{Statistics, ViewStatistics, write_statistics};
@@ -111,6 +111,13 @@ impl SnapshotId {
     #[must_use]
     pub fn new(as_of: DateTime<Utc>, random: u32) -> Self {
         Self(format!("{}-{random:08x}", as_of.format("%Y%m%dT%H%M%SZ")))
+    }
+
+    /// Returns the as-of time, to the second.
+    #[must_use]
+    pub fn as_of(&self) -> Option<DateTime<Utc>> {
+        let (at, _) = self.0.split_once('-')?;
+        Some(NaiveDateTime::parse_from_str(at, "%Y%m%dT%H%M%SZ").ok()?.and_utc())
     }
 
     /// Generates the id of a build at `as_of`.

@@ -82,7 +82,7 @@ pub enum ViewFileError {
 pub const TABLES: [&str; 5] = ["transactions", "orders", "returns", "customers", "interactions"];
 
 /// Views that models compute instead of SQL.
-const MODELS: [&str; 2] = ["churn", "recommendations"];
+const MODELS: [&str; 3] = ["churn", "value", "recommendations"];
 
 /// Checks whether a model computes the view `name`.
 #[must_use]

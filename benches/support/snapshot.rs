@@ -155,9 +155,17 @@ impl Values {
             Self::Whole(_) => DataType::Int64,
             Self::Money(_) => MONEY,
             Self::Reasons => {
-                let fields = ["feature", "value", "direction", "text"];
-                let fields: Fields =
-                    fields.map(|name| Field::new(name, DataType::Utf8, true)).to_vec().into();
+                let decimal = |precision| DataType::Decimal128(precision, 4);
+                let fields: Fields = [
+                    ("theme", DataType::Utf8),
+                    ("direction", DataType::Utf8),
+                    ("effect", decimal(9)),
+                    ("share", decimal(5)),
+                    ("text", DataType::Utf8),
+                ]
+                .map(|(name, data_type)| Field::new(name, data_type, true))
+                .to_vec()
+                .into();
                 DataType::List(Arc::new(Field::new("item", DataType::Struct(fields), true)))
             }
         }
@@ -186,7 +194,7 @@ impl Values {
             Self::Whole(of) => of(customer).to_string(),
             Self::Money(of) => format!("{}.{:04}", of(customer) / 10_000, of(customer) % 10_000),
             Self::Reasons => {
-                r#"[{"feature":"rfm.recency_days","value":"40","direction":"raises","text":"40 days"}]"#
+                r#"[{"theme":"recency","direction":"raises","effect":0.4,"share":1,"text":"40 days"}]"#
                     .to_owned()
             }
         }

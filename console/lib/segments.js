@@ -61,10 +61,11 @@ export const riskName = (risk) => tOr(`risk.${risk}`, risk);
 export const actionName = (action) => tOr(`action.${action}`, action?.replaceAll("_", " "));
 
 /**
- * Returns a reason of the churn model in words: the API's own in English, a template elsewhere. That a reason
- * raises or lowers the risk is left out, because a sign says so.
+ * Returns a reason of the churn model in words: the API's own, or the name of the theme if the reader's language
+ * has one and the text is in another. That a reason raises or lowers the risk is left out, because a sign says
+ * so.
  */
-export function reasonText({ feature, value, text }) {
-    const own = text.replace(/: this (raises|lowers) the risk$/, "");
-    return /^-?[\d.]+$/.test(value) ? tOr(`reason.${feature}`, own, { value }) : own;
+export function reasonText({ theme, text }) {
+    const own = text.replace(/: this (raises|lowers) the risk$|：风险(升高|降低)$/, "");
+    return /\p{Script=Han}/u.test(own) ? own : tOr(`theme.${theme}`, own);
 }

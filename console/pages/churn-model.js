@@ -5,6 +5,7 @@ import { useApi } from "../lib/api.js";
 import * as format from "../lib/format.js";
 import { t, tOr } from "../lib/i18n.js";
 import { useQuery } from "../lib/router.js";
+import { riskName } from "../lib/segments.js";
 import { BarList } from "../parts/bars.js";
 import { CalibrationChart, ColumnChart, DotChart } from "../parts/charts.js";
 import { Figure, Panel, Select, Skeleton } from "../parts/panel.js";
@@ -21,6 +22,12 @@ export function ChurnModel() {
             ${({ card }) => html`<${Summary} card=${card} />`}<//>
         ${state.loading && html`<div class="wide"><${Skeleton} height=${960} /></div>`}
         ${isMeasured && html`<${Measurements} state=${state} />`}
+        ${
+            state.data?.card.risk_levels.length > 0 &&
+            html`<${Panel} title=${t("model.levels")} note=${t("model.levels_note")} state=${state} docs=${DOCS}
+                wide>
+                ${({ card }) => html`<${Levels} levels=${card.risk_levels} />`}<//>`
+        }
         <${Panel} title=${t("model.value")} note=${t("model.value_note")} state=${state} docs=${DOCS}
             height=${100}>
             ${({ card }) => html`<${ExpectedValue} model=${card.expected_value} />`}<//>
@@ -147,6 +154,26 @@ function Measures({ cut, chosen }) {
         rowKey=${({ name }) => name} />`;
 }
 
+function Levels({ levels }) {
+    const column = (name, title, cell) => ({ name, title, number: true, cell });
+    const columns = [
+        { name: "level", title: t("model.level"), head: true, cell: ({ level }) => riskName(level) },
+        column("customers", t("model.customers"), ({ customers }) => format.count(customers)),
+        column("predicted", t("model.predicted"), ({ predicted }) => format.percent(predicted)),
+        column("then", t("model.customers_then"), ({ observed }) =>
+            observed ? format.count(observed.customers) : format.NONE,
+        ),
+        column("predicted_then", t("model.predicted_then"), ({ observed }) =>
+            observed?.customers > 0 ? format.percent(observed.predicted) : format.NONE,
+        ),
+        column("churned", t("model.churned_then"), ({ observed }) =>
+            observed?.customers > 0 ? format.percent(observed.churned) : format.NONE,
+        ),
+    ];
+    return html`<${Table} label=${t("model.levels")} columns=${columns} rows=${levels}
+        rowKey=${({ level }) => level} />`;
+}
+
 function ExpectedValue({ model }) {
     const columns = [
         {
@@ -185,10 +212,12 @@ function Training({ card }) {
         [t("model.slope"), format.fixed(card.calibration_slope, 3)],
         [
             t("model.thresholds"),
-            t("model.thresholds_text", {
-                high: format.percent(card.thresholds.high, 0),
-                medium: format.percent(card.thresholds.medium, 0),
-            }),
+            card.level_rule === "top"
+                ? t("model.top_text")
+                : t("model.thresholds_text", {
+                      high: format.percent(card.thresholds.high, 0),
+                      medium: format.percent(card.thresholds.medium, 0),
+                  }),
         ],
         [t("model.sampling"), card.sampling],
         [t("model.degenerate"), card.purchases?.degenerate.join("; ")],

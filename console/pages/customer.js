@@ -15,7 +15,7 @@ import { Purchases } from "../parts/purchases.js";
 import { Table } from "../parts/table.js";
 
 /** Views that have a panel of their own here; other views are listed below them. */
-const KNOWN_VIEWS = ["profile", "rfm", "behavior", "churn", "recommendations", "segments"];
+const KNOWN_VIEWS = ["profile", "rfm", "behavior", "churn", "value", "recommendations", "segments"];
 const PATH = "/v1/customers";
 const RFM_SCORES = ["r", "f", "m"];
 
@@ -60,6 +60,7 @@ function Customer({ id }) {
         <${Panel} title=${id} state=${state} docs="customers/get_customer" height=${[162, 52]} wide>
             ${() => html`<${Summary} views=${views} />`}<//>
         <${Risk} state=${state} />
+        <${Worth} state=${state} />
         <${View} name="profile" state=${state} />
         <${Spending} path=${path} />
         <${Path} path=${path} />
@@ -111,6 +112,30 @@ function Risk({ state }) {
                 <dt>${t("churn.action")}</dt><dd><b>${actionName(churn.action)}</b></dd>
             </dl>`
                 : html`<${Empty} title=${t("customer.no_risk")} />`}<//>`;
+}
+
+/** What the customer has spent, and what is expected of the next year. Earlier snapshots do not tell. */
+function Worth({ state }) {
+    const model = useApi({ path: "/v1/models/value" });
+    if (model.error) return null;
+    const card = model.data?.card;
+    return html`<${Panel} title=${t("customer.value")} note=${t("customer.value_note")} state=${state}
+        docs="customers/get_customer" height=${[200, 190]}>
+        ${({ views: { value } }) =>
+            value
+                ? html`<dl class="facts-list">
+                <dt>${t("value.historic")}</dt><dd>${format.money(value.historic_clv)}</dd>
+                <dt>${t("value.predicted")}</dt><dd>${format.money(value.predicted_clv)}</dd>
+                <dt>${t("value.total")}</dt><dd><b>${format.money(value.total_clv)}</b></dd>
+                <dt>${t("value.orders")}</dt><dd>${format.fixed(value.predicted_number_of_orders, 1)}</dd>
+                <dt>${t("value.order_value")}</dt><dd>${format.money(value.average_order_value)}</dd>
+                <dt>${t("value.next_order")}</dt><dd>${
+                    value.expected_date_of_next_order
+                        ? format.day(value.expected_date_of_next_order)
+                        : t("value.no_next_order")
+                }</dd>
+            </dl>${card && !card.trusted && html`<p class="note">${t("value.not_trusted")}</p>`}`
+                : html`<${Empty} title=${t("customer.no_value")} />`}<//>`;
 }
 
 /** All features of a view. */

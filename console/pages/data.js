@@ -3,7 +3,7 @@
 import { html } from "../vendor/preact.js";
 import { useApi } from "../lib/api.js";
 import * as format from "../lib/format.js";
-import { t } from "../lib/i18n.js";
+import { t, tOr } from "../lib/i18n.js";
 import { href, useQuery } from "../lib/router.js";
 import { BarList } from "../parts/bars.js";
 import { FeatureTable } from "../parts/features.js";
@@ -44,6 +44,7 @@ function Views() {
 
 function ModelCards() {
     const churn = useApi({ path: "/v1/models/churn" });
+    const value = useApi({ path: "/v1/models/value" });
     const next = useApi({ path: "/v1/models/recommendations" });
     return html`<div class="grid">
         <${Panel} title=${t("data.churn_model")} state=${churn} docs="catalog/get_model" height=${160}>
@@ -56,6 +57,21 @@ function ModelCards() {
                     [t("model.doubts"), [...card.reasons, ...card.caveats].join("; ") || format.NONE],
                 ]} /><p class="note"><a
                     href=${href(["churn"], { tab: "model" })}>${t("data.whole_card")}</a></p>`}<//>
+        ${
+            !value.error &&
+            html`<${Panel} title=${t("data.value_model")} state=${value} docs="catalog/get_model" height=${160}>
+            ${({ card }) =>
+                html`<${Facts} facts=${[
+                    [t("data.chosen"), card.chosen],
+                    [t("data.horizon"), t("days", days(card.horizon_days))],
+                    [t("data.measured_days"), t("days", days(card.measured_days))],
+                    [t("model.rows"), format.count(card.training_rows)],
+                    [t("data.trusted"), t(card.trusted ? "yes" : "no")],
+                    [t("model.doubts"), [...card.reasons, ...card.caveats].join("; ") || format.NONE],
+                ]} />`}<//>
+            <${Panel} title=${t("data.measured_value")} state=${value} docs="catalog/get_model" height=${160}>
+            ${({ card }) => html`<${MeasuredValue} card=${card} />`}<//>`
+        }
         <${Panel} title=${t("data.next_model")} state=${next} docs="catalog/get_model" height=${160}>
             ${({ card }) =>
                 html`<${Facts} facts=${[
@@ -81,6 +97,40 @@ function Facts({ facts }) {
     return html`<dl class="facts-list">${facts
         .filter(([, value]) => value !== null && value !== undefined && value !== "")
         .map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
+}
+
+/** Accuracy of the candidates for the customer value on the latest cutoff. */
+function MeasuredValue({ card }) {
+    const cut = card.cuts.at(-1);
+    if (!cut) return html`<p>${t("data.not_measured")}</p>`;
+    const figure = (name, title, formatted = (value) => format.fixed(value, 3)) => ({
+        name,
+        title,
+        number: true,
+        cell: (row) => formatted(row[name]),
+    });
+    const columns = [
+        {
+            name: "name",
+            title: t("model.candidate"),
+            head: true,
+            cell: ({ name }) => html`<span class=${name === card.chosen ? "good" : ""}>${tOr(
+                `candidate.${name}`,
+                name,
+            )}</span>`,
+        },
+        figure("mean_absolute_error", t("data.mean_error"), format.money),
+        figure("bias", t("data.bias"), (value) => format.percent(value, 1)),
+        figure("explained_deviance", t("data.explained")),
+        figure("rank_correlation", t("data.rank_correlation")),
+        figure("top_decile_share", t("data.top_decile"), (value) => format.percent(value, 0)),
+    ];
+    return html`<p class="note">${t("data.measured_value_note", {
+        day: format.day(cut.at),
+        days: format.count(cut.horizon_days),
+        customers: format.count(cut.customers),
+    })}</p><${Table} label=${t("data.measured_value")} columns=${columns} rows=${cut.candidates}
+        rowKey=${({ name }) => name} />`;
 }
 
 function Measured({ measured, list }) {

@@ -43,7 +43,11 @@ export function Reasons({ reasons }) {
     return html`<ul class="reasons">${reasons.map(
         (reason) => html`<li class=${reason.direction}>
         <span>${reasonText(reason)}<span
-            class="hidden"> (${t(`reason.${reason.direction}`)})</span></span></li>`,
+            class="hidden"> (${t(`reason.${reason.direction}`)})</span>${
+            reason.share > 0 &&
+            html` <span class="muted" title=${t("reason.share", { share: format.percent(reason.share, 0) })}
+                >${format.percent(reason.share, 0)}</span>`
+        }</span></li>`,
     )}</ul>`;
 }
 

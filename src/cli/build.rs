@@ -153,6 +153,7 @@ async fn build_and_publish(
     let mut config = setup.config.clone();
     config.build.verify_raw |= args.verify_raw;
     if args.retrain {
+        config.churn.retrain = Duration::ZERO;
         config.recommendations.retrain = Duration::ZERO;
     }
     let built = build(setup, &config, args.as_of).await?;

@@ -243,6 +243,7 @@ serving at {url}; try in another terminal:
   segments                      curl -s {url}/v1/segments
   the best customers            curl -s '{url}/v1/segments/champions/customers?limit=5&views=rfm'
   customers at risk             curl -s '{url}/v1/churn?risk=high&limit=5&views=churn'
+  what a customer is worth      curl -s '{url}/v1/customers/{id}?views=value'
   recommendations               curl -s {url}/v1/customers/{id}/recommendations
   views and features            curl -s {url}/v1/views
   snapshot manifest             curl -s {url}/v1/snapshots/{snapshot}

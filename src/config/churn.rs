@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
+mod levels;
+
+pub use levels::{CustomerShare, LevelRule, TopLevels};
+
 /// The `[churn]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "UncheckedChurnConfig")]
@@ -16,6 +20,11 @@ pub struct ChurnConfig {
     ///
     /// Default: `"90d"`.
     pub horizon: Duration,
+    /// Rule of the risk levels: `"thresholds"` compares the churn probability with `high` and `medium`; `"top"`
+    /// takes the most urgent customers by value at risk, as many as `[churn.top]` says.
+    ///
+    /// Default: `"thresholds"`.
+    pub levels: LevelRule,
     /// Churn probability from which the risk level is high.
     ///
     /// Default: `0.6`. Unit: probability, above `medium` and below 1.
@@ -24,6 +33,32 @@ pub struct ChurnConfig {
     ///
     /// Default: `0.3`. Unit: probability, above 0 and below `high`.
     pub medium: f64,
+    /// `[churn.top]`: numbers of customers of the levels, for `levels = "top"`.
+    pub top: TopLevels,
+    /// Whether the model must agree with common sense: given everything else, more time since the last order
+    /// never lowers the probability, and more orders or more spending never raise it.
+    ///
+    /// Default: `true`.
+    pub monotone: bool,
+    /// Language of the reasons: `"en"` or `"zh"`.
+    ///
+    /// Default: `"en"`.
+    pub language: Language,
+    /// Views and features of your own that the model reads, such as `loyalty` or `loyalty.points`. The
+    /// built-in views are always read.
+    ///
+    /// Default: all numeric and boolean features of your own SQL views.
+    pub inputs: Option<Vec<String>>,
+    /// Views and features of your own that the model does not read; wins over `inputs`.
+    ///
+    /// Default: `[]`.
+    pub exclude: Vec<String>,
+    /// Time for which builds score with the model of the current snapshot instead of training anew. It counts
+    /// from as-of time to as-of time. `0d` trains in every build. A build with other settings or other code of
+    /// Larder trains anew, and so do `larder build --retrain` and the first build after an erasure.
+    ///
+    /// Default: `"0d"`. Example: `"7d"`.
+    pub retrain: Duration,
     /// Largest number of cutoffs: past as-of times of the last year to train and validate on. One younger
     /// cutoff, of which half the horizon has passed, is added.
     ///
@@ -45,8 +80,16 @@ struct UncheckedChurnConfig {
     enabled: bool,
     #[serde(deserialize_with = "days")]
     horizon: Duration,
+    levels: LevelRule,
     high: f64,
     medium: f64,
+    top: TopLevels,
+    monotone: bool,
+    language: Language,
+    inputs: Option<Vec<String>>,
+    exclude: Vec<String>,
+    #[serde(deserialize_with = "super::units::duration")]
+    retrain: Duration,
     cuts: usize,
     training_rows: u64,
     actions: ChurnActions,
@@ -103,8 +146,15 @@ impl Default for UncheckedChurnConfig {
         Self {
             enabled: true,
             horizon: Duration::from_hours(90 * 24),
+            levels: LevelRule::Thresholds,
             high: 0.6,
             medium: 0.3,
+            top: TopLevels::default(),
+            monotone: true,
+            language: Language::En,
+            inputs: None,
+            exclude: Vec::new(),
+            retrain: Duration::ZERO,
             cuts: 12,
             training_rows: 100_000,
             actions: ChurnActions::default(),
@@ -114,9 +164,30 @@ impl Default for UncheckedChurnConfig {
 
 impl Default for ChurnConfig {
     fn default() -> Self {
-        let UncheckedChurnConfig { enabled, horizon, high, medium, cuts, training_rows, actions } =
-            UncheckedChurnConfig::default();
-        Self { enabled, horizon, high, medium, cuts, training_rows, actions }
+        UncheckedChurnConfig::default().into_checked()
+    }
+}
+
+impl UncheckedChurnConfig {
+    fn into_checked(self) -> ChurnConfig {
+        let Self { enabled, horizon, levels, high, medium, top, monotone, language, .. } = self;
+        let Self { inputs, exclude, retrain, cuts, training_rows, actions, .. } = self;
+        ChurnConfig {
+            enabled,
+            horizon,
+            levels,
+            high,
+            medium,
+            top,
+            monotone,
+            language,
+            inputs,
+            exclude,
+            retrain,
+            cuts,
+            training_rows,
+            actions,
+        }
     }
 }
 
@@ -124,7 +195,7 @@ impl TryFrom<UncheckedChurnConfig> for ChurnConfig {
     type Error = String;
 
     fn try_from(unchecked: UncheckedChurnConfig) -> Result<Self, String> {
-        let UncheckedChurnConfig { enabled, horizon, high, medium, cuts, training_rows, actions } = unchecked;
+        let UncheckedChurnConfig { high, medium, cuts, training_rows, .. } = unchecked;
         if !(0.0 < medium && medium < high && high < 1.0) {
             return Err(format!(
                 "0 < medium < high < 1 must hold, but medium is {medium} and high is {high}"
@@ -136,8 +207,19 @@ impl TryFrom<UncheckedChurnConfig> for ChurnConfig {
         if training_rows < 1_000 {
             return Err(format!("training_rows must be at least 1000, not {training_rows}"));
         }
-        Ok(Self { enabled, horizon, high, medium, cuts, training_rows, actions })
+        Ok(unchecked.into_checked())
     }
+}
+
+/// Language of generated sentences.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// English.
+    #[default]
+    En,
+    /// Chinese.
+    Zh,
 }
 
 impl ChurnConfig {
@@ -147,10 +229,19 @@ impl ChurnConfig {
         u32::try_from(self.horizon.as_secs() / 86_400).unwrap_or(u32::MAX)
     }
 
-    /// Returns the risk level of a churn probability: `high`, `medium` or `low`.
+    /// Returns the level of a churn probability by the thresholds: `high`, `medium` or `low`.
     #[must_use]
-    pub fn risk(&self, probability: f64) -> &'static str {
+    pub fn level_by_threshold(&self, probability: f64) -> &'static str {
         level(probability, self.high, self.medium)
+    }
+
+    /// Returns whether the model may read the `feature` of the user's own `view`.
+    #[must_use]
+    pub fn reads(&self, view: &str, feature: &str) -> bool {
+        let names = |name: &String| {
+            name == view || name.split_once('.').is_some_and(|(of, column)| of == view && column == feature)
+        };
+        self.inputs.as_ref().is_none_or(|inputs| inputs.iter().any(names)) && !self.exclude.iter().any(names)
     }
 
     /// Returns the recommended action at a level of `risk` and a level of `value`.
@@ -206,7 +297,10 @@ mod tests {
         )
         .expect("valid");
         assert_eq!((config.horizon_days(), config.cuts), (30, 12));
-        assert_eq!([0.8, 0.79, 0.3, 0.29].map(|p| config.risk(p)), ["high", "medium", "medium", "low"]);
+        assert_eq!(
+            [0.8, 0.79, 0.3, 0.29].map(|p| config.level_by_threshold(p)),
+            ["high", "medium", "medium", "low"]
+        );
         assert_eq!((config.action("low", "low"), config.action("high", "high")), ("c", "call"));
         assert_eq!((config.action("medium", "low"), config.action("low", "medium")), ("newsletter", "b"));
     }
@@ -221,10 +315,28 @@ mod tests {
             ("training_rows = 5", "training_rows"),
             ("horizon = \"36h\"", "whole days"),
             ("horizon = \"0d\"", "whole days"),
+            ("levels = \"best\"", "thresholds"),
+            ("language = \"de\"", "zh"),
+            ("[top]\nhigh = \"101%\"", "101%"),
+            ("[top]\nmedium = \"some\"", "some"),
             ("[actions.urgent]\nhigh = \"x\"", "urgent"),
         ] {
             let error = toml::from_str::<ChurnConfig>(text).expect_err(text).to_string();
             assert!(error.contains(word), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn own_inputs_are_chosen_by_view_and_by_feature() {
+        let reads = |text: &str| {
+            let config: ChurnConfig = toml::from_str(text).expect("valid");
+            [("loyalty", "points"), ("loyalty", "tier"), ("visits", "count")]
+                .map(|(view, feature)| config.reads(view, feature))
+        };
+        assert_eq!(reads(""), [true, true, true]);
+        assert_eq!(reads("inputs = [\"loyalty.points\", \"visits\"]"), [true, false, true]);
+        assert_eq!(reads("exclude = [\"loyalty\"]"), [false, false, true]);
+        assert_eq!(reads("inputs = [\"loyalty\"]\nexclude = [\"loyalty.tier\"]"), [true, false, false]);
+        assert_eq!(reads("inputs = []"), [false, false, false]);
     }
 }

@@ -88,6 +88,7 @@ pub const VARIABLES: &[Variable] = &[
     Typed("churn.medium"),
     Typed("churn.cuts"),
     Typed("churn.training_rows"),
+    Typed("value.enabled"),
     Typed("privacy.min_count"),
     Text("metrics.pushgateway"),
     Text("log.format"),

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Sections whose values are shown.
-const PUBLIC: [&str; 11] = [
+const PUBLIC: [&str; 12] = [
     "http",
     "serving",
     "raw",
@@ -22,6 +22,7 @@ const PUBLIC: [&str; 11] = [
     "recommendations",
     "build",
     "churn",
+    "value",
     "audiences",
     "feast",
     "log",

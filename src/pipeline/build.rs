@@ -34,6 +34,7 @@ use super::{
         lines::{self, ReadInput, ReadPurpose},
         read_outcome::ReadOutcome,
     },
+    value,
 };
 use crate::{
     config::Config,
@@ -60,8 +61,9 @@ pub(super) use setup::scratch;
 /// Returns the definitions of the views that are not SQL: those of models, and the segments of customers.
 fn models(config: &Config) -> Vec<ViewDefinition> {
     let churn = config.churn.enabled.then(churn::definition);
+    let value = config.value.enabled.then(value::definition);
     let recommendations = config.recommendations.enabled.then(recommend::definition);
-    churn.into_iter().chain(recommendations).chain([memberships::definition()]).collect()
+    churn.into_iter().chain(value).chain(recommendations).chain([memberships::definition()]).collect()
 }
 
 /// Result of a build.
@@ -173,7 +175,11 @@ impl<'a> Build<'a> {
             order,
             personal,
             audiences,
-            previous: retrain::previous(lakes.snapshots, &[config.recommendations.retrain]).await,
+            previous: retrain::previous(
+                lakes.snapshots,
+                &[config.churn.retrain, config.recommendations.retrain],
+            )
+            .await,
             partitions,
             sessions,
             threads,
@@ -202,6 +208,14 @@ impl<'a> Build<'a> {
         } else {
             ChurnStage::default()
         };
+        let value = if self.config.value.enabled {
+            let mut value = self.value(as_of, &tables.files).await?;
+            tables.warnings.append(&mut value.warnings);
+            clock.lap("model value", Some(value.files.rows()));
+            Some(value)
+        } else {
+            None
+        };
         let recommended = if self.config.recommendations.enabled {
             let (recommended, warning) = self.recommend(as_of, &tables.files).await?;
             tables.warnings.extend(warning);
@@ -215,9 +229,17 @@ impl<'a> Build<'a> {
         warnings.append(&mut tables.warnings);
         warnings.extend(churn.warnings);
         let mut models = Models::default();
+        let mut churn_model = None;
         let mut served = views.served();
         if let Some(model) = churn.model {
+            churn_model = model.model_file(&self.config.churn);
             models.churn = Some(model.card);
+            let mut definition = model.definition;
+            self.personal.mark_model(&mut definition);
+            served.push(ServedView { definition, files: model.files });
+        }
+        if let Some(model) = value {
+            models.value = Some(model.card);
             let mut definition = model.definition;
             self.personal.mark_model(&mut definition);
             served.push(ServedView { definition, files: model.files });
@@ -235,6 +257,7 @@ impl<'a> Build<'a> {
             views: served,
             plans,
             models,
+            churn_model,
             recommended,
             tables,
             warnings,
@@ -359,13 +382,26 @@ impl<'a> Build<'a> {
         let schemas = served
             .filter_map(|(at, view)| Some((view.name.as_str(), views.files.get(&at)?.schema.as_ref())))
             .collect();
-        let known = churn::ChurnContext { session, as_of, schemas, past: &past };
+        let lake = self.lakes.snapshots;
+        let (previous, raw) = (self.previous.as_ref(), &self.config.raw);
+        let known = churn::ChurnContext { lake, session, as_of, schemas, past: &past, previous, raw };
         let mut warnings = Vec::new();
         let model = Box::pin(churn::build(&known, &self.config.churn, &mut warnings)).await?;
         if let Some(model) = &model {
             session.register(churn::VIEW, StagedTable::of_view(&model.files))?;
         }
         Ok(ChurnStage { model, warnings })
+    }
+
+    /// Computes the view of the customer value from the staged `tables`.
+    async fn value(
+        &self,
+        as_of: DateTime<Utc>,
+        tables: &BTreeMap<&'static str, Vec<StagedFile>>,
+    ) -> Result<value::ValueOutput, BuildError> {
+        self.progress.enter("model value", 0);
+        let job = value::ValueJob::new(tables, as_of, self.threads, self.scratch.path());
+        Ok(tokio::task::spawn_blocking(move || job.run()).await??)
     }
 
     /// Computes the view of recommendations from the staged `tables`. Returns a warning if a customer

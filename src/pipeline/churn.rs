@@ -9,49 +9,58 @@
 //! All computations run in the order of customer ids, so the same input gives the same probabilities on any
 //! number of threads. With too little data, a rule replaces the model and the card says so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arrow::datatypes::Schema;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{BuildError, past::Past, query::Session, view_files::ViewFiles};
+use super::{
+    BuildError, ViewError, past::Past, purchase_card::purchase_models, query::Session, view_files::ViewFiles,
+};
 use crate::{
-    config::ChurnConfig,
+    config::{ChurnConfig, RawConfig},
+    feature::near,
+    lake::Lake,
+    pipeline::learning::metrics::rounded,
     snapshot::{
-        Warning,
-        models::{ChurnModel, RiskThresholds},
+        Manifest, Warning,
+        models::{ChurnModel, RiskThresholds, Training},
         rfc3339,
     },
     views::ViewDefinition,
 };
 
-mod bfgs;
-mod boosted_trees;
 mod candidates;
 mod card;
 mod expected_value;
 mod features;
-mod gamma_gamma;
 mod horizon;
-mod logistic;
-mod metrics;
+mod inputs;
+mod kept_model;
+mod levels;
 mod product_demand;
-mod purchase_model;
 mod reasons;
+mod row_scorer;
 mod scoring;
+mod screening;
+mod seen;
 mod selection;
-mod special_functions;
 mod too_little_data;
 mod training_cuts;
 mod view_rows;
 
 use card::Findings;
-use expected_value::CutWithSpending;
+use expected_value::{CutWithSpending, ExpectedValues};
 use features::{FeatureQuery, FeatureSource, sources};
-use metrics::rounded;
+use inputs::Inputs;
+pub(super) use kept_model::FILE as MODEL_FILE;
+use kept_model::KeptModel;
 use product_demand::DemandWindow;
 use scoring::{Scored, Scoring};
-use selection::{LabeledCut, MIN_CLASS_SIZE, SelectedModel, select_model};
+use selection::{LabeledCut, LevelRows, MIN_CLASS_SIZE, SelectedModel, select_model};
 use training_cuts::{CustomerSample, CutReader, OrderingCustomers, cut_times, most_retained};
 pub(super) use view_rows::{VIEW, definition};
 
@@ -60,15 +69,31 @@ pub(super) struct ChurnOutput {
     pub(super) definition: ViewDefinition,
     pub(super) files: ViewFiles,
     pub(super) card: ChurnModel,
+    /// The model, unless a rule was used.
+    kept: Option<KeptModel>,
+}
+
+impl ChurnOutput {
+    /// Returns the content of the file with the model, if later builds may use it.
+    pub(super) fn model_file(&self, config: &ChurnConfig) -> Option<Vec<u8>> {
+        let kept = self.kept.as_ref().filter(|_| !config.retrain.is_zero())?;
+        serde_json::to_vec(kept).ok()
+    }
 }
 
 /// The views of a build at `as_of`, and access to earlier as-of times.
 pub(super) struct ChurnContext<'a> {
+    /// Lake with earlier snapshots.
+    pub(super) lake: &'a Lake,
     pub(super) session: &'a Session,
     pub(super) as_of: DateTime<Utc>,
     /// Schemas of the views by name.
     pub(super) schemas: BTreeMap<&'a str, &'a Schema>,
     pub(super) past: &'a Past<'a>,
+    /// Manifest of the current snapshot, if its models may be used.
+    pub(super) previous: Option<&'a Manifest>,
+    /// Settings of the raw files.
+    pub(super) raw: &'a RawConfig,
 }
 
 impl ChurnContext<'_> {
@@ -88,15 +113,33 @@ impl ChurnContext<'_> {
         definition.and_then(|view| view.columns.get(column)).is_some_and(|note| note.personal)
     }
 
+    /// Checks that `inputs` and `exclude` name views or features.
+    fn check_names(&self, config: &ChurnConfig) -> Result<(), ViewError> {
+        let mut known: BTreeSet<String> = self.schemas.keys().map(|view| (*view).to_owned()).collect();
+        for (view, schema) in &self.schemas {
+            known.extend(schema.fields().iter().map(|field| format!("{view}.{}", field.name())));
+        }
+        let inputs = config.inputs.iter().flatten().map(|name| ("inputs", name));
+        for (setting, name) in inputs.chain(config.exclude.iter().map(|name| ("exclude", name))) {
+            if !known.contains(name) {
+                let near = near::hint(name, known.iter().map(String::as_str));
+                return Err(ViewError::UnknownInput { setting, name: name.clone(), near });
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the features to read, and the names of those that exist in views with a past.
-    fn sources(&self) -> (Vec<FeatureSource>, BTreeSet<String>) {
+    fn sources(&self, config: &ChurnConfig) -> (Vec<FeatureSource>, BTreeSet<String>) {
         let with_past: BTreeSet<&str> = self.past.timed().iter().map(|view| view.name.as_str()).collect();
         let schemas = self
             .schemas
             .iter()
             .filter(|(view, _)| with_past.contains(*view))
             .map(|(view, schema)| (*view, *schema));
-        let sources = sources(schemas, |view, column| self.is_personal(view, column));
+        let is_input =
+            |view: &str, column: &str| config.reads(view, column) && !self.is_personal(view, column);
+        let sources = sources(schemas, is_input);
         let is_available = |source: &&FeatureSource| {
             with_past.contains(source.view.as_str())
                 && self.has_column(&source.view, &source.column)
@@ -115,7 +158,7 @@ struct TrainingCuts {
     /// Cuts whose horizon has ended.
     whole: Vec<CutWithSpending>,
     /// More recent cuts, for which only a part of the horizon has ended.
-    recent: Vec<LabeledCut>,
+    recent: Vec<Arc<LabeledCut>>,
     /// Why there is too little data for a model, if so. The cuts are not read then.
     too_little: Option<String>,
 }
@@ -137,39 +180,102 @@ pub(super) async fn build(
         ));
         return Ok(None);
     }
+    context.check_names(config)?;
+    let (sources, available) = context.sources(config);
+    let training = kept_model::training(context, config);
+    let mut built = match kept_model::read(context, config, &training, &available).await {
+        Some((kept, card)) => score_with(context, config, &available, kept, card).await?,
+        None => train(context, config, sources, &available, training).await?,
+    };
+    for reason in &built.card.reasons {
+        let warning = format!("churn: {reason}; the probabilities are not to be trusted");
+        warnings.push(Warning::new("churn", warning));
+    }
+    built.card.seen = seen::compare(context.lake, context.session, context.as_of, warnings).await?;
+    Ok(Some(built))
+}
+
+/// Stages the view with the model of an earlier build, whose card is `card`.
+async fn score_with(
+    context: &ChurnContext<'_>,
+    config: &ChurnConfig,
+    available: &BTreeSet<String>,
+    kept: KeptModel,
+    card: ChurnModel,
+) -> Result<ChurnOutput, BuildError> {
+    let horizon = TimeDelta::days(config.horizon_days().into());
+    let query = FeatureQuery { sources: &kept.sources, available, one_in: 1, with_demand: true };
+    let window = DemandWindow { at: context.as_of, horizon, share: kept.sample_share };
+    let table = query.read(context.session, window).await?;
+    let scoring = Scoring {
+        config,
+        table: &table,
+        sources: &kept.sources,
+        model: Some(&kept.model),
+        values: Some(&kept.values),
+        held_out: None,
+        cuts: &[],
+        scratch: context.past.scratch,
+        threads: context.past.staged.threads,
+    };
+    let scored = scoring.run().await?;
+    let files = scored.files.clone();
+    Ok(ChurnOutput {
+        definition: definition(),
+        files,
+        card: kept_model::card(card, scored),
+        kept: Some(kept),
+    })
+}
+
+/// Trains the model and stages the view.
+async fn train(
+    context: &ChurnContext<'_>,
+    config: &ChurnConfig,
+    sources: Vec<FeatureSource>,
+    available: &BTreeSet<String>,
+    training: Training,
+) -> Result<ChurnOutput, BuildError> {
     let horizon = TimeDelta::days(config.horizon_days().into());
     let partitions = context.past.staged.partitions;
-    let (sources, available) = context.sources();
-    let query = FeatureQuery { sources: &sources, available: &available, one_in: 1, with_demand: true };
     let customers = OrderingCustomers::read(context.session).await?;
     let times = match customers.first_order {
         Some(first) => cut_times(first, context.as_of, horizon, config.cuts),
         None => Vec::new(),
     };
+    let screened = screening::screen(context, horizon, customers.count, &times, sources, available).await?;
+    let query = FeatureQuery { sources: &screened.sources, available, one_in: 1, with_demand: true };
     let sample = CustomerSample::new(customers.count, times.len(), partitions, config.training_rows);
-    let window = DemandWindow { at: context.as_of, horizon, share: sample.partition_share(partitions) };
+    let sample_share = sample.partition_share(partitions);
+    let window = DemandWindow { at: context.as_of, horizon, share: sample_share };
     let cuts = read_cuts(context, horizon, query, times, sample).await?;
     // The rule that replaces a model does not read the demand.
     let query = FeatureQuery { with_demand: cuts.too_little.is_none(), ..query };
     let table = query.read(context.session, window).await?;
-    let trained = Trained::select(context, cuts, horizon).await?;
-    for reason in &trained.findings.reasons {
-        let warning = format!("churn: {reason}; the probabilities are not to be trusted");
-        warnings.push(Warning::new("churn", warning));
-    }
+    let inputs = Inputs { sources: screened.sources.len(), monotone: config.monotone };
+    let mut trained = Trained::select(context, cuts, horizon, inputs).await?;
+    trained.findings.caveats.extend(screened.caveat());
     let scoring = Scoring {
         config,
         table: &table,
-        sources: &sources,
-        selected: trained.selected.as_ref(),
+        sources: &screened.sources,
+        model: trained.selected.as_ref().map(|selected| &selected.served),
+        values: trained.values.as_ref(),
+        held_out: trained.selected.as_ref().map(|selected| &selected.held_out),
         cuts: &trained.cuts.whole,
         scratch: context.past.scratch,
         threads: context.past.staged.threads,
     };
     let scored = scoring.run().await?;
     let files = scored.files.clone();
-    let card = trained.card(config, &sources, partitions, scored);
-    Ok(Some(ChurnOutput { definition: definition(), files, card }))
+    let card = trained.card(config, &screened.sources, partitions, scored, training);
+    let kept = trained.selected.zip(trained.values).map(|(selected, values)| KeptModel {
+        sources: screened.sources,
+        model: selected.served,
+        values,
+        sample_share,
+    });
+    Ok(ChurnOutput { definition: definition(), files, card, kept })
 }
 
 /// Reads the training cuts at `times`.
@@ -225,6 +331,8 @@ async fn too_little_data(
 struct Trained {
     cuts: TrainingCuts,
     selected: Option<SelectedModel>,
+    /// The model of expected values, if customers stayed at the latest cut.
+    values: Option<ExpectedValues>,
     findings: Findings,
 }
 
@@ -234,32 +342,42 @@ impl Trained {
         context: &ChurnContext<'_>,
         mut cuts: TrainingCuts,
         horizon: TimeDelta,
+        inputs: Inputs,
     ) -> Result<Self, BuildError> {
         let mut findings = Findings::default();
         if let Some(reason) = cuts.too_little.take() {
             findings.reasons.push(reason);
-            return Ok(Self { cuts, selected: None, findings });
+            return Ok(Self { cuts, selected: None, values: None, findings });
         }
         let recent = std::mem::take(&mut cuts.recent);
-        let labeled: Vec<LabeledCut> = cuts.whole.iter().map(|cut| cut.cut.clone()).chain(recent).collect();
-        let as_of = context.as_of;
-        let selected = tokio::task::spawn_blocking(move || select_model(&labeled, horizon, as_of)).await?;
+        let labeled: Vec<Arc<LabeledCut>> =
+            cuts.whole.iter().map(|cut| Arc::clone(&cut.cut)).chain(recent).collect();
+        let (as_of, threads) = (context.as_of, context.past.staged.threads);
+        let selected =
+            tokio::task::spawn_blocking(move || select_model(&labeled, horizon, as_of, inputs, threads))
+                .await?;
         match &selected {
             Some(selected) => findings.add_model(selected, &cuts.whole, horizon),
             None => findings.reasons.push(too_little_data::classes()),
         }
-        Ok(Self { cuts, selected, findings })
+        let stayed = cuts.whole.last().is_some_and(|cut| !cut.retained.spent.is_empty());
+        let is_fitted = selected.is_some() && stayed;
+        let values = is_fitted.then(|| ExpectedValues::fit(&cuts.whole, horizon));
+        Ok(Self { cuts, selected, values, findings })
     }
 
     /// Returns the model card.
     fn card(
-        mut self,
+        &mut self,
         config: &ChurnConfig,
         sources: &[FeatureSource],
         partitions: usize,
         scored: Scored,
+        training: Training,
     ) -> ChurnModel {
-        self.findings.caveats.extend(scored.levels.caveat());
+        let Findings { reasons, mut caveats } = std::mem::take(&mut self.findings);
+        caveats.extend(scored.value_levels.caveat());
+        let values = self.values.as_ref().or(scored.unfitted.as_ref());
         let model = self.selected.as_ref();
         let training_cuts = match model {
             Some(_) => self.cuts.times.iter().map(|at| rfc3339::format(*at)).collect(),
@@ -267,22 +385,29 @@ impl Trained {
         };
         ChurnModel {
             horizon_days: config.horizon_days(),
-            chosen: model.map_or("rule", |model| model.fitted.candidate.name()).to_owned(),
-            trusted: self.findings.reasons.is_empty(),
-            reasons: self.findings.reasons,
-            caveats: self.findings.caveats,
+            chosen: model.map_or("rule", |model| model.served.fitted.candidate.name()).to_owned(),
+            trusted: reasons.is_empty(),
+            reasons,
+            caveats,
             training_cuts,
             learned_days: model.map(|model| model.parts.clone()).unwrap_or_default(),
             training_rows: model.map_or(0, |model| model.rows as u64),
             sampling: self.cuts.sample.description(partitions),
             base_rate: rounded(model.map_or(0.0, |model| model.base_rate)),
-            calibration_slope: rounded(model.map_or(1.0, |model| model.calibration.slope)),
+            calibration_slope: rounded(model.map_or(1.0, |model| model.served.calibration.slope)),
+            calibration_level: model.map_or(LevelRows::AllCuts, |model| model.level_rows).name().to_owned(),
             features: model.map(|model| card::features(model, sources)).unwrap_or_default(),
             cuts: model.map(|model| model.cuts.clone()).unwrap_or_default(),
-            purchases: model.map(|model| card::purchase_models(model, &scored.values)),
-            expected_value: scored.values.card,
+            purchases: model.zip(values).map(|(model, values)| purchase_models(&model.fits, &values.amounts)),
+            expected_value: values.map(|values| values.card.clone()).unwrap_or_default(),
+            monotone: config.monotone,
+            level_rule: config.levels.name().to_owned(),
             thresholds: RiskThresholds { high: config.high, medium: config.medium },
-            value_levels: scored.levels,
+            risk_levels: scored.risk_levels,
+            value_levels: scored.value_levels,
+            seen: Vec::new(),
+            training: Some(training),
+            file: None,
         }
     }
 }

@@ -128,6 +128,8 @@ pub enum ViewError {
     MissingColumn { view: String, column: &'static str, expected: &'static str },
     #[error("`{name}` is declared personal, and there is no such column{near}")]
     UnknownPersonal { name: String, near: String },
+    #[error("[churn] {setting}: there is no view or feature `{name}`{near}")]
+    UnknownInput { setting: &'static str, name: String, near: String },
     #[error("`{name}` cannot be personal: {why}")]
     Personal { name: String, why: &'static str },
     #[error(

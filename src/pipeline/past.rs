@@ -169,14 +169,29 @@ impl Past<'_> {
         Ok((session, folder))
     }
 
-    /// Opens a session with the tables and timed views at `at`, as [`Past::tables_at`] does.
+    /// Returns the names of `views` and of all views that they read.
+    fn needed<'a>(&'a self, views: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        let mut needed = BTreeSet::new();
+        let mut open: Vec<&str> = views.iter().copied().collect();
+        while let Some(name) = open.pop() {
+            if needed.insert(name) {
+                open.extend(self.reads.get(name).into_iter().flatten().map(String::as_str));
+            }
+        }
+        needed
+    }
+
+    /// Opens a session with the tables at `at`, as [`Past::tables_at`] does, and with the timed views that
+    /// `views` need.
     pub(super) async fn at(
         &self,
         at: DateTime<Utc>,
         filled: usize,
+        views: &BTreeSet<&str>,
     ) -> Result<(Session, tempfile::TempDir), BuildError> {
         let (session, folder) = self.tables_at(at, filled).await?;
-        for view in self.timed() {
+        let needed = self.needed(views);
+        for view in self.timed().into_iter().filter(|view| needed.contains(view.name.as_str())) {
             let run = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
             let table = if view.step { StagedTable::of_step } else { StagedTable::of_view };
             session.register(&view.name, table(&run.files))?;

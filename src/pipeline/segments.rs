@@ -21,7 +21,7 @@ use super::{
     staging::MONEY,
 };
 use crate::{
-    config::ChurnConfig,
+    config::{ChurnConfig, LevelRule},
     feature::{SegmentKind, is_name},
     lake::Lake,
     snapshot::{
@@ -118,11 +118,21 @@ pub(super) async fn write_churn(
     let ((mut tallies, mut files), list) = tokio::try_join!(members, write_churn_list(target, session))?;
     let (high, medium, days) = (config.high, config.medium, config.horizon_days());
     let measure = format!("probability of no purchase within {days} days");
-    let definitions = [
-        format!("{measure} from {high}"),
-        format!("{measure} from {medium} to {high}"),
-        format!("{measure} below {medium}"),
-    ];
+    let definitions = match config.levels {
+        LevelRule::Thresholds => [
+            format!("{measure} from {high}"),
+            format!("{measure} from {medium} to {high}"),
+            format!("{measure} below {medium}"),
+        ],
+        LevelRule::Top => {
+            let (high, medium) = (config.top.high, config.top.medium);
+            [
+                format!("the {high} with the greatest value at risk"),
+                format!("the {medium} that follow by value at risk"),
+                "all other customers with an order".to_owned(),
+            ]
+        }
+    };
     let segments = levels()
         .into_iter()
         .zip(definitions)

@@ -10,13 +10,18 @@ use utoipa::ToSchema;
 use super::rfc3339;
 
 mod churn;
+mod model_file;
 pub mod recommendations;
+mod value;
 
 pub use churn::{
     CandidateFigures, ChurnBin, ChurnCut, ChurnModel, ExpectedValueModel, GammaGammaFit, ModelFeature,
-    PurchaseFit, PurchaseModels, RiskThresholds, ValueFigures, ValueLevels,
+    ObservedLevel, PurchaseFit, PurchaseModels, RiskLevelFigures, RiskThresholds, SeenPredictions,
+    ValueFigures, ValueLevels,
 };
+pub use model_file::ModelFile;
 pub use recommendations::RecommendationsModel;
+pub use value::{ForecastFigures, NextOrderFigures, ValueCut, ValueModel};
 
 /// Model cards of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -27,6 +32,9 @@ pub struct Models {
     /// Card of the model behind the view `recommendations`; absent if the snapshot has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recommendations: Option<RecommendationsModel>,
+    /// Card of the model behind the view `value`; absent if the snapshot has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<ValueModel>,
 }
 
 /// When and with what a model was trained. A build uses a model of an earlier build if the setting `retrain`

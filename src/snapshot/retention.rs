@@ -26,17 +26,22 @@ pub struct Pruned {
     pub staged: Vec<String>,
 }
 
+/// Returns the ids of all snapshot folders, also of folders without a manifest.
+///
+/// # Errors
+/// [`SnapshotError::Lake`].
+pub async fn ids(lake: &Lake) -> Result<Vec<SnapshotId>, SnapshotError> {
+    let folders = lake.folders(&Path::from(FOLDER)).await?;
+    Ok(folders.into_iter().filter_map(|name| name.parse().ok()).collect())
+}
+
 /// Reads the manifests of all snapshots, newest build first. Unreadable manifests are logged and left out.
 ///
 /// # Errors
 /// [`SnapshotError::Lake`] if the lake cannot be listed.
 pub async fn list(lake: &Lake) -> Result<Vec<Manifest>, SnapshotError> {
     let mut manifests = Vec::new();
-    let ids = lake
-        .folders(&Path::from(FOLDER))
-        .await?
-        .into_iter()
-        .filter_map(|name| name.parse::<SnapshotId>().ok());
+    let ids = ids(lake).await?;
     let reads = stream::iter(ids).map(|id| async { (Manifest::read(lake, &id).await, id) });
     let mut reads = reads.buffer_unordered(MANIFEST_READS);
     while let Some((read, id)) = reads.next().await {

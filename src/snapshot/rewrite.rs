@@ -135,6 +135,10 @@ async fn write(
         files,
         ..manifest.as_ref().clone()
     };
+    // A model that learned from erased customers is not used again.
+    if let Some(card) = &mut new.models.churn {
+        card.file = None;
+    }
     new.warnings.retain(|warning| warning.customer_id.as_ref().is_none_or(|id| !forgotten.contains(id)));
     let written = Arc::new(new.clone());
     new.segments = segments(lake, &written).await?;

@@ -14,7 +14,11 @@ use crate::support::{
     shop::{Service, Shop, corners, corners_with, eventually},
 };
 
+mod inputs;
+mod levels;
 mod purchase_models;
+mod retrain;
+mod seen;
 mod too_little_data;
 
 const DAYS: f64 = 700.0;
@@ -105,6 +109,7 @@ fn columns_of_the_churn_view_are_consistent() {
     let (_, all) = simulated.runtime.block_on(pages(&simulated.service, "/v1/churn?views=churn,rfm&", 1_000));
     let mut last = (f64::INFINITY, String::new());
     let mut levels: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut constants = Vec::new();
     for (id, views) in &all {
         let churn = &views["churn"];
         let number = |name: &str| churn[name].as_f64().unwrap_or_else(|| panic!("{id} has no {name}"));
@@ -128,24 +133,41 @@ fn columns_of_the_churn_view_are_consistent() {
         let place = |level: &str| ["high", "medium", "low"].iter().position(|l| *l == level).unwrap();
         assert_eq!(churn["action"], table[place(risk)][place(value)], "{id}");
         let reasons = churn["reasons"].as_array().unwrap();
-        assert!(reasons.len() <= 3);
+        assert!(reasons.len() <= 5, "{id}");
+        let of = |reason: &Value, name: &str| reason[name].as_f64().unwrap();
+        let effect: f64 = reasons.iter().map(|reason| of(reason, "effect")).sum();
+        let share: f64 = reasons.iter().map(|reason| of(reason, "share")).sum();
+        assert!(share == 0.0 || (share - 1.0).abs() < 1e-3, "{id}: {reasons:?}");
+        // All effects add up to the log-odds less the same constant for all customers.
+        if (0.01..0.99).contains(&probability) {
+            let average = (probability / (1.0 - probability)).ln() - effect;
+            constants.push(average);
+        }
         for reason in reasons {
             let (direction, text) = (reason["direction"].as_str().unwrap(), reason["text"].as_str().unwrap());
+            let effect = of(reason, "effect");
             assert!(
-                ["raises", "lowers"].contains(&direction)
-                    && text.ends_with(&format!("this {direction} the risk"))
+                text.ends_with(&format!("this {direction} the risk"))
+                    && (effect == 0.0 || direction == if effect > 0.0 { "raises" } else { "lowers" }),
+                "{id}: {reason}"
             );
-            if reason["feature"] == "rfm.recency_days" {
-                assert_eq!(reason["value"], views["rfm"]["recency_days"].to_string(), "{id}");
+            if reason["theme"] == "recency" {
+                assert!(text.starts_with(&format!("{} day", views["rfm"]["recency_days"])), "{id}: {text}");
             }
         }
+        let agrees = if risk == "high" { "raises" } else { "lowers" };
+        assert!(risk == "medium" || reasons[0]["direction"] == agrees, "{id} is {risk}: {reasons:?}");
         assert!(at_risk < last.0 || (at_risk == last.0 && *id > last.1), "{id} is out of order");
         last = (at_risk, id.clone());
     }
-    assert!(
-        all.iter().filter(|(_, views)| !views["churn"]["reasons"].as_array().unwrap().is_empty()).count()
-            > 2_000
-    );
+    constants.sort_by(f64::total_cmp);
+    let spread = constants[constants.len() - 1] - constants[0];
+    assert!(constants.len() > 1_000 && spread < 0.02, "{} {spread}", constants.len());
+    for figures in &card.risk_levels {
+        assert_eq!(levels.get(figures.level.as_str()).copied().unwrap_or(0), figures.customers);
+        let observed = figures.observed.as_ref().unwrap();
+        assert!((observed.predicted - observed.churned).abs() < 0.1, "{figures:?}");
+    }
     for (level, size) in levels {
         let path = format!("/v1/segments/churn_{level}");
         let segment = simulated.runtime.block_on(simulated.service.get(&path)).json();

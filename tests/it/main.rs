@@ -61,3 +61,4 @@ mod support;
 mod tair;
 mod tls;
 mod traces;
+mod value;

@@ -11,7 +11,7 @@ use crate::{
         problem::unknown_model,
         reply::{self, Freshness},
     },
-    snapshot::models::{ChurnModel, RecommendationsModel},
+    snapshot::models::{ChurnModel, RecommendationsModel, ValueModel},
 };
 
 /// A model card.
@@ -22,6 +22,8 @@ pub(crate) enum Card {
     Churn(Box<ChurnModel>),
     /// The card of the view `recommendations`.
     Recommendations(Box<RecommendationsModel>),
+    /// The card of the view `value`.
+    Value(Box<ValueModel>),
 }
 
 /// A model and its card.
@@ -54,6 +56,7 @@ pub(crate) async fn get_model(
     let models = &read.served.manifest.models;
     let card = match name.as_str() {
         "churn" => models.churn.clone().map(|card| Card::Churn(Box::new(card))),
+        "value" => models.value.clone().map(|card| Card::Value(Box::new(card))),
         "recommendations" => models.recommendations.clone().map(|card| Card::Recommendations(Box::new(card))),
         _ => None,
     };

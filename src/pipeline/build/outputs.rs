@@ -96,6 +96,8 @@ pub(super) struct Computed {
     pub(super) views: Vec<ServedView>,
     pub(super) plans: Vec<ViewPlan>,
     pub(super) models: Models,
+    /// Content of the file with the churn model, if later builds may use it.
+    pub(super) churn_model: Option<Vec<u8>>,
     pub(super) recommended: Option<recommend::RecommendOutput>,
     pub(super) tables: StagedTables,
     pub(super) warnings: Vec<Warning>,

@@ -21,7 +21,7 @@ use crate::{
         segments::{self, Rankings},
         view_files::ViewFiles,
     },
-    snapshot::{FileEntry, Manifest, SnapshotError, write_statistics},
+    snapshot::{FileEntry, Manifest, SnapshotError, models::ModelFile, write_statistics},
     telemetry::Progress,
 };
 
@@ -38,8 +38,11 @@ impl Build<'_> {
         computed: Computed,
         clock: &mut StageClock,
     ) -> Result<WrittenSnapshot, BuildError> {
-        let Computed { as_of, customers, session, models, recommended, tables, .. } = computed;
+        let Computed { as_of, customers, session, mut models, recommended, tables, .. } = computed;
         let (mut views, warnings) = (computed.views, computed.warnings);
+        if let (Some(card), Some(content)) = (&mut models.churn, computed.churn_model) {
+            card.file = Some(ModelFile::write(target.lake, target.id, churn::MODEL_FILE, content).await?);
+        }
         let features: Vec<FeatureView> = views.iter().map(|view| view.feature_view(self.config)).collect();
         let find = |name: &str| views.iter().find(|view| view.definition.name == name);
         let has_churn = find(churn::VIEW).is_some();

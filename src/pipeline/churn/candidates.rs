@@ -3,17 +3,22 @@
 //! Learners are fitted twice, to half of the horizon and to the whole horizon, and their log-odds are
 //! averaged. More recent cuts have a known outcome for the shorter part.
 
-use super::{
-    boosted_trees::BoostedTrees,
-    features::{FREQUENCY_COLUMN, OVERDUE_COLUMN, RECENCY_COLUMN},
-    logistic::{LogisticRegression, logit},
-    metrics::{mean, share},
-    purchase_model::{PurchaseFits, PurchaseHistory, PurchaseModel},
+use serde::{Deserialize, Serialize};
+
+use super::inputs::{FREQUENCY_INPUT, Inputs, OVERDUE_INPUT, RECENCY_INPUT};
+use crate::pipeline::{
+    learning::{
+        boosted_trees::{BoostedTrees, Target},
+        logistic::{LogisticRegression, logit, sigmoid},
+        metrics::{mean, share},
+        purchase_model::{PurchaseFits, PurchaseHistory, PurchaseModel},
+    },
+    parallel::parallel_map,
 };
 
-/// A kind of model. Variants are ordered from simple to complex: of equally good candidates, the first one is
-/// chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A kind of model. Of equally good candidates, the first one is chosen: simple ones come first, and the mean
+/// of two learners, which varies less from sample to sample, before the trees alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Candidate {
     /// Days since the last order relative to the customer's usual days between orders.
     Overdue,
@@ -27,10 +32,10 @@ pub(super) enum Candidate {
     BgNbd,
     /// Logistic regression on all columns and the prediction of the purchase model.
     Logistic,
-    /// Boosted trees on the same columns.
-    Boosted,
     /// The mean log-odds of logistic regression and boosted trees.
     Blend,
+    /// Boosted trees on the same columns.
+    Boosted,
 }
 
 impl Candidate {
@@ -41,8 +46,8 @@ impl Candidate {
         Self::Nbd,
         Self::BgNbd,
         Self::Logistic,
-        Self::Boosted,
         Self::Blend,
+        Self::Boosted,
     ];
 
     /// Returns the name in the model card.
@@ -62,9 +67,9 @@ impl Candidate {
     /// Returns the only column that the candidate reads; `None` for candidates with several columns.
     fn single_column(self) -> Option<usize> {
         match self {
-            Self::Overdue => Some(OVERDUE_COLUMN),
-            Self::Recency => Some(RECENCY_COLUMN),
-            Self::Frequency => Some(FREQUENCY_COLUMN),
+            Self::Overdue => Some(OVERDUE_INPUT),
+            Self::Recency => Some(RECENCY_INPUT),
+            Self::Frequency => Some(FREQUENCY_INPUT),
             _ => None,
         }
     }
@@ -127,7 +132,7 @@ impl TrainingData {
 }
 
 /// Mean and standard deviation of each column. Standardized unknown values are 0, the mean.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Standardization(Vec<(f64, f64)>);
 
 impl Standardization {
@@ -142,57 +147,75 @@ impl Standardization {
     }
 
     fn apply(&self, columns: &[Vec<f64>]) -> Vec<Vec<f64>> {
-        let scaled = columns.iter().zip(&self.0).map(|(column, (middle, deviation))| {
-            let one = |value: &f64| if value.is_finite() { (value - middle) / deviation } else { 0.0 };
-            column.iter().map(one).collect()
-        });
+        let scaled = columns
+            .iter()
+            .enumerate()
+            .map(|(place, column)| column.iter().map(|value| self.one(place, *value)).collect());
         scaled.collect()
+    }
+
+    /// Returns the standardized `value` of the column at `place`.
+    pub(super) fn one(&self, place: usize, value: f64) -> f64 {
+        let (middle, deviation) = self.0[place];
+        if value.is_finite() { (value - middle) / deviation } else { 0.0 }
     }
 }
 
 /// A fitted candidate.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct FittedCandidate {
     pub(super) candidate: Candidate,
     /// One sub-model per learned part of the horizon; their log-odds are averaged.
-    parts: Vec<HorizonModel>,
+    pub(super) parts: Vec<HorizonModel>,
 }
 
-/// A model of one part of the horizon.
-#[derive(Debug, Clone, PartialEq)]
-struct HorizonModel {
+/// A model of one part of the horizon. Without regression and trees, the log-odds are those of the purchase
+/// model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct HorizonModel {
     /// Log-odds of churn within the part minus log-odds of churn within the whole horizon; subtracted from
     /// the scores.
-    offset: f64,
-    purchases: Option<PurchasePrediction>,
-    scale: Standardization,
-    logistic: Option<LogisticRegression>,
-    trees: Option<BoostedTrees>,
+    pub(super) offset: f64,
+    pub(super) purchases: Option<PurchasePrediction>,
+    pub(super) scale: Standardization,
+    pub(super) logistic: Option<LogisticRegression>,
+    pub(super) trees: Option<BoostedTrees>,
 }
 
 /// A purchase model and the days for which it predicts.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct PurchasePrediction {
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct PurchasePrediction {
     model: PurchaseModel,
     days: f64,
+    /// Whether more purchases never raise the risk.
+    monotone: bool,
+}
+
+impl PurchasePrediction {
+    /// Returns the log-odds of no purchase of a customer who is alive, and the probability that the customer
+    /// has left.
+    pub(super) fn inputs(self, history: &PurchaseHistory) -> [f64; 2] {
+        let Self { model, days, monotone } = self;
+        let alive = if monotone { model.alive_with_at_most(history) } else { model.alive(history) };
+        [logit(model.quiet_within(history, days)), 1.0 - alive]
+    }
+
+    /// Returns the log-odds of no purchase for these inputs.
+    pub(super) fn log_odds([quiet, left]: [f64; 2]) -> f64 {
+        logit(left + (1.0 - left) * sigmoid(quiet))
+    }
 }
 
 impl HorizonModel {
-    /// Fits logistic regression and boosted trees to `rows`.
-    fn fit(rows: &TrainingRows, fits: &PurchaseFits, days: f64) -> Self {
-        let purchases = fits.best().map(|model| PurchasePrediction { model: *model, days });
-        let (columns, churned) = (with_purchases(rows, purchases), rows.churned(days));
-        let scale = Standardization::of(&columns);
-        let scaled = scale.apply(&columns);
-        let logistic = Some(LogisticRegression::fit(&scaled, &churned, penalty(&churned)));
-        let trees = Some(BoostedTrees::fit(&scaled, &churned));
-        Self { offset: 0.0, purchases, scale, logistic, trees }
-    }
-
     /// Fits a logistic regression to the column at `place` only. The weights of the other columns are 0.
-    fn fit_single_column(&self, place: usize, rows: &TrainingRows, days: f64) -> Self {
+    fn fit_single_column(&self, place: usize, rows: &TrainingRows, days: f64, inputs: Inputs) -> Self {
         let (scaled, churned) = (self.scaled(rows), rows.churned(days));
-        let one = LogisticRegression::fit(std::slice::from_ref(&scaled[place]), &churned, penalty(&churned));
+        let one = LogisticRegression::fit(
+            std::slice::from_ref(&scaled[place]),
+            &churned,
+            penalty(&churned),
+            &inputs.directions()[place..=place],
+        );
         let mut weights = vec![0.0; scaled.len()];
         weights[place] = one.weights[0];
         let logistic = Some(LogisticRegression { intercept: one.intercept, weights });
@@ -200,42 +223,33 @@ impl HorizonModel {
     }
 
     /// Returns a model whose log-odds are the log-odds of the purchase model.
-    fn from_purchase_model(model: &PurchaseModel, rows: &TrainingRows, days: f64) -> Option<Self> {
-        let purchases = Some(PurchasePrediction { model: *model, days });
-        let scale = Standardization::of(&with_purchases(rows, purchases));
-        let (middle, deviation) = *scale.0.last()?;
-        let mut weights = vec![0.0; scale.0.len()];
-        *weights.last_mut()? = deviation;
-        let logistic = Some(LogisticRegression { intercept: middle, weights });
-        Some(Self { offset: 0.0, purchases, scale, logistic, trees: None })
+    fn from_purchase_model(&self, model: &PurchaseModel, days: f64, inputs: Inputs) -> Self {
+        let purchases = Some(PurchasePrediction { model: *model, days, monotone: inputs.monotone });
+        Self { purchases, logistic: None, trees: None, ..self.clone() }
     }
 
     fn scaled(&self, rows: &TrainingRows) -> Vec<Vec<f64>> {
         self.scale.apply(&with_purchases(rows, self.purchases))
     }
 
-    fn scores(&self, scaled: &[Vec<f64>]) -> Vec<f64> {
-        let rows = scaled.first().map_or(0, Vec::len);
-        let logistic = self.logistic.as_ref().map(|logistic| logistic.scores(scaled, rows));
-        let trees = self.trees.as_ref().map(|trees| trees.scores(scaled, rows));
-        let mut scores = mean_of_present(logistic, trees).unwrap_or_else(|| vec![0.0; rows]);
+    fn scores(&self, rows: &TrainingRows) -> Vec<f64> {
+        let count = rows.histories.len();
+        let learned = if self.logistic.is_some() || self.trees.is_some() {
+            let scaled = self.scaled(rows);
+            let logistic = self.logistic.as_ref().map(|logistic| logistic.scores(&scaled, count));
+            let trees = self.trees.as_ref().map(|trees| trees.scores(&scaled, count));
+            mean_of_present(logistic, trees)
+        } else {
+            self.purchases.map(|purchases| {
+                let log_odds = |history| PurchasePrediction::log_odds(purchases.inputs(history));
+                rows.histories.iter().map(log_odds).collect()
+            })
+        };
+        let mut scores = learned.unwrap_or_else(|| vec![0.0; count]);
         for score in &mut scores {
             *score -= self.offset;
         }
         scores
-    }
-
-    fn contributions(&self, scaled: &[Vec<f64>], row: usize) -> Vec<f64> {
-        let logistic = self.logistic.as_ref().map(|logistic| {
-            logistic
-                .weights
-                .iter()
-                .zip(scaled)
-                .map(|(weight, column)| weight * column[row])
-                .collect::<Vec<f64>>()
-        });
-        let trees = self.trees.as_ref().map(|trees| trees.contributions(scaled, row));
-        mean_of_present(logistic, trees).unwrap_or_else(|| vec![0.0; scaled.len()])
     }
 }
 
@@ -260,23 +274,104 @@ fn elementwise_mean(all: impl IntoIterator<Item = Vec<f64>>) -> Vec<f64> {
     sums
 }
 
+/// A part of the horizon with standardized columns, ready to be learned.
+struct PreparedPart {
+    purchases: Option<PurchasePrediction>,
+    scale: Standardization,
+    scaled: Vec<Vec<f64>>,
+    churned: Vec<bool>,
+}
+
+impl PreparedPart {
+    fn new(part: &HorizonRows, fits: &PurchaseFits, inputs: Inputs) -> Self {
+        let prediction = |model: &PurchaseModel| PurchasePrediction {
+            model: *model,
+            days: part.days,
+            monotone: inputs.monotone,
+        };
+        let purchases = fits.best().map(prediction);
+        let columns = with_purchases(&part.rows, purchases);
+        let scale = Standardization::of(&columns);
+        let scaled = scale.apply(&columns);
+        Self { purchases, scale, scaled, churned: part.rows.churned(part.days) }
+    }
+}
+
+/// A learner, fitted.
+enum Learner {
+    Logistic(LogisticRegression),
+    Trees(BoostedTrees),
+}
+
+/// Training data with the purchase models that were fitted to its newest cut.
+pub(super) struct TrainingSet<'a> {
+    pub(super) data: TrainingData,
+    pub(super) fits: &'a PurchaseFits,
+}
+
+/// Fits all candidates to each set, on `threads` threads; see [`FittedCandidate::of_parts`].
+pub(super) fn fit_all(
+    sets: &[TrainingSet<'_>],
+    inputs: Inputs,
+    threads: usize,
+) -> Vec<Vec<Option<FittedCandidate>>> {
+    let parts: Vec<(usize, &HorizonRows)> =
+        sets.iter().enumerate().flat_map(|(at, set)| set.data.0.iter().map(move |part| (at, part))).collect();
+    let prepared = parallel_map(
+        threads,
+        parts.len(),
+        || (),
+        |(), at| {
+            let (set, part) = parts[at];
+            PreparedPart::new(part, sets[set].fits, inputs)
+        },
+    );
+    let directions = inputs.directions();
+    // The largest jobs are the last ones; they begin first.
+    let learners = parallel_map(
+        threads,
+        2 * prepared.len(),
+        || (),
+        |(), job| {
+            let job = 2 * prepared.len() - 1 - job;
+            let PreparedPart { scaled, churned, .. } = &prepared[job / 2];
+            if job % 2 == 0 {
+                Learner::Logistic(LogisticRegression::fit(scaled, churned, penalty(churned), &directions))
+            } else {
+                Learner::Trees(BoostedTrees::fit(scaled, Target::Labels(churned), &directions))
+            }
+        },
+    );
+    let mut learners = learners.into_iter().rev();
+    let mut models: Vec<Vec<HorizonModel>> = sets.iter().map(|_| Vec::new()).collect();
+    for ((set, _), PreparedPart { purchases, scale, .. }) in parts.into_iter().zip(prepared) {
+        let mut model = HorizonModel { offset: 0.0, purchases, scale, logistic: None, trees: None };
+        for learner in learners.by_ref().take(2) {
+            match learner {
+                Learner::Logistic(logistic) => model.logistic = Some(logistic),
+                Learner::Trees(trees) => model.trees = Some(trees),
+            }
+        }
+        models[set].push(model);
+    }
+    sets.iter().zip(models).map(|(set, models)| FittedCandidate::of_parts(set, models, inputs)).collect()
+}
+
 impl FittedCandidate {
-    /// Fits all candidates, in the order of [`Candidate::ALL`]; `None` for a degenerate one. Single-column
-    /// candidates and purchase models learn only the whole horizon.
-    pub(super) fn fit_all(data: &TrainingData, fits: &PurchaseFits) -> Vec<Option<Self>> {
-        let Some(HorizonRows { days, rows }) = data.whole() else {
+    /// Returns all candidates, in the order of [`Candidate::ALL`]; `None` for a degenerate one. `parts` are
+    /// the models of the parts of the horizon. Single-column candidates and purchase models learn only the
+    /// whole horizon.
+    fn of_parts(set: &TrainingSet<'_>, mut parts: Vec<HorizonModel>, inputs: Inputs) -> Vec<Option<Self>> {
+        let (Some(HorizonRows { days, rows }), fits) = (set.data.whole(), set.fits) else {
             return Candidate::ALL.map(|_| None).to_vec();
         };
         let base_log_odds = |rows: &TrainingRows, days: f64| logit(share(&rows.churned(days)));
-        let fit = |part: &HorizonRows| {
-            let offset = base_log_odds(&part.rows, part.days) - base_log_odds(rows, *days);
-            HorizonModel { offset, ..HorizonModel::fit(&part.rows, fits, part.days) }
-        };
-        let parts: Vec<HorizonModel> = data.0.iter().map(fit).collect();
+        for (model, part) in parts.iter_mut().zip(&set.data.0) {
+            model.offset = base_log_odds(&part.rows, part.days) - base_log_odds(rows, *days);
+        }
         let Some(whole) = parts.last() else { return Candidate::ALL.map(|_| None).to_vec() };
         let fitted = |candidate: Candidate| {
-            let from_purchases =
-                |model: &PurchaseModel| HorizonModel::from_purchase_model(model, rows, *days);
+            let from_purchases = |model: &PurchaseModel| whole.from_purchase_model(model, *days, inputs);
             let parts = match candidate {
                 Candidate::Logistic => {
                     parts.iter().map(|part| HorizonModel { trees: None, ..part.clone() }).collect()
@@ -285,10 +380,10 @@ impl FittedCandidate {
                     parts.iter().map(|part| HorizonModel { logistic: None, ..part.clone() }).collect()
                 }
                 Candidate::Blend => parts.clone(),
-                Candidate::Nbd => vec![from_purchases(fits.nbd.as_ref().ok()?)?],
-                Candidate::BgNbd => vec![from_purchases(fits.bg_nbd.as_ref().ok()?)?],
+                Candidate::Nbd => vec![from_purchases(fits.nbd.as_ref().ok()?)],
+                Candidate::BgNbd => vec![from_purchases(fits.bg_nbd.as_ref().ok()?)],
                 Candidate::Overdue | Candidate::Recency | Candidate::Frequency => {
-                    vec![whole.fit_single_column(candidate.single_column()?, rows, *days)]
+                    vec![whole.fit_single_column(candidate.single_column()?, rows, *days, inputs)]
                 }
             };
             Some(Self { candidate, parts })
@@ -296,21 +391,9 @@ impl FittedCandidate {
         Candidate::ALL.into_iter().map(fitted).collect()
     }
 
-    /// Returns the standardized columns of `rows`, with the purchase model's column, for each part of the
-    /// horizon.
-    pub(super) fn scaled(&self, rows: &TrainingRows) -> Vec<Vec<Vec<f64>>> {
-        self.parts.iter().map(|part| part.scaled(rows)).collect()
-    }
-
     /// Returns the log-odds of churn of each row.
     pub(super) fn scores(&self, rows: &TrainingRows) -> Vec<f64> {
-        elementwise_mean(self.parts.iter().map(|part| part.scores(&part.scaled(rows))))
-    }
-
-    /// Returns the contribution of each column to the log-odds of `row`. `scaled` comes from
-    /// [`FittedCandidate::scaled`].
-    pub(super) fn contributions(&self, scaled: &[Vec<Vec<f64>>], row: usize) -> Vec<f64> {
-        elementwise_mean(self.parts.iter().zip(scaled).map(|(part, scaled)| part.contributions(scaled, row)))
+        elementwise_mean(self.parts.iter().map(|part| part.scores(rows)))
     }
 
     /// Returns the weights of the logistic regression.
@@ -319,21 +402,18 @@ impl FittedCandidate {
     }
 
     /// Returns the importance of each column in the boosted trees; see [`BoostedTrees::importance`].
-    pub(super) fn importance(&self, rows: &TrainingRows) -> Vec<f64> {
-        let of_part =
-            |part: &HorizonModel| Some(part.trees.as_ref()?.importance(&part.scaled(rows), rows.next.len()));
-        elementwise_mean(self.parts.iter().filter_map(of_part))
+    pub(super) fn importance(&self) -> Vec<f64> {
+        elementwise_mean(self.parts.iter().filter_map(|part| Some(part.trees.as_ref()?.importance())))
     }
 }
 
-/// Returns the columns of `rows` and the column of the purchase model: the log-odds of no purchase within the
-/// horizon, or 0 for all rows without a model.
+/// Returns the columns of `rows` and those of the purchase model; see [`PurchasePrediction::inputs`]. Without
+/// a model they are 0 for all rows.
 fn with_purchases(rows: &TrainingRows, purchases: Option<PurchasePrediction>) -> Vec<Vec<f64>> {
-    let log_odds = |history: &PurchaseHistory| {
-        purchases.map_or(0.0, |PurchasePrediction { model, days }| logit(model.none_within(history, days)))
-    };
+    let inputs = |history| purchases.map_or([0.0; 2], |purchases| purchases.inputs(history));
+    let (quiet, left) = rows.histories.iter().map(inputs).map(|[quiet, left]| (quiet, left)).unzip();
     let mut columns = rows.columns.clone();
-    columns.push(rows.histories.iter().map(log_odds).collect());
+    columns.extend([quiet, left]);
     columns
 }
 

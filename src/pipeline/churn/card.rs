@@ -3,17 +3,11 @@
 use chrono::TimeDelta;
 
 use super::{
-    expected_value::{CutWithSpending, ExpectedValues},
-    features::{COLUMNS, FeatureSource},
-    horizon::days,
-    metrics::{rounded, share},
-    purchase_model::PurchaseModel,
-    scoring::source_of,
-    selection::SelectedModel,
+    expected_value::CutWithSpending, features::FeatureSource, horizon::days, selection::SelectedModel,
 };
-use crate::snapshot::{
-    models::{GammaGammaFit, ModelFeature, PurchaseFit, PurchaseModels},
-    rfc3339,
+use crate::{
+    pipeline::learning::metrics::{rounded, share},
+    snapshot::{models::ModelFeature, rfc3339},
 };
 
 /// Least area under the curve on the latest cut of a trusted model; 0.5 is chance.
@@ -73,44 +67,12 @@ impl Findings {
     }
 }
 
-/// Returns the parameters of the purchase models, and why a model is degenerate.
-pub(super) fn purchase_models(selected: &SelectedModel, values: &ExpectedValues) -> PurchaseModels {
-    let fit = |model: &PurchaseModel| PurchaseFit {
-        r: rounded(model.r),
-        alpha: rounded(model.alpha),
-        a: model.leaving.map(|(a, _)| rounded(a)),
-        b: model.leaving.map(|(_, b)| rounded(b)),
-        log_likelihood: rounded(model.log_likelihood),
-    };
-    let reason = |name: &str, error: Option<&String>| error.map(|error| format!("{name}: {error}"));
-    let (nbd, bg_nbd, amounts) = (&selected.fits.nbd, &selected.fits.bg_nbd, &values.amounts);
-    let degenerate = [
-        reason("nbd", nbd.as_ref().err()),
-        reason("bg_nbd", bg_nbd.as_ref().err()),
-        reason("gamma_gamma", amounts.as_ref().err()),
-    ];
-    PurchaseModels {
-        nbd: nbd.as_ref().ok().map(fit),
-        bg_nbd: bg_nbd.as_ref().ok().map(fit),
-        gamma_gamma: amounts.as_ref().ok().map(|model| GammaGammaFit {
-            p: rounded(model.p),
-            q: rounded(model.q),
-            gamma: rounded(model.gamma),
-        }),
-        degenerate: degenerate.into_iter().flatten().collect(),
-    }
-}
-
 /// Returns the model's columns with weight and importance, most important first.
 pub(super) fn features(selected: &SelectedModel, sources: &[FeatureSource]) -> Vec<ModelFeature> {
-    let columns = selected.weights.len();
+    let inputs = selected.served.inputs;
     let feature = |column: usize| {
-        let source = &sources[source_of(column, sources.len())];
-        let name = match COLUMNS.get(column) {
-            Some((name, _)) => (*name).to_owned(),
-            None if column + 1 == columns => "no_purchase_odds".to_owned(),
-            None => format!("log_{}", source.column),
-        };
+        let source = &sources[inputs.source(column)];
+        let name = inputs.name(column).map_or_else(|| format!("log_{}", source.column), str::to_owned);
         ModelFeature {
             name,
             source: source.name(),
@@ -118,7 +80,7 @@ pub(super) fn features(selected: &SelectedModel, sources: &[FeatureSource]) -> V
             importance: rounded(selected.importance[column]),
         }
     };
-    let mut features: Vec<ModelFeature> = (0..columns).map(feature).collect();
+    let mut features: Vec<ModelFeature> = (0..inputs.len()).map(feature).collect();
     features.sort_by(|a, b| b.importance.total_cmp(&a.importance).then_with(|| a.name.cmp(&b.name)));
     features
 }

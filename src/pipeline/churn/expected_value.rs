@@ -5,17 +5,24 @@
 //! times the expected number of purchases given that there is at least one (purchase model). The candidate
 //! with the smaller error on held-out cuts is chosen.
 
-use chrono::TimeDelta;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{
     features::{MONETARY, SPEND_365, TENURE},
-    gamma_gamma::GammaGamma,
     horizon::days,
-    metrics::{mean, rounded},
-    purchase_model::{PurchaseFits, PurchaseHistory, PurchaseModel},
     selection::{LabeledCut, MIN_CLASS_SIZE},
 };
-use crate::snapshot::models::{ExpectedValueModel, ValueFigures};
+use crate::{
+    pipeline::learning::{
+        gamma_gamma::GammaGamma,
+        metrics::{mean, rounded},
+        purchase_model::{PurchaseHistory, PurchaseModel},
+    },
+    snapshot::models::{ExpectedValueModel, ValueFigures},
+};
 
 /// Candidate weights of the own rate. The least one is above 0 so that customers with different spending keep
 /// different values.
@@ -37,7 +44,9 @@ const GAMMA_GAMMA: usize = 2;
 
 /// A labeled cut with the spending of the customers who stayed.
 pub(super) struct CutWithSpending {
-    pub(super) cut: LabeledCut,
+    pub(super) cut: Arc<LabeledCut>,
+    /// Spending within the horizon at the own rate of each customer; see [`own_rate`].
+    pub(super) own: Vec<f64>,
     pub(super) retained: RetainedCustomers,
 }
 
@@ -86,7 +95,7 @@ pub(super) fn own_rate(raw: &[Vec<f64>], row: usize, horizon: f64) -> f64 {
 }
 
 /// The own rate, shrunk toward the mean: `scale` × (`own` × rate + (1 − `own`) × `mean`).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct OwnRate {
     own: f64,
     scale: f64,
@@ -119,7 +128,7 @@ impl OwnRate {
 }
 
 /// The gamma-gamma model combined with the purchase model.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct GammaGammaForecast {
     purchases: PurchaseModel,
     amounts: GammaGamma,
@@ -128,14 +137,11 @@ struct GammaGammaForecast {
 }
 
 impl GammaGammaForecast {
-    fn fit(
-        histories: &[PurchaseHistory],
-        fits: &PurchaseFits,
-        training: &RetainedCustomers,
-        days: f64,
-    ) -> Result<Self, String> {
-        let amounts = GammaGamma::fit(histories, |history| history.repeats + 1.0)?;
-        let purchases = *fits.best().ok_or_else(|| "there is no valid purchase model".to_owned())?;
+    /// Fits the models to `latest`, where each customer occurs once.
+    fn fit(latest: &LabeledCut, training: &RetainedCustomers, days: f64) -> Result<Self, String> {
+        let amounts = GammaGamma::fit(&latest.rows.histories, |history| history.repeats + 1.0)?;
+        let purchases =
+            *latest.purchase_fits().best().ok_or_else(|| "there is no valid purchase model".to_owned())?;
         let mut forecast = Self { purchases, amounts, days, scale: 1.0 };
         let predicted = mean(training.histories.iter().map(|history| forecast.expected(history)));
         let spent = mean(training.spent.iter().copied());
@@ -159,14 +165,17 @@ struct FittedCandidates {
 
 impl FittedCandidates {
     /// Fits the candidates to `cuts`. The weight of the own rate comes from the latest cut.
-    fn fit(cuts: &[&CutWithSpending], fits: &PurchaseFits, days: f64) -> Self {
+    fn fit(cuts: &[&CutWithSpending], days: f64) -> Self {
         let training = RetainedCustomers::concat(cuts.iter().map(|cut| &cut.retained));
         let empty = RetainedCustomers::default();
         let latest = cuts.last().map_or(&empty, |cut| &cut.retained);
         Self {
             mean: mean(training.spent.iter().copied()),
             own: OwnRate::fit(&training, latest),
-            gamma_gamma: GammaGammaForecast::fit(latest_histories(cuts), fits, &training, days),
+            gamma_gamma: cuts
+                .last()
+                .ok_or_else(|| "there is no cut".to_owned())
+                .and_then(|cut| GammaGammaForecast::fit(&cut.cut, &training, days)),
         }
     }
 
@@ -198,10 +207,9 @@ impl MeasuredErrors {
             .filter(|(at, before)| is_enough(&cuts[*at]) && before.iter().any(|one| is_enough(one)))
             .collect();
         let skipped = measurable.len().saturating_sub(MAX_MEASURED);
-        let errors = measurable[skipped..].iter().map(|(at, before)| {
-            let fits = PurchaseFits::of(latest_histories(before));
-            FittedCandidates::fit(before, &fits, days(horizon)).errors(&cuts[*at].retained)
-        });
+        let errors = measurable[skipped..]
+            .iter()
+            .map(|(at, before)| FittedCandidates::fit(before, days(horizon)).errors(&cuts[*at].retained));
         Self(errors.collect())
     }
 
@@ -238,7 +246,7 @@ impl MeasuredErrors {
 }
 
 /// The fitted model of expected values.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ExpectedValues {
     pub(super) card: ExpectedValueModel,
     /// The gamma-gamma model fitted to the latest cut, or the reason why it is degenerate.
@@ -250,11 +258,10 @@ pub(super) struct ExpectedValues {
 
 impl ExpectedValues {
     /// Chooses a candidate on held-out cuts and fits it to all `cuts`, which must be in the order of time.
-    /// `fits` are the purchase models of the latest cut.
-    pub(super) fn fit(cuts: &[CutWithSpending], fits: &PurchaseFits, horizon: TimeDelta) -> Self {
+    pub(super) fn fit(cuts: &[CutWithSpending], horizon: TimeDelta) -> Self {
         let errors = MeasuredErrors::measure(cuts, horizon);
         let all: Vec<&CutWithSpending> = cuts.iter().collect();
-        let fitted = FittedCandidates::fit(&all, fits, days(horizon));
+        let fitted = FittedCandidates::fit(&all, days(horizon));
         let amounts = fitted.gamma_gamma.clone().map(|forecast| forecast.amounts);
         let forecast = if errors.prefer_gamma_gamma() { fitted.gamma_gamma.ok() } else { None };
         let chosen = if forecast.is_some() { GAMMA_GAMMA } else { OWN_RATE };
@@ -269,6 +276,15 @@ impl ExpectedValues {
             candidates: errors.figures(),
         };
         Self { card, amounts, own, forecast }
+    }
+
+    /// Returns the chosen candidate as it was known at `at`: fitted to the cuts whose horizon had ended by
+    /// then.
+    pub(super) fn known_at(&self, cuts: &[CutWithSpending], at: DateTime<Utc>, horizon: TimeDelta) -> Self {
+        let before: Vec<&CutWithSpending> = cuts.iter().filter(|one| one.cut.at + horizon <= at).collect();
+        let fitted = FittedCandidates::fit(&before, days(horizon));
+        let forecast = self.forecast.and_then(|_| fitted.gamma_gamma.ok());
+        Self { card: self.card.clone(), amounts: self.amounts.clone(), own: fitted.own, forecast }
     }
 
     /// Returns the model without training data: half the own rate and half the mean of `own`.
@@ -290,11 +306,6 @@ impl ExpectedValues {
     pub(super) fn expected(&self, own: f64, history: &PurchaseHistory) -> f64 {
         self.forecast.map_or_else(|| self.own.expected(own), |forecast| forecast.expected(history))
     }
-}
-
-/// Returns the purchase histories at the latest of `cuts`, where each customer occurs once.
-fn latest_histories<'a>(cuts: &[&'a CutWithSpending]) -> &'a [PurchaseHistory] {
-    cuts.last().map_or(&[], |cut| &cut.cut.rows.histories)
 }
 
 #[cfg(test)]

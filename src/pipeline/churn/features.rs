@@ -9,18 +9,19 @@ use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{DataType, Float64Type, Schema},
 };
+use datafusion::error::DataFusionError;
 use futures::StreamExt;
+use serde::{Deserialize, Serialize};
 
 use super::{
     horizon::days,
-    metrics::mean,
     product_demand::{self, DemandWindow, ProductDemand},
-    purchase_model::PurchaseHistory,
+    view_rows::VIEW,
 };
-use crate::pipeline::{ViewError, query::Session};
+use crate::pipeline::{ViewError, id_hash::fnv1a, learning::purchase_model::PurchaseHistory, query::Session};
 
 /// A feature of a view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FeatureSource {
     pub(super) view: String,
     pub(super) column: String,
@@ -58,40 +59,15 @@ pub(super) const FREQUENCY: usize = 1;
 pub(super) const MONETARY: usize = 2;
 pub(super) const TENURE: usize = 3;
 pub(super) const GAP: usize = 4;
-const PRODUCTS: usize = 5;
-const BASKET_VALUE: usize = 6;
-const BASKET_ITEMS: usize = 7;
-const RETURN_RATE: usize = 8;
-const SPEND_30: usize = 9;
-const SPEND_90: usize = 10;
+pub(super) const PRODUCTS: usize = 5;
+pub(super) const BASKET_VALUE: usize = 6;
+pub(super) const BASKET_ITEMS: usize = 7;
+pub(super) const RETURN_RATE: usize = 8;
+pub(super) const SPEND_30: usize = 9;
+pub(super) const SPEND_90: usize = 10;
 pub(super) const SPEND_365: usize = 11;
 pub(super) const LATE_SALES: usize = 12;
 pub(super) const ACTIVE_BUYERS: usize = 13;
-
-/// The model's input columns, each with the index of the feature that it is derived from. Columns of the
-/// user's own features follow.
-pub(super) const COLUMNS: [(&str, usize); 16] = [
-    ("log_recency", RECENCY),
-    ("log_frequency", FREQUENCY),
-    ("overdue", GAP),
-    ("one_order", FREQUENCY),
-    ("log_order_rate", FREQUENCY),
-    ("log_monetary", MONETARY),
-    ("log_tenure", TENURE),
-    ("log_products", PRODUCTS),
-    ("log_basket_value", BASKET_VALUE),
-    ("log_basket_items", BASKET_ITEMS),
-    ("return_rate", RETURN_RATE),
-    ("log_spend_30d", SPEND_30),
-    ("log_spend_90d", SPEND_90),
-    ("log_purchase_days", FREQUENCY),
-    ("log_late_sales", LATE_SALES),
-    ("active_buyers", ACTIVE_BUYERS),
-];
-/// Indexes into [`COLUMNS`].
-pub(super) const RECENCY_COLUMN: usize = 0;
-pub(super) const FREQUENCY_COLUMN: usize = 1;
-pub(super) const OVERDUE_COLUMN: usize = 2;
 
 /// The features of all customers with an order, sorted by id. Null is NaN. Times are in days before the
 /// instant of the table.
@@ -104,14 +80,14 @@ pub(super) struct FeatureTable {
     pub(super) horizon: f64,
     /// Number of days (UTC) with an order. The purchase models count several orders of one day as one
     /// purchase.
-    days: Vec<f64>,
+    pub(super) days: Vec<f64>,
 }
 
 /// Returns the features to read: the built-in ones, and all numeric and boolean columns of the user's own
-/// views in `views`. Excludes `personal` columns, since the reasons of a prediction would reveal them.
+/// views in `views` for which `is_input` is true.
 pub(super) fn sources<'a>(
     views: impl IntoIterator<Item = (&'a str, &'a Schema)>,
-    personal: impl Fn(&str, &str) -> bool,
+    is_input: impl Fn(&str, &str) -> bool,
 ) -> Vec<FeatureSource> {
     let mut sources: Vec<FeatureSource> = BUILT_IN
         .iter()
@@ -128,7 +104,7 @@ pub(super) fn sources<'a>(
                     | DataType::Decimal128(..)
                     | DataType::Boolean
             );
-            if number && !personal(view, field.name()) {
+            if number && is_input(view, field.name()) {
                 sources.push(FeatureSource { view: view.to_owned(), column: field.name().clone() });
             }
         }
@@ -159,7 +135,7 @@ impl FeatureQuery<'_> {
         session: &Session,
         window: DemandWindow,
     ) -> Result<FeatureTable, ViewError> {
-        let mut rows = session.query("churn", &self.sql()).await?;
+        let mut rows = session.query(VIEW, &self.sql()).await?;
         let demand =
             if self.with_demand { product_demand::demand(session, window).await? } else { HashMap::new() };
         let mut table = FeatureTable {
@@ -168,17 +144,71 @@ impl FeatureQuery<'_> {
             ..FeatureTable::default()
         };
         while let Some(batch) = rows.next().await {
-            let batch = batch
-                .map_err(|source| ViewError::Sql { view: "churn".to_owned(), source: Box::new(source) })?;
-            self.append(&mut table, &batch, &demand, window);
+            self.append(&mut table, &batch.map_err(failed)?, &demand, window);
+        }
+        for values in &mut table.raw[BUILT_IN.len()..] {
+            values.resize(table.ids.len(), f64::NAN);
+        }
+        for view in self.own_views() {
+            self.read_own(session, view, &mut table).await?;
         }
         Ok(table)
     }
 
-    /// Returns the query for id, sources and days with an order, sorted by id.
+    /// Returns the views with a feature to read.
+    pub(super) fn views(&self) -> BTreeSet<&str> {
+        let available = self.sources.iter().filter(|source| self.available.contains(&source.name()));
+        available.map(|source| source.view.as_str()).chain(["rfm"]).collect()
+    }
+
+    /// Returns the user's views with a feature to read.
+    fn own_views(&self) -> BTreeSet<&str> {
+        let own = self.sources[BUILT_IN.len()..].iter();
+        own.filter(|source| self.available.contains(&source.name()))
+            .map(|source| source.view.as_str())
+            .collect()
+    }
+
+    /// Fills the features of the user's `view`. Each view is a query of its own, since planning a join of many
+    /// views takes longer than running it.
+    async fn read_own(
+        &self,
+        session: &Session,
+        view: &str,
+        table: &mut FeatureTable,
+    ) -> Result<(), ViewError> {
+        let places: Vec<usize> = (BUILT_IN.len()..self.sources.len())
+            .filter(|at| {
+                let source = &self.sources[*at];
+                source.view == view && self.available.contains(&source.name())
+            })
+            .collect();
+        let columns =
+            places.iter().map(|at| format!("CAST(\"{}\" AS DOUBLE) AS c{at}", self.sources[*at].column));
+        let sql =
+            format!("SELECT customer_id, {} FROM \"{view}\"", columns.collect::<Vec<String>>().join(", "));
+        let mut rows = session.query(VIEW, &sql).await?;
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(failed)?;
+            let ids = batch.column(0).as_string::<i32>();
+            for row in 0..batch.num_rows() {
+                let id = ids.value(row);
+                let Ok(found) = table.ids.binary_search_by(|known| known.as_str().cmp(id)) else { continue };
+                for (place, column) in places.iter().zip(&batch.columns()[1..]) {
+                    let column = column.as_primitive::<Float64Type>();
+                    if column.is_valid(row) {
+                        table.raw[*place][found] = column.value(row);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the query for id, built-in features and days with an order, sorted by id.
     fn sql(&self) -> String {
-        let selected: Vec<String> = self
-            .sources
+        let built_in = &self.sources[..BUILT_IN.len()];
+        let selected: Vec<String> = built_in
             .iter()
             .map(|source| match (self.available.contains(&source.name()), source.column.as_str()) {
                 (false, _) => "CAST(NULL AS DOUBLE)".to_owned(),
@@ -189,8 +219,7 @@ impl FeatureQuery<'_> {
             })
             .collect();
         let mut joins = String::new();
-        let joined: BTreeSet<&str> = self
-            .sources
+        let joined: BTreeSet<&str> = built_in
             .iter()
             .filter(|source| source.view != "rfm" && self.available.contains(&source.name()))
             .map(|source| source.view.as_str())
@@ -232,9 +261,10 @@ impl FeatureQuery<'_> {
         for row in (0..batch.num_rows()).filter(|row| self.samples(ids.value(*row))) {
             table.ids.push(ids.value(row).to_owned());
             let of_products = demand.get(ids.value(row));
-            let days = &columns[self.sources.len()];
+            let days = &columns[BUILT_IN.len()];
             table.days.push(if days.is_valid(row) { days.value(row) } else { 1.0 });
-            for (place, (column, values)) in columns.iter().zip(&mut table.raw).enumerate() {
+            for (place, (column, values)) in columns[..BUILT_IN.len()].iter().zip(&mut table.raw).enumerate()
+            {
                 let value = if column.is_valid(row) { column.value(row) } else { f64::NAN };
                 values.push(match place {
                     TENURE => (now - value) / 86_400e6,
@@ -247,20 +277,8 @@ impl FeatureQuery<'_> {
     }
 }
 
-/// Returns the 64-bit FNV-1a hash of `text`, which is stable across machines and versions.
-fn fnv1a(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// Subtracts the mean of the finite values. Shares of all past sales shrink as the history grows, so
-/// uncentered values would tell the learners the date of a cut.
-fn centered(mut values: Vec<f64>) -> Vec<f64> {
-    let mean = mean(values.iter().copied().filter(|value| value.is_finite()));
-    for value in &mut values {
-        *value -= mean;
-    }
-    values
+fn failed(source: DataFusionError) -> ViewError {
+    ViewError::Sql { view: VIEW.to_owned(), source: Box::new(source) }
 }
 
 /// Returns the customer's usual days between orders: the own mean, else the days since the first order; at
@@ -296,47 +314,18 @@ impl FeatureTable {
 
     /// Returns the purchase history of each customer, in whole days.
     pub(super) fn histories(&self) -> Vec<PurchaseHistory> {
-        let history = |row: usize| {
-            let [recency, tenure, spent] = [RECENCY, TENURE, MONETARY].map(|place| self.raw[place][row]);
-            let repeats = self.days[row] - 1.0;
-            // `max` ignores a NaN tenure.
-            let watched = tenure.floor().max(recency).max(0.0);
-            let last = if repeats > 0.0 { (watched - recency).max(0.0) } else { 0.0 };
-            let mean_amount = if spent.is_nan() { spent } else { spent.max(0.0) / self.days[row] };
-            PurchaseHistory { repeats, last, watched, mean_amount }
-        };
-        (0..self.len()).map(history).collect()
+        (0..self.len()).map(|row| self.history(row)).collect()
     }
 
-    /// Returns the input columns of the models, in the order of [`COLUMNS`] and then of the user's features;
-    /// NaN where unknown.
-    pub(super) fn columns(&self) -> Vec<Vec<f64>> {
-        let log =
-            |source: usize| self.raw[source].iter().map(|value| value.max(0.0).ln_1p()).collect::<Vec<f64>>();
-        let rows = |of: &dyn Fn(usize) -> f64| (0..self.len()).map(of).collect::<Vec<f64>>();
-        let raw = &self.raw;
-        let mut columns = vec![
-            log(RECENCY),
-            log(FREQUENCY),
-            rows(&|row| raw[RECENCY][row].ln_1p() - days_between_orders(raw, row).ln_1p()),
-            rows(&|row| f64::from(u8::from(raw[FREQUENCY][row] <= 1.0))),
-            rows(&|row| (raw[FREQUENCY][row] / (raw[TENURE][row] + 30.0)).ln()),
-            log(MONETARY),
-            log(TENURE),
-            log(PRODUCTS),
-            log(BASKET_VALUE),
-            log(BASKET_ITEMS),
-            rows(&|row| raw[RETURN_RATE][row].clamp(0.0, 1.0)),
-            log(SPEND_30),
-            log(SPEND_90),
-            self.days.iter().map(|days| days.ln_1p()).collect(),
-            centered(raw[LATE_SALES].iter().map(|share| share.ln()).collect()),
-            centered(raw[ACTIVE_BUYERS].clone()),
-        ];
-        // The scale of the user's features is unknown. The signed logarithm compresses large values.
-        let own = raw[BUILT_IN.len()..].iter();
-        columns.extend(own.map(|values| values.iter().map(|v| v.signum() * v.abs().ln_1p()).collect()));
-        columns
+    /// Returns the purchase history of the customer at `row`, in whole days.
+    pub(super) fn history(&self, row: usize) -> PurchaseHistory {
+        let [recency, tenure, spent] = [RECENCY, TENURE, MONETARY].map(|place| self.raw[place][row]);
+        let repeats = self.days[row] - 1.0;
+        // `max` ignores a NaN tenure.
+        let watched = tenure.floor().max(recency).max(0.0);
+        let last = if repeats > 0.0 { (watched - recency).max(0.0) } else { 0.0 };
+        let mean_amount = if spent.is_nan() { spent } else { spent.max(0.0) / self.days[row] };
+        PurchaseHistory { repeats, last, watched, mean_amount }
     }
 }
 
@@ -347,11 +336,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn personal_columns_are_no_features() {
+    fn refused_columns_are_no_features() {
         let schema =
             Schema::new(["income", "visits"].map(|name| Field::new(name, DataType::Int64, true)).to_vec());
         let found =
-            sources([("household", &schema)], |view, column| (view, column) == ("household", "income"));
+            sources([("household", &schema)], |view, column| (view, column) != ("household", "income"));
         let own: Vec<String> = found[BUILT_IN.len()..].iter().map(FeatureSource::name).collect();
         assert_eq!(own, ["household.visits"]);
     }

@@ -5,18 +5,28 @@ use std::path::Path;
 use chrono::TimeDelta;
 
 use super::{
-    candidates::TrainingRows,
     expected_value::{CutWithSpending, ExpectedValues, own_rate},
-    features::{BUILT_IN, COLUMNS, FeatureSource, FeatureTable, GAP, RECENCY, days_between_orders},
-    metrics::{mean, rounded},
-    reasons::reasons,
-    selection::{SelectedModel, rule},
-    view_rows::{self, ChurnRow, to_ten_thousandths},
+    features::{FeatureSource, FeatureTable, RECENCY, days_between_orders},
+    inputs::{InputRows, Theme},
+    kept_model::ServedModel,
+    levels::{self, HeldOutLevels},
+    reasons::Reasons,
+    row_scorer::{RowScorer, ScoreBuffers},
+    selection::{Calibration, HeldOutCut, rule},
+    view_rows::{self, ChurnRow, to_ten_thousandths, value_at_risk},
 };
 use crate::{
-    config::ChurnConfig,
-    pipeline::{BuildError, view_files::ViewFiles},
-    snapshot::models::ValueLevels,
+    config::{ChurnConfig, LevelRule},
+    pipeline::{
+        BuildError,
+        learning::{
+            logistic::{logit, sigmoid},
+            metrics::{mean, rounded},
+        },
+        parallel::parallel_map,
+        view_files::ViewFiles,
+    },
+    snapshot::models::{RiskLevelFigures, ValueLevels},
 };
 
 /// The input of scoring.
@@ -25,8 +35,12 @@ pub(super) struct Scoring<'a> {
     /// Features at the as-of time of the build.
     pub(super) table: &'a FeatureTable,
     pub(super) sources: &'a [FeatureSource],
-    /// The selected model; without one, the rule is used.
-    pub(super) selected: Option<&'a SelectedModel>,
+    /// The model; without one, the rule is used.
+    pub(super) model: Option<&'a ServedModel>,
+    /// The model of expected values; without one, a rule is used.
+    pub(super) values: Option<&'a ExpectedValues>,
+    /// The held-out cut, if one was measured.
+    pub(super) held_out: Option<&'a HeldOutCut>,
     /// Training cuts whose horizon has ended.
     pub(super) cuts: &'a [CutWithSpending],
     /// Folder for the staged view.
@@ -34,11 +48,13 @@ pub(super) struct Scoring<'a> {
     pub(super) threads: usize,
 }
 
-/// The staged view, and the models of the values in it.
+/// The staged view, and the levels in it.
 pub(super) struct Scored {
     pub(super) files: ViewFiles,
-    pub(super) values: ExpectedValues,
-    pub(super) levels: ValueLevels,
+    /// The rule of expected values, if there was no model.
+    pub(super) unfitted: Option<ExpectedValues>,
+    pub(super) value_levels: ValueLevels,
+    pub(super) risk_levels: Vec<RiskLevelFigures>,
 }
 
 impl Scoring<'_> {
@@ -47,119 +63,129 @@ impl Scoring<'_> {
     /// # Errors
     /// Fails if the file cannot be written.
     pub(super) async fn run(&self) -> Result<Scored, BuildError> {
-        let histories = self.table.histories();
-        let own = self.own_rates();
-        let values = self.expected_values(&own);
+        let own: Vec<f64> = (0..self.table.len())
+            .map(|row| own_rate(&self.table.raw, row, f64::from(self.config.horizon_days())))
+            .collect();
+        let unfitted = if self.values.is_some() { None } else { Some(ExpectedValues::unfitted(&own)) };
+        let fitted = self.values.or(unfitted.as_ref());
         let expected: Vec<f64> = own
             .iter()
-            .zip(&histories)
-            .map(|(own, history)| rounded(values.expected(*own, history)))
+            .enumerate()
+            .map(|(row, own)| {
+                rounded(fitted.map_or(*own, |fit| fit.expected(*own, &self.table.history(row))))
+            })
             .collect();
-        let levels = ValueLevels::of(&expected);
-        let rows = TrainingRows { columns: self.table.columns(), histories, next: Vec::new() };
-        let model = self.selected.map(|selected| ScoredModel::new(selected, &rows, self.sources.len()));
-        let files = view_rows::stage(&self.table.ids, self.scratch, self.threads, |row| {
-            let (probability, contributions) = match &model {
-                Some(model) => (model.probability(row), model.contributions(row)),
-                None => self.by_rule(row),
-            };
-            // Rounded first, so that risk level and thresholds agree with the served probability.
-            let probability = rounded(probability.clamp(0.0001, 0.9999));
-            let risk = self.config.risk(probability);
-            ChurnRow {
-                probability: to_ten_thousandths(probability),
-                risk,
-                expected_value: to_ten_thousandths(expected[row]),
-                reasons: reasons(self.table, self.sources, row, &contributions),
-                action: self.config.action(risk, levels.level(expected[row])).to_owned(),
-            }
+        let value_levels = ValueLevels::of(&expected);
+        let scorer = CustomerScorer::new(self);
+        let customers = self.table.len();
+        let probabilities: Vec<f64> =
+            parallel_map(self.threads, customers, ScoreBuffers::default, |buffers, row| {
+                served(scorer.probability(row, buffers))
+            });
+        let at_risk = |row: usize| {
+            value_at_risk(to_ten_thousandths(probabilities[row]), to_ten_thousandths(expected[row]))
+        };
+        let levels = levels::assign(self.config, &probabilities, at_risk);
+        let average = mean(probabilities.iter().copied());
+        let reasons = Reasons::new(self.table, self.sources, self.config.language, average);
+        // The most urgent customers by value do not differ from others by their probability.
+        let explained = |row: usize| match self.config.levels {
+            LevelRule::Thresholds => levels[row],
+            LevelRule::Top => "medium",
+        };
+        let files = view_rows::stage(&self.table.ids, self.scratch, self.threads, |row| ChurnRow {
+            probability: to_ten_thousandths(probabilities[row]),
+            risk: levels[row],
+            expected_value: to_ten_thousandths(expected[row]),
+            reasons: reasons.of(row, explained(row), &scorer.effects(row)),
+            action: self.config.action(levels[row], value_levels.level(expected[row])).to_owned(),
         })
         .await?;
-        Ok(Scored { files, values, levels })
+        let risk_levels = self.level_figures(&levels, &probabilities, fitted);
+        Ok(Scored { files, unfitted, value_levels, risk_levels })
     }
 
-    /// Returns the spending of each customer at the own rate.
-    fn own_rates(&self) -> Vec<f64> {
-        let horizon = f64::from(self.config.horizon_days());
-        (0..self.table.len()).map(|row| own_rate(&self.table.raw, row, horizon)).collect()
+    fn horizon(&self) -> TimeDelta {
+        TimeDelta::days(self.config.horizon_days().into())
     }
 
-    /// Fits the expected values if there is a model and its latest cut has customers who stayed.
-    fn expected_values(&self, own: &[f64]) -> ExpectedValues {
-        match self.selected {
-            Some(selected) if self.cuts.last().is_some_and(|cut| !cut.retained.spent.is_empty()) => {
-                let horizon = TimeDelta::days(self.config.horizon_days().into());
-                ExpectedValues::fit(self.cuts, &selected.fits, horizon)
-            }
-            _ => ExpectedValues::unfitted(own),
-        }
-    }
-
-    /// Returns probability and contributions by the rule: the days since the last order are the only reason.
-    fn by_rule(&self, row: usize) -> (f64, Vec<f64>) {
-        let raw = &self.table.raw;
-        let probability = rule(raw[RECENCY][row], days_between_orders(raw, row));
-        let mut contributions = vec![0.0; self.sources.len()];
-        contributions[GAP] = probability - 0.5;
-        (probability, contributions)
+    /// Returns the customers of each level, and the outcomes of such customers of the held-out cut.
+    fn level_figures(
+        &self,
+        assigned: &[&'static str],
+        probabilities: &[f64],
+        values: Option<&ExpectedValues>,
+    ) -> Vec<RiskLevelFigures> {
+        let cut = self.held_out.and_then(|held_out| self.cuts.iter().find(|cut| cut.cut.at == held_out.at));
+        let (Some(held_out), Some(cut), Some(values)) = (self.held_out, cut, values) else {
+            return levels::figures(assigned, probabilities, None);
+        };
+        let served: Vec<f64> = held_out.probabilities.iter().copied().map(served).collect();
+        let known = values.known_at(self.cuts, cut.cut.at, self.horizon());
+        let at_risk = |row: usize| {
+            let expected = known.expected(cut.own[row], &cut.cut.rows.histories[row]);
+            value_at_risk(to_ten_thousandths(served[row]), to_ten_thousandths(expected))
+        };
+        let levels = levels::assign(self.config, &served, at_risk);
+        let (probabilities_then, churned) = (&served, &held_out.churned);
+        let held_out = HeldOutLevels { levels: &levels, probabilities: probabilities_then, churned };
+        levels::figures(assigned, probabilities, Some(&held_out))
     }
 }
 
-/// The selected model, applied to all customers.
-struct ScoredModel<'a> {
-    selected: &'a SelectedModel,
-    /// Log-odds by customer.
-    scores: Vec<f64>,
-    /// Standardized columns by part of the horizon.
-    scaled: Vec<Vec<Vec<f64>>>,
-    /// Number of sources.
-    sources: usize,
-    /// Mean contribution of each source over customers.
+/// Returns a probability as it is served. It is rounded before levels are assigned, so that both agree.
+fn served(probability: f64) -> f64 {
+    rounded(probability.clamp(0.0001, 0.9999))
+}
+
+/// Scores the customers of a table, with the effects of themes relative to the mean over customers.
+struct CustomerScorer<'a> {
+    table: &'a FeatureTable,
+    rows: InputRows<'a>,
+    model: Option<(RowScorer<'a>, Calibration)>,
+    /// Mean effect of each theme over customers.
     baseline: Vec<f64>,
 }
 
-impl<'a> ScoredModel<'a> {
-    fn new(selected: &'a SelectedModel, rows: &TrainingRows, sources: usize) -> Self {
-        let (scores, scaled) = (selected.fitted.scores(rows), selected.fitted.scaled(rows));
-        let mut scored = Self { selected, scores, scaled, sources, baseline: Vec::new() };
-        let customers = scored.scores.len();
+impl<'a> CustomerScorer<'a> {
+    fn new(scoring: &Scoring<'a>) -> Self {
+        let model = scoring.model.map(|one| (RowScorer::new(&one.fitted, one.inputs), one.calibration));
+        let themes = scoring.model.map_or(Theme::ALL.len(), |model| model.inputs.themes());
+        let (table, rows) = (scoring.table, InputRows::new(scoring.table));
+        let mut scorer = Self { table, rows, model, baseline: vec![0.0; themes] };
+        let customers = scoring.table.len();
         // A sample of about 2,000 customers is enough.
         let sampled: Vec<Vec<f64>> =
-            (0..customers).step_by((customers / 2_000).max(1)).map(|row| scored.by_source(row)).collect();
-        scored.baseline = (0..sources).map(|at| mean(sampled.iter().map(|of_row| of_row[at]))).collect();
-        scored
+            (0..customers).step_by((customers / 2_000).max(1)).map(|row| scorer.effects(row)).collect();
+        scorer.baseline = (0..themes).map(|at| mean(sampled.iter().map(|of_row| of_row[at]))).collect();
+        scorer
     }
 
-    /// Returns the calibrated probability of the customer at `row`.
-    fn probability(&self, row: usize) -> f64 {
-        self.selected.calibration.probability(self.scores[row])
-    }
-
-    /// Returns the calibrated contribution of each source to the log-odds, relative to the mean over
-    /// customers.
-    fn contributions(&self, row: usize) -> Vec<f64> {
-        let mut contributions = self.by_source(row);
-        contributions
-            .iter_mut()
-            .zip(&self.baseline)
-            .for_each(|(value, mean)| *value = (*value - mean) * self.selected.calibration.slope);
-        contributions
-    }
-
-    /// Returns the contribution of each source to the log-odds: the sum over the columns that are derived
-    /// from the source.
-    fn by_source(&self, row: usize) -> Vec<f64> {
-        let mut sums = vec![0.0; self.sources];
-        for (column, part) in self.selected.fitted.contributions(&self.scaled, row).into_iter().enumerate() {
-            sums[source_of(column, self.sources)] += part;
+    /// Returns the log-odds of churn of the customer at `row`, and leaves the effects in `buffers`.
+    fn score(&self, row: usize, buffers: &mut ScoreBuffers) -> f64 {
+        buffers.effects.resize(self.baseline.len(), 0.0);
+        if let Some((scorer, _)) = &self.model {
+            self.rows.fill(row, &mut buffers.columns);
+            return scorer.score(&self.table.history(row), buffers);
         }
-        sums
+        let raw = &self.table.raw;
+        let log_odds = logit(rule(raw[RECENCY][row], days_between_orders(raw, row)));
+        buffers.effects.fill(0.0);
+        buffers.effects[Theme::Recency as usize] = log_odds;
+        log_odds
     }
-}
 
-/// Returns the index of the source of a model column. The last column comes from the purchase model, which
-/// mainly depends on the days between orders.
-pub(super) fn source_of(column: usize, sources: usize) -> usize {
-    let own = || BUILT_IN.len() + column - COLUMNS.len();
-    COLUMNS.get(column).map_or_else(|| if own() < sources { own() } else { GAP }, |(_, source)| *source)
+    /// Returns the calibrated probability of churn of the customer at `row`.
+    fn probability(&self, row: usize, buffers: &mut ScoreBuffers) -> f64 {
+        let score = self.score(row, buffers);
+        self.model.as_ref().map_or_else(|| sigmoid(score), |(_, calibration)| calibration.probability(score))
+    }
+
+    /// Returns the calibrated effect of each theme on the log-odds, relative to the mean over customers.
+    fn effects(&self, row: usize) -> Vec<f64> {
+        let mut buffers = ScoreBuffers::default();
+        self.score(row, &mut buffers);
+        let slope = self.model.as_ref().map_or(1.0, |(_, calibration)| calibration.slope);
+        buffers.effects.iter().zip(&self.baseline).map(|(effect, mean)| slope * effect - mean).collect()
+    }
 }

@@ -3,19 +3,32 @@
 //! The candidates of a measured cut learn only from data that a build at that instant had: cuts whose
 //! horizon, or a part of it, had ended by then. The latest cut is held out of the selection if there are
 //! others, so its metrics are unbiased. Calibration, too, uses only data that was known at the cut: the slope
-//! comes from measured cuts whose horizon had ended, and the level from all training rows, since the level of
-//! a single cut is seasonal.
+//! comes from measured cuts whose horizon had ended, and the level from all training rows, or from the newest
+//! cut if that was better on all measured cuts, which is the only choice that the held-out cut takes part in.
+
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    candidates::{Candidate, FittedCandidate, HorizonRows, TrainingData, TrainingRows},
+    candidates::{Candidate, FittedCandidate, HorizonRows, TrainingData, TrainingRows, TrainingSet, fit_all},
     horizon::{days, parts},
-    logistic::{LogisticRegression, logit, sigmoid},
-    metrics::{auc, bins, figures, mean, rounded, share},
-    purchase_model::PurchaseFits,
+    inputs::Inputs,
+    kept_model::ServedModel,
 };
-use crate::snapshot::models::ChurnCut;
+use crate::{
+    pipeline::{
+        learning::{
+            Direction,
+            logistic::{LogisticRegression, logit, sigmoid},
+            metrics::{auc, bins, figures, mean, rounded, share},
+            purchase_model::PurchaseFits,
+        },
+        parallel::parallel_map,
+    },
+    snapshot::models::ChurnCut,
+};
 
 /// Least number of customers of each class (churned, retained) to learn from or to measure on.
 pub(super) const MIN_CLASS_SIZE: usize = 30;
@@ -25,24 +38,70 @@ const MAX_MEASURED: usize = 3;
 const MIN_GAIN: f64 = 0.001;
 
 /// The customers of a cut (a past as-of time to learn from), with the outcome.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct LabeledCut {
     pub(super) at: DateTime<Utc>,
     pub(super) rows: TrainingRows,
+    fits: OnceLock<PurchaseFits>,
+}
+
+impl LabeledCut {
+    pub(super) fn new(at: DateTime<Utc>, rows: TrainingRows) -> Self {
+        Self { at, rows, fits: OnceLock::new() }
+    }
+
+    /// Returns for each row whether the customer made no purchase within `horizon`.
+    fn churned(&self, horizon: TimeDelta) -> Vec<bool> {
+        self.rows.churned(days(horizon))
+    }
+
+    /// Returns the purchase models, which are fitted when they are first asked for.
+    pub(super) fn purchase_fits(&self) -> &PurchaseFits {
+        self.fits.get_or_init(|| PurchaseFits::of(&self.rows.histories))
+    }
+}
+
+/// The rows whose share of churn is the level of the probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LevelRows {
+    /// All training rows: the mean over a year.
+    AllCuts,
+    /// The newest cut whose horizon has ended.
+    NewestCut,
+}
+
+impl LevelRows {
+    /// Returns the name in the model card.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::AllCuts => "all_cuts",
+            Self::NewestCut => "newest_cut",
+        }
+    }
+}
+
+/// The calibrated probabilities of the latest measured cut, and its outcomes.
+#[derive(Debug)]
+pub(super) struct HeldOutCut {
+    pub(super) at: DateTime<Utc>,
+    pub(super) probabilities: Vec<f64>,
+    pub(super) churned: Vec<bool>,
 }
 
 /// The selected candidate, fitted to all cuts and calibrated.
 #[derive(Debug)]
 pub(super) struct SelectedModel {
-    pub(super) fitted: FittedCandidate,
+    pub(super) served: ServedModel,
     /// The purchase models fitted to the latest cut.
     pub(super) fits: PurchaseFits,
-    pub(super) calibration: Calibration,
+    pub(super) level_rows: LevelRows,
     /// Weights of the logistic regression on all rows, for the model card of any candidate.
     pub(super) weights: Vec<f64>,
     /// Importances in the boosted trees on all rows, for the model card of any candidate.
     pub(super) importance: Vec<f64>,
     pub(super) cuts: Vec<ChurnCut>,
+    pub(super) held_out: HeldOutCut,
     /// The learned parts of the horizon in days.
     pub(super) parts: Vec<u32>,
     /// Number of training rows: customers, once per cut.
@@ -51,7 +110,7 @@ pub(super) struct SelectedModel {
 }
 
 /// Platt scaling of log-odds: `slope` × log-odds + `shift`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Calibration {
     pub(super) slope: f64,
     pub(super) shift: f64,
@@ -74,13 +133,20 @@ impl Calibration {
         }
         Self { slope, shift: f64::midpoint(low, high) }
     }
+
+    /// Returns the calibration with `slope` at which the mean probability of `rows` is their share of churn.
+    fn at_level(slope: f64, fitted: &FittedCandidate, rows: &TrainingRows, days: f64) -> Self {
+        Self::with_mean(slope, &fitted.scores(rows), share(&rows.churned(days)))
+    }
 }
 
 /// A measured cut: the training data from before the cut, and the predictions of each candidate.
 struct MeasuredCut<'a> {
     cut: &'a LabeledCut,
+    /// The newest cut whose horizon had ended by then.
+    newest: &'a LabeledCut,
     churned: Vec<bool>,
-    training: TrainingData,
+    training: &'a TrainingData,
     /// Candidates in the order of [`Candidate::ALL`]; `None` for a degenerate one.
     fitted: Vec<Option<FittedCandidate>>,
     /// Log-odds of each row by candidate.
@@ -95,7 +161,7 @@ fn has_both_classes(churned: &[bool]) -> bool {
 
 /// Returns the training data known at `until`. Skips shorter parts of the horizon in which one class is too
 /// small.
-fn training_data(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) -> TrainingData {
+fn training_data(cuts: &[Arc<LabeledCut>], horizon: TimeDelta, until: DateTime<Utc>) -> TrainingData {
     let of_part = |part: TimeDelta| {
         let known = cuts.iter().filter(|cut| cut.at + part <= until).map(|cut| &cut.rows);
         HorizonRows { days: days(part), rows: TrainingRows::concat(known) }
@@ -106,15 +172,14 @@ fn training_data(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) 
     TrainingData(parts(horizon).into_iter().map(of_part).filter(is_useful).collect())
 }
 
-/// Fits the purchase models to the latest cut whose horizon had ended by `until`.
-fn purchase_fits(cuts: &[LabeledCut], horizon: TimeDelta, until: DateTime<Utc>) -> PurchaseFits {
-    let latest = cuts.iter().rfind(|cut| cut.at + horizon <= until);
-    PurchaseFits::of(latest.map_or(&[], |cut| &cut.rows.histories))
+/// Returns the newest cut whose horizon had ended by `until`.
+fn newest_ended(cuts: &[Arc<LabeledCut>], horizon: TimeDelta, until: DateTime<Utc>) -> Option<&LabeledCut> {
+    cuts.iter().map(Arc::as_ref).rfind(|cut| cut.at + horizon <= until)
 }
 
-/// Measures the candidates on up to [`MAX_MEASURED`] cuts, evenly spread and including the latest. A cut can
-/// be measured if its horizon had ended by `as_of` and earlier cuts have enough customers of both classes.
-fn measure_cuts(cuts: &[LabeledCut], horizon: TimeDelta, as_of: DateTime<Utc>) -> Vec<MeasuredCut<'_>> {
+/// Returns the cuts to measure on: up to [`MAX_MEASURED`], evenly spread and including the latest. A cut can be
+/// measured if its horizon had ended by `as_of` and earlier cuts have enough customers of both classes.
+fn measurable(cuts: &[Arc<LabeledCut>], horizon: TimeDelta, as_of: DateTime<Utc>) -> Vec<&LabeledCut> {
     let whole = days(horizon);
     let is_measurable = |cut: &&LabeledCut| {
         let known =
@@ -123,35 +188,76 @@ fn measure_cuts(cuts: &[LabeledCut], horizon: TimeDelta, as_of: DateTime<Utc>) -
             && has_both_classes(&cut.rows.churned(whole))
             && has_both_classes(&known.collect::<Vec<bool>>())
     };
-    let measurable: Vec<&LabeledCut> = cuts.iter().filter(is_measurable).collect();
+    let measurable: Vec<&LabeledCut> = cuts.iter().map(Arc::as_ref).filter(is_measurable).collect();
     let count = measurable.len().min(MAX_MEASURED);
     let mut chosen: Vec<usize> = (1..=count).map(|k| measurable.len() * k / count - 1).collect();
     chosen.dedup();
-    let measure = |place: usize| {
-        let cut = measurable[place];
-        let training = training_data(cuts, horizon, cut.at);
-        let fitted = FittedCandidate::fit_all(&training, &purchase_fits(cuts, horizon, cut.at));
-        let scores = fitted.iter().map(|fitted| Some(fitted.as_ref()?.scores(&cut.rows))).collect();
-        MeasuredCut { cut, churned: cut.rows.churned(whole), training, fitted, scores }
-    };
-    chosen.into_iter().map(measure).collect()
+    chosen.into_iter().map(|place| measurable[place]).collect()
 }
 
 /// Selects a candidate, calibrates it, and fits it to all of `cuts`, which must be in the order of time.
 /// Returns `None` if no cut can be measured.
 pub(super) fn select_model(
-    cuts: &[LabeledCut],
+    cuts: &[Arc<LabeledCut>],
     horizon: TimeDelta,
     as_of: DateTime<Utc>,
+    inputs: Inputs,
+    threads: usize,
 ) -> Option<SelectedModel> {
-    let measured = measure_cuts(cuts, horizon, as_of);
-    let held_out = usize::from(measured.len() > 1);
-    let basis = &measured[..measured.len() - held_out];
-    if basis.is_empty() {
+    let chosen = measurable(cuts, horizon, as_of);
+    let newest_at = |until| newest_ended(cuts, horizon, until);
+    let newest: Vec<&LabeledCut> = chosen.iter().filter_map(|cut| newest_at(cut.at)).collect();
+    let latest = newest_at(as_of)?;
+    if chosen.is_empty() {
         return None;
     }
-    let (training, fits) = (training_data(cuts, horizon, as_of), purchase_fits(cuts, horizon, as_of));
-    let mut all = FittedCandidate::fit_all(&training, &fits);
+    let until = chosen.iter().map(|cut| cut.at).chain([as_of]);
+    let sets: Vec<(TrainingData, &LabeledCut)> = until
+        .zip(newest.iter().copied().chain([latest]))
+        .map(|(until, newest)| (training_data(cuts, horizon, until), newest))
+        .collect();
+    // Fitted here, so that threads do not wait for each other.
+    parallel_map(
+        threads,
+        sets.len(),
+        || (),
+        |(), at| {
+            sets[at].1.purchase_fits();
+        },
+    );
+    let sets: Vec<TrainingSet<'_>> =
+        sets.into_iter().map(|(data, newest)| TrainingSet { data, fits: newest.purchase_fits() }).collect();
+    let mut fitted = fit_all(&sets, inputs, threads);
+    let mut all = fitted.pop()?;
+    let scores = parallel_map(
+        threads,
+        chosen.len() * Candidate::ALL.len(),
+        || (),
+        |(), at| {
+            let (cut, place) = (at / Candidate::ALL.len(), at % Candidate::ALL.len());
+            Some(fitted[cut][place].as_ref()?.scores(&chosen[cut].rows))
+        },
+    );
+    let mut scores = scores.into_iter();
+    let measure = |(((cut, newest), set), fitted)| MeasuredCut {
+        cut,
+        newest,
+        churned: cut.churned(horizon),
+        training: set,
+        scores: scores.by_ref().take(Candidate::ALL.len()).collect(),
+        fitted,
+    };
+    let measured: Vec<MeasuredCut<'_>> = chosen
+        .iter()
+        .copied()
+        .zip(newest)
+        .zip(sets.iter().map(|set| &set.data))
+        .zip(fitted)
+        .map(measure)
+        .collect();
+    let held_out = usize::from(measured.len() > 1);
+    let basis = &measured[..measured.len() - held_out];
+    let training = &sets.last()?.data;
     // A candidate that is degenerate on any cut is never selected.
     let is_able =
         |place: usize| all[place].is_some() && measured.iter().all(|cut| cut.fitted[place].is_some());
@@ -160,27 +266,35 @@ pub(super) fn select_model(
         let ended = measured.iter().filter(|measured| measured.cut.at + horizon <= until);
         calibration_slope(&ended.collect::<Vec<_>>(), place)
     };
-    let described = measured
-        .iter()
-        .enumerate()
-        .map(|(at, cut)| describe(cut, place, slope_at(cut.cut.at), at < basis.len()))
-        .collect::<Option<Vec<ChurnCut>>>()?;
+    let level_rows = level_rows(&measured, place, slope_at);
+    let mut described = Vec::new();
+    let mut held_out = None;
+    for (at, cut) in measured.iter().enumerate() {
+        let probabilities = cut.probabilities(place, slope_at(cut.cut.at), level_rows)?;
+        described.push(cut.describe(&probabilities, at < basis.len()));
+        held_out = Some(HeldOutCut { at: cut.cut.at, probabilities, churned: cut.churned.clone() });
+    }
     let fitted_as = |candidate: Candidate| all.iter().flatten().find(|fitted| fitted.candidate == candidate);
     let HorizonRows { days: whole, rows } = training.whole()?;
     let weights = fitted_as(Candidate::Logistic)?.weights();
-    let importance = fitted_as(Candidate::Boosted)?.importance(rows);
+    let importance = fitted_as(Candidate::Boosted)?.importance();
     let fitted = all.swap_remove(place)?;
     let base_rate = share(&rows.churned(*whole));
-    let calibration = Calibration::with_mean(slope_at(as_of), &fitted.scores(rows), base_rate);
+    let level_at = match level_rows {
+        LevelRows::AllCuts => rows,
+        LevelRows::NewestCut => &latest.rows,
+    };
+    let calibration = Calibration::at_level(slope_at(as_of), &fitted, level_at, *whole);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole days")]
     let parts = training.0.iter().map(|part| part.days as u32).collect();
     Some(SelectedModel {
-        fitted,
-        fits,
-        calibration,
+        served: ServedModel { inputs, fitted, calibration },
+        fits: latest.purchase_fits().clone(),
+        level_rows,
         weights,
         importance,
         cuts: described,
+        held_out: held_out?,
         parts,
         rows: training.len(),
         base_rate,
@@ -199,6 +313,28 @@ fn best_candidate(basis: &[MeasuredCut<'_>], is_able: impl Fn(usize) -> bool) ->
     (1..areas.len()).fold(0, |best, place| if areas[place] > areas[best] + MIN_GAIN { place } else { best })
 }
 
+/// Returns the rows to take the level from: the newest cut if that gives a lower log loss on each of the
+/// `measured` cuts, else all cuts, since the level of a single cut is seasonal.
+fn level_rows(
+    measured: &[MeasuredCut<'_>],
+    place: usize,
+    slope_at: impl Fn(DateTime<Utc>) -> f64,
+) -> LevelRows {
+    let loss = |cut: &MeasuredCut<'_>, rows: LevelRows| {
+        let probabilities = cut.probabilities(place, slope_at(cut.cut.at), rows)?;
+        Some(figures("", &probabilities, &cut.churned).log_loss)
+    };
+    let is_better = |cut: &MeasuredCut<'_>| {
+        let losses = loss(cut, LevelRows::NewestCut).zip(loss(cut, LevelRows::AllCuts));
+        losses.is_some_and(|(newest, all)| newest < all)
+    };
+    if measured.len() > 1 && measured.iter().all(is_better) {
+        LevelRows::NewestCut
+    } else {
+        LevelRows::AllCuts
+    }
+}
+
 /// Returns the calibration slope of the candidate at `place`, fitted by logistic regression on the cuts of
 /// `basis` with one intercept per cut; 1 if there is no cut.
 fn calibration_slope(basis: &[&MeasuredCut<'_>], place: usize) -> f64 {
@@ -215,36 +351,45 @@ fn calibration_slope(basis: &[&MeasuredCut<'_>], place: usize) -> f64 {
         }
         churned.extend_from_slice(&measured.churned);
     }
-    LogisticRegression::fit(&columns, &churned, 1e-3).weights[0].clamp(0.5, 1.5)
+    LogisticRegression::fit(&columns, &churned, 1e-3, &vec![Direction::Any; basis.len()]).weights[0]
+        .clamp(0.5, 1.5)
 }
 
-/// Returns the model card's entry of a measured cut: the metrics of all candidates and of the calibrated
-/// candidate at `place`.
-fn describe(measured: &MeasuredCut<'_>, place: usize, slope: f64, used_to_choose: bool) -> Option<ChurnCut> {
-    let churned = &measured.churned;
-    let probabilities = |scores: &[f64]| scores.iter().map(|score| sigmoid(*score)).collect::<Vec<f64>>();
-    let mut candidates: Vec<_> = Candidate::ALL
-        .iter()
-        .zip(&measured.scores)
-        .filter_map(|(candidate, scores)| {
-            Some(figures(candidate.name(), &probabilities(scores.as_ref()?), churned))
-        })
-        .collect();
-    let HorizonRows { days: whole, rows } = measured.training.whole()?;
-    let learned = measured.fitted[place].as_ref()?.scores(rows);
-    let calibration = Calibration::with_mean(slope, &learned, share(&rows.churned(*whole)));
-    let model: Vec<f64> =
-        measured.scores[place].as_ref()?.iter().map(|score| calibration.probability(*score)).collect();
-    candidates.push(figures("model", &model, churned));
-    Some(ChurnCut {
-        at: measured.cut.at,
-        used_to_choose,
-        training_rows: measured.training.len() as u64,
-        customers: churned.len() as u64,
-        churned: rounded(share(churned)),
-        candidates,
-        bins: bins(&model, churned),
-    })
+impl MeasuredCut<'_> {
+    /// Returns the probabilities by the candidate at `place`, calibrated with `slope` and the level of
+    /// `level_rows`.
+    fn probabilities(&self, place: usize, slope: f64, level_rows: LevelRows) -> Option<Vec<f64>> {
+        let HorizonRows { days: whole, rows } = self.training.whole()?;
+        let rows = match level_rows {
+            LevelRows::AllCuts => rows,
+            LevelRows::NewestCut => &self.newest.rows,
+        };
+        let calibration = Calibration::at_level(slope, self.fitted[place].as_ref()?, rows, *whole);
+        let scores = self.scores[place].as_ref()?;
+        Some(scores.iter().map(|score| calibration.probability(*score)).collect())
+    }
+
+    /// Returns the model card's entry: the metrics of all candidates, and of the calibrated model with these
+    /// `probabilities`.
+    fn describe(&self, probabilities: &[f64], used_to_choose: bool) -> ChurnCut {
+        let churned = &self.churned;
+        let candidate_figures = |(candidate, scores): (&Candidate, &Option<Vec<f64>>)| {
+            let probabilities: Vec<f64> = scores.as_ref()?.iter().map(|score| sigmoid(*score)).collect();
+            Some(figures(candidate.name(), &probabilities, churned))
+        };
+        let mut candidates: Vec<_> =
+            Candidate::ALL.iter().zip(&self.scores).filter_map(candidate_figures).collect();
+        candidates.push(figures("model", probabilities, churned));
+        ChurnCut {
+            at: self.cut.at,
+            used_to_choose,
+            training_rows: self.training.len() as u64,
+            customers: churned.len() as u64,
+            churned: rounded(share(churned)),
+            candidates,
+            bins: bins(probabilities, churned),
+        }
+    }
 }
 
 /// Returns the probability of the rule that is used without a model: (recency + 1) / (recency + 1 + gap + 1)

@@ -1,7 +1,10 @@
 //! Training cuts: past as-of times, the features of customers then, and the purchases within the horizon
 //! after them.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, AsArray},
@@ -15,6 +18,7 @@ use super::{
     expected_value::{CutWithSpending, RetainedCustomers, own_rate},
     features::FeatureQuery,
     horizon::{days, parts},
+    inputs::InputRows,
     product_demand::DemandWindow,
     selection::LabeledCut,
     view_rows::VIEW,
@@ -140,7 +144,7 @@ impl CutReader<'_> {
     /// Fails if the staging cannot be read or a query fails.
     pub(super) async fn read(&self, at: DateTime<Utc>) -> Result<CutWithSpending, BuildError> {
         let horizon = self.horizon;
-        let (session, folder) = self.past.at(at, self.sample.partitions).await?;
+        let (session, folder) = self.past.at(at, self.sample.partitions, &self.features.views()).await?;
         let mut table = self.features.read(&session, DemandWindow { at, horizon, share: 1.0 }).await?;
         table.thin(self.sample.max_rows);
         drop((session, folder));
@@ -148,15 +152,16 @@ impl CutReader<'_> {
         let next = |id| outcomes.get(id).map_or(f64::INFINITY, |outcome| outcome.next);
         let next: Vec<f64> = table.ids.iter().map(next).collect();
         let (mut retained, histories) = (RetainedCustomers::default(), table.histories());
+        let own: Vec<f64> = (0..table.len()).map(|row| own_rate(&table.raw, row, days(horizon))).collect();
         for (row, id) in table.ids.iter().enumerate() {
             if let Some(outcome) = outcomes.get(id) {
-                retained.own.push(own_rate(&table.raw, row, days(horizon)));
+                retained.own.push(own[row]);
                 retained.histories.push(histories[row]);
                 retained.spent.push(outcome.spent);
             }
         }
-        let rows = TrainingRows { columns: table.columns(), histories, next };
-        Ok(CutWithSpending { cut: LabeledCut { at, rows }, retained })
+        let rows = TrainingRows { columns: InputRows::new(&table).columns(), histories, next };
+        Ok(CutWithSpending { cut: Arc::new(LabeledCut::new(at, rows)), own, retained })
     }
 
     /// Returns the number of customers of the cut at `at`, which are those with an order. Runs no views.
@@ -180,7 +185,7 @@ impl CutReader<'_> {
 
 /// The next purchase of a customer after a cut, and the spending within the horizon.
 #[derive(Debug, Clone, Copy)]
-struct Outcome {
+pub(super) struct Outcome {
     /// Days until the next purchase.
     next: f64,
     /// Purchases minus returns, at least 0.
@@ -193,7 +198,7 @@ fn instant(at: DateTime<Utc>) -> String {
 }
 
 /// Returns the outcomes of the customers of `ids` with an order after `from` and up to `to`.
-async fn outcomes(
+pub(super) async fn outcomes(
     session: &Session,
     ids: &[String],
     from: DateTime<Utc>,

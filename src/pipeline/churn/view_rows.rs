@@ -24,6 +24,9 @@ use crate::{
 pub(in crate::pipeline) const VIEW: &str = "churn";
 /// Number of rows of a record batch.
 const BATCH: usize = 8_192;
+/// Types of a reason's effect and share.
+const EFFECT: DataType = DataType::Decimal128(9, 4);
+const SHARE: DataType = DataType::Decimal128(5, 4);
 
 /// Description of the view.
 const DESCRIPTION: &str = "Churn prediction: the probability of no further purchase, and the value at risk. \
@@ -34,13 +37,13 @@ const COLUMN_NOTES: [(&str, &str); 6] = [
         "probability",
         "Probability of no purchase within the horizon after as_of, 0 to 1; the model card has its accuracy.",
     ),
-    ("risk", "Risk level by the configured thresholds of the probability: high, medium or low."),
+    ("risk", "Risk level by the configured rule: high, medium or low."),
     ("expected_value", "Expected spending within the horizon if the customer stays."),
     ("value_at_risk", "probability × expected_value: the expected loss without any action."),
     (
         "reasons",
-        "Up to three features with the greatest effect on this customer's probability: feature, value, \
-         direction (raises or lowers) and text.",
+        "Why the probability differs from the average, by theme: theme, direction (raises or lowers), effect \
+         (change of the log-odds; all effects add up to the difference), share (of the effects), and text.",
     ),
     ("action", "Action from the policy table for the customer's risk and expected value."),
 ];
@@ -70,11 +73,9 @@ pub(super) struct ChurnRow {
     pub(super) action: String,
 }
 
-impl ChurnRow {
-    /// Returns the value at risk in ten-thousandths, rounded.
-    fn value_at_risk(&self) -> i128 {
-        (self.probability * self.expected_value + 5_000) / 10_000
-    }
+/// Returns the value at risk, rounded; all in ten-thousandths.
+pub(super) fn value_at_risk(probability: i128, expected_value: i128) -> i128 {
+    (probability * expected_value + 5_000) / 10_000
 }
 
 /// Returns `value` in ten-thousandths: the unscaled value of a decimal with scale 4.
@@ -86,7 +87,13 @@ pub(super) fn to_ten_thousandths(value: f64) -> i128 {
 /// Returns the fields of a reason.
 fn reason_fields() -> Fields {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
-    Fields::from(vec![text("feature"), text("value"), text("direction"), text("text")])
+    Fields::from(vec![
+        text("theme"),
+        text("direction"),
+        Field::new("effect", EFFECT, true),
+        Field::new("share", SHARE, true),
+        text("text"),
+    ])
 }
 
 fn schema() -> SchemaRef {
@@ -143,12 +150,17 @@ fn batch(
     let of_reasons = |of: &dyn Fn(&ChurnReason) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(reasons.iter().map(|reason| of(reason))))
     };
+    let decimals = |of: &dyn Fn(&ChurnReason) -> f64, data_type: DataType| -> ArrayRef {
+        let values = reasons.iter().map(|reason| Some(to_ten_thousandths(of(reason))));
+        Arc::new(values.collect::<Decimal128Array>().with_data_type(data_type))
+    };
     let parts = StructArray::new(
         reason_fields(),
         vec![
-            of_reasons(&|reason| &reason.feature),
-            of_reasons(&|reason| &reason.value),
+            of_reasons(&|reason| &reason.theme),
             of_reasons(&|reason| reason.direction),
+            decimals(&|reason| reason.effect, EFFECT),
+            decimals(&|reason| reason.share, SHARE),
             of_reasons(&|reason| &reason.text),
         ],
         None,
@@ -162,7 +174,7 @@ fn batch(
             Arc::new(probabilities.with_data_type(DataType::Decimal128(5, 4))),
             texts(&mut rows.iter().map(|row| row.risk)),
             money(&|row| row.expected_value),
-            money(&ChurnRow::value_at_risk),
+            money(&|row| value_at_risk(row.probability, row.expected_value)),
             Arc::new(ListArray::new(item, offsets, Arc::new(parts), None)),
             texts(&mut rows.iter().map(|row| row.action.as_str())),
         ],

@@ -4,7 +4,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{config::level, snapshot::rfc3339};
+use crate::{
+    config::level,
+    snapshot::{
+        SnapshotId,
+        models::{ModelFile, Training},
+        rfc3339,
+    },
+};
 
 /// Churn model: target, training data, and accuracy on customers and periods outside the training data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -50,6 +57,11 @@ pub struct ChurnModel {
     /// Factor on the log-odds, fitted on cutoffs outside the training data; 1 is no change.
     #[schema(example = 0.94)]
     pub calibration_slope: f64,
+    /// Cutoffs whose share of churn is the level of the probabilities: `all_cuts`, or `newest_cut`, the newest
+    /// one whose horizon has ended, if that was better on all measured cutoffs.
+    #[serde(default = "all_cuts")]
+    #[schema(example = "all_cuts")]
+    pub calibration_level: String,
     /// Cutoffs of the measurement, oldest first. Each candidate is trained only on data known at the cutoff.
     pub cuts: Vec<ChurnCut>,
     /// Features, by descending weight.
@@ -60,10 +72,65 @@ pub struct ChurnModel {
     pub purchases: Option<PurchaseModels>,
     /// Model of `expected_value`.
     pub expected_value: ExpectedValueModel,
-    /// Lower bounds of the risk levels.
+    /// Whether the probability depends on recency, orders and spending only in the direction that common
+    /// sense expects.
+    #[serde(default)]
+    #[schema(example = true)]
+    pub monotone: bool,
+    /// Rule of the risk levels: `thresholds` of the probability, or `top`, the greatest values at risk.
+    #[serde(default = "thresholds")]
+    #[schema(example = "thresholds")]
+    pub level_rule: String,
+    /// Lower bounds of the risk levels, for the rule `thresholds`.
     pub thresholds: RiskThresholds,
+    /// Customers of each risk level, and outcomes of the level on the held-out cutoff.
+    #[serde(default)]
+    pub risk_levels: Vec<RiskLevelFigures>,
     /// Lower bounds of the value levels, for the policy table.
     pub value_levels: ValueLevels,
+    /// Predictions of the snapshots about 30, 60 and 90 days ago, and what happened since. Empty if the lake
+    /// has no such snapshots.
+    #[serde(default)]
+    pub seen: Vec<SeenPredictions>,
+    /// When the model was trained; absent in snapshots of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+    /// The model itself, if later builds may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<ModelFile>,
+}
+
+/// Predictions of an earlier snapshot, compared with what happened since.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SeenPredictions {
+    /// The earlier snapshot.
+    pub snapshot: SnapshotId,
+    /// As-of time of the earlier snapshot.
+    #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime, example = "2011-09-09T00:00:00Z")]
+    pub as_of: DateTime<Utc>,
+    /// Days that have passed since, at most the horizon.
+    #[schema(example = 90)]
+    pub observed_days: u32,
+    /// Whether the horizon has ended.
+    #[schema(example = true)]
+    pub finished: bool,
+    /// Number of compared customers: all, or a sample of about 200,000.
+    #[schema(example = 3_362)]
+    pub customers: u64,
+    /// Mean predicted probability, for the whole horizon.
+    #[schema(example = 0.44)]
+    pub predicted: f64,
+    /// Share of customers without a purchase since.
+    #[schema(example = 0.43)]
+    pub churned: f64,
+    /// Area under the ROC curve of the probabilities for no purchase since.
+    #[schema(example = 0.745)]
+    pub auc: f64,
+    /// Calibration error; absent until the horizon has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 0.039)]
+    pub calibration_error: Option<f64>,
 }
 
 /// A cutoff that candidates were measured on.
@@ -204,7 +271,7 @@ pub struct GammaGammaFit {
 /// Model of `expected_value`. `own_rate`: scale × (own × the customer's spending rate + (1 − own) × the
 /// mean), over the horizon. `gamma_gamma`: scale × expected value of a purchase × expected number of
 /// purchases of a retained customer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ExpectedValueModel {
     /// Candidate that computes the values: `own_rate` or `gamma_gamma`.
     #[serde(default = "own_rate")]
@@ -257,6 +324,45 @@ pub struct RiskThresholds {
     /// Minimum probability of medium risk.
     #[schema(example = 0.3)]
     pub medium: f64,
+}
+
+/// Customers of a risk level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RiskLevelFigures {
+    /// `high`, `medium` or `low`.
+    #[schema(example = "high")]
+    pub level: String,
+    /// Number of customers with the level.
+    #[schema(example = 812)]
+    pub customers: u64,
+    /// Mean probability of these customers.
+    #[schema(example = 0.71)]
+    pub predicted: f64,
+    /// Customers who had the level on the latest cutoff of the measurement; absent if nothing was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<ObservedLevel>,
+}
+
+/// Customers of a risk level on a cutoff, with the outcome.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ObservedLevel {
+    /// Number of customers with the level.
+    #[schema(example = 790)]
+    pub customers: u64,
+    /// Mean probability of these customers.
+    #[schema(example = 0.70)]
+    pub predicted: f64,
+    /// Share of these customers that churned.
+    #[schema(example = 0.68)]
+    pub churned: f64,
+}
+
+fn all_cuts() -> String {
+    "all_cuts".to_owned()
+}
+
+fn thresholds() -> String {
+    "thresholds".to_owned()
 }
 
 /// Lower bounds of the value levels: the top 20 % are high, the next 30 % medium. Customers with equal

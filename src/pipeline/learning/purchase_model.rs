@@ -14,6 +14,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     bfgs::maximize,
     special_functions::{digamma, hypergeometric, ln_gamma},
@@ -30,15 +32,15 @@ const SIGNIFICANT_GAIN: f64 = 5.99;
 
 /// A customer's purchases up to an instant. Times are in days since the first purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct PurchaseHistory {
+pub(in crate::pipeline) struct PurchaseHistory {
     /// Number of purchases after the first: x in the paper.
-    pub(super) repeats: f64,
+    pub(in crate::pipeline) repeats: f64,
     /// Time of the last purchase, 0 without repeats: t in the paper.
-    pub(super) last: f64,
+    pub(in crate::pipeline) last: f64,
     /// End of the observation: T in the paper.
-    pub(super) watched: f64,
+    pub(in crate::pipeline) watched: f64,
     /// Mean amount of a purchase; NaN if unknown.
-    pub(super) mean_amount: f64,
+    pub(in crate::pipeline) mean_amount: f64,
 }
 
 /// Customers with the same purchase history.
@@ -123,26 +125,26 @@ fn bg_nbd(groups: &[HistoryGroup], [r, alpha, a, b]: &[f64; 4]) -> (f64, [f64; 4
 }
 
 /// A fitted model of purchases. Times are in days.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct PurchaseModel {
-    pub(super) r: f64,
-    pub(super) alpha: f64,
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(in crate::pipeline) struct PurchaseModel {
+    pub(in crate::pipeline) r: f64,
+    pub(in crate::pipeline) alpha: f64,
     /// The parameters a and b of BG/NBD; `None` for NBD.
-    pub(super) leaving: Option<(f64, f64)>,
-    pub(super) log_likelihood: f64,
+    pub(in crate::pipeline) leaving: Option<(f64, f64)>,
+    pub(in crate::pipeline) log_likelihood: f64,
 }
 
 /// The fits of both models to the same histories. The error of a degenerate fit is its reason, for the model
 /// card.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct PurchaseFits {
-    pub(super) nbd: Result<PurchaseModel, String>,
-    pub(super) bg_nbd: Result<PurchaseModel, String>,
+pub(in crate::pipeline) struct PurchaseFits {
+    pub(in crate::pipeline) nbd: Result<PurchaseModel, String>,
+    pub(in crate::pipeline) bg_nbd: Result<PurchaseModel, String>,
 }
 
 impl PurchaseFits {
     /// Fits both models to `histories`.
-    pub(super) fn of(histories: &[PurchaseHistory]) -> Self {
+    pub(in crate::pipeline) fn of(histories: &[PurchaseHistory]) -> Self {
         let mut groups = groups(histories);
         let count: f64 = groups.iter().map(|group| group.customers).sum();
         let repeats: f64 = groups.iter().map(|group| group.repeats * group.customers).sum();
@@ -185,7 +187,7 @@ impl PurchaseFits {
     }
 
     /// Returns the preferred fit: BG/NBD if it is valid, else NBD.
-    pub(super) fn best(&self) -> Option<&PurchaseModel> {
+    pub(in crate::pipeline) fn best(&self) -> Option<&PurchaseModel> {
         self.bg_nbd.as_ref().or(self.nbd.as_ref()).ok()
     }
 }
@@ -207,7 +209,7 @@ fn check_fit(parameters: &[(&str, f64)], converged: bool) -> Result<(), String> 
 impl PurchaseModel {
     /// Returns P(alive): the probability that the customer has not left. Equation 8 of the paper for BG/NBD;
     /// 1 for NBD.
-    fn alive(&self, history: &PurchaseHistory) -> f64 {
+    pub(in crate::pipeline) fn alive(&self, history: &PurchaseHistory) -> f64 {
         match self.leaving {
             Some((a, b)) if history.repeats > 0.0 => {
                 let x = history.repeats;
@@ -218,18 +220,46 @@ impl PurchaseModel {
         }
     }
 
-    /// Returns the probability of no purchase within `days`.
-    pub(super) fn none_within(&self, history: &PurchaseHistory, days: f64) -> f64 {
-        let until = self.alpha + history.watched;
-        let quiet = (-(self.r + history.repeats) * (days / until).ln_1p()).exp();
-        let alive = self.alive(history);
-        1.0 - alive + alive * quiet
+    /// Returns the greatest P(alive) of a customer with this last purchase and at most as many purchases.
+    ///
+    /// P(alive) itself falls with the number of purchases if the last one is long ago.
+    pub(in crate::pipeline) fn alive_with_at_most(&self, history: &PurchaseHistory) -> f64 {
+        let Some((_, b)) = self.leaving else { return 1.0 };
+        let waited = ((self.alpha + history.watched) / (self.alpha + history.last)).ln();
+        let repeats = history.repeats.max(1.0);
+        // The zero of the derivative of P(alive) by the number of purchases.
+        let best = (1.0 / waited + 1.0 - b).clamp(1.0, repeats);
+        let with = |repeats: f64| self.alive(&PurchaseHistory { repeats, ..*history });
+        with(best.floor()).max(with(best.ceil().min(repeats)))
     }
 
-    /// Returns the expected number of purchases within `days`: equation 10 of the paper, with the
-    /// hypergeometric function transformed by Abramowitz and Stegun 15.3.3 so that large numbers of purchases
-    /// do not overflow.
-    pub(super) fn expected(&self, history: &PurchaseHistory, days: f64) -> f64 {
+    /// Returns the probability that a customer who is alive makes no purchase within `days`.
+    pub(in crate::pipeline) fn quiet_within(&self, history: &PurchaseHistory, days: f64) -> f64 {
+        let until = self.alpha + history.watched;
+        (-(self.r + history.repeats) * (days / until).ln_1p()).exp()
+    }
+
+    /// Returns the probability of no purchase within `days`.
+    pub(in crate::pipeline) fn none_within(&self, history: &PurchaseHistory, days: f64) -> f64 {
+        let alive = self.alive(history);
+        1.0 - alive + alive * self.quiet_within(history, days)
+    }
+
+    /// Returns the expected number of purchases within `days`: equation 10 of the paper.
+    pub(in crate::pipeline) fn expected(&self, history: &PurchaseHistory, days: f64) -> f64 {
+        self.expected_of_alive(history, days) * self.alive(history)
+    }
+
+    /// Returns the expected number of purchases within `days` that never falls with the number of purchases;
+    /// see [`PurchaseModel::alive_with_at_most`].
+    pub(in crate::pipeline) fn expected_with_at_most(&self, history: &PurchaseHistory, days: f64) -> f64 {
+        self.expected_of_alive(history, days) * self.alive_with_at_most(history)
+    }
+
+    /// Returns the expected number of purchases within `days` of a customer who is alive: equation 10 of the
+    /// paper, with the hypergeometric function transformed by Abramowitz and Stegun 15.3.3 so that large
+    /// numbers of purchases do not overflow.
+    pub(in crate::pipeline) fn expected_of_alive(&self, history: &PurchaseHistory, days: f64) -> f64 {
         let (x, until) = (history.repeats, self.alpha + history.watched);
         let Some((a, b)) = self.leaving else { return (self.r + x) / until * days };
         // At a = 1 the formula is 0 / 0; it is continuous there, so a nearby value is used.
@@ -237,7 +267,7 @@ impl PurchaseModel {
         let z = days / (until + days);
         let series = hypergeometric(a + b - 1.0 - self.r, a - 1.0, a + b + x - 1.0, z);
         let left = 1.0 - (1.0 - z).powf(a - 1.0) * series;
-        (a + b + x - 1.0) / (a - 1.0) * left * self.alive(history)
+        (a + b + x - 1.0) / (a - 1.0) * left
     }
 }
 
@@ -278,6 +308,23 @@ mod tests {
         // The value at a = 1 is continuous.
         let at = |a| PurchaseModel { leaving: Some((a, 2.0)), ..CDNOW }.expected(&one, 9.0);
         assert!((at(1.0) - at(1.001)).abs() < 1e-3 && (at(1.0) - at(0.999)).abs() < 1e-3);
+    }
+
+    #[test]
+    fn more_purchases_never_lower_the_greatest_chance_of_being_alive() {
+        for (last, watched) in [(0.0, 0.0), (10.0, 12.0), (20.0, 60.0), (59.0, 60.0), (5.0, 300.0)] {
+            let alive = |repeats: u32| {
+                let one = history(f64::from(repeats), last, watched);
+                (CDNOW.alive_with_at_most(&one), if repeats == 0 { 0.0 } else { CDNOW.alive(&one) })
+            };
+            let mut greatest = 0.0_f64;
+            for repeats in 0..200 {
+                let (found, exact) = alive(repeats);
+                greatest = greatest.max(exact);
+                assert!(repeats == 0 || (found - greatest).abs() < 1e-12, "{last} {watched} {repeats}");
+            }
+            assert!((alive(0).0 - alive(1).0).abs() < 1e-12);
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     bfgs::maximize,
     purchase_model::PurchaseHistory,
@@ -20,11 +22,11 @@ const MAX_CUSTOMERS: usize = 20_000;
 const VALID_RANGE: (f64, f64) = (1e-3, 1e3);
 
 /// A fitted gamma-gamma model. Amounts are in money.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct GammaGamma {
-    pub(super) p: f64,
-    pub(super) q: f64,
-    pub(super) gamma: f64,
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(in crate::pipeline) struct GammaGamma {
+    pub(in crate::pipeline) p: f64,
+    pub(in crate::pipeline) q: f64,
+    pub(in crate::pipeline) gamma: f64,
 }
 
 /// Returns the log-likelihood of customers with x purchases of the mean amount m (equation 1a of the note)
@@ -53,7 +55,7 @@ impl GammaGamma {
     ///
     /// # Errors
     /// Returns the reason of a degenerate fit, for the model card.
-    pub(super) fn fit(
+    pub(in crate::pipeline) fn fit(
         histories: &[PurchaseHistory],
         purchases: impl Fn(&PurchaseHistory) -> f64,
     ) -> Result<Self, String> {
@@ -88,7 +90,7 @@ impl GammaGamma {
 
     /// Returns the expected amount of each purchase of a customer with `purchases` purchases of the mean
     /// amount `worth` (equation 5 of the note). A NaN `worth` gives the mean over customers.
-    pub(super) fn expected(&self, purchases: f64, worth: f64) -> f64 {
+    pub(in crate::pipeline) fn expected(&self, purchases: f64, worth: f64) -> f64 {
         let (purchases, worth) = if worth.is_nan() { (0.0, 0.0) } else { (purchases, worth.max(0.0)) };
         self.p * (self.gamma + purchases * worth) / (self.p * purchases + self.q - 1.0)
     }

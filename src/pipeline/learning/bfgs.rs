@@ -12,12 +12,12 @@ const GRADIENT_TOLERANCE: f64 = 1e-6;
 
 /// The maximum that a search found.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Maximum<const N: usize> {
+pub(in crate::pipeline) struct Maximum<const N: usize> {
     /// The parameters.
-    pub(super) at: [f64; N],
+    pub(in crate::pipeline) at: [f64; N],
     /// The value of the function at these parameters.
-    pub(super) value: f64,
-    pub(super) converged: bool,
+    pub(in crate::pipeline) value: f64,
+    pub(in crate::pipeline) converged: bool,
 }
 
 /// A point of the search: logarithms of the parameters, and the negated function with its gradient there.
@@ -44,7 +44,7 @@ impl<const N: usize> Point<N> {
 
 /// Maximizes `function` from the parameters `start`. `function` returns its value and its derivatives by the
 /// parameters.
-pub(super) fn maximize<const N: usize>(
+pub(in crate::pipeline) fn maximize<const N: usize>(
     start: [f64; N],
     function: impl Fn(&[f64; N]) -> (f64, [f64; N]),
 ) -> Maximum<N> {

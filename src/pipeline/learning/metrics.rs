@@ -7,7 +7,7 @@ use crate::snapshot::models::{CandidateFigures, ChurnBin};
 const BINS: usize = 10;
 
 /// Returns the metrics of `probabilities` against the outcomes `churned`, rounded to four decimal places.
-pub(super) fn figures(name: &str, probabilities: &[f64], churned: &[bool]) -> CandidateFigures {
+pub(in crate::pipeline) fn figures(name: &str, probabilities: &[f64], churned: &[bool]) -> CandidateFigures {
     let bins = bins(probabilities, churned);
     let calibration_error = mean(bins.iter().map(|bin| (bin.foretold - bin.seen).abs()));
     let outcome = |churned: &bool| f64::from(u8::from(*churned));
@@ -28,7 +28,7 @@ pub(super) fn figures(name: &str, probabilities: &[f64], churned: &[bool]) -> Ca
 
 /// Returns ten bins of equal size, lowest probability first. Rows with equal probabilities are in row order,
 /// which is the order of customer ids.
-pub(super) fn bins(probabilities: &[f64], churned: &[bool]) -> Vec<ChurnBin> {
+pub(in crate::pipeline) fn bins(probabilities: &[f64], churned: &[bool]) -> Vec<ChurnBin> {
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     order.sort_by(|a, b| probabilities[*a].total_cmp(&probabilities[*b]).then(a.cmp(b)));
     let share = |rows: &[usize]| mean(rows.iter().map(|row| f64::from(u8::from(churned[*row]))));
@@ -51,7 +51,7 @@ pub(super) fn bins(probabilities: &[f64], churned: &[bool]) -> Vec<ChurnBin> {
 /// Returns the area under the ROC curve by the rank-sum formula (Mann-Whitney U); equal scores share their
 /// mean rank. Returns 0.5 if `churned` has only one class.
 #[expect(clippy::cast_precision_loss, reason = "ranks of customers")]
-pub(super) fn auc(scores: &[f64], churned: &[bool]) -> f64 {
+pub(in crate::pipeline) fn auc(scores: &[f64], churned: &[bool]) -> f64 {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
     let (mut ranks, mut positives, mut start) = (0.0, 0.0, 0);
@@ -71,18 +71,18 @@ pub(super) fn auc(scores: &[f64], churned: &[bool]) -> f64 {
 
 /// Returns the arithmetic mean of `values`; 0 if there are none.
 #[expect(clippy::cast_precision_loss, reason = "a number of customers")]
-pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+pub(in crate::pipeline) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
     if count == 0 { 0.0 } else { sum / count as f64 }
 }
 
 /// Returns the share of `churned` that is true.
-pub(super) fn share(churned: &[bool]) -> f64 {
+pub(in crate::pipeline) fn share(churned: &[bool]) -> f64 {
     mean(churned.iter().map(|churned| f64::from(u8::from(*churned))))
 }
 
 /// Rounds `value` to four decimal places.
-pub(super) fn rounded(value: f64) -> f64 {
+pub(in crate::pipeline) fn rounded(value: f64) -> f64 {
     (value * 10_000.0).round() / 10_000.0
 }
 

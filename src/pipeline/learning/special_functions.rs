@@ -2,13 +2,13 @@
 //! hypergeometric function ₂F₁.
 
 /// Returns ln Γ(x) for x > 0.
-pub(super) fn ln_gamma(x: f64) -> f64 {
+pub(in crate::pipeline) fn ln_gamma(x: f64) -> f64 {
     libm::lgamma(x)
 }
 
 /// Returns the derivative of ln Γ at x > 0. Shifts x up by the recurrence of ψ until the asymptotic series
 /// (Abramowitz and Stegun 6.3.18) is exact to the last digit.
-pub(super) fn digamma(mut x: f64) -> f64 {
+pub(in crate::pipeline) fn digamma(mut x: f64) -> f64 {
     let mut shifted = 0.0;
     while x < 10.0 {
         shifted -= 1.0 / x;
@@ -23,7 +23,7 @@ pub(super) fn digamma(mut x: f64) -> f64 {
 }
 
 /// Returns ₂F₁(a, b; c; z) for 0 ≤ z < 1 and c > 0 by its power series (Abramowitz and Stegun 15.1.1).
-pub(super) fn hypergeometric(a: f64, b: f64, c: f64, z: f64) -> f64 {
+pub(in crate::pipeline) fn hypergeometric(a: f64, b: f64, c: f64, z: f64) -> f64 {
     /// Greatest number of terms. The series converges slowly near z = 1; the remainder after these terms is
     /// smaller than the rounding of money.
     const MAX_TERMS: u32 = 20_000;

@@ -1,0 +1,85 @@
+//! A model that a build writes into its snapshot, and that later builds score with instead of training anew.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ChurnContext,
+    candidates::FittedCandidate,
+    expected_value::ExpectedValues,
+    features::{BUILT_IN, FeatureSource},
+    inputs::Inputs,
+    scoring::Scored,
+    selection::Calibration,
+};
+use crate::{
+    config::ChurnConfig,
+    pipeline::retrain,
+    snapshot::models::{ChurnModel, Training},
+};
+
+/// Name of the file.
+pub(in crate::pipeline) const FILE: &str = "churn";
+
+/// Everything that scoring needs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ServedModel {
+    pub(super) inputs: Inputs,
+    pub(super) fitted: FittedCandidate,
+    pub(super) calibration: Calibration,
+}
+
+/// The content of the file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeptModel {
+    pub(super) sources: Vec<FeatureSource>,
+    pub(super) model: ServedModel,
+    pub(super) values: ExpectedValues,
+    /// Share of the customers that the model learned from.
+    pub(super) sample_share: f64,
+}
+
+/// Returns the training of a model by this build.
+pub(super) fn training(context: &ChurnContext<'_>, config: &ChurnConfig) -> Training {
+    let ChurnConfig { horizon, levels, high, medium, top, monotone, inputs, exclude, .. } = config;
+    let learned = (horizon, monotone, inputs, exclude, config.cuts, config.training_rows);
+    let measured = (levels, high, medium, top);
+    let views: Vec<_> = context.past.timed().iter().map(|view| (&view.name, &view.sql)).collect();
+    retrain::training(context.as_of, context.raw, &format!("{learned:?} {measured:?} {views:?}"))
+}
+
+/// Returns the model of the current snapshot and its card, if it is to be used in place of one of the training
+/// `new`. All features of the user that it reads must be `available`.
+pub(super) async fn read(
+    context: &ChurnContext<'_>,
+    config: &ChurnConfig,
+    new: &Training,
+    available: &BTreeSet<String>,
+) -> Option<(KeptModel, ChurnModel)> {
+    let previous = context.previous?;
+    let card = previous.models.churn.as_ref()?;
+    let training = retrain::kept(card.training.as_ref(), new, config.retrain)?;
+    let content = card.file.as_ref()?.read(context.lake, &previous.id).await?;
+    let kept: KeptModel = serde_json::from_slice(&content)
+        .inspect_err(|error| tracing::warn!(%error, "cannot read the churn model; training anew"))
+        .ok()?;
+    if !kept.sources[BUILT_IN.len()..].iter().all(|source| available.contains(&source.name())) {
+        return None;
+    }
+    Some((kept, ChurnModel { training: Some(training), ..card.clone() }))
+}
+
+/// Returns the card of a build that used the model of `card`.
+pub(super) fn card(card: ChurnModel, scored: Scored) -> ChurnModel {
+    // The outcomes on the held-out cut belong to the model, the numbers of customers to the build.
+    let observed = |level: &str| {
+        let known = card.risk_levels.iter().find(|one| one.level == level);
+        known.and_then(|one| one.observed.clone())
+    };
+    let mut risk_levels = scored.risk_levels;
+    for level in &mut risk_levels {
+        level.observed = observed(&level.level);
+    }
+    ChurnModel { risk_levels, value_levels: scored.value_levels, ..card }
+}
