@@ -89,11 +89,16 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Parses `src/config.rs` and `src/config/*.rs`.
+    /// Parses `src/config.rs`, `src/config/*.rs` and the files of folders in there.
     pub(super) fn read() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut files = vec![root.join("config.rs")];
-        files.extend(std::fs::read_dir(root.join("config")).unwrap().map(|entry| entry.unwrap().path()));
+        let list = |folder: &Path| {
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+        };
+        let (folders, mut files): (Vec<_>, Vec<_>) =
+            list(&root.join("config")).into_iter().partition(|path| path.is_dir());
+        files.push(root.join("config.rs"));
+        files.extend(folders.iter().flat_map(|folder| list(folder)));
         let mut source = Self { structs: BTreeMap::new(), enums: BTreeMap::new() };
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
