@@ -51,9 +51,9 @@ pub struct RecommendationsConfig {
     ///
     /// Default: `true`.
     pub enabled: bool,
-    /// Product ids that are not products: never recommended, no favourite product, and not `is_product` in the
-    /// SQL of views. Whole ids, case-insensitive; `*` matches any text. A configured list replaces the default
-    /// list.
+    /// Product ids that are not products and are never recommended. They are no favourite product, and
+    /// `is_product` in the SQL of views is false for them. Whole ids, case-insensitive; `*` matches any text.
+    /// A configured list replaces the default list.
     ///
     /// Default: `["POST", "POSTAGE", "DOT", "C2", "CARRIAGE", "SHIPPING", "SHIPPING-*", "DELIVERY", "D",
     /// "DISCOUNT", "DISCOUNT-*", "M", "MANUAL", "S", "SAMPLES", "B", "BANK CHARGES", "AMAZONFEE", "FEE",

@@ -1,6 +1,6 @@
 //! Ids that are not products: never a favourite product, and `is_product` in views of the shop.
 
-use std::fs;
+use std::{fmt::Write as _, fs};
 
 use serde_json::{Value, json};
 
@@ -34,9 +34,9 @@ async fn favourite_product_and_category_are_never_those_of_postage_and_fees() {
     for (at, code) in CODES.iter().enumerate() {
         // Three lines of the code and one of a product.
         for order in 0..3 {
-            text += &format!("c{at},c{at}-{order},{code},Fees,9,1.00,2024-01-0{}\n", order + 1);
+            writeln!(text, "c{at},c{at}-{order},{code},Fees,9,1.00,2024-01-0{}", order + 1).unwrap();
         }
-        text += &format!("c{at},c{at}-9,85123A,Lights,1,1.00,2024-01-09\n");
+        writeln!(text, "c{at},c{at}-9,85123A,Lights,1,1.00,2024-01-09").unwrap();
     }
     text += "only,o1,POST,Fees,1,1.00,2024-01-01\nonly,o2,M,Fees,1,1.00,2024-01-02\n";
     text += "poster,p1,POSTER,Paper,1,1.00,2024-01-01\n";
