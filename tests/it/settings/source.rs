@@ -230,10 +230,11 @@ impl Source {
         if let Some(inner) = generic_argument(&field.ty, "BTreeMap") {
             return multiple(format!("table of {}", plural(inner)));
         }
-        if let Some(inner) = generic_argument(&field.ty, "Vec") {
+        let plain = generic_argument(&field.ty, "Option").unwrap_or(&field.ty);
+        if let Some(inner) = generic_argument(plain, "Vec") {
             return multiple(format!("list of {}", plural(inner)));
         }
-        let name = type_name(generic_argument(&field.ty, "Option").unwrap_or(&field.ty));
+        let name = type_name(plain);
         match name.as_str() {
             "bool" => single("boolean", true),
             "u32" | "u64" | "usize" | "i64" | "NonZeroU32" | "NonZeroUsize" => single("integer", true),
@@ -245,6 +246,7 @@ impl Source {
             "IpAddr" => single("IP address", false),
             "char" => single("character", false),
             "String" => single("string", false),
+            "CustomerShare" => multiple("integer or percentage".to_owned()),
             _ if self.enums.contains_key(&name) => {
                 let variants =
                     self.enums[&name].iter().map(|variant| format!("`\"{}\"`", variant.to_lowercase()));
