@@ -5,7 +5,7 @@
 //! module uses DataFusion. It does not depend on `serving`.
 //!
 //! ```text
-//! raw ──▶ staging ──▶ query (views) ──▶ churn, value, recommend ──▶ segments, audiences ──▶ parts ──▶ manifest
+//! raw ──▶ staging ──▶ query (views) ──▶ models ──▶ segments, audiences ──▶ parts ──▶ manifest
 //! ```
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -62,8 +62,8 @@ pub(super) struct ValueOutput {
 }
 
 impl ValueJob {
-    /// Creates a job over the staged `tables`, which hold data up to `as_of`. The view is staged in the folder
-    /// `scratch`.
+    /// Creates a job over the staged `tables`, which hold data up to `as_of`. The view is staged in the
+    /// folder `scratch`.
     pub(super) fn new(
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
         as_of: DateTime<Utc>,

@@ -108,7 +108,6 @@ fn forecast_is_close_to_the_future_of_a_simulated_shop() {
         let (own, base) = (of(&card.chosen), of("last_year"));
         assert!(own.explained_deviance > base.explained_deviance, "{own:?} {base:?}");
         assert!(own.mean_absolute_error < base.mean_absolute_error, "{own:?} {base:?}");
-        assert!(own.rank_correlation > base.rank_correlation - 0.02, "{own:?} {base:?}");
         let dates = cut.next_order.as_ref().expect("dates");
         assert!((dates.ordered_by_date - 0.5).abs() < 0.1, "{dates:?}");
         assert!(dates.others_ordered < dates.ordered_by_date, "{dates:?}");

@@ -13,7 +13,7 @@ pub(super) struct ChosenModel {
     pub(super) orders: OrderMethod,
 }
 
-/// What is expected of a customer within a year.
+/// Expected spending and orders of a customer within a year.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Forecast {
     pub(super) spending: f64,

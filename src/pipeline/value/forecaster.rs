@@ -331,6 +331,12 @@ mod tests {
         OrderEvent { at, amount: (amount * 10_000.0) as i128, is_return: false }
     }
 
+    /// Returns `event` with `factor` times the amount.
+    fn times(event: &OrderEvent, factor: f64) -> OrderEvent {
+        let amount = to_days(i64::try_from(event.amount).expect("small")) / 1e4;
+        OrderEvent { amount: order(0.0, amount * factor).amount, ..*event }
+    }
+
     static FITTED: LazyLock<Forecaster> =
         LazyLock::new(|| Forecaster::fit(&shop(), ForecastTime { start: 0, at: HISTORY * DAY, days: 365.0 }));
 
@@ -358,7 +364,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn another_order_never_lowers_the_spending(orders in orders(), place in 0.0..1.0, amount in 0.1..900.0) {
+        fn another_order_never_lowers_the_spending(
+            orders in orders(),
+            place in 0.0..1.0,
+            amount in 0.1..900.0,
+        ) {
             let first = orders.iter().map(|order| order.at).min().expect("an order");
             let day = to_days(first) / to_days(DAY);
             let mut more = orders.clone();
@@ -375,8 +385,7 @@ mod tests {
         ) {
             let (mut greater, mut moved) = (orders.clone(), orders.clone());
             let chosen = chosen.index(orders.len());
-            greater[chosen] = order(0.0, to_days(i64::try_from(orders[chosen].amount).expect("small")) / 1e4 * factor);
-            greater[chosen].at = orders[chosen].at;
+            greater[chosen] = times(&orders[chosen], factor);
             check_not_less(&orders, &greater)?;
             // The first order stays, since it tells how long the customer is known.
             let first = (0..orders.len()).min_by_key(|place| orders[*place].at).expect("an order");
@@ -389,12 +398,11 @@ mod tests {
         }
 
         #[test]
-        fn customers_with_different_spending_have_different_values(orders in orders(), factor in 1.5..1_000.0) {
-            let times = |event: &OrderEvent| {
-                order(0.0, to_days(i64::try_from(event.amount).expect("small")) / 1e4 * factor).amount
-            };
-            let other: Vec<OrderEvent> =
-                orders.iter().map(|event| OrderEvent { amount: times(event), ..*event }).collect();
+        fn customers_with_different_spending_have_different_values(
+            orders in orders(),
+            factor in 1.5..1_000.0,
+        ) {
+            let other: Vec<OrderEvent> = orders.iter().map(|event| times(event, factor)).collect();
             for ((method, one), (_, more)) in forecasts(&orders).into_iter().zip(forecasts(&other)) {
                 prop_assert!(more > one + 1e-4, "{method:?}: {one} and {more}");
             }

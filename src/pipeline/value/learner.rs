@@ -1,6 +1,6 @@
 //! A learner of spending in two parts: the chance that a customer orders within a period, and the spending of
-//! a customer who does. Boosted trees learn both. The second part begins with the spending by a purchase model,
-//! which also tells the greatest spenders apart.
+//! a customer who does. Boosted trees learn both. The second part begins with the spending by a purchase
+//! model, which also tells the greatest spenders apart.
 
 use super::{
     purchase_value::PurchaseValue,
@@ -17,8 +17,8 @@ use crate::pipeline::learning::{
 
 /// Least number of customers with and without an order to learn from.
 pub(super) const MIN_CLASS_SIZE: usize = 30;
-/// Bounds of the exponent of the spending that the learner begins with. The least one is above 0 so that customers with different spending
-/// keep different values.
+/// Bounds of the exponent of the spending that the learner begins with. The least one is above 0 so that
+/// customers with different spending keep different values.
 const EXPONENT: (f64, f64) = (0.2, 1.0);
 /// Number of input columns.
 const COLUMNS: usize = 17;
@@ -35,7 +35,8 @@ pub(super) struct Inputs {
     /// Days of the period that is learned.
     pub(super) days: f64,
     pub(super) purchases: Option<PurchaseModel>,
-    /// The purchase model with amounts that the learner begins with; without one, it begins with the own rate.
+    /// The purchase model with amounts that the learner begins with; without one, it begins with the own
+    /// rate.
     pub(super) value: Option<PurchaseValue>,
 }
 

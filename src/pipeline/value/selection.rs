@@ -36,7 +36,7 @@ pub(super) struct Selection {
     pub(super) too_little: Option<String>,
 }
 
-/// What each customer at a cutoff had bought, and bought then.
+/// Past and future of each customer at a cutoff.
 #[derive(Default)]
 struct MeasuredCustomers {
     summaries: Vec<Summary>,

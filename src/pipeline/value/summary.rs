@@ -1,4 +1,4 @@
-//! What a customer had bought up to an instant, and what the customer bought within a period after it.
+//! The past of a customer up to an instant, and the outcome of a period after it.
 
 use super::order_log::OrderEvent;
 use crate::pipeline::learning::purchase_model::PurchaseHistory;
@@ -13,7 +13,7 @@ pub(super) const WINDOWS: [i64; 4] = [30, 90, 180, 365];
 /// Customers without recent orders thus keep a value that depends on earlier spending.
 const LIFETIME_WEIGHT: f64 = 0.1;
 
-/// What a customer had bought up to an instant. Times are in whole days before the instant, amounts in money.
+/// Orders of a customer up to an instant. Times are in whole days before the instant, amounts in money.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Summary {
     pub(super) orders: f64,
@@ -120,7 +120,7 @@ pub(super) fn signed(event: &OrderEvent) -> i128 {
     if event.is_return { -event.amount } else { event.amount }
 }
 
-/// What a customer bought within a period.
+/// Orders of a customer within a period.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Outcome {
     /// Orders less returns, at least 0.

@@ -105,13 +105,13 @@ pub struct ForecastFigures {
     /// Rank correlation (Spearman) of forecast and outcome.
     #[schema(example = 0.58)]
     pub rank_correlation: f64,
-    /// Share of the Poisson deviance that the forecasts explain: 1 is perfect, 0 is no better than the mean of
-    /// the outcomes for all customers. The candidate with the greatest mean on the cutoffs of the choice is
-    /// chosen. Unlike the absolute error, it does not prefer forecasts that are too low.
+    /// Share of the Poisson deviance that the forecasts explain: 1 is perfect, 0 is no better than the mean
+    /// of the outcomes for all customers. The candidate with the greatest mean on the cutoffs of the choice
+    /// is chosen. Unlike the absolute error, it does not prefer forecasts that are too low.
     #[schema(example = 0.72)]
     pub explained_deviance: f64,
-    /// What the tenth of customers with the greatest forecasts spent or ordered, divided by what the tenth
-    /// with the greatest outcomes did.
+    /// Outcomes of the tenth of customers with the greatest forecasts, divided by those of the tenth with the
+    /// greatest outcomes.
     #[schema(example = 0.81)]
     pub top_decile_share: f64,
 }

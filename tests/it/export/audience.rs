@@ -47,7 +47,7 @@ async fn export_matches_audience_query() {
     {
         for order_by in ["rfm.monetary desc", "behavior.first_purchase_at"] {
             let page = json!({"where": expression, "order_by": order_by, "limit": 1000,
-                "views": ["profile", "rfm", "behavior", "churn", "recommendations"]});
+                "views": ["profile", "rfm", "behavior", "churn", "value", "recommendations"]});
             let page = service.post("/v1/audiences", page.to_string()).await.json();
             let expected = page["customers"].as_array().unwrap();
             let asked = json!({"where": expression, "order_by": order_by, "format": "ndjson"});

@@ -89,11 +89,16 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Parses `src/config.rs` and `src/config/*.rs`.
+    /// Parses `src/config.rs`, `src/config/*.rs` and the files of folders in there.
     pub(super) fn read() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut files = vec![root.join("config.rs")];
-        files.extend(std::fs::read_dir(root.join("config")).unwrap().map(|entry| entry.unwrap().path()));
+        let list = |folder: &Path| {
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+        };
+        let (folders, mut files): (Vec<_>, Vec<_>) =
+            list(&root.join("config")).into_iter().partition(|path| path.is_dir());
+        files.push(root.join("config.rs"));
+        files.extend(folders.iter().flat_map(|folder| list(folder)));
         let mut source = Self { structs: BTreeMap::new(), enums: BTreeMap::new() };
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
@@ -225,10 +230,11 @@ impl Source {
         if let Some(inner) = generic_argument(&field.ty, "BTreeMap") {
             return multiple(format!("table of {}", plural(inner)));
         }
-        if let Some(inner) = generic_argument(&field.ty, "Vec") {
+        let plain = generic_argument(&field.ty, "Option").unwrap_or(&field.ty);
+        if let Some(inner) = generic_argument(plain, "Vec") {
             return multiple(format!("list of {}", plural(inner)));
         }
-        let name = type_name(generic_argument(&field.ty, "Option").unwrap_or(&field.ty));
+        let name = type_name(plain);
         match name.as_str() {
             "bool" => single("boolean", true),
             "u32" | "u64" | "usize" | "i64" | "NonZeroU32" | "NonZeroUsize" => single("integer", true),
@@ -240,6 +246,7 @@ impl Source {
             "IpAddr" => single("IP address", false),
             "char" => single("character", false),
             "String" => single("string", false),
+            "CustomerShare" => multiple("integer or percentage".to_owned()),
             _ if self.enums.contains_key(&name) => {
                 let variants =
                     self.enums[&name].iter().map(|variant| format!("`\"{}\"`", variant.to_lowercase()));

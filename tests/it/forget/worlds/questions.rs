@@ -31,7 +31,7 @@ const SEGMENTS: [&str; 18] = [
     "named",
     "no_such",
 ];
-const VIEWS: [&str; 6] = ["profile", "rfm", "behavior", "churn", "recommendations", "rfm,profile"];
+const VIEWS: [&str; 7] = ["profile", "rfm", "behavior", "churn", "value", "recommendations", "rfm,profile"];
 const ORDERS: [&str; 6] = [
     "rfm.monetary desc",
     "rfm.monetary",
@@ -65,6 +65,7 @@ impl<'a> Questions<'a> {
         for path in [
             "/v1/views",
             "/v1/models/churn",
+            "/v1/models/value",
             "/v1/models/recommendations",
             "/v1/snapshots",
             "/v1/segments",
@@ -74,7 +75,7 @@ impl<'a> Questions<'a> {
         ] {
             questions.get(path);
         }
-        for view in ["profile", "rfm", "behavior", "churn", "recommendations", "segments"] {
+        for view in ["profile", "rfm", "behavior", "churn", "value", "recommendations", "segments"] {
             questions.get(format!("/v1/views/{view}/statistics"));
         }
         questions.about_changes();
