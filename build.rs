@@ -8,9 +8,11 @@ use std::{
 };
 
 const READER: [&str; 3] = ["Cargo.lock", "src/pipeline/raw", "src/pipeline/staging"];
-const MODELS: [&str; 5] = [
+const MODELS: [&str; 7] = [
     "src/pipeline/churn.rs",
     "src/pipeline/churn",
+    "src/pipeline/exclude_patterns.rs",
+    "src/pipeline/learning",
     "src/pipeline/recommend.rs",
     "src/pipeline/recommend",
     "src/views",

@@ -51,7 +51,7 @@ pub struct RecommendationsConfig {
     ///
     /// Default: `true`.
     pub enabled: bool,
-    /// Product ids that are not products and are never recommended. They are no favourite product, and
+    /// Product ids that are not products and are never recommended. They are no favorite product, and
     /// `is_product` in the SQL of views is false for them. Whole ids, case-insensitive; `*` matches any text.
     /// A configured list replaces the default list.
     ///

@@ -1,4 +1,4 @@
-//! Ids that are not products: never a favourite product, and `is_product` in views of the shop.
+//! Ids that are not products: never a favorite product, and `is_product` in views of the shop.
 
 use std::{fmt::Write as _, fs};
 
@@ -28,7 +28,7 @@ async fn behavior(service: &Service, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn favourite_product_and_category_are_never_those_of_postage_and_fees() {
+async fn favorite_product_and_category_are_never_those_of_postage_and_fees() {
     let header = "customer_id,order_id,product_id,category,quantity,unit_price,ordered_at\n";
     let mut text = String::from(header);
     for (at, code) in CODES.iter().enumerate() {
@@ -55,7 +55,7 @@ async fn favourite_product_and_category_are_never_those_of_postage_and_fees() {
 }
 
 #[tokio::test]
-async fn configured_patterns_hold_for_favourites_and_for_views_of_the_shop() {
+async fn configured_patterns_hold_for_favorites_and_for_views_of_the_shop() {
     let shop =
         Shop::new("[recommendations]\nenabled = false\nexclude = [\"bag-*\"]\n[views]\nfolder = \"views\"\n");
     fs::create_dir(shop.path().join("views")).unwrap();
