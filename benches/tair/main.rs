@@ -39,7 +39,7 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async move {
         match arguments.first().map(String::as_str) {
             Some("reads") => reads::compare(customers.unwrap_or(20_000)).await,
-            Some("publish") => publish::compare(customers.unwrap_or(1_000_000)).await,
+            Some("publish") => Box::pin(publish::compare(customers.unwrap_or(1_000_000))).await,
             Some("memory") => memory::compare(customers.unwrap_or(100_000)).await,
             _ => anyhow::bail!("usage: reads | publish | memory [customers]"),
         }

@@ -223,7 +223,7 @@ impl HorizonModel {
     }
 
     /// Returns a model whose log-odds are the log-odds of the purchase model.
-    fn from_purchase_model(&self, model: &PurchaseModel, days: f64, inputs: Inputs) -> Self {
+    fn with_purchase_model(&self, model: &PurchaseModel, days: f64, inputs: Inputs) -> Self {
         let purchases = Some(PurchasePrediction { model: *model, days, monotone: inputs.monotone });
         Self { purchases, logistic: None, trees: None, ..self.clone() }
     }
@@ -371,7 +371,7 @@ impl FittedCandidate {
         }
         let Some(whole) = parts.last() else { return Candidate::ALL.map(|_| None).to_vec() };
         let fitted = |candidate: Candidate| {
-            let from_purchases = |model: &PurchaseModel| whole.from_purchase_model(model, *days, inputs);
+            let from_purchases = |model: &PurchaseModel| whole.with_purchase_model(model, *days, inputs);
             let parts = match candidate {
                 Candidate::Logistic => {
                     parts.iter().map(|part| HorizonModel { trees: None, ..part.clone() }).collect()

@@ -71,7 +71,7 @@ pub(super) async fn compare(
         let until = as_of.min(manifest.as_of + horizon);
         let happened = outcomes(session, &predictions.ids, manifest.as_of, until).await?;
         let churned: Vec<bool> = predictions.ids.iter().map(|id| !happened.contains_key(id)).collect();
-        let seen = predictions.seen(&manifest, churned, until - manifest.as_of, horizon);
+        let seen = predictions.seen(&manifest, &churned, until - manifest.as_of, horizon);
         warnings.extend(fallen_off(&seen, promised_auc(&card)));
         compared.push(seen);
     }
@@ -151,12 +151,12 @@ impl Predictions {
     fn seen(
         self,
         manifest: &Manifest,
-        churned: Vec<bool>,
+        churned: &[bool],
         observed: TimeDelta,
         horizon: TimeDelta,
     ) -> SeenPredictions {
         let is_finished = observed >= horizon;
-        let error = || figures("model", &self.probabilities, &churned).calibration_error;
+        let error = || figures("model", &self.probabilities, churned).calibration_error;
         SeenPredictions {
             snapshot: manifest.id.clone(),
             as_of: manifest.as_of,
@@ -164,8 +164,8 @@ impl Predictions {
             finished: is_finished,
             customers: churned.len() as u64,
             predicted: rounded(mean(self.probabilities.iter().copied())),
-            churned: rounded(share(&churned)),
-            auc: rounded(auc(&self.probabilities, &churned)),
+            churned: rounded(share(churned)),
+            auc: rounded(auc(&self.probabilities, churned)),
             calibration_error: is_finished.then(error),
         }
     }

@@ -2,10 +2,11 @@
 //! Newton steps.
 //!
 //! Source: Friedman, Greedy Function Approximation: A Gradient Boosting Machine, Annals of Statistics 29
-//! (2001); monotone columns as in XGBoost's tutorial "Monotonic Constraints". Implemented here because no crate fits: perpetual needs the nightly compiler and adapts to the
-//! free memory of the machine; other crates are unmaintained or have no logistic loss. There is no random
-//! sampling of rows or columns, and rows are summed sequentially, so the same rows give identical trees on
-//! any number of threads. Time is linear in rows.
+//! (2001); monotone columns as in the tutorial of `XGBoost`, "Monotonic Constraints". Implemented here
+//! because no crate fits: perpetual needs the nightly compiler and adapts to the free memory of the machine;
+//! other crates are unmaintained or have no logistic loss. There is no random sampling of rows or columns,
+//! and rows are summed sequentially, so the same rows give identical trees on any number of threads. Time is
+//! linear in rows.
 
 use serde::{Deserialize, Serialize};
 

@@ -119,12 +119,12 @@ async fn answers_are_those_of_a_world_without_the_erased_customers() {
         first.parse().unwrap()..end.parse().unwrap()
     });
     for seed in shops {
-        check(seed, None, None).await;
+        Box::pin(check(seed, None, None)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_from_tair_and_with_a_trained_model_are_those_of_a_world_without_the_erased_customers() {
     let redis = Redis::start();
-    check(100, Some(240), Some(&redis)).await;
+    Box::pin(check(100, Some(240), Some(&redis))).await;
 }
