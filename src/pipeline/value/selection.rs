@@ -162,8 +162,8 @@ pub(super) fn select(sample: &OrderSample, as_of: i64, threads: usize) -> Select
         latest.used_to_choose = false;
     }
     let basis: Vec<&ValueCut> = cuts.iter().filter(|cut| cut.used_to_choose).collect();
-    let value = choose(&basis, &ValueMethod::ALL[1..], |method| method.name(), |cut| &cut.candidates);
-    let orders = choose(&basis, &OrderMethod::ALL[1..], |method| method.name(), |cut| &cut.orders);
+    let value = choose(&basis, &ValueMethod::ALL[1..], ValueMethod::name, |cut| &cut.candidates);
+    let orders = choose(&basis, &OrderMethod::ALL[1..], OrderMethod::name, |cut| &cut.orders);
     let model = fitted.pop().flatten().zip(value.zip(orders)).map(|(forecaster, (value, orders))| {
         // A candidate that was measured may be degenerate on all data.
         let value = if forecaster.has(value, OrderMethod::OwnRate) { value } else { ValueMethod::OwnRate };

@@ -168,7 +168,7 @@ mod tests {
         let before = Summary::at(&events, 0, 100 * DAY).expect("an order");
         assert_eq!((before.orders, before.days, before.recency, before.tenure), (3.0, 2.0, 89.0, 99.0));
         assert_eq!((before.net, before.spent), (160.0, [0.0, 60.0, 160.0, 160.0]));
-        assert_eq!(before.ordered, [0.0, 2.0, 3.0, 3.0]);
+        assert_eq!(before.ordered.map(|orders| orders.to_string()), ["0", "2", "3", "3"]);
         assert_eq!(Summary::at(&events, 0, 0), None);
         let history = before.history();
         assert_eq!((history.repeats, history.last, history.watched), (1.0, 10.0, 99.0));
