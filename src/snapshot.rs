@@ -12,6 +12,7 @@
 //! snapshots/<id>/purchases/part-00000.parquet  purchase lines of each customer
 //! snapshots/<id>/purchases/events-00000.parquet  who has events of a product, category or name, and when
 //! snapshots/<id>/statistics.json               statistics of the features
+//! snapshots/<id>/models/churn.json             the churn model, if later builds may use it
 //! CURRENT                                   {publish, snapshot, previous, published_at, lake, recent}
 //! builds/<time>-<random>.json               what became of a build
 //! forgotten/<time>-<random>.json            {ids, at}: customers to erase

@@ -81,6 +81,8 @@ pub(super) struct Reasons<'a> {
     /// Median and mean of each feature over the customers for whom it is known.
     medians: Vec<f64>,
     means: Vec<f64>,
+    /// Median number of days with an order.
+    median_days: f64,
     /// Mean probability of all customers.
     average: f64,
 }
@@ -109,6 +111,7 @@ impl<'a> Reasons<'a> {
             sentences: Sentences::of(language),
             medians: table.raw.iter().map(|values| median(values)).collect(),
             means: table.raw.iter().map(known).collect(),
+            median_days: median(&table.days),
             average,
         }
     }
@@ -172,6 +175,9 @@ impl<'a> Reasons<'a> {
         match Theme::ALL.get(theme) {
             None => self.own_sentence(theme, row),
             Some(Theme::Recency) => self.recency_sentence(row, raises),
+            Some(Theme::Orders) if self.table.days[row] < self.table.raw[FREQUENCY][row] => {
+                self.order_days_sentence(row, raises)
+            }
             Some(theme) => self.fact_sentence(facts(*theme), row, raises),
         }
     }
@@ -206,6 +212,21 @@ impl<'a> Reasons<'a> {
         self.compared(fact, row, raises).map_or(text.clone(), |(key, value)| {
             self.sentences.text(key, &[("text", &text), ("value", &value)])
         })
+    }
+
+    /// Returns a sentence about the orders of a customer with several orders on a day. The days count, so they
+    /// are compared.
+    fn order_days_sentence(&self, row: usize, raises: bool) -> String {
+        let (orders, days) = (self.table.raw[FREQUENCY][row], self.table.days[row]);
+        let tenure = self.sentences.days(self.table.raw[TENURE][row].floor());
+        let (orders, on) = (number(orders), self.sentences.days(days));
+        let text =
+            self.sentences.text("order_days", &[("value", &orders), ("days", &on), ("tenure", &tenure)]);
+        if (self.median_days - days) * if raises { 1.0 } else { -1.0 } <= 0.0 {
+            return text;
+        }
+        let median = self.sentences.days(self.median_days);
+        self.sentences.text("median", &[("text", &text), ("value", &median)])
     }
 
     /// Returns a sentence about the first fact with a comparison that agrees with the direction, else about
@@ -302,6 +323,7 @@ mod tests {
         let mut table = FeatureTable { horizon: 90.0, ..FeatureTable::default() };
         table.ids = ["new", "overdue", "loyal"].map(str::to_owned).to_vec();
         table.raw = sources.iter().map(|_| vec![f64::NAN; 3]).collect();
+        table.days = vec![1.0, 19.0, 20.0];
         table.raw[RECENCY] = vec![1.0, 153.0, 12.0];
         table.raw[FREQUENCY] = vec![1.0, 19.0, 20.0];
         table.raw[TENURE] = vec![1.5, 326.0, 310.0];
@@ -339,6 +361,16 @@ mod tests {
                 "19 orders in 326 days; the average is 13.33: this lowers the risk",
             ]
         );
+        let mut few_days = table.clone();
+        few_days.days[1] = 2.0;
+        let reasons = Reasons::new(&few_days, &sources, Language::En, 0.4);
+        let found = reasons.of(1, "medium", &effects(&[(Theme::Orders, -0.9)]));
+        assert_eq!(found[0].text, "19 orders on 2 days within 326 days: this lowers the risk");
+        let reasons = Reasons::new(&table, &sources, Language::En, 0.4);
+        let texts = |row: usize, risk: &str, of: &[(Theme, f64)]| {
+            let found = reasons.of(row, risk, &effects(of));
+            found.into_iter().map(|reason| reason.text).collect::<Vec<String>>()
+        };
         assert_eq!(
             texts(2, "low", &[(Theme::Spending, -0.8), (Theme::Recency, -0.7), (Theme::Returns, 0.1)]),
             [

@@ -39,9 +39,9 @@ impl Sentences {
         text
     }
 
-    /// Returns `count` days in words.
+    /// Returns `count` days in words: whole days from 10 on, tenths below.
     pub(super) fn days(self, count: f64) -> String {
-        let n = number(count);
+        let n = number(if count >= 10.0 { count.round() } else { (count * 10.0).round() / 10.0 });
         self.text(if n == "1" { "day" } else { "days" }, &[("n", &n)])
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     fn placeholders_are_replaced() {
         let english = Sentences::of(Language::En);
         assert_eq!(english.text("orders", &[("value", "3"), ("tenure", "1 day")]), "3 orders in 1 day");
-        assert_eq!([1.0, 2.5].map(|count| english.days(count)), ["1 day", "2.5 days"]);
+        assert_eq!([1.0, 2.54, 36.21].map(|count| english.days(count)), ["1 day", "2.5 days", "36 days"]);
         assert_eq!(Sentences::of(Language::Zh).days(1.0), "1 天");
         assert_eq!([12.0, 12.5, 0.126, -0.001].map(number), ["12", "12.5", "0.13", "0"]);
     }
