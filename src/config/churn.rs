@@ -20,8 +20,8 @@ pub struct ChurnConfig {
     ///
     /// Default: `"90d"`.
     pub horizon: Duration,
-    /// Rule of the risk levels: `"thresholds"` compares the churn probability with `high` and `medium`; `"top"`
-    /// takes the most urgent customers by value at risk, as many as `[churn.top]` says.
+    /// Rule of the risk levels: `"thresholds"` compares the churn probability with `high` and `medium`;
+    /// `"top"` takes the most urgent customers by value at risk, as many as `[churn.top]` says.
     ///
     /// Default: `"thresholds"`.
     pub levels: LevelRule,
@@ -54,8 +54,8 @@ pub struct ChurnConfig {
     /// Default: `[]`.
     pub exclude: Vec<String>,
     /// Time for which builds score with the model of the current snapshot instead of training anew. It counts
-    /// from as-of time to as-of time. `0d` trains in every build. A build with other settings or other code of
-    /// Larder trains anew, and so do `larder build --retrain` and the first build after an erasure.
+    /// from as-of time to as-of time. `0d` trains in every build. A build with other settings or other code
+    /// of Larder trains anew, and so do `larder build --retrain` and the first build after an erasure.
     ///
     /// Default: `"0d"`. Example: `"7d"`.
     pub retrain: Duration,

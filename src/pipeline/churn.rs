@@ -48,12 +48,14 @@ mod scoring;
 mod screening;
 mod seen;
 mod selection;
+mod served_model;
 mod too_little_data;
 mod training_cuts;
 mod view_rows;
 
 use card::Findings;
 use expected_value::{CutWithSpending, ExpectedValues};
+pub(super) use features::VIEW;
 use features::{FeatureQuery, FeatureSource, sources};
 use inputs::Inputs;
 pub(super) use kept_model::FILE as MODEL_FILE;
@@ -62,7 +64,7 @@ use product_demand::DemandWindow;
 use scoring::{Scored, Scoring};
 use selection::{LabeledCut, LevelRows, MIN_CLASS_SIZE, SelectedModel, select_model};
 use training_cuts::{CustomerSample, CutReader, OrderingCustomers, cut_times, most_retained};
-pub(super) use view_rows::{VIEW, definition};
+pub(super) use view_rows::definition;
 
 /// The staged view and its model card.
 pub(super) struct ChurnOutput {

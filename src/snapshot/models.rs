@@ -10,15 +10,16 @@ use utoipa::ToSchema;
 use super::rfc3339;
 
 mod churn;
+mod churn_outcomes;
 mod model_file;
 pub mod recommendations;
 mod value;
 
 pub use churn::{
     CandidateFigures, ChurnBin, ChurnCut, ChurnModel, ExpectedValueModel, GammaGammaFit, ModelFeature,
-    ObservedLevel, PurchaseFit, PurchaseModels, RiskLevelFigures, RiskThresholds, SeenPredictions,
-    ValueFigures, ValueLevels,
+    PurchaseFit, PurchaseModels, RiskThresholds, ValueFigures, ValueLevels,
 };
+pub use churn_outcomes::{ObservedLevel, RiskLevelFigures, SeenPredictions};
 pub use model_file::ModelFile;
 pub use recommendations::RecommendationsModel;
 pub use value::{ForecastFigures, NextOrderFigures, ValueCut, ValueModel};

@@ -395,7 +395,7 @@ async fn disabled_churn_has_no_view_and_no_list() {
     let shop = corners_with("[churn]\nenabled = false\n");
     let service = shop.open().await;
     let views = service.get("/v1/customers/loyal").await.json()["views"].as_object().unwrap().len();
-    assert_eq!(views, 4);
+    assert_eq!(views, 5);
     for path in ["/v1/churn", "/v1/models/churn"] {
         let answer = service.get(path).await;
         assert_eq!((answer.status, answer.problem().as_str()), (404, "model-not-found"), "{path}");

@@ -104,7 +104,7 @@ async fn customer_reads_and_batches_have_segments_only_on_request() {
         let plain = service.get(path).await.json();
         assert_eq!((plain.get("segments"), plain["views"].get("segments")), (None, None), "{plain}");
     }
-    for (query, views) in [("segments=true", 5), ("views=rfm&segments=true", 1)] {
+    for (query, views) in [("segments=true", 6), ("views=rfm&segments=true", 1)] {
         let answer = service.get(&format!("/v1/customers/loyal?{query}")).await.json();
         assert_eq!(answer["segments"], expected, "{answer}");
         assert_eq!(answer["views"].as_object().unwrap().len(), views, "{answer}");
@@ -229,5 +229,5 @@ async fn snapshot_without_the_view_is_an_error_that_names_the_view() {
         assert_eq!((answer.status, answer.problem().as_str()), (400, "unknown-view"), "{}", answer.text);
         assert!(answer.text.contains("`segments`"), "{}", answer.text);
     }
-    assert_eq!(service.get("/v1/customers/loyal").await.json()["views"].as_object().unwrap().len(), 5);
+    assert_eq!(service.get("/v1/customers/loyal").await.json()["views"].as_object().unwrap().len(), 6);
 }

@@ -20,7 +20,7 @@ async fn customer_is_read_by_id() {
     let again = service.get("/v1/customers/loyal").await.json();
     assert_eq!(again["tier"], "memory");
     assert_eq!(again["views"]["rfm"], body["views"]["rfm"]);
-    assert_eq!(again["views"].as_object().unwrap().len(), 5);
+    assert_eq!(again["views"].as_object().unwrap().len(), 6);
     // An id may hold any percent-encoded characters, and be the name of an endpoint.
     assert_eq!(service.get("/v1/customers/a%2Fb%20c%2Bd").await.json()["customer_id"], "a/b c+d");
     assert_eq!(service.get("/v1/customers/batch").await.json()["customer_id"], "batch");
@@ -48,7 +48,7 @@ async fn batch_returns_a_result_per_id() {
     let none = service.post("/v1/customers/batch", r#"{"ids": []}"#).await;
     assert_eq!((none.status, none.json()["results"].clone()), (200, json!([])));
     let all = service.post("/v1/customers/batch", r#"{"ids": ["loyal"]}"#).await.json();
-    assert_eq!(all["results"][0]["views"].as_object().unwrap().len(), 5);
+    assert_eq!(all["results"][0]["views"].as_object().unwrap().len(), 6);
 }
 
 #[tokio::test]

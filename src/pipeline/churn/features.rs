@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     horizon::days,
     product_demand::{self, DemandWindow, ProductDemand},
-    view_rows::VIEW,
 };
 use crate::pipeline::{ViewError, id_hash::fnv1a, learning::purchase_model::PurchaseHistory, query::Session};
+
+/// Name of the view that the model makes.
+pub(in crate::pipeline) const VIEW: &str = "churn";
 
 /// A feature of a view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,8 +171,8 @@ impl FeatureQuery<'_> {
             .collect()
     }
 
-    /// Fills the features of the user's `view`. Each view is a query of its own, since planning a join of many
-    /// views takes longer than running it.
+    /// Fills the features of the user's `view`. Each view is a query of its own, since planning a join of
+    /// many views takes longer than running it.
     async fn read_own(
         &self,
         session: &Session,

@@ -6,12 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ChurnContext,
-    candidates::FittedCandidate,
     expected_value::ExpectedValues,
     features::{BUILT_IN, FeatureSource},
-    inputs::Inputs,
     scoring::Scored,
-    selection::Calibration,
+    served_model::ServedModel,
 };
 use crate::{
     config::ChurnConfig,
@@ -21,14 +19,6 @@ use crate::{
 
 /// Name of the file.
 pub(in crate::pipeline) const FILE: &str = "churn";
-
-/// Everything that scoring needs.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct ServedModel {
-    pub(super) inputs: Inputs,
-    pub(super) fitted: FittedCandidate,
-    pub(super) calibration: Calibration,
-}
 
 /// The content of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,8 +39,8 @@ pub(super) fn training(context: &ChurnContext<'_>, config: &ChurnConfig) -> Trai
     retrain::training(context.as_of, context.raw, &format!("{learned:?} {measured:?} {views:?}"))
 }
 
-/// Returns the model of the current snapshot and its card, if it is to be used in place of one of the training
-/// `new`. All features of the user that it reads must be `available`.
+/// Returns the model of the current snapshot and its card, if the model is to be used in place of one of the
+/// training `new`. All features of the user that it reads must be `available`.
 pub(super) async fn read(
     context: &ChurnContext<'_>,
     config: &ChurnConfig,

@@ -214,8 +214,8 @@ impl<'a> Reasons<'a> {
         })
     }
 
-    /// Returns a sentence about the orders of a customer with several orders on a day. The days count, so they
-    /// are compared.
+    /// Returns a sentence about the orders of a customer with several orders on a day. The days count, so
+    /// they are compared.
     fn order_days_sentence(&self, row: usize, raises: bool) -> String {
         let (orders, days) = (self.table.raw[FREQUENCY][row], self.table.days[row]);
         let tenure = self.sentences.days(self.table.raw[TENURE][row].floor());

@@ -8,11 +8,11 @@ use super::{
     expected_value::{CutWithSpending, ExpectedValues, own_rate},
     features::{FeatureSource, FeatureTable, RECENCY, days_between_orders},
     inputs::{InputRows, Theme},
-    kept_model::ServedModel,
     levels::{self, HeldOutLevels},
     reasons::Reasons,
     row_scorer::{RowScorer, ScoreBuffers},
-    selection::{Calibration, HeldOutCut, rule},
+    selection::{HeldOutCut, rule},
+    served_model::{Calibration, ServedModel},
     view_rows::{self, ChurnRow, to_ten_thousandths, value_at_risk},
 };
 use crate::{

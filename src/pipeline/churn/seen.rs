@@ -10,7 +10,7 @@ use arrow::{
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 
-use super::{training_cuts::outcomes, view_rows::VIEW};
+use super::{features::VIEW, training_cuts::outcomes};
 use crate::{
     lake::Lake,
     pipeline::{
@@ -107,7 +107,8 @@ fn fallen_off(seen: &SeenPredictions, promised_auc: Option<f64>) -> Option<Warni
     let (id, least) = (&seen.snapshot, promised_auc.map_or(0.0, |auc| auc - MAX_AUC_LOSS));
     let message = if seen.auc < least {
         format!(
-            "the predictions of the snapshot {id} had an AUC of {:.3} in hindsight; its model card says {:.3}",
+            "the predictions of the snapshot {id} had an AUC of {:.3} in hindsight; its model card says \
+             {:.3}",
             seen.auc,
             least + MAX_AUC_LOSS
         )

@@ -15,7 +15,7 @@ use super::{
     candidates::{Candidate, FittedCandidate, HorizonRows, TrainingData, TrainingRows, TrainingSet, fit_all},
     horizon::{days, parts},
     inputs::Inputs,
-    kept_model::ServedModel,
+    served_model::{Calibration, ServedModel},
 };
 use crate::{
     pipeline::{
@@ -109,37 +109,6 @@ pub(super) struct SelectedModel {
     pub(super) base_rate: f64,
 }
 
-/// Platt scaling of log-odds: `slope` × log-odds + `shift`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Calibration {
-    pub(super) slope: f64,
-    pub(super) shift: f64,
-}
-
-impl Calibration {
-    /// Returns the calibrated probability for the log-odds `score`.
-    pub(super) fn probability(self, score: f64) -> f64 {
-        sigmoid(self.slope * score + self.shift)
-    }
-
-    /// Returns the calibration with `slope` and the shift at which the mean probability of `scores` is
-    /// `share`, found by bisection.
-    fn with_mean(slope: f64, scores: &[f64], share: f64) -> Self {
-        let (mut low, mut high) = (-20.0, 20.0);
-        for _ in 0..60 {
-            let shift = f64::midpoint(low, high);
-            let reached = mean(scores.iter().map(|score| sigmoid(slope * score + shift)));
-            if reached < share { low = shift } else { high = shift }
-        }
-        Self { slope, shift: f64::midpoint(low, high) }
-    }
-
-    /// Returns the calibration with `slope` at which the mean probability of `rows` is their share of churn.
-    fn at_level(slope: f64, fitted: &FittedCandidate, rows: &TrainingRows, days: f64) -> Self {
-        Self::with_mean(slope, &fitted.scores(rows), share(&rows.churned(days)))
-    }
-}
-
 /// A measured cut: the training data from before the cut, and the predictions of each candidate.
 struct MeasuredCut<'a> {
     cut: &'a LabeledCut,
@@ -177,8 +146,8 @@ fn newest_ended(cuts: &[Arc<LabeledCut>], horizon: TimeDelta, until: DateTime<Ut
     cuts.iter().map(Arc::as_ref).rfind(|cut| cut.at + horizon <= until)
 }
 
-/// Returns the cuts to measure on: up to [`MAX_MEASURED`], evenly spread and including the latest. A cut can be
-/// measured if its horizon had ended by `as_of` and earlier cuts have enough customers of both classes.
+/// Returns the cuts to measure on: up to [`MAX_MEASURED`], evenly spread and including the latest. A cut can
+/// be measured if its horizon had ended by `as_of` and earlier cuts have enough customers of both classes.
 fn measurable(cuts: &[Arc<LabeledCut>], horizon: TimeDelta, as_of: DateTime<Utc>) -> Vec<&LabeledCut> {
     let whole = days(horizon);
     let is_measurable = |cut: &&LabeledCut| {

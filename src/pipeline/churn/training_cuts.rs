@@ -16,12 +16,11 @@ use futures::StreamExt;
 use super::{
     candidates::TrainingRows,
     expected_value::{CutWithSpending, RetainedCustomers, own_rate},
-    features::FeatureQuery,
+    features::{FeatureQuery, VIEW},
     horizon::{days, parts},
     inputs::InputRows,
     product_demand::DemandWindow,
     selection::LabeledCut,
-    view_rows::VIEW,
 };
 use crate::{
     pipeline::{BuildError, ViewError, past::Past, query::Session},

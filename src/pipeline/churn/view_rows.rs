@@ -9,7 +9,7 @@ use arrow::{
     datatypes::{DataType, Field, Fields, Schema, SchemaRef},
 };
 
-use super::reasons::ChurnReason;
+use super::{features::VIEW, reasons::ChurnReason};
 use crate::{
     pipeline::{
         RawError,
@@ -20,8 +20,6 @@ use crate::{
     views::{ColumnNote, ViewDefinition},
 };
 
-/// Name of the view.
-pub(in crate::pipeline) const VIEW: &str = "churn";
 /// Number of rows of a record batch.
 const BATCH: usize = 8_192;
 /// Types of a reason's effect and share.
