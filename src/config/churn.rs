@@ -20,8 +20,9 @@ pub struct ChurnConfig {
     ///
     /// Default: `"90d"`.
     pub horizon: Duration,
-    /// Rule of the risk levels: `"thresholds"` compares the churn probability with `high` and `medium`;
-    /// `"top"` takes the most urgent customers by value at risk, as many as `[churn.top]` says.
+    /// Rule of the risk levels: `"thresholds"` or `"top"`. The first compares the churn probability with
+    /// `high` and `medium`; the second takes the most urgent customers by value at risk, as many as
+    /// `[churn.top]` says.
     ///
     /// Default: `"thresholds"`.
     pub levels: LevelRule,
@@ -35,7 +36,7 @@ pub struct ChurnConfig {
     pub medium: f64,
     /// `[churn.top]`: numbers of customers of the levels, for `levels = "top"`.
     pub top: TopLevels,
-    /// Whether the model must agree with common sense: given everything else, more time since the last order
+    /// Whether the model must agree with common sense. Given everything else, more time since the last order
     /// never lowers the probability, and more orders or more spending never raise it.
     ///
     /// Default: `true`.
@@ -47,7 +48,7 @@ pub struct ChurnConfig {
     /// Views and features of your own that the model reads, such as `loyalty` or `loyalty.points`. The
     /// built-in views are always read.
     ///
-    /// Default: all numeric and boolean features of your own SQL views.
+    /// Default: all numeric and boolean features. Example: `["loyalty", "visits.count"]`.
     pub inputs: Option<Vec<String>>,
     /// Views and features of your own that the model does not read; wins over `inputs`.
     ///

@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(found[2].text, "loyalty.points 为 1，中位数为 2：风险升高");
         assert!((found.iter().map(|reason| reason.effect).sum::<f64>() + 0.19).abs() < 1e-9);
         assert!((found.iter().map(|reason| reason.share).sum::<f64>() - 1.0).abs() < 1e-9);
-        // Nothing distinguishes this customer from the average.
+        // A customer whom nothing distinguishes from the average.
         let found = reasons.of(0, "low", &effects(&[]));
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].theme.as_str(), found[0].direction), ("average", "lowers"));
