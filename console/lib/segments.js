@@ -61,9 +61,9 @@ export const riskName = (risk) => tOr(`risk.${risk}`, risk);
 export const actionName = (action) => tOr(`action.${action}`, action?.replaceAll("_", " "));
 
 /**
- * Returns a reason of the churn model in words: the API's own, or the name of the theme if the reader's language
- * has one and the text is in another. That a reason raises or lowers the risk is left out, because a sign says
- * so.
+ * Returns a reason of the churn model in words: the API's own, or the name of the theme if the reader's
+ * language has one and the text is in another. That a reason raises or lowers the risk is left out, because a
+ * sign says so.
  */
 export function reasonText({ theme, text }) {
     const own = text.replace(/: this (raises|lowers) the risk$|：风险(升高|降低)$/, "");

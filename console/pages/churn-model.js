@@ -24,7 +24,8 @@ export function ChurnModel() {
         ${isMeasured && html`<${Measurements} state=${state} />`}
         ${
             state.data?.card.risk_levels.length > 0 &&
-            html`<${Panel} title=${t("model.levels")} note=${t("model.levels_note")} state=${state} docs=${DOCS}
+            html`<${Panel} title=${t("model.levels")} note=${t("model.levels_note")} state=${state}
+                docs=${DOCS}
                 wide>
                 ${({ card }) => html`<${Levels} levels=${card.risk_levels} />`}<//>`
         }

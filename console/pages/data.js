@@ -59,7 +59,8 @@ function ModelCards() {
                     href=${href(["churn"], { tab: "model" })}>${t("data.whole_card")}</a></p>`}<//>
         ${
             !value.error &&
-            html`<${Panel} title=${t("data.value_model")} state=${value} docs="catalog/get_model" height=${160}>
+            html`<${Panel} title=${t("data.value_model")} state=${value} docs="catalog/get_model"
+                height=${160}>
             ${({ card }) =>
                 html`<${Facts} facts=${[
                     [t("data.chosen"), card.chosen],

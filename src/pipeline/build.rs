@@ -231,7 +231,7 @@ impl<'a> Build<'a> {
         let mut models = Models::default();
         let mut churn_model = None;
         let mut served = views.served();
-        if let Some(model) = churn.model {
+        if let Some(mut model) = churn.model {
             churn_model = model.model_file(&self.config.churn);
             models.churn = Some(model.card);
             let mut definition = model.definition;

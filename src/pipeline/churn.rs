@@ -71,15 +71,14 @@ pub(super) struct ChurnOutput {
     pub(super) definition: ViewDefinition,
     pub(super) files: ViewFiles,
     pub(super) card: ChurnModel,
-    /// The model, unless a rule was used.
-    kept: Option<KeptModel>,
+    /// Content of the file with the model, unless a rule was used.
+    kept: Option<Vec<u8>>,
 }
 
 impl ChurnOutput {
     /// Returns the content of the file with the model, if later builds may use it.
-    pub(super) fn model_file(&self, config: &ChurnConfig) -> Option<Vec<u8>> {
-        let kept = self.kept.as_ref().filter(|_| !config.retrain.is_zero())?;
-        serde_json::to_vec(kept).ok()
+    pub(super) fn model_file(&mut self, config: &ChurnConfig) -> Option<Vec<u8>> {
+        self.kept.take().filter(|_| !config.retrain.is_zero())
     }
 }
 
@@ -186,7 +185,10 @@ pub(super) async fn build(
     let (sources, available) = context.sources(config);
     let training = kept_model::training(context, config);
     let mut built = match kept_model::read(context, config, &training, &available).await {
-        Some((kept, card)) => score_with(context, config, &available, kept, card).await?,
+        Some((kept, content, card)) => {
+            let built = score_with(context, config, &available, &kept, card).await?;
+            ChurnOutput { kept: Some(content), ..built }
+        }
         None => train(context, config, sources, &available, training).await?,
     };
     for reason in &built.card.reasons {
@@ -202,7 +204,7 @@ async fn score_with(
     context: &ChurnContext<'_>,
     config: &ChurnConfig,
     available: &BTreeSet<String>,
-    kept: KeptModel,
+    kept: &KeptModel,
     card: ChurnModel,
 ) -> Result<ChurnOutput, BuildError> {
     let horizon = TimeDelta::days(config.horizon_days().into());
@@ -222,12 +224,7 @@ async fn score_with(
     };
     let scored = scoring.run().await?;
     let files = scored.files.clone();
-    Ok(ChurnOutput {
-        definition: definition(),
-        files,
-        card: kept_model::card(card, scored),
-        kept: Some(kept),
-    })
+    Ok(ChurnOutput { definition: definition(), files, card: kept_model::card(card, scored), kept: None })
 }
 
 /// Trains the model and stages the view.
@@ -257,6 +254,7 @@ async fn train(
     let inputs = Inputs { sources: screened.sources.len(), monotone: config.monotone };
     let mut trained = Trained::select(context, cuts, horizon, inputs).await?;
     trained.findings.caveats.extend(screened.caveat());
+    let kept = trained.exchange_for_kept(&screened.sources, sample_share);
     let scoring = Scoring {
         config,
         table: &table,
@@ -271,12 +269,6 @@ async fn train(
     let scored = scoring.run().await?;
     let files = scored.files.clone();
     let card = trained.card(config, &screened.sources, partitions, scored, training);
-    let kept = trained.selected.zip(trained.values).map(|(selected, values)| KeptModel {
-        sources: screened.sources,
-        model: selected.served,
-        values,
-        sample_share,
-    });
     Ok(ChurnOutput { definition: definition(), files, card, kept })
 }
 
@@ -366,6 +358,20 @@ impl Trained {
         let is_fitted = selected.is_some() && stayed;
         let values = is_fitted.then(|| ExpectedValues::fit(&cuts.whole, horizon));
         Ok(Self { cuts, selected, values, findings })
+    }
+
+    /// Replaces the model by the one that later builds read, and returns the content of its file.
+    fn exchange_for_kept(&mut self, sources: &[FeatureSource], sample_share: f64) -> Option<Vec<u8>> {
+        let (selected, values) = self.selected.as_mut().zip(self.values.as_mut())?;
+        let kept = KeptModel {
+            sources: sources.to_vec(),
+            model: selected.served.clone(),
+            values: values.clone(),
+            sample_share,
+        };
+        let (content, read) = kept.written()?;
+        (selected.served, *values) = (read.model, read.values);
+        Some(content)
     }
 
     /// Returns the model card.

@@ -246,7 +246,7 @@ impl MeasuredErrors {
 }
 
 /// The fitted model of expected values.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ExpectedValues {
     pub(super) card: ExpectedValueModel,
     /// The gamma-gamma model fitted to the latest cut, or the reason why it is degenerate.

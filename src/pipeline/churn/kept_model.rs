@@ -30,6 +30,16 @@ pub(super) struct KeptModel {
     pub(super) sample_share: f64,
 }
 
+impl KeptModel {
+    /// Returns the content of the file, and the model as it is read from the content. Numbers that are read
+    /// may differ in the last digit, and both builds must score alike.
+    pub(super) fn written(&self) -> Option<(Vec<u8>, Self)> {
+        let content = serde_json::to_vec(self).ok()?;
+        let read = serde_json::from_slice(&content).ok()?;
+        Some((content, read))
+    }
+}
+
 /// Returns the training of a model by this build.
 pub(super) fn training(context: &ChurnContext<'_>, config: &ChurnConfig) -> Training {
     let ChurnConfig { horizon, levels, high, medium, top, monotone, inputs, exclude, .. } = config;
@@ -46,7 +56,7 @@ pub(super) async fn read(
     config: &ChurnConfig,
     new: &Training,
     available: &BTreeSet<String>,
-) -> Option<(KeptModel, ChurnModel)> {
+) -> Option<(KeptModel, Vec<u8>, ChurnModel)> {
     let previous = context.previous?;
     let card = previous.models.churn.as_ref()?;
     let training = retrain::kept(card.training.as_ref(), new, config.retrain)?;
@@ -57,7 +67,7 @@ pub(super) async fn read(
     if !kept.sources[BUILT_IN.len()..].iter().all(|source| available.contains(&source.name())) {
         return None;
     }
-    Some((kept, ChurnModel { training: Some(training), ..card.clone() }))
+    Some((kept, content, ChurnModel { training: Some(training), ..card.clone() }))
 }
 
 /// Returns the card of a build that used the model of `card`.

@@ -12,7 +12,7 @@ use crate::pipeline::learning::{
 };
 
 /// Everything that scoring needs.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ServedModel {
     pub(super) inputs: Inputs,
     pub(super) fitted: FittedCandidate,
