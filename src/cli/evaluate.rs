@@ -42,3 +42,14 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         None => Ok(table::line("the snapshot has no recommendations model")?),
     }
 }
+
+/// Prints why a model is not to be trusted, and its caveats.
+fn findings(reasons: &[String], caveats: &[String]) -> std::io::Result<()> {
+    for reason in reasons {
+        table::line(&format!("  not trusted: {reason}"))?;
+    }
+    for caveat in caveats {
+        table::line(&format!("  caveat: {caveat}"))?;
+    }
+    Ok(())
+}

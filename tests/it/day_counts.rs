@@ -76,7 +76,7 @@ impl Published {
     async fn new(redis: &Redis, instants: bool) -> Self {
         let namespace = if instants { "instants" } else { "numbers" };
         let shop = Shop::new(&format!(
-            "churn.enabled = false\nviews.folder = \"views\"\n{CORNERS_TOML}\
+            "churn.enabled = false\nvalue.enabled = false\nviews.folder = \"views\"\n{CORNERS_TOML}\
              [tair]\nurl = \"{}\"\nnamespace = \"{namespace}\"\n",
             redis.url()
         ));
@@ -220,7 +220,8 @@ fn write_view(shop: &Shop, name: &str, sql: &str) {
     std::fs::write(folder.join(format!("{name}.sql")), sql).unwrap();
 }
 
-const OWN_VIEWS: &str = "churn.enabled = false\nrecommendations.enabled = false\nviews.folder = \"views\"\n";
+const OWN_VIEWS: &str = "churn.enabled = false\nvalue.enabled = false\nrecommendations.enabled = false\n\
+                         views.folder = \"views\"\n";
 
 /// Builds a snapshot with the view `name`, and returns the error.
 async fn refusal(name: &str, sql: &str) -> String {

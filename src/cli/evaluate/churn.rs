@@ -2,10 +2,13 @@
 
 use indicatif::HumanCount;
 
-use super::{super::table, purchase_models::purchases};
-use crate::snapshot::{
-    models::{ChurnCut, ChurnModel, SeenPredictions},
-    rfc3339,
+use super::{findings, purchase_models::purchases};
+use crate::{
+    cli::table,
+    snapshot::{
+        models::{ChurnCut, ChurnModel, SeenPredictions},
+        rfc3339,
+    },
 };
 
 /// Prints the card of the churn model.
@@ -16,12 +19,7 @@ pub(super) fn churn(card: &ChurnModel) -> std::io::Result<()> {
         card.chosen,
         if card.trusted { "trusted" } else { "NOT TRUSTED" }
     ))?;
-    for reason in &card.reasons {
-        table::line(&format!("  not trusted: {reason}"))?;
-    }
-    for caveat in &card.caveats {
-        table::line(&format!("  caveat: {caveat}"))?;
-    }
+    findings(&card.reasons, &card.caveats)?;
     if card.cuts.is_empty() {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use indicatif::HumanCount;
 
-use super::purchase_models::purchases;
+use super::{findings, purchase_models::purchases};
 use crate::{
     cli::table,
     snapshot::{
@@ -20,12 +20,7 @@ pub(super) fn value(card: &ValueModel) -> std::io::Result<()> {
         card.chosen_for_orders,
         if card.trusted { "trusted" } else { "NOT TRUSTED" }
     ))?;
-    for reason in &card.reasons {
-        table::line(&format!("  not trusted: {reason}"))?;
-    }
-    for caveat in &card.caveats {
-        table::line(&format!("  caveat: {caveat}"))?;
-    }
+    findings(&card.reasons, &card.caveats)?;
     if card.cuts.is_empty() {
         return Ok(());
     }

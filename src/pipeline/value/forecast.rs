@@ -1,7 +1,7 @@
 //! The forecast that is served: by the chosen candidates, or by a rule if there is too little data.
 
 use super::{
-    forecaster::{Forecaster, OrderMethod, ValueMethod},
+    forecaster::{Forecaster, Method},
     summary::{Summary, YEAR},
 };
 
@@ -9,8 +9,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct ChosenModel {
     pub(super) forecaster: Forecaster,
-    pub(super) value: ValueMethod,
-    pub(super) orders: OrderMethod,
+    pub(super) value: Method,
+    pub(super) orders: Method,
 }
 
 /// Expected spending and orders of a customer within a year.

@@ -19,57 +19,26 @@ use crate::pipeline::learning::{
 /// Greatest number of training rows: customers, once per instant.
 const MAX_ROWS: usize = 30_000;
 
-/// A way to forecast spending. Variants are ordered from simple to complex: of equally good ones, the first
-/// one is chosen.
+/// A way to forecast spending, or the number of orders. Variants are ordered from simple to complex: of equally
+/// good ones, the first one is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ValueMethod {
-    /// The spending of the last year, unchanged. Never served, since it is 0 for many different customers.
+pub(super) enum Method {
+    /// What the customer did within the last year, unchanged. Never served, since it is 0 for many different
+    /// customers.
     LastYear,
-    /// The customer's own rate; see [`Summary::own_rate`].
+    /// The customer's own rate; see [`Summary::own_rate`] and [`Summary::own_orders`].
     OwnRate,
-    /// NBD and the gamma-gamma model.
+    /// NBD, and the gamma-gamma model for spending.
     Nbd,
-    /// BG/NBD and the gamma-gamma model.
+    /// BG/NBD, and the gamma-gamma model for spending.
     BgNbd,
-    /// The learner of spending.
+    /// The learner of spending, or the learned order times.
     Boosted,
-    /// The mean of the learner and the preferred of both models before.
+    /// The mean of `Boosted` and the purchase model that is preferred for spending.
     Blend,
 }
 
-impl ValueMethod {
-    pub(super) const ALL: [Self; 6] =
-        [Self::LastYear, Self::OwnRate, Self::Nbd, Self::BgNbd, Self::Boosted, Self::Blend];
-
-    /// Returns the name in the model card.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::LastYear => "last_year",
-            Self::OwnRate => "own_rate",
-            Self::Nbd => "nbd",
-            Self::BgNbd => "bg_nbd",
-            Self::Boosted => "boosted",
-            Self::Blend => "blend",
-        }
-    }
-}
-
-/// A way to forecast the number of orders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OrderMethod {
-    /// The number of orders of the last year, unchanged.
-    LastYear,
-    /// The customer's own rate; see [`Summary::own_orders`].
-    OwnRate,
-    Nbd,
-    BgNbd,
-    /// The learned order times.
-    Boosted,
-    /// The mean of the learned order times and the purchase model that is preferred for spending.
-    Blend,
-}
-
-impl OrderMethod {
+impl Method {
     pub(super) const ALL: [Self; 6] =
         [Self::LastYear, Self::OwnRate, Self::Nbd, Self::BgNbd, Self::Boosted, Self::Blend];
 
@@ -116,9 +85,9 @@ pub(super) struct Forecaster {
     preferred: Option<usize>,
     learner: Option<Learner>,
     /// Factor that matches the sum of spending over the training rows, by method.
-    scales: [f64; ValueMethod::ALL.len()],
+    scales: [f64; Method::ALL.len()],
     /// The same for orders.
-    order_scales: [f64; OrderMethod::ALL.len()],
+    order_scales: [f64; Method::ALL.len()],
     /// Expected purchases of all customers within the days of the forecast, divided by those within the
     /// learned days.
     pub(super) stretch: f64,
@@ -160,8 +129,8 @@ impl Forecaster {
             learner: Learner::fit(&rows, inputs),
             values: near,
             preferred,
-            scales: [1.0; ValueMethod::ALL.len()],
-            order_scales: [1.0; OrderMethod::ALL.len()],
+            scales: [1.0; Method::ALL.len()],
+            order_scales: [1.0; Method::ALL.len()],
             stretch: 1.0,
             learned_at,
             rows: rows.summaries.len(),
@@ -181,10 +150,10 @@ impl Forecaster {
         };
         let spent = mean(rows.outcomes.iter().map(|outcome| outcome.spent));
         let orders = mean(rows.outcomes.iter().map(|outcome| outcome.orders));
-        for (place, method) in ValueMethod::ALL.into_iter().enumerate().skip(1) {
+        for (place, method) in Method::ALL.into_iter().enumerate().skip(1) {
             self.scales[place] = factor(spent, of_rows(&|one| self.spending(method, one)));
         }
-        for (place, method) in OrderMethod::ALL.into_iter().enumerate().skip(1) {
+        for (place, method) in Method::ALL.into_iter().enumerate().skip(1) {
             self.order_scales[place] = factor(orders, of_rows(&|one| self.orders(method, one)));
         }
     }
@@ -195,45 +164,45 @@ impl Forecaster {
     }
 
     /// Returns the expected spending of a customer; `None` by a degenerate candidate.
-    pub(super) fn spending(&self, method: ValueMethod, one: &ForecastInput) -> Option<f64> {
+    pub(super) fn spending(&self, method: Method, one: &ForecastInput) -> Option<f64> {
         let of_purchases =
             |place: usize| self.values[place].as_ref().map(|value| value.expected(&one.summary));
         let expected = match method {
-            ValueMethod::LastYear => one.summary.last_year_rate(self.days),
-            ValueMethod::OwnRate => one.summary.own_rate(self.days),
-            ValueMethod::Nbd => of_purchases(0)?,
-            ValueMethod::BgNbd => of_purchases(1)?,
-            ValueMethod::Boosted => one.learned?.spent * self.stretch,
-            ValueMethod::Blend => {
-                let other = [ValueMethod::Nbd, ValueMethod::BgNbd][self.preferred?];
-                f64::midpoint(self.spending(ValueMethod::Boosted, one)?, self.spending(other, one)?)
+            Method::LastYear => one.summary.last_year_rate(self.days),
+            Method::OwnRate => one.summary.own_rate(self.days),
+            Method::Nbd => of_purchases(0)?,
+            Method::BgNbd => of_purchases(1)?,
+            Method::Boosted => one.learned?.spent * self.stretch,
+            Method::Blend => {
+                let other = [Method::Nbd, Method::BgNbd][self.preferred?];
+                f64::midpoint(self.spending(Method::Boosted, one)?, self.spending(other, one)?)
             }
         };
         Some(self.scales[method as usize] * expected)
     }
 
     /// Returns the expected number of orders of a customer; `None` by a degenerate candidate.
-    pub(super) fn orders(&self, method: OrderMethod, one: &ForecastInput) -> Option<f64> {
+    pub(super) fn orders(&self, method: Method, one: &ForecastInput) -> Option<f64> {
         let of_model = |fit: &Result<PurchaseModel, String>| {
             let history = one.summary.history();
             fit.as_ref().ok().map(|model| model.expected_with_at_most(&history, self.days))
         };
         let expected = match method {
-            OrderMethod::LastYear => one.summary.last_year_orders(self.days),
-            OrderMethod::OwnRate => one.summary.own_orders(self.days),
-            OrderMethod::Nbd => of_model(&self.fits.nbd)?,
-            OrderMethod::BgNbd => of_model(&self.fits.bg_nbd)?,
-            OrderMethod::Boosted => self.learned_times(one)?.expected(self.days),
-            OrderMethod::Blend => {
-                let other = [OrderMethod::Nbd, OrderMethod::BgNbd][self.preferred?];
-                f64::midpoint(self.orders(OrderMethod::Boosted, one)?, self.orders(other, one)?)
+            Method::LastYear => one.summary.last_year_orders(self.days),
+            Method::OwnRate => one.summary.own_orders(self.days),
+            Method::Nbd => of_model(&self.fits.nbd)?,
+            Method::BgNbd => of_model(&self.fits.bg_nbd)?,
+            Method::Boosted => self.learned_times(one)?.expected(self.days),
+            Method::Blend => {
+                let other = [Method::Nbd, Method::BgNbd][self.preferred?];
+                f64::midpoint(self.orders(Method::Boosted, one)?, self.orders(other, one)?)
             }
         };
         Some(self.order_scales[method as usize] * expected)
     }
 
     /// Checks whether neither candidate is degenerate.
-    pub(super) fn has(&self, value: ValueMethod, orders: OrderMethod) -> bool {
+    pub(super) fn has(&self, value: Method, orders: Method) -> bool {
         let one = self.input(&Summary { orders: 1.0, days: 1.0, window: 1.0, ..Summary::default() });
         self.spending(value, &one).is_some() && self.orders(orders, &one).is_some()
     }
@@ -296,13 +265,7 @@ mod tests {
 
     /// Days of the history of the simulated shop.
     const HISTORY: i64 = 900;
-    const SERVED: [ValueMethod; 5] = [
-        ValueMethod::OwnRate,
-        ValueMethod::Nbd,
-        ValueMethod::BgNbd,
-        ValueMethod::Boosted,
-        ValueMethod::Blend,
-    ];
+    const SERVED: [Method; 5] = [Method::OwnRate, Method::Nbd, Method::BgNbd, Method::Boosted, Method::Blend];
 
     /// Simulates a shop in which a customer's orders come at an individual rate until the customer leaves.
     fn shop() -> Vec<CustomerOrders> {
@@ -341,7 +304,7 @@ mod tests {
         LazyLock::new(|| Forecaster::fit(&shop(), ForecastTime { start: 0, at: HISTORY * DAY, days: 365.0 }));
 
     /// Returns the forecasts of the spending of a customer with `orders` by method.
-    fn forecasts(orders: &[OrderEvent]) -> Vec<(ValueMethod, f64)> {
+    fn forecasts(orders: &[OrderEvent]) -> Vec<(Method, f64)> {
         let mut events = orders.to_vec();
         events.sort_by_key(|event| event.at);
         let input = FITTED.input(&Summary::at(&events, 0, HISTORY * DAY).expect("an order"));

@@ -8,7 +8,7 @@ use chrono::DateTime;
 use super::{
     accuracy::figures,
     forecast::{ChosenModel, within_year},
-    forecaster::{ForecastInput, ForecastTime, Forecaster, OrderMethod, ValueMethod},
+    forecaster::{ForecastInput, ForecastTime, Forecaster, Method},
     learner::MIN_CLASS_SIZE,
     order_sample::OrderSample,
     summary::{DAY, Outcome, Summary, YEAR},
@@ -70,11 +70,11 @@ impl MeasuredCustomers {
         let of_all = |forecast: &dyn Fn(&ForecastInput) -> Option<f64>| {
             inputs.iter().map(forecast).collect::<Option<Vec<f64>>>()
         };
-        let candidates = ValueMethod::ALL.into_iter().filter_map(|method| {
+        let candidates = Method::ALL.into_iter().filter_map(|method| {
             let forecasts = of_all(&|one| forecaster.spending(method, one))?;
             Some(figures(method.name(), &forecasts, &spent))
         });
-        let of_orders = OrderMethod::ALL.into_iter().filter_map(|method| {
+        let of_orders = Method::ALL.into_iter().filter_map(|method| {
             let forecasts = of_all(&|one| forecaster.orders(method, one))?;
             Some(figures(method.name(), &forecasts, &orders))
         });
@@ -162,12 +162,12 @@ pub(super) fn select(sample: &OrderSample, as_of: i64, threads: usize) -> Select
         latest.used_to_choose = false;
     }
     let basis: Vec<&ValueCut> = cuts.iter().filter(|cut| cut.used_to_choose).collect();
-    let value = choose(&basis, &ValueMethod::ALL[1..], ValueMethod::name, |cut| &cut.candidates);
-    let orders = choose(&basis, &OrderMethod::ALL[1..], OrderMethod::name, |cut| &cut.orders);
+    let value = choose(&basis, |cut| &cut.candidates);
+    let orders = choose(&basis, |cut| &cut.orders);
     let model = fitted.pop().flatten().zip(value.zip(orders)).map(|(forecaster, (value, orders))| {
         // A candidate that was measured may be degenerate on all data.
-        let value = if forecaster.has(value, OrderMethod::OwnRate) { value } else { ValueMethod::OwnRate };
-        let orders = if forecaster.has(ValueMethod::OwnRate, orders) { orders } else { OrderMethod::OwnRate };
+        let value = if forecaster.has(value, Method::OwnRate) { value } else { Method::OwnRate };
+        let orders = if forecaster.has(Method::OwnRate, orders) { orders } else { Method::OwnRate };
         ChosenModel { forecaster, value, orders }
     });
     Selection { model, cuts, too_little: None }
@@ -175,22 +175,18 @@ pub(super) fn select(sample: &OrderSample, as_of: i64, threads: usize) -> Select
 
 /// Returns the method whose forecasts explain most deviance on `cuts`, in the mean. A simpler method, which
 /// comes first, is preferred unless the best one leaves less unexplained by [`MIN_GAIN`].
-fn choose<M: Copy>(
-    cuts: &[&ValueCut],
-    methods: &[M],
-    name: impl Fn(M) -> &'static str,
-    figures: impl Fn(&ValueCut) -> &Vec<ForecastFigures>,
-) -> Option<M> {
-    let unexplained = |method: M| -> Option<f64> {
+fn choose(cuts: &[&ValueCut], figures: impl Fn(&ValueCut) -> &Vec<ForecastFigures>) -> Option<Method> {
+    let unexplained = |method: Method| -> Option<f64> {
         let of_cut = |cut: &&ValueCut| {
-            let own = figures(cut).iter().find(|figures| figures.name == name(method))?;
+            let own = figures(cut).iter().find(|figures| figures.name == method.name())?;
             Some(1.0 - own.explained_deviance)
         };
         let of_cuts: Vec<f64> = cuts.iter().map(of_cut).collect::<Option<_>>()?;
         if of_cuts.is_empty() { None } else { Some(mean(of_cuts.into_iter())) }
     };
-    let known: Vec<(M, f64)> =
-        methods.iter().filter_map(|method| Some((*method, unexplained(*method)?))).collect();
+    // The first method is never served.
+    let known: Vec<(Method, f64)> =
+        Method::ALL[1..].iter().filter_map(|method| Some((*method, unexplained(*method)?))).collect();
     let least = known.iter().map(|(_, unexplained)| *unexplained).fold(f64::INFINITY, f64::min);
     known.iter().find(|(_, one)| *one * (1.0 - MIN_GAIN) <= least).map(|(method, _)| *method)
 }
