@@ -436,6 +436,10 @@ def raw_settings(raw):
     return "".join(f"[raw.{table}]\nfiles = {files[table]}\n{columns.get(table, '')}" for table in tables)
 
 
+# Settings that turn the models off.
+NO_MODELS = "".join(f"[{model}]\nenabled = false\n" for model in ("churn", "recommendations", "value"))
+
+
 def measure(lines, arguments, generator, larder, python, folder):
     """Runs both on raw data of `lines` lines."""
     raw = folder / "raw"
@@ -446,7 +450,7 @@ def measure(lines, arguments, generator, larder, python, folder):
     gigabytes = sum(file.stat().st_size for file in raw.rglob("*") if file.is_file()) / 1e9
     config = folder / "larder.toml"
     config.write_text(
-        f'[lake]\nurl = "lake"\n{raw_settings(raw)}[churn]\nenabled = false\n[recommendations]\nenabled = false\n'
+        f'[lake]\nurl = "lake"\n{raw_settings(raw)}{NO_MODELS}'
         f'[build]\nthreads = {arguments.threads}\nstaging = "staging"\npurchases = false\n'
     )
     (folder / "staging").mkdir(exist_ok=True)

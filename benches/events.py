@@ -28,7 +28,7 @@ import sys
 import time
 from pathlib import Path
 
-from build import REPOSITORY, executables, python_with_duckdb, run, say, table
+from build import NO_MODELS, REPOSITORY, executables, python_with_duckdb, run, say, table
 
 PRODUCTS, CATEGORIES, DAYS = 5_000, 20, 730
 
@@ -190,7 +190,7 @@ def measure(arguments, larder, folder):
         duckdb.execute(statement.format(customers=arguments.customers, out=out))
     config = folder / "larder.toml"
     config.write_text(
-        '[lake]\nurl = "lake"\n[churn]\nenabled = false\n[recommendations]\nenabled = false\n'
+        f'[lake]\nurl = "lake"\n{NO_MODELS}'
         f'[build]\nstaging = "staging"\n[serving]\naudience_memory = "{arguments.memory}"\n'
     )
     seconds, peak, _ = run([larder, "--config", config, "build"], folder / "larder.log")

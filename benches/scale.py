@@ -18,7 +18,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from build import REPOSITORY, executables, raw_settings, run, say, table
+from build import NO_MODELS, REPOSITORY, executables, raw_settings, run, say, table
 
 SIZES = [10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000]
 
@@ -43,7 +43,7 @@ def measure(lines, arguments, generator, larder, folder):
     for place in (raw, lake):
         shutil.rmtree(place, ignore_errors=True)
     subprocess.run([generator, str(raw), str(lines // 10), str(lines)], check=True)
-    models = "" if arguments.with_models else "[churn]\nenabled = false\n[recommendations]\nenabled = false\n"
+    models = "" if arguments.with_models else NO_MODELS
     build = f'[build]\nthreads = {arguments.threads}\nstaging = "staging"\n'
     config.write_text(f'[lake]\nurl = "lake"\n{raw_settings(raw)}{models}{build}')
     (folder / "staging").mkdir(exist_ok=True)
