@@ -36,6 +36,8 @@ use crate::{
 mod candidates;
 mod card;
 mod expected_value;
+mod feature_files;
+mod feature_query;
 mod features;
 mod horizon;
 mod inputs;
@@ -51,12 +53,14 @@ mod selection;
 mod served_model;
 mod too_little_data;
 mod training_cuts;
+mod typical;
 mod view_rows;
 
 use card::Findings;
 use expected_value::{CutWithSpending, ExpectedValues};
+use feature_query::FeatureQuery;
 pub(super) use features::VIEW;
-use features::{FeatureQuery, FeatureSource, sources};
+use features::{FeatureSource, sources};
 use inputs::Inputs;
 pub(super) use kept_model::FILE as MODEL_FILE;
 use kept_model::KeptModel;
@@ -208,19 +212,20 @@ async fn score_with(
     card: ChurnModel,
 ) -> Result<ChurnOutput, BuildError> {
     let horizon = TimeDelta::days(config.horizon_days().into());
-    let query = FeatureQuery { sources: &kept.sources, available, one_in: 1, with_demand: true };
+    let threads = context.past.staged.threads;
+    let query = FeatureQuery { sources: &kept.sources, available, one_in: 1, with_demand: true, threads };
     let window = DemandWindow { at: context.as_of, horizon, share: kept.sample_share };
-    let table = query.read(context.session, window).await?;
+    let features = query.stage(context.session, window).await?;
     let scoring = Scoring {
         config,
-        table: &table,
+        features: &features,
         sources: &kept.sources,
         model: Some(&kept.model),
         values: Some(&kept.values),
         held_out: None,
         cuts: &[],
         scratch: context.past.scratch,
-        threads: context.past.staged.threads,
+        threads,
     };
     let scored = scoring.run().await?;
     let files = scored.files.clone();
@@ -243,28 +248,29 @@ async fn train(
         None => Vec::new(),
     };
     let screened = screening::screen(context, horizon, customers.count, &times, sources, available).await?;
-    let query = FeatureQuery { sources: &screened.sources, available, one_in: 1, with_demand: true };
+    let threads = context.past.staged.threads;
+    let query = FeatureQuery { sources: &screened.sources, available, one_in: 1, with_demand: true, threads };
     let sample = CustomerSample::new(customers.count, times.len(), partitions, config.training_rows);
     let sample_share = sample.partition_share(partitions);
     let window = DemandWindow { at: context.as_of, horizon, share: sample_share };
     let cuts = read_cuts(context, horizon, query, times, sample).await?;
     // The rule that replaces a model does not read the demand.
     let query = FeatureQuery { with_demand: cuts.too_little.is_none(), ..query };
-    let table = query.read(context.session, window).await?;
+    let features = query.stage(context.session, window).await?;
     let inputs = Inputs { sources: screened.sources.len(), monotone: config.monotone };
     let mut trained = Trained::select(context, cuts, horizon, inputs).await?;
     trained.findings.caveats.extend(screened.caveat());
     let kept = trained.exchange_for_kept(&screened.sources, sample_share);
     let scoring = Scoring {
         config,
-        table: &table,
+        features: &features,
         sources: &screened.sources,
         model: trained.selected.as_ref().map(|selected| &selected.served),
         values: trained.values.as_ref(),
         held_out: trained.selected.as_ref().map(|selected| &selected.held_out),
         cuts: &trained.cuts.whole,
         scratch: context.past.scratch,
-        threads: context.past.staged.threads,
+        threads,
     };
     let scored = scoring.run().await?;
     let files = scored.files.clone();

@@ -4,8 +4,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
-    path::PathBuf,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arrow::{
@@ -38,7 +38,7 @@ use super::{
     exclude_patterns::ExcludePatterns,
     is_product,
     staged_table::StagedTable,
-    staging::{TIME_TYPE, time_type},
+    staging::{StagedFile, TIME_TYPE, time_type},
     view_files::{RowOrder, ViewFiles},
 };
 use crate::{feature::PackedTexts, snapshot::rfc3339, views::ViewDefinition};
@@ -77,6 +77,8 @@ pub(crate) struct Session {
     as_of: DateTime<Utc>,
     /// Number of partitions of the staging.
     partitions: usize,
+    /// Files of the registered tables by name.
+    tables: Mutex<BTreeMap<String, Arc<[StagedFile]>>>,
 }
 
 impl Session {
@@ -108,13 +110,26 @@ impl Session {
         let context = SessionContext::new_with_config_rt(config, runtime);
         context.register_udf(days_since::function(as_of.timestamp_micros()));
         context.register_udf(is_product::function(Arc::clone(exclude)));
-        Ok(Self { context, scratch, as_of, partitions })
+        Ok(Self { context, scratch, as_of, partitions, tables: Mutex::default() })
     }
 
     /// Registers `table` under `name`.
     pub(crate) fn register(&self, name: &str, table: StagedTable) -> Result<(), ViewError> {
+        let files = table.files();
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), files);
         let registered = self.context.register_table(name, Arc::new(table));
         registered.map(drop).map_err(|source| ViewError::Session { source: Box::new(source) })
+    }
+
+    /// Returns the files of the table `name`, or none if there is no such table.
+    pub(crate) fn staged(&self, name: &str) -> Arc<[StagedFile]> {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Returns the folder of temporary files.
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.scratch
     }
 
     /// Returns the names of the tables and views that each of `views` reads.

@@ -72,6 +72,11 @@ impl StagedTable {
         }
     }
 
+    /// Returns the files, one per partition.
+    pub(crate) fn files(&self) -> Arc<[StagedFile]> {
+        Arc::clone(&self.files)
+    }
+
     /// Creates a table of files whose rows are neither partitioned nor sorted.
     pub(crate) fn unordered(files: Vec<StagedFile>) -> Self {
         Self { partitioned: false, sorted: false, ..Self::partitioned(files) }

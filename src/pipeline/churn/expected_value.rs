@@ -287,9 +287,9 @@ impl ExpectedValues {
         Self { card: self.card.clone(), amounts: self.amounts.clone(), own: fitted.own, forecast }
     }
 
-    /// Returns the model without training data: half the own rate and half the mean of `own`.
-    pub(super) fn unfitted(own: &[f64]) -> Self {
-        let own = OwnRate { own: 0.5, scale: 1.0, mean: rounded(mean(own.iter().copied())) };
+    /// Returns the model without training data: half the own rate and half its `mean` over customers.
+    pub(super) fn unfitted(mean: f64) -> Self {
+        let own = OwnRate { own: 0.5, scale: 1.0, mean: rounded(mean) };
         let card = ExpectedValueModel {
             chosen: CANDIDATES[OWN_RATE].to_owned(),
             own: own.own,

@@ -7,10 +7,7 @@ use super::features::{
     ACTIVE_BUYERS, BASKET_ITEMS, BASKET_VALUE, BUILT_IN, FREQUENCY, FeatureTable, GAP, LATE_SALES, MONETARY,
     PRODUCTS, RECENCY, RETURN_RATE, SPEND_30, SPEND_90, TENURE, days_between_orders,
 };
-use crate::pipeline::learning::{
-    Direction::{self, Any, Falling, Rising},
-    metrics::mean,
-};
+use crate::pipeline::learning::Direction::{self, Any, Falling, Rising};
 
 /// Correlated inputs whose effect is explained as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,21 +144,60 @@ impl Inputs {
     }
 }
 
+/// The features that are centered: the logarithm of late sales, and active buyers. Shares of all past sales
+/// shrink as the history grows, so uncentered values would tell the learners the date of a cut.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct DemandSums {
+    sums: [f64; 2],
+    /// Numbers of customers with a known value.
+    known: [f64; 2],
+}
+
+impl DemandSums {
+    /// Returns the sums over the customers of `table`.
+    pub(super) fn of(table: &FeatureTable) -> Self {
+        let mut all = Self::default();
+        for (late_sales, active_buyers) in table.raw[LATE_SALES].iter().zip(&table.raw[ACTIVE_BUYERS]) {
+            for (place, value) in [late_sales.ln(), *active_buyers].into_iter().enumerate() {
+                if value.is_finite() {
+                    all.sums[place] += value;
+                    all.known[place] += 1.0;
+                }
+            }
+        }
+        all
+    }
+
+    /// Adds the sums over other customers.
+    pub(super) fn add(&mut self, other: Self) {
+        for place in 0..self.sums.len() {
+            self.sums[place] += other.sums[place];
+            self.known[place] += other.known[place];
+        }
+    }
+
+    /// Returns the means; 0 without a known value.
+    fn means(self) -> [f64; 2] {
+        std::array::from_fn(|place| self.sums[place] / self.known[place].max(1.0))
+    }
+}
+
 /// Derives the columns of single customers from a table, without those of the purchase model.
 pub(super) struct InputRows<'a> {
-    table: &'a FeatureTable,
-    /// Means of the logarithm of late sales, and of active buyers. Shares of all past sales shrink as the
-    /// history grows, so uncentered values would tell the learners the date of a cut.
+    pub(super) table: &'a FeatureTable,
+    /// Means of the features that are centered.
     means: [f64; 2],
 }
 
 impl<'a> InputRows<'a> {
+    /// Centers on the customers of `table`.
     pub(super) fn new(table: &'a FeatureTable) -> Self {
-        let finite = |of: &dyn Fn(f64) -> f64, source: usize| {
-            mean(table.raw[source].iter().map(|value| of(*value)).filter(|value| value.is_finite()))
-        };
-        let means = [finite(&f64::ln, LATE_SALES), finite(&|value| value, ACTIVE_BUYERS)];
-        Self { table, means }
+        Self::centered(table, DemandSums::of(table))
+    }
+
+    /// Centers on the customers of `sums`.
+    pub(super) fn centered(table: &'a FeatureTable, sums: DemandSums) -> Self {
+        Self { table, means: sums.means() }
     }
 
     /// Fills `columns` with the values of the customer at `row`; NaN where unknown.

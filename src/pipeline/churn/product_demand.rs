@@ -1,15 +1,30 @@
 //! Demand for the products that a customer bought: current sales, and activity of the other buyers.
 //!
-//! A single customer has few orders, but each product has the orders of all its buyers. Sums are of integers,
-//! so the order of input lines does not matter. The running time is that of sorting the purchase lines.
+//! A single customer has few orders, but each product has the orders of all its buyers. Partitions of
+//! customers are read twice: to count the sales and the buyers of each product, and for the demand of each
+//! customer. So memory depends on the number of products, not of lines. Sums are of integers, so the order of
+//! input lines does not matter.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path, sync::Arc};
 
-use arrow::{array::AsArray, datatypes::TimestampMicrosecondType};
+use arrow::{
+    array::{AsArray, Float64Array, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType},
+};
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::StreamExt;
 
-use crate::pipeline::{ViewError, query::Session};
+use crate::pipeline::{
+    BuildError, RawError,
+    parallel::{parallel_fold, parallel_map},
+    query::{ID, Session},
+    staged_table::StagedTable,
+    staging::{StagedFile, create, open, staging},
+};
+
+/// Name of the table of a session. No view can have this name.
+pub(super) const TABLE: &str = "product demand";
+/// Number of rows of a record batch.
+const BATCH: usize = 8_192;
 
 /// Prior number of sales, and of recent sales, that is added to each product, so that few sales are no
 /// evidence.
@@ -40,109 +55,141 @@ pub(super) struct ProductDemand {
     pub(super) active_buyers: f64,
 }
 
-/// The purchase lines of a session.
-#[derive(Debug, Default)]
-struct PurchaseLines {
-    customers: HashMap<String, u32>,
-    products: HashMap<String, u32>,
-    /// Time of the last purchase, by customer.
-    last: Vec<i64>,
-    /// Sales by product.
-    sales: Vec<Sales>,
-    /// Customer and product of each purchase line.
-    pairs: Vec<(u32, u32)>,
+/// A purchase line of a customer.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    /// Number of the product.
+    product: u32,
+    /// Microseconds since 1970.
+    at: i64,
 }
 
-/// Number of purchase lines of a product.
+/// Times that counts depend on, in microseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Recency {
+    /// Sales after this instant are recent.
+    late_from: i64,
+    /// Customers with a purchase after this instant are active.
+    active_from: i64,
+}
+
+impl Recency {
+    fn of(window: DemandWindow) -> Self {
+        let before = |divisor: i32| (window.at - window.horizon / divisor).timestamp_micros();
+        Self { late_from: before(1), active_from: before(2) }
+    }
+
+    /// Checks whether a customer with these lines is active.
+    fn is_active(self, lines: &[Line]) -> bool {
+        lines.iter().any(|line| line.at > self.active_from)
+    }
+}
+
+/// Purchase lines and buyers of a product.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sales {
-    all: u32,
+struct ProductCounts {
+    sales: u32,
     /// Purchase lines within the last horizon.
-    late: u32,
-}
-
-/// Number of buyers of a product.
-#[derive(Debug, Clone, Copy, Default)]
-struct Buyers {
-    all: u32,
+    late_sales: u32,
+    buyers: u32,
     /// Buyers with an order within the last half of a horizon.
-    active: u32,
+    active_buyers: u32,
 }
 
-/// Returns the number of `text`, assigning the next free number to a new text.
-fn number(texts: &mut HashMap<String, u32>, text: &str) -> u32 {
-    if let Some(number) = texts.get(text) {
-        return *number;
-    }
-    let number = u32::try_from(texts.len()).unwrap_or(u32::MAX);
-    texts.insert(text.to_owned(), number);
-    number
+/// Counts of all products.
+#[derive(Debug, Default)]
+struct Products {
+    /// Numbers of the products by id.
+    numbers: HashMap<String, u32>,
+    /// Counts by number.
+    counts: Vec<ProductCounts>,
 }
 
-impl PurchaseLines {
-    /// Adds a line at the time `at`; lines after `late_from` are recent sales.
-    fn add(&mut self, customer: u32, product: &str, at: i64, late_from: i64) {
-        let product = number(&mut self.products, product);
-        if self.sales.len() <= product as usize {
-            self.sales.resize(product as usize + 1, Sales::default());
+impl Products {
+    /// Returns the number of the product `id`, assigning the next free number to a new product.
+    fn number(&mut self, id: &str) -> u32 {
+        if let Some(number) = self.numbers.get(id) {
+            return *number;
         }
-        if self.last.len() <= customer as usize {
-            self.last.resize(customer as usize + 1, i64::MIN);
-        }
-        let sales = &mut self.sales[product as usize];
-        sales.all += 1;
-        sales.late += u32::from(at > late_from);
-        let last = &mut self.last[customer as usize];
-        *last = (*last).max(at);
-        self.pairs.push((customer, product));
+        let number = u32::try_from(self.counts.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(id.to_owned(), number);
+        self.counts.push(ProductCounts::default());
+        number
     }
 
-    /// Returns the demand by customer. Customers with a purchase after `active_from` are active.
-    #[expect(clippy::cast_precision_loss, reason = "numbers of lines and customers, and millionths")]
-    fn demand(mut self, active_from: i64, share: f64) -> HashMap<String, ProductDemand> {
-        self.pairs.sort_unstable();
-        let active: Vec<bool> = self.last.iter().map(|last| *last > active_from).collect();
-        let buyers = self.buyers(&active);
-        let all_buyers: u64 = buyers.iter().map(|buyers| u64::from(buyers.all)).sum();
-        let all_active: u64 = buyers.iter().map(|buyers| u64::from(buyers.active)).sum();
-        let mean_activity = all_active as f64 / all_buyers.max(1) as f64;
-        let log_late_share = |Sales { all, late }: &Sales| {
-            let (all, late) = (f64::from(*all) * share, f64::from(*late) * share);
+    /// Adds the lines of a customer, which are sorted by product.
+    fn add(&mut self, lines: &[Line], recency: Recency) {
+        let active = u32::from(recency.is_active(lines));
+        for same in lines.chunk_by(|a, b| a.product == b.product) {
+            let counts = &mut self.counts[same[0].product as usize];
+            for line in same {
+                counts.sales += 1;
+                counts.late_sales += u32::from(line.at > recency.late_from);
+            }
+            counts.buyers += 1;
+            counts.active_buyers += active;
+        }
+    }
+
+    /// Adds the counts of other customers.
+    fn merge(&mut self, other: &Self) {
+        for (id, number) in &other.numbers {
+            let place = self.number(id) as usize;
+            let (counts, more) = (&mut self.counts[place], other.counts[*number as usize]);
+            counts.sales += more.sales;
+            counts.late_sales += more.late_sales;
+            counts.buyers += more.buyers;
+            counts.active_buyers += more.active_buyers;
+        }
+    }
+}
+
+/// The demand for all products.
+struct Market {
+    products: Products,
+    recency: Recency,
+    /// Logarithm of each product's share of recent sales, in [`UNITS`].
+    log_late_shares: Vec<i64>,
+    /// Share of active customers among the buyers of all products.
+    mean_activity: f64,
+    /// See [`DemandWindow::share`].
+    share: f64,
+}
+
+impl Market {
+    #[expect(clippy::cast_precision_loss, reason = "numbers of buyers")]
+    fn new(products: Products, recency: Recency, share: f64) -> Self {
+        let sum = |of: fn(&ProductCounts) -> u32| products.counts.iter().map(|one| u64::from(of(one))).sum();
+        let (buyers, active): (u64, u64) = (sum(|one| one.buyers), sum(|one| one.active_buyers));
+        let log_late_share = |one: &ProductCounts| {
+            let (all, late) = (f64::from(one.sales) * share, f64::from(one.late_sales) * share);
             to_units(((late + PRIOR_SALES.1) / (all + PRIOR_SALES.0)).ln())
         };
-        let log_late_shares: Vec<i64> = self.sales.iter().map(log_late_share).collect();
-        let mut demand = vec![ProductDemand { late_sales: 1.0, active_buyers: 0.0 }; self.last.len()];
-        for of_customer in self.pairs.chunk_by(|a, b| a.0 == b.0) {
-            let customer = of_customer[0].0 as usize;
-            let own = u32::from(active[customer]);
-            let (mut late, mut others, mut products) = (0, 0, 0_u32);
-            for same in of_customer.chunk_by(|a, b| a.1 == b.1) {
-                let product = same[0].1 as usize;
-                late += log_late_shares[product] * i64::try_from(same.len()).unwrap_or(i64::MAX);
-                // Excludes the customer.
-                let Buyers { all, active } = buyers[product];
-                let (all, active) = (f64::from(all - 1) * share, f64::from(active - own) * share);
-                others += to_units((active + PRIOR_BUYERS * mean_activity) / (all + PRIOR_BUYERS));
-                products += 1;
-            }
-            demand[customer] = ProductDemand {
-                late_sales: (late as f64 / of_customer.len() as f64 / UNITS).exp(),
-                active_buyers: others as f64 / f64::from(products) / UNITS,
-            };
-        }
-        self.customers.into_iter().map(|(id, number)| (id, demand[number as usize])).collect()
+        let log_late_shares = products.counts.iter().map(log_late_share).collect();
+        let mean_activity = active as f64 / buyers.max(1) as f64;
+        Self { products, recency, log_late_shares, mean_activity, share }
     }
 
-    /// Counts the buyers by product. The pairs must be sorted.
-    fn buyers(&self, active: &[bool]) -> Vec<Buyers> {
-        let mut buyers = vec![Buyers::default(); self.sales.len()];
-        for same in self.pairs.chunk_by(|a, b| a == b) {
-            let (customer, product) = same[0];
-            let buyers = &mut buyers[product as usize];
-            buyers.all += 1;
-            buyers.active += u32::from(active[customer as usize]);
+    /// Returns the demand for the products of a customer with `lines`, which are sorted by product and not
+    /// empty.
+    #[expect(clippy::cast_precision_loss, reason = "numbers of lines, and millionths")]
+    fn demand(&self, lines: &[Line]) -> ProductDemand {
+        let own = u32::from(self.recency.is_active(lines));
+        let (mut late, mut others, mut products) = (0, 0, 0_u32);
+        for same in lines.chunk_by(|a, b| a.product == b.product) {
+            let product = same[0].product as usize;
+            late += self.log_late_shares[product] * i64::try_from(same.len()).unwrap_or(i64::MAX);
+            // Excludes the customer.
+            let ProductCounts { buyers, active_buyers, .. } = self.products.counts[product];
+            let all = f64::from(buyers - 1) * self.share;
+            let active = f64::from(active_buyers - own) * self.share;
+            others += to_units((active + PRIOR_BUYERS * self.mean_activity) / (all + PRIOR_BUYERS));
+            products += 1;
         }
-        buyers
+        ProductDemand {
+            late_sales: (late as f64 / lines.len() as f64 / UNITS).exp(),
+            active_buyers: others as f64 / f64::from(products) / UNITS,
+        }
     }
 }
 
@@ -152,34 +199,123 @@ fn to_units(value: f64) -> i64 {
     (value * UNITS).round() as i64
 }
 
-/// Reads the purchase lines of `session` and returns the demand by customer id.
-pub(super) async fn demand(
-    session: &Session,
-    window: DemandWindow,
-) -> Result<HashMap<String, ProductDemand>, ViewError> {
-    let before = |divisor: i32| (window.at - window.horizon / divisor).timestamp_micros();
-    let (late_from, active_from) = (before(1), before(2));
-    let sql = "SELECT customer_id, product_id, ordered_at FROM transactions WHERE is_purchase";
-    let mut rows = session.query("churn", sql).await?;
-    let mut lines = PurchaseLines::default();
-    while let Some(batch) = rows.next().await {
-        let batch =
-            batch.map_err(|source| ViewError::Sql { view: "churn".to_owned(), source: Box::new(source) })?;
-        let (ids, products) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
-        let times = batch.column(2).as_primitive::<TimestampMicrosecondType>();
-        // The staging is sorted by customer, so consecutive lines mostly have the same customer.
-        let mut current: Option<(&str, u32)> = None;
-        for row in 0..batch.num_rows() {
-            let id = ids.value(row);
-            let customer = match current {
-                Some((same, customer)) if same == id => customer,
-                _ => number(&mut lines.customers, id),
-            };
-            current = Some((id, customer));
-            lines.add(customer, products.value(row), times.value(row), late_from);
+/// Reads the purchase lines of a partition of `transactions`, and calls `work` with the id of each customer
+/// and the lines sorted by product. `number` returns the number of a product. Both get `state`.
+fn read_customers<S>(
+    file: &StagedFile,
+    state: &mut S,
+    number: impl Fn(&mut S, &str) -> u32,
+    mut work: impl FnMut(&mut S, &str, &[Line]),
+) -> Result<(), RawError> {
+    let place = |name| file.schema.index_of(name).map_err(|error| staging(&file.path, error));
+    let mut columns = [ID, "product_id", "ordered_at", "is_purchase"]
+        .into_iter()
+        .map(place)
+        .collect::<Result<Vec<usize>, RawError>>()?;
+    columns.sort_unstable();
+    let (mut id, mut lines) = (String::new(), Vec::new());
+    let mut end = |state: &mut S, id: &str, lines: &mut Vec<Line>| {
+        if !lines.is_empty() {
+            lines.sort_unstable_by_key(|line| line.product);
+            work(state, id, lines);
+            lines.clear();
+        }
+    };
+    for batch in open(&file.path, Some(columns))? {
+        let batch = batch.map_err(|error| staging(&file.path, error))?;
+        let column =
+            |name| batch.column_by_name(name).ok_or_else(|| staging(&file.path, format!("no column {name}")));
+        let (ids, products) = (column(ID)?.as_string::<i32>(), column("product_id")?.as_string::<i32>());
+        let times = column("ordered_at")?.as_primitive::<TimestampMicrosecondType>();
+        let is_purchase = column("is_purchase")?.as_boolean();
+        for row in (0..batch.num_rows()).filter(|row| is_purchase.value(*row)) {
+            if ids.value(row) != id {
+                end(state, &id, &mut lines);
+                ids.value(row).clone_into(&mut id);
+            }
+            lines.push(Line { product: number(state, products.value(row)), at: times.value(row) });
         }
     }
-    Ok(lines.demand(active_from, window.share))
+    end(state, &id, &mut lines);
+    Ok(())
+}
+
+/// Counts the sales and buyers of all products.
+fn count(files: &[StagedFile], recency: Recency, threads: usize) -> Result<Products, RawError> {
+    let empty = || (Products::default(), Ok(()));
+    let counted = parallel_fold(threads, files.len(), empty, |(products, result), partition| {
+        if result.is_ok() {
+            *result = read_customers(&files[partition], products, Products::number, |products, _, lines| {
+                products.add(lines, recency);
+            });
+        }
+    });
+    let mut all = Products::default();
+    for (products, result) in counted {
+        result?;
+        all.merge(&products);
+    }
+    Ok(all)
+}
+
+fn schema() -> SchemaRef {
+    let number = |name| Field::new(name, DataType::Float64, false);
+    Arc::new(Schema::new(vec![
+        Field::new(ID, DataType::Utf8, false),
+        number("late_sales"),
+        number("active_buyers"),
+    ]))
+}
+
+/// Writes the demand of each customer of a partition to `path`, sorted by id.
+fn stage_partition(transactions: &StagedFile, market: &Market, path: &Path) -> Result<StagedFile, RawError> {
+    let schema = schema();
+    let mut writer = create(path, &schema)?;
+    let mut staged = StagedFile { path: path.to_path_buf(), schema: Arc::clone(&schema), rows: 0 };
+    let mut found: Vec<(String, ProductDemand)> = Vec::new();
+    let number = |_: &mut _, id: &str| market.products.numbers.get(id).copied().unwrap_or_default();
+    read_customers(transactions, &mut found, number, |found, id, lines| {
+        found.push((id.to_owned(), market.demand(lines)));
+    })?;
+    for rows in found.chunks(BATCH) {
+        let values = |of: fn(&ProductDemand) -> f64| -> Float64Array {
+            rows.iter().map(|(_, demand)| of(demand)).collect::<Vec<f64>>().into()
+        };
+        let ids = StringArray::from_iter_values(rows.iter().map(|(id, _)| id));
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            Arc::new(ids),
+            Arc::new(values(|demand| demand.late_sales)),
+            Arc::new(values(|demand| demand.active_buyers)),
+        ];
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns);
+        batch.and_then(|batch| writer.write(&batch)).map_err(|error| staging(path, error))?;
+        staged.rows += rows.len();
+    }
+    writer.finish().map_err(|error| staging(path, error))?;
+    Ok(staged)
+}
+
+/// Computes the demand of all customers with a purchase, and registers the table [`TABLE`] in `session`.
+///
+/// # Errors
+/// Fails if the staging cannot be read or written.
+pub(super) async fn register(
+    session: &Session,
+    window: DemandWindow,
+    threads: usize,
+) -> Result<(), BuildError> {
+    let (transactions, folder) = (session.staged("transactions"), session.scratch().to_path_buf());
+    let staged = tokio::task::spawn_blocking(move || -> Result<Vec<StagedFile>, RawError> {
+        let recency = Recency::of(window);
+        let market = Market::new(count(&transactions, recency, threads)?, recency, window.share);
+        let stage = |partition: usize| {
+            let path = folder.join(format!("product-demand-{partition}.arrow"));
+            stage_partition(&transactions[partition], &market, &path)
+        };
+        parallel_map(threads, transactions.len(), || (), |(), at| stage(at)).into_iter().collect()
+    });
+    session.register(TABLE, StagedTable::partitioned(staged.await??))?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -189,13 +325,28 @@ mod tests {
     /// Returns the demand for lines of customer, product and time. Sales after 10 are recent, customers after
     /// 15 active.
     fn demand_of(lines: &[(&str, &str, i64)], share: f64) -> HashMap<String, ProductDemand> {
-        let mut all = PurchaseLines::default();
-        for (id, product, at) in lines {
-            let customer = number(&mut all.customers, id);
-            all.add(customer, product, *at, 10);
+        let (mut halves, recency) = ([0, 1].map(|_| Products::default()), RECENCY);
+        let ids: std::collections::BTreeSet<&str> = lines.iter().map(|line| line.0).collect();
+        let of_customer = |products: &mut Products, id: &str| {
+            let own = lines.iter().filter(|line| line.0 == id);
+            let mut own: Vec<Line> =
+                own.map(|(_, product, at)| Line { product: products.number(product), at: *at }).collect();
+            own.sort_unstable_by_key(|line| line.product);
+            own
+        };
+        for (number, id) in ids.iter().enumerate() {
+            let products = &mut halves[number % 2];
+            let own = of_customer(products, id);
+            products.add(&own, recency);
         }
-        all.demand(15, share)
+        let [mut all, other] = halves;
+        all.merge(&other);
+        let own: Vec<Vec<Line>> = ids.iter().map(|id| of_customer(&mut all, id)).collect();
+        let market = Market::new(all, recency, share);
+        ids.into_iter().zip(own).map(|(id, own)| (id.to_owned(), market.demand(&own))).collect()
     }
+
+    const RECENCY: Recency = Recency { late_from: 10, active_from: 15 };
 
     #[test]
     fn shares_match_manual_counts() {

@@ -9,8 +9,9 @@ use super::{
         LATE_SALES, MONETARY, PRODUCTS, RECENCY, RETURN_RATE, SPEND_30, SPEND_90, TENURE,
     },
     inputs::Theme,
+    typical::TypicalCustomer,
 };
-use crate::{config::Language, pipeline::learning::metrics::mean};
+use crate::config::Language;
 
 mod sentences;
 
@@ -73,47 +74,25 @@ fn facts(theme: Theme) -> &'static [Fact] {
     }
 }
 
+/// The shop that customers are compared with.
+pub(super) struct ReasonContext<'a> {
+    pub(super) sources: &'a [FeatureSource],
+    pub(super) language: Language,
+    pub(super) typical: TypicalCustomer,
+    /// Mean probability of all customers.
+    pub(super) average: f64,
+}
+
 /// Writes the reasons of customers of a table.
 pub(super) struct Reasons<'a> {
     table: &'a FeatureTable,
-    sources: &'a [FeatureSource],
+    shop: &'a ReasonContext<'a>,
     sentences: Sentences,
-    /// Median and mean of each feature over the customers for whom it is known.
-    medians: Vec<f64>,
-    means: Vec<f64>,
-    /// Median number of days with an order.
-    median_days: f64,
-    /// Mean probability of all customers.
-    average: f64,
-}
-
-/// The median; NaN without a known value.
-fn median(values: &[f64]) -> f64 {
-    let mut known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
-    if known.is_empty() {
-        return f64::NAN;
-    }
-    let middle = known.len() / 2;
-    *known.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
 impl<'a> Reasons<'a> {
-    pub(super) fn new(
-        table: &'a FeatureTable,
-        sources: &'a [FeatureSource],
-        language: Language,
-        average: f64,
-    ) -> Self {
-        let known = |values: &Vec<f64>| mean(values.iter().copied().filter(|value| value.is_finite()));
-        Self {
-            table,
-            sources,
-            sentences: Sentences::of(language),
-            medians: table.raw.iter().map(|values| median(values)).collect(),
-            means: table.raw.iter().map(known).collect(),
-            median_days: median(&table.days),
-            average,
-        }
+    pub(super) fn new(table: &'a FeatureTable, shop: &'a ReasonContext<'a>) -> Self {
+        Self { table, shop, sentences: Sentences::of(shop.language) }
     }
 
     /// Returns the reasons of the customer at `row` with this `risk` level. `effects` are log-odds by theme,
@@ -148,7 +127,7 @@ impl<'a> Reasons<'a> {
         let mut reasons = Vec::with_capacity(MAX_THEMES + 2);
         if risk != "medium" && !agrees(sum) {
             let horizon = self.sentences.days(self.table.horizon);
-            let percent = number((self.average * 100.0).round());
+            let percent = number((self.shop.average * 100.0).round());
             let text = self.sentences.text("average", &[("value", &percent), ("horizon", &horizon)]);
             reasons.push(reason("average".to_owned(), 0.0, risk == "high", &text));
         }
@@ -166,7 +145,7 @@ impl<'a> Reasons<'a> {
 
     /// Returns the user's feature that is the theme at `theme`.
     fn own(&self, theme: usize) -> &FeatureSource {
-        &self.sources[theme - Theme::ALL.len() + BUILT_IN.len()]
+        &self.shop.sources[theme - Theme::ALL.len() + BUILT_IN.len()]
     }
 
     /// Returns a sentence about the theme for a customer whose risk it raises or lowers. Changing a text
@@ -189,7 +168,7 @@ impl<'a> Reasons<'a> {
             return self.sentences.text("unknown", &[("name", &name)]);
         }
         let text = self.sentences.text("own", &[("name", &name), ("value", &number(value))]);
-        let median = number(self.medians[source]);
+        let median = number(self.shop.typical.medians[source]);
         self.sentences.text("median", &[("text", &text), ("value", &median)])
     }
 
@@ -201,7 +180,7 @@ impl<'a> Reasons<'a> {
         let (key, compared, usual) = if gap.is_finite() {
             ("since_last_order", "usual_interval", gap)
         } else {
-            ("since_only_order", "usual_interval_of_others", self.medians[GAP])
+            ("since_only_order", "usual_interval_of_others", self.shop.typical.medians[GAP])
         };
         let text = self.sentences.text(key, &[("value", &value)]);
         if (since - usual) * if raises { 1.0 } else { -1.0 } > 0.0 {
@@ -222,10 +201,10 @@ impl<'a> Reasons<'a> {
         let (orders, on) = (number(orders), self.sentences.days(days));
         let text =
             self.sentences.text("order_days", &[("value", &orders), ("days", &on), ("tenure", &tenure)]);
-        if (self.median_days - days) * if raises { 1.0 } else { -1.0 } <= 0.0 {
+        if (self.shop.typical.median_days - days) * if raises { 1.0 } else { -1.0 } <= 0.0 {
             return text;
         }
-        let median = self.sentences.days(self.median_days);
+        let median = self.sentences.days(self.shop.typical.median_days);
         self.sentences.text("median", &[("text", &text), ("value", &median)])
     }
 
@@ -235,7 +214,7 @@ impl<'a> Reasons<'a> {
         let known = || facts.iter().filter(|fact| self.table.raw[fact.source][row].is_finite());
         let found = known().find_map(|fact| Some((fact, Some(self.compared(fact, row, raises)?))));
         let Some((fact, comparison)) = found.or_else(|| Some((known().next()?, None))) else {
-            let name = self.sources[facts[0].source].name();
+            let name = self.shop.sources[facts[0].source].name();
             return self.sentences.text("unknown", &[("name", &name)]);
         };
         let text = self.value_sentence(fact, row);
@@ -248,7 +227,7 @@ impl<'a> Reasons<'a> {
     /// of its sentence, and the value.
     fn compared(&self, fact: &Fact, row: usize, raises: bool) -> Option<(&'static str, String)> {
         let value = self.table.raw[fact.source][row];
-        [("median", self.medians[fact.source]), ("mean", self.means[fact.source])]
+        [("median", self.shop.typical.medians[fact.source]), ("mean", self.shop.typical.means[fact.source])]
             .into_iter()
             .find(|(_, typical)| {
                 let is_more = value > *typical;
@@ -344,10 +323,20 @@ mod tests {
         effects
     }
 
+    fn shop<'a>(
+        sources: &'a [FeatureSource],
+        table: &FeatureTable,
+        language: Language,
+        average: f64,
+    ) -> ReasonContext<'a> {
+        ReasonContext { sources, language, typical: TypicalCustomer::of(table), average }
+    }
+
     #[test]
     fn sentences_have_the_number_and_a_comparison_that_agrees() {
         let (sources, table) = table(&[1.0, f64::NAN, 3.0]);
-        let reasons = Reasons::new(&table, &sources, Language::En, 0.4);
+        let english = shop(&sources, &table, Language::En, 0.4);
+        let reasons = Reasons::new(&table, &english);
         let texts = |row: usize, risk: &str, of: &[(Theme, f64)]| {
             let found = reasons.of(row, risk, &effects(of));
             found.into_iter().map(|reason| reason.text).collect::<Vec<String>>()
@@ -363,14 +352,9 @@ mod tests {
         );
         let mut few_days = table.clone();
         few_days.days[1] = 2.0;
-        let reasons = Reasons::new(&few_days, &sources, Language::En, 0.4);
-        let found = reasons.of(1, "medium", &effects(&[(Theme::Orders, -0.9)]));
+        let of_few_days = shop(&sources, &few_days, Language::En, 0.4);
+        let found = Reasons::new(&few_days, &of_few_days).of(1, "medium", &effects(&[(Theme::Orders, -0.9)]));
         assert_eq!(found[0].text, "19 orders on 2 days within 326 days: this lowers the risk");
-        let reasons = Reasons::new(&table, &sources, Language::En, 0.4);
-        let texts = |row: usize, risk: &str, of: &[(Theme, f64)]| {
-            let found = reasons.of(row, risk, &effects(of));
-            found.into_iter().map(|reason| reason.text).collect::<Vec<String>>()
-        };
         assert_eq!(
             texts(2, "low", &[(Theme::Spending, -0.8), (Theme::Recency, -0.7), (Theme::Returns, 0.1)]),
             [
@@ -394,7 +378,8 @@ mod tests {
     #[test]
     fn reasons_add_up_and_agree_with_the_level() {
         let (sources, table) = table(&[1.0, 2.0, 3.0]);
-        let reasons = Reasons::new(&table, &sources, Language::Zh, 0.624);
+        let chinese = shop(&sources, &table, Language::Zh, 0.624);
+        let reasons = Reasons::new(&table, &chinese);
         let own = Theme::ALL.len();
         let mut of = effects(&[
             (Theme::Recency, 0.5),

@@ -1,4 +1,7 @@
 //! Scores all customers with the selected model, or with the rule, and stages the rows of the `churn` view.
+//!
+//! Partitions of customers are read three times: for what all customers have in common, for the scores by
+//! which levels are assigned, and for the rows. Of each customer, memory holds the scores alone.
 
 use std::path::Path;
 
@@ -6,19 +9,21 @@ use chrono::TimeDelta;
 
 use super::{
     expected_value::{CutWithSpending, ExpectedValues, own_rate},
+    feature_files::FeatureFiles,
     features::{FeatureSource, FeatureTable, RECENCY, days_between_orders},
-    inputs::{InputRows, Theme},
+    inputs::{DemandSums, InputRows, Theme},
     levels::{self, HeldOutLevels},
-    reasons::Reasons,
+    reasons::{ReasonContext, Reasons},
     row_scorer::{RowScorer, ScoreBuffers},
     selection::{HeldOutCut, rule},
     served_model::{Calibration, ServedModel},
+    typical::TypicalCustomer,
     view_rows::{self, ChurnRow, to_ten_thousandths, value_at_risk},
 };
 use crate::{
     config::{ChurnConfig, LevelRule},
     pipeline::{
-        BuildError,
+        BuildError, RawError,
         learning::{
             logistic::{logit, sigmoid},
             metrics::{mean, rounded},
@@ -29,11 +34,18 @@ use crate::{
     snapshot::models::{RiskLevelFigures, ValueLevels},
 };
 
+/// Greatest number of customers, roughly, from whom typical values are taken.
+const TYPICAL: usize = 100_000;
+/// Number of customers, roughly, from whom the mean effects of themes are taken.
+const BASELINE: usize = 2_000;
+/// Number of partitions that each thread reads in a round.
+const PARTITIONS_PER_THREAD: usize = 4;
+
 /// The input of scoring.
 pub(super) struct Scoring<'a> {
     pub(super) config: &'a ChurnConfig,
     /// Features at the as-of time of the build.
-    pub(super) table: &'a FeatureTable,
+    pub(super) features: &'a FeatureFiles,
     pub(super) sources: &'a [FeatureSource],
     /// The model; without one, the rule is used.
     pub(super) model: Option<&'a ServedModel>,
@@ -57,52 +69,149 @@ pub(super) struct Scored {
     pub(super) risk_levels: Vec<RiskLevelFigures>,
 }
 
+/// What the customers have in common.
+struct Survey {
+    /// A sample of customers.
+    sample: FeatureTable,
+    demand: DemandSums,
+    /// Sum of the own rates of all customers; see [`own_rate`].
+    own_rates: f64,
+}
+
+/// The scores of customers by partition, back to back.
+#[derive(Default)]
+struct Scores {
+    probabilities: Vec<f64>,
+    expected: Vec<f64>,
+    /// Index of the first customer of each partition.
+    starts: Vec<usize>,
+}
+
 impl Scoring<'_> {
     /// Scores all customers and stages the view.
     ///
     /// # Errors
-    /// Fails if the file cannot be written.
+    /// Fails if a file cannot be read or written.
     pub(super) async fn run(&self) -> Result<Scored, BuildError> {
-        let own: Vec<f64> = (0..self.table.len())
-            .map(|row| own_rate(&self.table.raw, row, f64::from(self.config.horizon_days())))
-            .collect();
-        let unfitted = if self.values.is_some() { None } else { Some(ExpectedValues::unfitted(&own)) };
-        let fitted = self.values.or(unfitted.as_ref());
-        let expected: Vec<f64> = own
-            .iter()
-            .enumerate()
-            .map(|(row, own)| {
-                rounded(fitted.map_or(*own, |fit| fit.expected(*own, &self.table.history(row))))
-            })
-            .collect();
-        let value_levels = ValueLevels::of(&expected);
-        let scorer = CustomerScorer::new(self);
-        let customers = self.table.len();
-        let probabilities: Vec<f64> =
-            parallel_map(self.threads, customers, ScoreBuffers::default, |buffers, row| {
-                served(scorer.probability(row, buffers))
-            });
+        let survey = self.survey().await?;
+        let unfitted = self.unfitted(&survey);
+        let values = self.values.or(unfitted.as_ref());
+        let scorer = CustomerScorer::new(self, &survey);
+        let scores = self.scores(&scorer, survey.demand, values).await?;
+        let Scores { probabilities, expected, starts } = &scores;
+        let value_levels = ValueLevels::of(expected);
         let at_risk = |row: usize| {
             value_at_risk(to_ten_thousandths(probabilities[row]), to_ten_thousandths(expected[row]))
         };
-        let levels = levels::assign(self.config, &probabilities, at_risk);
-        let average = mean(probabilities.iter().copied());
-        let reasons = Reasons::new(self.table, self.sources, self.config.language, average);
-        // The most urgent customers by value do not differ from others by their probability.
-        let explained = |row: usize| match self.config.levels {
-            LevelRule::Thresholds => levels[row],
-            LevelRule::Top => "medium",
+        let levels = levels::assign(self.config, probabilities, at_risk);
+        let shop = ReasonContext {
+            sources: self.sources,
+            language: self.config.language,
+            typical: TypicalCustomer::of(&survey.sample),
+            average: mean(probabilities.iter().copied()),
         };
-        let files = view_rows::stage(&self.table.ids, self.scratch, self.threads, |row| ChurnRow {
-            probability: to_ten_thousandths(probabilities[row]),
-            risk: levels[row],
-            expected_value: to_ten_thousandths(expected[row]),
-            reasons: reasons.of(row, explained(row), &scorer.effects(row)),
-            action: self.config.action(levels[row], value_levels.level(expected[row])).to_owned(),
-        })
-        .await?;
-        let risk_levels = self.level_figures(&levels, &probabilities, fitted);
-        Ok(Scored { files, unfitted, value_levels, risk_levels })
+        let stage = |partition: usize, table: &FeatureTable| {
+            let (rows, reasons) = (InputRows::centered(table, survey.demand), Reasons::new(table, &shop));
+            view_rows::stage(self.scratch, partition, &table.ids, |row| {
+                let at = starts[partition] + row;
+                // The most urgent customers by value do not differ from others by their probability.
+                let explained = match self.config.levels {
+                    LevelRule::Thresholds => levels[at],
+                    LevelRule::Top => "medium",
+                };
+                ChurnRow {
+                    probability: to_ten_thousandths(probabilities[at]),
+                    risk: levels[at],
+                    expected_value: to_ten_thousandths(expected[at]),
+                    reasons: reasons.of(row, explained, &scorer.effects(&rows, row)),
+                    action: self.config.action(levels[at], value_levels.level(expected[at])).to_owned(),
+                }
+            })
+        };
+        let files = self.by_partition(stage).await?;
+        let risk_levels = self.level_figures(&levels, probabilities, values);
+        Ok(Scored { files: view_rows::view(files), unfitted, value_levels, risk_levels })
+    }
+
+    /// Returns the results of `work` for the customers of each partition.
+    async fn by_partition<T: Send>(
+        &self,
+        work: impl Fn(usize, &FeatureTable) -> Result<T, RawError> + Sync,
+    ) -> Result<Vec<T>, BuildError> {
+        let partitions = self.features.partitions();
+        let mut results = Vec::with_capacity(partitions);
+        // The build can be stopped between two rounds.
+        let round = self.threads.max(1) * PARTITIONS_PER_THREAD;
+        for start in (0..partitions).step_by(round) {
+            let count = round.min(partitions - start);
+            let made = parallel_map(
+                self.threads,
+                count,
+                || (),
+                |(), at| work(start + at, &self.features.read(start + at, 1)?),
+            );
+            results.extend(made.into_iter().collect::<Result<Vec<T>, RawError>>()?);
+            tokio::task::yield_now().await;
+        }
+        Ok(results)
+    }
+
+    async fn survey(&self) -> Result<Survey, BuildError> {
+        let one_in = (self.features.customers() / TYPICAL).max(1) as u64;
+        let horizon = f64::from(self.config.horizon_days());
+        let parts = self
+            .by_partition(|_, table| {
+                let own_rates = (0..table.len()).map(|row| own_rate(&table.raw, row, horizon)).sum();
+                Ok(Survey { sample: table.sample(one_in), demand: DemandSums::of(table), own_rates })
+            })
+            .await?;
+        let empty = Survey { sample: self.features.empty(), demand: DemandSums::default(), own_rates: 0.0 };
+        Ok(parts.into_iter().fold(empty, |mut all, part| {
+            all.sample.append(part.sample);
+            all.demand.add(part.demand);
+            all.own_rates += part.own_rates;
+            all
+        }))
+    }
+
+    /// Returns the rule of expected values, unless there is a model.
+    #[expect(clippy::cast_precision_loss, reason = "a number of customers")]
+    fn unfitted(&self, survey: &Survey) -> Option<ExpectedValues> {
+        let customers = self.features.customers().max(1) as f64;
+        if self.values.is_some() {
+            None
+        } else {
+            Some(ExpectedValues::unfitted(survey.own_rates / customers))
+        }
+    }
+
+    /// Returns the probabilities and the expected values.
+    async fn scores(
+        &self,
+        scorer: &CustomerScorer<'_>,
+        demand: DemandSums,
+        values: Option<&ExpectedValues>,
+    ) -> Result<Scores, BuildError> {
+        let horizon = f64::from(self.config.horizon_days());
+        let parts = self
+            .by_partition(|_, table| {
+                let (rows, mut buffers) = (InputRows::centered(table, demand), ScoreBuffers::default());
+                let probabilities =
+                    (0..table.len()).map(|row| served(scorer.probability(&rows, row, &mut buffers)));
+                let expected = (0..table.len()).map(|row| {
+                    let own = own_rate(&table.raw, row, horizon);
+                    rounded(values.map_or(own, |fit| fit.expected(own, &table.history(row))))
+                });
+                Ok((probabilities.collect::<Vec<f64>>(), expected.collect::<Vec<f64>>()))
+            })
+            .await?;
+        let mut all = Scores::default();
+        for (probabilities, expected) in parts {
+            all.starts.push(all.probabilities.len());
+            all.probabilities.extend(probabilities);
+            all.expected.extend(expected);
+        }
+        Ok(all)
     }
 
     fn horizon(&self) -> TimeDelta {
@@ -138,37 +247,35 @@ fn served(probability: f64) -> f64 {
     rounded(probability.clamp(0.0001, 0.9999))
 }
 
-/// Scores the customers of a table, with the effects of themes relative to the mean over customers.
+/// Scores customers, with the effects of themes relative to the mean over customers.
 struct CustomerScorer<'a> {
-    table: &'a FeatureTable,
-    rows: InputRows<'a>,
     model: Option<(RowScorer<'a>, Calibration)>,
     /// Mean effect of each theme over customers.
     baseline: Vec<f64>,
 }
 
 impl<'a> CustomerScorer<'a> {
-    fn new(scoring: &Scoring<'a>) -> Self {
+    fn new(scoring: &Scoring<'a>, survey: &Survey) -> Self {
         let model = scoring.model.map(|one| (RowScorer::new(&one.fitted, one.inputs), one.calibration));
         let themes = scoring.model.map_or(Theme::ALL.len(), |model| model.inputs.themes());
-        let (table, rows) = (scoring.table, InputRows::new(scoring.table));
-        let mut scorer = Self { table, rows, model, baseline: vec![0.0; themes] };
-        let customers = scoring.table.len();
-        // A sample of about 2,000 customers is enough.
-        let sampled: Vec<Vec<f64>> =
-            (0..customers).step_by((customers / 2_000).max(1)).map(|row| scorer.effects(row)).collect();
+        let mut scorer = Self { model, baseline: vec![0.0; themes] };
+        let (rows, customers) = (InputRows::centered(&survey.sample, survey.demand), survey.sample.len());
+        let sampled: Vec<Vec<f64>> = (0..customers)
+            .step_by((customers / BASELINE).max(1))
+            .map(|row| scorer.effects(&rows, row))
+            .collect();
         scorer.baseline = (0..themes).map(|at| mean(sampled.iter().map(|of_row| of_row[at]))).collect();
         scorer
     }
 
     /// Returns the log-odds of churn of the customer at `row`, and leaves the effects in `buffers`.
-    fn score(&self, row: usize, buffers: &mut ScoreBuffers) -> f64 {
+    fn score(&self, rows: &InputRows<'_>, row: usize, buffers: &mut ScoreBuffers) -> f64 {
         buffers.effects.resize(self.baseline.len(), 0.0);
         if let Some((scorer, _)) = &self.model {
-            self.rows.fill(row, &mut buffers.columns);
-            return scorer.score(&self.table.history(row), buffers);
+            rows.fill(row, &mut buffers.columns);
+            return scorer.score(&rows.table.history(row), buffers);
         }
-        let raw = &self.table.raw;
+        let raw = &rows.table.raw;
         let log_odds = logit(rule(raw[RECENCY][row], days_between_orders(raw, row)));
         buffers.effects.fill(0.0);
         buffers.effects[Theme::Recency as usize] = log_odds;
@@ -176,15 +283,15 @@ impl<'a> CustomerScorer<'a> {
     }
 
     /// Returns the calibrated probability of churn of the customer at `row`.
-    fn probability(&self, row: usize, buffers: &mut ScoreBuffers) -> f64 {
-        let score = self.score(row, buffers);
+    fn probability(&self, rows: &InputRows<'_>, row: usize, buffers: &mut ScoreBuffers) -> f64 {
+        let score = self.score(rows, row, buffers);
         self.model.as_ref().map_or_else(|| sigmoid(score), |(_, calibration)| calibration.probability(score))
     }
 
     /// Returns the calibrated effect of each theme on the log-odds, relative to the mean over customers.
-    fn effects(&self, row: usize) -> Vec<f64> {
+    fn effects(&self, rows: &InputRows<'_>, row: usize) -> Vec<f64> {
         let mut buffers = ScoreBuffers::default();
-        self.score(row, &mut buffers);
+        self.score(rows, row, &mut buffers);
         let slope = self.model.as_ref().map_or(1.0, |(_, calibration)| calibration.slope);
         buffers.effects.iter().zip(&self.baseline).map(|(effect, mean)| slope * effect - mean).collect()
     }

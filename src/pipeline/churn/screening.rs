@@ -9,7 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     ChurnContext,
-    features::{BUILT_IN, FeatureQuery, FeatureSource},
+    feature_query::FeatureQuery,
+    features::{BUILT_IN, FeatureSource},
     inputs::INPUTS,
     training_cuts::{CustomerSample, CutReader},
 };
@@ -63,7 +64,9 @@ pub(super) async fn screen(
     };
     let at = ended.iter().rfind(|at| **at + horizon <= *held_out).unwrap_or(held_out);
     let sample = CustomerSample::new(customers, 1, context.past.staged.partitions, ROWS);
-    let features = FeatureQuery { sources: &sources, available, one_in: sample.one_in, with_demand: false };
+    let threads = context.past.staged.threads;
+    let one_in = sample.one_in;
+    let features = FeatureQuery { sources: &sources, available, one_in, with_demand: false, threads };
     let reader = CutReader { session: context.session, past: context.past, horizon, features, sample };
     let cut = reader.read(*at).await?.cut;
     let rows = &cut.rows;

@@ -16,7 +16,8 @@ use futures::StreamExt;
 use super::{
     candidates::TrainingRows,
     expected_value::{CutWithSpending, RetainedCustomers, own_rate},
-    features::{FeatureQuery, VIEW},
+    feature_query::FeatureQuery,
+    features::VIEW,
     horizon::{days, parts},
     inputs::InputRows,
     product_demand::DemandWindow,

@@ -13,9 +13,8 @@ use super::{features::VIEW, reasons::ChurnReason};
 use crate::{
     pipeline::{
         RawError,
-        parallel::parallel_map,
         staging::{derive::MONEY, staging},
-        view_files::{ViewFileWriter, ViewFiles},
+        view_files::{RowOrder, ViewFile, ViewFileWriter, ViewFiles},
     },
     views::{ColumnNote, ViewDefinition},
 };
@@ -107,29 +106,31 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// Stages a row for each customer of `ids`, made on `threads` threads. `make` returns the row of the customer
-/// at an index.
+/// Returns the staged view of the files of all partitions.
+pub(super) fn view(files: Vec<ViewFile>) -> ViewFiles {
+    ViewFiles::new(schema(), RowOrder::Partitions, files)
+}
+
+/// Stages a row for each customer of `ids`, which are those of a partition. `make` returns the row of the
+/// customer at an index.
 ///
 /// # Errors
 /// Fails if the file cannot be written.
-pub(super) async fn stage(
-    ids: &[String],
+pub(super) fn stage(
     scratch: &Path,
-    threads: usize,
-    make: impl Fn(usize) -> ChurnRow + Sync,
-) -> Result<ViewFiles, RawError> {
-    let path = scratch.join("view-churn.arrow");
+    partition: usize,
+    ids: &[String],
+    make: impl Fn(usize) -> ChurnRow,
+) -> Result<ViewFile, RawError> {
+    let path = scratch.join(format!("view-{VIEW}-{partition}.arrow"));
     let schema = schema();
     let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
     for start in (0..ids.len()).step_by(BATCH) {
         let end = (start + BATCH).min(ids.len());
-        let rows = parallel_map(threads, end - start, || (), |(), at| make(start + at));
-        let batch = batch(&ids[start..end], &rows, &schema).map_err(|error| staging(&path, error))?;
-        writer.write(&batch)?;
-        // The build can be stopped here.
-        tokio::task::yield_now().await;
+        let rows: Vec<ChurnRow> = (start..end).map(&make).collect();
+        writer.write(&batch(&ids[start..end], &rows, &schema).map_err(|error| staging(&path, error))?)?;
     }
-    Ok(ViewFiles::sorted(writer.finish()?))
+    writer.finish()
 }
 
 fn batch(
