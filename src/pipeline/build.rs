@@ -310,7 +310,8 @@ impl<'a> Build<'a> {
             threads: self.threads,
         });
         let folder = self.scratch.path().to_path_buf();
-        let derivation = Derivation { as_of, folder, filled: self.partitions, with_attributes: true };
+        let partitions = self.partitions;
+        let derivation = Derivation { as_of, folder, partitions, filled: partitions, with_attributes: true };
         let mut derived = staged.derive(derivation, &self.progress.done).await?;
         derive::add_counts(&mut lines.counts, &derived, &staged.guests);
         let mut observations = Observations::default();

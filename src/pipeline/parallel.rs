@@ -2,10 +2,7 @@
 
 use std::{
     ops::Range,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 /// Greatest number of consecutive indexes that a thread takes at a time.
@@ -33,18 +30,6 @@ pub(super) fn parallel_map<S: Send, T: Send>(
     let mut all: Vec<(usize, Vec<T>)> = done.into_iter().flat_map(|(_, done)| done).collect();
     all.sort_unstable_by_key(|(start, _)| *start);
     all.into_iter().flat_map(|(_, results)| results).collect()
-}
-
-/// Returns the results of `work` for each of `items`, in their order.
-pub(super) fn parallel_map_into<I: Send, T: Send>(
-    threads: usize,
-    items: Vec<I>,
-    work: impl Fn(I) -> T + Sync,
-) -> Vec<T> {
-    let items: Vec<Mutex<Option<I>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    let take = |at: usize| items[at].lock().unwrap_or_else(PoisonError::into_inner).take();
-    let results = parallel_map(threads, items.len(), || (), |(), at| take(at).map(&work));
-    results.into_iter().flatten().collect()
 }
 
 /// Calls `work` for each index below `count`, and returns the states of the threads. The states and their
@@ -90,7 +75,7 @@ fn run<S: Send>(
 
 #[cfg(test)]
 mod tests {
-    use super::{parallel_fold, parallel_map, parallel_map_into};
+    use super::{parallel_fold, parallel_map};
 
     #[test]
     fn results_are_in_index_order_for_any_number_of_threads() {
@@ -102,14 +87,11 @@ mod tests {
     }
 
     #[test]
-    fn every_item_and_every_index_is_worked_on_once() {
+    fn every_index_is_worked_on_once() {
         for threads in [1, 2, 7] {
-            let items: Vec<String> = (0..500).map(|number| number.to_string()).collect();
-            assert_eq!(parallel_map_into(threads, items.clone(), |item| item), items);
             let sums = parallel_fold(threads, 1_000, || 0, |sum, number| *sum += number);
             assert!(sums.len() <= threads);
             assert_eq!(sums.into_iter().sum::<usize>(), 499_500);
         }
-        assert!(parallel_map_into(2, Vec::<u8>::new(), |item| item).is_empty());
     }
 }

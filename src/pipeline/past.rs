@@ -50,6 +50,8 @@ pub(super) struct Derivation {
     pub(super) as_of: DateTime<Utc>,
     /// Folder for the staged tables.
     pub(super) folder: PathBuf,
+    /// Number of partitions to derive, from the first one on.
+    pub(super) partitions: usize,
     /// Number of partitions that are filled, from the first one on. The others get empty tables.
     pub(super) filled: usize,
     /// Whether `customers` has the attributes.
@@ -72,7 +74,7 @@ impl StagedRuns {
                     let mut derived = Vec::new();
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= staged.partitions {
+                        if number >= derivation.partitions {
                             return Ok::<_, RawError>(derived);
                         }
                         derived.push((number, staged.derive_partition(number, &derivation)?));
@@ -159,10 +161,14 @@ impl Past<'_> {
         filled: usize,
     ) -> Result<(Session, tempfile::TempDir), BuildError> {
         let folder = tempfile::tempdir_in(self.scratch).map_err(|error| staging(self.scratch, error))?;
+        // The partitions of a session are those of a hash, so some of them alone are none, but one is. The
+        // empty ones would cost most of the time.
+        let partitions = if filled == 1 { 1 } else { self.staged.partitions };
+        let path = folder.path().to_path_buf();
         let derivation =
-            Derivation { as_of: at, folder: folder.path().to_path_buf(), filled, with_attributes: false };
+            Derivation { as_of: at, folder: path.clone(), partitions, filled, with_attributes: false };
         let derived = self.staged.derive(derivation, &Arc::default()).await?;
-        let session = Session::new(self.sessions, folder.path().to_path_buf(), at)?;
+        let session = Session::new(&SessionSettings { partitions, ..self.sessions.clone() }, path, at)?;
         for (name, files) in tables(derived) {
             session.register(name, StagedTable::partitioned(files))?;
         }

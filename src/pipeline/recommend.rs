@@ -6,7 +6,8 @@
 //!                                     └──choose_rule, evaluation (split in time)──▶ the model card
 //! ```
 //!
-//! Time and memory are linear in the number of purchases; a purchase takes 16 bytes.
+//! Time is linear in the number of purchases. Customers are worked on by partition; memory holds the baskets
+//! of products that are counted, eight bytes a product of a customer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -153,14 +154,18 @@ impl RecommendJob {
     }
 
     /// Chooses and measures, unless an earlier build did.
-    fn assess(&self, log: &PurchaseLog, as_of: u32) -> (Training, Assessment) {
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    fn assess(&self, log: &PurchaseLog, as_of: u32) -> Result<(Training, Assessment), RawError> {
         let new = self.training();
-        self.kept(&new).unwrap_or_else(|| {
-            let mut found = Assessment::of(log, self, as_of);
-            let personal = self.personal.iter();
-            found.notes.extend(personal.map(|name| format!("{name} is personal data and was not read")));
-            (new, found)
-        })
+        if let Some(kept) = self.kept(&new) {
+            return Ok(kept);
+        }
+        let mut found = Assessment::of(log, self, as_of)?;
+        let personal = self.personal.iter();
+        found.notes.extend(personal.map(|name| format!("{name} is personal data and was not read")));
+        Ok((new, found))
     }
 }
 
@@ -203,14 +208,14 @@ pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError>
         order_span: job.order_span,
         threads: job.threads,
     };
-    let log = PurchaseLog::read(&job.tables, options)?;
+    let log = PurchaseLog::read(&job.tables, options, &job.scratch)?;
     let as_of = u32::try_from(job.as_of.timestamp()).unwrap_or(0);
-    let (training, Assessment { rule, measured, notes }) = job.assess(&log, as_of);
+    let (training, Assessment { rule, measured, notes }) = job.assess(&log, as_of)?;
     let buy_again = measured.as_ref().map_or(LENGTH, |measured| list_length(measured.repeats_per_customer));
-    let recommender = Recommender::learn(&log, as_of, job.threads);
+    let recommender = Recommender::learn(&log, as_of, job.threads)?;
     let settings = ListSettings { as_of, rule, buy_again, threads: job.threads, scratch: &job.scratch };
     let staged = view_rows::stage(&log, &recommender, &settings)?;
-    let customers = log.len() as u64;
+    let customers = log.customers() as u64;
     let card = RecommendationsModel {
         method: METHOD.to_owned(),
         notes,
@@ -255,18 +260,21 @@ struct Assessment {
 impl Assessment {
     /// Chooses the rule and evaluates the lists. Both use the configured horizon, or a third of the history
     /// if that is shorter.
-    fn of(log: &PurchaseLog, job: &RecommendJob, as_of: u32) -> Self {
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    fn of(log: &PurchaseLog, job: &RecommendJob, as_of: u32) -> Result<Self, RawError> {
         let mut assessment = Self { rule: BuyAgainRule::OrderCount, measured: None, notes: Vec::new() };
         let Some((first, _)) = log.span else {
             assessment.notes.push("there are no purchases, so there are no recommendations".to_owned());
-            return assessment;
+            return Ok(assessment);
         };
         let wanted = u32::try_from(job.config.horizon.as_secs()).unwrap_or(u32::MAX);
         let third = as_of.saturating_sub(first) / 3 / DAY * DAY;
         let horizon = wanted.min(third);
         if horizon == 0 {
             assessment.notes.push("the history is shorter than three days: no evaluation".to_owned());
-            return assessment;
+            return Ok(assessment);
         }
         if horizon < wanted {
             assessment.notes.push(format!(
@@ -277,8 +285,8 @@ impl Assessment {
         }
         let split = TimeSplit { at: as_of - horizon, until: as_of };
         let earlier = TimeSplit { at: split.at - horizon, until: split.at };
-        assessment.rule = choose_rule(log, earlier, job.threads).unwrap_or(BuyAgainRule::OrderCount);
-        match evaluate(log, split, assessment.rule, job.threads) {
+        assessment.rule = choose_rule(log, earlier, job.threads)?.unwrap_or(BuyAgainRule::OrderCount);
+        match evaluate(log, split, assessment.rule, job.threads)? {
             Err(customers) => assessment.notes.push(format!(
                 "only {customers} customers have purchases before and after the split; an evaluation needs \
                  at least {}",
@@ -296,7 +304,7 @@ impl Assessment {
                 });
             }
         }
-        assessment
+        Ok(assessment)
     }
 }
 

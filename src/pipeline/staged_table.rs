@@ -68,7 +68,7 @@ impl StagedTable {
             schema: Arc::clone(&step.schema),
             files: step.staged().cloned().collect(),
             partitioned: step.order == RowOrder::Partitions,
-            sorted: step.order != RowOrder::Any,
+            sorted: step.order == RowOrder::Partitions,
         }
     }
 

@@ -1,5 +1,5 @@
-//! Rows of a view in temporary files: one file per partition, or one file in all. Files that are sorted by
-//! customer have an index, by which a range of customers is read without reading the rest.
+//! Rows of a view in temporary files, one per partition. Files that are sorted by customer have an index, by
+//! which a range of customers is read without reading the rest.
 
 use std::{
     fs::{File, OpenOptions},
@@ -27,8 +27,6 @@ const BUFFER: usize = 64 << 10;
 pub(crate) enum RowOrder {
     /// The files are the partitions of the staging, each sorted by customer.
     Partitions,
-    /// All rows are in one file, sorted by customer.
-    Sorted,
     /// Any order.
     Any,
 }
@@ -44,11 +42,6 @@ pub(crate) struct ViewFiles {
 impl ViewFiles {
     pub(crate) fn new(schema: SchemaRef, order: RowOrder, files: Vec<ViewFile>) -> Self {
         Self { schema, order, files: files.into() }
-    }
-
-    /// Creates a view of one file that is sorted by customer.
-    pub(crate) fn sorted(file: ViewFile) -> Self {
-        Self::new(Arc::clone(&file.file.schema), RowOrder::Sorted, vec![file])
     }
 
     /// Returns the staged files.
@@ -249,11 +242,15 @@ mod tests {
         writer.finish().expect("finished")
     }
 
+    fn sorted(file: ViewFile) -> ViewFiles {
+        ViewFiles::new(Arc::clone(&file.file.schema), RowOrder::Partitions, vec![file])
+    }
+
     #[test]
     fn ranges_of_customers_are_disjoint_and_complete() {
         let folder = tempfile::tempdir().expect("a folder");
         for size in [1, 3, 7, 100] {
-            let files = ViewFiles::sorted(file(folder.path(), 50, size));
+            let files = sorted(file(folder.path(), 50, size));
             assert_eq!((files.rows(), files.bytes() > 0), (50, true));
             for bounds in [vec![], vec!["000"], vec!["013", "014", "015"], vec!["0", "098", "0990"]] {
                 let mut edges: Vec<Option<&str>> = vec![None];
@@ -282,7 +279,7 @@ mod tests {
     #[test]
     fn an_empty_file_has_no_rows() {
         let folder = tempfile::tempdir().expect("a folder");
-        let files = ViewFiles::sorted(file(folder.path(), 0, 1));
+        let files = sorted(file(folder.path(), 0, 1));
         let all = CustomerRange { from: None, until: None };
         assert!(files.read(all, &[0]).expect("rows").is_empty());
     }

@@ -10,27 +10,33 @@ use super::{
     purchase_log::PurchaseLog,
     recommender::LENGTH,
 };
-use crate::pipeline::parallel::parallel_map;
+use crate::pipeline::raw::RawError;
 
 /// Least gain of the mean NDCG for which a more complex rule is preferred.
 const MIN_GAIN: f64 = 0.001;
 
 /// Returns the rule whose lists at `split` have the greatest mean NDCG against the purchases after it.
 /// Returns `None` if too few customers are eligible.
-pub(super) fn choose_rule(log: &PurchaseLog, split: TimeSplit, threads: usize) -> Option<BuyAgainRule> {
-    let chosen = split.customers(log, threads).ok()?.chosen;
-    let sales = current_sales(log, split.at, threads);
-    let gains = parallel_map(
+///
+/// # Errors
+/// Fails if the log cannot be read.
+pub(super) fn choose_rule(
+    log: &PurchaseLog,
+    split: TimeSplit,
+    threads: usize,
+) -> Result<Option<BuyAgainRule>, RawError> {
+    let Ok(sample) = split.customers(log, threads)? else { return Ok(None) };
+    let sales = current_sales(log, split.at, threads)?;
+    let gains = sample.map(
+        log,
         threads,
-        chosen.len(),
         || (),
-        |(), at| {
-            let customer = log.get(chosen[at]);
+        |(), customer| {
             let owned = owned_products(customer.purchases, split.at);
-            let bought = split.bought_after(&customer);
+            let bought = split.bought_after(customer);
             BuyAgainRule::ALL.map(|rule| list_metrics(&rule.rank(&owned, &sales, LENGTH), &bought)[2])
         },
-    );
+    )?;
     let mean = |place: usize| {
         gains.iter().map(|gains| gains[place]).sum::<f64>()
             / f64::from(u32::try_from(gains.len()).unwrap_or(u32::MAX))
@@ -39,7 +45,7 @@ pub(super) fn choose_rule(log: &PurchaseLog, split: TimeSplit, threads: usize) -
     let best = (1..means.len())
         .fold(0, |best, place| if means[place] > means[best] + MIN_GAIN { place } else { best });
     tracing::debug!(?means, rule = BuyAgainRule::ALL[best].name(), "buy_again rule chosen");
-    Some(BuyAgainRule::ALL[best])
+    Ok(Some(BuyAgainRule::ALL[best]))
 }
 
 #[cfg(test)]
@@ -60,7 +66,7 @@ mod tests {
             let own = [(0, 10), (0, 11), (0, 12), (1, 395), (1, 396), (2, 395), (again, 410)];
             lines.extend(own.map(|(product, day)| (name.as_str(), product, day * DAY)));
         }
-        choose_rule(&of_lines(&lines), TimeSplit { at: 400 * DAY, until: 450 * DAY }, 2)
+        choose_rule(&of_lines(&lines), TimeSplit { at: 400 * DAY, until: 450 * DAY }, 2).expect("read")
     }
 
     #[test]
@@ -78,7 +84,8 @@ mod tests {
                 &of_lines(&[("a", 0, DAY), ("a", 0, 9 * DAY)]),
                 TimeSplit { at: 5 * DAY, until: 10 * DAY },
                 1
-            ),
+            )
+            .expect("read"),
             None
         );
     }

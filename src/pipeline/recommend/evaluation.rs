@@ -1,21 +1,21 @@
 //! Evaluates the lists by a split in time: lists from the purchases up to the split, against the purchases
 //! after it.
 //!
-//! All candidates are evaluated on the same customers. Sums run in the order of customer ids, so results do
-//! not depend on the number of threads.
+//! All candidates are evaluated on the same customers. Sums run in the order of partitions and ids, so results
+//! do not depend on the number of threads.
 
 use std::cmp::Reverse;
 
 use super::{
     buy_again::BuyAgainRule,
-    neighbors::{Baskets, NeighborLimits, Neighbors, strongest},
+    neighbors::{Baskets, NeighborLimits, Neighbors, PairCounts},
     owned_products::{BASKET_CAP, OwnedProduct, owned_products},
-    purchase_log::{CustomerPurchases, PurchaseLog},
+    purchase_log::{CustomerPurchases, Purchase, PurchaseLog},
     recommender::{LENGTH, Recommender},
     votes::{Voter, Votes},
 };
 use crate::{
-    pipeline::parallel::{parallel_fold, parallel_map},
+    pipeline::raw::RawError,
     snapshot::models::recommendations::{CandidateMeasured, ListMeasured},
 };
 
@@ -50,36 +50,70 @@ impl TimeSplit {
     }
 
     /// Returns the customers to evaluate on: with purchases before and after the split, at most [`SAMPLE`],
-    /// evenly spread by id.
+    /// evenly spread. Returns their number as an error if there are fewer than [`MIN_EVALUATED`].
     ///
     /// # Errors
-    /// Returns the number of customers if there are fewer than [`MIN_EVALUATED`].
-    pub(super) fn customers(self, log: &PurchaseLog, threads: usize) -> Result<EvaluationSample, usize> {
-        let is_eligible = |(): &mut (), at: usize| {
-            let purchases = log.get(at).purchases;
+    /// Fails if the log cannot be read.
+    pub(super) fn customers(
+        self,
+        log: &PurchaseLog,
+        threads: usize,
+    ) -> Result<Result<EvaluationSample, usize>, RawError> {
+        let is_eligible = |purchases: &[Purchase]| {
             purchases.iter().any(|purchase| purchase.holds(self.at))
                 && purchases.iter().any(|purchase| purchase.at > self.at && purchase.holds(self.until))
         };
-        let eligible = parallel_map(threads, log.len(), || (), is_eligible);
-        let all: Vec<usize> = (0..log.len()).filter(|at| eligible[*at]).collect();
-        if all.len() < MIN_EVALUATED {
-            return Err(all.len());
+        let of_parts = log.map(
+            threads,
+            || (),
+            |(), _, part| {
+                let places = (0..part.len()).filter(|place| is_eligible(part.get(*place).purchases));
+                Ok(places.collect::<Vec<usize>>())
+            },
+        )?;
+        let eligible: usize = of_parts.iter().map(Vec::len).sum();
+        if eligible < MIN_EVALUATED {
+            return Ok(Err(eligible));
         }
-        let eligible = all.len();
-        Ok(EvaluationSample {
-            chosen: all.into_iter().step_by(eligible.div_ceil(SAMPLE)).collect(),
-            eligible,
-        })
+        let (step, mut at) = (eligible.div_ceil(SAMPLE), 0);
+        let mut is_chosen = |_: &usize| {
+            at += 1;
+            (at - 1) % step == 0
+        };
+        let chosen = of_parts
+            .into_iter()
+            .map(|places| places.into_iter().filter(&mut is_chosen).collect::<Vec<usize>>());
+        Ok(Ok(EvaluationSample { chosen: chosen.collect(), eligible }))
     }
 }
 
 /// A sample of customers to evaluate on.
 #[derive(Debug)]
 pub(super) struct EvaluationSample {
-    /// Indexes of the customers in the purchase log.
-    pub(super) chosen: Vec<usize>,
+    /// Indexes of the customers in their partition, by partition.
+    chosen: Vec<Vec<usize>>,
     /// Number of eligible customers.
     eligible: usize,
+}
+
+impl EvaluationSample {
+    /// Returns the results of `work` for all customers of the sample. Each thread has its own `state`.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    pub(super) fn map<S: Send, T: Send>(
+        &self,
+        log: &PurchaseLog,
+        threads: usize,
+        state: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, &CustomerPurchases<'_>) -> T + Sync,
+    ) -> Result<Vec<T>, RawError> {
+        let of_parts = log.map(threads, state, |state, at, part| {
+            let chosen = self.chosen[at].iter();
+            Ok(chosen.map(|place| work(state, &part.get(*place))).collect::<Vec<T>>())
+        })?;
+        Ok(of_parts.into_iter().flatten().collect())
+    }
 }
 
 /// The result of an evaluation.
@@ -118,36 +152,36 @@ struct Candidates {
     popular: Vec<u32>,
 }
 
-/// Evaluates the candidates on `split`, with `rule` as the served one of `buy_again`.
+/// Evaluates the candidates on `split`, with `rule` as the served one of `buy_again`. Returns the number of
+/// eligible customers as an error if there are fewer than [`MIN_EVALUATED`].
 ///
 /// # Errors
-/// Returns the number of eligible customers if there are fewer than [`MIN_EVALUATED`].
+/// Fails if the log cannot be read.
 pub(super) fn evaluate(
     log: &PurchaseLog,
     split: TimeSplit,
     rule: BuyAgainRule,
     threads: usize,
-) -> Result<RecommendEvaluation, usize> {
-    let EvaluationSample { chosen, eligible } = split.customers(log, threads)?;
-    let recommender = Recommender::learn(log, split.at, threads);
-    let raw = raw_co_occurrence(log, split.at, threads);
+) -> Result<Result<RecommendEvaluation, usize>, RawError> {
+    let sample = match split.customers(log, threads)? {
+        Ok(sample) => sample,
+        Err(eligible) => return Ok(Err(eligible)),
+    };
+    let recommender = Recommender::learn(log, split.at, threads)?;
+    let raw = raw_co_occurrence(log, split.at, threads)?;
     let popular = by_buyers(&recommender);
     let candidates = Candidates { split, rule, recommender, raw, popular };
-    let outcomes = parallel_map(
-        threads,
-        chosen.len(),
-        || Votes::new(log.products.len()),
-        |votes, at| candidates.outcome(&log.get(chosen[at]), votes),
-    );
+    let votes = || Votes::new(log.products.len());
+    let outcomes = sample.map(log, threads, votes, |votes, customer| candidates.outcome(customer, votes))?;
     let bought: usize = outcomes.iter().map(|outcome| outcome.bought).sum();
     let repeats: usize = outcomes.iter().map(|outcome| outcome.repeats).sum();
-    Ok(RecommendEvaluation {
-        sample: ratio(chosen.len(), eligible),
+    Ok(Ok(RecommendEvaluation {
+        sample: ratio(outcomes.len(), sample.eligible),
         repeat_share: ratio(repeats, bought),
         repeats_per_customer: ratio(repeats, outcomes.len()),
         products: mean_metrics(PRODUCTS, outcomes.iter().filter_map(|outcome| outcome.products)),
         buy_again: mean_metrics(BUY_AGAIN, outcomes.iter().map(|outcome| outcome.buy_again)),
-    })
+    }))
 }
 
 impl Candidates {
@@ -216,24 +250,19 @@ fn by_buyers(recommender: &Recommender) -> Vec<u32> {
 
 /// Counts in how many orders up to the time `split` each pair of products occurs. Of an order with more than
 /// [`BASKET_CAP`] products, the first ones by id are counted.
-fn raw_co_occurrence(log: &PurchaseLog, split: u32, threads: usize) -> Neighbors {
-    let all = parallel_fold(threads, log.len(), Baskets::default, |orders, at| {
-        let known = log.get(at).purchases.iter().filter(|purchase| purchase.holds(split));
+fn raw_co_occurrence(log: &PurchaseLog, split: u32, threads: usize) -> Result<Neighbors, RawError> {
+    let all = log.fold(threads, Baskets::default, |orders, customer| {
+        let known = customer.purchases.iter().filter(|purchase| purchase.holds(split));
         let mut lines: Vec<(u32, u32)> = known.map(|purchase| (purchase.order, purchase.product)).collect();
         lines.sort_unstable();
         lines.dedup();
         for order in lines.chunk_by(|a, b| a.0 == b.0) {
             orders.push(order.iter().take(BASKET_CAP).map(|(_, product)| *product));
         }
-    });
+    })?;
     let limits = NeighborLimits { most: RAW_NEIGHBORS, above: 0.0 };
-    Neighbors::count(
-        &Baskets::concat(all),
-        log.products.len(),
-        limits,
-        |counts| f64::from(counts.both),
-        threads,
-    )
+    let both = |counts: PairCounts| f64::from(counts.both);
+    Ok(Neighbors::count(&Baskets::concat(all), log.products.len(), limits, both, threads))
 }
 
 /// Returns the new products that occur most often together with the customer's products.
@@ -245,14 +274,7 @@ fn raw_co_occurrence_list(
 ) -> Vec<u32> {
     let voters =
         owned.iter().map(|one| Voter { product: one.product, neighbors: raw.of(one.product), weight: 1.0 });
-    let voted = votes.count(voters, known);
-    let mut ranked: Vec<(u32, f64)> = voted.into_iter().map(|voted| (voted.product, voted.score)).collect();
-    if ranked.len() > LENGTH {
-        ranked.select_nth_unstable_by(LENGTH, strongest);
-        ranked.truncate(LENGTH);
-    }
-    ranked.sort_unstable_by(strongest);
-    ranked.into_iter().map(|(product, _)| product).collect()
+    votes.best(voters, known, LENGTH, |_| 1.0).into_iter().map(|voted| voted.product).collect()
 }
 
 /// Checks whether `owned`, sorted by product, contains `product`.
@@ -329,8 +351,9 @@ mod tests {
             lines.push((name.as_str(), 2 * pair + 1, second));
         }
         let ledger = of_lines(&lines);
-        let measured =
-            evaluate(&ledger, SPLIT, BuyAgainRule::DecayedOrdersAndSales, 2).expect("enough customers");
+        let measured = evaluate(&ledger, SPLIT, BuyAgainRule::DecayedOrdersAndSales, 2)
+            .expect("read")
+            .expect("enough customers");
         assert_eq!(measured.products.customers, 200);
         let rates: Vec<f64> = measured.products.candidates.iter().map(|one| one.hit_rate).collect();
         assert!(rates[2] > 0.999 && rates[1] > 0.999, "{rates:?}");
@@ -343,9 +366,13 @@ mod tests {
         });
         let late: Vec<_> = late.collect();
         let measured = evaluate(&of_lines(&late), SPLIT, BuyAgainRule::DecayedOrdersAndSales, 2)
+            .expect("read")
             .expect("enough customers");
         assert!(measured.products.candidates[2].hit_rate < 1e-9, "{:?}", measured.products);
-        assert_eq!(evaluate(&of_lines(&lines[..40]), SPLIT, BuyAgainRule::DecayedOrdersAndSales, 1), Err(0));
+        assert_eq!(
+            evaluate(&of_lines(&lines[..40]), SPLIT, BuyAgainRule::DecayedOrdersAndSales, 1).expect("read"),
+            Err(0)
+        );
     }
 
     #[test]
@@ -363,6 +390,7 @@ mod tests {
             })
             .collect();
         let measured = evaluate(&of_lines(&lines), SPLIT, BuyAgainRule::DecayedOrdersAndSales, 2)
+            .expect("read")
             .expect("enough customers");
         assert!((measured.repeat_share - 1.0 / 3.0).abs() < 1e-6, "{measured:?}");
         assert!((measured.repeats_per_customer - 1.0).abs() < 1e-6);

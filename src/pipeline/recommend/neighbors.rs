@@ -9,18 +9,22 @@ use std::cmp::Ordering;
 
 use crate::pipeline::parallel::parallel_map;
 
-/// Sets of products, stored back to back.
+/// Sets of products, stored back to back, each after its size: a basket is read at random, and its size must
+/// not be another read elsewhere in memory.
 #[derive(Debug, Default)]
 pub(super) struct Baskets {
-    items: Vec<u32>,
-    ends: Vec<usize>,
+    cells: Vec<u32>,
+    count: usize,
 }
 
 impl Baskets {
     /// Adds a basket of distinct products.
     pub(super) fn push(&mut self, items: impl IntoIterator<Item = u32>) {
-        self.items.extend(items);
-        self.ends.push(self.items.len());
+        let start = self.cells.len();
+        self.cells.push(0);
+        self.cells.extend(items);
+        self.cells[start] = number(self.cells.len() - start - 1);
+        self.count += 1;
     }
 
     /// Returns all baskets together. Neighbors do not depend on the order of baskets.
@@ -28,37 +32,39 @@ impl Baskets {
         let mut all = all.into_iter();
         let mut baskets = all.next().unwrap_or_default();
         for more in all {
-            let before = baskets.items.len();
-            baskets.items.extend(more.items);
-            baskets.ends.extend(more.ends.into_iter().map(|end| before + end));
+            baskets.cells.extend(more.cells);
+            baskets.count += more.count;
         }
         baskets
     }
 
-    fn len(&self) -> usize {
-        self.ends.len()
+    /// Returns the products of the basket at `place`.
+    fn get(&self, place: u32) -> &[u32] {
+        let start = place as usize;
+        &self.cells[start + 1..=start + self.cells[start] as usize]
     }
 
-    fn get(&self, basket: u32) -> &[u32] {
-        let at = basket as usize;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        &self.items[start..self.ends[at]]
+    /// Returns the places of all baskets. Those beyond 16 GiB are left out; the memory limit ends a build
+    /// before.
+    fn places(&self) -> impl Iterator<Item = u32> {
+        let next = |place: &u32| place.checked_add(1)?.checked_add(self.cells[*place as usize]);
+        std::iter::successors(Some(0), next).take(self.count)
     }
 
-    /// Returns the baskets that contain each of the `products` products, back to back, and the end of each
-    /// product's baskets.
+    /// Returns the places of the baskets that contain each of the `products` products, back to back, and the
+    /// end of each product's places.
     fn by_product(&self, products: usize) -> (Vec<u32>, Vec<usize>) {
         let mut ends = vec![0; products];
-        for item in &self.items {
+        for item in self.places().flat_map(|place| self.get(place)) {
             ends[*item as usize] += 1;
         }
         let mut sum = 0;
         for end in &mut ends {
-            // The start of the product's baskets; the loop below advances it to the end.
+            // The start of the product's places; the loop below advances it to the end.
             (*end, sum) = (sum, sum + *end);
         }
-        let mut baskets = vec![0; self.items.len()];
-        for basket in 0..u32::try_from(self.len()).unwrap_or(u32::MAX) {
+        let mut baskets = vec![0; sum];
+        for basket in self.places() {
             for item in self.get(basket) {
                 let place = &mut ends[*item as usize];
                 baskets[*place] = basket;
@@ -67,6 +73,11 @@ impl Baskets {
         }
         (baskets, ends)
     }
+}
+
+/// Returns `count`, which is a number of customers or products.
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Numbers of baskets for a pair of products.
@@ -127,8 +138,7 @@ impl Neighbors {
             let start = if product == 0 { 0 } else { ends[product - 1] };
             &holders[start..ends[product]]
         };
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let all = number(baskets.len());
+        let all = number(baskets.count);
         let empty = || (vec![0_u32; products], Vec::<u32>::new());
         let lists = parallel_map(threads, products, empty, |(together, touched), product| {
             for basket in of_product(product) {

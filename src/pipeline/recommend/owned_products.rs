@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 
 use super::purchase_log::{Purchase, PurchaseLog};
-use crate::pipeline::parallel::parallel_fold;
+use crate::pipeline::raw::RawError;
 
 /// Greatest number of products of a basket: the customer's latest products. Bounds the cost of counting,
 /// which is quadratic in the size of a basket. Customers with very many products also say little about which
@@ -51,18 +51,21 @@ pub(super) fn from_units(sums: &[u64]) -> Vec<f64> {
 
 /// Returns the current sales of each product at `time`: the number of its buyers, each decaying with
 /// [`TREND_HALF_LIFE`].
-pub(super) fn current_sales(log: &PurchaseLog, time: u32, threads: usize) -> Vec<f64> {
+///
+/// # Errors
+/// Fails if the log cannot be read.
+pub(super) fn current_sales(log: &PurchaseLog, time: u32, threads: usize) -> Result<Vec<f64>, RawError> {
     let empty = || vec![0; log.products.len()];
-    let all = parallel_fold(threads, log.len(), empty, |sums, at| {
-        for one in owned_without_weights(log.get(at).purchases, time) {
+    let all = log.fold(threads, empty, |sums, customer| {
+        for one in owned_without_weights(customer.purchases, time) {
             sums[one.product as usize] += sale_weight(time - one.last);
         }
-    });
+    })?;
     let mut sums = empty();
     for some in all {
         add(&mut sums, &some);
     }
-    from_units(&sums)
+    Ok(from_units(&sums))
 }
 
 /// Adds the numbers of `more` to those of `sums` at the same places.

@@ -19,7 +19,7 @@ use super::{
     purchase_log::{CustomerPurchases, NONE, PurchaseLog},
     votes::{VotedProduct, Voter, Votes},
 };
-use crate::pipeline::parallel::parallel_fold;
+use crate::pipeline::raw::RawError;
 
 /// Number of products of a list.
 pub(super) const LENGTH: usize = 10;
@@ -137,11 +137,13 @@ impl ProductSums {
 
 impl Recommender {
     /// Learns from the purchases up to `as_of`.
-    pub(super) fn learn(log: &PurchaseLog, as_of: u32, threads: usize) -> Self {
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    pub(super) fn learn(log: &PurchaseLog, as_of: u32, threads: usize) -> Result<Self, RawError> {
         let products = log.products.len();
         let empty = || (Baskets::default(), ProductSums::new(products));
-        let parts = parallel_fold(threads, log.len(), empty, |(baskets, sums), at| {
-            let customer = log.get(at);
+        let parts = log.fold(threads, empty, |(baskets, sums), customer| {
             let owned = owned_without_weights(customer.purchases, as_of);
             if owned.is_empty() {
                 return;
@@ -152,7 +154,7 @@ impl Recommender {
                 baskets.push(owned.iter().map(|owned| owned.product));
             }
             sums.add(customer.country, &owned, as_of);
-        });
+        })?;
         let (baskets, all): (Vec<Baskets>, Vec<ProductSums>) = parts.into_iter().unzip();
         let (baskets, mut sums) = (Baskets::concat(baskets), ProductSums::new(products));
         for some in all {
@@ -170,7 +172,7 @@ impl Recommender {
         of_category.remove(&NONE);
         let current_sales = from_units(&sums.sales);
         let trend = |(sales, buyers): (&f64, &u32)| ((sales + 1.0) / (f64::from(*buyers) + 10.0)).sqrt();
-        Self {
+        Ok(Self {
             as_of,
             divisors: (0..).zip(&log.products).map(|(product, _)| divisor(neighbors.of(product))).collect(),
             neighbors,
@@ -186,7 +188,7 @@ impl Recommender {
                 .map(|(country, sums)| (country, best_sellers(sums.into_iter().collect())))
                 .collect(),
             buyers: sums.buyers,
-        }
+        })
     }
 
     /// Returns the products similar to `product` with their significance, most significant first.
@@ -209,17 +211,8 @@ impl Recommender {
             neighbors: self.neighbors.of(one.product),
             weight: decay(self.as_of - one.last, HALF_LIFE) / self.divisors[one.product as usize],
         });
-        let mut new = votes.count(voters, customer.all_bought(self.as_of));
-        for voted in &mut new {
-            voted.score *= self.trends[voted.product as usize];
-        }
-        let best_first =
-            |a: &VotedProduct, b: &VotedProduct| b.score.total_cmp(&a.score).then(a.product.cmp(&b.product));
-        if new.len() > LENGTH {
-            new.select_nth_unstable_by(LENGTH, best_first);
-            new.truncate(LENGTH);
-        }
-        new.sort_unstable_by(best_first);
+        let trend = |product: u32| self.trends[product as usize];
+        let new = votes.best(voters, customer.all_bought(self.as_of), LENGTH, trend);
         let suggestion =
             |VotedProduct { product, score, because }| Suggestion { product, score, because: Some(because) };
         let mut list: Vec<Suggestion> = new.into_iter().map(suggestion).collect();

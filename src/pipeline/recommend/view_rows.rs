@@ -19,15 +19,16 @@ use super::{
 };
 use crate::{
     pipeline::{
-        parallel::parallel_map,
         raw::RawError,
         staging::staging,
-        view_files::{ViewFileWriter, ViewFiles},
+        view_files::{RowOrder, ViewFile, ViewFileWriter, ViewFiles},
     },
     snapshot::writer::ID,
     views::{ColumnNote, ViewDefinition},
 };
 
+/// Name of the view.
+const VIEW: &str = "recommendations";
 /// Description of the view.
 const DESCRIPTION: &str = "Recommended products: new ones that customers with similar purchases bought, and \
     own ones to buy again. Lists are parallel: the first score belongs to the first product. \
@@ -56,8 +57,6 @@ const COLUMNS: [(&str, &str); 6] = [
 
 /// Number of customers in a batch of the view.
 const BATCH: usize = 8_192;
-/// Number of batches that each thread makes before they are written.
-const BATCHES_PER_THREAD: usize = 4;
 /// Precision, scale and factor of scores: DECIMAL(18, 6).
 const SCORE: (u8, i8, f64) = (18, 6, 1e6);
 
@@ -67,7 +66,7 @@ pub(in crate::pipeline) fn definition() -> ViewDefinition {
     let columns: BTreeMap<String, ColumnNote> =
         COLUMNS.iter().map(|(name, text)| ((*name).to_owned(), note(text))).collect();
     ViewDefinition {
-        name: "recommendations".to_owned(),
+        name: VIEW.to_owned(),
         description: DESCRIPTION.to_owned(),
         columns,
         step: false,
@@ -109,43 +108,32 @@ pub(super) struct ListSettings<'a> {
 /// Stages the lists of all customers.
 ///
 /// # Errors
-/// Fails if the file cannot be written.
+/// Fails if a file cannot be read or written.
 pub(super) fn stage(
     log: &PurchaseLog,
     recommender: &Recommender,
     settings: &ListSettings<'_>,
 ) -> Result<StagedView, RawError> {
-    let path = settings.scratch.join("view-recommendations.arrow");
-    let failed = |error: arrow::error::ArrowError| staging(&path, error);
-    let schema = schema();
-    let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
-    let mut with_history = 0;
-    let batches = log.len().div_ceil(BATCH);
-    // Few batches at a time, since they wait for being written in memory.
-    let round = settings.threads.max(1) * BATCHES_PER_THREAD;
-    for start in (0..batches).step_by(round) {
-        let made = parallel_map(
-            settings.threads,
-            round.min(batches - start),
-            || Votes::new(log.products.len()),
-            |votes, at| -> Result<(RecordBatch, u64), RawError> {
-                let first = (start + at) * BATCH;
-                let lists: Vec<CustomerLists> = (first..log.len().min(first + BATCH))
-                    .map(|at| lists(log.get(at), recommender, settings, votes))
-                    .collect();
-                let with_history = lists.iter().filter(|lists| lists.with_history).count() as u64;
-                let ids =
-                    StringArray::from_iter_values((first..first + lists.len()).map(|at| log.get(at).id));
-                Ok((batch(&schema, ids, &lists, log).map_err(failed)?, with_history))
-            },
-        );
-        for made in made {
-            let (batch, of_batch) = made?;
-            with_history += of_batch;
-            writer.write(&batch)?;
+    let votes = || Votes::new(log.products.len());
+    let staged = log.map(settings.threads, votes, |votes, partition, part| {
+        let path = settings.scratch.join(format!("view-{VIEW}-{partition}.arrow"));
+        let failed = |error: arrow::error::ArrowError| staging(&path, error);
+        let schema = schema();
+        let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
+        let mut with_history = 0;
+        for first in (0..part.len()).step_by(BATCH) {
+            let places = first..part.len().min(first + BATCH);
+            let made: Vec<CustomerLists> =
+                places.clone().map(|place| lists(part.get(place), recommender, settings, votes)).collect();
+            with_history += made.iter().filter(|lists| lists.with_history).count() as u64;
+            let ids = StringArray::from_iter_values(places.map(|place| part.get(place).id));
+            writer.write(&batch(&schema, ids, &made, log).map_err(failed)?)?;
         }
-    }
-    Ok(StagedView { files: ViewFiles::sorted(writer.finish()?), with_history })
+        Ok((writer.finish()?, with_history))
+    })?;
+    let with_history = staged.iter().map(|(_, with_history)| with_history).sum();
+    let files: Vec<ViewFile> = staged.into_iter().map(|(file, _)| file).collect();
+    Ok(StagedView { files: ViewFiles::new(schema(), RowOrder::Partitions, files), with_history })
 }
 
 /// Returns the lists of `customer`.

@@ -1,5 +1,7 @@
 //! Votes of a customer's products for other products.
 
+use std::cmp::Ordering;
+
 use super::purchase_log::NONE;
 
 /// A product of the customer that votes for its neighbors.
@@ -54,10 +56,14 @@ impl Votes {
     }
 
     /// Counts the votes of `voters`: weight × strength for each neighbor. Leaves out the products `known`.
-    pub(super) fn count<'a>(
+    /// Returns at most `most` products, greatest votes × `factor` first, and of equal ones the lowest number
+    /// first.
+    pub(super) fn best<'a>(
         &mut self,
         voters: impl Iterator<Item = Voter<'a>>,
         known: impl Iterator<Item = u32> + Clone,
+        most: usize,
+        factor: impl Fn(u32) -> f64,
     ) -> Vec<VotedProduct> {
         for voter in voters {
             for (product, strength) in voter.neighbors {
@@ -75,15 +81,26 @@ impl Votes {
         }
         let Self { tallies, touched, known: is_known } = self;
         known.clone().for_each(|product| is_known[product as usize] = true);
-        let counted = touched.drain(..).filter_map(|product| {
+        let mut best: Vec<VotedProduct> = Vec::with_capacity(most + 1);
+        for product in touched.drain(..) {
             let tally = std::mem::replace(&mut tallies[product as usize], Tally::NO_VOTE);
-            let voted = VotedProduct { product, score: tally.score, because: tally.voter };
-            if is_known[product as usize] { None } else { Some(voted) }
-        });
-        let counted = counted.collect();
+            let voted = VotedProduct { product, score: tally.score * factor(product), because: tally.voter };
+            let is_last = || best.last().is_some_and(|last| best_first(last, &voted).is_lt());
+            if is_known[product as usize] || (best.len() == most && is_last()) {
+                continue;
+            }
+            let place = best.partition_point(|other| best_first(other, &voted).is_lt());
+            best.insert(place, voted);
+            best.truncate(most);
+        }
         known.for_each(|product| is_known[product as usize] = false);
-        counted
+        best
     }
+}
+
+/// Orders products by descending score, and equal scores by ascending number.
+fn best_first(a: &VotedProduct, b: &VotedProduct) -> Ordering {
+    b.score.total_cmp(&a.score).then(a.product.cmp(&b.product))
 }
 
 #[cfg(test)]
@@ -102,8 +119,10 @@ mod tests {
         let voted = |product, score, because| VotedProduct { product, score, because };
         // The buffers are clean again after each count.
         for _ in 0..2 {
-            assert_eq!(votes.count(voters(), [1].into_iter()), [voted(2, 7.0, 0), voted(3, 2.5, 1)]);
-            assert_eq!(votes.count(voters(), [2, 3, 2].into_iter()), [voted(1, 1.0, 0)]);
+            let mut best = |known: &[u32], most| votes.best(voters(), known.iter().copied(), most, |_| 2.0);
+            assert_eq!(best(&[1], 9), [voted(2, 14.0, 0), voted(3, 5.0, 1)]);
+            assert_eq!(best(&[1], 1), [voted(2, 14.0, 0)]);
+            assert_eq!(best(&[2, 3, 2], 9), [voted(1, 2.0, 0)]);
         }
     }
 }

@@ -48,9 +48,19 @@ impl Sentences {
 
 /// Formats `value` with at most two decimal places and without trailing zeros.
 pub(super) fn number(value: f64) -> String {
-    let text = format!("{value:.2}");
-    let trimmed = text.trim_end_matches('0').trim_end_matches('.');
-    if trimmed == "-0" { "0".to_owned() } else { trimmed.to_owned() }
+    let hundredths = (value * 100.0).round();
+    if hundredths.abs() < 1e15 {
+        // Formatting a whole number takes a fraction of the time.
+        #[expect(clippy::cast_possible_truncation, reason = "a whole number below 1e15")]
+        let whole = hundredths as i64;
+        let (sign, whole) = (if whole < 0 { "-" } else { "" }, whole.unsigned_abs());
+        return match (whole / 100, whole % 100) {
+            (units, 0) => format!("{sign}{units}"),
+            (units, rest) if rest % 10 == 0 => format!("{sign}{units}.{}", rest / 10),
+            (units, rest) => format!("{sign}{units}.{rest:02}"),
+        };
+    }
+    format!("{value:.0}")
 }
 
 #[cfg(test)]

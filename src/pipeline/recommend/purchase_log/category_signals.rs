@@ -2,7 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{numbering::Numbering, purchase::NONE};
+use arrow::array::Array;
+
+use super::{
+    LogOptions,
+    numbering::Numbering,
+    partition_log::{text_at, text_column},
+    purchase::NONE,
+};
+use crate::pipeline::{
+    raw::RawError,
+    staging::{StagedFile, open, staging},
+};
 
 /// Number of a customer's latest interactions that count.
 const MAX_INTERACTIONS: usize = 20;
@@ -21,8 +32,43 @@ pub(super) struct CategorySignals {
 }
 
 impl CategorySignals {
+    /// Reads the signals of the customers `ids` of a partition from its staged tables. `interactions` are
+    /// sorted by customer and time.
+    ///
+    /// # Errors
+    /// Fails if a staged file cannot be read.
+    pub(super) fn read(
+        ids: &[String],
+        customers: &StagedFile,
+        interactions: Option<&StagedFile>,
+        options: LogOptions<'_>,
+    ) -> Result<Self, RawError> {
+        let mut signals = Self::default();
+        for batch in open(&customers.path, None)? {
+            let batch = batch.map_err(|error| staging(&customers.path, error))?;
+            let categories = options.category_column.and_then(|name| text_column(&batch, name));
+            (0..batch.num_rows()).for_each(|row| signals.add_customer(text_at(categories, row)));
+        }
+        let mut place = 0;
+        let Some(interactions) = interactions else { return Ok(signals) };
+        for batch in open(&interactions.path, None)? {
+            let batch = batch.map_err(|error| staging(&interactions.path, error))?;
+            let columns = text_column(&batch, "customer_id").zip(text_column(&batch, "product_id"));
+            let Some((customers, products)) = columns else { continue };
+            for row in (0..batch.num_rows()).filter(|row| products.is_valid(*row)) {
+                while ids.get(place).is_some_and(|id| id.as_str() < customers.value(row)) {
+                    place += 1;
+                }
+                if ids.get(place).is_some_and(|id| id == customers.value(row)) {
+                    signals.add_interaction(place, products.value(row));
+                }
+            }
+        }
+        Ok(signals)
+    }
+
     /// Adds the next customer, with the category from the customer's attributes.
-    pub(super) fn add_customer(&mut self, category: Option<&str>) {
+    fn add_customer(&mut self, category: Option<&str>) {
         let name = category.map(str::trim).unwrap_or_default();
         let number = if name.is_empty() { NONE } else { self.named.number(name) };
         self.stated.push(number);
@@ -30,7 +76,7 @@ impl CategorySignals {
 
     /// Adds an interaction of the customer at the index `customer` with `product`. Interactions must come in
     /// the order of time.
-    pub(super) fn add_interaction(&mut self, customer: usize, product: &str) {
+    fn add_interaction(&mut self, customer: usize, product: &str) {
         let product = self.products.number(product);
         let seen = self.seen.entry(customer).or_default();
         if seen.len() == MAX_INTERACTIONS {

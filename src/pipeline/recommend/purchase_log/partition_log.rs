@@ -12,7 +12,6 @@ use arrow::{
 
 use super::{
     LogOptions,
-    category_signals::CategorySignals,
     numbering::Numbering,
     product_texts::ProductTexts,
     purchase::{NEVER, NONE, PartitionPurchases, Purchase},
@@ -50,7 +49,6 @@ pub(super) struct PartitionLog {
     /// Ids of excluded products.
     pub(super) excluded: BTreeSet<String>,
     pub(super) countries: Numbering,
-    pub(super) signals: CategorySignals,
     /// Lines of the current customer.
     lines: Vec<PricedLine>,
     /// Index of the first line of the current order id among `lines`.
@@ -122,12 +120,12 @@ fn quantities(column: &ArrayRef) -> Cow<'_, [i64]> {
     units.iter().map(|units| i64::try_from(*units).unwrap_or(i64::MAX)).collect()
 }
 
-fn text_column<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a StringArray> {
+pub(super) fn text_column<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a StringArray> {
     batch.column_by_name(name)?.as_string_opt::<i32>()
 }
 
 /// Returns the text at `row`; `None` without the column or for null.
-fn text_at(column: Option<&StringArray>, row: usize) -> Option<&str> {
+pub(super) fn text_at(column: Option<&StringArray>, row: usize) -> Option<&str> {
     let texts = column?;
     if texts.is_valid(row) { Some(texts.value(row)) } else { None }
 }
@@ -159,34 +157,11 @@ impl PartitionLog {
         Ok(log)
     }
 
-    /// Reads the staged interactions of the partition, which are sorted by customer and time.
-    ///
-    /// # Errors
-    /// Fails if the staged file cannot be read.
-    pub(super) fn read_interactions(&mut self, interactions: &StagedFile) -> Result<(), RawError> {
-        let mut place = 0;
-        for batch in open(&interactions.path, None)? {
-            let batch = batch.map_err(|error| staging(&interactions.path, error))?;
-            let columns = text_column(&batch, "customer_id").zip(text_column(&batch, "product_id"));
-            let Some((customers, products)) = columns else { continue };
-            for row in (0..batch.num_rows()).filter(|row| products.is_valid(*row)) {
-                while self.part.ids.get(place).is_some_and(|id| id.as_str() < customers.value(row)) {
-                    place += 1;
-                }
-                if self.part.ids.get(place).is_some_and(|id| id == customers.value(row)) {
-                    self.signals.add_interaction(place, products.value(row));
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn add_customers(&mut self, batch: &RecordBatch, options: LogOptions<'_>) {
-        let column = |name: Option<&str>| text_column(batch, name?);
-        let (countries, categories) = (column(options.country_column), column(options.category_column));
+        let countries = options.country_column.and_then(|name| text_column(batch, name));
         for (row, id) in batch.column(0).as_string::<i32>().iter().enumerate() {
             self.part.ids.push(id.unwrap_or_default().to_owned());
-            self.signals.add_customer(text_at(categories, row));
+            self.part.categories.push(NONE);
             let country = text_at(countries, row);
             self.part.countries.push(country.map_or(NONE, |country| self.countries.number(country)));
         }
@@ -283,7 +258,7 @@ impl PartitionLog {
         settle(&mut self.lines, &mut self.part.purchases);
         self.lines.clear();
         self.order_start = 0;
-        self.part.ends.push(self.part.purchases.len());
+        self.part.ends.push(u32::try_from(self.part.purchases.len()).unwrap_or(u32::MAX));
     }
 }
 

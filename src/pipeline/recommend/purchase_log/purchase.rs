@@ -40,13 +40,80 @@ pub(in super::super) struct ProductInfo {
 
 /// The purchases of the customers of one partition, sorted by customer id.
 #[derive(Debug, Default)]
-pub(super) struct PartitionPurchases {
+pub(in super::super) struct PartitionPurchases {
     pub(super) ids: Vec<String>,
     pub(super) countries: Vec<u32>,
     /// Preferred category by customer attributes or interactions.
     pub(super) categories: Vec<u32>,
     /// End of each customer's purchases in `purchases`.
-    pub(super) ends: Vec<usize>,
+    pub(super) ends: Vec<u32>,
     /// Purchases by customer, then sorted by product and time.
     pub(super) purchases: Vec<Purchase>,
+}
+
+/// The purchases of a customer.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct CustomerPurchases<'a> {
+    pub(in super::super) id: &'a str,
+    /// Number of the country, by name.
+    pub(in super::super) country: u32,
+    /// Number of the preferred category by attributes or interactions.
+    pub(in super::super) category: u32,
+    /// Purchases sorted by product and time.
+    pub(in super::super) purchases: &'a [Purchase],
+}
+
+impl PartitionPurchases {
+    /// Returns the number of customers.
+    pub(in super::super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Returns the customer at the index `place`.
+    pub(in super::super) fn get(&self, place: usize) -> CustomerPurchases<'_> {
+        let start = if place == 0 { 0 } else { self.ends[place - 1] as usize };
+        CustomerPurchases {
+            id: &self.ids[place],
+            country: self.countries[place],
+            category: self.categories[place],
+            purchases: &self.purchases[start..self.ends[place] as usize],
+        }
+    }
+
+    /// Returns all customers.
+    pub(in super::super) fn customers(&self) -> impl Iterator<Item = CustomerPurchases<'_>> {
+        (0..self.len()).map(|place| self.get(place))
+    }
+
+    /// Replaces the numbers of products and countries by those that `products` and `countries` have at their
+    /// place, and sorts each customer's purchases by product and time.
+    pub(super) fn renumber(&mut self, products: &[u32], countries: &[u32]) {
+        for country in self.countries.iter_mut().filter(|country| **country != NONE) {
+            *country = countries[*country as usize];
+        }
+        let mut start = 0;
+        for end in &self.ends {
+            let end = *end as usize;
+            let purchases = &mut self.purchases[start..end];
+            for purchase in purchases.iter_mut() {
+                purchase.product = products[purchase.product as usize];
+            }
+            purchases.sort_unstable_by_key(|purchase| (purchase.product, purchase.at, purchase.order));
+            start = end;
+        }
+    }
+}
+
+impl CustomerPurchases<'_> {
+    /// Returns the products that the customer had bought by `time`, also those that were returned. A product
+    /// may be repeated.
+    pub(in super::super) fn all_bought(&self, time: u32) -> impl Iterator<Item = u32> + Clone {
+        self.purchases.iter().filter(move |purchase| purchase.at <= time).map(|purchase| purchase.product)
+    }
+
+    /// Checks whether the customer had bought `product` by `time`, also if it was returned.
+    pub(in super::super) fn had_bought(&self, product: u32, time: u32) -> bool {
+        let first = self.purchases.partition_point(|purchase| purchase.product < product);
+        self.purchases.get(first).is_some_and(|purchase| purchase.product == product && purchase.at <= time)
+    }
 }
