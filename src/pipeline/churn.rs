@@ -286,13 +286,14 @@ async fn read_cuts(
     times: Vec<DateTime<Utc>>,
     sample: CustomerSample,
 ) -> Result<TrainingCuts, BuildError> {
-    let reader = CutReader {
-        session: context.session,
-        past: context.past,
-        horizon,
-        features: FeatureQuery { one_in: sample.one_in, ..query },
-        sample,
+    // Outcomes are those of the sampled customers, so the other partitions need not be read at every cut.
+    let sampled = match sample.partitions {
+        1 => Some(context.past.tables_at(context.as_of, 1).await?),
+        _ => None,
     };
+    let session = sampled.as_ref().map_or(context.session, |(session, _)| session);
+    let features = FeatureQuery { one_in: sample.one_in, ..query };
+    let reader = CutReader { session, past: context.past, horizon, features, sample };
     let (mut whole, mut recent) = (Vec::new(), Vec::new());
     let ended: Vec<DateTime<Utc>> =
         times.iter().copied().filter(|at| *at + horizon <= context.as_of).collect();

@@ -88,7 +88,7 @@ pub(super) fn cut_times(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CustomerSample {
     /// Number of staging partitions that are read, from the first one. The others cost no time.
-    partitions: usize,
+    pub(super) partitions: usize,
     /// One customer in this many of these partitions is read, by the hash of the id.
     pub(super) one_in: u64,
     /// Greatest number of rows of a cut, since sampling by hash is not exact.
@@ -129,7 +129,7 @@ impl CustomerSample {
 
 /// Reads training cuts from the views of earlier as-of times.
 pub(super) struct CutReader<'a> {
-    /// Session over all purchases up to the as-of time of the build.
+    /// Session over the purchases of the sampled customers up to the as-of time of the build.
     pub(super) session: &'a Session,
     pub(super) past: &'a Past<'a>,
     pub(super) horizon: TimeDelta,
