@@ -158,8 +158,8 @@ impl FeatureQuery<'_> {
     }
 }
 
-/// Runs `sql`, whose first column is the id and whose others are the numbers `columns`, and writes the rows of
-/// each partition to a file.
+/// Runs `sql`, whose first column is the id and whose others are the numbers `columns`, and writes the rows
+/// of each partition to a file.
 async fn stage(
     session: &Session,
     name: &str,

@@ -69,7 +69,7 @@ pub(super) struct Scored {
     pub(super) risk_levels: Vec<RiskLevelFigures>,
 }
 
-/// What the customers have in common.
+/// Figures over all customers.
 struct Survey {
     /// A sample of customers.
     sample: FeatureTable,

@@ -1,8 +1,8 @@
 //! Evaluates the lists by a split in time: lists from the purchases up to the split, against the purchases
 //! after it.
 //!
-//! All candidates are evaluated on the same customers. Sums run in the order of partitions and ids, so results
-//! do not depend on the number of threads.
+//! All candidates are evaluated on the same customers. Sums run in the order of partitions and ids, so
+//! results do not depend on the number of threads.
 
 use std::cmp::Reverse;
 

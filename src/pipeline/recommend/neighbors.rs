@@ -215,7 +215,9 @@ impl Neighbors {
                         let row = (*item as usize).wrapping_sub(first);
                         if row < rows {
                             let row = &mut counts[row * products..(row + 1) * products];
-                            basket.iter().for_each(|other| row[*other as usize] += 1);
+                            for other in basket {
+                                row[*other as usize] += 1;
+                            }
                         }
                     }
                 }

@@ -79,8 +79,8 @@ pub(super) struct PurchaseLog {
 }
 
 impl PurchaseLog {
-    /// Reads the staged tables, which must be partitioned alike, and writes the purchases of each partition to
-    /// a file in the folder `scratch`.
+    /// Reads the staged tables, which must be partitioned alike, and writes the purchases of each partition
+    /// to a file in the folder `scratch`.
     ///
     /// # Errors
     /// Fails if a staged file cannot be read or written.

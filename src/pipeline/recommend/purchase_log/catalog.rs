@@ -1,4 +1,4 @@
-//! What the partitions of a log have in common: products and countries.
+//! Products and countries of all partitions of a log.
 
 use std::collections::{BTreeSet, HashMap};
 
