@@ -39,7 +39,7 @@ impl FeatureFiles {
         self.built_in.iter().map(|file| file.rows).sum()
     }
 
-    /// Returns the horizon in days of the features from [`product_demand`].
+    /// Returns the horizon in days of the features from [`super::product_demand`].
     pub(super) fn horizon(&self) -> f64 {
         days(self.window.horizon)
     }
