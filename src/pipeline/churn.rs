@@ -287,9 +287,10 @@ async fn read_cuts(
     sample: CustomerSample,
 ) -> Result<TrainingCuts, BuildError> {
     // Outcomes are those of the sampled customers, so the other partitions need not be read at every cut.
-    let sampled = match sample.partitions {
-        1 => Some(context.past.tables_at(context.as_of, 1).await?),
-        _ => None,
+    let sampled = if sample.partitions < context.past.staged.partitions {
+        Some(context.past.tables_at(context.as_of, sample.partitions).await?)
+    } else {
+        None
     };
     let session = sampled.as_ref().map_or(context.session, |(session, _)| session);
     let features = FeatureQuery { one_in: sample.one_in, ..query };

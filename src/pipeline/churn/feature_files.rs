@@ -12,7 +12,7 @@ use super::{
 };
 use crate::pipeline::{
     RawError,
-    id_hash::fnv1a,
+    id_hash::is_sampled,
     staging::{StagedFile, open, staging},
 };
 
@@ -62,7 +62,7 @@ impl FeatureFiles {
         #[expect(clippy::cast_precision_loss, reason = "present-day times are exact to the microsecond")]
         let now = self.window.at.timestamp_micros() as f64;
         read_rows(&self.built_in[partition], |id, values| {
-            if !fnv1a(id).is_multiple_of(one_in) {
+            if !is_sampled(id, one_in) {
                 return;
             }
             table.ids.push(id.to_owned());

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::pipeline::{
     BuildError, RawError, ViewError,
-    id_hash::fnv1a,
+    id_hash::is_sampled,
     parallel::parallel_map,
     query::{Convert, ID, Session},
     staging::StagedFile,
@@ -154,7 +154,7 @@ impl FeatureQuery<'_> {
 
     /// Returns whether the customer `id` is in the sample.
     pub(super) fn samples(&self, id: &str) -> bool {
-        fnv1a(id).is_multiple_of(self.one_in)
+        is_sampled(id, self.one_in)
     }
 }
 

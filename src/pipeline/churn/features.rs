@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, Schema};
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::{id_hash::fnv1a, learning::purchase_model::PurchaseHistory};
+use crate::pipeline::{id_hash::is_sampled, learning::purchase_model::PurchaseHistory};
 
 /// Name of the view that the model makes.
 pub(in crate::pipeline) const VIEW: &str = "churn";
@@ -133,7 +133,7 @@ impl FeatureTable {
 
     /// Returns the customers of a sample of one in `one_in`, by the hash of the id.
     pub(super) fn sample(&self, one_in: u64) -> Self {
-        let keep: Vec<bool> = self.ids.iter().map(|id| fnv1a(id).is_multiple_of(one_in)).collect();
+        let keep: Vec<bool> = self.ids.iter().map(|id| is_sampled(id, one_in)).collect();
         let mut sample = self.clone();
         sample.retain(&keep);
         sample

@@ -15,7 +15,7 @@ use crate::{
     lake::Lake,
     pipeline::{
         BuildError,
-        id_hash::fnv1a,
+        id_hash::is_sampled,
         learning::metrics::{auc, figures, mean, rounded, share},
         query::Session,
     },
@@ -139,7 +139,7 @@ impl Predictions {
             let probabilities = probabilities.as_primitive::<Float64Type>();
             for row in 0..batch.num_rows() {
                 let id = ids.value(row);
-                if probabilities.is_valid(row) && fnv1a(id).is_multiple_of(one_in) {
+                if probabilities.is_valid(row) && is_sampled(id, one_in) {
                     read.ids.push(id.to_owned());
                     read.probabilities.push(probabilities.value(row));
                 }

@@ -1,20 +1,13 @@
-//! Neighbors: products that are bought together. Co-occurrences are counted for some products at a time, so
-//! memory is linear in the purchases and not in the pairs of products.
+//! Neighbors: products that are bought together. Co-occurrences are counted product by product, so memory is
+//! linear in the purchases.
 //!
 //! A basket is a set of product numbers. Counting visits each basket once per product in it, in total the sum
 //! of the squared basket sizes; the size of a basket is bounded, so time is linear in the number of baskets.
-//! With few products the baskets are read in their order, which caches serve best. Neighbors depend only on
-//! integer counts, so results do not depend on the number of threads.
+//! Neighbors depend only on integer counts, so results do not depend on the number of threads.
 
 use std::cmp::Ordering;
 
 use crate::pipeline::parallel::parallel_map;
-
-/// Number of counts that a thread holds when counting by rows: 16 MiB.
-const ROWS_SIZE: usize = 4 << 20;
-/// Greatest number of passes over all baskets. More take longer than reading each basket at random, once for
-/// each product in it.
-const MAX_PASSES: usize = 64;
 
 /// Sets of products, stored back to back, each after its size: a basket is read at random, and its size must
 /// not be another read elsewhere in memory.
@@ -133,43 +126,6 @@ pub(super) struct NeighborLimits {
     pub(super) above: f64,
 }
 
-/// The pairs of a product.
-struct Pairs<'a> {
-    product: usize,
-    /// Number of baskets with each product.
-    holders: &'a [u32],
-    /// Number of all baskets.
-    baskets: u32,
-}
-
-impl Pairs<'_> {
-    /// Returns the products with the greatest strength of those that are `together` in baskets, each with the
-    /// number of these baskets.
-    fn strongest(
-        &self,
-        together: impl Iterator<Item = (u32, u32)>,
-        limits: NeighborLimits,
-        strength: impl Fn(PairCounts) -> f64,
-    ) -> Vec<(u32, f64)> {
-        let one = self.holders[self.product];
-        let mut list: Vec<(u32, f64)> = together
-            .filter(|(item, _)| *item as usize != self.product)
-            .map(|(item, both)| {
-                let other = self.holders[item as usize];
-                (item, strength(PairCounts { both, one, other, all: self.baskets }))
-            })
-            .filter(|(_, strength)| *strength > limits.above)
-            .collect();
-        if list.len() > limits.most {
-            list.select_nth_unstable_by(limits.most, strongest);
-            list.truncate(limits.most);
-        }
-        list.sort_unstable_by(strongest);
-        list.shrink_to_fit();
-        list
-    }
-}
-
 /// The neighbors of each product with their strength, strongest first.
 #[derive(Debug, Default)]
 pub(super) struct Neighbors(Vec<Vec<(u32, f64)>>);
@@ -184,66 +140,9 @@ impl Neighbors {
         strength: impl Fn(PairCounts) -> f64 + Sync,
         threads: usize,
     ) -> Self {
-        let rows = (ROWS_SIZE / products.max(1)).max(1);
-        if products.div_ceil(rows) <= MAX_PASSES {
-            Self::count_by_rows(baskets, products, rows, limits, strength, threads)
-        } else {
-            Self::count_by_product(baskets, products, limits, strength, threads)
-        }
-    }
-
-    /// Counts for `rows` products at a time, and reads all baskets in their order for each of these passes.
-    fn count_by_rows(
-        baskets: &Baskets,
-        products: usize,
-        rows: usize,
-        limits: NeighborLimits,
-        strength: impl Fn(PairCounts) -> f64 + Sync,
-        threads: usize,
-    ) -> Self {
-        let holders = baskets.holders(products);
-        let passes = products.div_ceil(rows);
-        let lists = parallel_map(
-            threads,
-            passes,
-            || vec![0_u32; rows * products],
-            |counts, pass| {
-                let first = pass * rows;
-                counts.fill(0);
-                for basket in baskets.places().map(|place| baskets.get(place)) {
-                    for item in basket {
-                        let row = (*item as usize).wrapping_sub(first);
-                        if row < rows {
-                            let row = &mut counts[row * products..(row + 1) * products];
-                            for other in basket {
-                                row[*other as usize] += 1;
-                            }
-                        }
-                    }
-                }
-                let lists = (first..products.min(first + rows)).map(|product| {
-                    let row = &counts[(product - first) * products..(product - first + 1) * products];
-                    let together =
-                        (0..).zip(row).filter(|(_, both)| **both > 0).map(|(item, both)| (item, *both));
-                    let pairs = Pairs { product, holders: &holders, baskets: number(baskets.count) };
-                    pairs.strongest(together, limits, &strength)
-                });
-                lists.collect::<Vec<_>>()
-            },
-        );
-        Self(lists.into_iter().flatten().collect())
-    }
-
-    /// Counts product by product, and reads the baskets of each.
-    fn count_by_product(
-        baskets: &Baskets,
-        products: usize,
-        limits: NeighborLimits,
-        strength: impl Fn(PairCounts) -> f64 + Sync,
-        threads: usize,
-    ) -> Self {
         let holders = baskets.holders(products);
         let (places, ends) = baskets.by_product(&holders);
+        let all = number(baskets.count);
         let empty = || (vec![0_u32; products], Vec::<u32>::new());
         let lists = parallel_map(threads, products, empty, |(counts, touched), product| {
             let end = ends[product];
@@ -256,9 +155,23 @@ impl Neighbors {
                     *count += 1;
                 }
             }
-            let together = touched.drain(..).map(|item| (item, std::mem::take(&mut counts[item as usize])));
-            let pairs = Pairs { product, holders: &holders, baskets: number(baskets.count) };
-            pairs.strongest(together, limits, &strength)
+            let one = holders[product];
+            let mut list = Vec::with_capacity(touched.len());
+            for item in touched.drain(..) {
+                let both = std::mem::take(&mut counts[item as usize]);
+                let pair = PairCounts { both, one, other: holders[item as usize], all };
+                let strength = if item as usize == product { 0.0 } else { strength(pair) };
+                if strength > limits.above {
+                    list.push((item, strength));
+                }
+            }
+            if list.len() > limits.most {
+                list.select_nth_unstable_by(limits.most, strongest);
+                list.truncate(limits.most);
+            }
+            list.sort_unstable_by(strongest);
+            list.shrink_to_fit();
+            list
         });
         Self(lists)
     }
@@ -304,10 +217,6 @@ mod tests {
             let both = |counts: PairCounts| f64::from(counts.both);
             let limits = NeighborLimits { most: 9, above: 0.0 };
             let counted = Neighbors::count(&baskets, 4, limits, both, threads);
-            assert_eq!(Neighbors::count_by_product(&baskets, 4, limits, both, threads).0, counted.0);
-            for rows in [1, 3, 4] {
-                assert_eq!(Neighbors::count_by_rows(&baskets, 4, rows, limits, both, threads).0, counted.0);
-            }
             assert_eq!(counted.of(0), [(1, 2.0), (2, 2.0)]);
             assert_eq!(counted.of(1), [(0, 2.0), (2, 1.0)]);
             assert!(counted.of(3).is_empty());

@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -104,7 +104,8 @@ impl PurchaseLog {
         };
         let number = |at: usize| -> Result<(LogFile, Option<(u32, u32)>), RawError> {
             let mut part = read[at].read()?;
-            part.renumber(&numbers.products, &numbers.countries);
+            part.renumber(&numbers);
+            part.sort();
             let signals = CategorySignals::read(
                 &part.ids,
                 &tables.customers[at],
@@ -114,7 +115,7 @@ impl PurchaseLog {
             part.categories = signals.categories(category, by_product);
             let times = || part.purchases.iter().filter(|one| one.is_known()).map(|one| one.at);
             let span = times().min().zip(times().max());
-            Ok((LogFile::write(folder.path().join(format!("purchases-{at}")), &part)?, span))
+            Ok((LogFile::write(place(folder.path(), at), &part)?, span))
         };
         let numbered = parallel_map(options.threads, read.len(), || (), |(), at| number(at));
         let numbered = numbered.into_iter().collect::<Result<Vec<_>, RawError>>()?;
@@ -175,13 +176,20 @@ fn read_partitions(
     let catalog = Mutex::new(Catalog::default());
     let count = tables.customers.len().min(tables.transactions.len());
     let read = |at: usize| -> Result<LogFile, RawError> {
-        let log = PartitionLog::read(&tables.customers[at], &tables.transactions[at], options)?;
-        let part = catalog.lock().unwrap_or_else(PoisonError::into_inner).add(log);
-        LogFile::write(folder.join(format!("read-{at}")), &part)
+        let mut log = PartitionLog::read(&tables.customers[at], &tables.transactions[at], options)?;
+        let numbers = catalog.lock().unwrap_or_else(PoisonError::into_inner).add(&mut log);
+        log.part.renumber(&numbers);
+        LogFile::write(place(folder, at), &log.part)
     };
     let files = parallel_map(options.threads, count, || (), |(), at| read(at));
     let files = files.into_iter().collect::<Result<Vec<LogFile>, RawError>>()?;
     Ok((files, catalog.into_inner().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Returns the place of the file of a partition. The purchases with final numbers replace those with the
+/// numbers of the catalog.
+fn place(folder: &Path, partition: usize) -> PathBuf {
+    folder.join(format!("purchases-{partition}"))
 }
 
 /// Returns the number of each distinct text in alphabetical order.

@@ -6,7 +6,7 @@ use super::{
     order_log::{CustomerOrders, PartitionOrders},
     summary::DAY,
 };
-use crate::pipeline::{id_hash::fnv1a, parallel::parallel_map, raw::RawError, staging::StagedFile};
+use crate::pipeline::{id_hash::is_sampled, parallel::parallel_map, raw::RawError, staging::StagedFile};
 
 /// Number of orders to sample. More hardly improve the models, and would make builds slow.
 const ORDERS: usize = 200_000;
@@ -51,7 +51,7 @@ impl OrderSample {
                 for order in customer.events.iter().filter(|event| !event.is_return) {
                     *sample.days.entry(order.at.div_euclid(DAY)).or_default() += 1;
                 }
-                if fnv1a(&customer.id).is_multiple_of(one_in) {
+                if is_sampled(&customer.id, one_in) {
                     sample.customers.push(customer);
                 }
             }

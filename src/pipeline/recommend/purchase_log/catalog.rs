@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    numbering::Numbering, partition_log::PartitionLog, product_texts::ProductTexts,
-    purchase::PartitionPurchases,
+    numbering::Numbering, partition_log::PartitionLog, product_texts::ProductTexts, purchase::PartNumbers,
 };
 
 /// The products and countries of the partitions so far, numbered in the order of first appearance.
@@ -34,23 +33,16 @@ fn places(order: &[usize]) -> Vec<u32> {
     places
 }
 
-/// The final numbers, by the number in a [`Catalog`].
-pub(super) struct FinalNumbers {
-    pub(super) products: Vec<u32>,
-    pub(super) countries: Vec<u32>,
-}
-
 impl Catalog {
-    /// Adds the products and countries of a partition, and returns its purchases with the numbers of the
+    /// Adds the products and countries of a partition, which `log` gives up, and returns their numbers in the
     /// catalog.
-    pub(super) fn add(&mut self, log: PartitionLog) -> PartitionPurchases {
-        let mut part = log.part;
-        let products: Vec<u32> = log.products.into_iter().map(|product| self.product(product)).collect();
-        let countries: Vec<u32> =
-            log.countries.texts.iter().map(|country| self.countries.number(country)).collect();
-        self.excluded.extend(log.excluded);
-        part.renumber(&products, &countries);
-        part
+    pub(super) fn add(&mut self, log: &mut PartitionLog) -> PartNumbers {
+        self.excluded.append(&mut log.excluded);
+        let products = std::mem::take(&mut log.products).into_iter().map(|product| self.product(product));
+        PartNumbers {
+            products: products.collect(),
+            countries: log.countries.texts.iter().map(|country| self.countries.number(country)).collect(),
+        }
     }
 
     /// Adds the texts of a product, and returns its number.
@@ -71,10 +63,10 @@ impl Catalog {
     }
 
     /// Returns the products sorted by id, and the final numbers, which follow the order of texts.
-    pub(super) fn finish(self) -> (Vec<ProductTexts>, FinalNumbers) {
+    pub(super) fn finish(self) -> (Vec<ProductTexts>, PartNumbers) {
         let order = sorted(self.products.iter().map(|product| product.id.as_str()));
         let countries = sorted(self.countries.texts.iter().map(String::as_str));
-        let numbers = FinalNumbers { products: places(&order), countries: places(&countries) };
+        let numbers = PartNumbers { products: places(&order), countries: places(&countries) };
         let mut products: Vec<Option<ProductTexts>> = self.products.into_iter().map(Some).collect();
         (order.into_iter().filter_map(|number| products[number].take()).collect(), numbers)
     }

@@ -51,6 +51,13 @@ pub(in super::super) struct PartitionPurchases {
     pub(super) purchases: Vec<Purchase>,
 }
 
+/// New numbers of products and countries, by the old number.
+#[derive(Debug)]
+pub(super) struct PartNumbers {
+    pub(super) products: Vec<u32>,
+    pub(super) countries: Vec<u32>,
+}
+
 /// The purchases of a customer.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct CustomerPurchases<'a> {
@@ -85,19 +92,22 @@ impl PartitionPurchases {
         (0..self.len()).map(|place| self.get(place))
     }
 
-    /// Replaces the numbers of products and countries by those that `products` and `countries` have at their
-    /// place, and sorts each customer's purchases by product and time.
-    pub(super) fn renumber(&mut self, products: &[u32], countries: &[u32]) {
+    /// Replaces the numbers of products and countries by those that `numbers` have at their place.
+    pub(super) fn renumber(&mut self, numbers: &PartNumbers) {
         for country in self.countries.iter_mut().filter(|country| **country != NONE) {
-            *country = countries[*country as usize];
+            *country = numbers.countries[*country as usize];
         }
+        for purchase in &mut self.purchases {
+            purchase.product = numbers.products[purchase.product as usize];
+        }
+    }
+
+    /// Sorts each customer's purchases by product and time.
+    pub(super) fn sort(&mut self) {
         let mut start = 0;
         for end in &self.ends {
             let end = *end as usize;
             let purchases = &mut self.purchases[start..end];
-            for purchase in purchases.iter_mut() {
-                purchase.product = products[purchase.product as usize];
-            }
             purchases.sort_unstable_by_key(|purchase| (purchase.product, purchase.at, purchase.order));
             start = end;
         }
