@@ -24,6 +24,7 @@ use datafusion::{
         runtime_env::RuntimeEnvBuilder,
     },
     logical_expr::LogicalPlan,
+    physical_plan::execute_stream,
     prelude::col,
     sql::{
         parser::Statement,
@@ -44,6 +45,9 @@ use super::{
 use crate::{feature::PackedTexts, snapshot::rfc3339, views::ViewDefinition};
 
 mod execution;
+mod grouped_partitions;
+#[cfg(test)]
+mod many_partitions_test;
 
 pub(crate) use execution::{Convert, SortColumn};
 
@@ -214,11 +218,14 @@ impl Session {
 
     /// Runs a step and stages its rows, by customer if the plan has them so without further work.
     pub(crate) async fn run_step(&self, view: &ViewDefinition) -> Result<ViewRun, ViewError> {
-        let plan = self.plan(view, self.parse(view)?).await?;
-        let normal = schema_of(&view.name, plan.schema().inner())?;
-        let plan = self.physical(&view.name, &plan).await?;
-        let order = if self.is_by_customer(&plan) { RowOrder::Partitions } else { RowOrder::Any };
-        self.stage(&view.name, plan, &normal, order, false).await
+        let logical = self.plan(view, self.parse(view)?).await?;
+        let normal = schema_of(&view.name, logical.schema().inner())?;
+        let plan = self.physical(&view.name, &logical).await?;
+        if self.is_by_customer(&plan) {
+            return self.stage(&view.name, plan, &normal, RowOrder::Partitions, false).await;
+        }
+        let plan = self.global_physical(&view.name, &logical).await?;
+        self.stage(&view.name, plan, &normal, RowOrder::Any, false).await
     }
 
     /// Runs a view and stages its rows, partitioned and sorted by customer, with the times of its day counts.
@@ -261,8 +268,8 @@ impl Session {
 
     /// Runs a built-in query. `name` names the query in errors.
     pub(crate) async fn query(&self, name: &str, sql: &str) -> Result<SendableRecordBatchStream, ViewError> {
-        let frame = self.context.sql(sql).await.map_err(|source| failed(name, source))?;
-        frame.execute_stream().await.map_err(|source| failed(name, source))
+        let plan = self.sql_plan(name, sql).await?;
+        execute_stream(plan, self.context.task_ctx()).map_err(|source| failed(name, source))
     }
 
     /// Returns the ids of all customers, sorted.

@@ -1,7 +1,7 @@
 //! DataFusion table over staged Arrow files. The files are already partitioned and sorted by customer, so
 //! that queries by customer need neither repartitioning nor sorting.
 
-use std::sync::Arc;
+use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use arrow::{
     compute::SortOptions,
@@ -23,7 +23,7 @@ use datafusion::{
         DisplayFormatType, ExecutionPlan, expressions::Column, stream::RecordBatchStreamAdapter,
     },
 };
-use futures::stream;
+use futures::{StreamExt, stream};
 
 use super::{
     days_since,
@@ -83,6 +83,11 @@ impl StagedTable {
     }
 }
 
+/// Returns the indexes of the group `number` if `all` indexes are divided into `groups` of about one size.
+pub(super) fn group(all: usize, groups: usize, number: usize) -> Range<usize> {
+    number * all / groups..(number + 1) * all / groups
+}
+
 #[async_trait]
 impl TableProvider for StagedTable {
     fn schema(&self) -> SchemaRef {
@@ -95,12 +100,13 @@ impl TableProvider for StagedTable {
 
     async fn scan(
         &self,
-        _: &dyn Session,
+        session: &dyn Session,
         projection: Option<&Vec<usize>>,
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(DataSourceExec::from_data_source(StagedSource::new(self, projection.cloned())?))
+        let partitions = session.config().target_partitions();
+        Ok(DataSourceExec::from_data_source(StagedSource::new(self, projection.cloned(), partitions)?))
     }
 }
 
@@ -109,13 +115,18 @@ impl TableProvider for StagedTable {
 struct StagedSource {
     schema: SchemaRef,
     files: Arc<[StagedFile]>,
+    /// Number of partitions, each of consecutive files.
+    partitions: usize,
     projection: Option<Vec<usize>>,
     partitioning: Partitioning,
     equivalence: EquivalenceProperties,
 }
 
 impl StagedSource {
-    fn new(table: &StagedTable, projection: Option<Vec<usize>>) -> Result<Self> {
+    /// Creates a source of at most `most` partitions. Several files in a partition have no common order.
+    fn new(table: &StagedTable, projection: Option<Vec<usize>>, most: usize) -> Result<Self> {
+        let partitions = table.files.len().min(most.max(1));
+        let is_whole = partitions == table.files.len();
         let shown = table.schema.fields().len();
         let hides = |file: &StagedFile| file.schema.fields().len() > shown;
         let projection =
@@ -127,24 +138,39 @@ impl StagedSource {
         let id = schema.index_of(ID).ok().map(|at| Arc::new(Column::new(ID, at)) as Arc<dyn PhysicalExpr>);
         let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
         if table.sorted
+            && is_whole
             && let Some(order) =
                 id.clone().and_then(|id| LexOrdering::new([PhysicalSortExpr::new(id, ID_ORDER)]))
         {
             equivalence.add_orderings([order]);
         }
         let partitioning = match id {
-            Some(id) if table.partitioned => Partitioning::Hash(vec![id], table.files.len()),
-            _ => Partitioning::UnknownPartitioning(table.files.len()),
+            Some(id) if table.partitioned && is_whole => Partitioning::Hash(vec![id], partitions),
+            _ => Partitioning::UnknownPartitioning(partitions),
         };
-        Ok(Self { schema, files: Arc::clone(&table.files), projection, partitioning, equivalence })
+        let files = Arc::clone(&table.files);
+        Ok(Self { schema, files, partitions, projection, partitioning, equivalence })
+    }
+
+    /// Returns the files of a partition.
+    fn files_of(&self, partition: usize) -> &[StagedFile] {
+        &self.files[group(self.files.len(), self.partitions, partition)]
     }
 }
 
 impl DataSource for StagedSource {
     fn open(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let external = |error| DataFusionError::External(Box::new(error));
-        let reader = open(&self.files[partition].path, self.projection.clone()).map_err(external)?;
-        let batches = stream::iter(reader.map(|batch| batch.map_err(DataFusionError::from)));
+        let paths: Vec<PathBuf> = self.files_of(partition).iter().map(|file| file.path.clone()).collect();
+        let projection = self.projection.clone();
+        let batches = stream::iter(paths).flat_map(move |path| {
+            let opened = open(&path, projection.clone());
+            let (reader, failure) = match opened {
+                Ok(reader) => (Some(reader), None),
+                Err(error) => (None, Some(Err(DataFusionError::External(Box::new(error))))),
+            };
+            let batches = reader.into_iter().flatten().map(|batch| batch.map_err(DataFusionError::from));
+            stream::iter(batches.chain(failure))
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches)))
     }
 
@@ -167,7 +193,7 @@ impl DataSource for StagedSource {
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
         let rows = match partition {
-            Some(partition) => self.files[partition].rows,
+            Some(partition) => self.files_of(partition).iter().map(|file| file.rows).sum(),
             None => self.files.iter().map(|file| file.rows).sum(),
         };
         Ok(Arc::new(Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(rows))))

@@ -6,16 +6,23 @@
 WITH buyers AS (
     SELECT recency_days, frequency, monetary FROM rfm_values WHERE frequency > 0
 ),
+-- Equal values are counted before they are sorted, except those of monetary, few of which are equal.
+recencies AS (
+    SELECT recency_days, CAST(count(*) AS BIGINT) AS customers FROM buyers GROUP BY recency_days
+),
+frequencies AS (
+    SELECT frequency, CAST(count(*) AS BIGINT) AS customers FROM buyers GROUP BY frequency
+),
 ranked AS (
-    SELECT 'recency_days' AS measure, CAST(recency_days AS DECIMAL(38, 4)) AS value,
-        row_number() OVER (ORDER BY recency_days) - 1 AS j
-    FROM buyers
+    SELECT 'recency_days' AS measure, CAST(recency_days AS DECIMAL(38, 4)) AS value, customers,
+        sum(customers) OVER (ORDER BY recency_days ROWS UNBOUNDED PRECEDING) AS next_j
+    FROM recencies
     UNION ALL
-    SELECT 'frequency', CAST(frequency AS DECIMAL(38, 4)), row_number() OVER (ORDER BY frequency) - 1
-    FROM buyers
+    SELECT 'frequency', CAST(frequency AS DECIMAL(38, 4)), customers,
+        sum(customers) OVER (ORDER BY frequency ROWS UNBOUNDED PRECEDING)
+    FROM frequencies
     UNION ALL
-    SELECT 'monetary', monetary, row_number() OVER (ORDER BY monetary) - 1
-    FROM buyers
+    SELECT 'monetary', monetary, 1, CAST(row_number() OVER (ORDER BY monetary) AS BIGINT) FROM buyers
 ),
 places AS (
     SELECT k, ((n - 1) * k) / 5 AS j, ((n - 1) * k) % 5 AS f
@@ -31,6 +38,6 @@ SELECT
     r.measure,
     CAST(w.k AS INT) AS k,
     CAST(sum(r.value * w.weight) * CAST('0.2' AS DECIMAL(2, 1)) AS DECIMAL(38, 5)) AS edge
-FROM ranked r JOIN weights w ON w.j = r.j
+FROM weights w JOIN ranked r ON w.j >= r.next_j - r.customers AND w.j < r.next_j
 GROUP BY r.measure, w.k
 ORDER BY r.measure, k

@@ -12,7 +12,7 @@ use arrow::{
 use datafusion::{
     common::runtime::SpawnedTask,
     error::DataFusionError,
-    execution::{SendableRecordBatchStream, TaskContext},
+    execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext},
     logical_expr::LogicalPlan,
     physical_expr::{Distribution, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr},
     physical_plan::{
@@ -22,7 +22,11 @@ use datafusion::{
 };
 use futures::{StreamExt, stream};
 
-use super::{ID, Session, ViewRun, check_unique, failed, normalize};
+use super::{
+    ID, Session, ViewRun, check_unique, failed,
+    grouped_partitions::{GLOBAL_PARTITIONS, has_independent_partitions, with_few_inputs},
+    normalize,
+};
 use crate::pipeline::{
     error::ViewError,
     staged_table::ID_ORDER,
@@ -57,7 +61,30 @@ impl Session {
         view: &str,
         plan: &LogicalPlan,
     ) -> Result<Arc<dyn ExecutionPlan>, ViewError> {
-        self.context.state().create_physical_plan(plan).await.map_err(|source| failed(view, source))
+        let plan = self.context.state().create_physical_plan(plan).await;
+        plan.and_then(with_few_inputs).map_err(|source| failed(view, source))
+    }
+
+    /// Plans a built-in query, which errors call `name`.
+    pub(super) async fn sql_plan(&self, name: &str, sql: &str) -> Result<Arc<dyn ExecutionPlan>, ViewError> {
+        let frame = self.context.sql(sql).await.map_err(|source| failed(name, source))?;
+        self.physical(name, frame.logical_plan()).await
+    }
+
+    /// Plans `plan`, whose rows are not by customer, for execution in few partitions. Each operator has a
+    /// part of the memory in each partition, and with hundreds of them the parts would be too small.
+    pub(super) async fn global_physical(
+        &self,
+        view: &str,
+        plan: &LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>, ViewError> {
+        let state = self.context.state();
+        let partitions = self.partitions.min(GLOBAL_PARTITIONS);
+        // A new catalog would take the place of the catalog that both states share.
+        let config = state.config().clone().with_create_default_catalog_and_schema(false);
+        let config = config.with_target_partitions(partitions);
+        let state = SessionStateBuilder::new_from_existing(state).with_config(config).build();
+        state.create_physical_plan(plan).await.map_err(|source| failed(view, source))
     }
 
     /// Returns whether each row of `plan` is in the partition that the staging has the customer in, sorted by
@@ -104,8 +131,7 @@ impl Session {
         key: usize,
         order: &[SortColumn],
     ) -> Result<Vec<SendableRecordBatchStream>, ViewError> {
-        let frame = self.context.sql(sql).await.map_err(|source| failed(name, source))?;
-        let plan = frame.create_physical_plan().await.map_err(|source| failed(name, source))?;
+        let plan = self.sql_plan(name, sql).await?;
         shuffled(plan, key, threads())
             .and_then(|plan| sorted(plan, order))
             .and_then(|plan| execute_stream_partitioned(plan, self.context.task_ctx()))
@@ -121,9 +147,9 @@ impl Session {
         schema: &SchemaRef,
         convert: Convert,
     ) -> Result<ViewFiles, ViewError> {
-        let frame = self.context.sql(sql).await.map_err(|source| failed(view, source))?;
-        let plan = frame.create_physical_plan().await.map_err(|source| failed(view, source))?;
+        let plan = self.sql_plan(view, sql).await?;
         let plan = self.by_customer(plan).map_err(|source| failed(view, source))?;
+        tracing::debug!(view, plan = %displayable(plan.as_ref()).indent(false), "running query");
         let rows = StagedPlan { plan, order: RowOrder::Partitions, check_ids: true, convert };
         self.stage_plan(view, schema, rows).await
     }
@@ -184,27 +210,6 @@ fn threads() -> usize {
     tokio::runtime::Handle::current().metrics().num_workers()
 }
 
-/// Returns whether the partitions of `plan` may be executed one after the other. Those of a shuffle must be
-/// read at the same time, and those of a hash join wait for each other.
-fn has_independent_partitions(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    const INDEPENDENT: [&str; 11] = [
-        "AggregateExec",
-        "BoundedWindowAggExec",
-        "CooperativeExec",
-        "CrossJoinExec",
-        "DataSourceExec",
-        "FilterExec",
-        "ProjectionExec",
-        "SortExec",
-        "SortMergeJoinExec",
-        "UnionExec",
-        "WindowAggExec",
-    ];
-    // A single partition is executed as a whole, whatever is below it.
-    plan.output_partitioning().partition_count() == 1
-        || (INDEPENDENT.contains(&plan.name()) && plan.children().into_iter().all(has_independent_partitions))
-}
-
 /// Rows of one partition of a view, to be written to a file.
 struct PartitionRows {
     view: String,
@@ -244,7 +249,7 @@ fn shuffled(
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     let by_key = Partitioning::Hash(vec![column(&plan, key)], partitions);
-    Ok(Arc::new(RepartitionExec::try_new(plan, by_key)?))
+    with_few_inputs(Arc::new(RepartitionExec::try_new(plan, by_key)?))
 }
 
 /// Returns `plan` with each partition sorted by `columns`.
