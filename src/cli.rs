@@ -50,6 +50,8 @@ mod traces;
 #[cfg(feature = "build")]
 mod upload;
 mod verify;
+#[cfg(feature = "cluster")]
+mod worker;
 
 /// Compute customer features from raw retail data and serve them over REST
 #[derive(Debug, Parser)]
@@ -80,6 +82,8 @@ enum Command {
     Upload(upload::Args),
     #[cfg(feature = "build")]
     Build(build::Args),
+    #[cfg(feature = "cluster")]
+    Worker(worker::Args),
     Evaluate(evaluate::Args),
     #[cfg(feature = "build")]
     Features(features::Args),
@@ -288,6 +292,8 @@ fn run(cli: Cli, facts: &Arc<RunFacts>) -> anyhow::Result<()> {
             Command::Upload(args) => upload::run(args, &setup).await,
             #[cfg(feature = "build")]
             Command::Build(args) => Box::pin(build::run(args, &setup)).await,
+            #[cfg(feature = "cluster")]
+            Command::Worker(args) => Box::pin(worker::run(args, &setup)).await,
             Command::Evaluate(args) => evaluate::run(args, &setup).await,
             #[cfg(feature = "build")]
             Command::Features(args) => Box::pin(features::run(args, &setup)).await,

@@ -45,7 +45,7 @@ mod value;
 mod views;
 
 pub use audiences::AudienceConfig;
-pub use build::BuildConfig;
+pub use build::{BuildConfig, BuildEngine, BuildTls};
 pub use churn::{
     ActionsByValue, ChurnActions, ChurnConfig, CustomerShare, Language, LevelRule, TopLevels, level,
 };

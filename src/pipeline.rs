@@ -17,6 +17,8 @@ use crate::{config::Config, lake::Lake, snapshot::TableCounts, telemetry::Progre
 mod audiences;
 mod build;
 mod churn;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod data_warnings;
 mod days_since;
 mod encode;
@@ -28,6 +30,7 @@ pub mod inspect;
 mod is_product;
 mod learning;
 mod memberships;
+mod memory_watch;
 mod open_files;
 mod parallel;
 mod parquet_files;

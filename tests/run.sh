@@ -48,12 +48,12 @@ fi
 "$checks/bin/typos"
 
 step "lints"
-cargo clippy --locked --all-targets --features delta -- -D warnings
+cargo clippy --locked --all-targets --features delta,cluster -- -D warnings
 cargo clippy --locked --no-default-features --lib --bins -- -D warnings
 cargo clippy --locked --lib --bins -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --features delta --no-deps --document-private-items
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --features delta,cluster --no-deps --document-private-items
 
 step "licenses, bans, sources"
 "$checks/bin/cargo-deny" --locked check licenses bans sources
@@ -66,4 +66,4 @@ else
 fi
 
 step "tests"
-cargo test --locked --features delta
+cargo test --locked --features delta,cluster

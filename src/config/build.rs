@@ -1,10 +1,40 @@
 //! `[build]`: memory, threads and temporary files of a build.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::units::bytes;
+use super::units::{bytes, duration};
+
+/// Engine of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BuildEngine {
+    /// One process does all work.
+    #[default]
+    Local,
+    /// Workers on other machines do a part of the work.
+    Cluster,
+}
+
+/// The `[build.tls]` section: mutual TLS between a build and its workers, which need it beyond loopback.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildTls {
+    /// PEM file with the certificate chain of this machine, leaf first. The certificate must name the host by
+    /// which workers reach the build.
+    ///
+    /// Required. Example: `"/etc/larder/build/cert.pem"`.
+    pub certificate: PathBuf,
+    /// PEM file with the private key of the certificate.
+    ///
+    /// Required. Example: `"/etc/larder/build/key.pem"`.
+    pub key: PathBuf,
+    /// PEM file with the certificate authority that signed the certificates of the build and all workers.
+    ///
+    /// Required. Example: `"/etc/larder/build/ca.pem"`.
+    pub ca: PathBuf,
+}
 
 /// The `[build]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,6 +73,27 @@ pub struct BuildConfig {
     ///
     /// Default: `true`.
     pub purchases: bool,
+    /// Engine of a build: `"local"` or `"cluster"`. On a cluster, processes of `larder worker` read the raw
+    /// files; the snapshot is the same. A cluster needs the cargo feature `cluster`.
+    ///
+    /// Default: `"local"`.
+    pub engine: BuildEngine,
+    /// Address on which a build with the engine `"cluster"` listens for workers. Beyond loopback it needs
+    /// `[build.tls]`.
+    ///
+    /// Default: none. Example: `"10.0.0.5:7070"`.
+    pub listen: Option<String>,
+    /// Number of workers that must be connected before a build begins. Later it goes on with fewer.
+    ///
+    /// Default: `1`. Unit: workers.
+    pub workers: usize,
+    /// Longest time that a build waits for workers, and a worker for a build.
+    ///
+    /// Default: `"5m"`.
+    #[serde(deserialize_with = "duration")]
+    pub worker_timeout: Duration,
+    /// `[build.tls]`: mutual TLS between a build and its workers.
+    pub tls: Option<BuildTls>,
 }
 
 impl Default for BuildConfig {
@@ -55,6 +106,11 @@ impl Default for BuildConfig {
             keep_staging: true,
             verify_raw: false,
             purchases: true,
+            engine: BuildEngine::Local,
+            listen: None,
+            workers: 1,
+            worker_timeout: Duration::from_mins(5),
+            tls: None,
         }
     }
 }

@@ -15,7 +15,9 @@ use super::{
     churn, data_warnings,
     error::BuildError,
     exclude_patterns::ExcludePatterns,
-    memberships, open_files, parquet_files,
+    memberships,
+    memory_watch::MemoryWatch,
+    open_files, parquet_files,
     parts::{self, ServedView, SnapshotTarget},
     past::{self, Derivation, Past, StagedRuns},
     personal_columns::PersonalColumns,
@@ -37,7 +39,7 @@ use super::{
     value,
 };
 use crate::{
-    config::Config,
+    config::{BuildEngine, Config},
     lake::Lake,
     snapshot::{Forgotten, Manifest, SnapshotId, Warning, models::Models},
     telemetry::Progress,
@@ -47,16 +49,14 @@ use crate::{
 mod clock;
 mod erased_meanwhile;
 mod manifest;
-mod memory_watch;
 mod outputs;
+mod raw_on_cluster;
 mod setup;
 mod write;
 
 use clock::StageClock;
-use memory_watch::MemoryWatch;
 pub use outputs::ViewPlan;
 use outputs::{ChurnStage, Computed, StagedTables, ViewOutputs};
-pub(super) use setup::scratch;
 
 /// Returns the definitions of the views that are not SQL: those of models, and the segments of customers.
 fn models(config: &Config) -> Vec<ViewDefinition> {
@@ -150,7 +150,7 @@ impl<'a> Build<'a> {
         let views = setup::definitions(config)?;
         let audiences = audiences::read(&config.audiences)?;
         let specs = TableSpec::all(&config.raw)?;
-        let scratch = scratch(config)?;
+        let scratch = Scratch::configured(config)?;
         let raw_files = files::find_all(lakes.raw, &config.raw).await?;
         let forgotten = Arc::new(Forgotten::read(lakes.raw).await?);
         let partitions = setup::partitions(&raw_files.files);
@@ -266,7 +266,7 @@ impl<'a> Build<'a> {
 
     /// Reads all raw files that no earlier build has read, and stages the valid lines.
     async fn read_lines(&self) -> Result<ReadOutcome, BuildError> {
-        let raw_files = self.raw_files.files.clone();
+        let mut raw_files = self.raw_files.files.clone();
         self.progress.enter("raw", raw_files.iter().map(|file| file.bytes).sum());
         let (scratch, forgotten) = (self.scratch.path(), Arc::clone(&self.forgotten));
         let kept = if self.config.build.keep_staging {
@@ -275,6 +275,9 @@ impl<'a> Build<'a> {
         } else {
             None
         };
+        if self.config.build.engine == BuildEngine::Cluster {
+            self.read_on_cluster(&mut raw_files, kept.as_deref()).await?;
+        }
         let input = ReadInput {
             files: raw_files,
             specs: self.specs.clone(),

@@ -41,9 +41,56 @@ pub enum BuildError {
         /// Limit in MiB.
         limit: u64,
     },
+    /// The cluster cannot do its part.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The configuration asks for a cluster, and this binary cannot use one.
+    #[error("engine = \"cluster\" in [build] needs a larder that was built with the cargo feature `cluster`")]
+    NoCluster,
+    /// A cluster needs the kept staging.
+    #[error("engine = \"cluster\" in [build] needs keep_staging = true, since workers keep the lines there")]
+    NotKept,
     /// A thread of the build panicked.
     #[error("a thread of the build panicked")]
     Thread(#[from] tokio::task::JoinError),
+}
+
+#[cfg(feature = "cluster")]
+/// Reason why a build cannot run on a cluster.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant has a message")]
+pub enum ClusterError {
+    #[error("[build] {setting}: {why}")]
+    Setting { setting: &'static str, why: String },
+    #[error("cannot listen for workers on {address}")]
+    Listen { address: String, source: std::io::Error },
+    #[error("{path}: {why}")]
+    Tls { path: String, why: String },
+    #[error(
+        "{connected} of {needed} workers came to {address} within {} s (worker_timeout in [build]){refused}",
+        waited.as_secs()
+    )]
+    TooFewWorkers {
+        connected: usize,
+        needed: usize,
+        address: String,
+        waited: std::time::Duration,
+        refused: String,
+    },
+    #[error(
+        "step {step}: no worker is left, and none came within {} s (worker_timeout in [build])",
+        waited.as_secs()
+    )]
+    NoWorkers { step: &'static str, waited: std::time::Duration },
+    #[error("step {step} failed {attempts} times in a row: {why}")]
+    Step { step: &'static str, attempts: u32, why: String },
+    #[error("step {step}: worker {worker} failed: {why}")]
+    Worker { step: &'static str, worker: String, why: String },
+    #[error("the scheduler of the cluster failed: {0}")]
+    Scheduler(String),
+    #[error(transparent)]
+    Lake(#[from] crate::lake::LakeError),
 }
 
 /// Returns advice about the memory of `stage`.

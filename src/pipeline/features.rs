@@ -15,8 +15,9 @@ use chrono::{DateTime, Utc};
 use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
 
 use super::{
-    build::{Build, Built, Lakes, scratch},
+    build::{Build, Built, Lakes},
     error::BuildError,
+    staging::Scratch,
 };
 use crate::{
     config::{Config, LakeConfig},
@@ -48,7 +49,7 @@ pub async fn features(
     out: &FeaturesFile<'_>,
     progress: &Progress,
 ) -> Result<Built, BuildError> {
-    let scratch = scratch(config)?;
+    let scratch = Scratch::configured(config)?;
     let folder = scratch.path().join("features");
     let url = folder.display().to_string();
     let local = Lake::open(&LakeConfig { url, ..LakeConfig::default() }, Path::new(""))

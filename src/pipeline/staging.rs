@@ -17,6 +17,7 @@ use arrow::{
 use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
 
 use super::raw::RawError;
+use crate::config::Config;
 
 pub(crate) mod attributes;
 pub(crate) mod derive;
@@ -64,6 +65,12 @@ pub(crate) struct Scratch {
 const PREFIX: &str = "larder-staging-";
 
 impl Scratch {
+    /// Creates the folder where the settings want temporary files.
+    pub(crate) fn configured(config: &Config) -> Result<Self, RawError> {
+        let folder = config.build.staging.as_ref();
+        Self::new(&folder.map_or_else(std::env::temp_dir, |folder| config.resolve(folder)))
+    }
+
     /// Creates the folder in `parent`, and removes the folders of builds that were killed.
     pub(crate) fn new(parent: &Path) -> Result<Self, RawError> {
         let failed = |source: std::io::Error| staging(parent, source);

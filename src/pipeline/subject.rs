@@ -3,9 +3,9 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{
-    build::scratch,
     error::BuildError,
     raw::{RawError, Table, TableSpec, files, subject::lines_of},
+    staging::Scratch,
 };
 use crate::{config::Config, feature::CustomerId, lake::Lake, telemetry::Progress};
 
@@ -31,7 +31,7 @@ pub async fn raw_lines(
     progress: &Progress,
 ) -> Result<SubjectLines, BuildError> {
     let specs = Arc::new(TableSpec::all(&config.raw)?);
-    let scratch = scratch(config)?;
+    let scratch = Scratch::configured(config)?;
     let (mut files, mut found) = (Vec::new(), SubjectLines::default());
     for table in Table::ALL {
         match files::find(lake, table, &config.raw).await {

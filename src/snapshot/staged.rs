@@ -48,6 +48,12 @@ pub fn object_path(folder: &str, name: &str) -> Path {
     Path::from(format!("{FOLDER}/{folder}/{name}"))
 }
 
+/// Returns the name of the folder with the results of items of the build `build` on a cluster.
+#[must_use]
+pub fn build_folder(build: &str) -> String {
+    format!("build-{build}")
+}
+
 /// Returns the name of a run.
 #[must_use]
 pub fn run_name(number: usize) -> String {

@@ -29,7 +29,7 @@ pub const AUDIT: &str = "larder::audit";
 /// Dependencies whose warnings are hidden unless the configured filter names them. `fred` warns of every lost
 /// connection, several times a second during an outage; Larder logs these faults itself, at most once a
 /// minute.
-const QUIET_DEPENDENCIES: [&str; 1] = ["fred"];
+const QUIET_DEPENDENCIES: [&str; 2] = ["fred", "ballista"];
 
 /// Time for which lines are buffered.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(50);

@@ -18,6 +18,8 @@ mod build;
 mod changes;
 mod churn;
 mod cli;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod compression;
 mod configuration;
 mod console;

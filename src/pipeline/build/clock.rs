@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::memory_watch::MemoryWatch;
-use crate::{snapshot::Stage, telemetry::Span};
+use crate::{pipeline::memory_watch::MemoryWatch, snapshot::Stage, telemetry::Span};
 
 /// Measurements of the stages of a build.
 #[derive(Debug)]

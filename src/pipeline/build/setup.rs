@@ -4,19 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::{
     config::Config,
-    pipeline::{
-        parquet_files,
-        raw::{RawError, files::RawFile},
-        staging::{Scratch, sorted_run},
-    },
+    pipeline::{parquet_files, raw::files::RawFile, staging::sorted_run},
     views::{self, ViewDefinition, ViewFileError},
 };
-
-/// Creates the temporary folder of a build.
-pub(in crate::pipeline) fn scratch(config: &Config) -> Result<Scratch, RawError> {
-    let configured = config.build.staging.as_ref();
-    Scratch::new(&configured.map_or_else(std::env::temp_dir, |folder| config.resolve(folder)))
-}
 
 /// Returns the number of partitions of the staging. Only the size of the raw data counts, so that the result
 /// does not depend on the machine.

@@ -124,7 +124,27 @@ impl KeptStaging {
         Self { lake, forgotten, scratch, index, listed, verify, used }
     }
 
-    /// Notes the hash of the content of each file that is in the index.
+    /// Opens the kept staging in `lake` to write to, without the index.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn without_index(lake: &Lake, forgotten: Arc<Forgotten>, scratch: &FsPath) -> Self {
+        let (lake, scratch, used) = (lake.clone(), scratch.to_path_buf(), Mutex::default());
+        let (index, listed) = (Index::default(), HashSet::new());
+        Self { lake, forgotten, scratch, index, listed, verify: false, used }
+    }
+
+    /// Returns whether the content of `file` can be kept, and is not known without reading the file.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_unread(&self, file: &RawFile) -> bool {
+        let is_known = |entry: &IndexEntry| {
+            entry.table == file.table.name()
+                && entry.path == file.shown
+                && entry.bytes == file.bytes
+                && file.version.as_ref() == Some(&entry.version)
+        };
+        file.version.is_some() && (self.verify || !self.index.files.iter().any(is_known))
+    }
+
+    /// Notes the hash of the content of each file that is in the index, unless the hash is known.
     pub(super) async fn note_contents(&self, files: &mut [RawFile]) -> Result<(), RawError> {
         let known: HashMap<(&str, &str), &IndexEntry> = self
             .index
@@ -134,7 +154,7 @@ impl KeptStaging {
             .collect();
         let mut found = Vec::new();
         for (at, file) in files.iter().enumerate() {
-            let Some(version) = &file.version else { continue };
+            let Some(version) = file.version.as_ref().filter(|_| file.sha256.is_none()) else { continue };
             let Some(entry) = known.get(&(file.table.name(), file.shown.as_str())) else { continue };
             if self.verify {
                 found.push(content(at, file).boxed());
@@ -253,20 +273,29 @@ impl KeptStaging {
         specs: &BTreeMap<Table, TableSpec>,
         staged: &BTreeMap<usize, StagedLines>,
     ) {
-        let new = staged.iter().filter(|(_, lines)| !lines.is_kept).filter_map(|(at, lines)| {
-            let file = files.get(*at)?;
-            file.version.as_ref()?;
-            Some((file, specs.get(&file.table)?, lines))
-        });
-        let writes: Vec<_> = new.map(|(file, spec, lines)| self.write(file, spec, lines)).collect();
-        let written = stream::iter(writes).buffer_unordered(WRITES).try_collect::<()>().await;
-        let indexed = match written {
+        let indexed = match self.write_all(files, specs, staged).await {
             Ok(()) => self.write_index().await.map_err(Failure::from),
             Err(error) => Err(error),
         };
         if let Err(error) = indexed {
             tracing::warn!(%error, "cannot keep the staging; the next build reads these raw files again");
         }
+    }
+
+    /// Writes the lines that are not kept yet.
+    pub(super) async fn write_all(
+        &self,
+        files: &[RawFile],
+        specs: &BTreeMap<Table, TableSpec>,
+        staged: &BTreeMap<usize, StagedLines>,
+    ) -> Result<(), Failure> {
+        let new = staged.iter().filter(|(_, lines)| !lines.is_kept).filter_map(|(at, lines)| {
+            let file = files.get(*at)?;
+            file.version.as_ref()?;
+            Some((file, specs.get(&file.table)?, lines))
+        });
+        let writes: Vec<_> = new.map(|(file, spec, lines)| self.write(file, spec, lines)).collect();
+        stream::iter(writes).buffer_unordered(WRITES).try_collect::<()>().await
     }
 
     /// Writes the lines of one file.

@@ -87,17 +87,9 @@ pub(crate) async fn read(mut input: ReadInput) -> Result<ReadOutcome, RawError> 
         kept.note_contents(&mut input.files).await?;
     }
     let same = same_content(&input.files).await?;
-    let mut queue: Vec<usize> = (0..input.files.len()).filter(|at| !same.contains_key(at)).collect();
-    queue.sort_by_key(|at| std::cmp::Reverse(input.files[*at].bytes));
-    let runs = RunQueue::new(input.threads);
-    let job = Arc::new(ReadJob { input, queue, next: AtomicUsize::new(0), runs });
-    let read = job.on_threads(ReadJob::work).await?;
-    let mut staged: BTreeMap<usize, StagedLines> = BTreeMap::new();
-    // The error of the first file is reported, whichever thread read the file.
-    let read: BTreeMap<usize, _> = read.into_iter().flatten().collect();
-    for (at, lines) in read {
-        staged.insert(at, lines?);
-    }
+    let files = (0..input.files.len()).filter(|at| !same.contains_key(at)).collect();
+    let job = Arc::new(ReadJob::new(input, files));
+    let staged = job.stage_all().await?;
     let mut total = ReadOutcome::default();
     if let ReadPurpose::Build { partitions, kept } = &job.input.purpose {
         if let Some(kept) = kept {
@@ -111,10 +103,45 @@ pub(crate) async fn read(mut input: ReadInput) -> Result<ReadOutcome, RawError> 
     Ok(total)
 }
 
+/// Reads the first file, writes its lines to `kept`, and returns the hash of its content. The inner result
+/// tells whether the file can be read.
+///
+/// # Errors
+/// Fails if the lines cannot be written.
+#[cfg(feature = "cluster")]
+pub(crate) async fn keep(
+    input: ReadInput,
+    kept: &KeptStaging,
+) -> Result<Result<String, RawError>, Box<dyn std::error::Error + Send + Sync>> {
+    let job = Arc::new(ReadJob::new(input, vec![0]));
+    let staged = match job.stage_all().await {
+        Ok(staged) => staged,
+        Err(error) => return Ok(Err(error)),
+    };
+    let lines = staged.get(&0).ok_or("there is no file")?;
+    kept.write_all(&job.input.files, &job.input.specs, &staged).await?;
+    Ok(Ok(lines.sha256.clone()))
+}
+
 /// Results of one reading thread, by index of the file.
 type ThreadResults = Vec<(usize, Result<StagedLines, RawError>)>;
 
 impl ReadJob {
+    /// Creates a job that reads the files of `input` with the indexes `queue`.
+    fn new(input: ReadInput, mut queue: Vec<usize>) -> Self {
+        queue.sort_by_key(|at| std::cmp::Reverse(input.files[*at].bytes));
+        let runs = RunQueue::new(input.threads);
+        Self { input, queue, next: AtomicUsize::new(0), runs }
+    }
+
+    /// Reads the files of the queue on all threads. The error of the first file is reported, whichever thread
+    /// read the file.
+    async fn stage_all(self: &Arc<Self>) -> Result<BTreeMap<usize, StagedLines>, RawError> {
+        let read = self.on_threads(Self::work).await?;
+        let read: BTreeMap<usize, _> = read.into_iter().flatten().collect();
+        read.into_iter().map(|(at, lines)| Ok((at, lines?))).collect()
+    }
+
     /// Runs `work` on all threads and returns the results.
     async fn on_threads<T: Send + 'static>(
         self: &Arc<Self>,

@@ -12,6 +12,18 @@ impl Dice {
         unit.max(1e-12)
     }
 
+    /// Returns a whole number below `end`.
+    #[cfg(feature = "cluster")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "small numbers"
+    )]
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        (self.next() * end as f64) as u64
+    }
+
     /// Returns an exponentially distributed waiting time of mean 1 / `rate`.
     pub(crate) fn wait(&mut self, rate: f64) -> f64 {
         -self.next().ln() / rate

@@ -12,7 +12,8 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{pipeline::error::BuildError, telemetry::Progress};
+use super::error::BuildError;
+use crate::telemetry::Progress;
 
 /// Interval of the samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
