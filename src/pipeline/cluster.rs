@@ -2,8 +2,8 @@
 //!
 //! Apache Ballista schedules the items. Its scheduler runs inside the driver, so no cluster has to be kept
 //! running, and a build ends with its driver. A step is a plan of two nodes: a table in memory with one item
-//! in each partition, and [`StepExec`](step_exec::StepExec), which works on the items on a worker. Nothing is
-//! shuffled, since the sorted runs of the kept staging are divided by customer already.
+//! in each partition, and the node of `step_exec`, which works on the items on a worker. Nothing is shuffled,
+//! since the sorted runs of the kept staging are divided by customer already.
 //!
 //! Results do not pass through the engine. A worker writes what an item makes to the lake, the result of the
 //! item last, and the driver reads the results there. So a worker opens no port, and what the engine believes
