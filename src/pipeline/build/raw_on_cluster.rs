@@ -26,7 +26,7 @@ impl Build<'_> {
 #[cfg(not(feature = "cluster"))]
 impl Build<'_> {
     /// Refuses the engine, which this binary does not have.
-    #[expect(clippy::unused_async, clippy::unused_self, reason = "the same signature as with the engine")]
+    #[expect(clippy::unused_async, reason = "the same signature as with the engine")]
     pub(super) async fn read_on_cluster(
         &self,
         _: &mut [RawFile],
