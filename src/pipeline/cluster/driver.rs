@@ -53,13 +53,6 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-/// Identity of a step of a build.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
-    /// Name in messages and in the paths of the results.
-    pub(super) name: &'static str,
-}
-
 impl Cluster {
     /// Listens for workers, and waits until as many are connected as `[build]` wants. `build` is the id of
     /// the build.
@@ -136,8 +129,13 @@ impl Cluster {
     }
 
     /// Has workers work on `items`, and returns their results. Items without a result are worked on again,
-    /// whatever the scheduler says about them.
-    pub(super) async fn run(&self, step: Step, items: &[String]) -> Result<Vec<ItemResult>, ClusterError> {
+    /// whatever the scheduler says about them. `step` names the step in messages and in the paths of the
+    /// results.
+    pub(super) async fn run(
+        &self,
+        step: &'static str,
+        items: &[String],
+    ) -> Result<Vec<ItemResult>, ClusterError> {
         let mut results: Vec<Option<ItemResult>> = vec![None; items.len()];
         let mut failures = 0;
         loop {
@@ -147,9 +145,9 @@ impl Cluster {
             }
             let plan = step_exec::plan(open.iter().map(|at| items[*at].clone()).collect());
             let plan = plan.map_err(|error| ClusterError::Scheduler(error.to_string()))?;
-            let mut job = self.scheduler.submit(step.name, plan).await?;
+            let mut job = self.scheduler.submit(step, plan).await?;
             let ended = self.watch(step, &mut job).await;
-            let reads: Vec<_> = open.iter().map(|at| self.results.get(step.name, *at)).collect();
+            let reads: Vec<_> = open.iter().map(|at| self.results.get(step, *at)).collect();
             let found: Vec<Option<ItemResult>> = stream::iter(reads).buffered(READS).try_collect().await?;
             let has_progress = found.iter().any(Option::is_some);
             for (at, result) in open.into_iter().zip(found) {
@@ -161,13 +159,13 @@ impl Cluster {
             };
             failures = if has_progress { 0 } else { failures + 1 };
             if failures == ATTEMPTS {
-                return Err(ClusterError::Step { step: step.name, attempts: ATTEMPTS, why });
+                return Err(ClusterError::Step { step: step, attempts: ATTEMPTS, why });
             }
         }
     }
 
     /// Waits until `job` has ended, and returns whether it failed. Fails if no worker is left for too long.
-    async fn watch(&self, step: Step, job: &mut Job) -> Result<Result<(), String>, ClusterError> {
+    async fn watch(&self, step: &'static str, job: &mut Job) -> Result<Result<(), String>, ClusterError> {
         let workers = &self.gate.workers;
         let mut changes = workers.changes();
         loop {
@@ -185,7 +183,7 @@ impl Cluster {
                 ended = self.scheduler.ended(job) => return Ok(ended),
                 () = alone => {
                     self.scheduler.cancel(job).await;
-                    return Err(ClusterError::NoWorkers { step: step.name, waited: self.worker_timeout });
+                    return Err(ClusterError::NoWorkers { step: step, waited: self.worker_timeout });
                 }
                 _ = changes.changed() => {}
             }

@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ClusterError,
-    driver::{Cluster, Step},
-    results::ItemResult,
-};
+use super::{ClusterError, driver::Cluster, results::ItemResult};
 use crate::pipeline::{
     raw::{Table, TableSpec, files::RawFile},
     staging::kept::KeptStaging,
@@ -66,7 +62,7 @@ impl Cluster {
             items.push(serde_json::to_string(&item).unwrap_or_default());
             places.push(at);
         }
-        let results = self.run(Step { name: STEP }, &items).await?;
+        let results = self.run(STEP, &items).await?;
         for (at, result) in places.into_iter().zip(results) {
             match result {
                 ItemResult::Done(sha256) => files[at].sha256 = Some(sha256),

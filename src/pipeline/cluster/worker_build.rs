@@ -55,7 +55,7 @@ pub(super) struct BuildFiles {
     /// Id of the build.
     build: String,
     /// Files by name of the table and path.
-    files: BTreeMap<(&'static str, String), RawFile>,
+    files: BTreeMap<(String, String), RawFile>,
     forgotten: Arc<Forgotten>,
 }
 
@@ -101,10 +101,10 @@ impl WorkerState {
             let why = "the erasure list changed while the build ran".to_owned();
             return Ok(ItemResult::Failed { worker: self.id.clone(), why });
         }
-        let found = build.files.iter().find(|((table, path), _)| *table == item.table && *path == item.path);
+        let found = build.files.get(&(item.table.clone(), item.path.clone()));
         let is_same =
             |file: &&RawFile| file.bytes == item.bytes && file.version.as_ref() == Some(&item.version);
-        let Some(file) = found.map(|(_, file)| file).filter(is_same) else {
+        let Some(file) = found.filter(is_same) else {
             return Ok(ItemResult::BadInput("a worker does not see the file as the driver does".to_owned()));
         };
         let newest = chrono::DateTime::from_timestamp_micros(item.newest).ok_or("a time is out of range")?;
@@ -136,7 +136,8 @@ impl WorkerState {
             return Ok(Arc::clone(build));
         }
         let found = files::find_all(&self.lake, &self.config.raw).await?;
-        let named = found.files.into_iter().map(|file| ((file.table.name(), file.shown.clone()), file));
+        let named =
+            found.files.into_iter().map(|file| ((file.table.name().to_owned(), file.shown.clone()), file));
         let build = Arc::new(BuildFiles {
             build: item.build.clone(),
             files: named.collect(),
