@@ -159,7 +159,7 @@ impl Cluster {
             };
             failures = if has_progress { 0 } else { failures + 1 };
             if failures == ATTEMPTS {
-                return Err(ClusterError::Step { step: step, attempts: ATTEMPTS, why });
+                return Err(ClusterError::Step { step, attempts: ATTEMPTS, why });
             }
         }
     }
@@ -183,7 +183,7 @@ impl Cluster {
                 ended = self.scheduler.ended(job) => return Ok(ended),
                 () = alone => {
                     self.scheduler.cancel(job).await;
-                    return Err(ClusterError::NoWorkers { step: step, waited: self.worker_timeout });
+                    return Err(ClusterError::NoWorkers { step, waited: self.worker_timeout });
                 }
                 _ = changes.changed() => {}
             }
