@@ -31,7 +31,6 @@ use datafusion::{
         sqlparser::ast::{Expr, Statement as SqlStatement, Value, visit_expressions_mut},
     },
 };
-use futures::StreamExt;
 
 use super::{
     days_since,
@@ -42,7 +41,7 @@ use super::{
     staging::{StagedFile, TIME_TYPE, time_type},
     view_files::{RowOrder, ViewFiles},
 };
-use crate::{feature::PackedTexts, snapshot::rfc3339, views::ViewDefinition};
+use crate::{snapshot::rfc3339, views::ViewDefinition};
 
 mod execution;
 mod grouped_partitions;
@@ -270,18 +269,6 @@ impl Session {
     pub(crate) async fn query(&self, name: &str, sql: &str) -> Result<SendableRecordBatchStream, ViewError> {
         let plan = self.sql_plan(name, sql).await?;
         execute_stream(plan, self.context.task_ctx()).map_err(|source| failed(name, source))
-    }
-
-    /// Returns the ids of all customers, sorted.
-    pub(crate) async fn customer_ids(&self) -> Result<PackedTexts, ViewError> {
-        let mut ids = PackedTexts::default();
-        let sql = "SELECT customer_id FROM customers ORDER BY customer_id";
-        let mut batches = self.query("customers", sql).await?;
-        while let Some(batch) = batches.next().await {
-            let batch = batch.map_err(|source| failed("customers", source))?;
-            batch.column(0).as_string::<i32>().iter().flatten().for_each(|id| ids.push(id));
-        }
-        Ok(ids)
     }
 }
 

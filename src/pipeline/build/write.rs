@@ -12,7 +12,7 @@ use crate::{
     lake::Lake,
     pipeline::{
         audiences::{self, AudienceInput, AudienceOutput},
-        churn,
+        churn, customer_ids,
         error::BuildError,
         memberships,
         parts::{self, PartsInput, ServedView, SnapshotTarget, WrittenParts},
@@ -60,7 +60,9 @@ impl Build<'_> {
         rankings.extend(churn);
         let mut files = rankings.files;
         clock.lap("rankings", Some(rows(&files)));
-        let ids = Arc::new(session.customer_ids().await?);
+        let (known, threads) = (tables.files.get(Table::Customers.name()).cloned(), self.threads);
+        let sorted = move || customer_ids::sorted(&known.unwrap_or_default(), threads);
+        let ids = Arc::new(tokio::task::spawn_blocking(sorted).await??);
         if self.config.build.purchases {
             self.progress.enter("purchases", 0);
             let input = PurchaseInput {
