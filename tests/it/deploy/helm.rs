@@ -129,7 +129,7 @@ fn assert_accepted(documents: &[Yaml]) {
 fn chart_renders_to_valid_and_sound_objects() {
     let programs = installed_without_dependencies("helm");
     let folder = tempfile::tempdir().unwrap();
-    for (name, kinds) in [(None, 7), (Some("everything"), 14), (Some("minimal"), 4)] {
+    for (name, kinds) in [(None, 7), (Some("everything"), 16), (Some("minimal"), 4)] {
         let chart = file(CHART);
         let mut lint = helm_with(&["lint", "--strict"]);
         if let Some(name) = name {
@@ -153,6 +153,45 @@ fn chart_renders_to_valid_and_sound_objects() {
         let scheme = if name == Some("everything") { "HTTPS" } else { "HTTP" };
         assert_eq!(serving["readinessProbe"]["httpGet"]["scheme"].as_str(), Some(scheme));
     }
+}
+
+/// Workers connect to a Service that leads to the build, with the certificate that `config` names.
+#[test]
+fn workers_of_the_chart_reach_the_build() {
+    let documents = documents(&render(Some("everything"), &[]));
+    let of_name = |kind: &str, name: &str| {
+        let mut found = of_kind(&documents, kind).into_iter();
+        found.find(|document| document["metadata"]["name"].as_str() == Some(name)).unwrap()
+    };
+    let service = of_name("Service", "larder-build");
+    let template = |job: &str| &of_name("CronJob", job)["spec"]["jobTemplate"]["spec"]["template"];
+    let (build, worker) = (template("larder-build"), template("larder-worker"));
+    for (label, value) in service["spec"]["selector"].as_hash().unwrap() {
+        assert_eq!(build["metadata"]["labels"][label.as_str().unwrap()], *value);
+    }
+    let [build, worker] = [build, worker].map(|template| &template["spec"]["containers"][0]);
+    let address = strings(&worker["command"])[3].clone();
+    let port = service["spec"]["ports"][0]["port"].as_i64().unwrap();
+    assert_eq!(address, format!("larder-build.shop.svc:{port}"));
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], build["ports"][0]["name"]);
+    assert_eq!(build["ports"][0]["containerPort"].as_i64(), Some(port));
+    let variable = |name: &str| {
+        let mut all = build["env"].as_vec().unwrap().iter();
+        all.find(|variable| variable["name"].as_str() == Some(name)).unwrap()["value"].as_str().unwrap()
+    };
+    assert_eq!(variable("LARDER_BUILD_ENGINE"), "cluster");
+    assert_eq!(variable("LARDER_BUILD_LISTEN"), format!("0.0.0.0:{port}"));
+    let config = of_name("ConfigMap", "larder")["data"]["larder.toml"].as_str().unwrap();
+    for container in [build, worker] {
+        let mounts = container["volumeMounts"].as_vec().unwrap().iter();
+        let paths: Vec<&str> = mounts.map(|mount| mount["mountPath"].as_str().unwrap()).collect();
+        assert!(paths.contains(&"/etc/larder/build-tls") && paths.contains(&"/staging"), "{paths:?}");
+        assert!(config.contains("ca = \"/etc/larder/build-tls/ca.crt\""));
+    }
+    // Without workers, a build is one process.
+    let plain = self::documents(&render(None, &[]));
+    assert!(of_kind(&plain, "CronJob").iter().all(|job| job["metadata"]["name"].as_str() != Some("larder-worker")));
+    assert!(!render(None, &[]).contains("LARDER_BUILD_ENGINE"));
 }
 
 #[test]

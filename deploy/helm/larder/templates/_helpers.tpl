@@ -130,3 +130,24 @@ securityContext:
 - name: tmp
   emptyDir: { sizeLimit: 256Mi }
 {{- end -}}
+
+{{/* Volume of temporary files, by the `staging` values of the build or of its workers. */}}
+{{- define "larder.staging" -}}
+- name: staging
+  {{- if .storageClass }}
+  ephemeral:
+    volumeClaimTemplate:
+      spec:
+        accessModes: [ReadWriteOnce]
+        storageClassName: {{ .storageClass }}
+        resources: { requests: { storage: {{ .size }} } }
+  {{- else }}
+  emptyDir: { sizeLimit: {{ .size }} }
+  {{- end }}
+{{- end -}}
+
+{{/* Certificate of a build and its workers. */}}
+{{- define "larder.buildTls" -}}
+- name: build-tls
+  secret: { secretName: {{ .Values.build.workers.tls.name }}, defaultMode: 0440 }
+{{- end -}}
