@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     rfm,
-    shop::{CORNERS, CORNERS_TOML, Shop, corners},
+    shop::{CORNERS, CORNERS_TOML, NO_MODELS, Shop, corners},
 };
 
 mod stages;
@@ -336,8 +336,7 @@ async fn sql_file_adds_a_feature() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn customers_of_several_parts_have_their_own_rows() {
     const CUSTOMERS: usize = PART_ROWS + 9_001;
-    let toml = "[churn]\nenabled = false\n[recommendations]\nenabled = false\n[views]\nfolder = \"views\"\n";
-    let shop = Shop::new(toml);
+    let shop = Shop::new(&format!("{NO_MODELS}[views]\nfolder = \"views\"\n"));
     let people: Vec<String> = (0..CUSTOMERS).map(|n| format!("C{n:06},2024-01-01T00:00:00Z\n")).collect();
     shop.raw("customers/all.csv", format!("customer_id,created_at\n{}", people.concat()));
     shop.raw(
@@ -443,9 +442,8 @@ async fn parquet_files_of_several_types_are_one_view_with_its_own_sql() {
         ArrayRef, Decimal128Array, Float64Array, Int32Array, Int64Array, NullArray, RecordBatch,
     };
     use std::sync::Arc;
-    let toml = "churn.enabled = false\nrecommendations.enabled = false\n[views]\nfolder = \"views\"\n\
-                parquet = { clv = \"clv/\", plain = \"clv/\" }\n";
-    let shop = Shop::new(toml);
+    let views = "[views]\nfolder = \"views\"\nparquet = { clv = \"clv/\", plain = \"clv/\" }\n";
+    let shop = Shop::new(&format!("{NO_MODELS}{views}"));
     let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at";
     shop.raw(
         "transactions/all.csv",

@@ -23,7 +23,8 @@ mod too_little_data;
 
 const DAYS: f64 = 700.0;
 const HORIZON: f64 = 60.0;
-const TOML: &str = "[churn]\nhorizon = \"60d\"\n";
+/// The other models are off.
+const TOML: &str = "value.enabled = false\nrecommendations.enabled = false\n[churn]\nhorizon = \"60d\"\n";
 
 /// Simulates customers who arrive at any time, order at an individual rate and leave after an individual
 /// time. Returns the lines, and the true probability of no order within the horizon by customer.

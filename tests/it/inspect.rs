@@ -9,9 +9,7 @@ use std::{
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook};
 use serde_json::json;
 
-use crate::support::shop::Shop;
-
-const QUICK: &str = "\n[churn]\nenabled = false\n[recommendations]\nenabled = false\n";
+use crate::support::shop::{NO_MODELS, Shop};
 
 /// The expected numbers of an export.
 struct Export {
@@ -81,7 +79,7 @@ struct Numbers {
 
 /// Builds a snapshot with the settings `toml`, and returns its numbers.
 async fn numbers(name: &str, toml: &str) -> Numbers {
-    let shop = Shop::new(&format!("{toml}{QUICK}"));
+    let shop = Shop::new(&format!("{toml}\n{NO_MODELS}"));
     let built = shop.try_build(None).await.unwrap_or_else(|error| panic!("{name}: {error}\n{toml}"));
     shop.publish(&built.manifest.id).await;
     let service = shop.serve().await;

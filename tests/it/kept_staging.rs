@@ -16,7 +16,10 @@ use larder::{
 };
 use serde_json::Value;
 
-use crate::support::{dice::Dice, shop::Shop};
+use crate::support::{
+    dice::Dice,
+    shop::{NO_MODELS, Shop},
+};
 
 /// Settings of `[raw]` under which the files of [`World`] are read.
 const SETTINGS: [&str; 4] = [
@@ -161,10 +164,7 @@ impl World {
     }
 
     fn toml(&self) -> String {
-        format!(
-            "[raw]\nmax_bad_share = 1\n{}\n[churn]\nenabled = false\n[recommendations]\nenabled = false\n",
-            SETTINGS[self.settings]
-        )
+        format!("[raw]\nmax_bad_share = 1\n{}\n{NO_MODELS}", SETTINGS[self.settings])
     }
 
     /// Gives `shop` the files, the settings and the erasure list of this world.
@@ -295,7 +295,7 @@ fn overwrite_unnoticed(file: &PathBuf, content: &str) {
 #[tokio::test]
 async fn known_files_are_not_read_unless_asked() {
     let head = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n";
-    let shop = Shop::new("[churn]\nenabled = false\n[recommendations]\nenabled = false\n");
+    let shop = Shop::new(NO_MODELS);
     let file = shop.raw("transactions/a.csv", format!("{head}ann,o1,p,1,5.00,2024-01-01\n"));
     let first = shop.build().await.manifest;
     overwrite_unnoticed(&file, &format!("{head}bob,o1,p,1,5.00,2024-01-01\n"));
@@ -313,7 +313,7 @@ async fn known_files_are_not_read_unless_asked() {
 #[tokio::test]
 async fn erasure_removes_the_lines_of_the_customer_from_the_kept_staging() {
     let head = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n";
-    let shop = Shop::new("[churn]\nenabled = false\n[recommendations]\nenabled = false\n");
+    let shop = Shop::new(NO_MODELS);
     shop.raw("transactions/a.csv", format!("{head}ann,o1,p,1,5.00,2024-01-01\nbob,o2,p,1,5.00,2024-01-02\n"));
     shop.raw("transactions/b.csv", format!("{head}cid,o3,p,1,5.00,2024-01-03\n"));
     shop.build().await;

@@ -2,9 +2,8 @@
 
 use std::process::Output;
 
-use crate::support::shop::Shop;
+use crate::support::shop::{NO_MODELS, Shop};
 
-const QUICK: &str = "[churn]\nenabled = false\n[recommendations]\nenabled = false\n";
 const HEADER: &str = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n";
 
 fn output_text(output: &Output) -> String {
@@ -31,7 +30,7 @@ async fn current(shop: &Shop) -> String {
 async fn implausible_build_is_held_back() {
     let rules =
         "[quality]\nrules = [\"customers >= 0.9 * previous\", \"null_share(profile.email) <= 0.6\"]\n";
-    let shop = Shop::new(&format!("{rules}{QUICK}"));
+    let shop = Shop::new(&format!("{rules}{NO_MODELS}"));
     write(&shop, 20, 10, 20);
     let first = shop.larder(&["build"]);
     assert!(first.status.success(), "{}", output_text(&first));
@@ -74,7 +73,7 @@ async fn implausible_build_is_held_back() {
 
 #[tokio::test]
 async fn build_without_customers_is_held_back_and_invalid_rule_is_rejected() {
-    let shop = Shop::new(QUICK);
+    let shop = Shop::new(NO_MODELS);
     shop.raw("transactions/a.csv", format!("{HEADER},1,p,1,10,2024-01-01\n"));
     let held = shop.larder(&["build"]);
     assert!(
@@ -82,7 +81,7 @@ async fn build_without_customers_is_held_back_and_invalid_rule_is_rejected() {
         "{}",
         output_text(&held)
     );
-    let shop = Shop::new(QUICK);
+    let shop = Shop::new(NO_MODELS);
     std::fs::write(shop.path().join("larder.toml"), "[quality]\nrules = [\"customers = 5\"]\n").unwrap();
     let refused = shop.larder(&["build"]);
     assert!(
@@ -94,7 +93,7 @@ async fn build_without_customers_is_held_back_and_invalid_rule_is_rejected() {
 
 #[tokio::test]
 async fn repaired_build_after_a_future_snapshot_is_published() {
-    let shop = Shop::new(&format!("[raw]\nnewest = \"2999-01-01\"\n{QUICK}"));
+    let shop = Shop::new(&format!("[raw]\nnewest = \"2999-01-01\"\n{NO_MODELS}"));
     shop.raw("transactions/a.csv", format!("{HEADER}a,1,p,1,10,2024-01-01\na,2,p,1,10,2942-01-01\n"));
     let wrong = shop.larder(&["build"]);
     assert!(wrong.status.success(), "{}", output_text(&wrong));
@@ -107,7 +106,7 @@ async fn repaired_build_after_a_future_snapshot_is_published() {
 /// Runs a build with many threads and partitions under a low limit of open files.
 #[test]
 fn build_respects_the_open_file_limit() {
-    let shop = Shop::new(&format!("[build]\nthreads = 8\n{QUICK}"));
+    let shop = Shop::new(&format!("[build]\nthreads = 8\n{NO_MODELS}"));
     for file in 0..16 {
         let lines =
             (0..400).map(|at| format!("c{at},{file}-{at},p{},1,10,2024-01-{:02}\n", at % 7, 1 + at % 28));
@@ -136,7 +135,7 @@ fn build_respects_the_open_file_limit() {
 
 #[test]
 fn upload_rejects_invalid_files() {
-    let shop = Shop::new(QUICK);
+    let shop = Shop::new(NO_MODELS);
     let cases = [
         ("transactions", format!("{HEADER}a,1,p,1,10,2942-06-01\n"), "a time after"),
         ("transactions", format!("{HEADER}a,1,p,4006381333931,10,2024-06-01\n"), "a quantity greater than"),

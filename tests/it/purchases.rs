@@ -70,7 +70,7 @@ async fn purchases_are_listed_newest_first() {
 
 /// Returns a shop with a customer of 20,000 lines, which take several blocks, between others.
 fn large_shop() -> Shop {
-    let shop = Shop::new("[churn]\nenabled = false\n");
+    let shop = Shop::new("[churn]\nenabled = false\n[value]\nenabled = false\n");
     let mut text = "customer_id,order_id,product_id,quantity,unit_price,ordered_at\n".to_owned();
     for line in 0..20_000 {
         let (day, minute) = (1 + line / 1_000, line % 1_000);
@@ -233,7 +233,9 @@ async fn snapshots_without_purchases_say_so() {
 
 #[tokio::test]
 async fn decimal_quantities_and_snapshots_without_customers_of_a_table() {
-    let shop = Shop::new("[raw.transactions]\ndecimal_quantities = true\n[churn]\nenabled = false\n");
+    let shop = Shop::new(
+        "[raw.transactions]\ndecimal_quantities = true\n[churn]\nenabled = false\n[value]\nenabled = false\n",
+    );
     shop.raw(
         "transactions/x.csv",
         "customer_id,order_id,product_id,quantity,unit_price,ordered_at\na,1,flour,0.75,2.00,2024-01-01\n",

@@ -16,17 +16,13 @@ use larder::pipeline::Built;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::support::shop::{Service, Shop};
+use crate::support::shop::{NO_MODELS, Service, Shop};
 
 #[cfg(feature = "delta")]
 mod delta;
 mod formats;
 mod parquet;
 mod variations;
-
-/// Configuration without models, which need more than a few lines and take time.
-const QUICK: &str =
-    "[churn]\nenabled = false\n[recommendations]\nenabled = false\n[value]\nenabled = false\n";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -76,7 +72,7 @@ impl Case {
 
     /// Runs the case and returns the differences from the expected result.
     async fn run(&self) -> Vec<String> {
-        let shop = Shop::new(&format!("{}\n{QUICK}", self.toml));
+        let shop = Shop::new(&format!("{}\n{NO_MODELS}", self.toml));
         for (name, content) in &self.files {
             shop.raw(name, content);
         }
@@ -263,7 +259,7 @@ async fn raw_data_cases() {
 
 #[tokio::test]
 async fn endless_json_line_is_refused_with_its_place() {
-    let shop = Shop::new(QUICK);
+    let shop = Shop::new(NO_MODELS);
     let endless = format!("{{}}\n{{\"customer_id\":\"{}\n", "a".repeat(64 << 20));
     shop.raw("transactions/a.jsonl", endless);
     let error = shop.try_build(None).await.expect_err("a line without end");
@@ -276,7 +272,7 @@ async fn endless_json_line_is_refused_with_its_place() {
 #[cfg(not(feature = "delta"))]
 #[tokio::test]
 async fn delta_table_without_its_reader_is_refused_with_the_remedy() {
-    let shop = Shop::new(QUICK);
+    let shop = Shop::new(NO_MODELS);
     shop.raw("transactions/part-0.csv", "customer_id\n");
     shop.raw("transactions/_delta_log/00000000000000000000.json", "{}");
     let error = shop.try_build(None).await.unwrap_err();

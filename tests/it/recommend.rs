@@ -52,8 +52,9 @@ fn planted_pairs() -> Vec<String> {
     lines
 }
 
+/// Creates a shop with the settings `toml` and without the other models.
 fn shop_of(lines: &[String], toml: &str) -> Shop {
-    let shop = Shop::new(toml);
+    let shop = Shop::new(&format!("churn.enabled = false\nvalue.enabled = false\n{toml}"));
     shop.raw("transactions/a.csv", format!("{HEADER}{}\n", lines.join("\n")));
     shop
 }

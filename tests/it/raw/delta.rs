@@ -12,7 +12,7 @@ use larder::{feature::CustomerId, pipeline::raw_lines, telemetry::Progress};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
-use super::QUICK;
+use crate::support::shop::NO_MODELS;
 use crate::support::{bucket::Bucket, shop::Shop};
 
 /// Returns the files of a table that the `deltalake` package wrote, by path in the folder of the table. See
@@ -115,7 +115,7 @@ async fn customers(shop: &Shop) -> Vec<String> {
 
 #[tokio::test]
 async fn only_files_of_the_current_version_are_read() {
-    let shop = Shop::new(QUICK);
+    let shop = Shop::new(NO_MODELS);
     let plain = str::to_owned;
     let old = data(&shop, "old.parquet", &["a", "gone"], plain);
     // Files of the same content both count, also one of another name.
@@ -135,7 +135,7 @@ async fn only_files_of_the_current_version_are_read() {
 
 #[tokio::test]
 async fn deletion_vectors_and_column_mapping_apply() {
-    let shop = Shop::new(QUICK);
+    let shop = Shop::new(NO_MODELS);
     let physical = |name: &str| format!("col-{name}");
     let bytes = data(&shop, "a.parquet", &["a", "b", "c", "d", "e"], physical);
     let vector = json!({"storageType": "i", "pathOrInlineDv": VECTOR, "sizeInBytes": 36, "cardinality": 2});
@@ -161,7 +161,7 @@ const VECTOR: &str = "^Bg9^0rr910000000000iXQKl0rr91000315c8Xg0rri4";
 async fn tables_that_cannot_be_read_are_refused_with_the_reason() {
     let plain = str::to_owned;
     let error = async |actions: &[Value], write: bool| {
-        let shop = Shop::new(QUICK);
+        let shop = Shop::new(NO_MODELS);
         if write {
             data(&shop, "a.parquet", &["a"], plain);
         }
@@ -188,9 +188,9 @@ async fn tables_that_cannot_be_read_are_refused_with_the_reason() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn table_in_a_bucket_is_the_same() {
     let bucket = Bucket::open().await;
-    let mut in_bucket = Shop::new(QUICK);
+    let mut in_bucket = Shop::new(NO_MODELS);
     in_bucket.config.lake = bucket.config("some/prefix");
-    let in_folder = Shop::new(QUICK);
+    let in_folder = Shop::new(NO_MODELS);
     let lake = in_bucket.lake();
     for (path, content) in written_table() {
         in_folder.raw(&format!("transactions/{path}"), &content);

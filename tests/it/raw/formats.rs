@@ -24,9 +24,9 @@ use rust_xlsxwriter::{ExcelDateTime, Format, Workbook, Worksheet};
 use serde_json::json;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use super::QUICK;
 #[cfg(feature = "delta")]
 use super::delta::written_table;
+use crate::support::shop::NO_MODELS;
 use crate::support::shop::Shop;
 
 /// A line of `transactions`. Lines of an order follow each other.
@@ -428,7 +428,7 @@ dialects = [{ files = "old-*", decimal = ",", time_format = "%d.%m.%Y %H:%M" }]
 async fn shop_is_the_same_in_every_format_and_dialect() {
     let lines = lines();
     let build = async |rendering: &Rendering| {
-        let shop = Shop::new(&format!("{QUICK}{}", rendering.toml));
+        let shop = Shop::new(&format!("{NO_MODELS}{}", rendering.toml));
         for (path, content) in &rendering.files {
             shop.raw(path, content);
         }
@@ -451,7 +451,7 @@ async fn lines_of_a_customer_are_found_in_every_format_and_dialect() {
     let of_customer: Vec<&Line> = lines.iter().filter(|line| line.customer == "17850").collect();
     let orders: BTreeSet<i64> = of_customer.iter().map(|line| line.order).collect();
     for rendering in renderings(&lines) {
-        let shop = Shop::new(&format!("{QUICK}{}", rendering.toml));
+        let shop = Shop::new(&format!("{NO_MODELS}{}", rendering.toml));
         for (path, content) in &rendering.files {
             shop.raw(path, content);
         }
@@ -471,7 +471,7 @@ async fn lines_of_a_customer_are_found_in_every_format_and_dialect() {
 async fn workbook_and_archive_errors_name_the_place() {
     let lines = lines();
     let error = async |toml: &str, path: &str, content: Vec<u8>| {
-        let shop = Shop::new(&format!("{toml}{QUICK}"));
+        let shop = Shop::new(&format!("{toml}{NO_MODELS}"));
         shop.raw(&format!("transactions/{path}"), content);
         shop.try_build(None).await.expect_err(path)
     };
@@ -492,7 +492,7 @@ async fn workbook_and_archive_errors_name_the_place() {
 #[tokio::test]
 async fn sheets_with_other_columns_are_reported() {
     let lines = lines();
-    let shop = Shop::new(QUICK);
+    let shop = Shop::new(NO_MODELS);
     shop.raw(
         "transactions/a.xlsx",
         workbook(|book| {

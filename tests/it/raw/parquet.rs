@@ -13,7 +13,7 @@ use arrow::{
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
 
-use super::QUICK;
+use crate::support::shop::NO_MODELS;
 use crate::support::shop::Shop;
 
 fn write(shop: &Shop, path: &str, columns: Vec<(&str, ArrayRef)>) {
@@ -53,7 +53,7 @@ const JANUARY: i64 = 1_704_412_800_000_000;
 async fn parquet_values_ignore_configured_formats() {
     let toml =
         "[raw.transactions]\ntime_format = \"%Y-%d-%mT%H:%M:%S\"\nthousands = \".\"\ndecimal = \",\"\n";
-    let shop = Shop::new(&format!("{toml}{QUICK}"));
+    let shop = Shop::new(&format!("{toml}{NO_MODELS}"));
     let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at";
     shop.raw("transactions/old.csv", format!("{header}\na,x,p,2,\"1.000,5\",2023-31-12T10:00:00\n"));
     // Integer ids as floats, as pandas writes a column with missing values.
@@ -71,7 +71,7 @@ async fn parquet_values_ignore_configured_formats() {
 
 #[tokio::test]
 async fn ids_rounded_by_a_double_are_bad_lines() {
-    let shop = Shop::new(&format!("[raw]\nmax_bad_share = 0.9\n{QUICK}"));
+    let shop = Shop::new(&format!("[raw]\nmax_bad_share = 0.9\n{NO_MODELS}"));
     let customers = Float64Array::from(vec![9_007_199_254_740_994.0, 9.000_000_001_785_7e16, 17_850.0]);
     transactions(&shop, "transactions/a.parquet", Arc::new(customers), &[JANUARY; 3]);
     let counts = shop.build().await.manifest.counts["transactions"].clone();
@@ -82,7 +82,7 @@ async fn ids_rounded_by_a_double_are_bad_lines() {
 #[tokio::test]
 async fn customer_decimals_and_dates_are_exact() {
     let shop = Shop::new(&format!(
-        "[raw]\nzone = \"Asia/Shanghai\"\n[raw.customers]\npersonal = [\"phone\"]\n{QUICK}"
+        "[raw]\nzone = \"Asia/Shanghai\"\n[raw.customers]\npersonal = [\"phone\"]\n{NO_MODELS}"
     ));
     transactions(&shop, "transactions/a.parquet", texts(&["a", "b"]), &[JANUARY; 2]);
     let decimals =
@@ -128,7 +128,7 @@ async fn customer_decimals_and_dates_are_exact() {
 #[tokio::test]
 async fn unusual_parquet_types_are_read_or_bad_lines() {
     let shop = Shop::new(&format!(
-        "[raw]\nmax_bad_share = 0.9\n[raw.transactions]\ndecimal = \",\"\nthousands = \".\"\n{QUICK}"
+        "[raw]\nmax_bad_share = 0.9\n[raw.transactions]\ndecimal = \",\"\nthousands = \".\"\n{NO_MODELS}"
     ));
     let file = shop.raw("transactions/a.parquet", "");
     let batch = |name: &str| {
@@ -166,7 +166,7 @@ async fn unusual_parquet_types_are_read_or_bad_lines() {
 
 #[tokio::test]
 async fn invalid_utf8_is_a_bad_line() {
-    let shop = Shop::new(&format!("[raw]\nmax_bad_share = 0.9\n{QUICK}"));
+    let shop = Shop::new(&format!("[raw]\nmax_bad_share = 0.9\n{NO_MODELS}"));
     transactions(&shop, "transactions/a.parquet", texts(&["a", "b"]), &[JANUARY; 2]);
     let names = BinaryArray::from_vec(vec![b"J\xfcrgen", b"Ann"]);
     write(&shop, "customers/c.parquet", vec![("customer_id", texts(&["a", "b"])), ("name", Arc::new(names))]);
@@ -177,7 +177,7 @@ async fn invalid_utf8_is_a_bad_line() {
 
 #[tokio::test]
 async fn engine_folders_are_skipped_and_engine_tables_rejected() {
-    let shop = Shop::new(QUICK);
+    let shop = Shop::new(NO_MODELS);
     transactions(&shop, "transactions/part-0.parquet", texts(&["a"; 4]), &[JANUARY; 4]);
     transactions(&shop, "transactions/_temporary/0/part-0.parquet", texts(&["a"; 3]), &[JANUARY; 3]);
     assert_eq!(shop.build().await.manifest.counts["transactions"].lines, 4);
@@ -185,7 +185,7 @@ async fn engine_folders_are_skipped_and_engine_tables_rejected() {
     let error = shop.try_build(None).await.unwrap_err();
     assert!(error.contains("Apache Hudi"), "{error}");
     // The same holds for the Parquet files of a view.
-    let shop = Shop::new(&format!("[views]\nparquet = {{ clv = \"raw/clv/\" }}\n{QUICK}"));
+    let shop = Shop::new(&format!("[views]\nparquet = {{ clv = \"raw/clv/\" }}\n{NO_MODELS}"));
     transactions(&shop, "transactions/part-0.parquet", texts(&["a"]), &[JANUARY]);
     let clv = |path: &str, value: f64| {
         write(

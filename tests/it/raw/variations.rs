@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io::Write as _};
 use flate2::{Compression, write::GzEncoder};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 
-use super::QUICK;
+use crate::support::shop::NO_MODELS;
 use crate::support::shop::Shop;
 
 /// A line of `transactions`.
@@ -200,7 +200,7 @@ impl Style {
 /// Builds a snapshot of `lines`, with a file for each style. Returns the fingerprint, the number of lines and
 /// the fates.
 async fn built(lines: &[Line], styles: &[Style]) -> (String, u64, Vec<(String, u64)>) {
-    let shop = Shop::new(QUICK);
+    let shop = Shop::new(NO_MODELS);
     let size = lines.len().div_ceil(styles.len());
     for (at, (lines, style)) in lines.chunks(size).zip(styles).enumerate() {
         let (end, bytes) = style.write(lines);

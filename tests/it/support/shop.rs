@@ -28,6 +28,10 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 /// Longest time that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Settings without models, which need more than a few lines and take time.
+pub(crate) const NO_MODELS: &str =
+    "[churn]\nenabled = false\n[recommendations]\nenabled = false\n[value]\nenabled = false\n";
+
 /// A temporary folder with `larder.toml` and a lake.
 pub(crate) struct Shop {
     pub(crate) folder: Arc<TempDir>,
