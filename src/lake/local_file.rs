@@ -25,17 +25,29 @@ impl Lake {
             path: path.to_string(),
             source: object_store::Error::Generic { store: "lake", source: source.into() },
         };
-        if let Some(local) = self.local_path(path) {
-            let is_linked = local.parent().is_none_or(|parent| std::fs::create_dir_all(parent).is_ok())
-                && (!local.exists() || std::fs::remove_file(&local).is_ok())
-                && std::fs::hard_link(from, &local).is_ok();
-            if is_linked {
-                return Ok(());
-            }
+        if self.local_path(path).is_some_and(|local| link(from, &local).is_ok()) {
+            return Ok(());
         }
         let mut file = tokio::fs::File::open(from).await.map_err(failed)?;
         let mut writer = self.writer(path);
         tokio::io::copy(&mut file, &mut writer).await.map_err(failed)?;
         writer.shutdown().await.map_err(failed)
     }
+}
+
+/// Gives the file `from` the second name `to`, in place of another file of this name. Readers of `to` see
+/// one of the two files at any time.
+fn link(from: &FsPath, to: &FsPath) -> std::io::Result<()> {
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // Names of this form are unfinished objects to the store.
+    let mut name = to.as_os_str().to_owned();
+    name.push(format!("#{}", getrandom::u32().map_err(std::io::Error::other)?));
+    let unfinished = PathBuf::from(name);
+    std::fs::hard_link(from, &unfinished)?;
+    let renamed = std::fs::rename(&unfinished, to);
+    // If both are names of one file, nothing is renamed.
+    let _ = std::fs::remove_file(&unfinished);
+    renamed
 }
