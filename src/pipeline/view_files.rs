@@ -4,12 +4,14 @@
 use std::{
     fs::{File, OpenOptions},
     io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    ops::Range,
     path::PathBuf,
     sync::Arc,
 };
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch, StringArray},
+    array::{Array, AsArray, RecordBatch, StringArray, UInt32Array},
+    compute::take_record_batch,
     datatypes::SchemaRef,
 };
 use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
@@ -21,6 +23,9 @@ use super::{
 
 /// Size of the buffer of a file that is written, and of a range that is read.
 const BUFFER: usize = 64 << 10;
+/// Greatest number of rows of a batch in a file. A range of customers is a small piece of each partition, and
+/// reads whole batches.
+const BATCH_ROWS: usize = 1_024;
 
 /// Order of the rows of a view in its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,11 +89,11 @@ pub(crate) struct CustomerRange<'a> {
 
 impl CustomerRange<'_> {
     /// Returns the rows of `batch` in the range. The first column has the ids, sorted.
-    fn slice(&self, batch: &RecordBatch) -> RecordBatch {
+    fn rows(&self, batch: &RecordBatch) -> Range<usize> {
         let ids = batch.column(0).as_string::<i32>();
         let from = self.from.map_or(0, |from| lower_bound(ids, from));
         let until = self.until.map_or(ids.len(), |until| lower_bound(ids, until));
-        batch.slice(from, until.max(from) - from)
+        from..until.max(from)
     }
 }
 
@@ -143,9 +148,15 @@ impl ViewFile {
         let bytes = BufReader::with_capacity(BUFFER, schema.take(schema_end).chain(rows.take(stop - start)));
         let projection = (columns.len() < self.file.schema.fields().len()).then(|| columns.to_vec());
         for batch in StreamReader::try_new(bytes, projection).map_err(failed)? {
-            let rows = range.slice(&batch.map_err(failed)?);
-            if rows.num_rows() > 0 {
-                found.push(rows);
+            let batch = batch.map_err(failed)?;
+            let rows = range.rows(&batch);
+            if rows.len() == batch.num_rows() {
+                found.push(batch);
+            } else if !rows.is_empty() {
+                // A slice would keep the memory of all rows of the batch.
+                let rows: UInt32Array = rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)).collect();
+                let taken = take_record_batch(&batch, &rows);
+                found.push(taken.map_err(|error| staging(&self.file.path, error))?);
             }
         }
         Ok(())
@@ -170,15 +181,16 @@ impl ViewFileWriter {
 
     /// Appends `batch`.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), RawError> {
-        if batch.num_rows() == 0 {
-            return Ok(());
-        }
-        if let Some(ids) = batch.column(0).as_string_opt::<i32>() {
-            let place = BatchPlace { first: ids.value(0).into(), offset: self.length() };
-            self.batches.push(place);
+        for start in (0..batch.num_rows()).step_by(BATCH_ROWS) {
+            let part = batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start));
+            if let Some(ids) = part.column(0).as_string_opt::<i32>() {
+                let place = BatchPlace { first: ids.value(0).into(), offset: self.length() };
+                self.batches.push(place);
+            }
+            self.writer.write(&part).map_err(|error| staging(&self.file.path, error))?;
         }
         self.file.rows += batch.num_rows();
-        self.writer.write(batch).map_err(|error| staging(&self.file.path, error))
+        Ok(())
     }
 
     /// Ends the file.
