@@ -1,6 +1,6 @@
 //! Gives the crate hashes of its code and of the versions of all libraries. Staged lines are kept from build to
 //! build as long as the hash of the code that reads raw files stays the same, and models as long as that of
-//! the code of models and views, too, stays the same.
+//! the code of models and views, too, stays the same. Processes of one build have the same hash of all its code.
 
 use std::{
     fs, io,
@@ -24,6 +24,8 @@ fn main() -> io::Result<()> {
     println!("cargo::rustc-env=READER_HASH={:016x}", hash.0);
     hash_places(&MODELS, &mut hash)?;
     println!("cargo::rustc-env=MODELS_HASH={:016x}", hash.0);
+    hash_places(&["src/pipeline"], &mut hash)?;
+    println!("cargo::rustc-env=PIPELINE_HASH={:016x}", hash.0);
     Ok(())
 }
 

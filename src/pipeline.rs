@@ -52,6 +52,8 @@ mod subject;
 mod value;
 mod view_files;
 
+#[cfg(feature = "cluster")]
+pub use build::work;
 use build::{Build, Lakes};
 pub use build::{Built, ViewPlan};
 pub use error::{BuildError, NamedAudienceError, ViewError};

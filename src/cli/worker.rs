@@ -3,22 +3,23 @@
 use super::{Setup, host, traces::traced};
 use crate::{
     config::parse_bytes,
-    pipeline::cluster::{self, WorkerOptions},
+    pipeline::{self, cluster::WorkerOptions},
 };
 
 /// Work for a build on another machine
 ///
-/// Connects to a build that runs with `engine = "cluster"` in `[build]`, reads the raw files that the build
-/// asks for, and ends with the build. A worker needs the same binary, the same `[raw]` section and access to
-/// the same lake, with the right to write to `staged/`. Beyond loopback both sides need `[build.tls]`. A
-/// worker listens on no port. Workers may come and go while a build runs.
+/// Connects to a build that runs with `engine = "cluster"` in `[build]`, works on the raw files and
+/// partitions that the build has for it, and ends when the build has no more work. A worker needs the same
+/// binary, the same `[raw]` and `[views]` sections, and access to the same lake, with the right to write to
+/// `staged/`. Beyond loopback both sides need `[build.tls]`. A worker listens on no port. Workers may come
+/// and go while a build runs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder worker --build 10.0.0.5:7070 --slots 8 --memory 16GiB")]
 pub(super) struct Args {
     /// Address that the build listens on, as host:port
     #[arg(long, value_name = "ADDRESS")]
     build: String,
-    /// Number of raw files that are read at a time [default: one per core]
+    /// Number of raw files or partitions to work on at a time [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     slots: Option<u16>,
     /// Limit of the worker's memory [default: that of a build]
@@ -40,5 +41,5 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         name: host(),
     };
     let lake = setup.lake()?;
-    Ok(Box::pin(traced("worker", cluster::work(&setup.config, lake, &options))).await?)
+    Ok(Box::pin(traced("worker", pipeline::work(&setup.config, lake, options))).await?)
 }

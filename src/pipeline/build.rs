@@ -3,34 +3,29 @@
 //! Each stage is a method of [`Build`] that returns its own value. The manifest is assembled from these
 //! values after all data files are written.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
 use super::{
     audiences::{self, NamedAudience},
-    churn, data_warnings,
+    churn,
     error::BuildError,
-    exclude_patterns::ExcludePatterns,
     memberships,
     memory_watch::MemoryWatch,
-    open_files, parquet_files,
+    open_files,
     parts::{self, ServedView, SnapshotTarget},
-    past::{self, Derivation, Past, StagedRuns},
+    past::{Past, StagedRuns},
     personal_columns::PersonalColumns,
-    query::{self, Session, SessionSettings},
+    query::Session,
     raw::{
         Table, TableSpec,
-        files::{self, RawFiles},
+        files::{self, RawFile, RawFiles},
     },
-    recommend, required_columns, retrain,
+    recommend, retrain,
     staged_table::StagedTable,
     staging::{
         Scratch, StagedFile,
-        derive::{self, Observations},
         kept::KeptStaging,
         line_buffer::RunLimits,
         lines::{self, ReadInput, ReadPurpose},
@@ -46,17 +41,24 @@ use crate::{
     views::ViewDefinition,
 };
 
+mod by_partition;
 mod clock;
 mod erased_meanwhile;
 mod manifest;
+#[cfg(feature = "cluster")]
+mod on_cluster;
 mod outputs;
-mod raw_on_cluster;
 mod setup;
+mod workers;
 mod write;
 
 use clock::StageClock;
+#[cfg(feature = "cluster")]
+pub use on_cluster::work;
 pub use outputs::ViewPlan;
 use outputs::{ChurnStage, Computed, StagedTables, ViewOutputs};
+use setup::BuildViews;
+use workers::Workers;
 
 /// Returns the definitions of the views that are not SQL: those of models, and the segments of customers.
 fn models(config: &Config) -> Vec<ViewDefinition> {
@@ -102,17 +104,12 @@ pub(super) struct Build<'a> {
     specs: BTreeMap<Table, TableSpec>,
     raw_files: RawFiles,
     forgotten: Arc<Forgotten>,
-    views: Vec<ViewDefinition>,
-    /// Names of the tables and views that each view reads.
-    reads: BTreeMap<String, BTreeSet<String>>,
-    /// Indexes into `views`, each after the views that it reads.
-    order: Vec<usize>,
+    views: BuildViews,
     personal: PersonalColumns<'a>,
     audiences: Vec<NamedAudience>,
     /// Manifest of the current snapshot, if the settings let models be used for longer than one build.
     previous: Option<Manifest>,
     partitions: usize,
-    sessions: SessionSettings,
     threads: usize,
 }
 
@@ -147,7 +144,6 @@ impl<'a> Build<'a> {
         config: &'a Config,
         progress: &'a Progress,
     ) -> Result<Self, BuildError> {
-        let views = setup::definitions(config)?;
         let audiences = audiences::read(&config.audiences)?;
         let specs = TableSpec::all(&config.raw)?;
         let scratch = Scratch::configured(config)?;
@@ -156,12 +152,8 @@ impl<'a> Build<'a> {
         let partitions = setup::partitions(&raw_files.files);
         let threads = setup::threads(config);
         open_files::check(threads)?;
-        let exclude = Arc::new(ExcludePatterns::new(&config.recommendations.exclude));
-        let sessions = SessionSettings { partitions, memory: config.build.memory, exclude };
-        let session = Session::new(&sessions, scratch.path().to_path_buf(), DateTime::UNIX_EPOCH)?;
-        let reads = session.all_reads(&views)?;
-        let order = query::run_order(&views, &reads)?;
-        let personal = PersonalColumns::new(config, &views, &models(config), &reads)?;
+        let views = BuildViews::new(config, partitions, scratch.path())?;
+        let personal = PersonalColumns::new(config, &views.definitions, &models(config), &views.reads)?;
         Ok(Self {
             lakes,
             config,
@@ -171,8 +163,6 @@ impl<'a> Build<'a> {
             raw_files,
             forgotten,
             views,
-            reads,
-            order,
             personal,
             audiences,
             previous: retrain::previous(
@@ -181,7 +171,6 @@ impl<'a> Build<'a> {
             )
             .await,
             partitions,
-            sessions,
             threads,
         })
     }
@@ -192,14 +181,12 @@ impl<'a> Build<'a> {
         as_of: Option<DateTime<Utc>>,
         clock: &mut StageClock,
     ) -> Result<Computed, BuildError> {
-        let lines = self.read_lines().await?;
-        clock.lap("raw", Some(lines.counts.values().map(|counts| counts.lines).sum()));
-        let newest_event = || lines.newest.and_then(DateTime::from_timestamp_micros);
-        let as_of = as_of.or_else(newest_event).ok_or(BuildError::NoEvents)?;
-        let mut tables = self.derive_tables(lines, as_of).await?;
-        clock.lap("staging", Some(tables.rows()));
-        let session = self.open_session(as_of, &tables.files).await?;
-        let mut views = self.run_views(&session, clock).await?;
+        let workers = self.workers().await?;
+        let prepared = self.compute_views(as_of, workers.as_deref(), clock).await;
+        if let Some(workers) = workers {
+            workers.end().await;
+        }
+        let (as_of, mut tables, session, mut views) = prepared?;
         let plans = std::mem::take(&mut views.plans);
         let churn = if self.config.churn.enabled {
             let churn = self.churn(&session, as_of, &tables.staged, &views).await?;
@@ -264,9 +251,46 @@ impl<'a> Build<'a> {
         })
     }
 
-    /// Reads all raw files that no earlier build has read, and stages the valid lines.
-    async fn read_lines(&self) -> Result<ReadOutcome, BuildError> {
+    /// Waits for workers if the settings want a cluster.
+    #[cfg_attr(not(feature = "cluster"), expect(clippy::unused_async, reason = "a cluster needs it"))]
+    async fn workers(&self) -> Result<Option<Box<dyn Workers>>, BuildError> {
+        if self.config.build.engine == BuildEngine::Local {
+            return Ok(None);
+        }
+        #[cfg(feature = "cluster")]
+        if self.config.build.keep_staging {
+            let workers = on_cluster::ClusterWorkers::start(self.config, self.lakes.raw);
+            return Ok(Some(Box::new(Box::pin(workers).await?)));
+        }
+        Err(if cfg!(feature = "cluster") { BuildError::NotKept } else { BuildError::NoCluster })
+    }
+
+    /// Runs the stages from the raw files to the views, those that `workers` can do on `workers`.
+    async fn compute_views(
+        &self,
+        as_of: Option<DateTime<Utc>>,
+        workers: Option<&dyn Workers>,
+        clock: &mut StageClock,
+    ) -> Result<(DateTime<Utc>, StagedTables, Session, ViewOutputs), BuildError> {
         let mut raw_files = self.raw_files.files.clone();
+        let lines = self.read_lines(&mut raw_files, workers).await?;
+        clock.lap("raw", Some(lines.counts.values().map(|counts| counts.lines).sum()));
+        let newest_event = || lines.newest.and_then(DateTime::from_timestamp_micros);
+        let as_of = as_of.or_else(newest_event).ok_or(BuildError::NoEvents)?;
+        let tables = self.derive_tables(lines, &raw_files, as_of, workers).await?;
+        clock.lap("staging", Some(tables.rows()));
+        let session = self.open_session(as_of, &tables.files).await?;
+        let views = self.run_views(&session, &tables.files, workers, clock).await?;
+        Ok((as_of, tables, session, views))
+    }
+
+    /// Reads all `raw_files` that no earlier build has read, and stages the valid lines. Notes the hashes of
+    /// the files that are known.
+    async fn read_lines(
+        &self,
+        raw_files: &mut [RawFile],
+        workers: Option<&dyn Workers>,
+    ) -> Result<ReadOutcome, BuildError> {
         self.progress.enter("raw", raw_files.iter().map(|file| file.bytes).sum());
         let (scratch, forgotten) = (self.scratch.path(), Arc::clone(&self.forgotten));
         let kept = if self.config.build.keep_staging {
@@ -275,11 +299,11 @@ impl<'a> Build<'a> {
         } else {
             None
         };
-        if self.config.build.engine == BuildEngine::Cluster {
-            self.read_on_cluster(&mut raw_files, kept.as_deref()).await?;
+        if let (Some(workers), Some(kept)) = (workers, &kept) {
+            workers.read_raw(raw_files, &self.specs, kept, self.forgotten.version()).await?;
         }
         let input = ReadInput {
-            files: raw_files,
+            files: raw_files.to_vec(),
             specs: self.specs.clone(),
             threads: self.threads,
             max_bad_share: self.config.raw.max_bad_share,
@@ -289,80 +313,11 @@ impl<'a> Build<'a> {
             forgotten: Arc::clone(&self.forgotten),
             purpose: ReadPurpose::Build { partitions: self.partitions, kept },
         };
-        Ok(lines::read(input).await?)
-    }
-
-    /// Derives the tables of all partitions at `as_of` from the staged `lines`.
-    async fn derive_tables(
-        &self,
-        mut lines: ReadOutcome,
-        as_of: DateTime<Utc>,
-    ) -> Result<StagedTables, BuildError> {
-        self.progress.enter("staging", self.partitions as u64);
-        let customers = self.specs.get(&Table::Customers);
-        let has_customer_files = lines.counts.contains_key(Table::Customers.name());
-        let extras = derive::extra_columns(lines.extras.list(), customers);
-        let staged = Arc::new(StagedRuns {
-            extras: self.personal.checked(extras, customers, has_customer_files)?,
-            attribute_names: std::mem::take(&mut lines.attribute_names),
-            runs: std::mem::take(&mut lines.runs),
-            guests: std::mem::take(&mut lines.guests),
-            specs: self.specs.clone(),
-            has_created_at: lines.has_created_at,
-            partitions: self.partitions,
-            threads: self.threads,
-        });
-        let folder = self.scratch.path().to_path_buf();
-        let partitions = self.partitions;
-        let derivation = Derivation { as_of, folder, partitions, filled: partitions, with_attributes: true };
-        let mut derived = staged.derive(derivation, &self.progress.done).await?;
-        derive::add_counts(&mut lines.counts, &derived, &staged.guests);
-        let mut observations = Observations::default();
-        for tables in &mut derived {
-            observations.add(std::mem::take(&mut tables.observations));
+        let lines = lines::read(input).await?;
+        for (file, source) in raw_files.iter_mut().zip(&lines.sources) {
+            file.sha256 = Some(source.sha256.clone());
         }
-        let mut warnings = lines.warnings.clone();
-        warnings.extend(data_warnings::warnings(&lines, &staged, &observations, &self.config.raw));
-        let files = past::tables(derived);
-        Ok(StagedTables { staged, files, counts: lines.counts, sources: lines.sources, warnings })
-    }
-
-    /// Opens a database session with the staged `tables` and the Parquet files of other engines.
-    async fn open_session(
-        &self,
-        as_of: DateTime<Utc>,
-        tables: &BTreeMap<&'static str, Vec<StagedFile>>,
-    ) -> Result<Session, BuildError> {
-        let scratch = self.scratch.path();
-        let session = Session::new(&self.sessions, scratch.to_path_buf(), as_of)?;
-        for (name, files) in tables {
-            session.register(name, StagedTable::partitioned(files.clone()))?;
-        }
-        for (view, place) in &self.config.views.parquet {
-            let table = parquet_files::stage(self.lakes.raw, view, place, self.threads, scratch).await?;
-            session.register(&parquet_files::table_name(view), table)?;
-        }
-        Ok(session)
-    }
-
-    /// Runs the views in order, and registers each one for the views that read it.
-    async fn run_views(&self, session: &Session, clock: &mut StageClock) -> Result<ViewOutputs, BuildError> {
-        let mut definitions = self.views.clone();
-        let (mut files, mut plans) = (BTreeMap::new(), Vec::new());
-        for at in &self.order {
-            let view = &mut definitions[*at];
-            let stage = format!("view {}", view.name);
-            self.progress.enter(&stage, 0);
-            let run = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
-            self.personal.mark(view, &run.files.schema)?;
-            required_columns::check(view, &run.files.schema)?;
-            let table = if view.step { StagedTable::of_step } else { StagedTable::of_view };
-            session.register(&view.name, table(&run.files))?;
-            clock.lap(&stage, Some(run.files.rows()));
-            plans.push(ViewPlan { view: view.name.clone(), plan: run.plan });
-            files.insert(*at, run.files);
-        }
-        Ok(ViewOutputs { definitions, files, plans })
+        Ok(lines)
     }
 
     /// Trains the churn model, and stages and registers its view.
@@ -377,9 +332,9 @@ impl<'a> Build<'a> {
         let past = Past {
             staged,
             views: &views.definitions,
-            order: &self.order,
-            reads: &self.reads,
-            sessions: &self.sessions,
+            order: &self.views.order,
+            reads: &self.views.reads,
+            sessions: &self.views.sessions,
             scratch: self.scratch.path(),
         };
         let served = views.definitions.iter().enumerate().filter(|(_, view)| !view.step);

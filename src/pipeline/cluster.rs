@@ -3,7 +3,8 @@
 //! Apache Ballista schedules the items. Its scheduler runs inside the driver, so no cluster has to be kept
 //! running, and a build ends with its driver. A step is a plan of two nodes: a table in memory with one item
 //! in each partition, and the node of `step_exec`, which works on the items on a worker. Nothing is shuffled,
-//! since the sorted runs of the kept staging are divided by customer already.
+//! since the sorted runs of the kept staging are divided by customer already. This module knows no step:
+//! [`Steps`] works on the items.
 //!
 //! Results do not pass through the engine. A worker writes what an item makes to the lake, the result of the
 //! item last, and the driver reads the results there. So a worker opens no port, and what the engine believes
@@ -14,21 +15,23 @@ mod connections;
 mod driver;
 mod gate;
 mod identity;
-mod raw_step;
+mod items;
 mod results;
 mod scheduler;
 mod step_exec;
 mod tls;
 mod worker;
-mod worker_build;
 
 pub use super::error::ClusterError;
 pub(super) use driver::Cluster;
 pub(super) use identity::Identity;
-pub use worker::{WorkerError, WorkerOptions, work};
+pub(super) use items::{Failure, Item, Steps};
+pub(super) use results::ItemResult;
+pub(super) use worker::{Worker, serve};
+pub use worker::{WorkerError, WorkerOptions};
 
 /// Returns the message of `error` with those of its causes.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -82,13 +82,15 @@ pub enum ClusterError {
         "step {step}: no worker is left, and none came within {} s (worker_timeout in [build])",
         waited.as_secs()
     )]
-    NoWorkers { step: &'static str, waited: std::time::Duration },
+    NoWorkers { step: String, waited: std::time::Duration },
     #[error("step {step} failed {attempts} times in a row: {why}")]
-    Step { step: &'static str, attempts: u32, why: String },
+    Step { step: String, attempts: u32, why: String },
     #[error("step {step}: worker {worker} failed: {why}")]
-    Worker { step: &'static str, worker: String, why: String },
+    Worker { step: String, worker: String, why: String },
     #[error("the scheduler of the cluster failed: {0}")]
     Scheduler(String),
+    #[error("cannot share files with workers")]
+    Files(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Lake(#[from] crate::lake::LakeError),
 }

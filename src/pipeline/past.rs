@@ -90,7 +90,12 @@ impl StagedRuns {
         Ok(all.into_values().collect())
     }
 
-    fn derive_partition(&self, number: usize, derivation: &Derivation) -> Result<DerivedTables, RawError> {
+    /// Derives the tables of the partition `number`.
+    pub(super) fn derive_partition(
+        &self,
+        number: usize,
+        derivation: &Derivation,
+    ) -> Result<DerivedTables, RawError> {
         derive::derive(&PartitionInput {
             number,
             as_of: derivation.as_of.timestamp_micros(),
@@ -198,9 +203,8 @@ impl Past<'_> {
         let (session, folder) = self.tables_at(at, filled).await?;
         let needed = self.needed(views);
         for view in self.timed().into_iter().filter(|view| needed.contains(view.name.as_str())) {
-            let run = if view.step { session.run_step(view).await? } else { session.run_view(view).await? };
-            let table = if view.step { StagedTable::of_step } else { StagedTable::of_view };
-            session.register(&view.name, table(&run.files))?;
+            let rows = session.run(view).await?;
+            session.register(&view.name, StagedTable::of(view, &rows))?;
         }
         Ok((session, folder))
     }

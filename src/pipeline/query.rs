@@ -48,18 +48,10 @@ mod grouped_partitions;
 #[cfg(test)]
 mod many_partitions_test;
 
-pub(crate) use execution::{Convert, SortColumn};
+pub(crate) use execution::{Convert, PlannedView, SortColumn};
 
 pub(super) const ID: &str = "customer_id";
 const DIALECT: &str = "generic";
-
-/// Rows of a view, and the plan that produced them.
-#[derive(Debug)]
-pub(crate) struct ViewRun {
-    pub(crate) files: ViewFiles,
-    /// DataFusion's physical plan as text.
-    pub(crate) plan: String,
-}
 
 /// Settings of all sessions of a build.
 #[derive(Debug, Clone)]
@@ -215,21 +207,30 @@ impl Session {
         Ok((self.plan(view, statement).await?, 0))
     }
 
-    /// Runs a step and stages its rows, by customer if the plan has them so without further work.
-    pub(crate) async fn run_step(&self, view: &ViewDefinition) -> Result<ViewRun, ViewError> {
-        let logical = self.plan(view, self.parse(view)?).await?;
-        let normal = schema_of(&view.name, logical.schema().inner())?;
-        let plan = self.physical(&view.name, &logical).await?;
-        if self.is_by_customer(&plan) {
-            return self.stage(&view.name, plan, &normal, RowOrder::Partitions, false).await;
-        }
-        let plan = self.global_physical(&view.name, &logical).await?;
-        self.stage(&view.name, plan, &normal, RowOrder::Any, false).await
+    /// Runs `view` and stages its rows.
+    pub(crate) async fn run(&self, view: &ViewDefinition) -> Result<ViewFiles, ViewError> {
+        self.stage(&self.plan_view(view).await?).await
     }
 
-    /// Runs a view and stages its rows, partitioned and sorted by customer, with the times of its day counts.
-    /// Fails if a customer has several rows.
-    pub(crate) async fn run_view(&self, view: &ViewDefinition) -> Result<ViewRun, ViewError> {
+    /// Plans `view` so that its rows are staged by customer, with the times of day counts. A step has its
+    /// rows by customer only if the plan has them so without further work.
+    pub(crate) async fn plan_view(&self, view: &ViewDefinition) -> Result<PlannedView, ViewError> {
+        if view.step { self.plan_step(view).await } else { self.plan_served(view).await }
+    }
+
+    async fn plan_step(&self, view: &ViewDefinition) -> Result<PlannedView, ViewError> {
+        let logical = self.plan(view, self.parse(view)?).await?;
+        let schema = schema_of(&view.name, logical.schema().inner())?;
+        let (view, check_ids) = (view.name.clone(), false);
+        let plan = self.physical(&view, &logical).await?;
+        if self.is_by_customer(&plan) {
+            return Ok(PlannedView { view, plan, schema, order: RowOrder::Partitions, check_ids });
+        }
+        let plan = self.global_physical(&view, &logical).await?;
+        Ok(PlannedView { view, plan, schema, order: RowOrder::Any, check_ids })
+    }
+
+    async fn plan_served(&self, view: &ViewDefinition) -> Result<PlannedView, ViewError> {
         let (plan, times) = self.plan_with_times(view).await?;
         let schema: SchemaRef = plan.schema().inner().clone();
         let id_type = schema.field_with_name(ID).map(Field::data_type);
@@ -259,10 +260,16 @@ impl Session {
             .await
             .and_then(|frame| frame.select(order)?.into_optimized_plan())
             .map_err(|source| failed(&view.name, source))?;
-        let normal = schema_of(&view.name, plan.schema().inner())?;
+        let schema = schema_of(&view.name, plan.schema().inner())?;
         let plan = self.physical(&view.name, &plan).await?;
         let plan = self.by_customer(plan).map_err(|source| failed(&view.name, source))?;
-        self.stage(&view.name, plan, &normal, RowOrder::Partitions, true).await
+        Ok(PlannedView {
+            view: view.name.clone(),
+            plan,
+            schema,
+            order: RowOrder::Partitions,
+            check_ids: true,
+        })
     }
 
     /// Runs a built-in query. `name` names the query in errors.

@@ -20,7 +20,8 @@ use datafusion::{
         projection::ProjectionExprs,
     },
     physical_plan::{
-        DisplayFormatType, ExecutionPlan, expressions::Column, stream::RecordBatchStreamAdapter,
+        DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, expressions::Column,
+        stream::RecordBatchStreamAdapter,
     },
 };
 use futures::{StreamExt, stream};
@@ -30,6 +31,7 @@ use super::{
     staging::{StagedFile, open},
     view_files::{RowOrder, ViewFiles},
 };
+use crate::views::ViewDefinition;
 
 const ID: &str = "customer_id";
 
@@ -54,6 +56,11 @@ impl StagedTable {
         Self { schema, files: files.into(), partitioned: true, sorted: true }
     }
 
+    /// Creates a table of the rows of `view`.
+    pub(crate) fn of(view: &ViewDefinition, rows: &ViewFiles) -> Self {
+        if view.step { Self::of_step(rows) } else { Self::of_view(rows) }
+    }
+
     /// Creates a table of the rows of a view. The times of day counts, which are the last columns of the
     /// files, are not part of the table.
     pub(crate) fn of_view(view: &ViewFiles) -> Self {
@@ -63,7 +70,7 @@ impl StagedTable {
     }
 
     /// Creates a table of the rows of a step.
-    pub(crate) fn of_step(step: &ViewFiles) -> Self {
+    fn of_step(step: &ViewFiles) -> Self {
         Self {
             schema: Arc::clone(&step.schema),
             files: step.staged().cloned().collect(),
@@ -81,6 +88,19 @@ impl StagedTable {
     pub(crate) fn unordered(files: Vec<StagedFile>) -> Self {
         Self { partitioned: false, sorted: false, ..Self::partitioned(files) }
     }
+}
+
+/// Returns whether `plan` reads all partitions of a table that is partitioned by customer as one.
+pub(super) fn joins_partitions(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    fn joins(plan: &Arc<dyn ExecutionPlan>, is_joined: bool) -> bool {
+        let is_joined = is_joined || plan.output_partitioning().partition_count() == 1;
+        let source = plan.downcast_ref::<DataSourceExec>().and_then(|source| {
+            let source: Option<&StagedSource> = source.data_source().downcast_ref();
+            source.map(|source| is_joined && source.by_customer && source.files.len() > 1)
+        });
+        source.unwrap_or(false) || plan.children().into_iter().any(|child| joins(child, is_joined))
+    }
+    joins(plan, false)
 }
 
 /// Returns the indexes of the group `number` if `all` indexes are divided into `groups` of about one size.
@@ -115,6 +135,8 @@ impl TableProvider for StagedTable {
 struct StagedSource {
     schema: SchemaRef,
     files: Arc<[StagedFile]>,
+    /// Whether the table is partitioned by customer.
+    by_customer: bool,
     /// Number of partitions, each of consecutive files.
     partitions: usize,
     projection: Option<Vec<usize>>,
@@ -148,8 +170,8 @@ impl StagedSource {
             Some(id) if table.partitioned && is_whole => Partitioning::Hash(vec![id], partitions),
             _ => Partitioning::UnknownPartitioning(partitions),
         };
-        let files = Arc::clone(&table.files);
-        Ok(Self { schema, files, partitions, projection, partitioning, equivalence })
+        let (files, by_customer) = (Arc::clone(&table.files), table.partitioned);
+        Ok(Self { schema, files, by_customer, partitions, projection, partitioning, equivalence })
     }
 
     /// Returns the files of a partition.

@@ -15,6 +15,7 @@ use arrow::{
     datatypes::SchemaRef,
 };
 use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
+use serde::{Deserialize, Serialize};
 
 use super::{
     raw::RawError,
@@ -26,6 +27,11 @@ const BUFFER: usize = 64 << 10;
 /// Greatest number of rows of a batch in a file. A range of customers is a small piece of each partition, and
 /// reads whole batches.
 const BATCH_ROWS: usize = 1_024;
+
+/// Returns the name of the file with the rows of `view` in the partition `number`.
+pub(crate) fn name(view: &str, number: usize) -> String {
+    format!("view-{view}-{number}.arrow")
+}
 
 /// Order of the rows of a view in its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,14 +122,48 @@ pub(crate) struct ViewFile {
 }
 
 /// Place of a batch in a file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct BatchPlace {
     /// First customer of the batch.
     first: Box<str>,
     offset: u64,
 }
 
+/// Description of a [`ViewFile`] without its place.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ViewFileEntry {
+    rows: usize,
+    bytes: u64,
+    batches: Vec<BatchPlace>,
+}
+
+#[cfg(feature = "cluster")]
+impl ViewFileEntry {
+    /// Describes `file`.
+    pub(crate) fn of(file: &ViewFile) -> Self {
+        Self { rows: file.file.rows, bytes: file.bytes, batches: file.batches.clone() }
+    }
+
+    /// Describes a file of `rows` rows that is only read as a whole.
+    pub(crate) fn without_index(rows: usize) -> Self {
+        Self { rows, bytes: 0, batches: Vec::new() }
+    }
+
+    /// Returns the file at `path` with rows of `schema`.
+    pub(crate) fn at(self, path: PathBuf, schema: SchemaRef) -> ViewFile {
+        let Self { rows, bytes, batches } = self;
+        ViewFile { file: StagedFile { path, schema, rows }, bytes, batches }
+    }
+}
+
 impl ViewFile {
+    /// Returns the local path.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.file.path
+    }
+
     /// Reads the rows of `range` and appends the batches to `found`.
     fn read(
         &self,

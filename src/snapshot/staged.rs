@@ -30,6 +30,8 @@ const FOLDER: &str = "staged";
 pub const MANIFEST: &str = "manifest.json";
 /// Name of the file with the guest lines of a folder.
 pub const GUESTS: &str = "guests.parquet";
+/// Beginning of the names of folders that builds share with workers.
+const BUILD_FOLDER: &str = "build-";
 /// Minimum age of a folder that is not in the index before the folder is removed: a build may be writing the
 /// folder.
 const UNLISTED: TimeDelta = TimeDelta::days(1);
@@ -48,10 +50,11 @@ pub fn object_path(folder: &str, name: &str) -> Path {
     Path::from(format!("{FOLDER}/{folder}/{name}"))
 }
 
-/// Returns the name of the folder with the results of items of the build `build` on a cluster.
+/// Returns the name of the folder with the temporary files that the driver and the workers of the build
+/// `build` share.
 #[must_use]
 pub fn build_folder(build: &str) -> String {
-    format!("build-{build}")
+    format!("{BUILD_FOLDER}{build}")
 }
 
 /// Returns the name of a run.
@@ -86,7 +89,8 @@ fn folder_of(path: &Path) -> Option<String> {
     (parts.len() == 3).then(|| parts[1].as_ref().to_owned())
 }
 
-/// Removes the folders that hold one of the customers `ids`; builds read the raw files again. Returns the
+/// Removes the folders that hold one of the customers `ids`; builds read the raw files again. Folders that a
+/// build shared with workers more than a day ago are removed in any case: that build was killed. Returns the
 /// names of the folders.
 ///
 /// # Errors
@@ -101,7 +105,8 @@ pub async fn remove_holding<'a>(
         return Ok(removed);
     }
     for folder in lake.folders(&Path::from(FOLDER)).await? {
-        if holds(lake, &folder, &ids).await? {
+        let is_abandoned = folder.starts_with(BUILD_FOLDER) && is_old(lake, &folder, Utc::now()).await?;
+        if is_abandoned || holds(lake, &folder, &ids).await? {
             remove(lake, &folder).await?;
             removed.push(folder);
         }
@@ -189,14 +194,19 @@ pub(super) async fn prune(lake: &Lake, now: DateTime<Utc>) -> Result<Vec<String>
     };
     let mut removed = Vec::new();
     for folder in lake.folders(&Path::from(FOLDER)).await? {
-        let objects = lake.list(&Path::from(format!("{FOLDER}/{folder}"))).await?;
-        let newest = objects.iter().map(|object| object.last_modified).max();
-        if !used.contains(&folder) && newest.is_some_and(|newest| now - newest > UNLISTED) {
+        if !used.contains(&folder) && is_old(lake, &folder, now).await? {
             remove(lake, &folder).await?;
             removed.push(folder);
         }
     }
     Ok(removed)
+}
+
+/// Checks whether no build writes `folder` any more.
+async fn is_old(lake: &Lake, folder: &str, now: DateTime<Utc>) -> Result<bool, SnapshotError> {
+    let objects = lake.list(&Path::from(format!("{FOLDER}/{folder}"))).await?;
+    let newest = objects.iter().map(|object| object.last_modified).max();
+    Ok(newest.is_some_and(|newest| now - newest > UNLISTED))
 }
 
 /// Removes a folder, the manifest first.

@@ -14,27 +14,62 @@ use serde_json::Value;
 
 use crate::support::{
     dice::Dice,
-    shop::{PATIENCE, Shop},
+    shop::{NO_MODELS, PATIENCE, Shop},
 };
 
 mod refusals;
 
-/// Settings without models, which do not run on workers and take most of a build.
-const NO_MODELS: &str =
-    "[churn]\nenabled = false\n[value]\nenabled = false\n[recommendations]\nenabled = false\n";
+/// Settings of the views of the shop.
+const VIEWS_TOML: &str = "[views]\nfolder = \"views\"\n";
+/// Views of the shop: one by customer, one that needs all customers at once, and one that needs the rows of
+/// both.
+const VIEWS: [(&str, &str); 3] = [
+    (
+        "visits.sql",
+        "-- Visits.\n--\n-- visits: Number of visits.\n\
+         SELECT customer_id, count(*) AS visits FROM interactions GROUP BY customer_id",
+    ),
+    (
+        "place.sql",
+        "-- Place.\n--\n-- place: Place of the customer by lines.\n\
+         SELECT customer_id, row_number() OVER (ORDER BY lines DESC, customer_id) AS place FROM \
+         (SELECT customer_id, count(*) AS lines FROM transactions GROUP BY customer_id)",
+    ),
+    (
+        "both.sql",
+        "-- Both.\n--\n-- visits: Number of visits.\n-- place: Place of the customer by lines.\n\
+         SELECT p.customer_id, v.visits, p.place FROM place p LEFT JOIN visits v USING (customer_id)",
+    ),
+];
 /// Number of raw files.
 const FILES: usize = 60;
 
 /// Settings of a build on `workers` workers.
 fn cluster(workers: usize, more: &str) -> String {
-    format!("{NO_MODELS}[build]\nengine = \"cluster\"\nlisten = \"127.0.0.1:0\"\nworkers = {workers}\n{more}")
+    let engine = format!("engine = \"cluster\"\nlisten = \"127.0.0.1:0\"\nworkers = {workers}\n");
+    format!("{NO_MODELS}{VIEWS_TOML}[build]\n{engine}{more}")
 }
 
-/// Creates a shop with the settings `toml` and many raw files.
+/// Creates a shop with the settings `toml`, many raw files of transactions, and one of each other table.
 fn shop(toml: &str) -> Shop {
     let shop = Shop::new(toml);
     for number in 0..FILES {
         shop.raw(&format!("transactions/part-{number:02}.csv"), raw_file(number));
+    }
+    let mut customers = "customer_id,city,age\n".to_owned();
+    let mut interactions = "customer_id,event,at,product_id\n".to_owned();
+    for number in 0..400 {
+        writeln!(customers, "c{number},City {},{}", number % 7, 20 + number % 50).unwrap();
+        for visit in 0..number % 5 {
+            writeln!(interactions, "c{number},view,2024-02-0{}T10:00:00Z,p{visit}", visit + 1).unwrap();
+        }
+    }
+    shop.raw("customers/all.csv", customers);
+    shop.raw("interactions/all.csv", interactions);
+    let folder = shop.path().join("views");
+    fs::create_dir(&folder).unwrap();
+    for (name, sql) in VIEWS {
+        fs::write(folder.join(name), sql).unwrap();
     }
     shop
 }
@@ -57,7 +92,7 @@ fn raw_file(number: usize) -> String {
 fn local_fingerprint() -> &'static str {
     static FINGERPRINT: OnceLock<String> = OnceLock::new();
     FINGERPRINT.get_or_init(|| {
-        let shop = shop(NO_MODELS);
+        let shop = shop(&format!("{NO_MODELS}{VIEWS_TOML}"));
         let output = shop.larder(&["build", "--no-publish"]);
         assert!(output.status.success(), "{}", text(&output));
         fingerprint(&shop)
@@ -162,6 +197,12 @@ fn read(log: &str) -> usize {
     log.lines().filter(|line| line.contains("raw file read")).count()
 }
 
+/// Returns the number of items of `step` that the log of a worker has.
+fn items(log: &str, step: &str) -> usize {
+    let step = format!("step=\"{step}\"");
+    log.lines().filter(|line| line.contains("item done") && line.contains(&step)).count()
+}
+
 /// Returns the names in a folder of the lake, which need not exist.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten();
@@ -176,12 +217,22 @@ fn any_number_of_workers_gives_the_bytes_of_one_process() {
         let mut all: Vec<Process> = (0..workers).map(|number| worker(&shop, &address, number, &[])).collect();
         assert!(driver.succeeds(), "{}", driver.log());
         assert_eq!(fingerprint(&shop), local_fingerprint(), "{workers} workers");
-        let mut files = 0;
-        for worker in &mut all {
-            assert!(worker.succeeds(), "{}", worker.log());
-            files += read(&worker.log());
+        let logs: Vec<String> = all
+            .iter_mut()
+            .map(|worker| {
+                assert!(worker.succeeds(), "{}", worker.log());
+                worker.log()
+            })
+            .collect();
+        let sum = |step: &str| logs.iter().map(|log| items(log, step)).sum::<usize>();
+        // One raw file of each other table, and four partitions.
+        assert_eq!(sum("raw"), FILES + 2, "{workers} workers");
+        for step in ["tables", "view-profile", "view-behavior", "view-rfm_values", "view-rfm"] {
+            assert_eq!(sum(step), 4, "{workers} workers, {step}");
         }
-        assert_eq!(files, FILES, "{workers} workers");
+        assert_eq!([sum("view-visits"), sum("view-both")], [4, 4], "{workers} workers");
+        // These need the rows of all customers at once.
+        assert_eq!([sum("view-place"), sum("view-rfm_edges")], [0, 0], "{workers} workers");
         // The results of items are removed, and so is what processes have stored on disk.
         let staged = names(&shop.path().join("lake/staged"));
         assert!(!staged.iter().any(|name| name.starts_with("build-")), "{staged:?}");
@@ -200,8 +251,15 @@ fn lost_workers_do_not_change_a_byte() {
         let (mut driver, address) = driver(&shop);
         let mut lost = worker(&shop, &address, 0, &[]);
         let mut other = worker(&shop, &address, 1, &[]);
-        let files = usize::try_from(dice.below(FILES as u64 / 2)).unwrap();
-        lost.waits_for(|log| (read(log) >= files).then_some(()));
+        // While raw files are read, or at the first item of a later step. A worker may get none of these.
+        let steps = ["raw", "raw", "tables", "view-profile", "view-behavior", "view-rfm"];
+        let step = steps[usize::try_from(dice.below(steps.len() as u64)).unwrap()];
+        let least = if step == "raw" { usize::try_from(dice.below(FILES as u64 / 2)).unwrap() } else { 1 };
+        let since = Instant::now();
+        while items(&lost.log(), step) < least && driver.child.try_wait().unwrap().is_none() {
+            assert!(since.elapsed() < PATIENCE, "round {round}: {}", driver.log());
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let is_stopped = dice.below(2) == 0;
         if is_stopped {
             lost.signal("STOP");
@@ -216,7 +274,13 @@ fn lost_workers_do_not_change_a_byte() {
         if is_stopped {
             // A late worker writes again the bytes that the lake has.
             lost.signal("CONT");
-            lost.waits_for(|log| log.contains("the connection to the build was lost").then_some(()));
+            let since = Instant::now();
+            while !lost.log().contains("the connection to the build was lost")
+                && lost.child.try_wait().unwrap().is_none()
+            {
+                assert!(since.elapsed() < PATIENCE, "round {round}: {}", lost.log());
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         drop(new);
         let again = shop.command(&["build", "--no-publish"]).env("LARDER_BUILD_ENGINE", "local").output();

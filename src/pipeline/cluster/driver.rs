@@ -18,6 +18,7 @@ use super::{
     connections::{Connection, Workers},
     gate::{Gate, Gated},
     identity::Identity,
+    items::Item,
     results::{ItemResult, Results},
     scheduler::{Job, Scheduler},
     step_exec, tls,
@@ -107,7 +108,7 @@ impl Cluster {
     }
 
     /// Returns the id of the build.
-    pub(super) fn build(&self) -> &str {
+    pub(in crate::pipeline) fn build(&self) -> &str {
         self.results.build()
     }
 
@@ -128,14 +129,19 @@ impl Cluster {
         }
     }
 
-    /// Has workers work on `items`, and returns their results. Items without a result are worked on again,
-    /// whatever the scheduler says about them. `step` names the step in messages and in the paths of the
-    /// results.
-    pub(super) async fn run(
+    /// Has workers work on an item for each of `inputs`, and returns the results. Items without a result are
+    /// worked on again, whatever the scheduler says about them. `step` names the step in messages and in the
+    /// paths of the results.
+    pub(in crate::pipeline) async fn run(
         &self,
-        step: &'static str,
-        items: &[String],
+        step: &str,
+        inputs: Vec<String>,
     ) -> Result<Vec<ItemResult>, ClusterError> {
+        let item = |(number, input)| {
+            let (build, step) = (self.build().to_owned(), step.to_owned());
+            serde_json::to_string(&Item { build, step, number, input }).unwrap_or_default()
+        };
+        let items: Vec<String> = inputs.into_iter().enumerate().map(item).collect();
         let mut results: Vec<Option<ItemResult>> = vec![None; items.len()];
         let mut failures = 0;
         loop {
@@ -159,13 +165,13 @@ impl Cluster {
             };
             failures = if has_progress { 0 } else { failures + 1 };
             if failures == ATTEMPTS {
-                return Err(ClusterError::Step { step, attempts: ATTEMPTS, why });
+                return Err(ClusterError::Step { step: step.to_owned(), attempts: ATTEMPTS, why });
             }
         }
     }
 
     /// Waits until `job` has ended, and returns whether it failed. Fails if no worker is left for too long.
-    async fn watch(&self, step: &'static str, job: &mut Job) -> Result<Result<(), String>, ClusterError> {
+    async fn watch(&self, step: &str, job: &mut Job) -> Result<Result<(), String>, ClusterError> {
         let workers = &self.gate.workers;
         let mut changes = workers.changes();
         loop {
@@ -183,7 +189,8 @@ impl Cluster {
                 ended = self.scheduler.ended(job) => return Ok(ended),
                 () = alone => {
                     self.scheduler.cancel(job).await;
-                    return Err(ClusterError::NoWorkers { step, waited: self.worker_timeout });
+                    let (step, waited) = (step.to_owned(), self.worker_timeout);
+                    return Err(ClusterError::NoWorkers { step, waited });
                 }
                 _ = changes.changed() => {}
             }

@@ -5,10 +5,13 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::pipeline::raw::{Table, TableSpec};
+use crate::{
+    pipeline::raw::{Table, TableSpec},
+    views::ViewDefinition,
+};
 
-/// Hash of the code that reads raw files, and of the versions of all libraries.
-const CODE: &str = env!("READER_HASH");
+/// Hash of the code of builds, and of the versions of all libraries.
+const CODE: &str = env!("PIPELINE_HASH");
 /// Number of hexadecimal digits of a hash that messages show.
 const SHOWN: usize = 12;
 
@@ -20,24 +23,27 @@ pub(in crate::pipeline) struct Identity {
     code: String,
     /// Hash of the settings by which raw files are read.
     raw: String,
+    /// Hash of the views and of the settings that they depend on.
+    views: String,
 }
 
 impl Identity {
-    /// Returns the identity of this process, which reads raw files by `specs`.
-    pub(in crate::pipeline) fn new(specs: &BTreeMap<Table, TableSpec>) -> Self {
-        let mut hash = Sha256::new();
-        for (table, spec) in specs {
-            hash.update(format!("{}\n{}\n", table.name(), spec.reading("")));
-        }
-        let raw = hash.finalize().iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+    /// Returns the identity of this process, which reads raw files by `specs` and runs `views`. `exclude` has
+    /// the patterns of ids that are not products.
+    pub(in crate::pipeline) fn new(
+        specs: &BTreeMap<Table, TableSpec>,
+        views: &[ViewDefinition],
+        exclude: &[String],
+    ) -> Self {
+        let specs = specs.iter().map(|(table, spec)| format!("{}\n{}\n", table.name(), spec.reading("")));
+        let excluded = exclude.iter().map(|pattern| format!("exclude {pattern}\n"));
+        let views = views.iter().map(|view| format!("{}\n{}\n{}\n", view.name, view.step, view.sql));
         Self {
             larder: env!("CARGO_PKG_VERSION").to_owned(),
             datafusion: datafusion::DATAFUSION_VERSION.to_owned(),
             code: CODE.to_owned(),
-            raw,
+            raw: hash(specs),
+            views: hash(views.chain(excluded)),
         }
     }
 
@@ -49,6 +55,7 @@ impl Identity {
             ("versions of DataFusion differ", self.datafusion.clone(), worker.datafusion.clone()),
             ("builds of Larder differ", short(&self.code), short(&worker.code)),
             ("settings in [raw] differ", short(&self.raw), short(&worker.raw)),
+            ("views, or exclude in [recommendations], differ", short(&self.views), short(&worker.views)),
         ];
         differences
             .into_iter()
@@ -57,13 +64,22 @@ impl Identity {
     }
 }
 
+/// Returns the SHA-256 of `texts`.
+fn hash(texts: impl Iterator<Item = String>) -> String {
+    let hash = texts.fold(Sha256::new(), Sha256::chain_update);
+    hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::RawConfig;
 
     fn identity(raw: &RawConfig) -> Identity {
-        Identity::new(&TableSpec::all(raw).expect("valid settings"))
+        Identity::new(&TableSpec::all(raw).expect("valid settings"), &[], &[])
     }
 
     #[test]
@@ -93,6 +109,14 @@ mod tests {
                 "builds of Larder differ: the worker has 0000",
             ),
             (identity(&east), "settings in [raw] differ"),
+            (
+                Identity::new(
+                    &TableSpec::all(&RawConfig::default()).expect("valid"),
+                    &[],
+                    &["POST".to_owned()],
+                ),
+                "views, or exclude in [recommendations], differ",
+            ),
         ];
         for (worker, expected) in cases {
             let why = driver.refuses(&worker).expect("a refusal");

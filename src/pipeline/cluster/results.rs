@@ -10,8 +10,8 @@ use crate::{lake::Lake, snapshot::staged};
 /// Result of an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ItemResult {
-    /// The output of the item is in the lake. The value depends on the step.
+pub(in crate::pipeline) enum ItemResult {
+    /// The output of the item is in the lake. The text depends on the step.
     Done(String),
     /// The input is bad. The driver works on the item itself, so that the error is that of a build on one
     /// machine.

@@ -1,6 +1,7 @@
 //! A worker: asks the driver of a build for items, and works on them until the build ends.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -38,15 +39,15 @@ use super::{
     ClusterError,
     gate::{ENDED, IDENTITY, VERDICT, WORKER},
     identity::Identity,
+    items::{Steps, WorkerItems},
     scheduler::MAX_MESSAGE,
     step_exec::StepCodec,
     tls,
-    worker_build::{Handler, WorkerState},
 };
 use crate::{
     config::Config,
     lake::{Lake, LakeError},
-    pipeline::{TableSpec, error::BuildError, memory_watch::MemoryWatch, raw::RawError, staging::Scratch},
+    pipeline::{error::BuildError, memory_watch::MemoryWatch},
     snapshot::staged,
     telemetry::Progress,
 };
@@ -80,7 +81,7 @@ pub enum WorkerError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     #[error(transparent)]
-    Raw(#[from] RawError),
+    Build(#[from] Box<BuildError>),
     #[error("no build listened on {address} for {} s (worker_timeout in [build])", waited.as_secs())]
     NoBuild { address: String, waited: Duration },
     #[error("the connection to the build on {address} was lost: {why}")]
@@ -108,31 +109,34 @@ enum End {
     Lost(String),
 }
 
-/// Works for the build that `options` names until the build ends.
+/// A worker that is ready to work.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Worker {
+    pub(in crate::pipeline) options: WorkerOptions,
+    pub(in crate::pipeline) identity: Identity,
+    pub(in crate::pipeline) steps: Arc<dyn Steps>,
+    pub(in crate::pipeline) lake: Lake,
+    /// Folder of temporary files.
+    pub(in crate::pipeline) scratch: PathBuf,
+}
+
+/// Works for the build that the options of `worker` name until the build ends.
 ///
 /// # Errors
 /// Fails if there is no such build, if it refuses the worker, and if the worker has no right to write to the
 /// lake or needs more memory than it may use.
-pub async fn work(config: &Config, lake: Lake, options: &WorkerOptions) -> Result<(), WorkerError> {
+pub(in crate::pipeline) async fn serve(config: &Config, worker: Worker) -> Result<(), WorkerError> {
+    let Worker { options, identity, steps, lake, scratch } = worker;
     let host = tls::host(config, "--build", &options.build)?;
-    let specs = TableSpec::all(&config.raw)?;
     let id = format!("{}-{:08x}", options.name, random()?);
     check_rights(&lake, &id).await?;
     let endpoint = endpoint(config, host, &options.build)?;
-    let state = Arc::new(WorkerState {
-        config: config.clone(),
-        lake,
-        id,
-        slots: options.slots,
-        memory: options.memory,
-        scratch: Scratch::configured(config)?,
-        runtime: tokio::runtime::Handle::current(),
-        build: tokio::sync::Mutex::default(),
-    });
+    let runtime = tokio::runtime::Handle::current();
+    let items = Arc::new(WorkerItems { steps, lake, worker: id.clone(), runtime });
+    let session = WorkerSession { id, slots: options.slots, scratch, items, endpoint, identity };
     let memory = MemoryWatch::start(options.memory);
     let progress = Progress::default();
-    let identity = Identity::new(&specs);
-    let serving = serve(&state, options, &endpoint, &identity, config.build.worker_timeout);
+    let serving = session.serve(&options, config.build.worker_timeout);
     match memory.guard(&progress, async { Ok(serving.await) }).await {
         Ok(result) => result,
         Err(BuildError::Memory { used, limit, .. }) => Err(WorkerError::Memory { used, limit }),
@@ -173,38 +177,97 @@ fn endpoint(config: &Config, host: &str, address: &str) -> Result<Endpoint, Clus
     }
 }
 
-/// Connects to drivers, and works for each until its build has ended.
-async fn serve(
-    state: &Arc<WorkerState>,
-    options: &WorkerOptions,
-    endpoint: &Endpoint,
-    identity: &Identity,
-    patience: Duration,
-) -> Result<(), WorkerError> {
-    let address = &options.build;
-    let mut lost: Option<String> = None;
-    loop {
-        let patience = if lost.is_some() { RECONNECT } else { patience };
-        let deadline = (!options.stay).then(|| Instant::now() + patience);
-        if !reached(address, deadline).await {
-            return Err(match lost {
-                Some(why) => WorkerError::Lost { address: address.clone(), why },
-                None => WorkerError::NoBuild { address: address.clone(), waited: patience },
-            });
-        }
-        match connection(state, endpoint, identity).await? {
-            End::Build if options.stay => {
-                tracing::info!(address, "the build has ended; waiting for the next");
-                lost = None;
+/// State of a worker while it looks for builds and works for them.
+struct WorkerSession {
+    /// Id of the worker.
+    id: String,
+    /// Number of items at a time.
+    slots: usize,
+    scratch: PathBuf,
+    items: Arc<WorkerItems>,
+    endpoint: Endpoint,
+    identity: Identity,
+}
+
+impl WorkerSession {
+    /// Connects to drivers, and works for each until its build has ended.
+    async fn serve(&self, options: &WorkerOptions, patience: Duration) -> Result<(), WorkerError> {
+        let address = &options.build;
+        let mut lost: Option<String> = None;
+        loop {
+            let patience = if lost.is_some() { RECONNECT } else { patience };
+            let deadline = (!options.stay).then(|| Instant::now() + patience);
+            if !reached(address, deadline).await {
+                return Err(match lost {
+                    Some(why) => WorkerError::Lost { address: address.clone(), why },
+                    None => WorkerError::NoBuild { address: address.clone(), waited: patience },
+                });
             }
-            End::Build => return Ok(()),
-            End::Refused(why) => return Err(WorkerError::Refused { address: address.clone(), why }),
-            End::Lost(why) => {
-                tracing::warn!(address, why, "the connection to the build was lost");
-                lost = Some(why);
+            match self.connection().await? {
+                End::Build if options.stay => {
+                    tracing::info!(address, "the build has ended; waiting for the next");
+                    lost = None;
+                }
+                End::Build => return Ok(()),
+                End::Refused(why) => return Err(WorkerError::Refused { address: address.clone(), why }),
+                End::Lost(why) => {
+                    tracing::warn!(address, why, "the connection to the build was lost");
+                    lost = Some(why);
+                }
             }
+            tokio::time::sleep(RETRY).await;
         }
-        tokio::time::sleep(RETRY).await;
+    }
+
+    /// Works for the driver until the connection ends.
+    async fn connection(&self) -> Result<End, WorkerError> {
+        let engine = |error: &dyn std::error::Error| WorkerError::Engine(super::with_causes(error));
+        let folder = tempfile::tempdir_in(&self.scratch).map_err(|error| engine(&error))?;
+        let vcores = u32::try_from(self.slots).unwrap_or(u32::MAX);
+        let registration = ExecutorRegistration {
+            id: self.id.clone(),
+            host: Some(self.id.clone()),
+            // A worker listens on no port: nobody reads what the engine stores here.
+            port: 0,
+            grpc_port: 0,
+            specification: Some(ExecutorSpecification {
+                resources: vec![ExecutorResource { resource: Some(Resource::Vcores(vcores)) }],
+            }),
+            os_info: Some(ExecutorOperatingSystemSpecification::default()),
+            ballista_protocol_version: BALLISTA_PROTOCOL_VERSION,
+        };
+        let executor = Executor::with_default_execution_engine(
+            registration,
+            &folder.path().display().to_string(),
+            Arc::new(|_| Ok(Arc::new(RuntimeEnv::default()))),
+            Arc::new(default_config_producer),
+            Arc::new(BallistaFunctionRegistry::default()),
+            Arc::new(NoMetrics),
+            self.slots,
+        );
+        let mut codec = StepCodec::default();
+        codec.handler = Some(Arc::<WorkerItems>::clone(&self.items));
+        let codec: BallistaCodec<LogicalPlanNode, PhysicalPlanNode> =
+            BallistaCodec::new(Arc::new(BallistaLogicalExtensionCodec::default()), Arc::new(codec));
+        let (events, mut ends) = mpsc::unbounded_channel();
+        let channel = Watched {
+            channel: self.endpoint.connect_lazy(),
+            worker: self.id.clone(),
+            identity: serde_json::to_string(&self.identity).unwrap_or_default(),
+            events,
+        };
+        let client = SchedulerGrpcClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let polling =
+            execution_loop::poll_loop(client, Arc::new(executor), codec, None, None, ExecutorHealth::new());
+        tokio::select! {
+            ended = polling => match ended {
+                Ok(()) => Ok(End::Build),
+                Err(error) => Err(engine(&error)),
+            },
+            end = ends.recv() => Ok(end.unwrap_or_else(|| End::Lost("the client has ended".to_owned()))),
+        }
     }
 }
 
@@ -217,61 +280,6 @@ async fn reached(address: &str, deadline: Option<Instant>) -> bool {
         tokio::time::sleep(RETRY).await;
     }
     true
-}
-
-/// Works for the driver at `endpoint` until the connection ends.
-async fn connection(
-    state: &Arc<WorkerState>,
-    endpoint: &Endpoint,
-    identity: &Identity,
-) -> Result<End, WorkerError> {
-    let engine = |error: &dyn std::error::Error| WorkerError::Engine(super::with_causes(error));
-    let folder = tempfile::tempdir_in(state.scratch.path()).map_err(|error| engine(&error))?;
-    let vcores = u32::try_from(state.slots).unwrap_or(u32::MAX);
-    let registration = ExecutorRegistration {
-        id: state.id.clone(),
-        host: Some(state.id.clone()),
-        // A worker listens on no port: nobody reads what the engine stores here.
-        port: 0,
-        grpc_port: 0,
-        specification: Some(ExecutorSpecification {
-            resources: vec![ExecutorResource { resource: Some(Resource::Vcores(vcores)) }],
-        }),
-        os_info: Some(ExecutorOperatingSystemSpecification::default()),
-        ballista_protocol_version: BALLISTA_PROTOCOL_VERSION,
-    };
-    let executor = Executor::with_default_execution_engine(
-        registration,
-        &folder.path().display().to_string(),
-        Arc::new(|_| Ok(Arc::new(RuntimeEnv::default()))),
-        Arc::new(default_config_producer),
-        Arc::new(BallistaFunctionRegistry::default()),
-        Arc::new(NoMetrics),
-        state.slots,
-    );
-    let mut codec = StepCodec::default();
-    codec.handler = Some(Arc::new(Handler(Arc::clone(state))));
-    let codec: BallistaCodec<LogicalPlanNode, PhysicalPlanNode> =
-        BallistaCodec::new(Arc::new(BallistaLogicalExtensionCodec::default()), Arc::new(codec));
-    let (events, mut ends) = mpsc::unbounded_channel();
-    let channel = Watched {
-        channel: endpoint.connect_lazy(),
-        worker: state.id.clone(),
-        identity: serde_json::to_string(identity).unwrap_or_default(),
-        events,
-    };
-    let client = SchedulerGrpcClient::new(channel)
-        .max_decoding_message_size(MAX_MESSAGE)
-        .max_encoding_message_size(MAX_MESSAGE);
-    let polling =
-        execution_loop::poll_loop(client, Arc::new(executor), codec, None, None, ExecutorHealth::new());
-    tokio::select! {
-        ended = polling => match ended {
-            Ok(()) => Ok(End::Build),
-            Err(error) => Err(engine(&error)),
-        },
-        end = ends.recv() => Ok(end.unwrap_or_else(|| End::Lost("the client has ended".to_owned()))),
-    }
 }
 
 /// Ignores the metrics of the engine: an item is one task, whose time the worker logs.

@@ -23,14 +23,14 @@ use datafusion::{
 use futures::{StreamExt, stream};
 
 use super::{
-    ID, Session, ViewRun, check_unique, failed,
+    ID, Session, check_unique, failed,
     grouped_partitions::{GLOBAL_PARTITIONS, has_independent_partitions, with_few_inputs},
     normalize,
 };
 use crate::pipeline::{
     error::ViewError,
-    staged_table::ID_ORDER,
-    view_files::{RowOrder, ViewFile, ViewFileWriter, ViewFiles},
+    staged_table::{self, ID_ORDER},
+    view_files::{self, RowOrder, ViewFile, ViewFileWriter, ViewFiles},
 };
 
 /// Column that rows are sorted by.
@@ -43,6 +43,53 @@ pub(crate) struct SortColumn {
 
 /// Conversion of rows of a plan to rows of a view.
 pub(crate) type Convert = Arc<dyn Fn(&RecordBatch) -> Result<RecordBatch, ArrowError> + Send + Sync>;
+
+/// A view that is planned.
+#[derive(Debug)]
+pub(crate) struct PlannedView {
+    /// Name of the view.
+    pub(super) view: String,
+    pub(super) plan: Arc<dyn ExecutionPlan>,
+    /// Schema in which the rows are staged.
+    pub(crate) schema: SchemaRef,
+    /// Order of the rows.
+    pub(super) order: RowOrder,
+    /// Whether the ids in the first column must be unique and not null.
+    pub(super) check_ids: bool,
+}
+
+impl PlannedView {
+    /// Returns DataFusion's physical plan as text.
+    pub(crate) fn text(&self) -> String {
+        displayable(self.plan.as_ref()).indent(false).to_string()
+    }
+
+    /// Returns the name of the view.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn view(&self) -> &str {
+        &self.view
+    }
+
+    /// Returns the number of partitions.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn partitions(&self) -> usize {
+        self.plan.output_partitioning().partition_count()
+    }
+
+    /// Returns whether each partition needs its own partition of the inputs alone, besides inputs that are
+    /// not partitioned.
+    pub(crate) fn is_by_partition(&self) -> bool {
+        self.order == RowOrder::Partitions
+            && has_independent_partitions(&self.plan)
+            && !staged_table::joins_partitions(&self.plan)
+    }
+
+    fn rows(&self) -> StagedPlan {
+        let (plan, schema) = (Arc::clone(&self.plan), Arc::clone(&self.schema));
+        let convert: Convert = Arc::new(move |batch| normalize(batch, &schema));
+        StagedPlan { plan, order: self.order, check_ids: self.check_ids, convert }
+    }
+}
 
 /// A plan whose rows are staged.
 struct StagedPlan {
@@ -154,22 +201,20 @@ impl Session {
         self.stage_plan(view, schema, rows).await
     }
 
-    /// Runs `plan` and stages its rows, converted to `schema`. `order` is the order that the plan has. If
-    /// `check_ids`, the ids in the first column must be unique and not null.
-    pub(super) async fn stage(
+    /// Stages the rows of `view`, a file per partition.
+    pub(crate) async fn stage(&self, view: &PlannedView) -> Result<ViewFiles, ViewError> {
+        tracing::debug!(view = view.view, plan = view.text(), "running view");
+        self.stage_plan(&view.view, &view.schema, view.rows()).await
+    }
+
+    /// Stages the rows of `view` of one partition.
+    #[cfg(feature = "cluster")]
+    pub(crate) async fn stage_partition(
         &self,
-        view: &str,
-        plan: Arc<dyn ExecutionPlan>,
-        schema: &SchemaRef,
-        order: RowOrder,
-        check_ids: bool,
-    ) -> Result<ViewRun, ViewError> {
-        let shown = displayable(plan.as_ref()).indent(false).to_string();
-        tracing::debug!(view, plan = shown, "running view");
-        let normal = Arc::clone(schema);
-        let convert: Convert = Arc::new(move |batch| normalize(batch, &normal));
-        let rows = StagedPlan { plan, order, check_ids, convert };
-        Ok(ViewRun { files: self.stage_plan(view, schema, rows).await?, plan: shown })
+        view: &PlannedView,
+        number: usize,
+    ) -> Result<ViewFile, ViewError> {
+        self.partition_rows(&view.view, &view.schema, &view.rows(), number).stage().await
     }
 
     /// Writes the rows of each partition to a file.
@@ -179,29 +224,35 @@ impl Session {
         schema: &SchemaRef,
         rows: StagedPlan,
     ) -> Result<ViewFiles, ViewError> {
-        let StagedPlan { plan, order, check_ids, convert } = rows;
-        let partitions = plan.output_partitioning().partition_count();
-        let at_a_time = if has_independent_partitions(&plan) { threads() } else { partitions };
+        let partitions = rows.plan.output_partitioning().partition_count();
+        let at_a_time = if has_independent_partitions(&rows.plan) { threads() } else { partitions };
         let mut staged = stream::iter(0..partitions)
-            .map(|number| {
-                let partition = PartitionRows {
-                    view: view.to_owned(),
-                    path: self.scratch.join(format!("view-{view}-{number}.arrow")),
-                    plan: Arc::clone(&plan),
-                    number,
-                    context: self.context.task_ctx(),
-                    schema: Arc::clone(schema),
-                    check_ids,
-                    convert: Arc::clone(&convert),
-                };
-                SpawnedTask::spawn(partition.stage())
-            })
+            .map(|number| SpawnedTask::spawn(self.partition_rows(view, schema, &rows, number).stage()))
             .buffered(at_a_time);
         let mut files = Vec::with_capacity(partitions);
         while let Some(file) = staged.next().await {
             files.push(file??);
         }
-        Ok(ViewFiles::new(Arc::clone(schema), order, files))
+        Ok(ViewFiles::new(Arc::clone(schema), rows.order, files))
+    }
+
+    fn partition_rows(
+        &self,
+        view: &str,
+        schema: &SchemaRef,
+        rows: &StagedPlan,
+        number: usize,
+    ) -> PartitionRows {
+        PartitionRows {
+            view: view.to_owned(),
+            path: self.scratch.join(view_files::name(view, number)),
+            plan: Arc::clone(&rows.plan),
+            number,
+            context: self.context.task_ctx(),
+            schema: Arc::clone(schema),
+            check_ids: rows.check_ids,
+            convert: Arc::clone(&rows.convert),
+        }
     }
 }
 

@@ -81,11 +81,11 @@ async fn quintile_edges_of_many_partitions_need_little_memory() {
     let files = (0..PARTITIONS).map(|partition| stage(folder.path(), partition)).collect();
     session.register("rfm_values", StagedTable::partitioned(files)).expect("registered");
     let view = views::built_in().into_iter().find(|view| view.name == "rfm_edges").expect("a view");
-    let run = session.run_step(&view).await.expect("edges");
+    let run = session.run(&view).await.expect("edges");
 
     let rows: Vec<Measures> = (0..PARTITIONS).flat_map(measures).filter(|row| row.1 > 0).collect();
     let mut found = Vec::new();
-    for file in run.files.staged() {
+    for file in run.staged() {
         for batch in open(&file.path, None).expect("a file") {
             let batch = batch.expect("rows");
             let (k, edge) = (
@@ -110,6 +110,6 @@ async fn quintile_edges_of_many_partitions_need_little_memory() {
     assert_eq!(found, expected.concat());
 
     // The tables of the session are still there.
-    let again = session.run_step(&view).await.expect("edges");
-    assert_eq!(again.files.rows(), run.files.rows());
+    let again = session.run(&view).await.expect("edges");
+    assert_eq!(again.rows(), run.rows());
 }

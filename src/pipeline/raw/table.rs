@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::{RawConfig, TableConfig};
 
 /// A raw table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Table {
     /// Lines of purchases and returns. Required.
     Transactions,

@@ -36,6 +36,8 @@ pub(crate) use extras::{ExtraColumn, extra_columns};
 use orders::Orders;
 pub(crate) use partition::PartitionInput;
 pub(crate) use tables::{DerivedTables, Observations, add_counts};
+#[cfg(feature = "cluster")]
+pub(crate) use write::file_name;
 use write::{BATCH, TableWriter, money_array, quantities, quantity_type};
 
 /// Type of unit prices.

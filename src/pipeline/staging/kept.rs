@@ -52,6 +52,8 @@ pub(crate) struct KeptStaging {
     listed: HashSet<String>,
     /// Whether known files are read to compare their content.
     verify: bool,
+    /// Whether nothing is written.
+    is_read_only: bool,
     /// Entries of the files that this build took from the index or has staged.
     used: Mutex<BTreeMap<(String, String), IndexEntry>>,
 }
@@ -121,7 +123,7 @@ impl KeptStaging {
         };
         let listed = index.files.iter().map(|entry| entry.folder.clone()).collect();
         let (lake, scratch, used) = (lake.clone(), scratch.to_path_buf(), Mutex::default());
-        Self { lake, forgotten, scratch, index, listed, verify, used }
+        Self { lake, forgotten, scratch, index, listed, verify, is_read_only: false, used }
     }
 
     /// Opens the kept staging in `lake` to write to, without the index.
@@ -129,7 +131,14 @@ impl KeptStaging {
     pub(crate) fn without_index(lake: &Lake, forgotten: Arc<Forgotten>, scratch: &FsPath) -> Self {
         let (lake, scratch, used) = (lake.clone(), scratch.to_path_buf(), Mutex::default());
         let (index, listed) = (Index::default(), HashSet::new());
-        Self { lake, forgotten, scratch, index, listed, verify: false, used }
+        let (verify, is_read_only) = (false, false);
+        Self { lake, forgotten, scratch, index, listed, verify, is_read_only, used }
+    }
+
+    /// Returns the staging for a process that writes nothing to it.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn read_only(self) -> Self {
+        Self { is_read_only: true, ..self }
     }
 
     /// Returns whether the content of `file` can be kept, and is not known without reading the file.
@@ -273,6 +282,9 @@ impl KeptStaging {
         specs: &BTreeMap<Table, TableSpec>,
         staged: &BTreeMap<usize, StagedLines>,
     ) {
+        if self.is_read_only {
+            return;
+        }
         let indexed = match self.write_all(files, specs, staged).await {
             Ok(()) => self.write_index().await.map_err(Failure::from),
             Err(error) => Err(error),

@@ -9,7 +9,7 @@ use super::*;
 fn worker_with_other_raw_settings_is_refused() {
     let shop = shop(&cluster(1, "worker_timeout = \"3s\"\n"));
     let (mut driver, address) = driver(&shop);
-    let other = Shop::new(&(cluster(1, "") + "[raw]\nzone = \"Asia/Shanghai\"\n"));
+    let other = self::shop(&(cluster(1, "") + "[raw]\nzone = \"Asia/Shanghai\"\n"));
     let mut refused = worker(&other, &address, 0, &[]);
     assert!(!refused.succeeds());
     let log = refused.log();
@@ -18,6 +18,18 @@ fn worker_with_other_raw_settings_is_refused() {
     let log = driver.log();
     assert!(log.contains("0 of 1 workers came to 127.0.0.1:"), "{log}");
     assert!(log.contains("was refused: settings in [raw]"), "{log}");
+}
+
+#[test]
+fn worker_with_other_views_is_refused() {
+    let shop = shop(&cluster(1, "worker_timeout = \"3s\"\n"));
+    let (mut driver, address) = driver(&shop);
+    let other = Shop::new(&cluster(1, "").replace("[views]\nfolder = \"views\"\n", ""));
+    let mut refused = worker(&other, &address, 0, &[]);
+    assert!(!refused.succeeds());
+    let log = refused.log();
+    assert!(log.contains("refused this worker: views, or exclude in [recommendations], differ"), "{log}");
+    assert!(!driver.succeeds());
 }
 
 #[test]
@@ -44,8 +56,7 @@ fn worker_without_rights_or_memory_or_build_says_so() {
 
 #[test]
 fn addresses_beyond_loopback_need_tls() {
-    let shop = Shop::new(&cluster(1, "").replace("127.0.0.1:0", "0.0.0.0:0"));
-    shop.raw("transactions/one.csv", raw_file(0));
+    let shop = shop(&cluster(1, "").replace("127.0.0.1:0", "0.0.0.0:0"));
     for arguments in [&["build", "--no-publish"][..], &["worker", "--build", "shop.example:7070"]] {
         let output = shop.larder(arguments);
         assert!(!output.status.success());
@@ -62,8 +73,7 @@ fn settings_that_cannot_work_are_refused() {
         (&cluster(1, "").replace("127.0.0.1:0", "7070"), "`7070` is not of the form host:port"),
     ];
     for (toml, expected) in cases {
-        let shop = Shop::new(toml);
-        shop.raw("transactions/one.csv", raw_file(0));
+        let shop = shop(toml);
         let output = shop.larder(&["build", "--no-publish"]);
         assert!(!output.status.success() && text(&output).contains(expected), "{}", text(&output));
     }

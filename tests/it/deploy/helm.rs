@@ -190,7 +190,11 @@ fn workers_of_the_chart_reach_the_build() {
     }
     // Without workers, a build is one process.
     let plain = self::documents(&render(None, &[]));
-    assert!(of_kind(&plain, "CronJob").iter().all(|job| job["metadata"]["name"].as_str() != Some("larder-worker")));
+    assert!(
+        of_kind(&plain, "CronJob")
+            .iter()
+            .all(|job| job["metadata"]["name"].as_str() != Some("larder-worker"))
+    );
     assert!(!render(None, &[]).contains("LARDER_BUILD_ENGINE"));
 }
 

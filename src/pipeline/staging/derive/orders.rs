@@ -80,7 +80,7 @@ impl Orders<'_> {
         for ((effect, fate), (lines, amount)) in Effect::FATES.into_iter().zip(sums) {
             derived.count(Table::Transactions, fate, lines);
             if lines > 0 && effect != Effect::Neither {
-                *derived.amounts.entry(fate).or_default() += amount;
+                *derived.amounts.entry(fate.into()).or_default() += amount;
             }
         }
         derived.observations.orders += purchases.len() as u64;

@@ -1,7 +1,12 @@
 //! Result of the derivation: the staged tables of one partition, the fates of its lines, and observations
 //! that the build may warn about.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     feature::money,
@@ -16,9 +21,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct DerivedTables {
     /// Number of lines by fate.
-    pub(crate) fates: BTreeMap<(Table, &'static str), u64>,
+    pub(crate) fates: BTreeMap<(Table, Cow<'static, str>), u64>,
     /// Sums of the amounts of `transactions` by fate, in ten-thousandths.
-    pub(crate) amounts: BTreeMap<&'static str, i128>,
+    pub(crate) amounts: BTreeMap<Cow<'static, str>, i128>,
     /// Number of lines that equal an earlier line.
     pub(crate) duplicates: BTreeMap<Table, u64>,
     pub(crate) observations: Observations,
@@ -26,7 +31,7 @@ pub(crate) struct DerivedTables {
 }
 
 /// Observations that may point to mistakes in the raw data.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Observations {
     /// Number of lines that equal a line of another file, and the sum of their amounts in ten-thousandths.
     pub(crate) overlapping: BTreeMap<Table, (u64, i128)>,
@@ -66,7 +71,7 @@ impl Observations {
 impl DerivedTables {
     /// Adds `lines` lines of `table` to a fate.
     pub(super) fn count(&mut self, table: Table, fate: &'static str, lines: usize) {
-        *self.fates.entry((table, fate)).or_default() += lines as u64;
+        *self.fates.entry((table, fate.into())).or_default() += lines as u64;
     }
 }
 
@@ -82,11 +87,11 @@ pub(crate) fn add_counts(
     }
     for derived in partitions {
         for (fate, amount) in &derived.amounts {
-            *amounts.entry(fate).or_default() += amount;
+            *amounts.entry(fate.as_ref()).or_default() += amount;
         }
         for ((table, fate), lines) in &derived.fates {
             if let Some(counts) = counts.get_mut(table.name()) {
-                *counts.fates.entry((*fate).to_owned()).or_default() += lines;
+                *counts.fates.entry(fate.to_string()).or_default() += lines;
             }
         }
         for (table, lines) in &derived.duplicates {

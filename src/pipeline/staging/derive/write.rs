@@ -16,6 +16,11 @@ use crate::pipeline::{
 /// Number of rows of a batch in a staged file.
 pub(super) const BATCH: usize = 8_192;
 
+/// Returns the name of the file of `table` in the partition `number`.
+pub(crate) fn file_name(table: &str, number: usize) -> String {
+    format!("{table}-{number}.arrow")
+}
+
 pub(super) struct TableWriter {
     table: &'static str,
     file: StagedFile,
@@ -28,7 +33,7 @@ impl TableWriter {
         table: &'static str,
         schema: SchemaRef,
     ) -> Result<Self, RawError> {
-        let path = partition.scratch.join(format!("{table}-{}.arrow", partition.number));
+        let path = partition.scratch.join(file_name(table, partition.number));
         let writer = create(&path, &schema)?;
         Ok(Self { table, file: StagedFile { path, schema, rows: 0 }, writer })
     }

@@ -1,0 +1,63 @@
+//! Workers on other machines, to which a build gives the work on raw files and on partitions.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use async_trait::async_trait;
+
+use crate::pipeline::{
+    error::BuildError,
+    past::{Derivation, StagedRuns},
+    query::PlannedView,
+    raw::{Table, TableSpec, files::RawFile},
+    staging::{StagedFile, derive::DerivedTables, kept::KeptStaging},
+    view_files::ViewFiles,
+};
+
+/// The tables that views read: derived ones, and views that have run.
+#[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "workers read the fields"))]
+#[derive(Debug)]
+pub(super) struct KnownTables<'a> {
+    pub(super) tables: &'a BTreeMap<&'static str, Vec<StagedFile>>,
+    /// Name and rows, in the order of the runs.
+    pub(super) views: Vec<(&'a str, &'a ViewFiles)>,
+}
+
+/// The workers of a build.
+#[async_trait]
+pub(super) trait Workers: Send + Sync {
+    /// Reads those of `files` whose content is not known to `kept`, and notes the hash of their content. A
+    /// file that no worker can read is left to the build.
+    async fn read_raw(
+        &self,
+        files: &mut [RawFile],
+        specs: &BTreeMap<Table, TableSpec>,
+        kept: &KeptStaging,
+        erasure: &str,
+    ) -> Result<(), BuildError>;
+
+    /// Derives the tables of all partitions from the kept lines of `files`, and puts the rows into the folder
+    /// of `derivation`. Returns `None` if the lines of a file are not kept.
+    async fn derive(
+        &self,
+        staged: &Arc<StagedRuns>,
+        files: &[RawFile],
+        erasure: &str,
+        derivation: &Derivation,
+        done: &AtomicU64,
+    ) -> Result<Option<Vec<DerivedTables>>, BuildError>;
+
+    /// Runs the view `planned`, which is by partition, and puts the rows into the folder `to`.
+    async fn run_view(
+        &self,
+        planned: &PlannedView,
+        known: &KnownTables<'_>,
+        to: &Path,
+    ) -> Result<ViewFiles, BuildError>;
+
+    /// Tells the workers that the build needs no more of them.
+    async fn end(self: Box<Self>);
+}
