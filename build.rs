@@ -1,6 +1,7 @@
-//! Gives the crate hashes of its code and of the versions of all libraries. Staged lines are kept from build to
-//! build as long as the hash of the code that reads raw files stays the same, and models as long as that of
-//! the code of models and views, too, stays the same. Processes of one build have the same hash of all its code.
+//! Gives the crate hashes of its code and of the versions of all libraries. Staged lines are kept from build
+//! to build as long as the hash of the code that reads raw files stays the same, and models as long as that
+//! of the code of models and views, too, stays the same. Processes of one build have the same hash of all its
+//! code.
 
 use std::{
     fs, io,

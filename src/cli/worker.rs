@@ -10,9 +10,9 @@ use crate::{
 ///
 /// Connects to a build that runs with `engine = "cluster"` in `[build]`, works on the raw files and
 /// partitions that the build has for it, and ends when the build has no more work. A worker needs the same
-/// binary, the same `[raw]` and `[views]` sections, and access to the same lake, with the right to write to
-/// `staged/`. Beyond loopback both sides need `[build.tls]`. A worker listens on no port. Workers may come
-/// and go while a build runs.
+/// binary, the same `[raw]` and `[views]` sections, the same `exclude` in `[recommendations]`, and access to
+/// the same lake, with the right to write to `staged/`. Beyond loopback both sides need `[build.tls]`. A
+/// worker listens on no port. Workers may come and go while a build runs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  larder worker --build 10.0.0.5:7070 --slots 8 --memory 16GiB")]
 pub(super) struct Args {

@@ -125,7 +125,13 @@ impl<'a> Build<'a> {
         let memory = Arc::new(MemoryWatch::start(config.build.memory_limit));
         let mut clock = StageClock::start(Arc::clone(&memory));
         let build = Self::prepare(lakes, config, progress).await?;
-        let mut computed = Box::pin(memory.guard(progress, build.compute(as_of, &mut clock))).await?;
+        let workers = build.workers().await?;
+        let computing = build.compute(as_of, workers.as_deref(), &mut clock);
+        let computed = Box::pin(memory.guard(progress, computing)).await;
+        if let Some(workers) = &workers {
+            workers.end().await;
+        }
+        let mut computed = computed?;
         let id = SnapshotId::generate(computed.as_of)?;
         let target = SnapshotTarget { lake: lakes.snapshots, id: &id };
         let plans = std::mem::take(&mut computed.plans);
@@ -175,18 +181,18 @@ impl<'a> Build<'a> {
         })
     }
 
-    /// Runs the stages from the raw files to the views and models.
+    /// Runs the stages from the raw files to the views and models. Ends the `workers` when they have no more
+    /// work.
     async fn compute(
         &self,
         as_of: Option<DateTime<Utc>>,
+        workers: Option<&dyn Workers>,
         clock: &mut StageClock,
     ) -> Result<Computed, BuildError> {
-        let workers = self.workers().await?;
-        let prepared = self.compute_views(as_of, workers.as_deref(), clock).await;
+        let (as_of, mut tables, session, mut views) = self.compute_views(as_of, workers, clock).await?;
         if let Some(workers) = workers {
             workers.end().await;
         }
-        let (as_of, mut tables, session, mut views) = prepared?;
         let plans = std::mem::take(&mut views.plans);
         let churn = if self.config.churn.enabled {
             let churn = self.churn(&session, as_of, &tables.staged, &views).await?;
@@ -280,6 +286,7 @@ impl<'a> Build<'a> {
         let tables = self.derive_tables(lines, &raw_files, as_of, workers).await?;
         clock.lap("staging", Some(tables.rows()));
         let session = self.open_session(as_of, &tables.files).await?;
+        let workers = workers.filter(|_| tables.is_of_workers);
         let views = self.run_views(&session, &tables.files, workers, clock).await?;
         Ok((as_of, tables, session, views))
     }

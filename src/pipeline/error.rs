@@ -85,8 +85,6 @@ pub enum ClusterError {
     NoWorkers { step: String, waited: std::time::Duration },
     #[error("step {step} failed {attempts} times in a row: {why}")]
     Step { step: String, attempts: u32, why: String },
-    #[error("step {step}: worker {worker} failed: {why}")]
-    Worker { step: String, worker: String, why: String },
     #[error("the scheduler of the cluster failed: {0}")]
     Scheduler(String),
     #[error("cannot share files with workers")]

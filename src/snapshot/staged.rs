@@ -78,8 +78,8 @@ pub struct StagedSize {
 /// [`SnapshotError::Lake`].
 pub async fn size(lake: &Lake) -> Result<StagedSize, SnapshotError> {
     let objects = lake.list(&Path::from(FOLDER)).await?;
-    let folders: BTreeSet<Path> =
-        objects.iter().filter_map(|object| folder_of(&object.location)).map(Path::from).collect();
+    let folders = objects.iter().filter_map(|object| folder_of(&object.location));
+    let folders: BTreeSet<String> = folders.filter(|folder| !folder.starts_with(BUILD_FOLDER)).collect();
     Ok(StagedSize { files: folders.len() as u64, bytes: objects.iter().map(|object| object.size).sum() })
 }
 
@@ -105,8 +105,13 @@ pub async fn remove_holding<'a>(
         return Ok(removed);
     }
     for folder in lake.folders(&Path::from(FOLDER)).await? {
-        let is_abandoned = folder.starts_with(BUILD_FOLDER) && is_old(lake, &folder, Utc::now()).await?;
-        if is_abandoned || holds(lake, &folder, &ids).await? {
+        let is_shared = folder.starts_with(BUILD_FOLDER);
+        if is_shared && !is_old(lake, &folder, Utc::now()).await? {
+            let why = "a build on a cluster is running or was killed, and its temporary files may have the \
+                       customers; a running build removes them at its end, for a killed one repeat the \
+                       erasure in a day";
+            tracing::warn!(folder, "{why}");
+        } else if is_shared || holds(lake, &folder, &ids).await? {
             remove(lake, &folder).await?;
             removed.push(folder);
         }

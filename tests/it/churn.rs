@@ -71,7 +71,7 @@ fn simulated_shop() -> &'static SimulatedShop {
     SHOP.get_or_init(|| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (lines, truth) = simulate(2_500, 7);
-        let shop = Shop::new(TOML);
+        let shop = Shop::new(&TOML.replace("recommendations.enabled = false\n", ""));
         shop.raw("transactions/x.csv", csv(&lines));
         let (service, manifest) = runtime.block_on(async {
             let service = shop.open().await;

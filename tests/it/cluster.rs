@@ -17,6 +17,7 @@ use crate::support::{
     shop::{NO_MODELS, PATIENCE, Shop},
 };
 
+mod own_work;
 mod refusals;
 
 /// Settings of the views of the shop.

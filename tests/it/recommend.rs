@@ -52,9 +52,12 @@ fn planted_pairs() -> Vec<String> {
     lines
 }
 
+/// Settings without the other models.
+const ALONE: &str = "churn.enabled = false\nvalue.enabled = false\n";
+
 /// Creates a shop with the settings `toml` and without the other models.
 fn shop_of(lines: &[String], toml: &str) -> Shop {
-    let shop = Shop::new(&format!("churn.enabled = false\nvalue.enabled = false\n{toml}"));
+    let shop = Shop::new(&format!("{ALONE}{toml}"));
     shop.raw("transactions/a.csv", format!("{HEADER}{}\n", lines.join("\n")));
     shop
 }
@@ -295,7 +298,7 @@ async fn output_is_independent_of_row_order_duplicate_files_and_threads() {
     assert!(first.1["recommendations"]["measured"].is_object());
     assert_eq!(first, build_bytes(&shop, 3).await, "threads");
     lines.reverse();
-    let other = Shop::new("");
+    let other = Shop::new(ALONE);
     for (at, part) in lines.chunks(1_000).enumerate() {
         other.raw(&format!("transactions/{at}.csv"), format!("{HEADER}{}\n", part.join("\n")));
         other.raw(&format!("transactions/copy-{at}.csv"), format!("{HEADER}{}\n", part.join("\n")));

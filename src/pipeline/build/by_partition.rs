@@ -73,6 +73,7 @@ impl Build<'_> {
             }
             None => None,
         };
+        let is_of_workers = derived.is_some();
         let mut derived = match derived {
             Some(derived) => derived,
             None => staged.derive(derivation, done).await?,
@@ -85,7 +86,8 @@ impl Build<'_> {
         let mut warnings = lines.warnings.clone();
         warnings.extend(data_warnings::warnings(&lines, &staged, &observations, &self.config.raw));
         let files = past::tables(derived);
-        Ok(StagedTables { staged, files, counts: lines.counts, sources: lines.sources, warnings })
+        let (counts, sources) = (lines.counts, lines.sources);
+        Ok(StagedTables { staged, files, is_of_workers, counts, sources, warnings })
     }
 
     /// Opens a database session with the staged `tables` and the Parquet files of other engines.
@@ -116,19 +118,21 @@ impl Build<'_> {
     ) -> Result<ViewOutputs, BuildError> {
         let mut definitions = self.views.definitions.clone();
         let (mut files, mut plans) = (BTreeMap::<usize, ViewFiles>::new(), Vec::new());
-        for (place, at) in self.views.order.iter().enumerate() {
+        for at in &self.views.order {
             let view = &mut definitions[*at];
             let stage = format!("view {}", view.name);
             self.progress.enter(&stage, 0);
             let planned = session.plan_view(view).await?;
-            let rows = match workers.filter(|_| planned.is_by_partition() && !self.reads_parquet(&view.name))
-            {
+            let by_workers = workers.filter(|_| planned.is_by_partition() && !self.reads_parquet(&view.name));
+            let rows = match by_workers {
                 Some(workers) => {
-                    let before = self.views.order[..place].iter();
-                    let known = before.map(|at| (self.views.definitions[*at].name.as_str(), &files[at]));
-                    let known = KnownTables { tables, views: known.collect() };
+                    let known = KnownTables { tables, views: self.read_by(&view.name, &files) };
                     workers.run_view(&planned, &known, self.scratch.path()).await?
                 }
+                None => None,
+            };
+            let rows = match rows {
+                Some(rows) => rows,
                 None => session.stage(&planned).await?,
             };
             self.personal.mark(view, &rows.schema)?;
@@ -139,6 +143,17 @@ impl Build<'_> {
             files.insert(*at, rows);
         }
         Ok(ViewOutputs { definitions, files, plans })
+    }
+
+    /// Returns the name and the rows of each view that `view` reads. `files` are by index of the view.
+    fn read_by<'a>(
+        &'a self,
+        view: &str,
+        files: &'a BTreeMap<usize, ViewFiles>,
+    ) -> Vec<(&'a str, &'a ViewFiles)> {
+        let reads = self.views.reads.get(view);
+        let all = files.iter().map(|(at, files)| (self.views.definitions[*at].name.as_str(), files));
+        all.filter(|(name, _)| reads.is_some_and(|reads| reads.contains(*name))).collect()
     }
 
     /// Returns whether `view` reads Parquet files of other engines, which are staged on this machine alone.

@@ -48,8 +48,8 @@ use shared_files::SharedFiles;
 use worker_build::WorkerState;
 use worker_steps::WorkerSteps;
 
-/// Number of shared files that the driver fetches at a time.
-const FETCHES: usize = 16;
+/// Number of shared files that the driver writes or fetches at a time.
+const TRANSFERS: usize = 16;
 
 /// The workers of a build, as its driver knows them.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl ClusterWorkers {
     /// Fetches shared files into the folder `to`.
     async fn fetch(&self, names: &[String], to: &Path) -> Result<(), BuildError> {
         let fetches: Vec<_> = names.iter().map(|name| self.shared.fetch(name, to)).collect();
-        let sizes = stream::iter(fetches).buffer_unordered(FETCHES);
+        let sizes = stream::iter(fetches).buffer_unordered(TRANSFERS);
         let bytes = sizes.try_fold(0, |sum, bytes| std::future::ready(Ok(sum + bytes))).await;
         self.fetched.fetch_add(bytes.map_err(failed)?, Ordering::Relaxed);
         Ok(())
@@ -116,13 +116,13 @@ impl Workers for ClusterWorkers {
         planned: &PlannedView,
         known: &KnownTables<'_>,
         to: &Path,
-    ) -> Result<ViewFiles, BuildError> {
+    ) -> Result<Option<ViewFiles>, BuildError> {
         self.view_step(planned, known, to).await
     }
 
-    async fn end(self: Box<Self>) {
+    async fn end(&self) {
         let bytes = self.fetched.load(Ordering::Relaxed);
-        tracing::info!(bytes, "all work for workers is done, and their rows are fetched");
+        tracing::debug!(bytes, "rows of workers fetched");
         self.cluster.end().await;
     }
 }
@@ -132,15 +132,16 @@ fn failed(error: Failure) -> BuildError {
     ClusterError::Files(error).into()
 }
 
-/// Returns the text of a result of `step`.
-fn done(step: &str, result: ItemResult) -> Result<String, ClusterError> {
-    match result {
-        ItemResult::Done(text) => Ok(text),
-        ItemResult::BadInput(why) => Err(ClusterError::Step { step: step.to_owned(), attempts: 1, why }),
-        ItemResult::Failed { worker, why } => {
-            Err(ClusterError::Worker { step: step.to_owned(), worker, why })
+/// Returns the texts of the results of `step`, or `None` if a worker has left an item to the driver.
+fn texts(step: &str, results: Vec<ItemResult>) -> Option<Vec<String>> {
+    let text = |result| match result {
+        ItemResult::Done(text) => Some(text),
+        ItemResult::Left(why) => {
+            tracing::warn!(step, why, "the driver does the work of a step itself");
+            None
         }
-    }
+    };
+    results.into_iter().map(text).collect()
 }
 
 /// Returns the identity of a process with the settings `config`.

@@ -25,6 +25,8 @@ pub(super) struct StagedTables {
     pub(super) staged: Arc<StagedRuns>,
     /// One file per partition.
     pub(super) files: BTreeMap<&'static str, Vec<StagedFile>>,
+    /// Whether workers have derived the tables.
+    pub(super) is_of_workers: bool,
     pub(super) counts: BTreeMap<String, TableCounts>,
     pub(super) sources: Vec<RawSource>,
     pub(super) warnings: Vec<Warning>,

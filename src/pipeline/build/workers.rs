@@ -22,7 +22,7 @@ use crate::pipeline::{
 #[derive(Debug)]
 pub(super) struct KnownTables<'a> {
     pub(super) tables: &'a BTreeMap<&'static str, Vec<StagedFile>>,
-    /// Name and rows, in the order of the runs.
+    /// Name and rows of the views that the view to run reads.
     pub(super) views: Vec<(&'a str, &'a ViewFiles)>,
 }
 
@@ -40,7 +40,8 @@ pub(super) trait Workers: Send + Sync {
     ) -> Result<(), BuildError>;
 
     /// Derives the tables of all partitions from the kept lines of `files`, and puts the rows into the folder
-    /// of `derivation`. Returns `None` if the lines of a file are not kept.
+    /// of `derivation`. Returns `None` if the build has to do so, as with files of Delta tables, whose lines
+    /// are not kept.
     async fn derive(
         &self,
         staged: &Arc<StagedRuns>,
@@ -50,14 +51,15 @@ pub(super) trait Workers: Send + Sync {
         done: &AtomicU64,
     ) -> Result<Option<Vec<DerivedTables>>, BuildError>;
 
-    /// Runs the view `planned`, which is by partition, and puts the rows into the folder `to`.
+    /// Runs the view `planned`, which is by partition, and puts the rows into the folder `to`. Returns `None`
+    /// if the build has to run the view.
     async fn run_view(
         &self,
         planned: &PlannedView,
         known: &KnownTables<'_>,
         to: &Path,
-    ) -> Result<ViewFiles, BuildError>;
+    ) -> Result<Option<ViewFiles>, BuildError>;
 
-    /// Tells the workers that the build needs no more of them.
-    async fn end(self: Box<Self>);
+    /// Tells the workers that the build needs no more of them, and removes the files that they share.
+    async fn end(&self);
 }

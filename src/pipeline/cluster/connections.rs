@@ -21,7 +21,7 @@ use tonic::{
 
 /// The workers that are connected, and those that were refused.
 #[derive(Debug, Default)]
-pub(super) struct Workers {
+pub(super) struct ConnectedWorkers {
     /// Number of connections by worker.
     connected: Mutex<BTreeMap<String, usize>>,
     /// Reasons by worker.
@@ -32,7 +32,7 @@ pub(super) struct Workers {
     lost: Mutex<Vec<String>>,
 }
 
-impl Workers {
+impl ConnectedWorkers {
     /// Returns the number of connected workers.
     pub(super) fn count(&self) -> usize {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner).len()
@@ -93,7 +93,7 @@ pub(super) struct Peer(Arc<PeerState>);
 
 #[derive(Debug)]
 struct PeerState {
-    workers: Arc<Workers>,
+    workers: Arc<ConnectedWorkers>,
     /// Set by the first accepted request.
     worker: OnceLock<String>,
 }
@@ -121,7 +121,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, workers: &Arc<Workers>) -> Self {
+    pub(super) fn new(stream: TcpStream, workers: &Arc<ConnectedWorkers>) -> Self {
         let state = PeerState { workers: Arc::clone(workers), worker: OnceLock::new() };
         Self { stream, peer: Peer(Arc::new(state)) }
     }

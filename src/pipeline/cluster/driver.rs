@@ -15,7 +15,7 @@ use tonic::transport::Server;
 
 use super::{
     ClusterError,
-    connections::{Connection, Workers},
+    connections::{ConnectedWorkers, Connection},
     gate::{Gate, Gated},
     identity::Identity,
     items::Item,
@@ -72,7 +72,7 @@ impl Cluster {
         let failed = |source| ClusterError::Listen { address: address.clone(), source };
         let listener = TcpListener::bind(&address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?.to_string();
-        let connected = Arc::<Workers>::default();
+        let connected = Arc::<ConnectedWorkers>::default();
         let gate =
             Arc::new(Gate { identity, workers: Arc::clone(&connected), has_ended: AtomicBool::new(false) });
         let scheduler = Scheduler::start().await?;
@@ -197,9 +197,11 @@ impl Cluster {
         }
     }
 
-    /// Ends the cluster: workers are told, and the results of items are removed.
-    pub(in crate::pipeline) async fn end(self) {
-        self.gate.has_ended.store(true, Ordering::Relaxed);
+    /// Ends the cluster: workers are told, and all that they share for this build is removed.
+    pub(in crate::pipeline) async fn end(&self) {
+        if self.gate.has_ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let workers = &self.gate.workers;
         let mut changes = workers.changes();
         let _ = tokio::time::timeout(FAREWELL, changes.wait_for(|_| workers.count() == 0)).await;

@@ -20,7 +20,7 @@ use tonic::{
 };
 
 use super::{
-    connections::{Peer, Workers},
+    connections::{ConnectedWorkers, Peer},
     identity::Identity,
 };
 
@@ -41,7 +41,7 @@ const POLL: &str = "/ballista.protobuf.SchedulerGrpc/PollWork";
 #[derive(Debug)]
 pub(super) struct Gate {
     pub(super) identity: Identity,
-    pub(super) workers: Arc<Workers>,
+    pub(super) workers: Arc<ConnectedWorkers>,
     pub(super) has_ended: AtomicBool,
 }
 

@@ -21,7 +21,7 @@ pub(in crate::pipeline) struct Identity {
     larder: String,
     datafusion: String,
     code: String,
-    /// Hash of the settings by which raw files are read.
+    /// Hash of the settings by which raw files are read and tables are derived.
     raw: String,
     /// Hash of the views and of the settings that they depend on.
     views: String,
@@ -35,7 +35,7 @@ impl Identity {
         views: &[ViewDefinition],
         exclude: &[String],
     ) -> Self {
-        let specs = specs.iter().map(|(table, spec)| format!("{}\n{}\n", table.name(), spec.reading("")));
+        let specs = specs.iter().map(|(table, spec)| format!("{}\n{}\n", table.name(), spec.settings()));
         let excluded = exclude.iter().map(|pattern| format!("exclude {pattern}\n"));
         let views = views.iter().map(|view| format!("{}\n{}\n{}\n", view.name, view.step, view.sql));
         Self {
@@ -95,6 +95,8 @@ mod tests {
     fn difference_is_named() {
         let driver = identity(&RawConfig::default());
         let east = RawConfig { zone: "Asia/Shanghai".to_owned(), ..RawConfig::default() };
+        let mut span = RawConfig::default();
+        span.transactions.order_span = Some(std::time::Duration::from_hours(1));
         let cases = [
             (
                 Identity { larder: "0.0.1".to_owned(), ..driver.clone() },
@@ -109,6 +111,7 @@ mod tests {
                 "builds of Larder differ: the worker has 0000",
             ),
             (identity(&east), "settings in [raw] differ"),
+            (identity(&span), "settings in [raw] differ"),
             (
                 Identity::new(
                     &TableSpec::all(&RawConfig::default()).expect("valid"),

@@ -1,10 +1,14 @@
 //! Items of the steps of a build, and the work of a worker on them.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{
     results::{ItemResult, Results},
@@ -33,6 +37,9 @@ pub(in crate::pipeline) type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(in crate::pipeline) trait Steps: fmt::Debug + Send + Sync {
     /// Works on `item`, and returns the result after the output of the item is in the lake.
     async fn run(&self, item: &Item) -> Result<ItemResult, Failure>;
+
+    /// Removes all that is left of the build, which has ended.
+    async fn end(&self);
 }
 
 /// Works on items with `steps`, and writes the results to the lake.
@@ -44,6 +51,27 @@ pub(super) struct WorkerItems {
     pub(super) worker: String,
     /// Runtime of the work. The threads of the engine have a lower priority and no object store.
     pub(super) runtime: Handle,
+    /// The work that was begun.
+    pub(super) begun: Mutex<Vec<AbortHandle>>,
+}
+
+impl WorkerItems {
+    /// Notes that `work` was begun.
+    fn note(&self, work: AbortHandle) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.retain(|work| !work.is_finished());
+        begun.push(work);
+    }
+
+    /// Stops the work on all items. What a stopped item has written is removed by the driver, or found by
+    /// none.
+    pub(super) async fn end(&self) {
+        let begun = std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner));
+        for work in begun {
+            work.abort();
+        }
+        self.steps.end().await;
+    }
 }
 
 #[async_trait]
@@ -53,6 +81,7 @@ impl ItemHandler for WorkerItems {
         let item: Item = serde_json::from_str(item).map_err(|error| failed(error.to_string()))?;
         let (steps, lake) = (Arc::clone(&self.steps), self.lake.clone());
         let work = self.runtime.spawn(async move { work(steps.as_ref(), lake, &item).await });
+        self.note(work.abort_handle());
         let done = work.await.map_err(|error| failed(error.to_string()))?;
         done.map_err(|error| failed(super::with_causes(error.as_ref())))
     }

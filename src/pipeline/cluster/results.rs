@@ -13,16 +13,9 @@ use crate::{lake::Lake, snapshot::staged};
 pub(in crate::pipeline) enum ItemResult {
     /// The output of the item is in the lake. The text depends on the step.
     Done(String),
-    /// The input is bad. The driver works on the item itself, so that the error is that of a build on one
-    /// machine.
-    BadInput(String),
-    /// The worker cannot do such work.
-    Failed {
-        /// Id of the worker.
-        worker: String,
-        /// The cause.
-        why: String,
-    },
+    /// The worker cannot do this work, for a reason that other workers may have too. The driver does the
+    /// work itself, so that the error is that of a build on one machine.
+    Left(String),
 }
 
 /// Folder with the results of a build.

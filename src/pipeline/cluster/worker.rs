@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -132,7 +132,8 @@ pub(in crate::pipeline) async fn serve(config: &Config, worker: Worker) -> Resul
     check_rights(&lake, &id).await?;
     let endpoint = endpoint(config, host, &options.build)?;
     let runtime = tokio::runtime::Handle::current();
-    let items = Arc::new(WorkerItems { steps, lake, worker: id.clone(), runtime });
+    let (worker, begun) = (id.clone(), Mutex::default());
+    let items = Arc::new(WorkerItems { steps, lake, worker, runtime, begun });
     let session = WorkerSession { id, slots: options.slots, scratch, items, endpoint, identity };
     let memory = MemoryWatch::start(options.memory);
     let progress = Progress::default();
@@ -203,7 +204,9 @@ impl WorkerSession {
                     None => WorkerError::NoBuild { address: address.clone(), waited: patience },
                 });
             }
-            match self.connection().await? {
+            let end = self.connection().await;
+            self.items.end().await;
+            match end? {
                 End::Build if options.stay => {
                     tracing::info!(address, "the build has ended; waiting for the next");
                     lost = None;

@@ -1,7 +1,10 @@
 //! Execution of queries on all threads: arranges the rows of a plan by customer or another key, and stages a
 //! file per partition.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arrow::{
     array::RecordBatch,
@@ -207,14 +210,15 @@ impl Session {
         self.stage_plan(&view.view, &view.schema, view.rows()).await
     }
 
-    /// Stages the rows of `view` of one partition.
+    /// Stages the rows of `view` of one partition in `folder`.
     #[cfg(feature = "cluster")]
     pub(crate) async fn stage_partition(
         &self,
         view: &PlannedView,
         number: usize,
+        folder: &Path,
     ) -> Result<ViewFile, ViewError> {
-        self.partition_rows(&view.view, &view.schema, &view.rows(), number).stage().await
+        self.partition_rows(&view.view, &view.schema, &view.rows(), number, folder).stage().await
     }
 
     /// Writes the rows of each partition to a file.
@@ -227,7 +231,10 @@ impl Session {
         let partitions = rows.plan.output_partitioning().partition_count();
         let at_a_time = if has_independent_partitions(&rows.plan) { threads() } else { partitions };
         let mut staged = stream::iter(0..partitions)
-            .map(|number| SpawnedTask::spawn(self.partition_rows(view, schema, &rows, number).stage()))
+            .map(|number| {
+                let rows = self.partition_rows(view, schema, &rows, number, &self.scratch);
+                SpawnedTask::spawn(rows.stage())
+            })
             .buffered(at_a_time);
         let mut files = Vec::with_capacity(partitions);
         while let Some(file) = staged.next().await {
@@ -242,10 +249,11 @@ impl Session {
         schema: &SchemaRef,
         rows: &StagedPlan,
         number: usize,
+        folder: &Path,
     ) -> PartitionRows {
         PartitionRows {
             view: view.to_owned(),
-            path: self.scratch.join(view_files::name(view, number)),
+            path: folder.join(view_files::name(view, number)),
             plan: Arc::clone(&rows.plan),
             number,
             context: self.context.task_ctx(),

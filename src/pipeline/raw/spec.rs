@@ -25,6 +25,8 @@ use crate::{
     snapshot::rfc3339,
 };
 
+mod texts;
+
 /// Settings for reading one raw table.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "independent settings")]
@@ -178,14 +180,6 @@ impl TableSpec {
     pub(crate) fn of_file(&self, path: &str) -> &Self {
         let found = self.dialects.iter().find(|dialect| dialect.files.iter().any(|file| file.matches(path)));
         found.map_or(self, |dialect| &dialect.spec)
-    }
-
-    /// Returns a text of all settings that the lines of the file `path` depend on: two specs of equal texts
-    /// read the file alike. Settings that count later are left out, and the limit for events.
-    pub(crate) fn reading(&self, path: &str) -> String {
-        let (dialects, times) = (Vec::new(), TimeRule { newest: 0, ..self.of_file(path).times.clone() });
-        let spec = Self { dialects, times, order_span: 0, free_orders: false, ..self.of_file(path).clone() };
-        format!("{spec:?}")
     }
 
     /// Returns the specs of all tables.

@@ -70,11 +70,8 @@ impl ClusterWorkers {
         for (at, result) in places.into_iter().zip(results) {
             match result {
                 ItemResult::Done(sha256) => files[at].sha256 = Some(sha256),
-                ItemResult::BadInput(why) => {
+                ItemResult::Left(why) => {
                     tracing::warn!(file = files[at].shown, why, "the driver reads a file itself");
-                }
-                ItemResult::Failed { worker, why } => {
-                    return Err(ClusterError::Worker { step: STEP.to_owned(), worker, why });
                 }
             }
         }
@@ -87,10 +84,10 @@ pub(super) async fn read(build: &WorkerBuild, input: &str) -> Result<ItemResult,
     let item: RawItem = serde_json::from_str(input)?;
     let raw = build.raw_files().await?;
     if raw.forgotten.version() != item.erasure {
-        return Err("the erasure list changed while the build ran".into());
+        return Ok(ItemResult::Left("the erasure list changed while the build ran".to_owned()));
     }
     let Some(file) = raw.find(item.table, &item.path, item.bytes, &item.version) else {
-        return Ok(ItemResult::BadInput("a worker does not see the file as the driver does".to_owned()));
+        return Ok(ItemResult::Left("a worker does not see the file as the driver does".to_owned()));
     };
     let (config, slots) = (&build.worker.config, build.worker.slots);
     let spec = TableSpec::new(file.table, &accepting(&config.raw, item.newest)?)?;
@@ -111,7 +108,7 @@ pub(super) async fn read(build: &WorkerBuild, input: &str) -> Result<ItemResult,
     tracing::info!(file = item.path, bytes = item.bytes, "raw file read");
     match read {
         Ok(sha256) => Ok(ItemResult::Done(sha256)),
-        Err(error) => Ok(ItemResult::BadInput(cluster::with_causes(&error))),
+        Err(error) => Ok(ItemResult::Left(cluster::with_causes(&error))),
     }
 }
 

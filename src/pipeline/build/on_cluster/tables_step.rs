@@ -140,11 +140,10 @@ impl ClusterWorkers {
         };
         self.shared.put(LINES, &input).await.map_err(super::failed)?;
         let items = (0..input.partitions).map(|number| number.to_string()).collect();
-        let results = self.cluster.run(STEP, items).await?;
+        let Some(texts) = super::texts(STEP, self.cluster.run(STEP, items).await?) else { return Ok(None) };
         let schemas = schemas(staged, derivation).map_err(super::failed)?;
-        let mut derived = Vec::with_capacity(results.len());
-        for (number, result) in results.into_iter().enumerate() {
-            let text = super::done(STEP, result)?;
+        let mut derived = Vec::with_capacity(texts.len());
+        for (number, text) in texts.into_iter().enumerate() {
             let result: TablesResult =
                 serde_json::from_str(&text).map_err(|error| super::failed(error.into()))?;
             derived.push(result.tables(number, &derivation.folder, &schemas).map_err(super::failed)?);
@@ -157,6 +156,11 @@ impl ClusterWorkers {
         Ok(Some(derived))
     }
 }
+
+/// Error of a worker that comes too late: the raw files are no longer those that the driver listed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} changed while the build ran")]
+struct Changed(String);
 
 /// The lines of all raw files, as a worker takes them from the kept staging.
 #[derive(Debug)]
@@ -186,7 +190,10 @@ impl TablesWork {
     /// Derives the tables of a partition.
     pub(super) async fn derive(&self, build: &WorkerBuild, input: &str) -> Result<ItemResult, Failure> {
         let number: usize = input.parse()?;
-        let lines = self.lines(build).await?;
+        let lines = match self.lines(build).await {
+            Err(error) if error.is::<Changed>() => return Ok(ItemResult::Left(error.to_string())),
+            lines => lines?,
+        };
         // A file has its place only when it is whole.
         let folder = tempfile::tempdir_in(build.folder.path())?;
         let (staged, path) = (Arc::clone(&lines.staged), folder.path().to_path_buf());
@@ -214,11 +221,11 @@ impl WorkerLines {
         let input: LinesInput = build.shared.get(LINES).await?;
         let raw = build.raw_files().await?;
         if raw.forgotten.version() != input.erasure {
-            return Err("the erasure list changed while the build ran".into());
+            return Err(Changed("the erasure list".to_owned()).into());
         }
         let find = |kept: &KeptFile| {
             let found = raw.find(kept.table, &kept.path, kept.bytes, &kept.version);
-            let file = found.ok_or_else(|| format!("{} is not as the driver sees the file", kept.path))?;
+            let file = found.ok_or_else(|| Changed(kept.path.clone()))?;
             Ok::<_, Failure>(RawFile { sha256: Some(kept.sha256.clone()), ..file.clone() })
         };
         let files = input.files.iter().map(find).collect::<Result<Vec<_>, _>>()?;

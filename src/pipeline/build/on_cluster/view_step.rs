@@ -1,23 +1,24 @@
 //! The steps that run views: workers stage the rows of views whose partitions need no other partition.
 
 use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
 };
 
 use arrow::datatypes::SchemaRef;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{ClusterWorkers, tables_step::WorkerLines, worker_build::WorkerBuild};
+use super::{ClusterWorkers, TRANSFERS, tables_step::WorkerLines, worker_build::WorkerBuild};
 use crate::pipeline::{
     build::{setup::BuildViews, workers::KnownTables},
-    cluster::{Failure, ItemResult},
+    cluster::{self, Failure, ItemResult},
     error::BuildError,
     query::{PlannedView, Session},
     staged_table::StagedTable,
-    staging::{StagedFile, derive::file_name},
+    staging::{StagedFile, derive::file_name, open},
     view_files::{self, RowOrder, ViewFileEntry, ViewFiles},
 };
 
@@ -32,11 +33,11 @@ struct ViewInput {
     plan: String,
     /// Number of rows of each partition of the derived tables, by name.
     tables: BTreeMap<String, Vec<usize>>,
-    /// The views that have run, in the order of the runs.
-    before: Vec<ViewRows>,
+    /// The views that the view reads.
+    views: Vec<ViewRows>,
 }
 
-/// Number of rows of the files of a view that has run.
+/// Number of rows of the files of a view.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct ViewRows {
     view: String,
@@ -79,12 +80,12 @@ impl ClusterWorkers {
         planned: &PlannedView,
         known: &KnownTables<'_>,
         to: &Path,
-    ) -> Result<ViewFiles, BuildError> {
+    ) -> Result<Option<ViewFiles>, BuildError> {
         for (name, files) in &known.views {
             if self.is_new(name) {
-                for file in files.staged() {
-                    self.shared.share(&file.path).await.map_err(super::failed)?;
-                }
+                let shares: Vec<_> = files.staged().map(|file| self.shared.share(&file.path)).collect();
+                let all = stream::iter(shares).buffer_unordered(TRANSFERS).try_collect::<()>();
+                all.await.map_err(super::failed)?;
             }
         }
         let rows = |files: &[StagedFile]| files.iter().map(|file| file.rows).collect::<Vec<_>>();
@@ -93,16 +94,15 @@ impl ClusterWorkers {
             view: view.to_owned(),
             plan: planned.text(),
             tables: known.tables.iter().map(|(name, files)| ((*name).to_owned(), rows(files))).collect(),
-            before: known.views.iter().map(|(name, files)| ViewRows::of(name, files)).collect(),
+            views: known.views.iter().map(|(name, files)| ViewRows::of(name, files)).collect(),
         };
         let step = format!("{STEP}{view}");
         self.shared.put(&input_name(&step), &input).await.map_err(super::failed)?;
         let items = (0..planned.partitions()).map(|number| number.to_string()).collect();
-        let results = self.cluster.run(&step, items).await?;
+        let Some(texts) = super::texts(&step, self.cluster.run(&step, items).await?) else { return Ok(None) };
         self.is_new(view);
         let (mut files, mut names) = (Vec::new(), Vec::new());
-        for (number, result) in results.into_iter().enumerate() {
-            let text = super::done(&step, result)?;
+        for (number, text) in texts.into_iter().enumerate() {
             let file: ViewFileEntry =
                 serde_json::from_str(&text).map_err(|error| super::failed(error.into()))?;
             let name = view_files::name(view, number);
@@ -110,7 +110,7 @@ impl ClusterWorkers {
             names.push(name);
         }
         self.fetch(&names, to).await?;
-        Ok(ViewFiles::new(Arc::clone(&planned.schema), RowOrder::Partitions, files))
+        Ok(Some(ViewFiles::new(Arc::clone(&planned.schema), RowOrder::Partitions, files)))
     }
 }
 
@@ -120,22 +120,17 @@ fn input_name(step: &str) -> String {
 }
 
 /// The views of a build on a worker.
-pub(super) struct WorkerViews {
+struct WorkerViews {
     views: BuildViews,
     session: Arc<Session>,
-    /// Folder of the rows while they are written.
-    folder: PathBuf,
-    /// Schemas of the views that the session has.
-    registered: BTreeMap<String, SchemaRef>,
+    /// Names of the tables and views that the session has.
+    registered: BTreeSet<String>,
     /// The view of the newest step.
-    current: Option<(String, Arc<WorkerView>)>,
+    current: Option<(String, Planning)>,
 }
 
-impl std::fmt::Debug for WorkerViews {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkerViews").field("registered", &self.registered).finish_non_exhaustive()
-    }
-}
+/// A view that is planned on a worker, or the reason why it cannot be.
+type Planning = Result<Arc<WorkerView>, String>;
 
 /// A view that is planned on a worker.
 struct WorkerView {
@@ -145,11 +140,10 @@ struct WorkerView {
     tables: Vec<String>,
     /// Views that the view reads.
     views: Vec<ViewRows>,
-    folder: PathBuf,
 }
 
 /// State of the steps on a worker.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ViewWork {
     views: Mutex<Option<WorkerViews>>,
 }
@@ -164,16 +158,23 @@ impl ViewWork {
         input: &str,
     ) -> Result<ItemResult, Failure> {
         let number: usize = input.parse()?;
-        let view = self.planned(build, lines, step).await?;
+        let view = match self.planned(build, lines, step).await? {
+            Ok(view) => view,
+            Err(why) => return Ok(ItemResult::Left(why)),
+        };
         let tables = view.tables.iter().map(|name| file_name(name, number));
         for name in tables.chain(view.views.iter().flat_map(|view| view.needed(number))) {
             build.shared.fetch(&name, build.folder.path()).await?;
         }
-        let file = view.session.stage_partition(&view.planned, number).await?;
-        build.shared.share(file.path()).await?;
         // A file has its place only when it is whole.
+        let folder = tempfile::tempdir_in(build.folder.path())?;
+        let file = match view.session.stage_partition(&view.planned, number, folder.path()).await {
+            Ok(file) => file,
+            Err(error) => return Ok(ItemResult::Left(cluster::with_causes(&error))),
+        };
+        build.shared.share(file.path()).await?;
         let name = view_files::name(view.planned.view(), number);
-        std::fs::rename(view.folder.join(&name), build.folder.path().join(&name))?;
+        std::fs::rename(file.path(), build.folder.path().join(name))?;
         Ok(ItemResult::Done(serde_json::to_string(&ViewFileEntry::of(&file))?))
     }
 
@@ -183,72 +184,76 @@ impl ViewWork {
         build: &WorkerBuild,
         lines: &WorkerLines,
         step: &str,
-    ) -> Result<Arc<WorkerView>, Failure> {
+    ) -> Result<Planning, Failure> {
         let mut views = self.views.lock().await;
         let views = match &mut *views {
             Some(views) => views,
             none => none.insert(WorkerViews::open(build, lines)?),
         };
-        match &views.current {
-            Some((current, view)) if current == step => Ok(Arc::clone(view)),
-            _ => {
-                let input: ViewInput = build.shared.get(&input_name(step)).await?;
-                let view = Arc::new(views.plan(&input, lines, build.folder.path()).await?);
-                views.current = Some((step.to_owned(), Arc::clone(&view)));
-                Ok(view)
-            }
+        if let Some((current, planning)) = &views.current
+            && current == step
+        {
+            return Ok(planning.clone());
         }
+        let input: ViewInput = build.shared.get(&input_name(step)).await?;
+        views.register(&input, build, lines).await?;
+        let planning = views.plan(input).await.map(Arc::new);
+        views.current = Some((step.to_owned(), planning.clone()));
+        Ok(planning)
     }
 }
 
 impl WorkerViews {
     /// Opens a session without tables.
     fn open(build: &WorkerBuild, lines: &WorkerLines) -> Result<Self, Failure> {
-        let folder = build.folder.path().join("views");
-        std::fs::create_dir_all(&folder)?;
+        let folder = build.folder.path().to_path_buf();
         let views = BuildViews::new(&build.worker.config, lines.partitions(), &folder)?;
-        let session = Arc::new(Session::new(&views.sessions, folder.clone(), lines.as_of())?);
-        Ok(Self { views, session, folder, registered: BTreeMap::new(), current: None })
+        let session = Arc::new(Session::new(&views.sessions, folder, lines.as_of())?);
+        Ok(Self { views, session, registered: BTreeSet::new(), current: None })
     }
 
-    /// Plans a view over files in `folder`.
-    async fn plan(
+    /// Registers the tables that the view of `input` reads. The files are fetched when an item needs them.
+    async fn register(
         &mut self,
         input: &ViewInput,
+        build: &WorkerBuild,
         lines: &WorkerLines,
-        folder: &Path,
-    ) -> Result<WorkerView, Failure> {
-        if self.registered.is_empty() {
-            for (name, schema) in &lines.schemas {
-                let rows = input.tables.get(*name).ok_or_else(|| format!("the table {name} is missing"))?;
-                let file = |(number, rows): (usize, &usize)| {
-                    let (path, schema) = (folder.join(file_name(name, number)), Arc::clone(schema));
-                    StagedFile { path, schema, rows: *rows }
-                };
-                let files = rows.iter().enumerate().map(file).collect();
-                self.session.register(name, StagedTable::partitioned(files))?;
-                self.registered.insert((*name).to_owned(), Arc::clone(schema));
+    ) -> Result<(), Failure> {
+        let folder = build.folder.path();
+        for (name, schema) in &lines.schemas {
+            let Some(rows) = input.tables.get(*name).filter(|_| !self.registered.contains(*name)) else {
+                continue;
+            };
+            let file = |(number, rows): (usize, &usize)| {
+                let (path, schema) = (folder.join(file_name(name, number)), Arc::clone(schema));
+                StagedFile { path, schema, rows: *rows }
+            };
+            let files = rows.iter().enumerate().map(file).collect();
+            self.session.register(name, StagedTable::partitioned(files))?;
+            self.registered.insert((*name).to_owned());
+        }
+        for read in &input.views {
+            if !self.registered.contains(&read.view) {
+                let first = view_files::name(&read.view, 0);
+                build.shared.fetch(&first, folder).await?;
+                let schema = open(&folder.join(first), None)?.schema();
+                let table = StagedTable::of(self.views.find(&read.view)?, &read.at(folder, &schema));
+                self.session.register(&read.view, table)?;
+                self.registered.insert(read.view.clone());
             }
         }
-        for before in &input.before {
-            if !self.registered.contains_key(&before.view) {
-                let definition = self.views.find(&before.view)?;
-                let schema = self.session.plan_view(definition).await?.schema;
-                self.session
-                    .register(&before.view, StagedTable::of(definition, &before.at(folder, &schema)))?;
-                self.registered.insert(before.view.clone(), schema);
-            }
-        }
-        let planned = self.session.plan_view(self.views.find(&input.view)?).await?;
+        Ok(())
+    }
+
+    /// Plans the view of `input`, as the driver has planned it.
+    async fn plan(&self, input: ViewInput) -> Result<WorkerView, String> {
+        let planned = self.session.plan_view(self.views.find(&input.view)?).await;
+        let planned = planned.map_err(|error| cluster::with_causes(&error))?;
         if planned.text() != input.plan {
-            return Err(
-                format!("view {}: the plans of the worker and of the build differ", input.view).into()
-            );
+            return Err(format!("view {}: the plans of the worker and of the build differ", input.view));
         }
-        let reads = self.views.reads.get(&input.view).cloned().unwrap_or_default();
-        let views = input.before.iter().filter(|view| reads.contains(&view.view)).cloned().collect();
-        let tables = reads.into_iter().filter(|name| input.tables.contains_key(name)).collect();
-        let (session, folder) = (Arc::clone(&self.session), self.folder.clone());
-        Ok(WorkerView { session, planned, tables, views, folder })
+        let reads = self.views.reads.get(&input.view).into_iter().flatten();
+        let tables = reads.filter(|name| input.tables.contains_key(*name)).cloned().collect();
+        Ok(WorkerView { session: Arc::clone(&self.session), planned, tables, views: input.views })
     }
 }

@@ -14,14 +14,18 @@ use super::{
 use crate::pipeline::cluster::{Failure, Item, ItemResult, Steps};
 
 /// The steps, and the build of the newest item.
-#[derive(Debug)]
 pub(super) struct WorkerSteps {
     worker: Arc<WorkerState>,
     current: Mutex<Option<Arc<CurrentBuild>>>,
 }
 
-/// A build, and what its steps have in memory.
-#[derive(Debug)]
+impl std::fmt::Debug for WorkerSteps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerSteps").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+/// A build, and the state of its steps.
 struct CurrentBuild {
     build: WorkerBuild,
     tables: TablesWork,
@@ -58,5 +62,9 @@ impl Steps for WorkerSteps {
             }
             step => Err(format!("the step {step} is unknown").into()),
         }
+    }
+
+    async fn end(&self) {
+        *self.current.lock().await = None;
     }
 }
