@@ -4,7 +4,7 @@
 //! running, and a build ends with its driver. A step is a plan of two nodes: a table in memory with one item
 //! in each partition, and the node of `step_exec`, which works on the items on a worker. Nothing is shuffled,
 //! since the sorted runs of the kept staging are divided by customer already. This module knows no step:
-//! [`Steps`] works on the items.
+//! an implementation of `Steps` works on the items.
 //!
 //! Results do not pass through the engine. A worker writes what an item makes to the lake, the result of the
 //! item last, and the driver reads the results there. So a worker opens no port, and what the engine believes

@@ -138,7 +138,7 @@ pub(in crate::pipeline) async fn serve(config: &Config, worker: Worker) -> Resul
     let memory = MemoryWatch::start(options.memory);
     let progress = Progress::default();
     let serving = session.serve(&options, config.build.worker_timeout);
-    match memory.guard(&progress, async { Ok(serving.await) }).await {
+    match Box::pin(memory.guard(&progress, async { Ok(serving.await) })).await {
         Ok(result) => result,
         Err(BuildError::Memory { used, limit, .. }) => Err(WorkerError::Memory { used, limit }),
         Err(error) => Err(WorkerError::Engine(error.to_string())),
