@@ -62,29 +62,16 @@ pub(super) struct Event {
     pub(super) at: i64,
 }
 
-/// Sign bit of a time. Without it, the times before 1970 come first as unsigned numbers too.
-const SIGN: u64 = 1 << 63;
-
 impl Event {
-    /// Returns a number that has the order of key, customer and time.
-    pub(super) fn to_number(self) -> u128 {
-        let at = self.at.cast_unsigned() ^ SIGN;
-        u128::from(self.key) << 96 | u128::from(self.customer) << 64 | u128::from(at)
-    }
-
-    /// Returns the event of a number from [`Event::to_number`].
-    #[expect(clippy::cast_possible_truncation, reason = "the number has three parts")]
-    pub(super) fn from_number(number: u128) -> Self {
-        let at = (number as u64 ^ SIGN).cast_signed();
-        Self { key: (number >> 96) as u32, customer: (number >> 64) as u32, at }
+    fn to_bytes(self) -> [u8; EVENT_BYTES] {
+        let number = u128::from(self.key) << 96 | u128::from(self.customer) << 64;
+        (number | u128::from(self.at.cast_unsigned())).to_be_bytes()
     }
 
     pub(super) fn from_bytes(bytes: [u8; EVENT_BYTES]) -> Self {
-        Self::from_number(u128::from_le_bytes(bytes))
-    }
-
-    fn to_bytes(self) -> [u8; EVENT_BYTES] {
-        self.to_number().to_le_bytes()
+        let number = u128::from_be_bytes(bytes);
+        #[expect(clippy::cast_possible_truncation, reason = "the number has three parts")]
+        Self { key: (number >> 96) as u32, customer: (number >> 64) as u32, at: number as i64 }
     }
 }
 

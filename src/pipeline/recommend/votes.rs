@@ -26,84 +26,75 @@ pub(super) struct VotedProduct {
 /// Reusable buffers for counting votes, one set per thread.
 #[derive(Debug)]
 pub(super) struct Votes {
-    /// Sums of votes by product.
-    scores: Vec<f64>,
-    /// Products with a vote. A product whose first votes are 0 appears several times.
+    /// Tallies by product.
+    tallies: Vec<Tally>,
+    /// Products with at least one vote.
     touched: Vec<u32>,
-    /// Marks of products.
-    marks: Vec<bool>,
+    /// Whether the customer knows a product.
+    known: Vec<bool>,
+}
+
+/// The votes for a product.
+#[derive(Debug, Clone, Copy)]
+struct Tally {
+    /// Sum of votes.
+    score: f64,
+    /// Greatest vote.
+    greatest: f64,
+    /// Voter with the greatest vote; [`NONE`] without a vote.
+    voter: u32,
+}
+
+impl Tally {
+    const NO_VOTE: Self = Self { score: 0.0, greatest: 0.0, voter: NONE };
 }
 
 impl Votes {
     /// Creates buffers for `products` products.
     pub(super) fn new(products: usize) -> Self {
-        Self { scores: vec![0.0; products], touched: Vec::new(), marks: vec![false; products] }
+        Self { tallies: vec![Tally::NO_VOTE; products], touched: Vec::new(), known: vec![false; products] }
     }
 
-    /// Counts the votes of `voters`: weight × strength for each neighbor, neither of which is negative.
-    /// Leaves out the products `known`, and those without a vote above 0. Returns at most `most` products,
-    /// greatest votes × `factor` first, and of equal ones the lowest number first.
+    /// Counts the votes of `voters`: weight × strength for each neighbor. Leaves out the products `known`.
+    /// Returns at most `most` products, greatest votes × `factor` first, and of equal ones the lowest number
+    /// first.
     pub(super) fn best<'a>(
         &mut self,
-        voters: impl Iterator<Item = Voter<'a>> + Clone,
+        voters: impl Iterator<Item = Voter<'a>>,
         known: impl Iterator<Item = u32> + Clone,
         most: usize,
         factor: impl Fn(u32) -> f64,
     ) -> Vec<VotedProduct> {
-        let Self { scores, touched, marks } = self;
-        for voter in voters.clone() {
+        for voter in voters {
             for (product, strength) in voter.neighbors {
-                let score = &mut scores[*product as usize];
-                if *score == 0.0 {
-                    touched.push(*product);
+                let tally = &mut self.tallies[*product as usize];
+                if tally.voter == NONE {
+                    self.touched.push(*product);
+                    tally.voter = voter.product;
                 }
-                *score += voter.weight * strength;
+                let vote = voter.weight * strength;
+                tally.score += vote;
+                if vote > tally.greatest {
+                    (tally.greatest, tally.voter) = (vote, voter.product);
+                }
             }
         }
-        known.clone().for_each(|product| marks[product as usize] = true);
+        let Self { tallies, touched, known: is_known } = self;
+        known.clone().for_each(|product| is_known[product as usize] = true);
         let mut best: Vec<VotedProduct> = Vec::with_capacity(most + 1);
-        // Score of the last of `most` products: most products are below, and are passed over at once.
-        let mut least = 0.0;
         for product in touched.drain(..) {
-            let sum = std::mem::take(&mut scores[product as usize]);
-            let score = sum * factor(product);
-            if score < least || sum == 0.0 || marks[product as usize] {
+            let tally = std::mem::replace(&mut tallies[product as usize], Tally::NO_VOTE);
+            let voted = VotedProduct { product, score: tally.score * factor(product), because: tally.voter };
+            let is_last = || best.last().is_some_and(|last| best_first(last, &voted).is_lt());
+            if is_known[product as usize] || (best.len() == most && is_last()) {
                 continue;
             }
-            let voted = VotedProduct { product, score, because: NONE };
             let place = best.partition_point(|other| best_first(other, &voted).is_lt());
             best.insert(place, voted);
             best.truncate(most);
-            if best.len() == most {
-                least = best.last().map_or(0.0, |last| last.score);
-            }
         }
-        known.for_each(|product| marks[product as usize] = false);
-        self.name_voters(voters, &mut best);
+        known.for_each(|product| is_known[product as usize] = false);
         best
-    }
-
-    /// Sets the voter of each of the `best` products. The voters of all products are not worth a place in
-    /// memory: there are a hundred times as many.
-    fn name_voters<'a>(&mut self, voters: impl Iterator<Item = Voter<'a>>, best: &mut [VotedProduct]) {
-        let mut greatest = vec![0.0; best.len()];
-        self.mark(best, true);
-        for voter in voters {
-            for (product, strength) in voter.neighbors.iter().filter(|one| self.marks[one.0 as usize]) {
-                let Some(place) = best.iter().position(|one| one.product == *product) else { continue };
-                let vote = voter.weight * strength;
-                if vote > greatest[place] {
-                    (greatest[place], best[place].because) = (vote, voter.product);
-                }
-            }
-        }
-        self.mark(best, false);
-    }
-
-    fn mark(&mut self, products: &[VotedProduct], mark: bool) {
-        for voted in products {
-            self.marks[voted.product as usize] = mark;
-        }
     }
 }
 
