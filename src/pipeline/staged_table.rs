@@ -96,7 +96,7 @@ pub(super) fn joins_partitions(plan: &Arc<dyn ExecutionPlan>) -> bool {
         let is_joined = is_joined || plan.output_partitioning().partition_count() == 1;
         let source = plan.downcast_ref::<DataSourceExec>().and_then(|source| {
             let source: Option<&StagedSource> = source.data_source().downcast_ref();
-            source.map(|source| is_joined && source.by_customer && source.files.len() > 1)
+            source.map(|source| is_joined && source.partitioned && source.files.len() > 1)
         });
         source.unwrap_or(false) || plan.children().into_iter().any(|child| joins(child, is_joined))
     }
@@ -135,8 +135,8 @@ impl TableProvider for StagedTable {
 struct StagedSource {
     schema: SchemaRef,
     files: Arc<[StagedFile]>,
-    /// Whether the table is partitioned by customer.
-    by_customer: bool,
+    /// Whether the files are the partitions of DataFusion's hash of the customer id.
+    partitioned: bool,
     /// Number of partitions, each of consecutive files.
     partitions: usize,
     projection: Option<Vec<usize>>,
@@ -170,8 +170,8 @@ impl StagedSource {
             Some(id) if table.partitioned && is_whole => Partitioning::Hash(vec![id], partitions),
             _ => Partitioning::UnknownPartitioning(partitions),
         };
-        let (files, by_customer) = (Arc::clone(&table.files), table.partitioned);
-        Ok(Self { schema, files, by_customer, partitions, projection, partitioning, equivalence })
+        let (files, partitioned) = (Arc::clone(&table.files), table.partitioned);
+        Ok(Self { schema, files, partitioned, partitions, projection, partitioning, equivalence })
     }
 
     /// Returns the files of a partition.

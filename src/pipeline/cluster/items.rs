@@ -63,8 +63,8 @@ impl WorkerItems {
         begun.push(work);
     }
 
-    /// Stops the work on all items. What a stopped item has written is removed by the driver, or found by
-    /// none.
+    /// Stops the work on all items. Files that a stopped item has shared stay in the lake until the folder of
+    /// the build is removed.
     pub(super) async fn end(&self) {
         let begun = std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner));
         for work in begun {
