@@ -1,6 +1,6 @@
 //! Publishing into Tair and reading from it: killed publishes, concurrent publishers, activation under load.
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{process::Stdio, sync::Arc};
 
 use larder::{
     publish::{Options, PublishError, Published, Publisher},
@@ -311,6 +311,10 @@ async fn changed_view_misses_until_rows_are_rewritten() {
     assert_eq!(redis.cli(&["hlen", "larder:views"]), "8");
 }
 
+fn is_publishing(redis: &Redis) -> bool {
+    redis.cli(&["exists", "larder:publishing"]) == "1"
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publish_killed_at_any_point_can_be_repeated() {
     let redis = Redis::start();
@@ -325,10 +329,14 @@ async fn publish_killed_at_any_point_can_be_repeated() {
         let args = if round % 3 == 0 { &args[..5] } else { &args };
         age(&shop);
         let mut child = shop.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        tokio::time::sleep(Duration::from_millis(100 + round * 90)).await;
+        // Kills the publish a while after it began, which is counted in calls of redis-cli.
+        let mut calls = 3 * round;
+        while calls > 0 && child.try_wait().unwrap().is_none() {
+            calls -= u64::from(is_publishing(&redis));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
-        interrupted += u32::from(redis.cli(&["exists", "larder:publishing"]) == "1");
+        interrupted += u32::from(is_publishing(&redis));
         // Sometimes the next publish is of another snapshot than the interrupted one.
         let next = [target, &plain][usize::try_from(round / 2 % 2).unwrap()];
         publish(&shop, next).await.unwrap();
