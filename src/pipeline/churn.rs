@@ -260,7 +260,7 @@ async fn train(
     let inputs = Inputs { sources: screened.sources.len(), monotone: config.monotone };
     let mut trained = Trained::select(context, cuts, horizon, inputs).await?;
     trained.findings.caveats.extend(screened.caveat());
-    let kept = trained.exchange_for_kept(&screened.sources, sample_share);
+    let kept = trained.kept(&screened.sources, sample_share);
     let scoring = Scoring {
         config,
         features: &features,
@@ -368,18 +368,16 @@ impl Trained {
         Ok(Self { cuts, selected, values, findings })
     }
 
-    /// Replaces the model by the one that later builds read, and returns the content of its file.
-    fn exchange_for_kept(&mut self, sources: &[FeatureSource], sample_share: f64) -> Option<Vec<u8>> {
-        let (selected, values) = self.selected.as_mut().zip(self.values.as_mut())?;
+    /// Returns the content of the file that later builds read.
+    fn kept(&self, sources: &[FeatureSource], sample_share: f64) -> Option<Vec<u8>> {
+        let (selected, values) = self.selected.as_ref().zip(self.values.as_ref())?;
         let kept = KeptModel {
             sources: sources.to_vec(),
             model: selected.served.clone(),
             values: values.clone(),
             sample_share,
         };
-        let (content, read) = kept.written()?;
-        (selected.served, *values) = (read.model, read.values);
-        Some(content)
+        kept.content()
     }
 
     /// Returns the model card.
