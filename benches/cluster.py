@@ -22,7 +22,7 @@ from pathlib import Path
 from build import NO_MODELS, REPOSITORY, executables, raw_settings, say, table
 
 # Stages that run on workers, wholly or in part, begin with one of these.
-ON_WORKERS = ("raw", "staging", "view ")
+ON_WORKERS = ("raw", "staging", "view ", "model value")
 
 
 def build_larder():

@@ -56,7 +56,7 @@ use clock::StageClock;
 #[cfg(feature = "cluster")]
 pub use on_cluster::work;
 pub use outputs::ViewPlan;
-use outputs::{ChurnStage, Computed, StagedTables, ViewOutputs};
+use outputs::{ChurnStage, Computed, StagedTables, ValueStage, ViewOutputs};
 use setup::BuildViews;
 use workers::Workers;
 
@@ -190,24 +190,24 @@ impl<'a> Build<'a> {
         clock: &mut StageClock,
     ) -> Result<Computed, BuildError> {
         let (as_of, mut tables, session, mut views) = self.compute_views(as_of, workers, clock).await?;
+        let plans = std::mem::take(&mut views.plans);
+        let value = if self.config.value.enabled {
+            let mut value = self.value(as_of, &tables, workers).await?;
+            tables.warnings.append(&mut value.warnings);
+            clock.lap("model value", Some(value.files.rows()));
+            Some(value)
+        } else {
+            None
+        };
         if let Some(workers) = workers {
             workers.end().await;
         }
-        let plans = std::mem::take(&mut views.plans);
         let churn = if self.config.churn.enabled {
             let churn = self.churn(&session, as_of, &tables.staged, &views).await?;
             clock.lap("model churn", churn.model.as_ref().map(|model| model.files.rows()));
             churn
         } else {
             ChurnStage::default()
-        };
-        let value = if self.config.value.enabled {
-            let mut value = self.value(as_of, &tables.files).await?;
-            tables.warnings.append(&mut value.warnings);
-            clock.lap("model value", Some(value.files.rows()));
-            Some(value)
-        } else {
-            None
         };
         let recommended = if self.config.recommendations.enabled {
             let (recommended, warning) = self.recommend(as_of, &tables.files).await?;
@@ -233,7 +233,7 @@ impl<'a> Build<'a> {
         }
         if let Some(model) = value {
             models.value = Some(model.card);
-            let mut definition = model.definition;
+            let mut definition = value::definition();
             self.personal.mark_model(&mut definition);
             served.push(ServedView { definition, files: model.files });
         }
@@ -286,8 +286,8 @@ impl<'a> Build<'a> {
         let tables = self.derive_tables(lines, &raw_files, as_of, workers).await?;
         clock.lap("staging", Some(tables.rows()));
         let session = self.open_session(as_of, &tables.files).await?;
-        let workers = workers.filter(|_| tables.is_of_workers);
-        let views = self.run_views(&session, &tables.files, workers, clock).await?;
+        let workers = tables.on(workers);
+        let views = self.run_views(&session, workers, clock).await?;
         Ok((as_of, tables, session, views))
     }
 
@@ -359,15 +359,28 @@ impl<'a> Build<'a> {
         Ok(ChurnStage { model, warnings })
     }
 
-    /// Computes the view of the customer value from the staged `tables`.
+    /// Learns the customer value from the staged `tables`, and stages its view.
     async fn value(
         &self,
         as_of: DateTime<Utc>,
-        tables: &BTreeMap<&'static str, Vec<StagedFile>>,
-    ) -> Result<value::ValueOutput, BuildError> {
+        tables: &StagedTables,
+        workers: Option<&dyn Workers>,
+    ) -> Result<ValueStage, BuildError> {
         self.progress.enter("model value", 0);
-        let job = value::ValueJob::new(tables, as_of, self.threads, self.scratch.path());
-        Ok(tokio::task::spawn_blocking(move || job.run()).await??)
+        let (folder, threads) = (self.scratch.path().to_path_buf(), self.threads);
+        let job = Arc::new(value::ValueJob::new(&tables.files, as_of, threads));
+        let learning = Arc::clone(&job);
+        let learned = tokio::task::spawn_blocking(move || learning.learn()).await??;
+        let value::LearnedValue { rows, card, warnings } = learned;
+        let of_workers = match tables.on(workers) {
+            Some(workers) => workers.value(&rows, self.partitions, &folder).await?,
+            None => None,
+        };
+        let files = match of_workers {
+            Some(files) => files,
+            None => tokio::task::spawn_blocking(move || job.stage(&rows, &folder)).await??,
+        };
+        Ok(ValueStage { files, card, warnings })
     }
 
     /// Computes the view of recommendations from the staged `tables`. Returns a warning if a customer

@@ -10,18 +10,17 @@
 //! running views. Nothing but ids, times and amounts is read. The customers of a sample teach the model, and
 //! all customers are then read once more, a partition at a time.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use chrono::{DateTime, Utc};
 
-use super::{raw::RawError, staging::StagedFile, view_files::ViewFiles};
-use crate::{
-    snapshot::{Warning, models::ValueModel},
-    views::ViewDefinition,
+use super::{
+    parallel::parallel_map,
+    raw::RawError,
+    staging::StagedFile,
+    view_files::{RowOrder, ViewFile, ViewFiles},
 };
+use crate::snapshot::{Warning, models::ValueModel};
 
 mod accuracy;
 mod card;
@@ -39,66 +38,67 @@ mod view_rows;
 
 use order_sample::OrderSample;
 use selection::select;
-use view_rows::RowInput;
-pub(super) use view_rows::definition;
+pub(super) use view_rows::{VIEW, ValueRows, definition, schema};
 
-/// The input of the model.
+/// Name of the table of orders.
+pub(super) const ORDERS: &str = "orders";
+/// Name of the table of returns, which a shop need not have.
+pub(super) const RETURNS: &str = "returns";
+
+/// The input of the model: staged tables by partition.
 #[derive(Debug, Clone)]
 pub(super) struct ValueJob {
     orders: Vec<StagedFile>,
     returns: Vec<StagedFile>,
     as_of: DateTime<Utc>,
     threads: usize,
-    scratch: PathBuf,
 }
 
-/// The staged view and its model card.
+/// The model, ready to make the rows of the view, and its card.
 #[derive(Debug)]
-pub(super) struct ValueOutput {
-    pub(super) definition: ViewDefinition,
-    pub(super) files: ViewFiles,
+pub(super) struct LearnedValue {
+    pub(super) rows: ValueRows,
     pub(super) card: ValueModel,
     pub(super) warnings: Vec<Warning>,
 }
 
 impl ValueJob {
-    /// Creates a job over the staged `tables`, which hold data up to `as_of`. The view is staged in the
-    /// folder `scratch`.
+    /// Creates a job over the staged `tables`, which hold data up to `as_of`.
     pub(super) fn new(
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
         as_of: DateTime<Utc>,
         threads: usize,
-        scratch: &Path,
     ) -> Self {
         let table = |name: &str| tables.get(name).cloned().unwrap_or_default();
-        let (orders, returns) = (table("orders"), table("returns"));
-        Self { orders, returns, as_of, threads, scratch: scratch.to_path_buf() }
+        Self { orders: table(ORDERS), returns: table(RETURNS), as_of, threads }
     }
 
-    /// Learns from past orders, and stages the view.
+    /// Learns from past orders.
     ///
     /// # Errors
-    /// Fails if the staging cannot be read or written.
-    pub(super) fn run(&self) -> Result<ValueOutput, RawError> {
+    /// Fails if the staging cannot be read.
+    pub(super) fn learn(&self) -> Result<LearnedValue, RawError> {
         let as_of = self.as_of.timestamp_micros();
         let sample = OrderSample::read(&self.orders, &self.returns, self.threads)?;
         let selection = select(&sample, as_of, self.threads);
         let card = card::card(&selection, &sample);
         let start = sample.start.unwrap_or(as_of);
-        drop(sample);
-        let input = RowInput {
-            orders: &self.orders,
-            returns: &self.returns,
-            start,
-            as_of,
-            scratch: &self.scratch,
-            threads: self.threads,
-        };
-        let files = view_rows::stage(input, selection.model.as_ref())?;
         let warning = |reason: &String| {
             Warning::new("value", format!("value: {reason}; the forecast is not to be trusted"))
         };
         let warnings = card.reasons.iter().map(warning).collect();
-        Ok(ValueOutput { definition: definition(), files, card, warnings })
+        Ok(LearnedValue { rows: ValueRows { start, as_of, model: selection.model }, card, warnings })
+    }
+
+    /// Stages `rows` of all customers in `folder`.
+    ///
+    /// # Errors
+    /// Fails if a staged file cannot be read or written.
+    pub(super) fn stage(&self, rows: &ValueRows, folder: &Path) -> Result<ViewFiles, RawError> {
+        let stage =
+            |number: usize| rows.stage(number, &self.orders[number], self.returns.get(number), folder);
+        let files = parallel_map(self.threads, self.orders.len(), || (), |(), number| stage(number));
+        let files = files.into_iter().collect::<Result<Vec<ViewFile>, RawError>>()?;
+        Ok(ViewFiles::new(schema(), RowOrder::Partitions, files))
     }
 }

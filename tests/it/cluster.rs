@@ -14,12 +14,14 @@ use serde_json::Value;
 
 use crate::support::{
     dice::Dice,
-    shop::{NO_MODELS, PATIENCE, Shop},
+    shop::{PATIENCE, Shop},
 };
 
 mod own_work;
 mod refusals;
 
+/// Settings of the models: the customer value, whose rows workers make.
+const MODELS: &str = "[churn]\nenabled = false\n[recommendations]\nenabled = false\n";
 /// Settings of the views of the shop.
 const VIEWS_TOML: &str = "[views]\nfolder = \"views\"\n";
 /// Views of the shop: one by customer, one that needs all customers at once, and one that needs the rows of
@@ -48,7 +50,7 @@ const FILES: usize = 60;
 /// Settings of a build on `workers` workers.
 fn cluster(workers: usize, more: &str) -> String {
     let engine = format!("engine = \"cluster\"\nlisten = \"127.0.0.1:0\"\nworkers = {workers}\n");
-    format!("{NO_MODELS}{VIEWS_TOML}[build]\n{engine}{more}")
+    format!("{MODELS}{VIEWS_TOML}[build]\n{engine}{more}")
 }
 
 /// Creates a shop with the settings `toml`, many raw files of transactions, and one of each other table.
@@ -93,7 +95,7 @@ fn raw_file(number: usize) -> String {
 fn local_fingerprint() -> &'static str {
     static FINGERPRINT: OnceLock<String> = OnceLock::new();
     FINGERPRINT.get_or_init(|| {
-        let shop = shop(&format!("{NO_MODELS}{VIEWS_TOML}"));
+        let shop = shop(&format!("{MODELS}{VIEWS_TOML}"));
         let output = shop.larder(&["build", "--no-publish"]);
         assert!(output.status.success(), "{}", text(&output));
         fingerprint(&shop)
@@ -228,7 +230,7 @@ fn any_number_of_workers_gives_the_bytes_of_one_process() {
         let sum = |step: &str| logs.iter().map(|log| items(log, step)).sum::<usize>();
         // One raw file of each other table, and four partitions.
         assert_eq!(sum("raw"), FILES + 2, "{workers} workers");
-        for step in ["tables", "view-profile", "view-behavior", "view-rfm_values", "view-rfm"] {
+        for step in ["tables", "view-profile", "view-behavior", "view-rfm_values", "view-rfm", "value"] {
             assert_eq!(sum(step), 4, "{workers} workers, {step}");
         }
         assert_eq!([sum("view-visits"), sum("view-both")], [4, 4], "{workers} workers");
@@ -253,7 +255,7 @@ fn lost_workers_do_not_change_a_byte() {
         let mut lost = worker(&shop, &address, 0, &[]);
         let mut other = worker(&shop, &address, 1, &[]);
         // While raw files are read, or at the first item of a later step. A worker may get none of these.
-        let steps = ["raw", "raw", "tables", "view-profile", "view-behavior", "view-rfm"];
+        let steps = ["raw", "raw", "tables", "view-profile", "view-behavior", "view-rfm", "value"];
         let step = steps[usize::try_from(dice.below(steps.len() as u64)).unwrap()];
         let least = if step == "raw" { usize::try_from(dice.below(FILES as u64 / 2)).unwrap() } else { 1 };
         let since = Instant::now();

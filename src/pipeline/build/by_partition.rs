@@ -9,7 +9,7 @@ use super::{
     Build, ViewPlan,
     clock::StageClock,
     outputs::{StagedTables, ViewOutputs},
-    workers::{KnownTables, Workers},
+    workers::Workers,
 };
 use crate::pipeline::{
     data_warnings,
@@ -112,7 +112,6 @@ impl Build<'_> {
     pub(super) async fn run_views(
         &self,
         session: &Session,
-        tables: &BTreeMap<&'static str, Vec<StagedFile>>,
         workers: Option<&dyn Workers>,
         clock: &mut StageClock,
     ) -> Result<ViewOutputs, BuildError> {
@@ -126,8 +125,8 @@ impl Build<'_> {
             let by_workers = workers.filter(|_| planned.is_by_partition() && !self.reads_parquet(&view.name));
             let rows = match by_workers {
                 Some(workers) => {
-                    let known = KnownTables { tables, views: self.read_by(&view.name, &files) };
-                    workers.run_view(&planned, &known, self.scratch.path()).await?
+                    let read = self.read_by(&view.name, &files);
+                    workers.run_view(&planned, &read, self.scratch.path()).await?
                 }
                 None => None,
             };

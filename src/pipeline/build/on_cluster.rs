@@ -17,10 +17,7 @@ use std::{
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{
-    setup,
-    workers::{KnownTables, Workers},
-};
+use super::{setup, workers::Workers};
 use crate::{
     config::Config,
     lake::Lake,
@@ -33,6 +30,7 @@ use crate::{
         query::PlannedView,
         raw::{Table, TableSpec, files::RawFile},
         staging::{Scratch, derive::DerivedTables, kept::KeptStaging},
+        value::ValueRows,
         view_files::ViewFiles,
     },
 };
@@ -40,6 +38,7 @@ use crate::{
 mod raw_step;
 mod shared_files;
 mod tables_step;
+mod value_step;
 mod view_step;
 mod worker_build;
 mod worker_steps;
@@ -114,10 +113,19 @@ impl Workers for ClusterWorkers {
     async fn run_view(
         &self,
         planned: &PlannedView,
-        known: &KnownTables<'_>,
+        read: &[(&str, &ViewFiles)],
         to: &Path,
     ) -> Result<Option<ViewFiles>, BuildError> {
-        self.view_step(planned, known, to).await
+        self.view_step(planned, read, to).await
+    }
+
+    async fn value(
+        &self,
+        rows: &ValueRows,
+        partitions: usize,
+        to: &Path,
+    ) -> Result<Option<ViewFiles>, BuildError> {
+        self.value_step(rows, partitions, to).await
     }
 
     async fn end(&self) {

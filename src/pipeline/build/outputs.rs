@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
+use super::workers::Workers;
 use crate::{
     pipeline::{
         churn,
@@ -15,7 +16,10 @@ use crate::{
         staging::{StagedFile, staging},
         view_files::ViewFiles,
     },
-    snapshot::{RawSource, TableCounts, Warning, models::Models},
+    snapshot::{
+        RawSource, TableCounts, Warning,
+        models::{Models, ValueModel},
+    },
     views::ViewDefinition,
 };
 
@@ -33,6 +37,11 @@ pub(super) struct StagedTables {
 }
 
 impl StagedTables {
+    /// Returns those of `workers` that know the tables.
+    pub(super) fn on<'a>(&self, workers: Option<&'a dyn Workers>) -> Option<&'a dyn Workers> {
+        workers.filter(|_| self.is_of_workers)
+    }
+
     /// Returns the number of rows of all tables.
     pub(super) fn rows(&self) -> u64 {
         self.files.values().flatten().map(|file| file.rows as u64).sum()
@@ -86,6 +95,13 @@ impl ViewOutputs {
 #[derive(Default)]
 pub(super) struct ChurnStage {
     pub(super) model: Option<churn::ChurnOutput>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// Result of the stage of the customer value.
+pub(super) struct ValueStage {
+    pub(super) files: ViewFiles,
+    pub(super) card: ValueModel,
     pub(super) warnings: Vec<Warning>,
 }
 

@@ -13,20 +13,13 @@ use crate::pipeline::{
     past::{Derivation, StagedRuns},
     query::PlannedView,
     raw::{Table, TableSpec, files::RawFile},
-    staging::{StagedFile, derive::DerivedTables, kept::KeptStaging},
+    staging::{derive::DerivedTables, kept::KeptStaging},
+    value::ValueRows,
     view_files::ViewFiles,
 };
 
-/// The tables that views read: derived ones, and views that have run.
-#[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "workers read the fields"))]
-#[derive(Debug)]
-pub(super) struct KnownTables<'a> {
-    pub(super) tables: &'a BTreeMap<&'static str, Vec<StagedFile>>,
-    /// Name and rows of the views that the view to run reads.
-    pub(super) views: Vec<(&'a str, &'a ViewFiles)>,
-}
-
-/// The workers of a build.
+/// The workers of a build. All but [`Workers::read_raw`] and [`Workers::derive`] need workers that have
+/// derived the tables.
 #[async_trait]
 pub(super) trait Workers: Send + Sync {
     /// Reads those of `files` whose content is not known to `kept`, and notes the hash of their content. A
@@ -51,12 +44,21 @@ pub(super) trait Workers: Send + Sync {
         done: &AtomicU64,
     ) -> Result<Option<Vec<DerivedTables>>, BuildError>;
 
-    /// Runs the view `planned`, which is by partition, and puts the rows into the folder `to`. Returns `None`
-    /// if the build has to run the view.
+    /// Runs the view `planned`, which is by partition and reads the views `read`, and puts the rows into the
+    /// folder `to`. Returns `None` if the build has to run the view.
     async fn run_view(
         &self,
         planned: &PlannedView,
-        known: &KnownTables<'_>,
+        read: &[(&str, &ViewFiles)],
+        to: &Path,
+    ) -> Result<Option<ViewFiles>, BuildError>;
+
+    /// Makes `rows` of all `partitions`, and puts the files into the folder `to`. Returns `None` if the build
+    /// has to make the rows.
+    async fn value(
+        &self,
+        rows: &ValueRows,
+        partitions: usize,
         to: &Path,
     ) -> Result<Option<ViewFiles>, BuildError>;
 

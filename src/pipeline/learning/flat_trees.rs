@@ -1,13 +1,15 @@
 //! Boosted trees in a compact form for many rows: every tree has the greatest depth, so that a row takes as
 //! many steps in each, without branches.
 
+use serde::{Deserialize, Serialize};
+
 use super::boosted_trees::{BoostedTrees, MAX_DEPTH, TreeNode};
 
 /// Number of splits of a tree.
 const SPLITS: usize = (1 << MAX_DEPTH) - 1;
 
 /// A tree. The children of the split at `i` are at 2 `i` + 1 and 2 `i` + 2; leaves follow splits.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct FlatTree {
     columns: [u16; SPLITS],
     edges: [f64; SPLITS],
@@ -15,7 +17,7 @@ struct FlatTree {
 }
 
 /// Trees with the scores of [`BoostedTrees`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::pipeline) struct FlatTrees {
     base: f64,
     trees: Vec<FlatTree>,

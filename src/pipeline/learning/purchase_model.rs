@@ -136,7 +136,7 @@ pub(in crate::pipeline) struct PurchaseModel {
 
 /// The fits of both models to the same histories. The error of a degenerate fit is its reason, for the model
 /// card.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::pipeline) struct PurchaseFits {
     pub(in crate::pipeline) nbd: Result<PurchaseModel, String>,
     pub(in crate::pipeline) bg_nbd: Result<PurchaseModel, String>,

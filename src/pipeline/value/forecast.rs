@@ -1,12 +1,14 @@
 //! The forecast that is served: by the chosen candidates, or by a rule if there is too little data.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     forecaster::{Forecaster, Method},
     summary::{Summary, YEAR},
 };
 
 /// The chosen candidates, fitted to all data.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ChosenModel {
     pub(super) forecaster: Forecaster,
     pub(super) value: Method,

@@ -1,6 +1,8 @@
 //! All candidates for the forecast of a customer's spending and orders, fitted to what was known at an
 //! instant.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     accuracy::explained_deviance,
     learner::{Inputs, Learned, Learner, TrainingRows},
@@ -21,7 +23,7 @@ const MAX_ROWS: usize = 30_000;
 
 /// A way to forecast spending, or the number of orders. Variants are ordered from simple to complex: of
 /// equally good ones, the first one is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Method {
     /// The spending or the orders of the last year, unchanged. Never served, since it is 0 for many different
     /// customers.
@@ -72,7 +74,7 @@ pub(super) struct ForecastInput {
 }
 
 /// The candidates, fitted to what was known at an instant.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Forecaster {
     days: f64,
     /// Days whose outcome was learned.

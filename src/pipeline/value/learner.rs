@@ -2,6 +2,8 @@
 //! a customer who does. Boosted trees learn both. The second part begins with the spending by a purchase
 //! model, which also tells the greatest spenders apart.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     purchase_value::PurchaseValue,
     summary::{Outcome, Summary},
@@ -30,7 +32,7 @@ const DIRECTIONS: [Direction; COLUMNS] = [
 ];
 
 /// Makes the input columns of a customer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Inputs {
     /// Days of the period that is learned.
     pub(super) days: f64,
@@ -84,7 +86,7 @@ pub(super) struct TrainingRows {
 }
 
 /// The fitted learner.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Learner {
     inputs: Inputs,
     orders: FlatTrees,

@@ -5,6 +5,8 @@
 //! then falls. So more purchases than those with the greatest value count as these: more orders never lower
 //! the spending.
 
+use serde::{Deserialize, Serialize};
+
 use super::summary::Summary;
 use crate::pipeline::learning::{
     gamma_gamma::GammaGamma,
@@ -18,7 +20,7 @@ const MOST: u32 = 400;
 const WATCHED: [f64; 9] = [0.0, 30.0, 90.0, 180.0, 365.0, 730.0, 1_460.0, 2_920.0, 5_840.0];
 
 /// A purchase model with the model of amounts.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct PurchaseValue {
     purchases: PurchaseModel,
     amounts: GammaGamma,

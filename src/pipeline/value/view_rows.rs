@@ -7,6 +7,7 @@ use arrow::{
     array::{ArrayRef, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     forecast::{ChosenModel, Forecast},
@@ -15,21 +16,20 @@ use super::{
 };
 use crate::{
     pipeline::{
-        parallel::parallel_map,
         raw::RawError,
         staging::{MONEY, StagedFile, UTC, staging, time_type},
-        view_files::{RowOrder, ViewFile, ViewFileWriter, ViewFiles},
+        view_files::{self, ViewFile, ViewFileWriter},
     },
     snapshot::writer::ID,
     views::{ColumnNote, ViewDefinition},
 };
 
 /// Name of the view.
-const VIEW: &str = "value";
+pub(in crate::pipeline) const VIEW: &str = "value";
 /// Number of rows of a record batch.
 const BATCH: usize = 8_192;
 /// Type of expected numbers of orders.
-const ORDERS: DataType = DataType::Decimal128(18, 4);
+const ORDER_COUNT: DataType = DataType::Decimal128(18, 4);
 
 /// Description of the view.
 const DESCRIPTION: &str = "Customer lifetime value (CLV): spending so far and expected spending within the \
@@ -60,17 +60,15 @@ pub(in crate::pipeline) fn definition() -> ViewDefinition {
     }
 }
 
-/// The staged tables, by partition, and the folder for the staged view.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RowInput<'a> {
-    pub(super) orders: &'a [StagedFile],
-    pub(super) returns: &'a [StagedFile],
+/// Makes the rows of the view, one partition at a time.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::pipeline) struct ValueRows {
     /// Start of the history in microseconds since 1970.
     pub(super) start: i64,
     /// As-of time in microseconds since 1970.
     pub(super) as_of: i64,
-    pub(super) scratch: &'a Path,
-    pub(super) threads: usize,
+    /// The fitted model; `None` if there was too little data.
+    pub(super) model: Option<ChosenModel>,
 }
 
 /// The row of a customer. Amounts and numbers of orders are in ten-thousandths.
@@ -92,16 +90,16 @@ fn to_ten_thousandths(value: f64) -> i128 {
 
 impl ValueRow {
     /// Returns the row of a customer; `None` without an order up to the as-of time.
-    fn of(customer: CustomerOrders, input: RowInput<'_>, model: Option<&ChosenModel>) -> Option<Self> {
-        let RowInput { start, as_of, .. } = input;
+    fn of(customer: CustomerOrders, rows: &ValueRows) -> Option<Self> {
+        let ValueRows { start, as_of, model } = rows;
         let CustomerOrders { id, events } = customer;
-        let summary = Summary::at(&events, start, as_of)?;
-        let forecast = Forecast::of(model, &summary);
-        let known = || events.iter().filter(|event| event.at <= as_of);
+        let summary = Summary::at(&events, *start, *as_of)?;
+        let forecast = Forecast::of(model.as_ref(), &summary);
+        let known = || events.iter().filter(|event| event.at <= *as_of);
         let orders = || known().filter(|event| !event.is_return);
         let revenue: i128 = orders().map(|order| order.amount).sum();
         #[expect(clippy::cast_possible_truncation, reason = "whole days of a year")]
-        let days_later = |days: f64| as_of + days as i64 * DAY;
+        let days_later = |days: f64| *as_of + days as i64 * DAY;
         Some(Self {
             historic: known().map(signed).sum(),
             predicted: to_ten_thousandths(forecast.spending).max(0),
@@ -118,51 +116,44 @@ fn mean(sum: i128, count: i128) -> i128 {
     (2 * sum + count).div_euclid(2 * count.max(1))
 }
 
-fn schema() -> SchemaRef {
-    let types = [MONEY, MONEY, MONEY, ORDERS, time_type(), MONEY];
+/// Returns the schema of the view.
+pub(in crate::pipeline) fn schema() -> SchemaRef {
+    let types = [MONEY, MONEY, MONEY, ORDER_COUNT, time_type(), MONEY];
     let columns = COLUMNS.iter().zip(types).map(|((name, _), data_type)| Field::new(*name, data_type, true));
     let id = Field::new(ID, DataType::Utf8, false);
     Arc::new(Schema::new([id].into_iter().chain(columns).collect::<Vec<_>>()))
 }
 
-/// Stages the rows of all customers.
-///
-/// # Errors
-/// Fails if a staged file cannot be read or written.
-pub(super) fn stage(input: RowInput<'_>, model: Option<&ChosenModel>) -> Result<ViewFiles, RawError> {
-    let files = parallel_map(
-        input.threads,
-        input.orders.len(),
-        || (),
-        |(), partition| stage_partition(input, partition, model),
-    );
-    let files = files.into_iter().collect::<Result<Vec<ViewFile>, RawError>>()?;
-    Ok(ViewFiles::new(schema(), RowOrder::Partitions, files))
-}
-
-fn stage_partition(
-    input: RowInput<'_>,
-    partition: usize,
-    model: Option<&ChosenModel>,
-) -> Result<ViewFile, RawError> {
-    let path = input.scratch.join(format!("view-{VIEW}-{partition}.arrow"));
-    let schema = schema();
-    let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
-    let mut write = |rows: &mut Vec<ValueRow>| {
-        let batch = batch(rows, &schema).map_err(|error| staging(&path, error))?;
-        rows.clear();
-        writer.write(&batch)
-    };
-    let mut rows = Vec::new();
-    let customers = PartitionOrders::open(&input.orders[partition], input.returns.get(partition))?;
-    for customer in customers {
-        rows.extend(ValueRow::of(customer?, input, model));
-        if rows.len() == BATCH {
-            write(&mut rows)?;
+impl ValueRows {
+    /// Stages the rows of the partition `number` in `folder`, from the tables of this partition.
+    ///
+    /// # Errors
+    /// Fails if a staged file cannot be read or written.
+    pub(in crate::pipeline) fn stage(
+        &self,
+        number: usize,
+        orders: &StagedFile,
+        returns: Option<&StagedFile>,
+        folder: &Path,
+    ) -> Result<ViewFile, RawError> {
+        let path = folder.join(view_files::name(VIEW, number));
+        let schema = schema();
+        let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
+        let mut write = |rows: &mut Vec<ValueRow>| {
+            let batch = batch(rows, &schema).map_err(|error| staging(&path, error))?;
+            rows.clear();
+            writer.write(&batch)
+        };
+        let mut rows = Vec::new();
+        for customer in PartitionOrders::open(orders, returns)? {
+            rows.extend(ValueRow::of(customer?, self));
+            if rows.len() == BATCH {
+                write(&mut rows)?;
+            }
         }
+        write(&mut rows)?;
+        writer.finish()
     }
-    write(&mut rows)?;
-    writer.finish()
 }
 
 fn batch(rows: &[ValueRow], schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
@@ -178,7 +169,7 @@ fn batch(rows: &[ValueRow], schema: &SchemaRef) -> Result<RecordBatch, arrow::er
             decimals(MONEY, &|row| row.historic),
             decimals(MONEY, &|row| row.predicted),
             decimals(MONEY, &|row| row.historic + row.predicted),
-            decimals(ORDERS, &|row| row.orders),
+            decimals(ORDER_COUNT, &|row| row.orders),
             Arc::new(next.with_timezone(UTC)),
             decimals(MONEY, &|row| row.order_value),
         ],

@@ -33,6 +33,8 @@ use crate::pipeline::{
 pub(super) const STEP: &str = "tables";
 /// Name of the shared file with the [`LinesInput`].
 const LINES: &str = "lines.json";
+/// Name of the shared file with the [`TableRows`].
+const ROWS: &str = "rows.json";
 
 /// The lines that all tables are derived from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -100,7 +102,9 @@ impl TablesResult {
 }
 
 /// Schemas of the derived tables by name.
-pub(super) type Schemas = BTreeMap<&'static str, SchemaRef>;
+type Schemas = BTreeMap<&'static str, SchemaRef>;
+/// Number of rows of each partition of the derived tables, by name.
+type TableRows = BTreeMap<String, Vec<usize>>;
 
 /// Returns the schemas of the tables that `staged` gives, which those of an empty partition have.
 fn schemas(staged: &StagedRuns, derivation: &Derivation) -> Result<Schemas, Failure> {
@@ -142,12 +146,16 @@ impl ClusterWorkers {
         let items = (0..input.partitions).map(|number| number.to_string()).collect();
         let Some(texts) = super::texts(STEP, self.cluster.run(STEP, items).await?) else { return Ok(None) };
         let schemas = schemas(staged, derivation).map_err(super::failed)?;
-        let mut derived = Vec::with_capacity(texts.len());
+        let (mut derived, mut rows) = (Vec::with_capacity(texts.len()), TableRows::new());
         for (number, text) in texts.into_iter().enumerate() {
             let result: TablesResult =
                 serde_json::from_str(&text).map_err(|error| super::failed(error.into()))?;
+            for (name, of_partition) in &result.rows {
+                rows.entry(name.clone()).or_default().push(*of_partition);
+            }
             derived.push(result.tables(number, &derivation.folder, &schemas).map_err(super::failed)?);
         }
+        self.shared.put(ROWS, &rows).await.map_err(super::failed)?;
         let names: Vec<String> = (0..input.partitions)
             .flat_map(|number| schemas.keys().map(move |name| file_name(name, number)))
             .collect();
@@ -167,7 +175,7 @@ struct Changed(String);
 pub(super) struct WorkerLines {
     staged: Arc<StagedRuns>,
     derivation: Derivation,
-    pub(super) schemas: Schemas,
+    schemas: Schemas,
 }
 
 impl WorkerLines {
@@ -180,10 +188,51 @@ impl WorkerLines {
     }
 }
 
+/// The derived tables of all partitions, as a worker knows them after the step. The files are fetched when
+/// an item needs them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WorkerTables<'a> {
+    pub(super) lines: &'a WorkerLines,
+    rows: &'a TableRows,
+}
+
+impl WorkerTables<'_> {
+    /// Returns the names of the tables.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.lines.schemas.keys().copied()
+    }
+
+    /// Returns the files of the table `name`, one for each partition; none if there is no such table.
+    pub(super) fn files(&self, build: &WorkerBuild, name: &str) -> Vec<StagedFile> {
+        let table = self.lines.schemas.get_key_value(name).zip(self.rows.get(name));
+        let files = table.into_iter().flat_map(|((name, schema), rows)| {
+            rows.iter().enumerate().map(|(number, rows)| StagedFile {
+                path: build.folder.path().join(file_name(name, number)),
+                schema: Arc::clone(schema),
+                rows: *rows,
+            })
+        });
+        files.collect()
+    }
+
+    /// Fetches the file of the table `name` of the partition `number`, if there is such a table.
+    pub(super) async fn fetch(
+        &self,
+        build: &WorkerBuild,
+        name: &str,
+        number: usize,
+    ) -> Result<Option<StagedFile>, Failure> {
+        let Some(file) = self.files(build, name).into_iter().nth(number) else { return Ok(None) };
+        build.shared.fetch(&file_name(name, number), build.folder.path()).await?;
+        Ok(Some(file))
+    }
+}
+
 /// State of the step on a worker.
 #[derive(Debug, Default)]
 pub(super) struct TablesWork {
     lines: OnceCell<WorkerLines>,
+    rows: OnceCell<TableRows>,
 }
 
 impl TablesWork {
@@ -209,8 +258,15 @@ impl TablesWork {
         Ok(ItemResult::Done(serde_json::to_string(&TablesResult::of(derived))?))
     }
 
+    /// Returns the tables of all partitions. The step must have ended.
+    pub(super) async fn tables(&self, build: &WorkerBuild) -> Result<WorkerTables<'_>, Failure> {
+        let lines = self.lines(build).await?;
+        let rows = self.rows.get_or_try_init(|| build.shared.get(ROWS)).await?;
+        Ok(WorkerTables { lines, rows })
+    }
+
     /// Returns the lines of all raw files, which are opened once.
-    pub(super) async fn lines(&self, build: &WorkerBuild) -> Result<&WorkerLines, Failure> {
+    async fn lines(&self, build: &WorkerBuild) -> Result<&WorkerLines, Failure> {
         self.lines.get_or_try_init(|| WorkerLines::open(build)).await
     }
 }

@@ -1,24 +1,20 @@
 //! The steps that run views: workers stage the rows of views whose partitions need no other partition.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{ClusterWorkers, TRANSFERS, tables_step::WorkerLines, worker_build::WorkerBuild};
+use super::{ClusterWorkers, TRANSFERS, tables_step::WorkerTables, worker_build::WorkerBuild};
 use crate::pipeline::{
-    build::{setup::BuildViews, workers::KnownTables},
+    build::setup::BuildViews,
     cluster::{self, Failure, ItemResult},
     error::BuildError,
     query::{PlannedView, Session},
     staged_table::StagedTable,
-    staging::{StagedFile, derive::file_name, open},
+    staging::open,
     view_files::{self, RowOrder, ViewFileEntry, ViewFiles},
 };
 
@@ -31,8 +27,6 @@ struct ViewInput {
     view: String,
     /// DataFusion's physical plan as text.
     plan: String,
-    /// Number of rows of each partition of the derived tables, by name.
-    tables: BTreeMap<String, Vec<usize>>,
     /// The views that the view reads.
     views: Vec<ViewRows>,
 }
@@ -74,43 +68,54 @@ impl ViewRows {
 }
 
 impl ClusterWorkers {
-    /// Has workers run the view `planned`, and puts the files into the folder `to`.
+    /// Has workers run the view `planned`, which reads the views `read`, and puts the files into the folder
+    /// `to`.
     pub(super) async fn view_step(
         &self,
         planned: &PlannedView,
-        known: &KnownTables<'_>,
+        read: &[(&str, &ViewFiles)],
         to: &Path,
     ) -> Result<Option<ViewFiles>, BuildError> {
-        for (name, files) in &known.views {
+        for (name, files) in read {
             if self.is_new(name) {
                 let shares: Vec<_> = files.staged().map(|file| self.shared.share(&file.path)).collect();
                 let all = stream::iter(shares).buffer_unordered(TRANSFERS).try_collect::<()>();
                 all.await.map_err(super::failed)?;
             }
         }
-        let rows = |files: &[StagedFile]| files.iter().map(|file| file.rows).collect::<Vec<_>>();
         let view = planned.view();
         let input = ViewInput {
             view: view.to_owned(),
             plan: planned.text(),
-            tables: known.tables.iter().map(|(name, files)| ((*name).to_owned(), rows(files))).collect(),
-            views: known.views.iter().map(|(name, files)| ViewRows::of(name, files)).collect(),
+            views: read.iter().map(|(name, files)| ViewRows::of(name, files)).collect(),
         };
         let step = format!("{STEP}{view}");
         self.shared.put(&input_name(&step), &input).await.map_err(super::failed)?;
         let items = (0..planned.partitions()).map(|number| number.to_string()).collect();
         let Some(texts) = super::texts(&step, self.cluster.run(&step, items).await?) else { return Ok(None) };
         self.is_new(view);
+        self.fetch_view(view, &planned.schema, texts, to).await.map(Some)
+    }
+
+    /// Fetches the files of a view by partition into the folder `to`. The result of each partition is the
+    /// JSON of a [`ViewFileEntry`].
+    pub(super) async fn fetch_view(
+        &self,
+        view: &str,
+        schema: &SchemaRef,
+        results: Vec<String>,
+        to: &Path,
+    ) -> Result<ViewFiles, BuildError> {
         let (mut files, mut names) = (Vec::new(), Vec::new());
-        for (number, text) in texts.into_iter().enumerate() {
+        for (number, text) in results.into_iter().enumerate() {
             let file: ViewFileEntry =
                 serde_json::from_str(&text).map_err(|error| super::failed(error.into()))?;
             let name = view_files::name(view, number);
-            files.push(file.at(to.join(&name), Arc::clone(&planned.schema)));
+            files.push(file.at(to.join(&name), Arc::clone(schema)));
             names.push(name);
         }
         self.fetch(&names, to).await?;
-        Ok(Some(ViewFiles::new(Arc::clone(&planned.schema), RowOrder::Partitions, files)))
+        Ok(ViewFiles::new(Arc::clone(schema), RowOrder::Partitions, files))
     }
 }
 
@@ -123,7 +128,7 @@ fn input_name(step: &str) -> String {
 struct WorkerViews {
     views: BuildViews,
     session: Arc<Session>,
-    /// Names of the tables and views that the session has.
+    /// Names of the views that the session has.
     registered: BTreeSet<String>,
     /// The view of the newest step.
     current: Option<(String, Planning)>,
@@ -153,17 +158,19 @@ impl ViewWork {
     pub(super) async fn run(
         &self,
         build: &WorkerBuild,
-        lines: &WorkerLines,
+        tables: WorkerTables<'_>,
         step: &str,
         input: &str,
     ) -> Result<ItemResult, Failure> {
         let number: usize = input.parse()?;
-        let view = match self.planned(build, lines, step).await? {
+        let view = match self.planned(build, tables, step).await? {
             Ok(view) => view,
             Err(why) => return Ok(ItemResult::Left(why)),
         };
-        let tables = view.tables.iter().map(|name| file_name(name, number));
-        for name in tables.chain(view.views.iter().flat_map(|view| view.needed(number))) {
+        for name in &view.tables {
+            tables.fetch(build, name, number).await?;
+        }
+        for name in view.views.iter().flat_map(|view| view.needed(number)) {
             build.shared.fetch(&name, build.folder.path()).await?;
         }
         // A file has its place only when it is whole.
@@ -182,13 +189,13 @@ impl ViewWork {
     async fn planned(
         &self,
         build: &WorkerBuild,
-        lines: &WorkerLines,
+        tables: WorkerTables<'_>,
         step: &str,
     ) -> Result<Planning, Failure> {
         let mut views = self.views.lock().await;
         let views = match &mut *views {
             Some(views) => views,
-            none => none.insert(WorkerViews::open(build, lines)?),
+            none => none.insert(WorkerViews::open(build, tables)?),
         };
         if let Some((current, planning)) = &views.current
             && current == step
@@ -196,42 +203,28 @@ impl ViewWork {
             return Ok(planning.clone());
         }
         let input: ViewInput = build.shared.get(&input_name(step)).await?;
-        views.register(&input, build, lines).await?;
-        let planning = views.plan(input).await.map(Arc::new);
+        views.register(&input, build).await?;
+        let planning = views.plan(input, tables).await.map(Arc::new);
         views.current = Some((step.to_owned(), planning.clone()));
         Ok(planning)
     }
 }
 
 impl WorkerViews {
-    /// Opens a session without tables.
-    fn open(build: &WorkerBuild, lines: &WorkerLines) -> Result<Self, Failure> {
+    /// Opens a session with the derived tables.
+    fn open(build: &WorkerBuild, tables: WorkerTables<'_>) -> Result<Self, Failure> {
         let folder = build.folder.path().to_path_buf();
-        let views = BuildViews::new(&build.worker.config, lines.partitions(), &folder)?;
-        let session = Arc::new(Session::new(&views.sessions, folder, lines.as_of())?);
+        let views = BuildViews::new(&build.worker.config, tables.lines.partitions(), &folder)?;
+        let session = Arc::new(Session::new(&views.sessions, folder, tables.lines.as_of())?);
+        for name in tables.names() {
+            session.register(name, StagedTable::partitioned(tables.files(build, name)))?;
+        }
         Ok(Self { views, session, registered: BTreeSet::new(), current: None })
     }
 
-    /// Registers the tables that the view of `input` reads. The files are fetched when an item needs them.
-    async fn register(
-        &mut self,
-        input: &ViewInput,
-        build: &WorkerBuild,
-        lines: &WorkerLines,
-    ) -> Result<(), Failure> {
+    /// Registers the views that the view of `input` reads. The files are fetched when an item needs them.
+    async fn register(&mut self, input: &ViewInput, build: &WorkerBuild) -> Result<(), Failure> {
         let folder = build.folder.path();
-        for (name, schema) in &lines.schemas {
-            let Some(rows) = input.tables.get(*name).filter(|_| !self.registered.contains(*name)) else {
-                continue;
-            };
-            let file = |(number, rows): (usize, &usize)| {
-                let (path, schema) = (folder.join(file_name(name, number)), Arc::clone(schema));
-                StagedFile { path, schema, rows: *rows }
-            };
-            let files = rows.iter().enumerate().map(file).collect();
-            self.session.register(name, StagedTable::partitioned(files))?;
-            self.registered.insert((*name).to_owned());
-        }
         for read in &input.views {
             if !self.registered.contains(&read.view) {
                 let first = view_files::name(&read.view, 0);
@@ -246,14 +239,15 @@ impl WorkerViews {
     }
 
     /// Plans the view of `input`, as the driver has planned it.
-    async fn plan(&self, input: ViewInput) -> Result<WorkerView, String> {
+    async fn plan(&self, input: ViewInput, tables: WorkerTables<'_>) -> Result<WorkerView, String> {
         let planned = self.session.plan_view(self.views.find(&input.view)?).await;
         let planned = planned.map_err(|error| cluster::with_causes(&error))?;
         if planned.text() != input.plan {
             return Err(format!("view {}: the plans of the worker and of the build differ", input.view));
         }
         let reads = self.views.reads.get(&input.view).into_iter().flatten();
-        let tables = reads.filter(|name| input.tables.contains_key(*name)).cloned().collect();
+        let is_table = |name: &&String| tables.names().any(|table| table == name.as_str());
+        let tables = reads.filter(is_table).cloned().collect();
         Ok(WorkerView { session: Arc::clone(&self.session), planned, tables, views: input.views })
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use super::{
     raw_step,
     tables_step::{self, TablesWork},
+    value_step::{self, ValueWork},
     view_step::{self, ViewWork},
     worker_build::{WorkerBuild, WorkerState},
 };
@@ -30,6 +31,7 @@ struct CurrentBuild {
     build: WorkerBuild,
     tables: TablesWork,
     views: ViewWork,
+    value: ValueWork,
 }
 
 impl WorkerSteps {
@@ -44,8 +46,13 @@ impl WorkerSteps {
             return Ok(Arc::clone(current));
         }
         let build = WorkerBuild::new(Arc::clone(&self.worker), id)?;
-        let (tables, views) = (TablesWork::default(), ViewWork::default());
-        Ok(Arc::clone(current.insert(Arc::new(CurrentBuild { build, tables, views }))))
+        let current = current.insert(Arc::new(CurrentBuild {
+            build,
+            tables: TablesWork::default(),
+            views: ViewWork::default(),
+            value: ValueWork::default(),
+        }));
+        Ok(Arc::clone(current))
     }
 }
 
@@ -53,13 +60,14 @@ impl WorkerSteps {
 impl Steps for WorkerSteps {
     async fn run(&self, item: &Item) -> Result<ItemResult, Failure> {
         let current = self.build(&item.build).await?;
-        let CurrentBuild { build, tables, views } = current.as_ref();
+        let CurrentBuild { build, tables, views, value } = current.as_ref();
         match item.step.as_str() {
             raw_step::STEP => raw_step::read(build, &item.input).await,
             tables_step::STEP => tables.derive(build, &item.input).await,
             step if step.starts_with(view_step::STEP) => {
-                views.run(build, tables.lines(build).await?, step, &item.input).await
+                views.run(build, tables.tables(build).await?, step, &item.input).await
             }
+            value_step::STEP => value.run(build, tables.tables(build).await?, &item.input).await,
             step => Err(format!("the step {step} is unknown").into()),
         }
     }
