@@ -24,7 +24,14 @@ mod too_little_data;
 const DAYS: f64 = 700.0;
 const HORIZON: f64 = 60.0;
 /// The other models are off.
-const TOML: &str = "value.enabled = false\nrecommendations.enabled = false\n[churn]\nhorizon = \"60d\"\n";
+/// Settings of a model that is trained fast, on few cuts.
+const TOML: &str =
+    "value.enabled = false\nrecommendations.enabled = false\n[churn]\nhorizon = \"60d\"\ncuts = 5\n";
+
+/// Returns [`TOML`] with as many cuts as by default.
+fn all_cuts() -> String {
+    TOML.replace("cuts = 5\n", "")
+}
 
 /// Simulates customers who arrive at any time, order at an individual rate and leave after an individual
 /// time. Returns the lines, and the true probability of no order within the horizon by customer.
@@ -71,7 +78,7 @@ fn simulated_shop() -> &'static SimulatedShop {
     SHOP.get_or_init(|| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (lines, truth) = simulate(2_500, 7);
-        let shop = Shop::new(&TOML.replace("recommendations.enabled = false\n", ""));
+        let shop = Shop::new(&all_cuts().replace("recommendations.enabled = false\n", ""));
         shop.raw("transactions/x.csv", csv(&lines));
         let (service, manifest) = runtime.block_on(async {
             let service = shop.open().await;
@@ -289,7 +296,7 @@ fn training_rows_are_limited_and_probabilities_stay_calibrated() {
     let simulated = simulated_shop();
     let all = card(&simulated.manifest);
     assert!(all.sampling == "all customers" && all.training_rows > 10_000, "{}", all.training_rows);
-    let mut shop = Shop::new(&format!("{TOML}training_rows = 4000\n"));
+    let mut shop = Shop::new(&(all_cuts() + "training_rows = 4000\n"));
     shop.raw("transactions/x.csv", csv(&simulate(2_500, 7).0));
     let capped = |shop: &Shop, threads| simulated.runtime.block_on(part_hashes(shop, threads));
     let (one, other) = (capped(&shop, 1), capped(&shop, 3));
@@ -297,8 +304,9 @@ fn training_rows_are_limited_and_probabilities_stay_calibrated() {
     assert!((1_000..=4_000).contains(&one.1.training_rows), "{}", one.1.training_rows);
     assert!(one.1.sampling.contains("one in") && one.1.trusted, "{:?}", one.1);
     let (total, all) = simulated.runtime.block_on(async {
-        let service = shop.open().await;
-        pages(&service, "/v1/churn?", 1_000).await
+        let built = larder::snapshot::list(&shop.lake()).await.unwrap().remove(0);
+        shop.publish(&built.id).await;
+        pages(&shop.serve().await, "/v1/churn?", 1_000).await
     });
     assert_eq!(total, 2_500);
     let served = |views: &Value| views["churn"]["probability"].as_f64().unwrap();
@@ -307,7 +315,7 @@ fn training_rows_are_limited_and_probabilities_stay_calibrated() {
     assert!(worst < 0.1, "a bin is off by {worst}");
     // All customers exist at every cut, and sampling by partition is not exact: the limit still holds.
     let steady: Vec<String> = lines_of_steady_customers();
-    shop = Shop::new(&format!("{TOML}training_rows = 3500\n"));
+    shop = Shop::new(&(all_cuts() + "training_rows = 3500\n"));
     shop.raw("transactions/x.csv", csv(&steady));
     let card = capped(&shop, 2).1;
     assert!((2_900..=3_500).contains(&card.training_rows), "{card:?}");

@@ -101,7 +101,9 @@ fn auc(mut scored: Vec<(f64, bool)>) -> f64 {
 #[tokio::test]
 async fn purchase_models_recover_the_simulated_parameters() {
     let (lines, truth) = simulate();
-    let shop = Shop::new("[churn]\nhorizon = \"360d\"\nmonotone = false\n");
+    let toml = "value.enabled = false\nrecommendations.enabled = false\n\
+                [churn]\nhorizon = \"360d\"\nmonotone = false\n";
+    let shop = Shop::new(toml);
     shop.raw("transactions/x.csv", csv(&lines));
     let built = shop.try_build(Some("2002-12-25T00:00:00Z")).await.unwrap().manifest;
     shop.publish(&built.id).await;

@@ -38,32 +38,34 @@ pub(crate) struct Expected {
 
 /// Reads a CSV file with the columns customer, order, _, _, quantity, price, time.
 pub(crate) fn lines(csv: impl Read) -> Vec<Line> {
-    read(csv, [0, 1, 4, 5, 6])
+    let records = csv::Reader::from_reader(csv).into_records();
+    records.map(|record| line(&record.unwrap(), [0, 1, 4, 5, 6]).unwrap()).collect()
 }
 
-/// Reads a CSV file of the data set "Online Retail".
-pub(crate) fn lines_of_online_retail(csv: impl Read) -> Vec<Line> {
-    read(csv, [6, 0, 3, 5, 4])
+/// Reads a generated CSV file with the columns customer, order, _, _, _, quantity, price, time, country. Bad
+/// lines are left out.
+pub(crate) fn generated_lines(csv: impl Read) -> Vec<Line> {
+    let records = csv::ReaderBuilder::new().flexible(true).from_reader(csv).into_records();
+    let good = records.map(Result::unwrap).filter(|record| record.len() == 9);
+    good.filter_map(|record| line(&record, [0, 1, 5, 6, 7])).collect()
 }
 
-fn read(csv: impl Read, [customer, order, quantity, price, at]: [usize; 5]) -> Vec<Line> {
+/// Returns the line of a record; `None` without a price or a time.
+fn line(record: &csv::StringRecord, [customer, order, quantity, price, at]: [usize; 5]) -> Option<Line> {
     let money = |text: &str| {
         let (whole, part) = text.split_once('.').unwrap_or((text, ""));
         let digits = format!("{whole}{part:0<4}");
         assert!(part.len() <= 4, "{text}");
-        digits.parse().unwrap()
+        digits.parse().ok()
     };
-    let line = |record: csv::StringRecord| {
-        let time = record[at].replace('T', " ").replace('Z', "");
-        Line {
-            customer: record[customer].trim_end_matches(".0").to_owned(),
-            order: record[order].trim().to_owned(),
-            quantity: record[quantity].parse().unwrap(),
-            price: money(&record[price]),
-            at: NaiveDateTime::parse_from_str(&time, "%Y-%m-%d %H:%M:%S").unwrap().and_utc(),
-        }
-    };
-    csv::Reader::from_reader(csv).records().map(|record| line(record.unwrap())).collect()
+    let time = record[at].replace('T', " ").replace('Z', "");
+    Some(Line {
+        customer: record[customer].trim().trim_end_matches(".0").to_owned(),
+        order: record[order].trim().to_owned(),
+        quantity: record[quantity].parse().unwrap(),
+        price: money(&record[price])?,
+        at: NaiveDateTime::parse_from_str(&time, "%Y-%m-%d %H:%M:%S").ok()?.and_utc(),
+    })
 }
 
 /// Returns the expected rows of all customers of `lines`, and of `prospects`, at `as_of`.
