@@ -7,7 +7,11 @@ Builds Larder as `benches/build.py` does, generates a year of raw data with N/10
 runs one build of each size into an empty lake, and one more with nothing new. Prints time, processor time,
 memory, bytes written and the size of the lake; then, from the largest size, the cost of a line by stage; then
 what 10 million to 10 billion lines would take, if every cost but memory grew with the lines alone. Memory is
-drawn through the two largest sizes. Standard library only.
+drawn through the two largest sizes.
+
+Last, what a cluster of such machines would take (docs/cluster.md). The stages of the workers are divided
+among the workers; all others take as long as on one machine. The driver fetches the rows that the workers
+write, and each worker copies the kept staging, at the rate `--network` in Gbit/s. Standard library only.
 """
 
 import argparse
@@ -19,7 +23,9 @@ import subprocess
 from pathlib import Path
 
 from build import NO_MODELS, REPOSITORY, executables, raw_settings, run, say, table
+from cluster import is_on_workers
 
+WORKERS = [10, 100]
 SIZES = [10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000]
 
 
@@ -94,6 +100,7 @@ def report(sizes, arguments):
 
     if len(sizes) > 1:
         extrapolate(sizes)
+    extrapolate_cluster(most, arguments.network)
 
 
 def gigabytes(size):
@@ -120,11 +127,37 @@ def extrapolate(sizes):
     table(head + ["snapshot GB"], rows)
 
 
+def extrapolate_cluster(size, network):
+    """Prints what more lines would take on a cluster whose machines pass `network` Gbit/s."""
+    rate = network * 1e9 / 8
+    stages = size["manifest"]["stages"]
+    of_workers = [stage for stage in stages if is_on_workers(stage["name"])]
+    divided = sum(stage["seconds"] for stage in of_workers)
+    # The runs of the stage `raw` stay in the kept staging.
+    rows_of = [stage for stage in of_workers if stage["name"] != "raw"]
+    fetched = sum(stage.get("written_bytes") or 0 for stage in rows_of)
+    share = divided / sum(stage["seconds"] for stage in stages)
+    say(f"On a cluster of such machines, at {network:g} Gbit/s; workers have {share:.0%} of the time:\n")
+    rows = []
+    for lines in SIZES[1:]:
+        factor = lines / size["lines"]
+
+        def hours(workers):
+            seconds = size["seconds"] - divided + divided / workers + (fetched + size["staged"]) / rate
+            return f"{seconds * factor / 3600:,.2f}"
+
+        one = f"{size['seconds'] * factor / 3600:,.2f}"
+        rows.append([f"{lines:,}", one, *map(hours, WORKERS), gigabytes(fetched * factor)])
+    head = ["lines", "h on one machine", *(f"h with {workers} workers" for workers in WORKERS)]
+    table([*head, "fetched GB"], rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000, 5_000_000, 10_000_000])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--without-models", dest="with_models", action="store_false")
+    parser.add_argument("--network", type=float, default=10, help="Gbit/s of a machine in a cluster")
     parser.add_argument(
         "--dir", type=Path, default=REPOSITORY / "target" / "bench-scale", help="working folder"
     )

@@ -74,8 +74,8 @@ pub struct BuildConfig {
     /// Default: `true`.
     pub purchases: bool,
     /// Engine of a build: `"local"` or `"cluster"`. On a cluster, processes of `larder worker` read the raw
-    /// files, derive the tables, run views and forecast the customer value; the snapshot is the same. A
-    /// cluster needs the cargo feature `cluster`.
+    /// files, derive the tables, run views, forecast the customer value and make recommendations; the
+    /// snapshot is the same. A cluster needs the cargo feature `cluster`.
     ///
     /// Default: `"local"`.
     pub engine: BuildEngine,

@@ -25,7 +25,7 @@ use super::{
     recommend, retrain,
     staged_table::StagedTable,
     staging::{
-        Scratch, StagedFile,
+        Scratch,
         kept::KeptStaging,
         line_buffer::RunLimits,
         lines::{self, ReadInput, ReadPurpose},
@@ -199,6 +199,14 @@ impl<'a> Build<'a> {
         } else {
             None
         };
+        let recommended = if self.config.recommendations.enabled {
+            let (recommended, warning) = self.recommend(as_of, &tables, workers).await?;
+            tables.warnings.extend(warning);
+            clock.lap("recommendations", Some(recommended.files.rows()));
+            Some(recommended)
+        } else {
+            None
+        };
         if let Some(workers) = workers {
             workers.end().await;
         }
@@ -208,14 +216,6 @@ impl<'a> Build<'a> {
             churn
         } else {
             ChurnStage::default()
-        };
-        let recommended = if self.config.recommendations.enabled {
-            let (recommended, warning) = self.recommend(as_of, &tables.files).await?;
-            tables.warnings.extend(warning);
-            clock.lap("recommendations", Some(recommended.files.rows()));
-            Some(recommended)
-        } else {
-            None
         };
         let customers = tables.customers();
         let mut warnings = self.raw_files.warnings.clone();
@@ -383,17 +383,18 @@ impl<'a> Build<'a> {
         Ok(ValueStage { files, card, warnings })
     }
 
-    /// Computes the view of recommendations from the staged `tables`. Returns a warning if a customer
-    /// attribute that the lists would depend on is personal.
+    /// Learns recommendations from the staged `tables`, and stages their view. Returns a warning if a
+    /// customer attribute that the lists would depend on is personal.
     async fn recommend(
         &self,
         as_of: DateTime<Utc>,
-        tables: &BTreeMap<&'static str, Vec<StagedFile>>,
+        tables: &StagedTables,
+        workers: Option<&dyn Workers>,
     ) -> Result<(recommend::RecommendOutput, Option<Warning>), BuildError> {
         self.progress.enter("recommendations", 0);
         let spec = self.specs.get(&Table::Transactions);
-        let (config, scratch) = (self.config, self.scratch.path());
-        let mut job = recommend::RecommendJob::new(tables, spec, config, as_of, self.threads, scratch);
+        let (config, threads, scratch) = (self.config, self.threads, self.scratch.path());
+        let mut job = recommend::RecommendJob::new(&tables.files, spec, config, as_of, threads, scratch);
         let previous = self.previous.as_ref();
         job.learn_from(previous.and_then(|manifest| manifest.models.recommendations.clone()));
         let left_out = job.leave_out(|name| self.personal.is_attribute(name));
@@ -406,7 +407,16 @@ impl<'a> Build<'a> {
             );
             Some(Warning::new("personal_left_out", message))
         };
-        let recommended = tokio::task::spawn_blocking(move || recommend::recommend(&job)).await??;
-        Ok((recommended, warning))
+        let learned = tokio::task::spawn_blocking(move || recommend::learn(&job)).await??;
+        let of_workers = match tables.on(workers) {
+            Some(workers) => workers.recommendations(&learned, scratch).await?,
+            None => None,
+        };
+        if let Some(files) = of_workers {
+            return Ok((learned.output(files), warning));
+        }
+        let folder = scratch.to_path_buf();
+        let stage = move || learned.stage(threads, &folder).map(|files| learned.output(files));
+        Ok((tokio::task::spawn_blocking(stage).await??, warning))
     }
 }

@@ -2,7 +2,7 @@
 //! purchases.
 //!
 //! ```text
-//! staged tables ──purchase_log──▶ purchases ──recommender──▶ lists ──▶ view_rows, product_rows
+//! staged tables ──purchase_log──▶ purchases ──recommender──▶ product_rows, view_rows (the lists)
 //!                                     └──choose_rule, evaluation (split in time)──▶ the model card
 //! ```
 //!
@@ -21,7 +21,7 @@ use super::{
     raw::{RawError, TableSpec},
     retrain,
     staging::derive::StagedFile,
-    view_files::ViewFiles,
+    view_files::{RowOrder, ViewFile, ViewFiles},
 };
 use crate::{
     config::{Config, RawConfig, RecommendationsConfig},
@@ -55,8 +55,9 @@ use owned_products::{BASKET_CAP, DAY, HALF_LIFE, TREND_HALF_LIFE};
 use product_rows::ProductRows;
 use purchase_log::{LogOptions, PurchaseLog, TableFiles};
 use recommender::{LENGTH, MAX_NEIGHBORS, MIN_CUSTOMERS, MIN_SIGNIFICANCE, Recommender};
-use view_rows::ListSettings;
-pub(super) use view_rows::definition;
+#[cfg(feature = "cluster")]
+pub(super) use view_rows::VIEW;
+pub(super) use view_rows::{ListRows, definition, schema};
 
 /// Description of the method for the model card.
 const METHOD: &str = "Item-to-item collaborative filtering. Two products are similar if more customers \
@@ -89,7 +90,7 @@ pub(super) struct RecommendJob {
 
 impl RecommendJob {
     /// Creates a job over the staged `tables`, which hold data up to `as_of`. `spec` describes the raw
-    /// transactions. The view is staged in the folder `scratch`.
+    /// transactions. The purchases are written to the folder `scratch`.
     pub(super) fn new(
         tables: &BTreeMap<&'static str, Vec<StagedFile>>,
         spec: Option<&TableSpec>,
@@ -169,8 +170,64 @@ impl RecommendJob {
     }
 }
 
+#[cfg(feature = "cluster")]
+impl ListRows {
+    /// Returns the name of the file with the purchases of the partition `number`.
+    pub(super) fn purchases_name(number: usize) -> String {
+        purchase_log::file_name(number)
+    }
+
+    /// Stages the lists of the partition `number` in `folder`, from the file `purchases`, which is one of
+    /// [`LearnedRecommendations::purchases`].
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read or written.
+    pub(super) fn stage_file(
+        &self,
+        number: usize,
+        purchases: &Path,
+        folder: &Path,
+    ) -> Result<ViewFile, RawError> {
+        self.stage(number, &purchase_log::read(purchases)?, &mut self.votes(), folder)
+    }
+}
+
 /// Customer attribute with the country.
 const COUNTRY: &str = "country";
+
+/// Everything learned from all purchases, ready to make the lists.
+#[derive(Debug)]
+pub(super) struct LearnedRecommendations {
+    log: PurchaseLog,
+    pub(super) rows: ListRows,
+    card: RecommendationsModel,
+    products: ProductRows,
+}
+
+impl LearnedRecommendations {
+    /// Returns the files with the purchases of the partitions, from which [`ListRows`] makes the lists.
+    #[cfg(feature = "cluster")]
+    pub(super) fn purchases(&self) -> Vec<PathBuf> {
+        self.log.files().map(Path::to_path_buf).collect()
+    }
+
+    /// Stages the lists of all customers in `folder`, on `threads` threads.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read or written.
+    pub(super) fn stage(&self, threads: usize, folder: &Path) -> Result<ViewFiles, RawError> {
+        let rows = &self.rows;
+        let votes = || rows.votes();
+        let files: Vec<ViewFile> =
+            self.log.map(threads, votes, |votes, number, part| rows.stage(number, part, votes, folder))?;
+        Ok(ViewFiles::new(schema(), RowOrder::Partitions, files))
+    }
+
+    /// Returns the output with the staged view `files`.
+    pub(super) fn output(self, files: ViewFiles) -> RecommendOutput {
+        RecommendOutput { view: definition(), files, card: self.card, products: self.products }
+    }
+}
 
 /// The staged view, the products and the model card.
 #[derive(Debug)]
@@ -195,11 +252,11 @@ impl RecommendOutput {
     }
 }
 
-/// Learns from all staged purchases, evaluates on earlier splits in time, and stages the view.
+/// Learns from all staged purchases, and evaluates on earlier splits in time.
 ///
 /// # Errors
-/// Fails if the staging cannot be read or written.
-pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError> {
+/// Fails if the staging cannot be read, or the purchases cannot be written.
+pub(super) fn learn(job: &RecommendJob) -> Result<LearnedRecommendations, RawError> {
     let options = LogOptions {
         exclude: &ExcludePatterns::new(&job.config.exclude),
         category_column: job.attribute(&job.config.category_column),
@@ -213,17 +270,15 @@ pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError>
     let (training, Assessment { rule, measured, notes }) = job.assess(&log, as_of)?;
     let buy_again = measured.as_ref().map_or(LENGTH, |measured| list_length(measured.repeats_per_customer));
     let recommender = Recommender::learn(&log, as_of, job.threads)?;
-    let settings = ListSettings { as_of, rule, buy_again, threads: job.threads, scratch: &job.scratch };
-    let staged = view_rows::stage(&log, &recommender, &settings)?;
-    let customers = log.customers() as u64;
+    let (customers, with_history) = (log.customers() as u64, recommender.customers as u64);
     let card = RecommendationsModel {
         method: METHOD.to_owned(),
         notes,
         products: log.products.len() as u64,
         excluded_products: log.excluded,
         exclude: job.config.exclude.clone(),
-        customers_with_history: staged.with_history,
-        customers_without_history: customers - staged.with_history,
+        customers_with_history: with_history,
+        customers_without_history: customers - with_history,
         length: LENGTH as u64,
         buy_again_length: buy_again as u64,
         buy_again_rule: rule.name().to_owned(),
@@ -237,7 +292,8 @@ pub(super) fn recommend(job: &RecommendJob) -> Result<RecommendOutput, RawError>
         measured,
     };
     let products = ProductRows::new(&log, &recommender);
-    Ok(RecommendOutput { view: definition(), files: staged.files, card, products })
+    let rows = ListRows::new(recommender, &log.products, rule, buy_again);
+    Ok(LearnedRecommendations { log, rows, card, products })
 }
 
 /// Returns the length of `buy_again`: the mean number of repeat purchases of a returning customer, rounded

@@ -38,7 +38,9 @@ mod view_rows;
 
 use order_sample::OrderSample;
 use selection::select;
-pub(super) use view_rows::{VIEW, ValueRows, definition, schema};
+#[cfg(feature = "cluster")]
+pub(super) use view_rows::VIEW;
+pub(super) use view_rows::{ValueRows, definition, schema};
 
 /// Name of the table of orders.
 pub(super) const ORDERS: &str = "orders";

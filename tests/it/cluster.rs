@@ -20,8 +20,8 @@ use crate::support::{
 mod own_work;
 mod refusals;
 
-/// Settings of the models: the customer value, whose rows workers make.
-const MODELS: &str = "[churn]\nenabled = false\n[recommendations]\nenabled = false\n";
+/// Settings of the models: those whose rows workers make are on.
+const MODELS: &str = "[churn]\nenabled = false\n";
 /// Settings of the views of the shop.
 const VIEWS_TOML: &str = "[views]\nfolder = \"views\"\n";
 /// Views of the shop: one by customer, one that needs all customers at once, and one that needs the rows of
@@ -230,9 +230,10 @@ fn any_number_of_workers_gives_the_bytes_of_one_process() {
         let sum = |step: &str| logs.iter().map(|log| items(log, step)).sum::<usize>();
         // One raw file of each other table, and four partitions.
         assert_eq!(sum("raw"), FILES + 2, "{workers} workers");
-        for step in ["tables", "view-profile", "view-behavior", "view-rfm_values", "view-rfm", "value"] {
+        for step in ["tables", "view-profile", "view-behavior", "view-rfm_values", "view-rfm"] {
             assert_eq!(sum(step), 4, "{workers} workers, {step}");
         }
+        assert_eq!([sum("value"), sum("recommendations")], [4, 4], "{workers} workers");
         assert_eq!([sum("view-visits"), sum("view-both")], [4, 4], "{workers} workers");
         // These need the rows of all customers at once.
         assert_eq!([sum("view-place"), sum("view-rfm_edges")], [0, 0], "{workers} workers");
@@ -255,7 +256,7 @@ fn lost_workers_do_not_change_a_byte() {
         let mut lost = worker(&shop, &address, 0, &[]);
         let mut other = worker(&shop, &address, 1, &[]);
         // While raw files are read, or at the first item of a later step. A worker may get none of these.
-        let steps = ["raw", "raw", "tables", "view-profile", "view-behavior", "view-rfm", "value"];
+        let steps = ["raw", "raw", "tables", "view-profile", "view-rfm", "value", "recommendations"];
         let step = steps[usize::try_from(dice.below(steps.len() as u64)).unwrap()];
         let least = if step == "raw" { usize::try_from(dice.below(FILES as u64 / 2)).unwrap() } else { 1 };
         let since = Instant::now();

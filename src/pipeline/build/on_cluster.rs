@@ -29,16 +29,17 @@ use crate::{
         past::{Derivation, StagedRuns},
         query::PlannedView,
         raw::{Table, TableSpec, files::RawFile},
+        recommend::LearnedRecommendations,
         staging::{Scratch, derive::DerivedTables, kept::KeptStaging},
         value::ValueRows,
         view_files::ViewFiles,
     },
 };
 
+mod model_step;
 mod raw_step;
 mod shared_files;
 mod tables_step;
-mod value_step;
 mod view_step;
 mod worker_build;
 mod worker_steps;
@@ -126,6 +127,14 @@ impl Workers for ClusterWorkers {
         to: &Path,
     ) -> Result<Option<ViewFiles>, BuildError> {
         self.value_step(rows, partitions, to).await
+    }
+
+    async fn recommendations(
+        &self,
+        learned: &LearnedRecommendations,
+        to: &Path,
+    ) -> Result<Option<ViewFiles>, BuildError> {
+        self.recommendations_step(learned, to).await
     }
 
     async fn end(&self) {

@@ -13,6 +13,7 @@ use crate::pipeline::{
     past::{Derivation, StagedRuns},
     query::PlannedView,
     raw::{Table, TableSpec, files::RawFile},
+    recommend::LearnedRecommendations,
     staging::{derive::DerivedTables, kept::KeptStaging},
     value::ValueRows,
     view_files::ViewFiles,
@@ -59,6 +60,14 @@ pub(super) trait Workers: Send + Sync {
         &self,
         rows: &ValueRows,
         partitions: usize,
+        to: &Path,
+    ) -> Result<Option<ViewFiles>, BuildError>;
+
+    /// Makes the recommendations of all customers, and puts the files into the folder `to`. Returns `None` if
+    /// the build has to make them.
+    async fn recommendations(
+        &self,
+        learned: &LearnedRecommendations,
         to: &Path,
     ) -> Result<Option<ViewFiles>, BuildError>;
 

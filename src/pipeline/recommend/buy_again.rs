@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use serde::{Deserialize, Serialize};
+
 use super::{neighbors::strongest, owned_products::OwnedProduct};
 
 /// A product that a customer may buy again. Times are in seconds since 1970.
@@ -16,7 +18,7 @@ pub(super) struct BuyAgainProduct {
 }
 
 /// A ranking rule. Variants are ordered from simple to complex.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum BuyAgainRule {
     /// Number of orders, then the latest order.
     OrderCount,

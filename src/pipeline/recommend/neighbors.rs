@@ -7,6 +7,8 @@
 
 use std::cmp::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use crate::pipeline::parallel::parallel_map;
 
 /// Sets of products, stored back to back, each after its size: a basket is read at random, and its size must
@@ -25,6 +27,11 @@ impl Baskets {
         self.cells.extend(items);
         self.cells[start] = number(self.cells.len() - start - 1);
         self.count += 1;
+    }
+
+    /// Returns the number of baskets.
+    pub(super) fn len(&self) -> usize {
+        self.count
     }
 
     /// Returns all baskets together. Neighbors do not depend on the order of baskets.
@@ -127,7 +134,7 @@ pub(super) struct NeighborLimits {
 }
 
 /// The neighbors of each product with their strength, strongest first.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Neighbors(Vec<Vec<(u32, f64)>>);
 
 impl Neighbors {

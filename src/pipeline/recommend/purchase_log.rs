@@ -31,6 +31,8 @@ mod purchase;
 use catalog::Catalog;
 use category_signals::CategorySignals;
 use log_file::LogFile;
+#[cfg(feature = "cluster")]
+pub(super) use log_file::read;
 use partition_log::PartitionLog;
 use product_texts::ProductTexts;
 #[cfg(test)]
@@ -130,6 +132,12 @@ impl PurchaseLog {
         self.parts.iter().map(LogFile::customers).sum()
     }
 
+    /// Returns the files with the purchases of the partitions.
+    #[cfg(feature = "cluster")]
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().map(LogFile::path)
+    }
+
     /// Returns the results of `work` for each partition. Each thread has its own `state`.
     ///
     /// # Errors
@@ -186,10 +194,15 @@ fn read_partitions(
     Ok((files, catalog.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
+/// Returns the name of the file with the purchases of a partition.
+pub(super) fn file_name(partition: usize) -> String {
+    format!("purchases-{partition}")
+}
+
 /// Returns the place of the file of a partition. The purchases with final numbers replace those with the
 /// numbers of the catalog.
 fn place(folder: &Path, partition: usize) -> PathBuf {
-    folder.join(format!("purchases-{partition}"))
+    folder.join(file_name(partition))
 }
 
 /// Returns the number of each distinct text in alphabetical order.

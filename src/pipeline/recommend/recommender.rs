@@ -9,6 +9,8 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     buy_again::{BuyAgainProduct, BuyAgainRule},
     neighbors::{Baskets, NeighborLimits, Neighbors, PairCounts},
@@ -44,10 +46,12 @@ pub(super) struct Suggestion {
 }
 
 /// A recommender that learned from the purchases up to an instant.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Recommender {
     /// The instant, in seconds since 1970.
-    as_of: u32,
+    pub(super) as_of: u32,
+    /// Number of customers with purchases.
+    pub(super) customers: usize,
     neighbors: Neighbors,
     /// Number of buyers by product.
     pub(super) buyers: Vec<u32>,
@@ -174,6 +178,7 @@ impl Recommender {
         let trend = |(sales, buyers): (&f64, &u32)| ((sales + 1.0) / (f64::from(*buyers) + 10.0)).sqrt();
         Ok(Self {
             as_of,
+            customers: baskets.len(),
             divisors: (0..).zip(&log.products).map(|(product, _)| divisor(neighbors.of(product))).collect(),
             neighbors,
             trends: current_sales.iter().zip(&sums.buyers).map(trend).collect(),

@@ -9,11 +9,12 @@ use arrow::{
     },
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     buy_again::{BuyAgainProduct, BuyAgainRule},
     owned_products::{DAY, owned_products},
-    purchase_log::{CustomerPurchases, PurchaseLog},
+    purchase_log::{CustomerPurchases, PartitionPurchases, ProductInfo},
     recommender::{Recommender, Suggestion},
     votes::Votes,
 };
@@ -21,14 +22,14 @@ use crate::{
     pipeline::{
         raw::RawError,
         staging::staging,
-        view_files::{RowOrder, ViewFile, ViewFileWriter, ViewFiles},
+        view_files::{self, ViewFile, ViewFileWriter},
     },
     snapshot::writer::ID,
     views::{ColumnNote, ViewDefinition},
 };
 
 /// Name of the view.
-const VIEW: &str = "recommendations";
+pub(in crate::pipeline) const VIEW: &str = "recommendations";
 /// Description of the view.
 const DESCRIPTION: &str = "Recommended products: new ones that customers with similar purchases bought, and \
     own ones to buy again. Lists are parallel: the first score belongs to the first product. \
@@ -75,83 +76,115 @@ pub(in crate::pipeline) fn definition() -> ViewDefinition {
     }
 }
 
-/// The staged view.
-#[derive(Debug)]
-pub(super) struct StagedView {
-    pub(super) files: ViewFiles,
-    /// Number of customers with purchases.
-    pub(super) with_history: u64,
+/// Makes the lists of each customer, one partition at a time.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::pipeline) struct ListRows {
+    recommender: Recommender,
+    /// Ids of products by number.
+    products: Vec<String>,
+    rule: BuyAgainRule,
+    /// Greatest number of products to buy again.
+    buy_again: usize,
 }
 
 /// The lists of one customer.
 #[derive(Debug)]
 struct CustomerLists {
-    /// Whether the customer has purchases.
-    with_history: bool,
     products: Vec<Suggestion>,
     buy_again: Vec<BuyAgainProduct>,
 }
 
-/// Settings of the lists.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ListSettings<'a> {
-    /// Time up to which purchases are known, in seconds since 1970.
-    pub(super) as_of: u32,
-    pub(super) rule: BuyAgainRule,
-    /// Greatest number of products to buy again.
-    pub(super) buy_again: usize,
-    pub(super) threads: usize,
-    /// Folder for the staged view.
-    pub(super) scratch: &'a Path,
-}
+impl ListRows {
+    pub(super) fn new(
+        recommender: Recommender,
+        products: &[ProductInfo],
+        rule: BuyAgainRule,
+        buy_again: usize,
+    ) -> Self {
+        let products = products.iter().map(|product| product.id.clone()).collect();
+        Self { recommender, products, rule, buy_again }
+    }
 
-/// Stages the lists of all customers.
-///
-/// # Errors
-/// Fails if a file cannot be read or written.
-pub(super) fn stage(
-    log: &PurchaseLog,
-    recommender: &Recommender,
-    settings: &ListSettings<'_>,
-) -> Result<StagedView, RawError> {
-    let votes = || Votes::new(log.products.len());
-    let staged = log.map(settings.threads, votes, |votes, partition, part| {
-        let path = settings.scratch.join(format!("view-{VIEW}-{partition}.arrow"));
+    /// Returns buffers for a thread that makes rows.
+    pub(super) fn votes(&self) -> Votes {
+        Votes::new(self.products.len())
+    }
+
+    /// Stages the lists of the customers of the partition `number` in `folder`.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub(super) fn stage(
+        &self,
+        number: usize,
+        part: &PartitionPurchases,
+        votes: &mut Votes,
+        folder: &Path,
+    ) -> Result<ViewFile, RawError> {
+        let path = folder.join(view_files::name(VIEW, number));
         let failed = |error: arrow::error::ArrowError| staging(&path, error);
         let schema = schema();
         let mut writer = ViewFileWriter::create(path.clone(), Arc::clone(&schema))?;
-        let mut with_history = 0;
         for first in (0..part.len()).step_by(BATCH) {
             let places = first..part.len().min(first + BATCH);
-            let made: Vec<CustomerLists> =
-                places.clone().map(|place| lists(part.get(place), recommender, settings, votes)).collect();
-            with_history += made.iter().filter(|lists| lists.with_history).count() as u64;
+            let lists: Vec<CustomerLists> =
+                places.clone().map(|place| self.lists(part.get(place), votes)).collect();
             let ids = StringArray::from_iter_values(places.map(|place| part.get(place).id));
-            writer.write(&batch(&schema, ids, &made, log).map_err(failed)?)?;
+            writer.write(&self.batch(&schema, ids, &lists).map_err(failed)?)?;
         }
-        Ok((writer.finish()?, with_history))
-    })?;
-    let with_history = staged.iter().map(|(_, with_history)| with_history).sum();
-    let files: Vec<ViewFile> = staged.into_iter().map(|(file, _)| file).collect();
-    Ok(StagedView { files: ViewFiles::new(schema(), RowOrder::Partitions, files), with_history })
-}
+        writer.finish()
+    }
 
-/// Returns the lists of `customer`.
-fn lists(
-    customer: CustomerPurchases<'_>,
-    recommender: &Recommender,
-    settings: &ListSettings<'_>,
-    votes: &mut Votes,
-) -> CustomerLists {
-    let owned = owned_products(customer.purchases, settings.as_of);
-    CustomerLists {
-        with_history: !owned.is_empty(),
-        products: recommender.new_products(&customer, &owned, votes),
-        buy_again: recommender.buy_again(&owned, settings.rule, settings.buy_again),
+    /// Returns the lists of `customer`.
+    fn lists(&self, customer: CustomerPurchases<'_>, votes: &mut Votes) -> CustomerLists {
+        let recommender = &self.recommender;
+        let owned = owned_products(customer.purchases, recommender.as_of);
+        CustomerLists {
+            products: recommender.new_products(&customer, &owned, votes),
+            buy_again: recommender.buy_again(&owned, self.rule, self.buy_again),
+        }
+    }
+
+    fn batch(
+        &self,
+        schema: &SchemaRef,
+        ids: StringArray,
+        lists: &[CustomerLists],
+    ) -> Result<RecordBatch, arrow::error::ArrowError> {
+        let id = |product: u32| Some(self.products[product as usize].as_str());
+        let scores = Decimal128Builder::new().with_data_type(DataType::Decimal128(SCORE.0, SCORE.1));
+        #[expect(clippy::cast_possible_truncation, reason = "a score is a sum of at most 100 votes")]
+        let digits = |score: f64| (score * SCORE.2).round() as i128;
+        let day = |at: u32| i32::try_from(at / DAY).ok();
+        let texts = || ListBuilder::new(StringBuilder::new());
+        let dates = || ListBuilder::new(Date32Builder::new());
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(ids),
+            column(texts(), lists, |to, one| {
+                one.products.iter().for_each(|one| to.append_option(id(one.product)));
+            }),
+            column(ListBuilder::new(scores), lists, |to, one| {
+                one.products.iter().for_each(|one| to.append_value(digits(one.score)));
+            }),
+            column(texts(), lists, |to, one| {
+                one.products.iter().for_each(|one| to.append_option(one.because.and_then(id)));
+            }),
+            column(texts(), lists, |to, one| {
+                one.buy_again.iter().for_each(|one| to.append_option(id(one.product)));
+            }),
+            column(dates(), lists, |to, one| {
+                one.buy_again.iter().for_each(|one| to.append_option(day(one.last)));
+            }),
+            column(dates(), lists, |to, one| {
+                one.buy_again.iter().for_each(|one| to.append_option(one.due.and_then(day)));
+            }),
+        ];
+        RecordBatch::try_new(Arc::clone(schema), columns)
     }
 }
 
-fn schema() -> SchemaRef {
+/// Returns the schema of the view.
+pub(in crate::pipeline) fn schema() -> SchemaRef {
     let list = |item: DataType| DataType::List(Arc::new(Field::new_list_field(item, true)));
     let text = || list(DataType::Utf8);
     let date = || list(DataType::Date32);
@@ -160,43 +193,6 @@ fn schema() -> SchemaRef {
     Arc::new(Schema::new(
         [Field::new(ID, DataType::Utf8, false)].into_iter().chain(columns).collect::<Vec<_>>(),
     ))
-}
-
-fn batch(
-    schema: &SchemaRef,
-    ids: StringArray,
-    lists: &[CustomerLists],
-    log: &PurchaseLog,
-) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let id = |product: u32| Some(log.products[product as usize].id.as_str());
-    let scores = Decimal128Builder::new().with_data_type(DataType::Decimal128(SCORE.0, SCORE.1));
-    #[expect(clippy::cast_possible_truncation, reason = "a score is a sum of at most 100 votes")]
-    let digits = |score: f64| (score * SCORE.2).round() as i128;
-    let day = |at: u32| i32::try_from(at / DAY).ok();
-    let texts = || ListBuilder::new(StringBuilder::new());
-    let dates = || ListBuilder::new(Date32Builder::new());
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(ids),
-        column(texts(), lists, |to, one| {
-            one.products.iter().for_each(|one| to.append_option(id(one.product)));
-        }),
-        column(ListBuilder::new(scores), lists, |to, one| {
-            one.products.iter().for_each(|one| to.append_value(digits(one.score)));
-        }),
-        column(texts(), lists, |to, one| {
-            one.products.iter().for_each(|one| to.append_option(one.because.and_then(id)));
-        }),
-        column(texts(), lists, |to, one| {
-            one.buy_again.iter().for_each(|one| to.append_option(id(one.product)));
-        }),
-        column(dates(), lists, |to, one| {
-            one.buy_again.iter().for_each(|one| to.append_option(day(one.last)));
-        }),
-        column(dates(), lists, |to, one| {
-            one.buy_again.iter().for_each(|one| to.append_option(one.due.and_then(day)));
-        }),
-    ];
-    RecordBatch::try_new(Arc::clone(schema), columns)
 }
 
 /// Returns a column of lists. `fill` appends the values of one customer.

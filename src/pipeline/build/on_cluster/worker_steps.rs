@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::{
+    model_step::{self, ModelWork},
     raw_step,
     tables_step::{self, TablesWork},
-    value_step::{self, ValueWork},
     view_step::{self, ViewWork},
     worker_build::{WorkerBuild, WorkerState},
 };
@@ -31,7 +31,7 @@ struct CurrentBuild {
     build: WorkerBuild,
     tables: TablesWork,
     views: ViewWork,
-    value: ValueWork,
+    models: ModelWork,
 }
 
 impl WorkerSteps {
@@ -50,7 +50,7 @@ impl WorkerSteps {
             build,
             tables: TablesWork::default(),
             views: ViewWork::default(),
-            value: ValueWork::default(),
+            models: ModelWork::default(),
         }));
         Ok(Arc::clone(current))
     }
@@ -60,14 +60,15 @@ impl WorkerSteps {
 impl Steps for WorkerSteps {
     async fn run(&self, item: &Item) -> Result<ItemResult, Failure> {
         let current = self.build(&item.build).await?;
-        let CurrentBuild { build, tables, views, value } = current.as_ref();
+        let CurrentBuild { build, tables, views, models } = current.as_ref();
         match item.step.as_str() {
             raw_step::STEP => raw_step::read(build, &item.input).await,
             tables_step::STEP => tables.derive(build, &item.input).await,
             step if step.starts_with(view_step::STEP) => {
                 views.run(build, tables.tables(build).await?, step, &item.input).await
             }
-            value_step::STEP => value.run(build, tables.tables(build).await?, &item.input).await,
+            model_step::VALUE => models.value(build, tables.tables(build).await?, &item.input).await,
+            model_step::RECOMMENDATIONS => models.recommendations(build, &item.input).await,
             step => Err(format!("the step {step} is unknown").into()),
         }
     }

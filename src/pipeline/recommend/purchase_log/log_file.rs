@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::purchase::{PartitionPurchases, Purchase};
@@ -12,12 +12,12 @@ use crate::pipeline::{raw::RawError, staging::staging};
 /// Bytes of a number.
 const NUMBER: usize = 4;
 
-/// The purchases of a partition in a file: little-endian numbers of 32 bits, and texts.
+/// The purchases of a partition in a file: little-endian numbers of 32 bits, and texts. The first numbers are
+/// those of customers and purchases.
 #[derive(Debug, Clone)]
 pub(super) struct LogFile {
     path: PathBuf,
     customers: usize,
-    purchases: usize,
 }
 
 impl LogFile {
@@ -26,13 +26,17 @@ impl LogFile {
     /// # Errors
     /// Fails if the file cannot be written.
     pub(super) fn write(path: PathBuf, part: &PartitionPurchases) -> Result<Self, RawError> {
+        let count = |count: usize| u32::try_from(count).map_err(std::io::Error::other);
         let write = || -> std::io::Result<()> {
             let mut file = BufWriter::with_capacity(1 << 18, File::create(&path)?);
+            for number in [count(part.len())?, count(part.purchases.len())?] {
+                file.write_all(&number.to_le_bytes())?;
+            }
             for number in part.countries.iter().chain(&part.categories).chain(&part.ends) {
                 file.write_all(&number.to_le_bytes())?;
             }
             for id in &part.ids {
-                file.write_all(&u32::try_from(id.len()).unwrap_or(u32::MAX).to_le_bytes())?;
+                file.write_all(&count(id.len())?.to_le_bytes())?;
             }
             for one in &part.purchases {
                 for number in [one.product, one.order, one.at, one.returned] {
@@ -43,7 +47,12 @@ impl LogFile {
             file.flush()
         };
         write().map_err(|error| staging(&path, error))?;
-        Ok(Self { path, customers: part.len(), purchases: part.purchases.len() })
+        Ok(Self { path, customers: part.len() })
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Returns the number of customers.
@@ -56,34 +65,44 @@ impl LogFile {
     /// # Errors
     /// Fails if the file cannot be read or was changed.
     pub(super) fn read(&self) -> Result<PartitionPurchases, RawError> {
-        let bytes = std::fs::read(&self.path).map_err(|error| staging(&self.path, error))?;
-        self.parse(&bytes).ok_or_else(|| staging(&self.path, "the file was changed"))
+        read(&self.path)
     }
+}
 
-    /// Returns the purchases of a file with this content; `None` if it has another length.
-    fn parse(&self, bytes: &[u8]) -> Option<PartitionPurchases> {
-        let (countries, rest) = numbers(bytes, self.customers)?;
-        let (categories, rest) = numbers(rest, self.customers)?;
-        let (ends, rest) = numbers(rest, self.customers)?;
-        let (lengths, rest) = numbers(rest, self.customers)?;
-        let (purchases, texts) = rest.split_at_checked(self.purchases * 4 * NUMBER)?;
-        let purchase = |bytes: &[u8; 4 * NUMBER]| {
-            let [product, order, at, returned] = [0, 1, 2, 3].map(|place| {
-                let from = place * NUMBER;
-                u32::from_le_bytes([bytes[from], bytes[from + 1], bytes[from + 2], bytes[from + 3]])
-            });
-            Purchase { product, order, at, returned }
-        };
-        let purchases = purchases.as_chunks().0.iter().map(purchase).collect();
-        let mut texts = std::str::from_utf8(texts).ok()?;
-        let mut ids = Vec::with_capacity(self.customers);
-        for length in lengths {
-            let (id, rest) = texts.split_at_checked(length as usize)?;
-            ids.push(id.to_owned());
-            texts = rest;
-        }
-        texts.is_empty().then_some(PartitionPurchases { ids, countries, categories, ends, purchases })
+/// Reads a file that [`LogFile::write`] has written.
+///
+/// # Errors
+/// Fails if the file cannot be read or was changed.
+pub(in super::super) fn read(path: &Path) -> Result<PartitionPurchases, RawError> {
+    let bytes = std::fs::read(path).map_err(|error| staging(path, error))?;
+    parse(&bytes).ok_or_else(|| staging(path, "the file was changed"))
+}
+
+/// Returns the purchases of a file with this content; `None` if it has another length.
+fn parse(bytes: &[u8]) -> Option<PartitionPurchases> {
+    let (counts, rest) = numbers(bytes, 2)?;
+    let (customers, purchases) = (counts[0] as usize, counts[1] as usize);
+    let (countries, rest) = numbers(rest, customers)?;
+    let (categories, rest) = numbers(rest, customers)?;
+    let (ends, rest) = numbers(rest, customers)?;
+    let (lengths, rest) = numbers(rest, customers)?;
+    let (purchases, texts) = rest.split_at_checked(purchases * 4 * NUMBER)?;
+    let purchase = |bytes: &[u8; 4 * NUMBER]| {
+        let [product, order, at, returned] = [0, 1, 2, 3].map(|place| {
+            let from = place * NUMBER;
+            u32::from_le_bytes([bytes[from], bytes[from + 1], bytes[from + 2], bytes[from + 3]])
+        });
+        Purchase { product, order, at, returned }
+    };
+    let purchases = purchases.as_chunks().0.iter().map(purchase).collect();
+    let mut texts = std::str::from_utf8(texts).ok()?;
+    let mut ids = Vec::with_capacity(customers);
+    for length in lengths {
+        let (id, rest) = texts.split_at_checked(length as usize)?;
+        ids.push(id.to_owned());
+        texts = rest;
     }
+    texts.is_empty().then_some(PartitionPurchases { ids, countries, categories, ends, purchases })
 }
 
 /// Returns the first `count` numbers of `bytes`, and the other bytes.
