@@ -8,6 +8,7 @@ use batch::RunFacts;
 use clap::{Parser, Subcommand};
 
 use crate::{
+    causes::with_causes,
     config::{Config, ConfigError, LoadedConfig, Settings, env, has_password, without_passwords},
     feature::near,
     lake::Lake,
@@ -238,19 +239,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
 /// Prints an error with its causes to standard error.
 #[expect(clippy::print_stderr, reason = "errors of a command go to standard error")]
 fn report(error: &anyhow::Error) {
-    eprintln!("error: {}", terminal::plain(&without_passwords(&with_causes(error))));
-}
-
-/// Returns the message of an error with those of its causes.
-fn with_causes(error: &anyhow::Error) -> String {
-    let mut shown = Vec::new();
-    for cause in error.chain().map(ToString::to_string) {
-        // Some libraries repeat the cause in their own message.
-        if shown.last().is_none_or(|last: &String| !last.contains(&cause)) {
-            shown.push(cause);
-        }
-    }
-    shown.join(": ")
+    eprintln!("error: {}", terminal::plain(&without_passwords(&with_causes(error.as_ref()))));
 }
 
 /// Loads the configuration, starts the runtime and runs the subcommand.

@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 1 | [`feature`]: data; [`config`]: settings; [`workers`]; [`cache`]; [`private_file`]; [`open_files`] |
+//! | 1 | [`feature`], [`config`], [`workers`], [`cache`], [`private_file`], [`open_files`], [`causes`] |
 //! | 2 | [`telemetry`]: logs, metrics, traces; `demo`: generated retail data |
 //! | 3 | [`lake`]: objects; [`views`]: SQL; [`tair`]: Redis; [`audience`]: audiences; [`feast`]: types |
 //! | 4 | [`snapshot`]: manifest, parts, `CURRENT`, erasure list |
@@ -23,6 +23,7 @@
 
 pub mod audience;
 pub mod cache;
+pub mod causes;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "build")]

@@ -137,9 +137,3 @@ fn configuration(setup: &Setup) -> Finding {
         if files.is_empty() { "no file, only defaults and variables".to_owned() } else { files.join(", ") };
     Finding::ok("configuration", &from)
 }
-
-/// Returns the message of an error with those of its causes.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let all = std::iter::successors(Some(error), |error| error.source());
-    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}

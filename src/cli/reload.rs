@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::with_causes;
 use crate::{
+    causes::with_causes,
     config::{Config, LoadedConfig, Settings, without_passwords},
     http,
     serving::Serving,
@@ -53,7 +53,7 @@ impl Reload {
             match loaded.map_err(Into::into).and_then(|found| self.apply(found, &in_effect)) {
                 Ok(settings) => in_effect = settings,
                 Err(error) => {
-                    let error = without_passwords(&with_causes(&error));
+                    let error = without_passwords(&with_causes(error.as_ref()));
                     tracing::error!(error, "configuration not reloaded; the old one stays in use");
                 }
             }

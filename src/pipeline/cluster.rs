@@ -29,17 +29,3 @@ pub(super) use items::{Failure, Item, Steps};
 pub(super) use results::ItemResult;
 pub(super) use worker::{Worker, serve};
 pub use worker::{WorkerError, WorkerOptions};
-
-/// Returns the message of `error` with those of its causes.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let shown = error.to_string();
-        if !text.contains(&shown) {
-            text = format!("{text}: {shown}");
-        }
-        cause = error.source();
-    }
-    text
-}

@@ -67,7 +67,7 @@ fn top_module(path: &str) -> &str {
 
 /// Layers from the lowest up. A module imports from lower layers only, and not from its neighbors.
 const LAYERS: &[&[&str]] = &[
-    &["feature", "config", "workers", "cache", "private_file", "open_files"],
+    &["feature", "config", "workers", "cache", "private_file", "open_files", "causes"],
     &["telemetry", "demo"],
     &["lake", "views", "tair", "audience", "feast"],
     &["snapshot"],

@@ -5,8 +5,8 @@ use std::time::Instant;
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
 
-use super::{Examined, Finding, causes};
-use crate::{lake::Lake, snapshot::read_current};
+use super::{Examined, Finding};
+use crate::{causes::with_causes, lake::Lake, snapshot::read_current};
 
 /// Greatest difference between the clocks without a warning.
 const SKEW: TimeDelta = TimeDelta::seconds(30);
@@ -25,7 +25,7 @@ pub(super) async fn check(examined: &mut Examined<'_>) -> Vec<Finding> {
             let message = format!("{} has {} snapshot folders{}", lake.url(), found.len(), took(since));
             findings.push(Finding::ok("lake list", &message));
         }
-        Err(error) => return vec![Finding::failed("lake list", &causes(&error), ACCESS)],
+        Err(error) => return vec![Finding::failed("lake list", &with_causes(&error), ACCESS)],
     }
     let since = Instant::now();
     match read_current(&lake).await {
@@ -38,7 +38,7 @@ pub(super) async fn check(examined: &mut Examined<'_>) -> Vec<Finding> {
             "there is no CURRENT: nothing was published",
             "run `larder build`",
         )),
-        Err(error) => findings.push(Finding::failed("lake read", &causes(&error), ACCESS)),
+        Err(error) => findings.push(Finding::failed("lake read", &with_causes(&error), ACCESS)),
     }
     findings.extend(write(&lake).await);
     examined.lake = Some(lake);
@@ -60,7 +60,7 @@ async fn write(lake: &Lake) -> Vec<Finding> {
     let (since, before) = (Instant::now(), Utc::now());
     if let Err(error) = lake.put(&path, bytes::Bytes::from_static(b"larder doctor")).await {
         let advice = "builds and publishes need the right to write; `serve` does not";
-        return vec![Finding::warning("lake write", &causes(&error), advice)];
+        return vec![Finding::warning("lake write", &with_causes(&error), advice)];
     }
     let after = Utc::now();
     let mut findings = Vec::new();
@@ -72,13 +72,13 @@ async fn write(lake: &Lake) -> Vec<Finding> {
             "use a store whose reads see the last write",
         )),
         Err(error) => {
-            findings.push(Finding::failed("lake write", &causes(&error), "grant the right to read"));
+            findings.push(Finding::failed("lake write", &with_causes(&error), "grant the right to read"));
         }
     }
     match lake.delete(&path).await {
         Ok(()) => findings.insert(0, Finding::ok("lake write", &format!("an object{}", took(since)))),
         Err(error) => {
-            let message = format!("cannot remove {path}: {}", causes(&error));
+            let message = format!("cannot remove {path}: {}", with_causes(&error));
             let advice = "`larder snapshots --keep` and `larder forget` need the right to delete";
             findings.push(Finding::warning("lake delete", &message, advice));
         }

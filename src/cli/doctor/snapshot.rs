@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
 
-use super::{Examined, Finding, causes};
+use super::{Examined, Finding};
 use crate::{
+    causes::with_causes,
     config::ServingConfig,
     serving::{Serving, unmaskable},
     snapshot::rfc3339,
@@ -26,7 +27,7 @@ pub(super) async fn check(examined: &mut Examined<'_>) -> Vec<Finding> {
     let serving = Serving::new(lake.clone(), &config, Arc::clone(&metrics)).declaring(personal);
     let advice = "build and publish anew, or run `larder rollback`";
     if let Err(error) = serving.refresh().await {
-        return vec![Finding::failed("snapshot", &causes(&error), advice)];
+        return vec![Finding::failed("snapshot", &with_causes(&error), advice)];
     }
     let Ok(served) = serving.current() else {
         return vec![Finding::failed("snapshot", "CURRENT changed meanwhile", "run `larder doctor` again")];

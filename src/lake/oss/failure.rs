@@ -10,6 +10,8 @@ use aws_sdk_s3::{
 };
 use object_store::{Error, path::Path};
 
+use crate::causes::with_causes;
+
 /// Name of the store in messages.
 const STORE: &str = "OSS";
 
@@ -27,12 +29,7 @@ where
     }
     if status.is_none() || text.is_empty() {
         // Without a response, the chain of causes explains the failure.
-        text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
+        text = with_causes(error);
     }
     let (path, source) = (path.to_string(), text.clone().into());
     match (status, code) {

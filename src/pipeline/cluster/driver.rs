@@ -24,6 +24,7 @@ use super::{
     step_exec, tls,
 };
 use crate::{
+    causes::with_causes,
     config::{BuildConfig, Config},
     lake::Lake,
 };
@@ -81,7 +82,7 @@ impl Cluster {
         if let Some(tls) = tls::server(config)? {
             let unusable = |error: tonic::transport::Error| ClusterError::Tls {
                 path: "[build.tls]".to_owned(),
-                why: super::with_causes(&error),
+                why: with_causes(&error),
             };
             server = server.tls_config(tls).map_err(unusable)?;
         }

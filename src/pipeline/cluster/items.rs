@@ -14,7 +14,7 @@ use super::{
     results::{ItemResult, Results},
     step_exec::ItemHandler,
 };
-use crate::lake::Lake;
+use crate::{causes::with_causes, lake::Lake};
 
 /// An item of a step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ impl ItemHandler for WorkerItems {
         let work = self.runtime.spawn(async move { work(steps.as_ref(), lake, &item).await });
         self.note(work.abort_handle());
         let done = work.await.map_err(|error| failed(error.to_string()))?;
-        done.map_err(|error| failed(super::with_causes(error.as_ref())))
+        done.map_err(|error| failed(with_causes(error.as_ref())))
     }
 }
 

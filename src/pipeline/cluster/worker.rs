@@ -45,6 +45,7 @@ use super::{
     tls,
 };
 use crate::{
+    causes::with_causes,
     config::Config,
     lake::{Lake, LakeError},
     pipeline::{error::BuildError, memory_watch::MemoryWatch},
@@ -170,10 +171,9 @@ fn endpoint(config: &Config, host: &str, address: &str) -> Result<Endpoint, Clus
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
     match tls {
-        Some(tls) => endpoint.tls_config(tls).map_err(|error| ClusterError::Tls {
-            path: "[build.tls]".to_owned(),
-            why: super::with_causes(&error),
-        }),
+        Some(tls) => endpoint
+            .tls_config(tls)
+            .map_err(|error| ClusterError::Tls { path: "[build.tls]".to_owned(), why: with_causes(&error) }),
         None => Ok(endpoint),
     }
 }
@@ -224,7 +224,7 @@ impl WorkerSession {
 
     /// Works for the driver until the connection ends.
     async fn connection(&self) -> Result<End, WorkerError> {
-        let engine = |error: &dyn std::error::Error| WorkerError::Engine(super::with_causes(error));
+        let engine = |error: &dyn std::error::Error| WorkerError::Engine(with_causes(error));
         let folder = tempfile::tempdir_in(&self.scratch).map_err(|error| engine(&error))?;
         let vcores = u32::try_from(self.slots).unwrap_or(u32::MAX);
         let registration = ExecutorRegistration {
@@ -311,7 +311,7 @@ impl Service<http::Request<Body>> for Watched {
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         let ready = self.channel.poll_ready(context);
         if let Poll::Ready(Err(error)) = &ready {
-            let _ = self.events.send(End::Lost(super::with_causes(error)));
+            let _ = self.events.send(End::Lost(with_causes(error)));
         }
         ready
     }
@@ -326,7 +326,7 @@ impl Service<http::Request<Body>> for Watched {
         Box::pin(async move {
             let answer = answer.await;
             let end = match &answer {
-                Err(error) => Some(End::Lost(super::with_causes(error))),
+                Err(error) => Some(End::Lost(with_causes(error))),
                 Ok(answer) => verdict(answer.headers()),
             };
             if let Some(end) = end {

@@ -8,13 +8,16 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::OnceCell;
 
 use super::{ClusterWorkers, TRANSFERS, tables_step::WorkerTables, worker_build::WorkerBuild};
-use crate::pipeline::{
-    cluster::{self, Failure, ItemResult},
-    error::BuildError,
-    raw::RawError,
-    recommend::{self, LearnedRecommendations, ListRows},
-    value::{self, ValueRows},
-    view_files::{ViewFile, ViewFileEntry, ViewFiles},
+use crate::{
+    causes::with_causes,
+    pipeline::{
+        cluster::{Failure, ItemResult},
+        error::BuildError,
+        raw::RawError,
+        recommend::{self, LearnedRecommendations, ListRows},
+        value::{self, ValueRows},
+        view_files::{ViewFile, ViewFileEntry, ViewFiles},
+    },
 };
 
 /// Name of the step of the customer value.
@@ -97,7 +100,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Learned<T> {
         let to = folder.path().to_path_buf();
         let file = match tokio::task::spawn_blocking(move || make(&learned, &to)).await? {
             Ok(file) => file,
-            Err(error) => return Ok(ItemResult::Left(cluster::with_causes(&error))),
+            Err(error) => return Ok(ItemResult::Left(with_causes(&error))),
         };
         build.shared.share(file.path()).await?;
         Ok(ItemResult::Done(serde_json::to_string(&ViewFileEntry::of(&file))?))

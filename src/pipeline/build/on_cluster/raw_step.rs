@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClusterWorkers, worker_build::WorkerBuild};
 use crate::{
+    causes::with_causes,
     config::RawConfig,
     pipeline::{
-        cluster::{self, ClusterError, Failure, ItemResult},
+        cluster::{ClusterError, Failure, ItemResult},
         raw::{Table, TableSpec, files::RawFile},
         staging::{
             kept::KeptStaging,
@@ -108,7 +109,7 @@ pub(super) async fn read(build: &WorkerBuild, input: &str) -> Result<ItemResult,
     tracing::info!(file = item.path, bytes = item.bytes, "raw file read");
     match read {
         Ok(sha256) => Ok(ItemResult::Done(sha256)),
-        Err(error) => Ok(ItemResult::Left(cluster::with_causes(&error))),
+        Err(error) => Ok(ItemResult::Left(with_causes(&error))),
     }
 }
 

@@ -8,14 +8,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::{ClusterWorkers, TRANSFERS, tables_step::WorkerTables, worker_build::WorkerBuild};
-use crate::pipeline::{
-    build::setup::BuildViews,
-    cluster::{self, Failure, ItemResult},
-    error::BuildError,
-    query::{PlannedView, Session},
-    staged_table::StagedTable,
-    staging::open,
-    view_files::{self, RowOrder, ViewFileEntry, ViewFiles},
+use crate::{
+    causes::with_causes,
+    pipeline::{
+        build::setup::BuildViews,
+        cluster::{Failure, ItemResult},
+        error::BuildError,
+        query::{PlannedView, Session},
+        staged_table::StagedTable,
+        staging::open,
+        view_files::{self, RowOrder, ViewFileEntry, ViewFiles},
+    },
 };
 
 /// Beginning of the names of the steps, before that of the view.
@@ -177,7 +180,7 @@ impl ViewWork {
         let folder = tempfile::tempdir_in(build.folder.path())?;
         let file = match view.session.stage_partition(&view.planned, number, folder.path()).await {
             Ok(file) => file,
-            Err(error) => return Ok(ItemResult::Left(cluster::with_causes(&error))),
+            Err(error) => return Ok(ItemResult::Left(with_causes(&error))),
         };
         build.shared.share(file.path()).await?;
         let name = view_files::name(view.planned.view(), number);
@@ -241,7 +244,7 @@ impl WorkerViews {
     /// Plans the view of `input`, as the driver has planned it.
     async fn plan(&self, input: ViewInput, tables: WorkerTables<'_>) -> Result<WorkerView, String> {
         let planned = self.session.plan_view(self.views.find(&input.view)?).await;
-        let planned = planned.map_err(|error| cluster::with_causes(&error))?;
+        let planned = planned.map_err(|error| with_causes(&error))?;
         if planned.text() != input.plan {
             return Err(format!("view {}: the plans of the worker and of the build differ", input.view));
         }
