@@ -67,6 +67,10 @@ url = \"lake\"
 [raw.customers]
 columns = { created_at = \"signed_up_at\" }
 personal = [\"name\", \"email\"]
+
+# Most customers of this shop buy once or twice, so thresholds would put most of them at high risk.
+[churn]
+levels = \"top\"
 ";
 
 pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
