@@ -21,6 +21,10 @@
 //! second of processor time of the server, relative to that of the best: what the clients take from the
 //! server does not count there, what the server spends on refusals does.
 //!
+//! The peer is a bare axum handler in a process of its own. Reads of one customer are measured against it,
+//! too: it returns an answer of Larder. And it refuses batches, which shows what receiving a batch and
+//! answering 503 takes at least.
+//!
 //! The aims under both kinds of load: goodput of at least 0.9 of the best, no answer later than the deadline,
 //! 503 within 5 ms and `/healthz` within 20 ms at the 99th percentile.
 //!
@@ -44,6 +48,12 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use axum::{
+    Router,
+    body::Bytes,
+    http::{StatusCode, header},
+    routing::{get, post},
+};
 use larder::{config::HttpConfig, feature::CustomerId, open_files};
 use tokio::{runtime, task::LocalSet};
 
@@ -79,6 +89,11 @@ const SLACK: Duration = Duration::from_millis(10);
 const THREADS: usize = 2;
 /// Interval between two probes.
 const PROBES: Duration = Duration::from_millis(20);
+/// Argument with which this program runs as the peer.
+const PEER: &str = "peer";
+/// Answer of the peer to a batch, about as long as that of Larder.
+const REFUSAL: &str = r#"{"type":"urn:larder:problem:busy","title":"Too many concurrent requests",
+"status":503,"detail":"too many requests are waiting; try again later"}"#;
 
 /// Requests of one kind.
 struct Load {
@@ -117,43 +132,124 @@ struct Figures {
     refused: BTreeMap<String, u64>,
 }
 
+impl Figures {
+    /// Returns the number of answers with `status`.
+    fn answers(&self, status: u16) -> usize {
+        self.samples.iter().filter(|sample| sample.status == Some(status)).count()
+    }
+}
+
 fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    match arguments.next() {
+        Some(role) if role == PEER => {
+            let answer = arguments.next().context("the peer needs the file of its answer")?;
+            runtime::Runtime::new()?.block_on(peer(Bytes::from(std::fs::read(answer)?)))
+        }
+        _ => compare(),
+    }
+}
+
+/// Serves one answer for all customers, and refuses batches.
+async fn peer(answer: Bytes) -> anyhow::Result<()> {
+    const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+    let refuse = async |_: Bytes| (StatusCode::SERVICE_UNAVAILABLE, JSON, REFUSAL);
+    let router = Router::new()
+        .route("/v1/customers/{id}", get(async move || (JSON, answer.clone())))
+        .route("/v1/customers/batch", post(refuse))
+        .route("/healthz", get(async || "ok"))
+        .route("/metrics", get(async || ""));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, router).await?;
+    Ok(())
+}
+
+fn compare() -> anyhow::Result<()> {
     let seconds =
         std::env::var("SECONDS").map_or(Ok(10), |text| text.parse().context("SECONDS is a number"))?;
     let _ = open_files::raise_limit();
-    let shop = runtime::Runtime::new()?.block_on(Shop::open(CUSTOMERS))?;
+    let runtime = runtime::Runtime::new()?;
+    let shop = runtime.block_on(Shop::open(CUSTOMERS))?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
     command.arg("--config").arg(shop.folder.path().join("larder.toml"));
     command.args(["serve", "--listen", "127.0.0.1:0"]).env("LARDER_LOG_LEVEL", "warn");
     let server = Server::start("Larder", &mut command)?;
+    let [customer, batches, audiences] = loads(&shop);
+    let answer = shop.folder.path().join("answer.json");
+    std::fs::write(&answer, runtime.block_on(body(address(&server)?, &customer.requests[0]))?)?;
+    let bare = Server::start("bare axum", Command::new(std::env::current_exe()?).arg(PEER).arg(&answer))?;
     println!(
         "\nBest throughput, and {FACTOR} times its connections and its rate; {} cores, {seconds} s each.\n",
         std::thread::available_parallelism()?
     );
     println!(
-        "| load | run | connections | sent/s | goodput/s | of best | of best, per CPU s | p50 ms | p99 ms \
-         | max ms | 503 | 503 p99 ms | 503 max ms | refused by | other | lost | late | /healthz p99 ms |"
+        "| load | server | run | connections | sent/s | goodput/s | of best | of best, per CPU s | p50 ms \
+         | p99 ms | max ms | 503 | 503 p99 ms | 503 max ms | refused by | other | lost | late \
+         | /healthz p99 ms |"
     );
-    println!("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|");
-    for load in loads(&shop) {
-        let mut best: Option<Figures> = None;
-        for connections in CONNECTIONS {
-            let figures = run(&server, &load, Pattern { name: "best", connections, rate: None }, seconds)?;
-            if best.as_ref().is_none_or(|best| figures.goodput > best.goodput) {
-                best = Some(figures);
-            }
-        }
-        let best = best.context("no run")?;
-        print(&load, &best, &best);
-        let connections = best.pattern.connections * FACTOR;
-        let more = Pattern { name: "10 × connections", connections, rate: None };
-        print(&load, &run(&server, &load, more, seconds)?, &best);
-        #[expect(clippy::cast_precision_loss, reason = "a small number")]
-        let rate = Some(best.goodput * FACTOR as f64);
-        let faster = Pattern { name: "10 × rate", connections: RATE_CONNECTIONS, rate };
-        print(&load, &run(&server, &load, faster, seconds)?, &best);
-    }
+    println!("|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|");
+    measure(&server, &customer, seconds)?;
+    measure(&bare, &customer, seconds)?;
+    let refusing = measure(&server, &batches, seconds)?;
+    measure(&server, &audiences, seconds)?;
+    let least = run(&bare, &batches, refusing.faster.pattern, seconds)?;
+    println!(
+        "\nAt ten times the rate of batches, a refusal takes {:.1} µs of the service's processor time; bare \
+         axum takes {:.1} µs for a 503 to the same batches.",
+        refusing.refusal_micros(),
+        micros_each(least.cpu, least.answers(503)),
+    );
     Ok(())
+}
+
+/// The runs of a load that a refusal is judged by.
+struct Measured {
+    best: Figures,
+    faster: Figures,
+}
+
+impl Measured {
+    /// Returns the processor time of a refusal in microseconds: what the answers do not explain.
+    fn refusal_micros(&self) -> f64 {
+        let Self { best, faster } = self;
+        micros_each(faster.cpu - best.cpu * faster.goodput / best.goodput, faster.answers(503))
+    }
+}
+
+/// Measures a load on `server`, and prints the runs.
+fn measure(server: &Server, load: &Load, seconds: u64) -> anyhow::Result<Measured> {
+    let mut best: Option<Figures> = None;
+    for connections in CONNECTIONS {
+        let figures = run(server, load, Pattern { name: "best", connections, rate: None }, seconds)?;
+        if best.as_ref().is_none_or(|best| figures.goodput > best.goodput) {
+            best = Some(figures);
+        }
+    }
+    let best = best.context("no run")?;
+    print(server, load, &best, &best);
+    let connections = best.pattern.connections * FACTOR;
+    let more = Pattern { name: "10 × connections", connections, rate: None };
+    print(server, load, &run(server, load, more, seconds)?, &best);
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let rate = Some(best.goodput * FACTOR as f64);
+    let faster =
+        run(server, load, Pattern { name: "10 × rate", connections: RATE_CONNECTIONS, rate }, seconds)?;
+    print(server, load, &faster, &best);
+    Ok(Measured { best, faster })
+}
+
+/// Returns the body of the answer to `request`.
+async fn body(address: SocketAddr, request: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let (mut connection, mut body) = (Connection::new(address), Vec::new());
+    connection.send(request).await?;
+    let head = connection.answer(Some(&mut body)).await?;
+    ensure!(head.status == 200, "status {}", head.status);
+    Ok(body)
+}
+
+fn address(server: &Server) -> anyhow::Result<SocketAddr> {
+    Ok(server.url.trim_start_matches("http://").parse()?)
 }
 
 fn loads(shop: &Shop) -> [Load; 3] {
@@ -177,7 +273,7 @@ fn loads(shop: &Shop) -> [Load; 3] {
 
 /// Sends the requests of `load` for `seconds`, and a second before that is not measured.
 fn run(server: &Server, load: &Load, pattern: Pattern, seconds: u64) -> anyhow::Result<Figures> {
-    let address: SocketAddr = server.url.trim_start_matches("http://").parse()?;
+    let address = address(server)?;
     let refused_before = refused(address)?;
     let start = Instant::now() + Duration::from_secs(1);
     let end = start + Duration::from_secs(seconds);
@@ -330,7 +426,7 @@ fn probe(address: SocketAddr, start: Instant, stopped: &AtomicBool) -> anyhow::R
     Ok(probes)
 }
 
-fn print(load: &Load, figures: &Figures, best: &Figures) {
+fn print(server: &Server, load: &Load, figures: &Figures, best: &Figures) {
     let samples = &figures.samples;
     let times = |status: u16| -> Vec<Duration> {
         samples.iter().filter(|sample| sample.status == Some(status)).map(|sample| sample.took).collect()
@@ -341,9 +437,10 @@ fn print(load: &Load, figures: &Figures, best: &Figures) {
     let reasons: Vec<String> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
     let (mut good, mut shed, mut probes) = (times(200), times(503), figures.probes.clone());
     println!(
-        "| {} | {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {} | {:.1} | {:.1} | {} \
-         | {} | {lost} | {late} | {:.1} |",
+        "| {} | {} | {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {} | {:.1} | {:.1} \
+         | {} | {} | {lost} | {late} | {:.1} |",
         load.name,
+        server.name,
         figures.pattern.name,
         figures.pattern.connections,
         figures.sent,
@@ -360,6 +457,12 @@ fn print(load: &Load, figures: &Figures, best: &Figures) {
         samples.len() - good.len() - shed.len() - lost,
         millis(&mut probes, 99),
     );
+}
+
+/// Returns the microseconds for each of `count` requests that took `seconds` together.
+#[expect(clippy::cast_precision_loss, reason = "a number of requests")]
+fn micros_each(seconds: f64, count: usize) -> f64 {
+    seconds / count.max(1) as f64 * 1e6
 }
 
 /// Returns a percentile in milliseconds, 0 if there are no durations.
