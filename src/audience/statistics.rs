@@ -11,14 +11,14 @@ use utoipa::ToSchema;
 use super::{
     bitmap::Bitmap,
     breakdown::ValueCounts,
-    column::{ColumnKind, ColumnValues, FeatureColumn, integers, wide},
+    column::{ColumnKind, FeatureColumn},
     feature_value::FeatureValue,
 };
 
-/// Shares of customers at or below each quantile.
-const QUANTILES: [f64; 11] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0];
-/// Number of ranges of a histogram.
-const RANGES: usize = 20;
+mod numbers;
+
+use numbers::NumberStatistics;
+
 /// Number of most frequent values.
 const TOP: usize = 10;
 /// Greatest number of distinct texts that are counted.
@@ -89,13 +89,6 @@ pub struct TopValue {
     pub customers: u64,
 }
 
-/// Ascending values of a column.
-struct Ascending<'a> {
-    column: &'a FeatureColumn,
-    /// Values as numbers, and customers with these values.
-    numbers: Vec<(f64, u32)>,
-}
-
 impl FeatureStatistics {
     /// Computes the statistics of `customers` in `column`.
     #[must_use]
@@ -116,10 +109,9 @@ impl FeatureStatistics {
                 }
             }
             kind => {
-                let ascending = Ascending::of(column, customers);
-                distinct = Some(ascending.distinct());
-                quantiles = ascending.quantiles();
-                histogram = ascending.histogram();
+                let numbers = NumberStatistics::of(column, customers);
+                distinct = Some(numbers.distinct);
+                (quantiles, histogram) = (numbers.quantiles, numbers.histogram);
                 if *kind == ColumnKind::Decimal(0) {
                     top = top_values(ValueCounts::of(column, customers, TOP));
                 }
@@ -252,102 +244,12 @@ fn parsed(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_default()
 }
 
-impl<'a> Ascending<'a> {
-    #[expect(clippy::cast_precision_loss, reason = "the value itself is read from the column")]
-    fn of(column: &'a FeatureColumn, customers: &Bitmap) -> Self {
-        let mut valued = customers.clone();
-        valued.remove_all(&column.nulls);
-        let numbered = |customer: usize, number: f64| (number, u32::try_from(customer).unwrap_or(u32::MAX));
-        let mut numbers: Vec<(f64, u32)> = match &column.values {
-            ColumnValues::Float(values) => valued.iter().map(|at| numbered(at, values[at])).collect(),
-            of => integers!(of, values => {
-                valued.iter().map(|at| numbered(at, wide(values[at]) as f64)).collect()
-            }, Vec::new()),
-        };
-        numbers.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        Self { column, numbers }
-    }
-
-    /// Returns the place of a quantile: the lowest one with at least the share of all values up to it.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a place in a list"
-    )]
-    fn place(&self, share: f64) -> usize {
-        let last = self.numbers.len().saturating_sub(1);
-        ((share * self.numbers.len() as f64).ceil() as usize).saturating_sub(1).min(last)
-    }
-
-    fn value(&self, place: usize) -> Value {
-        self.numbers.get(place).map_or(Value::Null, |(_, at)| parsed(&self.column.json(*at as usize)))
-    }
-
-    fn distinct(&self) -> u64 {
-        let differs = |pair: &[(f64, u32)]| match &self.column.values {
-            ColumnValues::Float(_) => pair[0].0.total_cmp(&pair[1].0).is_ne(),
-            _ => self.column.integer(pair[0].1 as usize) != self.column.integer(pair[1].1 as usize),
-        };
-        let changes = self.numbers.windows(2).filter(|pair| differs(pair)).count();
-        (changes + usize::from(!self.numbers.is_empty())) as u64
-    }
-
-    fn quantiles(&self) -> Vec<Quantile> {
-        if self.numbers.is_empty() {
-            return Vec::new();
-        }
-        let quantile = |share: f64| Quantile { share, value: self.value(self.place(share)) };
-        QUANTILES.map(quantile).into()
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "the number of a range")]
-    fn histogram(&self) -> Vec<HistogramRange> {
-        let Some(last) = self.numbers.len().checked_sub(1) else { return Vec::new() };
-        let (low, high) = (self.numbers[self.place(0.01)].0, self.numbers[self.place(0.99)].0);
-        // Ranges of whole numbers begin at whole numbers, and hold at least one.
-        let is_whole = self.column.kind == ColumnKind::Decimal(0);
-        let span = if is_whole { high - low + 1.0 } else { high - low };
-        let ranges = match span {
-            _ if low >= high => 1,
-            span if is_whole && span < RANGES as f64 => (1..RANGES).find(|n| *n as f64 >= span).unwrap_or(1),
-            _ => RANGES,
-        };
-        let edge = |range: usize| {
-            let edge = low + span * range as f64 / ranges as f64;
-            if is_whole { edge.floor() } else { edge }
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "an edge between values of the column")]
-        let shown = |number: f64| {
-            let json =
-                if is_whole { self.column.json_of(number as i128) } else { self.column.number_json(number) };
-            parsed(&json)
-        };
-        let (mut found, mut start) = (Vec::with_capacity(ranges), 0);
-        for range in 0..ranges {
-            let is_last = range + 1 == ranges;
-            let end = if is_last {
-                self.numbers.len()
-            } else {
-                self.numbers.partition_point(|(number, _)| *number < edge(range + 1))
-            };
-            found.push(HistogramRange {
-                from: if range == 0 { self.value(0) } else { shown(edge(range)) },
-                to: if is_last { self.value(last) } else { shown(edge(range + 1)) },
-                customers: (end - start) as u64,
-            });
-            start = end;
-        }
-        found
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::array::{Decimal128Array, Int64Array, StringArray};
     use serde_json::json;
 
-    use super::*;
+    use super::{numbers::RANGES, *};
 
     fn of(values: &dyn Array) -> FeatureStatistics {
         FeatureStatistics::of(&FeatureColumn::of_values(values), &Bitmap::full(values.len()))
@@ -384,6 +286,15 @@ mod tests {
         let ends = [(json!(1), json!(2)), (json!(2), json!(3)), (json!(3), json!(4)), (json!(4), json!(4))];
         assert_eq!(ranges.collect::<Vec<_>>(), ends.each_ref().map(|(from, to)| (from, to, 125)));
         assert_eq!(statistics.top.len(), 4);
+    }
+
+    #[test]
+    fn integers_beyond_the_precision_of_floats_are_distinct() {
+        let most = 1 << 53;
+        let values = Int64Array::from(vec![most, most + 1, most, most + 1, most + 2]);
+        let statistics = of(&values);
+        assert_eq!(statistics.distinct, Some(3));
+        assert_eq!(statistics.quantiles[5].value, json!(most + 1));
     }
 
     #[test]
