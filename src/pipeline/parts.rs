@@ -23,6 +23,7 @@ use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::{
+    customer_ids::SortedCustomers,
     days_since, encode,
     error::{BuildError, ViewError},
     raw::RawError,
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    feature::{Feature, FeatureView, PackedTexts},
+    feature::{Feature, FeatureView},
     lake::Lake,
     snapshot::{
         FileEntry, FileKind, Forgotten, SnapshotError, SnapshotId, Warning,
@@ -97,8 +98,7 @@ impl ServedView {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PartsInput<'a> {
     pub(super) target: SnapshotTarget<'a>,
-    /// Ids of all customers, sorted.
-    pub(super) ids: &'a Arc<PackedTexts>,
+    pub(super) customers: &'a Arc<SortedCustomers>,
     pub(super) views: &'a [FeatureView],
     /// Staged rows of each of `views`, whose features may be some of the staged ones.
     pub(super) staged: &'a [ViewFiles],
@@ -116,7 +116,7 @@ impl PartsInput<'_> {
     /// Returns the number of parts to write at a time.
     fn at_a_time(&self) -> usize {
         let staged: u64 = self.staged.iter().map(ViewFiles::bytes).sum();
-        let customers = self.ids.len().max(1) as u64;
+        let customers = self.customers.ids.len().max(1) as u64;
         let part = staged.saturating_mul(PART_COPIES) / customers * PART_ROWS as u64;
         let fitting = usize::try_from(self.memory / part.max(1)).unwrap_or(usize::MAX);
         fitting.clamp(1, self.threads.max(1))
@@ -148,7 +148,7 @@ pub(super) async fn write(input: PartsInput<'_>, progress: &Progress) -> Result<
     let writer = Arc::new(PartsWriter {
         lake: input.target.lake.clone(),
         id: input.target.id.clone(),
-        ids: Arc::clone(input.ids),
+        customers: Arc::clone(input.customers),
         typed_schema: typed_schema(&sources),
         rows_schema: input.with_rows.then(|| rows_schema(names)),
         sources,
@@ -157,7 +157,7 @@ pub(super) async fn write(input: PartsInput<'_>, progress: &Progress) -> Result<
         done: Arc::clone(&progress.done),
     });
     // Without customers, the rows of the views are still counted.
-    let parts = input.ids.len().div_ceil(PART_ROWS).max(1);
+    let parts = input.customers.ids.len().div_ceil(PART_ROWS).max(1);
     let mut written = stream::iter(0..parts)
         .map(|part| SpawnedTask::spawn(Arc::clone(&writer).write_part(part)))
         .buffered(input.at_a_time());
@@ -170,7 +170,7 @@ pub(super) async fn write(input: PartsInput<'_>, progress: &Progress) -> Result<
         figures.iter_mut().zip(part.figures).for_each(|(all, of_part)| all.add(of_part));
     }
     typed.extend(rows);
-    let customers = input.ids.len() as u64;
+    let customers = input.customers.ids.len() as u64;
     let shares =
         input.views.iter().zip(&figures).flat_map(|(view, figures)| figures.null_shares(view, customers));
     let warnings = input.views.iter().zip(&figures).filter_map(|(view, figures)| figures.warning(&view.name));
@@ -200,7 +200,7 @@ fn typed_schema(sources: &[ViewSource]) -> SchemaRef {
 struct PartsWriter {
     lake: Lake,
     id: SnapshotId,
-    ids: Arc<PackedTexts>,
+    customers: Arc<SortedCustomers>,
     sources: Vec<ViewSource>,
     typed_schema: SchemaRef,
     rows_schema: Option<SchemaRef>,
@@ -220,11 +220,12 @@ struct WrittenPart {
 impl PartsWriter {
     /// Joins the views for the customers of `part` and writes them, each kind of file in its own task.
     async fn write_part(self: Arc<Self>, part: usize) -> Result<WrittenPart, BuildError> {
+        let ids = &self.customers.ids;
         let first = part * PART_ROWS;
-        let end = (first + PART_ROWS).min(self.ids.len());
+        let end = (first + PART_ROWS).min(ids.len());
         let range = CustomerRange {
-            from: (part > 0).then(|| self.ids.get(first)),
-            until: (end < self.ids.len()).then(|| self.ids.get(end)),
+            from: (part > 0).then(|| ids.get(first)),
+            until: (end < ids.len()).then(|| ids.get(end)),
         };
         let views = self.sources.iter().map(|source| PartView::read(source, range, &self.forgotten));
         let mut views = views.collect::<Result<Vec<_>, RawError>>()?;
@@ -254,9 +255,11 @@ impl PartsWriter {
     ) -> Result<(), ViewError> {
         for start in customers.clone().step_by(CHUNK) {
             let end = (start + CHUNK).min(customers.end);
-            let ids = StringArray::from_iter_values((start..end).map(|at| self.ids.get(at)));
+            let SortedCustomers { ids, partitions } = &*self.customers;
+            let ids = StringArray::from_iter_values((start..end).map(|at| ids.get(at)));
+            let partitions = &partitions[start..end];
             let aligned: Result<Vec<_>, ViewError> =
-                views.iter_mut().map(|view| view.align(&ids, self.as_of)).collect();
+                views.iter_mut().map(|view| view.align(&ids, partitions, self.as_of)).collect();
             let chunk = Arc::new(CustomerChunk { ids, views: aligned? });
             for writer in &writers {
                 // If a writer has hung up, it has failed. Awaiting its task returns the error.

@@ -70,19 +70,14 @@ impl ViewFiles {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Reads the rows of the customers of `range`, which are sorted in each batch but not across batches.
-    /// The files must be sorted. `columns` holds the indexes of the columns to read, which include the id as
-    /// the first one.
+    /// Reads the rows of the customers of `range` from each file. The files must be sorted. `columns` holds
+    /// the indexes of the columns to read, which include the id as the first one.
     pub(crate) fn read(
         &self,
         range: CustomerRange<'_>,
         columns: &[usize],
-    ) -> Result<Vec<RecordBatch>, RawError> {
-        let mut batches = Vec::new();
-        for file in self.files.iter() {
-            file.read(range, columns, &mut batches)?;
-        }
-        Ok(batches)
+    ) -> Result<Vec<Vec<RecordBatch>>, RawError> {
+        self.files.iter().map(|file| file.read(range, columns)).collect()
     }
 }
 
@@ -164,20 +159,16 @@ impl ViewFile {
         &self.file.path
     }
 
-    /// Reads the rows of `range` and appends the batches to `found`.
-    fn read(
-        &self,
-        range: CustomerRange<'_>,
-        columns: &[usize],
-        found: &mut Vec<RecordBatch>,
-    ) -> Result<(), RawError> {
-        let Some(schema_end) = self.batches.first().map(|batch| batch.offset) else { return Ok(()) };
+    /// Reads the rows of `range`.
+    fn read(&self, range: CustomerRange<'_>, columns: &[usize]) -> Result<Vec<RecordBatch>, RawError> {
+        let mut found = Vec::new();
+        let Some(schema_end) = self.batches.first().map(|batch| batch.offset) else { return Ok(found) };
         let before = |id: &str| self.batches.partition_point(|batch| *batch.first < *id);
         // The batch before the first one that begins in the range may hold the first customers.
         let first = range.from.map_or(0, |from| before(from).saturating_sub(1));
         let end = range.until.map_or(self.batches.len(), before);
         if first >= end {
-            return Ok(());
+            return Ok(found);
         }
         let start = self.batches[first].offset;
         let stop = self.batches.get(end).map_or(self.bytes, |batch| batch.offset);
@@ -199,7 +190,7 @@ impl ViewFile {
                 found.push(taken.map_err(|error| staging(&self.file.path, error))?);
             }
         }
-        Ok(())
+        Ok(found)
     }
 }
 
@@ -311,7 +302,7 @@ mod tests {
                 let mut found = Vec::new();
                 for pair in edges.windows(2) {
                     let range = CustomerRange { from: pair[0], until: pair[1] };
-                    for batch in files.read(range, &[0, 2]).expect("rows") {
+                    for batch in files.read(range, &[0, 2]).expect("rows").into_iter().flatten() {
                         assert_eq!(batch.num_columns(), 2);
                         let ids = batch.column(0).as_string::<i32>();
                         found.extend(ids.iter().flatten().map(str::to_owned));
@@ -333,6 +324,6 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let files = sorted(file(folder.path(), 0, 1));
         let all = CustomerRange { from: None, until: None };
-        assert!(files.read(all, &[0]).expect("rows").is_empty());
+        assert_eq!(files.read(all, &[0]).expect("rows"), [Vec::<RecordBatch>::new()]);
     }
 }

@@ -8,11 +8,12 @@ use chrono::{DateTime, Utc};
 use super::{Build, clock::StageClock, manifest::WrittenSnapshot, outputs::Computed};
 use crate::{
     config::LakeConfig,
-    feature::{FeatureView, PackedTexts},
+    feature::FeatureView,
     lake::Lake,
     pipeline::{
         audiences::{self, AudienceInput, AudienceOutput},
-        churn, customer_ids,
+        churn,
+        customer_ids::{self, SortedCustomers},
         error::BuildError,
         memberships,
         parts::{self, PartsInput, ServedView, SnapshotTarget, WrittenParts},
@@ -62,11 +63,11 @@ impl Build<'_> {
         clock.lap("rankings", Some(rows(&files)));
         let (known, threads) = (tables.files.get(Table::Customers.name()).cloned(), self.threads);
         let sorted = move || customer_ids::sorted(&known.unwrap_or_default(), threads);
-        let ids = Arc::new(tokio::task::spawn_blocking(sorted).await??);
+        let sorted = Arc::new(tokio::task::spawn_blocking(sorted).await??);
         if self.config.build.purchases {
             self.progress.enter("purchases", 0);
             let input = PurchaseInput {
-                customers: &ids,
+                customers: &sorted.ids,
                 tables: &tables.files,
                 spec: self.specs.get(&Table::Transactions),
                 threads: self.threads,
@@ -102,7 +103,7 @@ impl Build<'_> {
         if !self.audiences.is_empty() {
             self.progress.enter("audiences", 0);
             let base = snapshot.manifest(&clock.stages);
-            let written = Box::pin(self.evaluate(target, &ids, &base, &views)).await?;
+            let written = Box::pin(self.evaluate(target, &sorted, &base, &views)).await?;
             let listed = rows(&written.rankings.files);
             snapshot.segments.extend(written.rankings.segments);
             snapshot.files.extend(written.rankings.files);
@@ -111,12 +112,12 @@ impl Build<'_> {
             clock.lap("audiences", Some(listed));
         }
         self.progress.enter("rows", customers);
-        let mut memberships = memberships::stage(&session, has_churn, members, &ids).await?;
+        let mut memberships = memberships::stage(&session, has_churn, members, &sorted.ids).await?;
         self.personal.mark_model(&mut memberships.definition);
         snapshot.views.push(memberships.feature_view(self.config));
         views.push(memberships);
         let staged: Vec<ViewFiles> = views.into_iter().map(|view| view.files).collect();
-        let input = self.parts(target, as_of, &ids, &snapshot.views, &staged);
+        let input = self.parts(target, as_of, &sorted, &snapshot.views, &staged);
         let WrittenParts { mut files, warnings, null_shares } = parts::write(input, self.progress).await?;
         files.append(&mut snapshot.files);
         (snapshot.files, snapshot.null_shares) = (files, null_shares);
@@ -134,13 +135,13 @@ impl Build<'_> {
         &'a self,
         target: SnapshotTarget<'a>,
         as_of: DateTime<Utc>,
-        ids: &'a Arc<PackedTexts>,
+        customers: &'a Arc<SortedCustomers>,
         views: &'a [FeatureView],
         staged: &'a [ViewFiles],
     ) -> PartsInput<'a> {
         let (forgotten, threads, memory) = (&self.forgotten, self.threads, self.config.build.memory);
         let as_of = as_of.timestamp_micros();
-        PartsInput { target, ids, views, staged, forgotten, as_of, with_rows: true, threads, memory }
+        PartsInput { target, customers, views, staged, forgotten, as_of, with_rows: true, threads, memory }
     }
 
     /// Evaluates the named audiences and writes their rankings. `base` describes the snapshot so far. The
@@ -149,7 +150,7 @@ impl Build<'_> {
     async fn evaluate(
         &self,
         target: SnapshotTarget<'_>,
-        ids: &Arc<PackedTexts>,
+        customers: &Arc<SortedCustomers>,
         base: &Manifest,
         views: &[ServedView],
     ) -> Result<AudienceOutput, BuildError> {
@@ -169,7 +170,8 @@ impl Build<'_> {
             .map(|(reduced, view)| (reduced, view.files.clone()))
             .unzip();
         let draft = SnapshotTarget { lake: &lake, id: target.id };
-        let input = PartsInput { with_rows: false, ..self.parts(draft, base.as_of, ids, &reduced, &staged) };
+        let input =
+            PartsInput { with_rows: false, ..self.parts(draft, base.as_of, customers, &reduced, &staged) };
         // The figures of the views are those of the parts of the snapshot.
         let WrittenParts { files, .. } = parts::write(input, &Progress::default()).await?;
         let columns = Manifest { files, ..base.clone() };

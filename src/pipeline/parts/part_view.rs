@@ -1,6 +1,6 @@
 //! A staged view in a part: its rows of a range of customers, aligned with the customers of the snapshot.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array},
@@ -96,10 +96,8 @@ impl ViewSource {
 pub(super) struct PartView<'a> {
     source: &'a ViewSource,
     rows: RecordBatch,
-    /// Indexes of `rows` in the order of ids.
-    order: Vec<u32>,
-    /// Number of indexes that are done.
-    at: usize,
+    /// Rows of each partition that are left, sorted by customer.
+    left: Vec<Range<usize>>,
     figures: ViewFigures,
     /// Erased customers: not in `customers` either, but never named in a warning.
     forgotten: &'a Forgotten,
@@ -112,35 +110,45 @@ impl<'a> PartView<'a> {
         range: CustomerRange<'_>,
         forgotten: &'a Forgotten,
     ) -> Result<Self, RawError> {
-        let batches = source.files.read(range, &source.columns)?;
-        let rows = concat_batches(&source.read, &batches).map_err(|error| source.failed(error))?;
-        let ids = rows.column(0).as_string::<i32>();
-        let mut order: Vec<u32> = (0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX)).collect();
-        // The sort finds the sorted run of each file and merges them.
-        order.sort_by(|a, b| ids.value(*a as usize).cmp(ids.value(*b as usize)));
+        let partitions = source.files.read(range, &source.columns)?;
+        let mut end = 0;
+        let left = partitions.iter().map(|batches| {
+            let start = end;
+            end += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+            start..end
+        });
+        let left = left.collect();
+        let rows = concat_batches(&source.read, partitions.iter().flatten());
+        let rows = rows.map_err(|error| source.failed(error))?;
         let figures =
             ViewFigures { nulls: vec![0; source.schema.fields().len() - 1], ..ViewFigures::default() };
-        Ok(Self { source, rows, order, at: 0, figures, forgotten })
+        Ok(Self { source, rows, left, figures, forgotten })
     }
 
-    /// Returns the view's values for exactly `ids`. Day counts are checked against their times and `as_of`.
-    /// Each call passes later ids.
-    pub(super) fn align(&mut self, ids: &StringArray, as_of: i64) -> Result<ViewChunk, ViewError> {
+    /// Returns the view's values for exactly `ids`, which are in the staging's `partitions`. Day counts are
+    /// checked against their times and `as_of`. Each call passes later ids.
+    pub(super) fn align(
+        &mut self,
+        ids: &StringArray,
+        partitions: &[u16],
+        as_of: i64,
+    ) -> Result<ViewChunk, ViewError> {
         let rows = self.rows.clone();
         let found = rows.column(0).as_string::<i32>();
         let mut indexes = Vec::with_capacity(ids.len());
-        for id in (0..ids.len()).map(|row| ids.value(row)) {
-            let mut next = self.order.get(self.at).copied();
-            while let Some(row) = next
-                && found.value(row as usize) < id
+        for (id, partition) in ids.iter().flatten().zip(partitions) {
+            let partition = usize::from(*partition);
+            let mut matching = None;
+            while let Some(row) = self.left[partition].clone().next()
+                && found.value(row) <= id
             {
-                self.note_unknown(found.value(row as usize));
-                self.at += 1;
-                next = self.order.get(self.at).copied();
+                self.left[partition].start += 1;
+                if found.value(row) == id {
+                    matching = Some(u32::try_from(row).unwrap_or(u32::MAX));
+                    break;
+                }
+                self.figures.note_unknown(found.value(row), self.forgotten);
             }
-            let is_known = next.is_some_and(|row| found.value(row as usize) == id);
-            let matching = if is_known { next } else { None };
-            self.at += usize::from(is_known);
             indexes.push(matching);
         }
         let present = indexes.iter().map(Option::is_some).collect::<NullBuffer>();
@@ -166,19 +174,11 @@ impl<'a> PartView<'a> {
         Ok(ViewChunk { features, stored, present })
     }
 
-    fn note_unknown(&mut self, id: &str) {
-        if !self.forgotten.contains(id) {
-            self.figures.unknown_rows += 1;
-            self.figures.unknown_example.get_or_insert_with(|| id.to_owned());
-        }
-    }
-
-    /// Returns the figures, with the customers after the last known one.
+    /// Returns the figures, with the rows that are left.
     pub(super) fn finish(mut self) -> ViewFigures {
-        let rows = self.rows.clone();
-        let ids = rows.column(0).as_string::<i32>();
-        for at in self.at..self.order.len() {
-            self.note_unknown(ids.value(self.order[at] as usize));
+        let ids = self.rows.column(0).as_string::<i32>();
+        for row in self.left.into_iter().flatten() {
+            self.figures.note_unknown(ids.value(row), self.forgotten);
         }
         self.figures
     }
@@ -197,11 +197,20 @@ pub(super) struct ViewFigures {
     nulls: Vec<u64>,
     /// Number of rows of customers that are not in `customers`.
     unknown_rows: u64,
-    /// The first such customer.
+    /// The first such customer in the order of ids.
     unknown_example: Option<String>,
 }
 
 impl ViewFigures {
+    fn note_unknown(&mut self, id: &str, forgotten: &Forgotten) {
+        if !forgotten.contains(id) {
+            self.unknown_rows += 1;
+            if self.unknown_example.as_deref().is_none_or(|example| id < example) {
+                self.unknown_example = Some(id.to_owned());
+            }
+        }
+    }
+
     /// Adds the figures of the next part.
     pub(super) fn add(&mut self, next: Self) {
         self.nulls.resize(next.nulls.len(), 0);
