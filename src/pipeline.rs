@@ -50,6 +50,7 @@ mod staged_table;
 mod staging;
 mod subject;
 mod value;
+mod value_aggregates;
 mod view_files;
 
 #[cfg(feature = "cluster")]

@@ -96,7 +96,8 @@ pub enum ClusterError {
 /// Returns advice about the memory of `stage`.
 fn advice(stage: &str) -> &'static str {
     if stage.starts_with("view ") {
-        "; in a view, a COUNT(DISTINCT …) over many groups is a common cause: group twice instead"
+        "; in a view, a COUNT(DISTINCT …) over many groups is a common cause: use distinct_count, or \
+         group twice"
     } else {
         ""
     }

@@ -1,5 +1,10 @@
 //! Patterns of ids that are not products: postage, fees, manual entries.
 
+use std::borrow::Cow;
+
+/// Length in bytes up to which an ASCII id is compared without an allocation.
+const SHORT: usize = 64;
+
 /// Patterns that match a whole id, ignoring case; `*` matches any text.
 #[derive(Debug, Clone)]
 pub(super) struct ExcludePatterns {
@@ -35,7 +40,15 @@ impl ExcludePatterns {
         {
             return false;
         }
-        let normalized = id.trim().to_lowercase();
+        let id = id.trim();
+        let mut buffer = [0; SHORT];
+        let short = buffer.get_mut(..id.len()).filter(|_| id.is_ascii());
+        let normalized = short.and_then(|short| {
+            short.copy_from_slice(id.as_bytes());
+            short.make_ascii_lowercase();
+            std::str::from_utf8(short).ok()
+        });
+        let normalized = normalized.map_or_else(|| Cow::Owned(id.to_lowercase()), Cow::Borrowed);
         self.patterns.iter().any(|pieces| matches(pieces, &normalized))
     }
 }

@@ -39,6 +39,7 @@ use super::{
     is_product,
     staged_table::StagedTable,
     staging::{StagedFile, TIME_TYPE, time_type},
+    value_aggregates,
     view_files::{RowOrder, ViewFiles},
 };
 use crate::{snapshot::rfc3339, views::ViewDefinition};
@@ -105,6 +106,8 @@ impl Session {
         let context = SessionContext::new_with_config_rt(config, runtime);
         context.register_udf(days_since::function(as_of.timestamp_micros()));
         context.register_udf(is_product::function(Arc::clone(exclude)));
+        context.register_udaf(value_aggregates::most_frequent());
+        context.register_udaf(value_aggregates::distinct_count());
         Ok(Self { context, scratch, as_of, partitions, tables: Mutex::default() })
     }
 

@@ -30,53 +30,24 @@ WITH buying AS (
         sum(CASE WHEN ordered_at > $as_of - INTERVAL '30 days' THEN revenue ELSE 0 END) AS spend_30d,
         sum(CASE WHEN ordered_at > $as_of - INTERVAL '90 days' THEN revenue ELSE 0 END) AS spend_90d,
         sum(CASE WHEN ordered_at > $as_of - INTERVAL '180 days' THEN revenue ELSE 0 END) AS spend_180d,
-        sum(CASE WHEN ordered_at > $as_of - INTERVAL '365 days' THEN revenue ELSE 0 END) AS spend_365d
+        sum(CASE WHEN ordered_at > $as_of - INTERVAL '365 days' THEN revenue ELSE 0 END) AS spend_365d,
+        most_frequent(weekday, revenue) AS weekday,
+        most_frequent(hour, revenue) AS hour
     FROM orders
     GROUP BY customer_id
 ),
-by_product AS (
-    SELECT customer_id, product_id, is_product(product_id) AS is_product, count(*) AS lines,
-        sum(quantity) AS items
+bought AS (
+    SELECT customer_id, product_id, category, quantity, is_product(product_id) AS is_product
     FROM transactions
     WHERE is_purchase
-    GROUP BY customer_id, product_id
 ),
-favourite_product AS (
-    SELECT customer_id, count(*) AS products,
-        first_value(CASE WHEN is_product THEN product_id END
-            ORDER BY is_product DESC, lines DESC, items DESC, product_id) AS product_id
-    FROM by_product
-    GROUP BY customer_id
-),
-by_category AS (
-    SELECT customer_id, category, count(*) AS lines, sum(quantity) AS items
-    FROM transactions
-    WHERE is_purchase AND category IS NOT NULL AND is_product(product_id)
-    GROUP BY customer_id, category
-),
-favourite_category AS (
-    SELECT customer_id, first_value(category ORDER BY lines DESC, items DESC, category) AS category
-    FROM by_category
-    GROUP BY customer_id
-),
-by_weekday AS (
-    SELECT customer_id, weekday, count(*) AS orders, sum(revenue) AS revenue
-    FROM orders
-    GROUP BY customer_id, weekday
-),
-favourite_weekday AS (
-    SELECT customer_id, first_value(weekday ORDER BY orders DESC, revenue DESC, weekday) AS weekday
-    FROM by_weekday
-    GROUP BY customer_id
-),
-by_hour AS (
-    SELECT customer_id, hour, count(*) AS orders, sum(revenue) AS revenue
-    FROM orders
-    GROUP BY customer_id, hour
-),
-favourite_hour AS (
-    SELECT customer_id, first_value(hour ORDER BY orders DESC, revenue DESC, hour) AS hour
-    FROM by_hour
+products AS (
+    SELECT
+        customer_id,
+        distinct_count(product_id) AS products,
+        most_frequent(product_id, quantity) FILTER (WHERE is_product) AS product_id,
+        most_frequent(category, quantity) FILTER (WHERE is_product) AS category
+    FROM bought
     GROUP BY customer_id
 ),
 returned AS (
@@ -97,9 +68,9 @@ SELECT
     CAST(b.revenue / b.orders AS DECIMAL(38, 4)) AS basket_value,
     CAST(CAST(b.items AS DECIMAL(20, 2)) / b.orders AS DECIMAL(18, 2)) AS basket_items,
     p.product_id AS favourite_product,
-    c.category AS favourite_category,
-    w.weekday AS favourite_weekday,
-    h.hour AS favourite_hour,
+    p.category AS favourite_category,
+    b.weekday AS favourite_weekday,
+    b.hour AS favourite_hour,
     CAST(b.spend_30d AS DECIMAL(38, 4)) AS spend_30d,
     CAST(b.spend_90d AS DECIMAL(38, 4)) AS spend_90d,
     CAST(b.spend_365d AS DECIMAL(38, 4)) AS spend_365d,
@@ -108,8 +79,5 @@ SELECT
     END AS spend_trend,
     CAST(coalesce(r.amount, 0) / nullif(b.revenue, 0) AS DECIMAL(38, 4)) AS return_rate
 FROM buying b
-JOIN favourite_product p ON p.customer_id = b.customer_id
-JOIN favourite_weekday w ON w.customer_id = b.customer_id
-JOIN favourite_hour h ON h.customer_id = b.customer_id
-LEFT JOIN favourite_category c ON c.customer_id = b.customer_id
+JOIN products p ON p.customer_id = b.customer_id
 LEFT JOIN returned r ON r.customer_id = b.customer_id
