@@ -277,8 +277,8 @@ async fn erased_customers_have_no_purchases_in_kept_and_rewritten_snapshots() {
         eventually(ask, |answer| answer.status == 404).await;
     }
     let ids = |ids: Vec<String>| ids.into_iter().filter(|id| id != "17850").collect::<Vec<_>>();
-    // The second call rewrote the snapshot, so that customers have other numbers than before. Until the service
-    // has found the new snapshot, the files of the old one are gone.
+    // The second call rewrote the snapshot, so that customers have other numbers than before. Until the
+    // service has found the new snapshot, the files of the old one are gone.
     let body = json!({"where": "bought(product:p3)"}).to_string();
     let ask = || service.post("/v1/audiences", body.clone());
     eventually(ask, |answer| answer.status == 200).await;
