@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::shop::{Service, Shop};
+use crate::support::shop::{Service, Shop, corners};
 
 /// Creates a shop with many customers and few distinct values, so that segments are large and have ties.
 async fn large_shop(customers: usize) -> (Shop, Service) {
@@ -122,6 +122,19 @@ async fn cursor_stays_on_its_snapshot_after_publish() {
     // Likewise a replica that has the snapshot open.
     let gone = replica.post("/v1/audiences", audience.to_string()).await;
     assert_eq!((gone.status, gone.problem().as_str()), (410, "cursor-gone"), "{}", gone.text);
+}
+
+#[tokio::test]
+async fn first_page_of_a_removed_snapshot_is_to_be_asked_for_again() {
+    let shop = corners();
+    let service = shop.open().await;
+    let snapshot = service.get("/v1/segments").await.json()["snapshot"].as_str().unwrap().to_owned();
+    std::fs::remove_dir_all(shop.path().join("lake/snapshots").join(&snapshot)).unwrap();
+    let body = json!({"where": "bought(product:p3)"});
+    let lost = service.post("/v1/audiences", body.to_string()).await;
+    assert_eq!((lost.status, lost.problem().as_str()), (503, "unavailable"), "{}", lost.text);
+    assert!(lost.text.contains(&format!("snapshot {snapshot} is being replaced")), "{}", lost.text);
+    assert_eq!(lost.header("retry-after"), "1");
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ pub(crate) struct SnapshotRead {
     pub(crate) access: Access,
     /// `If-None-Match` of the request.
     pub(crate) if_none_match: Option<HeaderValue>,
+    /// Whether a cursor chose the snapshot.
+    is_resumed: bool,
 }
 
 impl FromRequestParts<Arc<App>> for SnapshotRead {
@@ -29,7 +31,8 @@ impl FromRequestParts<Arc<App>> for SnapshotRead {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let access = Access::from_request_parts(parts, app).await?;
         let if_none_match = parts.headers.get(header::IF_NONE_MATCH).cloned();
-        Ok(Self { app: Arc::clone(app), served: app.serving.current()?, access, if_none_match })
+        let served = app.serving.current()?;
+        Ok(Self { app: Arc::clone(app), served, access, if_none_match, is_resumed: false })
     }
 }
 
@@ -40,13 +43,20 @@ impl SnapshotRead {
         let Some(cursor) = cursor else { return Ok(0) };
         let cursor = Cursor::decode(cursor, list)?;
         self.served = self.app.serving.snapshot(&cursor.snapshot).await.map_err(gone)?;
+        self.is_resumed = true;
         Ok(cursor.place(self.served.erased_count()))
     }
 
     /// Returns the problem of a page that cannot be read. A snapshot that a cursor keeps open may have been
-    /// removed meanwhile.
+    /// removed meanwhile. The current snapshot may have been replaced by one without erased customers, which
+    /// the next poll of the lake opens.
     pub(crate) async fn lost(&self, error: ReadError) -> Problem {
-        gone(self.app.serving.removed(&self.served, error).await)
+        match self.app.serving.removed(&self.served, error).await {
+            ReadError::UnknownSnapshot(id) if !self.is_resumed => {
+                Problem::unavailable(format!("snapshot {id} is being replaced; try again later"))
+            }
+            error => gone(error),
+        }
     }
 }
 
