@@ -194,6 +194,8 @@ function RiskByValue() {
             const cell = (risk, level) => {
                 const at = cells.findIndex((one) => one.risk === risk && one.level === level);
                 const { total, revenue, breakdown } = answers[at];
+                const action = breakdown?.values[0] && actionName(breakdown.values[0].value);
+                const note = [format.count(total), action].filter(Boolean).join(" · ");
                 const title = t("overview.risk_cell", {
                     risk: riskName(risk),
                     level: t(`level.${level}`),
@@ -202,7 +204,7 @@ function RiskByValue() {
                 });
                 return html`<td><a class=${heat(revenue, greatest)} title=${title}
                     href=${href(["audiences"], { where: where(cells[at]) })}><b>${format.compact(revenue)}</b>
-                    <small>${format.count(total)} · ${actionName(breakdown?.values[0]?.value)}</small>
+                    <small>${note}</small>
                     <span class="hidden">${title}</span></a></td>`;
             };
             return html`<table class="heat-map is-tall"><caption
