@@ -84,6 +84,26 @@ impl ValueAggregate {
     }
 }
 
+/// Returns the type that values of the given type are read as, or `None` if they are no texts or integers.
+fn value_type(given: &DataType) -> Option<DataType> {
+    match given {
+        DataType::UInt64 => None,
+        integer if integer.is_integer() => Some(integer.clone()),
+        text if text.is_string() => Some(DataType::Utf8),
+        _ => None,
+    }
+}
+
+/// Returns the type that weights of the given type are read as, or `None` if they are no numbers of a fixed
+/// scale.
+fn weight_type(given: &DataType) -> Option<DataType> {
+    match given {
+        integer if integer.is_integer() => Some(DataType::Int64),
+        DataType::Decimal128(..) => Some(given.clone()),
+        _ => None,
+    }
+}
+
 impl AggregateUDFImpl for ValueAggregate {
     fn name(&self) -> &str {
         self.answer.name()
@@ -98,28 +118,14 @@ impl AggregateUDFImpl for ValueAggregate {
             let needed = self.answer.arguments();
             return Err(plan_error(self.answer, &format!("needs {needed} argument(s), not {}", types.len())));
         }
-        let mut coerced = Vec::new();
-        for (place, data_type) in types.iter().enumerate() {
-            coerced.push(match (place, data_type) {
-                (_, data_type) if data_type.is_integer() && place == 1 => DataType::Int64,
-                (0, data_type) if data_type.is_integer() && *data_type != DataType::UInt64 => {
-                    data_type.clone()
-                }
-                (0, data_type) if data_type.is_string() => DataType::Utf8,
-                (1, DataType::Decimal128(..)) => data_type.clone(),
-                (0, _) => {
-                    return Err(plan_error(
-                        self.answer,
-                        &format!("needs a text or an integer, not {data_type}"),
-                    ));
-                }
-                _ => {
-                    let why = format!("needs an integer or a decimal as weight, not {data_type}");
-                    return Err(plan_error(self.answer, &why));
-                }
-            });
-        }
-        Ok(coerced)
+        let read_as = |(place, data_type)| {
+            let (coerced, needed) = match place {
+                0 => (value_type(data_type), "a text or an integer"),
+                _ => (weight_type(data_type), "an integer or a decimal as weight"),
+            };
+            coerced.ok_or_else(|| plan_error(self.answer, &format!("needs {needed}, not {data_type}")))
+        };
+        types.iter().enumerate().map(read_as).collect()
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
