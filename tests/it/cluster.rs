@@ -17,6 +17,7 @@ use crate::support::{
     shop::{PATIENCE, Shop},
 };
 
+mod bucket;
 mod own_work;
 mod refusals;
 
