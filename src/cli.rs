@@ -33,8 +33,6 @@ mod init;
 #[cfg(feature = "build")]
 mod inspect;
 mod key;
-#[cfg(feature = "build")]
-mod memory_reuse;
 mod openapi;
 mod progress;
 mod publish;
@@ -104,19 +102,6 @@ enum Command {
     Config(config::Args),
     Doctor(doctor::Args),
     Openapi(openapi::Args),
-}
-
-#[cfg(feature = "build")]
-impl Command {
-    /// Returns whether the process itself builds a snapshot, or takes part in a build, and then ends.
-    fn builds(&self) -> bool {
-        match self {
-            Self::Build(args) => !args.is_scheduled(),
-            #[cfg(feature = "cluster")]
-            Self::Worker(_) => true,
-            _ => false,
-        }
-    }
 }
 
 /// The configuration and overrides that every subcommand starts from.
@@ -198,10 +183,6 @@ pub fn main() -> ExitCode {
         Command::Inspect(_) => true,
         _ => false,
     };
-    #[cfg(feature = "build")]
-    if cli.command.builds() {
-        memory_reuse::restart_with_reuse();
-    }
     let (batch, facts) = (batch::Run::start(&cli.command), Arc::<RunFacts>::default());
     let result = run(cli, &facts);
     if let Some(batch) = batch {

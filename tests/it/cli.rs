@@ -267,23 +267,3 @@ fn demo_serves_its_examples_and_shuts_down() {
     running.0.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
     assert!(!rest.contains("panicked"), "{rest}");
 }
-
-#[test]
-fn builds_keep_freed_memory_unless_the_allocator_is_configured() {
-    let shop = corners();
-    let shows = |arguments: &[&str], delay: &str| {
-        let mut command = shop.command(arguments);
-        command.env("MIMALLOC_VERBOSE", "1");
-        let started = |command: &mut std::process::Command| {
-            let output = command.output().unwrap();
-            assert!(output.status.success(), "{output:?}");
-            let log = String::from_utf8(output.stderr).unwrap();
-            log.matches(&format!("option 'purge_delay': {delay} ")).count()
-        };
-        (started(&mut command), started(command.env("MIMALLOC_PURGE_DELAY", delay)))
-    };
-    assert_eq!(shows(&["build", "--no-publish"], "300"), (1, 1));
-    assert_eq!(shows(&["build", "--no-publish"], "20"), (0, 1));
-    // A service gives memory back as the allocator does by default.
-    assert_eq!(shows(&["snapshots"], "300"), (0, 1));
-}

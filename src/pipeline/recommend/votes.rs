@@ -26,18 +26,33 @@ pub(super) struct VotedProduct {
 /// Reusable buffers for counting votes, one set per thread.
 #[derive(Debug)]
 pub(super) struct Votes {
-    /// Sum of the votes by product. Votes are positive, so 0 is a product without a vote.
-    scores: Vec<f64>,
+    /// Tallies by product.
+    tallies: Vec<Tally>,
     /// Products with at least one vote.
     touched: Vec<u32>,
-    /// Whether the customer knows a product; when voters are named, whether a product is among the best.
-    marked: Vec<bool>,
+    /// Whether the customer knows a product.
+    known: Vec<bool>,
+}
+
+/// The votes for a product.
+#[derive(Debug, Clone, Copy)]
+struct Tally {
+    /// Sum of votes.
+    score: f64,
+    /// Greatest vote.
+    greatest: f64,
+    /// Voter with the greatest vote; [`NONE`] without a vote.
+    voter: u32,
+}
+
+impl Tally {
+    const NO_VOTE: Self = Self { score: 0.0, greatest: 0.0, voter: NONE };
 }
 
 impl Votes {
     /// Creates buffers for `products` products.
     pub(super) fn new(products: usize) -> Self {
-        Self { scores: vec![0.0; products], touched: Vec::new(), marked: vec![false; products] }
+        Self { tallies: vec![Tally::NO_VOTE; products], touched: Vec::new(), known: vec![false; products] }
     }
 
     /// Counts the votes of `voters`: weight × strength for each neighbor. Leaves out the products `known`.
@@ -45,59 +60,44 @@ impl Votes {
     /// first.
     pub(super) fn best<'a>(
         &mut self,
-        voters: impl Iterator<Item = Voter<'a>> + Clone,
+        voters: impl Iterator<Item = Voter<'a>>,
         known: impl Iterator<Item = u32> + Clone,
         most: usize,
         factor: impl Fn(u32) -> f64,
     ) -> Vec<VotedProduct> {
-        let Self { scores, touched, marked } = self;
-        for voter in voters.clone() {
+        for voter in voters {
             for (product, strength) in voter.neighbors {
-                let score = &mut scores[*product as usize];
-                if *score == 0.0 {
-                    touched.push(*product);
+                let tally = &mut self.tallies[*product as usize];
+                if tally.voter == NONE {
+                    self.touched.push(*product);
+                    tally.voter = voter.product;
                 }
-                *score += voter.weight * strength;
+                let vote = voter.weight * strength;
+                tally.score += vote;
+                if vote > tally.greatest {
+                    (tally.greatest, tally.voter) = (vote, voter.product);
+                }
             }
         }
-        known.clone().for_each(|product| marked[product as usize] = true);
+        let Self { tallies, touched, known: is_known } = self;
+        known.clone().for_each(|product| is_known[product as usize] = true);
         let mut best: Vec<VotedProduct> = Vec::with_capacity(most + 1);
         for product in touched.drain(..) {
-            let score = std::mem::take(&mut scores[product as usize]) * factor(product);
-            let voted = VotedProduct { product, score, because: NONE };
+            let tally = std::mem::replace(&mut tallies[product as usize], Tally::NO_VOTE);
+            let voted = VotedProduct { product, score: tally.score * factor(product), because: tally.voter };
             let is_last = || best.last().is_some_and(|last| best_first(last, &voted).is_lt());
-            if marked[product as usize] || (best.len() == most && is_last()) {
+            if is_known[product as usize] || (best.len() == most && is_last()) {
                 continue;
             }
             let place = best.partition_point(|other| best_first(other, &voted).is_lt());
             best.insert(place, voted);
             best.truncate(most);
         }
-        known.for_each(|product| marked[product as usize] = false);
-        self.name_voters(&mut best, voters);
+        known.for_each(|product| is_known[product as usize] = false);
         best
     }
-
-    /// Sets the voter with the greatest vote for each product of `best`. Few products are among the best, so
-    /// this is cheaper than to keep the greatest vote of every product.
-    fn name_voters<'a>(&mut self, best: &mut [VotedProduct], voters: impl Iterator<Item = Voter<'a>>) {
-        best.iter().for_each(|one| self.marked[one.product as usize] = true);
-        let mut greatest = vec![0.0; best.len()];
-        for voter in voters {
-            for (product, strength) in voter.neighbors {
-                if !self.marked[*product as usize] {
-                    continue;
-                }
-                let Some(place) = best.iter().position(|one| one.product == *product) else { continue };
-                let vote = voter.weight * strength;
-                if vote > greatest[place] {
-                    (greatest[place], best[place].because) = (vote, voter.product);
-                }
-            }
-        }
-        best.iter().for_each(|one| self.marked[one.product as usize] = false);
-    }
 }
+
 /// Orders products by descending score, and equal scores by ascending number.
 fn best_first(a: &VotedProduct, b: &VotedProduct) -> Ordering {
     b.score.total_cmp(&a.score).then(a.product.cmp(&b.product))
