@@ -79,8 +79,8 @@ impl ValueCounts {
     }
 
     /// Withholds counts below `least`: such values, and members without a value, are counted in `other`. If
-    /// too few members are left there, the least frequent values are added, so that no count follows from the
-    /// size of the audience.
+    /// too few members are left there, the least frequent values are added, and then the members without a
+    /// value, so that no count follows from the size of the audience.
     pub fn withhold(&mut self, least: usize) {
         let (mut values, mut customers) = self.other;
         if let Some(null) = self.null
@@ -95,6 +95,9 @@ impl ValueCounts {
             values += 1;
             customers += count;
             self.values.pop();
+        }
+        if (1..least).contains(&customers) {
+            customers += self.null.take().unwrap_or(0);
         }
         self.other = (values, customers);
     }
@@ -174,6 +177,8 @@ mod tests {
         assert_eq!(shown(counts(&[9, 7, 2], (0, 0), 6)), (vec![9], (2, 9), Some(6)));
         assert_eq!(shown(counts(&[9, 7], (0, 0), 1)), (vec![9], (1, 8), None));
         assert_eq!(shown(counts(&[9, 7], (3, 4), 0)), (vec![9], (4, 11), Some(0)));
+        // Few members have a value.
+        assert_eq!(shown(counts(&[1], (0, 0), 195)), (vec![], (1, 196), None));
     }
 
     #[test]

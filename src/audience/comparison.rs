@@ -122,7 +122,8 @@ impl FeatureComparison {
     /// nothing is left, or if the number of values tells about few customers.
     #[must_use]
     pub fn withhold(mut self, sizes: ComparedSizes, least: usize) -> Option<Self> {
-        if tells_few(self.null, self.null_all, least) {
+        let valued = (sizes.members - self.null, sizes.all - self.null_all);
+        if tells_few(self.null, self.null_all, least) || tells_few(valued.0, valued.1, least) {
             return None;
         }
         if let ComparedValues::Shares(shares) = &mut self.values {
@@ -309,5 +310,9 @@ mod tests {
         let flags = FeatureColumn::of_values(&(0..100).map(|at| Some(at < 28)).collect::<BooleanArray>());
         let compared = FeatureComparison::of(&flags, &members, &all).expect("values");
         assert_eq!(compared.withhold(sizes, 5), None, "two members with one value tell about few");
+        let numbers = (0..100).map(|at| (!(2..=50).contains(&at)).then_some(at));
+        let numbers = FeatureColumn::of_values(&numbers.collect::<Int64Array>());
+        let compared = FeatureComparison::of(&numbers, &members, &all).expect("values");
+        assert_eq!(compared.withhold(sizes, 5), None, "two members have a value");
     }
 }

@@ -136,7 +136,13 @@ impl FeatureStatistics {
             };
             return;
         }
-        self.quantiles.retain(|quantile| quantile.share > 0.0 && quantile.share < 1.0);
+        #[expect(clippy::cast_precision_loss, reason = "a share of the customers")]
+        let (valued, few) = (customers.saturating_sub(null) as f64, least as f64);
+        // A quantile near an end is a value of few, in the extreme the least or the greatest one.
+        self.quantiles.retain(|quantile| {
+            let below = quantile.share * valued;
+            below >= few && valued - below >= few
+        });
         // The edges of the outer ranges are the least and the greatest value.
         self.histogram =
             std::mem::take(&mut self.histogram).into_iter().fold(Vec::new(), |mut joined, range| {
@@ -274,6 +280,11 @@ mod tests {
         few.withhold(1_001, 5);
         assert!(few.quantiles.iter().all(|quantile| quantile.share > 0.0 && quantile.share < 1.0));
         assert_eq!((&few.histogram[0].from, few.null), (&json!(null), Some(10)));
+        // Fewer than ten values are below the quantile 0.01.
+        let mut fewer = statistics.clone();
+        fewer.withhold(1_001, 10);
+        let shares = [&few, &fewer].map(|of| of.quantiles.first().map(|quantile| quantile.share));
+        assert_eq!(shares, [Some(0.01), Some(0.05)]);
         few.withhold(1_001, 20);
         assert_eq!((few.null, few.histogram.len()), (None, 0));
     }

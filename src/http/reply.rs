@@ -9,9 +9,11 @@ pub(super) mod list_page;
 mod min_count;
 mod product_names;
 pub(super) mod stored;
+pub(super) mod withheld_cells;
 
 pub(super) use conditional::{json, json_tagged, not_modified};
 pub(super) use features::{Views, raw};
 pub(super) use freshness::Freshness;
 pub(super) use list_page::{ListPage, Page, PageHead};
 pub(super) use min_count::MinCount;
+pub(super) use withheld_cells::TableCell;

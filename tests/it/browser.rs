@@ -33,6 +33,23 @@ async fn service_without_keys_accepts_loopback_names_only() {
             let refused = get(&service, path, &[("origin", origin)]).await;
             assert_eq!((refused.status, refused.problem().as_str()), (403, "forbidden"), "{path} {origin}");
         }
+        let fetch = |site, mode, target| {
+            [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", target)]
+        };
+        for (headers, status) in [
+            (fetch("same-origin", "cors", "empty"), 200),
+            (fetch("none", "navigate", "document"), 200),
+            // A link in a page of another site opens a tab; all else is part of that page.
+            (fetch("cross-site", "navigate", "document"), 200),
+            (fetch("cross-site", "navigate", "iframe"), 403),
+            (fetch("cross-site", "no-cors", "image"), 403),
+            (fetch("same-site", "no-cors", "script"), 403),
+        ] {
+            assert_eq!(get(&service, path, &headers).await.status, status, "{path} {headers:?}");
+        }
+        let mut allowed = fetch("cross-site", "cors", "empty").to_vec();
+        allowed.push(("origin", "https://a.example"));
+        assert_eq!(get(&service, path, &allowed).await.status, 200, "{path}");
         for name in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
             let refused = get(&service, path, &[(name, "192.0.2.7")]).await;
             assert_eq!(refused.status, 403, "{path} {name}");

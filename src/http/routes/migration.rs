@@ -11,7 +11,7 @@ use crate::{
     http::{
         Problem,
         extract::{Query, SnapshotRange, SnapshotRead},
-        reply::{self, Freshness, MinCount, conditional, raw},
+        reply::{self, Freshness, MinCount, TableCell, conditional, raw, withheld_cells},
     },
     serving::{Cell, Placement, ReadError, Serving},
     snapshot::Manifest,
@@ -106,29 +106,18 @@ impl MigrationCell {
 }
 
 /// Returns for each of `cells` whether its number is withheld. The sum of a row or a column is the size of a
-/// segment, so a number also follows from the other numbers of its row or column. Where the withheld
-/// customers of one of these are fewer than `least`, its smallest other cell is withheld too.
+/// segment.
 fn withheld(cells: &[Cell], least: MinCount) -> Vec<bool> {
-    let mut withheld: Vec<bool> = cells.iter().map(|cell| least.withholds(cell.customers)).collect();
-    if !withheld.contains(&true) {
-        return withheld;
-    }
-    let lines: Vec<Vec<usize>> = cells
-        .iter()
-        .flat_map(|cell| {
-            let row = (0..cells.len()).filter(|at| cells[*at].from == cell.from).collect();
-            let column = (0..cells.len()).filter(|at| cells[*at].to == cell.to).collect();
-            [row, column]
-        })
-        .collect();
-    while let Some(next) = lines.iter().find_map(|line| {
-        let customers: u64 = line.iter().filter(|at| withheld[**at]).map(|at| cells[*at].customers).sum();
-        let others = line.iter().copied().filter(|at| !withheld[*at]);
-        if least.withholds(customers) { others.min_by_key(|at| cells[*at].customers) } else { None }
-    }) {
-        withheld[next] = true;
-    }
-    withheld
+    let place = |place: &Placement, of: fn(&Cell) -> &Placement| {
+        cells.iter().position(|cell| of(cell) == place).unwrap_or_default()
+    };
+    let cell = |cell: &Cell| TableCell {
+        row: place(&cell.from, |cell| &cell.from),
+        column: place(&cell.to, |cell| &cell.to),
+        customers: cell.customers,
+    };
+    let cells: Vec<TableCell> = cells.iter().map(cell).collect();
+    withheld_cells::withheld(&cells, |customers| least.withholds(customers))
 }
 
 impl MigrationEnd {

@@ -94,8 +94,12 @@ pub(crate) async fn get_segment_history(
     let known = || timeline.all().iter().flat_map(|manifest| &manifest.segments);
     let kind = newest.ok_or_else(|| unknown_segment(&name, known()))?.kind;
     let mut asked_by = BTreeSet::new();
-    for segment in timeline.all().iter().filter_map(|manifest| manifest.segment(&name)) {
-        asked_by.extend(access.check_segment(&served.manifest, segment)?);
+    for manifest in timeline.all() {
+        if let Some(segment) = manifest.segment(&name) {
+            // Either snapshot may know of personal features that the other one does not have.
+            asked_by.extend(access.check_segment(manifest, segment)?);
+            asked_by.extend(access.check_segment(&served.manifest, segment)?);
+        }
     }
     let tag = conditional::of_timeline(served, access, &timeline);
     if let Some(response) = conditional::not_modified_by(read.if_none_match.as_ref(), &tag) {

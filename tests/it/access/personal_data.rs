@@ -79,6 +79,23 @@ async fn definitions_of_audiences_hide_personal_values() {
 }
 
 #[tokio::test]
+async fn history_hides_what_was_personal_in_an_older_snapshot() {
+    let mut shop = shop(&format!("[audiences.ours]\nwhere = 'contact.phone is not null'\n{}", keys(CALLERS)));
+    shop.try_build(Some("2024-02-25T00:00:00Z")).await.unwrap();
+    // The next snapshot has an audience of this name without the personal column, and no such column.
+    fs::remove_file(shop.path().join("views/contact.sql")).unwrap();
+    shop.config.audiences.get_mut("ours").unwrap().r#where = "rfm.monetary > 0".to_owned();
+    let built = shop.build().await;
+    shop.publish(&built.manifest.id).await;
+    let service = shop.serve().await;
+    let path = "/v1/segments/ours/history";
+    let (masked, whole) = (get(&service, path, "features").await, get(&service, path, "all").await);
+    assert_eq!(masked.status, 403, "{}", masked.text);
+    assert_eq!((whole.status, whole.header("cache-control")), (200, "no-store"), "{}", whole.text);
+    assert_eq!(get(&service, "/v1/segments/ours", "features").await.status, 200);
+}
+
+#[tokio::test]
 async fn personal_declarations_must_name_existing_columns() {
     let built = async |toml: &str, views: &[(&str, &str)]| {
         let shop = shop(toml);
