@@ -19,6 +19,7 @@ mod batch;
 #[cfg(feature = "build")]
 mod build;
 mod config;
+mod counted;
 #[cfg(feature = "build")]
 mod demo;
 mod doctor;
@@ -170,7 +171,8 @@ impl Setup {
 }
 
 /// Parses and runs the command line. Returns exit code 0 on success, 3 if a build was held back, 141 if the
-/// reader of the output closed the pipe, else 1. Wrong arguments end the process with 2.
+/// reader of the output closed the pipe and nothing else failed, else 1. Wrong arguments end the process with
+/// 2.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -178,21 +180,36 @@ pub fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let only_prints = match cli.command {
-        Command::Openapi(_) | Command::Evaluate(_) | Command::Config(_) | Command::Doctor(_) => true,
+        Command::Openapi(_)
+        | Command::Evaluate(_)
+        | Command::Config(_)
+        | Command::Doctor(_)
+        | Command::Key(_) => true,
         #[cfg(feature = "build")]
-        Command::Inspect(_) => true,
+        Command::Inspect(_) | Command::Subject(_) => true,
         _ => false,
     };
+    if !only_prints {
+        table::go_on_unwritten();
+    }
     let (batch, facts) = (batch::Run::start(&cli.command), Arc::<RunFacts>::default());
     let result = run(cli, &facts);
     if let Some(batch) = batch {
         batch.finish(result.as_ref().map_or_else(exit_code, |()| 0), &facts);
     }
     match result {
-        Ok(()) => ExitCode::SUCCESS,
-        // The reader of the output closed the pipe, as `head` does. 141 is the exit code of a process that
-        // SIGPIPE ended.
-        Err(error) if only_prints && is_broken_pipe(&error) => ExitCode::from(141),
+        // The work is done, and the metrics count it as a success: only its report is lost.
+        Ok(()) => match table::unwritten() {
+            None => ExitCode::SUCCESS,
+            Some(error) if is_broken_pipe(error) => ExitCode::from(CLOSED_PIPE),
+            Some(error) => {
+                report(&anyhow::anyhow!("cannot write to standard output: {error}"));
+                ExitCode::from(FAILED)
+            }
+        },
+        Err(error) if only_prints && error.downcast_ref::<std::io::Error>().is_some_and(is_broken_pipe) => {
+            ExitCode::from(CLOSED_PIPE)
+        }
         Err(error) => {
             report(&error);
             ExitCode::from(exit_code(&error))
@@ -213,33 +230,32 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Exit code of a command that failed.
 const FAILED: u8 = 1;
+/// Exit code of a command whose output nobody reads, as of a process that SIGPIPE ended.
+const CLOSED_PIPE: u8 = 141;
 /// Exit code of a build that was held back.
 #[cfg(feature = "build")]
 const HELD_BACK: u8 = 3;
 
-/// Checks whether a write failed because the reader closed the pipe.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
-    error.downcast_ref().is_some_and(broken)
+/// Checks whether a write failed because the reader closed the pipe, as `head` does.
+fn is_broken_pipe(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
 /// Prints the error of a command line, or the help, and returns the exit code. Passwords are not repeated.
-#[expect(clippy::print_stderr, reason = "errors of the command line go to standard error")]
 fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let shown = without_passwords(&text);
     if shown == text {
         let _ = error.print();
     } else {
-        eprint!("{}", terminal::plain(&shown));
+        terminal::report(shown.trim_end());
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// Prints an error with its causes to standard error.
-#[expect(clippy::print_stderr, reason = "errors of a command go to standard error")]
 fn report(error: &anyhow::Error) {
-    eprintln!("error: {}", terminal::plain(&without_passwords(&with_causes(error.as_ref()))));
+    terminal::report(&format!("error: {}", without_passwords(&with_causes(error.as_ref()))));
 }
 
 /// Loads the configuration, starts the runtime and runs the subcommand.

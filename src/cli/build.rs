@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::{Setup, batch, host, progress, publish, schedule::ScheduleArgs, table, terminal, traces::traced};
+use super::{
+    Setup, batch, counted::counted, host, progress, publish, schedule::ScheduleArgs, table, terminal,
+    traces::traced,
+};
 use crate::{
     config::Config,
     lake::Lake,
@@ -255,11 +258,7 @@ pub(super) async fn build(
 /// Prints the causes of bad lines with examples.
 pub(super) fn bad_lines(counts: &TableCounts) -> anyhow::Result<()> {
     for cause in &counts.bad_causes {
-        let lines = if cause.lines == 1 {
-            "1 bad line".to_owned()
-        } else {
-            format!("{} bad lines", HumanCount(cause.lines))
-        };
+        let lines = counted(cause.lines, "bad line", "bad lines");
         table::line(&format!("{lines}: {}", cause.cause))?;
         for example in &cause.examples {
             table::line(&format!("  {example}"))?;
@@ -289,10 +288,10 @@ pub(super) fn summary(built: &Built) -> anyhow::Result<()> {
     let seconds: f64 = manifest.stages.iter().map(|stage| stage.seconds).sum();
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
     table::line(&format!(
-        "snapshot {}: {} customers, {} views, as of {}, {}, built in {seconds:.1} s",
+        "snapshot {}: {}, {}, as of {}, {}, built in {seconds:.1} s",
         manifest.id,
-        HumanCount(manifest.customers),
-        manifest.views.len(),
+        counted(manifest.customers, "customer", "customers"),
+        counted(manifest.views.len() as u64, "view", "views"),
         rfc3339::format(manifest.as_of),
         HumanBytes(bytes),
     ))?;
@@ -311,7 +310,8 @@ fn line_counts(manifest: &Manifest) -> anyhow::Result<()> {
             rows.push(row("", fate, *lines, counts.amounts.get(fate).map_or("", String::as_str)));
         }
         if counts.duplicates > 0 {
-            rows.push(row("", "(duplicates)", counts.duplicates, ""));
+            // They have a fate like all lines, so that this number is a part of those above.
+            rows.push(row("", "(equal to an earlier line, and counted above)", counts.duplicates, ""));
         }
         if counts.physical_lines != counts.lines {
             rows.push(row("", "(lines in the files, as wc -l counts)", counts.physical_lines, ""));

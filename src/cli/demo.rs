@@ -11,7 +11,7 @@ use indicatif::{HumanBytes, HumanCount};
 use object_store::path::Path as ObjectPath;
 use serde::{Deserialize, Serialize};
 
-use super::{Setup, build, progress, publish, reload, serve, table, upload};
+use super::{Setup, build, counted::counted, progress, publish, reload, serve, table, upload};
 use crate::{
     config::{Config, LoadedConfig},
     demo::{self, Retail},
@@ -206,9 +206,9 @@ async fn make(retail: &Retail, setup: &Setup, replaces: bool) -> anyhow::Result<
         upload::copy(&lake, &file.path, &target, file.bytes).await?;
     }
     table::line(&format!(
-        "generated {} lines in {} files, {}, in {}/raw\n",
+        "generated {} lines in {}, {}, in {}/raw\n",
         HumanCount(files.iter().map(|file| file.lines).sum()),
-        files.len(),
+        counted(files.len() as u64, "file", "files"),
         HumanBytes(files.iter().map(|file| file.bytes).sum()),
         lake.url()
     ))?;

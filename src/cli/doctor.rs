@@ -15,9 +15,11 @@ mod keys;
 mod lake;
 mod memory;
 mod online;
+#[cfg(feature = "build")]
+mod raw;
 mod snapshot;
 
-/// Check the configuration, the lake, Tair, the current snapshot, keys, disk and memory
+/// Check the configuration, the lake, the raw files, Tair, the current snapshot, keys, disk and memory
 ///
 /// Prints one line a check: ok, warning or failed, and what to do. Writes and removes one object under
 /// `doctor/` in the lake, and one key in Tair. Exits with 0 if nothing failed, else with 1.
@@ -99,6 +101,8 @@ pub(super) async fn run(args: &Args, setup: &Setup) -> anyhow::Result<()> {
     let mut findings = vec![configuration(setup)];
     findings.extend(keys::check(&examined));
     findings.extend(lake::check(&mut examined).await);
+    #[cfg(feature = "build")]
+    findings.extend(Box::pin(raw::check(&examined)).await);
     findings.extend(Box::pin(snapshot::check(&mut examined)).await);
     findings.extend(Box::pin(online::check(&examined)).await);
     findings.extend(disk::check(&examined));

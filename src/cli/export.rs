@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 use object_store::path::Path as ObjectPath;
 use tokio::io::AsyncWriteExt;
 
-use super::{Setup, progress, table};
+use super::{Setup, counted::counted, progress, table};
 use crate::{
     audience::{Expression, FeatureName, order},
     feature::near,
@@ -229,10 +229,10 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     listed.audit(&columns, rows, &options.out, &id);
     let bytes = write(exporting, &options.out, &lake).await?;
     table::line(&format!(
-        "{}: {} customers, {} columns, {}, from snapshot {id}",
+        "{}: {}, {}, {}, from snapshot {id}",
         options.out,
-        HumanCount(rows),
-        columns.names().len(),
+        counted(rows, "customer", "customers"),
+        counted(columns.names().len() as u64, "column", "columns"),
         HumanBytes(bytes)
     ))?;
     print_personal(&columns)

@@ -3,9 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use indicatif::HumanCount;
 
-use super::{Setup, progress, table};
+use super::{Setup, counted::counted, progress, table};
 use crate::{
     pipeline::{self, FeaturesFile},
     snapshot::rfc3339,
@@ -58,10 +57,10 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
         table::line(&format!("left out, as personal data: {}", personal.join(", ")))?;
     }
     Ok(table::line(&format!(
-        "{}: {} customers, {} views, as of {}",
+        "{}: {}, {}, as of {}",
         args.out.display(),
-        HumanCount(built.manifest.customers),
-        built.manifest.views.len(),
+        counted(built.manifest.customers, "customer", "customers"),
+        counted(built.manifest.views.len() as u64, "view", "views"),
         rfc3339::format(built.manifest.as_of)
     ))?)
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use indicatif::HumanCount;
 
-use super::{Setup, batch, progress, publish, table};
+use super::{Setup, batch, counted::counted, progress, publish, table};
 use crate::{
     feature::CustomerId,
     lake::Lake,
@@ -77,16 +77,16 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let before = Forgotten::read(&lake).await?;
     let forgotten = if ids.is_empty() { before.clone() } else { Forgotten::add(&lake, &ids).await? };
     table::line(&format!(
-        "erasure list: {} customers, {} of them new",
-        HumanCount(forgotten.len() as u64),
+        "erasure list: {}, {} of them new",
+        counted(forgotten.len() as u64, "customer", "customers"),
         HumanCount(forgotten.len().saturating_sub(before.len()) as u64)
     ))?;
     let erased = Box::pin(progress::watch(publisher.progress(), publisher.erase(&forgotten))).await;
     match &erased {
         Ok(Some(erased)) => table::line(&format!(
-            "Tair: {} customers and {} list entries removed",
-            HumanCount(erased.rows),
-            HumanCount(erased.places)
+            "Tair: {} and {} removed",
+            counted(erased.rows, "customer", "customers"),
+            counted(erased.places, "list entry", "list entries")
         ))?,
         Ok(None) => {}
         // The customers in Tair belong to another lake.
@@ -107,7 +107,7 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     report::print_holdings(&lake, &found).await?;
     let unknown = report::print_unknown(&lake, &found, &new).await?;
     report::print_raw_files(&found)?;
-    report::print_exports(&lake).await?;
+    report::print_exports(&lake, &found).await?;
     match erased {
         Ok(_) | Err(PublishError::OtherLake { .. }) => {}
         Err(error) => {
@@ -169,7 +169,8 @@ async fn rewrite(
             let watched = Arc::new(Progress::default());
             progress::watch(&watched, snapshot::rewrite(lake, manifest, forgotten, &watched)).await?.id
         };
-        table::line(&format!("rewrote {old} as {new}, without {} customers", HumanCount(held)))?;
+        let without = counted(held, "customer", "customers");
+        table::line(&format!("rewrote {old} as {new}, without {without}"))?;
         replaced.insert(old.clone(), new);
     }
     Ok(replaced)
@@ -260,7 +261,8 @@ fn show(forgotten: &Forgotten) -> anyhow::Result<()> {
     if !rows.is_empty() {
         table::print(&["erased at", "customer"], &rows)?;
     }
-    Ok(table::line(&format!("erasure list: {} customers", HumanCount(forgotten.len() as u64)))?)
+    let customers = counted(forgotten.len() as u64, "customer", "customers");
+    Ok(table::line(&format!("erasure list: {customers}"))?)
 }
 
 /// Removes customers from the erasure list and publishes them to Tair again.
@@ -271,9 +273,9 @@ async fn undo(lake: &Lake, publisher: &Publisher, ids: &BTreeSet<CustomerId>) ->
     }
     let left = Forgotten::undo(lake, ids).await?;
     table::line(&format!(
-        "removed {} customers from the erasure list, {} remain; the removed customers are served again from \
-         snapshots that still contain them, and later builds include all of their raw data",
-        HumanCount(ids.len() as u64),
+        "removed {} from the erasure list, {} remain; removed customers are served again from snapshots that \
+         still contain them, and later builds include all of their raw data",
+        counted(ids.len() as u64, "customer", "customers"),
         HumanCount(left.len() as u64)
     ))?;
     match progress::watch(publisher.progress(), publisher.verify(false, true)).await {

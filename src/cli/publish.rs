@@ -3,7 +3,7 @@
 use anyhow::bail;
 use indicatif::HumanCount;
 
-use super::{Setup, batch, progress, table, traces::traced};
+use super::{Setup, batch, counted::counted, progress, table, traces::traced};
 use crate::{
     publish::{Options, PublishError, Published, Publisher},
     snapshot::{SnapshotError, SnapshotId, read_current},
@@ -99,11 +99,11 @@ pub(super) fn done(published: &Published) -> anyhow::Result<()> {
             forgotten => format!(", {} erased", HumanCount(forgotten)),
         };
         table::line(&format!(
-            "Tair: {} customers written{why}, {} unchanged, {} removed{forgotten}, {} list members",
-            HumanCount(written.rows),
+            "Tair: {} written{why}, {} unchanged, {} removed{forgotten}, {}",
+            counted(written.rows, "customer", "customers"),
             HumanCount(written.unchanged),
             HumanCount(written.removed),
-            HumanCount(written.members),
+            counted(written.members, "list member", "list members"),
         ))?;
     }
     let current = &published.current;

@@ -2,7 +2,7 @@
 
 use indicatif::{HumanBytes, HumanCount};
 
-use super::{Setup, batch, table};
+use super::{Setup, batch, counted::counted, table};
 use crate::{
     publish::Options,
     snapshot::{SnapshotId, list, prune, read_current, rfc3339, staged},
@@ -63,8 +63,8 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
     let staged = staged::size(&lake).await?;
     setup.facts.staged(staged.bytes);
     Ok(table::line(&format!(
-        "kept staging: {} raw files, {}",
-        HumanCount(staged.files),
+        "kept staging: {}, {}",
+        counted(staged.files, "raw file", "raw files"),
         HumanBytes(staged.bytes)
     ))?)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Setup, progress, table, terminal};
+use super::{Setup, counted::counted, progress, table, terminal};
 use crate::{
     feature::{CustomerId, ViewKeys, money},
     lake::Lake,
@@ -130,10 +130,10 @@ fn write(subject: &Subject, out: Option<&PathBuf>) -> anyhow::Result<()> {
             let written = private_file::create(file).and_then(|mut out| out.write_all(text.as_bytes()));
             written.with_context(|| format!("cannot write {}", file.display()))?;
             table::line(&format!(
-                "{}: {} snapshots, {} raw lines",
+                "{}: {}, {}",
                 file.display(),
-                subject.snapshots.len(),
-                subject.raw.len()
+                counted(subject.snapshots.len() as u64, "snapshot", "snapshots"),
+                counted(subject.raw.len() as u64, "raw line", "raw lines")
             ))?;
         }
         None => std::io::stdout().lock().write_all(terminal::plain_json(&text).as_bytes())?,

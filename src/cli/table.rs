@@ -1,8 +1,30 @@
 //! Plain-text tables on standard output.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use super::terminal;
+
+/// Whether the command goes on if its output cannot be written.
+static GOES_ON: AtomicBool = AtomicBool::new(false);
+/// The first failed write of a command that went on.
+static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
+
+/// Lets the command go on if its output cannot be written. A build must be published, and an erasure
+/// finished, even if the reader of the report is gone.
+pub(super) fn go_on_unwritten() {
+    GOES_ON.store(true, Ordering::Relaxed);
+}
+
+/// Returns the first error of standard output that the command went on after.
+pub(super) fn unwritten() -> Option<&'static io::Error> {
+    UNWRITTEN.get()
+}
 
 /// Prints `rows` under `header`. Columns of numbers are right-aligned.
 pub(super) fn print(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
@@ -17,17 +39,28 @@ pub(super) fn print(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
             is_right_aligned: !rows.is_empty() && cells(at).all(|cell| is_number(cell)),
         })
         .collect();
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", line_of(header.iter().copied(), &columns))?;
+    let mut text = line_of(header.iter().copied(), &columns) + "\n";
     for row in &rows {
-        writeln!(out, "{}", line_of(row.iter().map(String::as_str), &columns))?;
+        text.push_str(&line_of(row.iter().map(String::as_str), &columns));
+        text.push('\n');
     }
-    Ok(())
+    write(&text)
 }
 
 /// Prints a line.
 pub(super) fn line(text: &str) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{}", terminal::plain(text))
+    write(&format!("{}\n", terminal::plain(text)))
+}
+
+/// Writes escaped text to standard output.
+fn write(text: &str) -> io::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if GOES_ON.load(Ordering::Relaxed) => {
+            let _ = UNWRITTEN.set(error);
+            Ok(())
+        }
+        written => written,
+    }
 }
 
 /// The layout of a column.

@@ -1,7 +1,11 @@
 //! Escaping of control characters in terminal output. Names of columns, products and files come from user
 //! data and must not move the cursor, change colors or reverse the text direction.
 
-use std::{borrow::Cow, fmt::Write};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    io::{self, Write as _},
+};
 
 /// Replaces control characters, except newlines, by escapes.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
@@ -38,10 +42,15 @@ pub(super) fn plain_json(text: &str) -> String {
     out
 }
 
-/// Prints a line to standard error.
-#[expect(clippy::print_stderr, reason = "what went wrong must not be mixed with results")]
+/// Prints a line to standard error, so that it is not mixed with results.
 pub(super) fn warn(line: &str) {
-    eprintln!("{}", plain_line(line));
+    report(&plain_line(line));
+}
+
+/// Prints a text of one or more lines to standard error. Goes on if nobody reads it, where `eprintln!` would
+/// panic.
+pub(super) fn report(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", plain(text));
 }
 
 /// Checks whether a terminal interprets `character` instead of showing it.

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use indicatif::HumanCount;
 
-use super::{Setup, batch, progress, table};
+use super::{Setup, batch, counted::counted, progress, table};
 use crate::publish::{Options, Report};
 
 /// Compare Tair with the current snapshot
@@ -47,11 +47,11 @@ pub(super) async fn run(args: Args, setup: &Setup) -> anyhow::Result<()> {
 /// Prints the counts and the first differences.
 fn print_report(report: &Report) -> anyhow::Result<()> {
     table::line(&format!(
-        "publish {}: {} customers in Tair, {} compared, {} segments",
+        "publish {}: {} in Tair, {} compared, {}",
         report.publish,
-        HumanCount(report.customers),
+        counted(report.customers, "customer", "customers"),
         HumanCount(report.compared),
-        report.segments,
+        counted(report.segments, "segment", "segments"),
     ))?;
     for difference in &report.messages {
         table::line(&format!("  {difference}"))?;

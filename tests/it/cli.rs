@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::shop::{CORNERS, CORNERS_TOML, PATIENCE, Shop, corners};
+use crate::support::shop::{CORNERS, CORNERS_TOML, NO_MODELS, PATIENCE, Shop, corners};
 
 /// Returns standard output and standard error.
 fn text(output: &Output) -> (String, String) {
@@ -266,4 +266,97 @@ fn demo_serves_its_examples_and_shuts_down() {
     let mut rest = String::new();
     running.0.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
     assert!(!rest.contains("panicked"), "{rest}");
+}
+
+/// Runs `larder` with a standard output whose reader is gone, as that of `larder … | head`.
+fn unread(shop: &Shop, args: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    shop.command(args).stdout(writer).output().unwrap()
+}
+
+/// Asserts that the command ended quietly, as if by SIGPIPE.
+fn assert_unread(shop: &Shop, args: &[&str]) {
+    let output = unread(shop, args);
+    assert_eq!((output.status.code(), text(&output).1.as_str()), (Some(141), ""), "{args:?}");
+}
+
+#[tokio::test]
+async fn commands_do_all_of_their_work_if_nobody_reads_the_output() {
+    let settings = "[serving]\npoll = \"20ms\"\n[raw]\nmax_bad_share = 1.0\n";
+    let shop = Shop::new(&format!("{CORNERS_TOML}{settings}{NO_MODELS}"));
+    let file = shop.path().join("all.csv");
+    // The upload reports the bad line before it copies the file.
+    let bad = "bad,X1,p1,Lamp,many,1.00,2024-03-01 10:00:00,UK\n";
+    std::fs::write(&file, format!("{CORNERS}{bad}")).unwrap();
+    assert_unread(&shop, &["upload", "transactions", file.to_str().unwrap()]);
+    assert!(std::fs::exists(shop.path().join("lake/raw/transactions/all.csv")).unwrap());
+
+    assert_unread(&shop, &["build"]);
+    let current = larder::snapshot::read_current(&shop.lake()).await.unwrap().expect("a published snapshot");
+    assert_eq!(current.publish, 1);
+    assert_unread(&shop, &["build", "--as-of", "2024-02-01", "--force"]);
+    assert_unread(&shop, &["rollback"]);
+
+    assert_unread(&shop, &["forget", "whale"]);
+    let all = larder::snapshot::list(&shop.lake()).await.unwrap();
+    assert!(
+        all.iter().any(|manifest| manifest.rewritten_from.as_ref() == Some(&current.snapshot)),
+        "{all:?}"
+    );
+    assert!(all.iter().all(|manifest| manifest.id != current.snapshot), "{all:?}");
+    assert_unread(&shop, &["snapshots", "--keep", "1"]);
+
+    // Errors keep their message and exit code.
+    let failed = unread(&shop, &["publish", "20111209T125000Z-5f0c2a9e"]);
+    assert!(text(&failed).1.contains("there is no snapshot"), "{failed:?}");
+    assert_eq!(failed.status.code(), Some(1));
+    let demo = shop.path().join("demo").display().to_string();
+    assert_unread(&shop, &["demo", "--customers", "100", "--dir", &demo, "--no-serve"]);
+    assert!(std::fs::exists(format!("{demo}/lake/CURRENT")).unwrap());
+}
+
+#[test]
+fn commands_that_only_print_stop_quietly_if_nobody_reads() {
+    let shop = corners();
+    let file = shop.path().join("lake/raw/transactions/all.csv");
+    ok(&shop.larder(&["build"]));
+    for args in [
+        &["config"][..],
+        &["config", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["evaluate"],
+        &["inspect", file.to_str().unwrap()],
+        &["key", "dashboard"],
+        &["openapi"],
+        &["snapshots"],
+    ] {
+        assert_unread(&shop, args);
+    }
+    // Standard error has the line of the audit log.
+    let subject = unread(&shop, &["subject", "whale"]);
+    assert_eq!(subject.status.code(), Some(141), "{subject:?}");
+    assert!(!text(&subject).1.contains("error"), "{subject:?}");
+    std::fs::write(shop.path().join("larder.toml"), "[http]\nlisen = 1\n").unwrap();
+    assert_unread(&shop, &["doctor"]);
+}
+
+#[test]
+fn error_that_nobody_reads_keeps_its_exit_code() {
+    let shop = Shop::new("");
+    for (args, code) in [(&["rollback"][..], 1), (&["redis://:s3cret@x"], 2), (&["bild"], 2)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = shop.command(args).stderr(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
+fn equal_lines_are_said_to_count() {
+    let shop = corners();
+    let built = ok(&shop.larder(&["build"]));
+    let line = built.lines().find(|line| line.contains("equal to an earlier line, and counted above"));
+    assert!(line.is_some_and(|line| line.contains(" 2")) && !built.contains("(duplicates)"), "{built}");
 }

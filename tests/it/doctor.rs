@@ -41,12 +41,14 @@ async fn doctor_finds_a_working_installation_healthy() {
     for (check, word) in [
         ("configuration", "larder.toml"),
         ("keys", "none"),
-        ("lake list", "1 snapshot"),
+        ("lake list", "1 snapshot folder ("),
         ("lake read", "CURRENT"),
         ("lake write", "an object"),
         ("clock", "agrees"),
+        ("raw transactions", "1 file, "),
+        ("raw customers", "1 file, "),
         ("snapshot", "15 customers"),
-        ("snapshot age", "published 0 hours ago"),
+        ("snapshot age", "minute"),
         ("Tair", "single server, version "),
         ("Tair rights", "read and write"),
         ("Tair policy", "noeviction"),
@@ -55,6 +57,7 @@ async fn doctor_finds_a_working_installation_healthy() {
         assert_found(&found, check, "ok", word);
     }
     assert!(["staging", "memory of serve", "memory of build"].iter().all(|check| found.contains_key(*check)));
+    assert!(!found.contains_key("raw interactions"), "neither configured nor there: {found:?}");
     // The probes are removed.
     assert_eq!(redis.cli(&["exists", "larder:doctor"]), "0");
     let objects = fs::read_dir(shop.path().join("lake/doctor")).into_iter().flatten();
@@ -164,4 +167,32 @@ async fn doctor_checks_a_bucket() {
     let (code, found) = doctor(&shop, &[]);
     assert_eq!(code, 1, "{found:?}");
     assert_found(&found, "lake list", "failed", "snapshots");
+}
+
+#[test]
+fn doctor_looks_for_raw_files_as_a_build_does() {
+    let empty = Shop::new("");
+    let (code, found) = doctor(&empty, &[]);
+    assert_eq!(code, 0, "{found:?}");
+    assert_found(&found, "raw transactions", "warning", "raw/transactions/");
+    for (toml, check, place) in [
+        ("[raw.transactions]\nfiles = \"/nonexistent/x-*.csv\"\n", "raw transactions", "/nonexistent/"),
+        ("[raw.interactions]\nfiles = \"events/\"\n", "raw interactions", "events/"),
+    ] {
+        let (code, found) = doctor(&Shop::new(toml), &[]);
+        assert_eq!(code, 1, "{found:?}");
+        assert_found(&found, check, "failed", "there are no files in ");
+        assert_found(&found, check, "failed", place);
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    for name in ["x-1.csv", "x-2.csv", "x-3.unknown", "y.csv"] {
+        fs::write(elsewhere.path().join(name), "customer_id\n").unwrap();
+    }
+    let files = |pattern: &str| {
+        let toml = format!("[raw.transactions]\nfiles = \"{}/{pattern}\"\n", elsewhere.path().display());
+        doctor(&Shop::new(&toml), &[]).1
+    };
+    assert_found(&files("z-*.csv"), "raw transactions", "failed", "/z-*.csv");
+    assert_found(&files("x-*.csv"), "raw transactions", "ok", "2 files, 24 B");
+    assert_found(&files("x-*"), "raw transactions", "warning", "skipped 1 file of transactions");
 }

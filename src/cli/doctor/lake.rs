@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
 
 use super::{Examined, Finding};
-use crate::{causes::with_causes, lake::Lake, snapshot::read_current};
+use crate::{causes::with_causes, cli::counted::counted, lake::Lake, snapshot::read_current};
 
 /// Greatest difference between the clocks without a warning.
 const SKEW: TimeDelta = TimeDelta::seconds(30);
@@ -22,7 +22,8 @@ pub(super) async fn check(examined: &mut Examined<'_>) -> Vec<Finding> {
     let since = Instant::now();
     match lake.folders(&Path::from("snapshots")).await {
         Ok(found) => {
-            let message = format!("{} has {} snapshot folders{}", lake.url(), found.len(), took(since));
+            let folders = counted(found.len() as u64, "snapshot folder", "snapshot folders");
+            let message = format!("{} has {folders}{}", lake.url(), took(since));
             findings.push(Finding::ok("lake list", &message));
         }
         Err(error) => return vec![Finding::failed("lake list", &with_causes(&error), ACCESS)],

@@ -7,6 +7,7 @@ use chrono::{TimeDelta, Utc};
 use super::{Examined, Finding};
 use crate::{
     causes::with_causes,
+    cli::counted::counted,
     config::ServingConfig,
     serving::{Serving, unmaskable},
     snapshot::rfc3339,
@@ -37,15 +38,15 @@ pub(super) async fn check(examined: &mut Examined<'_>) -> Vec<Finding> {
     let faults: Vec<&str> = faults.map(|fault| fault.as_str()).collect();
     let mut findings = Vec::new();
     if faults.is_empty() {
-        let message = format!("{id} opens: {} customers", served.manifest.customers);
+        let customers = counted(served.manifest.customers, "customer", "customers");
+        let message = format!("{id} opens: {customers}");
         findings.push(Finding::ok("snapshot", &message));
     } else {
         let message = format!("files of {id} cannot be read: {}", faults.join(", "));
         findings.push(Finding::failed("snapshot", &message, advice));
     }
     let age = Utc::now() - current.published_at;
-    let message =
-        format!("published {} hours ago, as of {}", age.num_hours(), rfc3339::format(served.manifest.as_of));
+    let message = format!("published {}, as of {}", ago(age), rfc3339::format(served.manifest.as_of));
     findings.push(if age > OLD {
         Finding::warning("snapshot age", &message, "check that builds run and are not held back")
     } else {
@@ -53,4 +54,34 @@ pub(super) async fn check(examined: &mut Examined<'_>) -> Vec<Finding> {
     });
     examined.manifest = Some(served.manifest.as_ref().clone());
     findings
+}
+
+/// Returns the time of something that is `age` old, in words.
+fn ago(age: TimeDelta) -> String {
+    let number = |number: i64| u64::try_from(number).unwrap_or_default();
+    match (number(age.num_hours()), number(age.num_minutes())) {
+        (0, 0) => "less than a minute ago".to_owned(),
+        (0, minutes) => format!("{} ago", counted(minutes, "minute", "minutes")),
+        (hours, _) => format!("{} ago", counted(hours, "hour", "hours")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn age_is_in_the_largest_whole_unit() {
+        for (seconds, expected) in [
+            // The clock of the publisher may be ahead.
+            (-90, "less than a minute ago"),
+            (59, "less than a minute ago"),
+            (60, "1 minute ago"),
+            (3_599, "59 minutes ago"),
+            (3_600, "1 hour ago"),
+            (200_000, "55 hours ago"),
+        ] {
+            assert_eq!(ago(TimeDelta::seconds(seconds)), expected);
+        }
+    }
 }

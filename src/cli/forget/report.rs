@@ -115,13 +115,22 @@ fn normalized(id: &str) -> String {
     form
 }
 
+/// Checks whether a snapshot contains erased customers, or cannot be read.
+fn is_any_held(holdings: &[Holding]) -> bool {
+    holdings.iter().any(|holding| !holding.customers.as_ref().is_ok_and(Vec::is_empty))
+}
+
 /// Prints the exports in the lake, which Larder wrote and which may contain erased customers.
-pub(super) async fn print_exports(lake: &Lake) -> anyhow::Result<()> {
+pub(super) async fn print_exports(lake: &Lake, holdings: &[Holding]) -> anyhow::Result<()> {
     let exports = lake.list(&Path::from(EXPORTS)).await?;
     if exports.is_empty() {
         return Ok(());
     }
-    table::line("\nexports in the lake may contain erased customers; delete these files, or export again")?;
+    table::line(if is_any_held(holdings) {
+        "\nexports in the lake may contain erased customers; delete these files, or export again"
+    } else {
+        "\nexports in the lake are not searched; delete those with erased customers, or export again"
+    })?;
     let rows: Vec<Vec<String>> = exports
         .iter()
         .map(|file| {
@@ -140,10 +149,13 @@ pub(super) fn print_raw_files(holdings: &[Holding]) -> anyhow::Result<()> {
         .map(|source| (source.table.as_str(), source.path.as_str()))
         .collect();
     if !files.is_empty() {
-        table::line(
+        table::line(if is_any_held(holdings) {
             "\nLarder does not change raw files; clean these files yourself. Until then, only the erasure \
-             list keeps the customers out of builds",
-        )?;
+             list keeps the customers out of builds"
+        } else {
+            "\nLarder does not change raw files, and these may still hold lines of the customers, whom the \
+             erasure list keeps out of builds. `larder subject ID` finds the lines of a customer"
+        })?;
         let shown: Vec<Vec<String>> = files
             .iter()
             .take(SHOWN_FILES)

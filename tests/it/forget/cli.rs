@@ -73,7 +73,12 @@ async fn exports_in_the_lake_are_named() {
     let export = ["export", "churn", "--pii", "--out", "lake:exports/july/churn.csv"];
     assert_success(&shop.larder(&export));
     let output = assert_success(&forget(&shop, &["who-0003"]));
-    assert!(output.contains("exports/july/churn.csv"), "{output}");
+    assert!(output.contains("exports/july/churn.csv") && output.contains("may contain erased"), "{output}");
+    assert!(output.contains("erasure list: 1 customer, 1 of them new"), "{output}");
+    assert!(output.contains("without 1 customer\n") && output.contains("clean these files"), "{output}");
+    // An id that no snapshot contains tells nothing about the exports.
+    let output = assert_success(&forget(&shop, &["nobody", "--allow-unknown"]));
+    assert!(output.contains("exports in the lake are not searched"), "{output}");
     std::fs::remove_file(shop.path().join("lake/exports/july/churn.csv")).unwrap();
     let output = assert_success(&forget(&shop, &[]));
     assert!(!output.contains("exports"), "{output}");
@@ -95,7 +100,8 @@ async fn unknown_ids_are_reported_with_similar_ids_on_standard_error() {
         assert!(String::from_utf8_lossy(&output.stderr).contains(&message), "{}", output_text(&output));
         assert!(!String::from_utf8_lossy(&output.stdout).contains("no snapshot contains `"), "{output:?}");
     }
-    assert_success(&forget(&shop, &["nobody", "--allow-unknown"]));
+    let output = assert_success(&forget(&shop, &["nobody", "--allow-unknown"]));
+    assert!(output.contains("may still hold") && !output.contains("clean these files"), "{output}");
     assert_eq!(only_snapshot(&shop).await.id, built, "no snapshot had to be rewritten");
 }
 
