@@ -312,6 +312,138 @@ fn doubts_are_named() {
     );
 }
 
+#[tokio::test]
+async fn prices_of_whole_lines_are_amounts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sales.csv");
+    let found = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        inspect(&[&path])
+    };
+    let named = |name: &str| {
+        let lines = "1,1,a,3,30.00,2024-01-15\n2,2,b,2,7.00,2024-01-16\n";
+        columns(&found(&format!("customer,order,sku,qty,{name},date\n{lines}")), "transactions")
+    };
+    for name in [
+        "Gesamtpreis",
+        "Preis gesamt",
+        "Zeilenpreis",
+        "Positionspreis",
+        "Total Price",
+        "Price Total",
+        "Extended Price",
+        "Line Price",
+        "Order Price",
+        "Prix total",
+        "Precio Total",
+        "Gesamtbetrag",
+    ] {
+        assert!(named(name).contains(&format!("amount={name}")), "{name}: {:?}", named(name));
+    }
+    for name in ["Price", "Unit Price", "Online Price", "Item Price", "Einzelpreis", "Prix unitaire HT"] {
+        assert!(named(name).contains(&format!("unit_price={name}")), "{name}: {:?}", named(name));
+    }
+    let german = "Kunde;Beleg;Artikel;Menge;Gesamtpreis;Datum\n1;R1;A-1;3;30,00;15.01.2024\n\
+                  2;R2;A-2;2;7,50;16.01.2024\n";
+    let printed = found(german);
+    assert!(!printed.contains("line total or unit price?"), "{printed}");
+    assert!(columns(&printed, "transactions").contains(&"order_id=Beleg".to_owned()), "{printed}");
+    assert_eq!(numbers("german", &printed).await.cents, 3_750, "{printed}");
+    // The values tell that the column has prices of one item in spite of its name.
+    let checked = "customer,order,sku,qty,Line Price,Amount,date\n1,1,a,3,10.00,30.00,2024-01-15\n\
+                   2,2,b,2,3.50,7.00,2024-01-16\n3,3,c,4,2.00,8.00,2024-01-17\n";
+    let printed = found(checked);
+    assert!(columns(&printed, "transactions").contains(&"unit_price=Line Price".to_owned()), "{printed}");
+}
+
+#[test]
+fn dashes_and_signs_do_not_hide_prices() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("verkauf.csv");
+    let found = |total: &str, lines: &[&str]| {
+        let header = "Kundennummer;Belegnummer;Artikelnummer;Belegdatum;Menge;Einzelpreis";
+        let lines: Vec<String> = (1..)
+            .zip(lines)
+            .map(|(at, line)| format!("{at};R{at};A{at};{}.01.2024;{line}\n", at + 10))
+            .collect();
+        std::fs::write(&path, format!("{header}{total}\n{}", lines.concat())).unwrap();
+        let printed = inspect(&[&path]);
+        let mut prices = columns(&printed, "transactions");
+        prices.retain(|column| column.starts_with("amount=") || column.starts_with("unit_price="));
+        (prices, printed)
+    };
+    let with_totals = [
+        "10;1,50;15,00",
+        "1;1.234,50;1.234,50",
+        "1.000;1,50;1.500,00",
+        "2;9,99;19,98",
+        "5;1,50;7,50",
+        "3;-;0,00",
+        "1;29,00 €;29,00 €",
+    ];
+    let (prices, printed) = found(";Gesamtpreis", &with_totals);
+    assert_eq!(prices, ["unit_price=Einzelpreis"], "{printed}");
+    assert!(
+        printed.contains("checked: quantity × `Einzelpreis` is `Gesamtpreis` in 4 of 4 lines"),
+        "{printed}"
+    );
+    assert!(printed.contains("1 values of `Einzelpreis` are no numbers"), "{printed}");
+    // A discount on a line of one item is in its total alone.
+    let mut discounted = with_totals.to_vec();
+    discounted.push("1;1.234,50;1.111,05");
+    let (prices, printed) = found(";Gesamtpreis", &discounted);
+    assert_eq!(prices, ["amount=Gesamtpreis"], "{printed}");
+    let (prices, printed) = found("", &["2;EUR 1.234,50", "1;EUR 9,90", "3;12,00 EUR"]);
+    assert_eq!(prices, ["unit_price=Einzelpreis"], "{printed}");
+    let (prices, printed) = found("", &["2;CHF 1'234.50", "1;CHF 9.90", "3;CHF 12'000.00"]);
+    assert_eq!(prices, ["unit_price=Einzelpreis"], "{printed}");
+    assert!(printed.contains("thousands = \"'\""), "{printed}");
+}
+
+#[tokio::test]
+async fn unknown_quantity_is_a_doubt_and_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.csv");
+    let found = |name: &str, first: &str, second: &str| {
+        let lines = format!("1,1,a,{first},2.50,2024-01-15\n2,2,b,{second},3.50,2024-01-16\n");
+        std::fs::write(&path, format!("customer,order,sku,{name},unit price,date\n{lines}")).unwrap();
+        let printed = inspect(&[&path]);
+        assert!(!printed.contains("defaults"), "{printed}");
+        let doubt = format!("each line counts as one item; if it is in `{name}`, name that column");
+        assert!(printed.contains(&doubt), "{printed}");
+        Shop::new(&format!("{printed}\n{NO_MODELS}"))
+    };
+    let built = found("Ordered", "2", "-1").try_build(None).await.unwrap();
+    let kinds: Vec<&str> = built.manifest.warnings.iter().map(|warning| warning.kind.as_str()).collect();
+    assert!(kinds.contains(&"no_quantity"), "{kinds:?}");
+    let Err(refused) = found("Qty", "2 pcs", "1 pcs").try_build(None).await else {
+        panic!("a quantity that is not mapped counts as one item");
+    };
+    assert!(refused.contains("no column `quantity`") && refused.contains("Qty"), "{refused}");
+}
+
+#[test]
+fn copies_of_the_header_and_empty_records_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pos.csv");
+    let header = "customer_id,order_id,product_id,quantity,unit_price,ordered_at";
+    let lines = "1,10,P1,2,5.00,2024-01-15\n2,11,P1,1,5.00,2024-01-16\n, ,,,,";
+    std::fs::write(&path, format!("{header}\n{lines}\n{header}\n1,12,P2,3,7.25,2024-01-17\n")).unwrap();
+    let printed = inspect(&[&path]);
+    let expected = [
+        "customer_id=customer_id",
+        "order_id=order_id",
+        "ordered_at=ordered_at",
+        "product_id=product_id",
+        "quantity=quantity",
+        "unit_price=unit_price",
+    ];
+    assert_eq!(columns(&printed, "transactions"), expected, "{printed}");
+    for words in ["1 copies of the header are left out", "1 records without a value are left out"] {
+        assert!(printed.contains(words), "{printed}");
+    }
+}
+
 /// Returns the columns of `table` in the configuration `printed`, as `customer_id=KUNNR`.
 fn columns(printed: &str, table: &str) -> Vec<String> {
     let config: toml::Table = printed.parse().unwrap();
@@ -373,6 +505,22 @@ fn columns_of_other_languages_are_mapped() {
                 "product_id=Référence produit",
                 "quantity=Quantité",
                 "unit_price=Prix unitaire",
+            ],
+        ),
+        (
+            "ventes.csv",
+            encoding_rs::UTF_8,
+            "N° client;N° commande;Référence;Désignation;Quantité;Prix unitaire HT;Date commande\n\
+             1;F1;R1;Thé vert;2;9,90 €;13/02/2024\n2;F2;R2;Café moulu;1;5,50 €;14/02/2024\n",
+            "transactions",
+            &[
+                "customer_id=N° client",
+                "order_id=N° commande",
+                "ordered_at=Date commande",
+                "product_id=Référence",
+                "product_name=Désignation",
+                "quantity=Quantité",
+                "unit_price=Prix unitaire HT",
             ],
         ),
         (

@@ -5,8 +5,10 @@
 
 use crate::feature::feature_name;
 
+mod price_names;
 mod systems;
 
+pub(super) use price_names::{PRICE_PARTS, is_clear_price, is_total_price};
 pub(super) use systems::{ShopSystem, system};
 
 /// The use of a column.
@@ -76,9 +78,9 @@ impl ColumnRole {
 
 const CUSTOMER: &str = "customerid custid customerno customernumber customernr customercode \
     customerkey clientid clientno userid memberid buyerid accountid shopperid contactid customer \
-    client kundennummer kundennr kundenid kundeid debitor debitornr kunde numeroclient numclient \
-    idclient codeclient clienteid idcliente codigocliente codcliente numerocliente cliente 客户编号 客户id \
-    客户号 会员编号 会员id 会员号 用户id 用户编号 买家id 买家会员名 买家 客户 顧客id 顧客番号 会員id 会員番号 お客様番号 得意先コード 顧客コード kunnr kunag \
+    client nclient ncliente kundennummer kundennr kundenid kundeid debitor debitornr kunde numeroclient \
+    numclient idclient codeclient clienteid idcliente codigocliente codcliente numerocliente cliente 客户编号 \
+    客户id 客户号 会员编号 会员id 会员号 用户id 用户编号 买家id 买家会员名 买家 客户 顧客id 顧客番号 会員id 会員番号 お客様番号 得意先コード 顧客コード kunnr kunag \
     soldtoparty soldto klaviyoid profileid personid visitorid buyeremail customeremail emailbilling \
     billingemail email emailaddress mail correo correoelectronico courriel 邮箱 メールアドレス メール \
     buyerusername username customername";
@@ -86,7 +88,7 @@ const ORDER: &str = "orderid invoiceno invoiceid invoicenumber invoice ordernumb
     ordername order orderreference orderref amazonorderid salesorderid salesordernumber salesorder \
     saleid incrementid transactionid transactionno transactionnumber transaction receiptid receiptno \
     receiptnumber receipt ticketid billno bestellnummer bestellnr bestellid bestellung auftragsnummer \
-    auftragsnr auftrag belegnummer belegnr rechnungsnummer rechnungsnr numerocommande ncommande \
+    auftragsnr auftrag belegnummer belegnr beleg rechnungsnummer rechnungsnr numerocommande ncommande \
     numcommande idcommande commandeid commande numerofacture numfacture facture pedidoid idpedido \
     numeropedido numpedido npedido codigopedido pedido numerofactura factura notafiscal 订单编号 订单号 订单id \
     交易号 注文番号 注文id 受注番号 受注id 伝票番号 vbeln paymentid chargeid";
@@ -113,10 +115,10 @@ const QUANTITY: &str = "quantity qty lineitemquantity quantityordered orderedqua
 const UNIT_PRICE: &str = "unitprice priceperunit priceeach itemunitprice lineitemprice itemcost \
     sellingprice saleprice productprice price einzelpreis stuckpreis stueckpreis verkaufspreis preis \
     prixunitaire puht puttc prix preciounitario precio valorunitario precounitario preco 单价 商品单价 价格 単価 \
-    販売価格 価格 netpr baseprice";
+    販売価格 価格 netpr itemprice baseprice";
 const AMOUNT: &str = "lineamount linetotal itemtotal orderlinetotal extendedprice extendedamount \
     linesubtotal rowtotal lineprice netsales netamount totalprice salesamount sales revenue turnover \
-    amount itemprice grosssales grossamount total subtotal totalamount orderamount paymentamount \
+    amount grosssales grossamount total subtotal totalamount orderamount paymentamount \
     ordertotal zeilensumme positionsbetrag gesamtpreis umsatz betrag summe montant montantht \
     montantttc totalht totalttc importe monto ventas valortotal preciototal precototal valor 实付金额 金额 \
     总价 销售额 小计 金額 小計 合計 売上金額 売上 netwr dmbtr";
@@ -360,6 +362,7 @@ mod tests {
             ("amazon-order-id", "amazonorderid"),
             ("line_items[].sku", "sku"),
             ("客户编号", "客户编号"),
+            ("N° client", "nclient"),
             ("de", "de"),
         ] {
             assert_eq!(plain_name(name), plain);

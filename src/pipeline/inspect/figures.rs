@@ -38,7 +38,8 @@ impl NumberStyle {
         let mut marks = Marks::default();
         for values in columns {
             let numbers = values.iter().filter(|value| is_figure(value)).count();
-            if numbers > 0 && numbers * 10 >= values.len() * 9 {
+            let others = values.iter().filter(|value| is_placeholder(value)).count();
+            if numbers * 2 > values.len() && numbers * 10 >= (values.len() - others) * 9 {
                 for value in &values {
                     marks.note(value);
                 }
@@ -48,9 +49,31 @@ impl NumberStyle {
     }
 }
 
+/// Returns whether `text` is a dash, which stands for no value in columns of numbers.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.chars().all(|c| matches!(c, '-' | '–' | '—' | '−'))
+}
+
+/// Returns `text` without the abbreviation of a currency before or behind it.
+fn without_currency(text: &str) -> &str {
+    let before = text.trim_start_matches(char::is_alphabetic);
+    let behind = text.trim_end_matches(char::is_alphabetic);
+    let (name, number) = if before.len() < text.len() {
+        (&text[..text.len() - before.len()], before)
+    } else {
+        (&text[behind.len()..], behind)
+    };
+    // The build knows the abbreviations: with one of them, 1 is an amount.
+    let is_currency = !name.is_empty()
+        && name.chars().count() <= 3
+        && NumberRule::TYPED.money(&format!("{name} 1")).is_ok();
+    if is_currency { number.trim() } else { text }
+}
+
 /// Returns whether `text` seems to be a number in some style.
 pub(super) fn is_figure(text: &str) -> bool {
-    let text = text.trim();
+    let text = without_currency(text.trim());
     let digits = text.chars().filter(char::is_ascii_digit).count();
     let is_mark =
         |c: char| matches!(c, '.' | ',' | '-' | '+' | '\'' | ' ' | '\u{a0}' | '\u{202f}' | '(' | ')');
@@ -167,6 +190,11 @@ mod tests {
         assert_eq!(style(&["1\u{202f}234,5", "2,5"]), (Some(','), None, true));
         assert_eq!(style(&["2,55", "2.55", "2.5"]), (None, None, true));
         assert_eq!(style(&["a", "b", "1,5"]), (None, None, false));
+        assert_eq!(style(&["EUR 1.234,50", "9,90 EUR"]), (Some(','), Some('.'), false));
+        assert_eq!(style(&["CHF 1'234.50", "CHF 9.90"]), (Some('.'), Some('\''), false));
+        assert_eq!(style(&["2,55", "-", "1,50", "–", "3,25"]), (Some(','), None, false));
+        assert!(is_figure("EUR 12") && !is_figure("EUR") && !is_figure("REF 12.5") && !is_figure("12 mm"));
+        assert!(is_placeholder(" - ") && !is_placeholder("") && !is_placeholder("-1"));
         assert!(
             !is_figure("2024-01-05") && !is_figure("12/1") && is_figure("(12.00)") && is_figure("12,00 €")
         );

@@ -1,7 +1,7 @@
 //! Search for the columns of a file by use, name and content.
 
 use super::{
-    dictionary::{ColumnRole, ShopSystem},
+    dictionary::{self, ColumnRole, ShopSystem},
     profile::{ColumnProfile, ValueType},
 };
 
@@ -36,6 +36,12 @@ impl<'a> ColumnFinder<'a> {
         all.iter().find(wanted).or(all.first()).copied()
     }
 
+    /// Returns whether the name of `column` is usual for `role`, whatever its values are.
+    pub(super) fn has_name_of(&self, role: ColumnRole, column: &ColumnProfile) -> bool {
+        role.names().any(|name| name == column.plain)
+            || self.by_words(role).iter().any(|named| named.name == column.name)
+    }
+
     fn named(&self, plain: &str) -> impl Iterator<Item = &'a ColumnProfile> + use<'a> {
         let plain = plain.to_owned();
         self.columns.iter().filter(move |column| column.plain == plain)
@@ -67,7 +73,7 @@ impl<'a> ColumnFinder<'a> {
             }
             ColumnRole::ProductName => (&["product", "item", "article", "artikel"], &["name", "title"]),
             ColumnRole::Quantity => (&["quantity", "qty", "menge", "数量"], &[""]),
-            ColumnRole::UnitPrice => (&["price", "preis", "prix", "precio", "preco", "单价"], &[""]),
+            ColumnRole::UnitPrice => (dictionary::PRICE_PARTS, &[""]),
             ColumnRole::Amount => {
                 (&["amount", "total", "sales", "revenue", "betrag", "金额", "value", "paid"], &[""])
             }
@@ -81,7 +87,10 @@ impl<'a> ColumnFinder<'a> {
             let plain = &column.plain;
             words.iter().any(|word| plain.contains(word)) && ends.iter().any(|end| plain.ends_with(end))
         };
-        let mut found: Vec<&ColumnProfile> = self.columns.iter().filter(has).collect();
+        let is_total =
+            |column: &ColumnProfile| role == ColumnRole::Amount && dictionary::is_total_price(&column.name);
+        let mut found: Vec<&ColumnProfile> =
+            self.columns.iter().filter(|column| has(column) || is_total(column)).collect();
         // Orders in lists, and the elements of their lists, have short names.
         let short: &[&str] = match role {
             ColumnRole::ProductName => &["name", "title"],

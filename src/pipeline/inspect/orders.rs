@@ -1,7 +1,7 @@
 //! The likely settings for a file of order lines.
 
 use super::{
-    dictionary::ColumnRole,
+    dictionary::{self, ColumnRole},
     finder::ColumnFinder,
     mapping::TableMapping,
     prices::PriceColumns,
@@ -42,7 +42,9 @@ pub(super) fn transactions(finder: &ColumnFinder<'_>, mapping: &mut TableMapping
         totals.retain(|column| of_system(Amount, column));
     }
     units.retain(|column| Some(&column.name) != quantity.map(|quantity| &quantity.name));
-    totals.retain(|column| units.iter().all(|unit| unit.name != column.name));
+    totals.retain(|column| {
+        dictionary::is_total_price(&column.name) || units.iter().all(|unit| unit.name != column.name)
+    });
     let known = known.filter(|_| !units.is_empty() || !totals.is_empty()).map(|system| system.name);
     let prices = PriceColumns { units, totals, quantity, order, product, system: known };
     match prices.choose() {
@@ -66,6 +68,7 @@ pub(super) fn transactions(finder: &ColumnFinder<'_>, mapping: &mut TableMapping
         mapping.add(role, column);
     }
     note_absent(finder, mapping, [customer, order, time, quantity, name]);
+    note_unread(finder, mapping);
     if let (Some(order), Some(time)) = (order, time) {
         mapping.fills_orders =
             [Some(time), customer].into_iter().flatten().any(|column| is_of_first_line(order, column));
@@ -124,7 +127,59 @@ fn note_absent(finder: &ColumnFinder<'_>, mapping: &mut TableMapping, found: [Op
             .push(format!("{} lines have no `{}` and would be bad lines", product.nulls, product.name));
     }
     if quantity.is_none() {
+        note_no_quantity(finder, mapping);
+    }
+}
+
+/// Completes the mapping for a file without a recognized quantity. A default would silence the build, which
+/// warns of such files and refuses those with an unmapped name of a quantity, so only an export that is known
+/// to have payments gets one.
+fn note_no_quantity(finder: &ColumnFinder<'_>, mapping: &mut TableMapping) {
+    if finder.system.is_some_and(|system| system.name.starts_with("Stripe")) {
         mapping.defaults.insert("quantity".to_owned(), "1".to_owned());
+        return;
+    }
+    let is_used = |column: &ColumnProfile| mapping.columns.iter().any(|used| used.source == column.name);
+    let is_likely = |column: &&ColumnProfile| {
+        let is_named = finder.has_name_of(ColumnRole::Quantity, column) && column.time().is_none();
+        !is_used(column) && (is_named || has_small_numbers(column))
+    };
+    let mut likely: Vec<&ColumnProfile> = finder.columns.iter().filter(is_likely).collect();
+    likely.sort_by_key(|column| !finder.has_name_of(ColumnRole::Quantity, column));
+    let names: Vec<String> =
+        likely.iter().take(SHOWN_QUANTITIES).map(|column| format!("`{}`", column.name)).collect();
+    let doubt = "no column is known to be the quantity: each line counts as one item";
+    mapping.doubts.push(if names.is_empty() {
+        doubt.to_owned()
+    } else {
+        format!("{doubt}; if it is in {}, name that column as `quantity`", names.join(" or "))
+    });
+}
+
+/// Number of columns that are shown as possible quantities.
+const SHOWN_QUANTITIES: usize = 3;
+
+/// Returns whether the values of `column` are several small whole numbers, as quantities are.
+fn has_small_numbers(column: &ColumnProfile) -> bool {
+    let is_small = |number: &f64| number.abs() < 1_000.0;
+    column.value_type == ValueType::Integer
+        && column.distinct > 1
+        && !dictionary::is_identifier(&column.name)
+        && column.numbers.iter().flatten().all(is_small)
+}
+
+/// Notes values of quantities, prices and amounts that are not read as numbers.
+fn note_unread(finder: &ColumnFinder<'_>, mapping: &mut TableMapping) {
+    for column in finder.columns {
+        let is_number = mapping.columns.iter().any(|mapped| {
+            mapped.source == column.name
+                && matches!(mapped.name.as_str(), "quantity" | "unit_price" | "amount")
+        });
+        let unread = column.present() - column.numbers.iter().flatten().count();
+        if is_number && unread > 0 {
+            let name = &column.name;
+            mapping.doubts.push(format!("{unread} values of `{name}` are no numbers and would be bad lines"));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::profile::ColumnProfile;
+use super::{dictionary, profile::ColumnProfile};
 
 /// The column with prices or amounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,8 @@ pub(super) struct PriceChoice {
 /// Columns of a file that decide about prices.
 #[derive(Debug)]
 pub(super) struct PriceColumns<'a> {
-    /// Columns that may have the price of a unit, the likeliest first.
+    /// Columns that may have the price of a unit, the likeliest first. Those with the name of a total are
+    /// among `totals`, too: only values can tell that they have prices of one item.
     pub(super) units: Vec<&'a ColumnProfile>,
     /// Columns that may have the total of a line, the likeliest first.
     pub(super) totals: Vec<&'a ColumnProfile>,
@@ -36,7 +37,8 @@ impl PriceColumns<'_> {
     pub(super) fn choose(&self) -> Option<PriceChoice> {
         let mut totals: Vec<&ColumnProfile> =
             self.totals.iter().copied().filter(|total| !self.is_of_orders(total)).collect();
-        if totals.is_empty() && self.units.is_empty() {
+        let unit = self.units.iter().copied().find(|unit| !dictionary::is_total_price(&unit.name));
+        if totals.is_empty() && unit.is_none() {
             // The total of an order, with one line of each order.
             totals.clone_from(&self.totals);
         }
@@ -51,15 +53,19 @@ impl PriceColumns<'_> {
         }
         if let Some(quantity) = self.quantity {
             for unit in &self.units {
+                // Of two totals, one may be less than the other for many reasons.
+                let is_named_total = dictionary::is_total_price(&unit.name);
                 for total in totals.iter().filter(|total| total.name != unit.name) {
-                    if let Some(choice) = both(unit, total, quantity) {
+                    if let Some(choice) = both(unit, total, quantity)
+                        && !(choice.is_total && is_named_total)
+                    {
                         return Some(choice);
                     }
                 }
             }
         }
-        let (column, is_total) = match (self.units.first(), totals.first()) {
-            (Some(unit), _) => (*unit, false),
+        let (column, is_total) = match (unit, totals.first()) {
+            (Some(unit), _) => (unit, false),
             (None, Some(total)) => (*total, true),
             (None, None) => return None,
         };
@@ -117,8 +123,7 @@ fn meaning(is_total: bool) -> &'static str {
 
 /// Returns the choice of `column`, whose meaning only its name tells.
 fn by_name(column: &ColumnProfile, is_total: bool) -> PriceChoice {
-    let words = ["unit", "line", "row", "each", "einzel", "ligne", "zeile", "单价", "単価"];
-    let is_clear = words.iter().any(|word| column.plain.contains(word));
+    let is_clear = dictionary::is_clear_price(&column.name, is_total);
     let (name, other) = if is_total { ("amount", "unit_price") } else { ("unit_price", "amount") };
     let doubt = (!is_clear).then(|| {
         format!(
@@ -138,23 +143,30 @@ fn choice(column: &ColumnProfile, is_total: bool, reason: String, doubt: Option<
 
 /// Chooses between a price and a total by the lines of several items.
 fn both(unit: &ColumnProfile, total: &ColumnProfile, quantity: &ColumnProfile) -> Option<PriceChoice> {
-    let (mut lines, mut equal, mut less) = (0_usize, 0_usize, 0_usize);
+    let (mut several, mut equal, mut less) = (0_usize, 0_usize, 0_usize);
+    let mut less_of_one = 0_usize;
     for ((price, total), items) in unit.numbers.iter().zip(&total.numbers).zip(&quantity.numbers) {
         let (Some(price), Some(total), Some(items)) = (price, total, items) else { continue };
-        if *items == 0.0 || (items.abs() - 1.0).abs() < 1e-9 {
+        if *items == 0.0 {
             continue;
         }
         let (product, tolerance) = (price * items, 0.006 * items.abs() + 0.006);
-        lines += 1;
-        if (product - total).abs() <= tolerance {
-            equal += 1;
-        } else if total.abs() < product.abs() {
-            less += 1;
+        let is_equal = (product - total).abs() <= tolerance;
+        let is_less = !is_equal && total.abs() < product.abs();
+        // The line of one item does not tell a price from a total, but it may have a discount.
+        if (items.abs() - 1.0).abs() < 1e-9 {
+            less_of_one += usize::from(is_less);
+            continue;
         }
+        several += 1;
+        equal += usize::from(is_equal);
+        less += usize::from(is_less);
     }
-    if lines < ENOUGH {
+    if several < ENOUGH {
         return None;
     }
+    let lines = several + less_of_one;
+    less += less_of_one;
     if equal * 100 >= lines * 98 {
         let reason =
             format!("checked: quantity × `{}` is `{}` in {equal} of {lines} lines", unit.name, total.name);
@@ -254,6 +266,11 @@ mod tests {
             [price(product), total(product, paid)]
         });
         assert_eq!(found(discounted), is("total", true, false));
+        let of_one_item = chosen(["price", "total"], |product, quantity| {
+            let paid = if quantity == 1 { "1".to_owned() } else { total(product, quantity) };
+            [price(product), paid]
+        });
+        assert_eq!(found(of_one_item), is("total", true, false));
         // The total of an order is in each of its lines.
         let of_orders = chosen(["price", "total"], |product, _| [price(product), "99".to_owned()]);
         assert_eq!(found(of_orders), is("price", false, false));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     dictionary,
-    figures::{NumberStyle, is_figure},
+    figures::{NumberStyle, is_figure, is_placeholder},
     times::{self, TimeGuess},
 };
 use crate::{feature::is_null_word, pipeline::raw::value::shape};
@@ -131,7 +131,10 @@ fn value_type(name: &str, present: &[&str], numbers: &[Option<f64>]) -> ValueTyp
     if let Some(guess) = times::guess(present, dictionary::is_time_name(name)) {
         return ValueType::Time(guess);
     }
-    if numbers.iter().flatten().count() * 100 >= present.len() * 95 {
+    // In a small file, a few dashes for missing prices would make the column a text.
+    let read = numbers.iter().flatten().count();
+    let dashes = present.iter().filter(|value| is_placeholder(value)).count();
+    if read * 2 > present.len() && read * 100 >= (present.len() - dashes) * 95 {
         let is_whole = numbers.iter().flatten().all(|number| number.fract() == 0.0);
         return if is_whole { ValueType::Integer } else { ValueType::Number };
     }

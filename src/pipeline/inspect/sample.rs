@@ -14,10 +14,13 @@ use super::{
     encoding::{self, EncodingGuess},
     nested,
 };
-use crate::pipeline::raw::{
-    decode::Utf8Reader,
-    format::{FileFormat, FileKind, Packing},
-    read::{JsonForm, for_each_member, for_each_sheet, mislabeled, spool},
+use crate::{
+    feature::trim,
+    pipeline::raw::{
+        decode::Utf8Reader,
+        format::{FileFormat, FileKind, Packing},
+        read::{JsonForm, for_each_member, for_each_sheet, mislabeled, spool},
+    },
 };
 
 /// Maximum number of records that are looked at, from the start of a file.
@@ -56,9 +59,34 @@ pub(super) struct TextSettings {
 /// Reads a sample of the file at `path`, of the given kind.
 pub(super) fn read(path: &Path, kind: FileKind) -> io::Result<FileSample> {
     let mut file = File::open(path)?;
-    match kind.format {
-        FileFormat::Archive => archive(&mut file),
-        _ => content(kind, &mut file, Some(path)),
+    let mut sample = match kind.format {
+        FileFormat::Archive => archive(&mut file)?,
+        _ => content(kind, &mut file, Some(path))?,
+    };
+    sample.leave_out_no_data();
+    Ok(sample)
+}
+
+impl FileSample {
+    /// Removes copies of the header and records without values. In a small file, one of them would hide the
+    /// types of all columns.
+    fn leave_out_no_data(&mut self) {
+        let Self { columns, rows, has_keys, doubts, .. } = self;
+        let header: Vec<&str> = columns.iter().map(|name| trim(name)).collect();
+        let (mut copies, mut empty) = (0_usize, 0_usize);
+        rows.retain(|row| {
+            let is_empty = row.iter().all(|value| trim(value).is_empty());
+            let is_copy =
+                !*has_keys && !is_empty && row.iter().map(|value| trim(value)).eq(header.iter().copied());
+            empty += usize::from(is_empty);
+            copies += usize::from(is_copy);
+            !is_empty && !is_copy
+        });
+        for (count, records) in [(copies, "copies of the header"), (empty, "records without a value")] {
+            if count > 0 {
+                doubts.push(format!("{count} {records} are left out here and may be bad lines"));
+            }
+        }
     }
 }
 
