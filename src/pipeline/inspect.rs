@@ -47,6 +47,12 @@ pub enum InspectError {
         /// Path of the file.
         file: String,
     },
+    /// The path is that of a folder.
+    #[error("{folder}: is a folder; name its files, as in `larder inspect {folder}/*.csv`")]
+    Folder {
+        /// Path of the folder.
+        folder: String,
+    },
     /// The file cannot be read.
     #[error("{file}: cannot be read")]
     Read {
@@ -122,6 +128,9 @@ pub fn inspect(files: &[PathBuf]) -> Result<Inspection, InspectError> {
 /// Reads a sample of the file at `path`, and the profile of its columns.
 fn look(path: &Path, shown: &str) -> Result<(FileSample, FileProfile), InspectError> {
     let file = || shown.to_owned();
+    if path.is_dir() {
+        return Err(InspectError::Folder { folder: shown.trim_end_matches('/').to_owned() });
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let kind = FileKind::of(&name).ok_or_else(|| InspectError::Format { file: file() })?;
     let read = sample::read(path, kind);

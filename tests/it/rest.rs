@@ -78,6 +78,14 @@ async fn errors_are_problems_with_documented_types() {
         let answer = service.get(path).await;
         assert_eq!((answer.status, answer.problem().as_str()), (status, kind), "{path}: {}", answer.text);
     }
+    for (query, explanation) in [
+        ("view=rfm", "unknown parameter `view`, expected one of `views`"),
+        ("views=rfm&views=churn", "repeated parameter `views`"),
+    ] {
+        let problem = service.get(&format!("/v1/customers/loyal?{query}")).await.json();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.starts_with(explanation), "{detail}");
+    }
     let many: Vec<u32> = (0..1_001).collect();
     for (body, status, kind, word) in [
         (json!({"ids": many}).to_string(), 400, "too-many-ids", "1001"),

@@ -1,6 +1,11 @@
 //! The query of a request.
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use std::error::Error;
+
+use axum::{
+    extract::{FromRequestParts, rejection::QueryRejection},
+    http::request::Parts,
+};
 use serde::de::DeserializeOwned;
 
 use crate::http::Problem;
@@ -15,9 +20,24 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match axum::extract::Query::try_from_uri(&parts.uri) {
             Ok(query) => Ok(Self(query.0)),
-            Err(error) => Err(Problem::bad_parameter(error.body_text())),
+            Err(error) => Err(Problem::bad_parameter(explained(&error))),
         }
     }
+}
+
+/// Explains `error` in the words of the API: serde speaks of fields.
+fn explained(error: &QueryRejection) -> String {
+    // The innermost error has no names of Rust's types and functions.
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let text = cause.to_string();
+    // The name of an unknown parameter is before the message and in it.
+    text[text.find("unknown field").unwrap_or(0)..]
+        .replace("unknown field", "unknown parameter")
+        .replace("duplicate field", "repeated parameter")
+        .replace("missing field", "missing parameter")
 }
 
 /// Reads the parameter `limit`: a number from 1 to `most`.

@@ -1,6 +1,6 @@
 //! The style of numbers: decimal mark and thousands separator, told by all numbers of a file.
 
-use crate::pipeline::raw::value::NumberRule;
+use crate::pipeline::raw::value::{NumberRule, plain_mark};
 
 /// The style of the numbers of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,7 +22,6 @@ struct Marks {
     comma_unclear: usize,
     /// Other separators of thousands: blanks and apostrophes.
     other: Option<char>,
-    has_fixed_blanks: bool,
 }
 
 impl NumberStyle {
@@ -75,14 +74,13 @@ fn without_currency(text: &str) -> &str {
 pub(super) fn is_figure(text: &str) -> bool {
     let text = without_currency(text.trim());
     let digits = text.chars().filter(char::is_ascii_digit).count();
-    let is_mark =
-        |c: char| matches!(c, '.' | ',' | '-' | '+' | '\'' | ' ' | '\u{a0}' | '\u{202f}' | '(' | ')');
+    let is_mark = |c: char| matches!(plain_mark(c), '.' | ',' | '-' | '−' | '+' | '\'' | ' ' | '(' | ')');
     let is_sign = |c: char| matches!(c, '$' | '€' | '£' | '¥' | '￥' | '₹');
     let marks = text.matches([',', '.']).count();
     digits > 0
         && text.chars().all(|c| c.is_ascii_digit() || is_mark(c) || is_sign(c))
-        && !text.trim_start_matches(['-', '(']).contains("-0")
-        && text.matches('-').count() <= 1
+        && !text.trim_start_matches(['-', '−', '(']).contains("-0")
+        && text.matches(['-', '−']).count() <= 1
         && marks <= digits
 }
 
@@ -90,10 +88,9 @@ impl Marks {
     fn note(&mut self, text: &str) {
         let number: String = text.chars().filter(|c| c.is_ascii_digit() || matches!(c, '.' | ',')).collect();
         let inner = text.trim().trim_matches(|c: char| !c.is_ascii_digit());
-        if let Some(mark) = inner.chars().find(|c| matches!(c, ' ' | '\'')) {
+        if let Some(mark) = inner.chars().map(plain_mark).find(|mark| matches!(mark, ' ' | '\'')) {
             self.other.get_or_insert(mark);
         }
-        self.has_fixed_blanks |= inner.contains(['\u{a0}', '\u{202f}']);
         let (points, commas) = (number.matches('.').count(), number.matches(',').count());
         let last = number.rfind(['.', ',']);
         let behind = last.map_or(0, |at| number.len() - at - 1);
@@ -155,10 +152,6 @@ impl Marks {
                  `thousands = \"{decimal}\"`"
             ));
         }
-        if self.has_fixed_blanks {
-            let why = "thousands are separated by a fixed blank, which `thousands` cannot name";
-            style.doubt = Some(format!("{why}: numbers with it would be bad lines"));
-        }
         if against > 0 {
             style.doubt = Some(format!(
                 "{against} numbers have another decimal mark than the others, and {unclear} may have; they \
@@ -187,7 +180,9 @@ mod tests {
         assert_eq!(style(&["1.000", "2.000"]), (Some('.'), None, true));
         assert_eq!(style(&["1,000", "2,000"]), (Some(','), None, true));
         assert_eq!(style(&["1 234,5", "2,5"]), (Some(','), Some(' '), false));
-        assert_eq!(style(&["1\u{202f}234,5", "2,5"]), (Some(','), None, true));
+        assert_eq!(style(&["1\u{202f}234,5", "2,5"]), (Some(','), Some(' '), false));
+        assert_eq!(style(&["1’234.5", "2.5"]), (Some('.'), Some('\''), false));
+        assert_eq!(style(&["−1,5", "2,5"]), (Some(','), None, false));
         assert_eq!(style(&["2,55", "2.55", "2.5"]), (None, None, true));
         assert_eq!(style(&["a", "b", "1,5"]), (None, None, false));
         assert_eq!(style(&["EUR 1.234,50", "9,90 EUR"]), (Some(','), Some('.'), false));

@@ -63,6 +63,13 @@ impl TableMapping {
                  hold; prefer a pseudonymous id",
                 id.name
             ));
+            if id.values.iter().any(|mail| mail.contains(char::is_uppercase)) {
+                self.doubts.push(format!(
+                    "`{}` has capital letters: ids are compared exactly, so `A@x.org` and `a@x.org` are two \
+                     customers; export the addresses in lower case if they are one",
+                    id.name
+                ));
+            }
         }
     }
 

@@ -73,19 +73,16 @@ impl FileSample {
     fn leave_out_no_data(&mut self) {
         let Self { columns, rows, has_keys, doubts, .. } = self;
         let header: Vec<&str> = columns.iter().map(|name| trim(name)).collect();
-        let (mut copies, mut empty) = (0_usize, 0_usize);
+        let mut copies = 0_usize;
         rows.retain(|row| {
             let is_empty = row.iter().all(|value| trim(value).is_empty());
             let is_copy =
                 !*has_keys && !is_empty && row.iter().map(|value| trim(value)).eq(header.iter().copied());
-            empty += usize::from(is_empty);
             copies += usize::from(is_copy);
             !is_empty && !is_copy
         });
-        for (count, records) in [(copies, "copies of the header"), (empty, "records without a value")] {
-            if count > 0 {
-                doubts.push(format!("{count} {records} are left out here and may be bad lines"));
-            }
+        if copies > 0 {
+            doubts.push(format!("{copies} copies of the header are left out here and would be bad lines"));
         }
     }
 }

@@ -43,7 +43,7 @@ const DATES: [&str; 22] = [
     "%a, %d %b %Y",
     "%Y-%m-%d",
 ];
-const TIMES: [&str; 13] = [
+const TIMES: [&str; 15] = [
     "",
     " %H:%M:%S",
     " %H:%M",
@@ -56,6 +56,8 @@ const TIMES: [&str; 13] = [
     ", %I:%M %p",
     " %H:%M:%S %z",
     " %H:%M %z",
+    " %H:%M:%S GMT",
+    " %H:%M:%S UTC",
     " %H:%M:%S%.f",
 ];
 /// Formats of digits alone, which are tried only if the name of the column is that of a time.
@@ -207,6 +209,10 @@ mod tests {
         assert_eq!(found(&["13/5/2024", "2024-05-13"]), is("%d/%m/%Y", true, false));
         assert_eq!(found(&["2024年1月5日"]), is("%Y年%m月%d日", true, false));
         assert_eq!(found(&["Jan 15, 2024"]), is("%b %d, %Y", true, false));
+        let mail = is("%a, %d %b %Y %H:%M:%S GMT", false, false);
+        assert_eq!(found(&["Tue, 16 Jan 2024 08:12:31 GMT"]), mail);
+        let with_offset = is("%a, %d %b %Y %H:%M:%S %z", false, false);
+        assert_eq!(found(&["Tue, 16 Jan 2024 08:12:31 +0100"]), with_offset);
         assert_eq!(found(&["a", "2024-01-05"]), None);
         assert_eq!(guess(&["1704067200"], false), None);
     }

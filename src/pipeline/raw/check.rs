@@ -8,7 +8,7 @@ use super::{
     spec::TableSpec,
     table::{RawType, Table},
     time::NotTime,
-    value::{self, NotNumber, NumberRule, trimmed},
+    value::{self, NotNumber, NumberRule, plain_mark, trimmed},
 };
 use crate::{
     feature::{InvalidId, MAX_ID_BYTES, is_null_word, money},
@@ -262,6 +262,10 @@ impl TableSpec {
             NotNumber::Form => {
                 let marks = if text.contains(',') && self.numbers.decimal.is_none() {
                     format!("; set `decimal` and `thousands` in [raw.{table}] to define the comma")
+                } else if let Some(mark) = group_mark(trimmed(text))
+                    && self.numbers.thousands.is_none()
+                {
+                    format!("; set `thousands = \"{mark}\"` in [raw.{table}]")
                 } else if kind == RawType::Integer
                     && self.table == Table::Transactions
                     && self.numbers.price(text).is_ok()
@@ -338,6 +342,14 @@ fn boolean(text: &str) -> Option<bool> {
     } else {
         None
     }
+}
+
+/// Returns the blank or apostrophe between the digits of `text`.
+fn group_mark(text: &str) -> Option<char> {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let inner = text.trim_matches(|c| !is_digit(c));
+    let is_number = inner.chars().all(|c| is_digit(c) || matches!(plain_mark(c), '.' | ' ' | '\''));
+    inner.chars().map(plain_mark).find(|mark| matches!(mark, ' ' | '\'')).filter(|_| is_number)
 }
 
 /// Describes `text` without showing its value.

@@ -21,12 +21,14 @@ pub enum RawError {
         why: String,
     },
     /// A required table has no files.
-    #[error("there are no {table} in {place}; upload files with `larder upload {table} FILE…`")]
+    #[error("there are no {table} in {place}; {remedy}")]
     NoFiles {
         /// Name of the table.
         table: &'static str,
         /// Folder or URL that was searched.
         place: String,
+        /// Advice to the operator.
+        remedy: String,
     },
     /// A file name has no known extension.
     #[error("{file}: unknown format; names must end in {}", FileKind::NAMES)]

@@ -250,7 +250,13 @@ pub(crate) async fn find(lake: &Lake, table: Table, raw: &RawConfig) -> Result<R
         };
         let place = places.iter().map(inside).collect::<Vec<_>>().join(", ");
         let skipped = found.warnings.first().map(|warning| format!(" ({warning})")).unwrap_or_default();
-        return Err(RawError::NoFiles { table: table.name(), place: place + &skipped });
+        let table = table.name();
+        let remedy = if is_configured {
+            format!("correct `files` in [raw.{table}]")
+        } else {
+            format!("upload files with `larder upload {table} FILE…`, or set `files` in [raw.{table}]")
+        };
+        return Err(RawError::NoFiles { table, place: place + &skipped, remedy });
     }
     Ok(found)
 }

@@ -42,7 +42,8 @@ const ABBREVIATIONS: [&str; 40] = [
 
 /// Splits the currency before or after a number from the number.
 fn without_currency(text: &str) -> (&str, &str) {
-    let is_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '-' | '+' | '(' | ')' | '\'');
+    let is_number =
+        |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '-' | '−' | '+' | '(' | ')' | '\'');
     let is_currency = |name: &str| {
         ABBREVIATIONS.contains(&name)
             || name.strip_suffix(SIGNS).is_some_and(|letters| {
@@ -54,7 +55,7 @@ fn without_currency(text: &str) -> (&str, &str) {
     if is_currency(before) {
         return (&text[start..], before);
     }
-    let end = text.rfind(is_number).map_or(text.len(), |at| at + 1);
+    let end = text.rmatch_indices(is_number).next().map_or(text.len(), |(at, last)| at + last.len());
     let after = text[end..].trim_start();
     if before.is_empty() && is_currency(after) { (&text[..end], after) } else { (text, "") }
 }
@@ -78,6 +79,11 @@ mod tests {
             ("-£12", -120_000, "£"),
             ("£-12", -120_000, "£"),
             ("+12", 120_000, ""),
+            ("−12.50", -125_000, ""),
+            ("−$12", -120_000, "$"),
+            ("12−", -120_000, ""),
+            ("€ −12", -120_000, "€"),
+            ("12− €", -120_000, "€"),
         ] {
             assert_eq!(english.money(text), Ok((money, currency)), "{text}");
         }
@@ -88,7 +94,16 @@ mod tests {
         {
             assert_eq!(english.money(text), Err(NotNumber::Form), "{text}");
         }
+        let french = NumberRule { decimal: Some(b','), thousands: Some(b' ') };
+        for text in ["1 234,50 €", "1\u{a0}234,50\u{a0}€", "1\u{202f}234,50\u{202f}€", "1\u{2009}234,50"]
+        {
+            assert_eq!(french.money(text).map(|(money, _)| money), Ok(12_345_000), "{text}");
+        }
+        assert_eq!(french.money("−1\u{202f}234,50"), Ok((-12_345_000, "")));
+        let swiss = NumberRule { decimal: Some(b'.'), thousands: Some(b'\'') };
+        assert_eq!(swiss.money("CHF 1’234.50"), Ok((12_345_000, "CHF")));
         assert_eq!(english.quantity("(12)", 100), Ok(-12));
+        assert_eq!(english.quantity("−12", 100), Ok(-12));
         assert_eq!(english.quantity("12-", 100), Ok(-12));
         assert_eq!(english.quantity("$12", 100), Err(NotNumber::Form));
     }

@@ -81,6 +81,11 @@ impl<'a> Record<'a> {
         self.fields.get(place(self.ends, at)).unwrap_or_default()
     }
 
+    /// Returns whether all fields are empty or blanks.
+    pub(super) fn is_empty(&self) -> bool {
+        self.fields.iter().all(u8::is_ascii_whitespace)
+    }
+
     /// Returns the non-empty lines of the file that the record covers.
     pub(super) fn lines(&self) -> impl Iterator<Item = &'a [u8]> {
         self.raw.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty())

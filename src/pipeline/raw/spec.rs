@@ -17,7 +17,7 @@ use super::{
     table::{ColumnSpec, MAX_COLUMNS, RawType, Table, table_config},
     time::TimeRule,
     time_format::TimeFormat,
-    value::{Nulls, NumberRule, PRICE_SCALE},
+    value::{Nulls, NumberRule, PRICE_SCALE, plain_mark},
 };
 use crate::{
     config::{Fill, RawConfig, TableConfig},
@@ -367,7 +367,8 @@ fn types(config: &TableConfig) -> Result<BTreeMap<String, RawType>, String> {
 }
 
 fn numbers(config: &TableConfig) -> Result<NumberRule, String> {
-    let (decimal, thousands) = (ascii("decimal", config.decimal)?, ascii("thousands", config.thousands)?);
+    let decimal = ascii("decimal", config.decimal)?;
+    let thousands = ascii("thousands", config.thousands.map(plain_mark))?;
     if decimal.is_some_and(|mark| !matches!(mark, b'.' | b',')) {
         return Err("`decimal` must be \".\" or \",\"".to_owned());
     }

@@ -301,6 +301,14 @@ mod tests {
             rule(Tz::Asia__Shanghai, &["%Y-%m-%dT%H:%M:%SZ"]).event("2010-12-01T08:26:00Z", false),
             Ok(AT)
         );
+        for (format, text) in [
+            ("%a, %d %b %Y %H:%M:%S GMT", "Wed, 01 Dec 2010 08:26:00 GMT"),
+            ("%d.%m.%Y %H:%M (UTC)", "01.12.2010 08:26 (UTC)"),
+            // Names of other zones are as ambiguous as `%Z`, also if they end with Z.
+            ("%d.%m.%Y %H:%M MEZ", "01.12.2010 16:26 MEZ"),
+        ] {
+            assert_eq!(rule(Tz::Asia__Shanghai, &[format]).event(text, false), Ok(AT), "{text}");
+        }
         // Configured formats do not apply to typed times.
         let years = rule(Tz::UTC, &["%Y-%d-%m %H:%M:%S"]);
         assert_eq!(years.event("2010-12-01 08:26:00", true), Ok(AT));

@@ -30,7 +30,7 @@ enum TimeForm {
     /// A `strftime` format.
     Items {
         items: Vec<Item<'static>>,
-        /// Whether the format ends with a literal `Z`, which stands for UTC.
+        /// Whether the format ends with a literal that stands for UTC.
         utc: bool,
     },
     /// A number since 1970, of which this many decimal digits are whole seconds to microseconds.
@@ -70,6 +70,13 @@ fn epoch_number(text: &str, scale: i32) -> Option<i64> {
     i64::try_from(number).ok()
 }
 
+/// Returns whether the last word of `literal` is a name of UTC. Other names, such as `MEZ`, are ambiguous.
+fn names_utc(literal: &str) -> bool {
+    let words = literal.trim_end_matches(|c: char| !c.is_alphanumeric());
+    let last = words.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    ["Z", "UTC", "GMT", "UT"].iter().any(|name| name.eq_ignore_ascii_case(last))
+}
+
 impl TimeFormat {
     /// Compiles `text`.
     ///
@@ -93,8 +100,11 @@ impl TimeFormat {
                 "`{text}` has %f, which means nanoseconds; use %.f for a fraction of a second"
             ));
         }
-        let utc = matches!(items.last(), Some(Item::Literal(end)) if end.ends_with(['Z', 'z']))
-            || matches!(items.last(), Some(Item::OwnedLiteral(end)) if end.ends_with(['Z', 'z']));
+        let utc = match items.last() {
+            Some(Item::Literal(end)) => names_utc(end),
+            Some(Item::OwnedLiteral(end)) => names_utc(end),
+            _ => false,
+        };
         Ok(Self { text: text.to_owned(), form: TimeForm::Items { items, utc } })
     }
 

@@ -53,7 +53,7 @@ impl Nulls {
 pub(crate) struct NumberRule {
     /// Configured decimal mark.
     pub(crate) decimal: Option<u8>,
-    /// Configured thousands separator.
+    /// Configured thousands separator. A blank or an apostrophe stands for all of its forms.
     pub(crate) thousands: Option<u8>,
 }
 
@@ -139,8 +139,9 @@ impl NumberRule {
             None => (text, None),
         };
         let mut plain = String::with_capacity(text.len());
-        let groups =
-            self.thousands.map_or_else(|| vec![whole], |mark| whole.split(char::from(mark)).collect());
+        let groups = self
+            .thousands
+            .map_or_else(|| vec![whole], |mark| whole.split(|c| plain_mark(c) == char::from(mark)).collect());
         for (at, group) in groups.iter().enumerate() {
             let digits = if at == 0 { group.trim_start_matches(['+', '-']) } else { group };
             let fits =
@@ -159,11 +160,22 @@ impl NumberRule {
     }
 }
 
+/// Returns the character of ASCII for a blank or an apostrophe between thousands, and any other one as given.
+/// Programs write them in several forms.
+pub(crate) fn plain_mark(mark: char) -> char {
+    match mark {
+        '\u{a0}' | '\u{202f}' | '\u{2009}' => ' ',
+        '’' => '\'',
+        other => other,
+    }
+}
+
 /// Returns the number in `(12)`, `12-`, `-12` or `+12`, and whether the number is negative. Returns `None`
 /// for a number without a sign.
 pub(super) fn without_sign(text: &str) -> Option<(&str, bool)> {
     let inside = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
-    let negative = inside.or_else(|| text.strip_suffix('-')).or_else(|| text.strip_prefix('-'));
+    let minus = ['-', '−'];
+    let negative = inside.or_else(|| text.strip_suffix(minus)).or_else(|| text.strip_prefix(minus));
     negative.map(|text| (text.trim(), true)).or_else(|| Some((text.strip_prefix('+')?.trim(), false)))
 }
 

@@ -291,6 +291,19 @@ fn renderings(lines: &[Line]) -> Vec<Rendering> {
         "quantity" if line.quantity < 0 => format!("({})", -line.quantity),
         _ => plain(line, name),
     };
+    let printed = |line: &Line, name: &str| match name {
+        "quantity" => line.quantity.to_string().replace('-', "−"),
+        "unit_price" if line.cents >= 1_000 => {
+            format!("{}\u{202f}{:03}", line.cents / 1_000, line.cents % 1_000)
+        }
+        "unit_price" => line.cents.to_string(),
+        "ordered_at" => line.at.format("%a, %d %b %Y %H:%M:%S GMT").to_string(),
+        _ => plain(line, name),
+    };
+    let printed = csv(lines, &NAMES, b';', printed);
+    let cleared = printed.replacen('\n', "\n;;;;;;;\n", 3) + ";;;;;;;\n ; ;;;;;;\n";
+    let printed_toml =
+        transactions("scale = 2\nthousands = \" \"\ntime_format = \"%a, %d %b %Y %H:%M:%S GMT\"");
     let serial = |line: &Line, name: &str| match name {
         "ordered_at" => {
             let days = line.at.and_utc().timestamp().div_euclid(86_400) + 25_569;
@@ -389,6 +402,7 @@ dialects = [{ files = "old-*", decimal = ",", time_format = "%d.%m.%Y %H:%M" }]
             &[("a.csv", csv(lines, &NAMES, b',', cents).into_bytes())],
         ),
         rendering("currency signs", "", &[("a.csv", csv(lines, &NAMES, b',', signs).into_bytes())]),
+        rendering("printed numbers and cleared rows", &printed_toml, &[("a.csv", cleared.into_bytes())]),
         rendering(
             "serial numbers",
             &transactions("time_format = \"excel\""),

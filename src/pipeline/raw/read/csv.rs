@@ -90,6 +90,10 @@ impl FileReader<'_> {
             let next = records.next();
             let Some(record) = next.map_err(|error| unreadable(&self.file, self.at, &error))? else { break };
             self.at = skipped + record.line;
+            // Spreadsheets export rows that were cleared as delimiters alone.
+            if record.is_empty() {
+                continue;
+            }
             let covered = record.covered;
             if (covered > 1 || (record.is_last && record.quotes() == Quotes::Open))
                 && let Some(error) = shape.stray_quote(&record, skipped)
