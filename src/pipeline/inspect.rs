@@ -48,7 +48,7 @@ pub enum InspectError {
         file: String,
     },
     /// The path is that of a folder.
-    #[error("{folder}: is a folder; name its files, as in `larder inspect {folder}/*.csv`")]
+    #[error("{folder}: is a folder; name its files, as in `larder inspect FOLDER/*.csv`")]
     Folder {
         /// Path of the folder.
         folder: String,
@@ -129,7 +129,7 @@ pub fn inspect(files: &[PathBuf]) -> Result<Inspection, InspectError> {
 fn look(path: &Path, shown: &str) -> Result<(FileSample, FileProfile), InspectError> {
     let file = || shown.to_owned();
     if path.is_dir() {
-        return Err(InspectError::Folder { folder: shown.trim_end_matches('/').to_owned() });
+        return Err(InspectError::Folder { folder: shown.to_owned() });
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let kind = FileKind::of(&name).ok_or_else(|| InspectError::Format { file: file() })?;

@@ -178,7 +178,9 @@ fn note_unread(finder: &ColumnFinder<'_>, mapping: &mut TableMapping) {
         let unread = column.present() - column.numbers.iter().flatten().count();
         if is_number && unread > 0 {
             let name = &column.name;
-            mapping.doubts.push(format!("{unread} values of `{name}` are no numbers and would be bad lines"));
+            mapping
+                .doubts
+                .push(format!("`{name}` is not a number in {unread} lines, which would be bad lines"));
         }
     }
 }

@@ -82,7 +82,9 @@ impl FileSample {
             !is_empty && !is_copy
         });
         if copies > 0 {
-            doubts.push(format!("{copies} copies of the header are left out here and would be bad lines"));
+            doubts.push(format!(
+                "the header is repeated: {copies} × within the file, which would be bad lines"
+            ));
         }
     }
 }

@@ -229,7 +229,7 @@ impl TableSpec {
         let number = |why| error(self.describe_number_error(kind, why, text));
         let time = |why| error(self.describe_time_error(why, kind, text));
         match kind {
-            RawType::Integer => numbers.integer(text).map(|number| number.to_string()).map_err(number),
+            RawType::Integer => numbers.signed_integer(text).map(|number| number.to_string()).map_err(number),
             RawType::Number => numbers.money(text).map(|(value, _)| money(value.into())).map_err(number),
             RawType::Date => self.times.date(text, typed).map(date_text).map_err(time),
             RawType::Timestamp => self.times.instant(text, typed).map(time_text).map_err(time),
@@ -348,7 +348,7 @@ fn boolean(text: &str) -> Option<bool> {
 fn group_mark(text: &str) -> Option<char> {
     let is_digit = |c: char| c.is_ascii_digit();
     let inner = text.trim_matches(|c| !is_digit(c));
-    let is_number = inner.chars().all(|c| is_digit(c) || matches!(plain_mark(c), '.' | ' ' | '\''));
+    let is_number = inner.chars().all(|c| is_digit(c) || matches!(plain_mark(c), '.' | ',' | ' ' | '\''));
     inner.chars().map(plain_mark).find(|mark| matches!(mark, ' ' | '\'')).filter(|_| is_number)
 }
 

@@ -105,6 +105,8 @@ mod tests {
         assert_eq!(english.quantity("(12)", 100), Ok(-12));
         assert_eq!(english.quantity("−12", 100), Ok(-12));
         assert_eq!(english.quantity("12-", 100), Ok(-12));
-        assert_eq!(english.quantity("$12", 100), Err(NotNumber::Form));
+        for text in ["$12", "(-5)", "--5", "-5-", "−-5", "(5)-", "-9223372036854775808-"] {
+            assert_eq!(english.quantity(text, 100), Err(NotNumber::Form), "{text}");
+        }
     }
 }

@@ -304,6 +304,8 @@ mod tests {
         for (format, text) in [
             ("%a, %d %b %Y %H:%M:%S GMT", "Wed, 01 Dec 2010 08:26:00 GMT"),
             ("%d.%m.%Y %H:%M (UTC)", "01.12.2010 08:26 (UTC)"),
+            ("%Y-%m-%dT%H:%M:%S.000Z", "2010-12-01T08:26:00.000Z"),
+            ("%Y-%m-%dT%H:%M:00Z", "2010-12-01T08:26:00Z"),
             // Names of other zones are as ambiguous as `%Z`, also if they end with Z.
             ("%d.%m.%Y %H:%M MEZ", "01.12.2010 16:26 MEZ"),
         ] {

@@ -73,7 +73,7 @@ fn epoch_number(text: &str, scale: i32) -> Option<i64> {
 /// Returns whether the last word of `literal` is a name of UTC. Other names, such as `MEZ`, are ambiguous.
 fn names_utc(literal: &str) -> bool {
     let words = literal.trim_end_matches(|c: char| !c.is_alphanumeric());
-    let last = words.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    let last = words.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
     ["Z", "UTC", "GMT", "UT"].iter().any(|name| name.eq_ignore_ascii_case(last))
 }
 

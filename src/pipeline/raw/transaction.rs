@@ -117,7 +117,10 @@ impl TableSpec {
         if !self.decimal_quantities {
             return numbers.quantity(text, self.max_quantity);
         }
-        let quantity = numbers.price(text)?;
+        let (quantity, currency) = numbers.money(text)?;
+        if !currency.is_empty() {
+            return Err(NotNumber::Form);
+        }
         if quantity.unsigned_abs() <= self.max_quantity.unsigned_abs() * QUANTITY_UNIT.unsigned_abs() {
             Ok(quantity)
         } else {

@@ -94,18 +94,30 @@ impl NumberRule {
         decimal(&plain, 0).and_then(|number| i64::try_from(number).ok()).ok_or(NotNumber::Form)
     }
 
+    /// Parses a whole number, also with the accounting forms of a negative number or with the minus of
+    /// typography.
+    ///
+    /// # Errors
+    /// Fails if the text is not a whole number, or is ambiguous.
+    pub(crate) fn signed_integer(self, text: &str) -> Result<i64, NotNumber> {
+        match self.integer(text) {
+            Err(NotNumber::Form) => {
+                let (text, is_negative) = without_sign(trimmed(text)).ok_or(NotNumber::Form)?;
+                if without_sign(text).is_some() {
+                    return Err(NotNumber::Form);
+                }
+                self.integer(text).map(|number| if is_negative { -number } else { number })
+            }
+            read => read,
+        }
+    }
+
     /// Parses a whole number from `-limit` to `limit`.
     ///
     /// # Errors
     /// Fails if the text is not a whole number, is ambiguous, or exceeds the limit.
     pub(crate) fn quantity(self, text: &str, limit: i64) -> Result<i64, NotNumber> {
-        let number = match self.integer(text) {
-            Err(NotNumber::Form) => {
-                let (text, is_negative) = without_sign(trimmed(text)).ok_or(NotNumber::Form)?;
-                self.integer(text).map(|number| if is_negative { -number } else { number })?
-            }
-            read => read?,
-        };
+        let number = self.signed_integer(text)?;
         if (-limit..=limit).contains(&number) { Ok(number) } else { Err(NotNumber::TooGreat) }
     }
 

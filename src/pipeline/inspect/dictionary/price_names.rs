@@ -7,17 +7,21 @@ use crate::feature::feature_name;
 pub(in crate::pipeline::inspect) const PRICE_PARTS: &[&str] =
     &["price", "preis", "prix", "precio", "preco", "单价"];
 /// Parts of the plain names of prices of one item.
-const UNIT_PARTS: &[&str] = &["unit", "each", "einzel", "stuck", "stueck", "piece", "单价", "単価"];
+const UNIT_PARTS: &[&str] = &["einzel", "stuck", "stueck", "单价", "単価"];
+/// Beginnings of words that a price of one item has. They are parts of other words, too: `Beach Total Price`.
+const UNIT_WORDS: &[&str] = &["unit", "each", "piece"];
 /// Parts of the plain names of totals.
-const TOTAL_PARTS: &[&str] = &["total", "gesamt", "extended", "summe", "zeile", "position", "ligne"];
+const TOTAL_PARTS: &[&str] = &["total", "gesamt", "extended", "summe", "zeile", "position"];
 /// Words for a line.
-const LINE_WORDS: &[&str] = &["line", "row"];
+const LINE_WORDS: &[&str] = &["line", "row", "ligne"];
 /// Words that a price of a line or of an order has. They are parts of other words, too: an `Online Price` is
 /// no price of a line.
 const WHOLE_WORDS: &[&str] = &[
-    "line", "row", "order", "ext", "sum", "bestell", "auftrag", "commande", "pedido", "línea", "linea",
-    "linha",
+    "line", "row", "order", "ext", "sum", "bestell", "auftrag", "commande", "pedido", "ligne", "línea",
+    "linea", "linha",
 ];
+/// Phrases for a price in a web shop, with a word for a line.
+const ONLINE: &[&str] = &["en_ligne", "en_línea", "en_linea", "em_linha"];
 /// Parts of the plain names of prices of what an order or a line consists of: `Order Item Price`.
 const ITEM_PARTS: &[&str] = &["item", "product", "produkt", "produit", "article", "artikel"];
 
@@ -25,7 +29,7 @@ const ITEM_PARTS: &[&str] = &["item", "product", "produkt", "produit", "article"
 pub(in crate::pipeline::inspect) fn is_total_price(name: &str) -> bool {
     let plain = plain_name(name);
     let is_usual = |role: ColumnRole| role.names().any(|known| known == plain);
-    if !has_part(&plain, PRICE_PARTS) || has_part(&plain, UNIT_PARTS) || is_usual(ColumnRole::UnitPrice) {
+    if !has_part(&plain, PRICE_PARTS) || is_unit_price(name) || is_usual(ColumnRole::UnitPrice) {
         return false;
     }
     let is_whole = has_word(name, WHOLE_WORDS) || begins_a_price(&plain);
@@ -38,11 +42,18 @@ pub(in crate::pipeline::inspect) fn is_total_price(name: &str) -> bool {
 pub(in crate::pipeline::inspect) fn is_clear_price(name: &str, is_total: bool) -> bool {
     let plain = plain_name(name);
     if !is_total {
-        return has_part(&plain, UNIT_PARTS);
+        return is_unit_price(name);
     }
     has_part(&plain, TOTAL_PARTS)
         || has_word(name, LINE_WORDS)
         || LINE_WORDS.iter().any(|word| plain.starts_with(word))
+}
+
+/// Returns whether `name` says that it is of one item.
+fn is_unit_price(name: &str) -> bool {
+    let name = words(name);
+    let is_of_unit = |word: &str| UNIT_WORDS.iter().any(|unit| word.starts_with(unit));
+    has_part(&plain_name(&name), UNIT_PARTS) || name.split('_').any(is_of_unit)
 }
 
 fn has_part(plain: &str, parts: &[&str]) -> bool {
@@ -50,8 +61,13 @@ fn has_part(plain: &str, parts: &[&str]) -> bool {
 }
 
 fn has_word(name: &str, words: &[&str]) -> bool {
-    let inner = name.rsplit("[].").next().unwrap_or(name);
-    feature_name(inner).split('_').any(|word| words.contains(&word))
+    self::words(name).split('_').any(|word| words.contains(&word))
+}
+
+/// Returns the words of a name in lower case, separated by `_`, without those for a web shop.
+fn words(name: &str) -> String {
+    let inner = feature_name(name.rsplit("[].").next().unwrap_or(name));
+    ONLINE.iter().fold(inner, |name, online| name.replace(online, ""))
 }
 
 /// Returns whether the plain name is a word for a whole and one for a price: `orderprice`.
@@ -89,6 +105,8 @@ mod tests {
             "Prix de la ligne",
             "Precio Total",
             "Preço total",
+            "Beach Total Price",
+            "Community Total Price",
         ] {
             assert!(is_total_price(name), "{name}");
         }
@@ -101,6 +119,9 @@ mod tests {
             "Order Item Price",
             "Item Price",
             "Online Price",
+            "Prix en ligne",
+            "Precio en línea",
+            "UnitPrice",
             "Gross Price",
             "Einzelpreis",
             "Stückpreis je Position",
