@@ -192,6 +192,8 @@ pub fn main() -> ExitCode {
     if !only_prints {
         table::go_on_unwritten();
     }
+    // A service is not its first line of output.
+    let serves = matches!(cli.command, Command::Serve(_));
     let (batch, facts) = (batch::Run::start(&cli.command), Arc::<RunFacts>::default());
     let result = run(cli, &facts);
     if let Some(batch) = batch {
@@ -199,7 +201,7 @@ pub fn main() -> ExitCode {
     }
     match result {
         // The work is done, and the metrics count it as a success: only its report is lost.
-        Ok(()) => match table::unwritten() {
+        Ok(()) => match table::unwritten().filter(|_| !serves) {
             None => ExitCode::SUCCESS,
             Some(error) if is_broken_pipe(error) => ExitCode::from(CLOSED_PIPE),
             Some(error) => {

@@ -142,6 +142,10 @@ impl FeatureComparison {
                 return None;
             }
         }
+        if least > 1 {
+            // From more digits, the shares of withheld values could be tried out.
+            self.strength = (self.strength * 100.0).round() / 100.0;
+        }
         Some(self)
     }
 }

@@ -139,10 +139,12 @@ impl FeatureStatistics {
         #[expect(clippy::cast_precision_loss, reason = "a share of the customers")]
         let (valued, few) = (customers.saturating_sub(null) as f64, least as f64);
         // A quantile near an end is a value of few, in the extreme the least or the greatest one.
-        self.quantiles.retain(|quantile| {
-            let below = quantile.share * valued;
-            below >= few && valued - below >= few
-        });
+        let is_kept = |share: f64| share * valued >= few && (1.0 - share) * valued >= few;
+        self.quantiles.retain(|quantile| is_kept(quantile.share));
+        // The edges of the ranges follow from these quantiles.
+        if numbers::HISTOGRAM_SHARES.iter().any(|share| !is_kept(*share)) {
+            self.histogram.clear();
+        }
         // The edges of the outer ranges are the least and the greatest value.
         self.histogram =
             std::mem::take(&mut self.histogram).into_iter().fold(Vec::new(), |mut joined, range| {
@@ -165,6 +167,7 @@ impl FeatureStatistics {
             last.to = Value::Null;
         }
         self.top.retain(|value| !is_few(value.customers));
+        self.withhold_top_in_ranges(is_few);
         // The other values follow from those listed, unless they have enough customers.
         while let listed = self.top.iter().map(|value| value.customers).sum::<u64>()
             && is_few(customers.saturating_sub(null).saturating_sub(listed))
@@ -173,6 +176,30 @@ impl FeatureStatistics {
         // A number of distinct values that is close to that listed tells that others are few.
         if self.distinct.is_some_and(|distinct| distinct > self.top.len() as u64) && !self.top.is_empty() {
             self.distinct = None;
+        }
+    }
+}
+
+impl FeatureStatistics {
+    /// Removes the smallest top values of a range of the histogram as long as it has few other customers.
+    fn withhold_top_in_ranges(&mut self, is_few: impl Fn(u64) -> bool) {
+        for range in &self.histogram {
+            let is_inside = |value: &TopValue| {
+                let number = value.value.as_f64();
+                let is_from =
+                    range.from.as_f64().is_none_or(|from| number.is_some_and(|number| number >= from));
+                is_from && range.to.as_f64().is_none_or(|to| number.is_some_and(|number| number < to))
+            };
+            loop {
+                let listed: u64 =
+                    self.top.iter().filter(|value| is_inside(value)).map(|value| value.customers).sum();
+                if !is_few(range.customers.saturating_sub(listed)) {
+                    break;
+                }
+                // The values are sorted by customers.
+                let Some(smallest) = self.top.iter().rposition(is_inside) else { break };
+                self.top.remove(smallest);
+            }
         }
     }
 }

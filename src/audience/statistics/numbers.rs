@@ -11,6 +11,8 @@ use crate::audience::{
 };
 
 /// Shares of customers at or below each quantile.
+/// Shares of the quantiles between which the ranges of a histogram have equal width.
+pub(super) const HISTOGRAM_SHARES: [f64; 2] = [0.01, 0.99];
 const QUANTILES: [f64; 11] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0];
 /// Number of ranges of a histogram.
 pub(super) const RANGES: usize = 20;
@@ -134,7 +136,7 @@ impl<'a, T: ColumnNumber> Ascending<'a, T> {
     #[expect(clippy::cast_precision_loss, reason = "the number of a range")]
     fn histogram(&self) -> Vec<HistogramRange> {
         let Some(last) = self.numbers.len().checked_sub(1) else { return Vec::new() };
-        let (low, high) = (self.numbers[self.place(0.01)].to_f64(), self.numbers[self.place(0.99)].to_f64());
+        let [low, high] = HISTOGRAM_SHARES.map(|share| self.numbers[self.place(share)].to_f64());
         // Ranges of whole numbers begin at whole numbers, and hold at least one.
         let is_whole = self.column.kind == ColumnKind::Decimal(0);
         let span = if is_whole { high - low + 1.0 } else { high - low };

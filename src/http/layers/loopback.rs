@@ -71,7 +71,7 @@ impl LoopbackGuard {
             return Err(Problem::forbidden(format!("{why}: {REMEDY}")));
         }
         if is_of_other_site && !request.headers().contains_key(header::ORIGIN) && !is_visit(request) {
-            let why = "a page of another site sent the request, as its header `sec-fetch-site` says";
+            let why = "a page of another site or port sent the request, as its header `sec-fetch-site` says";
             return Err(Problem::forbidden(format!("{why}: {REMEDY}")));
         }
         if let Some(name) = forwarding {

@@ -2,25 +2,30 @@
 //!
 //! The totals of rows and columns are known, unless they are few themselves. A withheld cell follows from
 //! them unless it is on a cycle of withheld cells (row, column, row, …): along a cycle, customers can be
-//! moved without changing a total. All lines without a known total count as one line of the cycle.
+//! moved without changing a total. Rows of few customers count as one row, and so do such columns, since
+//! their sum is known. A cell that follows from the totals alone cannot be hidden; the answer itself does not
+//! tell its number.
 
-/// A cell of a table.
+/// Cell of a table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TableCell {
     pub(crate) row: usize,
     pub(crate) column: usize,
     pub(crate) customers: u64,
+    /// Whether the customers count in each of the two totals that the answer shows.
+    pub(crate) counted: [bool; 2],
 }
 
-/// The line that stands for all rows and columns without a known total.
-const UNKNOWN: usize = 0;
+/// Numbers of the lines of all rows and of all columns whose totals are few.
+const FEW_ROWS: usize = 0;
+const FEW_COLUMNS: usize = 1;
 
-/// A table of which some cells are withheld.
+/// Table of which some cells are withheld.
 struct Table<'a> {
     cells: &'a [TableCell],
-    /// Row and column of each cell as numbers of lines, from 1, or [`UNKNOWN`].
+    /// Row and column of each cell as numbers of lines.
     lines: Vec<[usize; 2]>,
-    /// Number of lines.
+    /// One more than the greatest number of a line.
     count: usize,
     withheld: Vec<bool>,
 }
@@ -30,21 +35,24 @@ struct Table<'a> {
 pub(crate) fn withheld(cells: &[TableCell], is_few: impl Fn(u64) -> bool) -> Vec<bool> {
     let rows = cells.iter().map(|cell| cell.row + 1).max().unwrap_or(0);
     let columns = cells.iter().map(|cell| cell.column + 1).max().unwrap_or(0);
-    let both = |cell: &TableCell| [1 + cell.row, 1 + rows + cell.column];
-    let mut totals = vec![0; 1 + rows + columns];
+    let own = |cell: &TableCell| [2 + cell.row, 2 + rows + cell.column];
+    let mut totals = vec![0; 2 + rows + columns];
     for cell in cells {
-        for line in both(cell) {
+        for line in own(cell) {
             totals[line] += cell.customers;
         }
     }
-    let known = |line: usize| if is_few(totals[line]) { UNKNOWN } else { line };
+    let line = |line: usize, few: usize| if is_few(totals[line]) { few } else { line };
+    let lines = |[row, column]: [usize; 2]| [line(row, FEW_ROWS), line(column, FEW_COLUMNS)];
     let mut table = Table {
         cells,
-        lines: cells.iter().map(|cell| both(cell).map(known)).collect(),
+        lines: cells.iter().map(|cell| lines(own(cell))).collect(),
         count: totals.len(),
-        withheld: cells.iter().map(|cell| is_few(cell.customers)).collect(),
+        withheld: vec![true; cells.len()],
     };
-    while let Some(next) = table.next(&is_few) {
+    let follows_anyway = table.solved();
+    table.withheld = cells.iter().map(|cell| is_few(cell.customers)).collect();
+    while let Some(next) = table.next(&follows_anyway, &is_few) {
         table.withheld[next] = true;
     }
     table.withheld
@@ -52,36 +60,50 @@ pub(crate) fn withheld(cells: &[TableCell], is_few: impl Fn(u64) -> bool) -> Vec
 
 impl Table<'_> {
     /// Returns the cell that has to be withheld next.
-    fn next(&self, is_few: &impl Fn(u64) -> bool) -> Option<usize> {
-        let hidden: Vec<usize> = (0..self.cells.len()).filter(|at| self.withheld[*at]).collect();
-        let solved: Vec<usize> = hidden.iter().copied().filter(|at| self.is_solved(*at)).collect();
-        for at in solved.iter().copied().filter(|at| is_few(self.cells[*at].customers)) {
+    fn next(&self, follows_anyway: &[bool], is_few: &impl Fn(u64) -> bool) -> Option<usize> {
+        let all = || (0..self.cells.len()).filter(|at| self.withheld[*at]);
+        let solved = self.solved();
+        let is_told = |at: &usize| solved[*at] && !follows_anyway[*at] && is_few(self.cells[*at].customers);
+        for at in all().filter(is_told) {
             let mut near = vec![false; self.count];
             self.lines[at].iter().for_each(|line| self.reach(*line, None, &mut near));
-            let next = self.smallest(|lines| lines.iter().any(|line| near[*line]));
+            let next = self.smallest(|at| self.lines[at].iter().any(|line| near[*line]));
             if next.is_some() {
                 return next;
             }
         }
-        (1..self.count).find_map(|line| {
-            let is_open = |at: &&usize| self.lines[**at].contains(&line) && !solved.contains(at);
-            let customers = hidden.iter().filter(is_open).map(|at| self.cells[*at].customers).sum();
-            if is_few(customers) { self.smallest(|lines| lines.contains(&line)) } else { None }
+        let few_in_line = (0..self.count).find_map(|line| {
+            let is_open = |at: &usize| self.lines[*at].contains(&line) && !solved[*at];
+            let open: Vec<u64> = all().filter(is_open).map(|at| self.cells[at].customers).collect();
+            let customers = open.iter().sum();
+            // Each cell of the table has a customer.
+            let is_told = is_few(customers) || (!open.is_empty() && customers == open.len() as u64);
+            if is_told { self.smallest(|at| self.lines[at].contains(&line)) } else { None }
+        });
+        few_in_line.or_else(|| {
+            (0..2).find_map(|total| {
+                let counted = all().filter(|at| self.cells[*at].counted[total]);
+                let customers = counted.map(|at| self.cells[at].customers).sum();
+                if is_few(customers) { self.smallest(|at| self.cells[at].counted[total]) } else { None }
+            })
         })
     }
 
-    /// Returns the smallest shown cell whose lines are `wanted`.
-    fn smallest(&self, wanted: impl Fn(&[usize; 2]) -> bool) -> Option<usize> {
-        let shown = (0..self.cells.len()).filter(|at| !self.withheld[*at] && wanted(&self.lines[*at]));
+    /// Returns the smallest shown cell that is `wanted`.
+    fn smallest(&self, wanted: impl Fn(usize) -> bool) -> Option<usize> {
+        let shown = (0..self.cells.len()).filter(|at| !self.withheld[*at] && wanted(*at));
         shown.min_by_key(|at| self.cells[*at].customers)
     }
 
-    /// Checks whether the withheld cell at `at` follows from totals and shown cells.
-    fn is_solved(&self, at: usize) -> bool {
-        let [row, column] = self.lines[at];
-        let mut reached = vec![false; self.count];
-        self.reach(row, Some(at), &mut reached);
-        !reached[column]
+    /// Returns for each cell whether it is withheld and follows from totals and shown cells.
+    fn solved(&self) -> Vec<bool> {
+        let is_solved = |at: usize| {
+            let [row, column] = self.lines[at];
+            let mut reached = vec![false; self.count];
+            self.reach(row, Some(at), &mut reached);
+            !reached[column]
+        };
+        (0..self.cells.len()).map(|at| self.withheld[at] && is_solved(at)).collect()
     }
 
     /// Marks the lines that withheld cells other than `without` connect with `line`.
@@ -111,25 +133,32 @@ mod tests {
 
     fn cells(table: &[Vec<u64>]) -> Vec<TableCell> {
         let row = |(row, cells): (usize, &Vec<u64>)| {
-            let cell = |(column, customers): (usize, &u64)| TableCell { row, column, customers: *customers };
+            let cell = |(column, customers): (usize, &u64)| TableCell {
+                row,
+                column,
+                customers: *customers,
+                counted: [true; 2],
+            };
             cells.iter().enumerate().map(cell).filter(|cell| cell.customers > 0).collect::<Vec<_>>()
         };
         table.iter().enumerate().flat_map(row).collect()
     }
 
     /// Returns which of the withheld cells follow: those alone in a combination of the equations of all lines
-    /// whose total is known, found by Gaussian elimination.
+    /// whose total is known and of those of few customers together, found by Gaussian elimination.
     fn solved(cells: &[TableCell], withheld: &[bool]) -> Vec<usize> {
         let hidden: Vec<usize> = (0..cells.len()).filter(|at| withheld[*at]).collect();
-        let line = |of: &dyn Fn(&TableCell) -> usize, line: usize| {
-            let total: u64 = cells.iter().filter(|cell| of(cell) == line).map(|cell| cell.customers).sum();
-            let known = !is_few(total);
-            let term = |at: &usize| if of(&cells[*at]) == line { 1.0_f64 } else { 0.0 };
-            known.then(|| hidden.iter().map(term).collect::<Vec<_>>())
+        let equations_of = |of: &dyn Fn(&TableCell) -> usize| {
+            let total = |line: usize| -> u64 {
+                cells.iter().filter(|cell| of(cell) == line).map(|cell| cell.customers).sum()
+            };
+            let (few, known): (Vec<usize>, Vec<usize>) = (0..9).partition(|line| is_few(total(*line)));
+            let sums = known.into_iter().map(|line| vec![line]).chain([few]);
+            let term = |at: &usize, lines: &[usize]| f64::from(u8::from(lines.contains(&of(&cells[*at]))));
+            sums.map(|lines| hidden.iter().map(|at| term(at, &lines)).collect()).collect::<Vec<Vec<f64>>>()
         };
-        let rows = (0..9).filter_map(|at| line(&|cell| cell.row, at));
-        let mut equations: Vec<Vec<f64>> =
-            rows.chain((0..9).filter_map(|at| line(&|cell| cell.column, at))).collect();
+        let mut equations = equations_of(&|cell| cell.row);
+        equations.extend(equations_of(&|cell| cell.column));
         let mut rank = 0;
         for column in 0..hidden.len() {
             let Some(pivot) = (rank..equations.len()).find(|at| equations[*at][column].abs() > 1e-9) else {
@@ -166,6 +195,28 @@ mod tests {
         assert_eq!(super::withheld(&self::cells(&shown), is_few), [false; 4]);
     }
 
+    #[test]
+    fn small_segment_that_keeps_its_members_hides_one_other_cell() {
+        let stayed =
+            cells(&[vec![100, 20, 30, 0], vec![40, 50, 60, 0], vec![70, 80, 90, 0], vec![0, 0, 0, 3]]);
+        let withheld = withheld(&stayed, is_few);
+        let hidden: Vec<u64> = stayed
+            .iter()
+            .zip(&withheld)
+            .filter(|(_, withheld)| **withheld)
+            .map(|(cell, _)| cell.customers)
+            .collect();
+        assert_eq!(hidden, [20, 3]);
+        let new = cells(&[vec![100, 20, 30], vec![40, 50, 60], vec![3, 0, 0]]);
+        assert_eq!(super::withheld(&new, is_few).iter().filter(|withheld| **withheld).count(), 2);
+    }
+
+    #[test]
+    fn cells_of_one_customer_each_do_not_follow_from_their_number() {
+        let ones = cells(&[vec![1, 1, 1, 1, 1, 50], vec![60, 70, 80, 90, 40, 30]]);
+        assert!(withheld(&ones, is_few)[5], "the first row has five cells and five customers");
+    }
+
     proptest! {
         #[test]
         fn few_customers_never_follow(
@@ -183,6 +234,9 @@ mod tests {
                 let is_found = found.contains(&at) && !follows_anyway.contains(&at);
                 prop_assert!(!is_few(cell.customers) || !is_found, "{cells:?} {at}");
             }
+            let hidden = || cells.iter().zip(&withheld).filter(|(_, withheld)| **withheld);
+            let customers: u64 = hidden().map(|(cell, _)| cell.customers).sum();
+            prop_assert!(!is_few(customers) || hidden().count() == cells.len(), "{cells:?}");
         }
     }
 }

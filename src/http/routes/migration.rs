@@ -115,6 +115,7 @@ fn withheld(cells: &[Cell], least: MinCount) -> Vec<bool> {
         row: place(&cell.from, |cell| &cell.from),
         column: place(&cell.to, |cell| &cell.to),
         customers: cell.customers,
+        counted: [&cell.from, &cell.to].map(|place| *place != Placement::Absent),
     };
     let cells: Vec<TableCell> = cells.iter().map(cell).collect();
     withheld_cells::withheld(&cells, |customers| least.withholds(customers))
