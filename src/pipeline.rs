@@ -19,6 +19,7 @@ mod build;
 mod churn;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+mod column_reader;
 mod customer_ids;
 mod data_warnings;
 mod days_since;

@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, BufWriter, Read, Seek, SeekFrom},
+    io::BufWriter,
     path::{Path, PathBuf},
 };
 
@@ -14,9 +14,9 @@ use arrow::{
     array::TimestampMicrosecondArray,
     datatypes::{DataType, Schema, SchemaRef, TimeUnit},
 };
-use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
+use arrow_ipc::writer::StreamWriter;
 
-use super::raw::RawError;
+use super::{column_reader::ColumnReader, raw::RawError};
 use crate::config::Config;
 
 pub(crate) mod attributes;
@@ -104,6 +104,23 @@ pub(crate) struct StagedFile {
     pub(crate) rows: usize,
 }
 
+impl StagedFile {
+    /// Opens the file for the columns `names`, in this order. Repeated names and those of no column are left
+    /// out.
+    pub(crate) fn open_columns<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<ColumnReader, RawError> {
+        let mut columns = Vec::new();
+        for column in names.into_iter().filter_map(|name| self.schema.index_of(name).ok()) {
+            if !columns.contains(&column) {
+                columns.push(column);
+            }
+        }
+        open(&self.path, Some(columns))
+    }
+}
+
 /// Returns the error for a failed temporary file in `place`.
 pub(crate) fn staging(place: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RawError {
     RawError::Staging { place: place.display().to_string(), source: source.into() }
@@ -119,30 +136,7 @@ pub(crate) fn create(path: &Path, schema: &Schema) -> Result<ArrowWriter, RawErr
         .map_err(|error| staging(path, error))
 }
 
-/// Opens an Arrow stream file. `projection` holds the indexes of the columns to read, `None` reads all.
-pub(crate) fn open(
-    path: &Path,
-    projection: Option<Vec<usize>>,
-) -> Result<StreamReader<BufReader<Reopened>>, RawError> {
-    let file = Reopened { path: path.to_path_buf(), at: 0 };
-    StreamReader::try_new(BufReader::with_capacity(1 << 18, file), projection)
-        .map_err(|error| staging(path, error))
-}
-
-/// File that is opened anew for each read. A query has a reader for each partition of each table, which is
-/// more than a process may have files open.
-#[derive(Debug)]
-pub(crate) struct Reopened {
-    path: PathBuf,
-    at: u64,
-}
-
-impl Read for Reopened {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(self.at))?;
-        let length = file.read(buffer)?;
-        self.at += length as u64;
-        Ok(length)
-    }
+/// Opens an Arrow stream file. `columns` holds the indexes of the columns to read, `None` reads all.
+pub(crate) fn open(path: &Path, columns: Option<Vec<usize>>) -> Result<ColumnReader, RawError> {
+    ColumnReader::open(path, columns).map_err(|error| staging(path, error))
 }

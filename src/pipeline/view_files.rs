@@ -3,7 +3,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    io::{BufWriter, Write},
     ops::Range,
     path::PathBuf,
     sync::Arc,
@@ -14,15 +14,16 @@ use arrow::{
     compute::take_record_batch,
     datatypes::SchemaRef,
 };
-use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
+use arrow_ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    column_reader::ColumnReader,
     raw::RawError,
     staging::{StagedFile, staging},
 };
 
-/// Size of the buffer of a file that is written, and of a range that is read.
+/// Size of the buffer of a file that is written.
 const BUFFER: usize = 64 << 10;
 /// Greatest number of rows of a batch in a file. A range of customers is a small piece of each partition, and
 /// reads whole batches.
@@ -162,7 +163,6 @@ impl ViewFile {
     /// Reads the rows of `range`.
     fn read(&self, range: CustomerRange<'_>, columns: &[usize]) -> Result<Vec<RecordBatch>, RawError> {
         let mut found = Vec::new();
-        let Some(schema_end) = self.batches.first().map(|batch| batch.offset) else { return Ok(found) };
         let before = |id: &str| self.batches.partition_point(|batch| *batch.first < *id);
         // The batch before the first one that begins in the range may hold the first customers.
         let first = range.from.map_or(0, |from| before(from).saturating_sub(1));
@@ -173,12 +173,8 @@ impl ViewFile {
         let start = self.batches[first].offset;
         let stop = self.batches.get(end).map_or(self.bytes, |batch| batch.offset);
         let failed = |error| staging(&self.file.path, error);
-        let open = || File::open(&self.file.path).map_err(|error| staging(&self.file.path, error));
-        let (schema, mut rows) = (open()?, open()?);
-        rows.seek(SeekFrom::Start(start)).map_err(|error| staging(&self.file.path, error))?;
-        let bytes = BufReader::with_capacity(BUFFER, schema.take(schema_end).chain(rows.take(stop - start)));
-        let projection = (columns.len() < self.file.schema.fields().len()).then(|| columns.to_vec());
-        for batch in StreamReader::try_new(bytes, projection).map_err(failed)? {
+        let StagedFile { path, schema, .. } = &self.file;
+        for batch in ColumnReader::of_range(path, schema, columns.to_vec(), start..stop).map_err(failed)? {
             let batch = batch.map_err(failed)?;
             let rows = range.rows(&batch);
             if rows.len() == batch.num_rows() {

@@ -18,7 +18,7 @@ use crate::pipeline::{
     parallel::{parallel_fold, parallel_map},
     query::{ID, Session},
     staged_table::StagedTable,
-    staging::{StagedFile, create, open, staging},
+    staging::{StagedFile, create, staging},
 };
 
 /// Name of the table of a session. No view can have this name.
@@ -207,12 +207,6 @@ fn read_customers<S>(
     number: impl Fn(&mut S, &str) -> u32,
     mut work: impl FnMut(&mut S, &str, &[Line]),
 ) -> Result<(), RawError> {
-    let place = |name| file.schema.index_of(name).map_err(|error| staging(&file.path, error));
-    let mut columns = [ID, "product_id", "ordered_at", "is_purchase"]
-        .into_iter()
-        .map(place)
-        .collect::<Result<Vec<usize>, RawError>>()?;
-    columns.sort_unstable();
     let (mut id, mut lines) = (String::new(), Vec::new());
     let mut end = |state: &mut S, id: &str, lines: &mut Vec<Line>| {
         if !lines.is_empty() {
@@ -221,7 +215,7 @@ fn read_customers<S>(
             lines.clear();
         }
     };
-    for batch in open(&file.path, Some(columns))? {
+    for batch in file.open_columns([ID, "product_id", "ordered_at", "is_purchase"])? {
         let batch = batch.map_err(|error| staging(&file.path, error))?;
         let column =
             |name| batch.column_by_name(name).ok_or_else(|| staging(&file.path, format!("no column {name}")));

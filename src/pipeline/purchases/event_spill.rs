@@ -17,7 +17,7 @@ use crate::{
     pipeline::{
         parallel::parallel_map,
         raw::RawError,
-        staging::{StagedFile, open, staging},
+        staging::{StagedFile, staging},
     },
     snapshot::event_files::file_of_key,
 };
@@ -199,7 +199,7 @@ impl<'a> PartitionEvents<'a> {
     /// Adds an event for each line of the staged `interactions`.
     fn read_interactions(&mut self, interactions: &StagedFile) -> Result<(), RawError> {
         let mut numbers: HashMap<String, u32> = HashMap::new();
-        for batch in open(&interactions.path, None)? {
+        for batch in interactions.open_columns(["customer_id", "event", "at"])? {
             let batch = batch.map_err(|error| staging(&interactions.path, error))?;
             let text = |name| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
             let times = batch.column_by_name("at");

@@ -17,9 +17,10 @@ use tokio::sync::mpsc;
 use crate::{
     lake::Lake,
     pipeline::{
+        column_reader::ColumnReader,
         error::BuildError,
         raw::RawError,
-        staging::{MONEY, StagedFile, open, staging},
+        staging::{MONEY, StagedFile, staging},
     },
     snapshot::{
         FileEntry, FileKind, SnapshotId,
@@ -139,11 +140,23 @@ impl BlockBuilder {
     }
 }
 
+/// Columns of staged transactions that a purchase line is made of.
+const LINE_COLUMNS: [&str; 8] = [
+    "customer_id",
+    "ordered_at",
+    "order_id",
+    "product_id",
+    "product_name",
+    "quantity",
+    "amount",
+    "is_purchase",
+];
+
 /// Reader of the purchase lines of a partition.
 struct PartitionLines {
     file: StagedFile,
     schema: SchemaRef,
-    reader: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
+    reader: ColumnReader,
     batch: RecordBatch,
     /// Next row of the batch.
     row: usize,
@@ -153,7 +166,7 @@ struct PartitionLines {
 
 impl PartitionLines {
     fn open(file: &StagedFile, schema: SchemaRef) -> Result<Self, RawError> {
-        let reader = Box::new(open(&file.path, None)?);
+        let reader = file.open_columns(LINE_COLUMNS)?;
         let batch = RecordBatch::new_empty(Arc::clone(&schema));
         Ok(Self { file: file.clone(), schema, reader, batch, row: 0, held: None })
     }

@@ -7,7 +7,7 @@ use arrow::{
 
 use crate::pipeline::{
     raw::RawError,
-    staging::{StagedFile, open, staging},
+    staging::{StagedFile, staging},
 };
 
 /// Number that stands for no product or category.
@@ -32,6 +32,9 @@ pub(super) struct OrderRules<'a> {
     /// Maximum time from the first to the last line of an order in microseconds.
     pub(super) span: i64,
 }
+
+/// Columns of staged transactions that tell orders, products and categories.
+const COLUMNS: [&str; 6] = ["customer_id", "order_id", "product_id", "ordered_at", "is_purchase", "category"];
 
 /// Columns of a batch of staged transactions.
 struct Columns {
@@ -94,7 +97,8 @@ pub(super) fn read(
     let failed = |error| staging(&transactions.path, error);
     let mut lines: Vec<Line> = Vec::new();
     let mut before: Option<(Columns, usize)> = None;
-    for batch in open(&transactions.path, None)? {
+    let scope = rules.scope.iter().map(String::as_str);
+    for batch in transactions.open_columns(COLUMNS.into_iter().chain(scope))? {
         let Some(columns) = Columns::of(&batch.map_err(failed)?, rules.scope) else { continue };
         let count = columns.customers.len();
         for row in 0..count {

@@ -9,7 +9,7 @@ use arrow::{
 
 use crate::pipeline::{
     raw::RawError,
-    staging::{StagedFile, open, staging},
+    staging::{StagedFile, staging},
 };
 
 /// An order or a return.
@@ -47,9 +47,7 @@ struct CustomerGroups<'a> {
 impl<'a> CustomerGroups<'a> {
     /// Opens `file`. `time` and `amount` are the names of its columns.
     fn open(file: &'a StagedFile, [time, amount]: [&str; 2], is_return: bool) -> Result<Self, RawError> {
-        let place = |name| file.schema.index_of(name).map_err(|error| staging(&file.path, error));
-        let columns = vec![place("customer_id")?, place(time)?, place(amount)?];
-        let batches = open(&file.path, Some(columns))?;
+        let batches = file.open_columns(["customer_id", time, amount])?;
         let batches = batches.map(|batch| batch.map_err(|error| staging(&file.path, error)));
         Ok(Self { file, batches: Box::new(batches), current: None, is_return })
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::pipeline::{
     raw::RawError,
-    staging::{StagedFile, open, staging},
+    staging::{StagedFile, staging},
 };
 
 /// Number of a customer's latest interactions that count.
@@ -44,14 +44,15 @@ impl CategorySignals {
         options: LogOptions<'_>,
     ) -> Result<Self, RawError> {
         let mut signals = Self::default();
-        for batch in open(&customers.path, None)? {
+        let columns = std::iter::once("customer_id").chain(options.category_column);
+        for batch in customers.open_columns(columns)? {
             let batch = batch.map_err(|error| staging(&customers.path, error))?;
             let categories = options.category_column.and_then(|name| text_column(&batch, name));
             (0..batch.num_rows()).for_each(|row| signals.add_customer(text_at(categories, row)));
         }
         let mut place = 0;
         let Some(interactions) = interactions else { return Ok(signals) };
-        for batch in open(&interactions.path, None)? {
+        for batch in interactions.open_columns(["customer_id", "product_id"])? {
             let batch = batch.map_err(|error| staging(&interactions.path, error))?;
             let columns = text_column(&batch, "customer_id").zip(text_column(&batch, "product_id"));
             let Some((customers, products)) = columns else { continue };

@@ -19,7 +19,7 @@ use super::{
 use crate::pipeline::{
     exclude_patterns::ExcludePatterns,
     raw::RawError,
-    staging::{derive::StagedFile, open, staging},
+    staging::{StagedFile, staging},
 };
 
 /// A purchase line or return line with a price. The quantity of a return is negative.
@@ -72,15 +72,27 @@ struct TransactionColumns<'a> {
     scope: Vec<&'a StringArray>,
 }
 
+/// Columns of staged transactions that purchases and orders are made of.
+const COLUMNS: [&str; 9] = [
+    "customer_id",
+    "order_id",
+    "product_id",
+    "quantity",
+    "ordered_at",
+    "amount",
+    "is_purchase",
+    "product_name",
+    "category",
+];
+
 impl<'a> TransactionColumns<'a> {
     /// Returns `None` if `batch` lacks a column.
     fn of(batch: &'a RecordBatch, order_scope: &[String]) -> Option<Self> {
-        let text = |at: usize| batch.column(at).as_string::<i32>();
         Some(Self {
-            customers: text(0),
-            orders: text(1),
-            products: text(2),
-            quantities: quantities(batch.column(3)),
+            customers: text_column(batch, "customer_id")?,
+            orders: text_column(batch, "order_id")?,
+            products: text_column(batch, "product_id")?,
+            quantities: quantities(batch.column_by_name("quantity")?),
             times: batch.column_by_name("ordered_at")?.as_primitive::<TimestampMicrosecondType>().values(),
             amounts: batch.column_by_name("amount")?.as_primitive::<Decimal128Type>().values(),
             is_purchase: batch.column_by_name("is_purchase")?.as_boolean(),
@@ -142,11 +154,12 @@ impl PartitionLog {
         options: LogOptions<'_>,
     ) -> Result<Self, RawError> {
         let mut log = Self::default();
-        for batch in open(&customers.path, None)? {
+        for batch in customers.open_columns(std::iter::once("customer_id").chain(options.country_column))? {
             log.add_customers(&batch.map_err(|error| staging(&customers.path, error))?, options);
         }
         let mut before = None;
-        for batch in open(&transactions.path, None)? {
+        let scope = options.order_scope.iter().map(String::as_str);
+        for batch in transactions.open_columns(COLUMNS.into_iter().chain(scope))? {
             let batch = batch.map_err(|error| staging(&transactions.path, error))?;
             log.add_transactions(&batch, before.as_ref(), options);
             before = Some(batch);
