@@ -1,7 +1,7 @@
 //! Reader of Arrow stream files that reads the bytes of the wanted columns only.
 //!
-//! The reader of the crate `arrow-ipc` reads each batch whole. Most steps of a build need a few columns of a
-//! staged table, and copying files into memory is a large part of the time of a build.
+//! The reader of the crate `arrow-ipc` clears the memory of each batch and reads the batch whole, but most
+//! steps of a build need a few columns of a staged table.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ use std::{
 use arrow::{
     array::{ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, make_array},
     buffer::Buffer,
-    datatypes::{DataType, Schema, SchemaRef},
+    datatypes::{DataType, FieldRef, Schema, SchemaRef},
     error::ArrowError,
 };
 use arrow_ipc::{FieldNode, Message, convert::fb_to_schema, root_as_message};
@@ -153,7 +153,7 @@ impl Iterator for ColumnReader {
     }
 }
 
-/// Numbers of the nodes and buffers of a column with those of its children.
+/// Numbers of nodes and buffers of a column, its children included.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     nodes: usize,
@@ -163,20 +163,26 @@ struct Shape {
 impl Shape {
     /// Returns the shape of columns of a type that builds write.
     fn of(data_type: &DataType) -> Result<Self, ArrowError> {
-        let (own, children) = match data_type {
-            DataType::Utf8 => (3, &[][..]),
-            DataType::List(item) => (2, std::slice::from_ref(item)),
-            DataType::Struct(fields) => (1, &fields[..]),
-            other if other.is_primitive() || *other == DataType::Boolean => (2, &[][..]),
-            other => return Err(ArrowError::NotYetImplemented(format!("columns of the type {other}"))),
-        };
-        let mut shape = Self { nodes: 1, buffers: own };
+        let (own, children) = parts(data_type)?;
+        // The first buffer has the nulls.
+        let mut shape = Self { nodes: 1, buffers: 1 + own };
         for child in children {
             let child = Self::of(child.data_type())?;
             shape.nodes += child.nodes;
             shape.buffers += child.buffers;
         }
         Ok(shape)
+    }
+}
+
+/// Returns the number of buffers with values of a type, and the fields of its children.
+fn parts(data_type: &DataType) -> Result<(usize, &[FieldRef]), ArrowError> {
+    match data_type {
+        DataType::Utf8 => Ok((2, &[])),
+        DataType::List(item) => Ok((1, std::slice::from_ref(item))),
+        DataType::Struct(fields) => Ok((0, fields)),
+        other if other.is_primitive() || *other == DataType::Boolean => Ok((1, &[])),
+        other => Err(ArrowError::NotYetImplemented(format!("columns of the type {other}"))),
     }
 }
 
@@ -211,11 +217,7 @@ impl ColumnBytes {
         let missing = || broken("a batch has too few buffers");
         let node = self.nodes.next().ok_or_else(missing)?;
         let (length, nulls) = (size(node.length())?, size(node.null_count())?);
-        let own = match data_type {
-            DataType::Struct(_) => 0,
-            DataType::Utf8 => 2,
-            _ => 1,
-        };
+        let (own, children) = parts(data_type)?;
         let validity = self.buffer()?;
         let mut array = ArrayData::builder(data_type.clone()).len(length);
         if nulls > 0 {
@@ -224,14 +226,8 @@ impl ColumnBytes {
         for _ in 0..own {
             array = array.add_buffer(self.buffer()?);
         }
-        match data_type {
-            DataType::List(item) => array = array.add_child_data(self.array(item.data_type())?),
-            DataType::Struct(fields) => {
-                for field in fields {
-                    array = array.add_child_data(self.array(field.data_type())?);
-                }
-            }
-            _ => {}
+        for child in children {
+            array = array.add_child_data(self.array(child.data_type())?);
         }
         array.align_buffers(true).build()
     }
