@@ -180,7 +180,7 @@ fn note_unread(finder: &ColumnFinder<'_>, mapping: &mut TableMapping) {
             let name = &column.name;
             mapping
                 .doubts
-                .push(format!("`{name}` is not a number in {unread} lines, which would be bad lines"));
+                .push(format!("lines in which `{name}` is not a number would be bad lines: {unread}"));
         }
     }
 }

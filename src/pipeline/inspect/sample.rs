@@ -82,9 +82,7 @@ impl FileSample {
             !is_empty && !is_copy
         });
         if copies > 0 {
-            doubts.push(format!(
-                "the header is repeated: {copies} × within the file, which would be bad lines"
-            ));
+            doubts.push(format!("copies of the header within the file would be bad lines: {copies}"));
         }
     }
 }

@@ -94,8 +94,7 @@ impl NumberRule {
         decimal(&plain, 0).and_then(|number| i64::try_from(number).ok()).ok_or(NotNumber::Form)
     }
 
-    /// Parses a whole number, also with the accounting forms of a negative number or with the minus of
-    /// typography.
+    /// Parses a whole number, also with the accounting forms of a negative number or with the sign `−`.
     ///
     /// # Errors
     /// Fails if the text is not a whole number, or is ambiguous.
